@@ -1,0 +1,77 @@
+//! The demo's command line, and the addresses that follow from it.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use clap::Parser;
+
+use crate::Failure;
+
+/// The whole of hubspot-connect on one machine, with a simulated HubSpot.
+#[derive(Debug, Parser)]
+pub struct Options {
+    /// Port of the service; 0 takes a free one.
+    #[arg(long, default_value_t = 6001)]
+    pub port: u16,
+    /// Port of the host page.
+    #[arg(long, default_value_t = 6002)]
+    pub host_port: u16,
+    /// Port of the simulated HubSpot.
+    #[arg(long, default_value_t = 6003)]
+    pub hubspot_port: u16,
+    /// How long access tokens live.
+    #[arg(long, default_value_t = 60)]
+    pub token_seconds: i64,
+    /// A PostgreSQL URL; without it an SQLite file that goes with the demo.
+    #[arg(long)]
+    pub database: Option<String>,
+    /// A Cross-Origin-Opener-Policy for the simulated HubSpot, to see a severed popup.
+    #[arg(long)]
+    pub coop: Option<String>,
+    /// How long a browser session lasts without a request.
+    #[arg(long, default_value_t = 1800)]
+    pub session_seconds: u64,
+    /// What is logged.
+    #[arg(long, default_value = "info")]
+    pub log_level: String,
+}
+
+impl Options {
+    /// Makes sure that every port is free, and finds one where any will do.
+    pub fn settle_ports(&mut self) -> Result<(), Failure> {
+        let ports = [
+            ("--port", &mut self.port),
+            ("--host-port", &mut self.host_port),
+            ("--hubspot-port", &mut self.hubspot_port),
+        ];
+        // All are held until the last is found, so that no free one is found twice.
+        let mut held = Vec::new();
+        for (flag, port) in ports {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).map_err(|why| {
+                format!("port {port} cannot be used ({why}). Is a demo running already? `cargo demo {flag} 0` takes a free port.")
+            })?;
+            *port = listener.local_addr()?.port();
+            held.push(listener);
+        }
+        Ok(())
+    }
+
+    /// The simulated HubSpot as the demo wants it.
+    pub fn hubspot(&self) -> fake_hubspot::Options {
+        fake_hubspot::Options {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.hubspot_port)),
+            access_token_seconds: self.token_seconds,
+            coop: self.coop.clone(),
+            ..Default::default()
+        }
+    }
+
+    /// The service, by name: a browser keeps it apart from the host page's address.
+    pub fn public_url(&self) -> String {
+        format!("http://localhost:{}", self.port)
+    }
+
+    /// The host page: another site, because it is another host.
+    pub fn host_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.host_port)
+    }
+}

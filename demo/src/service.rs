@@ -1,0 +1,45 @@
+//! The service itself, configured as an operator would: by variables alone.
+
+use std::path::Path;
+
+use fake_hubspot::FakeHubSpot;
+use hubspot_connect::app::App;
+use hubspot_connect::config::{Config, Variables};
+use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::clock::Clock;
+use hubspot_connect::domain::secret::Secret;
+use hubspot_connect::keyring::Keyring;
+use hubspot_connect::telemetry;
+
+use crate::Failure;
+use crate::options::Options;
+
+/// Builds the service with keys that live as long as the demo.
+pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> Result<App, Failure> {
+    let file = format!("sqlite://{}?mode=rwc", folder.join("demo.db").display());
+    let pairs = [
+        ("HUBSPOT_CLIENT_ID", "fake-client-id".to_owned()),
+        ("HUBSPOT_CLIENT_SECRET", "fake-client-secret".to_owned()),
+        ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read".to_owned()),
+        ("HUBSPOT_OPTIONAL_SCOPES", "automation".to_owned()),
+        ("HUBSPOT_AUTHORIZE_URL", hubspot.authorize_url()),
+        ("HUBSPOT_API_URL", hubspot.base_url()),
+        ("ENCRYPTION_KEYS", Keyring::generate().expose().to_owned()),
+        (
+            "APP_SECRET",
+            Secret::random(&Chance::system()).expose().to_owned(),
+        ),
+        ("DATABASE_URL", options.database.clone().unwrap_or(file)),
+        ("SERVER_ADDR", format!("127.0.0.1:{}", options.port)),
+        ("PUBLIC_URL", options.public_url()),
+        ("ADMIN_ADDR", "off".to_owned()),
+        ("HOST_ORIGINS", options.host_url()),
+        ("SESSION_IDLE_SECONDS", options.session_seconds.to_string()),
+        ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
+        ("LOG_LEVEL", options.log_level.clone()),
+    ];
+    let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let config = Config::read(&Variables::from_pairs(pairs))?;
+    telemetry::logs::install(&config.logging)?;
+    Ok(App::build(config, Clock::system(), Chance::system()).await?)
+}

@@ -1,0 +1,82 @@
+//! The fake's own HTTP API, for tests that live in a browser.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Bytes, Data};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::hub::Hub;
+use crate::options::Options;
+use crate::script::Rule;
+
+/// `POST /__script` with a [`Rule`].
+pub(crate) async fn order(hub: Data<Hub>, body: Bytes) -> HttpResponse {
+    with_body(&body, |rule: Rule| {
+        hub.lock().script.order(rule);
+        Ok(())
+    })
+}
+
+/// `DELETE /__script`.
+pub(crate) async fn clear_script(hub: Data<Hub>) -> HttpResponse {
+    hub.lock().script.clear();
+    HttpResponse::NoContent().finish()
+}
+
+/// `GET /__journal`.
+pub(crate) async fn journal(hub: Data<Hub>) -> HttpResponse {
+    HttpResponse::Ok().json(hub.lock().journal.all())
+}
+
+/// `DELETE /__journal`.
+pub(crate) async fn clear_journal(hub: Data<Hub>) -> HttpResponse {
+    hub.lock().journal.clear();
+    HttpResponse::NoContent().finish()
+}
+
+/// `GET /__options`.
+pub(crate) async fn options(hub: Data<Hub>) -> HttpResponse {
+    HttpResponse::Ok().json(&hub.lock().options)
+}
+
+/// `POST /__options` with the switches that change; the others stay.
+pub(crate) async fn change_options(hub: Data<Hub>, body: Bytes) -> HttpResponse {
+    with_body(&body, |changes: Map<String, Value>| {
+        let mut state = hub.lock();
+        let mut merged = serde_json::to_value(&state.options)?;
+        if let Value::Object(fields) = &mut merged {
+            fields.extend(changes);
+        }
+        state.options = serde_json::from_value::<Options>(merged)?;
+        Ok(())
+    })
+}
+
+/// `POST /__uninstall` with the account.
+pub(crate) async fn uninstall(hub: Data<Hub>, body: Bytes) -> HttpResponse {
+    #[derive(Deserialize)]
+    struct Uninstall {
+        hub_id: u64,
+    }
+    with_body(&body, |account: Uninstall| {
+        hub.lock().grants.uninstall(account.hub_id);
+        Ok(())
+    })
+}
+
+/// `GET /__grants`.
+pub(crate) async fn grants(hub: Data<Hub>) -> HttpResponse {
+    HttpResponse::Ok().json(hub.lock().grants.all())
+}
+
+/// Reads JSON whatever its label says, acts, and tells the author of a test what was wrong with it.
+fn with_body<T: DeserializeOwned>(
+    body: &[u8],
+    act: impl FnOnce(T) -> serde_json::Result<()>,
+) -> HttpResponse {
+    match serde_json::from_slice(body).and_then(act) {
+        Ok(()) => HttpResponse::NoContent().finish(),
+        Err(error) => HttpResponse::BadRequest().body(format!("{error}\n")),
+    }
+}

@@ -1,0 +1,146 @@
+//! Everything the fake knows, behind one mutex.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::answer::Answer;
+use crate::clock::now_ms;
+use crate::codes::Codes;
+use crate::grants::Grants;
+use crate::incoming::Incoming;
+use crate::journal::{Ending, Journal, Kind};
+use crate::options::Options;
+use crate::random;
+use crate::script::{Fault, Script};
+use crate::{account, authorize, lookup, token};
+
+/// What there is to know.
+pub(crate) struct State {
+    pub options: Options,
+    pub script: Script,
+    pub journal: Journal,
+    pub codes: Codes,
+    pub grants: Grants,
+    /// Signs access tokens.
+    pub access_key: [u8; 32],
+    /// The refresh tokens being used right now, with the number of calls that use them.
+    refreshing: HashMap<String, u32>,
+}
+
+impl State {
+    /// Does what the call asks for and says how it went.
+    pub(crate) fn answer(&mut self, call: &Incoming) -> Answer {
+        match call.kind {
+            Kind::Authorize => authorize::open_page(self, call),
+            Kind::Exchange => token::exchange(self, call),
+            Kind::Refresh => token::refresh(self, call),
+            Kind::ClientCredentials => token::client_credentials(self, call),
+            Kind::Introspect => lookup::introspect(self, call),
+            Kind::Revoke => lookup::revoke(self, call),
+            Kind::AccountInfo => account::details(self, call),
+            Kind::Uninstall => account::uninstall(self, call),
+            Kind::Other => token::unknown(self, call),
+        }
+    }
+}
+
+/// The fake, shared by its server and the test that started it.
+#[derive(Clone)]
+pub(crate) struct Hub(Arc<Mutex<State>>);
+
+impl Hub {
+    pub(crate) fn new(options: Options) -> Hub {
+        Hub(Arc::new(Mutex::new(State {
+            options,
+            script: Script::default(),
+            journal: Journal::default(),
+            codes: Codes::default(),
+            grants: Grants::new(random::bytes()),
+            access_key: random::bytes(),
+            refreshing: HashMap::new(),
+        })))
+    }
+
+    /// The state. A panic while it was held is the test's own failure and must not hide behind another.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Journals a visit to the consent page that happens without HTTP.
+    pub(crate) fn open_visit(&self, visit: &Incoming) -> Ticket {
+        let mut state = self.lock();
+        let limit = state.options.journal_limit;
+        Ticket {
+            hub: self.clone(),
+            seq: state.journal.open(visit.entry(), limit),
+            refreshing: None,
+            ending: Ending::default(),
+        }
+    }
+
+    /// Journals the arrival of a call and decides what will go wrong with it.
+    pub(crate) fn open(&self, call: &Incoming) -> Opened {
+        let mut state = self.lock();
+        let fault = state.script.next(call.kind);
+        let mut entry = call.entry();
+        entry.fault = fault.as_ref().map(|fault| fault.name().to_owned());
+        let refreshing = match call.kind {
+            Kind::Refresh => call.form.get("refresh_token").map(str::to_owned),
+            _ => None,
+        };
+        if let Some(token) = &refreshing {
+            let users = state.refreshing.entry(token.clone()).or_default();
+            *users += 1;
+            entry.overlapping = *users > 1;
+            if let Some(presented) = state.grants.find(token) {
+                entry.superseded = presented.superseded;
+                entry.hub_id = state.grants.get(presented.id).map(|grant| grant.hub_id);
+            }
+        }
+        let limit = state.options.journal_limit;
+        Opened {
+            ticket: Ticket {
+                hub: self.clone(),
+                seq: state.journal.open(entry, limit),
+                refreshing,
+                ending: Ending::default(),
+            },
+            fault,
+            latency: state.options.latency,
+        }
+    }
+}
+
+/// A call that has arrived.
+pub(crate) struct Opened {
+    pub ticket: Ticket,
+    pub fault: Option<Fault>,
+    pub latency: Duration,
+}
+
+/// A call in progress. Dropping it closes its journal entry, also when the client went away and the
+/// handler was cancelled.
+pub(crate) struct Ticket {
+    pub hub: Hub,
+    seq: u64,
+    refreshing: Option<String>,
+    /// What the journal will say.
+    pub ending: Ending,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        state.journal.close(self.seq, self.ending, now_ms());
+        let Some(token) = self.refreshing.take() else {
+            return;
+        };
+        if let Some(users) = state.refreshing.get_mut(&token) {
+            *users -= 1;
+            if *users == 0 {
+                state.refreshing.remove(&token);
+            }
+        }
+    }
+}

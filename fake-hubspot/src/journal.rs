@@ -1,0 +1,127 @@
+//! Every call the fake received, for a test to read afterwards.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+/// What a call wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The consent page was opened.
+    Authorize,
+    /// A code was exchanged for tokens.
+    Exchange,
+    /// A refresh token was used.
+    Refresh,
+    /// The app asked for a token of its own.
+    ClientCredentials,
+    /// A token was looked up.
+    Introspect,
+    /// A refresh token was revoked.
+    Revoke,
+    /// The account's details were read.
+    AccountInfo,
+    /// The app uninstalled itself from an account.
+    Uninstall,
+    /// Anything else, also a known path with the wrong version, method or grant type.
+    Other,
+}
+
+/// One call, and how it ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Counts from 1 and never restarts, not even when the journal is cleared.
+    pub seq: u64,
+    /// When it arrived, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// When the answer was ready; `None` while it is being worked on.
+    pub finished_at_ms: Option<i64>,
+    /// What it wanted.
+    pub kind: Kind,
+    /// The HTTP method.
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// The version in the path, such as `2026-09`.
+    pub version: Option<String>,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+    /// The form in the body; of a repeated key the first value.
+    pub form: BTreeMap<String, String>,
+    /// Whether a key of the form was repeated.
+    pub duplicate_form_keys: bool,
+    /// The query; of a repeated key the first value.
+    pub query: BTreeMap<String, String>,
+    /// The status that was sent, if any was.
+    pub status: Option<u16>,
+    /// The name of the fault that was played.
+    pub fault: Option<String>,
+    /// The account it was about, when the fake could tell.
+    pub hub_id: Option<u64>,
+    /// Another refresh with the same token was being answered when this one arrived.
+    pub overlapping: bool,
+    /// A refresh token was presented that had been replaced.
+    pub superseded: bool,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Ending {
+    pub status: Option<u16>,
+    pub hub_id: Option<u64>,
+    pub superseded: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Journal {
+    entries: VecDeque<Entry>,
+    last_seq: u64,
+}
+
+impl Journal {
+    /// Appends a call, drops the oldest ones beyond the limit, and returns its number.
+    pub(crate) fn open(&mut self, mut entry: Entry, limit: usize) -> u64 {
+        self.last_seq += 1;
+        entry.seq = self.last_seq;
+        self.entries.push_back(entry);
+        if limit > 0 {
+            while self.entries.len() > limit {
+                self.entries.pop_front();
+            }
+        }
+        self.last_seq
+    }
+
+    /// Completes a call, unless it has been forgotten meanwhile.
+    pub(crate) fn close(&mut self, seq: u64, ending: Ending, now_ms: i64) {
+        let Some(first) = self.entries.front().map(|entry| entry.seq) else {
+            return;
+        };
+        let Some(at) = seq.checked_sub(first).and_then(|at| usize::try_from(at).ok()) else {
+            return;
+        };
+        if let Some(entry) = self.entries.get_mut(at) {
+            entry.finished_at_ms = Some(now_ms);
+            entry.status = ending.status;
+            entry.hub_id = ending.hub_id.or(entry.hub_id);
+            entry.superseded |= ending.superseded;
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Entry> {
+        self.entries.iter().cloned().collect()
+    }
+
+    pub(crate) fn of_kind(&self, kind: Kind) -> Vec<Entry> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.kind == kind)
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+}

@@ -1,0 +1,63 @@
+//! A HubSpot that runs on a laptop.
+//!
+//! It serves the consent page and the OAuth endpoints as far as an app can see them, goes wrong on
+//! order, and remembers every call. [`FakeHubSpot`] runs it inside a test; the binary of this crate
+//! runs it for a browser.
+//!
+//! # Layout
+//! - `serve`: the routes, and the path of a call: `incoming` reads it, `hub` journals it and looks
+//!   up its fault, then a verb answers it
+//! - the verbs: `authorize` with `consent` and `page`, `token`, `lookup` (introspect and revoke), `account`
+//! - what is known: `options`, `codes`, `grants`, `access` (tokens that carry their content)
+//! - what goes wrong: `script` says when, `fault` and `wire` say how
+//! - what happened: `journal`; `control` is all of this by HTTP
+//!
+//! # Example
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! use fake_hubspot::{Decision, FakeHubSpot, Options};
+//!
+//! let hubspot = FakeHubSpot::start(Options::default()).await?;
+//! let url = format!(
+//!     "{}?client_id=fake-client-id&redirect_uri=http://localhost/back&scope=oauth&state=s",
+//!     hubspot.authorize_url()
+//! );
+//! let approve = Decision::Approve { hub_id: 1_234_567, scopes: None };
+//! let back = hubspot.decide(&url, approve).expect("HubSpot sends the browser back");
+//! assert!(back.starts_with("http://localhost/back?code=na1-"));
+//! # Ok::<(), std::io::Error>(())
+//! # })?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod access;
+mod account;
+mod answer;
+mod authorize;
+mod clock;
+mod codes;
+mod consent;
+mod control;
+mod decision;
+mod fault;
+mod grants;
+mod hub;
+mod incoming;
+mod journal;
+mod lookup;
+mod millis;
+mod options;
+mod page;
+mod random;
+mod running;
+mod script;
+mod serve;
+mod token;
+mod wire;
+
+pub use decision::Decision;
+pub use grants::Grant;
+pub use journal::{Entry, Kind};
+pub use options::{Account, Options};
+pub use running::FakeHubSpot;
+pub use script::{Fault, Rule};

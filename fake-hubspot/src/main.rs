@@ -1,0 +1,56 @@
+//! Runs the fake for a browser, until Ctrl-C.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use clap::Parser;
+use fake_hubspot::{FakeHubSpot, Options};
+
+/// A HubSpot that runs on your laptop.
+#[derive(Parser)]
+struct Arguments {
+    /// The port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 8910)]
+    port: u16,
+    /// Lifetime of an access token.
+    #[arg(long, default_value_t = 1800)]
+    access_token_seconds: i64,
+    /// Replace the refresh token at every refresh and refuse the old one.
+    #[arg(long)]
+    rotate: bool,
+    /// Cross-Origin-Opener-Policy of the consent page, such as same-origin.
+    #[arg(long)]
+    coop: Option<String>,
+    /// The app's client id.
+    #[arg(long, default_value = "fake-client-id")]
+    client_id: String,
+    /// The app's client secret; may be repeated.
+    #[arg(long, default_value = "fake-client-secret")]
+    client_secret: Vec<String>,
+}
+
+impl Arguments {
+    fn into_options(self) -> Options {
+        Options {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
+            client_id: self.client_id,
+            client_secrets: self.client_secret,
+            access_token_seconds: self.access_token_seconds,
+            rotate_refresh_tokens: self.rotate,
+            reject_reused_refresh_tokens: self.rotate,
+            coop: self.coop,
+            // It may run for days; what a person looks at is the last few calls.
+            journal_limit: 10_000,
+            ..Options::default()
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+#[expect(clippy::print_stdout, reason = "the URL is what the command is for")]
+async fn main() -> std::io::Result<()> {
+    let hubspot = FakeHubSpot::start(Arguments::parse().into_options()).await?;
+    println!("Fake HubSpot: {}", hubspot.base_url());
+    tokio::signal::ctrl_c().await?;
+    hubspot.stop().await;
+    Ok(())
+}

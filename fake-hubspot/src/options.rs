@@ -1,0 +1,154 @@
+//! The switches of a running fake.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::Decision;
+use crate::millis;
+
+/// How the fake behaves. Every switch but the address can be changed while it runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one. Read once, at the start.
+    pub address: SocketAddr,
+    /// The one app this HubSpot knows.
+    pub client_id: String,
+    /// Every secret that is accepted at the moment; two of them while a secret is being rotated.
+    pub client_secrets: Vec<String>,
+    /// The registered redirect URLs, compared character by character. Empty accepts any.
+    pub redirect_uris: Vec<String>,
+    /// Lifetime of an access token.
+    pub access_token_seconds: i64,
+    /// Lifetime of an authorization code.
+    pub code_seconds: i64,
+    /// Whether a refresh hands out a new refresh token and retires the presented one.
+    pub rotate_refresh_tokens: bool,
+    /// Whether a retired refresh token is refused. Without this it still works, and is only journaled.
+    pub reject_reused_refresh_tokens: bool,
+    /// Waited before every answer. Milliseconds in JSON.
+    #[serde(with = "millis")]
+    pub latency: Duration,
+    /// The `Cross-Origin-Opener-Policy` of the consent page.
+    pub coop: Option<String>,
+    /// Puts that header on the redirect back to the app instead of on the page.
+    pub coop_on_redirect_only: bool,
+    /// Answers the authorize URL at once, as if this had been clicked.
+    pub auto_consent: Option<Decision>,
+    /// The accounts offered on the consent page.
+    pub accounts: Vec<Account>,
+    /// Whether authorizing an account again returns the refresh token it already has.
+    pub share_refresh_token_per_account: bool,
+    /// How many calls the journal remembers; 0 remembers all of them.
+    pub journal_limit: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            client_id: "fake-client-id".to_owned(),
+            client_secrets: vec!["fake-client-secret".to_owned()],
+            redirect_uris: Vec::new(),
+            access_token_seconds: 1800,
+            code_seconds: 60,
+            rotate_refresh_tokens: false,
+            reject_reused_refresh_tokens: false,
+            latency: Duration::ZERO,
+            coop: None,
+            coop_on_redirect_only: false,
+            auto_consent: None,
+            accounts: Account::samples(),
+            share_refresh_token_per_account: false,
+            journal_limit: 0,
+        }
+    }
+}
+
+impl Options {
+    /// The listed account, or one made up on the spot so that a test may use any number.
+    pub(crate) fn account(&self, hub_id: u64) -> Account {
+        self.accounts
+            .iter()
+            .find(|account| account.hub_id == hub_id)
+            .cloned()
+            .unwrap_or_else(|| Account::made_up(hub_id))
+    }
+}
+
+/// A customer's HubSpot account, and the user who is signed in to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Account {
+    /// HubSpot's number for the account, also called portal id.
+    pub hub_id: u64,
+    /// The customer's own web site.
+    pub hub_domain: String,
+    /// The user's e-mail address.
+    pub user: String,
+    /// HubSpot's number for the user.
+    pub user_id: u64,
+    /// The account's time zone, as HubSpot writes it.
+    pub time_zone: String,
+    /// The scopes this account is able to grant; `None` grants whatever is asked.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
+}
+
+impl Account {
+    fn new(hub_id: u64, hub_domain: &str, user: &str, user_id: u64, time_zone: &str) -> Account {
+        Account {
+            hub_id,
+            hub_domain: hub_domain.to_owned(),
+            user: user.to_owned(),
+            user_id,
+            time_zone: time_zone.to_owned(),
+            scopes: None,
+        }
+    }
+
+    fn samples() -> Vec<Account> {
+        let acme = Account::new(
+            1_234_567,
+            "acme.example",
+            "ada@acme.example",
+            111_111,
+            "US/Eastern",
+        );
+        let mut globex = Account::new(
+            7_654_321,
+            "globex.example",
+            "hank@globex.example",
+            777_777,
+            "Europe/Berlin",
+        );
+        let initech = Account::new(
+            2_222_222,
+            "initech.example",
+            "peter@initech.example",
+            222_222,
+            "UTC",
+        );
+        // The free plan of this customer lacks every product beyond contacts and companies.
+        globex.scopes = Some(
+            ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"]
+                .map(str::to_owned)
+                .to_vec(),
+        );
+        vec![acme, globex, initech]
+    }
+
+    fn made_up(hub_id: u64) -> Account {
+        let domain = format!("hub-{hub_id}.example");
+        let user = format!("owner@{domain}");
+        Account::new(hub_id, &domain, &user, hub_id, "UTC")
+    }
+
+    /// Whether this account can grant the scope.
+    pub(crate) fn can_grant(&self, scope: &str) -> bool {
+        self.scopes
+            .as_ref()
+            .is_none_or(|able| able.iter().any(|one| one == scope))
+    }
+}

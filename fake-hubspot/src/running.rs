@@ -1,0 +1,165 @@
+//! A running fake, as a test holds it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use actix_web::dev::ServerHandle;
+use actix_web::rt::System;
+use tokio::sync::oneshot;
+use url::Url;
+
+use crate::authorize::{AuthorizeRequest, Outcome, conclude};
+use crate::decision::Decision;
+use crate::grants::Grant;
+use crate::hub::Hub;
+use crate::incoming::Incoming;
+use crate::journal::{Entry, Kind};
+use crate::options::Options;
+use crate::script::Rule;
+use crate::serve;
+
+/// A fake that is running. It stops when it is dropped.
+///
+/// It has a thread and a runtime of its own, so a test that blocks does not block it.
+pub struct FakeHubSpot {
+    hub: Hub,
+    address: SocketAddr,
+    server: ServerHandle,
+}
+
+impl FakeHubSpot {
+    /// Starts a fake and returns once it can be called.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start(options: Options) -> io::Result<FakeHubSpot> {
+        let address = options.address;
+        let hub = Hub::new(options);
+        let served = hub.clone();
+        let (started, starting) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("fake-hubspot".to_owned())
+            .spawn(move || run(&served, address, started))?;
+        let (server, address) = starting.await.map_err(io::Error::other)??;
+        Ok(FakeHubSpot { hub, address, server })
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where an app sends the browser.
+    pub fn authorize_url(&self) -> String {
+        format!("{}/oauth/authorize", self.base_url())
+    }
+
+    /// Changes switches while the fake runs.
+    pub fn options(&self, change: impl FnOnce(&mut Options)) {
+        change(&mut self.hub.lock().options);
+    }
+
+    /// Orders a fault.
+    pub fn script(&self, rule: Rule) {
+        self.hub.lock().script.order(rule);
+    }
+
+    /// Takes every order back.
+    pub fn clear_script(&self) {
+        self.hub.lock().script.clear();
+    }
+
+    /// Every call so far, oldest first.
+    pub fn journal(&self) -> Vec<Entry> {
+        self.hub.lock().journal.all()
+    }
+
+    /// Every call of one kind so far, oldest first.
+    pub fn calls(&self, kind: Kind) -> Vec<Entry> {
+        self.hub.lock().journal.of_kind(kind)
+    }
+
+    /// Forgets the calls so far.
+    pub fn clear_journal(&self) {
+        self.hub.lock().journal.clear();
+    }
+
+    /// Visits an authorize URL and decides, without a browser.
+    ///
+    /// Returns where HubSpot sends the browser, or `None` when it keeps it. The visit is journaled;
+    /// faults are for real calls only.
+    pub fn decide(&self, authorize_url: &str, decision: Decision) -> Option<String> {
+        let url = Url::parse(authorize_url).ok()?;
+        let visit = Incoming::visit(url.path(), url.query().unwrap_or_default());
+        let mut ticket = self.hub.open_visit(&visit);
+        if visit.kind != Kind::Authorize {
+            return None;
+        }
+        let mut state = self.hub.lock();
+        let request = AuthorizeRequest::read(&state.options, visit.portal, &visit.query);
+        let outcome = request.map(|request| conclude(&mut state, &request, decision));
+        // The ticket locks the state when it is dropped.
+        drop(state);
+        match outcome {
+            Ok(Outcome::Back { url, hub_id }) => {
+                ticket.ending.status = Some(302);
+                ticket.ending.hub_id = hub_id;
+                Some(url)
+            }
+            Ok(Outcome::Abandoned) => {
+                ticket.ending.status = Some(200);
+                None
+            }
+            Ok(Outcome::Refused(_)) | Err(_) => {
+                ticket.ending.status = Some(400);
+                None
+            }
+        }
+    }
+
+    /// The refresh token in force for an account, of its newest grant.
+    pub fn current_refresh_token(&self, hub_id: u64) -> Option<String> {
+        let state = self.hub.lock();
+        Some(state.grants.newest(hub_id)?.refresh_token.clone())
+    }
+
+    /// Every grant that is alive, oldest first.
+    pub fn grants(&self) -> Vec<Grant> {
+        self.hub.lock().grants.all()
+    }
+
+    /// The customer uninstalls the app: every grant of the account ends.
+    pub fn uninstall(&self, hub_id: u64) {
+        self.hub.lock().grants.uninstall(hub_id);
+    }
+
+    /// Stops and returns once connections are refused. Calls in progress get a second to finish.
+    pub async fn stop(self) {
+        self.server.stop(true).await;
+    }
+}
+
+impl Drop for FakeHubSpot {
+    fn drop(&mut self) {
+        // The order is given by this call already; only its completion is a future.
+        drop(self.server.stop(false));
+    }
+}
+
+type Started = oneshot::Sender<io::Result<(ServerHandle, SocketAddr)>>;
+
+/// The life of the server's thread.
+fn run(hub: &Hub, address: SocketAddr, started: Started) {
+    System::new().block_on(async {
+        match serve::bind(hub, address) {
+            Ok((server, address)) => {
+                let _ = started.send(Ok((server.handle(), address)));
+                // It ends with an error only when its own threads are gone; clients then see that.
+                let _ = server.await;
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        }
+    });
+}

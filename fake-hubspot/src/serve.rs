@@ -1,0 +1,75 @@
+//! The server: every route, and the path of a call through the fake.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::rt::spawn;
+use actix_web::web::{self, Bytes, Data, ServiceConfig};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use tokio::time::sleep;
+
+use crate::hub::{Hub, Opened};
+use crate::incoming::Incoming;
+use crate::{consent, control, fault, wire};
+
+const LARGEST_BODY: usize = 1024 * 1024;
+
+/// Binds the address and prepares a server that runs once it is awaited.
+pub(crate) fn bind(hub: &Hub, address: SocketAddr) -> std::io::Result<(Server, SocketAddr)> {
+    let hub = hub.clone();
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(Data::new(hub.clone()))
+            .app_data(web::PayloadConfig::new(LARGEST_BODY))
+            .configure(routes)
+    })
+    .workers(1)
+    .disable_signals()
+    // Longer than any test: a pooled connection must not die under a client by accident.
+    .keep_alive(Duration::from_secs(600))
+    .shutdown_timeout(1)
+    .on_connect(wire::Line::keep)
+    .bind(address)?;
+    let address = server.addrs()[0];
+    Ok((server.run(), address))
+}
+
+fn routes(app: &mut ServiceConfig) {
+    app.route("/oauth/decide", web::post().to(consent::decide))
+        .route("/__style.css", web::get().to(consent::style))
+        .route("/__script", web::post().to(control::order))
+        .route("/__script", web::delete().to(control::clear_script))
+        .route("/__journal", web::get().to(control::journal))
+        .route("/__journal", web::delete().to(control::clear_journal))
+        .route("/__options", web::get().to(control::options))
+        .route("/__options", web::post().to(control::change_options))
+        .route("/__uninstall", web::post().to(control::uninstall))
+        .route("/__grants", web::get().to(control::grants))
+        .default_service(web::to(call));
+}
+
+/// Everything that HubSpot itself would be asked.
+async fn call(hub: Data<Hub>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    let call = Incoming::read(&request, &body);
+    let mut opened = hub.open(&call);
+    if opened.fault.is_none() && opened.latency.is_zero() {
+        return fault::compute(&call, &mut opened.ticket).into_response();
+    }
+    // The server drops a handler whose caller resets the connection. HubSpot would not notice: what was
+    // sent is carried out, however slowly, so it happens in a task of its own.
+    spawn(unusual(call, opened, request))
+        .await
+        .unwrap_or_else(|_| wire::dropped())
+}
+
+/// A call that is slow or goes wrong.
+async fn unusual(call: Incoming, mut opened: Opened, request: HttpRequest) -> HttpResponse {
+    if !opened.latency.is_zero() {
+        sleep(opened.latency).await;
+    }
+    match opened.fault {
+        None => fault::compute(&call, &mut opened.ticket).into_response(),
+        Some(fault) => fault::play(fault, &call, opened.ticket, &request).await,
+    }
+}

@@ -1,0 +1,8 @@
+//! What the fake promises to the tests that rely on it.
+
+mod consent;
+mod control;
+mod faults;
+mod http;
+mod limits;
+mod tokens;

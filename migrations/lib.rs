@@ -1,0 +1,36 @@
+//! The database schema, one file per change, the same on SQLite and PostgreSQL.
+//!
+//! Identifiers and hashes are text, moments are Unix milliseconds in a 64-bit integer: both databases compare these
+//! alike, while their own timestamp and UUID types differ in form and precision.
+//!
+//! A change must suit the release before it as well as the one that brings it (expand, move, contract): replicas are
+//! replaced one by one.
+
+use sea_orm_migration::prelude::*;
+
+mod m20261120_000001_auth_request;
+mod m20261120_000002_token;
+mod m20261120_000003_token_refresh_job;
+mod m20261120_000004_revocation_job;
+mod m20261120_000005_session;
+mod m20261120_000006_crypto_meta;
+
+pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+/// The list of all schema changes, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261120_000001_auth_request::Migration),
+            Box::new(m20261120_000002_token::Migration),
+            Box::new(m20261120_000003_token_refresh_job::Migration),
+            Box::new(m20261120_000004_revocation_job::Migration),
+            Box::new(m20261120_000005_session::Migration),
+            Box::new(m20261120_000006_crypto_meta::Migration),
+        ]
+    }
+}

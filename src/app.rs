@@ -1,0 +1,236 @@
+//! Assembly: a [`Config`] in, a wired service out. The only file that knows every part.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::web::{Data, FormConfig, JsonConfig, PayloadConfig};
+use actix_web::{App as ActixApp, HttpServer};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
+use crate::egress::{self, EgressError};
+use crate::flows::{Flows, KeyCheckError};
+use crate::http::{Templates, Web, guard};
+use crate::hubspot::{HubSpot, HubSpotError};
+use crate::jobs::Jobs;
+use crate::keyring::{KeyError, Keyring};
+use crate::store::{OpenError, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+const BODY: usize = 16 * 1024;
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const CONNECTIONS: usize = 10_000;
+/// How long open requests may take after the signal, in seconds.
+const DRAIN: u64 = 30;
+
+/// Why the service does not start.
+#[derive(Debug, Error)]
+pub enum StartupError {
+    /// The database cannot be served from.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// A query failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key in the configuration is none.
+    #[error("ENCRYPTION_KEYS {0}")]
+    Key(#[from] KeyError),
+    /// The keys do not fit what is stored.
+    #[error(transparent)]
+    Keys(#[from] KeyCheckError),
+    /// No HTTPS client.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// No HubSpot client.
+    #[error(transparent)]
+    HubSpot(#[from] HubSpotError),
+    /// A page does not compile.
+    #[error("a page does not compile: {0}")]
+    Templates(String),
+    /// The address is taken, or not ours to take.
+    #[error("cannot listen on {address}: {why}; set {variable} to a free address")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        why: std::io::Error,
+        /// The variable that names the address.
+        variable: &'static str,
+    },
+}
+
+/// The service, listening but not yet serving.
+pub struct App {
+    server: Server,
+    admin: Option<Server>,
+    address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+    flows: Flows,
+    jobs: Jobs,
+    store: Store,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Wires the service, checks keys and schema, and takes its addresses.
+    ///
+    /// # Errors
+    /// [`StartupError`] says what is wrong and, where it can, what to do.
+    pub async fn build(config: Config, clock: Clock, chance: Chance) -> Result<Self, StartupError> {
+        let metrics = Arc::new(Metrics::default());
+        let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
+        let hubspot = HubSpot::new(&config.hubspot, egress::client()?, clock.clone())?;
+        let store = Store::open(&config.database, clock.clone()).await?;
+        let flows = Flows::new(
+            &config,
+            store.clone(),
+            hubspot,
+            keyring,
+            clock,
+            chance.clone(),
+            Arc::clone(&metrics),
+        );
+        flows.check_keys().await?;
+        flows.reconcile().await?;
+        let templates = Templates::new().map_err(|why| StartupError::Templates(why.to_string()))?;
+        let jobs = Jobs::new(flows.clone(), &config.refresh, chance);
+        let web = Web::new(&config, flows.clone(), metrics, templates);
+        let (server, address) = listen(&web, config.server.addr)?;
+        let admin = config
+            .server
+            .admin_addr
+            .map(|address| listen_admin(&web, address))
+            .transpose()?;
+        let admin_address = admin.as_ref().map(|(_, address)| *address);
+        Ok(Self {
+            server,
+            admin: admin.map(|(server, _)| server),
+            address,
+            admin_address,
+            flows,
+            jobs,
+            store,
+        })
+    }
+
+    /// The address that was taken: of interest where the configuration asked for any free port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same for the admin listener.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// The verbs, for whoever drives the background work by hand.
+    pub fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    /// The database, for whoever wants to look behind.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Serves until told to stop: the web, and the background work too unless `web_only`.
+    ///
+    /// # Errors
+    /// If a listener fails.
+    pub async fn run(self, stop: CancellationToken, web_only: bool) -> std::io::Result<()> {
+        let handle = self.server.handle();
+        let admin_handle = self.admin.as_ref().map(Server::handle);
+        let serving = tokio::spawn(self.server);
+        let admin = self.admin.map(tokio::spawn);
+        let jobs = (!web_only).then(|| tokio::spawn(self.jobs.run(stop.clone())));
+        stop.cancelled().await;
+        // First what only time asked for, then what people asked for: while the web workers live, so do the
+        // connections to the database that were opened on them.
+        if let Some(jobs) = jobs {
+            let _ = jobs.await;
+        }
+        self.flows.drain().await;
+        handle.stop(true).await;
+        self.flows.drain().await;
+        if let Some(handle) = admin_handle {
+            handle.stop(true).await;
+        }
+        self.store.close().await;
+        let _ = serving.await;
+        if let Some(admin) = admin {
+            let _ = admin.await;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn listen(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketAddr), StartupError> {
+    let (listener, taken) = bind(address, "SERVER_ADDR")?;
+    let web = web.clone();
+    let server = HttpServer::new(move || {
+        let web = web.clone();
+        ActixApp::new()
+            .app_data(JsonConfig::default().limit(BODY))
+            .app_data(FormConfig::default().limit(BODY))
+            .app_data(PayloadConfig::default().limit(BODY))
+            .configure(|routes| Web::routes(&web, routes))
+            .wrap(from_fn(guard))
+    })
+    .client_request_timeout(HEAD_DEADLINE)
+    .keep_alive(KEEP_ALIVE)
+    .max_connections(CONNECTIONS)
+    .shutdown_timeout(DRAIN)
+    .disable_signals()
+    .listen(listener)
+    .map_err(|why| StartupError::Listen {
+        address,
+        why,
+        variable: "SERVER_ADDR",
+    })?;
+    Ok((server.run(), taken))
+}
+
+fn listen_admin(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketAddr), StartupError> {
+    let (listener, taken) = bind(address, "ADMIN_ADDR")?;
+    let web = web.clone();
+    let server = HttpServer::new(move || {
+        let web = web.clone();
+        ActixApp::new().configure(|routes| Web::admin_routes(&web, routes))
+    })
+    .workers(1)
+    .shutdown_timeout(1)
+    .disable_signals()
+    .listen(listener)
+    .map_err(|why| StartupError::Listen {
+        address,
+        why,
+        variable: "ADMIN_ADDR",
+    })?;
+    Ok((server.run(), taken))
+}
+
+fn bind(address: SocketAddr, variable: &'static str) -> Result<(TcpListener, SocketAddr), StartupError> {
+    let refused = |why| StartupError::Listen {
+        address,
+        why,
+        variable,
+    };
+    let listener = TcpListener::bind(address).map_err(refused)?;
+    let taken = listener.local_addr().map_err(refused)?;
+    Ok((listener, taken))
+}

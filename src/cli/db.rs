@@ -1,0 +1,64 @@
+//! `db migrate|status|rollback`: schema commands.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::{Failure, configured, runtime, say, store};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Db {
+    /// Make the missing schema changes. Running it twice, or beside a serving process, does no harm.
+    Migrate,
+    /// Say which schema changes were made and which are missing. Exit code 1 if the schema is not this release's.
+    Status,
+    /// Take the newest schema changes back. What they hold is lost.
+    Rollback {
+        /// How many.
+        #[arg(long, default_value_t = 1)]
+        steps: u32,
+        /// Confirm that the data in them may be lost.
+        #[arg(long)]
+        yes_lose_data: bool,
+    },
+}
+
+impl Db {
+    pub fn run(&self) -> Result<ExitCode, Failure> {
+        let config = configured()?;
+        runtime()?.block_on(async {
+            let store = store(&config).await?;
+            match self {
+                Self::Migrate => store.migrate().await?,
+                Self::Rollback {
+                    yes_lose_data: false, ..
+                } => {
+                    return Err("a rollback drops tables with what is in them; add --yes-lose-data".into());
+                }
+                Self::Rollback { steps, .. } => store.rollback(*steps).await?,
+                Self::Status => {}
+            }
+            let status = store.schema_status().await?;
+            status
+                .applied
+                .iter()
+                .for_each(|name| say(format_args!("applied  {name}")));
+            status
+                .missing
+                .iter()
+                .for_each(|name| say(format_args!("missing  {name}")));
+            status
+                .unknown
+                .iter()
+                .for_each(|name| say(format_args!("unknown  {name} (of a newer release)")));
+            store.close().await;
+            let complete = status.missing.is_empty() && status.unknown.is_empty();
+            let expected = complete || !matches!(self, Self::Status);
+            Ok(if expected {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! `doctor`: looks at configuration, database, keys and HubSpot, and says what to do about what it finds.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{Failure, configured, runtime, say, store};
+use crate::config::Config;
+use crate::domain::secret::Secret;
+use crate::hubspot::HubSpot;
+use crate::keyring::Keyring;
+use crate::{domain::clock::Clock, egress};
+
+/// A finding: what was looked at, and what is wrong with it.
+type Finding = (&'static str, Result<String, String>);
+
+pub(super) fn run() -> Result<ExitCode, Failure> {
+    let config = match configured() {
+        Ok(config) => config,
+        Err(why) => {
+            report(&("configuration", Err(why.to_string())));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let findings = runtime()?.block_on(async {
+        let mut findings = vec![("configuration", Ok("all variables are understood".to_owned()))];
+        findings.push(("database", database(&config).await));
+        findings.push(("hubspot", hubspot(&config).await));
+        findings.push(("redirect", redirect(&config)));
+        findings.push(("origins", origins(&config)));
+        findings
+    });
+    findings.iter().for_each(report);
+    let healthy = findings.iter().all(|(_, finding)| finding.is_ok());
+    Ok(if healthy {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn report((what, finding): &Finding) {
+    match finding {
+        Ok(fine) => say(format_args!("ok    {what}: {fine}")),
+        Err(wrong) => say(format_args!("WRONG {what}: {wrong}")),
+    }
+}
+
+async fn database(config: &Config) -> Result<String, String> {
+    let store = store(config).await.map_err(|why| why.to_string())?;
+    let schema = store.schema_status().await.map_err(|why| why.to_string())?;
+    if let Some(newer) = schema.unknown.last() {
+        return Err(format!(
+            "its schema is newer than this release ({newer}); upgrade hubspot-connect"
+        ));
+    }
+    if !schema.missing.is_empty() {
+        return Err(format!(
+            "{} schema change(s) are missing; run `hubspot-connect db migrate`",
+            schema.missing.len()
+        ));
+    }
+    let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)
+        .map_err(|why| why.to_string())?;
+    let used = store.keys_in_use().await.map_err(|why| why.to_string())?;
+    store.close().await;
+    match used
+        .iter()
+        .find(|(id, _)| !keyring.key_ids().contains(&id.as_str()))
+    {
+        Some((id, rows)) => Err(format!(
+            "{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest"
+        )),
+        None => Ok("reachable, schema complete, every stored token has its key".to_owned()),
+    }
+}
+
+/// Introspects a token that cannot exist: the answer tells whether our credentials are taken.
+async fn hubspot(config: &Config) -> Result<String, String> {
+    let http = egress::client().map_err(|why| why.to_string())?;
+    let hubspot = HubSpot::new(&config.hubspot, http, Clock::system()).map_err(|why| why.to_string())?;
+    let probe = Secret::new("hubspot-connect-doctor".to_owned());
+    let answer = tokio::time::timeout(Duration::from_secs(20), hubspot.introspect(&probe)).await;
+    match answer {
+        Ok(Ok(_)) => Ok("reachable, credentials are taken".to_owned()),
+        Ok(Err(why)) if why.code == "grant_dead" => Ok("reachable, credentials are taken".to_owned()),
+        Ok(Err(why)) if why.code == "client_rejected" => Err(
+            "HubSpot refuses the credentials; check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET".to_owned(),
+        ),
+        Ok(Err(why)) => Err(format!(
+            "{}: no usable answer from HUBSPOT_API_URL; check the network and the URL",
+            why.code
+        )),
+        Err(_) => Err("no answer within 20 s; check the network and HUBSPOT_API_URL".to_owned()),
+    }
+}
+
+fn redirect(config: &Config) -> Result<String, String> {
+    let uri = &config.hubspot.redirect_uri;
+    let same_host = uri.host_str() == config.server.public_url.host_str();
+    let by_address = uri
+        .host()
+        .is_some_and(|host| !matches!(host, url::Host::Domain(_)));
+    if by_address {
+        return Err(format!(
+            "HubSpot takes no IP addresses in redirect URLs ({uri}); use a name, `localhost` for tests"
+        ));
+    }
+    if !same_host {
+        return Err(format!(
+            "{uri} is on another host than PUBLIC_URL; its cookies would not come along"
+        ));
+    }
+    Ok(format!("register {uri} with your HubSpot app, letter for letter"))
+}
+
+fn origins(config: &Config) -> Result<String, String> {
+    match config.security.host_origins.iter().count() {
+        0 => Ok("HOST_ORIGINS is empty: only this service's own pages can connect".to_owned()),
+        count => Ok(format!("{count} origin(s) may open the popup")),
+    }
+}

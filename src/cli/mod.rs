@@ -1,0 +1,110 @@
+//! The command line: one subcommand per file.
+
+mod connections;
+mod db;
+mod doctor;
+mod healthcheck;
+mod keys;
+mod print;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+use crate::config::{Config, Variables};
+use crate::domain::clock::Clock;
+use crate::store::Store;
+
+/// Connects web applications to HubSpot: OAuth in a popup, tokens encrypted and kept alive.
+#[derive(Debug, Parser)]
+#[command(name = "hubspot-connect", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the web and do the background work until a signal comes (the default).
+    Serve(serve::Serve),
+    /// The database's schema.
+    #[command(subcommand)]
+    Db(db::Db),
+    /// Encryption keys.
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Look for what is wrong, and say what to do.
+    Doctor,
+    /// The connections that are stored.
+    #[command(subcommand)]
+    Connections(connections::Connections),
+    /// Generated documents.
+    #[command(subcommand)]
+    Print(print::Print),
+    /// Exit with 0 if the service on this machine answers; for containers.
+    Healthcheck,
+}
+
+/// Why a command failed, for the person at the terminal.
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs the command line. Exit codes: 0, 1 failure, 2 usage.
+pub fn main() -> ExitCode {
+    crate::lifecycle::harden();
+    let arguments = Arguments::parse();
+    let outcome = match arguments
+        .command
+        .unwrap_or_else(|| Command::Serve(serve::Serve::default()))
+    {
+        Command::Serve(command) => command.run(),
+        Command::Db(command) => command.run(),
+        Command::Keys(command) => command.run(),
+        Command::Doctor => doctor::run(),
+        Command::Connections(command) => command.run(),
+        Command::Print(command) => command.run(),
+        Command::Healthcheck => healthcheck::run(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(why) => {
+            complain(&why.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the person at the terminal is told here")]
+fn complain(why: &str) {
+    eprintln!("hubspot-connect: {why}");
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what a command was asked for goes to standard output"
+)]
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+}
+
+/// The configuration of this process, with a warning for each mistyped name.
+fn configured() -> Result<Config, Failure> {
+    let variables = Variables::of_process()?;
+    for warning in variables.unknown() {
+        complain(&warning);
+    }
+    Ok(Config::read(&variables)?)
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?)
+}
+
+/// The database, opened beside whoever serves from it.
+async fn store(config: &Config) -> Result<Store, Failure> {
+    Ok(Store::open_beside(&config.database, Clock::system()).await?)
+}

@@ -1,0 +1,41 @@
+//! `serve`: the web and the background work until a signal.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::{Failure, configured, runtime};
+use crate::app::App;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
+use crate::{lifecycle, telemetry};
+
+#[derive(Debug, Default, Args)]
+pub(super) struct Serve {
+    /// Do only one half of the work, where several processes share it.
+    #[arg(long, value_enum)]
+    only: Option<Half>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Half {
+    Web,
+}
+
+impl Serve {
+    pub fn run(&self) -> Result<ExitCode, Failure> {
+        let config = configured()?;
+        telemetry::logs::install(&config.logging)?;
+        if !config.server.secure_cookies {
+            tracing::warn!("ALLOW_INSECURE: cookies and tokens cross the network in the clear");
+        }
+        let public_url = config.server.public_url.clone();
+        runtime()?.block_on(async {
+            let app = App::build(config, Clock::system(), Chance::system()).await?;
+            let stop = lifecycle::stop_on_signal()?;
+            tracing::info!(address = %app.address(), %public_url, "ready");
+            app.run(stop, self.only == Some(Half::Web)).await?;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}

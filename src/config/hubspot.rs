@@ -1,0 +1,89 @@
+//! The HubSpot app: credentials, scopes, endpoints.
+
+use url::Url;
+
+use super::reader::Reader;
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Secret;
+
+/// The HubSpot app.
+#[derive(Debug, Clone)]
+pub struct HubSpot {
+    /// HUBSPOT_CLIENT_ID.
+    pub client_id: String,
+    /// HUBSPOT_CLIENT_SECRET, in the order they are tried; at least one.
+    pub client_secrets: Vec<Secret>,
+    /// HUBSPOT_SCOPES.
+    pub scopes: Scopes,
+    /// HUBSPOT_OPTIONAL_SCOPES.
+    pub optional_scopes: Scopes,
+    /// HUBSPOT_REQUIRE_ALL_SCOPES.
+    pub require_all_scopes: bool,
+    /// HUBSPOT_REDIRECT_URI.
+    pub redirect_uri: Url,
+    /// HUBSPOT_API_VERSION.
+    pub api_version: String,
+    /// HUBSPOT_AUTHORIZE_URL.
+    pub authorize_url: Url,
+    /// HUBSPOT_API_URL.
+    pub api_url: Url,
+    /// HUBSPOT_PKCE.
+    pub pkce: bool,
+}
+
+impl HubSpot {
+    pub(super) fn read(reader: &mut Reader<'_>, public_url: &Url) -> Self {
+        let client_secrets = client_secrets(reader);
+        let api_version = reader.choice(
+            "HUBSPOT_API_VERSION",
+            &[("2026-09", "2026-09"), ("2026-03", "2026-03"), ("v3", "v3")],
+        );
+        Self {
+            client_id: reader.required("HUBSPOT_CLIENT_ID").to_owned(),
+            client_secrets,
+            scopes: scopes(reader),
+            optional_scopes: Scopes::parse(reader.text("HUBSPOT_OPTIONAL_SCOPES")),
+            require_all_scopes: reader
+                .choice("HUBSPOT_REQUIRE_ALL_SCOPES", &[("false", false), ("true", true)]),
+            redirect_uri: redirect_uri(reader, public_url),
+            api_version: api_version.to_owned(),
+            authorize_url: endpoint(reader, "HUBSPOT_AUTHORIZE_URL", public_url),
+            api_url: endpoint(reader, "HUBSPOT_API_URL", public_url),
+            pkce: reader.choice("HUBSPOT_PKCE", &[("off", false), ("s256", true)]),
+        }
+    }
+}
+
+fn client_secrets(reader: &mut Reader<'_>) -> Vec<Secret> {
+    let list = reader.required_secret("HUBSPOT_CLIENT_SECRET");
+    let all = list.iter().flat_map(|list| list.expose().split(','));
+    all.map(str::trim)
+        .filter(|one| !one.is_empty())
+        .map(|one| Secret::new(one.to_owned()))
+        .collect()
+}
+
+fn scopes(reader: &mut Reader<'_>) -> Scopes {
+    let scopes = Scopes::parse(reader.text("HUBSPOT_SCOPES"));
+    if !scopes.iter().any(|scope| scope == "oauth") {
+        reader.problem(
+            "HUBSPOT_SCOPES",
+            "must contain the scope `oauth`: HubSpot requires it of every app",
+        );
+    }
+    scopes
+}
+
+fn redirect_uri(reader: &mut Reader<'_>, public_url: &Url) -> Url {
+    let mut usual = public_url.clone();
+    usual.set_path("/auth/hubspot/callback");
+    match reader.text("HUBSPOT_REDIRECT_URI") {
+        "" => usual,
+        text => reader.url("HUBSPOT_REDIRECT_URI", text).unwrap_or(usual),
+    }
+}
+
+fn endpoint(reader: &mut Reader<'_>, name: &str, stand_in: &Url) -> Url {
+    let text = reader.text(name);
+    reader.url(name, text).unwrap_or_else(|| stand_in.clone())
+}

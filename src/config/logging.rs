@@ -1,0 +1,51 @@
+//! What is logged, and where to.
+
+use std::path::PathBuf;
+
+use super::reader::Reader;
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, for programs elsewhere.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, and where to.
+#[derive(Debug, Clone)]
+pub struct Logging {
+    /// LOG_LEVEL: a level or a tracing filter.
+    pub level: String,
+    /// LOG_FORMAT.
+    pub format: LogFormat,
+    /// LOG_FILE.
+    pub file: Option<PathBuf>,
+}
+
+impl Logging {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let format = reader.choice(
+            "LOG_FORMAT",
+            &[
+                ("auto", LogFormat::Auto),
+                ("pretty", LogFormat::Pretty),
+                ("json", LogFormat::Json),
+            ],
+        );
+        let file = Some(reader.text("LOG_FILE"))
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from);
+        if file.as_ref().is_some_and(|path| path.file_name().is_none()) {
+            reader.problem("LOG_FILE", "must be the path of a file");
+        }
+        Self {
+            level: reader.text("LOG_LEVEL").to_owned(),
+            format,
+            file,
+        }
+    }
+}

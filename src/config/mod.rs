@@ -1,0 +1,221 @@
+//! The environment becomes a [`Config`]: one small file per concern. Every problem is found before any is reported,
+//! and no report ever shows a value that could be a secret.
+
+use std::fmt;
+
+mod database;
+pub mod hubspot;
+mod logging;
+mod reader;
+mod refresh;
+mod security;
+mod server;
+mod variables;
+
+pub use database::Database;
+pub use hubspot::HubSpot;
+pub use logging::{LogFormat, Logging};
+pub use reader::Variables;
+pub use refresh::Refresh;
+pub use security::{OnSessionExpiry, Security, TokenDelivery};
+pub use server::Server;
+pub use variables::example_env;
+
+use reader::Reader;
+
+/// Everything the service is told from outside.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens and what it is called from outside.
+    pub server: Server,
+    /// Where rows are kept.
+    pub database: Database,
+    /// The HubSpot app.
+    pub hubspot: HubSpot,
+    /// Keys, origins, sessions.
+    pub security: Security,
+    /// When tokens are refreshed.
+    pub refresh: Refresh,
+    /// What is logged, and where to.
+    pub logging: Logging,
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`Problems`] lists all that is wrong at once.
+    pub fn read(variables: &Variables) -> Result<Self, Problems> {
+        let mut reader = Reader::new(variables);
+        let server = Server::read(&mut reader);
+        let config = Self {
+            database: Database::read(&mut reader),
+            hubspot: HubSpot::read(&mut reader, &server.public_url),
+            security: Security::read(&mut reader),
+            refresh: Refresh::read(&mut reader),
+            logging: Logging::read(&mut reader),
+            server,
+        };
+        reader.finish(config)
+    }
+}
+
+/// All that is wrong with the configuration.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "The configuration has {} problem(s):", self.0.len())?;
+        self.0.iter().try_for_each(|problem| writeln!(f, "  - {problem}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Vec<(&'static str, String)> {
+        vec![
+            ("HUBSPOT_CLIENT_ID", "client".to_owned()),
+            ("HUBSPOT_CLIENT_SECRET", "hush-hush".to_owned()),
+            (
+                "ENCRYPTION_KEYS",
+                crate::keyring::Keyring::generate().expose().to_owned(),
+            ),
+            ("APP_SECRET", "0123456789abcdef0123456789abcdef".to_owned()),
+        ]
+    }
+
+    fn read(changes: &[(&'static str, &str)]) -> Result<Config, Problems> {
+        let mut variables = good();
+        variables.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+        variables.extend(changes.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        Config::read(&Variables::from_pairs(variables))
+    }
+
+    fn problems(changes: &[(&'static str, &str)]) -> String {
+        read(changes).expect_err("should be refused").to_string()
+    }
+
+    #[test]
+    fn two_credentials_and_two_secrets_are_enough() {
+        let config = read(&[]).expect("valid");
+        assert_eq!(config.server.public_url.as_str(), "http://localhost:6001/");
+        assert_eq!(
+            config.hubspot.redirect_uri.as_str(),
+            "http://localhost:6001/auth/hubspot/callback"
+        );
+        assert_eq!(config.hubspot.api_version, "2026-09");
+    }
+
+    #[test]
+    fn all_problems_are_listed_at_once() {
+        let text = problems(&[
+            ("HUBSPOT_CLIENT_ID", ""),
+            ("SERVER_ADDR", "nonsense"),
+            ("FLOW_TTL_SECONDS", "soon"),
+            ("HOST_ORIGINS", "https://a.example.com/"),
+            ("HUBSPOT_API_VERSION", "v1"),
+            ("REFRESH_WINDOW", "0.9-0.2"),
+        ]);
+        for name in [
+            "HUBSPOT_CLIENT_ID",
+            "SERVER_ADDR",
+            "FLOW_TTL_SECONDS",
+            "HOST_ORIGINS",
+            "HUBSPOT_API_VERSION",
+            "REFRESH_WINDOW",
+        ] {
+            assert!(text.contains(name), "{name} is not in: {text}");
+        }
+        assert!(text.contains("6 problem(s)"), "{text}");
+    }
+
+    #[test]
+    fn a_secret_is_never_part_of_a_report() {
+        let text = problems(&[
+            ("ENCRYPTION_KEYS", "hunter2"),
+            ("APP_SECRET", "hunter3"),
+            ("DATABASE_URL", "mysql://u:hunter4@h/d"),
+        ]);
+        assert!(!text.contains("hunter"), "{text}");
+        assert!(
+            text.contains("ENCRYPTION_KEYS") && text.contains("APP_SECRET") && text.contains("DATABASE_URL"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_origin_of_another_spelling_is_answered_with_the_right_one() {
+        let text = problems(&[(
+            "HOST_ORIGINS",
+            "https://ok.example.com, HTTPS://App.example.com/ ,*",
+        )]);
+        assert!(text.contains("https://app.example.com"), "{text}");
+        assert!(text.contains("wildcard"), "{text}");
+    }
+
+    #[test]
+    fn lists_take_spaces_around_their_commas() {
+        let config =
+            read(&[("HOST_ORIGINS", " https://a.example.com , https://b.example.com ")]).expect("valid");
+        assert_eq!(config.security.host_origins.iter().count(), 2);
+    }
+
+    #[test]
+    fn plain_http_in_public_is_refused_unless_the_operator_insists() {
+        assert!(problems(&[("PUBLIC_URL", "http://connect.example.com")]).contains("PUBLIC_URL"));
+        assert!(
+            read(&[
+                ("PUBLIC_URL", "http://connect.example.com"),
+                ("ALLOW_INSECURE", "i-know")
+            ])
+            .is_ok()
+        );
+        assert!(read(&[("PUBLIC_URL", "https://connect.example.com")]).is_ok());
+    }
+
+    #[test]
+    fn a_public_url_with_a_path_or_a_query_is_refused() {
+        for url in [
+            "https://x.example/path",
+            "https://x.example/?a=b",
+            "x.example",
+            "ftp://x.example",
+        ] {
+            assert!(problems(&[("PUBLIC_URL", url)]).contains("PUBLIC_URL"), "{url}");
+        }
+    }
+
+    #[test]
+    fn hubspot_may_be_elsewhere_only_by_https_or_on_this_machine() {
+        assert!(problems(&[("HUBSPOT_API_URL", "http://evil.example")]).contains("HUBSPOT_API_URL"));
+        assert!(read(&[("HUBSPOT_API_URL", "http://127.0.0.1:7000")]).is_ok());
+    }
+
+    #[test]
+    fn a_mistyped_name_is_answered_with_the_name_that_was_meant() {
+        let variables = Variables::from_pairs([("HUBSPOT_CLIENT_IDD".to_owned(), "x".to_owned())]);
+        let warnings = variables.unknown();
+        assert_eq!(
+            warnings,
+            vec!["HUBSPOT_CLIENT_IDD is not a variable of hubspot-connect; is HUBSPOT_CLIENT_ID meant?"]
+        );
+    }
+
+    #[test]
+    fn a_comma_list_of_client_secrets_is_kept_in_order() {
+        let config = read(&[("HUBSPOT_CLIENT_SECRET", "new, old")]).expect("valid");
+        let secrets: Vec<_> = config
+            .hubspot
+            .client_secrets
+            .iter()
+            .map(|secret| secret.expose().to_owned())
+            .collect();
+        assert_eq!(secrets, ["new", "old"]);
+    }
+}

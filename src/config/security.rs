@@ -1,0 +1,123 @@
+//! Keys, origins, sessions.
+
+use std::time::Duration;
+
+use super::reader::Reader;
+use crate::domain::origin::{AllowedOrigins, Origin};
+use crate::domain::secret::Secret;
+use crate::keyring::Keyring;
+
+/// What the opener's message carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenDelivery {
+    /// The access token to a hand-written listener on a listed origin; a claim to the SDK.
+    Auto,
+    /// The access token.
+    AccessToken,
+    /// A claim that is exchanged once for the access token.
+    Claim,
+    /// Neither: the host's backend fetches the token.
+    Handle,
+}
+
+/// What becomes of a session's connections when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnSessionExpiry {
+    /// They end here and at HubSpot.
+    Revoke,
+    /// They end here.
+    Forget,
+    /// They stay.
+    Keep,
+}
+
+/// Keys, origins, sessions.
+#[derive(Debug, Clone)]
+pub struct Security {
+    /// ENCRYPTION_KEYS, newest first.
+    pub encryption_keys: Vec<Secret>,
+    /// APP_SECRET.
+    pub app_secret: Secret,
+    /// HOST_ORIGINS.
+    pub host_origins: AllowedOrigins,
+    /// TOKEN_DELIVERY.
+    pub token_delivery: TokenDelivery,
+    /// SESSION_IDLE_SECONDS.
+    pub session_idle: Duration,
+    /// SESSION_MAX_SECONDS.
+    pub session_max: Duration,
+    /// ON_SESSION_EXPIRY.
+    pub on_session_expiry: OnSessionExpiry,
+    /// FLOW_TTL_SECONDS.
+    pub flow_ttl: Duration,
+}
+
+impl Security {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let app_secret = app_secret(reader);
+        Self {
+            encryption_keys: encryption_keys(reader, &app_secret),
+            app_secret,
+            host_origins: host_origins(reader),
+            token_delivery: reader.choice(
+                "TOKEN_DELIVERY",
+                &[
+                    ("auto", TokenDelivery::Auto),
+                    ("access_token", TokenDelivery::AccessToken),
+                    ("claim", TokenDelivery::Claim),
+                    ("handle", TokenDelivery::Handle),
+                ],
+            ),
+            session_idle: reader.seconds("SESSION_IDLE_SECONDS", 1..=86_400),
+            session_max: reader.seconds("SESSION_MAX_SECONDS", 1..=2_592_000),
+            on_session_expiry: reader.choice(
+                "ON_SESSION_EXPIRY",
+                &[
+                    ("revoke", OnSessionExpiry::Revoke),
+                    ("forget", OnSessionExpiry::Forget),
+                    ("keep", OnSessionExpiry::Keep),
+                ],
+            ),
+            flow_ttl: reader.seconds("FLOW_TTL_SECONDS", 1..=1800),
+        }
+    }
+}
+
+fn app_secret(reader: &mut Reader<'_>) -> Secret {
+    let secret = reader.required_secret("APP_SECRET");
+    if secret.as_ref().is_some_and(|secret| secret.expose().len() < 32) {
+        reader.problem(
+            "APP_SECRET",
+            "must have at least 32 characters; `hubspot-connect keys generate` makes one",
+        );
+    }
+    secret.unwrap_or_else(|| Secret::new(String::new()))
+}
+
+fn encryption_keys(reader: &mut Reader<'_>, app_secret: &Secret) -> Vec<Secret> {
+    let Some(list) = reader.required_secret("ENCRYPTION_KEYS") else {
+        return Vec::new();
+    };
+    let keys: Vec<_> = list
+        .expose()
+        .split([',', '\n'])
+        .map(str::trim)
+        .filter(|key| !key.is_empty())
+        .map(|key| Secret::new(key.to_owned()))
+        .collect();
+    if let Err(why) = Keyring::new(&keys, app_secret) {
+        reader.problem("ENCRYPTION_KEYS", why);
+    }
+    keys
+}
+
+fn host_origins(reader: &mut Reader<'_>) -> AllowedOrigins {
+    let mut origins = Vec::new();
+    for item in reader.list("HOST_ORIGINS") {
+        match Origin::parse(item) {
+            Ok(origin) => origins.push(origin),
+            Err(why) => reader.problem("HOST_ORIGINS", format_args!("contains `{item}`, which {why}")),
+        }
+    }
+    AllowedOrigins::new(origins)
+}

@@ -1,0 +1,91 @@
+//! Where the service listens, and what it is called from outside.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::reader::Reader;
+use crate::domain::origin::{Origin, is_loopback};
+
+/// Addresses, the public URL, proxies.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// SERVER_ADDR.
+    pub addr: SocketAddr,
+    /// ADMIN_ADDR; none if it is `off`.
+    pub admin_addr: Option<SocketAddr>,
+    /// PUBLIC_URL: scheme, host and port.
+    pub public_url: Url,
+    /// TRUSTED_PROXIES.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether cookies can be `Secure`: with https, and on this machine, where browsers trust plain http.
+    pub secure_cookies: bool,
+    /// RATE_LIMIT_START_PER_MINUTE; zero for no limit.
+    pub starts_per_minute: u32,
+}
+
+impl Server {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 6001));
+        let addr = reader
+            .parsed("SERVER_ADDR", "an address and a port such as 127.0.0.1:6001")
+            .unwrap_or(loopback);
+        let admin_addr = match reader.text("ADMIN_ADDR") {
+            "off" => None,
+            _ => reader.parsed(
+                "ADMIN_ADDR",
+                "an address and a port such as 127.0.0.1:9464, or `off`",
+            ),
+        };
+        let trusted_proxies = proxies(reader);
+        let (public_url, secure_cookies) = public_url(reader);
+        let starts = reader.number("RATE_LIMIT_START_PER_MINUTE", 0..=1_000_000);
+        let starts_per_minute = u32::try_from(starts).unwrap_or(u32::MAX);
+        Self {
+            addr,
+            admin_addr,
+            public_url,
+            trusted_proxies,
+            secure_cookies,
+            starts_per_minute,
+        }
+    }
+
+    /// Our own origin.
+    pub fn origin(&self) -> Origin {
+        Origin::of(&self.public_url)
+    }
+}
+
+fn proxies(reader: &mut Reader<'_>) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for item in reader.list("TRUSTED_PROXIES") {
+        match item
+            .parse()
+            .or_else(|_| item.parse().map(|address: std::net::IpAddr| IpNet::from(address)))
+        {
+            Ok(network) => networks.push(network),
+            Err(_) => reader.problem("TRUSTED_PROXIES", "must be a list of networks such as 10.0.0.0/8"),
+        }
+    }
+    networks
+}
+
+fn public_url(reader: &mut Reader<'_>) -> (Url, bool) {
+    let text = reader.text("PUBLIC_URL");
+    let insists = reader.text("ALLOW_INSECURE") == "i-know";
+    let url = match Url::parse(text) {
+        Ok(url) if insists && url.scheme() == "http" && url.host().is_some() => Some(url),
+        _ => reader.url("PUBLIC_URL", text),
+    };
+    let url = url.unwrap_or_else(|| Url::parse("http://localhost:6001").expect("a constant URL"));
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        reader.problem(
+            "PUBLIC_URL",
+            "must be scheme, host and port alone, without path or query",
+        );
+    }
+    let secure = url.scheme() == "https" || url.host().is_some_and(|host| is_loopback(&host));
+    (url, secure)
+}

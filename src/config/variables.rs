@@ -1,0 +1,194 @@
+//! Every variable, its default and a sentence: the one list that the reader, `print env` and the spelling help share.
+
+/// One variable of the environment.
+#[derive(Debug)]
+pub(super) struct Variable {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub about: &'static str,
+    /// A secret is never shown, and may be read from the file that NAME_FILE names.
+    pub secret: bool,
+}
+
+const fn plain(name: &'static str, default: &'static str, about: &'static str) -> Variable {
+    Variable {
+        name,
+        default,
+        about,
+        secret: false,
+    }
+}
+
+const fn secret(name: &'static str, default: &'static str, about: &'static str) -> Variable {
+    Variable {
+        name,
+        default,
+        about,
+        secret: true,
+    }
+}
+
+pub(super) const VARIABLES: &[Variable] = &[
+    plain(
+        "HUBSPOT_CLIENT_ID",
+        "",
+        "Required. The client id of your HubSpot app.",
+    ),
+    secret(
+        "HUBSPOT_CLIENT_SECRET",
+        "",
+        "Required. Its client secret. While you change it: the new and the old one, with a comma between; they are tried in that order.",
+    ),
+    secret(
+        "ENCRYPTION_KEYS",
+        "",
+        "Required. Fernet keys, newest first, with commas between. `hubspot-connect keys generate` makes one.",
+    ),
+    secret(
+        "APP_SECRET",
+        "",
+        "Required. At least 32 characters; cookies, form tokens and fingerprints are derived from it. `hubspot-connect keys generate` makes one.",
+    ),
+    plain(
+        "HUBSPOT_SCOPES",
+        "oauth",
+        "Scopes that every account must grant, with spaces or commas between. Must equal the required scopes of your HubSpot app.",
+    ),
+    plain("HUBSPOT_OPTIONAL_SCOPES", "", "Scopes that an account may lack."),
+    plain(
+        "HUBSPOT_REQUIRE_ALL_SCOPES",
+        "false",
+        "Whether a connect fails when the account grants less than HUBSPOT_SCOPES.",
+    ),
+    plain(
+        "HUBSPOT_REDIRECT_URI",
+        "",
+        "Where HubSpot sends people back to; empty means PUBLIC_URL + /auth/hubspot/callback. Must be registered with your HubSpot app, letter for letter.",
+    ),
+    plain(
+        "HUBSPOT_API_VERSION",
+        "2026-09",
+        "HubSpot's API version: 2026-09, 2026-03 or v3.",
+    ),
+    plain(
+        "HUBSPOT_AUTHORIZE_URL",
+        "https://app.hubspot.com/oauth/authorize",
+        "Where people approve.",
+    ),
+    plain(
+        "HUBSPOT_API_URL",
+        "https://api.hubapi.com",
+        "Where HubSpot's API is.",
+    ),
+    plain("HUBSPOT_PKCE", "off", "Proof Key for Code Exchange: off or s256."),
+    plain("SERVER_ADDR", "127.0.0.1:6001", "Address and port to listen on."),
+    plain(
+        "PUBLIC_URL",
+        "http://localhost:6001",
+        "What this service is called from outside: scheme, host and port.",
+    ),
+    plain(
+        "ADMIN_ADDR",
+        "127.0.0.1:9464",
+        "Address and port of /readyz and /metrics; `off` for none.",
+    ),
+    plain(
+        "TRUSTED_PROXIES",
+        "",
+        "Networks (CIDR) of proxies whose X-Forwarded-For is believed, for rate limits and logs alone.",
+    ),
+    secret(
+        "DATABASE_URL",
+        "sqlite://hubspot-connect.db?mode=rwc",
+        "SQLite file, or postgres://… to run several replicas.",
+    ),
+    plain(
+        "DATABASE_AUTO_MIGRATE",
+        "true",
+        "Whether schema changes are made at start.",
+    ),
+    plain(
+        "HOST_ORIGINS",
+        "",
+        "Exact origins whose pages may open the popup, with commas between, such as https://app.example.com.",
+    ),
+    plain(
+        "TOKEN_DELIVERY",
+        "auto",
+        "What the opener's message carries: auto, access_token, claim or handle.",
+    ),
+    plain(
+        "SESSION_IDLE_SECONDS",
+        "1800",
+        "A browser session ends after so long without a request.",
+    ),
+    plain(
+        "SESSION_MAX_SECONDS",
+        "43200",
+        "A browser session ends after so long in any case.",
+    ),
+    plain(
+        "ON_SESSION_EXPIRY",
+        "revoke",
+        "What becomes of a session's connections when it ends: revoke (at HubSpot too), forget (here alone) or keep.",
+    ),
+    plain(
+        "FLOW_TTL_SECONDS",
+        "600",
+        "How long a person may take at HubSpot.",
+    ),
+    plain("REFRESH_MAX_IN_FLIGHT", "8", "How many refreshes run at once."),
+    plain(
+        "REFRESH_RATE_PER_SECOND",
+        "10",
+        "How many refreshes begin per second.",
+    ),
+    plain(
+        "REFRESH_WINDOW",
+        "0.55-0.70",
+        "When in its life a token is refreshed, as fractions.",
+    ),
+    plain(
+        "RATE_LIMIT_START_PER_MINUTE",
+        "20",
+        "How many connects one address may begin per minute; 0 for no limit.",
+    ),
+    plain(
+        "ALLOW_INSECURE",
+        "",
+        "`i-know` permits a PUBLIC_URL of plain http on another machine: cookies and tokens can be read on the way.",
+    ),
+    plain(
+        "LOG_LEVEL",
+        "info",
+        "error, warn, info, debug or trace; or a tracing filter.",
+    ),
+    plain(
+        "LOG_FORMAT",
+        "auto",
+        "pretty, json, or auto: pretty on a terminal, else json.",
+    ),
+    plain(
+        "LOG_FILE",
+        "",
+        "A file to log to as well; it is rotated daily and seven are kept.",
+    ),
+];
+
+/// `.env.example`: every variable with its sentence; those with a default are commented out.
+pub fn example_env() -> String {
+    let mut text = String::from(
+        "# Configuration of hubspot-connect. Copy this file to .env and fill in the first two lines;\n\
+         # `hubspot-connect keys generate` prints the next two. Every secret may also be read from a file:\n\
+         # set NAME_FILE to its path instead. (This file is printed by `hubspot-connect print env`.)\n",
+    );
+    for variable in VARIABLES {
+        let required = variable.about.starts_with("Required");
+        let comment = if required { "" } else { "#" };
+        text += &format!(
+            "\n# {}\n{comment}{}={}\n",
+            variable.about, variable.name, variable.default
+        );
+    }
+    text
+}

@@ -1,0 +1,61 @@
+//! Randomness as an argument.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// Where random values come from. Clones share one source.
+#[derive(Debug, Clone)]
+pub struct Chance(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    System,
+    Seeded(u64, Arc<AtomicU64>),
+}
+
+impl Chance {
+    /// The operating system's generator: the only one fit for secrets.
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A sequence that repeats for the same seed, for tests alone.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Source::Seeded(seed, Arc::new(AtomicU64::new(0))))
+    }
+
+    /// Fresh random bytes.
+    ///
+    /// # Panics
+    /// If the operating system has no randomness to give: no secret could be made then.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut out = [0; N];
+        match &self.0 {
+            Source::System => getrandom::fill(&mut out).expect("the operating system gives random bytes"),
+            Source::Seeded(seed, drawn) => {
+                for chunk in out.chunks_mut(32) {
+                    let block = Sha256::new()
+                        .chain_update(seed.to_le_bytes())
+                        .chain_update(drawn.fetch_add(1, Ordering::SeqCst).to_le_bytes())
+                        .finalize();
+                    chunk.copy_from_slice(&block[..chunk.len()]);
+                }
+            }
+        }
+        out
+    }
+
+    /// A number in `0.0..1.0`, evenly spread.
+    pub fn unit(&self) -> f64 {
+        let bits = u64::from_le_bytes(self.bytes()) >> 11;
+        bits as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A random UUID (version 4).
+    pub fn uuid(&self) -> Uuid {
+        uuid::Builder::from_random_bytes(self.bytes()).into_uuid()
+    }
+}

@@ -1,0 +1,130 @@
+//! Time as an argument: moments, and the clock that is passed in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment in UTC, in whole milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// The moment that many milliseconds after the Unix epoch.
+    pub const fn from_unix_ms(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn unix_ms(self) -> i64 {
+        self.0
+    }
+
+    /// That much later.
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(whole_ms(span)))
+    }
+
+    /// That much earlier.
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(whole_ms(span)))
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// RFC 3339 in UTC with `Z`, in whole seconds.
+    pub fn rfc3339(self) -> String {
+        OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1000))
+            .ok()
+            .and_then(|at| at.format(&Rfc3339).ok())
+            .unwrap_or_default()
+    }
+}
+
+fn whole_ms(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Where the time comes from. Clones share one clock.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    manual: bool,
+    /// The time itself when moved by hand, else what is added to the system's time.
+    ms: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Self {
+        Self {
+            manual: false,
+            ms: Arc::new(AtomicI64::new(0)),
+        }
+    }
+
+    /// A system clock that is wrong by that many milliseconds, as a badly set replica has it.
+    pub fn skewed(ms: i64) -> Self {
+        Self {
+            manual: false,
+            ms: Arc::new(AtomicI64::new(ms)),
+        }
+    }
+
+    /// A clock that stands still until it is moved.
+    pub fn manual(at: Moment) -> Self {
+        Self {
+            manual: true,
+            ms: Arc::new(AtomicI64::new(at.unix_ms())),
+        }
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, span: Duration) {
+        self.ms.fetch_add(whole_ms(span), Ordering::SeqCst);
+    }
+
+    /// Whether this clock is moved by hand; the database's clock is not asked then.
+    pub fn is_manual(&self) -> bool {
+        self.manual
+    }
+
+    /// The time now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place where the system's time is read"
+    )]
+    pub fn now(&self) -> Moment {
+        let ms = self.ms.load(Ordering::SeqCst);
+        if self.manual {
+            return Moment(ms);
+        }
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment(whole_ms(since_epoch).saturating_add(ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_told_in_utc_with_a_z() {
+        assert_eq!(
+            Moment::from_unix_ms(1_795_000_000_999).rfc3339(),
+            "2026-11-18T11:06:40Z"
+        );
+    }
+
+    #[test]
+    fn clones_of_a_manual_clock_move_together() {
+        let clock = Clock::manual(Moment::from_unix_ms(1_000));
+        let other = clock.clone();
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(other.now().unix_ms(), 3_000);
+    }
+}

@@ -1,0 +1,113 @@
+//! Typed identifiers, so that no user id is ever taken for a connection id.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::chance::Chance;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new random one.
+            pub fn random(chance: &Chance) -> Self {
+                Self(chance.uuid())
+            }
+
+            /// The same value as a UUID.
+            pub fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                // One spelling alone: a second one would be a second key for the same thing.
+                let id = Uuid::try_parse(text)?;
+                if text.len() == 36 { Ok(Self(id)) } else { Uuid::try_parse("").map(Self) }
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// Who owns connections: born with the first AuthRequest of a browser.
+    UserId
+}
+uuid_id! {
+    /// One connection: a user's hold of one HubSpot account.
+    ConnectionId
+}
+uuid_id! {
+    /// One attempt to connect, as the outside names it. Public: it opens nothing without the flow's cookie.
+    FlowId
+}
+
+impl FlowId {
+    /// The id of the flow with this state: half of the state's hash, so one is found from the other without a look-up
+    /// and the state cannot be found from the id.
+    pub fn of_state_hash(hash: &[u8; 32]) -> Self {
+        let mut half = [0; 16];
+        half.copy_from_slice(&hash[..16]);
+        Self(Uuid::new_v8(half))
+    }
+
+    /// Eight characters that name the flow's cookie.
+    pub fn short(self) -> String {
+        self.0.simple().to_string()[..8].to_owned()
+    }
+}
+
+/// A HubSpot account's number (`hub_id` on the wire).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PortalId(pub i64);
+
+impl fmt::Display for PortalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for PortalId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<u32>().map(|id| Self(i64::from(id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_hyphenated_spelling_is_an_id() {
+        let id = UserId::random(&Chance::seeded(1));
+        assert_eq!(id.to_string().parse::<UserId>().ok(), Some(id));
+        assert!(id.uuid().simple().to_string().parse::<UserId>().is_err());
+        assert!(format!("{{{id}}}").parse::<UserId>().is_err());
+    }
+
+    #[test]
+    fn a_portal_id_is_a_plain_positive_number() {
+        assert_eq!("1234567".parse::<PortalId>().ok(), Some(PortalId(1_234_567)));
+        assert!("-1".parse::<PortalId>().is_err());
+        assert!("../1".parse::<PortalId>().is_err());
+    }
+}

@@ -1,0 +1,20 @@
+//! Words and rules: no input or output, no async, no reading of clocks.
+//!
+//! The glossary:
+//! - **AuthRequest** (also *flow*, where the outside names it): one attempt to connect, from the click to its outcome.
+//! - **Token** (also *connection*): what one user holds of one HubSpot account: the two tokens and what is known of it.
+//! - **TokenRefreshJob**: when a connection is refreshed next, and who is at it. Exactly one per active connection.
+//! - **Opener**: the page that opened the popup, known by its exact [`origin::Origin`].
+//! - **Portal**: HubSpot's older word for an account; `portal_id` and `hub_id` are the same number.
+
+pub mod auth_request;
+pub mod chance;
+pub mod clock;
+pub mod connection;
+pub mod failure;
+pub mod id;
+pub mod origin;
+pub mod refresh_job;
+pub mod scopes;
+pub mod secret;
+pub mod token;

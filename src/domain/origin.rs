@@ -1,0 +1,194 @@
+//! Exact origins: scheme, host and port, compared as a whole and never by prefix, suffix or pattern.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+use url::{Host, Url};
+
+/// A web origin in its one canonical spelling, such as `https://app.example.com` (RFC 6454 section 6.2).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin(String);
+
+/// Why a text is not an origin that can be listed.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum OriginError {
+    /// No scheme, no host, or a character no origin has.
+    #[error("is not an origin such as https://app.example.com")]
+    NotAnOrigin,
+    /// `*`, or a star inside the host.
+    #[error("has a wildcard; list each origin by itself")]
+    Wildcard,
+    /// It has more than scheme, host and port, or is not spelled as browsers send it.
+    #[error("must be written as browsers send it: {0}")]
+    NotCanonical(String),
+    /// Plain http to another machine.
+    #[error("uses http; only loopback addresses may")]
+    Insecure,
+}
+
+impl Origin {
+    /// Reads an origin as a browser sends it: nothing behind the port, lower case, no default port.
+    ///
+    /// # Errors
+    /// [`OriginError`] says what is wrong and, where it can, how the origin should be spelled.
+    pub fn parse(text: &str) -> Result<Self, OriginError> {
+        if text.contains('*') {
+            return Err(OriginError::Wildcard);
+        }
+        let url = Url::parse(text).map_err(|_| OriginError::NotAnOrigin)?;
+        let host = url.host().ok_or(OriginError::NotAnOrigin)?;
+        if !matches!(url.scheme(), "http" | "https") || url.port() == Some(0) {
+            return Err(OriginError::NotAnOrigin);
+        }
+        if url.scheme() == "http" && !is_loopback(&host) {
+            return Err(OriginError::Insecure);
+        }
+        let canonical = url.origin().ascii_serialization();
+        if canonical != text || canonical.ends_with('.') {
+            return Err(OriginError::NotCanonical(canonical));
+        }
+        Ok(Self(canonical))
+    }
+
+    /// The origin of a URL of our own configuration.
+    pub fn of(url: &Url) -> Self {
+        Self(url.origin().ascii_serialization())
+    }
+
+    /// An origin that was read from outside before it was stored.
+    pub fn stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The origin as browsers send it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// Whether a host is this machine: `localhost`, a name below it, or a loopback address.
+pub fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+/// The origins whose pages may open the popup, as the operator listed them.
+#[derive(Debug, Clone, Default)]
+pub struct AllowedOrigins(Vec<Origin>);
+
+impl AllowedOrigins {
+    /// A list of origins.
+    pub fn new(origins: Vec<Origin>) -> Self {
+        Self(origins)
+    }
+
+    /// The listed origin that is spelled exactly so.
+    pub fn find(&self, text: &str) -> Option<&Origin> {
+        self.0.iter().find(|origin| origin.as_str() == text)
+    }
+
+    /// The one origin, if exactly one is listed.
+    pub fn only(&self) -> Option<&Origin> {
+        match self.0.as_slice() {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+
+    /// The origins one by one.
+    pub fn iter(&self) -> impl Iterator<Item = &Origin> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_taken_as_browsers_send_them() {
+        for good in [
+            "https://app.example.com",
+            "https://app.example.com:8443",
+            "http://localhost:3000",
+            "http://127.0.0.1:6002",
+            "http://[::1]:80",
+        ] {
+            let parsed = Origin::parse(good);
+            let expected = if good.ends_with(":80") {
+                Err(OriginError::NotCanonical("http://[::1]".into()))
+            } else {
+                Ok(Origin(good.into()))
+            };
+            assert_eq!(parsed, expected, "{good}");
+        }
+    }
+
+    #[test]
+    fn origins_of_another_spelling_are_refused_with_the_right_one() {
+        for (bad, right) in [
+            ("https://a.example.com/", "https://a.example.com"),
+            ("https://a.example.com/path", "https://a.example.com"),
+            ("HTTPS://A.Example.com", "https://a.example.com"),
+            ("https://a.example.com:443", "https://a.example.com"),
+            ("https://user@a.example.com", "https://a.example.com"),
+            ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ] {
+            assert_eq!(
+                Origin::parse(bad),
+                Err(OriginError::NotCanonical(right.into())),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn wildcards_null_and_plain_http_are_refused() {
+        assert_eq!(Origin::parse("*"), Err(OriginError::Wildcard));
+        assert_eq!(Origin::parse("https://*.example.com"), Err(OriginError::Wildcard));
+        assert_eq!(Origin::parse("null"), Err(OriginError::NotAnOrigin));
+        assert_eq!(
+            Origin::parse("https://a.example.com:0"),
+            Err(OriginError::NotAnOrigin)
+        );
+        assert_eq!(Origin::parse("file:///etc"), Err(OriginError::NotAnOrigin));
+        assert_eq!(
+            Origin::parse("http://app.example.com"),
+            Err(OriginError::Insecure)
+        );
+        assert!(Origin::parse("https://a.example.com.").is_err());
+    }
+
+    #[test]
+    fn a_listed_origin_is_found_only_by_its_exact_spelling() {
+        let list = AllowedOrigins::new(vec![Origin::parse("https://host.example").expect("valid")]);
+        assert!(list.find("https://host.example").is_some());
+        for near in [
+            "https://host.example.evil",
+            "https://hostxexample",
+            "https://HOST.example",
+            "https://host.example/",
+            "https://host.example:443",
+            "null",
+            "",
+        ] {
+            assert!(list.find(near).is_none(), "{near}");
+        }
+    }
+}

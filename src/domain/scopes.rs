@@ -1,0 +1,78 @@
+//! Sets of HubSpot scopes.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// Scopes in the order they were given, each once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scopes(Vec<String>);
+
+impl Scopes {
+    /// Reads a list separated by spaces or commas.
+    pub fn parse(text: &str) -> Self {
+        text.split([' ', ',', '\t', '\n', '\r']).collect()
+    }
+
+    /// Those of `self` that are not in `granted`.
+    pub fn missing_from(&self, granted: &Self) -> Self {
+        self.0.iter().filter(|scope| !granted.0.contains(scope)).collect()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The scopes one by one.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl<S: AsRef<str>> FromIterator<S> for Scopes {
+    fn from_iter<I: IntoIterator<Item = S>>(scopes: I) -> Self {
+        let mut list: Vec<String> = Vec::new();
+        for scope in scopes {
+            let scope = scope.as_ref();
+            if !scope.is_empty() && !list.iter().any(|known| known == scope) {
+                list.push(scope.to_owned());
+            }
+        }
+        Self(list)
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(" "))
+    }
+}
+
+impl Serialize for Scopes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_with_spaces_or_commas_and_each_scope_counts_once() {
+        assert_eq!(
+            Scopes::parse("oauth, crm.a  crm.b,oauth").to_string(),
+            "oauth crm.a crm.b"
+        );
+    }
+
+    #[test]
+    fn missing_scopes_are_those_asked_for_and_not_granted() {
+        let asked = Scopes::parse("oauth crm.a crm.b");
+        assert_eq!(
+            asked.missing_from(&Scopes::parse("crm.a")).to_string(),
+            "oauth crm.b"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! [`Secret`] and [`Sealed`]: plaintext that cannot be printed, and ciphertext. Only the keyring leads from one to the
+//! other.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::chance::Chance;
+
+/// A secret in plaintext. It has no `Display`, its `Debug` shows nothing, and its memory is wiped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the secret over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// 256 random bits in base64url (43 characters): states, cookie values, verifiers.
+    pub fn random(chance: &Chance) -> Self {
+        Self::new(URL_SAFE_NO_PAD.encode(chance.bytes::<32>()))
+    }
+
+    /// The plaintext. Say why at the place where it is used.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// SHA-256 of the secret, which is all that the database keeps of values that only need to be recognised.
+    pub fn hash(&self) -> Hash {
+        Hash(Sha256::digest(self.0.as_bytes()).into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// SHA-256 of a secret. Compared in constant time.
+#[derive(Debug, Clone, Copy)]
+pub struct Hash([u8; 32]);
+
+impl Hash {
+    /// The hash as bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The hash in base64url, as the database keeps it.
+    pub fn text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+}
+
+impl PartialEq for Hash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Hash {}
+
+/// A secret under an encryption key: safe to store, useless without the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Which key: the first eight hexadecimal digits of its SHA-256.
+    pub key_id: String,
+    /// A Fernet token.
+    pub ciphertext: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_prints_nothing_of_itself() {
+        let secret = Secret::new("hunter2".to_owned());
+        assert!(!format!("{secret:?} {:?}", Some(&secret)).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_random_secret_has_256_bits() {
+        assert_eq!(Secret::random(&Chance::system()).expose().len(), 43);
+    }
+}

@@ -1,0 +1,146 @@
+//! Ends connections: here at once, at HubSpot as soon as it can be told.
+
+use std::time::Duration;
+
+use super::Flows;
+use crate::domain::id::{ConnectionId, UserId};
+use crate::domain::refresh_job::backoff;
+use crate::keyring::Context;
+use crate::store::{Removed, RevocationJob, StoreError};
+
+/// How long a caller waits for HubSpot's word before it is told `queued`.
+const WAIT: Duration = Duration::from_secs(5);
+/// After so long HubSpot is not asked any more.
+const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
+/// Between a claim of the background and the next one, should it not come to an end.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A connection that was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disconnected {
+    /// Which.
+    pub connection: ConnectionId,
+    /// Whether its grant has ended at HubSpot.
+    pub revoked: Revoked,
+}
+
+/// Whether a grant has ended at HubSpot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoked {
+    /// HubSpot has confirmed it.
+    Yes,
+    /// HubSpot could not be told yet.
+    Queued,
+    /// It was not to be: another connection has the same grant.
+    Shared,
+    /// It was not to be, by configuration.
+    No,
+}
+
+impl Flows {
+    /// Ends one connection of a user; `None` if the user has no such connection.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing has ended then.
+    pub async fn disconnect(
+        &self,
+        user: UserId,
+        connection: ConnectionId,
+        revoke: bool,
+    ) -> Result<Option<Disconnected>, StoreError> {
+        let parts = &self.0;
+        let removed = parts
+            .store
+            .remove_token(connection, user, revoke, parts.clock.now())
+            .await?;
+        parts.changed();
+        let revoked = match removed {
+            Removed::Absent => return Ok(None),
+            Removed::Shared => Revoked::Shared,
+            Removed::Kept => Revoked::No,
+            Removed::Queued(job) => self.revoke_now(job).await,
+        };
+        tracing::info!(connection = %connection, user = %user, ?revoked, "disconnected");
+        Ok(Some(Disconnected { connection, revoked }))
+    }
+
+    /// Ends all connections of a user.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; what has ended by then stays ended.
+    pub async fn disconnect_all(&self, user: UserId, revoke: bool) -> Result<Vec<Disconnected>, StoreError> {
+        let mut ended = Vec::new();
+        for (token, _) in self.0.store.tokens_of(user).await? {
+            ended.extend(self.disconnect(user, token.id, revoke).await?);
+        }
+        Ok(ended)
+    }
+
+    /// Tells HubSpot in a task of its own, and waits for it a little.
+    async fn revoke_now(&self, job: String) -> Revoked {
+        let flows = self.clone();
+        let task = self.0.detach(async move {
+            match flows.0.store.revocation(&job).await {
+                Ok(Some(job)) => flows.revoke(job).await,
+                Ok(None) => Ok(Revoked::Yes),
+                Err(why) => Err(why),
+            }
+        });
+        match tokio::time::timeout(WAIT, task).await {
+            Ok(Ok(Ok(revoked))) => revoked,
+            _ => Revoked::Queued,
+        }
+    }
+
+    /// Works off revocations that are due. Says how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn revoke_due(&self) -> Result<usize, StoreError> {
+        let jobs = self.0.store.claim_revocations(8, LEASE).await?;
+        let count = jobs.len();
+        for job in jobs {
+            let flows = self.clone();
+            let task = self.0.detach(async move { flows.revoke(job).await });
+            if let Ok(Err(why)) = task.await {
+                tracing::error!(error = %why, "could not note the outcome of a revocation");
+            }
+        }
+        Ok(count)
+    }
+
+    async fn revoke(&self, job: RevocationJob) -> Result<Revoked, StoreError> {
+        let parts = &self.0;
+        if parts.store.is_in_use(&job.refresh_fingerprint).await? {
+            // The same grant has come back by a reconnect meanwhile.
+            parts.store.finish_revocation(&job.id).await?;
+            return Ok(Revoked::Shared);
+        }
+        let row = job.connection_id.to_string();
+        let context = Context {
+            kind: "refresh",
+            row: &row,
+            generation: job.generation,
+            client_id: &job.client_id,
+        };
+        let Ok(refresh) = parts.keyring.open(&job.refresh, context) else {
+            tracing::error!(connection = %job.connection_id, "a token to be revoked cannot be opened; it stays valid at HubSpot");
+            parts.store.finish_revocation(&job.id).await?;
+            return Ok(Revoked::No);
+        };
+        let Err(failure) = parts.hubspot.revoke(&refresh).await else {
+            parts.store.finish_revocation(&job.id).await?;
+            return Ok(Revoked::Yes);
+        };
+        let now = parts.clock.now();
+        if now.since(job.created_at) >= GIVE_UP {
+            tracing::error!(connection = %job.connection_id, code = failure.code, "revoke_failed: giving up after a day");
+            parts.store.finish_revocation(&job.id).await?;
+            return Ok(Revoked::No);
+        }
+        tracing::warn!(connection = %job.connection_id, code = failure.code, "a revocation has failed and will be tried again");
+        let pause = backoff(job.attempts.saturating_add(1), 1.0);
+        parts.store.postpone_revocation(&job.id, now.plus(pause)).await?;
+        Ok(Revoked::Queued)
+    }
+}

@@ -1,0 +1,280 @@
+//! Finishes a connect: the browser is back from HubSpot.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::Flows;
+use super::start::pkce_context;
+use crate::domain::auth_request::AuthRequest;
+use crate::domain::clock::Moment;
+use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Secret;
+use crate::hubspot::Grant;
+use crate::keyring::Context;
+use crate::store::{Consumed, NewTokens, Saved, StoreError};
+
+/// How long a write is tried again while the person waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// When the background asks for an account's details, should the callback not get to it.
+const DETAILS_LATER: Duration = Duration::from_secs(30);
+
+/// What the browser brings back.
+#[derive(Debug)]
+pub struct FinishConnect {
+    /// The state (RFC 6749 section 4.1.2).
+    pub state: Secret,
+    /// The flow's cookie.
+    pub binding: Option<Secret>,
+    /// The session's user, if there is a session.
+    pub user: Option<UserId>,
+    /// What HubSpot says.
+    pub answer: Answer,
+}
+
+/// What HubSpot says.
+#[derive(Debug)]
+pub enum Answer {
+    /// Here is a code.
+    Code(Secret),
+    /// The person said no (`access_denied`).
+    Denied,
+    /// Something else went wrong there.
+    Error,
+}
+
+/// A flow that has come to its outcome, now or before.
+#[derive(Debug)]
+pub struct Finished {
+    /// The flow; [`Flows::outcome`] tells what it came to.
+    pub flow: FlowId,
+    /// Who now has a connection by it: the browser's session is this user's from here on.
+    pub user: Option<UserId>,
+}
+
+/// Why the flow is not touched.
+#[derive(Debug, Error)]
+pub enum FinishError {
+    /// Nobody began it, or it is long forgotten.
+    #[error("nobody began this flow")]
+    StateUnknown,
+    /// Another browser began it.
+    #[error("another browser began this flow")]
+    FlowNotYours,
+    /// The database failed; nothing is consumed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Flows {
+    /// Finishes a connect.
+    ///
+    /// # Errors
+    /// [`FinishError`] if the flow is not this browser's to finish. Every other trouble is an outcome of the flow.
+    pub async fn finish(&self, back: FinishConnect) -> Result<Finished, FinishError> {
+        let parts = &self.0;
+        let binding = back.binding.as_ref().map(Secret::hash);
+        let client_id = parts.hubspot.client_id();
+        let now = parts.clock.now();
+        let request = match parts
+            .store
+            .consume_auth_request(back.state.hash(), binding, client_id, now)
+            .await?
+        {
+            Consumed::Now(request) => *request,
+            Consumed::Before(request) | Consumed::Expired(request) => {
+                return Ok(Finished {
+                    flow: request.id,
+                    user: None,
+                });
+            }
+            Consumed::NotYours => return Err(FinishError::FlowNotYours),
+            Consumed::Unknown => return Err(FinishError::StateUnknown),
+        };
+        let flow = request.id;
+        let owner = back.user.unwrap_or(request.user_id);
+        let user = match back.answer {
+            Answer::Code(code) => self.detached(request, code, owner).await,
+            Answer::Denied => self.failed(flow, "user_denied").await,
+            Answer::Error => self.failed(flow, "provider_error").await,
+        };
+        Ok(Finished { flow, user })
+    }
+
+    /// The exchange goes on although the person closes the popup: a code that was sent is spent.
+    async fn detached(&self, request: AuthRequest, code: Secret, owner: UserId) -> Option<UserId> {
+        let flows = self.clone();
+        let work = self.0.detach(async move {
+            match flows.exchange(&request, &code, owner).await {
+                Ok(()) => Some(owner),
+                Err(error) => flows.failed(request.id, error).await,
+            }
+        });
+        work.await.unwrap_or_default()
+    }
+
+    async fn failed(&self, flow: FlowId, error: &'static str) -> Option<UserId> {
+        tracing::warn!(flow = %flow, code = error, "a connect has failed");
+        let now = self.0.clock.now();
+        let noted = self
+            .0
+            .insist(PATIENCE, || self.0.store.fail_auth_request(flow, error, now))
+            .await;
+        if let Err(why) = noted {
+            tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
+        }
+        self.0.changed();
+        None
+    }
+
+    async fn exchange(
+        &self,
+        request: &AuthRequest,
+        code: &Secret,
+        owner: UserId,
+    ) -> Result<(), &'static str> {
+        let parts = &self.0;
+        let pkce = self.pkce(request)?;
+        let asked_at = parts.clock.now();
+        let grant = parts
+            .hubspot
+            .exchange(code, &request.redirect_uri, pkce.as_ref())
+            .await
+            .map_err(|failure| failure.code)?;
+        let refresh = grant.refresh.as_ref().ok_or("no_refresh_token")?;
+        self.refuse_missing_scopes(request, &grant, refresh).await?;
+        // HubSpot names the account with the token. Where it does not, a second account of the same user could not be
+        // told from a reconnect, so it is asked; if it does not say, the background asks again.
+        let portal = match grant.portal_id {
+            Some(portal) => Some(portal),
+            None => parts
+                .hubspot
+                .introspect(&grant.access)
+                .await
+                .ok()
+                .map(|identity| identity.portal_id),
+        };
+        let connection = self
+            .save(request, &grant, refresh, owner, portal, asked_at)
+            .await
+            .map_err(|_| "storage_unavailable")?;
+        tracing::info!(flow = %request.id, connection = %connection, portal = portal.map(|id| id.0), "connected");
+        parts.metrics.flows_connected.inc();
+        self.ask_details(connection, &grant.access, 0).await;
+        parts.changed();
+        Ok(())
+    }
+
+    fn pkce(&self, request: &AuthRequest) -> Result<Option<Secret>, &'static str> {
+        let Some(sealed) = &request.pkce else {
+            return Ok(None);
+        };
+        let context_row = request.id.to_string();
+        let opened = self
+            .0
+            .keyring
+            .open(sealed, pkce_context(&context_row, &request.client_id));
+        opened.map(Some).map_err(|_| "integrity_error")
+    }
+
+    async fn refuse_missing_scopes(
+        &self,
+        request: &AuthRequest,
+        grant: &Grant,
+        refresh: &Secret,
+    ) -> Result<(), &'static str> {
+        let granted = grant.scopes.as_ref().unwrap_or(&request.scopes);
+        if !self.0.hubspot.settings().require_all_scopes || request.scopes.missing_from(granted).is_empty() {
+            return Ok(());
+        }
+        // Nobody is to hold a grant that is not going to be used.
+        if let Err(failure) = self.0.hubspot.revoke(refresh).await {
+            tracing::warn!(
+                code = failure.code,
+                "could not revoke a grant with too few scopes"
+            );
+        }
+        Err("scopes_missing")
+    }
+
+    /// Seals the tokens for the place they will have and saves them; if the place changes meanwhile, once more.
+    async fn save(
+        &self,
+        request: &AuthRequest,
+        grant: &Grant,
+        refresh: &Secret,
+        user: UserId,
+        portal: Option<PortalId>,
+        asked_at: Moment,
+    ) -> Result<ConnectionId, StoreError> {
+        let parts = &self.0;
+        loop {
+            let known = match portal {
+                Some(portal) => {
+                    let find = || parts.store.token_for(user, &request.client_id, portal);
+                    parts.insist(PATIENCE, find).await?
+                }
+                None => None,
+            };
+            let place = known.map_or((ConnectionId::random(&parts.chance), 1), |token| {
+                (token.id, token.generation + 1)
+            });
+            let tokens = self.seal(request, grant, refresh, user, portal, place, asked_at);
+            let save = || parts.store.save_connected(request.id, tokens.clone());
+            if parts.insist(PATIENCE, save).await? == Saved::Done {
+                return Ok(place.0);
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a column; a struct for one call would say it twice"
+    )]
+    fn seal(
+        &self,
+        request: &AuthRequest,
+        grant: &Grant,
+        refresh: &Secret,
+        user: UserId,
+        portal: Option<PortalId>,
+        (connection, generation): (ConnectionId, i64),
+        obtained_at: Moment,
+    ) -> NewTokens {
+        let parts = &self.0;
+        let row = connection.to_string();
+        let context = |kind| Context {
+            kind,
+            row: &row,
+            generation,
+            client_id: &request.client_id,
+        };
+        let wanted: Scopes = request
+            .scopes
+            .iter()
+            .chain(request.optional_scopes.iter())
+            .collect();
+        let expires_at = obtained_at.plus(grant.expires_in);
+        NewTokens {
+            connection,
+            generation,
+            user,
+            client_id: request.client_id.clone(),
+            portal,
+            // RFC 6749 section 5.1: no word of scopes means that what was asked for is granted.
+            scopes: grant.scopes.clone().unwrap_or_else(|| wanted.clone()),
+            wanted_scopes: wanted,
+            access: parts.keyring.seal(&grant.access, context("access")),
+            refresh: parts.keyring.seal(refresh, context("refresh")),
+            refresh_fingerprint: parts.keyring.fingerprint(refresh),
+            obtained_at,
+            expires_at,
+            refresh_at: parts
+                .rules
+                .refresh
+                .refresh_at(obtained_at, expires_at, parts.chance.unit()),
+            details_due_at: obtained_at.plus(DETAILS_LATER),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Flows: the verbs of the service, one file each.
+//!
+//! ```text
+//!             start            callback            code exchanged
+//!   (nothing) ─────▶ AuthRequest ─────▶ exchanging ─────▶ Token + TokenRefreshJob ◀──┐
+//!                    awaiting_user          │                    │  refresh, again    │
+//!                        │                  ▼                    │  and again ────────┘
+//!                        └──▶ expired     failed                 ├──▶ needs_reauth   (HubSpot said twice: no more)
+//!                                                                ├──▶ integrity_error (the row was tampered with)
+//!                                                                └──▶ (nothing) + RevocationJob   (disconnect, logout)
+//! ```
+//!
+//! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked.
+
+mod details;
+mod disconnect;
+mod finish;
+mod gate;
+mod handoff;
+mod keys;
+mod ready;
+mod refresh;
+mod session;
+mod start;
+mod status;
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+pub use disconnect::{Disconnected, Revoked};
+pub use finish::{Answer, FinishConnect, FinishError, Finished};
+pub use handoff::{Delivery, Message, Outcome};
+pub use keys::KeyCheckError;
+pub use ready::Readiness;
+pub use session::{LoadedSession, SessionValues};
+pub use start::{StartConnect, StartError, Started, flow_of_state};
+pub use status::{Connection, Connections};
+
+use crate::config::{Config, OnSessionExpiry, TokenDelivery};
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
+use crate::domain::origin::{AllowedOrigins, Origin};
+use crate::domain::secret::Secret;
+use crate::domain::token::{RefreshPolicy, Token};
+use crate::hubspot::HubSpot;
+use crate::keyring::{Context, Keyring, OpenError};
+use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+use gate::Gate;
+
+/// What the verbs need to know of the configuration.
+#[derive(Debug, Clone)]
+struct Rules {
+    own_origin: Origin,
+    host_origins: AllowedOrigins,
+    token_delivery: TokenDelivery,
+    flow_ttl: Duration,
+    session_idle: Duration,
+    session_max: Duration,
+    on_session_expiry: OnSessionExpiry,
+    refresh: RefreshPolicy,
+}
+
+/// The verbs. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Flows(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: HubSpot,
+    keyring: Keyring,
+    clock: Clock,
+    chance: Chance,
+    rules: Rules,
+    metrics: Arc<Metrics>,
+    /// Who this process is when it takes leases.
+    owner: String,
+    gate: Gate,
+    /// Work that is finished whatever becomes of the caller who began it.
+    tasks: TaskTracker,
+    /// Where that work runs: not on a web worker, which may be gone before it is done.
+    runtime: tokio::runtime::Handle,
+    /// Moves whenever a flow or a connection changes in this process.
+    changes: watch::Sender<u64>,
+    /// Sessions and status answers, where this process is the only writer.
+    remembered: Mutex<BTreeMap<String, session::Remembered>>,
+}
+
+impl Flows {
+    /// The verbs over these parts. To be called on the runtime that outlives the web workers.
+    pub fn new(
+        config: &Config,
+        store: Store,
+        hubspot: HubSpot,
+        keyring: Keyring,
+        clock: Clock,
+        chance: Chance,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let rules = Rules {
+            own_origin: config.server.origin(),
+            host_origins: config.security.host_origins.clone(),
+            token_delivery: config.security.token_delivery,
+            flow_ttl: config.security.flow_ttl,
+            session_idle: config.security.session_idle,
+            session_max: config.security.session_max,
+            on_session_expiry: config.security.on_session_expiry,
+            refresh: config.refresh.policy,
+        };
+        Self(Arc::new(Parts {
+            store,
+            hubspot,
+            keyring,
+            owner: chance.uuid().to_string(),
+            clock,
+            chance,
+            rules,
+            metrics,
+            gate: Gate::default(),
+            tasks: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+            changes: watch::Sender::new(0),
+            remembered: Mutex::default(),
+        }))
+    }
+
+    /// Waits until no work is left that was begun and has to be finished.
+    pub async fn drain(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// The clock that the verbs go by.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+}
+
+impl Parts {
+    /// Runs work to its end, whatever becomes of the caller who waits for it.
+    fn detach<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.tasks.spawn_on(work, &self.runtime)
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn open_access(&self, token: &Token) -> Result<Secret, OpenError> {
+        self.keyring
+            .open(&token.access, context(token, "access", &token.id.to_string()))
+    }
+
+    fn open_refresh(&self, token: &Token) -> Result<Secret, OpenError> {
+        self.keyring
+            .open(&token.refresh, context(token, "refresh", &token.id.to_string()))
+    }
+
+    /// Does a write again until it succeeds or the time is up: what HubSpot has just given exists only in memory.
+    async fn insist<T, F>(&self, patience: Duration, write: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut waited = Duration::ZERO;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match write().await {
+                Err(why) if waited < patience => {
+                    tracing::error!(error = %why, "could not save what HubSpot gave; trying again");
+                    tokio::time::sleep(pause).await;
+                    waited += pause;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+fn context<'a>(token: &'a Token, kind: &'static str, row: &'a str) -> Context<'a> {
+    Context {
+        kind,
+        row,
+        generation: token.generation,
+        client_id: &token.client_id,
+    }
+}

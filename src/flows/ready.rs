@@ -1,0 +1,31 @@
+//! Whether the service can do its work, and what troubles it.
+
+use super::Flows;
+
+/// The state of the service, for its operator.
+#[derive(Debug)]
+pub struct Readiness {
+    /// Whether the database answers: without it nothing can be served.
+    pub database: bool,
+    /// Why HubSpot refuses our own requests, if it does. Reads are served all the same.
+    pub hubspot: Option<&'static str>,
+}
+
+impl Flows {
+    /// Looks.
+    pub async fn readiness(&self) -> Readiness {
+        let ping = tokio::time::timeout(std::time::Duration::from_secs(3), self.0.store.ping()).await;
+        Readiness {
+            database: matches!(ping, Ok(Ok(()))),
+            hubspot: self.0.gate.closed().map(|(code, _)| code),
+        }
+    }
+
+    /// How many connections there are in each state.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`] if the database fails.
+    pub async fn connection_counts(&self) -> Result<Vec<(String, i64)>, crate::store::StoreError> {
+        self.0.store.count_tokens().await
+    }
+}

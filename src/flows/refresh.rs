@@ -1,0 +1,190 @@
+//! Refreshes a token once, across replicas, and never loses the new one.
+
+use std::time::Duration;
+
+use super::{Flows, context};
+use crate::domain::failure::Failure;
+use crate::domain::refresh_job::{Next, TokenRefreshJob};
+use crate::domain::secret::Secret;
+use crate::domain::token::Token;
+use crate::hubspot::Grant;
+use crate::keyring::{Context, OpenError};
+use crate::store::{Committed, RevocationJob, StoreError};
+
+/// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
+/// new tokens are nowhere else.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+impl Flows {
+    /// Claims up to `wanted` due jobs. Each claimed job must be given to [`Flows::refresh`].
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; HubSpot is not asked then.
+    pub async fn claim_refreshes(&self, wanted: u32) -> Result<Vec<TokenRefreshJob>, StoreError> {
+        let parts = &self.0;
+        match parts.gate.admit(wanted, parts.clock.now()) {
+            0 => Ok(Vec::new()),
+            admitted => parts.store.claim_due(&parts.owner, admitted).await,
+        }
+    }
+
+    /// Gives claimed jobs back untouched.
+    pub async fn release_refreshes(&self, jobs: Vec<TokenRefreshJob>) {
+        if let Err(why) = self.0.store.release(jobs).await {
+            tracing::warn!(error = %why, "could not give claimed refreshes back; their leases will run out");
+        }
+    }
+
+    /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
+    pub fn refresh(&self, job: TokenRefreshJob) -> tokio::task::JoinHandle<()> {
+        let flows = self.clone();
+        self.0.detach(async move {
+            let connection = job.connection_id;
+            if let Err(why) = flows.refresh_under_lease(job).await {
+                tracing::error!(connection = %connection, error = %why, "could not note the outcome of a refresh");
+            }
+            flows.0.changed();
+        })
+    }
+
+    async fn refresh_under_lease(&self, job: TokenRefreshJob) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let Some(token) = parts.store.token(job.connection_id).await? else {
+            return Ok(());
+        };
+        let refresh = match parts.open_refresh(&token) {
+            Ok(refresh) => refresh,
+            Err(why) => return self.unreadable(&token, job, &why).await,
+        };
+        if job.was_interrupted {
+            tracing::warn!(connection = %token.id, "an earlier refresh was cut off; asking again with the same token");
+        }
+        let asked_at = parts.clock.now();
+        match parts.hubspot.refresh(&refresh).await {
+            Ok(grant) => {
+                parts.gate.succeeded();
+                self.commit(&token, job, &refresh, grant, asked_at).await
+            }
+            Err(failure) => {
+                parts.gate.failed(&failure, asked_at);
+                self.note_failure(&token, job, &failure).await
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        token: &Token,
+        job: TokenRefreshJob,
+        old: &Secret,
+        grant: Grant,
+        obtained_at: crate::domain::clock::Moment,
+    ) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let refresh = grant.refresh.as_ref().unwrap_or(old);
+        let row = token.id.to_string();
+        let generation = token.generation + 1;
+        let next = |kind| Context {
+            generation,
+            ..context(token, kind, &row)
+        };
+        let expires_at = obtained_at.plus(grant.expires_in);
+        let committed = Committed {
+            job,
+            generation: token.generation,
+            access: parts.keyring.seal(&grant.access, next("access")),
+            refresh: parts.keyring.seal(refresh, next("refresh")),
+            refresh_fingerprint: parts.keyring.fingerprint(refresh),
+            scopes: grant.scopes,
+            obtained_at,
+            expires_at,
+            refresh_at: parts
+                .rules
+                .refresh
+                .refresh_at(obtained_at, expires_at, parts.chance.unit()),
+        };
+        let write = || parts.store.commit_refresh(committed.clone());
+        if parts.insist(PATIENCE, write).await? {
+            parts.metrics.refreshes.succeeded();
+            tracing::info!(connection = %token.id, generation, "refreshed");
+            return Ok(());
+        }
+        tracing::info!(connection = %token.id, "a refresh came too late: the connection has changed meanwhile");
+        self.drop_result(token, &committed).await
+    }
+
+    /// Ends the grant that a late refresh brought, if it is a new one and nobody has it.
+    async fn drop_result(&self, token: &Token, late: &Committed) -> Result<(), StoreError> {
+        let parts = &self.0;
+        if late.refresh_fingerprint == token.refresh_fingerprint
+            || parts.store.token(token.id).await?.is_some()
+            || parts.store.is_in_use(&late.refresh_fingerprint).await?
+        {
+            return Ok(());
+        }
+        let now = parts.clock.now();
+        let orphan = RevocationJob {
+            id: format!("{}/{}", token.id, late.generation + 1),
+            connection_id: token.id,
+            client_id: token.client_id.clone(),
+            refresh: late.refresh.clone(),
+            refresh_fingerprint: late.refresh_fingerprint.clone(),
+            generation: late.generation + 1,
+            created_at: now,
+            attempts: 0,
+        };
+        parts.store.queue_revocation(orphan).await
+    }
+
+    async fn note_failure(
+        &self,
+        token: &Token,
+        job: TokenRefreshJob,
+        failure: &Failure,
+    ) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let now = parts.clock.now();
+        let next = job.after(failure, now, parts.chance.unit());
+        parts.metrics.refreshes.failed(failure);
+        match &next {
+            Next::GiveUp => {
+                tracing::error!(connection = %token.id, code = failure.code, "HubSpot ended the grant; a person must connect anew");
+            }
+            Next::Retry { run_at, attempts, .. } => {
+                tracing::warn!(connection = %token.id, code = failure.code, uncertain = failure.uncertain, attempts,
+                    retry_at = run_at.rfc3339(), "a refresh has failed and will be tried again");
+            }
+        }
+        parts
+            .store
+            .fail_refresh(job, failure.code, next, now)
+            .await
+            .map(|_| ())
+    }
+
+    async fn unreadable(
+        &self,
+        token: &Token,
+        job: TokenRefreshJob,
+        why: &OpenError,
+    ) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let now = parts.clock.now();
+        tracing::error!(connection = %token.id, error = %why, "a stored token cannot be opened");
+        parts.metrics.integrity_errors.inc();
+        match why {
+            // The key may come back; a damaged or misplaced ciphertext will not mend itself.
+            OpenError::UnknownKey(_) => {
+                let next = job.after(&Failure::our_fault("unknown_key"), now, parts.chance.unit());
+                parts
+                    .store
+                    .fail_refresh(job, "unknown_key", next, now)
+                    .await
+                    .map(|_| ())
+            }
+            OpenError::Damaged | OpenError::Misplaced => {
+                parts.store.freeze(token.id, "integrity_error", now).await
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Who is calling: the person behind a session.
+
+use actix_session::Session;
+
+use crate::domain::chance::Chance;
+use crate::domain::id::UserId;
+use crate::domain::secret::Secret;
+
+const USER: &str = "user_id";
+const NONCE: &str = "nonce";
+
+/// The person behind a session.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    /// Who it is.
+    pub user: UserId,
+    /// What the session's form tokens are made from; new with every new key.
+    pub nonce: String,
+}
+
+impl Caller {
+    /// The person behind this session, if it has one.
+    pub fn of(session: &Session) -> Option<Self> {
+        let user = session.get(USER).ok().flatten()?;
+        let nonce = session.get(NONCE).ok().flatten()?;
+        Some(Self { user, nonce })
+    }
+
+    /// Makes the session this user's, under a new key: an older key, known or planted, opens nothing any more.
+    pub fn sign_in(session: &Session, user: UserId) {
+        session.renew();
+        let nonce = Secret::random(&Chance::system());
+        let written = session
+            .insert(USER, user)
+            .and_then(|()| session.insert(NONCE, nonce.expose()));
+        if let Err(why) = written {
+            tracing::error!(error = %why, "could not write the session");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The other end: its address, and which pages elsewhere may read our answers.
+
+use std::net::IpAddr;
+
+use actix_cors::Cors;
+use actix_web::HttpRequest;
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, IF_NONE_MATCH};
+
+use super::Web;
+
+/// Listed origins may read, without credentials: a cookie of ours says nothing about somebody else's page.
+pub(super) fn cors(web: &Web) -> Cors {
+    let allowed = web.allowed_origins().clone();
+    Cors::default()
+        .allowed_origin_fn(move |origin, _| {
+            origin.to_str().is_ok_and(|origin| allowed.find(origin).is_some())
+        })
+        .allowed_methods(["GET"])
+        .allowed_headers([
+            CONTENT_TYPE,
+            IF_NONE_MATCH,
+            HeaderName::from_static("x-hsc-verifier"),
+        ])
+        .expose_headers(["etag"])
+        .max_age(600)
+}
+
+/// The address of the client: the peer's, or what our own proxies say of it. `X-Forwarded-For` is read from the right,
+/// because only its last entries are written by proxies we know.
+pub(super) fn address(request: &HttpRequest, web: &Web) -> Option<IpAddr> {
+    let proxies = &web.config.server.trusted_proxies;
+    let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
+    let peer = request.peer_addr()?.ip();
+    if !trusted(&peer) {
+        return Some(peer);
+    }
+    let lines: Vec<&str> = request
+        .headers()
+        .get_all("x-forwarded-for")
+        .filter_map(|line| line.to_str().ok())
+        .collect();
+    let mut hops = lines
+        .iter()
+        .flat_map(|line| line.split(','))
+        .filter_map(|hop| hop.trim().parse().ok())
+        .rev();
+    Some(hops.find(|hop| !trusted(hop)).unwrap_or(peer))
+}

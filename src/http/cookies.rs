@@ -1,0 +1,97 @@
+//! Flow cookies: one per attempt, bound to this browser, at most five of them.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::cookie::time::Duration as CookieDuration;
+use actix_web::cookie::{Cookie, SameSite};
+
+use crate::domain::clock::Moment;
+use crate::domain::id::FlowId;
+use crate::domain::secret::Secret;
+
+/// More attempts than anyone has open; a header that grows without end locks the person out.
+const MOST: usize = 5;
+
+/// How flow cookies are named and marked.
+#[derive(Debug, Clone)]
+pub(super) struct FlowCookies {
+    prefix: &'static str,
+    secure: bool,
+}
+
+impl FlowCookies {
+    /// With `secure`, the `__Host-` prefix keeps sibling domains from planting cookies of this name.
+    pub fn new(secure: bool) -> Self {
+        Self {
+            prefix: if secure { "__Host-hsc_f_" } else { "hsc_f_" },
+            secure,
+        }
+    }
+
+    /// The cookie of a new flow. Its age stands in front of the secret, to tell which is the oldest.
+    pub fn new_cookie(&self, flow: FlowId, binding: &Secret, now: Moment, ttl: Duration) -> Cookie<'static> {
+        let value = format!("{}.{}", now.unix_ms() / 1000, binding.expose());
+        let max_age = i64::try_from(ttl.as_secs()).unwrap_or(600);
+        self.cookie(self.name(flow), value, CookieDuration::seconds(max_age))
+    }
+
+    /// What binds this flow to the browser. Of two cookies of the same name neither is believed.
+    pub fn binding(&self, request: &HttpRequest, flow: FlowId) -> Option<Secret> {
+        let name = self.name(flow);
+        let cookies = request.cookies().ok()?;
+        let mut ours = cookies.iter().filter(|cookie| cookie.name() == name);
+        match (ours.next(), ours.next()) {
+            (Some(cookie), None) => {
+                let (_, secret) = cookie.value().split_once('.')?;
+                Some(Secret::new(secret.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Cookies that remove the oldest flows, so that with one more there are no more than [`MOST`].
+    pub fn make_room(&self, request: &HttpRequest) -> Vec<Cookie<'static>> {
+        let Ok(cookies) = request.cookies() else {
+            return Vec::new();
+        };
+        let mut flows: Vec<(i64, String)> = cookies
+            .iter()
+            .filter(|cookie| cookie.name().starts_with(self.prefix))
+            .map(|cookie| (age(cookie.value()), cookie.name().to_owned()))
+            .collect();
+        flows.sort_unstable();
+        let spare = (flows.len() + 1).saturating_sub(MOST);
+        flows
+            .into_iter()
+            .take(spare)
+            .map(|(_, name)| self.removal(name))
+            .collect()
+    }
+
+    fn name(&self, flow: FlowId) -> String {
+        format!("{}{}", self.prefix, flow.short())
+    }
+
+    fn removal(&self, name: String) -> Cookie<'static> {
+        self.cookie(name, String::new(), CookieDuration::ZERO)
+    }
+
+    /// `Lax`, because the way back from HubSpot is a cross-site navigation: `Strict` cookies are not sent with it.
+    fn cookie(&self, name: String, value: String, max_age: CookieDuration) -> Cookie<'static> {
+        Cookie::build(name, value)
+            .path("/")
+            .http_only(true)
+            .secure(self.secure)
+            .same_site(SameSite::Lax)
+            .max_age(max_age)
+            .finish()
+    }
+}
+
+fn age(value: &str) -> i64 {
+    value
+        .split_once('.')
+        .and_then(|(at, _)| at.parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,85 @@
+//! Requests that change something with nothing but a cookie to show: they must come from our own pages.
+
+use actix_web::HttpRequest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::Web;
+use super::caller::Caller;
+use super::problem::Problem;
+use crate::domain::secret::Secret;
+
+/// Makes and checks form tokens.
+pub(super) struct Csrf(Zeroizing<[u8; 32]>);
+
+impl std::fmt::Debug for Csrf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Csrf(…)")
+    }
+}
+
+impl Csrf {
+    /// Tokens under a key derived from APP_SECRET.
+    pub fn new(app_secret: &Secret) -> Self {
+        Self(crate::keyring::derive(app_secret, "form token"))
+    }
+
+    /// The token of a session: nobody who lacks the key can make one for another session.
+    pub fn token(&self, caller: &Caller) -> String {
+        URL_SAFE_NO_PAD.encode(self.mac(caller).finalize().into_bytes())
+    }
+
+    fn matches(&self, caller: &Caller, token: &str) -> bool {
+        URL_SAFE_NO_PAD
+            .decode(token)
+            .is_ok_and(|token| self.mac(caller).verify_slice(&token).is_ok())
+    }
+
+    fn mac(&self, caller: &Caller) -> Hmac<Sha256> {
+        let mut mac = Hmac::new_from_slice(&self.0[..]).expect("HMAC takes keys of any length");
+        mac.update(caller.nonce.as_bytes());
+        mac
+    }
+}
+
+/// Whether the browser says that the request comes from our own pages: by `Sec-Fetch-Site`, else by `Origin`.
+pub(super) fn same_origin(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
+    let header = |name: &str| {
+        request
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("unreadable"))
+    };
+    let ours = match (header("sec-fetch-site"), header("origin")) {
+        (Some(site), None) => matches!(site, "same-origin" | "none"),
+        (Some(site), Some(origin)) => site == "same-origin" && is_ours(origin, web),
+        (None, Some(origin)) => is_ours(origin, web),
+        (None, None) => false,
+    };
+    if ours {
+        Ok(())
+    } else {
+        Err(Problem::new("csrf_rejected"))
+    }
+}
+
+fn is_ours(origin: &str, web: &Web) -> bool {
+    origin == web.config.server.origin().as_str()
+}
+
+/// Both checks: where it comes from, and the session's token.
+pub(super) fn check(
+    request: &HttpRequest,
+    web: &Web,
+    caller: &Caller,
+    token: Option<&str>,
+) -> Result<(), Problem> {
+    same_origin(request, web)?;
+    match token {
+        Some(token) if web.csrf.matches(caller, token) => Ok(()),
+        _ => Err(Problem::new("csrf_rejected")),
+    }
+}

@@ -1,0 +1,215 @@
+//! What goes around every answer: the host check, the request's id, the security headers, problems written out, one
+//! line in the log.
+
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
+use url::Url;
+
+use super::Web;
+use super::problem::Problem;
+use super::templates::error_page;
+
+/// The id of a request, in its log line, in its answer and in its problem.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
+/// For pages: nothing but our own files, nothing inline, never in a frame.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; \
+    require-trusted-types-for 'script'";
+const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=(), payment=(), usb=()";
+const HSTS: &str = "max-age=63072000; includeSubDomains";
+
+/// Wraps every request.
+///
+/// # Errors
+/// None: what goes wrong inside becomes an answer.
+pub async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let id = request_id(&request);
+    request.extensions_mut().insert(id.clone());
+    let web = request
+        .app_data::<Data<Web>>()
+        .map(|web| web.clone().into_inner());
+    let refused = web.as_ref().and_then(|web| wrong_host(&request, web));
+    let path = request.path().to_owned();
+    let mut response = match refused {
+        Some(problem) => request.into_response(problem.error_response()),
+        None => match next.call(request).await {
+            Ok(response) => response.map_into_boxed_body(),
+            // A layer has failed, not a handler: the session layer, for want of the database. There is no request left
+            // to answer, so the answer travels as an error that is finished already.
+            Err(why) => {
+                tracing::error!(request_id = %id.0, path, error = %why, "a layer has failed");
+                let mut answer = Problem::new("storage_unavailable").error_response();
+                finish(&mut answer, web.as_deref(), &path, &id);
+                return Err(InternalError::from_response("answered", answer).into());
+            }
+        },
+    };
+    finish(response.response_mut(), web.as_deref(), &path, &id);
+    log(&response, &id, started);
+    Ok(response)
+}
+
+/// Gives an answer its body, if it is a problem, and its headers.
+fn finish(answer: &mut HttpResponse, web: Option<&Web>, path: &str, id: &RequestId) {
+    if let Some(web) = web {
+        write_problem(answer, web, path, id);
+        secure(
+            answer.headers_mut(),
+            path,
+            web.config.server.public_url.scheme() == "https",
+        );
+    }
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        answer
+            .headers_mut()
+            .insert(HeaderName::from_static("x-request-id"), value);
+    }
+}
+
+/// A caller's own id is kept if it is harmless.
+fn request_id(request: &ServiceRequest) -> RequestId {
+    let given = request
+        .headers()
+        .get("x-request-id")
+        .and_then(|value| value.to_str().ok());
+    let harmless = |id: &&str| {
+        (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    RequestId(given.filter(harmless).map_or_else(fresh_id, str::to_owned))
+}
+
+fn fresh_id() -> String {
+    let bytes: [u8; 8] = crate::domain::chance::Chance::system().bytes();
+    format!("{:016x}", u64::from_be_bytes(bytes))
+}
+
+/// Host and port as a browser writes them into `Host`.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Another name for this address is somebody else's page (DNS rebinding). Health checks come by address.
+fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
+    if request.path() == "/livez" {
+        return None;
+    }
+    let mut hosts = request.headers().get_all(header::HOST);
+    match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
+        (Some(Ok(host)), None) if web.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) => None,
+        (Some(Ok(_)), None) => Some(Problem::new("wrong_host")),
+        _ => Some(Problem::new("bad_request")),
+    }
+}
+
+/// Whether a path is answered with JSON.
+fn is_api(path: &str) -> bool {
+    path.starts_with("/api/") || path == "/auth/hubspot/handoff" || path == "/livez"
+}
+
+/// Gives a problem its body. An error that is not one of ours is read by its status, its own text is not shown.
+fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestId) {
+    let status = answer.status();
+    let stated = answer.extensions().get::<Problem>().copied();
+    let problem = match stated {
+        Some(problem) => problem,
+        None if status.is_client_error() || status.is_server_error() => by_status(status),
+        None => return,
+    };
+    let (kind, body) = match is_api(path) {
+        true => ("application/problem+json", problem.json(path, &id.0).to_string()),
+        false => (
+            "text/html; charset=utf-8",
+            error_page(&web.templates, problem.0, &id.0),
+        ),
+    };
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if problem.0.status == 429 {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+    }
+    if problem.0.status == 503 {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    *answer.status_mut() = problem.status_code();
+    let head = std::mem::replace(answer, HttpResponse::new(status));
+    *answer = head.set_body(BoxBody::new(body));
+}
+
+/// What a bare status of the framework means.
+fn by_status(status: StatusCode) -> Problem {
+    Problem::new(match status.as_u16() {
+        404 => "not_found",
+        405 => "method_not_allowed",
+        413 => "payload_too_large",
+        415 => "unsupported_media_type",
+        400..=499 => "bad_request",
+        _ => "internal_error",
+    })
+}
+
+fn secure(headers: &mut HeaderMap, path: &str, https: bool) {
+    let popup = path.starts_with("/auth/");
+    let opens_popups = matches!(path, "/" | "/login" | "/logout");
+    // Any other policy on a popup page would cut it from its opener for good.
+    let opener = match (popup, opens_popups) {
+        (true, _) => "unsafe-none",
+        (false, true) => "same-origin-allow-popups",
+        (false, false) => "same-origin",
+    };
+    let policy = if is_api(path) { API_POLICY } else { PAGE_POLICY };
+    let resource = if path.starts_with("/api/hubspot/status") {
+        "cross-origin"
+    } else {
+        "same-origin"
+    };
+    let fixed = [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("content-security-policy", policy),
+        ("permissions-policy", PERMISSIONS),
+        ("x-frame-options", "DENY"),
+        ("cross-origin-opener-policy", opener),
+        ("cross-origin-resource-policy", resource),
+    ];
+    for (name, value) in fixed {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if https {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// One line per request, without its query: that carries codes and states.
+fn log(response: &ServiceResponse<BoxBody>, id: &RequestId, started: Instant) {
+    let status = response.status().as_u16();
+    let request = response.request();
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match status {
+        500.. => {
+            tracing::error!(request_id = %id.0, method = %request.method(), path = request.path(), status, duration_ms, "request failed");
+        }
+        _ => {
+            tracing::debug!(request_id = %id.0, method = %request.method(), path = request.path(), status, duration_ms, "request");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! How many connects one address may begin. Not shared between replicas: it keeps one client from filling the table,
+//! and nothing else depends on it.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+/// Room for a person who tries a few times in a row.
+const BURST: u32 = 10;
+/// After so many checks, addresses that have been quiet are forgotten.
+const TIDY: u32 = 4096;
+
+/// The limit on beginning connects.
+#[derive(Debug)]
+pub(super) struct Starts {
+    limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    checks: AtomicU32,
+}
+
+impl Starts {
+    /// So many per minute and address; zero for no limit.
+    pub fn new(per_minute: u32) -> Self {
+        let limiter = NonZeroU32::new(per_minute).map(|per_minute| {
+            let burst = NonZeroU32::new(BURST.min(per_minute.get())).unwrap_or(per_minute);
+            RateLimiter::keyed(Quota::per_minute(per_minute).allow_burst(burst))
+        });
+        Self {
+            limiter,
+            checks: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether one more may begin.
+    pub fn admit(&self, address: IpAddr) -> bool {
+        let Some(limiter) = &self.limiter else { return true };
+        if self.checks.fetch_add(1, Ordering::Relaxed) % TIDY == TIDY - 1 {
+            limiter.retain_recent();
+        }
+        limiter.check_key(&subscriber(address)).is_ok()
+    }
+}
+
+/// One subscriber has a whole IPv6 /64.
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}

@@ -1,0 +1,129 @@
+//! The route table and the order of the layers, on one screen.
+
+mod assets;
+mod auth;
+mod caller;
+mod client;
+mod connections;
+mod cookies;
+mod csrf;
+mod guard;
+mod health;
+mod limits;
+mod pages;
+mod popup;
+mod problem;
+mod session;
+mod status;
+mod templates;
+
+use std::sync::Arc;
+
+use actix_web::web::{self as actix, Data, ServiceConfig};
+
+pub use guard::guard;
+pub use problem::error_table;
+pub use templates::Templates;
+
+use crate::config::Config;
+use crate::domain::origin::AllowedOrigins;
+use crate::flows::Flows;
+use crate::telemetry::metrics::Metrics;
+
+/// What the handlers share.
+pub struct Web {
+    flows: Flows,
+    metrics: Arc<Metrics>,
+    templates: Templates,
+    config: Config,
+    csrf: csrf::Csrf,
+    starts: limits::Starts,
+    /// Hosts we are called by: PUBLIC_URL's and the redirect URI's.
+    hosts: Vec<String>,
+    cookies: cookies::FlowCookies,
+    session_key: actix_web::cookie::Key,
+}
+
+impl std::fmt::Debug for Web {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Web")
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Web {
+    /// The handlers' share of the service.
+    pub fn new(config: &Config, flows: Flows, metrics: Arc<Metrics>, templates: Templates) -> Data<Self> {
+        let secret = &config.security.app_secret;
+        let session_key = crate::keyring::derive::<64>(secret, "session cookie");
+        let hosts = [&config.server.public_url, &config.hubspot.redirect_uri];
+        Data::new(Self {
+            flows,
+            metrics,
+            templates,
+            csrf: csrf::Csrf::new(secret),
+            starts: limits::Starts::new(config.server.starts_per_minute),
+            hosts: hosts.into_iter().map(guard::authority).collect(),
+            cookies: cookies::FlowCookies::new(config.server.secure_cookies),
+            session_key: actix_web::cookie::Key::from(&session_key[..]),
+            config: config.clone(),
+        })
+    }
+
+    fn allowed_origins(&self) -> &AllowedOrigins {
+        &self.config.security.host_origins
+    }
+
+    /// The public routes. The guard goes around all of them, sessions around those that look at cookies.
+    pub fn routes(web: &Data<Self>, routes: &mut ServiceConfig) {
+        let callback = web.config.hubspot.redirect_uri.path().to_owned();
+        routes
+            .app_data(web.clone())
+            // Anyone
+            .service(actix::resource("/livez").route(actix::get().to(health::get_live)))
+            .service(actix::resource("/static/{file:.*}").route(actix::get().to(assets::get_asset)))
+            .service(
+                actix::scope("")
+                    .wrap(session::layer(web))
+                    // The person's browser, in the popup
+                    .service(actix::resource("/auth/hubspot/start").route(actix::get().to(auth::start_auth)))
+                    .service(actix::resource("/auth/hubspot/done").route(actix::get().to(popup::get_done)))
+                    .service(
+                        actix::resource("/auth/hubspot/handoff").route(actix::post().to(popup::take_handoff)),
+                    )
+                    .service(
+                        actix::resource(vec!["/auth/hubspot/callback".to_owned(), callback])
+                            .route(actix::get().to(auth::finish_auth)),
+                    )
+                    // The host page, and our own
+                    .service(
+                        actix::resource("/api/hubspot/status")
+                            .wrap(client::cors(web))
+                            .route(actix::get().to(status::get_status)),
+                    )
+                    .service(
+                        actix::resource("/api/hubspot/disconnect")
+                            .route(actix::post().to(connections::disconnect_connection)),
+                    )
+                    // The person
+                    .service(actix::resource("/").route(actix::get().to(pages::get_index)))
+                    .service(actix::resource("/login").route(actix::get().to(pages::get_login)))
+                    .service(
+                        actix::resource("/logout")
+                            .route(actix::get().to(pages::get_logout))
+                            .route(actix::post().to(pages::logout)),
+                    )
+                    .default_service(actix::to(problem::not_found)),
+            );
+    }
+
+    /// The operator's routes, on the admin listener.
+    pub fn admin_routes(web: &Data<Self>, routes: &mut ServiceConfig) {
+        routes
+            .app_data(web.clone())
+            .service(actix::resource("/livez").route(actix::get().to(health::get_live)))
+            .service(actix::resource("/readyz").route(actix::get().to(health::get_ready)))
+            .service(actix::resource("/metrics").route(actix::get().to(health::get_metrics)));
+    }
+}

@@ -1,0 +1,117 @@
+//! The person's pages: /, /login, /logout.
+
+use actix_session::Session;
+use actix_web::web::{Data, Form};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Web;
+use super::auth::see_other;
+use super::caller::Caller;
+use super::csrf;
+use super::problem::Problem;
+use super::status::{connection_fields, seconds_until};
+use crate::domain::clock::Moment;
+use crate::flows::Connection;
+
+/// `GET /`: the connections of this browser's session.
+pub(super) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
+    let Some(caller) = Caller::of(&session) else {
+        return Ok(see_other("/login"));
+    };
+    let connections = web.flows.connections(caller.user).await?;
+    if connections.is_empty() {
+        return Ok(see_other("/login"));
+    }
+    let now = web.flows.clock().now();
+    let cards: Vec<Value> = connections
+        .iter()
+        .map(|connection| card(&web, connection, now))
+        .collect();
+    let values = json!({
+        "user_id": caller.user,
+        "csrf": web.csrf.token(&caller),
+        "connections": cards,
+        "connect_url": connect_url(&web, None),
+    });
+    Ok(html(web.templates.page("index.html", &values)))
+}
+
+/// `GET /login`: the Connect button.
+pub(super) async fn get_login(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
+    if let Some(caller) = Caller::of(&session)
+        && !web.flows.connections(caller.user).await?.is_empty()
+    {
+        return Ok(see_other("/"));
+    }
+    let values = json!({"connect_url": connect_url(&web, None)});
+    Ok(html(web.templates.page("login.html", &values)))
+}
+
+/// `GET /logout`: asks.
+pub(super) async fn get_logout(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
+    let Some(caller) = Caller::of(&session) else {
+        return Ok(see_other("/login"));
+    };
+    let count = web.flows.connections(caller.user).await?.len();
+    let values = json!({"csrf": web.csrf.token(&caller), "connection_count": count});
+    Ok(html(web.templates.page("logout.html", &values)))
+}
+
+/// The form of the logout page.
+#[derive(Debug, Deserialize)]
+pub(super) struct Logout {
+    csrf: String,
+}
+
+/// `POST /logout`: ends the session and everything that only it can reach.
+pub(super) async fn logout(
+    request: HttpRequest,
+    web: Data<Web>,
+    session: Session,
+    form: Form<Logout>,
+) -> Result<HttpResponse, Problem> {
+    let Some(caller) = Caller::of(&session) else {
+        return Ok(see_other("/login"));
+    };
+    csrf::check(&request, &web, &caller, Some(&form.csrf))?;
+    web.flows.disconnect_all(caller.user, true).await?;
+    session.purge();
+    tracing::info!(user = %caller.user, "logged out");
+    Ok(see_other("/login"))
+}
+
+/// A card of the connections page: the fields of the API, and what a person is told beside them.
+fn card(web: &Web, connection: &Connection, now: Moment) -> Value {
+    let mut card = connection_fields(connection, now);
+    card["seconds_until_refresh"] = connection.refresh_at.map(|at| seconds_until(at, now)).into();
+    card["hub_user"] = connection.token.hub_user.clone().into();
+    card["state_sentence"] = sentence(connection.token.public_state(now)).into();
+    card["reconnect_url"] = connect_url(web, connection.token.portal_id.map(|id| id.0)).into();
+    card
+}
+
+fn sentence(state: &str) -> &'static str {
+    match state {
+        "active" => "Access is renewed by itself, always before it expires.",
+        "degraded" => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
+        "needs_reauth" => "HubSpot has ended this access. Reconnect to go on.",
+        _ => "What is stored for this account cannot be trusted. Reconnect to go on.",
+    }
+}
+
+fn connect_url(web: &Web, portal: Option<i64>) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("origin", web.config.server.origin().as_str());
+    if let Some(portal) = portal {
+        query.append_pair("hub_id", &portal.to_string());
+    }
+    format!("/auth/hubspot/start?{}", query.finish())
+}
+
+fn html(page: String) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .body(page)
+}

@@ -1,0 +1,132 @@
+//! The popup's last page, and the message for its opener.
+
+use actix_web::web::{Data, Json, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Web;
+use super::csrf::same_origin;
+use super::guard::RequestId;
+use super::problem::{Problem, lookup};
+use crate::domain::id::FlowId;
+use crate::flows::{Connection, Delivery, Message, Outcome};
+
+/// What the page is about: a flow, or a problem without one.
+#[derive(Debug, Deserialize)]
+pub(super) struct About {
+    flow: Option<String>,
+    problem: Option<String>,
+}
+
+/// `GET /auth/hubspot/done?flow=ID`: tells the person what the flow came to; its script tells the opener.
+pub(super) async fn get_done(
+    request: HttpRequest,
+    web: Data<Web>,
+    about: Query<About>,
+    id: actix_web::web::ReqData<RequestId>,
+) -> Result<HttpResponse, Problem> {
+    let flow = about.flow.as_deref().and_then(|flow| flow.parse::<FlowId>().ok());
+    let binding = flow.and_then(|flow| web.cookies.binding(&request, flow));
+    let outcome = match (flow, &binding) {
+        (Some(flow), Some(binding)) => web.flows.outcome(flow, binding).await?,
+        _ => None,
+    };
+    let page = match (flow, outcome) {
+        (Some(flow), Some(Outcome::Connected(connection))) => success(&web, flow, &connection),
+        (Some(flow), Some(Outcome::Pending)) => {
+            web.templates.page("popup_waiting.html", &json!({"flow": flow}))
+        }
+        (Some(flow), Some(Outcome::Failed(code))) => failure(&web, Some(flow), &code, &id.0),
+        _ => failure(
+            &web,
+            None,
+            about.problem.as_deref().unwrap_or("flow_unknown"),
+            &id.0,
+        ),
+    };
+    Ok(HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .body(page))
+}
+
+fn success(web: &Web, flow: FlowId, connection: &Connection) -> String {
+    let token = &connection.token;
+    let values = json!({
+        "flow": flow,
+        "hub_domain": token.hub_domain,
+        "portal_id": token.portal_id,
+        "missing_scopes": token.wanted_scopes.missing_from(&token.scopes),
+    });
+    web.templates.page("popup_success.html", &values)
+}
+
+fn failure(web: &Web, flow: Option<FlowId>, code: &str, support_code: &str) -> String {
+    let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
+    let values = json!({
+        "flow": flow,
+        "code": entry.code,
+        "title": entry.title,
+        "detail": entry.detail,
+        "support_code": support_code,
+        "retry_url": Value::Null,
+    });
+    web.templates.page("popup_error.html", &values)
+}
+
+/// Which flow the popup asks for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Handoff {
+    flow: FlowId,
+}
+
+/// `POST /auth/hubspot/handoff`: the message for the opener and the one origin it may be posted to, once.
+pub(super) async fn take_handoff(
+    request: HttpRequest,
+    web: Data<Web>,
+    body: Json<Handoff>,
+) -> Result<HttpResponse, Problem> {
+    same_origin(&request, &web)?;
+    let binding = web
+        .cookies
+        .binding(&request, body.flow)
+        .ok_or(Problem::new("flow_unknown"))?;
+    match web.flows.deliver(body.flow, &binding).await? {
+        Delivery::Now(origin, message) => {
+            Ok(HttpResponse::Ok().json(json!({"origin": origin, "message": text(body.flow, &message)})))
+        }
+        Delivery::Pending => Ok(HttpResponse::Accepted().json(json!({"status": "exchanging"}))),
+        Delivery::Gone => Err(Problem::new("already_delivered")),
+        Delivery::Unknown => Err(Problem::new("flow_unknown")),
+    }
+}
+
+/// The message. Its fields are written out one by one: what is not named here does not leave.
+fn text(flow: FlowId, message: &Message) -> Value {
+    let token = match &message.outcome {
+        Outcome::Connected(connection) => &connection.token,
+        Outcome::Failed(code) => {
+            let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
+            let error = json!({"code": entry.code, "message": entry.detail});
+            return json!({"type": "hubspot_auth_error", "version": 1, "flow": flow, "error": error});
+        }
+        Outcome::Pending => return Value::Null,
+    };
+    let mut text = json!({
+        "type": "hubspot_auth_success",
+        "version": 1,
+        "flow": flow,
+        "connection_id": token.id,
+        "portal_id": token.portal_id,
+        "hub_domain": token.hub_domain,
+        "scopes": token.scopes,
+        "missing_scopes": token.wanted_scopes.missing_from(&token.scopes),
+        "expires_at": token.expires_at.rfc3339(),
+    });
+    if let Some(access_token) = &message.access_token {
+        text["access_token"] = access_token.expose().into();
+        text["token_type"] = "bearer".into();
+    }
+    text
+}

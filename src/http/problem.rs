@@ -1,0 +1,441 @@
+//! The one table of problems: stable code, status, and a sentence that a person understands.
+//!
+//! A handler answers with a [`Problem`]; the guard writes it as a page or as `application/problem+json` (RFC 9457),
+//! with the request's id. What went wrong inside is for the log.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::flows::{FinishError, StartError};
+use crate::store::StoreError;
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Stable, for programs and for support.
+    pub code: &'static str,
+    /// The HTTP status where it is an answer; connects that fail are told by the popup instead.
+    pub status: u16,
+    /// A few words.
+    pub title: &'static str,
+    /// What happened and what to do, for a person.
+    pub detail: &'static str,
+    /// Whether the same thing may succeed later.
+    pub retryable: bool,
+}
+
+const fn entry(
+    code: &'static str,
+    status: u16,
+    retryable: bool,
+    title: &'static str,
+    detail: &'static str,
+) -> Entry {
+    Entry {
+        code,
+        status,
+        title,
+        detail,
+        retryable,
+    }
+}
+
+const TABLE: &[Entry] = &[
+    // Beginning and finishing a connect
+    entry(
+        "origin_not_allowed",
+        400,
+        false,
+        "This page may not connect",
+        "The page that opened this window is not on the list of pages that may connect. Its operator can add it to HOST_ORIGINS.",
+    ),
+    entry(
+        "return_url_not_allowed",
+        400,
+        false,
+        "This return address is not allowed",
+        "The return address is not on the list of addresses that people may be sent back to.",
+    ),
+    entry(
+        "not_a_navigation",
+        400,
+        false,
+        "This address is for a window",
+        "This address is opened by a person in a window; it cannot be embedded or fetched.",
+    ),
+    entry(
+        "flow_unknown",
+        404,
+        false,
+        "This attempt is not known",
+        "This attempt to connect is not known here, or was forgotten long ago. Close this window and connect again.",
+    ),
+    entry(
+        "flow_not_yours",
+        403,
+        false,
+        "This attempt was begun in another browser",
+        "A connect has to be finished in the browser that began it. Close this window and connect again in the browser you are using now.",
+    ),
+    entry(
+        "flow_expired",
+        410,
+        true,
+        "This took too long",
+        "HubSpot sent you back after the time for this attempt had run out. Close this window and connect again.",
+    ),
+    entry(
+        "callback_incomplete",
+        400,
+        true,
+        "HubSpot's answer is incomplete",
+        "HubSpot sent you back without the details that are needed. Close this window and connect again.",
+    ),
+    entry(
+        "user_denied",
+        403,
+        true,
+        "You did not approve",
+        "HubSpot says that access was not granted. Nothing was connected.",
+    ),
+    entry(
+        "provider_error",
+        502,
+        true,
+        "HubSpot reported an error",
+        "HubSpot could not finish this. Nothing was connected; please try again.",
+    ),
+    entry(
+        "cancelled",
+        409,
+        true,
+        "Cancelled",
+        "The page that began this attempt has given it up. Nothing was connected.",
+    ),
+    entry(
+        "code_rejected",
+        502,
+        true,
+        "HubSpot did not take its own code",
+        "The code that HubSpot gave had expired or been used. Nothing was connected; please try again.",
+    ),
+    entry(
+        "no_refresh_token",
+        502,
+        true,
+        "HubSpot's answer is incomplete",
+        "HubSpot gave no lasting access. Nothing was connected; please try again.",
+    ),
+    entry(
+        "scopes_missing",
+        403,
+        false,
+        "Not everything was granted",
+        "This HubSpot account did not grant all that is required, so nothing was connected. Its plan or your rights in it may lack a part.",
+    ),
+    entry(
+        "redirect_uri_mismatch",
+        502,
+        false,
+        "The redirect address does not match",
+        "HubSpot does not know the address it was to send you back to. The operator has to register HUBSPOT_REDIRECT_URI with the HubSpot app, letter for letter.",
+    ),
+    entry(
+        "disconnected",
+        410,
+        false,
+        "Disconnected",
+        "This connection has been ended meanwhile.",
+    ),
+    // HubSpot
+    entry(
+        "provider_timeout",
+        504,
+        true,
+        "HubSpot did not answer in time",
+        "HubSpot took too long to answer. Please try again.",
+    ),
+    entry(
+        "provider_unreachable",
+        502,
+        true,
+        "HubSpot cannot be reached",
+        "There is no connection to HubSpot right now. Please try again.",
+    ),
+    entry(
+        "provider_bad_response",
+        502,
+        true,
+        "HubSpot's answer makes no sense",
+        "HubSpot answered in a way that cannot be understood. Please try again.",
+    ),
+    entry(
+        "provider_busy",
+        503,
+        true,
+        "HubSpot is busy",
+        "HubSpot asks us to slow down. Please try again in a little while.",
+    ),
+    entry(
+        "provider_unavailable",
+        502,
+        true,
+        "HubSpot has trouble",
+        "HubSpot reports trouble of its own. Please try again in a little while.",
+    ),
+    entry(
+        "provider_redirected",
+        502,
+        false,
+        "HubSpot's address is wrong",
+        "HubSpot's interface answered from another address. The operator has to check HUBSPOT_API_URL.",
+    ),
+    entry(
+        "provider_refused",
+        502,
+        false,
+        "HubSpot refused",
+        "HubSpot refused the request of this service. Its operator has been told.",
+    ),
+    entry(
+        "client_rejected",
+        502,
+        false,
+        "HubSpot does not take this service's credentials",
+        "The operator has to check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET. Connections are kept.",
+    ),
+    entry(
+        "grant_of_another_app",
+        502,
+        false,
+        "This grant belongs to another app",
+        "The stored grant was given to another HubSpot app.",
+    ),
+    entry(
+        "grant_dead",
+        409,
+        false,
+        "HubSpot ended this connection",
+        "HubSpot says that access was withdrawn. Connect again to go on.",
+    ),
+    entry(
+        "unknown_key",
+        500,
+        false,
+        "An encryption key is missing",
+        "What is stored cannot be opened with the keys at hand. The operator has to restore ENCRYPTION_KEYS.",
+    ),
+    entry(
+        "integrity_error",
+        500,
+        false,
+        "What is stored is damaged",
+        "The stored access of this connection cannot be trusted any more. Connect again to go on.",
+    ),
+    // Everything else
+    entry(
+        "bad_request",
+        400,
+        false,
+        "This request is not understood",
+        "A part of the request is missing, doubled or of the wrong kind.",
+    ),
+    entry(
+        "invalid_json",
+        400,
+        false,
+        "The body is not understood",
+        "The body must be a JSON object with the fields of this route.",
+    ),
+    entry(
+        "unsupported_media_type",
+        415,
+        false,
+        "The body must be JSON",
+        "Send the body as application/json.",
+    ),
+    entry(
+        "payload_too_large",
+        413,
+        false,
+        "The body is too large",
+        "A body may have 16 kB.",
+    ),
+    entry(
+        "csrf_rejected",
+        403,
+        false,
+        "This was not sent from our own page",
+        "Reload the page and try again.",
+    ),
+    entry(
+        "not_authenticated",
+        401,
+        false,
+        "Nobody is connected",
+        "There is no session in this browser. Connect first.",
+    ),
+    entry(
+        "not_found",
+        404,
+        false,
+        "There is nothing here",
+        "This address does not exist.",
+    ),
+    entry(
+        "method_not_allowed",
+        405,
+        false,
+        "This cannot be done here",
+        "This address does not take that method.",
+    ),
+    entry(
+        "wrong_host",
+        421,
+        false,
+        "Wrong host",
+        "This service does not go by that name.",
+    ),
+    entry(
+        "already_delivered",
+        410,
+        false,
+        "Already delivered",
+        "The outcome of this attempt was handed over before; it is handed over once.",
+    ),
+    entry(
+        "rate_limited",
+        429,
+        true,
+        "Too many attempts",
+        "There were too many attempts from your address. Please wait a minute.",
+    ),
+    entry(
+        "storage_unavailable",
+        503,
+        true,
+        "We have trouble storing this",
+        "Our database does not answer right now. Nothing is lost; please try again.",
+    ),
+    entry(
+        "internal_error",
+        500,
+        true,
+        "Something went wrong here",
+        "This is our fault. Please try again; if it stays, tell us the support code.",
+    ),
+];
+
+/// The whole table, for the documents.
+pub fn error_table() -> &'static [Entry] {
+    TABLE
+}
+
+/// The line with this code.
+pub(super) fn lookup(code: &str) -> Option<Entry> {
+    TABLE.iter().copied().find(|entry| entry.code == code)
+}
+
+/// An answer that is not what was asked for.
+#[derive(Debug, Clone, Copy, Error)]
+#[error("{}", .0.code)]
+pub(super) struct Problem(pub Entry);
+
+impl Problem {
+    /// The problem with this code; a code that is not in the table is our own error.
+    pub fn new(code: &str) -> Self {
+        Self(
+            lookup(code)
+                .or_else(|| lookup("internal_error"))
+                .unwrap_or(TABLE[0]),
+        )
+    }
+
+    /// RFC 9457, with the members that programs go by.
+    pub fn json(self, instance: &str, request_id: &str) -> Value {
+        let Entry {
+            code,
+            status,
+            title,
+            detail,
+            retryable,
+        } = self.0;
+        json!({
+            "type": format!("urn:hubspot-connect:problem:{code}"),
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "instance": instance,
+            "code": code,
+            "request_id": request_id,
+            "retryable": retryable,
+        })
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The guard fills in the body: it knows the request.
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::new(self.status_code());
+        response.extensions_mut().insert(*self);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(why: StoreError) -> Self {
+        tracing::error!(error = %why, "the database failed");
+        Self::new("storage_unavailable")
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(why: StartError) -> Self {
+        match why {
+            StartError::OriginNotAllowed => Self::new("origin_not_allowed"),
+            StartError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<FinishError> for Problem {
+    fn from(why: FinishError) -> Self {
+        match why {
+            FinishError::StateUnknown => Self::new("flow_unknown"),
+            FinishError::FlowNotYours => Self::new("flow_not_yours"),
+            FinishError::Store(why) => why.into(),
+        }
+    }
+}
+
+pub(super) async fn not_found() -> Result<HttpResponse, Problem> {
+    Err(Problem::new("not_found"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_stands_once_and_every_sentence_is_one() {
+        for (at, entry) in TABLE.iter().enumerate() {
+            assert!(
+                TABLE[at + 1..].iter().all(|other| other.code != entry.code),
+                "{} twice",
+                entry.code
+            );
+            assert!(
+                entry.detail.ends_with('.') && !entry.title.ends_with('.'),
+                "{}",
+                entry.code
+            );
+            assert!(StatusCode::from_u16(entry.status).is_ok_and(|status| status.as_u16() >= 400));
+        }
+    }
+}

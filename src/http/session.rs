@@ -1,0 +1,76 @@
+//! actix-session over our own rows: a session ends on the server, not only in the browser.
+
+use std::collections::HashMap;
+
+use actix_session::SessionMiddleware;
+use actix_session::config::{BrowserSession, CookieContentSecurity};
+use actix_session::storage::{LoadError, SaveError, SessionKey, SessionStore, UpdateError};
+use actix_web::cookie::SameSite;
+use actix_web::cookie::time::Duration;
+
+use super::Web;
+use crate::domain::secret::Secret;
+use crate::flows::Flows;
+
+/// Sessions in the database.
+pub(super) struct Sessions(Flows);
+
+/// The layer that gives handlers their session.
+pub(super) fn layer(web: &Web) -> SessionMiddleware<Sessions> {
+    let secure = web.config.server.secure_cookies;
+    let name = if secure { "__Host-hsc_sid" } else { "hsc_sid" };
+    SessionMiddleware::builder(Sessions(web.flows.clone()), web.session_key.clone())
+        .cookie_name(name.to_owned())
+        .cookie_secure(secure)
+        .cookie_http_only(true)
+        .cookie_same_site(SameSite::Lax)
+        .cookie_path("/".to_owned())
+        .cookie_content_security(CookieContentSecurity::Private)
+        // How long a session lasts is decided where its row is; the cookie goes with the browser.
+        .session_lifecycle(BrowserSession::default())
+        .build()
+}
+
+impl SessionStore for Sessions {
+    async fn load(&self, key: &SessionKey) -> Result<Option<HashMap<String, String>>, LoadError> {
+        self.0
+            .load_session(&secret(key))
+            .await
+            .map_err(|why| LoadError::Other(why.into()))
+    }
+
+    async fn save(&self, state: HashMap<String, String>, _: &Duration) -> Result<SessionKey, SaveError> {
+        let key = self.0.new_session_key();
+        self.0
+            .save_session(&key, state)
+            .await
+            .map_err(|why| SaveError::Other(why.into()))?;
+        SessionKey::try_from(key.expose().to_owned()).map_err(|why| SaveError::Other(why.into()))
+    }
+
+    async fn update(
+        &self,
+        key: SessionKey,
+        state: HashMap<String, String>,
+        _: &Duration,
+    ) -> Result<SessionKey, UpdateError> {
+        self.0
+            .save_session(&secret(&key), state)
+            .await
+            .map_err(|why| UpdateError::Other(why.into()))?;
+        Ok(key)
+    }
+
+    /// The row's own time is moved when it is loaded.
+    async fn update_ttl(&self, _: &SessionKey, _: &Duration) -> Result<(), anyhow::Error> {
+        Ok(())
+    }
+
+    async fn delete(&self, key: &SessionKey) -> Result<(), anyhow::Error> {
+        self.0.end_session(&secret(key)).await.map_err(Into::into)
+    }
+}
+
+fn secret(key: &SessionKey) -> Secret {
+    Secret::new(key.as_ref().to_owned())
+}

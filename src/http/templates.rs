@@ -1,0 +1,74 @@
+//! The pages, compiled into the binary.
+
+use serde::Serialize;
+use tera::{Context, Tera};
+
+use super::problem::Entry;
+
+const FILES: &[(&str, &str)] = &[
+    ("layout.html", include_str!("../../templates/layout.html")),
+    (
+        "popup_layout.html",
+        include_str!("../../templates/popup_layout.html"),
+    ),
+    ("index.html", include_str!("../../templates/index.html")),
+    ("login.html", include_str!("../../templates/login.html")),
+    ("logout.html", include_str!("../../templates/logout.html")),
+    (
+        "popup_success.html",
+        include_str!("../../templates/popup_success.html"),
+    ),
+    (
+        "popup_error.html",
+        include_str!("../../templates/popup_error.html"),
+    ),
+    (
+        "popup_waiting.html",
+        include_str!("../../templates/popup_waiting.html"),
+    ),
+    (
+        "start_confirm.html",
+        include_str!("../../templates/start_confirm.html"),
+    ),
+    ("error.html", include_str!("../../templates/error.html")),
+];
+
+/// The pages.
+#[derive(Debug)]
+pub struct Templates(Tera);
+
+impl Templates {
+    /// Compiles them.
+    ///
+    /// # Errors
+    /// [`tera::Error`] if one does not compile; a test sees to it that all do.
+    pub fn new() -> Result<Self, tera::Error> {
+        let mut tera = Tera::new();
+        tera.add_raw_templates(FILES.iter().copied())?;
+        Ok(Self(tera))
+    }
+
+    /// A page with its values. A page that fails is told plainly, and in full in the log.
+    pub(super) fn page(&self, name: &str, values: &impl Serialize) -> String {
+        let rendered = Context::from_serialize(values).and_then(|context| self.0.render(name, &context));
+        rendered.unwrap_or_else(|why| {
+            tracing::error!(page = name, error = ?why, "a page could not be rendered");
+            "This page cannot be shown. Please try again.".to_owned()
+        })
+    }
+}
+
+/// The page of a problem.
+pub(super) fn error_page(templates: &Templates, entry: Entry, support_code: &str) -> String {
+    let Entry {
+        code,
+        status,
+        title,
+        detail,
+        ..
+    } = entry;
+    let values = serde_json::json!({
+        "code": code, "status": status, "title": title, "detail": detail, "support_code": support_code,
+    });
+    templates.page("error.html", &values)
+}

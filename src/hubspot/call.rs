@@ -1,0 +1,151 @@
+//! One call over the wire: send, cap, and tell a usable answer from every other.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use oauth2::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
+use reqwest::{RequestBuilder, Response};
+use serde::de::IgnoredAny;
+use thiserror::Error;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use url::Url;
+
+use super::error::{self, Asked};
+use super::wire::ErrorBody;
+use crate::domain::clock::Clock;
+use crate::domain::failure::Failure;
+use crate::domain::secret::Secret;
+
+/// More than any answer of HubSpot's needs; an endless one is cut here.
+const MAX_BODY: usize = 64 * 1024;
+/// However long HubSpot asks us to wait, an hour later we look again.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// A call that gave no answer the OAuth client could read.
+#[derive(Debug, Error)]
+#[error("no usable answer: {}", .0.code)]
+pub(super) struct NoAnswer(pub Failure);
+
+/// The means to call HubSpot.
+#[derive(Debug)]
+pub(super) struct Calls {
+    pub http: reqwest::Client,
+    pub clock: Clock,
+}
+
+struct Answer {
+    status: u16,
+    body: Vec<u8>,
+}
+
+impl<'c> AsyncHttpClient<'c> for Calls {
+    type Error = NoAnswer;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, NoAnswer>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.token(request))
+    }
+}
+
+impl Calls {
+    /// A call to the token endpoint for the OAuth client. It hands on what that can read: a success in JSON as 200, a
+    /// refusal with its body. The label of the content is not looked at: HubSpot's edge mislabels it at times.
+    async fn token(&self, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
+        let (parts, body) = request.into_parts();
+        let call = self
+            .http
+            .request(parts.method, parts.uri.to_string())
+            .headers(parts.headers)
+            .body(body);
+        let answer = self.send(call).await.map_err(NoAnswer)?;
+        let mut response = HttpResponse::new(answer.body);
+        *response.status_mut() = match answer.status {
+            200..=299 => oauth2::http::StatusCode::OK,
+            status => {
+                oauth2::http::StatusCode::from_u16(status).unwrap_or(oauth2::http::StatusCode::BAD_REQUEST)
+            }
+        };
+        Ok(response)
+    }
+
+    /// Posts a form and returns the body of a success.
+    pub async fn post_form(&self, url: Url, form: String) -> Result<Vec<u8>, Failure> {
+        let call = self
+            .http
+            .post(url)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            .body(form);
+        self.send(call).await.and_then(success)
+    }
+
+    /// Gets a resource with an access token and returns the body of a success.
+    pub async fn get(&self, url: Url, access: &Secret) -> Result<Vec<u8>, Failure> {
+        let call = self
+            .http
+            .get(url)
+            .header(ACCEPT, "application/json")
+            .header(AUTHORIZATION, format!("Bearer {}", access.expose()));
+        self.send(call).await.and_then(success)
+    }
+
+    async fn send(&self, call: RequestBuilder) -> Result<Answer, Failure> {
+        let response = call.send().await.map_err(|why| error::unanswered(&why))?;
+        let status = response.status().as_u16();
+        let busy = matches!(status, 408 | 423 | 425 | 429 | 477 | 500..=599);
+        if busy {
+            let code = if matches!(status, 423 | 429 | 477) {
+                "provider_busy"
+            } else {
+                "provider_unavailable"
+            };
+            return Err(Failure::busy(code, self.retry_after(&response)));
+        }
+        if response.status().is_redirection() {
+            return Err(Failure::our_fault("provider_redirected"));
+        }
+        let success = response.status().is_success();
+        let body = read(response).await?;
+        if success && !body.is_empty() && serde_json::from_slice::<IgnoredAny>(&body).is_err() {
+            return Err(Failure::uncertain("provider_bad_response"));
+        }
+        if !success && serde_json::from_slice::<ErrorBody>(&body).is_err() {
+            return Err(Failure::our_fault("provider_refused"));
+        }
+        Ok(Answer { status, body })
+    }
+
+    /// How long HubSpot asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date. Nonsense is nothing.
+    fn retry_after(&self, response: &Response) -> Option<Duration> {
+        let text = response.headers().get("retry-after")?.to_str().ok()?.trim();
+        let pause = match text.parse::<u64>() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => {
+                let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+                let ahead = at.unix_timestamp() - self.clock.now().unix_ms() / 1000;
+                Duration::from_secs(u64::try_from(ahead).ok()?)
+            }
+        };
+        Some(pause.min(MAX_RETRY_AFTER))
+    }
+}
+
+fn success(answer: Answer) -> Result<Vec<u8>, Failure> {
+    match answer.status {
+        200..=299 => Ok(answer.body),
+        _ => Err(error::refused_body(&answer.body, Asked::Other)),
+    }
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|why| error::unanswered(&why))? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(Failure::uncertain("provider_bad_response"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

@@ -1,0 +1,119 @@
+//! What an answer means: whose trouble it is, and under which stable code it is told.
+
+use oauth2::RequestTokenError;
+
+use super::call::NoAnswer;
+use super::wire::ErrorBody;
+use crate::domain::failure::Failure;
+
+/// What was asked for: the same refusal means another thing for a code than for a refresh token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Exchange,
+    Refresh,
+    Other,
+}
+
+/// What a failed token request means. The parse error is never printed: it carries the whole body, tokens included.
+pub(super) fn failure(why: RequestTokenError<NoAnswer, ErrorBody>, asked: Asked) -> Failure {
+    match why {
+        RequestTokenError::Request(NoAnswer(failure)) => failure,
+        RequestTokenError::ServerResponse(body) => refused(&body, asked),
+        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+            Failure::uncertain("provider_bad_response")
+        }
+    }
+}
+
+/// What a refusal with this body means, outside of the token endpoint.
+pub(super) fn refused_body(body: &[u8], asked: Asked) -> Failure {
+    serde_json::from_slice(body).map_or_else(
+        |_| Failure::our_fault("provider_refused"),
+        |body: ErrorBody| refused(&body, asked),
+    )
+}
+
+/// Reads `error` (RFC 6749 section 5.2) and HubSpot's own `status`, whichever is there. A refusal that is not known is
+/// taken for our fault: that harms no connection.
+fn refused(body: &ErrorBody, asked: Asked) -> Failure {
+    let error = body.error.as_deref().unwrap_or_default();
+    match body.status.as_deref().unwrap_or_default() {
+        "MISMATCH_REDIRECT_URI_AUTH_CODE" | "BAD_REDIRECT_URI" => {
+            return Failure::our_fault("redirect_uri_mismatch");
+        }
+        "MISMATCH_REFRESH_TOKEN_CLIENT" => return Failure::our_fault("grant_of_another_app"),
+        "BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" => return Failure::our_fault("client_rejected"),
+        "BAD_REFRESH_TOKEN" | "BAD_HUB" => return dead(asked),
+        "BAD_AUTH_CODE" | "EXPIRED_AUTH_CODE" | "BAD_CODE_VERIFIER" => {
+            return Failure::grant_dead("code_rejected");
+        }
+        _ => {}
+    }
+    match error {
+        "invalid_grant" => dead(asked),
+        "invalid_client" | "unauthorized_client" => Failure::our_fault("client_rejected"),
+        _ => Failure::our_fault("provider_refused"),
+    }
+}
+
+fn dead(asked: Asked) -> Failure {
+    Failure::grant_dead(if asked == Asked::Exchange {
+        "code_rejected"
+    } else {
+        "grant_dead"
+    })
+}
+
+/// What it means that no answer came.
+pub(super) fn unanswered(why: &reqwest::Error) -> Failure {
+    match (why.is_timeout(), why.is_connect()) {
+        (true, true) => Failure::transient("provider_timeout"),
+        (true, false) => Failure::uncertain("provider_timeout"),
+        (false, true) => Failure::transient("provider_unreachable"),
+        (false, false) if why.is_body() || why.is_decode() => Failure::uncertain("provider_bad_response"),
+        (false, false) => Failure::uncertain("provider_unreachable"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::FailureClass;
+
+    fn class(body: &str, asked: Asked) -> (FailureClass, &'static str) {
+        let failure = refused_body(body.as_bytes(), asked);
+        (failure.class, failure.code)
+    }
+
+    #[test]
+    fn both_shapes_of_a_dead_grant_are_known() {
+        for body in [
+            r#"{"error":"invalid_grant","error_description":"x"}"#,
+            r#"{"status":"BAD_REFRESH_TOKEN","message":"x","correlationId":"y"}"#,
+            r#"{"error":"invalid_grant","status":"BAD_REFRESH_TOKEN","message":"x"}"#,
+            r#"{"status":"BAD_HUB","error":"access_denied"}"#,
+        ] {
+            assert_eq!(
+                class(body, Asked::Refresh),
+                (FailureClass::GrantDead, "grant_dead"),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_not_known_harms_no_connection() {
+        for body in [
+            r#"{"error":"invalid_client"}"#,
+            r#"{"status":"BAD_CLIENT_SECRET"}"#,
+            r#"{"status":"MISMATCH_REFRESH_TOKEN_CLIENT","error":"invalid_grant"}"#,
+            r#"{"error":"something_new"}"#,
+            r#"{"status":"WHATEVER"}"#,
+            "{}",
+            "[]",
+            "not json",
+        ] {
+            assert_eq!(class(body, Asked::Refresh).0, FailureClass::OurFault, "{body}");
+        }
+    }
+}

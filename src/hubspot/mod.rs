@@ -1,0 +1,279 @@
+//! HubSpot: authorize URL, exchange, refresh, introspect, revoke, account details.
+//!
+//! Spoken are the dated endpoints and `v3`: `POST /oauth/{version}/token`, `…/introspect`, `…/revoke`, everything in a
+//! form body, the client's credentials too (HubSpot developer docs, "OAuth tokens API"). Every answer is read
+//! leniently, because a success that is not understood is a lost refresh token.
+
+mod authorize;
+mod call;
+mod error;
+mod wire;
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use oauth2::{
+    AuthUrl, AuthorizationCode, ClientId, ClientSecret, PkceCodeVerifier, RedirectUrl, RefreshToken, TokenUrl,
+};
+use thiserror::Error;
+use url::Url;
+
+pub use authorize::{Authorize, pkce_challenge};
+
+use crate::config::hubspot::HubSpot as Settings;
+use crate::domain::clock::Clock;
+use crate::domain::failure::Failure;
+use crate::domain::id::PortalId;
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Secret;
+use call::Calls;
+use error::Asked;
+
+type OAuth = oauth2::Client<
+    wire::ErrorBody,
+    wire::TokenBody,
+    oauth2::basic::BasicTokenIntrospectionResponse,
+    oauth2::StandardRevocableToken,
+    oauth2::basic::BasicRevocationErrorResponse,
+    oauth2::EndpointSet,
+    oauth2::EndpointNotSet,
+    oauth2::EndpointNotSet,
+    oauth2::EndpointNotSet,
+    oauth2::EndpointSet,
+>;
+
+/// What HubSpot gives for a code or a refresh token.
+#[derive(Debug)]
+pub struct Grant {
+    /// The access token.
+    pub access: Secret,
+    /// The refresh token; absent means that the old one stays good (RFC 6749 section 6).
+    pub refresh: Option<Secret>,
+    /// How long the access token lives from now.
+    pub expires_in: Duration,
+    /// What was granted, where HubSpot says so.
+    pub scopes: Option<Scopes>,
+    /// Which account, where HubSpot says so.
+    pub portal_id: Option<PortalId>,
+}
+
+/// What introspection tells of a token (RFC 7662).
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Which account.
+    pub portal_id: PortalId,
+    /// The customer's website.
+    pub hub_domain: Option<String>,
+    /// The e-mail address of the person who granted it.
+    pub hub_user: Option<String>,
+    /// What was granted.
+    pub scopes: Option<Scopes>,
+}
+
+/// A URL in the configuration that the client cannot use.
+#[derive(Debug, Error)]
+#[error("a HubSpot URL in the configuration cannot be used")]
+pub struct HubSpotError(#[from] url::ParseError);
+
+/// HubSpot, as this app sees it.
+#[derive(Debug)]
+pub struct HubSpot {
+    settings: Settings,
+    calls: Calls,
+    /// One client for each client secret, in the order they are tried.
+    clients: Vec<OAuth>,
+    /// Which secret was accepted last: it is tried first.
+    accepted: AtomicUsize,
+}
+
+impl HubSpot {
+    /// HubSpot under these settings, asked through `http`.
+    ///
+    /// # Errors
+    /// [`HubSpotError`] if a URL cannot be used.
+    pub fn new(settings: &Settings, http: reqwest::Client, clock: Clock) -> Result<Self, HubSpotError> {
+        let clients = settings
+            .client_secrets
+            .iter()
+            .map(|secret| client(settings, secret))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            settings: settings.clone(),
+            calls: Calls { http, clock },
+            clients,
+            accepted: AtomicUsize::new(0),
+        })
+    }
+
+    /// The app that is spoken for.
+    pub fn client_id(&self) -> &str {
+        &self.settings.client_id
+    }
+
+    /// What is asked for at every connect.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where the person approves.
+    pub fn authorize_url(&self, ask: &Authorize<'_>) -> Url {
+        authorize::url(&self.clients[0], &self.settings, ask)
+    }
+
+    /// Exchanges a code, once: after an uncertain answer the code may be spent (RFC 6749 section 4.1.3).
+    ///
+    /// # Errors
+    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
+    pub async fn exchange(
+        &self,
+        code: &Secret,
+        redirect_uri: &str,
+        pkce: Option<&Secret>,
+    ) -> Result<Grant, Failure> {
+        self.with_each_secret(|client| self.exchange_as(client, code, redirect_uri, pkce))
+            .await
+    }
+
+    async fn exchange_as(
+        &self,
+        client: &OAuth,
+        code: &Secret,
+        redirect_uri: &str,
+        pkce: Option<&Secret>,
+    ) -> Result<Grant, Failure> {
+        let redirect = RedirectUrl::new(redirect_uri.to_owned())
+            .map_err(|_| Failure::our_fault("redirect_uri_mismatch"))?;
+        let mut request = client
+            .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
+            .set_redirect_uri(Cow::Owned(redirect));
+        if let Some(verifier) = pkce {
+            request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()));
+        }
+        let answer = request.request_async(&self.calls).await;
+        answer
+            .map(wire::TokenBody::into_grant)
+            .map_err(|why| error::failure(why, Asked::Exchange))
+    }
+
+    /// Asks for a new access token (RFC 6749 section 6).
+    ///
+    /// # Errors
+    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
+    pub async fn refresh(&self, refresh: &Secret) -> Result<Grant, Failure> {
+        self.with_each_secret(|client| self.refresh_as(client, refresh))
+            .await
+    }
+
+    async fn refresh_as(&self, client: &OAuth, refresh: &Secret) -> Result<Grant, Failure> {
+        let token = RefreshToken::new(refresh.expose().to_owned());
+        let answer = client
+            .exchange_refresh_token(&token)
+            .request_async(&self.calls)
+            .await;
+        answer
+            .map(wire::TokenBody::into_grant)
+            .map_err(|why| error::failure(why, Asked::Refresh))
+    }
+
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// [`Failure`] as above; a token that HubSpot calls inactive is a grant that is no more.
+    pub async fn introspect(&self, access: &Secret) -> Result<Identity, Failure> {
+        let form = self.form(&[("token", access.expose()), ("token_type_hint", "access_token")]);
+        let body = self
+            .calls
+            .post_form(self.endpoint("/token/introspect"), form)
+            .await?;
+        wire::identity(&body)
+    }
+
+    /// Ends a grant at HubSpot (RFC 7009). A token that is ended already is no error.
+    ///
+    /// # Errors
+    /// [`Failure`] as above.
+    pub async fn revoke(&self, refresh: &Secret) -> Result<(), Failure> {
+        let form = self.form(&[("token", refresh.expose()), ("token_type_hint", "refresh_token")]);
+        match self.calls.post_form(self.endpoint("/token/revoke"), form).await {
+            Err(Failure {
+                code: "grant_dead", ..
+            })
+            | Ok(_) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The account's time zone (HubSpot's account information API).
+    ///
+    /// # Errors
+    /// [`Failure`] as above.
+    pub async fn time_zone(&self, access: &Secret) -> Result<Option<String>, Failure> {
+        let path = format!("/account-info/{}/details", self.settings.api_version);
+        let url = join(&self.settings.api_url, &path);
+        self.calls
+            .get(url, access)
+            .await
+            .map(|body| wire::time_zone(&body))
+    }
+
+    /// Runs a call with the secret that was accepted last, then with the others while HubSpot refuses our credentials.
+    async fn with_each_secret<'a, T, F>(&'a self, call: impl Fn(&'a OAuth) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let first = self.accepted.load(Ordering::Relaxed);
+        let mut answer = call(&self.clients[first]).await;
+        for next in (0..self.clients.len()).filter(|next| *next != first) {
+            if !matches!(
+                answer,
+                Err(Failure {
+                    code: "client_rejected",
+                    ..
+                })
+            ) {
+                break;
+            }
+            answer = call(&self.clients[next]).await;
+            if answer.is_ok() {
+                self.accepted.store(next, Ordering::Relaxed);
+            }
+        }
+        answer
+    }
+
+    fn form(&self, fields: &[(&str, &str)]) -> String {
+        let secret = &self.settings.client_secrets[self.accepted.load(Ordering::Relaxed)];
+        url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("client_id", &self.settings.client_id)
+            .append_pair("client_secret", secret.expose())
+            .extend_pairs(fields)
+            .finish()
+    }
+
+    fn endpoint(&self, path: &str) -> Url {
+        join(
+            &self.settings.api_url,
+            &format!("/oauth/{}{path}", self.settings.api_version),
+        )
+    }
+}
+
+fn client(settings: &Settings, secret: &Secret) -> Result<OAuth, HubSpotError> {
+    let token_url = join(
+        &settings.api_url,
+        &format!("/oauth/{}/token", settings.api_version),
+    );
+    let client = oauth2::Client::new(ClientId::new(settings.client_id.clone()))
+        .set_client_secret(ClientSecret::new(secret.expose().to_owned()))
+        .set_auth_type(oauth2::AuthType::RequestBody)
+        .set_auth_uri(AuthUrl::new(settings.authorize_url.to_string())?)
+        .set_token_uri(TokenUrl::new(token_url.to_string())?);
+    Ok(client)
+}
+
+fn join(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url
+}

@@ -1,0 +1,346 @@
+//! Fernet keys, newest first: seal and open. The only door between [`Secret`] and [`Sealed`].
+//!
+//! What is sealed carries the name of its row inside (kind, connection, generation, app), so a ciphertext that is moved
+//! to another row, or brought back from an older state of its own, does not open there. It stays plain Fernet with a
+//! JSON text inside: with the key at hand, any Fernet tool can read it in an emergency.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use fernet::Fernet;
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::domain::secret::{Sealed, Secret};
+
+/// What a ciphertext belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context<'a> {
+    /// What kind of secret: `access`, `refresh`, `pkce`.
+    pub kind: &'static str,
+    /// The id of the row.
+    pub row: &'a str,
+    /// The row's generation; zero where rows have none.
+    pub generation: i64,
+    /// The HubSpot app.
+    pub client_id: &'a str,
+}
+
+/// Why a ciphertext does not open.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// It was sealed under a key that is not in ENCRYPTION_KEYS.
+    #[error("sealed under key {0}, which is not in ENCRYPTION_KEYS")]
+    UnknownKey(String),
+    /// It has been changed, cut or mixed up.
+    #[error("does not open under its key")]
+    Damaged,
+    /// It opens, but belongs to another row or another time.
+    #[error("belongs to another row or another generation")]
+    Misplaced,
+}
+
+/// Why a key is not taken.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum KeyError {
+    /// Not 32 bytes in base64url.
+    #[error(
+        "is not a Fernet key (32 bytes in base64url, 44 characters); `hubspot-connect keys generate` makes one"
+    )]
+    NotAKey,
+    /// A key that everybody knows.
+    #[error("is a sample, not a secret; `hubspot-connect keys generate` makes one")]
+    Sample,
+    /// None at all.
+    #[error("is empty; `hubspot-connect keys generate` makes one")]
+    None,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    v: u8,
+    t: &'a str,
+    c: &'a str,
+    g: i64,
+    k: &'a str,
+    s: &'a str,
+}
+
+struct Key {
+    id: String,
+    fernet: Fernet,
+}
+
+/// The keys, and what is derived from APP_SECRET for recognising tokens.
+pub struct Keyring {
+    newest: Key,
+    older: BTreeMap<String, Fernet>,
+    fingerprint_key: Zeroizing<[u8; 32]>,
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring")
+            .field("key_ids", &self.key_ids())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Keyring {
+    /// A keyring of `keys`, newest first, with fingerprints under `app_secret`.
+    ///
+    /// # Errors
+    /// [`KeyError`] if a key is none, or is one that everybody knows.
+    pub fn new(keys: &[Secret], app_secret: &Secret) -> Result<Self, KeyError> {
+        let mut keys = keys
+            .iter()
+            .map(read_key)
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter();
+        let newest = keys.next().ok_or(KeyError::None)?;
+        let older = keys.map(|key| (key.id, key.fernet)).collect();
+        Ok(Self {
+            newest,
+            older,
+            fingerprint_key: derive(app_secret, "fingerprint"),
+        })
+    }
+
+    /// The id of the key that seals.
+    pub fn newest_key_id(&self) -> &str {
+        &self.newest.id
+    }
+
+    /// The ids of all keys, newest first.
+    pub fn key_ids(&self) -> Vec<&str> {
+        std::iter::once(self.newest.id.as_str())
+            .chain(self.older.keys().map(String::as_str))
+            .collect()
+    }
+
+    /// Seals a secret for its row under the newest key.
+    pub fn seal(&self, secret: &Secret, context: Context<'_>) -> Sealed {
+        let envelope = Envelope {
+            v: 1,
+            t: context.kind,
+            c: context.row,
+            g: context.generation,
+            k: context.client_id,
+            s: secret.expose(),
+        };
+        let plain = Zeroizing::new(serde_json::to_vec(&envelope).unwrap_or_default());
+        Sealed {
+            key_id: self.newest.id.clone(),
+            ciphertext: self.newest.fernet.encrypt(&plain),
+        }
+    }
+
+    /// Opens what was sealed for this row.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the key is missing, the ciphertext is damaged, or it belongs elsewhere.
+    pub fn open(&self, sealed: &Sealed, context: Context<'_>) -> Result<Secret, OpenError> {
+        let fernet = self
+            .key(&sealed.key_id)
+            .ok_or_else(|| OpenError::UnknownKey(sealed.key_id.clone()))?;
+        // Fernet refuses tokens from more than a minute ahead of the reader's clock. For data at rest that would make
+        // a replica with a slow clock call good tokens damaged, so the time inside is not looked at.
+        let plain = fernet
+            .decrypt_at_time(&sealed.ciphertext, None, u64::MAX / 2)
+            .map(Zeroizing::new)
+            .map_err(|_| OpenError::Damaged)?;
+        let envelope: OwnedEnvelope = serde_json::from_slice(&plain).map_err(|_| OpenError::Damaged)?;
+        let secret = Secret::new(envelope.s);
+        let same_place = envelope.t.as_bytes().ct_eq(context.kind.as_bytes())
+            & envelope.c.as_bytes().ct_eq(context.row.as_bytes())
+            & envelope.k.as_bytes().ct_eq(context.client_id.as_bytes())
+            & envelope.g.ct_eq(&context.generation);
+        if bool::from(same_place) {
+            Ok(secret)
+        } else {
+            Err(OpenError::Misplaced)
+        }
+    }
+
+    /// A keyed hash that tells equal tokens without opening them, useless without APP_SECRET.
+    pub fn fingerprint(&self, secret: &Secret) -> String {
+        use base64::Engine;
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.fingerprint_key[..]).expect("HMAC takes keys of any length");
+        mac.update(secret.expose().as_bytes());
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    }
+
+    /// A known text under one key, to be stored beside the data.
+    pub fn check_text(&self, key_id: &str) -> Option<String> {
+        self.key(key_id)
+            .map(|fernet| fernet.encrypt(check_plaintext(key_id).as_bytes()))
+    }
+
+    /// Whether a stored check text opens under the key that goes by this id now.
+    pub fn passes_check(&self, key_id: &str, check: &str) -> bool {
+        self.key(key_id)
+            .and_then(|fernet| fernet.decrypt_at_time(check, None, u64::MAX / 2).ok())
+            .is_some_and(|plain| plain == check_plaintext(key_id).as_bytes())
+    }
+
+    /// A new key, as ENCRYPTION_KEYS takes it.
+    pub fn generate() -> Secret {
+        Secret::new(Fernet::generate_key())
+    }
+
+    fn key(&self, id: &str) -> Option<&Fernet> {
+        if id == self.newest.id {
+            Some(&self.newest.fernet)
+        } else {
+            self.older.get(id)
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct OwnedEnvelope {
+    t: String,
+    c: String,
+    g: i64,
+    k: String,
+    s: String,
+}
+
+/// A key for one purpose, from the one application secret (HKDF-SHA256, RFC 5869).
+pub fn derive<const N: usize>(app_secret: &Secret, label: &str) -> Zeroizing<[u8; N]> {
+    let mut key = Zeroizing::new([0; N]);
+    Hkdf::<Sha256>::new(Some(b"hubspot-connect"), app_secret.expose().as_bytes())
+        .expand(label.as_bytes(), &mut key[..])
+        .expect("a derived key is shorter than 255 hashes");
+    key
+}
+
+fn check_plaintext(key_id: &str) -> String {
+    format!("hubspot-connect check of {key_id}")
+}
+
+fn read_key(key: &Secret) -> Result<Key, KeyError> {
+    let text = key.expose().trim();
+    let bytes = Zeroizing::new(decode(text).ok_or(KeyError::NotAKey)?);
+    // Bytes that hardly vary are no key: all zeros, a repeated letter, the sample of somebody's tutorial.
+    let mut distinct = bytes.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if distinct.len() < 8 {
+        return Err(KeyError::Sample);
+    }
+    let fernet = Fernet::new(text).ok_or(KeyError::NotAKey)?;
+    let digest = Sha256::digest(&bytes[..]);
+    let id = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Key { id, fernet })
+}
+
+fn decode(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine;
+    let bytes = base64::engine::general_purpose::URL_SAFE.decode(text).ok()?;
+    (bytes.len() == 32).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Context<'static> = Context {
+        kind: "refresh",
+        row: "row-1",
+        generation: 3,
+        client_id: "app",
+    };
+
+    fn keyring(keys: &[&Secret]) -> Keyring {
+        let keys: Vec<Secret> = keys.iter().map(|key| (*key).clone()).collect();
+        Keyring::new(&keys, &Secret::new("application secret".into())).expect("good keys")
+    }
+
+    #[test]
+    fn what_is_sealed_opens_for_its_own_row_alone() {
+        let ring = keyring(&[&Keyring::generate()]);
+        let sealed = ring.seal(&Secret::new("na1-token".into()), HERE);
+        assert_eq!(ring.open(&sealed, HERE).expect("opens").expose(), "na1-token");
+        for elsewhere in [
+            Context {
+                kind: "access",
+                ..HERE
+            },
+            Context { row: "row-2", ..HERE },
+            Context {
+                generation: 2,
+                ..HERE
+            },
+            Context {
+                client_id: "other",
+                ..HERE
+            },
+        ] {
+            assert_eq!(ring.open(&sealed, elsewhere).err(), Some(OpenError::Misplaced));
+        }
+    }
+
+    #[test]
+    fn an_older_key_still_opens_and_a_missing_one_is_named() {
+        let (old, new) = (Keyring::generate(), Keyring::generate());
+        let sealed = keyring(&[&old]).seal(&Secret::new("x".into()), HERE);
+        assert!(keyring(&[&new, &old]).open(&sealed, HERE).is_ok());
+        assert_eq!(
+            keyring(&[&new]).open(&sealed, HERE).err(),
+            Some(OpenError::UnknownKey(sealed.key_id))
+        );
+    }
+
+    #[test]
+    fn a_flipped_byte_is_damage_wherever_it_is() {
+        let ring = keyring(&[&Keyring::generate()]);
+        let sealed = ring.seal(&Secret::new("x".into()), HERE);
+        for at in 0..sealed.ciphertext.len() - 2 {
+            let mut bytes = sealed.ciphertext.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            let flipped = Sealed {
+                ciphertext: String::from_utf8(bytes).expect("ascii"),
+                ..sealed.clone()
+            };
+            assert_eq!(
+                ring.open(&flipped, HERE).err(),
+                Some(OpenError::Damaged),
+                "byte {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_from_a_clock_that_runs_ahead_still_opens() {
+        let key = Keyring::generate();
+        let ring = keyring(&[&key]);
+        let envelope = br#"{"v":1,"t":"refresh","c":"row-1","g":3,"k":"app","s":"x"}"#;
+        let ahead = Fernet::new(key.expose())
+            .expect("a key")
+            .encrypt_at_time(envelope, 4_000_000_000);
+        let sealed = Sealed {
+            key_id: ring.newest_key_id().to_owned(),
+            ciphertext: ahead,
+        };
+        assert!(ring.open(&sealed, HERE).is_ok());
+    }
+
+    #[test]
+    fn bad_keys_and_sample_keys_are_refused() {
+        let secret = Secret::new("s".into());
+        let read = |key: &str| Keyring::new(&[Secret::new(key.to_owned())], &secret).err();
+        assert_eq!(read("short"), Some(KeyError::NotAKey));
+        assert_eq!(
+            read("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+            Some(KeyError::Sample)
+        );
+        assert_eq!(Keyring::new(&[], &secret).err(), Some(KeyError::None));
+    }
+}

@@ -1,0 +1,42 @@
+//! Signals, and what a process must not leave behind.
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A token that the first SIGTERM or SIGINT cancels. A second one is not waited for: what HubSpot has given is still
+/// saved, because the commit is part of what the first one drains.
+///
+/// # Errors
+/// If the process cannot listen for signals.
+pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: finishing what is in flight");
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+/// No core dumps, no reading of our memory by other processes, and files that are ours alone: all three could carry
+/// tokens.
+pub fn harden() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(why) = rustix::process::setrlimit(Resource::Core, none) {
+        tracing::warn!(error = %why, "could not switch core dumps off");
+    }
+    if let Err(why) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(error = %why, "could not close the process's memory to others");
+    }
+}

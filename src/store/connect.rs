@@ -1,0 +1,149 @@
+//! Saving a connect: the Token, its TokenRefreshJob and the outcome of its AuthRequest, all or nothing.
+
+use super::{Store, StoreError, Tx, auth_request, revocation};
+use crate::domain::clock::Moment;
+use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Sealed;
+
+/// New tokens, sealed for the connection and the generation they will have.
+#[derive(Debug, Clone)]
+pub struct NewTokens {
+    /// The connection: an existing one, or a new id.
+    pub connection: ConnectionId,
+    /// One more than the generation that was read; 1 for a new connection.
+    pub generation: i64,
+    /// Who owns it.
+    pub user: UserId,
+    /// The HubSpot app.
+    pub client_id: String,
+    /// Which account, where it is known.
+    pub portal: Option<PortalId>,
+    /// What was granted.
+    pub scopes: Scopes,
+    /// What was asked for.
+    pub wanted_scopes: Scopes,
+    /// The access token.
+    pub access: Sealed,
+    /// The refresh token.
+    pub refresh: Sealed,
+    /// The keyed hash of the refresh token.
+    pub refresh_fingerprint: String,
+    /// When the access token was received.
+    pub obtained_at: Moment,
+    /// When it expires.
+    pub expires_at: Moment,
+    /// When it is refreshed.
+    pub refresh_at: Moment,
+    /// When the account's details are asked for, should the caller not get to it.
+    pub details_due_at: Moment,
+}
+
+/// What became of new tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// They are stored.
+    Done,
+    /// The connection has changed since it was read: seal for the new generation and try again.
+    Stale,
+}
+
+impl Store {
+    /// Saves a new connection or renews one, with its job, and finishes the flow it came from.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is saved then.
+    pub async fn save_connected(&self, flow: FlowId, tokens: NewTokens) -> Result<Saved, StoreError> {
+        self.write(move |tx| {
+            let tokens = tokens.clone();
+            Box::pin(async move {
+                let saved = if tokens.generation == 1 {
+                    insert(tx, &tokens).await?
+                } else {
+                    renew(tx, &tokens).await?
+                };
+                if saved == Saved::Done {
+                    schedule(tx, &tokens).await?;
+                    auth_request::connected(tx, flow, tokens.connection, tokens.obtained_at).await?;
+                }
+                Ok(saved)
+            })
+        })
+        .await
+    }
+}
+
+async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<Saved, StoreError> {
+    let sql = "INSERT INTO token (id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
+               access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, expires_at, details_due_at, created_at, \
+               connected_at) VALUES ($1, $2, $3, $4, $5, $6, 'active', 1, $7, $8, $9, $10, $11, $12, $13, $11, $11) \
+               ON CONFLICT (user_id, client_id, portal_id) DO NOTHING";
+    let values = [
+        new.connection.to_string().into(),
+        new.user.to_string().into(),
+        new.client_id.clone().into(),
+        new.portal.map(|portal| portal.0).into(),
+        new.scopes.to_string().into(),
+        new.wanted_scopes.to_string().into(),
+        new.refresh.key_id.clone().into(),
+        new.access.ciphertext.clone().into(),
+        new.refresh.ciphertext.clone().into(),
+        new.refresh_fingerprint.clone().into(),
+        new.obtained_at.unix_ms().into(),
+        new.expires_at.unix_ms().into(),
+        new.details_due_at.unix_ms().into(),
+    ];
+    Ok(if tx.run(sql, values).await? == 1 {
+        Saved::Done
+    } else {
+        Saved::Stale
+    })
+}
+
+/// A reconnect: new tokens, a clean record, and an end at HubSpot for the grant it replaces if nobody else has it.
+async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<Saved, StoreError> {
+    let before = new.generation - 1;
+    revocation::queue_replaced(
+        tx,
+        new.connection,
+        before,
+        &new.refresh_fingerprint,
+        new.obtained_at,
+    )
+    .await?;
+    let sql = "UPDATE token SET scopes = $3, wanted_scopes = $4, state = 'active', generation = generation + 1, \
+               key_id = $5, access_sealed = $6, refresh_sealed = $7, refresh_fingerprint = $8, obtained_at = $9, \
+               expires_at = $10, details_due_at = $11, details_attempts = 0, last_error = NULL, error_since = NULL, \
+               connected_at = $9 WHERE id = $1 AND generation = $2";
+    let values = [
+        new.connection.to_string().into(),
+        before.into(),
+        new.scopes.to_string().into(),
+        new.wanted_scopes.to_string().into(),
+        new.refresh.key_id.clone().into(),
+        new.access.ciphertext.clone().into(),
+        new.refresh.ciphertext.clone().into(),
+        new.refresh_fingerprint.clone().into(),
+        new.obtained_at.unix_ms().into(),
+        new.expires_at.unix_ms().into(),
+        new.details_due_at.unix_ms().into(),
+    ];
+    Ok(if tx.run(sql, values).await? == 1 {
+        Saved::Done
+    } else {
+        Saved::Stale
+    })
+}
+
+/// Creates the job, or takes it over: a raised fence refuses whoever holds its lease.
+async fn schedule(tx: &Tx<'_>, new: &NewTokens) -> Result<(), StoreError> {
+    let sql = "INSERT INTO token_refresh_job (connection_id, run_at) VALUES ($1, $2) ON CONFLICT (connection_id) \
+               DO UPDATE SET run_at = excluded.run_at, attempts = 0, strikes = 0, lease_owner = NULL, \
+               lease_until = NULL, intent_at = NULL, fence = token_refresh_job.fence + 1";
+    tx.run(
+        sql,
+        [new.connection.to_string().into(), new.refresh_at.unix_ms().into()],
+    )
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,46 @@
+//! Rows of CryptoMeta: which keys the stored rows need, and a known text under each.
+
+use super::{Store, StoreError};
+use crate::domain::clock::Moment;
+
+impl Store {
+    /// The keys that rows are sealed under, each with the number of its rows.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn keys_in_use(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let sql = "SELECT key_id, COUNT(*) AS uses FROM (SELECT key_id FROM token UNION ALL \
+                   SELECT key_id FROM revocation_job) AS sealed GROUP BY key_id ORDER BY key_id";
+        let rows = self.all(sql, []).await?;
+        rows.iter()
+            .map(|row| Ok((row.get("key_id")?, row.get("uses")?)))
+            .collect()
+    }
+
+    /// The stored check text of a key.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn check_text(&self, key_id: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT check_sealed FROM crypto_meta WHERE key_id = $1";
+        self.one(sql, [key_id.to_owned().into()])
+            .await?
+            .map(|row| row.get("check_sealed"))
+            .transpose()
+    }
+
+    /// Stores the check text of a key that has none yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn save_check_text(&self, key_id: &str, sealed: &str, now: Moment) -> Result<(), StoreError> {
+        let (key_id, sealed) = (key_id.to_owned(), sealed.to_owned());
+        self.write(move |tx| {
+            let sql = "INSERT INTO crypto_meta (key_id, check_sealed, created_at) VALUES ($1, $2, $3) \
+                       ON CONFLICT (key_id) DO NOTHING";
+            let values = [key_id.clone().into(), sealed.clone().into(), now.unix_ms().into()];
+            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
+        })
+        .await
+    }
+}

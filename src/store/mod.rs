@@ -1,0 +1,186 @@
+//! Store: connect, transact, and what differs between SQLite and PostgreSQL.
+//!
+//! The SQL itself is the same on both. SQLite is written to through one connection whose transactions are shared by
+//! concurrent callers (`writer`), and read through others; PostgreSQL shares commits by itself.
+//! The store holds ciphertext and hashes, never plaintext.
+
+mod auth_request;
+mod connect;
+mod crypto_meta;
+mod listing;
+mod open;
+mod refresh_job;
+mod revocation;
+mod row;
+mod session;
+mod token;
+mod writer;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
+use thiserror::Error;
+
+pub use auth_request::{Consumed, NewAuthRequest};
+pub use connect::{NewTokens, Saved};
+pub use listing::Listed;
+pub use open::{OpenError, SchemaStatus};
+pub use refresh_job::{Claimed, Committed};
+pub use revocation::{Removed, RevocationJob};
+pub use session::SessionRow;
+pub use token::Details;
+
+use crate::domain::clock::{Clock, Moment};
+use row::Row;
+use writer::Writer;
+
+/// A query failed. The chain is for the log; callers answer with a code.
+#[derive(Debug, Error, Clone)]
+pub enum StoreError {
+    /// The database did not do what it was asked.
+    #[error("the database failed: {0}")]
+    Database(std::sync::Arc<DbErr>),
+    /// A row holds what this release cannot read.
+    #[error("a row cannot be read: {0}")]
+    Unreadable(&'static str),
+}
+
+impl From<DbErr> for StoreError {
+    fn from(why: DbErr) -> Self {
+        Self::Database(std::sync::Arc::new(why))
+    }
+}
+
+/// What a piece of work inside a transaction returns.
+pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// Reads; on PostgreSQL writes too.
+    db: DatabaseConnection,
+    writer: Writer,
+    /// Held as long as the process serves from this SQLite file.
+    _lock: Option<std::sync::Arc<std::fs::File>>,
+}
+
+impl Store {
+    /// Whether this process is the only writer, so that what it remembers of rows stays true.
+    pub fn is_exclusive(&self) -> bool {
+        self.backend() == DbBackend::Sqlite
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.db.execute_unprepared("SELECT 1").await?;
+        Ok(())
+    }
+
+    /// Writes in a transaction, possibly shared with other callers. `work` may run twice: if anything in a shared
+    /// transaction fails, each piece of work is done again in one of its own.
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Tx<'a>) -> Work<'a, T> + Send + Sync + 'static,
+    {
+        self.writer.write(work).await
+    }
+
+    async fn one(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<Row>, StoreError> {
+        Ok(self
+            .db
+            .query_one_raw(statement(self.backend(), sql, values))
+            .await?
+            .map(Row))
+    }
+
+    async fn all(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<Row>, StoreError> {
+        Ok(self
+            .db
+            .query_all_raw(statement(self.backend(), sql, values))
+            .await?
+            .into_iter()
+            .map(Row)
+            .collect())
+    }
+
+    fn backend(&self) -> DbBackend {
+        self.db.get_database_backend()
+    }
+
+    /// Closes the database. On SQLite the write-ahead log is folded into the file.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        if let Err(why) = self.db.close_by_ref().await {
+            tracing::warn!(error = %why, "could not close the database");
+        }
+    }
+}
+
+/// A transaction, with the two ways of asking.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    db: &'a DatabaseTransaction,
+    clock: &'a Clock,
+}
+
+impl Tx<'_> {
+    async fn one(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<Row>, StoreError> {
+        Ok(self
+            .db
+            .query_one_raw(statement(self.backend(), sql, values))
+            .await?
+            .map(Row))
+    }
+
+    async fn all(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<Row>, StoreError> {
+        Ok(self
+            .db
+            .query_all_raw(statement(self.backend(), sql, values))
+            .await?
+            .into_iter()
+            .map(Row)
+            .collect())
+    }
+
+    /// Runs a change and says how many rows it touched.
+    async fn run(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64, StoreError> {
+        Ok(self
+            .db
+            .execute_raw(statement(self.backend(), sql, values))
+            .await?
+            .rows_affected())
+    }
+
+    /// The time that replicas agree on: leases are taken by the database's clock, never by a replica's own.
+    async fn now(&self) -> Result<Moment, StoreError> {
+        if self.clock.is_manual() || self.backend() == DbBackend::Sqlite {
+            return Ok(self.clock.now());
+        }
+        let sql = "SELECT (extract(epoch from clock_timestamp()) * 1000)::bigint AS now";
+        self.one(sql, [])
+            .await?
+            .ok_or(StoreError::Unreadable("no time"))?
+            .moment("now")
+    }
+
+    fn backend(&self) -> DbBackend {
+        self.db.get_database_backend()
+    }
+}
+
+fn statement(backend: DbBackend, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::from_sql_and_values(backend, sql, values)
+}

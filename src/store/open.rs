@@ -1,0 +1,281 @@
+//! Opening the database, and bringing its schema to this release.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use migrations::{Migrator, MigratorTrait};
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, TransactionTrait,
+};
+use thiserror::Error;
+
+use super::writer::Writer;
+use super::{Store, StoreError};
+use crate::config::Database as Settings;
+use crate::domain::clock::Clock;
+
+/// The number of the lock under which one replica changes the schema while the others wait.
+const MIGRATION_LOCK: i64 = 0x6873_635f_6d69_6772;
+const ACQUIRE: Duration = Duration::from_secs(3);
+
+/// Why the database cannot be served from.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// It cannot be reached, or is none.
+    #[error("the database cannot be opened: {0}")]
+    Unreachable(String),
+    /// Another process serves from this file.
+    #[error(
+        "another process serves from this SQLite file; SQLite is for one process, use PostgreSQL for replicas"
+    )]
+    InUse,
+    /// A newer release has changed the schema.
+    #[error("the schema is newer than this release: it has {0}; upgrade hubspot-connect")]
+    Newer(String),
+    /// Changes are missing and may not be made by themselves.
+    #[error("{0} schema change(s) are missing; run `hubspot-connect db migrate`")]
+    Older(usize),
+    /// A change failed.
+    #[error("the schema cannot be changed: {0}")]
+    Migration(String),
+    /// A query failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How far a schema is.
+#[derive(Debug)]
+pub struct SchemaStatus {
+    /// Changes that were made, oldest first.
+    pub applied: Vec<String>,
+    /// Changes that this release brings and the database lacks.
+    pub missing: Vec<String>,
+    /// Changes that this release does not know.
+    pub unknown: Vec<String>,
+}
+
+impl Store {
+    /// Opens the database to serve from it: on SQLite this process has it for itself.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong and what to do.
+    pub async fn open(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        let lock = match settings.is_sqlite() {
+            true => sqlite_path(settings.url.expose())
+                .map(|path| lock(&path))
+                .transpose()?,
+            false => None,
+        };
+        let store = Self::connect(settings, clock, lock).await?;
+        let status = store.schema_status().await?;
+        match (status.unknown.last(), status.missing.len()) {
+            (Some(newer), _) => return Err(OpenError::Newer(newer.clone())),
+            (None, 0) => {}
+            (None, _) if settings.auto_migrate => store.migrate().await?,
+            (None, missing) => return Err(OpenError::Older(missing)),
+        }
+        Ok(store)
+    }
+
+    /// Opens the database beside a process that serves from it, for the command line.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong and what to do.
+    pub async fn open_beside(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        Self::connect(settings, clock, None).await
+    }
+
+    async fn connect(settings: &Settings, clock: Clock, lock: Option<Arc<File>>) -> Result<Self, OpenError> {
+        let url = settings.url.expose();
+        if !settings.is_sqlite() {
+            let db = connect(postgres(url)).await?;
+            return Ok(Self {
+                writer: Writer::direct(db.clone(), clock),
+                db,
+                _lock: None,
+            });
+        }
+        let writing = connect(sqlite(url, 1)).await?;
+        let db = connect(sqlite(url, 2)).await?;
+        if let Some(path) = sqlite_path(url) {
+            keep_private(&path);
+        }
+        Ok(Self {
+            writer: Writer::shared(writing, clock),
+            db,
+            _lock: lock,
+        })
+    }
+
+    /// Makes the missing schema changes, one replica at a time.
+    ///
+    /// # Errors
+    /// [`OpenError::Migration`] if one fails; PostgreSQL then has none of them.
+    pub async fn migrate(&self) -> Result<(), OpenError> {
+        let failed = |why: DbErr| OpenError::Migration(why.to_string());
+        if self.backend() == DbBackend::Postgres {
+            let tx = self.db.begin().await.map_err(failed)?;
+            let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+            tx.execute_unprepared(&lock).await.map_err(failed)?;
+            Migrator::up(&tx, None).await.map_err(failed)?;
+            return tx.commit().await.map_err(failed);
+        }
+        Migrator::up(&self.db, None).await.map_err(failed)
+    }
+
+    /// Takes back the newest schema changes.
+    ///
+    /// # Errors
+    /// [`OpenError::Migration`] if one fails.
+    pub async fn rollback(&self, steps: u32) -> Result<(), OpenError> {
+        Migrator::down(&self.db, Some(steps))
+            .await
+            .map_err(|why| OpenError::Migration(why.to_string()))
+    }
+
+    /// How far the schema is.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the database fails.
+    pub async fn schema_status(&self) -> Result<SchemaStatus, OpenError> {
+        let known: Vec<String> = Migrator::migrations()
+            .iter()
+            .map(|change| change.name().to_owned())
+            .collect();
+        let applied: Vec<String> = match self.has_migrations_table().await? {
+            true => {
+                let rows = self
+                    .all("SELECT version FROM seaql_migrations ORDER BY version", [])
+                    .await?;
+                rows.iter()
+                    .map(|row| row.get("version"))
+                    .collect::<Result<_, _>>()?
+            }
+            false => Vec::new(),
+        };
+        let missing = known
+            .iter()
+            .filter(|name| !applied.contains(name))
+            .cloned()
+            .collect();
+        let unknown = applied
+            .iter()
+            .filter(|name| !known.contains(name))
+            .cloned()
+            .collect();
+        Ok(SchemaStatus {
+            applied,
+            missing,
+            unknown,
+        })
+    }
+
+    async fn has_migrations_table(&self) -> Result<bool, StoreError> {
+        let sql = match self.backend() {
+            DbBackend::Postgres => "SELECT 1 AS found WHERE to_regclass('seaql_migrations') IS NOT NULL",
+            _ => "SELECT 1 AS found FROM sqlite_master WHERE name = 'seaql_migrations'",
+        };
+        Ok(self.one(sql, []).await?.is_some())
+    }
+}
+
+async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, OpenError> {
+    Database::connect(options)
+        .await
+        .map_err(|why| OpenError::Unreachable(without_url(&why)))
+}
+
+/// sea-orm's connection errors repeat the URL, and the URL may carry a password.
+fn without_url(why: &DbErr) -> String {
+    match why {
+        DbErr::Conn(sea_orm::RuntimeErr::SqlxError(why)) => why.to_string(),
+        DbErr::ConnectionAcquire(_) => "no connection within 3 seconds".to_owned(),
+        _ => "DATABASE_URL is not understood".to_owned(),
+    }
+}
+
+fn postgres(url: &str) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(10)
+        .acquire_timeout(ACQUIRE)
+        .connect_timeout(ACQUIRE)
+        .sqlx_logging(false);
+    options.map_sqlx_postgres_opts(|options| {
+        options.application_name("hubspot-connect").options([
+            ("statement_timeout", "5s"),
+            ("lock_timeout", "3s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+        ])
+    });
+    options
+}
+
+fn sqlite(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .connect_timeout(ACQUIRE)
+        .sqlx_logging(false);
+    options
+        .idle_timeout(None::<Duration>)
+        .max_lifetime(None::<Duration>);
+    options.map_sqlx_sqlite_opts(|options| {
+        options
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .journal_mode(SqliteJournalMode::Wal)
+            // Anything less may lose the last commits at a power cut, and a rotated refresh token with them.
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("secure_delete", "ON")
+            .pragma("trusted_schema", "OFF")
+            .pragma("temp_store", "MEMORY")
+            .pragma("cell_size_check", "ON")
+    });
+    options
+}
+
+/// The file of an SQLite URL; none for a database in memory.
+fn sqlite_path(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let path = rest
+        .strip_prefix("//")
+        .unwrap_or(rest)
+        .split('?')
+        .next()
+        .unwrap_or_default();
+    (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+}
+
+/// Takes the file for this process. The lock ends with the process, however it ends.
+fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
+    let path = database.with_added_extension("lock");
+    let unreachable = |why: std::io::Error| OpenError::Unreachable(format!("its lock file: {why}"));
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(unreachable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Arc::new(file)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse),
+        Err(TryLockError::Error(why)) => Err(unreachable(why)),
+    }
+}
+
+/// The database is for its owner alone, whatever the umask said when it was made.
+fn keep_private(database: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    for path in [database.to_owned(), database.with_added_extension("lock")] {
+        if path.exists()
+            && let Err(why) = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        {
+            tracing::warn!(error = %why, path = %path.display(), "could not make the database private");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Removing connections, and rows of RevocationJob: refresh tokens that have to end at HubSpot too.
+
+use super::{Store, StoreError, Tx};
+use crate::domain::clock::Moment;
+use crate::domain::id::{ConnectionId, UserId};
+use crate::domain::secret::Sealed;
+
+/// A refresh token that HubSpot has still to be told about.
+#[derive(Debug, Clone)]
+pub struct RevocationJob {
+    /// The job's id, which is its connection's id and generation.
+    pub id: String,
+    /// Whose token it was.
+    pub connection_id: ConnectionId,
+    /// The HubSpot app.
+    pub client_id: String,
+    /// The refresh token.
+    pub refresh: Sealed,
+    /// Its keyed hash.
+    pub refresh_fingerprint: String,
+    /// The generation it was sealed for.
+    pub generation: i64,
+    /// When the connection ended.
+    pub created_at: Moment,
+    /// Failed attempts so far.
+    pub attempts: i64,
+}
+
+/// What became of a connection that was to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// It is gone, and this job will end its grant.
+    Queued(String),
+    /// It is gone; its grant stays because another connection has the same.
+    Shared,
+    /// It is gone; its grant was not to be ended.
+    Kept,
+    /// There was none.
+    Absent,
+}
+
+/// Whoever removes a connection tells HubSpot at once; the background steps in if that did not work.
+const HEAD_START: std::time::Duration = std::time::Duration::from_secs(30);
+
+const COLUMNS: &str = "id, connection_id, client_id, key_id, refresh_sealed, refresh_fingerprint, generation, created_at, attempts";
+
+impl Store {
+    /// Removes a user's connection: its tokens and its job go now, its grant is queued to end at HubSpot.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is removed then.
+    pub async fn remove_token(
+        &self,
+        id: ConnectionId,
+        owner: UserId,
+        revoke: bool,
+        now: Moment,
+    ) -> Result<Removed, StoreError> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let sql = "SELECT 1 AS found FROM token WHERE id = $1 AND user_id = $2";
+                match tx
+                    .one(sql, [id.to_string().into(), owner.to_string().into()])
+                    .await?
+                {
+                    Some(_) => remove(tx, id, revoke, now).await,
+                    None => Ok(Removed::Absent),
+                }
+            })
+        })
+        .await
+    }
+
+    /// Revocations that are due, each put off by `pause` so that no other replica takes it meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn claim_revocations(
+        &self,
+        limit: u32,
+        pause: std::time::Duration,
+    ) -> Result<Vec<RevocationJob>, StoreError> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let now = tx.now().await?;
+                let skip = if tx.backend() == sea_orm::DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" };
+                let sql = format!(
+                    "WITH due AS MATERIALIZED (SELECT id FROM revocation_job WHERE run_at <= $1 ORDER BY run_at \
+                     LIMIT $2 {skip}) UPDATE revocation_job SET run_at = $3, attempts = attempts + 1 \
+                     WHERE id IN (SELECT id FROM due) RETURNING {COLUMNS}"
+                );
+                let later = now.plus(pause).unix_ms();
+                let rows = tx.all(&sql, [now.unix_ms().into(), i64::from(limit).into(), later.into()]).await?;
+                rows.iter().map(read).collect()
+            })
+        })
+        .await
+    }
+
+    /// Queues the end of a grant that no connection holds.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn queue_revocation(&self, job: RevocationJob) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let sql = "INSERT INTO revocation_job (id, connection_id, client_id, key_id, refresh_sealed, \
+                       refresh_fingerprint, generation, created_at, run_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) \
+                       ON CONFLICT (id) DO NOTHING";
+            let values = [
+                job.id.clone().into(),
+                job.connection_id.to_string().into(),
+                job.client_id.clone().into(),
+                job.refresh.key_id.clone().into(),
+                job.refresh.ciphertext.clone().into(),
+                job.refresh_fingerprint.clone().into(),
+                job.generation.into(),
+                job.created_at.unix_ms().into(),
+            ];
+            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
+        })
+        .await
+    }
+
+    /// One revocation, if it is still to be done.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn revocation(&self, id: &str) -> Result<Option<RevocationJob>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM revocation_job WHERE id = $1");
+        self.one(&sql, [id.to_owned().into()])
+            .await?
+            .map(|row| read(&row))
+            .transpose()
+    }
+
+    /// Whether any connection has this refresh token.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn is_in_use(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 AS found FROM token WHERE refresh_fingerprint = $1 LIMIT 1";
+        Ok(self
+            .one(sql, [refresh_fingerprint.to_owned().into()])
+            .await?
+            .is_some())
+    }
+
+    /// Tries again then.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn postpone_revocation(&self, id: &str, run_at: Moment) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.write(move |tx| {
+            let values = [id.clone().into(), run_at.unix_ms().into()];
+            Box::pin(async move {
+                tx.run("UPDATE revocation_job SET run_at = $2 WHERE id = $1", values)
+                    .await
+                    .map(|_| ())
+            })
+        })
+        .await
+    }
+
+    /// Done, or not to be done any more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn finish_revocation(&self, id: &str) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.write(move |tx| {
+            let values = [id.clone().into()];
+            Box::pin(async move {
+                tx.run("DELETE FROM revocation_job WHERE id = $1", values)
+                    .await
+                    .map(|_| ())
+            })
+        })
+        .await
+    }
+}
+
+/// Removes a connection inside a transaction.
+pub(super) async fn remove(
+    tx: &Tx<'_>,
+    id: ConnectionId,
+    revoke: bool,
+    now: Moment,
+) -> Result<Removed, StoreError> {
+    let sql = "SELECT generation, refresh_fingerprint FROM token WHERE id = $1";
+    let Some(row) = tx.one(sql, [id.to_string().into()]).await? else {
+        return Ok(Removed::Absent);
+    };
+    let (generation, fingerprint): (i64, String) = (row.get("generation")?, row.get("refresh_fingerprint")?);
+    let removed = match revoke {
+        true if queue(tx, id, &fingerprint, now).await? => Removed::Queued(job_id(id, generation)),
+        true => Removed::Shared,
+        false => Removed::Kept,
+    };
+    // The job goes with its connection (foreign key), and a refresh that is under way finds no row to write to.
+    tx.run("DELETE FROM token WHERE id = $1", [id.to_string().into()])
+        .await?;
+    Ok(removed)
+}
+
+/// Queues the end of the grant that a reconnect replaces, unless it is the same one.
+pub(super) async fn queue_replaced(
+    tx: &Tx<'_>,
+    id: ConnectionId,
+    generation: i64,
+    new_fingerprint: &str,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let sql = "SELECT refresh_fingerprint FROM token WHERE id = $1 AND generation = $2 AND refresh_fingerprint <> $3";
+    let values = [
+        id.to_string().into(),
+        generation.into(),
+        new_fingerprint.to_owned().into(),
+    ];
+    if let Some(row) = tx.one(sql, values).await? {
+        queue(tx, id, &row.get::<String>("refresh_fingerprint")?, now).await?;
+    }
+    Ok(())
+}
+
+/// Copies a connection's refresh token into a revocation job, unless another connection has the same one.
+async fn queue(tx: &Tx<'_>, id: ConnectionId, fingerprint: &str, now: Moment) -> Result<bool, StoreError> {
+    let sql = "INSERT INTO revocation_job (id, connection_id, client_id, key_id, refresh_sealed, refresh_fingerprint, \
+               generation, created_at, run_at) SELECT id || '/' || generation, id, client_id, key_id, refresh_sealed, \
+               refresh_fingerprint, generation, $3, $4 FROM token WHERE id = $1 AND NOT EXISTS \
+               (SELECT 1 FROM token AS sibling WHERE sibling.refresh_fingerprint = $2 AND sibling.id <> $1)";
+    let run_at = now.plus(HEAD_START).unix_ms();
+    let values = [
+        id.to_string().into(),
+        fingerprint.to_owned().into(),
+        now.unix_ms().into(),
+        run_at.into(),
+    ];
+    Ok(tx.run(sql, values).await? == 1)
+}
+
+fn job_id(id: ConnectionId, generation: i64) -> String {
+    format!("{id}/{generation}")
+}
+
+fn read(row: &super::Row) -> Result<RevocationJob, StoreError> {
+    Ok(RevocationJob {
+        id: row.get("id")?,
+        connection_id: row.parsed("connection_id")?,
+        client_id: row.get("client_id")?,
+        refresh: row.sealed("key_id", "refresh_sealed")?,
+        refresh_fingerprint: row.get("refresh_fingerprint")?,
+        generation: row.get("generation")?,
+        created_at: row.moment("created_at")?,
+        attempts: row.get("attempts")?,
+    })
+}

@@ -1,0 +1,52 @@
+//! Reading a row, column by column, into the types of the domain.
+
+use std::str::FromStr;
+
+use sea_orm::{QueryResult, TryGetable};
+
+use super::StoreError;
+use crate::domain::clock::Moment;
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Sealed;
+
+/// One row of an answer.
+pub(super) struct Row(pub QueryResult);
+
+impl Row {
+    pub fn get<T: TryGetable>(&self, column: &'static str) -> Result<T, StoreError> {
+        self.0.try_get("", column).map_err(StoreError::from)
+    }
+
+    /// A text that a parser of the domain understands.
+    pub fn parsed<T: FromStr>(&self, column: &'static str) -> Result<T, StoreError> {
+        self.get::<String>(column)?
+            .parse()
+            .map_err(|_| StoreError::Unreadable(column))
+    }
+
+    /// The same where the column may be empty.
+    pub fn maybe<T: FromStr>(&self, column: &'static str) -> Result<Option<T>, StoreError> {
+        let text = self.get::<Option<String>>(column)?;
+        text.map(|text| text.parse().map_err(|_| StoreError::Unreadable(column)))
+            .transpose()
+    }
+
+    pub fn moment(&self, column: &'static str) -> Result<Moment, StoreError> {
+        self.get(column).map(Moment::from_unix_ms)
+    }
+
+    pub fn maybe_moment(&self, column: &'static str) -> Result<Option<Moment>, StoreError> {
+        Ok(self.get::<Option<i64>>(column)?.map(Moment::from_unix_ms))
+    }
+
+    pub fn scopes(&self, column: &'static str) -> Result<Scopes, StoreError> {
+        Ok(Scopes::parse(&self.get::<String>(column)?))
+    }
+
+    pub fn sealed(&self, key_id: &'static str, ciphertext: &'static str) -> Result<Sealed, StoreError> {
+        Ok(Sealed {
+            key_id: self.get(key_id)?,
+            ciphertext: self.get(ciphertext)?,
+        })
+    }
+}

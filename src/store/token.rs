@@ -1,0 +1,212 @@
+//! Rows of Token: load, list, details, states.
+
+use super::row::Row;
+use super::{Store, StoreError, Tx};
+use crate::domain::clock::Moment;
+use crate::domain::connection::ConnectionState;
+use crate::domain::id::{ConnectionId, PortalId, UserId};
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Sealed;
+use crate::domain::token::Token;
+
+pub(super) const COLUMNS: &str = "id, user_id, client_id, portal_id, hub_domain, hub_user, time_zone, scopes, \
+    wanted_scopes, state, generation, key_id, access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, \
+    expires_at, last_error, error_since, created_at, connected_at";
+
+/// What HubSpot tells of an account beside its tokens.
+#[derive(Debug, Clone)]
+pub struct Details {
+    /// Which account.
+    pub portal_id: Option<PortalId>,
+    /// The customer's website.
+    pub hub_domain: Option<String>,
+    /// Who granted it.
+    pub hub_user: Option<String>,
+    /// The account's time zone.
+    pub time_zone: Option<String>,
+    /// What was granted.
+    pub scopes: Option<Scopes>,
+}
+
+impl Store {
+    /// One connection, whoever owns it: for jobs and the command line. Browsers are answered by [`Store::tokens_of`].
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn token(&self, id: ConnectionId) -> Result<Option<Token>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM token WHERE id = $1");
+        self.one(&sql, [id.to_string().into()])
+            .await?
+            .map(|row| read(&row))
+            .transpose()
+    }
+
+    /// A user's connections, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn tokens_of(&self, user: UserId) -> Result<Vec<(Token, Option<Moment>)>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS}, job.run_at FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id \
+             WHERE user_id = $1 ORDER BY connected_at DESC, id"
+        );
+        let rows = self.all(&sql, [user.to_string().into()]).await?;
+        rows.iter()
+            .map(|row| Ok((read(row)?, row.maybe_moment("run_at")?)))
+            .collect()
+    }
+
+    /// The connection that a user has to this account, if any.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn token_for(
+        &self,
+        user: UserId,
+        client_id: &str,
+        portal: PortalId,
+    ) -> Result<Option<Token>, StoreError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM token WHERE user_id = $1 AND client_id = $2 AND portal_id = $3");
+        let values = [
+            user.to_string().into(),
+            client_id.to_owned().into(),
+            portal.0.into(),
+        ];
+        self.one(&sql, values).await?.map(|row| read(&row)).transpose()
+    }
+
+    /// Stores what HubSpot tells of an account. If it turns out to be an account that the same user has connected
+    /// already, the older connection gives way.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn save_details(&self, id: ConnectionId, details: Details) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let details = details.clone();
+            Box::pin(async move { save_details(tx, id, &details).await })
+        })
+        .await
+    }
+
+    /// Asks for the details again later.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn postpone_details(&self, id: ConnectionId, due: Moment) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let sql =
+                "UPDATE token SET details_due_at = $2, details_attempts = details_attempts + 1 WHERE id = $1";
+            let values = [id.to_string().into(), due.unix_ms().into()];
+            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
+        })
+        .await
+    }
+
+    /// Connections whose details are to be asked for, with the number of attempts so far.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn details_due(&self, now: Moment, limit: u32) -> Result<Vec<(Token, i64)>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS}, details_attempts FROM token WHERE details_due_at <= $1 ORDER BY details_due_at LIMIT $2"
+        );
+        let rows = self
+            .all(&sql, [now.unix_ms().into(), i64::from(limit).into()])
+            .await?;
+        rows.iter()
+            .map(|row| Ok((read(row)?, row.get("details_attempts")?)))
+            .collect()
+    }
+
+    /// Takes a connection out of service because its tokens cannot be read. Nothing is deleted.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn freeze(&self, id: ConnectionId, error: &'static str, now: Moment) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            Box::pin(async move { park(tx, id, ConnectionState::IntegrityError, error, now).await })
+        })
+        .await
+    }
+}
+
+async fn save_details(tx: &Tx<'_>, id: ConnectionId, details: &Details) -> Result<(), StoreError> {
+    if let Some(portal) = details.portal_id {
+        let older = "SELECT other.id FROM token AS other JOIN token AS self ON self.id = $1 \
+                     WHERE other.id <> self.id AND other.user_id = self.user_id AND other.client_id = self.client_id \
+                     AND other.portal_id = $2";
+        if let Some(row) = tx.one(older, [id.to_string().into(), portal.0.into()]).await? {
+            super::revocation::remove(tx, row.parsed("id")?, true, tx.clock.now()).await?;
+        }
+    }
+    let sql = "UPDATE token SET portal_id = COALESCE($2, portal_id), hub_domain = COALESCE($3, hub_domain), \
+               hub_user = COALESCE($4, hub_user), time_zone = COALESCE($5, time_zone), scopes = COALESCE($6, scopes), \
+               details_due_at = NULL, details_attempts = 0 WHERE id = $1";
+    let values = [
+        id.to_string().into(),
+        details.portal_id.map(|portal| portal.0).into(),
+        details.hub_domain.clone().into(),
+        details.hub_user.clone().into(),
+        details.time_zone.clone().into(),
+        details.scopes.as_ref().map(Scopes::to_string).into(),
+    ];
+    tx.run(sql, values).await.map(|_| ())
+}
+
+/// Sets a state in which nothing is refreshed, and ends the job with it.
+pub(super) async fn park(
+    tx: &Tx<'_>,
+    id: ConnectionId,
+    state: ConnectionState,
+    error: &str,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE token SET state = $2, last_error = $3, error_since = COALESCE(error_since, $4), \
+               details_due_at = NULL WHERE id = $1";
+    let values = [
+        id.to_string().into(),
+        state.as_str().into(),
+        error.to_owned().into(),
+        now.unix_ms().into(),
+    ];
+    tx.run(sql, values).await?;
+    tx.run(
+        "DELETE FROM token_refresh_job WHERE connection_id = $1",
+        [id.to_string().into()],
+    )
+    .await
+    .map(|_| ())
+}
+
+pub(super) fn read(row: &Row) -> Result<Token, StoreError> {
+    let key_id: String = row.get("key_id")?;
+    Ok(Token {
+        id: row.parsed("id")?,
+        user_id: row.parsed("user_id")?,
+        client_id: row.get("client_id")?,
+        portal_id: row.get::<Option<i64>>("portal_id")?.map(PortalId),
+        hub_domain: row.get("hub_domain")?,
+        hub_user: row.get("hub_user")?,
+        time_zone: row.get("time_zone")?,
+        scopes: row.scopes("scopes")?,
+        wanted_scopes: row.scopes("wanted_scopes")?,
+        state: row.parsed("state")?,
+        generation: row.get("generation")?,
+        access: Sealed {
+            key_id: key_id.clone(),
+            ciphertext: row.get("access_sealed")?,
+        },
+        refresh: Sealed {
+            key_id,
+            ciphertext: row.get("refresh_sealed")?,
+        },
+        refresh_fingerprint: row.get("refresh_fingerprint")?,
+        obtained_at: row.moment("obtained_at")?,
+        expires_at: row.moment("expires_at")?,
+        last_error: row.get("last_error")?,
+        error_since: row.maybe_moment("error_since")?,
+        created_at: row.moment("created_at")?,
+        connected_at: row.moment("connected_at")?,
+    })
+}

@@ -1,0 +1,84 @@
+//! Logging to the console and to a file: one line per event, JSON or for people.
+//!
+//! Nothing here redacts: secrets have a type that cannot be printed, and request lines are logged without their query.
+
+use std::io::IsTerminal;
+
+use thiserror::Error;
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+use crate::config::{LogFormat, Logging};
+
+/// How many days of log files are kept.
+const DAYS: usize = 7;
+
+/// Why logging cannot be set up.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// Not a level or a filter.
+    #[error("LOG_LEVEL is neither a level nor a filter")]
+    Level,
+    /// The file cannot be written.
+    #[error("LOG_FILE cannot be written: {0}")]
+    File(String),
+}
+
+type Line = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Sets logging up for the process; a second call changes nothing.
+///
+/// # Errors
+/// [`LogError`] if the level or the file is no good.
+pub fn install(settings: &Logging) -> Result<(), LogError> {
+    // Libraries speak up only when something is wrong, unless the operator's own filter says otherwise.
+    let level = match settings.level.contains(['=', ',']) {
+        true => settings.level.clone(),
+        false => format!("warn,hubspot_connect={}", settings.level),
+    };
+    let filter = || EnvFilter::try_new(&level).map_err(|_| LogError::Level);
+    let pretty = match settings.format {
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    let mut layers: Vec<Line> = vec![match pretty {
+        true => fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_filter(filter()?)
+            .boxed(),
+        false => json().with_writer(std::io::stderr).with_filter(filter()?).boxed(),
+    }];
+    if let Some(file) = file(settings)? {
+        layers.push(
+            json()
+                .with_writer(std::sync::Mutex::new(file))
+                .with_filter(filter()?)
+                .boxed(),
+        );
+    }
+    // A process that embeds the service may have set up its own.
+    let _ = tracing_subscriber::registry().with(layers).try_init();
+    Ok(())
+}
+
+fn json<S>() -> fmt::Layer<S, fmt::format::JsonFields, fmt::format::Format<fmt::format::Json>> {
+    fmt::layer().json().flatten_event(true).with_span_list(false)
+}
+
+fn file(settings: &Logging) -> Result<Option<RollingFileAppender>, LogError> {
+    let Some(path) = &settings.file else {
+        return Ok(None);
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .max_log_files(DAYS)
+        .filename_prefix(name)
+        .build(folder.unwrap_or(std::path::Path::new(".")))
+        .map(Some)
+        .map_err(|why| LogError::File(why.to_string()))
+}

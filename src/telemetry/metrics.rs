@@ -1,0 +1,80 @@
+//! Every figure, named in one place. Labels have few values: no ids, no accounts.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::domain::failure::{Failure, FailureClass};
+
+type Labels = Vec<(&'static str, String)>;
+
+/// The figures.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Connects that began.
+    pub flows_started: Counter<u64, AtomicU64>,
+    /// Connects that led to a connection.
+    pub flows_connected: Counter<u64, AtomicU64>,
+    /// Stored tokens that could not be opened.
+    pub integrity_errors: Counter<u64, AtomicU64>,
+    /// Refreshes by outcome.
+    pub refreshes: Refreshes,
+    connections: Family<Labels, Gauge>,
+}
+
+/// Refreshes by outcome.
+#[derive(Debug, Default)]
+pub struct Refreshes(Family<Labels, Counter<u64, AtomicU64>>);
+
+impl Refreshes {
+    /// One that succeeded.
+    pub fn succeeded(&self) {
+        self.count("ok");
+    }
+
+    /// One that failed.
+    pub fn failed(&self, failure: &Failure) {
+        self.count(match failure.class {
+            FailureClass::Transient { .. } => "transient",
+            FailureClass::OurFault => "our_fault",
+            FailureClass::GrantDead => "grant_dead",
+        });
+    }
+
+    fn count(&self, outcome: &str) {
+        self.0.get_or_create(&vec![("outcome", outcome.to_owned())]).inc();
+    }
+}
+
+impl Metrics {
+    /// The figures in the OpenMetrics text format, with the number of connections in each state.
+    pub fn render(&self, connections: &[(String, i64)]) -> String {
+        for (state, count) in connections {
+            self.connections
+                .get_or_create(&vec![("state", state.clone())])
+                .set(*count);
+        }
+        let mut registry = Registry::with_prefix("hubspot_connect");
+        registry.register("flows_started", "Connects that began", self.flows_started.clone());
+        registry.register(
+            "flows_connected",
+            "Connects that led to a connection",
+            self.flows_connected.clone(),
+        );
+        registry.register(
+            "integrity_errors",
+            "Stored tokens that could not be opened",
+            self.integrity_errors.clone(),
+        );
+        registry.register("refreshes", "Refreshes by outcome", self.refreshes.0.clone());
+        registry.register("connections", "Connections by state", self.connections.clone());
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}

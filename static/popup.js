@@ -1,0 +1,128 @@
+/**
+ * The last page of the popup: fetches the result once, hands it to the page that opened the
+ * window, and closes.
+ */
+
+const HANDOFF_URL = "/auth/hubspot/handoff";
+const CLOSE_AFTER_MS = 2_000;
+const CLOSE_CHECK_MS = 400;
+const RETRY_MS = 500;
+const MAX_TRIES = 120;
+const REQUEST_TIMEOUT_MS = 10_000;
+
+const { flow, outcome, code } = document.body.dataset;
+// A window that has been closed since can be told nothing either.
+const opener = /** @type {Window|null} */ (window.opener?.closed === false ? window.opener : null);
+const loadedAt = performance.now();
+
+/**
+ * What the hand-off answered.
+ * - `delivered`: here is the message, for this page alone
+ * - `gone`: it was given out before
+ * - `failed`: nobody knows
+ * @typedef {{kind: "delivered", origin: string|null, message: object} | {kind: "gone"} | {kind: "failed"}} Handoff
+ */
+
+const sleep = (/** @type {number} */ ms) => new Promise((resume) => window.setTimeout(resume, ms));
+
+/** @param {string} name */
+function reveal(name) {
+  for (const element of document.querySelectorAll("[data-closing], [data-stays]")) {
+    /** @type {HTMLElement} */ (element).hidden = !element.hasAttribute(name);
+  }
+}
+
+/**
+ * Asks for the result until it is there: another request may still be exchanging the code.
+ * @param {string} flowId
+ * @returns {Promise<Handoff>}
+ */
+async function fetchHandoff(flowId) {
+  for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+    const response = await fetch(HANDOFF_URL, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ flow: flowId }),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+    });
+    if (response.status === 200) return { ...(await response.json()), kind: "delivered" };
+    if (response.status === 410) return { kind: "gone" };
+    if (response.status !== 202) break;
+    await sleep(RETRY_MS);
+  }
+  return { kind: "failed" };
+}
+
+/**
+ * Posts to exactly one origin. The browser drops the message when the opener is of another one,
+ * so whoever has navigated or replaced the opening page meanwhile learns nothing.
+ * @param {object} message
+ * @param {string|null} origin
+ */
+function tellOpener(message, origin) {
+  if (!opener || typeof origin !== "string") return;
+  // A slash or an asterisk would be valid targets too, but name no single site.
+  if (!URL.canParse(origin) || new URL(origin).origin !== origin) return;
+  opener.postMessage(message, origin);
+}
+
+/**
+ * An error that belongs to no flow has no hand-off. Our own pages can be told all the same: to
+ * send to this page's origin discloses nothing to any other.
+ */
+function tellOwnOpener() {
+  const message = document.querySelector("[data-detail]")?.textContent ?? "";
+  tellOpener(
+    { type: "hubspot_auth_error", version: 1, flow: null, error: { code: code ?? "", message } },
+    location.origin,
+  );
+}
+
+/** Closes two seconds after the page came up; says so when the browser does not allow it. */
+async function close() {
+  let held = false;
+  if (outcome === "error") {
+    // Somebody is reading, or copying the support code.
+    for (const gesture of ["pointerdown", "keydown"]) {
+      window.addEventListener(gesture, () => { held = true; reveal("data-stays"); }, { once: true });
+    }
+  }
+  reveal("data-closing");
+  await sleep(Math.max(0, CLOSE_AFTER_MS - (performance.now() - loadedAt)));
+  if (held) return;
+  window.close();
+  // A window that no script has opened cannot be closed by one.
+  await sleep(CLOSE_CHECK_MS);
+  reveal("data-stays");
+}
+
+/** @param {Handoff} handoff */
+function mayClose(handoff) {
+  // An error with no opener has reached nobody yet: whoever is looking at it must be able to read it.
+  if (outcome === "error") return opener !== null;
+  return opener !== null || handoff.kind !== "failed";
+}
+
+async function run() {
+  /** @type {Handoff} */
+  let handoff = { kind: "failed" };
+  if (flow) {
+    handoff = await fetchHandoff(flow).catch(() => ({ kind: "failed" }));
+  } else if (outcome === "error") {
+    tellOwnOpener();
+  }
+  if (handoff.kind === "delivered") {
+    tellOpener(handoff.message, handoff.origin);
+    if (outcome === "waiting") {
+      // The server now has the page that says how it ended; its hand-off will answer "gone".
+      location.reload();
+      return;
+    }
+  }
+  // Still waiting for an answer that did not come: closing would hide that.
+  if (outcome === "waiting" && handoff.kind === "failed") reveal("data-stays");
+  else if (mayClose(handoff)) await close();
+  else reveal("data-stays");
+}
+
+void run();

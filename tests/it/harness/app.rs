@@ -1,0 +1,198 @@
+//! The service, started as an operator would: by variables alone, with a clock that the test moves.
+
+use std::time::Duration;
+
+use fake_hubspot::{Decision, FakeHubSpot, Options};
+use hubspot_connect::app::{App, StartupError};
+use hubspot_connect::config::{Config, Variables};
+use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::clock::{Clock, Moment};
+use hubspot_connect::flows::Flows;
+use hubspot_connect::keyring::Keyring;
+use hubspot_connect::store::Store;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Browser;
+use super::database::TestDatabase;
+
+/// A listed host page, on another site than the service.
+pub const HOST: &str = "http://host.localhost:3000";
+/// The account of the fake that everything is granted for.
+pub const ACME: u64 = 1_234_567;
+/// An account that can grant only a part.
+pub const GLOBEX: u64 = 7_654_321;
+
+/// A running service with its own HubSpot, database and clock.
+pub struct TestApp {
+    pub base: String,
+    pub admin: String,
+    pub hubspot: FakeHubSpot,
+    pub database: TestDatabase,
+    pub clock: Clock,
+    pub variables: Vec<(String, String)>,
+    pub flows: Flows,
+    pub store: Store,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With variables of one's own.
+    pub async fn with(variables: &[(&str, &str)]) -> Self {
+        Self::with_hubspot(variables, Options::default()).await
+    }
+
+    /// With a HubSpot of one's own.
+    pub async fn with_hubspot(variables: &[(&str, &str)], options: Options) -> Self {
+        let hubspot = FakeHubSpot::start(options).await.expect("a fake HubSpot");
+        let database = TestDatabase::fresh().await;
+        let variables = settle(&hubspot, &database, variables);
+        let clock = Clock::manual(Moment::from_unix_ms(1_795_000_000_000));
+        Self::assemble(hubspot, database, variables, clock)
+            .await
+            .expect("the service starts")
+    }
+
+    /// Builds without running, to see how a start fails.
+    pub async fn build(variables: &[(String, String)], clock: Clock) -> Result<App, StartupError> {
+        let config =
+            Config::read(&Variables::from_pairs(variables.iter().cloned())).expect("a configuration");
+        App::build(config, clock, Chance::system()).await
+    }
+
+    async fn assemble(
+        hubspot: FakeHubSpot,
+        database: TestDatabase,
+        variables: Vec<(String, String)>,
+        clock: Clock,
+    ) -> Result<Self, StartupError> {
+        let app = Self::build(&variables, clock.clone()).await?;
+        let public = variables
+            .iter()
+            .rev()
+            .find(|(name, _)| name == "PUBLIC_URL")
+            .map(|(_, value)| value.clone());
+        let admin = app
+            .admin_address()
+            .map_or_else(String::new, |address| format!("http://{address}"));
+        let (flows, store) = (app.flows().clone(), app.store().clone());
+        let stop = CancellationToken::new();
+        let told = stop.clone();
+        let running = tokio::spawn(async move { app.run(told, true).await.expect("runs") });
+        let base = public.expect("PUBLIC_URL");
+        Ok(Self {
+            base,
+            admin,
+            hubspot,
+            database,
+            clock,
+            variables,
+            flows,
+            store,
+            stop,
+            running,
+        })
+    }
+
+    /// Stops and starts again on the same database, with the same variables but for `changes`.
+    pub async fn restarted(self, changes: &[(&str, &str)]) -> Self {
+        let (hubspot, database, clock) = (self.hubspot, self.database, self.clock);
+        self.stop.cancel();
+        self.running.await.expect("stops");
+        let mut variables = self.variables;
+        for (name, value) in changes {
+            variables.retain(|(known, _)| known != name);
+            variables.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        Self::assemble(hubspot, database, variables, clock)
+            .await
+            .expect("the service starts again")
+    }
+
+    /// Stops and leaves everything else to the caller.
+    pub async fn stopped(self) -> (TestDatabase, Vec<(String, String)>, FakeHubSpot, Clock) {
+        self.stop.cancel();
+        self.running.await.expect("stops");
+        (self.database, self.variables, self.hubspot, self.clock)
+    }
+
+    pub fn browser(&self) -> Browser {
+        Browser::new(&self.base)
+    }
+
+    /// A browser whose person has connected this account through the listed host page.
+    pub async fn connected(&self, hub_id: u64) -> Browser {
+        let browser = self.browser();
+        let done = browser.connect(self, Some(HOST), approve(hub_id)).await;
+        assert_eq!(done["message"]["type"], "hubspot_auth_success", "{done}");
+        browser
+    }
+
+    /// Does the refreshes that are due and waits for them. Says how many there were.
+    pub async fn refresh_due(&self) -> usize {
+        let jobs = self.flows.claim_refreshes(1000).await.expect("claims");
+        let count = jobs.len();
+        for job in jobs {
+            self.flows.refresh(job).await.expect("refreshes");
+        }
+        count
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+/// Approve for this account.
+pub fn approve(hub_id: u64) -> Decision {
+    Decision::Approve { hub_id, scopes: None }
+}
+
+/// The variables of a test service; later ones win.
+pub fn settle(
+    hubspot: &FakeHubSpot,
+    database: &TestDatabase,
+    changes: &[(&str, &str)],
+) -> Vec<(String, String)> {
+    let port = free_port();
+    let usual = [
+        ("HUBSPOT_CLIENT_ID", "fake-client-id".to_owned()),
+        ("HUBSPOT_CLIENT_SECRET", "fake-client-secret".to_owned()),
+        ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read".to_owned()),
+        ("HUBSPOT_AUTHORIZE_URL", hubspot.authorize_url()),
+        ("HUBSPOT_API_URL", hubspot.base_url()),
+        ("ENCRYPTION_KEYS", Keyring::generate().expose().to_owned()),
+        (
+            "APP_SECRET",
+            "an application secret that is long enough".to_owned(),
+        ),
+        ("DATABASE_URL", database.url.clone()),
+        ("SERVER_ADDR", format!("127.0.0.1:{port}")),
+        ("PUBLIC_URL", format!("http://localhost:{port}")),
+        ("ADMIN_ADDR", "127.0.0.1:0".to_owned()),
+        ("HOST_ORIGINS", HOST.to_owned()),
+        ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
+    ];
+    let usual = usual.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let changes = changes
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let mut all: Vec<(String, String)> = Vec::new();
+    for (name, value) in usual.chain(changes) {
+        all.retain(|(known, _)| *known != name);
+        all.push((name, value));
+    }
+    all
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}

@@ -1,0 +1,237 @@
+//! A browser without a window: cookies, redirects by hand, the headers that browsers send.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use fake_hubspot::Decision;
+use reqwest::{Client, Method, RequestBuilder, redirect};
+use serde_json::{Value, json};
+
+use super::TestApp;
+
+/// An answer, read to its end.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().expect("readable"))
+    }
+
+    pub fn location(&self) -> &str {
+        self.header("location")
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.body))
+    }
+
+    pub fn cookies(&self) -> Vec<String> {
+        let lines = self.headers.get_all("set-cookie").iter();
+        lines
+            .map(|line| line.to_str().expect("readable").to_owned())
+            .collect()
+    }
+}
+
+/// One browser: its own cookies.
+pub struct Browser {
+    pub base: String,
+    client: Client,
+    pub cookies: Mutex<BTreeMap<String, String>>,
+}
+
+impl Browser {
+    pub fn new(base: &str) -> Self {
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .expect("a client");
+        Self {
+            base: base.to_owned(),
+            client,
+            cookies: Mutex::default(),
+        }
+    }
+
+    /// A request of this browser's to a path of the service, or to a whole URL.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.base)
+        };
+        let request = self.client.request(method, url);
+        let cookies = self.cookies.lock().expect("cookies");
+        if cookies.is_empty() {
+            return request;
+        }
+        let line: Vec<String> = cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        request.header("cookie", line.join("; "))
+    }
+
+    /// Sends a request and keeps the cookies of its answer.
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.expect("a body");
+        let answer = Answer {
+            status,
+            headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        };
+        self.keep_cookies(&answer);
+        answer
+    }
+
+    fn keep_cookies(&self, answer: &Answer) {
+        let mut cookies = self.cookies.lock().expect("cookies");
+        for line in answer.cookies() {
+            let (pair, attributes) = line.split_once(';').unwrap_or((&line, ""));
+            let (name, value) = pair.split_once('=').expect("name=value");
+            if attributes.contains("Max-Age=0") {
+                cookies.remove(name);
+            } else {
+                cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+
+    /// As a person navigates.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// As a script of our own pages posts.
+    pub async fn post_json(&self, path: &str, body: &Value) -> Answer {
+        let request = self
+            .request(Method::POST, path)
+            .header("sec-fetch-site", "same-origin");
+        self.send(
+            request
+                .header("content-type", "application/json")
+                .body(body.to_string()),
+        )
+        .await
+    }
+
+    /// As a form of our own pages posts.
+    pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let request = self.request(Method::POST, path).header("origin", &self.base);
+        self.send(
+            request
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(body),
+        )
+        .await
+    }
+
+    /// Begins a connect; the authorize URL.
+    pub async fn start(&self, origin: Option<&str>) -> String {
+        let path = match origin {
+            Some(origin) => format!("/auth/hubspot/start?origin={}", encode(origin)),
+            None => "/auth/hubspot/start".to_owned(),
+        };
+        let answer = self.get(&path).await;
+        assert_eq!(answer.status, 302, "{}", answer.body);
+        answer.location().to_owned()
+    }
+
+    /// Begins a connect, decides at HubSpot and comes back; the answer of the callback.
+    pub async fn come_back(&self, app: &TestApp, origin: Option<&str>, decision: Decision) -> Answer {
+        let authorize = self.start(origin).await;
+        let back = app
+            .hubspot
+            .decide(&authorize, decision)
+            .expect("HubSpot sends the browser back");
+        self.get(&back).await
+    }
+
+    /// A whole connect up to the message for the opener.
+    pub async fn connect(&self, app: &TestApp, origin: Option<&str>, decision: Decision) -> Value {
+        let callback = self.come_back(app, origin, decision).await;
+        assert_eq!(callback.status, 303, "{}", callback.body);
+        self.handoff(callback.location()).await.json()
+    }
+
+    /// Takes the message of the flow that a done address names.
+    pub async fn handoff(&self, done: &str) -> Answer {
+        self.post_json("/auth/hubspot/handoff", &json!({"flow": flow_of(done)}))
+            .await
+    }
+
+    pub async fn status(&self) -> Value {
+        self.get("/api/hubspot/status").await.json()
+    }
+
+    /// The form token of the connections page.
+    pub async fn csrf(&self) -> String {
+        let page = self.get("/").await.body;
+        let (_, rest) = page.split_once("data-csrf=\"").expect("a form token on the page");
+        rest.split('"').next().expect("its end").to_owned()
+    }
+
+    pub async fn disconnect(&self, connection: &str) -> Answer {
+        let csrf = self.csrf().await;
+        let request = self
+            .request(Method::POST, "/api/hubspot/disconnect")
+            .header("sec-fetch-site", "same-origin")
+            .header("x-csrf-token", csrf)
+            .header("content-type", "application/json")
+            .body(json!({"connection_id": connection}).to_string());
+        self.send(request).await
+    }
+
+    pub async fn logout(&self) -> Answer {
+        let page = self.get("/logout").await.body;
+        let (_, rest) = page
+            .split_once("name=\"csrf\" value=\"")
+            .expect("a form token on the page");
+        let csrf = rest.split('"').next().expect("its end").to_owned();
+        self.post_form("/logout", &[("csrf", &csrf)]).await
+    }
+
+    /// A cookie by the beginning of its name.
+    pub fn cookie(&self, prefix: &str) -> Option<(String, String)> {
+        let cookies = self.cookies.lock().expect("cookies");
+        cookies
+            .iter()
+            .find(|(name, _)| name.starts_with(prefix))
+            .map(|(name, value)| (name.clone(), value.clone()))
+    }
+}
+
+/// The flow that a done address names.
+pub fn flow_of(done: &str) -> String {
+    let (_, rest) = done
+        .split_once("flow=")
+        .unwrap_or_else(|| panic!("no flow in {done}"));
+    rest.split(['#', '&']).next().expect("an id").to_owned()
+}
+
+/// A parameter of a URL.
+pub fn parameter(url: &str, name: &str) -> String {
+    let url = url::Url::parse(url).expect("a URL");
+    let found = url
+        .query_pairs()
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.into_owned());
+    found.unwrap_or_else(|| panic!("no {name} in {url}"))
+}
+
+pub fn encode(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}

@@ -1,0 +1,116 @@
+//! A database for one test: a file, or a database on the PostgreSQL server that TEST_POSTGRES_URL names.
+
+use hubspot_connect::domain::chance::Chance;
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use tempfile::TempDir;
+
+/// A database that nobody else uses.
+pub struct TestDatabase {
+    pub url: String,
+    /// Holds the SQLite file; goes with the test.
+    pub folder: TempDir,
+}
+
+impl TestDatabase {
+    pub async fn fresh() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = match std::env::var("TEST_POSTGRES_URL") {
+            Ok(server) => on_server(&server).await,
+            Err(_) => format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display()),
+        };
+        Self { url, folder }
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+
+    /// A connection to look behind the service's back.
+    pub async fn connect(&self) -> DatabaseConnection {
+        Database::connect(&self.url)
+            .await
+            .expect("the test's own connection")
+    }
+
+    /// Runs a statement behind the service's back.
+    pub async fn execute(&self, sql: &str) -> u64 {
+        let db = self.connect().await;
+        let done = db
+            .execute_unprepared(sql)
+            .await
+            .unwrap_or_else(|why| panic!("{sql}: {why}"));
+        db.close().await.expect("closes");
+        done.rows_affected()
+    }
+
+    /// A number from behind the service's back.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let db = self.connect().await;
+        let backend = db.get_database_backend();
+        let row = db
+            .query_one_raw(Statement::from_string(backend, sql))
+            .await
+            .unwrap_or_else(|why| panic!("{sql}: {why}"));
+        let number = row
+            .expect("one row")
+            .try_get_by_index::<i64>(0)
+            .expect("a number");
+        db.close().await.expect("closes");
+        number
+    }
+
+    /// A text from behind the service's back.
+    pub async fn text(&self, sql: &str) -> String {
+        let db = self.connect().await;
+        let backend = db.get_database_backend();
+        let row = db
+            .query_one_raw(Statement::from_string(backend, sql))
+            .await
+            .unwrap_or_else(|why| panic!("{sql}: {why}"));
+        let text = row
+            .expect("one row")
+            .try_get_by_index::<String>(0)
+            .expect("a text");
+        db.close().await.expect("closes");
+        text
+    }
+
+    /// Everything that is stored, byte for byte as far as the database shows it: every table, or every file.
+    pub async fn dump(&self) -> Vec<u8> {
+        if self.is_sqlite() {
+            let mut all = Vec::new();
+            for entry in std::fs::read_dir(self.folder.path()).expect("the folder") {
+                all.extend(std::fs::read(entry.expect("an entry").path()).expect("a file"));
+            }
+            return all;
+        }
+        let db = self.connect().await;
+        let tables = Statement::from_string(
+            DbBackend::Postgres,
+            "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'",
+        );
+        let mut all = Vec::new();
+        for table in db.query_all_raw(tables).await.expect("tables") {
+            let table: String = table.try_get_by_index(0).expect("a name");
+            let rows =
+                Statement::from_string(DbBackend::Postgres, format!("SELECT t::text FROM {table} AS t"));
+            for row in db.query_all_raw(rows).await.expect("rows") {
+                all.extend(row.try_get_by_index::<String>(0).expect("a row").into_bytes());
+            }
+        }
+        all
+    }
+}
+
+async fn on_server(server: &str) -> String {
+    let name = format!("test_{}", Chance::system().uuid().simple());
+    let admin = Database::connect(server).await.expect("TEST_POSTGRES_URL");
+    admin
+        .execute_unprepared(&format!("CREATE DATABASE {name}"))
+        .await
+        .expect("a new database");
+    admin.close().await.expect("closes");
+    let mut url = url::Url::parse(server).expect("a URL");
+    url.set_path(&name);
+    url.to_string()
+}

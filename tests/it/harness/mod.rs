@@ -1,0 +1,9 @@
+//! What the tests share: a service as others meet it, a browser without a window, a database of one's own.
+#![allow(dead_code, reason = "not every test uses everything")]
+
+pub mod app;
+pub mod browser;
+pub mod database;
+
+pub use app::TestApp;
+pub use browser::Browser;

@@ -1,0 +1,77 @@
+//! The browser suite: `e2e/`, run by Node's own test runner against the demo.
+
+use crate::run::{find, program, root, show, target_dir};
+use crate::setup;
+use crate::steps::Done;
+use crate::{Result, generate};
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// The variable that names the browser to the suite.
+const CHROMIUM: &str = "CHROMIUM";
+
+/// Names under which the browser is installed, the one of Debian first.
+const NAMES: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+];
+
+/// Runs the suite, or says why there is nothing to run.
+pub fn run() -> Result<Done> {
+    if !suite_exists() {
+        return Ok(Done::Skipped("there is no e2e/package.json".to_owned()));
+    }
+    let chromium = chromium().ok_or_else(|| setup::CHROMIUM.remedy())?;
+    if setup::NODE.is_missing() {
+        return Err(setup::NODE.remedy());
+    }
+    let folder = root().join("e2e");
+    if !folder.join("node_modules").exists() {
+        show(
+            program("npm")
+                .args(["ci", "--no-audit", "--no-fund"])
+                .current_dir(&folder),
+        )?;
+    }
+    generate::build_programs()?;
+    let files = test_files(&folder)?;
+    if files.is_empty() {
+        return Err("e2e/ holds no file that ends in .test.js or .test.mjs".to_owned());
+    }
+    let mut node = program("node");
+    node.args(["--test", "--test-reporter=spec"]).args(&files);
+    node.env(CHROMIUM, chromium)
+        .env("DEMO", target_dir().join("debug/demo"));
+    show(&mut node).map(Done::from)
+}
+
+/// Whether the repository has the suite.
+pub fn suite_exists() -> bool {
+    root().join("e2e/package.json").exists()
+}
+
+/// The browser: the one that `CHROMIUM` names, or the one that is installed.
+pub fn chromium() -> Option<PathBuf> {
+    env::var_os(CHROMIUM)
+        .map(PathBuf::from)
+        .or_else(|| NAMES.into_iter().find_map(find))
+}
+
+/// The test files by name, because `node --test` reads a folder differently from version to version.
+fn test_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = |why| format!("{}: {why}", folder.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() && name != "node_modules" {
+            files.extend(test_files(&path)?);
+        } else if name.ends_with(".test.js") || name.ends_with(".test.mjs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,62 @@
+//! `cargo xtask generate`: documents that the program itself writes, so that they cannot drift from it.
+
+use crate::run::{cargo_build, program, read, root, show, target_dir};
+use crate::steps::Done;
+use crate::{Result, Task};
+use clap::Args;
+use std::fs;
+
+/// Writes the documents that are made from the code: .env.example and openapi.json
+#[derive(Args)]
+pub struct Generate {}
+
+/// What `hubspot-connect print` is asked for, and the file that keeps the answer.
+const DOCUMENTS: [(&str, &str); 2] = [("env", ".env.example"), ("openapi", "openapi.json")];
+
+impl Task for Generate {
+    fn run(self) -> Result<()> {
+        build_programs()?;
+        for (name, file) in DOCUMENTS {
+            fs::write(root().join(file), printed(name)?).map_err(|why| format!("{file}: {why}"))?;
+            println!("{file} written");
+        }
+        Ok(())
+    }
+}
+
+/// Compares the committed documents with what the program prints.
+pub fn check() -> Result<Done> {
+    let (here, absent): (Vec<_>, Vec<_>) = DOCUMENTS
+        .into_iter()
+        .partition(|(_, file)| root().join(file).exists());
+    if here.is_empty() {
+        return Ok(Done::Skipped("none is committed yet".to_owned()));
+    }
+    build_programs()?;
+    for (_, file) in absent {
+        println!("    {file} is not committed yet");
+    }
+    let mut stale = Vec::new();
+    for (name, file) in here {
+        let committed = fs::read_to_string(root().join(file)).map_err(|why| format!("{file}: {why}"))?;
+        if committed != printed(name)? {
+            stale.push(file);
+        }
+    }
+    if stale.is_empty() {
+        return Ok(().into());
+    }
+    Err(format!(
+        "{} differs from what the code says; `cargo xtask generate` writes it anew",
+        stale.join(", ")
+    ))
+}
+
+/// Builds the service and the demo in one go, so that both are compiled with the same features, once.
+pub fn build_programs() -> Result<()> {
+    show(cargo_build("build").args(["--package", "hubspot-connect", "--package", "demo", "--bins"]))
+}
+
+fn printed(name: &str) -> Result<String> {
+    read(program(target_dir().join("debug/hubspot-connect")).args(["print", name]))
+}

@@ -1,0 +1,85 @@
+//! Everything one can do with this repository. `cargo xtask` alone prints the list.
+//!
+//! A new command is one file with a struct that implements [`Task`], and one line in [`tasks`]. The first
+//! sentence of the struct's documentation is what the list says about it.
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line program speaks on standard output"
+)]
+
+mod browser;
+mod generate;
+mod lint;
+mod postgres;
+mod run;
+mod setup;
+mod steps;
+mod suite;
+mod test;
+
+use clap::{ArgMatches, Args, Command};
+use std::process::ExitCode;
+
+/// A failure is a sentence for the person at the terminal; nothing here is handled by kind.
+type Result<T> = std::result::Result<T, String>;
+
+/// One command of `cargo xtask`; its fields are its arguments.
+trait Task: Args {
+    /// Does the work.
+    fn run(self) -> Result<()>;
+}
+
+/// The list.
+fn tasks() -> Vec<Entry> {
+    vec![
+        Entry::of::<test::Test>("test"),
+        Entry::of::<lint::Lint>("lint"),
+        Entry::of::<setup::Setup>("setup"),
+        Entry::of::<postgres::Postgres>("postgres"),
+        Entry::of::<generate::Generate>("generate"),
+    ]
+}
+
+/// A line of the list: how the command is written, and how it is started.
+struct Entry {
+    command: Command,
+    start: fn(&ArgMatches) -> Result<()>,
+}
+
+impl Entry {
+    fn of<T: Task>(name: &'static str) -> Self {
+        Self {
+            command: T::augment_args(Command::new(name)),
+            start: |arguments| {
+                T::from_arg_matches(arguments)
+                    .map_err(|wrong| wrong.to_string())?
+                    .run()
+            },
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let tasks = tasks();
+    let mut list = Command::new("cargo xtask")
+        .bin_name("cargo xtask")
+        .about("Everything one can do with this repository")
+        .disable_help_subcommand(true)
+        .subcommands(tasks.iter().map(|task| task.command.clone()));
+    let given = list.get_matches_mut();
+    let Some((name, arguments)) = given.subcommand() else {
+        print!("{}", list.render_help());
+        return ExitCode::SUCCESS;
+    };
+    let chosen = tasks.iter().find(|task| task.command.get_name() == name);
+    match chosen.map_or_else(
+        || Err(format!("no such command: {name}")),
+        |task| (task.start)(arguments),
+    ) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}

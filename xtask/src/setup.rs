@@ -1,0 +1,101 @@
+//! `cargo xtask setup`: what the tests need from the machine, and how it gets there.
+
+use crate::postgres::Binaries;
+use crate::run::{find, program, read};
+use crate::{Result, Task, browser};
+use clap::Args;
+
+/// Installs what the tests need and this machine lacks: PostgreSQL, Chromium, Node.js
+#[derive(Args)]
+pub struct Setup {}
+
+impl Task for Setup {
+    fn run(self) -> Result<()> {
+        install_missing(&[POSTGRES, CHROMIUM, NODE])?;
+        println!("PostgreSQL, Chromium and Node.js are here");
+        Ok(())
+    }
+}
+
+/// Something the machine must have.
+pub struct Need {
+    what: &'static str,
+    /// The packages that bring it on Debian and Ubuntu.
+    packages: &'static [&'static str],
+    is_here: fn() -> bool,
+}
+
+/// The server that the integration suite runs on a second time.
+pub const POSTGRES: Need = Need {
+    what: "PostgreSQL server",
+    packages: &["postgresql"],
+    is_here: || Binaries::find().is_some(),
+};
+
+/// The browser of the browser suite.
+pub const CHROMIUM: Need = Need {
+    what: "Chromium",
+    packages: &["chromium", "fonts-liberation"],
+    is_here: || browser::chromium().is_some(),
+};
+
+/// What runs the browser suite.
+pub const NODE: Need = Need {
+    what: "Node.js with npm",
+    packages: &["nodejs", "npm"],
+    is_here: || find("node").is_some() && find("npm").is_some(),
+};
+
+impl Need {
+    /// Whether the machine lacks it.
+    pub fn is_missing(&self) -> bool {
+        !(self.is_here)()
+    }
+
+    /// What a person does about it.
+    pub fn remedy(&self) -> String {
+        let Self { what, packages, .. } = self;
+        match find("apt-get") {
+            Some(_) => format!(
+                "{what} is missing; `sudo apt-get install -y --no-install-recommends {}` installs it",
+                packages.join(" ")
+            ),
+            None => format!("{what} is missing; install it with the package manager of this system"),
+        }
+    }
+
+    fn install(&self) -> Result<()> {
+        println!("    installing {}", self.what);
+        let mut apt = program("apt-get");
+        apt.args(["install", "-y", "--no-install-recommends"])
+            .args(self.packages);
+        read(apt.env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
+    }
+}
+
+/// Installs those that are missing. One that cannot be installed does not keep the others away.
+pub fn install_missing(needs: &[Need]) -> Result<()> {
+    let missing: Vec<_> = needs.iter().filter(|need| need.is_missing()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !is_root() || find("apt-get").is_none() {
+        return Err(list(missing.iter().map(|need| need.remedy())));
+    }
+    read(program("apt-get").arg("update"))?;
+    let failed: Vec<_> = missing.iter().filter_map(|need| need.install().err()).collect();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(list(failed))
+    }
+}
+
+/// Whether this process may install packages, and may not run a PostgreSQL server.
+pub fn is_root() -> bool {
+    read(program("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+fn list(reasons: impl IntoIterator<Item = String>) -> String {
+    reasons.into_iter().collect::<Vec<_>>().join("\n")
+}

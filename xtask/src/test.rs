@@ -1,0 +1,94 @@
+//! `cargo xtask test`: the one command that says whether the repository is in order.
+
+use crate::postgres::Server;
+use crate::steps::Steps;
+use crate::suite::{self, Part as Suite};
+use crate::{Result, Task, browser, lint, setup};
+use clap::{Args, ValueEnum};
+
+/// Runs every check and every test, after setting up what they need
+///
+/// Formatting, lints, documentation, unit tests, the integration suite on SQLite and again on PostgreSQL, the browser
+/// suite, licences and generated documents. PostgreSQL, Chromium and npm packages are installed when they are missing;
+/// what cannot be installed is named, with the command that would. All steps run, even after a failure.
+#[derive(Args)]
+pub struct Test {
+    /// Run only this part; may be given more than once
+    #[arg(long, value_name = "PART")]
+    only: Vec<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Formatting, clippy, documentation, licences, generated documents
+    Lint,
+    /// Everything except the integration and the browser suite
+    Unit,
+    /// The integration suite on SQLite
+    Sqlite,
+    /// The integration suite on a PostgreSQL server of its own
+    Postgres,
+    /// The popup in a real browser
+    Browser,
+}
+
+impl Task for Test {
+    fn run(self) -> Result<()> {
+        let mut steps = Steps::default();
+        self.set_up(&mut steps);
+        if self.wants(Part::Lint) {
+            lint::code(&mut steps);
+        }
+        self.tests(&mut steps);
+        if self.wants(Part::Lint) {
+            lint::papers(&mut steps);
+        }
+        steps.finish()
+    }
+}
+
+impl Test {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    fn set_up(&self, steps: &mut Steps) {
+        let mut needs = Vec::new();
+        if self.wants(Part::Postgres) {
+            needs.push(setup::POSTGRES);
+        }
+        if self.wants(Part::Browser) && browser::suite_exists() {
+            needs.extend([setup::CHROMIUM, setup::NODE]);
+        }
+        if needs.iter().any(setup::Need::is_missing) {
+            steps.run("setup", || setup::install_missing(&needs));
+        }
+    }
+
+    fn tests(&self, steps: &mut Steps) {
+        if self.only.is_empty() {
+            // One run instead of two: the runner then keeps all processors busy to the end.
+            steps.run("unit tests and integration suite on SQLite", || {
+                suite::run(Suite::All, None)
+            });
+        } else {
+            if self.wants(Part::Unit) {
+                steps.run("unit tests", || suite::run(Suite::Unit, None));
+            }
+            if self.wants(Part::Sqlite) {
+                steps.run("integration suite on SQLite", || {
+                    suite::run(Suite::Integration, None)
+                });
+            }
+        }
+        if self.wants(Part::Postgres) {
+            steps.run("integration suite on PostgreSQL", || {
+                let server = Server::given_or_started()?;
+                suite::run(Suite::Integration, Some(server.url()))
+            });
+        }
+        if self.wants(Part::Browser) {
+            steps.run("browser suite", browser::run);
+        }
+    }
+}
