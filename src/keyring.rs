@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use fernet::Fernet;
-use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -107,7 +106,7 @@ impl Keyring {
         Ok(Self {
             newest,
             older,
-            fingerprint_key: derive(app_secret, "fingerprint"),
+            fingerprint_key: app_secret.derive("fingerprint"),
         })
     }
 
@@ -210,15 +209,6 @@ struct OwnedEnvelope {
     g: i64,
     k: String,
     s: String,
-}
-
-/// A key for one purpose, from the one application secret (HKDF-SHA256, RFC 5869).
-pub fn derive<const N: usize>(app_secret: &Secret, label: &str) -> Zeroizing<[u8; N]> {
-    let mut key = Zeroizing::new([0; N]);
-    Hkdf::<Sha256>::new(Some(b"hubspot-connect"), app_secret.expose().as_bytes())
-        .expand(label.as_bytes(), &mut key[..])
-        .expect("a derived key is shorter than 255 hashes");
-    key
 }
 
 fn check_plaintext(key_id: &str) -> String {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -29,6 +30,15 @@ impl Secret {
     /// The plaintext. Say why at the place where it is used.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// A key for one purpose, from this one secret (HKDF-SHA256, RFC 5869): knowing one tells nothing of another.
+    pub fn derive<const N: usize>(&self, purpose: &str) -> Zeroizing<[u8; N]> {
+        let mut key = Zeroizing::new([0; N]);
+        Hkdf::<Sha256>::new(Some(b"hubspot-connect"), self.0.as_bytes())
+            .expand(purpose.as_bytes(), &mut key[..])
+            .expect("a derived key is shorter than 255 hashes");
+        key
     }
 
     /// SHA-256 of the secret, which is all that the database keeps of values that only need to be recognised.

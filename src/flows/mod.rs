@@ -51,7 +51,8 @@ use crate::domain::secret::Secret;
 use crate::domain::token::{RefreshPolicy, Token};
 use crate::hubspot::HubSpot;
 use crate::keyring::{Context, Keyring, OpenError};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
+pub use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 use gate::Gate;
 

@@ -1,6 +1,6 @@
 //! Whether the service can do its work, and what troubles it.
 
-use super::Flows;
+use super::{Flows, StoreError};
 
 /// The state of the service, for its operator.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ impl Flows {
     /// How many connections there are in each state.
     ///
     /// # Errors
-    /// [`crate::store::StoreError`] if the database fails.
-    pub async fn connection_counts(&self) -> Result<Vec<(String, i64)>, crate::store::StoreError> {
+    /// [`StoreError`] if the database fails.
+    pub async fn connection_counts(&self) -> Result<Vec<(String, i64)>, StoreError> {
         self.0.store.count_tokens().await
     }
 }

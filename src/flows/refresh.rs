@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Flows, context};
+use crate::domain::clock::Moment;
 use crate::domain::failure::Failure;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 use crate::domain::secret::Secret;
@@ -78,7 +79,7 @@ impl Flows {
         job: TokenRefreshJob,
         old: &Secret,
         grant: Grant,
-        obtained_at: crate::domain::clock::Moment,
+        obtained_at: Moment,
     ) -> Result<(), StoreError> {
         let parts = &self.0;
         let refresh = grant.refresh.as_ref().unwrap_or(old);

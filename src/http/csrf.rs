@@ -24,7 +24,7 @@ impl std::fmt::Debug for Csrf {
 impl Csrf {
     /// Tokens under a key derived from APP_SECRET.
     pub fn new(app_secret: &Secret) -> Self {
-        Self(crate::keyring::derive(app_secret, "form token"))
+        Self(app_secret.derive("form token"))
     }
 
     /// The token of a session: nobody who lacks the key can make one for another session.

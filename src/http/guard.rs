@@ -16,6 +16,7 @@ use url::Url;
 use super::Web;
 use super::problem::Problem;
 use super::templates::error_page;
+use crate::domain::chance::Chance;
 
 /// The id of a request, in its log line, in its answer and in its problem.
 #[derive(Debug, Clone)]
@@ -94,7 +95,7 @@ fn request_id(request: &ServiceRequest) -> RequestId {
 }
 
 fn fresh_id() -> String {
-    let bytes: [u8; 8] = crate::domain::chance::Chance::system().bytes();
+    let bytes: [u8; 8] = Chance::system().bytes();
     format!("{:016x}", u64::from_be_bytes(bytes))
 }
 

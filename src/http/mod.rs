@@ -56,7 +56,7 @@ impl Web {
     /// The handlers' share of the service.
     pub fn new(config: &Config, flows: Flows, metrics: Arc<Metrics>, templates: Templates) -> Data<Self> {
         let secret = &config.security.app_secret;
-        let session_key = crate::keyring::derive::<64>(secret, "session cookie");
+        let session_key = secret.derive::<64>("session cookie");
         let hosts = [&config.server.public_url, &config.hubspot.redirect_uri];
         Data::new(Self {
             flows,

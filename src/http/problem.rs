@@ -8,8 +8,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::flows::{FinishError, StartError};
-use crate::store::StoreError;
+use crate::flows::{FinishError, StartError, StoreError};
 
 /// One line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

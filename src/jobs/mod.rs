@@ -7,8 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Refresh;
 use crate::domain::chance::Chance;
-use crate::flows::Flows;
-use crate::store::StoreError;
+use crate::flows::{Flows, StoreError};
 
 /// Due moments lie in the database, not in timers: after a suspended night or a moved clock the next look finds them.
 const TICK: Duration = Duration::from_secs(1);

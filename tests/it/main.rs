@@ -6,5 +6,6 @@
 )]
 #![allow(missing_docs, reason = "the names of tests are their documentation")]
 
+mod architecture;
 mod connect;
 mod harness;
