@@ -51,11 +51,11 @@ impl MigrationTrait for Migration {
             .col("refresh_fingerprint")
             .to_owned();
         manager.create_index(fingerprint).await?;
-        let details = Index::create()
-            .name("token_details_due_at")
-            .table("token")
-            .col("details_due_at")
-            .to_owned();
+        let connected =
+            Index::create().name("token_connected_at").table("token").col("connected_at").to_owned();
+        manager.create_index(connected).await?;
+        let details =
+            Index::create().name("token_details_due_at").table("token").col("details_due_at").to_owned();
         manager.create_index(details).await
     }
 

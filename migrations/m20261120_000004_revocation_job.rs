@@ -23,17 +23,12 @@ impl MigrationTrait for Migration {
             .col(big_integer("attempts").default(0))
             .to_owned();
         manager.create_table(table).await?;
-        let due = Index::create()
-            .name("revocation_job_run_at")
-            .table("revocation_job")
-            .col("run_at")
-            .to_owned();
+        let due =
+            Index::create().name("revocation_job_run_at").table("revocation_job").col("run_at").to_owned();
         manager.create_index(due).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("revocation_job").to_owned())
-            .await
+        manager.drop_table(Table::drop().table("revocation_job").to_owned()).await
     }
 }

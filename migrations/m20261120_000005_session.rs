@@ -19,23 +19,13 @@ impl MigrationTrait for Migration {
             .col(big_integer("expires_at"))
             .to_owned();
         manager.create_table(table).await?;
-        let user = Index::create()
-            .name("session_user_id")
-            .table("session")
-            .col("user_id")
-            .to_owned();
+        let user = Index::create().name("session_user_id").table("session").col("user_id").to_owned();
         manager.create_index(user).await?;
-        let expiry = Index::create()
-            .name("session_expires_at")
-            .table("session")
-            .col("expires_at")
-            .to_owned();
+        let expiry = Index::create().name("session_expires_at").table("session").col("expires_at").to_owned();
         manager.create_index(expiry).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("session").to_owned())
-            .await
+        manager.drop_table(Table::drop().table("session").to_owned()).await
     }
 }

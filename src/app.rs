@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::web::{Data, FormConfig, JsonConfig, PayloadConfig};
+use actix_web::web::{Data, FormConfig, PayloadConfig};
 use actix_web::{App as ActixApp, HttpServer};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::egress::{self, EgressError};
 use crate::flows::{Flows, KeyCheckError};
-use crate::http::{Templates, Web, guard};
+use crate::http::{Templates, Web, guard, json_bodies};
 use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
 use crate::keyring::{KeyError, Keyring};
@@ -79,9 +79,7 @@ pub struct App {
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        f.debug_struct("App").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -95,26 +93,15 @@ impl App {
         let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
         let hubspot = HubSpot::new(&config.hubspot, egress::client()?, clock.clone())?;
         let store = Store::open(&config.database, clock.clone()).await?;
-        let flows = Flows::new(
-            &config,
-            store.clone(),
-            hubspot,
-            keyring,
-            clock,
-            chance.clone(),
-            Arc::clone(&metrics),
-        );
+        let flows =
+            Flows::new(&config, store.clone(), hubspot, keyring, clock, chance.clone(), Arc::clone(&metrics));
         flows.check_keys().await?;
         flows.reconcile().await?;
         let templates = Templates::new().map_err(|why| StartupError::Templates(why.to_string()))?;
         let jobs = Jobs::new(flows.clone(), &config.refresh, chance);
         let web = Web::new(&config, flows.clone(), metrics, templates);
         let (server, address) = listen(&web, config.server.addr)?;
-        let admin = config
-            .server
-            .admin_addr
-            .map(|address| listen_admin(&web, address))
-            .transpose()?;
+        let admin = config.server.admin_addr.map(|address| listen_admin(&web, address)).transpose()?;
         let admin_address = admin.as_ref().map(|(_, address)| *address);
         Ok(Self {
             server,
@@ -185,7 +172,7 @@ fn listen(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketAddr), 
     let server = HttpServer::new(move || {
         let web = web.clone();
         ActixApp::new()
-            .app_data(JsonConfig::default().limit(BODY))
+            .app_data(json_bodies(BODY))
             .app_data(FormConfig::default().limit(BODY))
             .app_data(PayloadConfig::default().limit(BODY))
             .configure(|routes| Web::routes(&web, routes))
@@ -197,11 +184,7 @@ fn listen(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketAddr), 
     .shutdown_timeout(DRAIN)
     .disable_signals()
     .listen(listener)
-    .map_err(|why| StartupError::Listen {
-        address,
-        why,
-        variable: "SERVER_ADDR",
-    })?;
+    .map_err(|why| StartupError::Listen { address, why, variable: "SERVER_ADDR" })?;
     Ok((server.run(), taken))
 }
 
@@ -216,20 +199,12 @@ fn listen_admin(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketA
     .shutdown_timeout(1)
     .disable_signals()
     .listen(listener)
-    .map_err(|why| StartupError::Listen {
-        address,
-        why,
-        variable: "ADMIN_ADDR",
-    })?;
+    .map_err(|why| StartupError::Listen { address, why, variable: "ADMIN_ADDR" })?;
     Ok((server.run(), taken))
 }
 
 fn bind(address: SocketAddr, variable: &'static str) -> Result<(TcpListener, SocketAddr), StartupError> {
-    let refused = |why| StartupError::Listen {
-        address,
-        why,
-        variable,
-    };
+    let refused = |why| StartupError::Listen { address, why, variable };
     let listener = TcpListener::bind(address).map_err(refused)?;
     let taken = listener.local_addr().map_err(refused)?;
     Ok((listener, taken))

@@ -21,10 +21,7 @@ pub struct EgressError(#[from] reqwest::Error);
 ///
 /// # Errors
 /// [`EgressError`] if there are no CA certificates to trust.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place where the client is made"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place where the client is made")]
 pub fn client() -> Result<reqwest::Client, EgressError> {
     // Installing twice is harmless and says so by an error: the first one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -84,9 +84,7 @@ pub struct Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyring")
-            .field("key_ids", &self.key_ids())
-            .finish_non_exhaustive()
+        f.debug_struct("Keyring").field("key_ids", &self.key_ids()).finish_non_exhaustive()
     }
 }
 
@@ -96,18 +94,10 @@ impl Keyring {
     /// # Errors
     /// [`KeyError`] if a key is none, or is one that everybody knows.
     pub fn new(keys: &[Secret], app_secret: &Secret) -> Result<Self, KeyError> {
-        let mut keys = keys
-            .iter()
-            .map(read_key)
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter();
+        let mut keys = keys.iter().map(read_key).collect::<Result<Vec<_>, _>>()?.into_iter();
         let newest = keys.next().ok_or(KeyError::None)?;
         let older = keys.map(|key| (key.id, key.fernet)).collect();
-        Ok(Self {
-            newest,
-            older,
-            fingerprint_key: app_secret.derive("fingerprint"),
-        })
+        Ok(Self { newest, older, fingerprint_key: app_secret.derive("fingerprint") })
     }
 
     /// The id of the key that seals.
@@ -117,9 +107,7 @@ impl Keyring {
 
     /// The ids of all keys, newest first.
     pub fn key_ids(&self) -> Vec<&str> {
-        std::iter::once(self.newest.id.as_str())
-            .chain(self.older.keys().map(String::as_str))
-            .collect()
+        std::iter::once(self.newest.id.as_str()).chain(self.older.keys().map(String::as_str)).collect()
     }
 
     /// Seals a secret for its row under the newest key.
@@ -133,10 +121,7 @@ impl Keyring {
             s: secret.expose(),
         };
         let plain = Zeroizing::new(serde_json::to_vec(&envelope).unwrap_or_default());
-        Sealed {
-            key_id: self.newest.id.clone(),
-            ciphertext: self.newest.fernet.encrypt(&plain),
-        }
+        Sealed { key_id: self.newest.id.clone(), ciphertext: self.newest.fernet.encrypt(&plain) }
     }
 
     /// Opens what was sealed for this row.
@@ -144,9 +129,7 @@ impl Keyring {
     /// # Errors
     /// [`OpenError`] if the key is missing, the ciphertext is damaged, or it belongs elsewhere.
     pub fn open(&self, sealed: &Sealed, context: Context<'_>) -> Result<Secret, OpenError> {
-        let fernet = self
-            .key(&sealed.key_id)
-            .ok_or_else(|| OpenError::UnknownKey(sealed.key_id.clone()))?;
+        let fernet = self.key(&sealed.key_id).ok_or_else(|| OpenError::UnknownKey(sealed.key_id.clone()))?;
         // Fernet refuses tokens from more than a minute ahead of the reader's clock. For data at rest that would make
         // a replica with a slow clock call good tokens damaged, so the time inside is not looked at.
         let plain = fernet
@@ -159,11 +142,7 @@ impl Keyring {
             & envelope.c.as_bytes().ct_eq(context.row.as_bytes())
             & envelope.k.as_bytes().ct_eq(context.client_id.as_bytes())
             & envelope.g.ct_eq(&context.generation);
-        if bool::from(same_place) {
-            Ok(secret)
-        } else {
-            Err(OpenError::Misplaced)
-        }
+        if bool::from(same_place) { Ok(secret) } else { Err(OpenError::Misplaced) }
     }
 
     /// A keyed hash that tells equal tokens without opening them, useless without APP_SECRET.
@@ -177,8 +156,7 @@ impl Keyring {
 
     /// A known text under one key, to be stored beside the data.
     pub fn check_text(&self, key_id: &str) -> Option<String> {
-        self.key(key_id)
-            .map(|fernet| fernet.encrypt(check_plaintext(key_id).as_bytes()))
+        self.key(key_id).map(|fernet| fernet.encrypt(check_plaintext(key_id).as_bytes()))
     }
 
     /// Whether a stored check text opens under the key that goes by this id now.
@@ -194,11 +172,7 @@ impl Keyring {
     }
 
     fn key(&self, id: &str) -> Option<&Fernet> {
-        if id == self.newest.id {
-            Some(&self.newest.fernet)
-        } else {
-            self.older.get(id)
-        }
+        if id == self.newest.id { Some(&self.newest.fernet) } else { self.older.get(id) }
     }
 }
 
@@ -241,12 +215,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    const HERE: Context<'static> = Context {
-        kind: "refresh",
-        row: "row-1",
-        generation: 3,
-        client_id: "app",
-    };
+    const HERE: Context<'static> = Context { kind: "refresh", row: "row-1", generation: 3, client_id: "app" };
 
     fn keyring(keys: &[&Secret]) -> Keyring {
         let keys: Vec<Secret> = keys.iter().map(|key| (*key).clone()).collect();
@@ -259,19 +228,10 @@ mod tests {
         let sealed = ring.seal(&Secret::new("na1-token".into()), HERE);
         assert_eq!(ring.open(&sealed, HERE).expect("opens").expose(), "na1-token");
         for elsewhere in [
-            Context {
-                kind: "access",
-                ..HERE
-            },
+            Context { kind: "access", ..HERE },
             Context { row: "row-2", ..HERE },
-            Context {
-                generation: 2,
-                ..HERE
-            },
-            Context {
-                client_id: "other",
-                ..HERE
-            },
+            Context { generation: 2, ..HERE },
+            Context { client_id: "other", ..HERE },
         ] {
             assert_eq!(ring.open(&sealed, elsewhere).err(), Some(OpenError::Misplaced));
         }
@@ -282,10 +242,7 @@ mod tests {
         let (old, new) = (Keyring::generate(), Keyring::generate());
         let sealed = keyring(&[&old]).seal(&Secret::new("x".into()), HERE);
         assert!(keyring(&[&new, &old]).open(&sealed, HERE).is_ok());
-        assert_eq!(
-            keyring(&[&new]).open(&sealed, HERE).err(),
-            Some(OpenError::UnknownKey(sealed.key_id))
-        );
+        assert_eq!(keyring(&[&new]).open(&sealed, HERE).err(), Some(OpenError::UnknownKey(sealed.key_id)));
     }
 
     #[test]
@@ -295,15 +252,8 @@ mod tests {
         for at in 0..sealed.ciphertext.len() - 2 {
             let mut bytes = sealed.ciphertext.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
-            let flipped = Sealed {
-                ciphertext: String::from_utf8(bytes).expect("ascii"),
-                ..sealed.clone()
-            };
-            assert_eq!(
-                ring.open(&flipped, HERE).err(),
-                Some(OpenError::Damaged),
-                "byte {at}"
-            );
+            let flipped = Sealed { ciphertext: String::from_utf8(bytes).expect("ascii"), ..sealed.clone() };
+            assert_eq!(ring.open(&flipped, HERE).err(), Some(OpenError::Damaged), "byte {at}");
         }
     }
 
@@ -312,13 +262,8 @@ mod tests {
         let key = Keyring::generate();
         let ring = keyring(&[&key]);
         let envelope = br#"{"v":1,"t":"refresh","c":"row-1","g":3,"k":"app","s":"x"}"#;
-        let ahead = Fernet::new(key.expose())
-            .expect("a key")
-            .encrypt_at_time(envelope, 4_000_000_000);
-        let sealed = Sealed {
-            key_id: ring.newest_key_id().to_owned(),
-            ciphertext: ahead,
-        };
+        let ahead = Fernet::new(key.expose()).expect("a key").encrypt_at_time(envelope, 4_000_000_000);
+        let sealed = Sealed { key_id: ring.newest_key_id().to_owned(), ciphertext: ahead };
         assert!(ring.open(&sealed, HERE).is_ok());
     }
 
@@ -327,10 +272,7 @@ mod tests {
         let secret = Secret::new("s".into());
         let read = |key: &str| Keyring::new(&[Secret::new(key.to_owned())], &secret).err();
         assert_eq!(read("short"), Some(KeyError::NotAKey));
-        assert_eq!(
-            read("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
-            Some(KeyError::Sample)
-        );
+        assert_eq!(read("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), Some(KeyError::Sample));
         assert_eq!(Keyring::new(&[], &secret).err(), Some(KeyError::None));
     }
 }

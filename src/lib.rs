@@ -19,7 +19,7 @@
 //! [`keyring::Keyring::seal`] → [`store::Store::save_connected`] writes Token, TokenRefreshJob and outcome as one →
 //! the popup's page takes the message by [`flows::Flows::deliver`], once.
 //!
-//! *A refresh*, which nobody asked for: [`jobs::Jobs::run_once`] → [`flows::Flows::claim_refreshes`] writes a lease →
+//! *A refresh*, which nobody asked for: [`jobs::Jobs::run`] → [`flows::Flows::claim_refreshes`] writes a lease →
 //! [`flows::Flows::refresh`] asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
 //! tokens if neither row has changed since.
 //!

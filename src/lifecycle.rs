@@ -29,10 +29,7 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
 /// tokens.
 pub fn harden() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(why) = rustix::process::setrlimit(Resource::Core, none) {
         tracing::warn!(error = %why, "could not switch core dumps off");
     }

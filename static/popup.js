@@ -58,21 +58,34 @@ async function fetchHandoff(flowId) {
  * so whoever has navigated or replaced the opening page meanwhile learns nothing.
  * @param {object} message
  * @param {string|null} origin
+ * @returns {boolean} whether there was somebody to tell
  */
 function tellOpener(message, origin) {
-  if (!opener || typeof origin !== "string") return;
+  if (!opener || typeof origin !== "string") return false;
   // A slash or an asterisk would be valid targets too, but name no single site.
-  if (!URL.canParse(origin) || new URL(origin).origin !== origin) return;
+  if (!URL.canParse(origin) || new URL(origin).origin !== origin) return false;
   opener.postMessage(message, origin);
+  return true;
+}
+
+/** @returns {boolean} whether a page of ours opened the window: no other lets us read its address */
+function openerIsOurs() {
+  try {
+    return opener?.location.origin === location.origin;
+  } catch {
+    return false;
+  }
 }
 
 /**
- * An error that belongs to no flow has no hand-off. Our own pages can be told all the same: to
- * send to this page's origin discloses nothing to any other.
+ * An error that belongs to no flow has no hand-off, and so names no page that may be told. Our own
+ * pages are told all the same.
+ * @returns {boolean} whether there was somebody to tell
  */
 function tellOwnOpener() {
+  if (!openerIsOurs()) return false;
   const message = document.querySelector("[data-detail]")?.textContent ?? "";
-  tellOpener(
+  return tellOpener(
     { type: "hubspot_auth_error", version: 1, flow: null, error: { code: code ?? "", message } },
     location.origin,
   );
@@ -96,32 +109,34 @@ async function close() {
   reveal("data-stays");
 }
 
-/** @param {Handoff} handoff */
-function mayClose(handoff) {
-  // An error with no opener has reached nobody yet: whoever is looking at it must be able to read it.
-  if (outcome === "error") return opener !== null;
+/**
+ * @param {Handoff} handoff
+ * @param {boolean} told whether the opener has been told just now
+ */
+function mayClose(handoff, told) {
+  // An error that has reached nobody yet: whoever is looking at it must be able to read it.
+  if (outcome === "error") return told || (opener !== null && handoff.kind === "gone");
   return opener !== null || handoff.kind !== "failed";
 }
 
 async function run() {
   /** @type {Handoff} */
   let handoff = { kind: "failed" };
+  let told = false;
   if (flow) {
     handoff = await fetchHandoff(flow).catch(() => ({ kind: "failed" }));
   } else if (outcome === "error") {
-    tellOwnOpener();
+    told = tellOwnOpener();
   }
-  if (handoff.kind === "delivered") {
-    tellOpener(handoff.message, handoff.origin);
-    if (outcome === "waiting") {
-      // The server now has the page that says how it ended; its hand-off will answer "gone".
-      location.reload();
-      return;
-    }
+  if (handoff.kind === "delivered") told = tellOpener(handoff.message, handoff.origin);
+  if (outcome === "waiting") {
+    // Still no answer: closing would hide that. Else the server now has the page that says how it
+    // ended, also if another tab has taken the message; that page's hand-off answers "gone".
+    if (handoff.kind === "failed") reveal("data-stays");
+    else location.reload();
+    return;
   }
-  // Still waiting for an answer that did not come: closing would hide that.
-  if (outcome === "waiting" && handoff.kind === "failed") reveal("data-stays");
-  else if (mayClose(handoff)) await close();
+  if (mayClose(handoff, told)) await close();
   else reveal("data-stays");
 }
 

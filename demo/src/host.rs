@@ -16,20 +16,11 @@ pub fn serve(options: &Options) -> Result<ServerHandle, Failure> {
         let page = page.clone();
         let html = move || {
             let page = page.clone();
-            async move {
-                HttpResponse::Ok()
-                    .content_type("text/html; charset=utf-8")
-                    .body(page)
-            }
+            async move { HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page) }
         };
-        let script = || async {
-            HttpResponse::Ok()
-                .content_type("text/javascript; charset=utf-8")
-                .body(SCRIPT)
-        };
-        App::new()
-            .route("/", web::get().to(html))
-            .route("/host.js", web::get().to(script))
+        let script =
+            || async { HttpResponse::Ok().content_type("text/javascript; charset=utf-8").body(SCRIPT) };
+        App::new().route("/", web::get().to(html)).route("/host.js", web::get().to(script))
     })
     .workers(1)
     .disable_signals()

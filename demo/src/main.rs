@@ -28,9 +28,7 @@ async fn main() -> ExitCode {
 
 async fn run(mut options: Options) -> Result<(), Failure> {
     options.settle_ports()?;
-    let folder = tempfile::Builder::new()
-        .prefix("hubspot-connect-demo-")
-        .tempdir()?;
+    let folder = tempfile::Builder::new().prefix("hubspot-connect-demo-").tempdir()?;
     let hubspot = FakeHubSpot::start(options.hubspot()).await?;
     let host = host::serve(&options)?;
     let service = service::build(&options, &hubspot, folder.path()).await?;
@@ -46,10 +44,7 @@ async fn run(mut options: Options) -> Result<(), Failure> {
 fn greet(options: &Options, hubspot: &FakeHubSpot) {
     println!("\n  Open {}\n", options.host_url());
     println!("  It is a page of another site with a Connect to HubSpot button.");
-    println!(
-        "  Service           {}   (its own pages: connections, log out)",
-        options.public_url()
-    );
+    println!("  Service           {}   (its own pages: connections, log out)", options.public_url());
     println!("  Simulated HubSpot {}", hubspot.base_url());
     println!(
         "  Access tokens live {} s, so a refresh is seen within a minute. Ctrl-C ends it.\n",

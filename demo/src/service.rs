@@ -25,10 +25,7 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
         ("HUBSPOT_AUTHORIZE_URL", hubspot.authorize_url()),
         ("HUBSPOT_API_URL", hubspot.base_url()),
         ("ENCRYPTION_KEYS", Keyring::generate().expose().to_owned()),
-        (
-            "APP_SECRET",
-            Secret::random(&Chance::system()).expose().to_owned(),
-        ),
+        ("APP_SECRET", Secret::random(&Chance::system()).expose().to_owned()),
         ("DATABASE_URL", options.database.clone().unwrap_or(file)),
         ("SERVER_ADDR", format!("127.0.0.1:{}", options.port)),
         ("PUBLIC_URL", options.public_url()),

@@ -31,9 +31,7 @@ impl Access {
         blob.extend(self.hub_id.to_be_bytes());
         blob.extend(self.user_id.to_be_bytes());
         blob.extend(self.expires_at_ms.to_be_bytes());
-        let noise = USUAL_LENGTH
-            .saturating_sub(blob.len() + 1 + scopes.len())
-            .clamp(LEAST_NOISE, 255);
+        let noise = USUAL_LENGTH.saturating_sub(blob.len() + 1 + scopes.len()).clamp(LEAST_NOISE, 255);
         blob.push(u8::try_from(noise).unwrap_or(u8::MAX));
         let noise_from = blob.len();
         blob.resize(noise_from + noise, 0);

@@ -52,10 +52,7 @@ fn authenticate(state: &State, call: &Incoming) -> Result<Access, Answer> {
     if late_ms < 0 {
         return Ok(access);
     }
-    let message = format!(
-        "The OAuth token used to make this call expired {} second(s) ago.",
-        late_ms / 1000
-    );
+    let message = format!("The OAuth token used to make this call expired {} second(s) ago.", late_ms / 1000);
     Err(Answer::failed(401, "EXPIRED_AUTHENTICATION", &message).about(access.hub_id))
 }
 

@@ -27,13 +27,7 @@ pub(crate) enum Content {
 
 impl Answer {
     pub(crate) fn new(status: u16, content: Content) -> Answer {
-        Answer {
-            status,
-            content,
-            coop: None,
-            hub_id: None,
-            superseded: false,
-        }
+        Answer { status, content, coop: None, hub_id: None, superseded: false }
     }
 
     pub(crate) fn ok(json: Value) -> Answer {
@@ -42,21 +36,13 @@ impl Answer {
 
     /// A refusal of the token endpoint in today's shape: RFC 6749 section 5.2, and HubSpot's own fields.
     pub(crate) fn refused(error: &str, status: &str, message: &str) -> Answer {
-        let refusal = Refusal {
-            error: Some(error),
-            hubspot_status: Some(status),
-            message,
-        };
+        let refusal = Refusal { error: Some(error), hubspot_status: Some(status), message };
         Answer::new(400, Content::Json(refusal.json()))
     }
 
     /// A refusal in the older shape, the only one seen in the wild for some statuses.
     pub(crate) fn refused_as_of_old(status: &str, message: &str) -> Answer {
-        let refusal = Refusal {
-            error: None,
-            hubspot_status: Some(status),
-            message,
-        };
+        let refusal = Refusal { error: None, hubspot_status: Some(status), message };
         Answer::new(400, Content::Json(refusal.json()))
     }
 
@@ -84,11 +70,7 @@ impl Answer {
     }
 
     pub(crate) fn ending(&self) -> Ending {
-        Ending {
-            status: Some(self.status),
-            hub_id: self.hub_id,
-            superseded: self.superseded,
-        }
+        Ending { status: Some(self.status), hub_id: self.hub_id, superseded: self.superseded }
     }
 
     /// Replaces and drops fields of a successful JSON answer.
@@ -110,9 +92,9 @@ impl Answer {
             Content::Json(json) => response
                 .insert_header((CONTENT_TYPE, "application/json;charset=utf-8"))
                 .body(json.to_string()),
-            Content::Html(html) => response
-                .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
-                .body(html),
+            Content::Html(html) => {
+                response.insert_header((CONTENT_TYPE, "text/html; charset=utf-8")).body(html)
+            }
             Content::Redirect(to) => response.insert_header((LOCATION, to)).finish(),
         }
     }

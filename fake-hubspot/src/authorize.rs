@@ -64,12 +64,8 @@ impl AuthorizeRequest {
 
     /// What an account grants when it is asked for everything. The error names required scopes it lacks.
     pub(crate) fn grantable(&self, account: &Account) -> Result<Vec<String>, String> {
-        let lacking: Vec<&str> = self
-            .required
-            .iter()
-            .filter(|scope| !account.can_grant(scope))
-            .map(String::as_str)
-            .collect();
+        let lacking: Vec<&str> =
+            self.required.iter().filter(|scope| !account.can_grant(scope)).map(String::as_str).collect();
         if !lacking.is_empty() {
             let lacking = lacking.join(", ");
             return Err(format!(
@@ -97,10 +93,7 @@ impl AuthorizeRequest {
 }
 
 fn scopes(text: Option<&str>) -> Vec<String> {
-    text.unwrap_or_default()
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect()
+    text.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }
 
 /// How a visit to the consent page ends.
@@ -124,13 +117,11 @@ pub(crate) fn conclude(state: &mut State, request: &AuthorizeRequest, decision: 
         }
         Decision::Approve { hub_id, scopes } => (hub_id, scopes),
     };
-    let scopes = match scopes.map_or_else(
-        || request.grantable(&state.options.account(hub_id)),
-        Ok::<_, String>,
-    ) {
-        Ok(scopes) => scopes,
-        Err(sentence) => return Outcome::Refused(sentence),
-    };
+    let scopes =
+        match scopes.map_or_else(|| request.grantable(&state.options.account(hub_id)), Ok::<_, String>) {
+            Ok(scopes) => scopes,
+            Err(sentence) => return Outcome::Refused(sentence),
+        };
     let now_ms = now_ms();
     let code = Code {
         client_id: state.options.client_id.clone(),
@@ -141,10 +132,7 @@ pub(crate) fn conclude(state: &mut State, request: &AuthorizeRequest, decision: 
         expires_at_ms: now_ms.saturating_add(state.options.code_seconds.saturating_mul(1000)),
     };
     let code = state.codes.issue(code, now_ms);
-    Outcome::Back {
-        url: request.back(&[("code", &code)]),
-        hub_id: Some(hub_id),
-    }
+    Outcome::Back { url: request.back(&[("code", &code)]), hub_id: Some(hub_id) }
 }
 
 /// `GET /oauth/authorize`: the consent page, or at once the answer that the options prescribe.

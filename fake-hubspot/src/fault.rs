@@ -90,11 +90,7 @@ fn say(mut ticket: Ticket, request: &HttpRequest, bytes: &str) -> HttpResponse {
 /// The faults that are an unusual response and leave codes and grants as they are.
 fn without_answering(fault: Fault) -> HttpResponse {
     match fault {
-        Fault::Status {
-            status,
-            headers,
-            body,
-        } => {
+        Fault::Status { status, headers, body } => {
             let mut response = HttpResponse::build(status_code(status));
             for (name, value) in headers {
                 response.insert_header((name, value));
@@ -109,12 +105,7 @@ fn without_answering(fault: Fault) -> HttpResponse {
             response.body(body)
         }
         Fault::Json(json) => Answer::new(200, Content::Json(json)).into_response(),
-        Fault::Oauth {
-            status,
-            error,
-            hubspot_status,
-            message,
-        } => {
+        Fault::Oauth { status, error, hubspot_status, message } => {
             let refusal = Refusal {
                 error: error.as_deref(),
                 hubspot_status: hubspot_status.as_deref(),
@@ -122,21 +113,18 @@ fn without_answering(fault: Fault) -> HttpResponse {
             };
             Answer::new(status, Content::Json(refusal.json())).into_response()
         }
-        Fault::Redirect { status, location } => HttpResponse::build(status_code(status))
-            .insert_header((LOCATION, location))
-            .finish(),
+        Fault::Redirect { status, location } => {
+            HttpResponse::build(status_code(status)).insert_header((LOCATION, location)).finish()
+        }
         Fault::Endless => {
             let start = Bytes::from_static(b"{\"access_token\":\"");
             HttpResponse::Ok().insert_header(JSON).body(Endless(Some(start)))
         }
-        Fault::Drip => HttpResponse::Ok()
-            .insert_header(JSON)
-            .body(Drip::new(Bytes::from(look_alike()))),
+        Fault::Drip => HttpResponse::Ok().insert_header(JSON).body(Drip::new(Bytes::from(look_alike()))),
         Fault::Large(length) => HttpResponse::Ok().insert_header(JSON).body(large(length)),
-        Fault::Gzip => HttpResponse::Ok()
-            .insert_header(JSON)
-            .insert_header((CONTENT_ENCODING, "gzip"))
-            .body(COMPRESSED),
+        Fault::Gzip => {
+            HttpResponse::Ok().insert_header(JSON).insert_header((CONTENT_ENCODING, "gzip")).body(COMPRESSED)
+        }
         // The caller plays every other fault itself.
         _ => dropped(),
     }

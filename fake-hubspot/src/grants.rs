@@ -42,11 +42,7 @@ pub(crate) struct Grants {
 
 impl Grants {
     pub(crate) fn new(key: [u8; 32]) -> Grants {
-        Grants {
-            key,
-            living: BTreeMap::new(),
-            last_id: 0,
-        }
+        Grants { key, living: BTreeMap::new(), last_id: 0 }
     }
 
     /// Records a new grant and gives it a refresh token.
@@ -59,10 +55,7 @@ impl Grants {
 
     /// The newest living grant of an account to an app.
     pub(crate) fn newest_mut(&mut self, hub_id: u64, client_id: &str) -> Option<&mut Grant> {
-        self.living
-            .values_mut()
-            .rev()
-            .find(|grant| grant.hub_id == hub_id && grant.client_id == client_id)
+        self.living.values_mut().rev().find(|grant| grant.hub_id == hub_id && grant.client_id == client_id)
     }
 
     /// The newest living grant of an account, whatever the app.
@@ -74,10 +67,7 @@ impl Grants {
     pub(crate) fn find(&self, token: &str) -> Option<Presented> {
         let (id, generation) = self.read(token)?;
         let grant = self.living.get(&id)?;
-        Some(Presented {
-            id,
-            superseded: generation < grant.generation,
-        })
+        Some(Presented { id, superseded: generation < grant.generation })
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Grant> {
@@ -132,10 +122,7 @@ impl Grants {
     }
 
     fn hash(&self, content: &[u8]) -> [u8; 8] {
-        let digest = Sha256::new()
-            .chain_update(self.key)
-            .chain_update(content)
-            .finalize();
+        let digest = Sha256::new().chain_update(self.key).chain_update(content).finalize();
         let mut hash = [0; 8];
         hash.copy_from_slice(&digest[..8]);
         hash

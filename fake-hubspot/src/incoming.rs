@@ -34,10 +34,7 @@ impl Fields {
 
     /// The value of a field that is there and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.first
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.first.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 }
 
@@ -61,11 +58,7 @@ impl Incoming {
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         let is_form = header(CONTENT_TYPE)
             .is_some_and(|it| it.trim_start().starts_with("application/x-www-form-urlencoded"));
-        let form = if is_form {
-            Fields::read(body)
-        } else {
-            Fields::default()
-        };
+        let form = if is_form { Fields::read(body) } else { Fields::default() };
         let sorted = sort(request.method().as_str(), request.path(), &form);
         Incoming {
             kind: sorted.kind,
@@ -138,11 +131,7 @@ fn sort(method: &str, path: &str, form: &Fields) -> Sorted {
         ("GET", ["oauth", "authorize"]) => (Kind::Authorize, None),
         ("GET", ["oauth", portal, "authorize"]) => match portal.parse() {
             Ok(portal) => {
-                return Sorted {
-                    kind: Kind::Authorize,
-                    version: None,
-                    portal: Some(portal),
-                };
+                return Sorted { kind: Kind::Authorize, version: None, portal: Some(portal) };
             }
             Err(_) => (Kind::Other, None),
         },

@@ -114,11 +114,7 @@ impl Journal {
     }
 
     pub(crate) fn of_kind(&self, kind: Kind) -> Vec<Entry> {
-        self.entries
-            .iter()
-            .filter(|entry| entry.kind == kind)
-            .cloned()
-            .collect()
+        self.entries.iter().filter(|entry| entry.kind == kind).cloned().collect()
     }
 
     pub(crate) fn clear(&mut self) {

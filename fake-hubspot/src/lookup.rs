@@ -58,11 +58,7 @@ fn refresh_token(state: &State, token: &str) -> Option<Answer> {
     }
     let mut about = describe(state, token, grant.hub_id, &grant.scopes);
     about["token_use"] = json!("refresh_token");
-    Some(
-        Answer::ok(about)
-            .about(grant.hub_id)
-            .superseded(presented.superseded),
-    )
+    Some(Answer::ok(about).about(grant.hub_id).superseded(presented.superseded))
 }
 
 fn describe(state: &State, token: &str, hub_id: u64, scopes: &[String]) -> Value {

@@ -1,9 +1,10 @@
 //! Runs the fake for a browser, until Ctrl-C.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use clap::Parser;
-use fake_hubspot::{FakeHubSpot, Options};
+use fake_hubspot::{Decision, FakeHubSpot, Options};
 
 /// A HubSpot that runs on your laptop.
 #[derive(Parser)]
@@ -26,6 +27,15 @@ struct Arguments {
     /// The app's client secret; may be repeated.
     #[arg(long, default_value = "fake-client-secret")]
     client_secret: Vec<String>,
+    /// Approve every request at once for the first account, without a page.
+    #[arg(long)]
+    auto_approve: bool,
+    /// How long every answer takes, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    latency_ms: u64,
+    /// How many calls are remembered. It may run for days; what a person looks at is the last few.
+    #[arg(long, default_value_t = 10_000)]
+    journal_limit: usize,
 }
 
 impl Arguments {
@@ -38,8 +48,9 @@ impl Arguments {
             rotate_refresh_tokens: self.rotate,
             reject_reused_refresh_tokens: self.rotate,
             coop: self.coop,
-            // It may run for days; what a person looks at is the last few calls.
-            journal_limit: 10_000,
+            latency: Duration::from_millis(self.latency_ms),
+            journal_limit: self.journal_limit,
+            auto_consent: self.auto_approve.then_some(Decision::Approve { hub_id: 1_234_567, scopes: None }),
             ..Options::default()
         }
     }

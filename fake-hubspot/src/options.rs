@@ -109,32 +109,13 @@ impl Account {
     }
 
     fn samples() -> Vec<Account> {
-        let acme = Account::new(
-            1_234_567,
-            "acme.example",
-            "ada@acme.example",
-            111_111,
-            "US/Eastern",
-        );
-        let mut globex = Account::new(
-            7_654_321,
-            "globex.example",
-            "hank@globex.example",
-            777_777,
-            "Europe/Berlin",
-        );
-        let initech = Account::new(
-            2_222_222,
-            "initech.example",
-            "peter@initech.example",
-            222_222,
-            "UTC",
-        );
+        let acme = Account::new(1_234_567, "acme.example", "ada@acme.example", 111_111, "US/Eastern");
+        let mut globex =
+            Account::new(7_654_321, "globex.example", "hank@globex.example", 777_777, "Europe/Berlin");
+        let initech = Account::new(2_222_222, "initech.example", "peter@initech.example", 222_222, "UTC");
         // The free plan of this customer lacks every product beyond contacts and companies.
         globex.scopes = Some(
-            ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"]
-                .map(str::to_owned)
-                .to_vec(),
+            ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"].map(str::to_owned).to_vec(),
         );
         vec![acme, globex, initech]
     }
@@ -147,8 +128,6 @@ impl Account {
 
     /// Whether this account can grant the scope.
     pub(crate) fn can_grant(&self, scope: &str) -> bool {
-        self.scopes
-            .as_ref()
-            .is_none_or(|able| able.iter().any(|one| one == scope))
+        self.scopes.as_ref().is_none_or(|able| able.iter().any(|one| one == scope))
     }
 }

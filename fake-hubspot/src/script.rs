@@ -34,20 +34,12 @@ impl Rule {
 
     /// The next so many calls go wrong.
     pub fn times(on: Kind, times: u32, fault: Fault) -> Rule {
-        Rule {
-            times: Some(times),
-            ..Rule::always(on, fault)
-        }
+        Rule { times: Some(times), ..Rule::always(on, fault) }
     }
 
     /// Every call goes wrong until the script is cleared.
     pub fn always(on: Kind, fault: Fault) -> Rule {
-        Rule {
-            on,
-            times: None,
-            skip: 0,
-            fault,
-        }
+        Rule { on, times: None, skip: 0, fault }
     }
 
     /// Lets so many calls through first.
@@ -178,11 +170,7 @@ impl Fault {
         match self {
             Fault::Sometimes { percent, fault } => {
                 let dice = u16::from_be_bytes(random::bytes()) % 100;
-                if dice < u16::from(percent) {
-                    fault.roll()
-                } else {
-                    None
-                }
+                if dice < u16::from(percent) { fault.roll() } else { None }
             }
             sure => Some(sure),
         }

@@ -58,9 +58,7 @@ async fn call(hub: Data<Hub>, request: HttpRequest, body: Bytes) -> HttpResponse
     }
     // The server drops a handler whose caller resets the connection. HubSpot would not notice: what was
     // sent is carried out, however slowly, so it happens in a task of its own.
-    spawn(unusual(call, opened, request))
-        .await
-        .unwrap_or_else(|_| wire::dropped())
+    spawn(unusual(call, opened, request)).await.unwrap_or_else(|_| wire::dropped())
 }
 
 /// A call that is slow or goes wrong.

@@ -66,14 +66,7 @@ fn record(state: &mut State, hub_id: u64, scopes: Vec<String>) -> Grant {
         return grant.clone();
     }
     let user_id = state.options.account(hub_id).user_id;
-    let grant = Grant {
-        hub_id,
-        user_id,
-        scopes,
-        client_id,
-        refresh_token: String::new(),
-        generation: 0,
-    };
+    let grant = Grant { hub_id, user_id, scopes, client_id, refresh_token: String::new(), generation: 0 };
     state.grants.add(grant).clone()
 }
 

@@ -46,27 +46,17 @@ impl Connections {
                 }
             }
             store.close().await;
-            if found {
-                Ok(ExitCode::SUCCESS)
-            } else {
-                Err("there is no connection with this id".into())
-            }
+            if found { Ok(ExitCode::SUCCESS) } else { Err("there is no connection with this id".into()) }
         })
     }
 }
 
 fn line(listed: &Listed, now: Moment) -> String {
     let token = &listed.token;
-    let portal = token
-        .portal_id
-        .map_or_else(|| "?".to_owned(), |id| id.to_string());
+    let portal = token.portal_id.map_or_else(|| "?".to_owned(), |id| id.to_string());
     let domain = token.hub_domain.as_deref().unwrap_or("?");
     let next = listed.run_at.map_or_else(|| "none".to_owned(), Moment::rfc3339);
-    format!(
-        "{}  {:<15}  account {portal}  {domain}  next refresh {next}",
-        token.id,
-        token.public_state(now)
-    )
+    format!("{}  {:<15}  account {portal}  {domain}  next refresh {next}", token.id, token.public_state(now))
 }
 
 fn explain(listed: &Listed, now: Moment) -> String {
@@ -75,7 +65,7 @@ fn explain(listed: &Listed, now: Moment) -> String {
         format!("Connection {} of user {}", token.id, token.user_id),
         format!(
             "Account: {} ({})",
-            token.portal_id.map_or(0, |id| id.0),
+            token.portal_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string()),
             token.hub_domain.as_deref().unwrap_or("not known yet")
         ),
         format!(
@@ -102,10 +92,7 @@ fn explain(listed: &Listed, now: Moment) -> String {
         state => format!("Its state is {state}: what is stored cannot be trusted. Nothing is handed out; the person must reconnect."),
     });
     if let (Some(error), Some(since)) = (&token.last_error, token.error_since) {
-        text.push(format!(
-            "The last refresh failed with `{error}`; failing since {}.",
-            since.rfc3339()
-        ));
+        text.push(format!("The last refresh failed with `{error}`; failing since {}.", since.rfc3339()));
     }
     if let Some(run_at) = listed.run_at {
         let attempts = listed.attempts.unwrap_or(0);

@@ -30,35 +30,20 @@ impl Db {
             let store = store(&config).await?;
             match self {
                 Self::Migrate => store.migrate().await?,
-                Self::Rollback {
-                    yes_lose_data: false, ..
-                } => {
+                Self::Rollback { yes_lose_data: false, .. } => {
                     return Err("a rollback drops tables with what is in them; add --yes-lose-data".into());
                 }
                 Self::Rollback { steps, .. } => store.rollback(*steps).await?,
                 Self::Status => {}
             }
             let status = store.schema_status().await?;
-            status
-                .applied
-                .iter()
-                .for_each(|name| say(format_args!("applied  {name}")));
-            status
-                .missing
-                .iter()
-                .for_each(|name| say(format_args!("missing  {name}")));
-            status
-                .unknown
-                .iter()
-                .for_each(|name| say(format_args!("unknown  {name} (of a newer release)")));
+            status.applied.iter().for_each(|name| say(format_args!("applied  {name}")));
+            status.missing.iter().for_each(|name| say(format_args!("missing  {name}")));
+            status.unknown.iter().for_each(|name| say(format_args!("unknown  {name} (of a newer release)")));
             store.close().await;
             let complete = status.missing.is_empty() && status.unknown.is_empty();
             let expected = complete || !matches!(self, Self::Status);
-            Ok(if expected {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(if expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         })
     }
 }

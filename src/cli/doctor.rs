@@ -31,11 +31,7 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     });
     findings.iter().for_each(report);
     let healthy = findings.iter().all(|(_, finding)| finding.is_ok());
-    Ok(if healthy {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn report((what, finding): &Finding) {
@@ -49,9 +45,7 @@ async fn database(config: &Config) -> Result<String, String> {
     let store = store(config).await.map_err(|why| why.to_string())?;
     let schema = store.schema_status().await.map_err(|why| why.to_string())?;
     if let Some(newer) = schema.unknown.last() {
-        return Err(format!(
-            "its schema is newer than this release ({newer}); upgrade hubspot-connect"
-        ));
+        return Err(format!("its schema is newer than this release ({newer}); upgrade hubspot-connect"));
     }
     if !schema.missing.is_empty() {
         return Err(format!(
@@ -63,13 +57,10 @@ async fn database(config: &Config) -> Result<String, String> {
         .map_err(|why| why.to_string())?;
     let used = store.keys_in_use().await.map_err(|why| why.to_string())?;
     store.close().await;
-    match used
-        .iter()
-        .find(|(id, _)| !keyring.key_ids().contains(&id.as_str()))
-    {
-        Some((id, rows)) => Err(format!(
-            "{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest"
-        )),
+    match used.iter().find(|(id, _)| !keyring.key_ids().contains(&id.as_str())) {
+        Some((id, rows)) => {
+            Err(format!("{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest"))
+        }
         None => Ok("reachable, schema complete, every stored token has its key".to_owned()),
     }
 }
@@ -83,13 +74,13 @@ async fn hubspot(config: &Config) -> Result<String, String> {
     match answer {
         Ok(Ok(_)) => Ok("reachable, credentials are taken".to_owned()),
         Ok(Err(why)) if why.code == "grant_dead" => Ok("reachable, credentials are taken".to_owned()),
-        Ok(Err(why)) if why.code == "client_rejected" => Err(
-            "HubSpot refuses the credentials; check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET".to_owned(),
-        ),
-        Ok(Err(why)) => Err(format!(
-            "{}: no usable answer from HUBSPOT_API_URL; check the network and the URL",
-            why.code
-        )),
+        Ok(Err(why)) if why.code == "client_rejected" => {
+            Err("HubSpot refuses the credentials; check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET"
+                .to_owned())
+        }
+        Ok(Err(why)) => {
+            Err(format!("{}: no usable answer from HUBSPOT_API_URL; check the network and the URL", why.code))
+        }
         Err(_) => Err("no answer within 20 s; check the network and HUBSPOT_API_URL".to_owned()),
     }
 }
@@ -97,18 +88,14 @@ async fn hubspot(config: &Config) -> Result<String, String> {
 fn redirect(config: &Config) -> Result<String, String> {
     let uri = &config.hubspot.redirect_uri;
     let same_host = uri.host_str() == config.server.public_url.host_str();
-    let by_address = uri
-        .host()
-        .is_some_and(|host| !matches!(host, url::Host::Domain(_)));
+    let by_address = uri.host().is_some_and(|host| !matches!(host, url::Host::Domain(_)));
     if by_address {
         return Err(format!(
             "HubSpot takes no IP addresses in redirect URLs ({uri}); use a name, `localhost` for tests"
         ));
     }
     if !same_host {
-        return Err(format!(
-            "{uri} is on another host than PUBLIC_URL; its cookies would not come along"
-        ));
+        return Err(format!("{uri} is on another host than PUBLIC_URL; its cookies would not come along"));
     }
     Ok(format!("register {uri} with your HubSpot app, letter for letter"))
 }

@@ -12,14 +12,7 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     runtime()?.block_on(async {
-        let answer = egress::client()?
-            .get(format!("http://{address}/livez"))
-            .send()
-            .await?;
-        Ok(if answer.status().is_success() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        let answer = egress::client()?.get(format!("http://{address}/livez")).send().await?;
+        Ok(if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }

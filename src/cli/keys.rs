@@ -22,10 +22,7 @@ impl Keys {
         match self {
             Self::Generate => {
                 say(format_args!("ENCRYPTION_KEYS={}", Keyring::generate().expose()));
-                say(format_args!(
-                    "APP_SECRET={}",
-                    Secret::random(&Chance::system()).expose()
-                ));
+                say(format_args!("APP_SECRET={}", Secret::random(&Chance::system()).expose()));
                 Ok(ExitCode::SUCCESS)
             }
             Self::Status => status(),
@@ -41,25 +38,14 @@ fn status() -> Result<ExitCode, Failure> {
         let used = store.keys_in_use().await?;
         store.close().await;
         for id in keyring.key_ids() {
-            let rows = used
-                .iter()
-                .find(|(used, _)| used == id)
-                .map_or(0, |(_, rows)| *rows);
-            let role = if id == keyring.newest_key_id() {
-                "seals"
-            } else {
-                "opens"
-            };
+            let rows = used.iter().find(|(used, _)| used == id).map_or(0, |(_, rows)| *rows);
+            let role = if id == keyring.newest_key_id() { "seals" } else { "opens" };
             say(format_args!("{id}  {role}  {rows} stored token(s)"));
         }
-        let missing = used
-            .iter()
-            .filter(|(id, _)| !keyring.key_ids().contains(&id.as_str()));
+        let missing = used.iter().filter(|(id, _)| !keyring.key_ids().contains(&id.as_str()));
         let mut code = ExitCode::SUCCESS;
         for (id, rows) in missing {
-            say(format_args!(
-                "{id}  MISSING from ENCRYPTION_KEYS  {rows} stored token(s)"
-            ));
+            say(format_args!("{id}  MISSING from ENCRYPTION_KEYS  {rows} stored token(s)"));
             code = ExitCode::FAILURE;
         }
         Ok(code)

@@ -54,10 +54,7 @@ type Failure = Box<dyn std::error::Error>;
 pub fn main() -> ExitCode {
     crate::lifecycle::harden();
     let arguments = Arguments::parse();
-    let outcome = match arguments
-        .command
-        .unwrap_or_else(|| Command::Serve(serve::Serve::default()))
-    {
+    let outcome = match arguments.command.unwrap_or_else(|| Command::Serve(serve::Serve::default())) {
         Command::Serve(command) => command.run(),
         Command::Db(command) => command.run(),
         Command::Keys(command) => command.run(),
@@ -80,10 +77,7 @@ fn complain(why: &str) {
     eprintln!("hubspot-connect: {why}");
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "what a command was asked for goes to standard output"
-)]
+#[expect(clippy::print_stdout, reason = "what a command was asked for goes to standard output")]
 fn say(line: impl std::fmt::Display) {
     println!("{line}");
 }
@@ -98,10 +92,7 @@ fn configured() -> Result<Config, Failure> {
 }
 
 fn runtime() -> Result<Runtime, Failure> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }
 
 /// The database, opened beside whoever serves from it.

@@ -14,12 +14,15 @@ pub struct Database {
 
 impl Database {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let url = reader
-            .secret("DATABASE_URL")
-            .unwrap_or_else(|| Secret::new(String::new()));
+        let url = reader.secret("DATABASE_URL").unwrap_or_else(|| Secret::new(String::new()));
         let known = ["sqlite:", "postgres://", "postgresql://"];
         if !known.iter().any(|scheme| url.expose().starts_with(scheme)) {
             reader.problem("DATABASE_URL", "must begin with sqlite: or postgres://");
+        }
+        if url.expose().starts_with("sqlite:")
+            && (url.expose().contains(":memory:") || url.expose().contains("mode=memory"))
+        {
+            reader.problem("DATABASE_URL", "must name a file: what is in memory does not survive a restart");
         }
         let auto_migrate = reader.choice("DATABASE_AUTO_MIGRATE", &[("true", true), ("false", false)]);
         Self { url, auto_migrate }

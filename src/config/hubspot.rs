@@ -34,10 +34,8 @@ pub struct HubSpot {
 impl HubSpot {
     pub(super) fn read(reader: &mut Reader<'_>, public_url: &Url) -> Self {
         let client_secrets = client_secrets(reader);
-        let api_version = reader.choice(
-            "HUBSPOT_API_VERSION",
-            &[("2026-09", "2026-09"), ("2026-03", "2026-03"), ("v3", "v3")],
-        );
+        let api_version = reader
+            .choice("HUBSPOT_API_VERSION", &[("2026-09", "2026-09"), ("2026-03", "2026-03"), ("v3", "v3")]);
         Self {
             client_id: reader.required("HUBSPOT_CLIENT_ID").to_owned(),
             client_secrets,
@@ -57,19 +55,13 @@ impl HubSpot {
 fn client_secrets(reader: &mut Reader<'_>) -> Vec<Secret> {
     let list = reader.required_secret("HUBSPOT_CLIENT_SECRET");
     let all = list.iter().flat_map(|list| list.expose().split(','));
-    all.map(str::trim)
-        .filter(|one| !one.is_empty())
-        .map(|one| Secret::new(one.to_owned()))
-        .collect()
+    all.map(str::trim).filter(|one| !one.is_empty()).map(|one| Secret::new(one.to_owned())).collect()
 }
 
 fn scopes(reader: &mut Reader<'_>) -> Scopes {
     let scopes = Scopes::parse(reader.text("HUBSPOT_SCOPES"));
     if !scopes.iter().any(|scope| scope == "oauth") {
-        reader.problem(
-            "HUBSPOT_SCOPES",
-            "must contain the scope `oauth`: HubSpot requires it of every app",
-        );
+        reader.problem("HUBSPOT_SCOPES", "must contain the scope `oauth`: HubSpot requires it of every app");
     }
     scopes
 }

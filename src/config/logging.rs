@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tracing_subscriber::EnvFilter;
+
 use super::reader::Reader;
 
 /// How a log line looks.
@@ -30,22 +32,15 @@ impl Logging {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let format = reader.choice(
             "LOG_FORMAT",
-            &[
-                ("auto", LogFormat::Auto),
-                ("pretty", LogFormat::Pretty),
-                ("json", LogFormat::Json),
-            ],
+            &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)],
         );
-        let file = Some(reader.text("LOG_FILE"))
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from);
+        let file = Some(reader.text("LOG_FILE")).filter(|path| !path.is_empty()).map(PathBuf::from);
         if file.as_ref().is_some_and(|path| path.file_name().is_none()) {
             reader.problem("LOG_FILE", "must be the path of a file");
         }
-        Self {
-            level: reader.text("LOG_LEVEL").to_owned(),
-            format,
-            file,
+        if EnvFilter::try_new(reader.text("LOG_LEVEL")).is_err() {
+            reader.problem("LOG_LEVEL", "must be error, warn, info, debug, trace, or a tracing filter");
         }
+        Self { level: reader.text("LOG_LEVEL").to_owned(), format, file }
     }
 }

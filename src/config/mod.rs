@@ -79,10 +79,7 @@ mod tests {
         vec![
             ("HUBSPOT_CLIENT_ID", "client".to_owned()),
             ("HUBSPOT_CLIENT_SECRET", "hush-hush".to_owned()),
-            (
-                "ENCRYPTION_KEYS",
-                crate::keyring::Keyring::generate().expose().to_owned(),
-            ),
+            ("ENCRYPTION_KEYS", crate::keyring::Keyring::generate().expose().to_owned()),
             ("APP_SECRET", "0123456789abcdef0123456789abcdef".to_owned()),
         ]
     }
@@ -91,9 +88,7 @@ mod tests {
         let mut variables = good();
         variables.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
         variables.extend(changes.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let variables = variables
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value));
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
         Config::read(&Variables::from_pairs(variables))
     }
 
@@ -105,10 +100,7 @@ mod tests {
     fn two_credentials_and_two_secrets_are_enough() {
         let config = read(&[]).expect("valid");
         assert_eq!(config.server.public_url.as_str(), "http://localhost:6001/");
-        assert_eq!(
-            config.hubspot.redirect_uri.as_str(),
-            "http://localhost:6001/auth/hubspot/callback"
-        );
+        assert_eq!(config.hubspot.redirect_uri.as_str(), "http://localhost:6001/auth/hubspot/callback");
         assert_eq!(config.hubspot.api_version, "2026-09");
     }
 
@@ -151,10 +143,7 @@ mod tests {
 
     #[test]
     fn an_origin_of_another_spelling_is_answered_with_the_right_one() {
-        let text = problems(&[(
-            "HOST_ORIGINS",
-            "https://ok.example.com, HTTPS://App.example.com/ ,*",
-        )]);
+        let text = problems(&[("HOST_ORIGINS", "https://ok.example.com, HTTPS://App.example.com/ ,*")]);
         assert!(text.contains("https://app.example.com"), "{text}");
         assert!(text.contains("wildcard"), "{text}");
     }
@@ -169,24 +158,13 @@ mod tests {
     #[test]
     fn plain_http_in_public_is_refused_unless_the_operator_insists() {
         assert!(problems(&[("PUBLIC_URL", "http://connect.example.com")]).contains("PUBLIC_URL"));
-        assert!(
-            read(&[
-                ("PUBLIC_URL", "http://connect.example.com"),
-                ("ALLOW_INSECURE", "i-know")
-            ])
-            .is_ok()
-        );
+        assert!(read(&[("PUBLIC_URL", "http://connect.example.com"), ("ALLOW_INSECURE", "i-know")]).is_ok());
         assert!(read(&[("PUBLIC_URL", "https://connect.example.com")]).is_ok());
     }
 
     #[test]
     fn a_public_url_with_a_path_or_a_query_is_refused() {
-        for url in [
-            "https://x.example/path",
-            "https://x.example/?a=b",
-            "x.example",
-            "ftp://x.example",
-        ] {
+        for url in ["https://x.example/path", "https://x.example/?a=b", "x.example", "ftp://x.example"] {
             assert!(problems(&[("PUBLIC_URL", url)]).contains("PUBLIC_URL"), "{url}");
         }
     }
@@ -210,12 +188,8 @@ mod tests {
     #[test]
     fn a_comma_list_of_client_secrets_is_kept_in_order() {
         let config = read(&[("HUBSPOT_CLIENT_SECRET", "new, old")]).expect("valid");
-        let secrets: Vec<_> = config
-            .hubspot
-            .client_secrets
-            .iter()
-            .map(|secret| secret.expose().to_owned())
-            .collect();
+        let secrets: Vec<_> =
+            config.hubspot.client_secrets.iter().map(|secret| secret.expose().to_owned()).collect();
         assert_eq!(secrets, ["new", "old"]);
     }
 }

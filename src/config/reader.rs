@@ -29,6 +29,9 @@ const PREFIXES: &[&str] = &[
     "TRUSTED_PROX",
     "ADMIN_ADDR",
     "PUBLIC_URL",
+    "RATE_LIMIT_",
+    "ON_SESSION_",
+    "ALLOW_INSECURE",
     "APP_SECRET",
 ];
 
@@ -63,28 +66,17 @@ impl Variables {
     /// Variables given one by one; a later one wins over an earlier one of the same name.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let all = envy::from_iter::<_, BTreeMap<String, String>>(pairs).unwrap_or_default();
-        Self(
-            all.into_iter()
-                .map(|(name, value)| (name.to_uppercase(), value))
-                .collect(),
-        )
+        Self(all.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect())
     }
 
     /// A sentence for each variable that looks like ours and is not known.
     pub fn unknown(&self) -> Vec<String> {
-        self.0
-            .keys()
-            .filter(|name| is_ours(name) && !is_known(name))
-            .map(|name| guess(name))
-            .collect()
+        self.0.keys().filter(|name| is_ours(name) && !is_known(name)).map(|name| guess(name)).collect()
     }
 
     /// The value, with the spaces around it removed; an empty one is as good as none.
     fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .get(name)
-            .map(|value| value.trim())
-            .filter(|value| !value.is_empty())
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 }
 
@@ -94,16 +86,12 @@ fn is_ours(name: &str) -> bool {
 
 fn is_known(name: &str) -> bool {
     let base = name.strip_suffix("_FILE").unwrap_or(name);
-    VARIABLES
-        .iter()
-        .any(|known| known.name == name || (known.secret && known.name == base))
+    VARIABLES.iter().any(|known| known.name == name || (known.secret && known.name == base))
 }
 
 fn guess(name: &str) -> String {
-    let near = VARIABLES
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(known.name, name), known.name))
-        .min();
+    let near =
+        VARIABLES.iter().map(|known| (strsim::damerau_levenshtein(known.name, name), known.name)).min();
     match near {
         Some((distance, known)) if distance <= 3 => {
             format!("{name} is not a variable of hubspot-connect; is {known} meant?")
@@ -122,19 +110,12 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(variables: &'a Variables) -> Self {
-        Self {
-            variables,
-            problems: Vec::new(),
-        }
+        Self { variables, problems: Vec::new() }
     }
 
     /// The result, unless there was a problem.
     pub fn finish<T>(self, result: T) -> Result<T, Problems> {
-        if self.problems.is_empty() {
-            Ok(result)
-        } else {
-            Err(Problems(self.problems))
-        }
+        if self.problems.is_empty() { Ok(result) } else { Err(Problems(self.problems)) }
     }
 
     /// Notes a problem with a variable.
@@ -172,11 +153,7 @@ impl<'a> Reader<'a> {
             _ => {
                 self.problem(
                     name,
-                    format_args!(
-                        "must be a whole number from {} to {}",
-                        bounds.start(),
-                        bounds.end()
-                    ),
+                    format_args!("must be a whole number from {} to {}", bounds.start(), bounds.end()),
                 );
                 *bounds.start()
             }
@@ -201,18 +178,12 @@ impl<'a> Reader<'a> {
 
     /// The parts of a list with commas, without the spaces around them.
     pub fn list(&self, name: &str) -> Vec<&'a str> {
-        self.text(name)
-            .split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-            .collect()
+        self.text(name).split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
     }
 
     /// A URL that is https, or on this machine.
     pub fn url(&mut self, name: &str, text: &str) -> Option<Url> {
-        let url = Url::parse(text)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let Some(url) = url.filter(|url| url.host().is_some() && url.username().is_empty()) else {
             self.problem(name, "must be a URL such as https://connect.example.com");
             return None;
@@ -261,10 +232,7 @@ impl<'a> Reader<'a> {
                 Some(Secret::new(text.to_owned()))
             }
             Err(why) => {
-                self.problem(
-                    name,
-                    format_args!("names a file that cannot be read ({})", why.kind()),
-                );
+                self.problem(name, format_args!("names a file that cannot be read ({})", why.kind()));
                 None
             }
         }
@@ -272,8 +240,5 @@ impl<'a> Reader<'a> {
 }
 
 fn variable(name: &str) -> &'static Variable {
-    VARIABLES
-        .iter()
-        .find(|known| known.name == name)
-        .expect("every variable that is read is in the list")
+    VARIABLES.iter().find(|known| known.name == name).expect("every variable that is read is in the list")
 }

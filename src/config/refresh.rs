@@ -27,18 +27,12 @@ impl Refresh {
 }
 
 fn window(reader: &mut Reader<'_>) -> RefreshPolicy {
-    let parsed = reader
-        .text("REFRESH_WINDOW")
-        .split_once('-')
-        .and_then(|(from, to)| {
-            let (from, to): (f64, f64) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
-            (0.05 <= from && from <= to && to <= 0.95).then_some(RefreshPolicy { from, to })
-        });
+    let parsed = reader.text("REFRESH_WINDOW").split_once('-').and_then(|(from, to)| {
+        let (from, to): (f64, f64) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+        (0.05 <= from && from <= to && to <= 0.95).then_some(RefreshPolicy { from, to })
+    });
     parsed.unwrap_or_else(|| {
-        reader.problem(
-            "REFRESH_WINDOW",
-            "must be two fractions from 0.05 to 0.95 such as 0.55-0.70",
-        );
+        reader.problem("REFRESH_WINDOW", "must be two fractions from 0.05 to 0.95 such as 0.55-0.70");
         RefreshPolicy { from: 0.55, to: 0.70 }
     })
 }

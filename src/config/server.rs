@@ -28,28 +28,17 @@ pub struct Server {
 impl Server {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 6001));
-        let addr = reader
-            .parsed("SERVER_ADDR", "an address and a port such as 127.0.0.1:6001")
-            .unwrap_or(loopback);
+        let addr =
+            reader.parsed("SERVER_ADDR", "an address and a port such as 127.0.0.1:6001").unwrap_or(loopback);
         let admin_addr = match reader.text("ADMIN_ADDR") {
             "off" => None,
-            _ => reader.parsed(
-                "ADMIN_ADDR",
-                "an address and a port such as 127.0.0.1:9464, or `off`",
-            ),
+            _ => reader.parsed("ADMIN_ADDR", "an address and a port such as 127.0.0.1:9464, or `off`"),
         };
         let trusted_proxies = proxies(reader);
         let (public_url, secure_cookies) = public_url(reader);
         let starts = reader.number("RATE_LIMIT_START_PER_MINUTE", 0..=1_000_000);
         let starts_per_minute = u32::try_from(starts).unwrap_or(u32::MAX);
-        Self {
-            addr,
-            admin_addr,
-            public_url,
-            trusted_proxies,
-            secure_cookies,
-            starts_per_minute,
-        }
+        Self { addr, admin_addr, public_url, trusted_proxies, secure_cookies, starts_per_minute }
     }
 
     /// Our own origin.
@@ -61,10 +50,7 @@ impl Server {
 fn proxies(reader: &mut Reader<'_>) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for item in reader.list("TRUSTED_PROXIES") {
-        match item
-            .parse()
-            .or_else(|_| item.parse().map(|address: std::net::IpAddr| IpNet::from(address)))
-        {
+        match item.parse().or_else(|_| item.parse().map(|address: std::net::IpAddr| IpNet::from(address))) {
             Ok(network) => networks.push(network),
             Err(_) => reader.problem("TRUSTED_PROXIES", "must be a list of networks such as 10.0.0.0/8"),
         }
@@ -81,10 +67,7 @@ fn public_url(reader: &mut Reader<'_>) -> (Url, bool) {
     };
     let url = url.unwrap_or_else(|| Url::parse("http://localhost:6001").expect("a constant URL"));
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        reader.problem(
-            "PUBLIC_URL",
-            "must be scheme, host and port alone, without path or query",
-        );
+        reader.problem("PUBLIC_URL", "must be scheme, host and port alone, without path or query");
     }
     let secure = url.scheme() == "https" || url.host().is_some_and(|host| is_loopback(&host));
     (url, secure)

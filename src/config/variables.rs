@@ -11,29 +11,15 @@ pub(super) struct Variable {
 }
 
 const fn plain(name: &'static str, default: &'static str, about: &'static str) -> Variable {
-    Variable {
-        name,
-        default,
-        about,
-        secret: false,
-    }
+    Variable { name, default, about, secret: false }
 }
 
 const fn secret(name: &'static str, default: &'static str, about: &'static str) -> Variable {
-    Variable {
-        name,
-        default,
-        about,
-        secret: true,
-    }
+    Variable { name, default, about, secret: true }
 }
 
 pub(super) const VARIABLES: &[Variable] = &[
-    plain(
-        "HUBSPOT_CLIENT_ID",
-        "",
-        "Required. The client id of your HubSpot app.",
-    ),
+    plain("HUBSPOT_CLIENT_ID", "", "Required. The client id of your HubSpot app."),
     secret(
         "HUBSPOT_CLIENT_SECRET",
         "",
@@ -65,21 +51,9 @@ pub(super) const VARIABLES: &[Variable] = &[
         "",
         "Where HubSpot sends people back to; empty means PUBLIC_URL + /auth/hubspot/callback. Must be registered with your HubSpot app, letter for letter.",
     ),
-    plain(
-        "HUBSPOT_API_VERSION",
-        "2026-09",
-        "HubSpot's API version: 2026-09, 2026-03 or v3.",
-    ),
-    plain(
-        "HUBSPOT_AUTHORIZE_URL",
-        "https://app.hubspot.com/oauth/authorize",
-        "Where people approve.",
-    ),
-    plain(
-        "HUBSPOT_API_URL",
-        "https://api.hubapi.com",
-        "Where HubSpot's API is.",
-    ),
+    plain("HUBSPOT_API_VERSION", "2026-09", "HubSpot's API version: 2026-09, 2026-03 or v3."),
+    plain("HUBSPOT_AUTHORIZE_URL", "https://app.hubspot.com/oauth/authorize", "Where people approve."),
+    plain("HUBSPOT_API_URL", "https://api.hubapi.com", "Where HubSpot's API is."),
     plain("HUBSPOT_PKCE", "off", "Proof Key for Code Exchange: off or s256."),
     plain("SERVER_ADDR", "127.0.0.1:6001", "Address and port to listen on."),
     plain(
@@ -87,26 +61,18 @@ pub(super) const VARIABLES: &[Variable] = &[
         "http://localhost:6001",
         "What this service is called from outside: scheme, host and port.",
     ),
-    plain(
-        "ADMIN_ADDR",
-        "127.0.0.1:9464",
-        "Address and port of /readyz and /metrics; `off` for none.",
-    ),
+    plain("ADMIN_ADDR", "127.0.0.1:9464", "Address and port of /readyz and /metrics; `off` for none."),
     plain(
         "TRUSTED_PROXIES",
         "",
-        "Networks (CIDR) of proxies whose X-Forwarded-For is believed, for rate limits and logs alone.",
+        "Networks (CIDR) of proxies whose X-Forwarded-For is believed, for rate limits alone.",
     ),
     secret(
         "DATABASE_URL",
         "sqlite://hubspot-connect.db?mode=rwc",
         "SQLite file, or postgres://… to run several replicas.",
     ),
-    plain(
-        "DATABASE_AUTO_MIGRATE",
-        "true",
-        "Whether schema changes are made at start.",
-    ),
+    plain("DATABASE_AUTO_MIGRATE", "true", "Whether schema changes are made at start."),
     plain(
         "HOST_ORIGINS",
         "",
@@ -117,37 +83,17 @@ pub(super) const VARIABLES: &[Variable] = &[
         "auto",
         "What the opener's message carries: auto, access_token, claim or handle.",
     ),
-    plain(
-        "SESSION_IDLE_SECONDS",
-        "1800",
-        "A browser session ends after so long without a request.",
-    ),
-    plain(
-        "SESSION_MAX_SECONDS",
-        "43200",
-        "A browser session ends after so long in any case.",
-    ),
+    plain("SESSION_IDLE_SECONDS", "1800", "A browser session ends after so long without a request."),
+    plain("SESSION_MAX_SECONDS", "43200", "A browser session ends after so long in any case."),
     plain(
         "ON_SESSION_EXPIRY",
         "revoke",
         "What becomes of a session's connections when it ends: revoke (at HubSpot too), forget (here alone) or keep.",
     ),
-    plain(
-        "FLOW_TTL_SECONDS",
-        "600",
-        "How long a person may take at HubSpot.",
-    ),
+    plain("FLOW_TTL_SECONDS", "600", "How long a person may take at HubSpot."),
     plain("REFRESH_MAX_IN_FLIGHT", "8", "How many refreshes run at once."),
-    plain(
-        "REFRESH_RATE_PER_SECOND",
-        "10",
-        "How many refreshes begin per second.",
-    ),
-    plain(
-        "REFRESH_WINDOW",
-        "0.55-0.70",
-        "When in its life a token is refreshed, as fractions.",
-    ),
+    plain("REFRESH_RATE_PER_SECOND", "10", "How many refreshes begin per second."),
+    plain("REFRESH_WINDOW", "0.55-0.70", "When in its life a token is refreshed, as fractions."),
     plain(
         "RATE_LIMIT_START_PER_MINUTE",
         "20",
@@ -158,20 +104,12 @@ pub(super) const VARIABLES: &[Variable] = &[
         "",
         "`i-know` permits a PUBLIC_URL of plain http on another machine: cookies and tokens can be read on the way.",
     ),
-    plain(
-        "LOG_LEVEL",
-        "info",
-        "error, warn, info, debug or trace; or a tracing filter.",
-    ),
-    plain(
-        "LOG_FORMAT",
-        "auto",
-        "pretty, json, or auto: pretty on a terminal, else json.",
-    ),
+    plain("LOG_LEVEL", "info", "error, warn, info, debug or trace; or a tracing filter."),
+    plain("LOG_FORMAT", "auto", "pretty, json, or auto: pretty on a terminal, else json."),
     plain(
         "LOG_FILE",
         "",
-        "A file to log to as well; it is rotated daily and seven are kept.",
+        "A file to log to as well: NAME becomes NAME.2026-11-20.log, a new one each day, seven are kept.",
     ),
 ];
 
@@ -185,10 +123,7 @@ pub fn example_env() -> String {
     for variable in VARIABLES {
         let required = variable.about.starts_with("Required");
         let comment = if required { "" } else { "#" };
-        text += &format!(
-            "\n# {}\n{comment}{}={}\n",
-            variable.about, variable.name, variable.default
-        );
+        text += &format!("\n# {}\n{comment}{}={}\n", variable.about, variable.name, variable.default);
     }
     text
 }

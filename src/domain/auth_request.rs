@@ -94,16 +94,9 @@ impl FromStr for FlowStatus {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [
-            Self::AwaitingUser,
-            Self::Exchanging,
-            Self::Connected,
-            Self::Failed,
-            Self::Cancelled,
-            Self::Expired,
-        ]
-        .into_iter()
-        .find(|status| status.as_str() == word)
-        .ok_or(UnknownWord)
+        [Self::AwaitingUser, Self::Exchanging, Self::Connected, Self::Failed, Self::Cancelled, Self::Expired]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+            .ok_or(UnknownWord)
     }
 }

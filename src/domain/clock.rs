@@ -61,26 +61,17 @@ pub struct Clock {
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self {
-            manual: false,
-            ms: Arc::new(AtomicI64::new(0)),
-        }
+        Self { manual: false, ms: Arc::new(AtomicI64::new(0)) }
     }
 
     /// A system clock that is wrong by that many milliseconds, as a badly set replica has it.
     pub fn skewed(ms: i64) -> Self {
-        Self {
-            manual: false,
-            ms: Arc::new(AtomicI64::new(ms)),
-        }
+        Self { manual: false, ms: Arc::new(AtomicI64::new(ms)) }
     }
 
     /// A clock that stands still until it is moved.
     pub fn manual(at: Moment) -> Self {
-        Self {
-            manual: true,
-            ms: Arc::new(AtomicI64::new(at.unix_ms())),
-        }
+        Self { manual: true, ms: Arc::new(AtomicI64::new(at.unix_ms())) }
     }
 
     /// Moves the clock forward.
@@ -94,10 +85,7 @@ impl Clock {
     }
 
     /// The time now.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place where the system's time is read"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place where the system's time is read")]
     pub fn now(&self) -> Moment {
         let ms = self.ms.load(Ordering::SeqCst);
         if self.manual {
@@ -114,10 +102,7 @@ mod tests {
 
     #[test]
     fn moments_are_told_in_utc_with_a_z() {
-        assert_eq!(
-            Moment::from_unix_ms(1_795_000_000_999).rfc3339(),
-            "2026-11-18T11:06:40Z"
-        );
+        assert_eq!(Moment::from_unix_ms(1_795_000_000_999).rfc3339(), "2026-11-18T11:06:40Z");
     }
 
     #[test]

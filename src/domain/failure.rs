@@ -30,45 +30,26 @@ pub enum FailureClass {
 impl Failure {
     /// A failure that passes by itself.
     pub fn transient(code: &'static str) -> Self {
-        Self {
-            class: FailureClass::Transient { retry_after: None },
-            code,
-            uncertain: false,
-        }
+        Self { class: FailureClass::Transient { retry_after: None }, code, uncertain: false }
     }
 
     /// The request went out and no usable answer came back.
     pub fn uncertain(code: &'static str) -> Self {
-        Self {
-            uncertain: true,
-            ..Self::transient(code)
-        }
+        Self { uncertain: true, ..Self::transient(code) }
     }
 
     /// HubSpot is busy and may have said for how long.
     pub fn busy(code: &'static str, retry_after: Option<Duration>) -> Self {
-        Self {
-            class: FailureClass::Transient { retry_after },
-            code,
-            uncertain: false,
-        }
+        Self { class: FailureClass::Transient { retry_after }, code, uncertain: false }
     }
 
     /// Our own credentials or request are refused.
     pub fn our_fault(code: &'static str) -> Self {
-        Self {
-            class: FailureClass::OurFault,
-            code,
-            uncertain: false,
-        }
+        Self { class: FailureClass::OurFault, code, uncertain: false }
     }
 
     /// The grant is no more.
     pub fn grant_dead(code: &'static str) -> Self {
-        Self {
-            class: FailureClass::GrantDead,
-            code,
-            uncertain: false,
-        }
+        Self { class: FailureClass::GrantDead, code, uncertain: false }
     }
 }

@@ -150,11 +150,7 @@ mod tests {
             ("https://user@a.example.com", "https://a.example.com"),
             ("https://bücher.example", "https://xn--bcher-kva.example"),
         ] {
-            assert_eq!(
-                Origin::parse(bad),
-                Err(OriginError::NotCanonical(right.into())),
-                "{bad}"
-            );
+            assert_eq!(Origin::parse(bad), Err(OriginError::NotCanonical(right.into())), "{bad}");
         }
     }
 
@@ -163,15 +159,9 @@ mod tests {
         assert_eq!(Origin::parse("*"), Err(OriginError::Wildcard));
         assert_eq!(Origin::parse("https://*.example.com"), Err(OriginError::Wildcard));
         assert_eq!(Origin::parse("null"), Err(OriginError::NotAnOrigin));
-        assert_eq!(
-            Origin::parse("https://a.example.com:0"),
-            Err(OriginError::NotAnOrigin)
-        );
+        assert_eq!(Origin::parse("https://a.example.com:0"), Err(OriginError::NotAnOrigin));
         assert_eq!(Origin::parse("file:///etc"), Err(OriginError::NotAnOrigin));
-        assert_eq!(
-            Origin::parse("http://app.example.com"),
-            Err(OriginError::Insecure)
-        );
+        assert_eq!(Origin::parse("http://app.example.com"), Err(OriginError::Insecure));
         assert!(Origin::parse("https://a.example.com.").is_err());
     }
 

@@ -6,7 +6,7 @@ use super::clock::Moment;
 use super::failure::{Failure, FailureClass};
 use super::id::ConnectionId;
 
-/// How long a claim holds: longer than a call (20 s) and the retries of its commit (15 s) together.
+/// How long a claim holds: three times as long as a call may take.
 pub const LEASE: Duration = Duration::from_secs(60);
 
 /// Between the two refusals that end a connection: time for another replica's success to become visible.
@@ -60,25 +60,15 @@ impl TokenRefreshJob {
         match failure.class {
             FailureClass::Transient { retry_after } => {
                 let pause = backoff(self.attempts, unit).max(retry_after.unwrap_or_default());
-                Next::Retry {
-                    run_at: now.plus(pause),
-                    attempts,
-                    strikes: self.strikes,
-                }
+                Next::Retry { run_at: now.plus(pause), attempts, strikes: self.strikes }
             }
             FailureClass::OurFault => {
                 let run_at = now.plus(OUR_FAULT_PAUSE.mul_f64(1.0 + unit / 10.0));
-                Next::Retry {
-                    run_at,
-                    attempts,
-                    strikes: self.strikes,
-                }
+                Next::Retry { run_at, attempts, strikes: self.strikes }
             }
-            FailureClass::GrantDead if self.strikes == 0 => Next::Retry {
-                run_at: now.plus(STRIKE_PAUSE),
-                attempts,
-                strikes: 1,
-            },
+            FailureClass::GrantDead if self.strikes == 0 => {
+                Next::Retry { run_at: now.plus(STRIKE_PAUSE), attempts, strikes: 1 }
+            }
             FailureClass::GrantDead => Next::GiveUp,
         }
     }
@@ -100,27 +90,14 @@ mod tests {
 
     fn job(attempts: i64, strikes: i64) -> TokenRefreshJob {
         let connection_id = ConnectionId::random(&Chance::seeded(1));
-        TokenRefreshJob {
-            connection_id,
-            fence: 1,
-            attempts,
-            strikes,
-            was_interrupted: false,
-        }
+        TokenRefreshJob { connection_id, fence: 1, attempts, strikes, was_interrupted: false }
     }
 
     #[test]
     fn a_single_refusal_of_the_grant_is_tried_again_and_a_second_gives_up() {
         let dead = Failure::grant_dead("grant_dead");
         let first = job(0, 0).after(&dead, NOW, 0.5);
-        assert_eq!(
-            first,
-            Next::Retry {
-                run_at: NOW.plus(STRIKE_PAUSE),
-                attempts: 1,
-                strikes: 1
-            }
-        );
+        assert_eq!(first, Next::Retry { run_at: NOW.plus(STRIKE_PAUSE), attempts: 1, strikes: 1 });
         assert_eq!(job(1, 1).after(&dead, NOW, 0.5), Next::GiveUp);
     }
 
@@ -139,9 +116,7 @@ mod tests {
     #[test]
     fn what_hubspot_asks_for_is_waited_for() {
         let busy = Failure::busy("provider_busy", Some(Duration::from_secs(7)));
-        let Next::Retry { run_at, .. } = job(0, 0).after(&busy, NOW, 0.0) else {
-            panic!("gave up")
-        };
+        let Next::Retry { run_at, .. } = job(0, 0).after(&busy, NOW, 0.0) else { panic!("gave up") };
         assert_eq!(run_at, NOW.plus(Duration::from_secs(7)));
     }
 

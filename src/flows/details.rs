@@ -4,6 +4,7 @@ use super::Flows;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::backoff;
 use crate::domain::secret::Secret;
+use crate::keyring::OpenError;
 use crate::store::{Details, StoreError};
 
 impl Flows {
@@ -41,15 +42,21 @@ impl Flows {
     pub async fn ask_missing_details(&self) -> Result<(), StoreError> {
         let parts = &self.0;
         for (token, attempts) in parts.store.details_due(parts.clock.now(), 16).await? {
-            if let Ok(access) = parts.open_access(&token) {
-                self.ask_details(token.id, &access, attempts).await;
-                parts.changed();
-            } else {
-                parts
-                    .store
-                    .freeze(token.id, "integrity_error", parts.clock.now())
-                    .await?;
+            match parts.open_access(&token) {
+                Ok(access) => self.ask_details(token.id, &access, attempts).await,
+                // The key may come back.
+                Err(OpenError::UnknownKey(_)) => {
+                    let due = parts.clock.now().plus(backoff(attempts.saturating_add(3), 1.0));
+                    parts.store.postpone_details(token.id, due).await?;
+                }
+                Err(OpenError::Damaged | OpenError::Misplaced) => {
+                    parts
+                        .store
+                        .freeze(token.id, token.generation, "integrity_error", parts.clock.now())
+                        .await?;
+                }
             }
+            parts.changed(token.user_id);
         }
         Ok(())
     }

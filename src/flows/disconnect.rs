@@ -49,11 +49,8 @@ impl Flows {
         revoke: bool,
     ) -> Result<Option<Disconnected>, StoreError> {
         let parts = &self.0;
-        let removed = parts
-            .store
-            .remove_token(connection, user, revoke, parts.clock.now())
-            .await?;
-        parts.changed();
+        let removed = parts.store.remove_token(connection, user, revoke, parts.clock.now()).await?;
+        parts.changed(user);
         let revoked = match removed {
             Removed::Absent => return Ok(None),
             Removed::Shared => Revoked::Shared,
@@ -111,23 +108,21 @@ impl Flows {
 
     async fn revoke(&self, job: RevocationJob) -> Result<Revoked, StoreError> {
         let parts = &self.0;
-        if parts.store.is_in_use(&job.refresh_fingerprint).await? {
-            // The same grant has come back by a reconnect meanwhile.
-            parts.store.finish_revocation(&job.id).await?;
-            return Ok(Revoked::Shared);
-        }
         let row = job.connection_id.to_string();
-        let context = Context {
-            kind: "refresh",
-            row: &row,
-            generation: job.generation,
-            client_id: &job.client_id,
-        };
+        let context =
+            Context { kind: "refresh", row: &row, generation: job.generation, client_id: &job.client_id };
         let Ok(refresh) = parts.keyring.open(&job.refresh, context) else {
             tracing::error!(connection = %job.connection_id, "a token to be revoked cannot be opened; it stays valid at HubSpot");
             parts.store.finish_revocation(&job.id).await?;
             return Ok(Revoked::No);
         };
+        // The same grant may have come back by a reconnect meanwhile, under the fingerprint of today's APP_SECRET.
+        for fingerprint in [&job.refresh_fingerprint, &parts.keyring.fingerprint(&refresh)] {
+            if parts.store.is_in_use(fingerprint).await? {
+                parts.store.finish_revocation(&job.id).await?;
+                return Ok(Revoked::Shared);
+            }
+        }
         let Err(failure) = parts.hubspot.revoke(&refresh).await else {
             parts.store.finish_revocation(&job.id).await?;
             return Ok(Revoked::Yes);

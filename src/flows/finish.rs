@@ -77,21 +77,17 @@ impl Flows {
         let binding = back.binding.as_ref().map(Secret::hash);
         let client_id = parts.hubspot.client_id();
         let now = parts.clock.now();
-        let request = match parts
-            .store
-            .consume_auth_request(back.state.hash(), binding, client_id, now)
-            .await?
-        {
-            Consumed::Now(request) => *request,
-            Consumed::Before(request) | Consumed::Expired(request) => {
-                return Ok(Finished {
-                    flow: request.id,
-                    user: None,
-                });
-            }
-            Consumed::NotYours => return Err(FinishError::FlowNotYours),
-            Consumed::Unknown => return Err(FinishError::StateUnknown),
-        };
+        let request =
+            match parts.store.consume_auth_request(back.state.hash(), binding, client_id, now).await? {
+                Consumed::Now(request) => *request,
+                Consumed::Before(request) => {
+                    let user = self.owner_of(&request).await?;
+                    return Ok(Finished { flow: request.id, user: user.filter(|_| back.user.is_none()) });
+                }
+                Consumed::Expired(request) => return Ok(Finished { flow: request.id, user: None }),
+                Consumed::NotYours => return Err(FinishError::FlowNotYours),
+                Consumed::Unknown => return Err(FinishError::StateUnknown),
+            };
         let flow = request.id;
         let owner = back.user.unwrap_or(request.user_id);
         let user = match back.answer {
@@ -100,6 +96,13 @@ impl Flows {
             Answer::Error => self.failed(flow, "provider_error").await,
         };
         Ok(Finished { flow, user })
+    }
+
+    /// Who has the connection that a finished flow led to. The answer that was to begin the session may have been lost
+    /// on its way; the browser that holds the flow's cookie gets it by asking again.
+    async fn owner_of(&self, request: &AuthRequest) -> Result<Option<UserId>, StoreError> {
+        let Some(connection) = request.connection_id else { return Ok(None) };
+        Ok(self.0.store.token(connection).await?.map(|token| token.user_id))
     }
 
     /// The exchange goes on although the person closes the popup: a code that was sent is spent.
@@ -117,14 +120,10 @@ impl Flows {
     async fn failed(&self, flow: FlowId, error: &'static str) -> Option<UserId> {
         tracing::warn!(flow = %flow, code = error, "a connect has failed");
         let now = self.0.clock.now();
-        let noted = self
-            .0
-            .insist(PATIENCE, || self.0.store.fail_auth_request(flow, error, now))
-            .await;
+        let noted = self.0.insist(PATIENCE, || self.0.store.fail_auth_request(flow, error, now)).await;
         if let Err(why) = noted {
             tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
         }
-        self.0.changed();
         None
     }
 
@@ -148,21 +147,16 @@ impl Flows {
         // told from a reconnect, so it is asked; if it does not say, the background asks again.
         let portal = match grant.portal_id {
             Some(portal) => Some(portal),
-            None => parts
-                .hubspot
-                .introspect(&grant.access)
-                .await
-                .ok()
-                .map(|identity| identity.portal_id),
+            None => parts.hubspot.introspect(&grant.access).await.ok().map(|identity| identity.portal_id),
         };
-        let connection = self
-            .save(request, &grant, refresh, owner, portal, asked_at)
-            .await
-            .map_err(|_| "storage_unavailable")?;
+        let Ok(connection) = self.save(request, &grant, refresh, owner, portal, asked_at).await else {
+            self.end_unused(refresh).await;
+            return Err("storage_unavailable");
+        };
         tracing::info!(flow = %request.id, connection = %connection, portal = portal.map(|id| id.0), "connected");
         parts.metrics.flows_connected.inc();
         self.ask_details(connection, &grant.access, 0).await;
-        parts.changed();
+        parts.changed(owner);
         Ok(())
     }
 
@@ -171,10 +165,7 @@ impl Flows {
             return Ok(None);
         };
         let context_row = request.id.to_string();
-        let opened = self
-            .0
-            .keyring
-            .open(sealed, pkce_context(&context_row, &request.client_id));
+        let opened = self.0.keyring.open(sealed, pkce_context(&context_row, &request.client_id));
         opened.map(Some).map_err(|_| "integrity_error")
     }
 
@@ -188,14 +179,24 @@ impl Flows {
         if !self.0.hubspot.settings().require_all_scopes || request.scopes.missing_from(granted).is_empty() {
             return Ok(());
         }
-        // Nobody is to hold a grant that is not going to be used.
-        if let Err(failure) = self.0.hubspot.revoke(refresh).await {
-            tracing::warn!(
-                code = failure.code,
-                "could not revoke a grant with too few scopes"
-            );
-        }
+        self.end_unused(refresh).await;
         Err("scopes_missing")
+    }
+
+    /// Ends a grant that is not going to be used, unless a connection has the same one. There is no row of it to try
+    /// again from: this is the one attempt.
+    async fn end_unused(&self, refresh: &Secret) {
+        let parts = &self.0;
+        match parts.store.is_in_use(&parts.keyring.fingerprint(refresh)).await {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(why) => {
+                return tracing::error!(error = %why, "could not tell whether a grant is in use; it is kept");
+            }
+        }
+        if let Err(failure) = parts.hubspot.revoke(refresh).await {
+            tracing::warn!(code = failure.code, "could not revoke a grant that is not used");
+        }
     }
 
     /// Seals the tokens for the place they will have and saves them; if the place changes meanwhile, once more.
@@ -217,9 +218,8 @@ impl Flows {
                 }
                 None => None,
             };
-            let place = known.map_or((ConnectionId::random(&parts.chance), 1), |token| {
-                (token.id, token.generation + 1)
-            });
+            let place = known
+                .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
             let tokens = self.seal(request, grant, refresh, user, portal, place, asked_at);
             let save = || parts.store.save_connected(request.id, tokens.clone());
             if parts.insist(PATIENCE, save).await? == Saved::Done {
@@ -244,17 +244,8 @@ impl Flows {
     ) -> NewTokens {
         let parts = &self.0;
         let row = connection.to_string();
-        let context = |kind| Context {
-            kind,
-            row: &row,
-            generation,
-            client_id: &request.client_id,
-        };
-        let wanted: Scopes = request
-            .scopes
-            .iter()
-            .chain(request.optional_scopes.iter())
-            .collect();
+        let context = |kind| Context { kind, row: &row, generation, client_id: &request.client_id };
+        let wanted: Scopes = request.scopes.iter().chain(request.optional_scopes.iter()).collect();
         let expires_at = obtained_at.plus(grant.expires_in);
         NewTokens {
             connection,
@@ -270,10 +261,7 @@ impl Flows {
             refresh_fingerprint: parts.keyring.fingerprint(refresh),
             obtained_at,
             expires_at,
-            refresh_at: parts
-                .rules
-                .refresh
-                .refresh_at(obtained_at, expires_at, parts.chance.unit()),
+            refresh_at: parts.rules.refresh.refresh_at(obtained_at, expires_at, parts.chance.unit()),
             details_due_at: obtained_at.plus(DETAILS_LATER),
         }
     }

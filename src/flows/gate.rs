@@ -42,6 +42,14 @@ impl Gate {
         }
     }
 
+    /// A probe that was admitted has found nothing to do: whoever looks next has it.
+    pub fn give_back(&self, now: Moment) {
+        let mut state = self.0.lock().expect("nothing panics while it holds this lock");
+        if let Some(closed) = &mut state.closed {
+            closed.next_probe = now;
+        }
+    }
+
     /// Why the gate is closed, and since when.
     pub fn closed(&self) -> Option<(&'static str, Moment)> {
         let state = self.0.lock().expect("nothing panics while it holds this lock");
@@ -65,15 +73,9 @@ impl Gate {
         let ours = failure.code == "client_rejected"
             || (state.refusals >= SUSPICIOUS && failure.code != "grant_of_another_app");
         if failure.class == FailureClass::OurFault && ours && state.closed.is_none() {
-            tracing::error!(
-                code = failure.code,
-                "HubSpot refuses our own request; refreshes are held back"
-            );
-            state.closed = Some(Closed {
-                since: now,
-                code: failure.code,
-                next_probe: now.plus(OUR_FAULT_PAUSE),
-            });
+            tracing::error!(code = failure.code, "HubSpot refuses our own request; refreshes are held back");
+            state.closed =
+                Some(Closed { since: now, code: failure.code, next_probe: now.plus(OUR_FAULT_PAUSE) });
         }
     }
 }
@@ -93,6 +95,8 @@ mod tests {
         let later = NOW.plus(Duration::from_secs(60));
         assert_eq!(gate.admit(8, later), 1);
         assert_eq!(gate.admit(8, later), 0);
+        gate.give_back(later);
+        assert_eq!(gate.admit(8, later), 1);
         gate.succeeded();
         assert_eq!(gate.admit(8, later), 8);
     }

@@ -69,45 +69,26 @@ impl Flows {
         if matches!(outcome, Outcome::Pending) {
             return Ok(Delivery::Pending);
         }
-        if !self
-            .0
-            .store
-            .deliver_auth_request(flow, self.0.clock.now())
-            .await?
-        {
+        if !self.0.store.deliver_auth_request(flow, self.0.clock.now()).await? {
             return Ok(Delivery::Gone);
         }
         let access_token = self.access_for(&request, &outcome);
-        Ok(Delivery::Now(
-            request.opener,
-            Box::new(Message {
-                outcome,
-                access_token,
-            }),
-        ))
+        Ok(Delivery::Now(request.opener, Box::new(Message { outcome, access_token })))
     }
 
     async fn outcome_of(&self, request: &AuthRequest) -> Result<Outcome, StoreError> {
-        Ok(
-            match (request.status_at(self.0.clock.now()), request.connection_id) {
-                (FlowStatus::AwaitingUser | FlowStatus::Exchanging, _) => Outcome::Pending,
-                (FlowStatus::Connected, Some(id)) => match self.0.store.token(id).await? {
-                    Some(token) => Outcome::Connected(Box::new(Connection {
-                        token,
-                        refresh_at: None,
-                    })),
-                    None => Outcome::Failed("disconnected".to_owned()),
-                },
-                (FlowStatus::Expired, _) => Outcome::Failed("flow_expired".to_owned()),
-                (FlowStatus::Cancelled, _) => Outcome::Failed("cancelled".to_owned()),
-                (FlowStatus::Failed | FlowStatus::Connected, _) => Outcome::Failed(
-                    request
-                        .error_code
-                        .clone()
-                        .unwrap_or_else(|| "provider_error".to_owned()),
-                ),
+        Ok(match (request.status_at(self.0.clock.now()), request.connection_id) {
+            (FlowStatus::AwaitingUser | FlowStatus::Exchanging, _) => Outcome::Pending,
+            (FlowStatus::Connected, Some(id)) => match self.0.store.token(id).await? {
+                Some(token) => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
+                None => Outcome::Failed("disconnected".to_owned()),
             },
-        )
+            (FlowStatus::Expired, _) => Outcome::Failed("flow_expired".to_owned()),
+            (FlowStatus::Cancelled, _) => Outcome::Failed("cancelled".to_owned()),
+            (FlowStatus::Failed | FlowStatus::Connected, _) => {
+                Outcome::Failed(request.error_code.clone().unwrap_or_else(|| "provider_error".to_owned()))
+            }
+        })
     }
 
     /// The access token goes to pages that the operator has listed and to no other, our own included: those use the
@@ -117,14 +98,9 @@ impl Flows {
         let Outcome::Connected(connection) = outcome else {
             return None;
         };
-        let listed = request
-            .opener
-            .as_ref()
-            .is_some_and(|opener| rules.host_origins.find(opener.as_str()).is_some());
-        let wanted = matches!(
-            rules.token_delivery,
-            TokenDelivery::Auto | TokenDelivery::AccessToken
-        );
+        let listed =
+            request.opener.as_ref().is_some_and(|opener| rules.host_origins.find(opener.as_str()).is_some());
+        let wanted = matches!(rules.token_delivery, TokenDelivery::Auto | TokenDelivery::AccessToken);
         if !listed || !wanted {
             return None;
         }

@@ -18,6 +18,7 @@ mod finish;
 mod gate;
 mod handoff;
 mod keys;
+mod memory;
 mod ready;
 mod refresh;
 mod session;
@@ -25,9 +26,7 @@ mod start;
 mod status;
 mod sweep;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -39,13 +38,14 @@ pub use finish::{Answer, FinishConnect, FinishError, Finished};
 pub use handoff::{Delivery, Message, Outcome};
 pub use keys::KeyCheckError;
 pub use ready::Readiness;
-pub use session::{LoadedSession, SessionValues};
+pub use session::SessionValues;
 pub use start::{StartConnect, StartError, Started, flow_of_state};
-pub use status::{Connection, Connections};
+pub use status::{Changes, Connection, Connections};
 
 use crate::config::{Config, OnSessionExpiry, TokenDelivery};
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
+use crate::domain::id::UserId;
 use crate::domain::origin::{AllowedOrigins, Origin};
 use crate::domain::secret::Secret;
 use crate::domain::token::{RefreshPolicy, Token};
@@ -55,6 +55,7 @@ use crate::store::Store;
 pub use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 use gate::Gate;
+use memory::Memory;
 
 /// What the verbs need to know of the configuration.
 #[derive(Debug, Clone)]
@@ -91,8 +92,7 @@ struct Parts {
     runtime: tokio::runtime::Handle,
     /// Moves whenever a flow or a connection changes in this process.
     changes: watch::Sender<u64>,
-    /// Sessions and status answers, where this process is the only writer.
-    remembered: Mutex<BTreeMap<String, session::Remembered>>,
+    memory: Memory,
 }
 
 impl Flows {
@@ -117,6 +117,7 @@ impl Flows {
             refresh: config.refresh.policy,
         };
         Self(Arc::new(Parts {
+            memory: Memory::new(store.is_exclusive()),
             store,
             hubspot,
             keyring,
@@ -129,7 +130,6 @@ impl Flows {
             tasks: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
             changes: watch::Sender::new(0),
-            remembered: Mutex::default(),
         }))
     }
 
@@ -151,18 +151,18 @@ impl Parts {
         self.tasks.spawn_on(work, &self.runtime)
     }
 
-    fn changed(&self) {
+    /// To be called after every change to a user's connections, and before it is told to anybody.
+    fn changed(&self, user: UserId) {
+        self.memory.forget_connections(user);
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn open_access(&self, token: &Token) -> Result<Secret, OpenError> {
-        self.keyring
-            .open(&token.access, context(token, "access", &token.id.to_string()))
+        self.keyring.open(&token.access, context(token, "access", &token.id.to_string()))
     }
 
     fn open_refresh(&self, token: &Token) -> Result<Secret, OpenError> {
-        self.keyring
-            .open(&token.refresh, context(token, "refresh", &token.id.to_string()))
+        self.keyring.open(&token.refresh, context(token, "refresh", &token.id.to_string()))
     }
 
     /// Does a write again until it succeeds or the time is up: what HubSpot has just given exists only in memory.
@@ -187,10 +187,5 @@ impl Parts {
 }
 
 fn context<'a>(token: &'a Token, kind: &'static str, row: &'a str) -> Context<'a> {
-    Context {
-        kind,
-        row,
-        generation: token.generation,
-        client_id: &token.client_id,
-    }
+    Context { kind, row, generation: token.generation, client_id: &token.client_id }
 }

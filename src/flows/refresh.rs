@@ -23,17 +23,16 @@ impl Flows {
     /// [`StoreError`] if the database fails; HubSpot is not asked then.
     pub async fn claim_refreshes(&self, wanted: u32) -> Result<Vec<TokenRefreshJob>, StoreError> {
         let parts = &self.0;
-        match parts.gate.admit(wanted, parts.clock.now()) {
-            0 => Ok(Vec::new()),
-            admitted => parts.store.claim_due(&parts.owner, admitted).await,
+        let now = parts.clock.now();
+        let admitted = parts.gate.admit(wanted, now);
+        if admitted == 0 {
+            return Ok(Vec::new());
         }
-    }
-
-    /// Gives claimed jobs back untouched.
-    pub async fn release_refreshes(&self, jobs: Vec<TokenRefreshJob>) {
-        if let Err(why) = self.0.store.release(jobs).await {
-            tracing::warn!(error = %why, "could not give claimed refreshes back; their leases will run out");
+        let claimed = parts.store.claim_due(&parts.owner, admitted).await?;
+        if claimed.is_empty() {
+            parts.gate.give_back(now);
         }
+        Ok(claimed)
     }
 
     /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
@@ -44,7 +43,6 @@ impl Flows {
             if let Err(why) = flows.refresh_under_lease(job).await {
                 tracing::error!(connection = %connection, error = %why, "could not note the outcome of a refresh");
             }
-            flows.0.changed();
         })
     }
 
@@ -55,13 +53,17 @@ impl Flows {
         };
         let refresh = match parts.open_refresh(&token) {
             Ok(refresh) => refresh,
-            Err(why) => return self.unreadable(&token, job, &why).await,
+            Err(why) => {
+                let noted = self.unreadable(&token, job, &why).await;
+                parts.changed(token.user_id);
+                return noted;
+            }
         };
         if job.was_interrupted {
             tracing::warn!(connection = %token.id, "an earlier refresh was cut off; asking again with the same token");
         }
         let asked_at = parts.clock.now();
-        match parts.hubspot.refresh(&refresh).await {
+        let noted = match parts.hubspot.refresh(&refresh).await {
             Ok(grant) => {
                 parts.gate.succeeded();
                 self.commit(&token, job, &refresh, grant, asked_at).await
@@ -70,7 +72,9 @@ impl Flows {
                 parts.gate.failed(&failure, asked_at);
                 self.note_failure(&token, job, &failure).await
             }
-        }
+        };
+        parts.changed(token.user_id);
+        noted
     }
 
     async fn commit(
@@ -85,10 +89,7 @@ impl Flows {
         let refresh = grant.refresh.as_ref().unwrap_or(old);
         let row = token.id.to_string();
         let generation = token.generation + 1;
-        let next = |kind| Context {
-            generation,
-            ..context(token, kind, &row)
-        };
+        let next = |kind| Context { generation, ..context(token, kind, &row) };
         let expires_at = obtained_at.plus(grant.expires_in);
         let committed = Committed {
             job,
@@ -99,10 +100,7 @@ impl Flows {
             scopes: grant.scopes,
             obtained_at,
             expires_at,
-            refresh_at: parts
-                .rules
-                .refresh
-                .refresh_at(obtained_at, expires_at, parts.chance.unit()),
+            refresh_at: parts.rules.refresh.refresh_at(obtained_at, expires_at, parts.chance.unit()),
         };
         let write = || parts.store.commit_refresh(committed.clone());
         if parts.insist(PATIENCE, write).await? {
@@ -156,11 +154,7 @@ impl Flows {
                     retry_at = run_at.rfc3339(), "a refresh has failed and will be tried again");
             }
         }
-        parts
-            .store
-            .fail_refresh(job, failure.code, next, now)
-            .await
-            .map(|_| ())
+        parts.store.fail_refresh(job, failure.code, next, now).await.map(|_| ())
     }
 
     async fn unreadable(
@@ -177,14 +171,10 @@ impl Flows {
             // The key may come back; a damaged or misplaced ciphertext will not mend itself.
             OpenError::UnknownKey(_) => {
                 let next = job.after(&Failure::our_fault("unknown_key"), now, parts.chance.unit());
-                parts
-                    .store
-                    .fail_refresh(job, "unknown_key", next, now)
-                    .await
-                    .map(|_| ())
+                parts.store.fail_refresh(job, "unknown_key", next, now).await.map(|_| ())
             }
             OpenError::Damaged | OpenError::Misplaced => {
-                parts.store.freeze(token.id, "integrity_error", now).await
+                parts.store.freeze(token.id, token.generation, "integrity_error", now).await
             }
         }
     }

@@ -97,21 +97,11 @@ impl Flows {
         };
         let expires_at = request.expires_at;
         let (state_hash, binding_hash) = (state.hash(), binding.hash());
-        let new = NewAuthRequest {
-            request,
-            state_hash,
-            binding_hash,
-            evidence: ask.evidence,
-        };
+        let new = NewAuthRequest { request, state_hash, binding_hash, evidence: ask.evidence };
         parts.store.insert_auth_request(new).await?;
         parts.metrics.flows_started.inc();
         tracing::info!(flow = %flow, "a connect has begun");
-        Ok(Started {
-            flow,
-            binding,
-            authorize_url,
-            expires_at,
-        })
+        Ok(Started { flow, binding, authorize_url, expires_at })
     }
 
     /// Who is told: the page that named itself, if it may be told; else the only listed one; else our own pages.
@@ -119,29 +109,17 @@ impl Flows {
         let rules = &self.0.rules;
         match named {
             Some(named) if named == rules.own_origin.as_str() => Ok(rules.own_origin.clone()),
-            Some(named) => rules
-                .host_origins
-                .find(named)
-                .cloned()
-                .ok_or(StartError::OriginNotAllowed),
+            Some(named) => rules.host_origins.find(named).cloned().ok_or(StartError::OriginNotAllowed),
             None => Ok(rules.host_origins.only().unwrap_or(&rules.own_origin).clone()),
         }
     }
 
     fn seal_pkce(&self, verifier: &Secret, flow: FlowId) -> Sealed {
-        self.0.keyring.seal(
-            verifier,
-            pkce_context(&flow.to_string(), self.0.hubspot.client_id()),
-        )
+        self.0.keyring.seal(verifier, pkce_context(&flow.to_string(), self.0.hubspot.client_id()))
     }
 }
 
 /// What a stored PKCE verifier is bound to.
 pub(super) fn pkce_context<'a>(flow: &'a str, client_id: &'a str) -> Context<'a> {
-    Context {
-        kind: "pkce",
-        row: flow,
-        generation: 0,
-        client_id,
-    }
+    Context { kind: "pkce", row: flow, generation: 0, client_id }
 }

@@ -1,33 +1,49 @@
 //! Forgets what nobody needs any more: spent AuthRequests, expired sessions and what only they could reach.
 
+use std::time::Duration;
+
 use super::Flows;
 use crate::config::OnSessionExpiry;
-use crate::store::StoreError;
+use crate::domain::clock::Moment;
+use crate::store::{Revoke, StoreError};
+
+/// How far back a round looks for connects whose session was never written. The look at the start goes back further.
+const LOOK_BACK: Duration = Duration::from_secs(3600);
 
 impl Flows {
     /// One round of forgetting.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails.
+    /// [`StoreError`] if the database fails; the next round goes on from there.
     pub async fn sweep(&self) -> Result<(), StoreError> {
-        let parts = &self.0;
-        let now = parts.clock.now();
-        let spent = parts.store.sweep_auth_requests(now).await?;
+        let now = self.0.clock.now();
+        let spent = self.0.store.sweep_auth_requests(now).await?;
         if spent > 0 {
             tracing::debug!(spent, "forgot spent auth requests");
         }
-        for user in parts.store.sweep_sessions(now).await? {
-            let revoke = match parts.rules.on_session_expiry {
-                OnSessionExpiry::Keep => continue,
-                OnSessionExpiry::Revoke => true,
-                OnSessionExpiry::Forget => false,
-            };
-            self.disconnect_all(user, revoke).await?;
+        self.0.store.sweep_anonymous_sessions(now).await?;
+        self.end_unreachable(now.minus(LOOK_BACK), now).await
+    }
+
+    /// Ends connections that no session reaches any more. HubSpot is told by the background.
+    async fn end_unreachable(&self, since: Moment, now: Moment) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let remove = match parts.rules.on_session_expiry {
+            OnSessionExpiry::Keep => None,
+            OnSessionExpiry::Revoke => Some(Revoke(true)),
+            OnSessionExpiry::Forget => Some(Revoke(false)),
+        };
+        for user in parts.store.maybe_unreachable(since, now).await? {
+            let ended = parts.store.remove_unreachable(user, remove, now).await?;
+            if ended > 0 {
+                parts.changed(user);
+                tracing::info!(user = %user, ended, "a session has expired; its connections have ended with it");
+            }
         }
         Ok(())
     }
 
-    /// Brings jobs and connections together after a crash or a restore.
+    /// Brings jobs, connections and sessions together after a crash or a restore.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -36,6 +52,6 @@ impl Flows {
         if made > 0 {
             tracing::warn!(made, "connections without a refresh job were given one");
         }
-        Ok(())
+        self.end_unreachable(Moment::from_unix_ms(0), self.0.clock.now()).await
     }
 }

@@ -10,6 +10,7 @@ use super::Web;
 use super::caller::Caller;
 use super::client::address;
 use super::problem::Problem;
+use crate::domain::auth_request::EXCHANGE_GRACE;
 use crate::domain::secret::Secret;
 use crate::flows::{Answer, FinishConnect, StartConnect, flow_of_state};
 
@@ -27,38 +28,24 @@ pub(super) async fn start_auth(
     if !address(&request, &web).is_some_and(|address| web.starts.admit(address)) {
         return Err(Problem::new("rate_limited"));
     }
-    let portal_id = query
-        .get("hub_id")
-        .map(str::parse)
-        .transpose()
-        .map_err(|_| Problem::new("bad_request"))?;
+    let portal_id =
+        query.get("hub_id").map(str::parse).transpose().map_err(|_| Problem::new("bad_request"))?;
     let origin = query.get("origin").map(str::to_owned);
     if origin.is_none() && was_not_asked_for(&request) {
         return Ok(confirmation(&request, &web));
     }
     let user = Caller::of(&session).map(|caller| caller.user);
     let evidence = (fetch_header(&request, "sec-fetch-site") == Some("same-origin")).then_some("same_origin");
-    let started = web
-        .flows
-        .start(StartConnect {
-            user,
-            origin,
-            portal_id,
-            evidence,
-        })
-        .await?;
+    let started = web.flows.start(StartConnect { user, origin, portal_id, evidence }).await?;
     let now = web.flows.clock().now();
     let mut answer = HttpResponse::Found();
     for cookie in web.cookies.make_room(&request) {
         answer.cookie(cookie);
     }
-    let cookie = web
-        .cookies
-        .new_cookie(started.flow, &started.binding, now, started.expires_at.since(now));
-    Ok(answer
-        .cookie(cookie)
-        .insert_header((LOCATION, started.authorize_url.as_str()))
-        .finish())
+    // The cookie outlives the flow, so that whoever comes too late is told so, and told so in this browser.
+    let max_age = started.expires_at.since(now) + EXCHANGE_GRACE * 10;
+    let cookie = web.cookies.new_cookie(started.flow, &started.binding, now, max_age);
+    Ok(answer.cookie(cookie).insert_header((LOCATION, started.authorize_url.as_str())).finish())
 }
 
 /// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever came of it, the popup goes on to a clean
@@ -69,29 +56,16 @@ pub(super) async fn finish_auth(
     session: Session,
 ) -> Result<HttpResponse, Problem> {
     navigation_only(&request)?;
-    let query = Query::parse(
-        request.query_string(),
-        &["code", "state", "error", "error_description"],
-    )?;
-    match finish(&request, &web, &session, &query).await {
+    match finish(&request, &web, &session).await {
         Ok(location) => Ok(see_other(&location)),
-        Err(problem) => Ok(see_other(&format!(
-            "/auth/hubspot/done?problem={}#_",
-            problem.0.code
-        ))),
+        Err(problem) => Ok(see_other(&format!("/auth/hubspot/done?problem={}#_", problem.0.code))),
     }
 }
 
-async fn finish(
-    request: &HttpRequest,
-    web: &Web,
-    session: &Session,
-    query: &Query,
-) -> Result<String, Problem> {
-    let state = query
-        .get("state")
-        .filter(|state| is_state(state))
-        .ok_or_else(|| match query.get("state") {
+async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<String, Problem> {
+    let query = Query::parse(request.query_string(), &["code", "state", "error", "error_description"])?;
+    let state =
+        query.get("state").filter(|state| is_state(state)).ok_or_else(|| match query.get("state") {
             Some(_) => Problem::new("flow_unknown"),
             None => Problem::new("callback_incomplete"),
         })?;
@@ -104,15 +78,7 @@ async fn finish(
     let state = Secret::new(state.to_owned());
     let binding = web.cookies.binding(request, flow_of_state(&state));
     let user = Caller::of(session).map(|caller| caller.user);
-    let finished = web
-        .flows
-        .finish(FinishConnect {
-            state,
-            binding,
-            user,
-            answer,
-        })
-        .await?;
+    let finished = web.flows.finish(FinishConnect { state, binding, user, answer }).await?;
     if let Some(user) = finished.user {
         Caller::sign_in(session, user);
     }
@@ -121,17 +87,12 @@ async fn finish(
 }
 
 fn is_state(state: &str) -> bool {
-    state.len() == 43
-        && state
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    state.len() == 43 && state.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
 /// 303, so that nothing is ever posted again to where it leads (RFC 9700 section 4.12).
 pub(super) fn see_other(location: &str) -> HttpResponse {
-    HttpResponse::SeeOther()
-        .insert_header((LOCATION, location))
-        .finish()
+    HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
 }
 
 /// An image, a frame or a prefetch begins and finishes nothing.
@@ -141,11 +102,7 @@ fn navigation_only(request: &HttpRequest) -> Result<(), Problem> {
     let prefetches = ["sec-purpose", "purpose", "x-moz"]
         .iter()
         .any(|name| fetch_header(request, name).is_some_and(|purpose| purpose.contains("prefetch")));
-    if navigates && !prefetches {
-        Ok(())
-    } else {
-        Err(Problem::new("not_a_navigation"))
-    }
+    if navigates && !prefetches { Ok(()) } else { Err(Problem::new("not_a_navigation")) }
 }
 
 /// Another site brought the browser here without a click, and named nobody who is to be told.
@@ -156,14 +113,10 @@ fn was_not_asked_for(request: &HttpRequest) -> bool {
 
 /// Asks the person. The link leads back to this address from our own page, which no other site can do.
 fn confirmation(request: &HttpRequest, web: &Web) -> HttpResponse {
-    let origin = web
-        .allowed_origins()
-        .only()
-        .cloned()
-        .unwrap_or_else(|| web.config.server.origin());
-    let values = serde_json::json!({
-        "origin": origin, "continue_url": request.uri().to_string(), "cancel_url": "/login",
-    });
+    let origin = web.allowed_origins().only().cloned().unwrap_or_else(|| web.config.server.origin());
+    // Path and query alone: a request line may name another host.
+    let here = request.uri().path_and_query().map_or("/login", |here| here.as_str());
+    let values = serde_json::json!({"origin": origin, "continue_url": here, "cancel_url": "/login"});
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
         .body(web.templates.page("start_confirm.html", &values))
@@ -194,9 +147,6 @@ impl Query {
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }

@@ -30,9 +30,7 @@ impl Caller {
     pub fn sign_in(session: &Session, user: UserId) {
         session.renew();
         let nonce = Secret::random(&Chance::system());
-        let written = session
-            .insert(USER, user)
-            .and_then(|()| session.insert(NONCE, nonce.expose()));
+        let written = session.insert(USER, user).and_then(|()| session.insert(NONCE, nonce.expose()));
         if let Err(why) = written {
             tracing::error!(error = %why, "could not write the session");
         }

@@ -1,6 +1,6 @@
 //! The other end: its address, and which pages elsewhere may read our answers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use actix_cors::Cors;
 use actix_web::HttpRequest;
@@ -16,11 +16,7 @@ pub(super) fn cors(web: &Web) -> Cors {
             origin.to_str().is_ok_and(|origin| allowed.find(origin).is_some())
         })
         .allowed_methods(["GET"])
-        .allowed_headers([
-            CONTENT_TYPE,
-            IF_NONE_MATCH,
-            HeaderName::from_static("x-hsc-verifier"),
-        ])
+        .allowed_headers([CONTENT_TYPE, IF_NONE_MATCH, HeaderName::from_static("x-hsc-verifier")])
         .expose_headers(["etag"])
         .max_age(600)
 }
@@ -34,15 +30,20 @@ pub(super) fn address(request: &HttpRequest, web: &Web) -> Option<IpAddr> {
     if !trusted(&peer) {
         return Some(peer);
     }
-    let lines: Vec<&str> = request
-        .headers()
-        .get_all("x-forwarded-for")
-        .filter_map(|line| line.to_str().ok())
-        .collect();
-    let mut hops = lines
-        .iter()
-        .flat_map(|line| line.split(','))
-        .filter_map(|hop| hop.trim().parse().ok())
-        .rev();
-    Some(hops.find(|hop| !trusted(hop)).unwrap_or(peer))
+    let lines: Vec<&str> =
+        request.headers().get_all("x-forwarded-for").filter_map(|line| line.to_str().ok()).collect();
+    for hop in lines.iter().flat_map(|line| line.split(',')).rev() {
+        match read_hop(hop.trim()) {
+            Some(address) if trusted(&address) => {}
+            Some(address) => return Some(address),
+            // What stands further left was written by nobody we know.
+            None => break,
+        }
+    }
+    Some(peer)
+}
+
+/// An address, with or without a port.
+fn read_hop(hop: &str) -> Option<IpAddr> {
+    hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }

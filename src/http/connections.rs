@@ -28,15 +28,9 @@ pub(super) async fn disconnect_connection(
     body: Json<Disconnect>,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(&session).ok_or(Problem::new("not_authenticated"))?;
-    let token = request
-        .headers()
-        .get("x-csrf-token")
-        .and_then(|token| token.to_str().ok());
+    let token = request.headers().get("x-csrf-token").and_then(|token| token.to_str().ok());
     csrf::check(&request, &web, &caller, token)?;
-    let ended = web
-        .flows
-        .disconnect(caller.user, body.connection_id, true)
-        .await?;
+    let ended = web.flows.disconnect(caller.user, body.connection_id, true).await?;
     let ended = ended.ok_or(Problem::new("not_found"))?;
     let (revoked, reason): (Value, Value) = match ended.revoked {
         Revoked::Yes => (true.into(), Value::Null),

@@ -23,10 +23,7 @@ pub(super) struct FlowCookies {
 impl FlowCookies {
     /// With `secure`, the `__Host-` prefix keeps sibling domains from planting cookies of this name.
     pub fn new(secure: bool) -> Self {
-        Self {
-            prefix: if secure { "__Host-hsc_f_" } else { "hsc_f_" },
-            secure,
-        }
+        Self { prefix: if secure { "__Host-hsc_f_" } else { "hsc_f_" }, secure }
     }
 
     /// The cookie of a new flow. Its age stands in front of the secret, to tell which is the oldest.
@@ -62,11 +59,7 @@ impl FlowCookies {
             .collect();
         flows.sort_unstable();
         let spare = (flows.len() + 1).saturating_sub(MOST);
-        flows
-            .into_iter()
-            .take(spare)
-            .map(|(_, name)| self.removal(name))
-            .collect()
+        flows.into_iter().take(spare).map(|(_, name)| self.removal(name)).collect()
     }
 
     fn name(&self, flow: FlowId) -> String {
@@ -90,8 +83,5 @@ impl FlowCookies {
 }
 
 fn age(value: &str) -> i64 {
-    value
-        .split_once('.')
-        .and_then(|(at, _)| at.parse().ok())
-        .unwrap_or(0)
+    value.split_once('.').and_then(|(at, _)| at.parse().ok()).unwrap_or(0)
 }

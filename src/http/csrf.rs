@@ -33,9 +33,7 @@ impl Csrf {
     }
 
     fn matches(&self, caller: &Caller, token: &str) -> bool {
-        URL_SAFE_NO_PAD
-            .decode(token)
-            .is_ok_and(|token| self.mac(caller).verify_slice(&token).is_ok())
+        URL_SAFE_NO_PAD.decode(token).is_ok_and(|token| self.mac(caller).verify_slice(&token).is_ok())
     }
 
     fn mac(&self, caller: &Caller) -> Hmac<Sha256> {
@@ -47,23 +45,14 @@ impl Csrf {
 
 /// Whether the browser says that the request comes from our own pages: by `Sec-Fetch-Site`, else by `Origin`.
 pub(super) fn same_origin(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
-    let header = |name: &str| {
-        request
-            .headers()
-            .get(name)
-            .map(|value| value.to_str().unwrap_or("unreadable"))
-    };
+    let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or("unreadable"));
     let ours = match (header("sec-fetch-site"), header("origin")) {
         (Some(site), None) => matches!(site, "same-origin" | "none"),
         (Some(site), Some(origin)) => site == "same-origin" && is_ours(origin, web),
         (None, Some(origin)) => is_ours(origin, web),
         (None, None) => false,
     };
-    if ours {
-        Ok(())
-    } else {
-        Err(Problem::new("csrf_rejected"))
-    }
+    if ours { Ok(()) } else { Err(Problem::new("csrf_rejected")) }
 }
 
 fn is_ours(origin: &str, web: &Web) -> bool {

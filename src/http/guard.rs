@@ -41,9 +41,7 @@ pub async fn guard(
     let started = Instant::now();
     let id = request_id(&request);
     request.extensions_mut().insert(id.clone());
-    let web = request
-        .app_data::<Data<Web>>()
-        .map(|web| web.clone().into_inner());
+    let web = request.app_data::<Data<Web>>().map(|web| web.clone().into_inner());
     let refused = web.as_ref().and_then(|web| wrong_host(&request, web));
     let path = request.path().to_owned();
     let mut response = match refused {
@@ -69,25 +67,16 @@ pub async fn guard(
 fn finish(answer: &mut HttpResponse, web: Option<&Web>, path: &str, id: &RequestId) {
     if let Some(web) = web {
         write_problem(answer, web, path, id);
-        secure(
-            answer.headers_mut(),
-            path,
-            web.config.server.public_url.scheme() == "https",
-        );
+        secure(answer.headers_mut(), path, web.config.server.public_url.scheme() == "https");
     }
     if let Ok(value) = HeaderValue::from_str(&id.0) {
-        answer
-            .headers_mut()
-            .insert(HeaderName::from_static("x-request-id"), value);
+        answer.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
 }
 
 /// A caller's own id is kept if it is harmless.
 fn request_id(request: &ServiceRequest) -> RequestId {
-    let given = request
-        .headers()
-        .get("x-request-id")
-        .and_then(|value| value.to_str().ok());
+    let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
     let harmless = |id: &&str| {
         (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
@@ -102,8 +91,7 @@ fn fresh_id() -> String {
 /// Host and port as a browser writes them into `Host`.
 pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Another name for this address is somebody else's page (DNS rebinding). Health checks come by address.
@@ -135,10 +123,7 @@ fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestI
     };
     let (kind, body) = match is_api(path) {
         true => ("application/problem+json", problem.json(path, &id.0).to_string()),
-        false => (
-            "text/html; charset=utf-8",
-            error_page(&web.templates, problem.0, &id.0),
-        ),
+        false => ("text/html; charset=utf-8", error_page(&web.templates, problem.0, &id.0)),
     };
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -175,11 +160,7 @@ fn secure(headers: &mut HeaderMap, path: &str, https: bool) {
         (false, false) => "same-origin",
     };
     let policy = if is_api(path) { API_POLICY } else { PAGE_POLICY };
-    let resource = if path.starts_with("/api/hubspot/status") {
-        "cross-origin"
-    } else {
-        "same-origin"
-    };
+    let resource = if path.starts_with("/api/hubspot/status") { "cross-origin" } else { "same-origin" };
     let fixed = [
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),

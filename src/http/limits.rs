@@ -26,10 +26,7 @@ impl Starts {
             let burst = NonZeroU32::new(BURST.min(per_minute.get())).unwrap_or(per_minute);
             RateLimiter::keyed(Quota::per_minute(per_minute).allow_burst(burst))
         });
-        Self {
-            limiter,
-            checks: AtomicU32::new(0),
-        }
+        Self { limiter, checks: AtomicU32::new(0) }
     }
 
     /// Whether one more may begin.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use actix_web::web::{self as actix, Data, ServiceConfig};
 
 pub use guard::guard;
-pub use problem::error_table;
+pub use problem::{error_table, json_bodies};
 pub use templates::Templates;
 
 use crate::config::Config;
@@ -46,9 +46,7 @@ pub struct Web {
 
 impl std::fmt::Debug for Web {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Web")
-            .field("hosts", &self.hosts)
-            .finish_non_exhaustive()
+        f.debug_struct("Web").field("hosts", &self.hosts).finish_non_exhaustive()
     }
 }
 
@@ -81,7 +79,11 @@ impl Web {
         routes
             .app_data(web.clone())
             // Anyone
-            .service(actix::resource("/livez").route(actix::get().to(health::get_live)))
+            .service(
+                actix::resource("/livez")
+                    .route(actix::get().to(health::get_live))
+                    .route(actix::head().to(health::get_live)),
+            )
             .service(actix::resource("/static/{file:.*}").route(actix::get().to(assets::get_asset)))
             .service(
                 actix::scope("")

@@ -11,7 +11,7 @@ use super::auth::see_other;
 use super::caller::Caller;
 use super::csrf;
 use super::problem::Problem;
-use super::status::{connection_fields, seconds_until};
+use super::status::Entry;
 use crate::domain::clock::Moment;
 use crate::flows::Connection;
 
@@ -25,10 +25,7 @@ pub(super) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpRe
         return Ok(see_other("/login"));
     }
     let now = web.flows.clock().now();
-    let cards: Vec<Value> = connections
-        .iter()
-        .map(|connection| card(&web, connection, now))
-        .collect();
+    let cards: Vec<Value> = connections.iter().map(|connection| card(&web, connection, now)).collect();
     let values = json!({
         "user_id": caller.user,
         "csrf": web.csrf.token(&caller),
@@ -84,8 +81,7 @@ pub(super) async fn logout(
 
 /// A card of the connections page: the fields of the API, and what a person is told beside them.
 fn card(web: &Web, connection: &Connection, now: Moment) -> Value {
-    let mut card = connection_fields(connection, now);
-    card["seconds_until_refresh"] = connection.refresh_at.map(|at| seconds_until(at, now)).into();
+    let mut card = json!(Entry::of(connection, now, true));
     card["hub_user"] = connection.token.hub_user.clone().into();
     card["state_sentence"] = sentence(connection.token.public_state(now)).into();
     card["reconnect_url"] = connect_url(web, connection.token.portal_id.map(|id| id.0)).into();
@@ -111,7 +107,5 @@ fn connect_url(web: &Web, portal: Option<i64>) -> String {
 }
 
 fn html(page: String) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .body(page)
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
 }

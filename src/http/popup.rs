@@ -38,16 +38,9 @@ pub(super) async fn get_done(
             web.templates.page("popup_waiting.html", &json!({"flow": flow}))
         }
         (Some(flow), Some(Outcome::Failed(code))) => failure(&web, Some(flow), &code, &id.0),
-        _ => failure(
-            &web,
-            None,
-            about.problem.as_deref().unwrap_or("flow_unknown"),
-            &id.0,
-        ),
+        _ => failure(&web, None, about.problem.as_deref().unwrap_or("flow_unknown"), &id.0),
     };
-    Ok(HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .body(page))
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
 }
 
 fn success(web: &Web, flow: FlowId, connection: &Connection) -> String {
@@ -88,10 +81,7 @@ pub(super) async fn take_handoff(
     body: Json<Handoff>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
-    let binding = web
-        .cookies
-        .binding(&request, body.flow)
-        .ok_or(Problem::new("flow_unknown"))?;
+    let binding = web.cookies.binding(&request, body.flow).ok_or(Problem::new("flow_unknown"))?;
     match web.flows.deliver(body.flow, &binding).await? {
         Delivery::Now(origin, message) => {
             Ok(HttpResponse::Ok().json(json!({"origin": origin, "message": text(body.flow, &message)})))

@@ -3,7 +3,9 @@
 //! A handler answers with a [`Problem`]; the guard writes it as a page or as `application/problem+json` (RFC 9457),
 //! with the request's id. What went wrong inside is for the log.
 
+use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
+use actix_web::web::JsonConfig;
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -32,13 +34,7 @@ const fn entry(
     title: &'static str,
     detail: &'static str,
 ) -> Entry {
-    Entry {
-        code,
-        status,
-        title,
-        detail,
-        retryable,
-    }
+    Entry { code, status, title, detail, retryable }
 }
 
 const TABLE: &[Entry] = &[
@@ -141,13 +137,7 @@ const TABLE: &[Entry] = &[
         "The redirect address does not match",
         "HubSpot does not know the address it was to send you back to. The operator has to register HUBSPOT_REDIRECT_URI with the HubSpot app, letter for letter.",
     ),
-    entry(
-        "disconnected",
-        410,
-        false,
-        "Disconnected",
-        "This connection has been ended meanwhile.",
-    ),
+    entry("disconnected", 410, false, "Disconnected", "This connection has been ended meanwhile."),
     // HubSpot
     entry(
         "provider_timeout",
@@ -255,13 +245,7 @@ const TABLE: &[Entry] = &[
         "The body must be JSON",
         "Send the body as application/json.",
     ),
-    entry(
-        "payload_too_large",
-        413,
-        false,
-        "The body is too large",
-        "A body may have 16 kB.",
-    ),
+    entry("payload_too_large", 413, false, "The body is too large", "A body may have 16 kB."),
     entry(
         "csrf_rejected",
         403,
@@ -276,13 +260,7 @@ const TABLE: &[Entry] = &[
         "Nobody is connected",
         "There is no session in this browser. Connect first.",
     ),
-    entry(
-        "not_found",
-        404,
-        false,
-        "There is nothing here",
-        "This address does not exist.",
-    ),
+    entry("not_found", 404, false, "There is nothing here", "This address does not exist."),
     entry(
         "method_not_allowed",
         405,
@@ -290,13 +268,7 @@ const TABLE: &[Entry] = &[
         "This cannot be done here",
         "This address does not take that method.",
     ),
-    entry(
-        "wrong_host",
-        421,
-        false,
-        "Wrong host",
-        "This service does not go by that name.",
-    ),
+    entry("wrong_host", 421, false, "Wrong host", "This service does not go by that name."),
     entry(
         "already_delivered",
         410,
@@ -345,22 +317,12 @@ pub(super) struct Problem(pub Entry);
 impl Problem {
     /// The problem with this code; a code that is not in the table is our own error.
     pub fn new(code: &str) -> Self {
-        Self(
-            lookup(code)
-                .or_else(|| lookup("internal_error"))
-                .unwrap_or(TABLE[0]),
-        )
+        Self(lookup(code).or_else(|| lookup("internal_error")).unwrap_or(TABLE[0]))
     }
 
     /// RFC 9457, with the members that programs go by.
     pub fn json(self, instance: &str, request_id: &str) -> Value {
-        let Entry {
-            code,
-            status,
-            title,
-            detail,
-            retryable,
-        } = self.0;
+        let Entry { code, status, title, detail, retryable } = self.0;
         json!({
             "type": format!("urn:hubspot-connect:problem:{code}"),
             "title": title,
@@ -413,6 +375,20 @@ impl From<FinishError> for Problem {
     }
 }
 
+/// JSON bodies up to `limit` bytes, and what it is called if one is no good.
+pub fn json_bodies(limit: usize) -> JsonConfig {
+    JsonConfig::default().limit(limit).error_handler(|why, _| {
+        let code = match why {
+            JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
+                "payload_too_large"
+            }
+            JsonPayloadError::ContentType => "unsupported_media_type",
+            _ => "invalid_json",
+        };
+        Problem::new(code).into()
+    })
+}
+
 pub(super) async fn not_found() -> Result<HttpResponse, Problem> {
     Err(Problem::new("not_found"))
 }
@@ -424,16 +400,8 @@ mod tests {
     #[test]
     fn every_code_stands_once_and_every_sentence_is_one() {
         for (at, entry) in TABLE.iter().enumerate() {
-            assert!(
-                TABLE[at + 1..].iter().all(|other| other.code != entry.code),
-                "{} twice",
-                entry.code
-            );
-            assert!(
-                entry.detail.ends_with('.') && !entry.title.ends_with('.'),
-                "{}",
-                entry.code
-            );
+            assert!(TABLE[at + 1..].iter().all(|other| other.code != entry.code), "{} twice", entry.code);
+            assert!(entry.detail.ends_with('.') && !entry.title.ends_with('.'), "{}", entry.code);
             assert!(StatusCode::from_u16(entry.status).is_ok_and(|status| status.as_u16() >= 400));
         }
     }

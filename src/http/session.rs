@@ -33,32 +33,23 @@ pub(super) fn layer(web: &Web) -> SessionMiddleware<Sessions> {
 
 impl SessionStore for Sessions {
     async fn load(&self, key: &SessionKey) -> Result<Option<HashMap<String, String>>, LoadError> {
-        self.0
-            .load_session(&secret(key))
-            .await
-            .map_err(|why| LoadError::Other(why.into()))
+        self.0.load_session(&secret(key)).await.map_err(|why| LoadError::Other(why.into()))
     }
 
     async fn save(&self, state: HashMap<String, String>, _: &Duration) -> Result<SessionKey, SaveError> {
-        let key = self.0.new_session_key();
-        self.0
-            .save_session(&key, state)
-            .await
-            .map_err(|why| SaveError::Other(why.into()))?;
+        let key = self.0.save_session(state).await.map_err(|why| SaveError::Other(why.into()))?;
         SessionKey::try_from(key.expose().to_owned()).map_err(|why| SaveError::Other(why.into()))
     }
 
+    /// What a session says changes only together with its key; should that ever not be so, it gets a new key here.
     async fn update(
         &self,
         key: SessionKey,
         state: HashMap<String, String>,
-        _: &Duration,
+        ttl: &Duration,
     ) -> Result<SessionKey, UpdateError> {
-        self.0
-            .save_session(&secret(&key), state)
-            .await
-            .map_err(|why| UpdateError::Other(why.into()))?;
-        Ok(key)
+        self.delete(&key).await.map_err(UpdateError::Other)?;
+        self.save(state, ttl).await.map_err(|why| UpdateError::Other(why.into()))
     }
 
     /// The row's own time is moved when it is loaded.

@@ -1,19 +1,20 @@
 //! GET /api/hubspot/status.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use actix_session::Session;
 use actix_web::http::header::{ETAG, IF_NONE_MATCH};
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
 
 use super::Web;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::domain::clock::Moment;
+use crate::domain::id::{ConnectionId, PortalId, UserId};
+use crate::domain::scopes::Scopes;
 use crate::flows::Connection;
 
 /// A longer wait would outlast proxies on the way.
@@ -34,97 +35,95 @@ pub(super) async fn get_status(
     wait: Query<Wait>,
 ) -> Result<HttpResponse, Problem> {
     let deadline = Instant::now() + Duration::from_secs(wait.wait.unwrap_or(0)).min(LONGEST_WAIT);
-    let known = request
-        .headers()
-        .get(IF_NONE_MATCH)
-        .and_then(|tag| tag.to_str().ok());
+    let known = request.headers().get(IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
     let caller = Caller::of(&session);
+    let mut changes = web.flows.changes();
     loop {
         let now = web.flows.clock().now();
-        let mut body = body(&web, caller.as_ref(), now).await?;
-        let tag = etag(&body);
+        let connections = match &caller {
+            Some(caller) => web.flows.connections(caller.user).await?,
+            None => Default::default(),
+        };
+        let tag = etag(&Body::of(caller.as_ref(), &connections, now, false));
         if known != Some(tag.as_str()) {
-            count_down(&mut body, now);
+            let body = Body::of(caller.as_ref(), &connections, now, true);
             return Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body));
         }
         if Instant::now() >= deadline {
             return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
         }
-        web.flows.changed().await;
+        changes.next().await;
     }
 }
 
-/// The answer, with the moment of the next refresh where the seconds until then will stand.
-async fn body(web: &Web, caller: Option<&Caller>, now: Moment) -> Result<Value, Problem> {
-    let connections = match caller {
-        Some(caller) => web.flows.connections(caller.user).await?,
-        None => Default::default(),
-    };
-    let list: Vec<Value> = connections
-        .iter()
-        .map(|connection| connection_fields(connection, now))
-        .collect();
-    let (Some(newest), Some(caller)) = (list.first(), caller) else {
-        return Ok(json!({"authenticated": false, "connections": []}));
-    };
-    let mut body = Map::new();
-    body.insert("authenticated".to_owned(), true.into());
-    body.insert("user_id".to_owned(), json!(caller.user));
-    if let Value::Object(fields) = newest {
-        body.extend(
-            fields
-                .iter()
-                .filter(|(name, _)| *name != "id")
-                .map(|(name, value)| (name.clone(), value.clone())),
-        );
+/// The answer. Its fields are written out one by one: what is not named here does not leave.
+#[derive(Serialize)]
+struct Body<'a> {
+    authenticated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<UserId>,
+    /// The newest connection's, for the many who have one.
+    #[serde(flatten)]
+    newest: Option<Fields<'a>>,
+    connections: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Entry<'a> {
+    id: ConnectionId,
+    #[serde(flatten)]
+    fields: Fields<'a>,
+}
+
+#[derive(Serialize, Clone)]
+struct Fields<'a> {
+    portal_id: Option<PortalId>,
+    hub_domain: Option<&'a str>,
+    time_zone: Option<&'a str>,
+    state: &'static str,
+    scopes: &'a Scopes,
+    missing_scopes: Scopes,
+    expires_at: String,
+    connected_at: String,
+    seconds_until_refresh: Option<i64>,
+}
+
+impl<'a> Body<'a> {
+    fn of(caller: Option<&Caller>, connections: &'a [Connection], now: Moment, counting: bool) -> Self {
+        let connections: Vec<_> = connections.iter().map(|one| Entry::of(one, now, counting)).collect();
+        let newest = connections.first().map(|entry| entry.fields.clone());
+        let user_id = caller.filter(|_| newest.is_some()).map(|caller| caller.user);
+        Self { authenticated: newest.is_some(), user_id, newest, connections }
     }
-    body.insert("connections".to_owned(), list.into());
-    Ok(Value::Object(body))
 }
 
-/// One connection. Its fields are written out one by one: what is not named here does not leave.
-pub(super) fn connection_fields(connection: &Connection, now: Moment) -> Value {
-    let token = &connection.token;
-    json!({
-        "id": token.id,
-        "portal_id": token.portal_id,
-        "hub_domain": token.hub_domain,
-        "time_zone": token.time_zone,
-        "state": token.public_state(now),
-        "scopes": token.scopes,
-        "missing_scopes": token.wanted_scopes.missing_from(&token.scopes),
-        "expires_at": token.expires_at.rfc3339(),
-        "connected_at": token.connected_at.rfc3339(),
-        "seconds_until_refresh": connection.refresh_at.map(Moment::unix_ms),
-    })
-}
-
-/// Seconds until `refresh_at`, rounded up; zero once it is due.
-pub(super) fn seconds_until(refresh_at: Moment, now: Moment) -> u64 {
-    refresh_at
-        .since(now)
-        .as_millis()
-        .div_ceil(1000)
-        .try_into()
-        .unwrap_or(u64::MAX)
-}
-
-fn count_down(body: &mut Value, now: Moment) {
-    let replace = |fields: &mut Value| {
-        if let Some(at) = fields.get_mut("seconds_until_refresh").filter(|at| at.is_i64()) {
-            *at = seconds_until(Moment::from_unix_ms(at.as_i64().unwrap_or_default()), now).into();
-        }
-    };
-    if let Some(list) = body.get_mut("connections").and_then(Value::as_array_mut) {
-        list.iter_mut().for_each(replace);
+impl<'a> Entry<'a> {
+    /// One connection; `counting` down to its next refresh, or with the moment of it, which stays the same.
+    pub fn of(connection: &'a Connection, now: Moment, counting: bool) -> Self {
+        let token = &connection.token;
+        let count = |at| if counting { seconds_until(at, now) } else { at.unix_ms() };
+        let fields = Fields {
+            portal_id: token.portal_id,
+            hub_domain: token.hub_domain.as_deref(),
+            time_zone: token.time_zone.as_deref(),
+            state: token.public_state(now),
+            scopes: &token.scopes,
+            missing_scopes: token.wanted_scopes.missing_from(&token.scopes),
+            expires_at: token.expires_at.rfc3339(),
+            connected_at: token.connected_at.rfc3339(),
+            seconds_until_refresh: connection.refresh_at.map(count),
+        };
+        Self { id: token.id, fields }
     }
-    replace(body);
 }
 
-fn etag(body: &Value) -> String {
-    let digest = Sha256::digest(body.to_string());
-    format!(
-        "\"{:016x}\"",
-        u64::from_be_bytes(digest[..8].try_into().unwrap_or_default())
-    )
+/// Seconds until a moment, rounded up; zero once it is there.
+fn seconds_until(at: Moment, now: Moment) -> i64 {
+    i64::try_from(at.since(now).as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+fn etag(body: &Body<'_>) -> String {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_vec(body).unwrap_or_default().hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
 }

@@ -7,29 +7,14 @@ use super::problem::Entry;
 
 const FILES: &[(&str, &str)] = &[
     ("layout.html", include_str!("../../templates/layout.html")),
-    (
-        "popup_layout.html",
-        include_str!("../../templates/popup_layout.html"),
-    ),
+    ("popup_layout.html", include_str!("../../templates/popup_layout.html")),
     ("index.html", include_str!("../../templates/index.html")),
     ("login.html", include_str!("../../templates/login.html")),
     ("logout.html", include_str!("../../templates/logout.html")),
-    (
-        "popup_success.html",
-        include_str!("../../templates/popup_success.html"),
-    ),
-    (
-        "popup_error.html",
-        include_str!("../../templates/popup_error.html"),
-    ),
-    (
-        "popup_waiting.html",
-        include_str!("../../templates/popup_waiting.html"),
-    ),
-    (
-        "start_confirm.html",
-        include_str!("../../templates/start_confirm.html"),
-    ),
+    ("popup_success.html", include_str!("../../templates/popup_success.html")),
+    ("popup_error.html", include_str!("../../templates/popup_error.html")),
+    ("popup_waiting.html", include_str!("../../templates/popup_waiting.html")),
+    ("start_confirm.html", include_str!("../../templates/start_confirm.html")),
     ("error.html", include_str!("../../templates/error.html")),
 ];
 
@@ -60,13 +45,7 @@ impl Templates {
 
 /// The page of a problem.
 pub(super) fn error_page(templates: &Templates, entry: Entry, support_code: &str) -> String {
-    let Entry {
-        code,
-        status,
-        title,
-        detail,
-        ..
-    } = entry;
+    let Entry { code, status, title, detail, .. } = entry;
     let values = serde_json::json!({
         "code": code, "status": status, "title": title, "detail": detail, "support_code": support_code,
     });

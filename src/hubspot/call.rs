@@ -54,11 +54,7 @@ impl Calls {
     /// refusal with its body. The label of the content is not looked at: HubSpot's edge mislabels it at times.
     async fn token(&self, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
         let (parts, body) = request.into_parts();
-        let call = self
-            .http
-            .request(parts.method, parts.uri.to_string())
-            .headers(parts.headers)
-            .body(body);
+        let call = self.http.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
         let answer = self.send(call).await.map_err(NoAnswer)?;
         let mut response = HttpResponse::new(answer.body);
         *response.status_mut() = match answer.status {
@@ -96,11 +92,8 @@ impl Calls {
         let status = response.status().as_u16();
         let busy = matches!(status, 408 | 423 | 425 | 429 | 477 | 500..=599);
         if busy {
-            let code = if matches!(status, 423 | 429 | 477) {
-                "provider_busy"
-            } else {
-                "provider_unavailable"
-            };
+            let code =
+                if matches!(status, 423 | 429 | 477) { "provider_busy" } else { "provider_unavailable" };
             return Err(Failure::busy(code, self.retry_after(&response)));
         }
         if response.status().is_redirection() {

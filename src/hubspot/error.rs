@@ -27,10 +27,8 @@ pub(super) fn failure(why: RequestTokenError<NoAnswer, ErrorBody>, asked: Asked)
 
 /// What a refusal with this body means, outside of the token endpoint.
 pub(super) fn refused_body(body: &[u8], asked: Asked) -> Failure {
-    serde_json::from_slice(body).map_or_else(
-        |_| Failure::our_fault("provider_refused"),
-        |body: ErrorBody| refused(&body, asked),
-    )
+    serde_json::from_slice(body)
+        .map_or_else(|_| Failure::our_fault("provider_refused"), |body: ErrorBody| refused(&body, asked))
 }
 
 /// Reads `error` (RFC 6749 section 5.2) and HubSpot's own `status`, whichever is there. A refusal that is not known is
@@ -57,11 +55,7 @@ fn refused(body: &ErrorBody, asked: Asked) -> Failure {
 }
 
 fn dead(asked: Asked) -> Failure {
-    Failure::grant_dead(if asked == Asked::Exchange {
-        "code_rejected"
-    } else {
-        "grant_dead"
-    })
+    Failure::grant_dead(if asked == Asked::Exchange { "code_rejected" } else { "grant_dead" })
 }
 
 /// What it means that no answer came.
@@ -93,11 +87,7 @@ mod tests {
             r#"{"error":"invalid_grant","status":"BAD_REFRESH_TOKEN","message":"x"}"#,
             r#"{"status":"BAD_HUB","error":"access_denied"}"#,
         ] {
-            assert_eq!(
-                class(body, Asked::Refresh),
-                (FailureClass::GrantDead, "grant_dead"),
-                "{body}"
-            );
+            assert_eq!(class(body, Asked::Refresh), (FailureClass::GrantDead, "grant_dead"), "{body}");
         }
     }
 

@@ -76,13 +76,20 @@ pub struct Identity {
 #[error("a HubSpot URL in the configuration cannot be used")]
 pub struct HubSpotError(#[from] url::ParseError);
 
+/// The app with one of its secrets.
+#[derive(Debug)]
+struct Client {
+    oauth: OAuth,
+    secret: Secret,
+}
+
 /// HubSpot, as this app sees it.
 #[derive(Debug)]
 pub struct HubSpot {
     settings: Settings,
     calls: Calls,
     /// One client for each client secret, in the order they are tried.
-    clients: Vec<OAuth>,
+    clients: Vec<Client>,
     /// Which secret was accepted last: it is tried first.
     accepted: AtomicUsize,
 }
@@ -118,7 +125,7 @@ impl HubSpot {
 
     /// Where the person approves.
     pub fn authorize_url(&self, ask: &Authorize<'_>) -> Url {
-        authorize::url(&self.clients[0], &self.settings, ask)
+        authorize::url(&self.clients[0].oauth, &self.settings, ask)
     }
 
     /// Exchanges a code, once: after an uncertain answer the code may be spent (RFC 6749 section 4.1.3).
@@ -131,13 +138,12 @@ impl HubSpot {
         redirect_uri: &str,
         pkce: Option<&Secret>,
     ) -> Result<Grant, Failure> {
-        self.with_each_secret(|client| self.exchange_as(client, code, redirect_uri, pkce))
-            .await
+        self.with_each_secret(|client| self.exchange_as(client, code, redirect_uri, pkce)).await
     }
 
     async fn exchange_as(
         &self,
-        client: &OAuth,
+        client: &Client,
         code: &Secret,
         redirect_uri: &str,
         pkce: Option<&Secret>,
@@ -145,15 +151,14 @@ impl HubSpot {
         let redirect = RedirectUrl::new(redirect_uri.to_owned())
             .map_err(|_| Failure::our_fault("redirect_uri_mismatch"))?;
         let mut request = client
+            .oauth
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
             .set_redirect_uri(Cow::Owned(redirect));
         if let Some(verifier) = pkce {
             request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()));
         }
         let answer = request.request_async(&self.calls).await;
-        answer
-            .map(wire::TokenBody::into_grant)
-            .map_err(|why| error::failure(why, Asked::Exchange))
+        answer.map(wire::TokenBody::into_grant).map_err(|why| error::failure(why, Asked::Exchange))
     }
 
     /// Asks for a new access token (RFC 6749 section 6).
@@ -161,19 +166,13 @@ impl HubSpot {
     /// # Errors
     /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
     pub async fn refresh(&self, refresh: &Secret) -> Result<Grant, Failure> {
-        self.with_each_secret(|client| self.refresh_as(client, refresh))
-            .await
+        self.with_each_secret(|client| self.refresh_as(client, refresh)).await
     }
 
-    async fn refresh_as(&self, client: &OAuth, refresh: &Secret) -> Result<Grant, Failure> {
+    async fn refresh_as(&self, client: &Client, refresh: &Secret) -> Result<Grant, Failure> {
         let token = RefreshToken::new(refresh.expose().to_owned());
-        let answer = client
-            .exchange_refresh_token(&token)
-            .request_async(&self.calls)
-            .await;
-        answer
-            .map(wire::TokenBody::into_grant)
-            .map_err(|why| error::failure(why, Asked::Refresh))
+        let answer = client.oauth.exchange_refresh_token(&token).request_async(&self.calls).await;
+        answer.map(wire::TokenBody::into_grant).map_err(|why| error::failure(why, Asked::Refresh))
     }
 
     /// Whose token this is.
@@ -181,11 +180,8 @@ impl HubSpot {
     /// # Errors
     /// [`Failure`] as above; a token that HubSpot calls inactive is a grant that is no more.
     pub async fn introspect(&self, access: &Secret) -> Result<Identity, Failure> {
-        let form = self.form(&[("token", access.expose()), ("token_type_hint", "access_token")]);
-        let body = self
-            .calls
-            .post_form(self.endpoint("/token/introspect"), form)
-            .await?;
+        let fields = [("token", access.expose()), ("token_type_hint", "access_token")];
+        let body = self.with_each_secret(|client| self.post(client, "/token/introspect", &fields)).await?;
         wire::identity(&body)
     }
 
@@ -194,12 +190,9 @@ impl HubSpot {
     /// # Errors
     /// [`Failure`] as above.
     pub async fn revoke(&self, refresh: &Secret) -> Result<(), Failure> {
-        let form = self.form(&[("token", refresh.expose()), ("token_type_hint", "refresh_token")]);
-        match self.calls.post_form(self.endpoint("/token/revoke"), form).await {
-            Err(Failure {
-                code: "grant_dead", ..
-            })
-            | Ok(_) => Ok(()),
+        let fields = [("token", refresh.expose()), ("token_type_hint", "refresh_token")];
+        match self.with_each_secret(|client| self.post(client, "/token/revoke", &fields)).await {
+            Err(Failure { code: "grant_dead", .. }) | Ok(_) => Ok(()),
             Err(failure) => Err(failure),
         }
     }
@@ -211,27 +204,18 @@ impl HubSpot {
     pub async fn time_zone(&self, access: &Secret) -> Result<Option<String>, Failure> {
         let path = format!("/account-info/{}/details", self.settings.api_version);
         let url = join(&self.settings.api_url, &path);
-        self.calls
-            .get(url, access)
-            .await
-            .map(|body| wire::time_zone(&body))
+        self.calls.get(url, access).await.map(|body| wire::time_zone(&body))
     }
 
     /// Runs a call with the secret that was accepted last, then with the others while HubSpot refuses our credentials.
-    async fn with_each_secret<'a, T, F>(&'a self, call: impl Fn(&'a OAuth) -> F) -> Result<T, Failure>
+    async fn with_each_secret<'a, T, F>(&'a self, call: impl Fn(&'a Client) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let first = self.accepted.load(Ordering::Relaxed);
         let mut answer = call(&self.clients[first]).await;
         for next in (0..self.clients.len()).filter(|next| *next != first) {
-            if !matches!(
-                answer,
-                Err(Failure {
-                    code: "client_rejected",
-                    ..
-                })
-            ) {
+            if !matches!(answer, Err(Failure { code: "client_rejected", .. })) {
                 break;
             }
             answer = call(&self.clients[next]).await;
@@ -242,34 +226,28 @@ impl HubSpot {
         answer
     }
 
-    fn form(&self, fields: &[(&str, &str)]) -> String {
-        let secret = &self.settings.client_secrets[self.accepted.load(Ordering::Relaxed)];
-        url::form_urlencoded::Serializer::new(String::new())
+    async fn post(&self, client: &Client, path: &str, fields: &[(&str, &str)]) -> Result<Vec<u8>, Failure> {
+        let form = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("client_id", &self.settings.client_id)
-            .append_pair("client_secret", secret.expose())
+            .append_pair("client_secret", client.secret.expose())
             .extend_pairs(fields)
-            .finish()
+            .finish();
+        self.calls.post_form(self.endpoint(path), form).await
     }
 
     fn endpoint(&self, path: &str) -> Url {
-        join(
-            &self.settings.api_url,
-            &format!("/oauth/{}{path}", self.settings.api_version),
-        )
+        join(&self.settings.api_url, &format!("/oauth/{}{path}", self.settings.api_version))
     }
 }
 
-fn client(settings: &Settings, secret: &Secret) -> Result<OAuth, HubSpotError> {
-    let token_url = join(
-        &settings.api_url,
-        &format!("/oauth/{}/token", settings.api_version),
-    );
-    let client = oauth2::Client::new(ClientId::new(settings.client_id.clone()))
+fn client(settings: &Settings, secret: &Secret) -> Result<Client, HubSpotError> {
+    let token_url = join(&settings.api_url, &format!("/oauth/{}/token", settings.api_version));
+    let oauth = oauth2::Client::new(ClientId::new(settings.client_id.clone()))
         .set_client_secret(ClientSecret::new(secret.expose().to_owned()))
         .set_auth_type(oauth2::AuthType::RequestBody)
         .set_auth_uri(AuthUrl::new(settings.authorize_url.to_string())?)
         .set_token_uri(TokenUrl::new(token_url.to_string())?);
-    Ok(client)
+    Ok(Client { oauth, secret: secret.clone() })
 }
 
 fn join(base: &Url, path: &str) -> Url {

@@ -124,9 +124,7 @@ pub(super) fn identity(body: &[u8]) -> Result<Identity, Failure> {
 }
 
 pub(super) fn time_zone(body: &[u8]) -> Option<String> {
-    serde_json::from_slice(body)
-        .ok()
-        .and_then(|body: Value| text(&body, "timeZone"))
+    serde_json::from_slice(body).ok().and_then(|body: Value| text(&body, "timeZone"))
 }
 
 /// A token: any printable text up to 4 kB, byte for byte as it came. Empty is the same as absent.
@@ -170,21 +168,12 @@ fn scopes(body: &Value) -> Option<Scopes> {
 
 fn portal_id(body: &Value) -> Option<PortalId> {
     let id = body.get("hub_id")?;
-    id.as_i64()
-        .or_else(|| id.as_str()?.parse().ok())
-        .filter(|id| *id > 0)
-        .map(PortalId)
+    id.as_i64().or_else(|| id.as_str()?.parse().ok()).filter(|id| *id > 0).map(PortalId)
 }
 
 /// A text for people: cut to a sane length, without control characters.
 fn text(body: &Value, name: &str) -> Option<String> {
-    let text: String = body
-        .get(name)?
-        .as_str()?
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(255)
-        .collect();
+    let text: String = body.get(name)?.as_str()?.chars().filter(|c| !c.is_control()).take(255).collect();
     (!text.is_empty()).then_some(text)
 }
 
@@ -194,9 +183,7 @@ mod tests {
     use serde_json::json;
 
     fn read(body: Value) -> Option<Grant> {
-        serde_json::from_value::<TokenBody>(body)
-            .ok()
-            .map(TokenBody::into_grant)
+        serde_json::from_value::<TokenBody>(body).ok().map(TokenBody::into_grant)
     }
 
     #[test]
@@ -243,11 +230,7 @@ mod tests {
 
     #[test]
     fn scopes_are_read_as_a_list_or_as_a_text() {
-        for body in [
-            json!({"scopes": ["a", "b", "a"]}),
-            json!({"scope": "a b"}),
-            json!({"scopes": "a b"}),
-        ] {
+        for body in [json!({"scopes": ["a", "b", "a"]}), json!({"scope": "a b"}), json!({"scopes": "a b"})] {
             let scopes = scopes(&body).expect("scopes");
             assert_eq!(scopes.to_string(), "a b");
         }

@@ -19,70 +19,91 @@ pub struct Jobs {
     flows: Flows,
     settings: Refresh,
     chance: Chance,
+}
+
+/// The refreshes of one process: how many are under way, and how many may begin.
+#[derive(Debug)]
+struct Refreshes<'a> {
+    jobs: &'a Jobs,
     in_flight: tokio::task::JoinSet<()>,
     /// How many refreshes may begin now: it fills with the seconds and is emptied by claims.
     budget: f64,
     budget_at: Instant,
-    swept_at: Option<Instant>,
 }
 
 impl Jobs {
     /// The background work over these verbs.
     pub fn new(flows: Flows, settings: &Refresh, chance: Chance) -> Self {
-        Self {
-            flows,
-            settings: settings.clone(),
-            chance,
+        Self { flows, settings: settings.clone(), chance }
+    }
+
+    /// Works until told to stop. Refreshes have a loop of their own: nothing else that waits for HubSpot may hold them
+    /// up. What is in flight then is finished by whoever drains the verbs.
+    pub async fn run(self, stop: CancellationToken) {
+        let rest = async { tokio::join!(self.chores(), self.sweeps()) };
+        tokio::join!(self.refreshes(&stop), stop.run_until_cancelled(rest));
+    }
+
+    /// It stops between claims, never behind one: what is claimed is begun.
+    async fn refreshes(&self, stop: &CancellationToken) {
+        let mut refreshes = Refreshes {
+            jobs: self,
             in_flight: tokio::task::JoinSet::new(),
-            budget: f64::from(settings.rate_per_second),
+            budget: f64::from(self.settings.rate_per_second),
             budget_at: Instant::now(),
-            swept_at: None,
-        }
-    }
-
-    /// Works until told to stop, then finishes what is in flight.
-    pub async fn run(mut self, stop: CancellationToken) {
+        };
         while !stop.is_cancelled() {
-            if let Err(why) = self.run_once().await {
-                tracing::error!(error = %why, "background work could not reach the database; trying again");
-            }
-            // A little unevenness keeps replicas from looking at the same moment.
-            let pause = TICK.mul_f64(0.9 + 0.2 * self.chance.unit());
+            note(refreshes.begin_due().await);
             tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(pause) => {}
-                Some(_) = self.in_flight.join_next() => {}
+                () = stop.cancelled() => {}
+                () = self.pause(TICK) => {}
+                // Room for one more.
+                Some(_) = refreshes.in_flight.join_next() => {}
             }
         }
-        while self.in_flight.join_next().await.is_some() {}
     }
 
-    /// Begins whatever is due.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; what is due stays due.
-    pub async fn run_once(&mut self) -> Result<(), StoreError> {
-        self.refresh().await?;
-        self.flows.revoke_due().await?;
-        self.flows.ask_missing_details().await?;
-        if self.swept_at.is_none_or(|at| at.elapsed() >= SWEEP) {
-            self.flows.sweep().await?;
-            self.swept_at = Some(Instant::now());
+    async fn chores(&self) {
+        loop {
+            note(self.flows.revoke_due().await);
+            note(self.flows.ask_missing_details().await);
+            self.pause(TICK).await;
         }
-        Ok(())
     }
 
-    async fn refresh(&mut self) -> Result<(), StoreError> {
+    async fn sweeps(&self) {
+        loop {
+            note(self.flows.sweep().await);
+            self.pause(SWEEP).await;
+        }
+    }
+
+    /// A little unevenness keeps replicas from looking at the same moment.
+    async fn pause(&self, span: Duration) {
+        tokio::time::sleep(span.mul_f64(0.9 + 0.2 * self.chance.unit())).await;
+    }
+}
+
+/// What could not be done now is still due a moment later.
+fn note<T>(outcome: Result<T, StoreError>) {
+    if let Err(why) = outcome {
+        tracing::error!(error = %why, "background work could not reach the database; trying again");
+    }
+}
+
+impl Refreshes<'_> {
+    /// Begins as many of the due refreshes as there is room and budget for.
+    async fn begin_due(&mut self) -> Result<(), StoreError> {
         while self.in_flight.try_join_next().is_some() {}
-        let room = self.settings.max_in_flight.saturating_sub(self.in_flight.len());
+        let room = self.jobs.settings.max_in_flight.saturating_sub(self.in_flight.len());
         let wanted = self.allowance().min(u32::try_from(room).unwrap_or(u32::MAX));
         if wanted == 0 {
             return Ok(());
         }
-        let claimed = self.flows.claim_refreshes(wanted).await?;
+        let claimed = self.jobs.flows.claim_refreshes(wanted).await?;
         self.budget -= claimed.len() as f64;
         for job in claimed {
-            let work = self.flows.refresh(job);
+            let work = self.jobs.flows.refresh(job);
             self.in_flight.spawn(async move {
                 let _ = work.await;
             });
@@ -92,7 +113,7 @@ impl Jobs {
 
     /// A token bucket: a second's worth at most, so that a long silence is not followed by a burst.
     fn allowance(&mut self) -> u32 {
-        let rate = f64::from(self.settings.rate_per_second);
+        let rate = f64::from(self.jobs.settings.rate_per_second);
         let gained = self.budget_at.elapsed().as_secs_f64() * rate;
         self.budget_at = Instant::now();
         self.budget = (self.budget + gained).min(rate.max(1.0));

@@ -45,11 +45,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if it cannot be written.
     pub async fn insert_auth_request(&self, new: NewAuthRequest) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            let values = insert_values(&new);
-            Box::pin(async move { tx.run(INSERT, values).await.map(|_| ()) })
-        })
-        .await
+        self.starts.insert(new).await
     }
 
     /// Consumes an AuthRequest: whoever comes with its state and its flow cookie first, and in time, may exchange the
@@ -124,20 +120,17 @@ impl Store {
         let before = now.minus(EXCHANGE_GRACE * 10);
         self.write(move |tx| {
             let values = [before.unix_ms().into()];
-            Box::pin(async move {
-                tx.run("DELETE FROM auth_request WHERE expires_at < $1", values)
-                    .await
-            })
+            Box::pin(async move { tx.run("DELETE FROM auth_request WHERE expires_at < $1", values).await })
         })
         .await
     }
 }
 
-const INSERT: &str = "INSERT INTO auth_request (id, state_hash, binding_hash, user_id, client_id, redirect_uri, scopes, \
-    optional_scopes, opener_origin, evidence, portal_id, pkce_key_id, pkce_sealed, status, created_at, expires_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'awaiting_user', $14, $15)";
+/// What [`insert_values`] has values for.
+pub(super) const COLUMNS_OF_INSERT: &str = "id, state_hash, binding_hash, user_id, client_id, redirect_uri, scopes, \
+    optional_scopes, opener_origin, evidence, portal_id, pkce_key_id, pkce_sealed, created_at, expires_at";
 
-fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 15] {
+pub(super) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 15] {
     let request = &new.request;
     let pkce = request.pkce.as_ref();
     [
@@ -187,15 +180,13 @@ async fn consume(
         return Ok(Consumed::Unknown);
     };
     let request = Box::new(read(&row)?);
-    Ok(
-        if Some(row.get("binding_hash")?) != binding || request.client_id != client_id {
-            Consumed::NotYours
-        } else if request.status_at(now) == FlowStatus::Expired {
-            Consumed::Expired(request)
-        } else {
-            Consumed::Before(request)
-        },
-    )
+    Ok(if Some(row.get("binding_hash")?) != binding || request.client_id != client_id {
+        Consumed::NotYours
+    } else if request.status_at(now) == FlowStatus::Expired {
+        Consumed::Expired(request)
+    } else {
+        Consumed::Before(request)
+    })
 }
 
 /// Notes, inside the transaction that stores it, which connection an attempt led to.
@@ -207,24 +198,14 @@ pub(super) async fn connected(
 ) -> Result<(), StoreError> {
     let sql = "UPDATE auth_request SET status = 'connected', connection_id = $2, finished_at = $3 \
                WHERE id = $1 AND status = 'exchanging'";
-    tx.run(
-        sql,
-        [
-            id.to_string().into(),
-            connection.to_string().into(),
-            now.unix_ms().into(),
-        ],
-    )
-    .await
-    .map(|_| ())
+    tx.run(sql, [id.to_string().into(), connection.to_string().into(), now.unix_ms().into()])
+        .await
+        .map(|_| ())
 }
 
 fn read(row: &Row) -> Result<AuthRequest, StoreError> {
     let pkce = match row.get::<Option<String>>("pkce_key_id")? {
-        Some(key_id) => Some(Sealed {
-            key_id,
-            ciphertext: row.get("pkce_sealed")?,
-        }),
+        Some(key_id) => Some(Sealed { key_id, ciphertext: row.get("pkce_sealed")? }),
         None => None,
     };
     let opener = row.get::<Option<String>>("opener_origin")?;

@@ -93,24 +93,13 @@ async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<Saved, StoreError> {
         new.expires_at.unix_ms().into(),
         new.details_due_at.unix_ms().into(),
     ];
-    Ok(if tx.run(sql, values).await? == 1 {
-        Saved::Done
-    } else {
-        Saved::Stale
-    })
+    Ok(if tx.run(sql, values).await? == 1 { Saved::Done } else { Saved::Stale })
 }
 
 /// A reconnect: new tokens, a clean record, and an end at HubSpot for the grant it replaces if nobody else has it.
 async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<Saved, StoreError> {
     let before = new.generation - 1;
-    revocation::queue_replaced(
-        tx,
-        new.connection,
-        before,
-        &new.refresh_fingerprint,
-        new.obtained_at,
-    )
-    .await?;
+    revocation::queue_replaced(tx, new.connection, before, &new.refresh_fingerprint, new.obtained_at).await?;
     let sql = "UPDATE token SET scopes = $3, wanted_scopes = $4, state = 'active', generation = generation + 1, \
                key_id = $5, access_sealed = $6, refresh_sealed = $7, refresh_fingerprint = $8, obtained_at = $9, \
                expires_at = $10, details_due_at = $11, details_attempts = 0, last_error = NULL, error_since = NULL, \
@@ -128,11 +117,7 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<Saved, StoreError> {
         new.expires_at.unix_ms().into(),
         new.details_due_at.unix_ms().into(),
     ];
-    Ok(if tx.run(sql, values).await? == 1 {
-        Saved::Done
-    } else {
-        Saved::Stale
-    })
+    Ok(if tx.run(sql, values).await? == 1 { Saved::Done } else { Saved::Stale })
 }
 
 /// Creates the job, or takes it over: a raised fence refuses whoever holds its lease.
@@ -140,10 +125,5 @@ async fn schedule(tx: &Tx<'_>, new: &NewTokens) -> Result<(), StoreError> {
     let sql = "INSERT INTO token_refresh_job (connection_id, run_at) VALUES ($1, $2) ON CONFLICT (connection_id) \
                DO UPDATE SET run_at = excluded.run_at, attempts = 0, strikes = 0, lease_owner = NULL, \
                lease_until = NULL, intent_at = NULL, fence = token_refresh_job.fence + 1";
-    tx.run(
-        sql,
-        [new.connection.to_string().into(), new.refresh_at.unix_ms().into()],
-    )
-    .await
-    .map(|_| ())
+    tx.run(sql, [new.connection.to_string().into(), new.refresh_at.unix_ms().into()]).await.map(|_| ())
 }

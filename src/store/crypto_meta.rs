@@ -12,9 +12,7 @@ impl Store {
         let sql = "SELECT key_id, COUNT(*) AS uses FROM (SELECT key_id FROM token UNION ALL \
                    SELECT key_id FROM revocation_job) AS sealed GROUP BY key_id ORDER BY key_id";
         let rows = self.all(sql, []).await?;
-        rows.iter()
-            .map(|row| Ok((row.get("key_id")?, row.get("uses")?)))
-            .collect()
+        rows.iter().map(|row| Ok((row.get("key_id")?, row.get("uses")?))).collect()
     }
 
     /// The stored check text of a key.
@@ -23,10 +21,7 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn check_text(&self, key_id: &str) -> Result<Option<String>, StoreError> {
         let sql = "SELECT check_sealed FROM crypto_meta WHERE key_id = $1";
-        self.one(sql, [key_id.to_owned().into()])
-            .await?
-            .map(|row| row.get("check_sealed"))
-            .transpose()
+        self.one(sql, [key_id.to_owned().into()]).await?.map(|row| row.get("check_sealed")).transpose()
     }
 
     /// Stores the check text of a key that has none yet.

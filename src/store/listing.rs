@@ -28,9 +28,7 @@ impl Store {
              ON job.connection_id = id WHERE id > $1 ORDER BY id LIMIT $2",
             token::COLUMNS
         );
-        let rows = self
-            .all(&sql, [after.to_owned().into(), i64::from(limit).into()])
-            .await?;
+        let rows = self.all(&sql, [after.to_owned().into(), i64::from(limit).into()]).await?;
         rows.iter()
             .map(|row| {
                 Ok(Listed {
@@ -48,14 +46,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn count_tokens(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        let rows = self
-            .all(
-                "SELECT state, COUNT(*) AS uses FROM token GROUP BY state ORDER BY state",
-                [],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| Ok((row.get("state")?, row.get("uses")?)))
-            .collect()
+        let rows =
+            self.all("SELECT state, COUNT(*) AS uses FROM token GROUP BY state ORDER BY state", []).await?;
+        rows.iter().map(|row| Ok((row.get("state")?, row.get("uses")?))).collect()
     }
 }

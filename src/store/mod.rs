@@ -13,6 +13,7 @@ mod refresh_job;
 mod revocation;
 mod row;
 mod session;
+mod starts;
 mod token;
 mod writer;
 
@@ -28,11 +29,12 @@ pub use listing::Listed;
 pub use open::{OpenError, SchemaStatus};
 pub use refresh_job::{Claimed, Committed};
 pub use revocation::{Removed, RevocationJob};
-pub use session::SessionRow;
+pub use session::{Revoke, SessionRow};
 pub use token::Details;
 
 use crate::domain::clock::{Clock, Moment};
 use row::Row;
+use starts::Starts;
 use writer::Writer;
 
 /// A query failed. The chain is for the log; callers answer with a code.
@@ -41,6 +43,9 @@ pub enum StoreError {
     /// The database did not do what it was asked.
     #[error("the database failed: {0}")]
     Database(std::sync::Arc<DbErr>),
+    /// The database is closed.
+    #[error("the database is closed")]
+    Closed,
     /// A row holds what this release cannot read.
     #[error("a row cannot be read: {0}")]
     Unreadable(&'static str),
@@ -61,6 +66,7 @@ pub struct Store {
     /// Reads; on PostgreSQL writes too.
     db: DatabaseConnection,
     writer: Writer,
+    starts: Starts,
     /// Held as long as the process serves from this SQLite file.
     _lock: Option<std::sync::Arc<std::fs::File>>,
 }
@@ -95,11 +101,7 @@ impl Store {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<Row>, StoreError> {
-        Ok(self
-            .db
-            .query_one_raw(statement(self.backend(), sql, values))
-            .await?
-            .map(Row))
+        Ok(self.db.query_one_raw(statement(self.backend(), sql, values)).await?.map(Row))
     }
 
     async fn all(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<Row>, StoreError> {
@@ -138,11 +140,7 @@ impl Tx<'_> {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<Row>, StoreError> {
-        Ok(self
-            .db
-            .query_one_raw(statement(self.backend(), sql, values))
-            .await?
-            .map(Row))
+        Ok(self.db.query_one_raw(statement(self.backend(), sql, values)).await?.map(Row))
     }
 
     async fn all(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<Row>, StoreError> {
@@ -157,11 +155,7 @@ impl Tx<'_> {
 
     /// Runs a change and says how many rows it touched.
     async fn run(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64, StoreError> {
-        Ok(self
-            .db
-            .execute_raw(statement(self.backend(), sql, values))
-            .await?
-            .rows_affected())
+        Ok(self.db.execute_raw(statement(self.backend(), sql, values)).await?.rows_affected())
     }
 
     /// The time that replicas agree on: leases are taken by the database's clock, never by a replica's own.
@@ -170,10 +164,7 @@ impl Tx<'_> {
             return Ok(self.clock.now());
         }
         let sql = "SELECT (extract(epoch from clock_timestamp()) * 1000)::bigint AS now";
-        self.one(sql, [])
-            .await?
-            .ok_or(StoreError::Unreadable("no time"))?
-            .moment("now")
+        self.one(sql, []).await?.ok_or(StoreError::Unreadable("no time"))?.moment("now")
     }
 
     fn backend(&self) -> DbBackend {

@@ -12,6 +12,7 @@ use sea_orm::{
 };
 use thiserror::Error;
 
+use super::starts::Starts;
 use super::writer::Writer;
 use super::{Store, StoreError};
 use crate::config::Database as Settings;
@@ -64,9 +65,7 @@ impl Store {
     /// [`OpenError`] says what is wrong and what to do.
     pub async fn open(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
         let lock = match settings.is_sqlite() {
-            true => sqlite_path(settings.url.expose())
-                .map(|path| lock(&path))
-                .transpose()?,
+            true => sqlite_path(settings.url.expose()).map(|path| lock(&path)).transpose()?,
             false => None,
         };
         let store = Self::connect(settings, clock, lock).await?;
@@ -92,22 +91,18 @@ impl Store {
         let url = settings.url.expose();
         if !settings.is_sqlite() {
             let db = connect(postgres(url)).await?;
-            return Ok(Self {
-                writer: Writer::direct(db.clone(), clock),
-                db,
-                _lock: None,
-            });
+            return Ok(Self::over(db.clone(), Writer::direct(db, clock), None));
         }
         let writing = connect(sqlite(url, 1)).await?;
         let db = connect(sqlite(url, 2)).await?;
         if let Some(path) = sqlite_path(url) {
             keep_private(&path);
         }
-        Ok(Self {
-            writer: Writer::shared(writing, clock),
-            db,
-            _lock: lock,
-        })
+        Ok(Self::over(db, Writer::shared(writing, clock), lock))
+    }
+
+    fn over(db: DatabaseConnection, writer: Writer, lock: Option<Arc<File>>) -> Self {
+        Self { db, starts: Starts::through(writer.clone()), writer, _lock: lock }
     }
 
     /// Makes the missing schema changes, one replica at a time.
@@ -118,6 +113,10 @@ impl Store {
         let failed = |why: DbErr| OpenError::Migration(why.to_string());
         if self.backend() == DbBackend::Postgres {
             let tx = self.db.begin().await.map_err(failed)?;
+            // A replica may have to wait for another one's changes longer than any query may take.
+            tx.execute_unprepared("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
+                .await
+                .map_err(failed)?;
             let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
             tx.execute_unprepared(&lock).await.map_err(failed)?;
             Migrator::up(&tx, None).await.map_err(failed)?;
@@ -131,9 +130,7 @@ impl Store {
     /// # Errors
     /// [`OpenError::Migration`] if one fails.
     pub async fn rollback(&self, steps: u32) -> Result<(), OpenError> {
-        Migrator::down(&self.db, Some(steps))
-            .await
-            .map_err(|why| OpenError::Migration(why.to_string()))
+        Migrator::down(&self.db, Some(steps)).await.map_err(|why| OpenError::Migration(why.to_string()))
     }
 
     /// How far the schema is.
@@ -141,36 +138,18 @@ impl Store {
     /// # Errors
     /// [`OpenError`] if the database fails.
     pub async fn schema_status(&self) -> Result<SchemaStatus, OpenError> {
-        let known: Vec<String> = Migrator::migrations()
-            .iter()
-            .map(|change| change.name().to_owned())
-            .collect();
+        let known: Vec<String> =
+            Migrator::migrations().iter().map(|change| change.name().to_owned()).collect();
         let applied: Vec<String> = match self.has_migrations_table().await? {
             true => {
-                let rows = self
-                    .all("SELECT version FROM seaql_migrations ORDER BY version", [])
-                    .await?;
-                rows.iter()
-                    .map(|row| row.get("version"))
-                    .collect::<Result<_, _>>()?
+                let rows = self.all("SELECT version FROM seaql_migrations ORDER BY version", []).await?;
+                rows.iter().map(|row| row.get("version")).collect::<Result<_, _>>()?
             }
             false => Vec::new(),
         };
-        let missing = known
-            .iter()
-            .filter(|name| !applied.contains(name))
-            .cloned()
-            .collect();
-        let unknown = applied
-            .iter()
-            .filter(|name| !known.contains(name))
-            .cloned()
-            .collect();
-        Ok(SchemaStatus {
-            applied,
-            missing,
-            unknown,
-        })
+        let missing = known.iter().filter(|name| !applied.contains(name)).cloned().collect();
+        let unknown = applied.iter().filter(|name| !known.contains(name)).cloned().collect();
+        Ok(SchemaStatus { applied, missing, unknown })
     }
 
     async fn has_migrations_table(&self) -> Result<bool, StoreError> {
@@ -183,9 +162,7 @@ impl Store {
 }
 
 async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, OpenError> {
-    Database::connect(options)
-        .await
-        .map_err(|why| OpenError::Unreachable(without_url(&why)))
+    Database::connect(options).await.map_err(|why| OpenError::Unreachable(without_url(&why)))
 }
 
 /// sea-orm's connection errors repeat the URL, and the URL may carry a password.
@@ -199,11 +176,7 @@ fn without_url(why: &DbErr) -> String {
 
 fn postgres(url: &str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(10)
-        .acquire_timeout(ACQUIRE)
-        .connect_timeout(ACQUIRE)
-        .sqlx_logging(false);
+    options.max_connections(10).acquire_timeout(ACQUIRE).connect_timeout(ACQUIRE).sqlx_logging(false);
     options.map_sqlx_postgres_opts(|options| {
         options.application_name("hubspot-connect").options([
             ("statement_timeout", "5s"),
@@ -221,9 +194,7 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
         .acquire_timeout(ACQUIRE)
         .connect_timeout(ACQUIRE)
         .sqlx_logging(false);
-    options
-        .idle_timeout(None::<Duration>)
-        .max_lifetime(None::<Duration>);
+    options.idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
     options.map_sqlx_sqlite_opts(|options| {
         options
             .foreign_keys(true)
@@ -242,12 +213,7 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
 /// The file of an SQLite URL; none for a database in memory.
 fn sqlite_path(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("sqlite:")?;
-    let path = rest
-        .strip_prefix("//")
-        .unwrap_or(rest)
-        .split('?')
-        .next()
-        .unwrap_or_default();
+    let path = rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default();
     (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
 }
 
@@ -255,12 +221,7 @@ fn sqlite_path(url: &str) -> Option<PathBuf> {
 fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
     let path = database.with_added_extension("lock");
     let unreachable = |why: std::io::Error| OpenError::Unreachable(format!("its lock file: {why}"));
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(unreachable)?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(unreachable)?;
     match file.try_lock() {
         Ok(()) => Ok(Arc::new(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse),

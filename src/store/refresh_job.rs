@@ -49,18 +49,6 @@ impl Store {
         .await
     }
 
-    /// When the next job is due, a leased one counted by the end of its lease.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
-    pub async fn next_due(&self) -> Result<Option<Moment>, StoreError> {
-        let sql = "SELECT run_at FROM token_refresh_job ORDER BY run_at LIMIT 1";
-        self.one(sql, [])
-            .await?
-            .map(|row| row.moment("run_at"))
-            .transpose()
-    }
-
     /// Stores refreshed tokens and reschedules the job, if neither has changed since they were read.
     ///
     /// # Errors
@@ -91,25 +79,6 @@ impl Store {
         .await
     }
 
-    /// Gives claimed jobs back untouched.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; the leases then run out by themselves.
-    pub async fn release(&self, jobs: Claimed) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            let jobs = jobs.clone();
-            Box::pin(async move {
-                for job in jobs {
-                    let sql = "UPDATE token_refresh_job SET lease_owner = NULL, lease_until = NULL, intent_at = NULL \
-                               WHERE connection_id = $1 AND fence = $2";
-                    tx.run(sql, [job.connection_id.to_string().into(), job.fence.into()]).await?;
-                }
-                Ok(())
-            })
-        })
-        .await
-    }
-
     /// Brings jobs and connections together after a crash or a restore: every active connection has one, and no job is
     /// without. Says how many were made.
     ///
@@ -130,7 +99,8 @@ impl Store {
                 }
                 let missing = "INSERT INTO token_refresh_job (connection_id, run_at) SELECT id, obtained_at \
                                FROM token WHERE state = 'active' AND NOT EXISTS \
-                               (SELECT 1 FROM token_refresh_job WHERE connection_id = token.id)";
+                               (SELECT 1 FROM token_refresh_job WHERE connection_id = token.id) \
+                               ON CONFLICT (connection_id) DO NOTHING";
                 tx.run(missing, []).await
             })
         })
@@ -140,11 +110,7 @@ impl Store {
 
 async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Claimed, StoreError> {
     let now = tx.now().await?;
-    let skip = if tx.backend() == sea_orm::DbBackend::Postgres {
-        "FOR UPDATE SKIP LOCKED"
-    } else {
-        ""
-    };
+    let skip = if tx.backend() == sea_orm::DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" };
     // The candidates are fixed first: PostgreSQL may otherwise run a limited subquery again for each row.
     let sql = format!(
         "WITH due AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
@@ -154,12 +120,8 @@ async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Claimed, StoreE
          WHERE connection_id IN (SELECT connection_id FROM due) \
          RETURNING connection_id, fence, attempts, strikes, interrupted"
     );
-    let values = [
-        now.unix_ms().into(),
-        i64::from(limit).into(),
-        owner.into(),
-        now.plus(LEASE).unix_ms().into(),
-    ];
+    let values =
+        [now.unix_ms().into(), i64::from(limit).into(), owner.into(), now.plus(LEASE).unix_ms().into()];
     let rows = tx.all(&sql, values).await?;
     rows.iter()
         .map(|row| {
@@ -174,23 +136,15 @@ async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Claimed, StoreE
         .collect()
 }
 
+/// The tokens go by their generation alone: whoever else has claimed the job meanwhile has no newer ones, and these are
+/// nowhere else. The job goes by its fence: it is rescheduled by whoever holds it now.
 async fn commit(tx: &Tx<'_>, new: &Committed) -> Result<bool, StoreError> {
     let id = new.job.connection_id.to_string();
-    let sql = "UPDATE token_refresh_job SET run_at = $3, attempts = 0, strikes = 0, lease_owner = NULL, \
-               lease_until = NULL, intent_at = NULL WHERE connection_id = $1 AND fence = $2";
-    let values = [
-        id.clone().into(),
-        new.job.fence.into(),
-        new.refresh_at.unix_ms().into(),
-    ];
-    if tx.run(sql, values).await? == 0 {
-        return Ok(false);
-    }
     let sql = "UPDATE token SET generation = generation + 1, key_id = $3, access_sealed = $4, refresh_sealed = $5, \
                refresh_fingerprint = $6, obtained_at = $7, expires_at = $8, scopes = COALESCE($9, scopes), \
                last_error = NULL, error_since = NULL WHERE id = $1 AND generation = $2";
     let values = [
-        id.into(),
+        id.clone().into(),
         new.generation.into(),
         new.refresh.key_id.clone().into(),
         new.access.ciphertext.clone().into(),
@@ -200,7 +154,13 @@ async fn commit(tx: &Tx<'_>, new: &Committed) -> Result<bool, StoreError> {
         new.expires_at.unix_ms().into(),
         new.scopes.as_ref().map(Scopes::to_string).into(),
     ];
-    Ok(tx.run(sql, values).await? == 1)
+    if tx.run(sql, values).await? == 0 {
+        return Ok(false);
+    }
+    let sql = "UPDATE token_refresh_job SET run_at = $3, attempts = 0, strikes = 0, lease_owner = NULL, \
+               lease_until = NULL, intent_at = NULL WHERE connection_id = $1 AND fence = $2";
+    tx.run(sql, [id.into(), new.job.fence.into(), new.refresh_at.unix_ms().into()]).await?;
+    Ok(true)
 }
 
 async fn fail(
@@ -211,12 +171,7 @@ async fn fail(
     now: Moment,
 ) -> Result<bool, StoreError> {
     let id = job.connection_id.to_string();
-    let Next::Retry {
-        run_at,
-        attempts,
-        strikes,
-    } = next
-    else {
+    let Next::Retry { run_at, attempts, strikes } = next else {
         let held = "SELECT 1 AS held FROM token_refresh_job WHERE connection_id = $1 AND fence = $2";
         if tx.one(held, [id.into(), job.fence.into()]).await?.is_none() {
             return Ok(false);
@@ -226,18 +181,11 @@ async fn fail(
     };
     let sql = "UPDATE token_refresh_job SET run_at = $3, attempts = $4, strikes = $5, lease_owner = NULL, \
                lease_until = NULL, intent_at = NULL WHERE connection_id = $1 AND fence = $2";
-    let values = [
-        id.clone().into(),
-        job.fence.into(),
-        run_at.unix_ms().into(),
-        (*attempts).into(),
-        (*strikes).into(),
-    ];
+    let values =
+        [id.clone().into(), job.fence.into(), run_at.unix_ms().into(), (*attempts).into(), (*strikes).into()];
     if tx.run(sql, values).await? == 0 {
         return Ok(false);
     }
     let sql = "UPDATE token SET last_error = $2, error_since = COALESCE(error_since, $3) WHERE id = $1";
-    tx.run(sql, [id.into(), error.to_owned().into(), now.unix_ms().into()])
-        .await
-        .map(|_| true)
+    tx.run(sql, [id.into(), error.to_owned().into(), now.unix_ms().into()]).await.map(|_| true)
 }

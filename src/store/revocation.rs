@@ -59,10 +59,7 @@ impl Store {
         self.write(move |tx| {
             Box::pin(async move {
                 let sql = "SELECT 1 AS found FROM token WHERE id = $1 AND user_id = $2";
-                match tx
-                    .one(sql, [id.to_string().into(), owner.to_string().into()])
-                    .await?
-                {
+                match tx.one(sql, [id.to_string().into(), owner.to_string().into()]).await? {
                     Some(_) => remove(tx, id, revoke, now).await,
                     None => Ok(Removed::Absent),
                 }
@@ -127,10 +124,7 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn revocation(&self, id: &str) -> Result<Option<RevocationJob>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM revocation_job WHERE id = $1");
-        self.one(&sql, [id.to_owned().into()])
-            .await?
-            .map(|row| read(&row))
-            .transpose()
+        self.one(&sql, [id.to_owned().into()]).await?.map(|row| read(&row)).transpose()
     }
 
     /// Whether any connection has this refresh token.
@@ -139,10 +133,7 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn is_in_use(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
         let sql = "SELECT 1 AS found FROM token WHERE refresh_fingerprint = $1 LIMIT 1";
-        Ok(self
-            .one(sql, [refresh_fingerprint.to_owned().into()])
-            .await?
-            .is_some())
+        Ok(self.one(sql, [refresh_fingerprint.to_owned().into()]).await?.is_some())
     }
 
     /// Tries again then.
@@ -154,9 +145,7 @@ impl Store {
         self.write(move |tx| {
             let values = [id.clone().into(), run_at.unix_ms().into()];
             Box::pin(async move {
-                tx.run("UPDATE revocation_job SET run_at = $2 WHERE id = $1", values)
-                    .await
-                    .map(|_| ())
+                tx.run("UPDATE revocation_job SET run_at = $2 WHERE id = $1", values).await.map(|_| ())
             })
         })
         .await
@@ -170,11 +159,9 @@ impl Store {
         let id = id.to_owned();
         self.write(move |tx| {
             let values = [id.clone().into()];
-            Box::pin(async move {
-                tx.run("DELETE FROM revocation_job WHERE id = $1", values)
-                    .await
-                    .map(|_| ())
-            })
+            Box::pin(
+                async move { tx.run("DELETE FROM revocation_job WHERE id = $1", values).await.map(|_| ()) },
+            )
         })
         .await
     }
@@ -198,8 +185,7 @@ pub(super) async fn remove(
         false => Removed::Kept,
     };
     // The job goes with its connection (foreign key), and a refresh that is under way finds no row to write to.
-    tx.run("DELETE FROM token WHERE id = $1", [id.to_string().into()])
-        .await?;
+    tx.run("DELETE FROM token WHERE id = $1", [id.to_string().into()]).await?;
     Ok(removed)
 }
 
@@ -212,11 +198,7 @@ pub(super) async fn queue_replaced(
     now: Moment,
 ) -> Result<(), StoreError> {
     let sql = "SELECT refresh_fingerprint FROM token WHERE id = $1 AND generation = $2 AND refresh_fingerprint <> $3";
-    let values = [
-        id.to_string().into(),
-        generation.into(),
-        new_fingerprint.to_owned().into(),
-    ];
+    let values = [id.to_string().into(), generation.into(), new_fingerprint.to_owned().into()];
     if let Some(row) = tx.one(sql, values).await? {
         queue(tx, id, &row.get::<String>("refresh_fingerprint")?, now).await?;
     }
@@ -230,12 +212,7 @@ async fn queue(tx: &Tx<'_>, id: ConnectionId, fingerprint: &str, now: Moment) ->
                refresh_fingerprint, generation, $3, $4 FROM token WHERE id = $1 AND NOT EXISTS \
                (SELECT 1 FROM token AS sibling WHERE sibling.refresh_fingerprint = $2 AND sibling.id <> $1)";
     let run_at = now.plus(HEAD_START).unix_ms();
-    let values = [
-        id.to_string().into(),
-        fingerprint.to_owned().into(),
-        now.unix_ms().into(),
-        run_at.into(),
-    ];
+    let values = [id.to_string().into(), fingerprint.to_owned().into(), now.unix_ms().into(), run_at.into()];
     Ok(tx.run(sql, values).await? == 1)
 }
 

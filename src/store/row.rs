@@ -19,16 +19,13 @@ impl Row {
 
     /// A text that a parser of the domain understands.
     pub fn parsed<T: FromStr>(&self, column: &'static str) -> Result<T, StoreError> {
-        self.get::<String>(column)?
-            .parse()
-            .map_err(|_| StoreError::Unreadable(column))
+        self.get::<String>(column)?.parse().map_err(|_| StoreError::Unreadable(column))
     }
 
     /// The same where the column may be empty.
     pub fn maybe<T: FromStr>(&self, column: &'static str) -> Result<Option<T>, StoreError> {
         let text = self.get::<Option<String>>(column)?;
-        text.map(|text| text.parse().map_err(|_| StoreError::Unreadable(column)))
-            .transpose()
+        text.map(|text| text.parse().map_err(|_| StoreError::Unreadable(column))).transpose()
     }
 
     pub fn moment(&self, column: &'static str) -> Result<Moment, StoreError> {
@@ -44,9 +41,6 @@ impl Row {
     }
 
     pub fn sealed(&self, key_id: &'static str, ciphertext: &'static str) -> Result<Sealed, StoreError> {
-        Ok(Sealed {
-            key_id: self.get(key_id)?,
-            ciphertext: self.get(ciphertext)?,
-        })
+        Ok(Sealed { key_id: self.get(key_id)?, ciphertext: self.get(ciphertext)? })
     }
 }

@@ -1,6 +1,8 @@
 //! Rows of Session: browser sessions, known by the hash of their key.
 
-use super::{Store, StoreError};
+use std::time::Duration;
+
+use super::{Store, StoreError, revocation};
 use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
 use crate::domain::secret::Hash;
@@ -43,15 +45,14 @@ impl Store {
         }))
     }
 
-    /// Writes a session, new or known.
+    /// Writes a new session.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn save_session(&self, session: SessionRow) -> Result<(), StoreError> {
+    pub async fn insert_session(&self, session: SessionRow) -> Result<(), StoreError> {
         self.write(move |tx| {
             let sql = "INSERT INTO session (key_hash, user_id, state, created_at, seen_at, expires_at) \
-                       VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (key_hash) DO UPDATE SET user_id = excluded.user_id, \
-                       state = excluded.state, seen_at = excluded.seen_at, expires_at = excluded.expires_at";
+                       VALUES ($1, $2, $3, $4, $5, $6)";
             let values = [
                 session.key_hash.text().into(),
                 session.user.map(|user| user.to_string()).into(),
@@ -65,6 +66,24 @@ impl Store {
         .await
     }
 
+    /// Notes that a session was used; `false` if it is no more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn touch_session(
+        &self,
+        key: Hash,
+        seen_at: Moment,
+        expires_at: Moment,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| {
+            let sql = "UPDATE session SET seen_at = $2, expires_at = $3 WHERE key_hash = $1";
+            let values = [key.text().into(), seen_at.unix_ms().into(), expires_at.unix_ms().into()];
+            Box::pin(async move { Ok(tx.run(sql, values).await? == 1) })
+        })
+        .await
+    }
+
     /// Ends a session.
     ///
     /// # Errors
@@ -72,40 +91,76 @@ impl Store {
     pub async fn delete_session(&self, key: Hash) -> Result<(), StoreError> {
         self.write(move |tx| {
             let values = [key.text().into()];
+            Box::pin(
+                async move { tx.run("DELETE FROM session WHERE key_hash = $1", values).await.map(|_| ()) },
+            )
+        })
+        .await
+    }
+
+    /// Users who may have nothing left to reach their connections by: a session of theirs has expired, or they connected
+    /// since `since` and no session of theirs was ever written. [`Store::remove_unreachable`] looks closely.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn maybe_unreachable(&self, since: Moment, now: Moment) -> Result<Vec<UserId>, StoreError> {
+        let expired =
+            "SELECT DISTINCT user_id FROM session WHERE expires_at <= $1 AND user_id IS NOT NULL LIMIT 500";
+        let lost = "SELECT DISTINCT user_id FROM token WHERE connected_at > $1 AND connected_at <= $2 \
+                    AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) LIMIT 500";
+        let grace = now.minus(SIGN_IN_GRACE).unix_ms();
+        let mut rows = self.all(expired, [now.unix_ms().into()]).await?;
+        rows.extend(self.all(lost, [since.unix_ms().into(), grace.into()]).await?);
+        rows.iter().map(|row| row.parsed("user_id")).collect()
+    }
+
+    /// Forgets a user's expired sessions, and removes their connections if no session is left. One transaction: whoever
+    /// signs in meanwhile keeps everything.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is removed then.
+    pub async fn remove_unreachable(
+        &self,
+        user: UserId,
+        remove: Option<Revoke>,
+        now: Moment,
+    ) -> Result<usize, StoreError> {
+        self.write(move |tx| {
             Box::pin(async move {
-                tx.run("DELETE FROM session WHERE key_hash = $1", values)
-                    .await
-                    .map(|_| ())
+                let of_user = || [user.to_string().into(), now.unix_ms().into()];
+                tx.run("DELETE FROM session WHERE user_id = $1 AND expires_at <= $2", of_user()).await?;
+                let alive = "SELECT 1 AS found FROM session WHERE user_id = $1 AND expires_at > $2 LIMIT 1";
+                let (Some(Revoke(revoke)), None) = (remove, tx.one(alive, of_user()).await?) else {
+                    return Ok(0);
+                };
+                let rows =
+                    tx.all("SELECT id FROM token WHERE user_id = $1", [user.to_string().into()]).await?;
+                for row in &rows {
+                    revocation::remove(tx, row.parsed("id")?, revoke, now).await?;
+                }
+                Ok(rows.len())
             })
         })
         .await
     }
 
-    /// Deletes expired sessions and names the users who have no other session.
+    /// Forgets expired sessions of nobody.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn sweep_sessions(&self, now: Moment) -> Result<Vec<UserId>, StoreError> {
+    pub async fn sweep_anonymous_sessions(&self, now: Moment) -> Result<u64, StoreError> {
         self.write(move |tx| {
-            Box::pin(async move {
-                let sql = "DELETE FROM session WHERE key_hash IN (SELECT key_hash FROM session WHERE expires_at <= $1 \
-                           LIMIT 500) RETURNING user_id";
-                let mut users: Vec<UserId> = Vec::new();
-                for row in tx.all(sql, [now.unix_ms().into()]).await? {
-                    users.extend(row.maybe::<UserId>("user_id")?);
-                }
-                users.sort_unstable();
-                users.dedup();
-                let mut gone = Vec::new();
-                for user in users {
-                    let sql = "SELECT 1 AS found FROM session WHERE user_id = $1 LIMIT 1";
-                    if tx.one(sql, [user.to_string().into()]).await?.is_none() {
-                        gone.push(user);
-                    }
-                }
-                Ok(gone)
-            })
+            let sql = "DELETE FROM session WHERE user_id IS NULL AND expires_at <= $1";
+            let values = [now.unix_ms().into()];
+            Box::pin(async move { tx.run(sql, values).await })
         })
         .await
     }
 }
+
+/// Whether grants end at HubSpot too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revoke(pub bool);
+
+/// How long after a connect its session may still be written.
+const SIGN_IN_GRACE: Duration = Duration::from_secs(600);

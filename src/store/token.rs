@@ -35,10 +35,7 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn token(&self, id: ConnectionId) -> Result<Option<Token>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM token WHERE id = $1");
-        self.one(&sql, [id.to_string().into()])
-            .await?
-            .map(|row| read(&row))
-            .transpose()
+        self.one(&sql, [id.to_string().into()]).await?.map(|row| read(&row)).transpose()
     }
 
     /// A user's connections, the newest first.
@@ -51,9 +48,7 @@ impl Store {
              WHERE user_id = $1 ORDER BY connected_at DESC, id"
         );
         let rows = self.all(&sql, [user.to_string().into()]).await?;
-        rows.iter()
-            .map(|row| Ok((read(row)?, row.maybe_moment("run_at")?)))
-            .collect()
+        rows.iter().map(|row| Ok((read(row)?, row.maybe_moment("run_at")?))).collect()
     }
 
     /// The connection that a user has to this account, if any.
@@ -68,11 +63,7 @@ impl Store {
     ) -> Result<Option<Token>, StoreError> {
         let sql =
             format!("SELECT {COLUMNS} FROM token WHERE user_id = $1 AND client_id = $2 AND portal_id = $3");
-        let values = [
-            user.to_string().into(),
-            client_id.to_owned().into(),
-            portal.0.into(),
-        ];
+        let values = [user.to_string().into(), client_id.to_owned().into(), portal.0.into()];
         self.one(&sql, values).await?.map(|row| read(&row)).transpose()
     }
 
@@ -111,21 +102,30 @@ impl Store {
         let sql = format!(
             "SELECT {COLUMNS}, details_attempts FROM token WHERE details_due_at <= $1 ORDER BY details_due_at LIMIT $2"
         );
-        let rows = self
-            .all(&sql, [now.unix_ms().into(), i64::from(limit).into()])
-            .await?;
-        rows.iter()
-            .map(|row| Ok((read(row)?, row.get("details_attempts")?)))
-            .collect()
+        let rows = self.all(&sql, [now.unix_ms().into(), i64::from(limit).into()]).await?;
+        rows.iter().map(|row| Ok((read(row)?, row.get("details_attempts")?))).collect()
     }
 
     /// Takes a connection out of service because its tokens cannot be read. Nothing is deleted.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn freeze(&self, id: ConnectionId, error: &'static str, now: Moment) -> Result<(), StoreError> {
+    pub async fn freeze(
+        &self,
+        id: ConnectionId,
+        generation: i64,
+        error: &'static str,
+        now: Moment,
+    ) -> Result<(), StoreError> {
         self.write(move |tx| {
-            Box::pin(async move { park(tx, id, ConnectionState::IntegrityError, error, now).await })
+            Box::pin(async move {
+                let sql = "SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2";
+                match tx.one(sql, [id.to_string().into(), generation.into()]).await? {
+                    Some(_) => park(tx, id, ConnectionState::IntegrityError, error, now).await,
+                    // It was reconnected meanwhile, and is well.
+                    None => Ok(()),
+                }
+            })
         })
         .await
     }
@@ -164,19 +164,12 @@ pub(super) async fn park(
 ) -> Result<(), StoreError> {
     let sql = "UPDATE token SET state = $2, last_error = $3, error_since = COALESCE(error_since, $4), \
                details_due_at = NULL WHERE id = $1";
-    let values = [
-        id.to_string().into(),
-        state.as_str().into(),
-        error.to_owned().into(),
-        now.unix_ms().into(),
-    ];
+    let values =
+        [id.to_string().into(), state.as_str().into(), error.to_owned().into(), now.unix_ms().into()];
     tx.run(sql, values).await?;
-    tx.run(
-        "DELETE FROM token_refresh_job WHERE connection_id = $1",
-        [id.to_string().into()],
-    )
-    .await
-    .map(|_| ())
+    tx.run("DELETE FROM token_refresh_job WHERE connection_id = $1", [id.to_string().into()])
+        .await
+        .map(|_| ())
 }
 
 pub(super) fn read(row: &Row) -> Result<Token, StoreError> {
@@ -193,14 +186,8 @@ pub(super) fn read(row: &Row) -> Result<Token, StoreError> {
         wanted_scopes: row.scopes("wanted_scopes")?,
         state: row.parsed("state")?,
         generation: row.get("generation")?,
-        access: Sealed {
-            key_id: key_id.clone(),
-            ciphertext: row.get("access_sealed")?,
-        },
-        refresh: Sealed {
-            key_id,
-            ciphertext: row.get("refresh_sealed")?,
-        },
+        access: Sealed { key_id: key_id.clone(), ciphertext: row.get("access_sealed")? },
+        refresh: Sealed { key_id, ciphertext: row.get("refresh_sealed")? },
         refresh_fingerprint: row.get("refresh_fingerprint")?,
         obtained_at: row.moment("obtained_at")?,
         expires_at: row.moment("expires_at")?,

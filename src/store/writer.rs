@@ -22,14 +22,8 @@ const RETRIES: usize = 3;
 
 #[derive(Debug, Clone)]
 pub(super) enum Writer {
-    Shared {
-        queue: mpsc::Sender<Job>,
-        db: DatabaseConnection,
-    },
-    Direct {
-        db: DatabaseConnection,
-        clock: Clock,
-    },
+    Shared { queue: mpsc::Sender<Job>, db: DatabaseConnection },
+    Direct { db: DatabaseConnection, clock: Clock },
 }
 
 type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
@@ -93,21 +87,14 @@ where
             })
         }),
         settle: Box::new(move |outcome| {
-            let value = result
-                .lock()
-                .expect("nothing panics while it holds this lock")
-                .take();
-            let outcome = outcome.and_then(|()| value.ok_or_else(closed));
+            let value = result.lock().expect("nothing panics while it holds this lock").take();
+            let outcome = outcome.and_then(|()| value.ok_or(StoreError::Closed));
             // The caller may be gone: what it asked for is done all the same.
             let _ = answer.send(outcome);
         }),
     };
-    queue.send(job).await.map_err(|_| closed())?;
-    answered.await.map_err(|_| closed())?
-}
-
-fn closed() -> StoreError {
-    DbErr::Custom("the writer has stopped".to_owned()).into()
+    queue.send(job).await.map_err(|_| StoreError::Closed)?;
+    answered.await.map_err(|_| StoreError::Closed)?
 }
 
 /// Takes what has come in the meantime, commits it as one, and begins anew.

@@ -45,19 +45,11 @@ pub fn install(settings: &Logging) -> Result<(), LogError> {
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
     let mut layers: Vec<Line> = vec![match pretty {
-        true => fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_filter(filter()?)
-            .boxed(),
+        true => fmt::layer().with_writer(std::io::stderr).with_filter(filter()?).boxed(),
         false => json().with_writer(std::io::stderr).with_filter(filter()?).boxed(),
     }];
     if let Some(file) = file(settings)? {
-        layers.push(
-            json()
-                .with_writer(std::sync::Mutex::new(file))
-                .with_filter(filter()?)
-                .boxed(),
-        );
+        layers.push(json().with_writer(std::sync::Mutex::new(file)).with_filter(filter()?).boxed());
     }
     // A process that embeds the service may have set up its own.
     let _ = tracing_subscriber::registry().with(layers).try_init();
@@ -78,6 +70,8 @@ fn file(settings: &Logging) -> Result<Option<RollingFileAppender>, LogError> {
         .rotation(Rotation::DAILY)
         .max_log_files(DAYS)
         .filename_prefix(name)
+        // Old files are found by beginning and end: with the beginning alone, a database beside the logs would be one.
+        .filename_suffix("log")
         .build(folder.unwrap_or(std::path::Path::new(".")))
         .map(Some)
         .map_err(|why| LogError::File(why.to_string()))

@@ -53,10 +53,10 @@ impl Refreshes {
 impl Metrics {
     /// The figures in the OpenMetrics text format, with the number of connections in each state.
     pub fn render(&self, connections: &[(String, i64)]) -> String {
+        // A state that nobody is in any more is not in the list.
+        self.connections.clear();
         for (state, count) in connections {
-            self.connections
-                .get_or_create(&vec![("state", state.clone())])
-                .set(*count);
+            self.connections.get_or_create(&vec![("state", state.clone())]).set(*count);
         }
         let mut registry = Registry::with_prefix("hubspot_connect");
         registry.register("flows_started", "Connects that began", self.flows_started.clone());

@@ -23,25 +23,11 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "app",
-        &[
-            "http",
-            "jobs",
-            "flows",
-            "hubspot",
-            "store",
-            "keyring",
-            "telemetry",
-            "config",
-            "egress",
-            "domain",
-        ],
+        &["http", "jobs", "flows", "hubspot", "store", "keyring", "telemetry", "config", "egress", "domain"],
     ),
     ("http", &["flows", "telemetry", "config", "domain"]),
     ("jobs", &["flows", "config", "domain"]),
-    (
-        "flows",
-        &["hubspot", "store", "keyring", "telemetry", "config", "domain"],
-    ),
+    ("flows", &["hubspot", "store", "keyring", "telemetry", "config", "domain"]),
     ("hubspot", &["config", "domain"]),
     ("store", &["config", "domain"]),
     ("telemetry", &["config", "domain"]),
@@ -56,10 +42,7 @@ const TABLE: &[(&str, &[&str])] = &[
 fn modules_import_only_what_stands_below_them_in_the_table() {
     let mut culprits = Vec::new();
     for (module, imports) in found() {
-        let allowed = TABLE
-            .iter()
-            .find(|(name, _)| *name == module)
-            .map(|(_, allowed)| *allowed);
+        let allowed = TABLE.iter().find(|(name, _)| *name == module).map(|(_, allowed)| *allowed);
         let allowed = allowed.unwrap_or_else(|| panic!("src/{module} is not in the table"));
         for (import, place) in imports {
             if import != module && !allowed.contains(&import.as_str()) {
@@ -74,14 +57,9 @@ fn modules_import_only_what_stands_below_them_in_the_table() {
 fn the_table_has_no_circle() {
     for (at, (module, allowed)) in TABLE.iter().enumerate() {
         for import in *allowed {
-            let stands = TABLE
-                .iter()
-                .position(|(name, _)| name == import)
-                .expect("every import is in the table");
-            assert!(
-                stands > at,
-                "{module} imports {import}, which does not stand below it"
-            );
+            let stands =
+                TABLE.iter().position(|(name, _)| name == import).expect("every import is in the table");
+            assert!(stands > at, "{module} imports {import}, which does not stand below it");
         }
     }
 }
@@ -154,9 +132,7 @@ fn crate_paths(line: &str) -> Vec<String> {
 }
 
 fn first_segment(path: &str) -> String {
-    path.chars()
-        .take_while(|c| c.is_ascii_lowercase() || *c == '_')
-        .collect()
+    path.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect()
 }
 
 /// The sources of a module, without their unit tests.
@@ -166,17 +142,13 @@ fn sources(module: &str) -> Vec<(String, String)> {
     if let Ok(folder) = std::fs::read_dir(root.join(module)) {
         files.extend(folder.map(|entry| entry.expect("an entry").path()));
     }
-    let existing = files
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|kind| kind == "rs") && path.exists());
+    let existing =
+        files.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "rs") && path.exists());
     existing
         .map(|path| {
             let text = std::fs::read_to_string(&path).expect("a source file");
             let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-            (
-                path.strip_prefix(&root).expect("below src").display().to_string(),
-                code,
-            )
+            (path.strip_prefix(&root).expect("below src").display().to_string(), code)
         })
         .collect()
 }

@@ -44,36 +44,20 @@ async fn a_token_is_refreshed_before_it_expires_again_and_again() {
         let status = browser.status().await;
         assert_eq!(status["state"], "active");
     }
-    assert!(
-        app.hubspot
-            .journal()
-            .iter()
-            .all(|entry| !entry.superseded && !entry.overlapping)
-    );
+    assert!(app.hubspot.journal().iter().all(|entry| !entry.superseded && !entry.overlapping));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn disconnecting_ends_the_grant_at_hubspot_and_the_job_here() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    let id = browser.status().await["connections"][0]["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     let answer = browser.disconnect(&id).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.json()["revoked"], true);
-    assert_eq!(
-        browser.status().await,
-        json!({"authenticated": false, "connections": []})
-    );
+    assert_eq!(browser.status().await, json!({"authenticated": false, "connections": []}));
     assert_eq!(app.hubspot.current_refresh_token(ACME), None);
-    assert_eq!(
-        app.database
-            .number("SELECT COUNT(*) FROM token_refresh_job")
-            .await,
-        0
-    );
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 0);
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
 }
 
@@ -103,10 +87,5 @@ async fn reconnecting_the_same_account_renews_it_and_another_account_is_added() 
     assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
     browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
     assert_eq!(browser.status().await["connections"].as_array().unwrap().len(), 2);
-    assert_eq!(
-        app.database
-            .number("SELECT COUNT(*) FROM token_refresh_job")
-            .await,
-        2
-    );
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 2);
 }

@@ -1,11 +1,29 @@
 //! The service as others meet it. One journey or one promise per file; every test runs on SQLite, and again on
 //! PostgreSQL when TEST_POSTGRES_URL names a server.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the tests' own client is not the service's"
-)]
+#![allow(clippy::disallowed_methods, reason = "the tests' own client is not the service's")]
 #![allow(missing_docs, reason = "the names of tests are their documentation")]
 
+mod abuse;
 mod architecture;
+mod at_rest;
+mod callback_attacks;
+mod cli;
+mod config;
 mod connect;
+mod csrf_and_cors;
+mod disconnect;
+mod faults_exchange;
+mod faults_input;
+mod faults_refresh;
 mod harness;
+mod headers;
+mod health;
+mod keys;
+mod lifecycle;
+mod migrations;
+mod refresh;
+mod replicas;
+mod secrecy;
+mod sessions;
+mod start_attacks;
+mod storage;

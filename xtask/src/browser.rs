@@ -11,12 +11,7 @@ use std::{env, fs};
 const CHROMIUM: &str = "CHROMIUM";
 
 /// Names under which the browser is installed, the one of Debian first.
-const NAMES: [&str; 4] = [
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-];
+const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Runs the suite, or says why there is nothing to run.
 pub fn run() -> Result<Done> {
@@ -29,11 +24,7 @@ pub fn run() -> Result<Done> {
     }
     let folder = root().join("e2e");
     if !folder.join("node_modules").exists() {
-        show(
-            program("npm")
-                .args(["ci", "--no-audit", "--no-fund"])
-                .current_dir(&folder),
-        )?;
+        show(program("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
     }
     generate::build_programs()?;
     let files = test_files(&folder)?;
@@ -42,8 +33,7 @@ pub fn run() -> Result<Done> {
     }
     let mut node = program("node");
     node.args(["--test", "--test-reporter=spec"]).args(&files);
-    node.env(CHROMIUM, chromium)
-        .env("DEMO", target_dir().join("debug/demo"));
+    node.env(CHROMIUM, chromium).env("DEMO", target_dir().join("debug/demo"));
     show(&mut node).map(Done::from)
 }
 
@@ -54,9 +44,7 @@ pub fn suite_exists() -> bool {
 
 /// The browser: the one that `CHROMIUM` names, or the one that is installed.
 pub fn chromium() -> Option<PathBuf> {
-    env::var_os(CHROMIUM)
-        .map(PathBuf::from)
-        .or_else(|| NAMES.into_iter().find_map(find))
+    env::var_os(CHROMIUM).map(PathBuf::from).or_else(|| NAMES.into_iter().find_map(find))
 }
 
 /// The test files by name, because `node --test` reads a folder differently from version to version.

@@ -6,12 +6,12 @@ use crate::{Result, Task};
 use clap::Args;
 use std::fs;
 
-/// Writes the documents that are made from the code: .env.example and openapi.json
+/// Writes the documents that are made from the code: .env.example and docs/errors.md
 #[derive(Args)]
 pub struct Generate {}
 
 /// What `hubspot-connect print` is asked for, and the file that keeps the answer.
-const DOCUMENTS: [(&str, &str); 2] = [("env", ".env.example"), ("openapi", "openapi.json")];
+const DOCUMENTS: [(&str, &str); 2] = [("env", ".env.example"), ("errors", "docs/errors.md")];
 
 impl Task for Generate {
     fn run(self) -> Result<()> {
@@ -26,9 +26,8 @@ impl Task for Generate {
 
 /// Compares the committed documents with what the program prints.
 pub fn check() -> Result<Done> {
-    let (here, absent): (Vec<_>, Vec<_>) = DOCUMENTS
-        .into_iter()
-        .partition(|(_, file)| root().join(file).exists());
+    let (here, absent): (Vec<_>, Vec<_>) =
+        DOCUMENTS.into_iter().partition(|(_, file)| root().join(file).exists());
     if here.is_empty() {
         return Ok(Done::Skipped("none is committed yet".to_owned()));
     }

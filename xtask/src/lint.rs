@@ -37,9 +37,7 @@ pub fn code(steps: &mut Steps) {
 pub fn papers(steps: &mut Steps) {
     steps.run("dependencies", || {
         if !has_cargo("deny") {
-            return Ok(Done::Skipped(
-                "`cargo install cargo-deny --locked` installs the checker".to_owned(),
-            ));
+            return Ok(Done::Skipped("`cargo install cargo-deny --locked` installs the checker".to_owned()));
         }
         show(cargo("deny").args(["--locked", "check", "bans", "licenses", "sources"])).map(Done::from)
     });

@@ -2,11 +2,9 @@
 //!
 //! A new command is one file with a struct that implements [`Task`], and one line in [`tasks`]. The first
 //! sentence of the struct's documentation is what the list says about it.
-#![expect(
-    clippy::print_stdout,
-    reason = "a command-line program speaks on standard output"
-)]
+#![expect(clippy::print_stdout, reason = "a command-line program speaks on standard output")]
 
+mod bench;
 mod browser;
 mod generate;
 mod lint;
@@ -37,6 +35,7 @@ fn tasks() -> Vec<Entry> {
         Entry::of::<setup::Setup>("setup"),
         Entry::of::<postgres::Postgres>("postgres"),
         Entry::of::<generate::Generate>("generate"),
+        Entry::of::<bench::Bench>("bench"),
     ]
 }
 
@@ -50,11 +49,7 @@ impl Entry {
     fn of<T: Task>(name: &'static str) -> Self {
         Self {
             command: T::augment_args(Command::new(name)),
-            start: |arguments| {
-                T::from_arg_matches(arguments)
-                    .map_err(|wrong| wrong.to_string())?
-                    .run()
-            },
+            start: |arguments| T::from_arg_matches(arguments).map_err(|wrong| wrong.to_string())?.run(),
         }
     }
 }
@@ -72,10 +67,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let chosen = tasks.iter().find(|task| task.command.get_name() == name);
-    match chosen.map_or_else(
-        || Err(format!("no such command: {name}")),
-        |task| (task.start)(arguments),
-    ) {
+    match chosen.map_or_else(|| Err(format!("no such command: {name}")), |task| (task.start)(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{why}");

@@ -51,55 +51,35 @@ pub fn cargo_build(subcommand: &str) -> Command {
 
 /// Whether `cargo <subcommand>` is installed.
 pub fn has_cargo(subcommand: &str) -> bool {
-    cargo(subcommand)
-        .arg("--version")
-        .output()
-        .is_ok_and(|answer| answer.status.success())
+    cargo(subcommand).arg("--version").output().is_ok_and(|answer| answer.status.success())
 }
 
 /// Runs a program whose output the person sees.
 pub fn show(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .map_err(|why| format!("{} could not be started: {why}", name(command)))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{} failed ({status})", name(command)))
-    }
+    let status = command.status().map_err(|why| format!("{} could not be started: {why}", name(command)))?;
+    if status.success() { Ok(()) } else { Err(format!("{} failed ({status})", name(command))) }
 }
 
 /// Runs a program whose output only matters when it fails, and returns its standard output.
 pub fn read(command: &mut Command) -> Result<String> {
-    let answer = command
-        .output()
-        .map_err(|why| format!("{} could not be started: {why}", name(command)))?;
+    let answer = command.output().map_err(|why| format!("{} could not be started: {why}", name(command)))?;
     if answer.status.success() {
         return Ok(String::from_utf8_lossy(&answer.stdout).into_owned());
     }
     let said = [answer.stdout, answer.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    Err(format!(
-        "{} failed ({}):\n{}",
-        name(command),
-        answer.status,
-        said.trim()
-    ))
+    Err(format!("{} failed ({}):\n{}", name(command), answer.status, said.trim()))
 }
 
 /// The full path of a program, if the shell would find it.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// The program and its first argument, as people call it: `cargo clippy`, not its forty arguments.
 fn name(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     match command.get_args().next() {
         Some(first) => format!("`{} {}`", program.display(), first.display()),
         None => format!("`{}`", program.display()),

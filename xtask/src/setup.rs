@@ -26,11 +26,8 @@ pub struct Need {
 }
 
 /// The server that the integration suite runs on a second time.
-pub const POSTGRES: Need = Need {
-    what: "PostgreSQL server",
-    packages: &["postgresql"],
-    is_here: || Binaries::find().is_some(),
-};
+pub const POSTGRES: Need =
+    Need { what: "PostgreSQL server", packages: &["postgresql"], is_here: || Binaries::find().is_some() };
 
 /// The browser of the browser suite.
 pub const CHROMIUM: Need = Need {
@@ -67,8 +64,7 @@ impl Need {
     fn install(&self) -> Result<()> {
         println!("    installing {}", self.what);
         let mut apt = program("apt-get");
-        apt.args(["install", "-y", "--no-install-recommends"])
-            .args(self.packages);
+        apt.args(["install", "-y", "--no-install-recommends"]).args(self.packages);
         read(apt.env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
     }
 }
@@ -84,11 +80,7 @@ pub fn install_missing(needs: &[Need]) -> Result<()> {
     }
     read(program("apt-get").arg("update"))?;
     let failed: Vec<_> = missing.iter().filter_map(|need| need.install().err()).collect();
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(list(failed))
-    }
+    if failed.is_empty() { Ok(()) } else { Err(list(failed)) }
 }
 
 /// Whether this process may install packages, and may not run a PostgreSQL server.

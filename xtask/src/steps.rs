@@ -34,11 +34,7 @@ impl Steps {
         println!("\n==> {name}");
         let begun = Instant::now();
         let result = work().map(Into::into);
-        let step = Step {
-            name,
-            took: begun.elapsed(),
-            result,
-        };
+        let step = Step { name, took: begun.elapsed(), result };
         match &step.result {
             Ok(Done::Passed(_)) => println!("    passed in {}", seconds(step.took)),
             Ok(Done::Skipped(why)) => println!("    skipped: {why}"),
@@ -60,11 +56,7 @@ impl Steps {
                 Ok(Done::Skipped(why)) => ("skipped", why.as_str()),
                 Err(why) => ("FAILED", why.lines().next().unwrap_or_default()),
             };
-            let line = format!(
-                "    {word:<8}{:<widest$}  {:>8}  {remark}",
-                step.name,
-                seconds(step.took)
-            );
+            let line = format!("    {word:<8}{:<widest$}  {:>8}  {remark}", step.name, seconds(step.took));
             println!("{}", line.trim_end());
         }
         let failed = self.0.iter().filter(|step| step.result.is_err()).count();

@@ -25,11 +25,7 @@ pub enum Part {
 /// Runs the tests, against PostgreSQL if there is a URL and against SQLite if not.
 pub fn run(part: Part, postgres: Option<&str>) -> Result<Done> {
     let nextest = has_cargo("nextest");
-    let mut tests = if nextest {
-        with_nextest(part)
-    } else {
-        with_cargo(part)
-    };
+    let mut tests = if nextest { with_nextest(part) } else { with_cargo(part) };
     match postgres {
         Some(url) => tests.env(POSTGRES_URL, url),
         None => tests.env_remove(POSTGRES_URL),
@@ -37,10 +33,7 @@ pub fn run(part: Part, postgres: Option<&str>) -> Result<Done> {
     let report = report_of(profile());
     _ = fs::remove_file(&report);
     let result = show(&mut tests);
-    let counted = fs::read_to_string(report)
-        .ok()
-        .and_then(|report| count(&report))
-        .unwrap_or_default();
+    let counted = fs::read_to_string(report).ok().and_then(|report| count(&report)).unwrap_or_default();
     match result {
         Ok(()) => Ok(Done::Passed(counted)),
         Err(why) if counted.is_empty() => Err(why),
@@ -93,10 +86,7 @@ fn count(report: &str) -> Option<String> {
         value.parse().ok()
     };
     let (all, failed) = (number("tests")?, number("failures")? + number("errors")?);
-    Some(format!(
-        "{all} tests run: {} passed, {failed} failed",
-        all.saturating_sub(failed)
-    ))
+    Some(format!("{all} tests run: {} passed, {failed} failed", all.saturating_sub(failed)))
 }
 
 #[cfg(test)]

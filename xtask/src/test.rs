@@ -68,17 +68,13 @@ impl Test {
     fn tests(&self, steps: &mut Steps) {
         if self.only.is_empty() {
             // One run instead of two: the runner then keeps all processors busy to the end.
-            steps.run("unit tests and integration suite on SQLite", || {
-                suite::run(Suite::All, None)
-            });
+            steps.run("unit tests and integration suite on SQLite", || suite::run(Suite::All, None));
         } else {
             if self.wants(Part::Unit) {
                 steps.run("unit tests", || suite::run(Suite::Unit, None));
             }
             if self.wants(Part::Sqlite) {
-                steps.run("integration suite on SQLite", || {
-                    suite::run(Suite::Integration, None)
-                });
+                steps.run("integration suite on SQLite", || suite::run(Suite::Integration, None));
             }
         }
         if self.wants(Part::Postgres) {

@@ -10,13 +10,7 @@ fn page(fake: &fake_hubspot::FakeHubSpot, more: &str) -> Reply {
 
 fn click(fake: &fake_hubspot::FakeHubSpot, more: &str, fields: &str) -> Reply {
     let query: String = url::form_urlencoded::byte_serialize(authorize_query(more).as_bytes()).collect();
-    request(
-        fake,
-        "POST",
-        "/oauth/decide",
-        FORM,
-        &format!("query={query}&{fields}"),
-    )
+    request(fake, "POST", "/oauth/decide", FORM, &format!("query={query}&{fields}"))
 }
 
 #[tokio::test]
@@ -40,10 +34,7 @@ async fn the_page_offers_accounts_scopes_and_three_ways_out() {
         assert!(reply.body.contains(part), "{part} is missing");
     }
     assert!(!reply.body.contains("<script"));
-    assert_eq!(
-        get(&fake, "/__style.css").header("content-type"),
-        Some("text/css; charset=utf-8")
-    );
+    assert_eq!(get(&fake, "/__style.css").header("content-type"), Some("text/css; charset=utf-8"));
     assert_eq!(fake.calls(Kind::Authorize)[0].query["state"], "s&t");
 }
 
@@ -51,21 +42,11 @@ async fn the_page_offers_accounts_scopes_and_three_ways_out() {
 async fn connecting_goes_back_with_a_code() {
     let fake = start(|_| {}).await;
     let more = "&optional_scope=automation%20forms";
-    let reply = click(
-        &fake,
-        more,
-        &format!("decision=approve&hub_id={ACME}&optional=forms"),
-    );
-    assert_eq!(
-        (reply.status, reply.header("cross-origin-opener-policy")),
-        (302, None)
-    );
+    let reply = click(&fake, more, &format!("decision=approve&hub_id={ACME}&optional=forms"));
+    assert_eq!((reply.status, reply.header("cross-origin-opener-policy")), (302, None));
     let location = reply.header("location").expect("a redirect");
     let code = location.split(['=', '&']).nth(1).expect("a code");
-    assert_eq!(
-        exchange(&fake, code, "").json()["scopes"],
-        serde_json::json!(["oauth", "forms"])
-    );
+    assert_eq!(exchange(&fake, code, "").json()["scopes"], serde_json::json!(["oauth", "forms"]));
 }
 
 #[tokio::test]
@@ -80,14 +61,8 @@ async fn fewer_scopes_are_granted_on_request() {
     let query: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
     let form = format!("query={query}&decision=approve&hub_id={ACME}&fewer=1");
     let reply = request(&fake, "POST", "/oauth/decide", FORM, &form);
-    let code = reply
-        .header("location")
-        .and_then(|it| it.split(['=', '&']).nth(1))
-        .expect("a code");
-    assert_eq!(
-        exchange(&fake, code, "").json()["scopes"],
-        serde_json::json!(["oauth"])
-    );
+    let code = reply.header("location").and_then(|it| it.split(['=', '&']).nth(1)).expect("a code");
+    assert_eq!(exchange(&fake, code, "").json()["scopes"], serde_json::json!(["oauth"]));
 }
 
 #[tokio::test]
@@ -108,18 +83,11 @@ async fn denying_goes_back_with_an_error_and_wandering_off_stays() {
 async fn some_errors_stay_on_the_page() {
     let fake = start(|options| options.redirect_uris = vec![CALLBACK.to_owned()]).await;
     let good = authorize_query("");
-    for (part, bad) in [
-        ("fake-client-id", "other"),
-        ("callback", "call"),
-        ("scope=oauth", "scope=forms"),
-    ] {
+    for (part, bad) in [("fake-client-id", "other"), ("callback", "call"), ("scope=oauth", "scope=forms")] {
         let url = format!("/oauth/authorize?{}", good.replace(part, bad));
         let reply = get(&fake, &url);
         assert_eq!((reply.status, reply.header("location")), (400, None), "{bad}");
-        let approve = Decision::Approve {
-            hub_id: ACME,
-            scopes: None,
-        };
+        let approve = Decision::Approve { hub_id: ACME, scopes: None };
         assert_eq!(fake.decide(&format!("{}{url}", fake.base_url()), approve), None);
     }
     let url = format!("{}?{good}", fake.authorize_url());
@@ -127,26 +95,13 @@ async fn some_errors_stay_on_the_page() {
     assert!(fake.decide(&url, Decision::Deny).is_some());
     // An account that lacks a required scope cannot connect either.
     let url = url.replace("scope=oauth", "scope=oauth%20automation");
-    assert_eq!(
-        fake.decide(
-            &url,
-            Decision::Approve {
-                hub_id: GLOBEX,
-                scopes: None
-            }
-        ),
-        None
-    );
+    assert_eq!(fake.decide(&url, Decision::Approve { hub_id: GLOBEX, scopes: None }), None);
 }
 
 #[tokio::test]
 async fn an_account_drops_optional_scopes_it_lacks() {
     let fake = start(|_| {}).await;
-    let code = code(
-        &fake,
-        GLOBEX,
-        "&optional_scope=automation+crm.objects.contacts.read",
-    );
+    let code = code(&fake, GLOBEX, "&optional_scope=automation+crm.objects.contacts.read");
     let scopes = exchange(&fake, &code, "").json()["scopes"].clone();
     assert_eq!(scopes, serde_json::json!(["oauth", "crm.objects.contacts.read"]));
 }
@@ -155,39 +110,22 @@ async fn an_account_drops_optional_scopes_it_lacks() {
 async fn the_path_preselects_an_account() {
     let fake = start(|_| {}).await;
     for hub_id in [GLOBEX, 424_242] {
-        let reply = get(
-            &fake,
-            &format!("/oauth/{hub_id}/authorize?{}", authorize_query("")),
-        );
-        assert!(
-            reply
-                .body
-                .contains(&format!("value=\"{hub_id}\" required checked"))
-        );
+        let reply = get(&fake, &format!("/oauth/{hub_id}/authorize?{}", authorize_query("")));
+        assert!(reply.body.contains(&format!("value=\"{hub_id}\" required checked")));
     }
 }
 
 #[tokio::test]
 async fn consent_can_be_automatic_with_the_header_on_the_redirect() {
     let fake = start(|options| {
-        options.auto_consent = Some(Decision::Approve {
-            hub_id: ACME,
-            scopes: Some(vec!["x".to_owned()]),
-        });
+        options.auto_consent = Some(Decision::Approve { hub_id: ACME, scopes: Some(vec!["x".to_owned()]) });
         options.coop = Some("same-origin".to_owned());
         options.coop_on_redirect_only = true;
     })
     .await;
     let reply = page(&fake, "");
-    assert_eq!(
-        (reply.status, reply.header("cross-origin-opener-policy")),
-        (302, Some("same-origin"))
-    );
-    assert!(
-        reply
-            .header("location")
-            .is_some_and(|it| it.starts_with(CALLBACK))
-    );
+    assert_eq!((reply.status, reply.header("cross-origin-opener-policy")), (302, Some("same-origin")));
+    assert!(reply.header("location").is_some_and(|it| it.starts_with(CALLBACK)));
     fake.options(|options| options.auto_consent = None);
     assert_eq!(page(&fake, "").header("cross-origin-opener-policy"), None);
 }

@@ -9,18 +9,9 @@ async fn faults_are_ordered_and_calls_read_by_http() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     let order = |rule: &str| request(&fake, "POST", "/__script", "", rule);
-    assert_eq!(
-        order(r#"{"on": "refresh", "times": 1, "fault": {"status": {"status": 503}}}"#).status,
-        204
-    );
-    assert_eq!(
-        order(r#"{"on": "refresh", "times": 1, "fault": {"delay": 10}}"#).status,
-        204
-    );
-    assert_eq!(
-        order(r#"{"on": "refresh", "fault": "close_before_answer"}"#).status,
-        204
-    );
+    assert_eq!(order(r#"{"on": "refresh", "times": 1, "fault": {"status": {"status": 503}}}"#).status, 204);
+    assert_eq!(order(r#"{"on": "refresh", "times": 1, "fault": {"delay": 10}}"#).status, 204);
+    assert_eq!(order(r#"{"on": "refresh", "fault": "close_before_answer"}"#).status, 204);
     let wrong = order(r#"{"on": "refresh", "fault": "explode"}"#);
     assert_eq!(wrong.status, 400);
     assert!(wrong.body.contains("explode"), "{}", wrong.body);
@@ -29,12 +20,7 @@ async fn faults_are_ordered_and_calls_read_by_http() {
     assert_eq!(refresh(&fake, &token).status, 200);
 
     let journal = get(&fake, "/__journal").json();
-    let kinds: Vec<_> = journal
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|it| it["kind"].clone())
-        .collect();
+    let kinds: Vec<_> = journal.as_array().into_iter().flatten().map(|it| it["kind"].clone()).collect();
     assert_eq!(kinds, ["authorize", "exchange", "refresh", "refresh"]);
     assert_eq!(journal[2]["fault"], "status");
     assert_eq!(request(&fake, "DELETE", "/__journal", "", "").status, 204);
@@ -45,22 +31,13 @@ async fn faults_are_ordered_and_calls_read_by_http() {
 async fn switches_merge() {
     let fake = start(|_| {}).await;
     let change = |json: &str| request(&fake, "POST", "/__options", "", json).status;
-    assert_eq!(
-        change(r#"{"access_token_seconds": 5, "auto_consent": "deny"}"#),
-        204
-    );
+    assert_eq!(change(r#"{"access_token_seconds": 5, "auto_consent": "deny"}"#), 204);
     assert_eq!(change(r#"{"latency": 3, "coop": "same-origin"}"#), 204);
     assert_eq!(change(r#"{"no_such_switch": 3}"#), 400);
     assert_eq!(change(r#"{"auto_consent": {"approve": {"hub_id": 7}}}"#), 204);
     let options = get(&fake, "/__options").json();
-    assert_eq!(
-        (&options["access_token_seconds"], &options["latency"]),
-        (&json!(5), &json!(3))
-    );
-    assert_eq!(
-        options["auto_consent"],
-        json!({ "approve": { "hub_id": 7, "scopes": null } })
-    );
+    assert_eq!((&options["access_token_seconds"], &options["latency"]), (&json!(5), &json!(3)));
+    assert_eq!(options["auto_consent"], json!({ "approve": { "hub_id": 7, "scopes": null } }));
 }
 
 #[tokio::test]
@@ -68,19 +45,9 @@ async fn grants_are_listed_until_the_customer_uninstalls() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     let grants = get(&fake, "/__grants").json();
+    assert_eq!((&grants[0]["hub_id"], &grants[0]["refresh_token"]), (&json!(ACME), &json!(token)));
     assert_eq!(
-        (&grants[0]["hub_id"], &grants[0]["refresh_token"]),
-        (&json!(ACME), &json!(token))
-    );
-    assert_eq!(
-        request(
-            &fake,
-            "POST",
-            "/__uninstall",
-            "",
-            &json!({ "hub_id": ACME }).to_string()
-        )
-        .status,
+        request(&fake, "POST", "/__uninstall", "", &json!({ "hub_id": ACME }).to_string()).status,
         204
     );
     assert_eq!(get(&fake, "/__grants").json(), json!([]));

@@ -71,9 +71,7 @@ async fn a_call_is_carried_out_although_its_caller_left() {
         std::thread::sleep(Duration::from_millis(5));
     }
     // A process that is killed resets its connections.
-    socket2::SockRef::from(&call)
-        .set_linger(Some(Duration::ZERO))
-        .expect("a reset");
+    socket2::SockRef::from(&call).set_linger(Some(Duration::ZERO)).expect("a reset");
     drop(call);
     let begin = Instant::now();
     while scene.fake.current_refresh_token(ACME).as_ref() == Some(&scene.token) {
@@ -125,11 +123,7 @@ async fn half_body_sends_less_than_it_announced() {
     let scene = Scene::with(Fault::HalfBody).await;
     let text = scene.text();
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
-    let announced: usize = head
-        .rsplit(' ')
-        .next()
-        .and_then(|it| it.parse().ok())
-        .expect("a length");
+    let announced: usize = head.rsplit(' ').next().and_then(|it| it.parse().ok()).expect("a length");
     assert_eq!(body.len(), announced / 2);
     assert_eq!(scene.journaled(), (Some("half_body".to_owned()), Some(200)));
     scene.assert_nothing_issued();
@@ -157,18 +151,13 @@ async fn status_and_body_are_sent_as_ordered() {
     assert_eq!((reply.status, reply.header("retry-after")), (477, Some("3600")));
     assert_eq!(reply.body, "<html>moving</html>");
 
-    let fault = Fault::Body {
-        content_type: None,
-        body: "\u{feff}{}".to_owned(),
-    };
+    let fault = Fault::Body { content_type: None, body: "\u{feff}{}".to_owned() };
     scene.fake.script(Rule::once(Kind::Refresh, fault));
     let reply = refresh(&scene.fake, &scene.token);
     assert_eq!((reply.status, reply.header("content-type")), (200, None));
     assert_eq!(reply.body, "\u{feff}{}");
 
-    scene
-        .fake
-        .script(Rule::once(Kind::Refresh, Fault::Json(json!([1]))));
+    scene.fake.script(Rule::once(Kind::Refresh, Fault::Json(json!([1]))));
     assert_eq!(refresh(&scene.fake, &scene.token).json(), json!([1]));
     scene.assert_nothing_issued();
 }
@@ -194,10 +183,7 @@ async fn oauth_refusals_come_in_three_shapes() {
         json!({ "error": "invalid_grant", "error_description": "no" })
     );
     let old = refused(None, Some("BAD_HUB"));
-    assert_eq!(
-        (&old["status"], &old["message"]),
-        (&json!("BAD_HUB"), &json!("no"))
-    );
+    assert_eq!((&old["status"], &old["message"]), (&json!("BAD_HUB"), &json!("no")));
     assert!(old["correlationId"].is_string() && old["error"].is_null());
     assert_eq!(
         refused(Some("e"), Some("S")),
@@ -207,39 +193,20 @@ async fn oauth_refusals_come_in_three_shapes() {
 
 #[tokio::test]
 async fn patch_changes_the_real_answer() {
-    let set = json!({ "expires_in": "1800" })
-        .as_object()
-        .cloned()
-        .expect("an object");
-    let scene = Scene::with(Fault::Patch {
-        set,
-        drop: vec!["hub_id".to_owned()],
-    })
-    .await;
+    let set = json!({ "expires_in": "1800" }).as_object().cloned().expect("an object");
+    let scene = Scene::with(Fault::Patch { set, drop: vec!["hub_id".to_owned()] }).await;
     let body = refresh(&scene.fake, &scene.token).json();
-    assert_eq!(
-        (&body["expires_in"], &body["hub_id"]),
-        (&json!("1800"), &json!(null))
-    );
-    assert_eq!(
-        body["refresh_token"].as_str(),
-        scene.fake.current_refresh_token(ACME).as_deref()
-    );
+    assert_eq!((&body["expires_in"], &body["hub_id"]), (&json!("1800"), &json!(null)));
+    assert_eq!(body["refresh_token"].as_str(), scene.fake.current_refresh_token(ACME).as_deref());
     scene.assert_issued();
 }
 
 #[tokio::test]
 async fn redirect_points_elsewhere() {
-    let scene = Scene::with(Fault::Redirect {
-        status: 307,
-        location: "http://evil.example/".to_owned(),
-    })
-    .await;
+    let scene =
+        Scene::with(Fault::Redirect { status: 307, location: "http://evil.example/".to_owned() }).await;
     let reply = refresh(&scene.fake, &scene.token);
-    assert_eq!(
-        (reply.status, reply.header("location")),
-        (307, Some("http://evil.example/"))
-    );
+    assert_eq!((reply.status, reply.header("location")), (307, Some("http://evil.example/")));
     scene.assert_nothing_issued();
 }
 
@@ -257,8 +224,7 @@ async fn endless_streams_until_the_reader_leaves() {
 async fn drip_sends_one_byte_per_second() {
     let scene = Scene::with(Fault::Drip).await;
     let mut call = scene.call();
-    call.set_read_timeout(Some(Duration::from_millis(1500)))
-        .expect("a timeout");
+    call.set_read_timeout(Some(Duration::from_millis(1500))).expect("a timeout");
     let mut bytes = [0; 4096];
     let mut seen = 0;
     let begin = Instant::now();
@@ -282,10 +248,7 @@ async fn large_is_well_formed_and_of_the_size_asked_for() {
 async fn bad_chunk_has_a_size_that_is_no_number() {
     let scene = Scene::with(Fault::BadChunk).await;
     let text = scene.text();
-    assert!(
-        text.contains("transfer-encoding: chunked\r\n\r\n10\r\n{\"access_token\":\r\nzz\r\n"),
-        "{text}"
-    );
+    assert!(text.contains("transfer-encoding: chunked\r\n\r\n10\r\n{\"access_token\":\r\nzz\r\n"), "{text}");
 }
 
 #[tokio::test]
@@ -301,16 +264,9 @@ async fn gzip_was_not_asked_for() {
 async fn rules_count_and_follow_one_another() {
     let scene = Scene::with(Fault::Json(json!(0))).await;
     scene.fake.clear_script();
-    let coin = |percent| Fault::Sometimes {
-        percent,
-        fault: Box::new(Fault::Json(json!(percent))),
-    };
-    scene
-        .fake
-        .script(Rule::once(Kind::Introspect, Fault::Json(json!("other kind"))));
-    scene
-        .fake
-        .script(Rule::times(Kind::Refresh, 2, Fault::Json(json!("first"))).after(1));
+    let coin = |percent| Fault::Sometimes { percent, fault: Box::new(Fault::Json(json!(percent))) };
+    scene.fake.script(Rule::once(Kind::Introspect, Fault::Json(json!("other kind"))));
+    scene.fake.script(Rule::times(Kind::Refresh, 2, Fault::Json(json!("first"))).after(1));
     scene.fake.script(Rule::always(Kind::Refresh, coin(100)));
     let first = refresh(&scene.fake, &scene.token);
     let token = first.word("refresh_token");

@@ -47,9 +47,7 @@ pub async fn start(change: impl FnOnce(&mut Options)) -> FakeHubSpot {
 pub fn connect(fake: &FakeHubSpot, method: &str, path: &str, extra: &str, body: &str) -> TcpStream {
     let address: SocketAddr = fake.base_url()["http://".len()..].parse().expect("an address");
     let mut stream = TcpStream::connect(address).expect("the fake listens");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a timeout");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: fake\r\nconnection: close\r\ncontent-length: {length}\r\n{extra}\r\n{body}"
@@ -70,11 +68,7 @@ pub fn request(fake: &FakeHubSpot, method: &str, path: &str, extra: &str, body: 
     end.expect("a regular end");
     let text = String::from_utf8(bytes).expect("text");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
-    Reply {
-        status: head[9..12].parse().expect("a status"),
-        head: head.to_owned(),
-        body: body.to_owned(),
-    }
+    Reply { status: head[9..12].parse().expect("a status"), head: head.to_owned(), body: body.to_owned() }
 }
 
 pub const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
@@ -94,14 +88,8 @@ pub fn authorize_query(more: &str) -> String {
 /// A code for an account.
 pub fn code(fake: &FakeHubSpot, hub_id: u64, more: &str) -> String {
     let url = format!("{}?{}", fake.authorize_url(), authorize_query(more));
-    let back = fake
-        .decide(&url, Decision::Approve { hub_id, scopes: None })
-        .expect("a redirect");
-    let query = back
-        .strip_prefix(CALLBACK)
-        .expect("the callback")
-        .strip_prefix("?code=")
-        .expect("a code");
+    let back = fake.decide(&url, Decision::Approve { hub_id, scopes: None }).expect("a redirect");
+    let query = back.strip_prefix(CALLBACK).expect("the callback").strip_prefix("?code=").expect("a code");
     query.strip_suffix("&state=s%26t").expect("the state").to_owned()
 }
 

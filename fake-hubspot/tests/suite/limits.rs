@@ -15,10 +15,7 @@ async fn stopping_refuses_connections_and_the_address_can_be_taken_again() {
     fake.stop().await;
     assert!(TcpStream::connect(address).is_err());
     drop(idle);
-    let options = Options {
-        address,
-        ..Options::default()
-    };
+    let options = Options { address, ..Options::default() };
     let again = FakeHubSpot::start(options).await.expect("the same address");
     assert_eq!(get(&again, "/nothing").status, 404);
 }
@@ -39,10 +36,7 @@ async fn dropping_stops_it_too() {
 async fn a_taken_address_is_an_error() {
     let fake = start(|_| {}).await;
     let address = fake.base_url()["http://".len()..].parse().expect("an address");
-    let options = Options {
-        address,
-        ..Options::default()
-    };
+    let options = Options { address, ..Options::default() };
     assert!(FakeHubSpot::start(options).await.is_err());
 }
 
@@ -54,10 +48,7 @@ async fn the_journal_keeps_to_its_limit() {
     }
     let journal = fake.journal();
     assert_eq!(
-        journal
-            .iter()
-            .map(|it| (it.seq, it.path.as_str()))
-            .collect::<Vec<_>>(),
+        journal.iter().map(|it| (it.seq, it.path.as_str())).collect::<Vec<_>>(),
         [(2, "/b"), (3, "/c")]
     );
     assert!(journal.iter().all(|it| it.status == Some(404)));

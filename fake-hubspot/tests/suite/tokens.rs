@@ -15,11 +15,7 @@ async fn a_code_is_exchanged_once() {
     assert_eq!(reply.status, 200);
     let mut body = reply.json();
     assert_eq!(body["access_token"].as_str().map(str::len), Some(300));
-    assert!(
-        body["refresh_token"]
-            .as_str()
-            .is_some_and(|it| it.starts_with("na1-"))
-    );
+    assert!(body["refresh_token"].as_str().is_some_and(|it| it.starts_with("na1-")));
     body["access_token"] = json!("A");
     body["refresh_token"] = json!("R");
     assert_eq!(
@@ -44,32 +40,20 @@ async fn a_code_is_exchanged_once() {
 #[tokio::test]
 async fn a_code_is_bound_to_its_redirect_and_its_challenge() {
     let fake = start(|_| {}).await;
-    let form = format!(
-        "grant_type=authorization_code&code={}&redirect_uri=http://x/",
-        code(&fake, ACME, "")
-    );
-    assert_eq!(
-        post(&fake, "/oauth/v3/token", &form).word("status"),
-        "MISMATCH_REDIRECT_URI_AUTH_CODE"
-    );
+    let form = format!("grant_type=authorization_code&code={}&redirect_uri=http://x/", code(&fake, ACME, ""));
+    assert_eq!(post(&fake, "/oauth/v3/token", &form).word("status"), "MISMATCH_REDIRECT_URI_AUTH_CODE");
 
     // The pair of RFC 7636, appendix B.
     let challenge = "&code_challenge_method=S256&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
     let verifier = "&code_verifier=dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    assert_eq!(
-        exchange(&fake, &code(&fake, ACME, challenge), verifier).status,
-        200
-    );
+    assert_eq!(exchange(&fake, &code(&fake, ACME, challenge), verifier).status, 200);
     let wrong = exchange(&fake, &code(&fake, ACME, challenge), "&code_verifier=other");
     assert_eq!(wrong.word("status"), "BAD_CODE_VERIFIER");
     let missing = exchange(&fake, &code(&fake, ACME, challenge), "");
     assert_eq!(missing.word("status"), "BAD_CODE_VERIFIER");
 
     fake.options(|options| options.code_seconds = 0);
-    assert_eq!(
-        exchange(&fake, &code(&fake, ACME, ""), "").word("status"),
-        "EXPIRED_AUTH_CODE"
-    );
+    assert_eq!(exchange(&fake, &code(&fake, ACME, ""), "").word("status"), "EXPIRED_AUTH_CODE");
 }
 
 #[tokio::test]
@@ -78,24 +62,12 @@ async fn the_app_proves_itself_in_the_body() {
     let form = refresh_form(&connected(&fake, ACME));
     let path = "/oauth/2026-09/token";
     let by = |extra: &str, body: &str| request(&fake, "POST", path, extra, body).word("status");
-    assert_eq!(
-        by(FORM, &format!("{form}&client_id=x&client_secret=y")),
-        "BAD_CLIENT_ID"
-    );
-    assert_eq!(
-        by(FORM, &format!("{form}&client_id=fake-client-id&client_secret=y")),
-        "BAD_CLIENT_SECRET"
-    );
+    assert_eq!(by(FORM, &format!("{form}&client_id=x&client_secret=y")), "BAD_CLIENT_ID");
+    assert_eq!(by(FORM, &format!("{form}&client_id=fake-client-id&client_secret=y")), "BAD_CLIENT_SECRET");
     let basic = format!("{FORM}authorization: Basic eDp5\r\n");
     assert_eq!(by(&basic, &format!("{form}&{CLIENT}")), "BAD_CLIENT_ID");
-    assert_eq!(
-        request(&fake, "POST", path, "content-type: application/json\r\n", "{}").status,
-        415
-    );
-    assert_eq!(
-        post(&fake, path, "grant_type=password").word("status"),
-        "BAD_GRANT_TYPE"
-    );
+    assert_eq!(request(&fake, "POST", path, "content-type: application/json\r\n", "{}").status, 415);
+    assert_eq!(post(&fake, path, "grant_type=password").word("status"), "BAD_GRANT_TYPE");
     assert_eq!(post(&fake, "/oauth/v1/token", &form).status, 404);
     assert_eq!(get(&fake, path).status, 404);
 }
@@ -123,15 +95,9 @@ async fn with_rotation_a_replaced_refresh_token_is_noticed_and_refused() {
     assert_eq!(fake.current_refresh_token(ACME).as_deref(), Some(&*new));
 
     let refused = refresh(&fake, &old);
-    assert_eq!(
-        (refused.status, refused.word("status").as_str()),
-        (400, "BAD_REFRESH_TOKEN")
-    );
+    assert_eq!((refused.status, refused.word("status").as_str()), (400, "BAD_REFRESH_TOKEN"));
     let calls = fake.calls(Kind::Refresh);
-    assert_eq!(
-        calls.iter().map(|it| it.superseded).collect::<Vec<_>>(),
-        [false, true]
-    );
+    assert_eq!(calls.iter().map(|it| it.superseded).collect::<Vec<_>>(), [false, true]);
     assert_eq!(refresh(&fake, &new).status, 200);
 
     fake.options(|options| options.reject_reused_refresh_tokens = false);
@@ -143,10 +109,7 @@ async fn a_token_of_another_app_is_a_mismatch() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     fake.options(|options| options.client_id = "other".to_owned());
-    let form = format!(
-        "{}&client_id=other&client_secret=fake-client-secret",
-        refresh_form(&token)
-    );
+    let form = format!("{}&client_id=other&client_secret=fake-client-secret", refresh_form(&token));
     let reply = request(&fake, "POST", "/oauth/2026-03/token", FORM, &form);
     assert_eq!(reply.word("status"), "MISMATCH_REFRESH_TOKEN_CLIENT");
 }
@@ -156,21 +119,11 @@ async fn revoking_ends_the_grant_and_spares_its_access_tokens() {
     let fake = start(|_| {}).await;
     let token = connected(&fake, ACME);
     let access = refresh(&fake, &token).word("access_token");
-    let look = |token: &str| {
-        post(
-            &fake,
-            "/oauth/2026-09/token/introspect",
-            &format!("token={token}"),
-        )
-        .json()
-    };
+    let look = |token: &str| post(&fake, "/oauth/2026-09/token/introspect", &format!("token={token}")).json();
     assert_eq!(look(&token)["token_use"], "refresh_token");
 
-    let revoked = post(
-        &fake,
-        "/oauth/2026-09/token/revoke",
-        &format!("token={token}&token_type_hint=refresh_token"),
-    );
+    let revoked =
+        post(&fake, "/oauth/2026-09/token/revoke", &format!("token={token}&token_type_hint=refresh_token"));
     assert_eq!((revoked.status, revoked.body.as_str()), (200, ""));
     assert_eq!(refresh(&fake, &token).word("error"), "invalid_grant");
     assert_eq!(look(&token), json!({ "active": false }));
@@ -196,34 +149,18 @@ async fn an_access_token_reads_the_account_until_it_expires() {
 
     fake.options(|options| options.access_token_seconds = -1);
     let expired = details(&refresh(&fake, &token).word("access_token"));
-    assert_eq!(
-        (expired.status, expired.word("category").as_str()),
-        (401, "EXPIRED_AUTHENTICATION")
-    );
+    assert_eq!((expired.status, expired.word("category").as_str()), (401, "EXPIRED_AUTHENTICATION"));
     let nonsense = details("Cnonsense");
-    assert_eq!(
-        (nonsense.status, nonsense.word("category").as_str()),
-        (401, "INVALID_AUTHENTICATION")
-    );
+    assert_eq!((nonsense.status, nonsense.word("category").as_str()), (401, "INVALID_AUTHENTICATION"));
 }
 
 #[tokio::test]
 async fn uninstalling_ends_every_grant_of_the_account() {
     let fake = start(|_| {}).await;
-    let tokens = [
-        connected(&fake, ACME),
-        connected(&fake, ACME),
-        connected(&fake, GLOBEX),
-    ];
+    let tokens = [connected(&fake, ACME), connected(&fake, ACME), connected(&fake, GLOBEX)];
     let access = refresh(&fake, &tokens[0]).word("access_token");
     let bearer = format!("authorization: Bearer {access}\r\n");
-    let reply = request(
-        &fake,
-        "DELETE",
-        "/appinstalls/2026-09/external-install",
-        &bearer,
-        "",
-    );
+    let reply = request(&fake, "DELETE", "/appinstalls/2026-09/external-install", &bearer, "");
     assert_eq!(reply.status, 204);
     assert_eq!(tokens.map(|token| refresh(&fake, &token).status), [400, 400, 200]);
     fake.uninstall(GLOBEX);
@@ -241,19 +178,9 @@ async fn an_account_may_share_one_refresh_token() {
 async fn the_app_gets_a_token_of_its_own() {
     let fake = start(|_| {}).await;
     let path = "/oauth/2026-09/token";
-    let reply = post(
-        &fake,
-        path,
-        "grant_type=client_credentials&scope=developer.webhooks_journal.read",
-    );
-    assert_eq!(
-        (reply.status, reply.word("token_use").as_str()),
-        (200, "client_credentials")
-    );
-    assert_eq!(
-        post(&fake, path, "grant_type=client_credentials").word("status"),
-        "BAD_SCOPES"
-    );
+    let reply = post(&fake, path, "grant_type=client_credentials&scope=developer.webhooks_journal.read");
+    assert_eq!((reply.status, reply.word("token_use").as_str()), (200, "client_credentials"));
+    assert_eq!(post(&fake, path, "grant_type=client_credentials").word("status"), "BAD_SCOPES");
 }
 
 #[tokio::test]
@@ -271,14 +198,8 @@ async fn the_journal_tells_of_overlapping_refreshes_and_repeated_keys() {
     drain(slow).1.expect("an answer");
     refresh(&fake, &token);
     let calls = fake.calls(Kind::Refresh);
-    assert_eq!(
-        calls.iter().map(|it| it.overlapping).collect::<Vec<_>>(),
-        [false, true, false]
-    );
-    assert_eq!(
-        calls.iter().map(|it| it.duplicate_form_keys).collect::<Vec<_>>(),
-        [true, false, false]
-    );
+    assert_eq!(calls.iter().map(|it| it.overlapping).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(calls.iter().map(|it| it.duplicate_form_keys).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(calls[0].form["x"], "1");
     assert_eq!(calls[0].fault.as_deref(), Some("delay"));
     assert_eq!(calls[0].hub_id, Some(ACME));

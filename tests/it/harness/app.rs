@@ -23,6 +23,10 @@ pub const ACME: u64 = 1_234_567;
 /// An account that can grant only a part.
 pub const GLOBEX: u64 = 7_654_321;
 
+/// Sessions that outlast a test which lets hours pass.
+pub const LONG_SESSIONS: &[(&str, &str)] =
+    &[("SESSION_IDLE_SECONDS", "86400"), ("SESSION_MAX_SECONDS", "2592000")];
+
 /// A running service with its own HubSpot, database and clock.
 pub struct TestApp {
     pub base: String,
@@ -53,9 +57,7 @@ impl TestApp {
         let database = TestDatabase::fresh().await;
         let variables = settle(&hubspot, &database, variables);
         let clock = Clock::manual(Moment::from_unix_ms(1_795_000_000_000));
-        Self::assemble(hubspot, database, variables, clock)
-            .await
-            .expect("the service starts")
+        Self::assemble(hubspot, database, variables, clock).await.expect("the service starts")
     }
 
     /// Builds without running, to see how a start fails.
@@ -72,52 +74,60 @@ impl TestApp {
         clock: Clock,
     ) -> Result<Self, StartupError> {
         let app = Self::build(&variables, clock.clone()).await?;
-        let public = variables
-            .iter()
-            .rev()
-            .find(|(name, _)| name == "PUBLIC_URL")
-            .map(|(_, value)| value.clone());
-        let admin = app
-            .admin_address()
-            .map_or_else(String::new, |address| format!("http://{address}"));
+        let public =
+            variables.iter().rev().find(|(name, _)| name == "PUBLIC_URL").map(|(_, value)| value.clone());
+        let admin = app.admin_address().map_or_else(String::new, |address| format!("http://{address}"));
         let (flows, store) = (app.flows().clone(), app.store().clone());
         let stop = CancellationToken::new();
         let told = stop.clone();
         let running = tokio::spawn(async move { app.run(told, true).await.expect("runs") });
         let base = public.expect("PUBLIC_URL");
-        Ok(Self {
-            base,
-            admin,
-            hubspot,
-            database,
-            clock,
-            variables,
-            flows,
-            store,
-            stop,
-            running,
-        })
+        Ok(Self { base, admin, hubspot, database, clock, variables, flows, store, stop, running })
     }
 
     /// Stops and starts again on the same database, with the same variables but for `changes`.
     pub async fn restarted(self, changes: &[(&str, &str)]) -> Self {
-        let (hubspot, database, clock) = (self.hubspot, self.database, self.clock);
-        self.stop.cancel();
-        self.running.await.expect("stops");
-        let mut variables = self.variables;
+        let (database, mut variables, hubspot, clock) = self.stopped().await;
         for (name, value) in changes {
             variables.retain(|(known, _)| known != name);
             variables.push(((*name).to_owned(), (*value).to_owned()));
         }
-        Self::assemble(hubspot, database, variables, clock)
-            .await
-            .expect("the service starts again")
+        Self::assemble(hubspot, database, variables, clock).await.expect("the service starts again")
+    }
+
+    /// Starts again on what [`TestApp::stopped`] left.
+    pub async fn again(
+        hubspot: FakeHubSpot,
+        database: TestDatabase,
+        variables: Vec<(String, String)>,
+        clock: Clock,
+    ) -> Self {
+        Self::assemble(hubspot, database, variables, clock).await.expect("the service starts again")
+    }
+
+    /// Another process of the same service: the same variables and database, addresses of its own.
+    pub async fn replica(&self, clock: Clock) -> App {
+        let mut variables = self.variables.clone();
+        variables.push(("SERVER_ADDR".to_owned(), "127.0.0.1:0".to_owned()));
+        Self::build(&variables, clock).await.expect("a replica starts")
+    }
+
+    /// Every active connection has its one job, and nothing else has one.
+    pub async fn assert_one_job_each(&self) {
+        let lacking = "SELECT COUNT(*) FROM token WHERE state = 'active' \
+                       AND id NOT IN (SELECT connection_id FROM token_refresh_job)";
+        assert_eq!(self.database.number(lacking).await, 0, "connections without a job");
+        let spare = "SELECT COUNT(*) FROM token_refresh_job \
+                     WHERE connection_id NOT IN (SELECT id FROM token WHERE state = 'active')";
+        assert_eq!(self.database.number(spare).await, 0, "jobs without a connection");
     }
 
     /// Stops and leaves everything else to the caller.
     pub async fn stopped(self) -> (TestDatabase, Vec<(String, String)>, FakeHubSpot, Clock) {
         self.stop.cancel();
         self.running.await.expect("stops");
+        // Whoever holds the store holds the file.
+        drop((self.flows, self.store));
         (self.database, self.variables, self.hubspot, self.clock)
     }
 
@@ -168,10 +178,7 @@ pub fn settle(
         ("HUBSPOT_AUTHORIZE_URL", hubspot.authorize_url()),
         ("HUBSPOT_API_URL", hubspot.base_url()),
         ("ENCRYPTION_KEYS", Keyring::generate().expose().to_owned()),
-        (
-            "APP_SECRET",
-            "an application secret that is long enough".to_owned(),
-        ),
+        ("APP_SECRET", "an application secret that is long enough".to_owned()),
         ("DATABASE_URL", database.url.clone()),
         ("SERVER_ADDR", format!("127.0.0.1:{port}")),
         ("PUBLIC_URL", format!("http://localhost:{port}")),
@@ -180,9 +187,7 @@ pub fn settle(
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
     ];
     let usual = usual.into_iter().map(|(name, value)| (name.to_owned(), value));
-    let changes = changes
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let changes = changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let mut all: Vec<(String, String)> = Vec::new();
     for (name, value) in usual.chain(changes) {
         all.retain(|(known, _)| *known != name);

@@ -1,6 +1,7 @@
 //! A browser without a window: cookies, redirects by hand, the headers that browsers send.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::sync::Mutex;
 
 use fake_hubspot::Decision;
@@ -19,9 +20,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().expect("readable"))
+        self.headers.get(name).map_or("", |value| value.to_str().expect("readable"))
     }
 
     pub fn location(&self) -> &str {
@@ -34,9 +33,7 @@ impl Answer {
 
     pub fn cookies(&self) -> Vec<String> {
         let lines = self.headers.get_all("set-cookie").iter();
-        lines
-            .map(|line| line.to_str().expect("readable").to_owned())
-            .collect()
+        lines.map(|line| line.to_str().expect("readable").to_owned()).collect()
     }
 }
 
@@ -49,34 +46,24 @@ pub struct Browser {
 
 impl Browser {
     pub fn new(base: &str) -> Self {
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .expect("a client");
-        Self {
-            base: base.to_owned(),
-            client,
-            cookies: Mutex::default(),
-        }
+        // Whoever built a service in this process has done it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // The service installs it too; a test that runs the binary has only the one of its own.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client =
+            Client::builder().redirect(redirect::Policy::none()).no_proxy().build().expect("a client");
+        Self { base: base.to_owned(), client, cookies: Mutex::default() }
     }
 
     /// A request of this browser's to a path of the service, or to a whole URL.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = if path.starts_with("http") {
-            path.to_owned()
-        } else {
-            format!("{}{path}", self.base)
-        };
+        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
         let request = self.client.request(method, url);
         let cookies = self.cookies.lock().expect("cookies");
         if cookies.is_empty() {
             return request;
         }
-        let line: Vec<String> = cookies
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let line: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         request.header("cookie", line.join("; "))
     }
 
@@ -85,11 +72,7 @@ impl Browser {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.expect("a body");
-        let answer = Answer {
-            status,
-            headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        };
+        let answer = Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() };
         self.keep_cookies(&answer);
         answer
     }
@@ -112,31 +95,24 @@ impl Browser {
         self.send(self.request(Method::GET, path)).await
     }
 
+    /// As a person navigates, with headers of one's own.
+    pub async fn navigate(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = self.request(Method::GET, path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.send(request).await
+    }
+
     /// As a script of our own pages posts.
     pub async fn post_json(&self, path: &str, body: &Value) -> Answer {
-        let request = self
-            .request(Method::POST, path)
-            .header("sec-fetch-site", "same-origin");
-        self.send(
-            request
-                .header("content-type", "application/json")
-                .body(body.to_string()),
-        )
-        .await
+        let request = self.request(Method::POST, path).header("sec-fetch-site", "same-origin");
+        self.send(request.header("content-type", "application/json").body(body.to_string())).await
     }
 
     /// As a form of our own pages posts.
     pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let body = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(fields)
-            .finish();
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = self.request(Method::POST, path).header("origin", &self.base);
-        self.send(
-            request
-                .header("content-type", "application/x-www-form-urlencoded")
-                .body(body),
-        )
-        .await
+        self.send(request.header("content-type", "application/x-www-form-urlencoded").body(body)).await
     }
 
     /// Begins a connect; the authorize URL.
@@ -153,10 +129,7 @@ impl Browser {
     /// Begins a connect, decides at HubSpot and comes back; the answer of the callback.
     pub async fn come_back(&self, app: &TestApp, origin: Option<&str>, decision: Decision) -> Answer {
         let authorize = self.start(origin).await;
-        let back = app
-            .hubspot
-            .decide(&authorize, decision)
-            .expect("HubSpot sends the browser back");
+        let back = app.hubspot.decide(&authorize, decision).expect("HubSpot sends the browser back");
         self.get(&back).await
     }
 
@@ -169,8 +142,7 @@ impl Browser {
 
     /// Takes the message of the flow that a done address names.
     pub async fn handoff(&self, done: &str) -> Answer {
-        self.post_json("/auth/hubspot/handoff", &json!({"flow": flow_of(done)}))
-            .await
+        self.post_json("/auth/hubspot/handoff", &json!({"flow": flow_of(done)})).await
     }
 
     pub async fn status(&self) -> Value {
@@ -197,11 +169,15 @@ impl Browser {
 
     pub async fn logout(&self) -> Answer {
         let page = self.get("/logout").await.body;
-        let (_, rest) = page
-            .split_once("name=\"csrf\" value=\"")
-            .expect("a form token on the page");
+        let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("a form token on the page");
         let csrf = rest.split('"').next().expect("its end").to_owned();
         self.post_form("/logout", &[("csrf", &csrf)]).await
+    }
+
+    /// Replaces a cookie, or plants one.
+    pub fn plant(&self, name: &str, value: &str) {
+        let mut cookies = self.cookies.lock().expect("cookies");
+        cookies.insert(name.to_owned(), value.to_owned());
     }
 
     /// A cookie by the beginning of its name.
@@ -216,20 +192,45 @@ impl Browser {
 
 /// The flow that a done address names.
 pub fn flow_of(done: &str) -> String {
-    let (_, rest) = done
-        .split_once("flow=")
-        .unwrap_or_else(|| panic!("no flow in {done}"));
+    let (_, rest) = done.split_once("flow=").unwrap_or_else(|| panic!("no flow in {done}"));
     rest.split(['#', '&']).next().expect("an id").to_owned()
 }
 
 /// A parameter of a URL.
 pub fn parameter(url: &str, name: &str) -> String {
     let url = url::Url::parse(url).expect("a URL");
-    let found = url
-        .query_pairs()
-        .find(|(known, _)| known == name)
-        .map(|(_, value)| value.into_owned());
+    let found = url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned());
     found.unwrap_or_else(|| panic!("no {name} in {url}"))
+}
+
+/// The stable code of a problem, wherever an answer tells it: in JSON, on a page or in an address.
+pub fn problem_of(answer: &Answer) -> String {
+    let (marker, text) = match (answer.location(), answer.header("content-type")) {
+        ("", "application/problem+json") => ("\"code\":\"", answer.body.as_str()),
+        ("", _) => ("data-code=\"", answer.body.as_str()),
+        (location, _) => ("problem=", location),
+    };
+    let found = text.split_once(marker).map(|(_, rest)| rest);
+    let code = found.and_then(|rest| rest.split(['"', '#', '&']).next());
+    code.unwrap_or_default().to_owned()
+}
+
+/// Sends bytes that no client would, and reads whatever comes back until the other end closes.
+pub async fn send_raw(base: &str, bytes: &[u8]) -> String {
+    let url = url::Url::parse(base).expect("a URL");
+    let port = url.port().expect("a port");
+    let bytes = bytes.to_vec();
+    let talk = move || {
+        let mut line = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        let patience = std::time::Duration::from_secs(10);
+        line.set_read_timeout(Some(patience)).expect("a timeout");
+        line.write_all(&bytes).expect("sends");
+        let mut heard = Vec::new();
+        // A reset ends the conversation as well as a close does.
+        let _ = line.read_to_end(&mut heard);
+        String::from_utf8_lossy(&heard).into_owned()
+    };
+    tokio::task::spawn_blocking(talk).await.expect("talks")
 }
 
 pub fn encode(text: &str) -> String {

@@ -27,18 +27,13 @@ impl TestDatabase {
 
     /// A connection to look behind the service's back.
     pub async fn connect(&self) -> DatabaseConnection {
-        Database::connect(&self.url)
-            .await
-            .expect("the test's own connection")
+        Database::connect(&self.url).await.expect("the test's own connection")
     }
 
     /// Runs a statement behind the service's back.
     pub async fn execute(&self, sql: &str) -> u64 {
         let db = self.connect().await;
-        let done = db
-            .execute_unprepared(sql)
-            .await
-            .unwrap_or_else(|why| panic!("{sql}: {why}"));
+        let done = db.execute_unprepared(sql).await.unwrap_or_else(|why| panic!("{sql}: {why}"));
         db.close().await.expect("closes");
         done.rows_affected()
     }
@@ -51,10 +46,7 @@ impl TestDatabase {
             .query_one_raw(Statement::from_string(backend, sql))
             .await
             .unwrap_or_else(|why| panic!("{sql}: {why}"));
-        let number = row
-            .expect("one row")
-            .try_get_by_index::<i64>(0)
-            .expect("a number");
+        let number = row.expect("one row").try_get_by_index::<i64>(0).expect("a number");
         db.close().await.expect("closes");
         number
     }
@@ -67,10 +59,7 @@ impl TestDatabase {
             .query_one_raw(Statement::from_string(backend, sql))
             .await
             .unwrap_or_else(|why| panic!("{sql}: {why}"));
-        let text = row
-            .expect("one row")
-            .try_get_by_index::<String>(0)
-            .expect("a text");
+        let text = row.expect("one row").try_get_by_index::<String>(0).expect("a text");
         db.close().await.expect("closes");
         text
     }
@@ -105,10 +94,7 @@ impl TestDatabase {
 async fn on_server(server: &str) -> String {
     let name = format!("test_{}", Chance::system().uuid().simple());
     let admin = Database::connect(server).await.expect("TEST_POSTGRES_URL");
-    admin
-        .execute_unprepared(&format!("CREATE DATABASE {name}"))
-        .await
-        .expect("a new database");
+    admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a new database");
     admin.close().await.expect("closes");
     let mut url = url::Url::parse(server).expect("a URL");
     url.set_path(&name);

@@ -4,6 +4,9 @@
 pub mod app;
 pub mod browser;
 pub mod database;
+pub mod process;
+pub mod troubles;
 
 pub use app::TestApp;
 pub use browser::Browser;
+pub use process::eventually;

@@ -13,11 +13,7 @@ impl Binaries {
         let on_path = find("initdb").or_else(|| find("pg_ctl"));
         // The path may hold a link to the real program; its neighbours are where the link points.
         let on_path = on_path.and_then(|file| file.canonicalize().ok()?.parent().map(Path::to_owned));
-        on_path
-            .into_iter()
-            .chain(debian())
-            .find(|folder| is_complete(folder))
-            .map(Self)
+        on_path.into_iter().chain(debian()).find(|folder| is_complete(folder)).map(Self)
     }
 
     /// The path of one program.
@@ -27,23 +23,13 @@ impl Binaries {
 }
 
 fn is_complete(folder: &Path) -> bool {
-    ["initdb", "pg_ctl", "postgres"]
-        .iter()
-        .all(|name| folder.join(name).is_file())
+    ["initdb", "pg_ctl", "postgres"].iter().all(|name| folder.join(name).is_file())
 }
 
 fn debian() -> Vec<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<(u32, PathBuf)> = versions
-        .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
-        })
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .collect();
     versions.sort();
     versions.into_iter().rev().map(|(_, folder)| folder).collect()

@@ -27,11 +27,6 @@ impl Task for Postgres {
     fn run(self) -> Result<()> {
         let server = Server::start()?;
         let (name, arguments) = self.command.split_first().ok_or("no command given")?;
-        show(
-            program(name)
-                .args(arguments)
-                .env(POSTGRES_URL, server.url())
-                .stdin(Stdio::inherit()),
-        )
+        show(program(name).args(arguments).env(POSTGRES_URL, server.url()).stdin(Stdio::inherit()))
     }
 }

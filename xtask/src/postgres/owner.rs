@@ -30,13 +30,11 @@ impl Owner {
         }
         if find("setpriv").is_none() {
             return Err(
-                "PostgreSQL refuses to run as root, and setpriv is missing; install util-linux".to_owned(),
+                "PostgreSQL refuses to run as root, and setpriv is missing; install util-linux".to_owned()
             );
         }
         let users = fs::read_to_string("/etc/passwd").map_err(|why| format!("/etc/passwd: {why}"))?;
-        let other = ["postgres", "nobody"]
-            .into_iter()
-            .find_map(|name| lookup(&users, name));
+        let other = ["postgres", "nobody"].into_iter().find_map(|name| lookup(&users, name));
         let (uid, gid) = other.ok_or("PostgreSQL refuses to run as root, and there is no user `postgres`")?;
         Ok(Self::Other { uid, gid })
     }

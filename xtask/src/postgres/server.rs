@@ -54,10 +54,7 @@ impl Server {
         make_cluster(&owner, &binaries, &home, &password)?;
         let port = start_on_free_port(&owner, &binaries, &home)?;
         let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
-        Ok(Self {
-            url,
-            _keeper: Some(keeper),
-        })
+        Ok(Self { url, _keeper: Some(keeper) })
     }
 
     /// How to reach it as its administrator.
@@ -68,13 +65,8 @@ impl Server {
 
 /// The folder that holds everything of the server, open to its user alone.
 fn make_home(owner: &Owner) -> Result<PathBuf> {
-    let home = owner
-        .temporary_folder()?
-        .join(format!("hubspot-connect-postgres-{}", random_word()?));
-    DirBuilder::new()
-        .mode(0o700)
-        .create(&home)
-        .map_err(|why| format!("{}: {why}", home.display()))?;
+    let home = owner.temporary_folder()?.join(format!("hubspot-connect-postgres-{}", random_word()?));
+    DirBuilder::new().mode(0o700).create(&home).map_err(|why| format!("{}: {why}", home.display()))?;
     owner.give(&home)?;
     Ok(home)
 }
@@ -84,17 +76,7 @@ fn make_cluster(owner: &Owner, binaries: &Binaries, home: &Path, password: &str)
     write_private(&secret, password)?;
     owner.give(&secret)?;
     let mut initdb = owner.program(binaries.path("initdb"));
-    initdb.args([
-        "-U",
-        "postgres",
-        "-A",
-        "scram-sha-256",
-        "-E",
-        "UTF8",
-        "--locale=C",
-        "--no-sync",
-        "-D",
-    ]);
+    initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync", "-D"]);
     initdb.arg(home.join("data")).arg("--pwfile").arg(&secret);
     read(initdb.current_dir(home))?;
     append(&home.join("data/postgresql.conf"), SETTINGS)
@@ -115,10 +97,7 @@ fn start_on_free_port(owner: &Owner, binaries: &Binaries, home: &Path) -> Result
             .arg("-l")
             .arg(home.join("log"));
         // The server keeps the streams it is born with; a captured one would never end.
-        start
-            .current_dir(home)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        start.current_dir(home).stdout(Stdio::null()).stderr(Stdio::null());
         match start.status() {
             Ok(status) if status.success() => return Ok(port),
             Ok(_) => last = fs::read_to_string(home.join("log")).unwrap_or_default(),
@@ -143,11 +122,7 @@ impl Keeper {
     fn watch(owner: &Owner, binaries: &Binaries, home: &Path) -> Result<Self> {
         let pg_ctl = owner.program(binaries.path("pg_ctl"));
         let mut shell = program("sh");
-        shell
-            .args(["-c", KEEPER, "keeper"])
-            .arg(home)
-            .arg(pg_ctl.get_program())
-            .args(pg_ctl.get_args());
+        shell.args(["-c", KEEPER, "keeper"]).arg(home).arg(pg_ctl.get_program()).args(pg_ctl.get_args());
         // A group of its own, so that Ctrl-C at the terminal does not end it first.
         shell
             .current_dir("/")
@@ -155,10 +130,7 @@ impl Keeper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0);
-        shell
-            .spawn()
-            .map(Self)
-            .map_err(|why| format!("sh could not be started: {why}"))
+        shell.spawn().map(Self).map_err(|why| format!("sh could not be started: {why}"))
     }
 }
 
@@ -173,9 +145,7 @@ impl Drop for Keeper {
 
 fn free_port() -> Result<u16> {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-    socket
-        .map(|address| address.port())
-        .map_err(|why| format!("no free port: {why}"))
+    socket.map(|address| address.port()).map_err(|why| format!("no free port: {why}"))
 }
 
 fn random_word() -> Result<String> {
@@ -186,11 +156,7 @@ fn random_word() -> Result<String> {
 }
 
 fn write_private(path: &Path, text: &str) -> Result<()> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|why| format!("{}: {why}", path.display()))
 }
@@ -208,12 +174,8 @@ mod tests {
     /// The answer of the server to one statement.
     fn ask(server: &Server, statement: &str) -> Result<String> {
         let psql = Binaries::find().ok_or("no PostgreSQL here")?.path("psql");
-        read(
-            program(psql)
-                .args(["-X", "-A", "-t", "-c", statement])
-                .arg(server.url()),
-        )
-        .map(|said| said.trim().to_owned())
+        read(program(psql).args(["-X", "-A", "-t", "-c", statement]).arg(server.url()))
+            .map(|said| said.trim().to_owned())
     }
 
     #[test]
@@ -245,16 +207,7 @@ mod tests {
         let server = Server::start()?;
         let (start, rest) = server.url().rsplit_once('@').ok_or("no address")?;
         let wrong = start.replace(start.rsplit(':').next().unwrap_or_default(), "wrong");
-        assert!(
-            ask(
-                &Server {
-                    url: format!("{wrong}@{rest}"),
-                    _keeper: None
-                },
-                "select 1"
-            )
-            .is_err()
-        );
+        assert!(ask(&Server { url: format!("{wrong}@{rest}"), _keeper: None }, "select 1").is_err());
         Ok(())
     }
 }

@@ -1,0 +1,125 @@
+//! The three servers: the simulated HubSpot, the floor, the service.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::http::Connection;
+use crate::process::Process;
+
+/// The programs lie beside this one.
+fn program(name: &str) -> Result<PathBuf, Failure> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(format!("{} is not built; use `cargo xtask bench`", path.display()).into())
+    }
+}
+
+fn free_port() -> Result<u16, Failure> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The simulated HubSpot: it approves at once.
+pub struct HubSpot(pub Process);
+
+impl HubSpot {
+    pub fn start(latency: Duration) -> Result<Self, Failure> {
+        let port = free_port()?;
+        let mut command = Command::new(program("fake-hubspot")?);
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--client-id",
+            "bench",
+            "--client-secret",
+            "bench-secret",
+        ]);
+        command.args([
+            "--auto-approve",
+            "--journal-limit",
+            "16",
+            "--latency-ms",
+            &latency.as_millis().to_string(),
+        ]);
+        let process = Process::start(command, 1, port)?;
+        process.wait()?;
+        Ok(Self(process))
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.0.port)
+    }
+}
+
+/// The baseline.
+pub struct Floor(pub Process);
+
+impl Floor {
+    pub fn start(folder: &Path, hubspot: &HubSpot) -> Result<Self, Failure> {
+        let port = free_port()?;
+        let mut command = Command::new(program("floor")?);
+        command.arg(port.to_string()).arg(folder.join("floor.db")).arg(hubspot.url());
+        let process = Process::start(command, 0, port)?;
+        process.wait()?;
+        Ok(Self(process))
+    }
+}
+
+/// The service, as an operator starts it, but for the limit on one address: here all load comes from one.
+pub struct Service(pub Process);
+
+impl Service {
+    pub fn start(folder: &Path, hubspot: &HubSpot) -> Result<Self, Failure> {
+        let service = Self::spawn(folder, hubspot)?;
+        service.0.wait()?;
+        Ok(service)
+    }
+
+    fn spawn(folder: &Path, hubspot: &HubSpot) -> Result<Self, Failure> {
+        let port = free_port()?;
+        let mut command = Command::new(program("hubspot-connect")?);
+        command.envs([
+            ("HUBSPOT_CLIENT_ID", "bench".to_owned()),
+            ("HUBSPOT_CLIENT_SECRET", "bench-secret".to_owned()),
+            ("HUBSPOT_AUTHORIZE_URL", format!("{}/oauth/authorize", hubspot.url())),
+            ("HUBSPOT_API_URL", hubspot.url()),
+            ("ENCRYPTION_KEYS", "bXqNfMnUOVk3yYJ8sKx1P0vZQ2tRgW5hLdCaE7i9o6w=".to_owned()),
+            ("APP_SECRET", "a secret of the benchmark and of nobody else".to_owned()),
+            ("DATABASE_URL", format!("sqlite://{}?mode=rwc", folder.join("service.db").display())),
+            ("SERVER_ADDR", format!("127.0.0.1:{port}")),
+            ("PUBLIC_URL", format!("http://localhost:{port}")),
+            ("ADMIN_ADDR", "off".to_owned()),
+            ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
+            ("LOG_LEVEL", "warn".to_owned()),
+        ]);
+        Ok(Self(Process::start(command, 0, port)?))
+    }
+
+    /// From exec to the first answer on an existing database: the median of some starts, and the memory afterwards.
+    pub async fn cold_starts(
+        folder: &Path,
+        hubspot: &HubSpot,
+        times: usize,
+    ) -> Result<(Duration, u64), Failure> {
+        let mut spans = Vec::new();
+        let mut resident = 0;
+        for _ in 0..times {
+            let started = Instant::now();
+            let service = Self::spawn(folder, hubspot)?;
+            service.0.wait()?;
+            let answer = Connection::open(service.0.port).await?.get("/livez", "").await?;
+            spans.push(started.elapsed());
+            if answer.status != 200 {
+                return Err(answer.head.into());
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            resident = service.0.resident_kib()?;
+        }
+        spans.sort_unstable();
+        Ok((spans[times / 2], resident))
+    }
+}

@@ -1,0 +1,302 @@
+// What every test stands on: a demo of its own, a browser, and a watch over all that its pages do.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import http from "node:http";
+import { basename } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { chromium } from "playwright-core";
+
+const PATIENCE_MS = 15_000;
+const TEST_TIMEOUT_MS = 90_000;
+const BROWSER_ARGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync", "--no-first-run",
+  // A screen with room for the popup beside the page that opens it.
+  "--screen-info={1600x1200}",
+];
+
+/** The accounts that the simulated HubSpot offers. */
+export const ACME = { id: 1234567, domain: "acme.example" };
+export const GLOBEX = { id: 7654321, domain: "globex.example" };
+export const INITECH = { id: 2222222, domain: "initech.example" };
+
+/**
+ * Declares the tests of a file. Each has a demo of its own, so that two can run at the same time: most of it is waiting.
+ * @param {string[]} flags more flags for the demo
+ * @param {(test: (name: string, body: (stage: Stage) => Promise<void>, contextOptions?: object) => void) => void} declare
+ */
+export function suite(flags, declare) {
+  let browser;
+  describe(basename(process.argv[1], ".test.mjs"), { concurrency: 2 }, () => {
+    before(async () => {
+      browser = await chromium.launch({
+        executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+        args: BROWSER_ARGS,
+        ignoreDefaultArgs: ["--disable-popup-blocking"],
+      });
+    }, { timeout: TEST_TIMEOUT_MS });
+    after(() => browser?.close(), { timeout: TEST_TIMEOUT_MS });
+    declare((name, body, contextOptions = {}) => test(name, { timeout: TEST_TIMEOUT_MS }, async () => {
+      const stage = await Stage.set(browser, flags, contextOptions);
+      try {
+        await body(stage);
+        stage.assertClean();
+      } catch (failure) {
+        await stage.clear().catch(() => {});
+        throw failure;
+      }
+      await stage.clear();
+    }));
+  });
+}
+
+/** Starts the demo on free ports, each run with a folder and keys of its own. */
+async function startDemo(flags) {
+  const program = process.env.DEMO;
+  assert.ok(program, "DEMO must name the demo's binary");
+  const free = ["--port", "0", "--host-port", "0", "--hubspot-port", "0", "--log-level", "warn"];
+  const child = spawn(program, [...free, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+  const exited = once(child, "exit");
+  let said = "";
+  const all = new Promise((resolve, reject) => {
+    const read = (chunk) => {
+      said += chunk;
+      if (said.includes("Ctrl-C ends it")) resolve();
+    };
+    child.stdout.on("data", read);
+    child.stderr.on("data", (chunk) => { said += chunk; });
+    exited.then(([code]) => reject(new Error(`the demo ended with ${code}:\n${said}`)));
+  });
+  await Promise.race([all, sleep(PATIENCE_MS, null, { ref: false }).then(() => { throw new Error(`the demo is silent:\n${said}`); })]);
+  all.catch(() => {});
+  const url = (before) => said.match(new RegExp(`${before}\\s+(http://[\\w.]+:\\d+)`))[1];
+  const demo = { host: url("Open"), service: url("Service"), hubspot: url("Simulated HubSpot") };
+  demo.said = () => said;
+  demo.stop = async () => {
+    child.kill("SIGTERM");
+    const stuck = setTimeout(() => child.kill("SIGKILL"), PATIENCE_MS);
+    const [code, signal] = await exited;
+    clearTimeout(stuck);
+    assert.deepEqual([code, signal], [0, null], `the demo did not end by itself:\n${said}`);
+  };
+  return Object.assign(demo, hubspotControl(demo.hubspot));
+}
+
+/** The switches of the simulated HubSpot, over its own HTTP interface. */
+function hubspotControl(base) {
+  const call = async (method, path, body) => {
+    const response = await fetch(base + path, { method, body: body && JSON.stringify(body) });
+    const text = await response.text();
+    assert.ok(response.ok, `${method} ${path}: ${response.status} ${text}`);
+    return text ? JSON.parse(text) : null;
+  };
+  return {
+    /** Orders a fault. */
+    order: (rule) => call("POST", "/__script", rule),
+    setOptions: (changes) => call("POST", "/__options", changes),
+    options: () => call("GET", "/__options"),
+    grants: () => call("GET", "/__grants"),
+    /** All calls of a kind that HubSpot has had. */
+    calls: async (kind) => (await call("GET", "/__journal")).filter((entry) => entry.kind === kind),
+  };
+}
+
+/** One test's browser context, with everything suspicious that happens in it. */
+class Stage {
+  static async set(browser, flags, contextOptions) {
+    const demo = await startDemo(flags);
+    const stage = new Stage();
+    const context = await browser.newContext({ viewport: null, ...contextOptions });
+    context.setDefaultTimeout(PATIENCE_MS);
+    Object.assign(stage, { demo, context, problems: [], expected: [], tolerated: [], sites: new Set(), servers: [] });
+    for (const origin of [demo.host, demo.service, demo.hubspot]) stage.sites.add(origin);
+    stage.#watch(context);
+    await context.addInitScript(recordMessages);
+    return stage;
+  }
+
+  /** Every page of the context, popups too, from its first moment. */
+  #watch(context) {
+    const note = (what) => this.problems.push(what);
+    context.on("console", (message) => {
+      // Said of a tab, where the popup's script tries to close what it may not.
+      if (message.text().startsWith("Scripts may close only the windows")) return;
+      // No promise of ours: browsers ask every site for it.
+      if (message.location().url.endsWith("/favicon.ico")) return;
+      if (["error", "warning"].includes(message.type())) note(`console at ${path(message.location().url)}: ${message.text()}`);
+    });
+    context.on("weberror", (error) => note(`script error: ${error.error()}`));
+    context.on("dialog", (dialog) => {
+      note(`a dialog: ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    context.on("request", (request) => {
+      const url = new URL(request.url());
+      if (!url.protocol.startsWith("http")) return;
+      if (!this.sites.has(url.origin)) note(`request to a foreign site: ${url}`);
+      const referer = request.headers().referer;
+      if (referer && /[?&](code|state)=/.test(referer) && new URL(referer).origin !== url.origin) {
+        note(`referrer that tells too much: ${referer}`);
+      }
+      if (request.isNavigationRequest() || request.serviceWorker()) return;
+      const from = originOf(request.frame().url());
+      if (from === this.demo.service && url.origin !== from) note(`a page of the service asks another site: ${url}`);
+    });
+  }
+
+  /** Names a problem that the test provokes on purpose; it must happen. */
+  expectProblem(pattern) {
+    this.expected.push(pattern);
+  }
+
+  /** Names a problem that the test provokes and the browser reports on some occasions only. */
+  tolerateProblem(pattern) {
+    this.tolerated.push(pattern);
+  }
+
+  assertClean() {
+    const named = [...this.expected, ...this.tolerated];
+    const left = this.problems.filter((problem) => !named.some((pattern) => pattern.test(problem)));
+    assert.deepEqual(left, [], "nothing may go wrong in the pages");
+    for (const pattern of this.expected) {
+      assert.ok(this.problems.some((problem) => pattern.test(problem)), `${pattern} was provoked and did not happen`);
+    }
+  }
+
+  async clear() {
+    await this.context.close();
+    for (const server of this.servers) {
+      server.closeAllConnections();
+      server.close();
+    }
+    await this.demo.stop();
+  }
+
+  /** @returns {Promise<import("playwright-core").Page>} a tab at that address */
+  async open(url) {
+    const page = await this.context.newPage();
+    if (url) await page.goto(url);
+    return page;
+  }
+
+  /** Serves pages of yet another site, `evil.localhost`. */
+  async stranger(pages) {
+    const server = http.createServer((request, response) => {
+      const page = pages[new URL(request.url, "http://x").pathname];
+      response.writeHead(page === undefined ? 404 : 200, { "content-type": "text/html; charset=utf-8" });
+      response.end(page === undefined ? "" : `<!doctype html><link rel="icon" href="data:,">${page}`);
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    this.servers.push(server);
+    const origin = `http://evil.localhost:${server.address().port}`;
+    this.sites.add(origin);
+    return origin;
+  }
+
+  /** Clicks something and gives the window that it opens. */
+  async popupOf(page, click) {
+    const [popup] = await Promise.all([page.waitForEvent("popup"), click()]);
+    return popup;
+  }
+
+  /** Opens the host page, clicks Connect, and waits for the consent page in the popup. */
+  async startOnHost() {
+    const host = await this.open(this.demo.host);
+    const popup = await this.popupOf(host, () => host.click("#connect"));
+    await popup.waitForSelector("#approve");
+    return { host, popup };
+  }
+
+  /** Connects without a popup, as the links do without JavaScript. */
+  async connectInTab(account = ACME) {
+    const page = await this.open(`${this.demo.service}/auth/hubspot/start?origin=${encodeURIComponent(this.demo.service)}`);
+    await approve(page, account);
+    await page.waitForSelector('[data-outcome="success"]');
+    return page;
+  }
+
+  /** The names of the flow cookies of this browser. */
+  async flowCookies() {
+    const cookies = await this.context.cookies(this.demo.service);
+    return cookies.map(({ name }) => name).filter((name) => name.includes("hsc_f_"));
+  }
+
+  /** Keeps popups open, so that a test can look into one for longer than it would stay. */
+  async keepWindowsOpen() {
+    await this.context.addInitScript(() => { window.close = () => { window.wantsToClose = true; }; });
+  }
+}
+
+/** Chooses an account on the consent page and approves. */
+export async function approve(page, account = ACME) {
+  await page.check(`[name="hub_id"][value="${account.id}"]`);
+  await page.click("#approve");
+}
+
+/** Leads a window somewhere by its own script: it keeps its opener, which `goto` would take from it. */
+export async function leadTo(page, url) {
+  await Promise.all([page.waitForEvent("load"), page.evaluate((to) => location.assign(to), url)]);
+}
+
+/** The messages that a page has heard so far, from whomever. */
+export const heard = (page) => page.evaluate(() => window.heard);
+
+/** Runs in every page before its own scripts. */
+function recordMessages() {
+  window.heard = [];
+  window.addEventListener("message", (event) => window.heard.push({ origin: event.origin, data: event.data }));
+  document.addEventListener("securitypolicyviolation", (event) => {
+    console.error(`policy violation: ${event.violatedDirective} ${event.blockedURI}`);
+  });
+}
+
+/** Notes when the popup's last page came up and when the window closed. */
+export function timeLastPage(popup) {
+  const times = { shown: null, closed: null };
+  popup.on("domcontentloaded", () => {
+    if (path(popup.url()).startsWith("/auth/hubspot/done")) times.shown ??= performance.now();
+  });
+  times.gone = new Promise((resolve) => popup.once("close", () => {
+    times.closed = performance.now();
+    resolve();
+  }));
+  return times;
+}
+
+/** Waits for the popup to close and holds it to two seconds. */
+export async function closesAfterTwoSeconds(times) {
+  await until("the popup closes", () => times.closed !== null);
+  const seconds = (times.closed - times.shown) / 1000;
+  assert.ok(times.shown !== null && seconds >= 1.5 && seconds <= 2.8, `the popup stayed ${seconds.toFixed(2)} s`);
+}
+
+/** Waits until something is true (or truthy) and returns it. */
+export async function until(what, ask, patience = PATIENCE_MS) {
+  const deadline = performance.now() + patience;
+  for (;;) {
+    const answer = await ask();
+    if (answer) return answer;
+    assert.ok(performance.now() < deadline, `waited in vain until ${what}`);
+    await sleep(50);
+  }
+}
+
+export const path = (url) => {
+  try {
+    const { pathname, search, hash } = new URL(url);
+    return pathname + search + hash;
+  } catch {
+    return String(url);
+  }
+};
+
+const originOf = (url) => {
+  try {
+    return new URL(url).origin;
+  } catch {
+    return "null";
+  }
+};

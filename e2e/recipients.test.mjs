@@ -1,0 +1,104 @@
+// The result goes to the one page it was bound to at the start, whoever else asks, listens or answers.
+import assert from "node:assert/strict";
+import { readFile, readdir } from "node:fs/promises";
+import { test as plain } from "node:test";
+import { approve, heard, leadTo, suite, until } from "./harness.mjs";
+
+/** A page that opens a popup at an address, listens, and talks to the popup all the time. */
+const pushy = (start) => `<button id="go">go</button><script>
+  document.querySelector("#go").onclick = () => {
+    const popup = window.open("${start}", "stolen", "popup,width=600,height=700");
+    setInterval(() => {
+      for (const type of ["hello", "authorizing:hubspot", "hubspot_auth_ready", "ack"]) {
+        popup.postMessage({ type, version: 1, origin: location.origin }, "*");
+      }
+    }, 20);
+  };
+</script>`;
+
+suite([], (test) => {
+  test("a stranger who starts in the name of a listed page hears nothing, however much it talks to the popup", async (stage) => {
+    const { demo } = stage;
+    // The browser may say that it has dropped the message, which was for another page.
+    stage.tolerateProblem(/Failed to execute 'postMessage' on 'DOMWindow': The target origin provided/);
+    const start = `${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(demo.host)}`;
+    const evil = await stage.open(await stage.stranger({ "/": pushy(start) }));
+    const popup = await stage.popupOf(evil, () => evil.click("#go"));
+    const delivered = popup.waitForResponse((response) => response.url().endsWith("/handoff"));
+    await approve(popup);
+    assert.equal((await (await delivered).json()).origin, demo.host, "there was a message, for another page");
+    await until("the popup closes", () => popup.isClosed());
+    assert.deepEqual(await heard(evil), []);
+  });
+
+  test("a stranger who starts in its own name gets an error page, and nothing has begun", async (stage) => {
+    const { demo } = stage;
+    stage.expectProblem(/the server responded with a status of 400/);
+    const evil = await stage.open();
+    const own = await stage.stranger({ "/": "" });
+    const start = `${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(own)}`;
+    await evil.goto(await stage.stranger({ "/": pushy(start) }));
+    const popup = await stage.popupOf(evil, () => evil.click("#go"));
+    await popup.waitForSelector('[data-code="origin_not_allowed"]');
+    assert.deepEqual(await stage.flowCookies(), []);
+    assert.deepEqual(await demo.calls("authorize"), []);
+    assert.deepEqual(await heard(evil), []);
+  });
+
+  test("origins that merely look like a listed one are refused", async (stage) => {
+    const { demo } = stage;
+    const { port } = new URL(demo.host);
+    stage.expectProblem(/the server responded with a status of 400/);
+    const page = await stage.open();
+    const alike = [
+      `${demo.host}.evil.example`, `${demo.host}0`, `https://127.0.0.1:${port}`, `http://127.0.0.1`, `${demo.host}/x`,
+      `http://x@127.0.0.1:${port}`, "null", "*", "", demo.hubspot,
+    ];
+    for (const origin of alike) {
+      const response = await page.goto(`${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(origin)}`);
+      assert.equal(response.status(), 400, `origin=${origin}`);
+    }
+    assert.deepEqual(await stage.flowCookies(), []);
+    assert.deepEqual(await demo.calls("authorize"), []);
+  });
+
+  test("a stranger who takes the opener's place meanwhile hears nothing", async (stage) => {
+    stage.tolerateProblem(/Failed to execute 'postMessage' on 'DOMWindow': The target origin provided/);
+    const site = await stage.stranger({ "/": "<p>now it is me</p>" });
+    const { host, popup } = await stage.startOnHost();
+    await leadTo(host, site);
+    const delivered = popup.waitForResponse((response) => response.url().endsWith("/handoff"));
+    await approve(popup);
+    assert.equal((await (await delivered).json()).message.type, "hubspot_auth_success");
+    await until("the popup closes", () => popup.isClosed());
+    assert.deepEqual(await heard(host), []);
+  });
+
+  test("a stranger's script cannot fetch the result", async (stage) => {
+    const { demo } = stage;
+    stage.expectProblem(/blocked by CORS policy/);
+    stage.expectProblem(/Failed to load resource/);
+    await stage.keepWindowsOpen();
+    const site = await stage.stranger({ "/": "" });
+    const done = await stage.connectInTab();
+    const flow = await done.getAttribute("[data-flow]", "data-flow");
+    const evil = await stage.open(site);
+    const answer = await evil.evaluate(([url, body]) => fetch(url, {
+      method: "POST", credentials: "include", headers: { "content-type": "application/json" }, body,
+    }).then((response) => response.text(), () => "blocked"), [`${demo.service}/auth/hubspot/handoff`, JSON.stringify({ flow })]);
+    assert.equal(answer, "blocked");
+  });
+});
+
+plain("no script posts to anyone who listens, runs text, or keeps anything in the browser", async () => {
+  const root = new URL("../", import.meta.url);
+  const names = (await readdir(new URL("static/", root))).filter((name) => name.endsWith(".js")).map((name) => `static/${name}`);
+  assert.ok(names.length >= 3);
+  for (const name of [...names, "demo/pages/host.js"]) {
+    const source = await readFile(new URL(name, root), "utf8");
+    assert.doesNotMatch(source, /(["'`])\*\1/, `${name}: a star is no address`);
+    assert.doesNotMatch(source, /postMessage\([^)]*\.origin\s*\)/, `${name}: the address is not taken from whoever speaks`);
+    assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function/, name);
+    assert.doesNotMatch(source, /localStorage|sessionStorage|indexedDB|document\.cookie/, name);
+  }
+});

@@ -1,0 +1,125 @@
+// Nothing secret stays in the popup, and nothing is given twice.
+import assert from "node:assert/strict";
+import { approve, heard, path, suite, until } from "./harness.mjs";
+
+/** Connects from the host page with a popup that stays, and gathers what is secret about it. */
+async function connected(stage) {
+  await stage.keepWindowsOpen();
+  const { host, popup } = await stage.startOnHost();
+  const state = new URL(popup.url()).searchParams.get("state");
+  assert.ok(state.length >= 40);
+  await approve(popup);
+  await until("the popup wants to close", () => popup.evaluate(() => window.wantsToClose).catch(() => false));
+  const [{ data }] = await heard(host);
+  const [exchange] = await stage.demo.calls("exchange");
+  const grants = await stage.demo.grants();
+  const secrets = { "access token": data.access_token, code: exchange.form.code, state, "client secret": exchange.form.client_secret };
+  for (const [index, grant] of grants.entries()) secrets[`refresh token ${index}`] = grant.refresh_token;
+  for (const [name, secret] of Object.entries(secrets)) assert.ok(secret?.length >= 10, name);
+  return { host, popup, secrets };
+}
+
+function assertFreeOf(secrets, where, text) {
+  for (const [name, secret] of Object.entries(secrets)) assert.ok(!text.includes(secret), `the ${name} is in the ${where}`);
+}
+
+suite([], (test) => {
+  test("after success neither address nor page, storage, cookies nor history hold a secret", async (stage) => {
+    const { host, popup, secrets } = await connected(stage);
+    const { href, html, rest } = await popup.evaluate(async () => ({
+      href: location.href,
+      html: document.documentElement.outerHTML,
+      rest: JSON.stringify([
+        { ...sessionStorage }, { ...localStorage }, document.cookie, document.referrer, history.state, window.name,
+        Object.keys(window).filter((key) => !(key in Window.prototype)), await caches.keys(), await indexedDB.databases(),
+        performance.getEntries().map((entry) => entry.name),
+      ]),
+    }));
+    assert.match(path(href), /^\/auth\/hubspot\/done\?flow=[\w-]+(#_)?$/);
+    assertFreeOf(secrets, "address", href);
+    assertFreeOf(secrets, "page", html);
+    assertFreeOf(secrets, "storage", rest);
+    assert.equal(await popup.evaluate(() => document.cookie), "", "no cookie can be read by a script");
+
+    const cdp = await stage.context.newCDPSession(popup);
+    const { entries } = await cdp.send("Page.getNavigationHistory");
+    const { state, ...others } = secrets;
+    assertFreeOf(others, "history", JSON.stringify(entries));
+    // HubSpot's own page, where the person came from, has it in its address.
+    const ours = entries.filter(({ url }) => url.startsWith(stage.demo.service));
+    assert.ok(ours.length >= 1);
+    assertFreeOf({ state }, "history", JSON.stringify(ours));
+
+    const { "access token": _, ...never } = secrets;
+    assertFreeOf(never, "host page's messages", JSON.stringify(await heard(host)));
+    for (const cookie of await stage.context.cookies(stage.demo.service)) {
+      assert.ok(cookie.httpOnly && cookie.sameSite === "Lax" && cookie.path === "/", cookie.name);
+      assertFreeOf(secrets, "cookies", decodeURIComponent(cookie.value));
+    }
+  });
+
+  test("Back, Forward and Reload tell the state and deliver nothing again", async (stage) => {
+    stage.expectProblem(/status of 410/);
+    const { host, popup } = await connected(stage);
+    const goneAgain = () => popup.waitForResponse((response) => response.url().endsWith("/handoff") && response.status() === 410);
+    for (const again of ["reload", "back and forward"]) {
+      const gone = goneAgain();
+      if (again === "reload") {
+        await popup.evaluate(() => location.reload());
+      } else {
+        await popup.evaluate(() => history.back());
+        await popup.waitForSelector("#approve");
+        await popup.evaluate(() => history.forward());
+      }
+      await gone;
+      assert.equal(await popup.textContent("h1"), "Connected", again);
+      assert.equal((await heard(host)).length, 1, again);
+    }
+    const flow = await popup.getAttribute("[data-flow]", "data-flow");
+    const status = await popup.evaluate((id) => fetch("/auth/hubspot/handoff", {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ flow: id }),
+    }).then((response) => response.status), flow);
+    assert.equal(status, 410);
+  });
+
+  test("approving a second time after Back exchanges nothing and tells nobody", async (stage) => {
+    stage.expectProblem(/status of 410/);
+    const { host, popup } = await connected(stage);
+    await popup.evaluate(() => history.back());
+    await popup.waitForSelector("#approve");
+    const gone = popup.waitForResponse((response) => response.url().endsWith("/handoff"));
+    await approve(popup);
+    assert.equal((await gone).status(), 410);
+    assert.equal(await popup.textContent("h1"), "Connected");
+    assert.equal((await heard(host)).length, 1);
+    assert.equal((await stage.demo.calls("exchange")).length, 1);
+  });
+
+  test("a callback that fails leaves no code and no state in the address", async (stage) => {
+    await stage.keepWindowsOpen();
+    const state = "b".repeat(43);
+    for (const query of [`code=SECRETCODE&state=${state}`, "code=SECRETCODE", `state=${state}`, `error=server_error&error_description=SECRETCODE&state=${state}`]) {
+      const page = await stage.open(`${stage.demo.service}/auth/hubspot/callback?${query}#code=SECRETCODE`);
+      await page.waitForSelector('[data-outcome="error"]');
+      const all = await page.evaluate(() => location.href + document.documentElement.outerHTML);
+      assert.ok(!all.includes("SECRETCODE") && !all.includes(state), query);
+      await page.close();
+    }
+  });
+
+  test("of two tabs that come back with the same code one exchanges it, and the other waits for the outcome", async (stage) => {
+    const { demo, context } = stage;
+    await demo.order({ on: "exchange", times: 1, fault: { delay: 3000 } });
+    const page = await stage.open(`${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(demo.service)}`);
+    const callback = context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/callback"));
+    await page.click("#approve", { noWaitAfter: true });
+    const second = await stage.open();
+    await second.goto((await callback).url());
+    assert.equal(await second.textContent("h1"), "Finishing the connection");
+    await second.waitForSelector('[data-outcome="success"]');
+    await page.waitForSelector('[data-outcome="success"]');
+    assert.equal((await demo.calls("exchange")).length, 1);
+    // One of the two has taken the message before the other asks.
+    stage.expectProblem(/status of 410/);
+  });
+});

@@ -1,0 +1,32 @@
+// A HubSpot that cuts the popup off from the page that opened it.
+import assert from "node:assert/strict";
+import { ACME, approve, closesAfterTwoSeconds, heard, suite, timeLastPage } from "./harness.mjs";
+
+suite(["--coop", "same-origin"], (test) => {
+  test("the login page finds out by asking, although it gets no message and believes the popup closed", async (stage) => {
+    const { demo } = stage;
+    const login = await stage.open(`${demo.service}/login`);
+    const popup = await stage.popupOf(login, () => login.click("[data-connect]"));
+    const times = timeLastPage(popup);
+    await popup.waitForSelector("#approve");
+    await login.getByText("If you have closed it, press the button again.").waitFor();
+    await login.exposeFunction("tellTest", () => assert.fail("a message came through"));
+    await login.evaluate(() => addEventListener("message", () => window.tellTest()));
+    await approve(popup, ACME);
+    await popup.waitForSelector('[data-outcome="success"]');
+    assert.equal(await popup.evaluate(() => window.opener), null, "the popup is cut off");
+    await closesAfterTwoSeconds(times);
+    await login.waitForURL(`${demo.service}/`);
+    assert.equal((await login.textContent("[data-name]")).trim(), ACME.domain);
+  });
+
+  test("an error stays in the popup that is cut off, for nobody else has been told", async (stage) => {
+    const { host, popup } = await stage.startOnHost();
+    await popup.click("#deny");
+    await popup.waitForSelector("[data-stays]:visible");
+    await popup.waitForTimeout(2_800);
+    assert.ok(!popup.isClosed());
+    assert.match(await popup.innerText("main"), /user_denied/);
+    assert.deepEqual(await heard(host), []);
+  });
+});

@@ -1,0 +1,196 @@
+//! The command line: exit codes, and words instead of panics.
+
+use std::net::TcpListener;
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, GLOBEX, free_port};
+use crate::harness::process::{Ended, Process, changed, run, without};
+
+fn assert_ends(ended: &Ended, code: i32, said: &str) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(text.contains(said), "{said}: {text}");
+    assert!(!text.contains("panicked") && !text.contains("RUST_BACKTRACE"), "{text}");
+}
+
+#[test]
+fn wrong_arguments_end_with_the_usage_and_two() {
+    for arguments in [
+        &["nonsense"][..],
+        &["serve", "--nonsense"],
+        &["serve", "--only", "everything"],
+        &["db"],
+        &["db", "nonsense"],
+        &["db", "rollback", "--steps", "many"],
+        &["db", "rollback", "--steps", "-1"],
+        &["keys"],
+        &["connections", "explain"],
+        &["connections", "explain", "soon"],
+        &["print", "money"],
+        &["--nonsense"],
+    ] {
+        let ended = run(arguments, &[]);
+        assert_ends(&ended, 2, "--help");
+        assert_eq!(ended.stdout, "");
+    }
+}
+
+#[test]
+fn help_and_version_end_with_zero() {
+    assert_ends(&run(&["--help"], &[]), 0, "serve");
+    assert_ends(&run(&["--version"], &[]), 0, env!("CARGO_PKG_VERSION"));
+    assert_ends(&run(&["db", "--help"], &[]), 0, "migrate");
+}
+
+#[test]
+fn what_needs_no_configuration_asks_for_none() {
+    assert_ends(&run(&["print", "env"], &[]), 0, "HUBSPOT_CLIENT_ID=");
+    assert_ends(&run(&["print", "errors"], &[]), 0, "| `flow_expired` |");
+    let keys = run(&["keys", "generate"], &[]);
+    assert_ends(&keys, 0, "ENCRYPTION_KEYS=");
+    assert_ne!(keys.stdout, run(&["keys", "generate"], &[]).stdout);
+}
+
+#[test]
+fn without_a_configuration_every_command_says_what_is_missing() {
+    for arguments in [
+        &[][..],
+        &["serve"],
+        &["db", "status"],
+        &["keys", "status"],
+        &["connections", "list"],
+        &["doctor"],
+        &["healthcheck"],
+    ] {
+        assert_ends(&run(arguments, &[]), 1, "HUBSPOT_CLIENT_ID is not set");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_database_every_command_fails_with_a_sentence() {
+    let app = TestApp::start().await;
+    for url in
+        ["postgres://somebody:hunter2@127.0.0.1:9/nothing", "sqlite:///no/such/folder/test.db?mode=rwc"]
+    {
+        let variables = changed(&app.variables, "DATABASE_URL", url);
+        for arguments in [
+            &["serve"][..],
+            &["db", "status"],
+            &["db", "migrate"],
+            &["keys", "status"],
+            &["connections", "list"],
+            &["doctor"],
+        ] {
+            let ended = run(arguments, &variables);
+            assert_ends(&ended, 1, "");
+            assert!(
+                ended.stderr.contains("cannot be opened") || ended.stdout.contains("cannot be opened"),
+                "{arguments:?}: {ended:?}"
+            );
+            assert!(!format!("{ended:?}").contains("hunter2"), "{arguments:?}: {ended:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_tables_is_told_as_that() {
+    let app = TestApp::start().await;
+    let fresh = crate::harness::database::TestDatabase::fresh().await;
+    let variables = changed(&app.variables, "DATABASE_URL", &fresh.url);
+    assert_ends(&run(&["db", "status"], &variables), 1, "missing");
+    assert_ends(&run(&["doctor"], &variables), 1, "hubspot-connect db migrate");
+    for arguments in [&["keys", "status"][..], &["connections", "list"]] {
+        assert_ends(&run(arguments, &variables), 1, "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_look_into_a_service_while_it_runs() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    app.connected(GLOBEX).await;
+    let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
+    let list = run(&["connections", "list"], &app.variables);
+    assert_ends(&list, 0, "acme.example");
+    assert_eq!(list.stdout.lines().count(), 2);
+    assert_ends(&run(&["connections", "explain", &id], &app.variables), 0, "1234567 (acme.example)");
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    assert_ends(&run(&["connections", "explain", unknown], &app.variables), 1, "there is no connection");
+    assert_ends(&run(&["keys", "status"], &app.variables), 0, "seals  2 stored token(s)");
+    assert_ends(&run(&["doctor"], &app.variables), 0, "credentials are taken");
+    assert_ends(&run(&["healthcheck"], &app.variables), 0, "");
+    let other = hubspot_connect::keyring::Keyring::generate();
+    let wrong = changed(&app.variables, "ENCRYPTION_KEYS", other.expose());
+    assert_ends(&run(&["keys", "status"], &wrong), 1, "MISSING");
+    assert_ends(&run(&["doctor"], &wrong), 1, "2 stored token(s) need key");
+    for ended in [list, run(&["keys", "status"], &app.variables)] {
+        assert!(!ended.stdout.contains("na1-"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_wrong_credentials_and_an_absent_hubspot() {
+    let app = TestApp::start().await;
+    let wrong = changed(&app.variables, "HUBSPOT_CLIENT_SECRET", "another-secret");
+    let ended = run(&["doctor"], &wrong);
+    assert_ends(&ended, 1, "refuses the credentials");
+    assert!(!format!("{ended:?}").contains("another-secret"));
+    let absent = changed(&app.variables, "HUBSPOT_API_URL", "http://127.0.0.1:9");
+    assert_ends(&run(&["doctor"], &absent), 1, "provider_unreachable");
+    let rotating = changed(&app.variables, "HUBSPOT_CLIENT_SECRET", "the-next-secret,fake-client-secret");
+    assert_ends(&run(&["doctor"], &rotating), 0, "credentials are taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_cannot_be_taken_is_told_with_its_variable() {
+    let app = TestApp::start().await;
+    let (database, variables, _hubspot, _) = app.stopped().await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for name in ["SERVER_ADDR", "ADMIN_ADDR"] {
+        let ended = run(&["serve"], &changed(&variables, name, &address));
+        assert_ends(&ended, 1, name);
+        assert!(ended.stderr.contains(&address), "{}", ended.stderr);
+    }
+    // An address of nobody here (RFC 5737).
+    let ended = run(&["serve"], &changed(&variables, "SERVER_ADDR", "192.0.2.1:6001"));
+    assert_ends(&ended, 1, "cannot listen on 192.0.2.1:6001");
+    drop(database);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_address_that_is_off_is_not_listened_on() {
+    let app = TestApp::start().await;
+    let (_database, variables, _hubspot, _) = app.stopped().await;
+    let built = TestApp::build(
+        &changed(&variables, "ADMIN_ADDR", "off"),
+        hubspot_connect::domain::clock::Clock::system(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(built.admin_address(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthcheck_of_nothing_fails() {
+    let app = TestApp::start().await;
+    let (_database, variables, _hubspot, _) = app.stopped().await;
+    let nowhere = changed(&variables, "SERVER_ADDR", &format!("127.0.0.1:{}", free_port()));
+    assert_eq!(run(&["healthcheck"], &nowhere).code, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_one_sqlite_file_is_refused() {
+    let app = TestApp::start().await;
+    if !app.database.is_sqlite() {
+        return; // PostgreSQL is for several.
+    }
+    let (_database, variables, hubspot, _) = app.stopped().await;
+    let first = Process::serve(&variables);
+    let second = without(&changed(&variables, "ADMIN_ADDR", "off"), "SERVER_ADDR");
+    let second = changed(&second, "SERVER_ADDR", &format!("127.0.0.1:{}", free_port()));
+    assert_ends(&run(&["serve"], &second), 1, "another process serves from this SQLite file");
+    first.connected(&hubspot, ACME).await;
+    first.crash();
+    Process::serve(&variables);
+}

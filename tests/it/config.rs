@@ -1,0 +1,239 @@
+//! The configuration, as operators get it wrong.
+
+use hubspot_connect::config::{Config, Variables};
+
+use crate::harness::app::settle;
+use crate::harness::database::TestDatabase;
+use crate::harness::process::{changed, run, without};
+
+/// The variables of a service that would start.
+async fn good() -> (fake_hubspot::FakeHubSpot, TestDatabase, Vec<(String, String)>) {
+    let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let variables = settle(&hubspot, &database, &[]);
+    (hubspot, database, variables)
+}
+
+fn problems(variables: &[(String, String)]) -> String {
+    Config::read(&Variables::from_pairs(variables.iter().cloned()))
+        .map(|_| ())
+        .expect_err("it is refused")
+        .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_touched() {
+    let (_hubspot, database, mut variables) = good().await;
+    for (name, value) in [
+        ("HUBSPOT_CLIENT_ID", ""),
+        ("HUBSPOT_SCOPES", "crm.objects.contacts.read"),
+        ("SERVER_ADDR", "6001"),
+        ("SESSION_IDLE_SECONDS", "thirty"),
+        ("REFRESH_MAX_IN_FLIGHT", "0"),
+        ("FLOW_TTL_SECONDS", "-1"),
+        ("DATABASE_AUTO_MIGRATE", "maybe"),
+        ("LOG_FORMAT", "xml"),
+        ("ENCRYPTION_KEYS", "hunter2"),
+        ("APP_SECRET", "hunter3"),
+        ("TRUSTED_PROXIES", "everyone"),
+        ("HUBSPOT_API_URL", "http://evil.example"),
+        ("REFRESH_RATE_PER_SECOND", "1.5"),
+    ] {
+        variables = changed(&variables, name, value);
+    }
+    let ended = run(&["serve"], &variables);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.took < std::time::Duration::from_secs(2), "{:?}", ended.took);
+    assert!(ended.stderr.contains("13 problem(s)"), "{}", ended.stderr);
+    for name in [
+        "HUBSPOT_CLIENT_ID",
+        "HUBSPOT_SCOPES",
+        "SERVER_ADDR",
+        "SESSION_IDLE_SECONDS",
+        "REFRESH_MAX_IN_FLIGHT",
+        "FLOW_TTL_SECONDS",
+        "DATABASE_AUTO_MIGRATE",
+        "LOG_FORMAT",
+        "ENCRYPTION_KEYS",
+        "APP_SECRET",
+        "TRUSTED_PROXIES",
+        "HUBSPOT_API_URL",
+        "REFRESH_RATE_PER_SECOND",
+    ] {
+        assert!(ended.stderr.contains(name), "{name}: {}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("hunter"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    if database.is_sqlite() {
+        assert!(!database.folder.path().join("test.db").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_missing_malformed_or_samples_are_refused_without_being_shown() {
+    let (_hubspot, database, variables) = good().await;
+    let sample = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    for (keys, said) in [
+        (None, "is not set"),
+        (Some(""), "is not set"),
+        (Some(","), "is empty"),
+        (Some("too-short-hunter2"), "is not a Fernet key"),
+        (Some(sample), "is a sample"),
+        (Some("hunter2hunter2hunter2hunter2hunter2hunter2!="), "is not a Fernet key"),
+    ] {
+        let variables = match keys {
+            Some(keys) => changed(&variables, "ENCRYPTION_KEYS", keys),
+            None => without(&variables, "ENCRYPTION_KEYS"),
+        };
+        let ended = run(&[], &variables);
+        assert_eq!(ended.code, Some(1), "{keys:?}");
+        assert!(ended.took < std::time::Duration::from_secs(2), "{:?}", ended.took);
+        let line = ended.stderr.lines().find(|line| line.contains("ENCRYPTION_KEYS"));
+        assert!(line.is_some_and(|line| line.contains(said)), "{keys:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("hunter2") && !ended.stderr.contains(sample));
+    }
+    if database.is_sqlite() {
+        assert!(!database.folder.path().join("test.db").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_name_is_a_warning_with_the_name_that_was_meant() {
+    let (_hubspot, _database, variables) = good().await;
+    let variables = changed(&variables, "HUBSPOT_CLIENT_IDD", "x");
+    let variables = changed(&variables, "SESSION_IDLE_SECOND", "5");
+    let variables = changed(&variables, "REFRESH_EVERYTHING_AT_ONCE", "yes");
+    let ended = run(&["db", "migrate"], &variables);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for said in [
+        "is HUBSPOT_CLIENT_ID meant?",
+        "is SESSION_IDLE_SECONDS meant?",
+        "REFRESH_EVERYTHING_AT_ONCE is not a variable",
+    ] {
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_url_is_scheme_host_and_port_alone_and_private() {
+    let (_hubspot, _database, variables) = good().await;
+    for url in [
+        "https://connect.example.com/path",
+        "https://connect.example.com/?a=b",
+        "https://connect.example.com/#f",
+        "connect.example.com",
+        "//connect.example.com",
+        "ftp://connect.example.com",
+        "http://connect.example.com",
+        "https://user:hunter2@connect.example.com",
+        "https://",
+        "nonsense",
+    ] {
+        let text = problems(&changed(&variables, "PUBLIC_URL", url));
+        assert!(text.contains("PUBLIC_URL"), "{url}: {text}");
+        assert!(!text.contains("hunter2"), "{url}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_in_public_needs_the_operators_word_and_is_warned_of() {
+    let (_hubspot, _database, variables) = good().await;
+    let public = changed(&variables, "PUBLIC_URL", "http://connect.example.com");
+    for word in ["", "yes", "true", "1", "I-KNOW"] {
+        let text = problems(&changed(&public, "ALLOW_INSECURE", word));
+        assert!(text.contains("PUBLIC_URL must use https"), "{word}: {text}");
+    }
+    let process = crate::harness::process::Process::serve(&changed(&public, "ALLOW_INSECURE", "i-know"));
+    assert!(process.log().contains("ALLOW_INSECURE"), "{}", process.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_is_refused_with_the_spelling_that_would_do() {
+    let (_hubspot, _database, variables) = good().await;
+    for (origin, said) in [
+        ("*", "wildcard"),
+        ("https://*.example.com", "wildcard"),
+        ("https://app.example.com/", "https://app.example.com"),
+        ("https://app.example.com/path?x", "https://app.example.com"),
+        ("HTTPS://App.Example.com", "https://app.example.com"),
+        ("https://app.example.com:443", "https://app.example.com"),
+        ("app.example.com", "is not an origin"),
+        ("null", "is not an origin"),
+        ("http://app.example.com", "only loopback"),
+    ] {
+        let text = problems(&changed(&variables, "HOST_ORIGINS", origin));
+        assert!(text.contains("HOST_ORIGINS") && text.contains(said), "{origin}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_may_be_a_file_whatever_editor_wrote_it() {
+    let (_hubspot, _database, variables) = good().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let named = |name: &str| {
+        let variables = without(&variables, name);
+        changed(&variables, &format!("{name}_FILE"), &path.display().to_string())
+    };
+    for name in ["ENCRYPTION_KEYS", "APP_SECRET", "HUBSPOT_CLIENT_SECRET", "DATABASE_URL"] {
+        let value = crate::harness::process::value(&variables, name);
+        for written in [
+            value.clone(),
+            format!("{value}\n"),
+            format!("{value}\r\n"),
+            format!("\u{feff}{value}\r\n"),
+            format!("  {value}  \n\n"),
+        ] {
+            std::fs::write(&path, &written).unwrap();
+            let config = Config::read(&Variables::from_pairs(named(name))).expect(name);
+            let read = match name {
+                "ENCRYPTION_KEYS" => config.security.encryption_keys[0].expose().to_owned(),
+                "APP_SECRET" => config.security.app_secret.expose().to_owned(),
+                "HUBSPOT_CLIENT_SECRET" => config.hubspot.client_secrets[0].expose().to_owned(),
+                _ => config.database.url.expose().to_owned(),
+            };
+            assert_eq!(read, value, "{name} {written:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_file_that_is_none_is_refused_by_the_name_of_its_variable() {
+    let (_hubspot, _database, variables) = good().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let missing = folder.path().join("missing").display().to_string();
+    let directory = folder.path().display().to_string();
+    for (path, said) in [
+        (missing, "cannot be read"),
+        (directory, "cannot be read"),
+        (file("empty", b""), "is empty"),
+        (file("blank", b" \r\n \n"), "is empty"),
+        (file("mark", "\u{feff}\r\n".as_bytes()), "is empty"),
+        (file("binary", b"\xff\xfe\x00h\x00u"), "cannot be read"),
+    ] {
+        let variables = changed(&without(&variables, "APP_SECRET"), "APP_SECRET_FILE", &path);
+        let text = problems(&variables);
+        assert!(text.contains("APP_SECRET_FILE") && text.contains(said), "{path}: {text}");
+        assert!(text.contains("1 problem(s)"), "{text}");
+    }
+    let both = changed(&variables, "APP_SECRET_FILE", &file("good", b"x"));
+    assert!(problems(&both).contains("set one of them"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dot_env_file_is_read_below_the_environment_and_never_shown() {
+    let (_hubspot, _database, variables) = good().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "APP_SECRET hunter2\n").unwrap();
+    let ended = crate::harness::process::run_in(folder.path(), &["db", "status"], &variables);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains(".env") && !ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    std::fs::write(folder.path().join(".env"), "DATABASE_URL=mysql://x\nLOG_LEVEL=debug\n").unwrap();
+    let ended = crate::harness::process::run_in(folder.path(), &["db", "migrate"], &variables);
+    assert_eq!(ended.code, Some(0), "the environment wins: {}", ended.stderr);
+}

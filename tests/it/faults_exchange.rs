@@ -1,0 +1,405 @@
+//! What becomes of a connect when HubSpot goes wrong at its end: a clear outcome, nothing half done, and the next
+//! attempt works.
+
+use std::time::{Duration, Instant};
+
+use fake_hubspot::{Fault, Kind, Options, Rule};
+use serde_json::{Map, Value, json};
+
+use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::browser::{Answer, Browser};
+use crate::harness::troubles::{
+    Class, Trouble, UPSTREAM, code_refusals, grant_refusals, lacking, patch, troubles,
+};
+use crate::harness::{TestApp, eventually};
+
+/// A connect in a new browser whose exchange goes wrong like this: the page it ends on, and the message.
+async fn connect_with(app: &TestApp, fault: Fault) -> (Browser, Answer, Value) {
+    app.hubspot.script(Rule::once(Kind::Exchange, fault));
+    let browser = app.browser();
+    let callback = browser.come_back(app, Some(HOST), approve(ACME)).await;
+    app.hubspot.clear_script();
+    assert_eq!(callback.status, 303, "{}", callback.body);
+    let page = browser.get(callback.location()).await;
+    let message = browser.handoff(callback.location()).await.json()["message"].clone();
+    (browser, page, message)
+}
+
+async fn assert_fails(app: &TestApp, trouble: Trouble) {
+    let Trouble { name, fault, code, .. } = trouble;
+    let (calls, tokens) = (app.hubspot.calls(Kind::Exchange).len(), count(app, "token").await);
+    let (browser, page, message) = connect_with(app, fault).await;
+    assert_eq!(message["type"], "hubspot_auth_error", "{name}: {message}");
+    assert_eq!(message["error"]["code"], code, "{name}");
+    assert_eq!(page.status, 200, "{name}");
+    assert!(page.body.contains(&format!("data-code=\"{code}\"")), "{name}: {}", page.body);
+    assert!(!page.body.contains(UPSTREAM), "{name}: {}", page.body);
+    assert!(!message.to_string().contains(UPSTREAM), "{name}: {message}");
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), calls + 1, "{name}: a code is sent once");
+    assert_eq!(count(app, "token").await, tokens, "{name}");
+    assert_eq!(browser.status().await["authenticated"], false, "{name}");
+    let again = browser.connect(app, Some(HOST), approve(ACME)).await;
+    assert_eq!(again["message"]["type"], "hubspot_auth_success", "after {name}: {again}");
+    app.assert_one_job_each().await;
+}
+
+async fn count(app: &TestApp, table: &str) -> i64 {
+    app.database.number(&format!("SELECT COUNT(*) FROM {table}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_hubspot_answers_a_failed_connect_has_one_clear_outcome_and_the_next_one_works() {
+    let app = TestApp::start().await;
+    for trouble in troubles() {
+        assert_fails(&app, trouble).await;
+    }
+    let refused: i64 = troubles().len().try_into().unwrap();
+    let failed = "SELECT COUNT(*) FROM auth_request WHERE status = 'failed' AND finished_at IS NOT NULL";
+    assert_eq!(app.database.number(failed).await, refused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_hubspot_refuses_is_not_sent_again_and_the_person_may_try_again() {
+    let app = TestApp::start().await;
+    for trouble in code_refusals() {
+        assert_fails(&app, trouble).await;
+    }
+    for trouble in grant_refusals() {
+        assert_eq!(trouble.class, Class::Dead);
+        let code = "code_rejected";
+        assert_fails(&app, Trouble { code, ..trouble }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_has_expired_or_is_sent_to_the_wrong_address_is_told_as_that() {
+    let options = Options { code_seconds: 0, ..Options::default() };
+    let app = TestApp::with_hubspot(&[], options).await;
+    let done = app.browser().connect(&app, Some(HOST), approve(ACME)).await;
+    assert_eq!(done["message"]["error"]["code"], "code_rejected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hubspot_that_cannot_be_reached_is_told_at_once() {
+    let app = TestApp::start().await;
+    let app = app.restarted(&[("HUBSPOT_API_URL", "http://127.0.0.1:9")]).await;
+    let began = Instant::now();
+    let done = app.browser().connect(&app, Some(HOST), approve(ACME)).await;
+    assert_eq!(done["message"]["error"]["code"], "provider_unreachable");
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(count(&app, "token").await, 0);
+}
+
+/// The one test that waits for the deadline of calls to HubSpot; everything that needs it is in here, side by side.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_within_the_deadline_is_waited_for_and_none_is_waited_for_longer() {
+    let app = TestApp::start().await;
+    let held = [app.connected(1_001).await, app.connected(1_002).await];
+    app.advance(1261);
+    let jobs = app.flows.claim_refreshes(8).await.unwrap();
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::Hang(Duration::from_secs(120))));
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::Drip));
+    let began = Instant::now();
+    let refreshes: Vec<_> = jobs.into_iter().map(|job| app.flows.refresh(job)).collect();
+    let faults = [Fault::Delay(Duration::from_secs(15)), Fault::Hang(Duration::from_secs(120)), Fault::Drip];
+    let mut connects = Vec::new();
+    for fault in faults {
+        app.hubspot.script(Rule::once(Kind::Exchange, fault));
+        let browser = app.browser();
+        let authorize = browser.start(Some(HOST)).await;
+        let back = app.hubspot.decide(&authorize, approve(ACME)).unwrap();
+        let sent = app.hubspot.calls(Kind::Exchange).len() + 1;
+        connects.push(tokio::spawn(async move {
+            let callback = browser.get(&back).await;
+            let done = browser.handoff(callback.location()).await.json();
+            (began.elapsed(), done["message"].clone())
+        }));
+        eventually("the code is sent", || async { app.hubspot.calls(Kind::Exchange).len() == sent }).await;
+    }
+    let exchanging = "SELECT COUNT(*) FROM auth_request WHERE status = 'exchanging'";
+    assert_eq!(app.database.number(exchanging).await, 3);
+    let mut outcomes = Vec::new();
+    for connect in connects {
+        outcomes.push(connect.await.unwrap());
+    }
+    let deadline = Duration::from_secs(19)..Duration::from_secs(23);
+    assert_eq!(outcomes[0].1["type"], "hubspot_auth_success", "{outcomes:?}");
+    for (took, message) in &outcomes[1..] {
+        assert_eq!(message["error"]["code"], "provider_timeout", "{message}");
+        assert!(deadline.contains(took), "{took:?}");
+    }
+    for refresh in refreshes {
+        refresh.await.unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(25));
+    let failed = "SELECT COUNT(*) FROM token WHERE state = 'active' AND last_error = 'provider_timeout'";
+    assert_eq!(app.database.number(failed).await, 2);
+    app.advance(5);
+    assert_eq!(app.refresh_due().await, 2);
+    for browser in held {
+        assert_eq!(browser.status().await["state"], "active");
+    }
+    assert_eq!(app.database.number(failed).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_and_huge_answers_do_not_fill_the_memory() {
+    let app = TestApp::start().await;
+    let before = resident_kilobytes();
+    for _ in 0..10 {
+        connect_with(&app, Fault::Large(50 << 20)).await;
+        connect_with(&app, Fault::Endless).await;
+    }
+    let grown = resident_kilobytes().saturating_sub(before);
+    // The fake lives in this process too, so this is a rough bound: less than a single one of those answers.
+    assert!(grown < 40 * 1024, "{grown} kB more");
+}
+
+fn resident_kilobytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a Linux machine");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_without_a_refresh_token_is_no_connection() {
+    let app = TestApp::start().await;
+    for fault in
+        [lacking("refresh_token"), patch("refresh_token", json!("")), patch("refresh_token", Value::Null)]
+    {
+        let (_, _, message) = connect_with(&app, fault).await;
+        assert_eq!(message["error"]["code"], "no_refresh_token");
+    }
+    assert_eq!(count(&app, "token").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_needs_neither_a_type_nor_a_life_nor_the_right_label() {
+    let app = TestApp::start().await;
+    for fault in [lacking("token_type"), lacking("expires_in"), patch("token_type", json!("Bearer"))] {
+        let (_, _, message) = connect_with(&app, fault.clone()).await;
+        assert_eq!(message["type"], "hubspot_auth_success", "{fault:?}");
+    }
+    for content_type in [None, Some("text/plain"), Some("text/html"), Some("application/octet-stream")] {
+        let body = json!({"access_token": "CaccessOfNobody", "refresh_token": "na1-nobodys", "hub_id": ACME});
+        let fault = Fault::Body { content_type: content_type.map(str::to_owned), body: body.to_string() };
+        let (_, _, message) = connect_with(&app, fault).await;
+        assert_eq!(message["access_token"], "CaccessOfNobody", "{content_type:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_unusual_characters_is_handed_over_byte_for_byte() {
+    let app = TestApp::start().await;
+    for token in ["C\"quoted\"", "C🙂+/=&%20", "C'<b>\\u0041", &"C".repeat(4096)] {
+        let (_, _, message) = connect_with(&app, patch("access_token", json!(token))).await;
+        assert_eq!(message["access_token"], token);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_is_not_followed_so_nobody_else_gets_the_client_secret() {
+    let app = TestApp::start().await;
+    let elsewhere = fake_hubspot::FakeHubSpot::start(Options::default()).await.unwrap();
+    for status in [301, 302, 303, 307, 308] {
+        let location = format!("{}/oauth/2026-09/token", elsewhere.base_url());
+        let (_, _, message) = connect_with(&app, Fault::Redirect { status, location }).await;
+        assert_eq!(message["error"]["code"], "provider_redirected");
+    }
+    assert_eq!(elsewhere.journal().len(), 0);
+    let itself = format!("{}/oauth/2026-09/token", app.hubspot.base_url());
+    let calls = app.hubspot.journal().len();
+    app.hubspot.script(Rule::always(Kind::Exchange, Fault::Redirect { status: 307, location: itself }));
+    app.browser().connect(&app, Some(HOST), approve(ACME)).await;
+    assert_eq!(app.hubspot.journal().len(), calls + 2, "one visit, one call, no loop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_lost_on_the_way_leaves_no_half_connection() {
+    let app = TestApp::start().await;
+    let (browser, _, message) = connect_with(&app, Fault::ResetAfterIssue).await;
+    assert_eq!(message["error"]["code"], "provider_unreachable");
+    assert_eq!((count(&app, "token").await, count(&app, "token_refresh_job").await), (0, 0));
+    let again = browser.connect(&app, Some(HOST), approve(ACME)).await;
+    assert_eq!(again["message"]["type"], "hubspot_auth_success");
+    assert_eq!(count(&app, "token").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_cannot_be_looked_up_is_connected_and_learned_later() {
+    let app = TestApp::start().await;
+    app.hubspot.script(Rule::times(Kind::Introspect, 3, oops(500)));
+    let (browser, page, message) = connect_with_rules_kept(&app, lacking("hub_id")).await;
+    assert_eq!(message["type"], "hubspot_auth_success", "{message}");
+    assert_eq!(message["portal_id"], Value::Null);
+    assert_eq!(page.status, 200);
+    assert!(message["access_token"].is_string());
+    let status = browser.status().await;
+    assert_eq!((&status["state"], &status["portal_id"]), (&json!("active"), &Value::Null));
+    app.advance(31);
+    app.flows.ask_missing_details().await.unwrap();
+    assert_eq!(browser.status().await["portal_id"], Value::Null, "HubSpot still has trouble");
+    app.advance(301);
+    app.flows.ask_missing_details().await.unwrap();
+    let status = browser.status().await;
+    assert_eq!(status["portal_id"], ACME);
+    assert_eq!(status["hub_domain"], "acme.example");
+    assert_eq!(status["time_zone"], "US/Eastern");
+    let calls = app.hubspot.calls(Kind::Introspect).len();
+    app.advance(3600);
+    app.flows.ask_missing_details().await.unwrap();
+    assert_eq!(app.hubspot.calls(Kind::Introspect).len(), calls, "what is known is not asked again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_succeeds_whatever_becomes_of_the_look_up_behind_it() {
+    for fault in [
+        oops(500),
+        oops(404),
+        Fault::CloseBeforeAnswer,
+        Fault::Json(json!({"active": false})),
+        Fault::Json(json!([])),
+    ] {
+        let app = TestApp::start().await;
+        app.hubspot.script(Rule::always(Kind::Introspect, fault.clone()));
+        app.hubspot.script(Rule::always(Kind::AccountInfo, fault.clone()));
+        let browser = app.browser();
+        let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
+        assert_eq!(done["message"]["type"], "hubspot_auth_success", "{fault:?}");
+        assert_eq!(browser.status().await["state"], "active", "{fault:?}");
+        app.hubspot.clear_script();
+        app.advance(31);
+        app.flows.ask_missing_details().await.unwrap();
+        let status = browser.status().await;
+        assert_eq!(
+            (&status["state"], &status["hub_domain"]),
+            (&json!("active"), &json!("acme.example")),
+            "{fault:?}"
+        );
+        app.assert_one_job_each().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_connections_that_turn_out_to_be_of_one_account_become_one() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let older = browser.status().await["connections"][0]["id"].clone();
+    app.hubspot.script(Rule::times(Kind::Introspect, 2, oops(503)));
+    app.hubspot.script(Rule::once(Kind::Exchange, lacking("hub_id")));
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    let status = browser.status().await;
+    assert_eq!(status["connections"].as_array().unwrap().len(), 2, "not known yet: {status}");
+    app.advance(31);
+    app.flows.ask_missing_details().await.unwrap();
+    let status = browser.status().await;
+    assert_eq!(status["connections"].as_array().unwrap().len(), 1, "{status}");
+    assert_ne!(status["connections"][0]["id"], older, "the newer one has the newer grant");
+    assert_eq!(status["portal_id"], ACME);
+    app.assert_one_job_each().await;
+    app.advance(31);
+    assert_eq!(app.flows.revoke_due().await.unwrap(), 1, "the grant of the older one ends");
+    assert_eq!(app.hubspot.grants().len(), 1);
+    app.advance(1261);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(browser.status().await["state"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_account_with_one_grant_keeps_it_when_two_connections_become_one() {
+    let options = Options { share_refresh_token_per_account: true, ..Options::default() };
+    let app = TestApp::with_hubspot(&[], options).await;
+    let browser = app.connected(ACME).await;
+    app.hubspot.script(Rule::times(Kind::Introspect, 2, oops(503)));
+    app.hubspot.script(Rule::once(Kind::Exchange, lacking("hub_id")));
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    app.advance(31);
+    app.flows.ask_missing_details().await.unwrap();
+    assert_eq!(browser.status().await["connections"].as_array().unwrap().len(), 1);
+    app.advance(1261);
+    app.flows.revoke_due().await.unwrap();
+    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(browser.status().await["state"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn choosing_another_account_at_a_reconnect_adds_it_and_leaves_the_first_alone() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let sealed = app.database.text("SELECT refresh_sealed FROM token").await;
+    let path = format!("/auth/hubspot/start?hub_id={ACME}");
+    let authorize = browser.get(&path).await.location().to_owned();
+    assert!(authorize.contains(&format!("/oauth/{ACME}/authorize")), "{authorize}");
+    let back = app.hubspot.decide(&authorize, approve(GLOBEX)).unwrap();
+    let callback = browser.get(&back).await;
+    let done = browser.handoff(callback.location()).await.json();
+    assert_eq!(done["message"]["portal_id"], GLOBEX, "the message says which account it is");
+    let first = format!("SELECT refresh_sealed FROM token WHERE portal_id = {ACME}");
+    assert_eq!(app.database.text(&first).await, sealed);
+    app.assert_one_job_each().await;
+    assert_eq!(count(&app, "token").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scopes_are_told_in_one_form_whatever_hubspot_grants_and_however_it_says_so() {
+    let app = TestApp::with(&[("HUBSPOT_OPTIONAL_SCOPES", "tickets")]).await;
+    let as_text = Fault::Patch {
+        set: Map::from_iter([("scope".to_owned(), json!("oauth tickets crm.objects.contacts.read"))]),
+        drop: vec!["scopes".to_owned()],
+    };
+    let cases = [
+        (
+            patch("scopes", json!(["oauth"])),
+            json!(["oauth"]),
+            json!(["crm.objects.contacts.read", "tickets"]),
+        ),
+        (
+            patch(
+                "scopes",
+                json!(["oauth", "oauth", "more", "crm.objects.contacts.read", "tickets", "more"]),
+            ),
+            json!(["oauth", "more", "crm.objects.contacts.read", "tickets"]),
+            json!([]),
+        ),
+        (as_text, json!(["oauth", "tickets", "crm.objects.contacts.read"]), json!([])),
+        // No word of scopes means that what was asked for is granted (RFC 6749 section 5.1).
+        (lacking("scopes"), json!(["oauth", "crm.objects.contacts.read", "tickets"]), json!([])),
+    ];
+    for (fault, scopes, missing) in cases {
+        app.hubspot.script(Rule::always(Kind::Introspect, oops(500)));
+        let (_, _, message) = connect_with(&app, fault).await;
+        assert_eq!(sorted(&message["scopes"]), sorted(&scopes), "{message}");
+        assert_eq!(message["missing_scopes"], missing, "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_with_too_few_scopes_is_given_back_where_all_are_required() {
+    let app = TestApp::with(&[("HUBSPOT_REQUIRE_ALL_SCOPES", "true")]).await;
+    let (_, _, message) = connect_with(&app, patch("scopes", json!(["oauth"]))).await;
+    assert_eq!(message["error"]["code"], "scopes_missing");
+    assert_eq!(count(&app, "token").await, 0);
+    assert_eq!(app.hubspot.grants().len(), 0, "it is ended at HubSpot");
+}
+
+fn sorted(list: &Value) -> Vec<String> {
+    let list = list.as_array().expect("a list").iter();
+    let mut list: Vec<String> = list.map(|item| item.as_str().unwrap().to_owned()).collect();
+    list.sort_unstable();
+    list
+}
+
+fn oops(status: u16) -> Fault {
+    Fault::Status { status, headers: Vec::new(), body: "oops".to_owned() }
+}
+
+/// As above, with the orders for other calls left standing.
+async fn connect_with_rules_kept(app: &TestApp, fault: Fault) -> (Browser, Answer, Value) {
+    app.hubspot.script(Rule::once(Kind::Exchange, fault));
+    let browser = app.browser();
+    let callback = browser.come_back(app, Some(HOST), approve(ACME)).await;
+    let page = browser.get(callback.location()).await;
+    let message = browser.handoff(callback.location()).await.json()["message"].clone();
+    (browser, page, message)
+}

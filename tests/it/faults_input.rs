@@ -1,0 +1,537 @@
+//! Whatever comes in by HTTP: a clear answer, nothing consumed that is not the caller's, and no harm.
+
+use fake_hubspot::{Decision, Kind};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, HOST, approve};
+use crate::harness::browser::{Answer, Browser, encode, flow_of, parameter, problem_of, send_raw};
+
+const CALLBACK: &str = "/auth/hubspot/callback";
+
+/// A browser that is back from HubSpot but for the last step: the whole address of that.
+async fn ready(app: &TestApp) -> (Browser, String) {
+    let browser = app.browser();
+    let authorize = browser.start(Some(HOST)).await;
+    let back = app.hubspot.decide(&authorize, approve(ACME)).unwrap();
+    (browser, back)
+}
+
+async fn count(app: &TestApp, table: &str) -> i64 {
+    app.database.number(&format!("SELECT COUNT(*) FROM {table}")).await
+}
+
+/// What a person is told at the end of a callback: the code on the page it leads to.
+async fn told(browser: &Browser, callback: &Answer) -> String {
+    if callback.status != 303 {
+        return problem_of(callback);
+    }
+    problem_of(&browser.get(callback.location()).await)
+}
+
+async fn assert_alive(app: &TestApp) {
+    assert_eq!(app.browser().get("/livez").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_or_an_error_of_hubspots_is_told_as_that_and_no_code_is_used() {
+    let app = TestApp::start().await;
+    let long = "x".repeat(10 * 1024);
+    for (query, code) in [
+        ("error=access_denied".to_owned(), "user_denied"),
+        (format!("error=access_denied&error_description={long}"), "user_denied"),
+        ("error=access_denied&code=na1-stolen".to_owned(), "user_denied"),
+        ("error=server_error".to_owned(), "provider_error"),
+        ("error=server_error&code=na1-stolen".to_owned(), "provider_error"),
+        ("error=%3Cscript%3Ealert(1)%3C/script%3E".to_owned(), "provider_error"),
+        ("error=".to_owned(), "provider_error"),
+    ] {
+        let browser = app.browser();
+        let state = parameter(&browser.start(Some(HOST)).await, "state");
+        let callback = browser.get(&format!("{CALLBACK}?state={state}&{query}")).await;
+        assert_eq!(callback.status, 303, "{query}");
+        let done = browser.get(callback.location()).await;
+        assert_eq!(problem_of(&done), code, "{query}");
+        assert!(!done.body.contains("alert(1)") && !done.body.contains("xxxx"));
+        let message = browser.handoff(callback.location()).await.json()["message"].clone();
+        assert_eq!(message["error"]["code"], code, "{query}: {message}");
+        let again = browser.connect(&app, Some(HOST), approve(ACME)).await;
+        assert_eq!(again["message"]["type"], "hubspot_auth_success", "{query}");
+    }
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_denies_is_told_so_and_may_change_their_mind() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let done = browser.connect(&app, Some(HOST), Decision::Deny).await;
+    assert_eq!(done["message"]["type"], "hubspot_auth_error");
+    assert_eq!(done["message"]["error"]["code"], "user_denied");
+    assert_eq!(count(&app, "token").await, 0);
+    let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
+    assert_eq!(done["message"]["type"], "hubspot_auth_success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coming_back_too_late_is_told_to_the_person_and_to_the_opener() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let begun = browser.get("/auth/hubspot/start").await;
+    let kept = begun.cookies().iter().find_map(|line| {
+        let age = line.split("Max-Age=").nth(1)?;
+        age.split(';').next()?.parse::<u64>().ok()
+    });
+    assert!(
+        kept.expect("the flow's cookie") > 660,
+        "the cookie outlives the flow: without it nobody could be told"
+    );
+    let back = app.hubspot.decide(begun.location(), approve(ACME)).unwrap();
+    app.advance(660);
+    let callback = browser.get(&back).await;
+    assert_eq!(told(&browser, &callback).await, "flow_expired");
+    let message = browser.handoff(callback.location()).await.json()["message"].clone();
+    assert_eq!(message["error"]["code"], "flow_expired");
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
+    assert_eq!(count(&app, "token").await, 0);
+    let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
+    assert_eq!(done["message"]["type"], "hubspot_auth_success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_that_was_forgotten_is_told_as_unknown() {
+    let app = TestApp::start().await;
+    let (browser, back) = ready(&app).await;
+    app.advance(600 + 601);
+    app.flows.sweep().await.unwrap();
+    assert_eq!(count(&app, "auth_request").await, 0);
+    let callback = browser.get(&back).await;
+    assert_eq!(told(&browser, &callback).await, "flow_unknown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_lacks_or_garbles_something_consumes_nothing() {
+    let app = TestApp::start().await;
+    let (browser, back) = ready(&app).await;
+    let (code, state) = (parameter(&back, "code"), parameter(&back, "state"));
+    let unknown = "A".repeat(43);
+    let huge = "A".repeat(100 * 1024);
+    let cases = [
+        (String::new(), "callback_incomplete"),
+        (format!("state={state}"), "callback_incomplete"),
+        (format!("code={code}"), "callback_incomplete"),
+        (format!("state={state}&code={}", "c".repeat(2049)), "callback_incomplete"),
+        (format!("code={code}&state={unknown}"), "flow_unknown"),
+        (format!("code={code}&state=A"), "flow_unknown"),
+        (format!("code={code}&state="), "flow_unknown"),
+        (format!("code={code}&state={state}A"), "flow_unknown"),
+        (format!("code={code}&state=%ff{}", &state[1..]), "flow_unknown"),
+        (format!("code={code}&state=%00{}", &state[1..]), "flow_unknown"),
+        (format!("code={code}&state=%ed%a0%80"), "flow_unknown"),
+        (format!("code={code}&state=%e2%80%ae{}", &state[1..]), "flow_unknown"),
+        (format!("code={code}&state=%c0%af"), "flow_unknown"),
+        (format!("code={code}&state={}", state.to_lowercase()), "flow_unknown"),
+        (format!("code={code}&state={state}&state={state}"), "bad_request"),
+        (format!("code={code}&code={code}&state={state}"), "bad_request"),
+        (format!("code={code}&state={state}&state[]=x"), "bad_request"),
+        (format!("code[0]={code}&state={state}"), "bad_request"),
+    ];
+    for (query, expected) in cases {
+        let callback = browser.get(&format!("{CALLBACK}?{query}")).await;
+        assert!(matches!(callback.status, 303 | 400), "{query}: {}", callback.status);
+        assert_eq!(told(&browser, &callback).await, expected, "{query}");
+    }
+    let host = app.base.trim_start_matches("http://");
+    let request = format!("GET {CALLBACK}?code={code}&state={huge} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    let heard = send_raw(&app.base, request.as_bytes()).await;
+    assert!(heard.starts_with("HTTP/1.1 3") || heard.starts_with("HTTP/1.1 4"), "{heard}");
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
+    let callback = browser.get(&back).await;
+    let done = browser.handoff(callback.location()).await.json();
+    assert_eq!(done["message"]["type"], "hubspot_auth_success", "the real one still works: {done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_comes_again_shows_the_outcome_and_exchanges_nothing() {
+    let app = TestApp::start().await;
+    let (browser, back) = ready(&app).await;
+    for method in [Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT, Method::DELETE] {
+        let answer = browser.send(browser.request(method.clone(), &back)).await;
+        assert!((400..500).contains(&answer.status), "{method}: {}", answer.status);
+    }
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
+    let visits = [(); 20].map(|()| tokio::spawn(browser.request(Method::GET, &back).send()));
+    let mut locations = Vec::new();
+    for visit in visits {
+        let answer = visit.await.unwrap().unwrap();
+        assert_eq!(answer.status(), 303);
+        locations.push(answer.headers()["location"].to_str().unwrap().to_owned());
+    }
+    locations.dedup();
+    assert_eq!(locations.len(), 1);
+    let again = browser.get(&back).await;
+    assert_eq!(again.location(), locations[0]);
+    let page = browser.get(again.location()).await;
+    assert!(page.body.contains("data-outcome=\"success\""), "{}", page.body);
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1);
+    assert_eq!(count(&app, "token").await, 1);
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_is_finished_by_the_browser_that_began_it_alone() {
+    let app = TestApp::start().await;
+    let (browser, back) = ready(&app).await;
+    let (name, value) = browser.cookie("__Host-hsc_f_").or_else(|| browser.cookie("hsc_f_")).unwrap();
+    let (other, _) = ready(&app).await;
+    let (_, others) = other.cookie("__Host-hsc_f_").unwrap();
+    let mut tampered = value.clone();
+    tampered.replace_range(value.len() - 1.., if value.ends_with('A') { "B" } else { "A" });
+    let lines = [
+        String::new(),
+        format!("{name}={others}"),
+        format!("{name}={tampered}"),
+        format!("{name}="),
+        format!("{name}={value}; {name}={others}"),
+        format!("{name}={others}; {name}={value}"),
+        format!("{name}={value}; {name}={value}"),
+    ];
+    for line in lines {
+        let visitor = app.browser();
+        let callback = visitor.navigate(&back, &[("cookie", &line)]).await;
+        assert_eq!(callback.status, 303, "{line}");
+        assert_eq!(told(&visitor, &callback).await, "flow_not_yours", "{line}");
+    }
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
+    let callback = browser.get(&back).await;
+    let done = browser.handoff(callback.location()).await.json();
+    assert_eq!(done["message"]["type"], "hubspot_auth_success", "its owner can still finish it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_inside_a_page_or_ahead_of_a_click_is_not_taken() {
+    let app = TestApp::start().await;
+    let (browser, back) = ready(&app).await;
+    for headers in [
+        [("sec-fetch-dest", "image"), ("sec-fetch-mode", "no-cors")],
+        [("sec-fetch-dest", "iframe"), ("sec-fetch-mode", "navigate")],
+        [("sec-fetch-dest", "empty"), ("sec-fetch-mode", "cors")],
+        [("sec-fetch-dest", "document"), ("purpose", "prefetch")],
+        [("sec-fetch-dest", "document"), ("sec-purpose", "prefetch;prerender")],
+        [("sec-fetch-dest", "document"), ("x-moz", "prefetch")],
+    ] {
+        let answer = browser.navigate(&back, &headers).await;
+        assert_eq!(answer.status, 400, "{headers:?}");
+        assert_eq!(problem_of(&answer), "not_a_navigation", "{headers:?}");
+    }
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
+    let callback = browser.get(&back).await;
+    assert_eq!(browser.handoff(callback.location()).await.json()["message"]["type"], "hubspot_auth_success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_for_an_origin_that_is_not_listed_leaves_no_trace() {
+    let app = TestApp::start().await;
+    let long = format!("https://{}.example", "a".repeat(2048));
+    for origin in [
+        "https://evil.example",
+        "null",
+        "",
+        "http://host.localhost:3000/",
+        "http://host.localhost",
+        "http://host.localhost.:3000",
+        "http://HOST.localhost:3000",
+        "http://host.localhost:3000@evil.example",
+        "http://host.localhost:3000.evil.example",
+        "https://host.localhost:3000",
+        "https://xn--bcher-kva.example",
+        "https://bücher.example",
+        "http://[::1]:3000",
+        "https://host.example:0",
+        "*",
+        "javascript:alert(1)",
+        "\u{0}",
+        long.as_str(),
+    ] {
+        let browser = app.browser();
+        let answer = browser.get(&format!("/auth/hubspot/start?origin={}", encode(origin))).await;
+        assert_eq!(answer.status, 400, "{origin}");
+        assert_eq!(problem_of(&answer), "origin_not_allowed", "{origin}");
+        assert!(browser.cookie("__Host-hsc_f_").is_none(), "{origin}");
+        assert!(!answer.body.contains("evil"), "{origin}");
+    }
+    for query in [
+        format!("origin={HOST}&origin={HOST}"),
+        "origin[]=x".to_owned(),
+        "hub_id=soon".to_owned(),
+        "hub_id=-1".to_owned(),
+        "hub_id=99999999999999999999".to_owned(),
+        "hub_id=".to_owned(),
+    ] {
+        let answer = app.browser().get(&format!("/auth/hubspot/start?{query}")).await;
+        assert_eq!((answer.status, problem_of(&answer).as_str()), (400, "bad_request"), "{query}");
+    }
+    assert_eq!(count(&app, "auth_request").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_of_any_kind_are_ignored_or_refused() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let session = browser.cookie("__Host-hsc_sid").map(|(name, value)| format!("{name}={value}")).unwrap();
+    let many: Vec<String> = (0..200).map(|at| format!("c{at}=v{at}")).collect();
+    let flows: Vec<String> = (0..50).map(|at| format!("__Host-hsc_f_{at:08}={at}.x")).collect();
+    let big = format!("big={}", "x".repeat(16 * 1024));
+    for line in [
+        many.join("; "),
+        flows.join("; "),
+        big,
+        "=; ;;; ,,, \"".to_owned(),
+        "__Host-hsc_sid=%ff%00; __Host-hsc_sid=x".to_owned(),
+        format!("{session}; {session}"),
+    ] {
+        for path in ["/", "/login", "/api/hubspot/status", "/auth/hubspot/start"] {
+            let answer = app.browser().navigate(path, &[("cookie", &line)]).await;
+            assert!((200..500).contains(&answer.status), "{path}: {}", answer.status);
+            for cookie in answer.cookies() {
+                assert!(cookie.starts_with("__Host-hsc_"), "{path} touches what is not ours: {cookie}");
+            }
+        }
+    }
+    let host = app.base.trim_start_matches("http://");
+    let raw = [
+        b"GET /login HTTP/1.1\r\nconnection: close\r\nhost: ",
+        host.as_bytes(),
+        b"\r\ncookie: __Host-hsc_sid=\xff\xfe\x80\r\n\r\n",
+    ]
+    .concat();
+    let heard = send_raw(&app.base, &raw).await;
+    assert!(!heard.starts_with("HTTP/1.1 5"), "{heard}");
+    assert_eq!(browser.status().await["authenticated"], true, "nobody lost a session over it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_of_any_kind_are_answered_without_an_echo_and_without_harm() {
+    let app = TestApp::start().await;
+    let host = app.base.trim_start_matches("http://").to_owned();
+    let hundred: String = (0..90).map(|at| format!("x-h{at}: v\r\n")).collect();
+    let huge = "h".repeat(200 * 1024);
+    let cases: Vec<(&str, String, &[u16])> = vec![
+        ("many headers", format!("GET /login HTTP/1.1\r\nhost: {host}\r\n{hundred}\r\n"), &[200, 400, 431]),
+        (
+            "a huge header",
+            format!("GET /login HTTP/1.1\r\nhost: {host}\r\nx-huge: {huge}\r\n\r\n"),
+            &[400, 431, 0],
+        ),
+        ("two hosts", format!("GET /login HTTP/1.1\r\nhost: {host}\r\nhost: evil.example\r\n\r\n"), &[400]),
+        ("no host", "GET /login HTTP/1.1\r\n\r\n".to_owned(), &[400]),
+        ("another host", "GET /login HTTP/1.1\r\nhost: evil.example\r\n\r\n".to_owned(), &[421]),
+        (
+            "a whole URL",
+            format!("GET http://evil.example/login HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+            &[200, 400, 404, 421],
+        ),
+        (
+            "a bare line end",
+            format!("GET /login HTTP/1.1\r\nhost: {host}\r\nx-a: b\nx-c: d\r\n\r\n"),
+            &[200, 400],
+        ),
+        ("a zero", format!("GET /login HTTP/1.1\r\nhost: {host}\r\nx-a: b\0c\r\n\r\n"), &[400]),
+        ("a header without a name", format!("GET /login HTTP/1.1\r\nhost: {host}\r\n: evil\r\n\r\n"), &[400]),
+        (
+            "two lengths",
+            format!(
+                "POST /logout HTTP/1.1\r\nhost: {host}\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab"
+            ),
+            &[400],
+        ),
+        (
+            "length and chunks",
+            format!(
+                "POST /logout HTTP/1.1\r\nhost: {host}\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+            ),
+            &[303, 400],
+        ),
+        ("no HTTP at all", "hello\r\n\r\n".to_owned(), &[400, 0]),
+        ("another version", format!("GET /login HTTP/9.9\r\nhost: {host}\r\n\r\n"), &[400, 505, 0]),
+    ];
+    for (what, request, statuses) in cases {
+        let closing = request.replacen("\r\n\r\n", "\r\nconnection: close\r\n\r\n", 1);
+        let heard = send_raw(&app.base, closing.as_bytes()).await;
+        let status = heard.get(9..12).and_then(|status| status.parse::<u16>().ok()).unwrap_or(0);
+        assert!(statuses.contains(&status), "{what}: {heard}");
+        assert!(!heard.contains("evil"), "{what}: {heard}");
+    }
+    assert_alive(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_proxies_say_changes_no_address_that_hubspot_is_given() {
+    let app = TestApp::start().await;
+    let forwarded = [
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-port", "1"),
+        ("forwarded", "host=evil.example;proto=https"),
+        ("x-original-url", "/admin"),
+        ("x-rewrite-url", "/admin"),
+    ];
+    let answer = app.browser().navigate("/auth/hubspot/start", &forwarded).await;
+    assert_eq!(answer.status, 302);
+    assert_eq!(parameter(answer.location(), "redirect_uri"), format!("{}{CALLBACK}", app.base));
+    assert!(!answer.location().contains("evil"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_not_what_is_asked_for_is_refused_with_a_code() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let csrf = browser.csrf().await;
+    let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
+    let bodies = |field: &str, good: &str| -> Vec<(&'static str, Vec<u8>, u16)> {
+        vec![
+            ("empty", Vec::new(), 400),
+            ("cut", b"{".to_vec(), 400),
+            ("a list", b"[]".to_vec(), 400),
+            ("null", b"null".to_vec(), 400),
+            ("no field", b"{}".to_vec(), 400),
+            ("another kind", format!("{{\"{field}\":7}}").into_bytes(), 400),
+            ("no such id", format!("{{\"{field}\":\"soon\"}}").into_bytes(), 400),
+            ("a field too many", format!("{{\"{field}\":\"{good}\",\"x\":1}}").into_bytes(), 400),
+            ("a field twice", format!("{{\"{field}\":\"{good}\",\"{field}\":\"{good}\"}}").into_bytes(), 400),
+            ("deep", "[".repeat(10_000).into_bytes(), 400),
+            ("a huge number", format!("{{\"{field}\":1e400}}").into_bytes(), 400),
+            ("no UTF-8", b"{\"\xff\":1}".to_vec(), 400),
+            (
+                "UTF-16",
+                format!("{{\"{field}\":\"{good}\"}}").encode_utf16().flat_map(u16::to_le_bytes).collect(),
+                400,
+            ),
+            ("17 kB", format!("{{\"{field}\":\"{good}\"{}}}", " ".repeat(17 * 1024)).into_bytes(), 413),
+        ]
+    };
+    for (path, field, good) in [
+        ("/api/hubspot/disconnect", "connection_id", id.as_str()),
+        ("/auth/hubspot/handoff", "flow", "00000000-0000-8000-8000-000000000000"),
+    ] {
+        let send = async |kind: &str, body: Vec<u8>| {
+            let request = browser
+                .request(Method::POST, path)
+                .header("sec-fetch-site", "same-origin")
+                .header("x-csrf-token", &csrf)
+                .header("content-type", kind)
+                .body(body);
+            browser.send(request).await
+        };
+        for (what, body, status) in bodies(field, good) {
+            let answer = send("application/json", body).await;
+            assert_eq!(answer.status, status, "{path} {what}: {}", answer.body);
+            let expected = if status == 413 { "payload_too_large" } else { "invalid_json" };
+            assert_problem(&answer, path, expected, what);
+        }
+        let right = format!("{{\"{field}\":\"{good}\"}}").into_bytes();
+        for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
+            let answer = send(kind, right.clone()).await;
+            assert_eq!(answer.status, 415, "{path} {kind}: {}", answer.body);
+            assert_problem(&answer, path, "unsupported_media_type", kind);
+        }
+    }
+    assert_eq!(count(&app, "token").await, 1);
+    assert_eq!(browser.disconnect(&id).await.status, 200);
+}
+
+fn assert_problem(answer: &Answer, path: &str, code: &str, what: &str) {
+    assert_eq!(answer.header("content-type"), "application/problem+json", "{what}");
+    let problem = answer.json();
+    assert_eq!(problem["code"], code, "{path} {what}: {problem}");
+    assert_eq!(problem["instance"], path, "{what}");
+    assert_eq!(problem["status"], Value::from(answer.status), "{what}");
+    assert!(problem["request_id"].is_string(), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn methods_that_an_address_does_not_take_are_refused() {
+    let app = TestApp::start().await;
+    let host = app.base.trim_start_matches("http://");
+    let long = "M".repeat(8 * 1024);
+    for method in ["TRACE", "CONNECT", "PROPFIND", "get", "DELETE", "PATCH", &long] {
+        for path in ["/", "/login", "/livez", "/auth/hubspot/start", "/api/hubspot/status", "/nowhere"] {
+            let request = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            let heard = send_raw(&app.base, request.as_bytes()).await;
+            let status = heard.get(9..12).unwrap_or("000");
+            assert!(
+                heard.is_empty() || matches!(status, "400" | "404" | "405" | "431" | "501"),
+                "{} {path}: {heard}",
+                &method[..method.len().min(10)]
+            );
+        }
+    }
+    assert_eq!(count(&app, "auth_request").await, 0);
+    assert_alive(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_of_any_spelling_open_nothing() {
+    let app = TestApp::start().await;
+    let host = app.base.trim_start_matches("http://");
+    let long = format!("/{}", "p".repeat(8 * 1024));
+    for path in [
+        "//auth/hubspot/start",
+        "/auth/../login",
+        "/auth/hubspot/../../login",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/auth/hubspot/start/",
+        "/auth/hubspot/start;x=1",
+        "/AUTH/hubspot/start",
+        "/auth%2fhubspot%2fstart",
+        "/auth/hubspot/start%00",
+        "/static/../Cargo.toml",
+        "/static/..%2f..%2fCargo.toml",
+        "/static/%2e%2e/%2e%2e/Cargo.toml",
+        "/static/....//Cargo.toml",
+        "/static/",
+        "/static//etc/passwd",
+        "/static/\\..\\Cargo.toml",
+        "/readyz",
+        "/metrics",
+        &long,
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let heard = send_raw(&app.base, request.as_bytes()).await;
+        let status = heard.get(9..12).unwrap_or("000");
+        assert!(
+            matches!(status, "303" | "400" | "404" | "414"),
+            "{path}: {}",
+            &heard[..heard.len().min(300)]
+        );
+        assert!(!heard.contains("[package]") && !heard.contains("root:"), "{path}");
+    }
+    assert_eq!(count(&app, "auth_request").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_is_given_once_and_to_its_own_browser() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let callback = browser.come_back(&app, Some(HOST), approve(ACME)).await;
+    let stranger = app.browser().handoff(callback.location()).await;
+    assert_eq!((stranger.status, problem_of(&stranger).as_str()), (404, "flow_unknown"));
+    let takes = [(); 10].map(|()| {
+        let request = browser
+            .request(Method::POST, "/auth/hubspot/handoff")
+            .header("sec-fetch-site", "same-origin")
+            .header("content-type", "application/json")
+            .body(json!({"flow": flow_of(callback.location())}).to_string());
+        tokio::spawn(request.send())
+    });
+    let mut given = 0;
+    for take in takes {
+        let answer = take.await.unwrap().unwrap();
+        assert!(matches!(answer.status().as_u16(), 200 | 410));
+        given += usize::from(answer.status() == 200);
+    }
+    assert_eq!(given, 1);
+    let again = browser.handoff(callback.location()).await;
+    assert_eq!((again.status, problem_of(&again).as_str()), (410, "already_delivered"));
+}

@@ -1,0 +1,406 @@
+//! What becomes of a connection when HubSpot goes wrong at a refresh: it is kept, and the next refresh succeeds.
+
+use std::time::Duration;
+
+use fake_hubspot::{Fault, Kind, Options, Rule};
+use hubspot_connect::domain::clock::Moment;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, HOST, LONG_SESSIONS, approve};
+use crate::harness::troubles::{Class, Trouble, grant_refusals, lacking, patch, troubles};
+
+/// Later than any refresh of a token of thirty minutes.
+const DUE: u64 = 1261;
+
+/// A HubSpot that hands out a new refresh token each time and takes no old one: whoever loses one is found out.
+fn strict() -> Options {
+    Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
+}
+
+/// The one connection and its job, in a line.
+async fn state(app: &TestApp) -> String {
+    let sql = "SELECT state || ' ' || COALESCE(last_error, '-') || ' attempts ' || attempts || ' strikes ' || strikes \
+               FROM token JOIN token_refresh_job ON connection_id = id WHERE lease_until IS NULL";
+    app.database.text(sql).await
+}
+
+/// How long until the one job runs, in milliseconds.
+async fn pause(app: &TestApp) -> i64 {
+    app.database.number("SELECT run_at FROM token_refresh_job").await - app.clock.now().unix_ms()
+}
+
+async fn assert_survives(app: &TestApp, trouble: &Trouble) {
+    let name = &trouble.name;
+    app.advance(DUE);
+    let calls = app.hubspot.calls(Kind::Refresh).len();
+    app.hubspot.script(Rule::once(Kind::Refresh, trouble.fault.clone()));
+    assert_eq!(app.refresh_due().await, 1, "{name}");
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls + 1, "{name}: one call and no more");
+    let strikes = u8::from(trouble.class == Class::Dead);
+    assert_eq!(state(app).await, format!("active {} attempts 1 strikes {strikes}", trouble.code), "{name}");
+    let bounds = match trouble.class {
+        Class::Passing => 500..=2_000,
+        Class::OurFault => 60_000..=66_000,
+        Class::Dead => 60_000..=60_000,
+    };
+    let pause = pause(app).await;
+    assert!(bounds.contains(&pause), "{name}: {pause} ms");
+    assert_eq!(app.refresh_due().await, 0, "{name}: not before its time");
+    app.advance(67);
+    assert_eq!(app.refresh_due().await, 1, "{name}");
+    assert_eq!(state(app).await, "active - attempts 0 strikes 0", "after {name}");
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls + 2, "{name}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_hubspot_answers_the_connection_is_kept_and_the_next_refresh_succeeds() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    for trouble in troubles().iter().chain(&grant_refusals()) {
+        assert_survives(&app, trouble).await;
+        assert_eq!(browser.status().await["state"], "active", "after {}", trouble.name);
+        let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
+        assert_eq!(done["message"]["type"], "hubspot_auth_success", "after {}", trouble.name);
+    }
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_refusal_costs_a_refresh_token_where_each_may_be_used_once() {
+    let app = TestApp::with_hubspot(&[], strict()).await;
+    app.connected(ACME).await;
+    // Answers that HubSpot computes and then loses take the new token with them; no client can help that.
+    let lost = |trouble: &&Trouble| !matches!(trouble.fault, Fault::Patch { .. } | Fault::ResetAfterIssue);
+    for trouble in troubles().iter().filter(lost) {
+        assert_survives(&app, trouble).await;
+    }
+    assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_refresh_token_is_stored_however_the_life_of_the_access_token_is_spelled() {
+    let app = TestApp::with_hubspot(&[], strict()).await;
+    app.connected(ACME).await;
+    let usual = 990_000..=1_260_000;
+    let day = 47_520_000..=60_480_000;
+    let cases = [
+        (json!(0), 5_000..=5_000),
+        (json!(-5), 5_000..=5_000),
+        (json!(1e18), day),
+        (json!("1800"), usual.clone()),
+        (json!(1800.5), 990_000..=1_260_350),
+        (Value::Null, usual.clone()),
+        (json!(true), usual.clone()),
+        (json!("soon"), usual.clone()),
+        (json!({}), usual.clone()),
+    ];
+    for (spelling, bounds) in cases {
+        app.advance(60_481);
+        app.hubspot.script(Rule::once(Kind::Refresh, patch("expires_in", spelling.clone())));
+        assert_eq!(app.refresh_due().await, 1);
+        assert_eq!(state(&app).await, "active - attempts 0 strikes 0", "{spelling}");
+        let pause = pause(&app).await;
+        assert!(bounds.contains(&pause), "{spelling}: {pause} ms");
+    }
+    app.advance(60_481);
+    app.hubspot.script(Rule::once(Kind::Refresh, lacking("expires_in")));
+    assert_eq!(app.refresh_due().await, 1);
+    let pause = pause(&app).await;
+    assert!(usual.contains(&pause), "{pause} ms");
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
+    assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_refresh_token_leaves_the_old_one_in_force() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    let token = app.hubspot.current_refresh_token(ACME).unwrap();
+    for fault in [
+        lacking("refresh_token"),
+        patch("refresh_token", Value::Null),
+        patch("refresh_token", json!("")),
+        lacking("token_type"),
+    ] {
+        app.advance(DUE);
+        app.hubspot.script(Rule::once(Kind::Refresh, fault));
+        assert_eq!(app.refresh_due().await, 1);
+        assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
+    }
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 1);
+    for call in app.hubspot.calls(Kind::Refresh) {
+        assert_eq!(call.form["refresh_token"], token);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_of_unusual_characters_is_sent_back_byte_for_byte() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    for token in ["na1-\"quoted\"", "na1-🙂+/=&%20", "na1-'\\u0041", &"n".repeat(4096)] {
+        app.advance(DUE);
+        let other = json!({"access_token": "Cx", "refresh_token": token, "expires_in": 1800});
+        app.hubspot.script(Rule::once(Kind::Refresh, Fault::Json(other.clone())));
+        app.refresh_due().await;
+        app.advance(DUE);
+        app.hubspot.script(Rule::once(Kind::Refresh, Fault::Json(other)));
+        app.refresh_due().await;
+        let calls = app.hubspot.calls(Kind::Refresh);
+        assert_eq!(calls.last().unwrap().form["refresh_token"], token);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hubspot_is_left_alone_for_as_long_as_it_asks() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    let usual = 500..=2_000;
+    let cases = [
+        (Asked::Text("7"), 7_000..=7_000),
+        (Asked::Text("  7  "), 7_000..=7_000),
+        (Asked::DateIn(30), 29_000..=30_000),
+        (Asked::DateIn(-30), usual.clone()),
+        (Asked::DateIn(86_400), 3_600_000..=3_600_000),
+        (Asked::Text("99999999"), 3_600_000..=3_600_000),
+        (Asked::Text("18446744073709551616"), usual.clone()),
+        (Asked::Text("0"), usual.clone()),
+        (Asked::Text("-1"), usual.clone()),
+        (Asked::Text("soon"), usual.clone()),
+        (Asked::Text(""), usual.clone()),
+        (Asked::Nothing, usual),
+    ];
+    for status in [429, 503] {
+        for (asked, bounds) in &cases {
+            app.advance(DUE);
+            let fault =
+                Fault::Status { status, headers: asked.headers(app.clock.now()), body: String::new() };
+            app.hubspot.script(Rule::once(Kind::Refresh, fault));
+            assert_eq!(app.refresh_due().await, 1);
+            let pause = pause(&app).await;
+            assert!(bounds.contains(&pause), "{status} {asked:?}: {pause} ms");
+            let just_before = Duration::from_millis(u64::try_from(pause).unwrap() - 1);
+            app.clock.advance(just_before);
+            assert_eq!(app.refresh_due().await, 0, "{asked:?}: no call before that");
+            app.clock.advance(Duration::from_millis(1));
+            assert_eq!(app.refresh_due().await, 1, "{asked:?}");
+            assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
+        }
+    }
+}
+
+/// What is said in `Retry-After`.
+#[derive(Debug)]
+enum Asked {
+    Text(&'static str),
+    DateIn(i64),
+    Nothing,
+}
+
+impl Asked {
+    fn headers(&self, now: Moment) -> Vec<(String, String)> {
+        let value = match self {
+            Self::Text(text) => (*text).to_owned(),
+            Self::DateIn(seconds) => {
+                let at = OffsetDateTime::from_unix_timestamp(now.unix_ms() / 1000 + seconds).unwrap();
+                at.format(&Rfc2822).unwrap().replace("+0000", "GMT")
+            }
+            Self::Nothing => return Vec::new(),
+        };
+        vec![("retry-after".to_owned(), value)]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pauses_grow_with_failures_and_stay_below_five_minutes() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
+    app.advance(DUE);
+    for attempt in 0..30_u32 {
+        assert_eq!(app.refresh_due().await, 1, "attempt {attempt}");
+        let pause = pause(&app).await;
+        let bound = (2_000_i64 << attempt.min(8)).min(300_000);
+        assert!((500..=bound).contains(&pause), "attempt {attempt}: {pause} ms");
+        app.advance(300);
+    }
+    assert_eq!(browser.status().await["state"], "degraded");
+    app.hubspot.clear_script();
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
+    assert_eq!(browser.status().await["state"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
+    for trouble in grant_refusals() {
+        let app = TestApp::with(LONG_SESSIONS).await;
+        let browser = app.connected(ACME).await;
+        let id = browser.status().await["connections"][0]["id"].clone();
+        let sealed = app.database.text("SELECT refresh_sealed FROM token").await;
+        app.hubspot.script(Rule::always(Kind::Refresh, trouble.fault.clone()));
+        app.advance(DUE);
+        assert_eq!(app.refresh_due().await, 1);
+        assert_eq!(state(&app).await, "active grant_dead attempts 1 strikes 1");
+        app.advance(59);
+        assert_eq!(app.refresh_due().await, 0, "the second question comes a minute later");
+        app.advance(1);
+        assert_eq!(app.refresh_due().await, 1);
+        let status = browser.status().await;
+        assert_eq!(status["state"], "needs_reauth", "{}", trouble.name);
+        assert_eq!(status["connections"][0]["seconds_until_refresh"], Value::Null);
+        assert_eq!(app.database.text("SELECT refresh_sealed FROM token").await, sealed);
+        app.assert_one_job_each().await;
+        app.advance(80_000);
+        assert_eq!(app.refresh_due().await, 0);
+        assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 2, "it is not asked again");
+        let app = app.restarted(&[]).await;
+        assert_eq!(app.refresh_due().await, 0, "nor after a restart");
+        app.hubspot.clear_script();
+        browser.connect(&app, Some(HOST), approve(ACME)).await;
+        let status = browser.status().await;
+        assert_eq!(status["connections"].as_array().unwrap().len(), 1);
+        assert_eq!((&status["connections"][0]["id"], &status["state"]), (&id, &json!("active")));
+        assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
+        app.assert_one_job_each().await;
+        app.advance(DUE);
+        assert_eq!(app.refresh_due().await, 1);
+        assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_false_alarm_never_leaves_a_trace() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    for trouble in grant_refusals() {
+        assert_survives(&app, &trouble).await;
+        assert_eq!(browser.status().await["state"], "active");
+    }
+    // A strike and a later one, with a success in between, are no two in a row.
+    assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_between_two_refusals_neither_counts_as_one_nor_forgives_one() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    let dead = grant_refusals().remove(0).fault;
+    app.hubspot.script(Rule::once(Kind::Refresh, dead.clone()));
+    app.hubspot.script(Rule::times(Kind::Refresh, 3, Fault::CloseBeforeAnswer));
+    app.hubspot.script(Rule::once(Kind::Refresh, dead));
+    app.advance(DUE);
+    for round in 0..4 {
+        assert_eq!(app.refresh_due().await, 1, "round {round}");
+        assert!(state(&app).await.ends_with("strikes 1"));
+        app.advance(300);
+    }
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(app.database.text("SELECT state FROM token").await, "needs_reauth");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_client_secret_harms_no_connection_and_costs_few_calls() {
+    let app = TestApp::start().await;
+    for account in 1..=20 {
+        app.connected(5_000 + account).await;
+    }
+    app.hubspot.options(|options| options.client_secrets = vec!["another-secret".to_owned()]);
+    app.advance(DUE);
+    assert_eq!(refresh_like_the_loop(&app).await, 8, "what was claimed before anyone knew");
+    for _ in 0..5 {
+        assert_eq!(refresh_like_the_loop(&app).await, 0);
+    }
+    for minute in 1..=3 {
+        app.advance(60);
+        assert_eq!(refresh_like_the_loop(&app).await, 1, "one probe in minute {minute}");
+        assert_eq!(refresh_like_the_loop(&app).await, 0);
+    }
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 11);
+    let (ready, body) = readiness(&app).await;
+    assert_eq!((ready, &body["hubspot"]), (200, &json!("client_rejected")));
+    let untouched = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
+                     WHERE state = 'active' AND strikes = 0 AND generation = 1";
+    assert_eq!(app.database.number(untouched).await, 20);
+    app.hubspot.options(|options| options.client_secrets = vec!["fake-client-secret".to_owned()]);
+    app.advance(66);
+    assert_eq!(refresh_like_the_loop(&app).await, 1, "the probe that finds it mended");
+    let mut recovered = 1;
+    while recovered < 20 {
+        let more = refresh_like_the_loop(&app).await;
+        assert!(more > 0, "only {recovered} have recovered");
+        recovered += more;
+    }
+    let healthy =
+        "SELECT COUNT(*) FROM token WHERE state = 'active' AND generation = 2 AND last_error IS NULL";
+    assert_eq!(app.database.number(healthy).await, 20);
+    assert_eq!(readiness(&app).await.1["hubspot"], "ok");
+}
+
+/// As many at a time as the background takes by default, all begun before any has ended.
+async fn refresh_like_the_loop(app: &TestApp) -> usize {
+    let jobs = app.flows.claim_refreshes(8).await.unwrap();
+    let count = jobs.len();
+    let running: Vec<_> = jobs.into_iter().map(|job| app.flows.refresh(job)).collect();
+    for one in running {
+        one.await.unwrap();
+    }
+    count
+}
+
+async fn readiness(app: &TestApp) -> (u16, Value) {
+    let answer = app.browser().get(&format!("{}/readyz", app.admin)).await;
+    (answer.status, answer.json())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_finds_nothing_to_do_does_not_put_recovery_off() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    app.hubspot.options(|options| options.client_secrets = vec!["another-secret".to_owned()]);
+    app.advance(DUE);
+    app.refresh_due().await;
+    app.hubspot.options(|options| options.client_secrets = vec!["fake-client-secret".to_owned()]);
+    // The one job waits a little longer than the gate does; whoever looks in between must not use the probe up.
+    for _ in 0..66 {
+        app.advance(1);
+        app.refresh_due().await;
+    }
+    assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_client_secrets_the_one_that_hubspot_takes_is_used_for_every_call() {
+    let secrets = ("HUBSPOT_CLIENT_SECRET", "the-next-secret,fake-client-secret");
+    let app = TestApp::with(&[&[secrets], LONG_SESSIONS].concat()).await;
+    let browser = app.connected(ACME).await;
+    assert_eq!(browser.status().await["hub_domain"], "acme.example", "the look-up has used it too");
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
+    // The operator finishes the change at HubSpot: the old secret is refused from now on.
+    app.hubspot.options(|options| options.client_secrets = vec!["the-next-secret".to_owned()]);
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
+    let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(browser.disconnect(&id).await.json()["revoked"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_client_secret_is_tried_for_the_very_first_call_of_a_process_whatever_it_is() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
+    let user = app.database.text("SELECT user_id FROM token").await;
+    let secrets = [("HUBSPOT_CLIENT_SECRET", "the-next-secret,fake-client-secret")];
+    let app = app.restarted(&secrets).await;
+    let ended = app.flows.disconnect(user.parse().unwrap(), id.parse().unwrap(), true).await.unwrap();
+    assert_eq!(ended.unwrap().revoked, hubspot_connect::flows::Revoked::Yes);
+    assert_eq!(app.hubspot.grants().len(), 0);
+}

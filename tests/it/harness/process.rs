@@ -1,0 +1,177 @@
+//! The real binary, as an operator runs it: variables in; signals, exit codes and two streams out.
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use fake_hubspot::FakeHubSpot;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::Browser;
+use super::app::{HOST, approve, free_port};
+
+/// Longer than anything that is waited for should take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+/// Runs the binary to its end, with these variables and no others, in a folder without a `.env`.
+pub fn run(arguments: &[&str], variables: &[(String, String)]) -> Ended {
+    let folder = tempfile::tempdir().expect("a folder");
+    run_in(folder.path(), arguments, variables)
+}
+
+/// The same in a folder of one's own.
+pub fn run_in(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> Ended {
+    let began = Instant::now();
+    let streams = tempfile::tempdir().expect("a folder");
+    let mut child = spawn(folder, streams.path(), arguments, variables);
+    let status = end(&mut child).expect("the command ends by itself");
+    let read = |name| std::fs::read_to_string(streams.path().join(name)).expect("a stream");
+    Ended { code: status.code(), stdout: read("stdout"), stderr: read("stderr"), took: began.elapsed() }
+}
+
+/// A service of its own process. It is killed if it still runs when this value goes.
+pub struct Process {
+    child: Child,
+    pub base: String,
+    pub admin: String,
+    folder: TempDir,
+}
+
+impl Process {
+    /// Starts the service and waits until it listens.
+    pub fn serve(variables: &[(String, String)]) -> Self {
+        let mut variables = variables.to_vec();
+        let admin = format!("127.0.0.1:{}", free_port());
+        variables.retain(|(name, _)| name != "ADMIN_ADDR");
+        variables.push(("ADMIN_ADDR".to_owned(), admin.clone()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let child = spawn(folder.path(), folder.path(), &["serve"], &variables);
+        let mut process =
+            Self { child, base: value(&variables, "PUBLIC_URL"), admin: format!("http://{admin}"), folder };
+        let address = value(&variables, "SERVER_ADDR");
+        let began = Instant::now();
+        while TcpStream::connect(&address).is_err() {
+            let ended = process.child.try_wait().expect("a state");
+            assert!(ended.is_none() && began.elapsed() < PATIENCE, "it does not come up: {}", process.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        process
+    }
+
+    /// Its number, by which the system knows it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("stderr")).expect("a log")
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub fn ask_to_stop(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).expect("a signal");
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> ExitStatus {
+        end(&mut self.child).unwrap_or_else(|| panic!("it does not end: {}", self.log()))
+    }
+
+    /// Ends it as a crash would (SIGKILL).
+    pub fn crash(mut self) {
+        self.child.kill().expect("a signal");
+        self.child.wait().expect("its end");
+    }
+
+    /// A browser whose person has connected this account.
+    pub async fn connected(&self, hubspot: &FakeHubSpot, hub_id: u64) -> Browser {
+        let browser = Browser::new(&self.base);
+        let authorize = browser.start(Some(HOST)).await;
+        let back = hubspot.decide(&authorize, approve(hub_id)).expect("a way back");
+        assert_eq!(browser.get(&back).await.status, 303);
+        let status = browser.status().await;
+        assert_eq!(status["state"], "active", "{status}: {}", self.log());
+        browser
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something has become true; for processes, which keep a clock of their own.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn spawn(folder: &Path, streams: &Path, arguments: &[&str], variables: &[(String, String)]) -> Child {
+    let stream = |name| File::create(streams.join(name)).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hubspot-connect"));
+    command.env_clear();
+    if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
+        command.env("LLVM_PROFILE_FILE", profile);
+    }
+    command
+        .args(arguments)
+        .envs(variables.iter().cloned())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(stream("stdout"))
+        .stderr(stream("stderr"))
+        .spawn()
+        .expect("the binary starts")
+}
+
+fn end(child: &mut Child) -> Option<ExitStatus> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a state") {
+            return Some(status);
+        }
+        if began.elapsed() >= PATIENCE {
+            let _ = child.kill();
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The value of a variable; the last one wins.
+pub fn value(variables: &[(String, String)], name: &str) -> String {
+    let found = variables.iter().rev().find(|(known, _)| known == name);
+    found.expect("a variable").1.clone()
+}
+
+/// The same variables but for one.
+pub fn changed(variables: &[(String, String)], name: &str, value: &str) -> Vec<(String, String)> {
+    let mut variables: Vec<_> = without(variables, name);
+    variables.push((name.to_owned(), value.to_owned()));
+    variables
+}
+
+/// The same variables less one.
+pub fn without(variables: &[(String, String)], name: &str) -> Vec<(String, String)> {
+    let kept = variables.iter().filter(|(known, _)| known != name);
+    kept.cloned().collect()
+}

@@ -1,0 +1,125 @@
+//! Live and ready: what orchestrators and operators are told when something else is in trouble.
+
+use fake_hubspot::{Fault, Kind, Rule};
+use serde_json::{Value, json};
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, HOST, LONG_SESSIONS};
+use crate::harness::browser::problem_of;
+
+async fn ready(app: &TestApp) -> (u16, Value) {
+    let answer = app.browser().get(&format!("{}/readyz", app.admin)).await;
+    (answer.status, answer.json())
+}
+
+async fn live(app: &TestApp) -> u16 {
+    let ours = app.browser().get("/livez").await.status;
+    let admin = app.browser().get(&format!("{}/livez", app.admin)).await.status;
+    assert_eq!(ours, admin);
+    ours
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_service_is_live_and_ready() {
+    let app = TestApp::start().await;
+    assert_eq!(live(&app).await, 200);
+    let healthy = json!({"status": "ok", "database": "ok", "hubspot": "ok"});
+    assert_eq!(ready(&app).await, (200, healthy));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_of_hubspots_is_told_and_does_not_take_the_service_out_of_rotation() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    for fault in [Fault::CloseBeforeAnswer, Fault::HalfBody] {
+        app.advance(1261);
+        app.hubspot.script(Rule::once(Kind::Refresh, fault));
+        app.refresh_due().await;
+        assert_eq!((live(&app).await, ready(&app).await.0), (200, 200));
+        app.advance(301);
+        app.refresh_due().await;
+    }
+    app.hubspot.options(|options| options.client_secrets = vec!["another".to_owned()]);
+    app.advance(1261);
+    app.refresh_due().await;
+    let (status, body) = ready(&app).await;
+    assert_eq!((status, &body["hubspot"]), (200, &json!("client_rejected")));
+    assert_eq!(live(&app).await, 200);
+    assert_eq!(browser.status().await["state"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_database_the_service_is_live_but_not_ready_and_says_so_to_everyone() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    app.store.close().await;
+    assert_eq!(live(&app).await, 200);
+    let (status, body) = ready(&app).await;
+    assert_eq!(
+        (status, &body["status"], &body["database"]),
+        (503, &json!("unavailable"), &json!("unreachable"))
+    );
+    let start = format!("/auth/hubspot/start?origin={HOST}");
+    let fresh = app.browser();
+    for (browser, path) in
+        [(&fresh, start.as_str()), (&browser, "/auth/hubspot/done?flow=00000000-0000-8000-8000-000000000000")]
+    {
+        let answer = browser.get(path).await;
+        assert!(matches!(answer.status, 200 | 503), "{path}: {}", answer.status);
+        assert!(!answer.body.contains("SQL") && !answer.body.contains("sqlx"), "{path}");
+    }
+    let answer = fresh.get(&start).await;
+    assert_eq!((answer.status, problem_of(&answer).as_str()), (503, "storage_unavailable"));
+    assert_eq!(answer.header("retry-after"), "5");
+    assert_eq!(fresh.get("/static/popup.js").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_whose_flow_cannot_be_read_consumes_nothing() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let authorize = browser.start(Some(HOST)).await;
+    let back = app.hubspot.decide(&authorize, crate::harness::app::approve(ACME)).unwrap();
+    app.database.execute("ALTER TABLE auth_request RENAME TO auth_request_away").await;
+    let callback = browser.get(&back).await;
+    let code = match callback.status {
+        303 => callback.location().to_owned(),
+        _ => problem_of(&callback),
+    };
+    assert!(code.contains("storage_unavailable"), "{code}");
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0, "the code is not spent");
+    assert_eq!(ready(&app).await.0, 200, "the server answers, it is not away");
+    app.database.execute("ALTER TABLE auth_request_away RENAME TO auth_request").await;
+    let callback = browser.get(&back).await;
+    let done = browser.handoff(callback.location()).await.json();
+    assert_eq!(done["message"]["type"], "hubspot_auth_success", "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_fails_between_hubspots_answer_and_ours_loses_no_token() {
+    let options = fake_hubspot::Options {
+        rotate_refresh_tokens: true,
+        reject_reused_refresh_tokens: true,
+        ..fake_hubspot::Options::default()
+    };
+    let app = TestApp::with_hubspot(LONG_SESSIONS, options).await;
+    let browser = app.connected(ACME).await;
+    app.advance(1261);
+    let delay = Fault::DelayAfterIssue(std::time::Duration::from_millis(300));
+    app.hubspot.script(Rule::once(Kind::Refresh, delay));
+    let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
+    let refresh = app.flows.refresh(jobs.remove(0));
+    crate::harness::eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 })
+        .await;
+    app.database.execute("ALTER TABLE token_refresh_job RENAME TO token_refresh_job_away").await;
+    tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+    assert!(!refresh.is_finished(), "it insists");
+    app.database.execute("ALTER TABLE token_refresh_job_away RENAME TO token_refresh_job").await;
+    refresh.await.unwrap();
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    app.advance(1261);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 3);
+    assert_eq!(browser.status().await["state"], "active");
+    assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
+}

@@ -1,0 +1,163 @@
+//! The process itself, as the real binary with the real clock: works by itself, stops in order, survives a crash.
+
+use std::time::Duration;
+
+use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
+
+use crate::harness::app::{ACME, settle};
+use crate::harness::browser::Browser;
+use crate::harness::database::TestDatabase;
+use crate::harness::eventually;
+use crate::harness::process::Process;
+
+struct Scene {
+    hubspot: FakeHubSpot,
+    database: TestDatabase,
+    variables: Vec<(String, String)>,
+}
+
+impl Scene {
+    async fn set(change: impl FnOnce(&mut Options)) -> Self {
+        let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
+        hubspot.options(change);
+        let database = TestDatabase::fresh().await;
+        let variables = settle(&hubspot, &database, &[]);
+        Self { hubspot, database, variables }
+    }
+
+    /// Makes every refresh due now, whatever was planned and whoever is at it.
+    async fn make_due(&self) {
+        let sql = "UPDATE token_refresh_job SET run_at = 0, lease_until = NULL";
+        self.database.execute(sql).await;
+    }
+
+    async fn until_generation(&self, wanted: i64) {
+        eventually("the refresh", || async {
+            self.database.number("SELECT generation FROM token").await >= wanted
+        })
+        .await;
+    }
+
+    async fn until_calls(&self, wanted: usize) {
+        eventually("the call", || async { self.hubspot.calls(Kind::Refresh).len() >= wanted }).await;
+    }
+}
+
+fn strict(options: &mut Options) {
+    options.rotate_refresh_tokens = true;
+    options.reject_reused_refresh_tokens = true;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_refreshed_without_anyone_asking() {
+    let scene = Scene::set(|options| {
+        strict(options);
+        options.access_token_seconds = 10;
+    })
+    .await;
+    let process = Process::serve(&scene.variables);
+    let browser = process.connected(&scene.hubspot, ACME).await;
+    scene.until_generation(3).await;
+    let status = browser.status().await;
+    assert_eq!(status["state"], "active", "{status}");
+    let calls = scene.hubspot.calls(Kind::Refresh);
+    for pair in calls.windows(2) {
+        let apart = pair[1].at_ms - pair[0].at_ms;
+        assert!((4_500..9_500).contains(&apart), "{apart} ms apart");
+    }
+    assert!(calls.iter().all(|call| !call.superseded && !call.overlapping));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_finishes_the_refresh_that_is_under_way() {
+    let scene = Scene::set(strict).await;
+    let process = Process::serve(&scene.variables);
+    let browser = process.connected(&scene.hubspot, ACME).await;
+    let delay = Fault::DelayAfterIssue(Duration::from_secs(2));
+    scene.hubspot.script(Rule::once(Kind::Refresh, delay));
+    scene.make_due().await;
+    scene.until_calls(1).await;
+    process.ask_to_stop();
+    assert!(process.wait().success());
+    assert_eq!(scene.database.number("SELECT generation FROM token").await, 2, "the new token is stored");
+    let process = Process::serve(&scene.variables);
+    scene.make_due().await;
+    scene.until_generation(3).await;
+    assert_eq!(Browser::status(&browser).await["state"], "active", "{}", process.log());
+    assert!(scene.hubspot.journal().iter().all(|call| !call.superseded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_finishes_the_connect_that_is_under_way() {
+    let scene = Scene::set(|_| {}).await;
+    let process = Process::serve(&scene.variables);
+    let browser = Browser::new(&process.base);
+    let authorize = browser.start(None).await;
+    let back = scene.hubspot.decide(&authorize, crate::harness::app::approve(ACME)).unwrap();
+    let delay = Fault::DelayAfterIssue(Duration::from_secs(1));
+    scene.hubspot.script(Rule::once(Kind::Exchange, delay));
+    let callback = tokio::spawn(async move { browser.get(&back).await });
+    eventually("the exchange", || async { scene.hubspot.calls(Kind::Exchange).len() == 1 }).await;
+    process.ask_to_stop();
+    assert_eq!(callback.await.unwrap().status, 303, "its browser is answered");
+    assert!(process.wait().success());
+    assert_eq!(scene.database.number("SELECT COUNT(*) FROM token").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_with_nothing_to_finish_is_quick() {
+    let scene = Scene::set(|_| {}).await;
+    let process = Process::serve(&scene.variables);
+    process.connected(&scene.hubspot, ACME).await;
+    let began = std::time::Instant::now();
+    process.ask_to_stop();
+    assert!(process.wait().success());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_in_the_middle_of_a_refresh_is_recovered_from() {
+    let scene = Scene::set(|_| {}).await;
+    let process = Process::serve(&scene.variables);
+    let browser = process.connected(&scene.hubspot, ACME).await;
+    scene.hubspot.script(Rule::once(Kind::Refresh, Fault::Hang(Duration::from_secs(60))));
+    scene.make_due().await;
+    scene.until_calls(1).await;
+    process.crash();
+    assert_eq!(scene.database.number("SELECT generation FROM token").await, 1);
+    let began = std::time::Instant::now();
+    let process = Process::serve(&scene.variables);
+    let ready = Browser::new(&process.admin).get("/readyz").await;
+    assert_eq!(ready.status, 200);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    if !scene.database.is_sqlite() {
+        // On PostgreSQL the holder of the lease might still live, so it has to run out; a minute is too long to wait.
+        scene.make_due().await;
+    }
+    scene.until_generation(2).await;
+    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(scene.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_in_the_middle_of_a_connect_leaves_nothing_half_done() {
+    let scene = Scene::set(|_| {}).await;
+    let process = Process::serve(&scene.variables);
+    let browser = Browser::new(&process.base);
+    let authorize = browser.start(None).await;
+    let back = scene.hubspot.decide(&authorize, crate::harness::app::approve(ACME)).unwrap();
+    scene.hubspot.script(Rule::once(Kind::Exchange, Fault::Hang(Duration::from_secs(60))));
+    let callback = tokio::spawn(browser.request(reqwest::Method::GET, &back).send());
+    eventually("the exchange", || async { scene.hubspot.calls(Kind::Exchange).len() == 1 }).await;
+    process.crash();
+    assert!(callback.await.unwrap().is_err());
+    let process = Process::serve(&scene.variables);
+    for table in ["token", "token_refresh_job"] {
+        let rows = format!("SELECT COUNT(*) FROM {table}");
+        assert_eq!(scene.database.number(&rows).await, 0, "{table}");
+    }
+    let again = browser.get(&back).await;
+    assert_eq!(again.status, 303);
+    assert_eq!(scene.hubspot.calls(Kind::Exchange).len(), 1, "a code is sent once, whatever became of it");
+    process.connected(&scene.hubspot, ACME).await;
+}

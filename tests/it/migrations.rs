@@ -1,0 +1,107 @@
+//! The schema: newer and older ones are refused, changes are made once, and can be taken back.
+
+use hubspot_connect::app::StartupError;
+use hubspot_connect::store::OpenError;
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, settle};
+use crate::harness::database::TestDatabase;
+use crate::harness::process::{changed, run};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_a_newer_release_is_refused_and_left_alone() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    app.database
+        .execute("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20991231_000001_later', 1)")
+        .await;
+    let (database, variables, hubspot, clock) = app.stopped().await;
+    let why = TestApp::build(&variables, clock.clone()).await.unwrap_err();
+    assert!(matches!(why, StartupError::Database(OpenError::Newer(_))), "{why:?}");
+    let text = why.to_string();
+    assert!(text.contains("m20991231_000001_later") && text.contains("upgrade"), "{text}");
+    assert_eq!(database.number("SELECT COUNT(*) FROM token").await, 1);
+    let status = run(&["db", "status"], &variables);
+    assert_eq!(status.code, Some(1));
+    assert!(status.stdout.contains("unknown  m20991231_000001_later"), "{}", status.stdout);
+    let doctor = run(&["doctor"], &variables);
+    assert_eq!(doctor.code, Some(1));
+    assert!(doctor.stdout.contains("newer"), "{}", doctor.stdout);
+    database.execute("DELETE FROM seaql_migrations WHERE version = 'm20991231_000001_later'").await;
+    let app = TestApp::again(hubspot, database, variables, clock).await;
+    app.advance(1261);
+    assert_eq!(app.refresh_due().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_lacks_changes_is_changed_only_by_itself_or_by_command() {
+    let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let variables = settle(&hubspot, &database, &[("DATABASE_AUTO_MIGRATE", "false")]);
+    let clock = hubspot_connect::domain::clock::Clock::system();
+    let why = TestApp::build(&variables, clock.clone()).await.unwrap_err();
+    assert!(matches!(why, StartupError::Database(OpenError::Older(_))), "{why:?}");
+    assert!(why.to_string().contains("hubspot-connect db migrate"), "{why}");
+    let status = run(&["db", "status"], &variables);
+    assert_eq!(status.code, Some(1), "{}", status.stderr);
+    assert!(status.stdout.contains("missing  "), "{}", status.stdout);
+    for round in ["once", "twice"] {
+        let migrated = run(&["db", "migrate"], &variables);
+        assert_eq!(migrated.code, Some(0), "{round}: {}", migrated.stderr);
+        assert!(!migrated.stdout.contains("missing"), "{round}: {}", migrated.stdout);
+    }
+    assert_eq!(run(&["db", "status"], &variables).code, Some(0));
+    TestApp::build(&variables, clock).await.expect("it starts now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_taken_back_only_on_demand_and_can_be_made_again() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    let (database, variables, hubspot, clock) = app.stopped().await;
+    let refused = run(&["db", "rollback", "--steps", "6"], &variables);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("--yes-lose-data"), "{}", refused.stderr);
+    assert_eq!(database.number("SELECT COUNT(*) FROM token").await, 1);
+    for steps in 1..=6 {
+        let steps = steps.to_string();
+        let back = run(&["db", "rollback", "--steps", &steps, "--yes-lose-data"], &variables);
+        assert_eq!(back.code, Some(0), "{steps}: {}", back.stderr);
+        let again = run(&["db", "migrate"], &variables);
+        assert_eq!(again.code, Some(0), "{steps}: {}", again.stderr);
+        assert!(!again.stdout.contains("missing"), "{steps}: {}", again.stdout);
+    }
+    let app = TestApp::again(hubspot, database, variables, clock).await;
+    app.connected(ACME).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_start_at_once_change_the_schema_once() {
+    let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    if database.is_sqlite() {
+        return; // One process has the file for itself.
+    }
+    let variables = changed(&settle(&hubspot, &database, &[]), "SERVER_ADDR", "127.0.0.1:0");
+    let clock = hubspot_connect::domain::clock::Clock::system();
+    let starts = [(); 6].map(|()| {
+        let (variables, clock) = (variables.clone(), clock.clone());
+        tokio::spawn(async move { TestApp::build(&variables, clock).await })
+    });
+    for start in starts {
+        start.await.unwrap().expect("every replica starts");
+    }
+    let twice = "SELECT COUNT(*) - COUNT(DISTINCT version) FROM seaql_migrations";
+    assert_eq!(database.number(twice).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrating_beside_a_running_service_does_no_harm() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let migrated = run(&["db", "migrate"], &app.variables);
+    assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
+    app.advance(1261);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(browser.status().await["state"], "active");
+}

@@ -1,0 +1,225 @@
+//! Refreshing, again and again: each token once, the newest kept, whoever else is at it.
+
+use std::time::Duration;
+
+use fake_hubspot::{Fault, Kind, Options, Rule};
+use hubspot_connect::flows::Flows;
+
+use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
+use crate::harness::{TestApp, eventually};
+
+const DUE: u64 = 1261;
+
+fn strict() -> Options {
+    Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
+}
+
+/// Claims what is due and refreshes it, all at once. Says how many there were.
+async fn refresh_all(flows: &Flows) -> usize {
+    let jobs = flows.claim_refreshes(1000).await.unwrap();
+    let count = jobs.len();
+    let running: Vec<_> = jobs.into_iter().map(|job| flows.refresh(job)).collect();
+    for one in running {
+        one.await.unwrap();
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refresh_stores_the_token_that_hubspot_gave_last() {
+    let app = TestApp::with_hubspot(&[], strict()).await;
+    let accounts: Vec<u64> = (1..=5).map(|account| 9_000 + account).collect();
+    for account in &accounts {
+        app.connected(*account).await;
+    }
+    for round in 1..=10 {
+        app.advance(DUE);
+        assert_eq!(refresh_all(&app.flows).await, 5, "round {round}");
+        app.assert_one_job_each().await;
+    }
+    for grant in app.hubspot.grants() {
+        assert_eq!(grant.generation, 10, "account {}", grant.hub_id);
+    }
+    let calls = app.hubspot.calls(Kind::Refresh);
+    assert_eq!(calls.len(), 50);
+    assert!(calls.iter().all(|call| !call.superseded && !call.overlapping));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_claim_at_once_is_refreshed_once() {
+    let app = TestApp::with_hubspot(&[], strict()).await;
+    for account in 1..=10 {
+        app.connected(9_000 + account).await;
+    }
+    app.advance(DUE);
+    let claims = [(); 8].map(|()| {
+        let flows = app.flows.clone();
+        tokio::spawn(async move { refresh_all(&flows).await })
+    });
+    let mut refreshed = 0;
+    for claim in claims {
+        refreshed += claim.await.unwrap();
+    }
+    assert_eq!(refreshed, 10);
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 10);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE generation = 2").await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_holds_for_a_minute_and_then_another_takes_over() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    app.advance(DUE);
+    let delay = Fault::DelayAfterIssue(Duration::from_millis(700));
+    app.hubspot.script(Rule::once(Kind::Refresh, delay));
+    let mut first = app.flows.claim_refreshes(8).await.unwrap();
+    let late = app.flows.refresh(first.remove(0));
+    eventually("the first call", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
+    app.advance(59);
+    assert_eq!(app.flows.claim_refreshes(8).await.unwrap(), []);
+    app.advance(1);
+    let mut second = app.flows.claim_refreshes(8).await.unwrap();
+    assert!(second[0].was_interrupted);
+    app.flows.refresh(second.remove(0)).await.unwrap();
+    // What the first holder brings is not written over what is newer.
+    let sealed = app.database.text("SELECT refresh_sealed FROM token").await;
+    assert!(!late.is_finished(), "the first call is still under way");
+    late.await.unwrap();
+    assert_eq!(app.database.text("SELECT refresh_sealed FROM token").await, sealed);
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    app.assert_one_job_each().await;
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_is_stored_although_its_lease_ran_out_if_nobody_was_faster() {
+    let app = TestApp::with_hubspot(&[], strict()).await;
+    app.connected(ACME).await;
+    app.advance(DUE);
+    let mut first = app.flows.claim_refreshes(8).await.unwrap();
+    app.advance(60);
+    let mut second = app.flows.claim_refreshes(8).await.unwrap();
+    app.flows.refresh(first.remove(0)).await.unwrap();
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 2, "the only copy is kept");
+    app.flows.refresh(second.remove(0)).await.unwrap();
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(app.database.text("SELECT state FROM token").await, "active");
+    app.assert_one_job_each().await;
+    assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_a_late_holder_changes_nothing() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    app.advance(DUE);
+    let mut first = app.flows.claim_refreshes(8).await.unwrap();
+    app.advance(60);
+    assert_eq!(app.refresh_due().await, 1);
+    let refusal = Fault::Oauth {
+        status: 400,
+        error: Some("invalid_grant".to_owned()),
+        hubspot_status: None,
+        message: "no more".to_owned(),
+    };
+    app.hubspot.script(Rule::once(Kind::Refresh, refusal));
+    app.flows.refresh(first.remove(0)).await.unwrap();
+    let untouched = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
+                     WHERE state = 'active' AND last_error IS NULL AND strikes = 0";
+    assert_eq!(app.database.number(untouched).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconnect_during_a_refresh_wins() {
+    let app = TestApp::with_hubspot(&[], strict()).await;
+    let browser = app.connected(ACME).await;
+    app.advance(DUE);
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(700))));
+    let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
+    let late = app.flows.refresh(jobs.remove(0));
+    eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
+    let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
+    assert_eq!(done["message"]["type"], "hubspot_auth_success");
+    let sealed = app.database.text("SELECT refresh_sealed FROM token").await;
+    assert!(!late.is_finished(), "the refresh is still under way");
+    late.await.unwrap();
+    assert_eq!(app.database.text("SELECT refresh_sealed FROM token").await, sealed);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    app.assert_one_job_each().await;
+    let newest = app.hubspot.current_refresh_token(ACME).unwrap();
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 1);
+    let calls = app.hubspot.calls(Kind::Refresh);
+    assert_eq!(calls.last().unwrap().form["refresh_token"], newest);
+    assert_eq!(browser.status().await["state"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconnect_forgets_failures_and_pauses() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
+    app.advance(DUE);
+    for _ in 0..10 {
+        app.refresh_due().await;
+        app.advance(300);
+    }
+    app.hubspot.clear_script();
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    let clean = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
+                 WHERE last_error IS NULL AND error_since IS NULL AND attempts = 0 AND strikes = 0";
+    assert_eq!(app.database.number(clean).await, 1);
+    let seconds = browser.status().await["seconds_until_refresh"].as_u64().unwrap();
+    assert!((990..=1260).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_gives_every_active_connection_its_job_and_takes_spare_ones_away() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
+    app.database
+        .execute(&format!(
+            "DELETE FROM token_refresh_job WHERE connection_id = (SELECT id FROM token WHERE portal_id = {ACME})"
+        ))
+        .await;
+    app.database
+        .execute(&format!("UPDATE token SET state = 'needs_reauth' WHERE portal_id = {GLOBEX}"))
+        .await;
+    let app = app.restarted(&[]).await;
+    app.assert_one_job_each().await;
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 1);
+    assert_eq!(app.refresh_due().await, 1, "what had no job is refreshed soon");
+    assert_eq!(app.hubspot.calls(Kind::Refresh)[0].hub_id, Some(ACME));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_leaves_one_job_for_each_active_connection() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    app.assert_one_job_each().await;
+    browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
+    app.assert_one_job_each().await;
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    app.assert_one_job_each().await;
+    app.advance(DUE);
+    app.refresh_due().await;
+    app.assert_one_job_each().await;
+    app.hubspot.uninstall(GLOBEX);
+    for _ in 0..3 {
+        app.advance(DUE);
+        app.refresh_due().await;
+        app.assert_one_job_each().await;
+    }
+    let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
+    browser.disconnect(&id).await;
+    app.assert_one_job_each().await;
+    let app = app.restarted(&[]).await;
+    app.assert_one_job_each().await;
+    assert_eq!(app.browser().get("/login").await.status, 200);
+    browser.logout().await;
+    app.assert_one_job_each().await;
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 0);
+}

@@ -1,0 +1,226 @@
+//! Sessions: whose they are, how long they last, and what an old or a foreign one opens.
+
+use fake_hubspot::Kind;
+use serde_json::json;
+
+use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::browser::{encode, flow_of, problem_of};
+use crate::harness::{Browser, TestApp};
+
+const SESSION: &str = "__Host-hsc_sid";
+const FLOW: &str = "__Host-hsc_f_";
+
+/// A browser with one cookie and nothing else.
+fn with_cookie(app: &TestApp, name: &str, value: &str) -> Browser {
+    let browser = app.browser();
+    browser.plant(name, value);
+    browser
+}
+
+async fn assert_anonymous(browser: &Browser) {
+    assert_eq!(browser.status().await, json!({"authenticated": false, "connections": []}));
+    assert_eq!(browser.get("/").await.location(), "/login");
+}
+
+fn session_of(browser: &Browser) -> String {
+    browser.cookie(SESSION).expect("a session").1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connecting_gives_the_session_a_new_key_and_the_old_one_opens_nothing() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let before = session_of(&browser);
+
+    browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
+
+    assert_ne!(session_of(&browser), before);
+    assert_anonymous(&with_cookie(&app, SESSION, &before)).await;
+    assert_eq!(browser.status().await["connections"].as_array().unwrap().len(), 2);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM session").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_key_from_outside_is_never_taken_over() {
+    let app = TestApp::start().await;
+    let ended = app.connected(ACME).await;
+    let once_good = session_of(&ended);
+    ended.logout().await;
+    for planted in ["self-made", "", &"A".repeat(64), once_good.as_str()] {
+        let browser = with_cookie(&app, SESSION, planted);
+        assert_anonymous(&browser).await;
+
+        browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
+
+        assert_ne!(session_of(&browser), planted);
+        assert_anonymous(&with_cookie(&app, SESSION, planted)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_another_secret_is_nobodys() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let app = app.restarted(&[("APP_SECRET", "another application secret, just as long")]).await;
+
+    assert_anonymous(&browser).await;
+
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_of_one_purpose_serves_no_other() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let authorize = browser.start(Some(HOST)).await;
+    let back = app.hubspot.decide(&authorize, approve(GLOBEX)).expect("back");
+    let cookies = browser.cookies.lock().unwrap().clone();
+    let session = &cookies[SESSION];
+    for (name, value) in cookies.iter().filter(|(name, _)| name.starts_with(FLOW)) {
+        let (_, secret) = value.split_once('.').unwrap();
+        assert_anonymous(&with_cookie(&app, SESSION, value)).await;
+        assert_anonymous(&with_cookie(&app, SESSION, secret)).await;
+
+        let refused = with_cookie(&app, name, &format!("1.{session}")).get(&back).await;
+
+        assert_eq!(problem_of(&refused), "flow_not_yours");
+    }
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_with_the_wrong_secret_looks_like_no_flow_at_all() {
+    let app = TestApp::start().await;
+    let owner = app.browser();
+    let done = owner.come_back(&app, Some(HOST), approve(ACME)).await;
+    let (name, _) = owner.cookie(FLOW).expect("a flow cookie");
+    let wrong = with_cookie(&app, &name, &format!("1.{}", "A".repeat(43)));
+    let without = app.browser();
+    let unknown = "/auth/hubspot/done?flow=00000000-0000-8000-8000-000000000000#_";
+    let mut told = Vec::new();
+    for (browser, address) in [(&wrong, done.location()), (&without, done.location()), (&owner, unknown)] {
+        let mut answer = browser.handoff(address).await.json();
+        answer["request_id"].take();
+        told.push(answer);
+        let page = browser.get(address).await;
+        assert!(!page.body.contains(&flow_of(done.location())), "{}", page.body);
+        assert_eq!(problem_of(&page), "flow_unknown");
+    }
+
+    assert_eq!((&told[0], &told[1]), (&told[2], &told[2]));
+    assert_eq!((&told[0]["status"], &told[0]["code"]), (&json!(404), &json!("flow_unknown")));
+    let message = owner.handoff(done.location()).await.json()["message"].clone();
+    assert_eq!(message["type"], "hubspot_auth_success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_connects_the_same_account_sees_only_a_connection_of_his_own() {
+    let app = TestApp::start().await;
+    let (first, second) = (app.connected(ACME).await, app.connected(ACME).await);
+    let id = |status: &serde_json::Value| status["connections"][0]["id"].as_str().unwrap().to_owned();
+    let (of_first, of_second) = (id(&first.status().await), id(&second.status().await));
+    assert_ne!(of_first, of_second);
+    assert_eq!(second.status().await["connections"].as_array().unwrap().len(), 1);
+    assert!(!second.get("/").await.body.contains(&of_first));
+
+    let refused = second.disconnect(&of_first).await;
+
+    let unknown = second.disconnect("00000000-0000-4000-8000-000000000000").await;
+    assert_eq!((refused.status, problem_of(&refused).as_str()), (404, "not_found"));
+    assert_eq!((unknown.status, problem_of(&unknown).as_str()), (404, "not_found"));
+    assert_eq!(id(&first.status().await), of_first);
+    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_logged_out_cannot_be_replayed() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let before = session_of(&browser);
+    let form_token = browser.csrf().await;
+    browser.logout().await;
+    assert!(browser.cookie(SESSION).is_none());
+
+    let replayed = with_cookie(&app, SESSION, &before);
+
+    assert_anonymous(&replayed).await;
+    let request = replayed
+        .request(reqwest::Method::POST, "/api/hubspot/disconnect")
+        .header("sec-fetch-site", "same-origin")
+        .header("x-csrf-token", form_token)
+        .header("content-type", "application/json")
+        .body(json!({"connection_id": "00000000-0000-4000-8000-000000000000"}).to_string());
+    let refused = replayed.send(request).await;
+    assert_eq!((refused.status, problem_of(&refused).as_str()), (401, "not_authenticated"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_when_it_is_not_used_and_takes_its_connections_along() {
+    let app = TestApp::with(&[("SESSION_IDLE_SECONDS", "300")]).await;
+    let browser = app.connected(ACME).await;
+    for _ in 0..3 {
+        app.advance(200);
+        assert_eq!(browser.status().await["authenticated"], true);
+    }
+
+    app.advance(301);
+
+    assert_anonymous(&browser).await;
+    app.flows.sweep().await.unwrap();
+    app.advance(60);
+    app.flows.revoke_due().await.unwrap();
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM session").await, 0);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_in_any_case_however_much_it_is_used_or_renewed() {
+    let app = TestApp::with(&[("SESSION_IDLE_SECONDS", "300"), ("SESSION_MAX_SECONDS", "1000")]).await;
+    let browser = app.connected(ACME).await;
+    for _ in 0..4 {
+        app.advance(200);
+        browser.connect(&app, Some(HOST), approve(ACME)).await;
+        assert_eq!(browser.status().await["authenticated"], true);
+    }
+
+    app.advance(200);
+
+    assert_anonymous(&browser).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logging_out_while_the_person_is_at_hubspot_does_not_bring_the_old_session_back() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let before = session_of(&browser);
+    let authorize = browser.start(Some(HOST)).await;
+    browser.logout().await;
+    let back = app.hubspot.decide(&authorize, approve(GLOBEX)).expect("back");
+
+    browser.get(&back).await;
+
+    assert_anonymous(&with_cookie(&app, SESSION, &before)).await;
+    let status = browser.status().await;
+    assert_eq!(status["connections"].as_array().unwrap().len(), 1);
+    assert_eq!(status["portal_id"], GLOBEX);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_depends_on_who_the_browser_claims_to_be() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let user = browser.status().await["user_id"].as_str().unwrap().to_owned();
+    let stranger = app.browser();
+    for query in [format!("user_id={user}"), format!("user={}", encode(&user))] {
+        let status = stranger.get(&format!("/api/hubspot/status?{query}")).await;
+        assert_eq!(status.json()["authenticated"], false, "{query}");
+    }
+    let claimed = stranger
+        .navigate(
+            "/api/hubspot/status",
+            &[("x-user-id", &user), ("authorization", &format!("Bearer {user}"))],
+        )
+        .await;
+    assert_eq!(claimed.json()["authenticated"], false);
+}

@@ -1,0 +1,250 @@
+//! The beginning of a connect: who may begin one, for whom, and what somebody else can make of it.
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::browser::{Answer, encode, problem_of};
+
+async fn attempts(app: &TestApp) -> i64 {
+    app.database.number("SELECT COUNT(*) FROM auth_request").await
+}
+
+fn assert_refused(answer: &Answer, code: &str, what: &str) {
+    assert_eq!((answer.status, problem_of(answer).as_str()), (400, code), "{what}");
+    assert_eq!(answer.location(), "", "{what}");
+    assert!(answer.cookies().is_empty(), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_a_frame_a_fetch_or_a_prefetch_begins_nothing() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    for headers in [
+        [("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")],
+        [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
+        [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "frame")],
+        [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "object")],
+        [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")],
+        [("sec-fetch-mode", "navigate"), ("sec-purpose", "prefetch")],
+        [("sec-fetch-mode", "navigate"), ("purpose", "prefetch")],
+    ] {
+        let refused =
+            browser.navigate(&format!("/auth/hubspot/start?origin={}", encode(HOST)), &headers).await;
+        assert_refused(&refused, "not_a_navigation", &format!("{headers:?}"));
+    }
+    assert_eq!(attempts(&app).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visit_that_another_site_forces_is_asked_about_and_goes_on_only_from_our_own_page() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let forced =
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+
+    let page = browser.navigate(&format!("/auth/hubspot/start?hub_id={ACME}"), &forced).await;
+
+    assert_eq!((page.status, page.location()), (200, ""));
+    assert!(page.cookies().is_empty());
+    assert!(page.body.contains("data-page=\"confirm\""), "{}", page.body);
+    assert_eq!(attempts(&app).await, 0);
+    let link = link_to_go_on(&page.body);
+    let clicked = [
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+        ("sec-fetch-user", "?1"),
+    ];
+    let begun = browser.navigate(&link, &clicked).await;
+    assert_eq!(begun.status, 302);
+    assert!(begun.location().contains(&format!("/oauth/{ACME}/authorize")));
+    assert_eq!(attempts(&app).await, 1);
+}
+
+/// The address behind the button that goes on.
+fn link_to_go_on(page: &str) -> String {
+    let (_, rest) = page.split_once("class=\"button primary\" href=\"").expect("a button to go on");
+    let link = rest.split('"').next().expect("its end");
+    let link = link.replace("&amp;", "&").replace("&#x2F;", "/").replace("&#x2f;", "/");
+    assert!(link.starts_with("/auth/hubspot/start"), "{link}");
+    link
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_parameter_leads_the_person_anywhere_else() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    for target in [
+        "https://evil.example",
+        "https://evil.example/",
+        "http://evil.example",
+        "//evil.example",
+        "///evil.example",
+        "////evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "\\/evil.example",
+        "https:evil.example",
+        "https:/evil.example",
+        "https:///evil.example",
+        "https://host.localhost:3000@evil.example",
+        "https://host.localhost:3000.evil.example",
+        "http://host.localhost:3000%2f%2fevil.example",
+        "//evil.example%2f..",
+        "http://host.localhost:3000\u{3002}evil.example",
+        "http://host.localhost:3000%0d%0aSet-Cookie:a=b",
+        "java\tscript:alert(1)",
+        "javascript:alert(1)",
+        "data:text/html,<script>alert(1)</script>",
+        "\thttps://evil.example",
+        "ht\ntps://evil.example",
+        "/",
+        HOST,
+        "",
+    ] {
+        for name in ["return_url", "return_url[]"] {
+            let refused = browser.get(&format!("/auth/hubspot/start?{name}={}", encode(target))).await;
+            let code = if name == "return_url" { "return_url_not_allowed" } else { "bad_request" };
+            assert_refused(&refused, code, target);
+        }
+    }
+    for ignored in ["redirect_uri", "redirect", "next", "url", "callback", "state", "client_id"] {
+        let begun = browser.get(&format!("/auth/hubspot/start?{ignored}=https%3A%2F%2Fevil.example")).await;
+        assert!(begun.location().starts_with(&app.hubspot.authorize_url()), "{ignored}");
+        assert!(!begun.location().contains("evil.example"), "{ignored}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_number_is_a_number_and_nothing_else() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    for junk in [
+        "",
+        " ",
+        "abc",
+        "-1",
+        "1.5",
+        "1e3",
+        "0x10",
+        " 1",
+        "1 ",
+        "1/../../evil",
+        "1?x=",
+        "1#",
+        "１２３",
+        "99999999999999999999",
+        "1\0",
+        "1%2F2",
+    ] {
+        let refused = browser.get(&format!("/auth/hubspot/start?hub_id={}", encode(junk))).await;
+        assert_refused(&refused, "bad_request", junk);
+    }
+    assert_eq!(attempts(&app).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_not_listed_begins_nothing() {
+    let app = TestApp::with(&[("HOST_ORIGINS", &format!("{HOST},https://app.example.com"))]).await;
+    let browser = app.browser();
+    for origin in [
+        "https://evil.example",
+        "http://host.localhost:3000.evil.example",
+        "http://host.localhost:3000@evil.example",
+        "http://evil.host.localhost:3000",
+        "http://evilhost.localhost:3000",
+        "http://host.localhost",
+        "http://host.localhost:30000",
+        "https://host.localhost:3000",
+        "http://host.localhost:3000/",
+        "http://host.localhost:3000/path",
+        "http://HOST.localhost:3000",
+        "HTTP://host.localhost:3000",
+        "http://host.localhost.:3000",
+        "http://user@host.localhost:3000",
+        " http://host.localhost:3000",
+        "http://host.localhost:3000 ",
+        "http://host.localhost:3000\0",
+        "http://host.localhost:3000,https://evil.example",
+        "https://app.example.com:443",
+        "https://app.example.com.",
+        "https://APP.example.com",
+        "https://appxexample.com",
+        "https://app.example.com.evil.example",
+        "null",
+        "*",
+        "",
+    ] {
+        let refused = browser.get(&format!("/auth/hubspot/start?origin={}", encode(origin))).await;
+        assert_refused(&refused, "origin_not_allowed", origin);
+    }
+    assert_eq!(attempts(&app).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_stands_twice_begins_nothing() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let host = encode(HOST);
+    for query in [
+        format!("origin={host}&origin={host}"),
+        format!("origin={host}&origin=https%3A%2F%2Fevil.example"),
+        format!("origin[]={host}"),
+        format!("origin[0]={host}&origin={host}"),
+        format!("origin={host}&hub_id={ACME}&hub_id={GLOBEX}"),
+        format!("hub_id[]={ACME}"),
+    ] {
+        let refused = browser.get(&format!("/auth/hubspot/start?{query}")).await;
+        assert_refused(&refused, "bad_request", &query);
+    }
+    assert_eq!(attempts(&app).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_several_pages_are_listed_none_is_told_unasked() {
+    let app = TestApp::with(&[("HOST_ORIGINS", &format!("{HOST},https://app.example.com"))]).await;
+
+    let done = app.browser().connect(&app, None, approve(ACME)).await;
+
+    assert_eq!(done["origin"], app.base);
+    assert!(done["message"].get("access_token").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_attempts_in_one_browser_do_not_touch_each_other() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let first = browser.start(Some(HOST)).await;
+    let second = browser.start(None).await;
+    for (authorize, account) in [(first, ACME), (second, GLOBEX)] {
+        let back = app.hubspot.decide(&authorize, approve(account)).expect("back");
+
+        let done = browser.get(&back).await;
+
+        let message = browser.handoff(done.location()).await.json()["message"].clone();
+        assert_eq!(message["type"], "hubspot_auth_success", "{account}");
+        assert_eq!(message["portal_id"], account);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_attempts_leave_a_short_cookie_header_and_the_last_five_still_succeed() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let mut attempts = Vec::new();
+    for _ in 0..30 {
+        attempts.push(browser.start(Some(HOST)).await);
+        app.advance(1);
+    }
+
+    let cookies = browser.cookies.lock().unwrap().clone();
+
+    let length: usize = cookies.iter().map(|(name, value)| name.len() + value.len() + "=; ".len()).sum();
+    assert!(length < 2048, "{length}");
+    assert_eq!(cookies.len(), 5);
+    for (at, authorize) in attempts[25..].iter().enumerate() {
+        let back = app.hubspot.decide(authorize, approve(ACME)).expect("back");
+        let done = browser.get(&back).await;
+        let message = browser.handoff(done.location()).await.json()["message"].clone();
+        assert_eq!(message["type"], "hubspot_auth_success", "attempt {at} of the last five");
+    }
+}
