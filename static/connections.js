@@ -114,6 +114,7 @@ function updateCard(card, connection) {
   // The wording of states belongs to the server.
   part(card, "[data-sentence]").textContent =
     connection.state_sentence ?? "This has just changed. Reload the page for the details.";
+  part(card, "[data-connect]")?.classList.toggle("primary", connection.state !== "active" && connection.state !== "degraded");
   announce(`${nameOf(card)}: ${BADGES[connection.state] ?? connection.state}.`);
 }
 

@@ -28,7 +28,7 @@ impl FlowCookies {
 
     /// The cookie of a new flow. Its age stands in front of the secret, to tell which is the oldest.
     pub fn new_cookie(&self, flow: FlowId, binding: &Secret, now: Moment, ttl: Duration) -> Cookie<'static> {
-        let value = format!("{}.{}", now.unix_ms() / 1000, binding.expose());
+        let value = format!("{}.{}", now.unix_ms(), binding.expose());
         let max_age = i64::try_from(ttl.as_secs()).unwrap_or(600);
         self.cookie(self.name(flow), value, CookieDuration::seconds(max_age))
     }

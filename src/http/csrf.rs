@@ -48,7 +48,8 @@ pub(super) fn same_origin(request: &HttpRequest, web: &Web) -> Result<(), Proble
     let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or("unreadable"));
     let ours = match (header("sec-fetch-site"), header("origin")) {
         (Some(site), None) => matches!(site, "same-origin" | "none"),
-        (Some(site), Some(origin)) => site == "same-origin" && is_ours(origin, web),
+        // A page that sends no referrer sends no origin with its forms either; it cannot say `same-origin` for itself.
+        (Some(site), Some(origin)) => site == "same-origin" && (origin == "null" || is_ours(origin, web)),
         (None, Some(origin)) => is_ours(origin, web),
         (None, None) => false,
     };

@@ -14,6 +14,7 @@ use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use url::Url;
 
 use super::Web;
+use super::auth::see_other;
 use super::problem::Problem;
 use super::templates::error_page;
 use crate::domain::chance::Chance;
@@ -52,7 +53,11 @@ pub async fn guard(
             // to answer, so the answer travels as an error that is finished already.
             Err(why) => {
                 tracing::error!(request_id = %id.0, path, error = %why, "a layer has failed");
-                let mut answer = Problem::new("storage_unavailable").error_response();
+                let mut answer = match web.as_ref().is_some_and(|web| web.is_callback(&path)) {
+                    // Code and state must not stay in the address, whatever happens.
+                    true => see_other("/auth/hubspot/done?problem=storage_unavailable#_"),
+                    false => Problem::new("storage_unavailable").error_response(),
+                };
                 finish(&mut answer, web.as_deref(), &path, &id);
                 return Err(InternalError::from_response("answered", answer).into());
             }

@@ -30,6 +30,9 @@ use crate::domain::origin::AllowedOrigins;
 use crate::flows::Flows;
 use crate::telemetry::metrics::Metrics;
 
+/// Where HubSpot sends people back to, unless the redirect URI says otherwise.
+const CALLBACK: &str = "/auth/hubspot/callback";
+
 /// What the handlers share.
 pub struct Web {
     flows: Flows,
@@ -69,6 +72,10 @@ impl Web {
         })
     }
 
+    fn is_callback(&self, path: &str) -> bool {
+        path == CALLBACK || path == self.config.hubspot.redirect_uri.path()
+    }
+
     fn allowed_origins(&self) -> &AllowedOrigins {
         &self.config.security.host_origins
     }
@@ -95,7 +102,7 @@ impl Web {
                         actix::resource("/auth/hubspot/handoff").route(actix::post().to(popup::take_handoff)),
                     )
                     .service(
-                        actix::resource(vec!["/auth/hubspot/callback".to_owned(), callback])
+                        actix::resource(vec![CALLBACK.to_owned(), callback])
                             .route(actix::get().to(auth::finish_auth)),
                     )
                     // The host page, and our own

@@ -83,18 +83,8 @@ pub(super) async fn logout(
 fn card(web: &Web, connection: &Connection, now: Moment) -> Value {
     let mut card = json!(Entry::of(connection, now, true));
     card["hub_user"] = connection.token.hub_user.clone().into();
-    card["state_sentence"] = sentence(connection.token.public_state(now)).into();
     card["reconnect_url"] = connect_url(web, connection.token.portal_id.map(|id| id.0)).into();
     card
-}
-
-fn sentence(state: &str) -> &'static str {
-    match state {
-        "active" => "Access is renewed by itself, always before it expires.",
-        "degraded" => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
-        "needs_reauth" => "HubSpot has ended this access. Reconnect to go on.",
-        _ => "What is stored for this account cannot be trusted. Reconnect to go on.",
-    }
 }
 
 fn connect_url(web: &Web, portal: Option<i64>) -> String {

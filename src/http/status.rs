@@ -81,6 +81,7 @@ struct Fields<'a> {
     hub_domain: Option<&'a str>,
     time_zone: Option<&'a str>,
     state: &'static str,
+    state_sentence: &'static str,
     scopes: &'a Scopes,
     missing_scopes: Scopes,
     expires_at: String,
@@ -107,6 +108,7 @@ impl<'a> Entry<'a> {
             hub_domain: token.hub_domain.as_deref(),
             time_zone: token.time_zone.as_deref(),
             state: token.public_state(now),
+            state_sentence: sentence(token.public_state(now)),
             scopes: &token.scopes,
             missing_scopes: token.wanted_scopes.missing_from(&token.scopes),
             expires_at: token.expires_at.rfc3339(),
@@ -114,6 +116,16 @@ impl<'a> Entry<'a> {
             seconds_until_refresh: connection.refresh_at.map(count),
         };
         Self { id: token.id, fields }
+    }
+}
+
+/// What a person is told of a state.
+fn sentence(state: &str) -> &'static str {
+    match state {
+        "active" => "Access is renewed by itself, always before it expires.",
+        "degraded" => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
+        "needs_reauth" => "HubSpot has ended this access. Reconnect to go on.",
+        _ => "What is stored for this account cannot be trusted. Reconnect to go on.",
     }
 }
 

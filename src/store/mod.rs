@@ -167,6 +167,11 @@ impl Tx<'_> {
         self.one(sql, []).await?.ok_or(StoreError::Unreadable("no time"))?.moment("now")
     }
 
+    /// Ends a SELECT whose rows must stay as they are until the transaction ends. On SQLite they do by themselves.
+    fn for_update(&self) -> &'static str {
+        if self.backend() == DbBackend::Postgres { "FOR UPDATE" } else { "" }
+    }
+
     fn backend(&self) -> DbBackend {
         self.db.get_database_backend()
     }

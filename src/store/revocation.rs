@@ -174,8 +174,8 @@ pub(super) async fn remove(
     revoke: bool,
     now: Moment,
 ) -> Result<Removed, StoreError> {
-    let sql = "SELECT generation, refresh_fingerprint FROM token WHERE id = $1";
-    let Some(row) = tx.one(sql, [id.to_string().into()]).await? else {
+    let sql = format!("SELECT generation, refresh_fingerprint FROM token WHERE id = $1 {}", tx.for_update());
+    let Some(row) = tx.one(&sql, [id.to_string().into()]).await? else {
         return Ok(Removed::Absent);
     };
     let (generation, fingerprint): (i64, String) = (row.get("generation")?, row.get("refresh_fingerprint")?);
@@ -197,9 +197,12 @@ pub(super) async fn queue_replaced(
     new_fingerprint: &str,
     now: Moment,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT refresh_fingerprint FROM token WHERE id = $1 AND generation = $2 AND refresh_fingerprint <> $3";
+    let lock = tx.for_update();
+    let sql = format!(
+        "SELECT refresh_fingerprint FROM token WHERE id = $1 AND generation = $2 AND refresh_fingerprint <> $3 {lock}"
+    );
     let values = [id.to_string().into(), generation.into(), new_fingerprint.to_owned().into()];
-    if let Some(row) = tx.one(sql, values).await? {
+    if let Some(row) = tx.one(&sql, values).await? {
         queue(tx, id, &row.get::<String>("refresh_fingerprint")?, now).await?;
     }
     Ok(())

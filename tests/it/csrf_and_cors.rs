@@ -46,7 +46,7 @@ async fn still_connected(app: &TestApp, browser: &Browser) {
 }
 
 async fn connection_of(browser: &Browser) -> String {
-    browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned()
+    browser.status().await["connections"][0]["id"].as_str().expect("an id").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,13 +78,13 @@ async fn after_a_day_a_hubspot_that_will_not_hear_is_left_alone() {
     browser.disconnect(&id).await;
     let began = app.clock.now();
     while count(&app, "revocation_job").await == 1 {
-        assert!(app.clock.now().since(began).as_secs() <= DAY + 400);
-        app.advance(301);
+        assert!(app.clock.now().since(began).as_secs() <= DAY + 3600);
+        app.advance(3600);
         app.flows.revoke_due().await.unwrap();
     }
     assert!(app.clock.now().since(began).as_secs() >= DAY);
     let calls = app.hubspot.calls(Kind::Revoke).len();
-    assert!(calls > 200, "{calls}");
+    assert!(calls > 20, "{calls}");
     app.advance(DAY);
     assert_eq!(app.flows.revoke_due().await.unwrap(), 0);
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{Answer, Browser};
 use crate::harness::troubles::{
-    Class, Trouble, UPSTREAM, code_refusals, grant_refusals, lacking, patch, troubles,
+    self, Class, Trouble, UPSTREAM, code_refusals, grant_refusals, lacking, patch,
 };
 use crate::harness::{TestApp, eventually};
 
@@ -47,15 +47,44 @@ async fn count(app: &TestApp, table: &str) -> i64 {
     app.database.number(&format!("SELECT COUNT(*) FROM {table}")).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_hubspot_answers_a_failed_connect_has_one_clear_outcome_and_the_next_one_works() {
+async fn assert_each_fails(troubles: Vec<Trouble>) {
     let app = TestApp::start().await;
-    for trouble in troubles() {
+    let count: i64 = troubles.len().try_into().unwrap();
+    for trouble in troubles {
         assert_fails(&app, trouble).await;
     }
-    let refused: i64 = troubles().len().try_into().unwrap();
     let failed = "SELECT COUNT(*) FROM auth_request WHERE status = 'failed' AND finished_at IS NOT NULL";
-    assert_eq!(app.database.number(failed).await, refused);
+    assert_eq!(app.database.number(failed).await, count);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_that_loses_its_line_has_one_clear_outcome_and_the_next_one_works() {
+    assert_each_fails(troubles::lines()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_that_meets_an_error_status_has_one_clear_outcome_and_the_next_one_works() {
+    assert_each_fails(troubles::statuses()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_that_is_answered_with_nonsense_has_one_clear_outcome_and_the_next_one_works() {
+    assert_each_fails(troubles::bodies()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_whose_tokens_cannot_be_used_has_one_clear_outcome_and_the_next_one_works() {
+    assert_each_fails(troubles::fields()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_that_is_sent_elsewhere_has_one_clear_outcome_and_the_next_one_works() {
+    assert_each_fails(troubles::redirects()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_for_which_we_are_refused_has_one_clear_outcome_and_the_next_one_works() {
+    assert_each_fails(troubles::refusals()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -321,6 +350,31 @@ async fn one_account_with_one_grant_keeps_it_when_two_connections_become_one() {
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["state"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tabs_that_finish_at_once_renew_one_connection() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let mut tabs = Vec::new();
+    for _ in 0..4 {
+        let authorize = browser.start(Some(HOST)).await;
+        tabs.push(app.hubspot.decide(&authorize, approve(ACME)).unwrap());
+    }
+    let visits: Vec<_> =
+        tabs.iter().map(|back| tokio::spawn(browser.request(reqwest::Method::GET, back).send())).collect();
+    for visit in visits {
+        assert_eq!(visit.await.unwrap().unwrap().status(), 303);
+    }
+    assert_eq!(count(&app, "token").await, 1);
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 5);
+    app.assert_one_job_each().await;
+    app.advance(31);
+    app.flows.revoke_due().await.unwrap();
+    assert_eq!(app.hubspot.grants().len(), 1, "every replaced grant has ended, and only those");
+    app.advance(1261);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(app.database.text("SELECT state FROM token").await, "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -528,7 +528,7 @@ async fn an_outcome_is_given_once_and_to_its_own_browser() {
     let mut given = 0;
     for take in takes {
         let answer = take.await.unwrap().unwrap();
-        assert!(matches!(answer.status().as_u16(), 200 | 410));
+        assert!(matches!(answer.status().as_u16(), 200 | 410), "{}", answer.status());
         given += usize::from(answer.status() == 200);
     }
     assert_eq!(given, 1);

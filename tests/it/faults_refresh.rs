@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc2822;
 
 use crate::harness::TestApp;
 use crate::harness::app::{ACME, HOST, LONG_SESSIONS, approve};
-use crate::harness::troubles::{Class, Trouble, grant_refusals, lacking, patch, troubles};
+use crate::harness::troubles::{self, Class, Trouble, grant_refusals, lacking, patch, troubles};
 
 /// Later than any refresh of a token of thirty minutes.
 const DUE: u64 = 1261;
@@ -55,17 +55,52 @@ async fn assert_survives(app: &TestApp, trouble: &Trouble) {
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls + 2, "{name}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_hubspot_answers_the_connection_is_kept_and_the_next_refresh_succeeds() {
+async fn assert_each_is_survived(troubles: Vec<Trouble>) {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
-    for trouble in troubles().iter().chain(&grant_refusals()) {
-        assert_survives(&app, trouble).await;
-        assert_eq!(browser.status().await["state"], "active", "after {}", trouble.name);
+    for trouble in troubles {
+        assert_survives(&app, &trouble).await;
+        let name = &trouble.name;
+        assert_eq!(browser.status().await["state"], "active", "after {name}");
         let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
-        assert_eq!(done["message"]["type"], "hubspot_auth_success", "after {}", trouble.name);
+        assert_eq!(done["message"]["type"], "hubspot_auth_success", "after {name}");
     }
     app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_loses_its_line_is_made_up_for() {
+    assert_each_is_survived(troubles::lines()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_meets_an_error_status_is_made_up_for() {
+    assert_each_is_survived(troubles::statuses()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_is_answered_with_nonsense_is_made_up_for() {
+    assert_each_is_survived(troubles::bodies()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_whose_tokens_cannot_be_used_is_made_up_for() {
+    assert_each_is_survived(troubles::fields()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_is_sent_elsewhere_is_made_up_for() {
+    assert_each_is_survived(troubles::redirects()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_for_which_we_are_refused_harms_no_connection() {
+    assert_each_is_survived(troubles::refusals()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_refusal_of_the_grant_is_asked_about_again() {
+    assert_each_is_survived(grant_refusals()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

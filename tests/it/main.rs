@@ -1,5 +1,6 @@
 //! The service as others meet it. One journey or one promise per file; every test runs on SQLite, and again on
 //! PostgreSQL when TEST_POSTGRES_URL names a server.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![allow(clippy::disallowed_methods, reason = "the tests' own client is not the service's")]
 #![allow(missing_docs, reason = "the names of tests are their documentation")]
 

@@ -3,12 +3,15 @@
 use hubspot_connect::domain::chance::Chance;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 /// A database that nobody else uses.
 pub struct TestDatabase {
     pub url: String,
     /// Holds the SQLite file; goes with the test.
     pub folder: TempDir,
+    /// Kept open to a server, where logging in costs more than any query; a file is opened anew each time.
+    kept: OnceCell<DatabaseConnection>,
 }
 
 impl TestDatabase {
@@ -18,7 +21,7 @@ impl TestDatabase {
             Ok(server) => on_server(&server).await,
             Err(_) => format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display()),
         };
-        Self { url, folder }
+        Self { url, folder, kept: OnceCell::new() }
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -30,37 +33,51 @@ impl TestDatabase {
         Database::connect(&self.url).await.expect("the test's own connection")
     }
 
+    async fn behind(&self) -> DatabaseConnection {
+        if self.is_sqlite() {
+            self.connect().await
+        } else {
+            self.kept.get_or_init(|| self.connect()).await.clone()
+        }
+    }
+
+    async fn leave(&self, db: DatabaseConnection) {
+        if self.is_sqlite() {
+            db.close().await.expect("closes");
+        }
+    }
+
     /// Runs a statement behind the service's back.
     pub async fn execute(&self, sql: &str) -> u64 {
-        let db = self.connect().await;
+        let db = self.behind().await;
         let done = db.execute_unprepared(sql).await.unwrap_or_else(|why| panic!("{sql}: {why}"));
-        db.close().await.expect("closes");
+        self.leave(db).await;
         done.rows_affected()
     }
 
     /// A number from behind the service's back.
     pub async fn number(&self, sql: &str) -> i64 {
-        let db = self.connect().await;
+        let db = self.behind().await;
         let backend = db.get_database_backend();
         let row = db
             .query_one_raw(Statement::from_string(backend, sql))
             .await
             .unwrap_or_else(|why| panic!("{sql}: {why}"));
         let number = row.expect("one row").try_get_by_index::<i64>(0).expect("a number");
-        db.close().await.expect("closes");
+        self.leave(db).await;
         number
     }
 
     /// A text from behind the service's back.
     pub async fn text(&self, sql: &str) -> String {
-        let db = self.connect().await;
+        let db = self.behind().await;
         let backend = db.get_database_backend();
         let row = db
             .query_one_raw(Statement::from_string(backend, sql))
             .await
             .unwrap_or_else(|why| panic!("{sql}: {why}"));
         let text = row.expect("one row").try_get_by_index::<String>(0).expect("a text");
-        db.close().await.expect("closes");
+        self.leave(db).await;
         text
     }
 

@@ -28,13 +28,7 @@ pub struct Trouble {
 
 /// Troubles that mean the same for a code and for a refresh token.
 pub fn troubles() -> Vec<Trouble> {
-    let mut all = lines();
-    all.extend(statuses());
-    all.extend(bodies());
-    all.extend(fields());
-    all.extend(redirects());
-    all.extend(refusals());
-    all
+    [lines(), statuses(), bodies(), fields(), redirects(), refusals()].concat()
 }
 
 /// Refusals of a code.
@@ -70,7 +64,8 @@ fn passing(name: impl Into<String>, fault: Fault, code: &'static str) -> Trouble
     trouble(name, fault, Class::Passing, code)
 }
 
-fn lines() -> Vec<Trouble> {
+/// The connection fails.
+pub fn lines() -> Vec<Trouble> {
     vec![
         passing("hangs up at once", Fault::CloseBeforeAnswer, "provider_unreachable"),
         passing("issues and resets", Fault::ResetAfterIssue, "provider_unreachable"),
@@ -83,7 +78,8 @@ fn lines() -> Vec<Trouble> {
     ]
 }
 
-fn statuses() -> Vec<Trouble> {
+/// A status says that something is wrong.
+pub fn statuses() -> Vec<Trouble> {
     let page = format!("<html><h1>Oops</h1>{UPSTREAM}</html>");
     let answer = |status: u16| Fault::Status {
         status,
@@ -103,7 +99,8 @@ fn statuses() -> Vec<Trouble> {
     all
 }
 
-fn bodies() -> Vec<Trouble> {
+/// A success has a body that is no token answer.
+pub fn bodies() -> Vec<Trouble> {
     let json = "application/json";
     let bodies = [
         ("malformed", json, "{\"access_token\":"),
@@ -124,7 +121,8 @@ fn bodies() -> Vec<Trouble> {
         .into()
 }
 
-fn fields() -> Vec<Trouble> {
+/// A token answer has a field that cannot be used.
+pub fn fields() -> Vec<Trouble> {
     let long = "a".repeat(8 * 1024);
     let mut all = vec![passing(
         "no access token",
@@ -146,7 +144,8 @@ fn fields() -> Vec<Trouble> {
     all
 }
 
-fn redirects() -> Vec<Trouble> {
+/// An answer leads elsewhere.
+pub fn redirects() -> Vec<Trouble> {
     [301, 302, 303, 307, 308]
         .map(|status| {
             let fault = Fault::Redirect { status, location: "/oauth/2026-09/token".to_owned() };
@@ -155,7 +154,8 @@ fn redirects() -> Vec<Trouble> {
         .into()
 }
 
-fn refusals() -> Vec<Trouble> {
+/// Our own request or credentials are refused.
+pub fn refusals() -> Vec<Trouble> {
     let ours = |error, status, code| refusal(error, status, Class::OurFault, code);
     vec![
         ours(Some("invalid_client"), None, "client_rejected"),
