@@ -145,12 +145,14 @@ impl App {
         let admin = self.admin.map(tokio::spawn);
         let jobs = (!web_only).then(|| tokio::spawn(self.jobs.run(stop.clone())));
         stop.cancelled().await;
-        // First what only time asked for, then what people asked for: while the web workers live, so do the
-        // connections to the database that were opened on them.
+        // First nobody new comes in; then what was begun is finished. While the web workers live, so do the connections
+        // to the database that were opened on them: they go last.
+        self.flows.begin_stop();
+        handle.pause().await;
         if let Some(jobs) = jobs {
             let _ = jobs.await;
         }
-        self.flows.drain().await;
+        let _ = tokio::time::timeout(Duration::from_secs(DRAIN), self.flows.drain()).await;
         handle.stop(true).await;
         self.flows.drain().await;
         if let Some(handle) = admin_handle {

@@ -55,7 +55,12 @@ impl HubSpot {
 fn client_secrets(reader: &mut Reader<'_>) -> Vec<Secret> {
     let list = reader.required_secret("HUBSPOT_CLIENT_SECRET");
     let all = list.iter().flat_map(|list| list.expose().split(','));
-    all.map(str::trim).filter(|one| !one.is_empty()).map(|one| Secret::new(one.to_owned())).collect()
+    let all: Vec<_> =
+        all.map(str::trim).filter(|one| !one.is_empty()).map(|one| Secret::new(one.to_owned())).collect();
+    if list.is_some() && all.is_empty() {
+        reader.problem("HUBSPOT_CLIENT_SECRET", "has no secret in it");
+    }
+    all
 }
 
 fn scopes(reader: &mut Reader<'_>) -> Scopes {

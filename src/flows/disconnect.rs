@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
 use super::Flows;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::refresh_job::backoff;
-use crate::keyring::Context;
+use crate::keyring::{Context, OpenError};
 use crate::store::{Removed, RevocationJob, StoreError};
 
 /// How long a caller waits for HubSpot's word before it is told `queued`.
@@ -37,6 +40,31 @@ pub enum Revoked {
     No,
 }
 
+/// A connection that has ended here.
+struct Ending {
+    connection: ConnectionId,
+    at_hubspot: AtHubSpot,
+}
+
+enum AtHubSpot {
+    Decided(Revoked),
+    Asked(JoinHandle<Result<Revoked, StoreError>>),
+}
+
+impl Ending {
+    /// Waits for HubSpot's word, but not for ever: the background goes on asking.
+    async fn wait(self, until: Instant) -> Disconnected {
+        let revoked = match self.at_hubspot {
+            AtHubSpot::Decided(revoked) => revoked,
+            AtHubSpot::Asked(task) => match tokio::time::timeout_at(until, task).await {
+                Ok(Ok(Ok(revoked))) => revoked,
+                _ => Revoked::Queued,
+            },
+        };
+        Disconnected { connection: self.connection, revoked }
+    }
+}
+
 impl Flows {
     /// Ends one connection of a user; `None` if the user has no such connection.
     ///
@@ -48,57 +76,69 @@ impl Flows {
         connection: ConnectionId,
         revoke: bool,
     ) -> Result<Option<Disconnected>, StoreError> {
-        let parts = &self.0;
-        let removed = parts.store.remove_token(connection, user, revoke, parts.clock.now()).await?;
-        parts.changed(user);
-        let revoked = match removed {
-            Removed::Absent => return Ok(None),
-            Removed::Shared => Revoked::Shared,
-            Removed::Kept => Revoked::No,
-            Removed::Queued(job) => self.revoke_now(job).await,
-        };
-        tracing::info!(connection = %connection, user = %user, ?revoked, "disconnected");
-        Ok(Some(Disconnected { connection, revoked }))
+        let Some(ending) = self.end(user, connection, revoke).await? else { return Ok(None) };
+        Ok(Some(ending.wait(Instant::now() + WAIT).await))
     }
 
-    /// Ends all connections of a user.
+    /// Ends all connections of a user. All have ended here before HubSpot's word on any is waited for.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what has ended by then stays ended.
     pub async fn disconnect_all(&self, user: UserId, revoke: bool) -> Result<Vec<Disconnected>, StoreError> {
-        let mut ended = Vec::new();
+        let mut endings = Vec::new();
         for (token, _) in self.0.store.tokens_of(user).await? {
-            ended.extend(self.disconnect(user, token.id, revoke).await?);
+            endings.extend(self.end(user, token.id, revoke).await?);
+        }
+        let (mut ended, until) = (Vec::new(), Instant::now() + WAIT);
+        for ending in endings {
+            ended.push(ending.wait(until).await);
         }
         Ok(ended)
     }
 
-    /// Tells HubSpot in a task of its own, and waits for it a little.
-    async fn revoke_now(&self, job: String) -> Revoked {
-        let flows = self.clone();
-        let task = self.0.detach(async move {
-            match flows.0.store.revocation(&job).await {
-                Ok(Some(job)) => flows.revoke(job).await,
-                Ok(None) => Ok(Revoked::Yes),
-                Err(why) => Err(why),
-            }
-        });
-        match tokio::time::timeout(WAIT, task).await {
-            Ok(Ok(Ok(revoked))) => revoked,
-            _ => Revoked::Queued,
-        }
+    /// Ends a connection here, and begins to end it at HubSpot.
+    async fn end(
+        &self,
+        user: UserId,
+        connection: ConnectionId,
+        revoke: bool,
+    ) -> Result<Option<Ending>, StoreError> {
+        let parts = &self.0;
+        let removed = parts.store.remove_token(connection, user, revoke, parts.clock.now()).await?;
+        parts.changed(user);
+        let at_hubspot = match removed {
+            Removed::Absent => return Ok(None),
+            Removed::Shared => AtHubSpot::Decided(Revoked::Shared),
+            Removed::Kept => AtHubSpot::Decided(Revoked::No),
+            Removed::Queued(job) => AtHubSpot::Asked(self.revoke_now(job)),
+        };
+        tracing::info!(connection = %connection, user = %user, "disconnected");
+        Ok(Some(Ending { connection, at_hubspot }))
     }
 
-    /// Works off revocations that are due. Says how many there were.
+    /// Tells HubSpot, in a task of its own.
+    fn revoke_now(&self, job: String) -> JoinHandle<Result<Revoked, StoreError>> {
+        let flows = self.clone();
+        self.0.detach(async move {
+            match flows.0.store.revocation(&job).await? {
+                Some(job) => flows.revoke(job).await,
+                None => Ok(Revoked::Yes),
+            }
+        })
+    }
+
+    /// Works off revocations that are due, side by side. Says how many there were.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn revoke_due(&self) -> Result<usize, StoreError> {
-        let jobs = self.0.store.claim_revocations(8, LEASE).await?;
-        let count = jobs.len();
-        for job in jobs {
+        let mut tasks = Vec::new();
+        for job in self.0.store.claim_revocations(8, LEASE).await? {
             let flows = self.clone();
-            let task = self.0.detach(async move { flows.revoke(job).await });
+            tasks.push(self.0.detach(async move { flows.revoke(job).await }));
+        }
+        let count = tasks.len();
+        for task in tasks {
             if let Ok(Err(why)) = task.await {
                 tracing::error!(error = %why, "could not note the outcome of a revocation");
             }
@@ -111,10 +151,19 @@ impl Flows {
         let row = job.connection_id.to_string();
         let context =
             Context { kind: "refresh", row: &row, generation: job.generation, client_id: &job.client_id };
-        let Ok(refresh) = parts.keyring.open(&job.refresh, context) else {
-            tracing::error!(connection = %job.connection_id, "a token to be revoked cannot be opened; it stays valid at HubSpot");
-            parts.store.finish_revocation(&job.id).await?;
-            return Ok(Revoked::No);
+        let refresh = match parts.keyring.open(&job.refresh, context) {
+            Ok(refresh) => refresh,
+            // The key may come back.
+            Err(OpenError::UnknownKey(_)) => {
+                let pause = backoff(job.attempts.saturating_add(1), 1.0);
+                parts.store.postpone_revocation(&job.id, parts.clock.now().plus(pause)).await?;
+                return Ok(Revoked::Queued);
+            }
+            Err(OpenError::Damaged | OpenError::Misplaced) => {
+                tracing::error!(connection = %job.connection_id, "a token to be revoked cannot be opened; it stays valid at HubSpot");
+                parts.store.finish_revocation(&job.id).await?;
+                return Ok(Revoked::No);
+            }
         };
         // The same grant may have come back by a reconnect meanwhile, under the fingerprint of today's APP_SECRET.
         for fingerprint in [&job.refresh_fingerprint, &parts.keyring.fingerprint(&refresh)] {

@@ -16,8 +16,13 @@ pub enum Outcome {
     Pending,
     /// There is a connection.
     Connected(Box<Connection>),
-    /// There is none: a stable code.
-    Failed(String),
+    /// There is none.
+    Failed {
+        /// Why: a stable code.
+        code: String,
+        /// The page that began it.
+        opener: Option<Origin>,
+    },
 }
 
 /// What the popup is to tell its opener.
@@ -77,16 +82,17 @@ impl Flows {
     }
 
     async fn outcome_of(&self, request: &AuthRequest) -> Result<Outcome, StoreError> {
+        let failed = |code: &str| Outcome::Failed { code: code.to_owned(), opener: request.opener.clone() };
         Ok(match (request.status_at(self.0.clock.now()), request.connection_id) {
             (FlowStatus::AwaitingUser | FlowStatus::Exchanging, _) => Outcome::Pending,
             (FlowStatus::Connected, Some(id)) => match self.0.store.token(id).await? {
                 Some(token) => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
-                None => Outcome::Failed("disconnected".to_owned()),
+                None => failed("disconnected"),
             },
-            (FlowStatus::Expired, _) => Outcome::Failed("flow_expired".to_owned()),
-            (FlowStatus::Cancelled, _) => Outcome::Failed("cancelled".to_owned()),
+            (FlowStatus::Expired, _) => failed("flow_expired"),
+            (FlowStatus::Cancelled, _) => failed("cancelled"),
             (FlowStatus::Failed | FlowStatus::Connected, _) => {
-                Outcome::Failed(request.error_code.clone().unwrap_or_else(|| "provider_error".to_owned()))
+                failed(request.error_code.as_deref().unwrap_or("provider_error"))
             }
         })
     }

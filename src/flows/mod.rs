@@ -26,7 +26,9 @@ mod start;
 mod status;
 mod sweep;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -45,7 +47,7 @@ pub use status::{Changes, Connection, Connections};
 use crate::config::{Config, OnSessionExpiry, TokenDelivery};
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
-use crate::domain::id::UserId;
+use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::origin::{AllowedOrigins, Origin};
 use crate::domain::secret::Secret;
 use crate::domain::token::{RefreshPolicy, Token};
@@ -93,6 +95,10 @@ struct Parts {
     /// Moves whenever a flow or a connection changes in this process.
     changes: watch::Sender<u64>,
     memory: Memory,
+    /// Connections that this process is refreshing.
+    busy: Mutex<HashSet<ConnectionId>>,
+    /// Whether the process is on its way out.
+    stopping: AtomicBool,
 }
 
 impl Flows {
@@ -118,6 +124,8 @@ impl Flows {
         };
         Self(Arc::new(Parts {
             memory: Memory::new(store.is_exclusive()),
+            busy: Mutex::default(),
+            stopping: AtomicBool::new(false),
             store,
             hubspot,
             keyring,
@@ -131,6 +139,11 @@ impl Flows {
             runtime: tokio::runtime::Handle::current(),
             changes: watch::Sender::new(0),
         }))
+    }
+
+    /// From here on the service says that it is not ready: nobody new is to be sent to it.
+    pub fn begin_stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Waits until no work is left that was begun and has to be finished.

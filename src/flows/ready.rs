@@ -1,5 +1,7 @@
 //! Whether the service can do its work, and what troubles it.
 
+use std::sync::atomic::Ordering;
+
 use super::{Flows, StoreError};
 
 /// The state of the service, for its operator.
@@ -7,6 +9,8 @@ use super::{Flows, StoreError};
 pub struct Readiness {
     /// Whether the database answers: without it nothing can be served.
     pub database: bool,
+    /// Whether the process is on its way out.
+    pub stopping: bool,
     /// Why HubSpot refuses our own requests, if it does. Reads are served all the same.
     pub hubspot: Option<&'static str>,
 }
@@ -17,6 +21,7 @@ impl Flows {
         let ping = tokio::time::timeout(std::time::Duration::from_secs(3), self.0.store.ping()).await;
         Readiness {
             database: matches!(ping, Ok(Ok(()))),
+            stopping: self.0.stopping.load(Ordering::Relaxed),
             hubspot: self.0.gate.closed().map(|(code, _)| code),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Flows, context};
 use crate::domain::clock::Moment;
 use crate::domain::failure::Failure;
+use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 use crate::domain::secret::Secret;
 use crate::domain::token::Token;
@@ -40,6 +41,9 @@ impl Flows {
         let flows = self.clone();
         self.0.detach(async move {
             let connection = job.connection_id;
+            // An answer for this connection may still be waiting to be written: the database was away for longer than
+            // a lease. Asking again would spend a token that is spent.
+            let Some(_busy) = Busy::mark(&flows, connection) else { return };
             if let Err(why) = flows.refresh_under_lease(job).await {
                 tracing::error!(connection = %connection, error = %why, "could not note the outcome of a refresh");
             }
@@ -177,5 +181,22 @@ impl Flows {
                 parts.store.freeze(token.id, token.generation, "integrity_error", now).await
             }
         }
+    }
+}
+
+/// A connection that this process is refreshing, for as long as this lives.
+struct Busy(Flows, ConnectionId);
+
+impl Busy {
+    /// `None` if it is being refreshed already.
+    fn mark(flows: &Flows, connection: ConnectionId) -> Option<Self> {
+        let mut busy = flows.0.busy.lock().expect("nothing panics while it holds this lock");
+        busy.insert(connection).then(|| Self(flows.clone(), connection))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.busy.lock().expect("nothing panics while it holds this lock").remove(&self.1);
     }
 }

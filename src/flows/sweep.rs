@@ -34,7 +34,7 @@ impl Flows {
             OnSessionExpiry::Forget => Some(Revoke(false)),
         };
         for user in parts.store.maybe_unreachable(since, now).await? {
-            let ended = parts.store.remove_unreachable(user, remove, now).await?;
+            let ended = parts.store.remove_unreachable(user, remove).await?;
             if ended > 0 {
                 parts.changed(user);
                 tracing::info!(user = %user, ended, "a session has expired; its connections have ended with it");

@@ -11,6 +11,8 @@ use super::caller::Caller;
 use super::client::address;
 use super::problem::Problem;
 use crate::domain::auth_request::EXCHANGE_GRACE;
+use crate::domain::id::FlowId;
+use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
 use crate::flows::{Answer, FinishConnect, StartConnect, flow_of_state};
 
@@ -82,8 +84,28 @@ async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<S
     if let Some(user) = finished.user {
         Caller::sign_in(session, user);
     }
-    // The empty fragment takes the place of one that the redirect may have brought along.
-    Ok(format!("/auth/hubspot/done?flow={}#_", finished.flow))
+    Ok(done(finished.flow))
+}
+
+/// Where the popup goes when the callback could not be answered: to the outcome of its flow, if the state names one.
+pub(super) fn done_without_answer(query: &str) -> String {
+    let query = Query::parse(query, &["state"]).ok();
+    match query.as_ref().and_then(|query| query.get("state")).filter(|state| is_state(state)) {
+        Some(state) => done(flow_of_state(&Secret::new(state.to_owned()))),
+        None => "/auth/hubspot/done?problem=storage_unavailable#_".to_owned(),
+    }
+}
+
+/// Where a connect for this opener begins.
+pub(super) fn start_url(opener: &Origin) -> String {
+    let query =
+        form_urlencoded::Serializer::new(String::new()).append_pair("origin", opener.as_str()).finish();
+    format!("/auth/hubspot/start?{query}")
+}
+
+/// The popup's last page. The empty fragment takes the place of one that the redirect may have brought along.
+fn done(flow: FlowId) -> String {
+    format!("/auth/hubspot/done?flow={flow}#_")
 }
 
 fn is_state(state: &str) -> bool {

@@ -26,9 +26,9 @@ impl Caller {
         Some(Self { user, nonce })
     }
 
-    /// Makes the session this user's, under a new key: an older key, known or planted, opens nothing any more.
+    /// Makes the session this user's, under a new key: an older key, known or planted, opens nothing any more. (Every
+    /// change of a session gives it a new key, see `session`.)
     pub fn sign_in(session: &Session, user: UserId) {
-        session.renew();
         let nonce = Secret::random(&Chance::system());
         let written = session.insert(USER, user).and_then(|()| session.insert(NONCE, nonce.expose()));
         if let Err(why) = written {

@@ -26,7 +26,7 @@ pub(super) fn cors(web: &Web) -> Cors {
 pub(super) fn address(request: &HttpRequest, web: &Web) -> Option<IpAddr> {
     let proxies = &web.config.server.trusted_proxies;
     let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
-    let peer = request.peer_addr()?.ip();
+    let peer = request.peer_addr()?.ip().to_canonical();
     if !trusted(&peer) {
         return Some(peer);
     }
@@ -45,5 +45,6 @@ pub(super) fn address(request: &HttpRequest, web: &Web) -> Option<IpAddr> {
 
 /// An address, with or without a port.
 fn read_hop(hop: &str) -> Option<IpAddr> {
-    hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    let address = hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    address.map(|address: IpAddr| address.to_canonical())
 }

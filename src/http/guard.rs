@@ -14,7 +14,7 @@ use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use url::Url;
 
 use super::Web;
-use super::auth::see_other;
+use super::auth::{done_without_answer, see_other};
 use super::problem::Problem;
 use super::templates::error_page;
 use crate::domain::chance::Chance;
@@ -45,6 +45,8 @@ pub async fn guard(
     let web = request.app_data::<Data<Web>>().map(|web| web.clone().into_inner());
     let refused = web.as_ref().and_then(|web| wrong_host(&request, web));
     let path = request.path().to_owned();
+    let is_callback = web.as_ref().is_some_and(|web| web.is_callback(&path));
+    let back_to = is_callback.then(|| done_without_answer(request.query_string()));
     let mut response = match refused {
         Some(problem) => request.into_response(problem.error_response()),
         None => match next.call(request).await {
@@ -53,10 +55,10 @@ pub async fn guard(
             // to answer, so the answer travels as an error that is finished already.
             Err(why) => {
                 tracing::error!(request_id = %id.0, path, error = %why, "a layer has failed");
-                let mut answer = match web.as_ref().is_some_and(|web| web.is_callback(&path)) {
+                let mut answer = match back_to {
                     // Code and state must not stay in the address, whatever happens.
-                    true => see_other("/auth/hubspot/done?problem=storage_unavailable#_"),
-                    false => Problem::new("storage_unavailable").error_response(),
+                    Some(done) => see_other(&done),
+                    None => Problem::new("storage_unavailable").error_response(),
                 };
                 finish(&mut answer, web.as_deref(), &path, &id);
                 return Err(InternalError::from_response("answered", answer).into());

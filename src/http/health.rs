@@ -15,11 +15,15 @@ pub(super) async fn get_live() -> HttpResponse {
 pub(super) async fn get_ready(web: Data<Web>) -> HttpResponse {
     let ready = web.flows.readiness().await;
     let body = json!({
-        "status": if ready.database { "ok" } else { "unavailable" },
+        "status": match (ready.stopping, ready.database) {
+            (true, _) => "stopping",
+            (false, true) => "ok",
+            (false, false) => "unavailable",
+        },
         "database": if ready.database { "ok" } else { "unreachable" },
         "hubspot": ready.hubspot.unwrap_or("ok"),
     });
-    match ready.database {
+    match ready.database && !ready.stopping {
         true => HttpResponse::Ok().json(body),
         false => HttpResponse::ServiceUnavailable().json(body),
     }

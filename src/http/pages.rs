@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Web;
-use super::auth::see_other;
+use super::auth::{see_other, start_url};
 use super::caller::Caller;
 use super::csrf;
 use super::problem::Problem;
@@ -88,12 +88,8 @@ fn card(web: &Web, connection: &Connection, now: Moment) -> Value {
 }
 
 fn connect_url(web: &Web, portal: Option<i64>) -> String {
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("origin", web.config.server.origin().as_str());
-    if let Some(portal) = portal {
-        query.append_pair("hub_id", &portal.to_string());
-    }
-    format!("/auth/hubspot/start?{}", query.finish())
+    let start = start_url(&web.config.server.origin());
+    portal.map_or_else(|| start.clone(), |portal| format!("{start}&hub_id={portal}"))
 }
 
 fn html(page: String) -> HttpResponse {

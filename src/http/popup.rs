@@ -1,15 +1,19 @@
 //! The popup's last page, and the message for its opener.
 
+use actix_session::Session;
 use actix_web::web::{Data, Json, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Web;
+use super::auth::start_url;
+use super::caller::Caller;
 use super::csrf::same_origin;
 use super::guard::RequestId;
 use super::problem::{Problem, lookup};
 use crate::domain::id::FlowId;
+use crate::domain::origin::Origin;
 use crate::flows::{Connection, Delivery, Message, Outcome};
 
 /// What the page is about: a flow, or a problem without one.
@@ -23,6 +27,7 @@ pub(super) struct About {
 pub(super) async fn get_done(
     request: HttpRequest,
     web: Data<Web>,
+    session: Session,
     about: Query<About>,
     id: actix_web::web::ReqData<RequestId>,
 ) -> Result<HttpResponse, Problem> {
@@ -33,12 +38,21 @@ pub(super) async fn get_done(
         _ => None,
     };
     let page = match (flow, outcome) {
-        (Some(flow), Some(Outcome::Connected(connection))) => success(&web, flow, &connection),
+        (Some(flow), Some(Outcome::Connected(connection))) => {
+            // The answer that was to begin the session may have been lost on its way, with the callback that a browser
+            // dropped and repeated. Whoever holds the flow's cookie is who it was meant for.
+            if Caller::of(&session).is_none() {
+                Caller::sign_in(&session, connection.token.user_id);
+            }
+            success(&web, flow, &connection)
+        }
         (Some(flow), Some(Outcome::Pending)) => {
             web.templates.page("popup_waiting.html", &json!({"flow": flow}))
         }
-        (Some(flow), Some(Outcome::Failed(code))) => failure(&web, Some(flow), &code, &id.0),
-        _ => failure(&web, None, about.problem.as_deref().unwrap_or("flow_unknown"), &id.0),
+        (Some(flow), Some(Outcome::Failed { code, opener })) => {
+            failure(&web, Some(flow), &code, opener.as_ref(), &id.0)
+        }
+        _ => failure(&web, None, about.problem.as_deref().unwrap_or("flow_unknown"), None, &id.0),
     };
     Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
 }
@@ -54,7 +68,14 @@ fn success(web: &Web, flow: FlowId, connection: &Connection) -> String {
     web.templates.page("popup_success.html", &values)
 }
 
-fn failure(web: &Web, flow: Option<FlowId>, code: &str, support_code: &str) -> String {
+/// Where it makes sense to try again, there is a link that does, for the same opener.
+fn failure(
+    web: &Web,
+    flow: Option<FlowId>,
+    code: &str,
+    opener: Option<&Origin>,
+    support_code: &str,
+) -> String {
     let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
     let values = json!({
         "flow": flow,
@@ -62,7 +83,7 @@ fn failure(web: &Web, flow: Option<FlowId>, code: &str, support_code: &str) -> S
         "title": entry.title,
         "detail": entry.detail,
         "support_code": support_code,
-        "retry_url": Value::Null,
+        "retry_url": opener.filter(|_| entry.retryable).map(start_url),
     });
     web.templates.page("popup_error.html", &values)
 }
@@ -96,7 +117,7 @@ pub(super) async fn take_handoff(
 fn text(flow: FlowId, message: &Message) -> Value {
     let token = match &message.outcome {
         Outcome::Connected(connection) => &connection.token,
-        Outcome::Failed(code) => {
+        Outcome::Failed { code, .. } => {
             let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
             let error = json!({"code": entry.code, "message": entry.detail});
             return json!({"type": "hubspot_auth_error", "version": 1, "flow": flow, "error": error});

@@ -41,15 +41,17 @@ impl SessionStore for Sessions {
         SessionKey::try_from(key.expose().to_owned()).map_err(|why| SaveError::Other(why.into()))
     }
 
-    /// What a session says changes only together with its key; should that ever not be so, it gets a new key here.
+    /// A session that changes gets a new key. The new one is written before the old one goes: should the database fail
+    /// in between, nobody is left without a session.
     async fn update(
         &self,
         key: SessionKey,
         state: HashMap<String, String>,
         ttl: &Duration,
     ) -> Result<SessionKey, UpdateError> {
+        let new = self.save(state, ttl).await.map_err(|why| UpdateError::Other(why.into()))?;
         self.delete(&key).await.map_err(UpdateError::Other)?;
-        self.save(state, ttl).await.map_err(|why| UpdateError::Other(why.into()))
+        Ok(new)
     }
 
     /// The row's own time is moved when it is loaded.

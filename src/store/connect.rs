@@ -1,6 +1,6 @@
 //! Saving a connect: the Token, its TokenRefreshJob and the outcome of its AuthRequest, all or nothing.
 
-use super::{Store, StoreError, Tx, auth_request, revocation};
+use super::{Store, StoreError, Tx, auth_request, refresh_job, revocation};
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
@@ -63,7 +63,7 @@ impl Store {
                     renew(tx, &tokens).await?
                 };
                 if saved == Saved::Done {
-                    schedule(tx, &tokens).await?;
+                    refresh_job::schedule(tx, tokens.connection.to_string(), tokens.refresh_at).await?;
                     auth_request::connected(tx, flow, tokens.connection, tokens.obtained_at).await?;
                 }
                 Ok(saved)
@@ -118,12 +118,4 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<Saved, StoreError> {
         new.details_due_at.unix_ms().into(),
     ];
     Ok(if tx.run(sql, values).await? == 1 { Saved::Done } else { Saved::Stale })
-}
-
-/// Creates the job, or takes it over: a raised fence refuses whoever holds its lease.
-async fn schedule(tx: &Tx<'_>, new: &NewTokens) -> Result<(), StoreError> {
-    let sql = "INSERT INTO token_refresh_job (connection_id, run_at) VALUES ($1, $2) ON CONFLICT (connection_id) \
-               DO UPDATE SET run_at = excluded.run_at, attempts = 0, strikes = 0, lease_owner = NULL, \
-               lease_until = NULL, intent_at = NULL, fence = token_refresh_job.fence + 1";
-    tx.run(sql, [new.connection.to_string().into(), new.refresh_at.unix_ms().into()]).await.map(|_| ())
 }

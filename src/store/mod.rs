@@ -51,6 +51,17 @@ pub enum StoreError {
     Unreadable(&'static str),
 }
 
+impl StoreError {
+    /// Whether the database could not be reached at all.
+    fn is_absence(&self) -> bool {
+        match self {
+            Self::Database(why) => matches!(**why, DbErr::Conn(_) | DbErr::ConnectionAcquire(_)),
+            Self::Closed => true,
+            Self::Unreadable(_) => false,
+        }
+    }
+}
+
 impl From<DbErr> for StoreError {
     fn from(why: DbErr) -> Self {
         Self::Database(std::sync::Arc::new(why))

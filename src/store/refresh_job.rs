@@ -136,11 +136,11 @@ async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Claimed, StoreE
         .collect()
 }
 
-/// The tokens go by their generation alone: whoever else has claimed the job meanwhile has no newer ones, and these are
-/// nowhere else. The job goes by its fence: it is rescheduled by whoever holds it now.
+/// The tokens go by their generation alone: whoever has claimed the job meanwhile has asked with the older ones, and
+/// these are nowhere else. So the connection is well whatever the other one was told, and the raised fence refuses it.
 async fn commit(tx: &Tx<'_>, new: &Committed) -> Result<bool, StoreError> {
     let id = new.job.connection_id.to_string();
-    let sql = "UPDATE token SET generation = generation + 1, key_id = $3, access_sealed = $4, refresh_sealed = $5, \
+    let sql = "UPDATE token SET state = 'active', generation = generation + 1, key_id = $3, access_sealed = $4, refresh_sealed = $5, \
                refresh_fingerprint = $6, obtained_at = $7, expires_at = $8, scopes = COALESCE($9, scopes), \
                last_error = NULL, error_since = NULL WHERE id = $1 AND generation = $2";
     let values = [
@@ -157,10 +157,16 @@ async fn commit(tx: &Tx<'_>, new: &Committed) -> Result<bool, StoreError> {
     if tx.run(sql, values).await? == 0 {
         return Ok(false);
     }
-    let sql = "UPDATE token_refresh_job SET run_at = $3, attempts = 0, strikes = 0, lease_owner = NULL, \
-               lease_until = NULL, intent_at = NULL WHERE connection_id = $1 AND fence = $2";
-    tx.run(sql, [id.into(), new.job.fence.into(), new.refresh_at.unix_ms().into()]).await?;
+    schedule(tx, id, new.refresh_at).await?;
     Ok(true)
+}
+
+/// Creates a connection's job, or takes it over: a raised fence refuses whoever holds its lease.
+pub(super) async fn schedule(tx: &Tx<'_>, connection: String, run_at: Moment) -> Result<(), StoreError> {
+    let sql = "INSERT INTO token_refresh_job (connection_id, run_at) VALUES ($1, $2) ON CONFLICT (connection_id) \
+               DO UPDATE SET run_at = excluded.run_at, attempts = 0, strikes = 0, lease_owner = NULL, \
+               lease_until = NULL, intent_at = NULL, fence = token_refresh_job.fence + 1";
+    tx.run(sql, [connection.into(), run_at.unix_ms().into()]).await.map(|_| ())
 }
 
 async fn fail(
@@ -172,8 +178,10 @@ async fn fail(
 ) -> Result<bool, StoreError> {
     let id = job.connection_id.to_string();
     let Next::Retry { run_at, attempts, strikes } = next else {
-        let held = "SELECT 1 AS held FROM token_refresh_job WHERE connection_id = $1 AND fence = $2";
-        if tx.one(held, [id.into(), job.fence.into()]).await?.is_none() {
+        let lock = tx.for_update();
+        let held =
+            format!("SELECT 1 AS held FROM token_refresh_job WHERE connection_id = $1 AND fence = $2 {lock}");
+        if tx.one(&held, [id.into(), job.fence.into()]).await?.is_none() {
             return Ok(false);
         }
         park(tx, job.connection_id, ConnectionState::NeedsReauth, error, now).await?;

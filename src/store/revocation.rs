@@ -210,6 +210,10 @@ pub(super) async fn queue_replaced(
 
 /// Copies a connection's refresh token into a revocation job, unless another connection has the same one.
 async fn queue(tx: &Tx<'_>, id: ConnectionId, fingerprint: &str, now: Moment) -> Result<bool, StoreError> {
+    // Of two siblings that end at the same moment, one must see that it is the last.
+    let siblings =
+        format!("SELECT id FROM token WHERE refresh_fingerprint = $1 ORDER BY id {}", tx.for_update());
+    tx.all(&siblings, [fingerprint.to_owned().into()]).await?;
     let sql = "INSERT INTO revocation_job (id, connection_id, client_id, key_id, refresh_sealed, refresh_fingerprint, \
                generation, created_at, run_at) SELECT id || '/' || generation, id, client_id, key_id, refresh_sealed, \
                refresh_fingerprint, generation, $3, $4 FROM token WHERE id = $1 AND NOT EXISTS \

@@ -114,8 +114,8 @@ impl Store {
         rows.iter().map(|row| row.parsed("user_id")).collect()
     }
 
-    /// Forgets a user's expired sessions, and removes their connections if no session is left. One transaction: whoever
-    /// signs in meanwhile keeps everything.
+    /// Forgets a user's expired sessions, and removes their connections if no session is left and none
+    /// can be on its way.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; nothing is removed then.
@@ -123,12 +123,19 @@ impl Store {
         &self,
         user: UserId,
         remove: Option<Revoke>,
-        now: Moment,
     ) -> Result<usize, StoreError> {
         self.write(move |tx| {
             Box::pin(async move {
+                // By the time that replicas agree on: one with a fast clock must not end the sessions of the others.
+                let now = tx.now().await?;
                 let of_user = || [user.to_string().into(), now.unix_ms().into()];
                 tx.run("DELETE FROM session WHERE user_id = $1 AND expires_at <= $2", of_user()).await?;
+                // A connect is saved before its session is: one that has just been made is looked at again later.
+                let fresh = "SELECT 1 AS found FROM token WHERE user_id = $1 AND connected_at > $2 LIMIT 1";
+                let grace = now.minus(SIGN_IN_GRACE).unix_ms();
+                if tx.one(fresh, [user.to_string().into(), grace.into()]).await?.is_some() {
+                    return Ok(0);
+                }
                 let alive = "SELECT 1 AS found FROM session WHERE user_id = $1 AND expires_at > $2 LIMIT 1";
                 let (Some(Revoke(revoke)), None) = (remove, tx.one(alive, of_user()).await?) else {
                     return Ok(0);

@@ -36,12 +36,12 @@ async fn serve(writer: Writer, mut entries: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
     while entries.recv_many(&mut batch, BATCH).await > 0 {
         let (rows, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        let outcome = write(&writer, rows.clone()).await;
+        let together = write(&writer, rows.clone()).await;
         for (row, answer) in rows.into_iter().zip(answers) {
-            // One bad row must not spoil the others.
-            let outcome = match &outcome {
-                Ok(()) => Ok(()),
-                Err(_) => write(&writer, vec![row]).await,
+            let outcome = match &together {
+                // One bad row must not spoil the others; a database that is away is away for all of them.
+                Err(why) if !why.is_absence() && !answer.is_closed() => write(&writer, vec![row]).await,
+                outcome => outcome.clone(),
             };
             // The caller may be gone; its row does no harm.
             let _ = answer.send(outcome);

@@ -119,8 +119,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |tx| {
             Box::pin(async move {
-                let sql = "SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2";
-                match tx.one(sql, [id.to_string().into(), generation.into()]).await? {
+                let lock = tx.for_update();
+                let sql = format!("SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2 {lock}");
+                match tx.one(&sql, [id.to_string().into(), generation.into()]).await? {
                     Some(_) => park(tx, id, ConnectionState::IntegrityError, error, now).await,
                     // It was reconnected meanwhile, and is well.
                     None => Ok(()),
@@ -133,9 +134,9 @@ impl Store {
 
 async fn save_details(tx: &Tx<'_>, id: ConnectionId, details: &Details) -> Result<(), StoreError> {
     if let Some(portal) = details.portal_id {
-        let older = "SELECT other.id FROM token AS other JOIN token AS self ON self.id = $1 \
-                     WHERE other.id <> self.id AND other.user_id = self.user_id AND other.client_id = self.client_id \
-                     AND other.portal_id = $2";
+        let older = "SELECT CASE WHEN other.connected_at > self.connected_at THEN self.id ELSE other.id END AS id \
+                     FROM token AS other JOIN token AS self ON self.id = $1 WHERE other.id <> self.id \
+                     AND other.user_id = self.user_id AND other.client_id = self.client_id AND other.portal_id = $2";
         if let Some(row) = tx.one(older, [id.to_string().into(), portal.0.into()]).await? {
             super::revocation::remove(tx, row.parsed("id")?, true, tx.clock.now()).await?;
         }
