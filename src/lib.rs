@@ -21,7 +21,7 @@
 //!
 //! *A refresh*, which nobody asked for: [`jobs::Jobs::run`] → [`flows::Flows::claim_refreshes`] writes a lease →
 //! [`flows::Flows::refresh`] asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
-//! tokens if neither row has changed since.
+//! tokens if nobody has replaced them since.
 //!
 //! *A configuration value*: `.env.example` → [`config::Variables`] → its section of [`config::Config`] → the one part
 //! that [`app`] gives it to.

@@ -24,7 +24,7 @@ const BACKOFF_FLOOR: Duration = Duration::from_millis(500);
 pub struct TokenRefreshJob {
     /// Whose job it is.
     pub connection_id: ConnectionId,
-    /// Rises with every claim; a commit under an older number is refused.
+    /// Rises with every claim and every new pair of tokens; a failure noted under an older number is refused.
     pub fence: i64,
     /// Failed attempts since the last success.
     pub attempts: i64,

@@ -49,7 +49,7 @@ impl Store {
         .await
     }
 
-    /// Stores refreshed tokens and reschedules the job, if neither has changed since they were read.
+    /// Stores refreshed tokens and reschedules the job. `false` if the connection is gone or has other tokens by now.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
