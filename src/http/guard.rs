@@ -24,12 +24,27 @@ use crate::domain::chance::Chance;
 pub struct RequestId(pub String);
 
 /// For pages: nothing but our own files, nothing inline, never in a frame.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; \
-    require-trusted-types-for 'script'";
-const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
-const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=(), payment=(), usb=()";
-const HSTS: &str = "max-age=63072000; includeSubDomains";
+    require-trusted-types-for 'script'",
+);
+const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+
+/// What every answer says, whoever asks.
+const ALWAYS: [(HeaderName, HeaderValue); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    ),
+];
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Wraps every request.
 ///
@@ -77,13 +92,13 @@ fn finish(answer: &mut HttpResponse, web: Option<&Web>, path: &str, id: &Request
         secure(answer.headers_mut(), path, web.config.server.public_url.scheme() == "https");
     }
     if let Ok(value) = HeaderValue::from_str(&id.0) {
-        answer.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+        answer.headers_mut().insert(REQUEST_ID, value);
     }
 }
 
 /// A caller's own id is kept if it is harmless.
 fn request_id(request: &ServiceRequest) -> RequestId {
-    let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let harmless = |id: &&str| {
         (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
@@ -168,20 +183,14 @@ fn secure(headers: &mut HeaderMap, path: &str, https: bool) {
     };
     let policy = if is_api(path) { API_POLICY } else { PAGE_POLICY };
     let resource = if path.starts_with("/api/hubspot/status") { "cross-origin" } else { "same-origin" };
-    let fixed = [
-        ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
-        ("content-security-policy", policy),
-        ("permissions-policy", PERMISSIONS),
-        ("x-frame-options", "DENY"),
-        ("cross-origin-opener-policy", opener),
-        ("cross-origin-resource-policy", resource),
-    ];
-    for (name, value) in fixed {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    for (name, value) in ALWAYS {
+        headers.insert(name, value);
     }
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(OPENER_POLICY, HeaderValue::from_static(opener));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static(resource));
     if https {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -81,7 +81,7 @@ pub(super) async fn logout(
 
 /// A card of the connections page: the fields of the API, and what a person is told beside them.
 fn card(web: &Web, connection: &Connection, now: Moment) -> Value {
-    let mut card = json!(Entry::of(connection, now, true));
+    let mut card = json!(Entry::of(connection, now));
     card["hub_user"] = connection.token.hub_user.clone().into();
     card["reconnect_url"] = connect_url(web, connection.token.portal_id.map(|id| id.0)).into();
     card

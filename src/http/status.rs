@@ -44,9 +44,9 @@ pub(super) async fn get_status(
             Some(caller) => web.flows.connections(caller.user).await?,
             None => Default::default(),
         };
-        let tag = etag(&Body::of(caller.as_ref(), &connections, now, false));
+        let tag = etag(&connections, now);
         if known != Some(tag.as_str()) {
-            let body = Body::of(caller.as_ref(), &connections, now, true);
+            let body = Body::of(caller.as_ref(), &connections, now);
             return Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body));
         }
         if Instant::now() >= deadline {
@@ -90,8 +90,8 @@ struct Fields<'a> {
 }
 
 impl<'a> Body<'a> {
-    fn of(caller: Option<&Caller>, connections: &'a [Connection], now: Moment, counting: bool) -> Self {
-        let connections: Vec<_> = connections.iter().map(|one| Entry::of(one, now, counting)).collect();
+    fn of(caller: Option<&Caller>, connections: &'a [Connection], now: Moment) -> Self {
+        let connections: Vec<_> = connections.iter().map(|one| Entry::of(one, now)).collect();
         let newest = connections.first().map(|entry| entry.fields.clone());
         let user_id = caller.filter(|_| newest.is_some()).map(|caller| caller.user);
         Self { authenticated: newest.is_some(), user_id, newest, connections }
@@ -99,10 +99,9 @@ impl<'a> Body<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// One connection; `counting` down to its next refresh, or with the moment of it, which stays the same.
-    pub fn of(connection: &'a Connection, now: Moment, counting: bool) -> Self {
+    /// One connection as it is now.
+    pub fn of(connection: &'a Connection, now: Moment) -> Self {
         let token = &connection.token;
-        let count = |at| if counting { seconds_until(at, now) } else { at.unix_ms() };
         let fields = Fields {
             portal_id: token.portal_id,
             hub_domain: token.hub_domain.as_deref(),
@@ -113,7 +112,7 @@ impl<'a> Entry<'a> {
             missing_scopes: token.wanted_scopes.missing_from(&token.scopes),
             expires_at: token.expires_at.rfc3339(),
             connected_at: token.connected_at.rfc3339(),
-            seconds_until_refresh: connection.refresh_at.map(count),
+            seconds_until_refresh: connection.refresh_at.map(|at| seconds_until(at, now)),
         };
         Self { id: token.id, fields }
     }
@@ -134,8 +133,13 @@ fn seconds_until(at: Moment, now: Moment) -> i64 {
     i64::try_from(at.since(now).as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
-fn etag(body: &Body<'_>) -> String {
+/// Stands for all that the answer says, but for the seconds that pass: the moment of the next refresh in their place.
+fn etag(connections: &[Connection], now: Moment) -> String {
     let mut hasher = DefaultHasher::new();
-    serde_json::to_vec(body).unwrap_or_default().hash(&mut hasher);
+    for Connection { token, refresh_at } in connections {
+        (token.user_id, token.id, token.public_state(now), token.portal_id, refresh_at).hash(&mut hasher);
+        (&token.hub_domain, &token.time_zone, &token.scopes, &token.wanted_scopes).hash(&mut hasher);
+        (token.expires_at, token.connected_at).hash(&mut hasher);
+    }
     format!("\"{:016x}\"", hasher.finish())
 }

@@ -1,6 +1,9 @@
 //! Inserting AuthRequests: those that come while a write is under way are written together, in one statement. Anyone
 //! can begin a connect, so this has to be the cheapest write of all.
 
+use std::sync::Arc;
+
+use sea_orm::DbBackend;
 use tokio::sync::{mpsc, oneshot};
 
 use super::auth_request::{COLUMNS_OF_INSERT, NewAuthRequest, insert_values};
@@ -36,11 +39,14 @@ async fn serve(writer: Writer, mut entries: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
     while entries.recv_many(&mut batch, BATCH).await > 0 {
         let (rows, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        let together = write(&writer, rows.clone()).await;
-        for (row, answer) in rows.into_iter().zip(answers) {
+        let rows: Arc<[_]> = rows.into();
+        let together = write(&writer, Arc::clone(&rows)).await;
+        for (row, answer) in rows.iter().zip(answers) {
             let outcome = match &together {
                 // One bad row must not spoil the others; a database that is away is away for all of them.
-                Err(why) if !why.is_absence() && !answer.is_closed() => write(&writer, vec![row]).await,
+                Err(why) if !why.is_absence() && !answer.is_closed() => {
+                    write(&writer, [row.clone()].into()).await
+                }
                 outcome => outcome.clone(),
             };
             // The caller may be gone; its row does no harm.
@@ -49,25 +55,28 @@ async fn serve(writer: Writer, mut entries: mpsc::Receiver<Entry>) {
     }
 }
 
-async fn write(writer: &Writer, rows: Vec<NewAuthRequest>) -> Result<(), StoreError> {
-    let sql = insert(rows.len());
+async fn write(writer: &Writer, rows: Arc<[NewAuthRequest]>) -> Result<(), StoreError> {
     writer
         .write(move |tx: &Tx<'_>| {
-            let sql = sql.clone();
+            let sql = insert(tx.backend(), rows.len());
             let values: Vec<sea_orm::Value> = rows.iter().flat_map(insert_values).collect();
             Box::pin(async move { tx.run(&sql, values).await.map(|_| ()) })
         })
         .await
 }
 
-/// The statement for so many rows.
-fn insert(rows: usize) -> String {
+/// The statement for so many rows. SQLite looks a numbered parameter up in a list as long as all of them, and a bare
+/// question mark in none: with a thousand parameters that is most of the work.
+fn insert(backend: DbBackend, rows: usize) -> String {
     let columns = COLUMNS_OF_INSERT.split(',').count();
     let mut sql = format!("INSERT INTO auth_request ({COLUMNS_OF_INSERT}, status) VALUES ");
     for row in 0..rows {
         sql += if row == 0 { "(" } else { ", (" };
         for column in 1..=columns {
-            sql += &format!("${}, ", row * columns + column);
+            match backend {
+                DbBackend::Postgres => sql += &format!("${}, ", row * columns + column),
+                _ => sql += "?, ",
+            }
         }
         sql += "'awaiting_user')";
     }
@@ -76,10 +85,13 @@ fn insert(rows: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn the_statement_numbers_its_values_row_by_row() {
-        let sql = super::insert(2);
+    fn the_statement_has_a_place_for_every_value_row_by_row() {
+        let sql = insert(DbBackend::Postgres, 2);
         assert!(sql.contains("($1, $2, ") && sql.contains(", $15, 'awaiting_user'), ($16, "), "{sql}");
         assert!(sql.ends_with("$30, 'awaiting_user')"), "{sql}");
+        assert_eq!(insert(DbBackend::Sqlite, 2).matches('?').count(), 30);
     }
 }
