@@ -91,7 +91,8 @@ impl Web {
                     .route(actix::get().to(health::get_live))
                     .route(actix::head().to(health::get_live)),
             )
-            .service(actix::resource("/static/{file:.*}").route(actix::get().to(assets::get_asset)))
+            // A scope, because its name is compared as it stands; a pattern would be tried on every request.
+            .service(actix::scope("/static").route("/{file:.*}", actix::get().to(assets::get_asset)))
             .service(
                 actix::scope("")
                     .wrap(session::layer(web))
