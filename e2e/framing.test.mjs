@@ -12,7 +12,7 @@ suite([], (test) => {
     await stage.connectInTab();
     const frames = ADDRESSES.filter((path) => !path.startsWith("/static")).map((path) => `<iframe src="${demo.service}${path}"></iframe>`).join("");
     const evil = await stage.open(await stage.stranger({ "/": frames }));
-    const host = await stage.open(demo.host);
+    const host = await stage.open(`${demo.host}/plain`);
     await host.evaluate((html) => { document.body.innerHTML = html; }, frames);
     for (const page of [evil, host]) {
       const framed = () => page.frames().filter((frame) => frame !== page.mainFrame());
@@ -92,7 +92,7 @@ suite([], (test) => {
     stage.expectProblem(/blocked by CORS policy/);
     stage.tolerateProblem(/Failed to load resource/);
     await stage.connectInTab();
-    const host = await stage.open(demo.host);
+    const host = await stage.open(`${demo.host}/plain`);
     const ask = (credentials) => host.evaluate(([url, how]) => fetch(url, { credentials: how })
       .then((response) => response.json(), () => "blocked"), [`${demo.service}/api/hubspot/status`, credentials]);
     const nobody = { authenticated: false, connections: [] };

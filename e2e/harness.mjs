@@ -204,7 +204,7 @@ class Stage {
 
   /** Opens the host page, clicks Connect, and waits for the consent page in the popup. */
   async startOnHost() {
-    const host = await this.open(this.demo.host);
+    const host = await this.open(`${this.demo.host}/plain`);
     const popup = await this.popupOf(host, () => host.click("#connect"));
     await popup.waitForSelector("#approve");
     return { host, popup };

@@ -93,7 +93,7 @@ suite(["--token-seconds", "10"], (test) => {
     const { demo } = stage;
     stage.tolerateProblem(/status of (404|410)/);
     await stage.keepWindowsOpen();
-    const host = await stage.open(demo.host);
+    const host = await stage.open(`${demo.host}/plain`);
     await portray(host, "host-before");
     const page = await stage.open(`${demo.service}/login`);
     await portray(page, "login");

@@ -104,7 +104,7 @@ suite([], (test) => {
   });
 
   test("the host page shows no empty result before there is one", async (stage) => {
-    const host = await stage.open(stage.demo.host);
+    const host = await stage.open(`${stage.demo.host}/plain`);
     assert.ok(await host.isHidden("#result"));
   });
 });

@@ -8,7 +8,7 @@ const success = (changes) => ({
   scopes: ["oauth"], missing_scopes: [], expires_at: "2030-01-01T00:00:00Z", access_token: "stolen-token", ...changes,
 });
 const failure = (changes) => ({
-  type: "hubspot_auth_error", version: 1, flow: FLOW, error: { code: "user_denied", message: "Believe me." }, ...changes,
+  type: "hubspot_auth_error", version: 1, flow: null, error: { code: "user_denied", message: "Believe me." }, ...changes,
 });
 /** A page of the service that has no script and keeps its opener. */
 const QUIET = "/auth/hubspot/nothing-here";

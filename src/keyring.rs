@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use fernet::Fernet;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,8 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::domain::clock::Moment;
+use crate::domain::id::FlowId;
 use crate::domain::secret::{Sealed, Secret};
 
 /// What a ciphertext belongs to.
@@ -80,6 +84,7 @@ pub struct Keyring {
     newest: Key,
     older: BTreeMap<String, Fernet>,
     fingerprint_key: Zeroizing<[u8; 32]>,
+    claim_key: Zeroizing<[u8; 32]>,
 }
 
 impl fmt::Debug for Keyring {
@@ -97,7 +102,8 @@ impl Keyring {
         let mut keys = keys.iter().map(read_key).collect::<Result<Vec<_>, _>>()?.into_iter();
         let newest = keys.next().ok_or(KeyError::None)?;
         let older = keys.map(|key| (key.id, key.fernet)).collect();
-        Ok(Self { newest, older, fingerprint_key: app_secret.derive("fingerprint") })
+        let (fingerprint_key, claim_key) = (app_secret.derive("fingerprint"), app_secret.derive("claim"));
+        Ok(Self { newest, older, fingerprint_key, claim_key })
     }
 
     /// The id of the key that seals.
@@ -147,11 +153,23 @@ impl Keyring {
 
     /// A keyed hash that tells equal tokens without opening them, useless without APP_SECRET.
     pub fn fingerprint(&self, secret: &Secret) -> String {
-        use base64::Engine;
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.fingerprint_key[..]).expect("HMAC takes keys of any length");
-        mac.update(secret.expose().as_bytes());
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+        URL_SAFE_NO_PAD
+            .encode(keyed(&self.fingerprint_key, secret.expose().as_bytes()).finalize().into_bytes())
+    }
+
+    /// What the access token of a flow is given for until that moment. It is made from both, so nothing is stored.
+    pub fn claim(&self, flow: FlowId, until: Moment) -> String {
+        let until = until.unix_ms();
+        let mac = keyed(&self.claim_key, format!("{flow} {until}").as_bytes()).finalize().into_bytes();
+        format!("{until}.{}", URL_SAFE_NO_PAD.encode(mac))
+    }
+
+    /// Whether this is a claim of that flow which is still good.
+    pub fn is_claim(&self, flow: FlowId, claim: &str, now: Moment) -> bool {
+        let Some((until, mac)) = claim.split_once('.') else { return false };
+        let (Ok(until), Ok(mac)) = (until.parse::<i64>(), URL_SAFE_NO_PAD.decode(mac)) else { return false };
+        let good = keyed(&self.claim_key, format!("{flow} {until}").as_bytes()).verify_slice(&mac).is_ok();
+        good && now < Moment::from_unix_ms(until)
     }
 
     /// A known text under one key, to be stored beside the data.
@@ -185,6 +203,12 @@ struct OwnedEnvelope {
     s: String,
 }
 
+fn keyed(key: &[u8; 32], text: &[u8]) -> Hmac<Sha256> {
+    let mut mac = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(text);
+    mac
+}
+
 fn check_plaintext(key_id: &str) -> String {
     format!("hubspot-connect check of {key_id}")
 }
@@ -206,8 +230,7 @@ fn read_key(key: &Secret) -> Result<Key, KeyError> {
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {
-    use base64::Engine;
-    let bytes = base64::engine::general_purpose::URL_SAFE.decode(text).ok()?;
+    let bytes = URL_SAFE.decode(text).ok()?;
     (bytes.len() == 32).then_some(bytes)
 }
 
@@ -243,6 +266,21 @@ mod tests {
         let sealed = keyring(&[&old]).seal(&Secret::new("x".into()), HERE);
         assert!(keyring(&[&new, &old]).open(&sealed, HERE).is_ok());
         assert_eq!(keyring(&[&new]).open(&sealed, HERE).err(), Some(OpenError::UnknownKey(sealed.key_id)));
+    }
+
+    #[test]
+    fn a_claim_is_good_for_its_flow_and_its_time_alone() {
+        let ring = keyring(&[&Keyring::generate()]);
+        let (chance, until) = (crate::domain::chance::Chance::seeded(1), Moment::from_unix_ms(60_000));
+        let (flow, other) = (FlowId::random(&chance), FlowId::random(&chance));
+        let claim = ring.claim(flow, until);
+        assert!(ring.is_claim(flow, &claim, Moment::from_unix_ms(59_999)));
+        assert!(!ring.is_claim(flow, &claim, until));
+        assert!(!ring.is_claim(other, &claim, Moment::from_unix_ms(0)));
+        let longer = claim.replacen("60000", "90000", 1);
+        for bad in ["", ".", "60000.", "60000", longer.as_str(), &claim[..claim.len() - 1]] {
+            assert!(!ring.is_claim(flow, bad, Moment::from_unix_ms(0)), "{bad}");
+        }
     }
 
     #[test]

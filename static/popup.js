@@ -7,10 +7,11 @@ const HANDOFF_URL = "/auth/hubspot/handoff";
 const CLOSE_AFTER_MS = 2_000;
 const CLOSE_CHECK_MS = 400;
 const RETRY_MS = 500;
+const ALONE_RETRY_MS = 1_000;
 const MAX_TRIES = 120;
 const REQUEST_TIMEOUT_MS = 10_000;
 
-const { flow, outcome, code } = document.body.dataset;
+const { flow, outcome, code, returnLink } = document.body.dataset;
 // A window that has been closed since can be told nothing either.
 const opener = /** @type {Window|null} */ (window.opener?.closed === false ? window.opener : null);
 const loadedAt = performance.now();
@@ -115,11 +116,29 @@ async function close() {
  */
 function mayClose(handoff, told) {
   // An error that has reached nobody yet: whoever is looking at it must be able to read it.
-  if (outcome === "error") return told || (opener !== null && handoff.kind === "gone");
-  return opener !== null || handoff.kind !== "failed";
+  return outcome !== "error" || told || handoff.kind === "gone";
+}
+
+/**
+ * Nobody is there to be told: the message stays untaken, so that the page that began this can still
+ * get its token in another way.
+ */
+async function runAlone() {
+  if (outcome === "waiting") {
+    await sleep(ALONE_RETRY_MS);
+    location.reload();
+  } else if (returnLink) {
+    // A page of the opener's origin, which finds the one that waits.
+    location.replace(returnLink);
+  } else if (outcome === "success") {
+    await close();
+  } else {
+    reveal("data-stays");
+  }
 }
 
 async function run() {
+  if (!opener) return runAlone();
   /** @type {Handoff} */
   let handoff = { kind: "failed" };
   let told = false;

@@ -1,4 +1,4 @@
-//! The host page: a stranger's web application with a button, served from another site.
+//! The host page: a stranger's web application with a button, served from another site, with the SDK and without it.
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -6,21 +6,27 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use crate::Failure;
 use crate::options::Options;
 
-const PAGE: &str = include_str!("../pages/host.html");
-const SCRIPT: &str = include_str!("../pages/host.js");
+/// Path, content type, text.
+const FILES: &[(&str, &str, &str)] = &[
+    ("/", "text/html; charset=utf-8", include_str!("../pages/index.html")),
+    ("/index.js", "text/javascript; charset=utf-8", include_str!("../pages/index.js")),
+    ("/plain", "text/html; charset=utf-8", include_str!("../pages/plain.html")),
+    ("/plain.js", "text/javascript; charset=utf-8", include_str!("../pages/plain.js")),
+    ("/page.css", "text/css; charset=utf-8", include_str!("../pages/page.css")),
+];
 
-/// Serves the page; it ends with the handle.
+/// Serves the pages; it ends with the handle.
 pub fn serve(options: &Options) -> Result<ServerHandle, Failure> {
-    let page = PAGE.replace("SERVICE_URL", &options.public_url());
+    let service = options.public_url();
     let server = HttpServer::new(move || {
-        let page = page.clone();
-        let html = move || {
-            let page = page.clone();
-            async move { HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page) }
-        };
-        let script =
-            || async { HttpResponse::Ok().content_type("text/javascript; charset=utf-8").body(SCRIPT) };
-        App::new().route("/", web::get().to(html)).route("/host.js", web::get().to(script))
+        FILES.iter().fold(App::new(), |app, (path, kind, text)| {
+            let text = text.replace("SERVICE_URL", &service);
+            let answer = move || {
+                let text = text.clone();
+                async move { HttpResponse::Ok().content_type(*kind).body(text) }
+            };
+            app.route(path, web::get().to(answer))
+        })
     })
     .workers(1)
     .disable_signals()

@@ -27,6 +27,9 @@ pub struct Options {
     /// A Cross-Origin-Opener-Policy for the simulated HubSpot, to see a severed popup.
     #[arg(long)]
     pub coop: Option<String>,
+    /// The origin of another page that may connect; may be given more than once.
+    #[arg(long = "origin")]
+    pub origins: Vec<String>,
     /// How long a browser session lasts without a request.
     #[arg(long, default_value_t = 1800)]
     pub session_seconds: u64,
@@ -68,6 +71,11 @@ impl Options {
     /// The service, by name: a browser keeps it apart from the host page's address.
     pub fn public_url(&self) -> String {
         format!("http://localhost:{}", self.port)
+    }
+
+    /// The origins whose pages may connect.
+    pub fn host_origins(&self) -> String {
+        std::iter::once(self.host_url()).chain(self.origins.iter().cloned()).collect::<Vec<_>>().join(",")
     }
 
     /// The host page: another site, because it is another host.

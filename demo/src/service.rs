@@ -30,7 +30,7 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
         ("SERVER_ADDR", format!("127.0.0.1:{}", options.port)),
         ("PUBLIC_URL", options.public_url()),
         ("ADMIN_ADDR", "off".to_owned()),
-        ("HOST_ORIGINS", options.host_url()),
+        ("HOST_ORIGINS", options.host_origins()),
         ("SESSION_IDLE_SECONDS", options.session_seconds.to_string()),
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
         ("LOG_LEVEL", options.log_level.clone()),

@@ -5,9 +5,9 @@ use std::str::FromStr;
 use super::clock::Moment;
 use super::connection::UnknownWord;
 use super::id::{ConnectionId, FlowId, PortalId, UserId};
-use super::origin::Origin;
+use super::origin::{Origin, ReturnUrl};
 use super::scopes::Scopes;
-use super::secret::Sealed;
+use super::secret::{Hash, Sealed};
 
 /// One attempt to connect.
 #[derive(Debug, Clone)]
@@ -26,6 +26,16 @@ pub struct AuthRequest {
     pub optional_scopes: Scopes,
     /// The one origin that is told the outcome.
     pub opener: Option<Origin>,
+    /// SHA-256 of the secret with which the page that began it asks how it fares, where it sent one.
+    pub challenge: Option<Hash>,
+    /// SHA-256 of the key by which the opener can prove that it began it, where it sent one.
+    pub opener_challenge: Option<Hash>,
+    /// What proves that a page of the opener's origin began it.
+    pub evidence: Option<Evidence>,
+    /// Where the browser goes when all is done and nobody can be told by a message.
+    pub return_url: Option<ReturnUrl>,
+    /// In a popup or in the page's own window.
+    pub mode: Mode,
     /// The account that the person is expected to choose.
     pub portal_id: Option<PortalId>,
     /// The PKCE verifier (RFC 7636), where it is switched on.
@@ -42,9 +52,22 @@ pub struct AuthRequest {
     pub expires_at: Moment,
     /// When the outcome was handed to the popup.
     pub delivered_at: Option<Moment>,
+    /// When the access token was handed out, on whatever way.
+    pub token_taken_at: Option<Moment>,
 }
 
 impl AuthRequest {
+    /// Where the browser goes when this has come to an end in the page's own window: back, with the flow's id in the
+    /// fragment, which is sent to no server and opens nothing by itself.
+    pub fn return_to(&self) -> Option<String> {
+        self.return_link().filter(|_| self.mode == Mode::Redirect)
+    }
+
+    /// The page that can be told when the opener cannot: it is of the opener's origin and finds the page that waits.
+    pub fn return_link(&self) -> Option<String> {
+        self.return_url.as_ref().map(|url| format!("{}#hsc={}", url.as_str(), self.id))
+    }
+
     /// How far it has come, seen at `now`: one that nobody finished in time is expired.
     pub fn status_at(&self, now: Moment) -> FlowStatus {
         match self.status {
@@ -53,6 +76,65 @@ impl AuthRequest {
             FlowStatus::Exchanging if self.expires_at.plus(EXCHANGE_GRACE) <= now => FlowStatus::Expired,
             status => status,
         }
+    }
+}
+
+/// What proves that a page of the opener's origin began an attempt. Without proof its outcome stays in the browser and
+/// goes by message to the opener's origin alone: whoever began it elsewhere and asks for it learns nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// The browser named the origin in the request that began it (Fetch standard, `Origin` header).
+    OriginHeader,
+    /// The opener, at that origin, knew the key of the challenge.
+    OpenerHandshake,
+}
+
+impl Evidence {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OriginHeader => "origin_header",
+            Self::OpenerHandshake => "opener_handshake",
+        }
+    }
+}
+
+impl FromStr for Evidence {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::OriginHeader, Self::OpenerHandshake]
+            .into_iter()
+            .find(|evidence| evidence.as_str() == word)
+            .ok_or(UnknownWord)
+    }
+}
+
+/// In which window an attempt takes place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// In a popup, which closes at the end.
+    #[default]
+    Popup,
+    /// In the page's own window, which goes back to the page at the end.
+    Redirect,
+}
+
+impl Mode {
+    /// The word in the database and the form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Popup => "popup",
+            Self::Redirect => "redirect",
+        }
+    }
+}
+
+impl FromStr for Mode {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Popup, Self::Redirect].into_iter().find(|mode| mode.as_str() == word).ok_or(UnknownWord)
     }
 }
 

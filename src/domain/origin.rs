@@ -79,6 +79,40 @@ impl Serialize for Origin {
     }
 }
 
+/// An address of the host's that the browser is sent back to: of the opener's own origin, and spelled so that every
+/// reader reads the same in it (RFC 9700 section 4.11: no open redirector).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReturnUrl(String);
+
+/// Longer than any page's address has to be.
+const LONGEST: usize = 2048;
+
+impl ReturnUrl {
+    /// Reads an address. It must be a whole URL of that origin, in the spelling browsers give it, without a fragment:
+    /// that place is ours.
+    pub fn parse(text: &str, origin: &Origin) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let plain = text.len() <= LONGEST && url.as_str() == text && url.fragment().is_none();
+        let ours = url.origin().ascii_serialization() == origin.as_str();
+        // A backslash or an encoded slash in front of the path is read as a host by somebody.
+        let path = url.path().to_ascii_lowercase();
+        let slashes =
+            path.starts_with("//") || path.contains('\\') || path.contains("%2f") || path.contains("%5c");
+        (plain && ours && !slashes && url.username().is_empty() && url.password().is_none())
+            .then(|| Self(text.to_owned()))
+    }
+
+    /// An address that was read from outside before it was stored.
+    pub fn stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Whether a host is this machine: `localhost`, a name below it, or a loopback address.
 pub fn is_loopback(host: &Host<&str>) -> bool {
     match host {
@@ -163,6 +197,56 @@ mod tests {
         assert_eq!(Origin::parse("file:///etc"), Err(OriginError::NotAnOrigin));
         assert_eq!(Origin::parse("http://app.example.com"), Err(OriginError::Insecure));
         assert!(Origin::parse("https://a.example.com.").is_err());
+    }
+
+    #[test]
+    fn a_return_address_is_a_plain_one_of_the_very_origin() {
+        let origin = Origin::parse("https://host.example").expect("valid");
+        for good in ["https://host.example/", "https://host.example/a/b?c=d&e=%20"] {
+            assert_eq!(ReturnUrl::parse(good, &origin).map(|url| url.0).as_deref(), Some(good));
+        }
+        for bad in [
+            "",
+            "/",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "https:evil.example",
+            "https:/host.example/",
+            "https://host.example",
+            "https:///host.example/",
+            "https://host.example.evil/",
+            "https://hostxexample/",
+            "https://evil.example/https://host.example/",
+            "https://evil.example#https://host.example/",
+            "https://host.example@evil.example/",
+            "https://evil.example\\@host.example/",
+            "https://user:pw@host.example/",
+            "https://host.example:443/",
+            "https://host.example:8443/",
+            "http://host.example/",
+            "HTTPS://host.example/",
+            "https://HOST.example/",
+            "https://host.example./",
+            "https://host\u{3002}example/",
+            "https://h\u{f6}st.example/",
+            "https://host.example//evil.example",
+            "https://host.example/%2F%2Fevil.example",
+            "https://host.example/%5cevil.example",
+            "https://host.example/\\evil.example",
+            "https://host.example/a/../b",
+            "https://host.example/#fragment",
+            "ht\ttps://host.example/",
+            " https://host.example/",
+            "https://host.example/\n",
+            "javascript:alert(1)//https://host.example/",
+            "data:text/html,https://host.example/",
+            "null",
+        ] {
+            assert_eq!(ReturnUrl::parse(bad, &origin), None, "{bad}");
+        }
+        let long = format!("https://host.example/{}", "a".repeat(LONGEST));
+        assert_eq!(ReturnUrl::parse(&long, &origin), None);
     }
 
     #[test]

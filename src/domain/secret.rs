@@ -67,6 +67,12 @@ impl Hash {
     pub fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
+
+    /// Reads a hash in base64url: 43 characters, in the one spelling there is.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
 }
 
 impl PartialEq for Hash {
@@ -94,6 +100,20 @@ mod tests {
     fn a_secret_prints_nothing_of_itself() {
         let secret = Secret::new("hunter2".to_owned());
         assert!(!format!("{secret:?} {:?}", Some(&secret)).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_hash_is_read_in_one_spelling_alone() {
+        let hash = Secret::new("hunter2".to_owned()).hash();
+        let text = hash.text();
+        assert_eq!(Hash::parse(&text), Some(hash));
+        for bad in ["", &text[..42], &format!("{text}A"), &format!("{text}="), &text.replace(&text[..1], "+")]
+        {
+            assert_eq!(Hash::parse(bad), None, "{bad}");
+        }
+        // 43 characters hold two bits more than 32 bytes; they must be zero.
+        let other = format!("{}{}", &text[..42], if text.ends_with('B') { 'C' } else { 'B' });
+        assert_eq!(Hash::parse(&other), None, "{other}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::Flows;
 use super::start::pkce_context;
+use super::waiting::Key;
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
@@ -51,6 +52,8 @@ pub struct Finished {
     pub flow: FlowId,
     /// Who now has a connection by it: the browser's session is this user's from here on.
     pub user: Option<UserId>,
+    /// Where the browser goes, if the attempt has taken its page's own window.
+    pub return_to: Option<String>,
 }
 
 /// Why the flow is not touched.
@@ -82,20 +85,23 @@ impl Flows {
                 Consumed::Now(request) => *request,
                 Consumed::Before(request) => {
                     let user = self.owner_of(&request).await?;
-                    return Ok(Finished { flow: request.id, user: user.filter(|_| back.user.is_none()) });
+                    let user = user.filter(|_| back.user.is_none());
+                    return Ok(Finished { flow: request.id, user, return_to: request.return_to() });
                 }
-                Consumed::Expired(request) => return Ok(Finished { flow: request.id, user: None }),
+                Consumed::Expired(request) => {
+                    return Ok(Finished { flow: request.id, user: None, return_to: request.return_to() });
+                }
                 Consumed::NotYours => return Err(FinishError::FlowNotYours),
                 Consumed::Unknown => return Err(FinishError::StateUnknown),
             };
-        let flow = request.id;
+        let (flow, return_to) = (request.id, request.return_to());
         let owner = back.user.unwrap_or(request.user_id);
         let user = match back.answer {
             Answer::Code(code) => self.detached(request, code, owner).await,
             Answer::Denied => self.failed(flow, "user_denied").await,
             Answer::Error => self.failed(flow, "provider_error").await,
         };
-        Ok(Finished { flow, user })
+        Ok(Finished { flow, user, return_to })
     }
 
     /// Who has the connection that a finished flow led to. The answer that was to begin the session may have been lost
@@ -110,7 +116,10 @@ impl Flows {
         let flows = self.clone();
         let work = self.0.detach(async move {
             match flows.exchange(&request, &code, owner).await {
-                Ok(()) => Some(owner),
+                Ok(()) => {
+                    flows.0.waiting.wake(Key::Flow(request.id));
+                    Some(owner)
+                }
                 Err(error) => flows.failed(request.id, error).await,
             }
         });
@@ -124,6 +133,7 @@ impl Flows {
         if let Err(why) = noted {
             tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
         }
+        self.0.waiting.wake(Key::Flow(flow));
         None
     }
 

@@ -20,9 +20,18 @@ pub enum Outcome {
     Failed {
         /// Why: a stable code.
         code: String,
-        /// The page that began it.
-        opener: Option<Origin>,
     },
+}
+
+/// A flow as its own browser sees it.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it has come to.
+    pub outcome: Outcome,
+    /// The page that began it.
+    pub opener: Option<Origin>,
+    /// Where the window can go if there is no opener to tell.
+    pub return_link: Option<String>,
 }
 
 /// What the popup is to tell its opener.
@@ -32,6 +41,8 @@ pub struct Message {
     pub outcome: Outcome,
     /// The access token, where the opener may have it.
     pub access_token: Option<Secret>,
+    /// What the opener gets the access token for, where it may have it in that way.
+    pub claim: Option<String>,
 }
 
 /// An attempt to take the outcome.
@@ -52,11 +63,10 @@ impl Flows {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn outcome(&self, flow: FlowId, binding: &Secret) -> Result<Option<Outcome>, StoreError> {
-        match self.0.store.flow(flow, binding.hash()).await? {
-            Some(request) => self.outcome_of(&request).await.map(Some),
-            None => Ok(None),
-        }
+    pub async fn outcome(&self, flow: FlowId, binding: &Secret) -> Result<Option<Ended>, StoreError> {
+        let Some(request) = self.0.store.flow(flow, binding.hash()).await? else { return Ok(None) };
+        let outcome = self.outcome_of(&request).await?;
+        Ok(Some(Ended { outcome, opener: request.opener.clone(), return_link: request.return_link() }))
     }
 
     /// Takes the message for the opener; the second caller finds it gone (a token is given at most once per flow).
@@ -74,15 +84,21 @@ impl Flows {
         if matches!(outcome, Outcome::Pending) {
             return Ok(Delivery::Pending);
         }
-        if !self.0.store.deliver_auth_request(flow, self.0.clock.now()).await? {
-            return Ok(Delivery::Gone);
-        }
+        let now = self.0.clock.now();
         let access_token = self.access_for(&request, &outcome);
-        Ok(Delivery::Now(request.opener, Box::new(Message { outcome, access_token })))
+        let taken = self.0.store.deliver_auth_request(flow, access_token.is_some(), now).await?;
+        let Some(with_token) = taken else { return Ok(Delivery::Gone) };
+        // Another way may have been quicker.
+        let access_token = access_token.filter(|_| with_token);
+        let claim = match access_token {
+            Some(_) => None,
+            None => self.claim_for(&request, request.status_at(now), now),
+        };
+        Ok(Delivery::Now(request.opener, Box::new(Message { outcome, access_token, claim })))
     }
 
-    async fn outcome_of(&self, request: &AuthRequest) -> Result<Outcome, StoreError> {
-        let failed = |code: &str| Outcome::Failed { code: code.to_owned(), opener: request.opener.clone() };
+    pub(super) async fn outcome_of(&self, request: &AuthRequest) -> Result<Outcome, StoreError> {
+        let failed = |code: &str| Outcome::Failed { code: code.to_owned() };
         Ok(match (request.status_at(self.0.clock.now()), request.connection_id) {
             (FlowStatus::AwaitingUser | FlowStatus::Exchanging, _) => Outcome::Pending,
             (FlowStatus::Connected, Some(id)) => match self.0.store.token(id).await? {
@@ -100,16 +116,23 @@ impl Flows {
     /// The access token goes to pages that the operator has listed and to no other, our own included: those use the
     /// session. The refresh token goes nowhere.
     fn access_for(&self, request: &AuthRequest, outcome: &Outcome) -> Option<Secret> {
-        let rules = &self.0.rules;
         let Outcome::Connected(connection) = outcome else {
             return None;
         };
-        let listed =
-            request.opener.as_ref().is_some_and(|opener| rules.host_origins.find(opener.as_str()).is_some());
-        let wanted = matches!(rules.token_delivery, TokenDelivery::Auto | TokenDelivery::AccessToken);
-        if !listed || !wanted {
+        let wanted = match self.0.rules.token_delivery {
+            TokenDelivery::AccessToken => true,
+            // Who sends a challenge can take the token in the quieter way.
+            TokenDelivery::Auto => request.challenge.is_none(),
+            TokenDelivery::Claim | TokenDelivery::Handle => false,
+        };
+        if !wanted || !self.is_listed(request) {
             return None;
         }
         self.0.open_access(&connection.token).ok()
+    }
+
+    pub(super) fn is_listed(&self, request: &AuthRequest) -> bool {
+        let origins = &self.0.rules.host_origins;
+        request.opener.as_ref().is_some_and(|opener| origins.find(opener.as_str()).is_some())
     }
 }

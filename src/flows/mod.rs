@@ -12,6 +12,7 @@
 //!
 //! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked.
 
+mod attempt;
 mod details;
 mod disconnect;
 mod finish;
@@ -25,24 +26,26 @@ mod session;
 mod start;
 mod status;
 mod sweep;
+mod waiting;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+pub use attempt::{AccessToken, Attempt, ClaimError};
 pub use disconnect::{Disconnected, Revoked};
 pub use finish::{Answer, FinishConnect, FinishError, Finished};
-pub use handoff::{Delivery, Message, Outcome};
+pub use handoff::{Delivery, Ended, Message, Outcome};
 pub use keys::KeyCheckError;
 pub use ready::Readiness;
 pub use session::SessionValues;
 pub use start::{StartConnect, StartError, Started, flow_of_state};
-pub use status::{Changes, Connection, Connections};
+pub use status::{Connection, Connections};
+pub use waiting::Wakes;
 
 use crate::config::{Config, OnSessionExpiry, TokenDelivery};
 use crate::domain::chance::Chance;
@@ -58,6 +61,7 @@ pub use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 use gate::Gate;
 use memory::Memory;
+use waiting::{Key, Waiting};
 
 /// What the verbs need to know of the configuration.
 #[derive(Debug, Clone)]
@@ -92,8 +96,8 @@ struct Parts {
     tasks: TaskTracker,
     /// Where that work runs: not on a web worker, which may be gone before it is done.
     runtime: tokio::runtime::Handle,
-    /// Moves whenever a flow or a connection changes in this process.
-    changes: watch::Sender<u64>,
+    /// Requests that wait for a change.
+    waiting: Waiting,
     memory: Memory,
     /// Connections that this process is refreshing.
     busy: Mutex<HashSet<ConnectionId>>,
@@ -137,13 +141,20 @@ impl Flows {
             gate: Gate::default(),
             tasks: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
-            changes: watch::Sender::new(0),
+            waiting: Waiting::default(),
         }))
     }
 
-    /// From here on the service says that it is not ready: nobody new is to be sent to it.
+    /// From here on the service says that it is not ready: nobody new is to be sent to it, and who waits for a change
+    /// is answered.
     pub fn begin_stop(&self) {
-        self.0.stopping.store(true, Ordering::Relaxed);
+        self.0.stopping.store(true, Ordering::SeqCst);
+        self.0.waiting.wake_all();
+    }
+
+    /// Whether the process is on its way out.
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::SeqCst)
     }
 
     /// Waits until no work is left that was begun and has to be finished.
@@ -167,7 +178,7 @@ impl Parts {
     /// To be called after every change to a user's connections, and before it is told to anybody.
     fn changed(&self, user: UserId) {
         self.memory.forget_connections(user);
-        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        self.waiting.wake(Key::User(user));
     }
 
     fn open_access(&self, token: &Token) -> Result<Secret, OpenError> {

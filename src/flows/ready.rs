@@ -1,7 +1,5 @@
 //! Whether the service can do its work, and what troubles it.
 
-use std::sync::atomic::Ordering;
-
 use super::{Flows, StoreError};
 
 /// The state of the service, for its operator.
@@ -21,7 +19,7 @@ impl Flows {
         let ping = tokio::time::timeout(std::time::Duration::from_secs(3), self.0.store.ping()).await;
         Readiness {
             database: matches!(ping, Ok(Ok(()))),
-            stopping: self.0.stopping.load(Ordering::Relaxed),
+            stopping: self.is_stopping(),
             hubspot: self.0.gate.closed().map(|(code, _)| code),
         }
     }

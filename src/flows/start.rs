@@ -4,11 +4,11 @@ use thiserror::Error;
 use url::Url;
 
 use super::Flows;
-use crate::domain::auth_request::{AuthRequest, FlowStatus};
+use crate::domain::auth_request::{AuthRequest, Evidence, FlowStatus, Mode};
 use crate::domain::clock::Moment;
 use crate::domain::id::{FlowId, PortalId, UserId};
-use crate::domain::origin::Origin;
-use crate::domain::secret::{Sealed, Secret};
+use crate::domain::origin::{Origin, ReturnUrl};
+use crate::domain::secret::{Hash, Sealed, Secret};
 use crate::hubspot::Authorize;
 use crate::keyring::Context;
 use crate::store::{NewAuthRequest, StoreError};
@@ -22,8 +22,17 @@ pub struct StartConnect {
     pub origin: Option<String>,
     /// The account that is expected.
     pub portal_id: Option<PortalId>,
-    /// What the browser declared about where the request came from.
-    pub evidence: Option<&'static str>,
+    /// The hash of the secret with which the page will ask how it fares.
+    pub challenge: Option<Hash>,
+    /// The hash of the key with which the opener can prove that it began this.
+    pub opener_challenge: Option<Hash>,
+    /// Where the browser is to go in the end, as the page named it.
+    pub return_url: Option<String>,
+    /// In which window.
+    pub mode: Mode,
+    /// The origin of the page that sent the request, where the browser said so: a page has no say in that. Of a link
+    /// nobody knows who placed it, whatever page it was followed from.
+    pub sender: Option<String>,
 }
 
 /// A connect that has begun.
@@ -35,6 +44,10 @@ pub struct Started {
     pub binding: Secret,
     /// Where the person approves.
     pub authorize_url: Url,
+    /// The one origin that is told.
+    pub opener: Origin,
+    /// Whether it is proven that a page of that origin began it.
+    pub proven: bool,
     /// Until when.
     pub expires_at: Moment,
 }
@@ -45,6 +58,9 @@ pub enum StartError {
     /// The page that asks is not listed in HOST_ORIGINS.
     #[error("the origin is not listed")]
     OriginNotAllowed,
+    /// The browser is not to be sent back there.
+    #[error("the return address is not the opener's")]
+    ReturnUrlNotAllowed,
     /// It could not be remembered.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,6 +82,12 @@ impl Flows {
     pub async fn start(&self, ask: StartConnect) -> Result<Started, StartError> {
         let parts = &self.0;
         let opener = self.opener(ask.origin.as_deref())?;
+        let evidence = evidence(ask.sender.as_deref(), &opener)?;
+        let return_url = match &ask.return_url {
+            Some(url) => Some(ReturnUrl::parse(url, &opener).ok_or(StartError::ReturnUrlNotAllowed)?),
+            None if ask.mode == Mode::Redirect => return Err(StartError::ReturnUrlNotAllowed),
+            None => None,
+        };
         let settings = parts.hubspot.settings();
         let (state, binding) = (Secret::random(&parts.chance), Secret::random(&parts.chance));
         let flow = flow_of_state(&state);
@@ -85,7 +107,12 @@ impl Flows {
             redirect_uri: settings.redirect_uri.to_string(),
             scopes: settings.scopes.clone(),
             optional_scopes: settings.optional_scopes.clone(),
-            opener: Some(opener),
+            opener: Some(opener.clone()),
+            challenge: ask.challenge,
+            opener_challenge: ask.opener_challenge,
+            evidence,
+            return_url,
+            mode: ask.mode,
             portal_id: ask.portal_id,
             pkce: pkce.map(|verifier| self.seal_pkce(&verifier, flow)),
             status: FlowStatus::AwaitingUser,
@@ -94,14 +121,29 @@ impl Flows {
             created_at: now,
             expires_at: now.plus(parts.rules.flow_ttl),
             delivered_at: None,
+            token_taken_at: None,
         };
         let expires_at = request.expires_at;
         let (state_hash, binding_hash) = (state.hash(), binding.hash());
-        let new = NewAuthRequest { request, state_hash, binding_hash, evidence: ask.evidence };
+        let new = NewAuthRequest { request, state_hash, binding_hash };
         parts.store.insert_auth_request(new).await?;
         parts.metrics.flows_started.inc();
         tracing::info!(flow = %flow, "a connect has begun");
-        Ok(Started { flow, binding, authorize_url, expires_at })
+        Ok(Started { flow, binding, authorize_url, opener, proven: evidence.is_some(), expires_at })
+    }
+
+    /// Notes that the opener has shown the key of its challenge: now it is proven who began the flow. `false` if it is
+    /// another key, or too late.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn prove_opener(
+        &self,
+        flow: FlowId,
+        binding: &Secret,
+        key: &Secret,
+    ) -> Result<bool, StoreError> {
+        self.0.store.prove_opener(flow, binding.hash(), key.hash()).await
     }
 
     /// Who is told: the page that named itself, if it may be told; else the only listed one; else our own pages.
@@ -116,6 +158,16 @@ impl Flows {
 
     fn seal_pkce(&self, verifier: &Secret, flow: FlowId) -> Sealed {
         self.0.keyring.seal(verifier, pkce_context(&flow.to_string(), self.0.hubspot.client_id()))
+    }
+}
+
+/// Whether the request that begins a flow is known to come from the page that is to be told. What comes from another page
+/// begins nothing.
+fn evidence(sender: Option<&str>, opener: &Origin) -> Result<Option<Evidence>, StartError> {
+    match sender {
+        None => Ok(None),
+        Some(origin) if origin == opener.as_str() => Ok(Some(Evidence::OriginHeader)),
+        Some(_) => Err(StartError::OriginNotAllowed),
     }
 }
 

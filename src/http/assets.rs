@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
-use actix_web::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -13,7 +13,19 @@ const FILES: &[(&str, &str, &str)] = &[
     ("app.css", "text/css; charset=utf-8", include_str!("../../static/app.css")),
     ("connect.js", "text/javascript; charset=utf-8", include_str!("../../static/connect.js")),
     ("connections.js", "text/javascript; charset=utf-8", include_str!("../../static/connections.js")),
+    ("launch.js", "text/javascript; charset=utf-8", include_str!("../../static/launch.js")),
     ("popup.js", "text/javascript; charset=utf-8", include_str!("../../static/popup.js")),
+    (
+        "sdk/hubspot-connect.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../static/sdk/hubspot-connect.js"),
+    ),
+    ("sdk/diagnose.js", "text/javascript; charset=utf-8", include_str!("../../static/sdk/diagnose.js")),
+    (
+        "sdk/hubspot-connect.d.ts",
+        "text/plain; charset=utf-8",
+        include_str!("../../static/sdk/hubspot-connect.d.ts"),
+    ),
     ("icon.svg", "image/svg+xml", include_str!("../../static/icon.svg")),
 ];
 
@@ -36,6 +48,10 @@ pub(super) async fn get_asset(request: HttpRequest, file: Path<String>) -> Resul
         true => HttpResponse::NotModified(),
         false => HttpResponse::Ok(),
     };
+    if file.starts_with("sdk/") {
+        // A module is fetched with CORS (HTML standard); it is the same for everyone.
+        answer.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
+    }
     answer.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, "public, no-cache")).content_type(kind);
     Ok(answer.body(text))
 }

@@ -1,53 +1,146 @@
-//! GET /auth/hubspot/start and /auth/hubspot/callback.
+//! /auth/hubspot/start, /auth/hubspot/launch and /auth/hubspot/callback.
 
 use actix_session::Session;
-use actix_web::http::header::LOCATION;
-use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{LOCATION, ORIGIN};
+use actix_web::web::{Data, Json};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::json;
 use url::form_urlencoded;
 
 use super::Web;
 use super::caller::Caller;
 use super::client::address;
+use super::csrf::same_origin;
 use super::problem::Problem;
 use crate::domain::auth_request::EXCHANGE_GRACE;
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Hash, Secret};
 use crate::flows::{Answer, FinishConnect, StartConnect, flow_of_state};
 
-/// `GET /auth/hubspot/start?origin&hub_id`: begins a connect and sends the popup to HubSpot.
-pub(super) async fn start_auth(
+/// What a page may ask for when it begins a connect.
+const FIELDS: [&str; 6] = ["origin", "hub_id", "return_url", "challenge", "opener_challenge", "mode"];
+
+/// `GET /auth/hubspot/start`: begins a connect by a link, or by a hand-written `window.open`.
+pub(super) async fn start_by_link(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
 ) -> Result<HttpResponse, Problem> {
-    let query = Query::parse(request.query_string(), &["origin", "hub_id", "return_url"])?;
+    let fields = Query::parse(request.query_string(), &FIELDS)?;
     navigation_only(&request)?;
-    if query.get("return_url").is_some() {
-        return Err(Problem::new("return_url_not_allowed"));
-    }
-    if !address(&request, &web).is_some_and(|address| web.starts.admit(address)) {
-        return Err(Problem::new("rate_limited"));
-    }
-    let portal_id =
-        query.get("hub_id").map(str::parse).transpose().map_err(|_| Problem::new("bad_request"))?;
-    let origin = query.get("origin").map(str::to_owned);
-    if origin.is_none() && was_not_asked_for(&request) {
+    let limit = admit(&request, &web);
+    if limit.is_ok() && fields.get("origin").is_none() && was_not_asked_for(&request) {
         return Ok(confirmation(&request, &web));
     }
-    let user = Caller::of(&session).map(|caller| caller.user);
-    let evidence = (fetch_header(&request, "sec-fetch-site") == Some("same-origin")).then_some("same_origin");
-    let started = web.flows.start(StartConnect { user, origin, portal_id, evidence }).await?;
+    limit?;
+    start(&request, &web, &session, &fields, None).await
+}
+
+/// `POST /auth/hubspot/start`: begins a connect by a form, whose sender the browser names.
+pub(super) async fn start_by_form(
+    request: HttpRequest,
+    web: Data<Web>,
+    session: Session,
+    body: String,
+) -> Result<HttpResponse, Problem> {
+    if request.content_type() != "application/x-www-form-urlencoded" {
+        return Err(Problem::new("bad_request"));
+    }
+    let fields = Query::parse(&body, &FIELDS)?;
+    navigation_only(&request)?;
+    admit(&request, &web)?;
+    start(&request, &web, &session, &fields, sender(&request, &web)).await
+}
+
+/// The page that has sent a form, as far as the browser says. One that sends no referrer sends the origin `null`.
+fn sender(request: &HttpRequest, web: &Web) -> Option<String> {
+    if fetch_header(request, "sec-fetch-site") == Some("same-origin") {
+        return Some(web.config.server.origin().to_string());
+    }
+    let origin = request.headers().get(ORIGIN)?.to_str().unwrap_or("unreadable");
+    (origin != "null").then(|| origin.to_owned())
+}
+
+async fn start(
+    request: &HttpRequest,
+    web: &Web,
+    session: &Session,
+    fields: &Query,
+    sender: Option<String>,
+) -> Result<HttpResponse, Problem> {
+    let bad = |_| Problem::new("bad_request");
+    let hash = |name| match fields.get(name) {
+        Some(text) => Hash::parse(text).map(Some).ok_or(Problem::new("bad_challenge")),
+        None => Ok(None),
+    };
+    let ask = StartConnect {
+        user: Caller::of(session).map(|caller| caller.user),
+        origin: fields.get("origin").map(str::to_owned),
+        portal_id: fields
+            .get("hub_id")
+            .map(str::parse)
+            .transpose()
+            .map_err(|_| Problem::new("bad_request"))?,
+        challenge: hash("challenge")?,
+        opener_challenge: hash("opener_challenge")?,
+        return_url: fields.get("return_url").map(str::to_owned),
+        mode: fields.get("mode").map(str::parse).transpose().map_err(bad)?.unwrap_or_default(),
+        sender,
+    };
+    let goes_by_page = ask.challenge.is_some() || request.method() == Method::POST;
+    let started = web.flows.start(ask).await?;
     let now = web.flows.clock().now();
-    let mut answer = HttpResponse::Found();
-    for cookie in web.cookies.make_room(&request) {
+    // A form must not be answered with a redirect: a host page's `form-action` is held against every hop.
+    let mut answer = if goes_by_page { HttpResponse::Ok() } else { HttpResponse::Found() };
+    for cookie in web.cookies.make_room(request, started.flow) {
         answer.cookie(cookie);
     }
     // The cookie outlives the flow, so that whoever comes too late is told so, and told so in this browser.
     let max_age = started.expires_at.since(now) + EXCHANGE_GRACE * 10;
-    let cookie = web.cookies.new_cookie(started.flow, &started.binding, now, max_age);
-    Ok(answer.cookie(cookie).insert_header((LOCATION, started.authorize_url.as_str())).finish())
+    answer.cookie(web.cookies.new_cookie(started.flow, &started.binding, now, max_age));
+    if !goes_by_page {
+        return Ok(answer.insert_header((LOCATION, started.authorize_url.as_str())).finish());
+    }
+    let values = json!({
+        "flow": started.flow,
+        "origin": started.opener,
+        "proven": started.proven,
+        "authorize_url": started.authorize_url,
+    });
+    Ok(answer.content_type("text/html; charset=utf-8").body(web.templates.page("popup_launch.html", &values)))
+}
+
+/// The key that an opener shows, for the flow it has begun.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Proof {
+    flow: FlowId,
+    opener_key: String,
+}
+
+/// `POST /auth/hubspot/launch`: the launch page passes on the key that the opener has shown.
+pub(super) async fn prove_opener(
+    request: HttpRequest,
+    web: Data<Web>,
+    body: Json<Proof>,
+) -> Result<HttpResponse, Problem> {
+    same_origin(&request, &web)?;
+    let Proof { flow, opener_key } = body.into_inner();
+    let binding = web.cookies.binding(&request, flow).ok_or(Problem::new("flow_unknown"))?;
+    match web.flows.prove_opener(flow, &binding, &Secret::new(opener_key)).await? {
+        true => Ok(HttpResponse::NoContent().finish()),
+        false => Err(Problem::new("flow_unknown")),
+    }
+}
+
+fn admit(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
+    match address(request, web).is_some_and(|address| web.starts.admit(address)) {
+        true => Ok(()),
+        false => Err(Problem::new("rate_limited")),
+    }
 }
 
 /// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever came of it, the popup goes on to a clean
@@ -59,12 +152,18 @@ pub(super) async fn finish_auth(
 ) -> Result<HttpResponse, Problem> {
     navigation_only(&request)?;
     match finish(&request, &web, &session).await {
-        Ok(location) => Ok(see_other(&location)),
+        Ok((flow, location)) => {
+            let mut answer = see_other(&location);
+            for cookie in web.cookies.make_room(&request, flow) {
+                answer.add_cookie(&cookie).map_err(|_| Problem::new("internal_error"))?;
+            }
+            Ok(answer)
+        }
         Err(problem) => Ok(see_other(&format!("/auth/hubspot/done?problem={}#_", problem.0.code))),
     }
 }
 
-async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<String, Problem> {
+async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<(FlowId, String), Problem> {
     let query = Query::parse(request.query_string(), &["code", "state", "error", "error_description"])?;
     let state =
         query.get("state").filter(|state| is_state(state)).ok_or_else(|| match query.get("state") {
@@ -84,7 +183,7 @@ async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<S
     if let Some(user) = finished.user {
         Caller::sign_in(session, user);
     }
-    Ok(done(finished.flow))
+    Ok((finished.flow, finished.return_to.unwrap_or_else(|| done(finished.flow))))
 }
 
 /// Where the popup goes when the callback could not be answered: to the outcome of its flow, if the state names one.
@@ -138,7 +237,7 @@ fn confirmation(request: &HttpRequest, web: &Web) -> HttpResponse {
     let origin = web.allowed_origins().only().cloned().unwrap_or_else(|| web.config.server.origin());
     // Path and query alone: a request line may name another host.
     let here = request.uri().path_and_query().map_or("/login", |here| here.as_str());
-    let values = serde_json::json!({"origin": origin, "continue_url": here, "cancel_url": "/login"});
+    let values = json!({"origin": origin, "continue_url": here, "cancel_url": "/login"});
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
         .body(web.templates.page("start_confirm.html", &values))

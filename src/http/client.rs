@@ -7,17 +7,18 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, IF_NONE_MATCH};
 
 use super::Web;
+use super::attempt::VERIFIER;
 
-/// Listed origins may read, without credentials: a cookie of ours says nothing about somebody else's page.
-pub(super) fn cors(web: &Web) -> Cors {
-    let allowed = web.allowed_origins().clone();
+/// Listed origins may ask and read, without credentials: a cookie of ours says nothing about somebody else's page.
+pub(super) fn cors(web: &Web, method: &str) -> Cors {
+    let (allowed, own) = (web.allowed_origins().clone(), web.config.server.origin());
     Cors::default()
         .allowed_origin_fn(move |origin, _| {
-            origin.to_str().is_ok_and(|origin| allowed.find(origin).is_some())
+            origin.to_str().is_ok_and(|origin| allowed.find(origin).is_some() || origin == own.as_str())
         })
-        .allowed_methods(["GET"])
-        .allowed_headers([CONTENT_TYPE, IF_NONE_MATCH, HeaderName::from_static("x-hsc-verifier")])
-        .expose_headers(["etag"])
+        .allowed_methods([method])
+        .allowed_headers([CONTENT_TYPE, IF_NONE_MATCH, HeaderName::from_static(VERIFIER)])
+        .expose_headers(["etag", "date", "retry-after"])
         .max_age(600)
 }
 

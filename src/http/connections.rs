@@ -1,4 +1,4 @@
-//! POST /api/hubspot/disconnect.
+//! POST /api/hubspot/disconnect, by a session or by the verifier of the attempt that connected.
 
 use actix_session::Session;
 use actix_web::web::{Data, Json};
@@ -7,11 +7,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Web;
+use super::attempt::verifier;
 use super::caller::Caller;
 use super::csrf;
 use super::problem::Problem;
-use crate::domain::id::ConnectionId;
-use crate::flows::Revoked;
+use crate::domain::id::{ConnectionId, UserId};
+use crate::domain::secret::Secret;
+use crate::flows::{Outcome, Revoked};
 
 /// Which connection ends.
 #[derive(Debug, Deserialize)]
@@ -27,10 +29,16 @@ pub(super) async fn disconnect_connection(
     session: Session,
     body: Json<Disconnect>,
 ) -> Result<HttpResponse, Problem> {
-    let caller = Caller::of(&session).ok_or(Problem::new("not_authenticated"))?;
-    let token = request.headers().get("x-csrf-token").and_then(|token| token.to_str().ok());
-    csrf::check(&request, &web, &caller, token)?;
-    let ended = web.flows.disconnect(caller.user, body.connection_id, true).await?;
+    let user = match verifier(&request)? {
+        Some(verifier) => owner(&web, &verifier, body.connection_id).await?,
+        None => {
+            let caller = Caller::of(&session).ok_or(Problem::new("not_authenticated"))?;
+            let token = request.headers().get("x-csrf-token").and_then(|token| token.to_str().ok());
+            csrf::check(&request, &web, &caller, token)?;
+            caller.user
+        }
+    };
+    let ended = web.flows.disconnect(user, body.connection_id, true).await?;
     let ended = ended.ok_or(Problem::new("not_found"))?;
     let (revoked, reason): (Value, Value) = match ended.revoked {
         Revoked::Yes => (true.into(), Value::Null),
@@ -40,4 +48,12 @@ pub(super) async fn disconnect_connection(
     };
     Ok(HttpResponse::Ok()
         .json(json!({"connection_id": ended.connection, "revoked": revoked, "reason": reason})))
+}
+
+/// Whose connection an attempt led to. It is no cookie that speaks here, so no other site can borrow it.
+async fn owner(web: &Web, verifier: &Secret, connection: ConnectionId) -> Result<UserId, Problem> {
+    match web.flows.attempt(verifier).await?.and_then(|attempt| attempt.outcome) {
+        Some(Outcome::Connected(found)) if found.token.id == connection => Ok(found.token.user_id),
+        _ => Err(Problem::new("not_found")),
+    }
 }

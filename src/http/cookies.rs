@@ -47,14 +47,16 @@ impl FlowCookies {
         }
     }
 
-    /// Cookies that remove the oldest flows, so that with one more there are no more than [`MOST`].
-    pub fn make_room(&self, request: &HttpRequest) -> Vec<Cookie<'static>> {
+    /// Cookies that remove the oldest flows, so that with this one there are no more than [`MOST`]. A form from another
+    /// site comes without cookies, so room is made when a flow begins and when it comes back.
+    pub fn make_room(&self, request: &HttpRequest, flow: FlowId) -> Vec<Cookie<'static>> {
         let Ok(cookies) = request.cookies() else {
             return Vec::new();
         };
+        let this = self.name(flow);
         let mut flows: Vec<(i64, String)> = cookies
             .iter()
-            .filter(|cookie| cookie.name().starts_with(self.prefix))
+            .filter(|cookie| cookie.name().starts_with(self.prefix) && cookie.name() != this)
             .map(|cookie| (age(cookie.value()), cookie.name().to_owned()))
             .collect();
         flows.sort_unstable();

@@ -136,7 +136,7 @@ fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
 
 /// Whether a path is answered with JSON.
 fn is_api(path: &str) -> bool {
-    path.starts_with("/api/") || path == "/auth/hubspot/handoff" || path == "/livez"
+    path.starts_with("/api/") || matches!(path, "/auth/hubspot/handoff" | "/auth/hubspot/launch" | "/livez")
 }
 
 /// Gives a problem its body. An error that is not one of ours is read by its status, its own text is not shown.
@@ -187,7 +187,10 @@ fn secure(headers: &mut HeaderMap, path: &str, https: bool) {
         (false, false) => "same-origin",
     };
     let policy = if is_api(path) { API_POLICY } else { PAGE_POLICY };
-    let resource = if path.starts_with("/api/hubspot/status") { "cross-origin" } else { "same-origin" };
+    // What host pages may load or probe.
+    let cross_origin =
+        path.starts_with("/api/hubspot/status") || path.starts_with("/static/sdk/") || path == "/livez";
+    let resource = if cross_origin { "cross-origin" } else { "same-origin" };
     for (name, value) in ALWAYS {
         headers.insert(name, value);
     }

@@ -1,6 +1,7 @@
 //! The route table and the order of the layers, on one screen.
 
 mod assets;
+mod attempt;
 mod auth;
 mod caller;
 mod client;
@@ -97,7 +98,14 @@ impl Web {
                 actix::scope("")
                     .wrap(session::layer(web))
                     // The person's browser, in the popup
-                    .service(actix::resource("/auth/hubspot/start").route(actix::get().to(auth::start_auth)))
+                    .service(
+                        actix::resource("/auth/hubspot/start")
+                            .route(actix::get().to(auth::start_by_link))
+                            .route(actix::post().to(auth::start_by_form)),
+                    )
+                    .service(
+                        actix::resource("/auth/hubspot/launch").route(actix::post().to(auth::prove_opener)),
+                    )
                     .service(actix::resource("/auth/hubspot/done").route(actix::get().to(popup::get_done)))
                     .service(
                         actix::resource("/auth/hubspot/handoff").route(actix::post().to(popup::take_handoff)),
@@ -109,11 +117,22 @@ impl Web {
                     // The host page, and our own
                     .service(
                         actix::resource("/api/hubspot/status")
-                            .wrap(client::cors(web))
+                            .wrap(client::cors(web, "GET"))
                             .route(actix::get().to(status::get_status)),
                     )
                     .service(
+                        actix::resource("/api/hubspot/token")
+                            .wrap(client::cors(web, "POST"))
+                            .route(actix::post().to(attempt::redeem_claim)),
+                    )
+                    .service(
+                        actix::resource("/api/hubspot/cancel")
+                            .wrap(client::cors(web, "POST"))
+                            .route(actix::post().to(attempt::cancel_attempt)),
+                    )
+                    .service(
                         actix::resource("/api/hubspot/disconnect")
+                            .wrap(client::cors(web, "POST"))
                             .route(actix::post().to(connections::disconnect_connection)),
                     )
                     // The person

@@ -14,7 +14,7 @@ use super::guard::RequestId;
 use super::problem::{Problem, lookup};
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
-use crate::flows::{Connection, Delivery, Message, Outcome};
+use crate::flows::{Connection, Delivery, Ended, Message, Outcome};
 
 /// What the page is about: a flow, or a problem without one.
 #[derive(Debug, Deserialize)]
@@ -33,9 +33,13 @@ pub(super) async fn get_done(
 ) -> Result<HttpResponse, Problem> {
     let flow = about.flow.as_deref().and_then(|flow| flow.parse::<FlowId>().ok());
     let binding = flow.and_then(|flow| web.cookies.binding(&request, flow));
-    let outcome = match (flow, &binding) {
+    let ended = match (flow, &binding) {
         (Some(flow), Some(binding)) => web.flows.outcome(flow, binding).await?,
         _ => None,
+    };
+    let (outcome, opener, link) = match ended {
+        Some(Ended { outcome, opener, return_link }) => (Some(outcome), opener, return_link),
+        None => (None, None, None),
     };
     let page = match (flow, outcome) {
         (Some(flow), Some(Outcome::Connected(connection))) => {
@@ -44,23 +48,24 @@ pub(super) async fn get_done(
             if Caller::of(&session).is_none() {
                 Caller::sign_in(&session, connection.token.user_id);
             }
-            success(&web, flow, &connection)
+            success(&web, flow, &connection, link.as_deref())
         }
         (Some(flow), Some(Outcome::Pending)) => {
             web.templates.page("popup_waiting.html", &json!({"flow": flow}))
         }
-        (Some(flow), Some(Outcome::Failed { code, opener })) => {
-            failure(&web, Some(flow), &code, opener.as_ref(), &id.0)
+        (Some(flow), Some(Outcome::Failed { code })) => {
+            failure(&web, Some(flow), &code, (opener.as_ref(), link.as_deref()), &id.0)
         }
-        _ => failure(&web, None, about.problem.as_deref().unwrap_or("flow_unknown"), None, &id.0),
+        _ => failure(&web, None, about.problem.as_deref().unwrap_or("flow_unknown"), (None, None), &id.0),
     };
     Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
 }
 
-fn success(web: &Web, flow: FlowId, connection: &Connection) -> String {
+fn success(web: &Web, flow: FlowId, connection: &Connection, return_link: Option<&str>) -> String {
     let token = &connection.token;
     let values = json!({
         "flow": flow,
+        "return_link": return_link,
         "hub_domain": token.hub_domain,
         "portal_id": token.portal_id,
         "missing_scopes": token.wanted_scopes.missing_from(&token.scopes),
@@ -73,12 +78,13 @@ fn failure(
     web: &Web,
     flow: Option<FlowId>,
     code: &str,
-    opener: Option<&Origin>,
+    (opener, return_link): (Option<&Origin>, Option<&str>),
     support_code: &str,
 ) -> String {
     let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
     let values = json!({
         "flow": flow,
+        "return_link": return_link,
         "code": entry.code,
         "title": entry.title,
         "detail": entry.detail,
@@ -117,7 +123,7 @@ pub(super) async fn take_handoff(
 fn text(flow: FlowId, message: &Message) -> Value {
     let token = match &message.outcome {
         Outcome::Connected(connection) => &connection.token,
-        Outcome::Failed { code, .. } => {
+        Outcome::Failed { code } => {
             let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
             let error = json!({"code": entry.code, "message": entry.detail});
             return json!({"type": "hubspot_auth_error", "version": 1, "flow": flow, "error": error});
@@ -138,6 +144,9 @@ fn text(flow: FlowId, message: &Message) -> Value {
     if let Some(access_token) = &message.access_token {
         text["access_token"] = access_token.expose().into();
         text["token_type"] = "bearer".into();
+    }
+    if let Some(claim) = &message.claim {
+        text["claim"] = claim.as_str().into();
     }
     text
 }

@@ -10,7 +10,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::flows::{FinishError, StartError, StoreError};
+use crate::flows::{ClaimError, FinishError, StartError, StoreError};
 
 /// One line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,21 @@ const TABLE: &[Entry] = &[
         400,
         false,
         "This return address is not allowed",
-        "The return address is not on the list of addresses that people may be sent back to.",
+        "The return address must be a whole address of the page's own origin, without a fragment.",
+    ),
+    entry(
+        "bad_challenge",
+        400,
+        false,
+        "The challenge is none",
+        "A challenge is a SHA-256 in base64url, 43 characters; a verifier has 43 to 128 letters, digits, `-`, `.`, `_` or `~`.",
+    ),
+    entry(
+        "claim_rejected",
+        403,
+        false,
+        "This claim is not good",
+        "The claim is not one of this attempt, or is older than a minute. The status of the attempt has a fresh one.",
     ),
     entry(
         "not_a_navigation",
@@ -360,6 +374,7 @@ impl From<StartError> for Problem {
     fn from(why: StartError) -> Self {
         match why {
             StartError::OriginNotAllowed => Self::new("origin_not_allowed"),
+            StartError::ReturnUrlNotAllowed => Self::new("return_url_not_allowed"),
             StartError::Store(why) => why.into(),
         }
     }
@@ -371,6 +386,18 @@ impl From<FinishError> for Problem {
             FinishError::StateUnknown => Self::new("flow_unknown"),
             FinishError::FlowNotYours => Self::new("flow_not_yours"),
             FinishError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<ClaimError> for Problem {
+    fn from(why: ClaimError) -> Self {
+        match why {
+            ClaimError::Unknown => Self::new("flow_unknown"),
+            ClaimError::Rejected => Self::new("claim_rejected"),
+            ClaimError::Taken => Self::new("already_delivered"),
+            ClaimError::Unreadable => Self::new("integrity_error"),
+            ClaimError::Store(why) => why.into(),
         }
     }
 }

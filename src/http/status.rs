@@ -1,15 +1,17 @@
 //! GET /api/hubspot/status.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_session::Session;
 use actix_web::http::header::{ETAG, IF_NONE_MATCH};
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::Web;
+use super::attempt::{attempt_status, verifier};
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::domain::clock::Moment;
@@ -20,24 +22,38 @@ use crate::flows::Connection;
 /// A longer wait would outlast proxies on the way.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
-/// How long the answer may wait for a change.
+/// How long the answer may wait for a change, and of which attempt it is asked.
 #[derive(Debug, Deserialize)]
-pub(super) struct Wait {
+pub(super) struct Ask {
     wait: Option<u64>,
+    flow: Option<String>,
 }
 
-/// `GET /api/hubspot/status?wait=SECONDS`: the connections of this browser's session. With `wait` and the ETag of the
-/// last answer, it answers as soon as something has changed.
+/// `GET /api/hubspot/status?wait=SECONDS`: the connections of this browser's session, or with a verifier the attempt
+/// that the page has begun. With `wait` and the ETag of the last answer, it answers as soon as something has changed.
 pub(super) async fn get_status(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
-    wait: Query<Wait>,
+    ask: Query<Ask>,
 ) -> Result<HttpResponse, Problem> {
-    let deadline = Instant::now() + Duration::from_secs(wait.wait.unwrap_or(0)).min(LONGEST_WAIT);
-    let known = request.headers().get(IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
-    let caller = Caller::of(&session);
-    let mut changes = web.flows.changes();
+    let deadline = Instant::now() + Duration::from_secs(ask.wait.unwrap_or(0)).min(LONGEST_WAIT);
+    match (verifier(&request)?, ask.flow.as_deref()) {
+        (Some(verifier), flow) => attempt_status(&request, &web, &verifier, flow, deadline).await,
+        (None, Some(_)) => Err(Problem::new("flow_unknown")),
+        (None, None) => session_status(&request, &web, &session, deadline).await,
+    }
+}
+
+async fn session_status(
+    request: &HttpRequest,
+    web: &Web,
+    session: &Session,
+    deadline: Instant,
+) -> Result<HttpResponse, Problem> {
+    let known = known_tag(request);
+    let caller = Caller::of(session);
+    let mut wakes = known.and(caller.as_ref()).map(|caller| web.flows.user_wakes(caller.user));
     loop {
         let now = web.flows.clock().now();
         let connections = match &caller {
@@ -49,11 +65,26 @@ pub(super) async fn get_status(
             let body = Body::of(caller.as_ref(), &connections, now);
             return Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body));
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || web.flows.is_stopping() {
             return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
         }
-        changes.next().await;
+        match &mut wakes {
+            Some(wakes) => wakes.next(deadline.min(next_expiry(&connections, now))).await,
+            // Who has no session gets none by waiting.
+            None => tokio::time::sleep_until(deadline).await,
+        }
     }
+}
+
+/// The ETag of the last answer, as the caller shows it.
+pub(super) fn known_tag(request: &HttpRequest) -> Option<&str> {
+    request.headers().get(IF_NONE_MATCH).and_then(|tag| tag.to_str().ok())
+}
+
+/// When the passing of time alone changes the answer: an access token that is not refreshed expires.
+fn next_expiry(connections: &[Connection], now: Moment) -> Instant {
+    let ends = connections.iter().map(|connection| connection.token.expires_at).filter(|end| *end > now);
+    Instant::now() + ends.min().map_or(LONGEST_WAIT, |end| end.since(now))
 }
 
 /// The answer. Its fields are written out one by one: what is not named here does not leave.

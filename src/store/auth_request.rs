@@ -1,11 +1,11 @@
-//! Rows of AuthRequest: insert, consume once, finish, deliver once, sweep.
+//! Rows of AuthRequest: insert, consume once, finish, cancel, deliver once, sweep.
 
 use super::row::Row;
 use super::{Store, StoreError, Tx};
-use crate::domain::auth_request::{AuthRequest, EXCHANGE_GRACE, FlowStatus};
+use crate::domain::auth_request::{AuthRequest, EXCHANGE_GRACE, Evidence, FlowStatus};
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, FlowId, PortalId};
-use crate::domain::origin::Origin;
+use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::secret::{Hash, Sealed};
 
 /// An AuthRequest with the hashes of its two secrets.
@@ -17,8 +17,6 @@ pub struct NewAuthRequest {
     pub state_hash: Hash,
     /// Of the flow cookie that binds it to the browser.
     pub binding_hash: Hash,
-    /// Who asked, as the browser itself declared it.
-    pub evidence: Option<&'static str>,
 }
 
 /// What became of an attempt to consume an AuthRequest.
@@ -37,7 +35,8 @@ pub enum Consumed {
 }
 
 const COLUMNS: &str = "id, user_id, client_id, redirect_uri, scopes, optional_scopes, opener_origin, portal_id, \
-    pkce_key_id, pkce_sealed, status, error_code, connection_id, created_at, expires_at, delivered_at";
+    pkce_key_id, pkce_sealed, status, error_code, connection_id, created_at, expires_at, delivered_at, evidence, \
+    challenge, opener_challenge, return_url, mode, token_taken_at";
 
 impl Store {
     /// Remembers an attempt to connect.
@@ -80,6 +79,73 @@ impl Store {
             .transpose()
     }
 
+    /// The flow that the page with this challenge began; the newest, if it has sent its form twice.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn flow_of_challenge(&self, challenge: Hash) -> Result<Option<AuthRequest>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM auth_request WHERE challenge = $1 ORDER BY created_at DESC, id LIMIT 1"
+        );
+        self.one(&sql, [challenge.text().into()]).await?.map(|row| read(&row)).transpose()
+    }
+
+    /// Those of these flows whose page may be told something that it was not told when they began.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn moved_flows(&self, flows: &[FlowId]) -> Result<Vec<FlowId>, StoreError> {
+        let places: Vec<String> = (1..=flows.len()).map(|at| format!("${at}")).collect();
+        let sql = format!(
+            "SELECT id FROM auth_request WHERE status <> 'awaiting_user' AND id IN ({})",
+            places.join(", ")
+        );
+        let rows = self.all(&sql, flows.iter().map(|id| id.to_string().into())).await?;
+        rows.iter().map(|row| row.parsed("id")).collect()
+    }
+
+    /// Notes that the opener has shown the key of its challenge. `false` if it is not the key, or too late.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn prove_opener(&self, id: FlowId, binding: Hash, key: Hash) -> Result<bool, StoreError> {
+        self.write(move |tx| {
+            let sql = "UPDATE auth_request SET evidence = $4 WHERE id = $1 AND binding_hash = $2 \
+                       AND opener_challenge = $3 AND status = 'awaiting_user'";
+            let proof = Evidence::OpenerHandshake.as_str();
+            let values = [id.to_string().into(), binding.text().into(), key.text().into(), proof.into()];
+            Box::pin(async move { Ok(tx.run(sql, values).await? == 1) })
+        })
+        .await
+    }
+
+    /// Gives a flow up, if HubSpot has not answered yet: whichever of the two is committed first counts.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn cancel_auth_request(
+        &self,
+        id: FlowId,
+        challenge: Hash,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let sql = "UPDATE auth_request SET status = 'cancelled', finished_at = $3 \
+                       WHERE id = $1 AND challenge = $2 AND status = 'awaiting_user' AND expires_at > $3";
+            let values = [id.to_string().into(), challenge.text().into(), now.unix_ms().into()];
+            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
+        })
+        .await
+    }
+
+    /// Takes the right to hand out the access token of a flow; only the first caller gets it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn take_token(&self, id: FlowId, now: Moment) -> Result<bool, StoreError> {
+        self.write(move |tx| Box::pin(async move { take_token(tx, id, now).await })).await
+    }
+
     /// Notes that an attempt ended without a connection.
     ///
     /// # Errors
@@ -99,15 +165,26 @@ impl Store {
         .await
     }
 
-    /// Takes the right to hand the outcome to the popup; only the first caller gets it.
+    /// Takes the right to hand the outcome to the popup; only the first caller gets it. Where the access token is to
+    /// go with it, says whether it may.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn deliver_auth_request(&self, id: FlowId, now: Moment) -> Result<bool, StoreError> {
+    pub async fn deliver_auth_request(
+        &self,
+        id: FlowId,
+        with_token: bool,
+        now: Moment,
+    ) -> Result<Option<bool>, StoreError> {
         self.write(move |tx| {
             let sql = "UPDATE auth_request SET delivered_at = $2 WHERE id = $1 AND delivered_at IS NULL";
             let values = [id.to_string().into(), now.unix_ms().into()];
-            Box::pin(async move { Ok(tx.run(sql, values).await? == 1) })
+            Box::pin(async move {
+                if tx.run(sql, values).await? == 0 {
+                    return Ok(None);
+                }
+                Ok(Some(with_token && take_token(tx, id, now).await?))
+            })
         })
         .await
     }
@@ -128,9 +205,10 @@ impl Store {
 
 /// What [`insert_values`] has values for.
 pub(super) const COLUMNS_OF_INSERT: &str = "id, state_hash, binding_hash, user_id, client_id, redirect_uri, scopes, \
-    optional_scopes, opener_origin, evidence, portal_id, pkce_key_id, pkce_sealed, created_at, expires_at";
+    optional_scopes, opener_origin, evidence, portal_id, pkce_key_id, pkce_sealed, created_at, expires_at, challenge, \
+    opener_challenge, return_url, mode";
 
-pub(super) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 15] {
+pub(super) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 19] {
     let request = &new.request;
     let pkce = request.pkce.as_ref();
     [
@@ -143,12 +221,16 @@ pub(super) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 15] {
         request.scopes.to_string().into(),
         request.optional_scopes.to_string().into(),
         request.opener.as_ref().map(Origin::to_string).into(),
-        new.evidence.map(str::to_owned).into(),
+        request.evidence.map(|evidence| evidence.as_str().to_owned()).into(),
         request.portal_id.map(|id| id.0).into(),
         pkce.map(|pkce| pkce.key_id.clone()).into(),
         pkce.map(|pkce| pkce.ciphertext.clone()).into(),
         request.created_at.unix_ms().into(),
         request.expires_at.unix_ms().into(),
+        request.challenge.map(|challenge| challenge.text()).into(),
+        request.opener_challenge.map(|challenge| challenge.text()).into(),
+        request.return_url.as_ref().map(|url| url.as_str().to_owned()).into(),
+        request.mode.as_str().to_owned().into(),
     ]
 }
 
@@ -189,6 +271,11 @@ async fn consume(
     })
 }
 
+async fn take_token(tx: &Tx<'_>, id: FlowId, now: Moment) -> Result<bool, StoreError> {
+    let sql = "UPDATE auth_request SET token_taken_at = $2 WHERE id = $1 AND token_taken_at IS NULL";
+    Ok(tx.run(sql, [id.to_string().into(), now.unix_ms().into()]).await? == 1)
+}
+
 /// Notes, inside the transaction that stores it, which connection an attempt led to.
 pub(super) async fn connected(
     tx: &Tx<'_>,
@@ -217,6 +304,11 @@ fn read(row: &Row) -> Result<AuthRequest, StoreError> {
         scopes: row.scopes("scopes")?,
         optional_scopes: row.scopes("optional_scopes")?,
         opener: opener.map(Origin::stored),
+        challenge: row.hash("challenge")?,
+        opener_challenge: row.hash("opener_challenge")?,
+        evidence: row.maybe("evidence")?,
+        return_url: row.get::<Option<String>>("return_url")?.map(ReturnUrl::stored),
+        mode: row.maybe("mode")?.unwrap_or_default(),
         portal_id: row.get::<Option<i64>>("portal_id")?.map(PortalId),
         pkce,
         status: row.parsed("status")?,
@@ -225,5 +317,6 @@ fn read(row: &Row) -> Result<AuthRequest, StoreError> {
         created_at: row.moment("created_at")?,
         expires_at: row.moment("expires_at")?,
         delivered_at: row.maybe_moment("delivered_at")?,
+        token_taken_at: row.maybe_moment("token_taken_at")?,
     })
 }

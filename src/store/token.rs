@@ -1,5 +1,8 @@
 //! Rows of Token: load, list, details, states.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::row::Row;
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
@@ -49,6 +52,33 @@ impl Store {
         );
         let rows = self.all(&sql, [user.to_string().into()]).await?;
         rows.iter().map(|row| Ok((read(row)?, row.maybe_moment("run_at")?))).collect()
+    }
+
+    /// For each of these users a number that changes with what [`Store::tokens_of`] says of them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn marks_of(&self, users: &[UserId]) -> Result<Vec<(UserId, u64)>, StoreError> {
+        let places: Vec<String> = (1..=users.len()).map(|at| format!("${at}")).collect();
+        let sql = format!(
+            "SELECT id, user_id, state, generation, connected_at, portal_id, hub_domain, time_zone, job.run_at \
+             FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id WHERE user_id IN ({})",
+            places.join(", ")
+        );
+        let mut marks: HashMap<UserId, u64> = users.iter().map(|user| (*user, 0)).collect();
+        for row in self.all(&sql, users.iter().map(|user| user.to_string().into())).await? {
+            let mut hasher = DefaultHasher::new();
+            let (id, state): (String, String) = (row.get("id")?, row.get("state")?);
+            let (portal, domain): (Option<i64>, Option<String>) =
+                (row.get("portal_id")?, row.get("hub_domain")?);
+            let (zone, due): (Option<String>, Option<i64>) = (row.get("time_zone")?, row.get("run_at")?);
+            let (generation, since): (i64, i64) = (row.get("generation")?, row.get("connected_at")?);
+            (id, state, generation, since, portal, domain, zone, due).hash(&mut hasher);
+            // A sum, because the order of the rows says nothing.
+            let mark = marks.entry(row.parsed("user_id")?).or_default();
+            *mark = mark.wrapping_add(hasher.finish());
+        }
+        Ok(marks.into_iter().collect())
     }
 
     /// The connection that a user has to this account, if any.

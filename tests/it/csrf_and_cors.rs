@@ -257,7 +257,7 @@ async fn a_preflight_permits_reading_by_listed_pages_and_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_but_the_status_is_open_to_scripts_of_other_pages() {
+async fn only_what_the_sdk_asks_is_open_to_scripts_of_other_pages() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     for path in [
@@ -268,8 +268,7 @@ async fn nothing_but_the_status_is_open_to_scripts_of_other_pages() {
         "/auth/hubspot/callback",
         "/auth/hubspot/done",
         "/auth/hubspot/handoff",
-        "/api/hubspot/disconnect",
-        "/livez",
+        "/auth/hubspot/launch",
         "/static/popup.js",
     ] {
         let answers = [

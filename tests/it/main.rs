@@ -7,6 +7,7 @@
 mod abuse;
 mod architecture;
 mod at_rest;
+mod attempts;
 mod callback_attacks;
 mod cli;
 mod config;

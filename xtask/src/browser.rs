@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The variable that names the browser to the suite.
-const CHROMIUM: &str = "CHROMIUM";
+pub const CHROMIUM: &str = "CHROMIUM";
 
 /// Names under which the browser is installed, the one of Debian first.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -23,9 +23,7 @@ pub fn run() -> Result<Done> {
         return Err(setup::NODE.remedy());
     }
     let folder = root().join("e2e");
-    if !folder.join("node_modules").exists() {
-        show(program("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
-    }
+    install_packages("e2e")?;
     generate::build_programs()?;
     let files = test_files(&folder)?;
     if files.is_empty() {
@@ -35,6 +33,15 @@ pub fn run() -> Result<Done> {
     node.args(["--test", "--test-reporter=spec"]).args(&files);
     node.env(CHROMIUM, chromium).env("DEMO", target_dir().join("debug/demo"));
     show(&mut node).map(Done::from)
+}
+
+/// Installs a folder's npm packages, if that has not been done.
+pub fn install_packages(folder: &str) -> Result<()> {
+    let folder = root().join(folder);
+    if folder.join("node_modules").exists() {
+        return Ok(());
+    }
+    show(program("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder)).map(|_| ())
 }
 
 /// Whether the repository has the suite.

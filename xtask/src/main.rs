@@ -10,6 +10,7 @@ mod generate;
 mod lint;
 mod postgres;
 mod run;
+mod sdk;
 mod setup;
 mod steps;
 mod suite;

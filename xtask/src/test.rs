@@ -3,7 +3,7 @@
 use crate::postgres::Server;
 use crate::steps::Steps;
 use crate::suite::{self, Part as Suite};
-use crate::{Result, Task, browser, lint, setup};
+use crate::{Result, Task, browser, lint, sdk, setup};
 use clap::{Args, ValueEnum};
 
 /// Runs every check and every test, after setting up what they need
@@ -28,6 +28,8 @@ enum Part {
     Sqlite,
     /// The integration suite on a PostgreSQL server of its own
     Postgres,
+    /// The browser SDK: its types, its built files, its tests
+    Sdk,
     /// The popup in a real browser
     Browser,
 }
@@ -57,7 +59,7 @@ impl Test {
         if self.wants(Part::Postgres) {
             needs.push(setup::POSTGRES);
         }
-        if self.wants(Part::Browser) && browser::suite_exists() {
+        if self.wants(Part::Sdk) || self.wants(Part::Browser) && browser::suite_exists() {
             needs.extend([setup::CHROMIUM, setup::NODE]);
         }
         if needs.iter().any(setup::Need::is_missing) {
@@ -82,6 +84,9 @@ impl Test {
                 let server = Server::given_or_started()?;
                 suite::run(Suite::Integration, Some(server.url()))
             });
+        }
+        if self.wants(Part::Sdk) {
+            steps.run("browser SDK", sdk::run);
         }
         if self.wants(Part::Browser) {
             steps.run("browser suite", browser::run);

@@ -1,0 +1,12 @@
+// What a host page does with a connection: the element has done the rest.
+const byId = (id) => document.getElementById(id);
+
+byId("hubspot").addEventListener("connected", ({ detail: connection }) => {
+  byId("account").textContent = `${connection.hubDomain ?? "account"} (${connection.portalId})`;
+  byId("scopes").textContent = connection.scopes.join(", ");
+  byId("token").textContent = connection.accessToken ? `${connection.accessToken.slice(0, 8)}…` : "stays with the service";
+  byId("expires").textContent = connection.expiresAt ? new Date(connection.expiresAt).toLocaleTimeString() : "";
+  byId("result").hidden = false;
+  byId("manage").href = document.body.dataset.service;
+  byId("manage").hidden = false;
+});

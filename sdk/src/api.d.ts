@@ -1,0 +1,146 @@
+/**
+ * The browser SDK of hubspot-connect. This file is its whole public face.
+ */
+
+/** What a page gets when HubSpot is connected. */
+export interface Connection {
+  /** The connection; a reconnect of the same account keeps it. */
+  readonly connectionId: string;
+  /** The attempt that made it: what the operator finds in the log. */
+  readonly flow: string;
+  /** The HubSpot account; null if HubSpot has not told it yet. */
+  readonly portalId: number | null;
+  /** The account's website. Somebody has typed it: show it as text, never as HTML. */
+  readonly hubDomain: string | null;
+  readonly scopes: readonly string[];
+  /** What was asked for, optional scopes included, and not granted. */
+  readonly missingScopes: readonly string[];
+  /** When the access token expires, RFC 3339 in UTC. */
+  readonly expiresAt: string | null;
+  /** There if the service gives access tokens to this origin, and this attempt was the first to take it. */
+  readonly accessToken?: string;
+  /** `"bearer"`, beside an access token. */
+  readonly tokenType?: string;
+}
+
+export type ErrorCode =
+  | "popup_blocked"
+  | "closed"
+  | "cancelled"
+  | "timeout"
+  | "origin_not_allowed"
+  | "user_denied"
+  | "flow_expired"
+  | "provider_error"
+  | "scopes_missing"
+  | "wrong_account"
+  | "sandboxed_iframe"
+  | "csp_blocked"
+  | "service_unavailable";
+
+export declare class HubSpotConnectError extends Error {
+  constructor(code: ErrorCode, message?: string, details?: { flow?: string | undefined; reason?: string | undefined });
+  readonly name: "HubSpotConnectError";
+  readonly code: ErrorCode;
+  /** The attempt, where it is known: what the operator finds in the log. */
+  readonly flow?: string;
+  /** The service's own code, where it is another one than `code`. */
+  readonly reason?: string;
+  /** Whether the same click may succeed the next time. */
+  readonly retryable: boolean;
+}
+
+export interface HubSpotConnectOptions {
+  /** The address of the service, such as `https://connect.example.com`. */
+  service: string;
+  /** The token of the service's own pages. They alone need it, and find it in `document.body.dataset.csrf`. */
+  csrf?: string;
+}
+
+export interface ConnectOptions {
+  /** Gives the attempt up: the popup is closed and the promise rejects with `cancelled`. */
+  signal?: AbortSignal;
+  /** `"redirect"` leaves this page for HubSpot where popups are blocked; `resume()` takes it up on return. */
+  fallback?: "redirect";
+  /** `"redirect"` does so without trying a popup. */
+  mode?: "popup" | "redirect";
+  popup?: { width?: number; height?: number };
+  /** Where to come back to. The service must know it. For a redirect it is this page if left out. */
+  returnUrl?: string;
+  /** The HubSpot account that the person is expected to choose. */
+  hubId?: number;
+  /** `false` cuts the popup off from this page: it cannot reach this window, and the result comes by asking alone. */
+  opener?: boolean;
+}
+
+/** A connection as the service lists it. It may have more fields. */
+export interface StatusEntry {
+  readonly id: string;
+  readonly portal_id?: number | null;
+  readonly hub_domain?: string | null;
+  readonly state?: string;
+  readonly scopes?: readonly string[];
+  readonly missing_scopes?: readonly string[];
+  readonly expires_at?: string | null;
+  readonly [field: string]: unknown;
+}
+
+export interface Status {
+  readonly authenticated: boolean;
+  readonly connections: readonly StatusEntry[];
+  readonly [field: string]: unknown;
+}
+
+/** One line of `diagnose()`. */
+export interface Finding {
+  readonly check:
+    | "secure_context"
+    | "service_reachable"
+    | "origin_listed"
+    | "connect_src"
+    | "form_action"
+    | "opener_policy"
+    | "sandbox"
+    | "cookies"
+    | "clock";
+  /** null: cannot be told from here. */
+  readonly ok: boolean | null;
+  readonly detail: string;
+  readonly remedy?: string;
+}
+
+export declare class HubSpotConnect {
+  constructor(options: HubSpotConnectOptions);
+  /** Messages that came while an attempt was waiting and were not believed. */
+  readonly ignoredMessages: number;
+  /** Opens the popup. Call it in the click itself, before anything is awaited, or browsers block the popup. */
+  connect(options?: ConnectOptions): Promise<Connection>;
+  /** Takes up what a reload or a redirect has interrupted. Null if there is nothing to take up. */
+  resume(): Promise<Connection | null>;
+  /** On the service's own pages the connections of this browser; elsewhere what the last attempt has made. */
+  status(): Promise<Status>;
+  /** Tells the status now and after every change, until the returned function is called. */
+  watch(onChange: (status: Status) => void): () => void;
+  disconnect(connectionId: string): Promise<void>;
+  /** Looks for what would keep `connect()` from working here. Opens and changes nothing. */
+  diagnose(): Promise<Finding[]>;
+}
+
+export type ElementState = "idle" | "waiting" | "stalled" | "connected" | "needs_reauth" | "error";
+
+/**
+ * `<hubspot-connect service="https://connect.example.com"></hubspot-connect>`
+ *
+ * Attributes: `service`, `label`, `hub-id`, `return-url`, `fallback`, `scopes` (for the explanation only).
+ * Reflects `state`. Events: `connected` (detail: Connection), `error` (detail: HubSpotConnectError); both bubble.
+ * Parts: `button`, `status`, `error`.
+ */
+export interface HubSpotConnectElement extends HTMLElement {
+  readonly state: ElementState;
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "hubspot-connect": HubSpotConnectElement;
+  }
+}

@@ -1,0 +1,275 @@
+/**
+ * One attempt, from the moment the window is on its way until the first result.
+ *
+ * The result can come by a message or by asking, and the first one wins. Messages alone would not do: a
+ * Cross-Origin-Opener-Policy on any page in between cuts the popup off for good, and its `closed` reads true from then
+ * on while the window is open.
+ */
+import type { Connection, ErrorCode } from "./api";
+import { read, type Secrets } from "./channel.ts";
+import { fromServer, HubSpotConnectError } from "./errors.ts";
+import { forbids } from "./launch.ts";
+import { forget, type Memo, remember } from "./memory.ts";
+import { type Answer, ask, post, type WireConnection } from "./wire.ts";
+
+export const CHANNEL = "hubspot-connect";
+
+/** In milliseconds, but for the last two: ticks do not pass while the page is frozen. */
+const enum Span {
+  Tick = 500,
+  FirstAsk = 1_500,
+  /** Between two questions, so that a service that answers at once is not asked without a pause. */
+  Pace = 500,
+  Pause = 1_000,
+  LongestPause = 10_000,
+  /** An answer that takes longer is lost: the service waits 25 seconds with it at most. */
+  Lost = 40_000,
+  /** By then the popup has shown a sign of life, or cannot. */
+  Silent = 4_000,
+  /**
+   * By then HubSpot's page is in the popup, and if `closed` has stayed false it has not cut the popup off. Too short
+   * gives up an attempt that goes on; too long only leaves a popup unnoticed that was closed at once.
+   */
+  Intact = 5_000,
+  /** Ticks without a word of the popup or the service: three minutes. */
+  GiveUp = 360,
+  /** The same after a word of either: a quarter of an hour. The service says itself when an attempt has expired. */
+  GiveUpKnown = 1_800,
+}
+
+export interface Attempt {
+  readonly result: Promise<Connection>;
+  readonly popup: Window | null;
+  readonly ended: boolean;
+  /** Ends it at once, with its popup, and tells the service in the background. */
+  cancel(code: ErrorCode): void;
+}
+
+/**
+ * @param openerKey what the popup's first page may ask for, to know who has opened it
+ * @param onIgnored told of every message that was not believed
+ */
+export function follow(
+  service: string,
+  memo: Memo,
+  popup: Window | null,
+  openerKey: string,
+  onIgnored: () => void,
+  onEnd: (connectionId?: string) => void,
+): Attempt {
+  const { verifier, startedAt } = memo;
+  const end = new AbortController();
+  const { signal } = end;
+  let resolve: (connection: Connection) => void;
+  let reject: (error: HubSpotConnectError) => void;
+  const result = new Promise<Connection>((yes, no) => [resolve, reject] = [yes, no]);
+
+  /** A message has come: there was a way from the popup to here. */
+  let heardAt = 0;
+  /** A status has come: the service knows the attempt. */
+  let known = false;
+  /** The popup was open when HubSpot's page must have been in it, so that `closed` can be believed. */
+  let intact = false;
+  let closedAt = 0;
+  /** The page's policy forbids to ask the service. */
+  let muted = false;
+  let unavailable = false;
+  /** How many ticks ago anybody has said anything. What is taken up late gets ten seconds for an answer. */
+  let silence = Math.min((Date.now() - startedAt) / Span.Tick, Span.GiveUp - 20);
+  /** When the question was asked that is open now. */
+  let askedAt = Infinity;
+
+  /** Interrupts the answer or the pause that is being waited for. */
+  let bell = new AbortController();
+  const wake = () => bell.abort();
+  const pause = (ms: number) => bell.signal.aborted || new Promise<void>((done) => {
+    const timer = setTimeout(done, ms);
+    bell.signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      done();
+    });
+  });
+
+  /** @returns whether it was open until now: whoever ends it settles it. */
+  const finish = (connectionId?: string) => {
+    if (signal.aborted) return false;
+    end.abort();
+    wake();
+    clearInterval(timer);
+    news.close();
+    forget(service, verifier);
+    onEnd(connectionId);
+    return true;
+  };
+
+  const fail = (error: ErrorCode | HubSpotConnectError) => {
+    if (finish()) reject(typeof error === "string" ? new HubSpotConnectError(error, "", { flow: memo.flow }) : error);
+  };
+
+  const succeed = async (connectionId: string, wire: WireConnection, secrets: Secrets & WireConnection) => {
+    if (!finish(connectionId)) return;
+    // From here on nothing can fail: what is connected is connected, with or without a token for this page.
+    const token: typeof secrets = secrets.claim ? (await redeem(service, memo, secrets.claim)).body : secrets;
+    resolve({
+      connectionId,
+      flow: memo.flow ?? "",
+      portalId: wire.portal_id ?? null,
+      hubDomain: wire.hub_domain ?? null,
+      scopes: wire.scopes ?? [],
+      missingScopes: wire.missing_scopes ?? [],
+      expiresAt: (token.access_token && token.expires_at) ?? wire.expires_at ?? null,
+      ...(token.access_token && { accessToken: token.access_token, tokenType: token.token_type ?? "bearer" }),
+    });
+  };
+
+  const learn = (flow: string) => {
+    if (memo.flow === flow) return;
+    memo.flow = flow;
+    remember(service, memo);
+  };
+
+  const cancelAtService = () => post(service, "cancel", verifier, { flow: memo.flow });
+
+  /** Takes what the service says about the attempt. @returns whether it still waits for the person */
+  const take = ({ body }: Answer): boolean => {
+    if (body.flow) learn(body.flow);
+    const { status, connection } = body;
+    if (status === "connected" && connection) void succeed(connection.id, connection, body);
+    else if (status === "failed") fail(fromServer(body.error, memo.flow));
+    else if (status === "cancelled") fail("cancelled");
+    else if (status === "expired") fail("flow_expired");
+    return status === "awaiting_user";
+  };
+
+  const poll = async () => {
+    let etag: string | null = null;
+    let backoff: number = Span.Pause;
+    let strangers = 0;
+    let quiet = 0;
+    if (popup) await pause(Span.FirstAsk);
+    while (!signal.aborted && !muted) {
+      if (bell.signal.aborted) bell = new AbortController();
+      const heardIt = bell.signal;
+      // Without the tag the answer comes at once, whether anything has changed or not.
+      const closing = intact && closedAt > 0;
+      const began = askedAt = Date.now();
+      const answer: Answer = await ask(service, verifier, closing ? null : etag, heardIt);
+      askedAt = Infinity;
+      const { status } = answer;
+      if (signal.aborted) return;
+      if (heardIt.aborted && !status) continue;
+
+      unavailable = !status || status >= 500;
+      let rest: number = Span.Pause;
+      if (status === 200 || status === 304) {
+        known = true;
+        silence = 0;
+        backoff = rest;
+        if (status === 200) {
+          etag = answer.etag;
+          const waiting = take(answer);
+          if (signal.aborted) return;
+          if (closing && waiting && ++quiet > 2) {
+            // It may be committed in this very moment, or have been; then the answer says so.
+            const last = await cancelAtService();
+            if (last.body.status === "connected") take(last);
+            if (last.body.status !== "exchanging") fail("closed");
+          }
+        }
+        // A tag that the browser hides from us leaves every answer to come at once.
+        if (etag && !closing) rest = began + Span.Pace - Date.now();
+      } else if (status === 404) {
+        backoff = rest;
+      } else {
+        // An answer that the browser withholds from this page, by a service that can be reached.
+        strangers = !status && !heardAt && !known && (await reachable(service)) ? strangers + 1 : 0;
+        if (strangers > 2 || answer.body.code === "origin_not_allowed") fail("origin_not_allowed");
+        rest = Math.max(answer.rest, backoff);
+        backoff = Math.min(backoff * 2, Span.LongestPause);
+      }
+      await pause(rest);
+    }
+  };
+
+  const tick = () => {
+    const now = Date.now();
+    const age = now - startedAt;
+    if (popup && !popup.closed) {
+      intact ||= heardAt > 0 && now - heardAt > Span.Intact;
+    } else if (popup && !closedAt) {
+      closedAt = now;
+      wake();
+    }
+    if (closedAt && intact && muted && now - closedAt > 2 * Span.Pause) return fail("closed");
+    if (!heardAt && !known && age > Span.Silent) {
+      if (closedAt && window !== top) return fail("sandboxed_iframe");
+      if (muted && (closedAt || age > 5 * Span.Silent)) return fail("csp_blocked");
+    }
+    // A page that was frozen comes back to a question that nobody will answer any more.
+    if (now - askedAt > Span.Lost) wake();
+    if (++silence > (heardAt || known ? Span.GiveUpKnown : Span.GiveUp)) fail(unavailable ? "service_unavailable" : "timeout");
+  };
+
+  const onMessage = (event: MessageEvent) => {
+    const message = read(event, { service, popup, flow: memo.flow });
+    if (message === "ignored") onIgnored();
+    if (!message || message === "ignored") return;
+    if (message.flow) learn(message.flow);
+    if (message.type === "hubspot_auth_success") {
+      void succeed(message.connection_id, message, message);
+    } else if (message.type === "hubspot_auth_error") {
+      fail(fromServer(message.error, message.flow ?? memo.flow));
+    } else {
+      // Once, and to nobody but the service's own page.
+      if (!heardAt && message.needs_key) {
+        popup?.postMessage({ type: "hubspot_auth_key", version: 1, flow: message.flow, opener_key: openerKey }, service);
+      }
+      heardAt ||= Date.now();
+      silence = 0;
+    }
+  };
+
+  const timer = setInterval(tick, Span.Tick);
+  const news = new BroadcastChannel(CHANNEL);
+  // Whichever attempt is meant: asking once more costs nothing and gives nothing away.
+  news.onmessage = wake;
+  if (popup) addEventListener("message", onMessage, { signal });
+  addEventListener("pageshow", wake, { signal });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) wake();
+  }, { signal });
+  document.addEventListener("securitypolicyviolation", (event) => {
+    if (!forbids(event, "connect-src", service)) return;
+    muted = true;
+    wake();
+  }, { signal });
+  void poll();
+
+  return {
+    result,
+    popup,
+    get ended() {
+      return signal.aborted;
+    },
+    cancel(code) {
+      if (signal.aborted) return;
+      popup?.close();
+      if (memo.flow) void cancelAtService();
+      fail(code);
+    },
+  };
+}
+
+/** Whether the service answers at all: of such an answer nothing can be read, and so nobody forbids it. */
+function reachable(service: string): Promise<boolean> {
+  return fetch(`${service}/livez`, { mode: "no-cors", cache: "no-store" }).then(() => true, () => false);
+}
+
+/** Changes the claim into the token. It is given out once: a second time the answer is 410. */
+async function redeem(service: string, { verifier, flow }: Memo, claim: string): Promise<Answer> {
+  for (let tries = 1; ; tries += 1) {
+    const answer = await post(service, "token", verifier, { flow, claim });
+    if (answer.status === 200 || answer.status === 410 || tries > 2) return answer;
+    await new Promise((done) => setTimeout(done, tries * Span.Pause));
+  }
+}

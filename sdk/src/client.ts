@@ -1,0 +1,188 @@
+import type * as api from "./api";
+import { type Attempt, CHANNEL, follow } from "./attempt.ts";
+import { fromServer, HubSpotConnectError } from "./errors.ts";
+import { popupFeatures } from "./geometry.ts";
+import { launch, startFields } from "./launch.ts";
+import { forget, type Memo, recall, remember } from "./memory.ts";
+import { secret } from "./secrets.ts";
+import { type Answer, ask, type Body, post } from "./wire.ts";
+
+/** In milliseconds. */
+const enum Watch {
+  Pause = 1_000,
+  LongestPause = 30_000,
+}
+
+const NOBODY: Body & api.Status = { authenticated: false, connections: [] };
+
+export class HubSpotConnect implements api.HubSpotConnect {
+  #service: string;
+  #csrf: string | undefined;
+  #attempt: Attempt | null = null;
+  #ignored = 0;
+  /** Of the last attempt: what the status is asked with. */
+  #verifier: string | undefined;
+  /** Which attempt has made which connection: it alone may end it. */
+  #makers = new Map<string, string>();
+
+  constructor({ service, csrf }: api.HubSpotConnectOptions) {
+    this.#service = new URL(service).origin;
+    this.#csrf = csrf;
+  }
+
+  get ignoredMessages(): number {
+    return this.#ignored;
+  }
+
+  // Not an async function: all up to the opening of the window has to happen in the click.
+  connect(options: api.ConnectOptions = {}): Promise<api.Connection> {
+    const { signal } = options;
+    const refuse = (code: api.ErrorCode) => Promise.reject(new HubSpotConnectError(code));
+    if (signal?.aborted) return refuse("cancelled");
+    if (this.#attempt?.popup && !this.#attempt.popup.closed) {
+      this.#attempt.popup.focus();
+      return this.#attempt.result;
+    }
+    this.#attempt?.cancel("closed");
+    // No list of origins has an unencrypted one, and without encryption browsers offer no hashes.
+    if (!isSecureContext) return refuse("origin_not_allowed");
+    // An opaque origin can be named to nobody, and no message would find it.
+    if (origin === "null") return refuse("sandboxed_iframe");
+    // The popup gets a copy of what this tab remembers.
+    forget(this.#service);
+    if (options.mode === "redirect") return this.#redirect(options);
+
+    // A random name: one that can be guessed lets another page reach the window.
+    const name = `hsc_${crypto.randomUUID()}`;
+    const popup = open("about:blank", name, popupFeatures(window, options.popup));
+    if (!popup) return options.fallback ? this.#redirect(options) : refuse("popup_blocked");
+    if (options.opener === false) popup.opener = null;
+
+    const memo: Memo = { verifier: secret(), startedAt: Date.now(), mode: "popup" };
+    const openerKey = secret();
+    remember(this.#service, memo);
+    const attempt = this.#follow(memo, popup, openerKey);
+    signal?.addEventListener("abort", () => attempt.cancel("cancelled"));
+    void startFields(memo, openerKey, options).then((fields) => {
+      // A form for a window that is no more would open another.
+      if (!attempt.ended) launch(this.#service, fields, name, popup);
+    });
+    return attempt.result;
+  }
+
+  async #redirect(options: api.ConnectOptions): Promise<api.Connection> {
+    const memo: Memo = { verifier: secret(), startedAt: Date.now(), mode: "redirect" };
+    const fields = await startFields(memo, secret(), options);
+    if (options.signal?.aborted) throw new HubSpotConnectError("cancelled");
+    // Without the verifier nobody could take up what comes back.
+    if (!remember(this.#service, memo)) throw new HubSpotConnectError("popup_blocked");
+    launch(this.#service, fields, "_self", window);
+    // The page is left here. A browser that has kept it may show it again as it was.
+    await new Promise<void>((again) => addEventListener("pageshow", (event) => event.persisted && again()));
+    const connection = await this.resume();
+    if (connection) return connection;
+    throw new HubSpotConnectError("closed");
+  }
+
+  async resume(): Promise<api.Connection | null> {
+    if (this.#attempt) return this.#attempt.result;
+    const memo = recall(this.#service);
+    const flow = /^#hsc=([\w-]+)$/.exec(location.hash)?.[1];
+    if (flow) {
+      history.replaceState(history.state, "", location.pathname + location.search);
+      if (memo?.mode !== "redirect") {
+        // The popup has come back to a page of ours; who waits is another tab, and needs no secret to ask.
+        const news = new BroadcastChannel(CHANNEL);
+        news.postMessage({ flow });
+        news.close();
+        close();
+        return null;
+      }
+    }
+    if (!memo) return null;
+    // Somebody has come back by the browser's own button, and may go forward again.
+    if (memo.mode === "redirect" && !flow) {
+      const { status, body } = await ask(this.#service, memo.verifier, null);
+      if (status !== 200 || body.status === "awaiting_user") return null;
+    }
+    // A click may have begun another one meanwhile.
+    return (this.#attempt ?? this.#follow(memo, null)).result.catch((error: HubSpotConnectError) => {
+      if (error.code === "timeout") return null;
+      throw error;
+    });
+  }
+
+  #follow(memo: Memo, popup: Window | null, openerKey = ""): Attempt {
+    this.#verifier = memo.verifier;
+    const attempt = follow(this.#service, memo, popup, openerKey, () => {
+      this.#ignored += 1;
+    }, (connectionId) => {
+      if (this.#attempt === attempt) this.#attempt = null;
+      if (connectionId) this.#makers.set(connectionId, memo.verifier);
+    });
+    return this.#attempt = attempt;
+  }
+
+  get #ownPage(): boolean {
+    return this.#service === location.origin;
+  }
+
+  /** Asks for the status, and makes one of what an attempt's verifier gives. */
+  async #ask(etag: string | null, signal?: AbortSignal): Promise<Answer> {
+    const verifier = this.#ownPage ? null : this.#verifier;
+    if (!verifier && !this.#ownPage) return { status: 200, body: NOBODY, etag: null, rest: 0 };
+    const answer = await ask(this.#service, verifier, etag, signal);
+    const { connection } = answer.body;
+    if (answer.status === 404 || (verifier && !connection)) answer.body = NOBODY;
+    else if (connection) answer.body = { authenticated: true, connections: [{ ...connection }] };
+    return answer;
+  }
+
+  async status(): Promise<api.Status> {
+    const { status, body } = await this.#ask(null);
+    if (status === 200 || status === 404) return body as api.Status;
+    throw new HubSpotConnectError("service_unavailable");
+  }
+
+  watch(onChange: (status: api.Status) => void): () => void {
+    const end = new AbortController();
+    const run = async () => {
+      let etag: string | null = null;
+      let last = "";
+      let pause: number = Watch.Pause;
+      while (!end.signal.aborted) {
+        const answer = await this.#ask(etag, end.signal);
+        const { status } = answer;
+        if (end.signal.aborted) return;
+        etag = answer.etag;
+        // Not found may mean not yet or no more, and is answered without a wait.
+        pause = status === 200 || status === 304 ? Watch.Pause : Math.min(pause * 2, Watch.LongestPause);
+        const now = JSON.stringify(answer.body);
+        if ((status === 200 || status === 404) && now !== last) {
+          last = now;
+          onChange(answer.body as api.Status);
+        }
+        await new Promise((done) => setTimeout(done, Math.max(answer.rest, pause)));
+      }
+    };
+    void run();
+    return () => end.abort();
+  }
+
+  async disconnect(connectionId: string): Promise<void> {
+    const verifier = this.#ownPage ? null : this.#makers.get(connectionId) ?? this.#verifier;
+    const answer = await post(this.#service, "disconnect", verifier, { connection_id: connectionId },
+      // The verifier is the better proof, and other origins may not send this header.
+      verifier ? {} : { "x-csrf-token": this.#csrf ?? document.body.dataset.csrf ?? "" });
+    if (answer.status === 200) return;
+    throw answer.body.code
+      ? fromServer({ code: answer.body.code, message: answer.body.detail })
+      : new HubSpotConnectError("service_unavailable");
+  }
+
+  async diagnose(): Promise<api.Finding[]> {
+    // Rarely needed, and so a file of its own.
+    const { diagnose } = await import("./diagnose.js");
+    return diagnose(this.#service);
+  }
+}

@@ -1,0 +1,43 @@
+import type { ConnectOptions } from "./api";
+import { make } from "./make.ts";
+import type { Memo } from "./memory.ts";
+import { challengeOf } from "./secrets.ts";
+
+/** The fields of the start address. Secrets stay here; their hashes go. */
+export async function startFields(memo: Memo, openerKey: string, options: ConnectOptions): Promise<Record<string, string>> {
+  const { hubId } = options;
+  const returnUrl = options.returnUrl || (memo.mode === "redirect" ? location.href.split("#")[0] : "");
+  return {
+    origin: location.origin,
+    mode: memo.mode,
+    challenge: await challengeOf(memo.verifier),
+    opener_challenge: await challengeOf(openerKey),
+    ...(returnUrl && { return_url: new URL(returnUrl, location.href).href }),
+    ...(hubId && { hub_id: `${hubId}` }),
+  };
+}
+
+/** Whether a policy of this page has just forbidden something that was meant for the service. */
+export function forbids(event: SecurityPolicyViolationEvent, directive: string, service: string): boolean {
+  const { disposition, effectiveDirective, blockedURI } = event;
+  // Browsers name the whole address or the origin alone.
+  return disposition === "enforce" && effectiveDirective === directive && blockedURI.split("/", 3).join("/") === service;
+}
+
+/**
+ * Sends a window to the start address by a form, so that the fields are in no address and no history.
+ *
+ * Where the page's policy has no room for the form, the window is led there by its address instead.
+ */
+export function launch(service: string, fields: Record<string, string>, target: string, into: Window): void {
+  const action = `${service}/auth/hubspot/start`;
+  document.addEventListener("securitypolicyviolation", (event) => {
+    if (forbids(event, "form-action", service)) into.location.href = `${action}?${new URLSearchParams(fields)}`;
+  }, { signal: AbortSignal.timeout(3_000) });
+
+  const form = make("form", { method: "post", action, target, hidden: true }) as HTMLFormElement;
+  for (const [name, value] of Object.entries(fields)) form.append(make("input", { name, value }));
+  document.documentElement.append(form);
+  form.submit();
+  form.remove();
+}

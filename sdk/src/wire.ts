@@ -1,0 +1,94 @@
+/** The HTTP calls to the service. None of them throws: what went wrong on the way is an answer too. */
+
+/** A connection as the service writes it, in a message as in a status. */
+export interface WireConnection {
+  portal_id?: number | null;
+  hub_domain?: string | null;
+  scopes?: string[];
+  missing_scopes?: string[];
+  expires_at?: string | null;
+}
+
+/** The bodies of all answers in one: each field is there where the route has it. */
+export interface Body {
+  flow?: string;
+  status?: string;
+  expires_at?: string;
+  connection?: WireConnection & { id: string };
+  claim?: string;
+  error?: { code?: string; message?: string };
+  /** Of a problem (RFC 9457). */
+  code?: string;
+  detail?: string;
+  access_token?: string;
+  token_type?: string;
+  /** Of the status of a page of the service. */
+  authenticated?: boolean;
+  connections?: readonly { id: string }[];
+}
+
+export interface Answer {
+  /** 0: there was none. */
+  status: number;
+  body: Body;
+  etag: string | null;
+  /** How long the service asks to be left alone, in milliseconds. */
+  rest: number;
+}
+
+export async function call(url: string, init: RequestInit): Promise<Answer> {
+  try {
+    const response = await fetch(url, { cache: "no-store", credentials: "omit", ...init });
+    const { status, headers } = response;
+    const text = await response.text();
+    return {
+      status,
+      body: text ? JSON.parse(text) : {},
+      etag: headers.get("etag"),
+      rest: Number(headers.get("retry-after")) * 1_000 || 0,
+    };
+  } catch {
+    return { status: 0, body: {}, etag: null, rest: 0 };
+  }
+}
+
+/** Without a verifier the caller is a page of the service, which its cookies speak for. */
+function proof(verifier: string | null | undefined): Record<string, string> {
+  return verifier ? { "x-hsc-verifier": verifier } : {};
+}
+
+/**
+ * Asks for the status. The service waits with its answer until something differs from `etag`.
+ *
+ * The address is always the same, because browsers remember a preflight's answer by the address.
+ */
+export function ask(
+  service: string,
+  verifier: string | null | undefined,
+  etag: string | null,
+  signal: AbortSignal | null = null,
+): Promise<Answer> {
+  return call(`${service}/api/hubspot/status?wait=25`, {
+    headers: { ...proof(verifier), ...(etag && { "if-none-match": etag }) },
+    credentials: verifier ? "omit" : "same-origin",
+    signal,
+  });
+}
+
+/** `keepalive` lets the call outlive the page: a cancel is often the last thing that a page does. */
+export function post(
+  service: string,
+  route: string,
+  verifier: string | null | undefined,
+  body: object,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  return call(`${service}/api/hubspot/${route}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...proof(verifier), ...headers },
+    body: JSON.stringify(body),
+    credentials: verifier ? "omit" : "same-origin",
+    keepalive: true,
+    signal: AbortSignal.timeout(10_000),
+  });
+}

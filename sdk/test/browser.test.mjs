@@ -1,0 +1,443 @@
+// What the SDK does in a browser, against a stub of the service.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { CONNECTION, launchBrowser, Stage, until } from "./stage.mjs";
+
+const sha = (text) => createHash("sha256").update(text).digest("base64url");
+const connected = (more = {}) => ({ state: { status: "connected", connection: CONNECTION, ...more } });
+const RESULT = {
+  connectionId: "c1", flow: "flow-1", portalId: 1234567, hubDomain: "acme.example", scopes: ["oauth"], missingScopes: ["crm"],
+  expiresAt: "2026-11-21T00:37:38Z",
+};
+const WITH_TOKEN = { ...RESULT, expiresAt: "2026-11-21T00:40:00Z", accessToken: "the-token", tokenType: "bearer" };
+const success = (flow, more = {}) => {
+  const { id: connection_id, ...rest } = CONNECTION;
+  return { type: "hubspot_auth_success", version: 1, flow, connection_id, ...rest, ...more };
+};
+/** Posts from the popup to its opener, as the service's page would. */
+const say = (popup, data, to) => popup.evaluate(([message, origin]) => window.opener.postMessage(message, origin), [data, to]);
+const memory = (page) => page.evaluate(() => Object.entries(sessionStorage));
+
+let browser;
+before(async () => { browser = await launchBrowser(); });
+after(() => browser?.close());
+
+function staged(name, changes, body) {
+  test(name, { timeout: 60_000 }, async () => {
+    const stage = await Stage.set(browser, changes);
+    try {
+      await body(stage);
+      assert.deepEqual(stage.problems, [], "no script error");
+    } finally {
+      await stage.clear();
+    }
+  });
+}
+
+describe("the browser", { concurrency: 2 }, () => {
+  staged("a claim in the message is changed into the token", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    assert.equal(flow.method, "POST");
+    const { origin, mode, challenge, opener_challenge, ...others } = flow.fields;
+    assert.deepEqual([origin, mode, others], [stage.host, "popup", {}]);
+    const key = await until("the key has come", () => stage.key);
+    assert.deepEqual({ ...key, opener_key: null }, { type: "hubspot_auth_key", version: 1, flow: "flow-1", opener_key: null });
+    assert.equal(sha(key.opener_key), opener_challenge);
+
+    const [[name, kept]] = await memory(page);
+    assert.equal(name, `hubspot-connect:${stage.service}`);
+    assert.equal(sha(JSON.parse(kept).verifier), challenge);
+
+    await say(popup, success("flow-1", { claim: "the-claim" }), stage.host);
+    assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
+    const [redeemed] = stage.calls("/api/hubspot/token", "POST");
+    assert.deepEqual(JSON.parse(redeemed.body), { flow: "flow-1", claim: "the-claim" });
+    assert.equal(sha(redeemed.headers["x-hsc-verifier"]), challenge);
+    assert.deepEqual(await memory(page), [], "nothing is left behind");
+  });
+
+  staged("a token in the message needs nothing more", {}, async (stage) => {
+    const { page, popup } = await stage.begin();
+    await say(popup, success("flow-1", { access_token: "in-the-message", token_type: "bearer" }), stage.host);
+    assert.deepEqual(await stage.results(page), [{ connection: { ...RESULT, accessToken: "in-the-message", tokenType: "bearer" } }]);
+    assert.deepEqual(stage.calls("/api/hubspot/token"), []);
+  });
+
+  staged("a claim that was taken before leaves a connection without a token", { delivered: true }, async (stage) => {
+    const { page, popup } = await stage.begin();
+    await say(popup, success("flow-1", { claim: "the-claim" }), stage.host);
+    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
+    assert.equal(stage.calls("/api/hubspot/token", "POST").length, 1);
+  });
+
+  staged("a popup that is cut off from its opener is found out about by asking", {
+    launchHeaders: { "cross-origin-opener-policy": "same-origin" },
+  }, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await popup.waitForSelector("h1");
+    assert.equal(await popup.evaluate(() => window.opener), null, "the popup is cut off");
+    await sleep(5_000);
+    assert.deepEqual(await page.evaluate(() => window.results), [], "a popup that seems closed is no answer");
+    stage.change(flow, connected({ claim: "the-claim" }));
+    assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
+    assert.deepEqual(stage.calls("/api/hubspot/cancel"), []);
+  });
+
+  staged("a popup that is cut off by HubSpot, after it has said hello, is no closed popup", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    stage.launchHeaders = { "cross-origin-opener-policy": "same-origin" };
+    await popup.evaluate(() => location.assign("/auth/hubspot/start?challenge=hubspot"));
+    await until("it is cut off", () => popup.evaluate(() => window.opener === null).catch(() => false));
+    await sleep(6_000);
+    assert.deepEqual(await page.evaluate(() => window.results), []);
+    stage.change(flow, connected());
+    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
+  });
+
+  staged("without an opener the popup cannot reach the page", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin({ opener: false });
+    await popup.waitForSelector("h1");
+    assert.equal(await popup.evaluate(() => window.opener), null);
+    stage.change(flow, connected());
+    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
+  });
+
+  staged("it asks at one address, with the tag, and without a pause between", {}, async (stage) => {
+    const { page, flow } = await stage.begin();
+    await until("it has asked twice", () => stage.calls("/api/hubspot/status", "GET").length === 2);
+    await sleep(2_000);
+    const asked = stage.calls("/api/hubspot/status", "GET");
+    assert.equal(asked.length, 2, "the second question waits for its answer");
+    assert.deepEqual(asked.map(({ search }) => search), ["wait=25", "wait=25"]);
+    assert.deepEqual(asked.map(({ headers }) => headers["if-none-match"]), [undefined, '"1"']);
+    assert.ok(asked.every(({ headers }) => headers.cookie === undefined));
+    stage.change(flow, { state: { status: "exchanging" } });
+    await until("it asks again", () => stage.calls("/api/hubspot/status", "GET").length === 3);
+    stage.change(flow, { state: { status: "failed", error: { code: "code_rejected", message: "HubSpot did not take its own code." } } });
+    assert.deepEqual(await stage.results(page), [{ code: "provider_error", reason: "code_rejected", flow: "flow-1", ours: true }]);
+  });
+
+  staged("an error by message ends it", {}, async (stage) => {
+    const { page, popup } = await stage.begin();
+    await say(popup, { type: "hubspot_auth_error", version: 1, flow: null, error: { code: "user_denied", message: "No." } }, stage.host);
+    assert.deepEqual(await stage.results(page), [{ code: "user_denied", flow: "flow-1", ours: true }]);
+    assert.deepEqual(await memory(page), []);
+  });
+
+  staged("the first result counts, and a second is dropped", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await say(popup, success("flow-1"), stage.host);
+    await stage.results(page);
+    await say(popup, { type: "hubspot_auth_error", version: 1, flow: "flow-1", error: { code: "user_denied" } }, stage.host);
+    stage.change(flow, { state: { status: "failed", error: { code: "user_denied" } } });
+    await sleep(500);
+    assert.deepEqual(await page.evaluate(() => window.results), [{ connection: RESULT }]);
+  });
+
+  staged("a signal that was given before it began opens nothing and ends nothing", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await page.evaluate(() => {
+      void window.settle(window.hubspot.connect({ signal: AbortSignal.abort() }));
+    });
+    assert.deepEqual(await stage.results(page), [{ code: "cancelled", ours: true }]);
+    assert.ok(!popup.isClosed());
+    assert.equal(flow.state.status, "awaiting_user");
+  });
+
+  staged("an abort ends the attempt at once", {}, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => {
+      window.abort = new AbortController();
+      window.options = { signal: window.abort.signal };
+    });
+    const popup = await stage.press(page);
+    const flow = await stage.flow();
+    await until("the key has come", () => stage.key);
+    await page.evaluate(() => window.abort.abort());
+    assert.deepEqual(await stage.results(page), [{ code: "cancelled", flow: "flow-1", ours: true }]);
+    await until("the popup closes", () => popup.isClosed());
+    await until("the service is told", () => flow.state.status === "cancelled");
+    assert.deepEqual(await memory(page), []);
+  });
+
+  staged("an abort before the window is anywhere leaves no window", {}, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => {
+      window.abort = new AbortController();
+      window.options = { signal: window.abort.signal };
+      document.querySelector("#go").addEventListener("click", () => window.abort.abort());
+    });
+    await page.click("#go");
+    assert.equal((await stage.results(page))[0].code, "cancelled");
+    await sleep(1_000);
+    assert.equal(stage.context.pages().length, 1);
+    assert.equal(stage.flows.size, 0);
+  });
+
+  staged("a popup that a person closes ends it, and the service is told", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    await sleep(6_500);
+    await popup.close();
+    assert.deepEqual(await stage.results(page), [{ code: "closed", flow: "flow-1", ours: true }]);
+    assert.equal(flow.state.status, "cancelled");
+  });
+
+  staged("a popup that closes after the connection was made is a success", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    await sleep(6_500);
+    await popup.close();
+    await sleep(1_200);
+    stage.change(flow, connected());
+    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
+  });
+
+  staged("a popup that closes while the connection is being committed is a success", {
+    cancelAnswer: { status: "connected", connection: CONNECTION },
+  }, async (stage) => {
+    const { page, popup } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    await sleep(6_500);
+    await popup.close();
+    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
+    assert.equal(stage.calls("/api/hubspot/cancel", "POST").length, 1);
+  });
+
+  staged("on a page of the service the cookies speak, and its token", {}, async (stage) => {
+    stage.session = { authenticated: true, connections: [CONNECTION] };
+    const page = await stage.context.newPage();
+    await page.goto(`${stage.service}/own`);
+    await page.waitForFunction(() => window.hubspot);
+    assert.deepEqual(await page.evaluate(() => window.hubspot.status()), stage.session);
+    await page.evaluate(() => window.hubspot.disconnect("c1"));
+    const [call] = stage.calls("/api/hubspot/disconnect", "POST");
+    assert.equal(call.headers["x-csrf-token"], "the-csrf-token");
+    assert.match(call.headers.cookie, /session=1/);
+    assert.ok(stage.journal.every(({ headers }) => headers["x-hsc-verifier"] === undefined));
+  });
+
+  staged("a blocked popup says so, or leads the page itself", {}, async (stage) => {
+    const page = await stage.open();
+    // A click that is long past is none; and the harness clicks, so to speak, whenever it evaluates something.
+    await page.evaluate(() => { setTimeout(() => void window.settle(window.hubspot.connect()), 6_000); });
+    await sleep(7_000);
+    assert.deepEqual(await stage.results(page), [{ code: "popup_blocked", ours: true }]);
+    stage.onStart = () => "<h1>Redirected</h1>";
+    await page.evaluate(() => { setTimeout(() => window.settle(window.hubspot.connect({ fallback: "redirect" })), 6_000); });
+    const flow = await stage.flow();
+    assert.deepEqual([flow.fields.mode, flow.fields.return_url], ["redirect", `${stage.host}/`]);
+    await page.waitForSelector("h1");
+
+    stage.change(flow, connected({ claim: "the-claim" }));
+    await page.goto(`${stage.host}/?a=b#hsc=flow-1`);
+    await page.waitForFunction(() => window.ready);
+    assert.deepEqual(await page.evaluate(() => window.hubspot.resume()), WITH_TOKEN);
+    assert.equal(page.url(), `${stage.host}/?a=b`);
+    assert.equal(await page.evaluate(() => window.hubspot.resume()), null);
+  });
+
+  staged("a second click brings the popup back, and one after the popup is gone begins anew", {}, async (stage) => {
+    const { page, popup } = await stage.begin();
+    await page.click("#go");
+    assert.equal(stage.context.pages().length, 2);
+    assert.ok(await page.evaluate(() => window.promises[0] === window.promises[1]));
+    await popup.close();
+    const second = await stage.press(page);
+    await stage.flow(2);
+    // Not before it has left the empty page.
+    await second.waitForURL((url) => url.origin === stage.service);
+    assert.deepEqual((await stage.results(page, 2)).map(({ code }) => code), ["closed", "closed"]);
+    await say(second, success("flow-2"), stage.host);
+    assert.equal((await stage.results(page, 3))[2].connection.flow, "flow-2");
+  });
+
+  staged("messages from elsewhere are not believed", {}, async (stage) => {
+    const { page, popup } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    const forged = success("flow-1", { portal_id: 666 });
+    // The right origin, another window.
+    await page.evaluate((url) => document.body.append(Object.assign(document.createElement("iframe"), { src: url })), `${stage.service}/livez`);
+    const frame = await until("the frame is there", () => page.frames().find((one) => one.url().endsWith("/livez")));
+    await frame.evaluate(([data, to]) => parent.postMessage(data, to), [forged, stage.host]);
+    // The right window, another origin.
+    await page.evaluate((data) => window.postMessage(data, location.origin), forged);
+    // The right window and origin, another attempt and another version.
+    await say(popup, success("flow-0"), stage.host);
+    await say(popup, { ...success("flow-1"), version: 2 }, stage.host);
+    await page.evaluate(() => window.postMessage({ type: "somebody-else" }, location.origin));
+    await until("all were heard", () => page.evaluate(() => window.hubspot.ignoredMessages === 4));
+    assert.deepEqual(await page.evaluate(() => window.results), []);
+    await say(popup, success("flow-1"), stage.host);
+    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
+  });
+
+  staged("the key is given once", {}, async (stage) => {
+    const { popup } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    await say(popup, { type: "hubspot_auth_hello", version: 1, flow: "flow-1", needs_key: true }, stage.host);
+    await sleep(500);
+    assert.equal(stage.calls("/stub/key").length, 1);
+  });
+
+  staged("a strict policy with Trusted Types has nothing to say", {
+    policy: (service) => `default-src 'none'; script-src 'self' ${service}; connect-src ${service}; form-action ${service}; img-src data:; style-src 'none'; require-trusted-types-for 'script'; trusted-types 'none'`,
+    hostPage: (service) => `<!doctype html><title>Host</title><link rel="icon" href="data:,"><button id="go">Go</button><script type="module" src="/host.js"></script><hubspot-connect service="${service}"></hubspot-connect>`,
+  }, async (stage) => {
+    const violations = [];
+    await stage.context.addInitScript(() => document.addEventListener("securitypolicyviolation", (event) => console.error(`violation ${event.effectiveDirective}`)));
+    stage.context.on("console", (message) => { if (message.type() === "error") violations.push(message.text()); });
+    const { page, popup, flow } = await stage.begin();
+    assert.equal(flow.method, "POST");
+    await until("the key has come", () => stage.key);
+    await say(popup, success("flow-1", { claim: "the-claim" }), stage.host);
+    assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
+    assert.equal(await page.locator("hubspot-connect").evaluate((element) => getComputedStyle(element.shadowRoot.querySelector("button")).fontWeight), "600");
+    assert.deepEqual(violations, []);
+  });
+
+  staged("where the policy has no room for the form, the address leads there", {
+    policy: (service) => `default-src 'self' data:; script-src 'self' ${service}; connect-src ${service}; form-action 'self'`,
+  }, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    assert.equal(flow.method, "GET");
+    assert.deepEqual(Object.keys(flow.fields).sort(), ["challenge", "mode", "opener_challenge", "origin"]);
+    await until("the key has come", () => stage.key);
+    await say(popup, success("flow-1"), stage.host);
+    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
+  });
+
+  staged("where the policy forbids to ask, the message still counts", {
+    policy: (service) => `default-src 'self' data:; script-src 'self' ${service}; form-action ${service}`,
+  }, async (stage) => {
+    const { page, popup } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    await sleep(6_000);
+    assert.deepEqual(await page.evaluate(() => window.results), []);
+    await say(popup, success("flow-1", { access_token: "t", token_type: "bearer" }), stage.host);
+    assert.equal((await stage.results(page))[0].connection.accessToken, "t");
+    assert.deepEqual(stage.calls("/api/hubspot/status"), []);
+  });
+
+  staged("a policy that forbids to ask, and no message: it says so", {
+    policy: (service) => `default-src 'self' data:; script-src 'self' ${service}; form-action ${service}`,
+    launchHeaders: { "cross-origin-opener-policy": "same-origin" },
+  }, async (stage) => {
+    const { page } = await stage.begin();
+    assert.deepEqual(await stage.results(page), [{ code: "csp_blocked", ours: true }]);
+  });
+
+  staged("a page that is not listed is told so", { listed: false, onStart: () => "<h1>Not listed</h1>" }, async (stage) => {
+    const { page, popup } = await stage.begin();
+    assert.deepEqual(await stage.results(page), [{ code: "origin_not_allowed", ours: true }]);
+    assert.ok(!popup.isClosed(), "whoever looks at the popup can read why");
+  });
+
+  staged("a service that stumbles is asked again", {}, async (stage) => {
+    stage.silent = true;
+    const { page, flow } = await stage.begin();
+    await until("it has asked twice", () => stage.calls("/api/hubspot/status", "GET").length >= 2);
+    stage.change(flow, connected({ claim: "the-claim" }));
+    stage.silent = false;
+    assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
+  });
+
+  staged("a reload takes the attempt up", {}, async (stage) => {
+    const { page, flow } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    await page.reload();
+    await page.waitForFunction(() => window.ready);
+    await page.evaluate(() => { window.settle(window.hubspot.resume()); });
+    await sleep(1_000);
+    stage.change(flow, connected({ claim: "the-claim" }));
+    assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
+  });
+
+  staged("the popup that comes back to the page's own site wakes the tab that waits, and closes", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin({ returnUrl: "/back" });
+    assert.equal(flow.fields.return_url, `${stage.host}/back`);
+    await until("it waits for the answer", () => stage.calls("/api/hubspot/status", "GET").length === 2);
+    // No wake-up by the service: the tab has to ask by itself.
+    flow.turn += 1;
+    flow.state = connected({ claim: "the-claim" }).state;
+    await popup.evaluate((url) => location.assign(url), `${stage.host}/back#hsc=flow-1`);
+    await popup.waitForFunction(() => window.ready);
+    await popup.evaluate(() => { void window.hubspot.resume(); }).catch(() => {});
+    assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
+    await until("the popup closes", () => popup.isClosed());
+  });
+
+  staged("who comes back by the browser's own button is not kept waiting", { onStart: () => "<h1>Elsewhere</h1>" }, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => { window.options = { mode: "redirect" }; });
+    await page.click("#go");
+    await page.waitForSelector("h1");
+    await page.goto(stage.host);
+    await page.waitForFunction(() => window.ready);
+    assert.equal(await page.evaluate(() => window.hubspot.resume()), null);
+    assert.equal((await memory(page)).length, 1, "and may go forward again");
+  });
+
+  staged("status, watch and disconnect speak for the attempt", {}, async (stage) => {
+    const page = await stage.open();
+    const nobody = { authenticated: false, connections: [] };
+    assert.deepEqual(await page.evaluate(() => window.hubspot.status()), nobody);
+    const popup = await stage.press(page);
+    const flow = await stage.flow();
+    await page.evaluate(() => {
+      window.seen = [];
+      window.stop = window.hubspot.watch((status) => window.seen.push(status));
+    });
+    assert.deepEqual(await page.evaluate(() => window.hubspot.status()), nobody);
+    stage.change(flow, connected());
+    await stage.results(page);
+    const somebody = { authenticated: true, connections: [CONNECTION] };
+    assert.deepEqual(await page.evaluate(() => window.hubspot.status()), somebody);
+    await until("both were seen", () => page.evaluate(() => window.seen.length === 2));
+    await page.evaluate(() => window.stop());
+    assert.deepEqual(await page.evaluate(() => window.seen), [nobody, somebody]);
+    await page.evaluate(() => window.hubspot.disconnect("c1"));
+    const [call] = stage.calls("/api/hubspot/disconnect", "POST");
+    assert.deepEqual(JSON.parse(call.body), { connection_id: "c1" });
+    assert.equal(sha(call.headers["x-hsc-verifier"]), flow.fields.challenge);
+    await popup.close();
+  });
+
+  staged("a frame whose sandbox takes its origin says so", {
+    hostPage: (service, path) => (path === "/framed"
+      ? `<!doctype html><iframe sandbox="allow-scripts allow-popups allow-forms" srcdoc='<button>Go</button><script type="module">import { HubSpotConnect } from "${service}/static/sdk/hubspot-connect.js"; document.querySelector("button").onclick = () => new HubSpotConnect({ service: "${service}" }).connect().catch((error) => { document.body.dataset.code = error.code; });</script>'></iframe><script>window.ready = true</script>`
+      : ""),
+  }, async (stage) => {
+    const page = await stage.open("/framed");
+    const frame = page.frameLocator("iframe");
+    await frame.locator("button").click();
+    await frame.locator("[data-code=sandboxed_iframe]").waitFor();
+  });
+
+  staged("diagnose names what is wrong, and finds nothing where nothing is", {}, async (stage) => {
+    const page = await stage.open();
+    const found = (where) => where.evaluate(() => window.hubspot.diagnose());
+    const good = await found(page);
+    assert.deepEqual(good.map(({ check }) => check), [
+      "secure_context", "sandbox", "connect_src", "service_reachable", "origin_listed", "form_action", "opener_policy", "cookies", "clock",
+    ]);
+    assert.ok(good.every(({ ok, detail, remedy }) => ok && detail && !remedy), JSON.stringify(good));
+
+    stage.listed = "http://else.example";
+    stage.hostHeaders = {
+      "content-security-policy": `script-src 'self' ${stage.service}; form-action 'self'`,
+      "cross-origin-opener-policy": "same-origin",
+    };
+    const bad = await found(await stage.open());
+    const by = Object.fromEntries(bad.map((finding) => [finding.check, finding]));
+    assert.deepEqual([by.origin_listed.ok, by.opener_policy.ok, by.form_action.ok, by.connect_src.ok], [false, false, null, true]);
+    assert.match(by.origin_listed.remedy, /HOST_ORIGINS/);
+
+    stage.hostHeaders = { "content-security-policy": `default-src 'self'; script-src 'self' ${stage.service}` };
+    const blocked = Object.fromEntries((await found(await stage.open())).map((finding) => [finding.check, finding.ok]));
+    assert.deepEqual([blocked.connect_src, blocked.service_reachable, blocked.origin_listed], [false, null, null]);
+  });
+});

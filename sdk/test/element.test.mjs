@@ -1,0 +1,125 @@
+// The element, as two lines of HTML.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { CONNECTION, launchBrowser, Stage, until } from "./stage.mjs";
+
+let browser;
+before(async () => { browser = await launchBrowser(); });
+after(() => browser?.close());
+
+const page = (attributes = "", scheme = "light dark") => (service) => `<!doctype html><html lang="en" style="color-scheme:${scheme}"><meta name="viewport" content="width=device-width">
+<title>Host</title><link rel="icon" href="data:,"><script>
+  window.events = [];
+  for (const name of ["connected", "error"]) addEventListener(name, (event) => { if (event.detail) window.events.push([name, event.detail.code ?? event.detail.connectionId]); });
+</script>
+<script type="module" src="${service}/static/sdk/hubspot-connect.js"></script>
+<hubspot-connect service="${service}" ${attributes}></hubspot-connect>`;
+
+function staged(name, changes, body) {
+  test(name, { timeout: 60_000 }, async () => {
+    const stage = await Stage.set(browser, { hostPage: page(), ...changes });
+    try {
+      await body(stage);
+      assert.deepEqual(stage.problems, [], "no script error");
+    } finally {
+      await stage.clear();
+    }
+  });
+}
+
+async function begin(stage) {
+  const host = await stage.open("/element");
+  const element = host.locator("hubspot-connect");
+  const state = (expected) => until(`it is ${expected}`, async () => (await element.getAttribute("state")) === expected);
+  await state("idle");
+  const press = async () => {
+    const popup = await stage.press(host, "hubspot-connect button");
+    await popup.waitForSelector("h1");
+    return popup;
+  };
+  return { host, element, state, press };
+}
+
+describe("the element", { concurrency: 2 }, () => {
+  staged("connects, says so, and notices that HubSpot has ended the connection", { hostPage: page('label="Link HubSpot" hub-id="42"') }, async (stage) => {
+    const { host, element, state, press } = await begin(stage);
+    const button = host.getByRole("button");
+    assert.equal(await button.textContent(), "Link HubSpot");
+    await press();
+    const flow = await stage.flow();
+    assert.equal(flow.fields.hub_id, "42");
+    await state("waiting");
+    assert.match(await host.getByRole("status").innerText(), /^Continue in the popup\.$/);
+    stage.change(flow, { state: { status: "connected", connection: CONNECTION } });
+    await state("connected");
+    assert.equal(await host.getByRole("status").innerText(), "Connected as acme.example (account 1234567).");
+    assert.deepEqual(await host.evaluate(() => window.events), [["connected", "c1"]]);
+    stage.change(flow, { state: { status: "connected", connection: { ...CONNECTION, state: "needs_reauth" } } });
+    await state("needs_reauth");
+    assert.equal(await button.textContent(), "Reconnect");
+    assert.deepEqual(await element.evaluate((one) => [...one.shadowRoot.querySelectorAll("[part]")].map((each) => each.getAttribute("part"))), ["button", "status", "error"]);
+  });
+
+  staged("shows an error with its support code, and is ready for another try", {}, async (stage) => {
+    const { host, state, press } = await begin(stage);
+    const popup = await press();
+    const flow = await stage.flow();
+    stage.change(flow, { state: { status: "failed", error: { code: "user_denied", message: "You did not <b>approve</b>." } } });
+    await state("error");
+    assert.equal(await host.getByRole("status").innerText(), "You did not <b>approve</b>. (user_denied, flow-1)");
+    assert.deepEqual(await host.evaluate(() => window.events), [["error", "user_denied"]]);
+    await popup.close();
+    await press();
+    await state("waiting");
+  });
+
+  staged("after a long silence it gives the reasons and begins anew", { hostPage: page('scopes="crm.objects.contacts.read"') }, async (stage) => {
+    await stage.context.addInitScript(() => {
+      const later = window.setTimeout;
+      window.setTimeout = (call, ms) => later(call, ms === 90_000 ? 1_500 : ms);
+    });
+    const { host, state, press } = await begin(stage);
+    const first = await press();
+    await state("stalled");
+    const items = await host.getByRole("listitem").allInnerTexts();
+    assert.equal(items.length, 3);
+    assert.match(items.join(), /super admin.*crm\.objects\.contacts\.read.*closed/);
+    assert.equal(await host.getByRole("button").textContent(), "Start again");
+    await press();
+    await stage.flow(2);
+    await until("the first popup closes", () => first.isClosed());
+    await state("waiting");
+    assert.deepEqual(await host.evaluate(() => window.events), [], "starting again is no error");
+  });
+
+  staged("takes up what a reload has interrupted", {}, async (stage) => {
+    const { host, state, press } = await begin(stage);
+    await press();
+    const flow = await stage.flow();
+    await host.reload();
+    await state("waiting");
+    stage.change(flow, { state: { status: "connected", connection: CONNECTION } });
+    await state("connected");
+  });
+
+  staged("works by keyboard, at 320 pixels, in the dark and in forced colours", {}, async (stage) => {
+    const { host, state } = await begin(stage);
+    await host.setViewportSize({ width: 320, height: 480 });
+    await host.keyboard.press("Tab");
+    assert.equal(await host.evaluate(() => document.activeElement.localName), "hubspot-connect");
+    const [popup] = await Promise.all([host.waitForEvent("popup"), host.keyboard.press("Enter")]);
+    await popup.waitForSelector("h1");
+    const flow = await stage.flow();
+    stage.change(flow, { state: { status: "failed", error: { code: "x".repeat(80), message: "A sentence." } } });
+    await state("error");
+    assert.ok(await host.evaluate(() => document.documentElement.scrollWidth <= 320), "nothing sticks out");
+    const colour = () => host.locator("hubspot-connect").evaluate((one) => getComputedStyle(one.shadowRoot.querySelector("button")).backgroundColor);
+    await host.emulateMedia({ colorScheme: "light" });
+    assert.equal(await colour(), "rgb(194, 65, 12)");
+    await host.emulateMedia({ colorScheme: "dark" });
+    assert.equal(await colour(), "rgb(255, 143, 95)");
+    await host.emulateMedia({ forcedColors: "active" });
+    assert.notEqual(await host.locator("hubspot-connect").evaluate((one) => getComputedStyle(one.shadowRoot.querySelector("button")).borderTopColor), "rgba(0, 0, 0, 0)");
+    if (process.env.SHOTS) await host.screenshot({ path: `${process.env.SHOTS}/element.png` });
+  });
+});

@@ -1,0 +1,128 @@
+// What needs no browser.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { load } from "./load.mjs";
+
+const { popupFeatures } = await load("geometry");
+const { HubSpotConnectError, fromServer } = await load("errors");
+const { read } = await load("channel");
+const { challengeOf, secret } = await load("secrets");
+
+describe("geometry", () => {
+  test("the popup stands in the middle of the window that opens it", () => {
+    const over = { screenX: 100, screenY: 50, outerWidth: 1200, outerHeight: 900 };
+    assert.equal(popupFeatures(over), "popup,width=600,height=700,left=400,top=150");
+    assert.equal(popupFeatures(over, { width: 500 }), "popup,width=500,height=700,left=450,top=150");
+  });
+
+  test("a second screen on the left is a place like any other", () => {
+    const over = { screenX: -1920, screenY: 0, outerWidth: 1920, outerHeight: 1080 };
+    assert.equal(popupFeatures(over), "popup,width=600,height=700,left=-1260,top=190");
+  });
+
+  test("over a low window the title bar stays within reach, and numbers stay whole", () => {
+    const over = { screenX: 0, screenY: 20, outerWidth: 801, outerHeight: 400 };
+    assert.equal(popupFeatures(over), "popup,width=600,height=700,left=101,top=20");
+  });
+});
+
+describe("errors", () => {
+  const known = [
+    "popup_blocked", "closed", "cancelled", "timeout", "origin_not_allowed", "user_denied", "flow_expired", "provider_error",
+    "scopes_missing", "wrong_account", "sandboxed_iframe", "csp_blocked", "service_unavailable",
+  ];
+
+  test("every code has a sentence and says whether to try again", () => {
+    for (const code of known) {
+      const error = new HubSpotConnectError(code);
+      assert.ok(error instanceof Error);
+      assert.match(error.message, /^[A-Z].*\.$/, code);
+      assert.equal(typeof error.retryable, "boolean", code);
+      assert.ok(!("flow" in error) && !("reason" in error), code);
+    }
+    assert.equal(new HubSpotConnectError("closed").retryable, true);
+    assert.equal(new HubSpotConnectError("scopes_missing").retryable, false);
+  });
+
+  test("a code that both sides have stays, with the service's sentence", () => {
+    const error = fromServer({ code: "user_denied", message: "You did not approve." }, "f1");
+    assert.deepEqual([error.code, error.message, error.flow, error.reason], ["user_denied", "You did not approve.", "f1", undefined]);
+  });
+
+  test("a code that is the service's alone is kept as the reason", () => {
+    const of = (code) => { const error = fromServer({ code }); return [error.code, error.reason]; };
+    assert.deepEqual(of("redirect_uri_mismatch"), ["provider_error", "redirect_uri_mismatch"]);
+    assert.deepEqual(of("invented_tomorrow"), ["provider_error", "invented_tomorrow"]);
+    assert.deepEqual(of("storage_unavailable"), ["service_unavailable", "storage_unavailable"]);
+    assert.deepEqual(of("toString"), ["provider_error", "toString"]);
+  });
+
+  test("nonsense from the service is a provider error without a reason", () => {
+    for (const nonsense of [undefined, {}, { code: 7 }, { code: null, message: {} }]) {
+      const error = fromServer(nonsense);
+      assert.deepEqual([error.code, error.reason], ["provider_error", undefined]);
+      assert.match(error.message, /\.$/);
+    }
+  });
+});
+
+describe("messages", () => {
+  const popup = { name: "the popup" };
+  const service = "https://connect.example.com";
+  const trusted = { service, popup, flow: undefined };
+  const hello = { type: "hubspot_auth_hello", version: 1, flow: "f1", needs_key: true };
+  const success = { type: "hubspot_auth_success", version: 1, flow: "f1", connection_id: "c1", portal_id: 1, scopes: [] };
+  const failure = { type: "hubspot_auth_error", version: 1, flow: null, error: { code: "user_denied", message: "No." } };
+  const heard = (data, changes = {}, whom = trusted) => read({ origin: service, source: popup, data, ...changes }, whom);
+
+  test("all three kinds are believed if everything fits", () => {
+    for (const data of [hello, success, failure]) assert.equal(heard(data), data);
+    const known = { ...trusted, flow: "f1" };
+    for (const data of [hello, success, failure, { ...failure, flow: "f1" }]) assert.equal(heard(data, {}, known), data);
+  });
+
+  test("another origin, window or version is ignored", () => {
+    for (const data of [hello, success, failure]) {
+      for (const origin of ["https://evil.example", `${service}.evil.example`, "http://connect.example.com", "null", ""]) {
+        assert.equal(heard(data, { origin }), "ignored", origin);
+      }
+      for (const source of [null, {}, undefined]) assert.equal(heard(data, { source }), "ignored");
+      for (const version of [2, "1", undefined]) assert.equal(heard({ ...data, version }), "ignored");
+    }
+  });
+
+  test("another attempt is ignored, and only an error may name none", () => {
+    const known = { ...trusted, flow: "f2" };
+    for (const data of [hello, success, { ...failure, flow: "f1" }]) assert.equal(heard(data, {}, known), "ignored");
+    for (const data of [hello, success]) {
+      for (const flow of [null, undefined, "", 7]) assert.equal(heard({ ...data, flow }), "ignored");
+    }
+  });
+
+  test("what lacks a field is ignored", () => {
+    assert.equal(heard({ ...success, connection_id: undefined }), "ignored");
+    assert.equal(heard({ ...failure, error: undefined }), "ignored");
+    assert.equal(heard({ ...failure, error: { code: 7 } }), "ignored");
+    assert.equal(heard({ ...failure, flow: undefined }), "ignored");
+    assert.equal(heard({ ...hello, type: "hubspot_auth_later" }), "ignored");
+    for (const data of [null, undefined, "text", 7, [], {}]) assert.equal(heard(data), "ignored");
+  });
+
+  test("what has nothing to do with us is not even counted", () => {
+    for (const data of [null, undefined, "text", 7, [], {}, { type: "webpackOk" }, { type: { toString: 7 } }]) {
+      assert.equal(heard(data, { origin: "https://widget.example", source: {} }), null);
+    }
+  });
+});
+
+describe("secrets", () => {
+  test("they are 43 characters that need no escaping, and never the same", () => {
+    const many = new Set(Array.from({ length: 200 }, secret));
+    assert.equal(many.size, 200);
+    for (const one of many) assert.match(one, /^[\w-]{43}$/);
+  });
+
+  test("the challenge is the S256 of RFC 7636", async () => {
+    assert.equal(await challengeOf("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+  });
+});

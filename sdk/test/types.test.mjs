@@ -1,0 +1,51 @@
+// A consumer's compiler on the built declarations.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const CONSUMER = `
+import { HubSpotConnect, HubSpotConnectError, type Connection, type Finding } from "./hubspot-connect.js";
+const hubspot = new HubSpotConnect({ service: "https://connect.example.com" });
+export async function connect(signal: AbortSignal): Promise<string> {
+  try {
+    const connection: Connection = await hubspot.connect({ signal, fallback: "redirect", hubId: 7, popup: { width: 500 } });
+    return connection.accessToken ?? connection.connectionId;
+  } catch (error) {
+    if (error instanceof HubSpotConnectError && error.code === "popup_blocked" && error.retryable) return error.reason ?? "";
+    throw error;
+  }
+}
+export const stop: () => void = hubspot.watch(({ connections }) => console.log(connections[0]?.state));
+export const findings: Promise<Finding[]> = hubspot.diagnose();
+export const state = document.querySelector("hubspot-connect")?.state === "stalled";
+// @ts-expect-error the counter is for reading
+hubspot.ignoredMessages = 1;
+// @ts-expect-error no such code
+export const wrong = new HubSpotConnectError("no_such_code");
+`;
+
+test("the declarations hold in a strict consumer", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "hubspot-connect-types-"));
+  try {
+    for (const name of ["hubspot-connect.js", "hubspot-connect.d.ts"]) await cp(here(`../../static/sdk/${name}`), join(folder, name));
+    await writeFile(join(folder, "consumer.ts"), CONSUMER);
+    const { status, stdout } = spawnSync(process.execPath, [
+      here("../node_modules/typescript/bin/tsc"), "--noEmit", "--strict", "--exactOptionalPropertyTypes", "--target", "es2022", "--module", "esnext",
+      "--moduleResolution", "bundler", "--lib", "es2022,dom", "--skipLibCheck", "false", join(folder, "consumer.ts"),
+    ], { encoding: "utf8", cwd: folder });
+    assert.equal(status, 0, stdout);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("importing it where there is no browser does no harm", async () => {
+  const code = await readFile(here("../../static/sdk/hubspot-connect.js"), "base64");
+  const { HubSpotConnect } = await import(`data:text/javascript;base64,${code}`);
+  assert.equal(new HubSpotConnect({ service: "https://connect.example.com/" }).ignoredMessages, 0);
+});

@@ -1,0 +1,200 @@
+//! Who waits for what: each waiting request is woken for its own flow or user and for nothing else, however many there
+//! are. What other processes do is found out by one look a second for all that wait, not by one for each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Flows;
+use crate::domain::id::{FlowId, UserId};
+use crate::store::StoreError;
+
+/// How soon a change that another process has made is noticed.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many are asked for in one statement.
+const ASKED_AT_ONCE: usize = 500;
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// A flow's outcome.
+    Flow(FlowId),
+    /// A change of a user's connections.
+    User(UserId),
+}
+
+#[derive(Debug)]
+struct Place {
+    bell: watch::Sender<()>,
+    /// What stood in the database when it was last looked at for this user.
+    mark: Option<u64>,
+}
+
+/// The waiting requests of this process.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waiting(Arc<Mutex<HashMap<Key, Place>>>);
+
+/// Wakes its holder; whoever drops it waits no longer.
+#[derive(Debug)]
+pub struct Wakes {
+    waiting: Waiting,
+    key: Key,
+    bell: watch::Receiver<()>,
+}
+
+impl Wakes {
+    /// Waits for the next change, or until the deadline. A change between two calls is not missed.
+    pub async fn next(&mut self, deadline: Instant) {
+        let _ = tokio::time::timeout_at(deadline, self.bell.changed()).await;
+    }
+}
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        let mut places = self.waiting.places();
+        // This one still counts.
+        if places.get(&self.key).is_some_and(|place| place.bell.receiver_count() <= 1) {
+            places.remove(&self.key);
+        }
+    }
+}
+
+impl Waiting {
+    /// Begins to wait: to be called before the state is read that is to be compared.
+    pub fn wakes(&self, key: Key) -> Wakes {
+        let mut places = self.places();
+        let place = places.entry(key).or_insert_with(|| Place { bell: watch::Sender::new(()), mark: None });
+        Wakes { waiting: self.clone(), key, bell: place.bell.subscribe() }
+    }
+
+    /// Wakes whoever waits for this.
+    pub fn wake(&self, key: Key) {
+        if let Some(place) = self.places().get(&key) {
+            place.bell.send_replace(());
+        }
+    }
+
+    /// Wakes everyone.
+    pub fn wake_all(&self) {
+        self.places().values().for_each(|place| {
+            place.bell.send_replace(());
+        });
+    }
+
+    /// Notes what stands in the database for a user, and wakes whoever waits if it is not what stood there before. At
+    /// first nobody knows whether it is what they have read.
+    fn mark(&self, user: UserId, mark: u64) {
+        if let Some(place) = self.places().get_mut(&Key::User(user))
+            && place.mark.replace(mark) != Some(mark)
+        {
+            place.bell.send_replace(());
+        }
+    }
+
+    fn keys(&self) -> (Vec<FlowId>, Vec<UserId>) {
+        let (mut flows, mut users) = (Vec::new(), Vec::new());
+        for key in self.places().keys() {
+            match key {
+                Key::Flow(flow) => flows.push(*flow),
+                Key::User(user) => users.push(*user),
+            }
+        }
+        (flows, users)
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<Key, Place>> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Flows {
+    /// Wakes up when something may have changed in a user's connections.
+    pub fn user_wakes(&self, user: UserId) -> Wakes {
+        self.0.waiting.wakes(Key::User(user))
+    }
+
+    /// Looks for what other processes have changed, for as long as this one serves. Where it is the only one that
+    /// writes there is nothing to look for.
+    pub async fn watch_others(&self, stop: CancellationToken) {
+        if self.0.store.is_exclusive() {
+            return;
+        }
+        let looks = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if let Err(why) = self.look().await {
+                    tracing::warn!(error = %why, "could not look for what others have changed");
+                }
+            }
+        };
+        stop.run_until_cancelled(looks).await;
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let (flows, users) = parts.waiting.keys();
+        for some in flows.chunks(ASKED_AT_ONCE) {
+            for flow in parts.store.moved_flows(some).await? {
+                parts.waiting.wake(Key::Flow(flow));
+            }
+        }
+        for some in users.chunks(ASKED_AT_ONCE) {
+            for (user, mark) in parts.store.marks_of(some).await? {
+                parts.waiting.mark(user, mark);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::chance::Chance;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    #[tokio::test]
+    async fn each_is_woken_for_its_own_and_misses_nothing() {
+        let (waiting, chance) = (Waiting::default(), Chance::seeded(1));
+        let (mine, other) = (UserId::random(&chance), UserId::random(&chance));
+        let (mut first, mut second) = (waiting.wakes(Key::User(mine)), waiting.wakes(Key::User(mine)));
+
+        waiting.wake(Key::User(other));
+        assert!(!first.bell.has_changed().expect("open"));
+        // Nobody is at the bell at this moment.
+        waiting.wake(Key::User(mine));
+        let far = Instant::now() + Duration::from_secs(3600);
+        first.next(far).await;
+        second.next(far).await;
+        assert!(Instant::now() < far);
+        first.next(soon()).await;
+    }
+
+    #[test]
+    fn whoever_leaves_is_forgotten() {
+        let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
+        let (first, second) = (waiting.wakes(Key::User(user)), waiting.wakes(Key::User(user)));
+        drop(first);
+        assert_eq!(waiting.places().len(), 1);
+        drop(second);
+        assert!(waiting.places().is_empty());
+    }
+
+    #[test]
+    fn a_mark_wakes_at_first_and_when_it_changes() {
+        let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
+        let mut wakes = waiting.wakes(Key::User(user));
+        for (mark, woken) in [(1, true), (1, false), (2, true)] {
+            waiting.mark(user, mark);
+            assert_eq!(wakes.bell.has_changed().expect("open"), woken, "{mark}");
+            wakes.bell.mark_unchanged();
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! How an attempt fares, for the page that began it: /api/hubspot/status with a verifier, /api/hubspot/token and
+//! /api/hubspot/cancel. No cookie is looked at, so it works on pages of any site.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use actix_web::http::header::{ETAG, ORIGIN};
+use actix_web::web::{Data, Json};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Web;
+use super::problem::{Problem, lookup};
+use super::status::{Entry, known_tag};
+use crate::domain::clock::Moment;
+use crate::domain::id::FlowId;
+use crate::domain::secret::Secret;
+use crate::flows::{Attempt, Outcome};
+
+/// The secret of the page that began an attempt (RFC 7636 section 4.1, there for another purpose).
+pub(super) const VERIFIER: &str = "x-hsc-verifier";
+
+/// The verifier of a request, if it has one.
+pub(super) fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem> {
+    let Some(text) = request.headers().get(VERIFIER) else { return Ok(None) };
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    match text.to_str() {
+        Ok(text) if (43..=128).contains(&text.len()) && text.bytes().all(unreserved) => {
+            Ok(Some(Secret::new(text.to_owned())))
+        }
+        _ => Err(Problem::new("bad_challenge")),
+    }
+}
+
+/// Answers with the attempt of this verifier, at once or as soon as it has changed.
+pub(super) async fn attempt_status(
+    request: &HttpRequest,
+    web: &Web,
+    verifier: &Secret,
+    named: Option<&str>,
+    deadline: Instant,
+) -> Result<HttpResponse, Problem> {
+    let find = async || -> Result<Attempt, Problem> {
+        let attempt = web.flows.attempt(verifier).await?;
+        // Another flow's id, an unknown one and a wrong verifier look alike.
+        let found = attempt.filter(|attempt| named.is_none_or(|id| attempt.flow.to_string() == id));
+        found.ok_or(Problem::new("flow_unknown"))
+    };
+    let mut attempt = find().await?;
+    if known_tag(request) == Some(tag(&attempt).as_str()) {
+        let mut wakes = web.flows.attempt_wakes(attempt.flow);
+        loop {
+            attempt = find().await?;
+            let tag = tag(&attempt);
+            if known_tag(request) != Some(tag.as_str()) {
+                break;
+            }
+            if Instant::now() >= deadline || web.flows.is_stopping() {
+                return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
+            }
+            let left = attempt.expires_at.since(web.flows.clock().now());
+            // Once it has expired no other moment changes it.
+            let until = if left.is_zero() { deadline } else { deadline.min(Instant::now() + left) };
+            wakes.next(until).await;
+        }
+    }
+    let body = body(&attempt, web.flows.clock().now());
+    Ok(HttpResponse::Ok().insert_header((ETAG, tag(&attempt))).json(body))
+}
+
+/// Which flow is meant, for which claim.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Redeem {
+    flow: FlowId,
+    claim: String,
+}
+
+/// `POST /api/hubspot/token`: the access token of an attempt, once, for a claim out of its message or its status.
+pub(super) async fn redeem_claim(
+    request: HttpRequest,
+    web: Data<Web>,
+    body: Json<Redeem>,
+) -> Result<HttpResponse, Problem> {
+    let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
+    let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
+    let access = web.flows.redeem(body.flow, &body.claim, &verifier, origin).await?;
+    Ok(HttpResponse::Ok().json(json!({
+        "access_token": access.token.expose(),
+        "token_type": "bearer",
+        "expires_at": access.expires_at.rfc3339(),
+    })))
+}
+
+/// Which flow is given up; the page's own, if it does not know its id yet.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cancel {
+    flow: Option<FlowId>,
+}
+
+/// `POST /api/hubspot/cancel`: gives an attempt up. The answer says how it stands: HubSpot may have been quicker.
+pub(super) async fn cancel_attempt(
+    request: HttpRequest,
+    web: Data<Web>,
+    body: Json<Cancel>,
+) -> Result<HttpResponse, Problem> {
+    let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
+    let attempt = web.flows.cancel(body.flow, &verifier).await?.ok_or(Problem::new("flow_unknown"))?;
+    Ok(HttpResponse::Ok().json(self::body(&attempt, web.flows.clock().now())))
+}
+
+/// The answer. Its fields are written out one by one: what is not named here does not leave.
+fn body(attempt: &Attempt, now: Moment) -> Value {
+    let mut body = json!({
+        "flow": attempt.flow,
+        "status": attempt.status.as_str(),
+        "expires_at": attempt.expires_at.rfc3339(),
+    });
+    if attempt.withheld {
+        body["withheld"] = true.into();
+    }
+    match &attempt.outcome {
+        Some(Outcome::Connected(connection)) => body["connection"] = json!(Entry::of(connection, now)),
+        Some(Outcome::Failed { code }) => {
+            let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
+            body["error"] =
+                json!({"code": entry.code, "message": entry.detail, "retryable": entry.retryable});
+        }
+        Some(Outcome::Pending) | None => {}
+    }
+    if let Some(claim) = &attempt.claim {
+        body["claim"] = claim.as_str().into();
+    }
+    body
+}
+
+/// Stands for all that the answer says, but for the claim, which is a new one each time.
+fn tag(attempt: &Attempt) -> String {
+    let mut hasher = DefaultHasher::new();
+    (attempt.flow, attempt.status.as_str(), attempt.claim.is_some(), attempt.withheld).hash(&mut hasher);
+    if let Some(Outcome::Connected(connection)) = &attempt.outcome {
+        let token = &connection.token;
+        (token.id, token.portal_id, &token.hub_domain, token.expires_at, &token.scopes).hash(&mut hasher);
+    }
+    format!("\"{:016x}\"", hasher.finish())
+}

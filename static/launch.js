@@ -1,0 +1,62 @@
+/**
+ * The popup's first page where the page that opened it asks for the result with a secret of its own.
+ *
+ * It tells the opener which flow this is. Where the browser has not said who sent the form, the
+ * opener must show a key whose hash came with it; whoever cannot is asked whether they know what
+ * they are doing, and the result then stays in this browser.
+ */
+
+const LAUNCH_URL = "/auth/hubspot/launch";
+const KEY_WAIT_MS = 1_500;
+
+const { flow, origin, proven, authorizeUrl } = document.body.dataset;
+const opener = /** @type {Window|null} */ (window.opener?.closed === false ? window.opener : null);
+
+const goOn = () => location.replace(authorizeUrl ?? "/login");
+
+/** Lets the person decide, once. */
+function ask() {
+  for (const element of document.querySelectorAll("[data-leaving], [data-ask]")) {
+    /** @type {HTMLElement} */ (element).hidden = !element.hasAttribute("data-ask");
+  }
+  /** @type {HTMLElement|null} */ (document.querySelector("[data-ask] h1"))?.focus();
+}
+
+/** @returns {Promise<string>} the key, from the opener at the one origin; rejects if none comes in time */
+function keyFromOpener() {
+  return new Promise((resolve, reject) => {
+    const timer = window.setTimeout(() => reject(new Error("no key")), KEY_WAIT_MS);
+    window.addEventListener("message", ({ origin: sender, source, data }) => {
+      if (sender !== origin || source !== opener) return;
+      if (data?.type !== "hubspot_auth_key" || data.version !== 1 || data.flow !== flow) return;
+      if (typeof data.opener_key !== "string") return;
+      window.clearTimeout(timer);
+      resolve(data.opener_key);
+    });
+  });
+}
+
+/** @param {string} key */
+async function prove(key) {
+  const response = await fetch(LAUNCH_URL, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ flow, opener_key: key }),
+    signal: AbortSignal.timeout(10_000),
+  });
+  if (!response.ok) throw new Error(`the key was not taken: ${response.status}`);
+}
+
+async function run() {
+  const needsKey = proven !== "true";
+  const key = needsKey && opener ? keyFromOpener() : Promise.reject(new Error("no opener"));
+  // Handled below where it matters.
+  key.catch(() => {});
+  if (opener && origin) {
+    opener.postMessage({ type: "hubspot_auth_hello", version: 1, flow, needs_key: needsKey }, origin);
+  }
+  if (!needsKey) return goOn();
+  return key.then(prove).then(goOn, ask);
+}
+
+void run();

@@ -1,0 +1,116 @@
+//! A host page with the SDK's secrets: begins an attempt by a form in somebody's popup, and asks how it fares from its
+//! own side, without cookies.
+
+use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::secret::Secret;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::browser::{Answer, Browser};
+
+/// A host page with one attempt.
+pub struct Page {
+    pub origin: String,
+    pub verifier: String,
+    pub opener_key: String,
+    side: Browser,
+}
+
+impl Page {
+    pub fn new(base: &str, origin: &str) -> Self {
+        let secret = || Secret::random(&Chance::system()).expose().to_owned();
+        Self { origin: origin.to_owned(), verifier: secret(), opener_key: secret(), side: Browser::new(base) }
+    }
+
+    /// The form's fields, with more of one's own.
+    pub fn form(&self, more: &[(&str, &str)]) -> String {
+        let hash = |text: &str| Secret::new(text.to_owned()).hash().text();
+        let mut fields = vec![
+            ("origin".to_owned(), self.origin.clone()),
+            ("challenge".to_owned(), hash(&self.verifier)),
+            ("opener_challenge".to_owned(), hash(&self.opener_key)),
+        ];
+        for (name, value) in more {
+            fields.retain(|(known, _)| known != name);
+            fields.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+    }
+
+    /// Sends the form into the popup; the browser names `sender`.
+    pub async fn post(&self, popup: &Browser, sender: Option<&str>, more: &[(&str, &str)]) -> Answer {
+        let mut request = popup
+            .request(Method::POST, "/auth/hubspot/start")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("sec-fetch-mode", "navigate")
+            .header("sec-fetch-dest", "document")
+            .header("sec-fetch-site", "cross-site");
+        if let Some(sender) = sender {
+            request = request.header("origin", sender);
+        }
+        popup.send(request.body(self.form(more))).await
+    }
+
+    /// Sends the form as a page of this origin does; the address at HubSpot.
+    pub async fn begin(&self, popup: &Browser) -> String {
+        let launch = self.post(popup, Some(&self.origin), &[]).await;
+        assert_eq!(launch.status, 200, "{}", launch.body);
+        assert_eq!(data(&launch, "proven"), "true");
+        data(&launch, "authorize-url")
+    }
+
+    /// The same by a link, which proves nothing.
+    pub async fn link(&self, popup: &Browser) -> Answer {
+        popup.get(&format!("/auth/hubspot/start?{}", self.form(&[]))).await
+    }
+
+    /// A request of this page's to the API.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = self.side.request(method, path).header("sec-fetch-site", "cross-site");
+        for (name, value) in [("origin", self.origin.as_str()), ("x-hsc-verifier", &self.verifier)] {
+            if !headers.iter().any(|(known, _)| *known == name) {
+                request = request.header(name, value);
+            }
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        self.side.send(request).await
+    }
+
+    pub async fn look(&self) -> Answer {
+        self.ask(Method::GET, "/api/hubspot/status", None, &[]).await
+    }
+
+    /// Waits for a change from what the tag stands for.
+    pub async fn wait(&self, tag: &str, seconds: u64) -> Answer {
+        let path = format!("/api/hubspot/status?wait={seconds}");
+        self.ask(Method::GET, &path, None, &[("if-none-match", tag)]).await
+    }
+
+    pub async fn redeem(&self, flow: &str, claim: &str) -> Answer {
+        let body = json!({"flow": flow, "claim": claim});
+        self.ask(Method::POST, "/api/hubspot/token", Some(body), &[]).await
+    }
+
+    pub async fn cancel(&self, flow: &str) -> Answer {
+        self.ask(Method::POST, "/api/hubspot/cancel", Some(json!({"flow": flow})), &[]).await
+    }
+}
+
+/// A `data-` attribute of a page's body.
+pub fn data(page: &Answer, name: &str) -> String {
+    let marker = format!("data-{name}=\"");
+    let found = page.body.split_once(&marker).map(|(_, rest)| rest);
+    let text = found.and_then(|rest| rest.split('"').next()).unwrap_or_default();
+    text.replace("&amp;", "&").replace("&#x2F;", "/").replace("&#x27;", "'").replace("&quot;", "\"")
+}
