@@ -15,6 +15,7 @@ mod m20261120_000004_revocation_job;
 mod m20261120_000005_session;
 mod m20261120_000006_crypto_meta;
 mod m20261121_000007_handoff;
+mod m20261121_000008_parked_grant;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000005_session::Migration),
             Box::new(m20261120_000006_crypto_meta::Migration),
             Box::new(m20261121_000007_handoff::Migration),
+            Box::new(m20261121_000008_parked_grant::Migration),
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! Signals, and what a process must not leave behind.
+//! Signals, limits, and what a process must not leave behind.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +23,14 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
         told.cancel();
     });
     Ok(stop)
+}
+
+/// As many open files as the system allows: each page that waits for its outcome holds a connection.
+pub fn make_room() {
+    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+    if let Err(why) = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(error = %why, "could not raise the limit on open files");
+    }
 }
 
 /// No core dumps, no reading of our memory by other processes, and files that are ours alone: all three could carry

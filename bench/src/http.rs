@@ -52,6 +52,22 @@ impl Connection {
         self.call(request.as_bytes()).await
     }
 
+    /// Any request, with header lines and a body of one's own.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> Result<Answer, Failure> {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\n{headers}content-length: {}\r\n\r\n{body}",
+            self.host,
+            body.len()
+        );
+        self.call(request.as_bytes()).await
+    }
+
     pub async fn post_json(&mut self, path: &str, cookies: &str, body: &str) -> Result<Answer, Failure> {
         let request = format!(
             "POST {path} HTTP/1.1\r\nhost: {}\r\nsec-fetch-site: same-origin\r\ncookie: {cookies}\r\n\

@@ -9,6 +9,9 @@ use crate::Failure;
 use crate::http::Connection;
 use crate::process::Process;
 
+/// The listed host page.
+pub const HOST: &str = "http://host.localhost:3000";
+
 /// The programs lie beside this one.
 fn program(name: &str) -> Result<PathBuf, Failure> {
     let path = std::env::current_exe()?.with_file_name(name);
@@ -93,6 +96,9 @@ impl Service {
             ("SERVER_ADDR", format!("127.0.0.1:{port}")),
             ("PUBLIC_URL", format!("http://localhost:{port}")),
             ("ADMIN_ADDR", "off".to_owned()),
+            ("HOST_ORIGINS", HOST.to_owned()),
+            // As long as the pages wait here, they must not be told that their time is up.
+            ("FLOW_TTL_SECONDS", "1800".to_owned()),
             ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
             ("LOG_LEVEL", "warn".to_owned()),
         ]);

@@ -53,6 +53,7 @@ type Failure = Box<dyn std::error::Error>;
 /// Runs the command line. Exit codes: 0, 1 failure, 2 usage.
 pub fn main() -> ExitCode {
     crate::lifecycle::harden();
+    crate::lifecycle::make_room();
     let arguments = Arguments::parse();
     let outcome = match arguments.command.unwrap_or_else(|| Command::Serve(serve::Serve::default())) {
         Command::Serve(command) => command.run(),

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::Flows;
 use super::start::pkce_context;
 use super::waiting::Key;
-use crate::domain::auth_request::AuthRequest;
+use crate::domain::auth_request::{AuthRequest, FlowStatus};
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
@@ -56,6 +56,15 @@ pub struct Finished {
     pub return_to: Option<String>,
 }
 
+/// What has become of a flow whose answer came just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Connected,
+    /// It is another account than the expected one.
+    Asking,
+    Failed,
+}
+
 /// Why the flow is not touched.
 #[derive(Debug, Error)]
 pub enum FinishError {
@@ -86,7 +95,10 @@ impl Flows {
                 Consumed::Before(request) => {
                     let user = self.owner_of(&request).await?;
                     let user = user.filter(|_| back.user.is_none());
-                    return Ok(Finished { flow: request.id, user, return_to: request.return_to() });
+                    // While it is under way, or the person is being asked, our own page is the place to be.
+                    let ended = request.status_at(now) != FlowStatus::Exchanging;
+                    let return_to = request.return_to().filter(|_| ended);
+                    return Ok(Finished { flow: request.id, user, return_to });
                 }
                 Consumed::Expired(request) => {
                     return Ok(Finished { flow: request.id, user: None, return_to: request.return_to() });
@@ -96,12 +108,16 @@ impl Flows {
             };
         let (flow, return_to) = (request.id, request.return_to());
         let owner = back.user.unwrap_or(request.user_id);
-        let user = match back.answer {
+        let end = match back.answer {
             Answer::Code(code) => self.detached(request, code, owner).await,
             Answer::Denied => self.failed(flow, "user_denied").await,
             Answer::Error => self.failed(flow, "provider_error").await,
         };
-        Ok(Finished { flow, user, return_to })
+        Ok(Finished {
+            flow,
+            user: (end == End::Connected).then_some(owner),
+            return_to: return_to.filter(|_| end != End::Asking),
+        })
     }
 
     /// Who has the connection that a finished flow led to. The answer that was to begin the session may have been lost
@@ -112,21 +128,18 @@ impl Flows {
     }
 
     /// The exchange goes on although the person closes the popup: a code that was sent is spent.
-    async fn detached(&self, request: AuthRequest, code: Secret, owner: UserId) -> Option<UserId> {
+    async fn detached(&self, request: AuthRequest, code: Secret, owner: UserId) -> End {
         let flows = self.clone();
         let work = self.0.detach(async move {
             match flows.exchange(&request, &code, owner).await {
-                Ok(()) => {
-                    flows.0.waiting.wake(Key::Flow(request.id));
-                    Some(owner)
-                }
+                Ok(end) => end,
                 Err(error) => flows.failed(request.id, error).await,
             }
         });
-        work.await.unwrap_or_default()
+        work.await.unwrap_or(End::Failed)
     }
 
-    async fn failed(&self, flow: FlowId, error: &'static str) -> Option<UserId> {
+    pub(super) async fn failed(&self, flow: FlowId, error: &'static str) -> End {
         tracing::warn!(flow = %flow, code = error, "a connect has failed");
         let now = self.0.clock.now();
         let noted = self.0.insist(PATIENCE, || self.0.store.fail_auth_request(flow, error, now)).await;
@@ -134,7 +147,7 @@ impl Flows {
             tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
         }
         self.0.waiting.wake(Key::Flow(flow));
-        None
+        End::Failed
     }
 
     async fn exchange(
@@ -142,7 +155,7 @@ impl Flows {
         request: &AuthRequest,
         code: &Secret,
         owner: UserId,
-    ) -> Result<(), &'static str> {
+    ) -> Result<End, &'static str> {
         let parts = &self.0;
         let pkce = self.pkce(request)?;
         let asked_at = parts.clock.now();
@@ -159,15 +172,37 @@ impl Flows {
             Some(portal) => Some(portal),
             None => parts.hubspot.introspect(&grant.access).await.ok().map(|identity| identity.portal_id),
         };
+        if let (Some(expected), Some(portal)) = (request.portal_id, portal)
+            && expected != portal
+        {
+            if self.park(request, &grant, refresh, owner, portal, asked_at).await.is_err() {
+                self.end_unused(refresh).await;
+                return Err("storage_unavailable");
+            }
+            return Ok(End::Asking);
+        }
         let Ok(connection) = self.save(request, &grant, refresh, owner, portal, asked_at).await else {
             self.end_unused(refresh).await;
             return Err("storage_unavailable");
         };
-        tracing::info!(flow = %request.id, connection = %connection, portal = portal.map(|id| id.0), "connected");
+        self.welcome(request, connection, &grant, owner).await;
+        Ok(End::Connected)
+    }
+
+    /// What follows once a connection is stored.
+    pub(super) async fn welcome(
+        &self,
+        request: &AuthRequest,
+        connection: ConnectionId,
+        grant: &Grant,
+        owner: UserId,
+    ) {
+        let parts = &self.0;
+        tracing::info!(flow = %request.id, connection = %connection, portal = grant.portal_id.map(|id| id.0), "connected");
         parts.metrics.flows_connected.inc();
         self.ask_details(connection, &grant.access, 0).await;
         parts.changed(owner);
-        Ok(())
+        parts.waiting.wake(Key::Flow(request.id));
     }
 
     fn pkce(&self, request: &AuthRequest) -> Result<Option<Secret>, &'static str> {
@@ -210,7 +245,7 @@ impl Flows {
     }
 
     /// Seals the tokens for the place they will have and saves them; if the place changes meanwhile, once more.
-    async fn save(
+    pub(super) async fn save(
         &self,
         request: &AuthRequest,
         grant: &Grant,

@@ -1,6 +1,7 @@
 //! Hands the outcome of a flow to its popup, once.
 
 use super::Flows;
+use super::choice::Choice;
 use super::status::Connection;
 use crate::config::TokenDelivery;
 use crate::domain::auth_request::{AuthRequest, FlowStatus};
@@ -28,6 +29,8 @@ pub enum Outcome {
 pub struct Ended {
     /// What it has come to.
     pub outcome: Outcome,
+    /// What the person is asked before it comes to anything.
+    pub choice: Option<Choice>,
     /// The page that began it.
     pub opener: Option<Origin>,
     /// Where the window can go if there is no opener to tell.
@@ -65,8 +68,14 @@ impl Flows {
     /// [`StoreError`] if the database fails.
     pub async fn outcome(&self, flow: FlowId, binding: &Secret) -> Result<Option<Ended>, StoreError> {
         let Some(request) = self.0.store.flow(flow, binding.hash()).await? else { return Ok(None) };
+        let choice = self.choice(&request).await?;
         let outcome = self.outcome_of(&request).await?;
-        Ok(Some(Ended { outcome, opener: request.opener.clone(), return_link: request.return_link() }))
+        Ok(Some(Ended {
+            outcome,
+            choice,
+            opener: request.opener.clone(),
+            return_link: request.return_link(),
+        }))
     }
 
     /// Takes the message for the opener; the second caller finds it gone (a token is given at most once per flow).

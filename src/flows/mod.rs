@@ -13,6 +13,7 @@
 //! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked.
 
 mod attempt;
+mod choice;
 mod details;
 mod disconnect;
 mod finish;
@@ -37,6 +38,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 pub use attempt::{AccessToken, Attempt, ClaimError};
+pub use choice::{Choice, Decision};
 pub use disconnect::{Disconnected, Revoked};
 pub use finish::{Answer, FinishConnect, FinishError, Finished};
 pub use handoff::{Delivery, Ended, Message, Outcome};

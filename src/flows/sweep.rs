@@ -21,6 +21,7 @@ impl Flows {
         if spent > 0 {
             tracing::debug!(spent, "forgot spent auth requests");
         }
+        self.end_forgotten_grants(now).await?;
         self.0.store.sweep_anonymous_sessions(now).await?;
         self.end_unreachable(now.minus(LOOK_BACK), now).await
     }

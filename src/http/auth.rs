@@ -203,7 +203,7 @@ pub(super) fn start_url(opener: &Origin) -> String {
 }
 
 /// The popup's last page. The empty fragment takes the place of one that the redirect may have brought along.
-fn done(flow: FlowId) -> String {
+pub(super) fn done(flow: FlowId) -> String {
     format!("/auth/hubspot/done?flow={flow}#_")
 }
 

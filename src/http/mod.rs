@@ -107,6 +107,7 @@ impl Web {
                         actix::resource("/auth/hubspot/launch").route(actix::post().to(auth::prove_opener)),
                     )
                     .service(actix::resource("/auth/hubspot/done").route(actix::get().to(popup::get_done)))
+                    .service(actix::resource("/auth/hubspot/decide").route(actix::post().to(popup::decide)))
                     .service(
                         actix::resource("/auth/hubspot/handoff").route(actix::post().to(popup::take_handoff)),
                     )

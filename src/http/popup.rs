@@ -1,20 +1,20 @@
 //! The popup's last page, and the message for its opener.
 
 use actix_session::Session;
-use actix_web::web::{Data, Json, Query};
+use actix_web::web::{Data, Form, Json, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Web;
-use super::auth::start_url;
+use super::auth::{done, see_other, start_url};
 use super::caller::Caller;
 use super::csrf::same_origin;
 use super::guard::RequestId;
 use super::problem::{Problem, lookup};
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
-use crate::flows::{Connection, Delivery, Ended, Message, Outcome};
+use crate::flows::{Choice, Connection, Decision, Delivery, Ended, Message, Outcome};
 
 /// What the page is about: a flow, or a problem without one.
 #[derive(Debug, Deserialize)]
@@ -37,8 +37,11 @@ pub(super) async fn get_done(
         (Some(flow), Some(binding)) => web.flows.outcome(flow, binding).await?,
         _ => None,
     };
+    if let (Some(flow), Some(choice)) = (flow, ended.as_ref().and_then(|ended| ended.choice.as_ref())) {
+        return Ok(html(web.templates.page("popup_choice.html", &question(flow, choice))));
+    }
     let (outcome, opener, link) = match ended {
-        Some(Ended { outcome, opener, return_link }) => (Some(outcome), opener, return_link),
+        Some(Ended { outcome, opener, return_link, .. }) => (Some(outcome), opener, return_link),
         None => (None, None, None),
     };
     let page = match (flow, outcome) {
@@ -58,7 +61,50 @@ pub(super) async fn get_done(
         }
         _ => failure(&web, None, about.problem.as_deref().unwrap_or("flow_unknown"), (None, None), &id.0),
     };
-    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
+    Ok(html(page))
+}
+
+fn html(page: String) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
+}
+
+fn question(flow: FlowId, choice: &Choice) -> Value {
+    json!({
+        "flow": flow,
+        "portal_id": choice.portal,
+        "hub_domain": choice.hub_domain,
+        "expected_id": choice.expected,
+        "expected_domain": choice.expected_domain,
+        "is_connected": choice.is_connected,
+    })
+}
+
+/// What the person has decided.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Decided {
+    flow: FlowId,
+    decision: String,
+}
+
+/// `POST /auth/hubspot/decide`: another account was chosen than the expected one, and the person says what is to become
+/// of it.
+pub(super) async fn decide(
+    request: HttpRequest,
+    web: Data<Web>,
+    session: Session,
+    form: Form<Decided>,
+) -> Result<HttpResponse, Problem> {
+    same_origin(&request, &web)?;
+    let decision: Decision = form.decision.parse().map_err(|_| Problem::new("bad_request"))?;
+    let binding = web.cookies.binding(&request, form.flow).ok_or(Problem::new("flow_unknown"))?;
+    let finished = web.flows.decide(form.flow, &binding, decision).await?;
+    if let Some(user) = finished.as_ref().and_then(|finished| finished.user) {
+        Caller::sign_in(&session, user);
+    }
+    // Whatever came of it, that page tells.
+    let return_to = finished.and_then(|finished| finished.return_to);
+    Ok(see_other(&return_to.unwrap_or_else(|| done(form.flow))))
 }
 
 fn success(web: &Web, flow: FlowId, connection: &Connection, return_link: Option<&str>) -> String {

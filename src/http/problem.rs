@@ -138,6 +138,13 @@ const TABLE: &[Entry] = &[
         "HubSpot gave no lasting access. Nothing was connected; please try again.",
     ),
     entry(
+        "wrong_account",
+        409,
+        true,
+        "Another account was expected",
+        "Another HubSpot account was chosen than the expected one. Nothing was connected, and nothing has changed.",
+    ),
+    entry(
         "scopes_missing",
         403,
         false,

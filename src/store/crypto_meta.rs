@@ -10,7 +10,7 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn keys_in_use(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT key_id, COUNT(*) AS uses FROM (SELECT key_id FROM token UNION ALL \
-                   SELECT key_id FROM revocation_job) AS sealed GROUP BY key_id ORDER BY key_id";
+                   SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant) AS sealed GROUP BY key_id ORDER BY key_id";
         let rows = self.all(sql, []).await?;
         rows.iter().map(|row| Ok((row.get("key_id")?, row.get("uses")?))).collect()
     }

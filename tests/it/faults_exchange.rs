@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fake_hubspot::{Fault, Kind, Options, Rule};
 use serde_json::{Map, Value, json};
 
-use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::app::{ACME, HOST, approve};
 use crate::harness::browser::{Answer, Browser};
 use crate::harness::troubles::{
     self, Class, Trouble, UPSTREAM, code_refusals, grant_refusals, lacking, patch,
@@ -375,24 +375,6 @@ async fn two_tabs_that_finish_at_once_renew_one_connection() {
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.text("SELECT state FROM token").await, "active");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn choosing_another_account_at_a_reconnect_adds_it_and_leaves_the_first_alone() {
-    let app = TestApp::start().await;
-    let browser = app.connected(ACME).await;
-    let sealed = app.database.text("SELECT refresh_sealed FROM token").await;
-    let path = format!("/auth/hubspot/start?hub_id={ACME}");
-    let authorize = browser.get(&path).await.location().to_owned();
-    assert!(authorize.contains(&format!("/oauth/{ACME}/authorize")), "{authorize}");
-    let back = app.hubspot.decide(&authorize, approve(GLOBEX)).unwrap();
-    let callback = browser.get(&back).await;
-    let done = browser.handoff(callback.location()).await.json();
-    assert_eq!(done["message"]["portal_id"], GLOBEX, "the message says which account it is");
-    let first = format!("SELECT refresh_sealed FROM token WHERE portal_id = {ACME}");
-    assert_eq!(app.database.text(&first).await, sealed);
-    app.assert_one_job_each().await;
-    assert_eq!(count(&app, "token").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,3 +29,4 @@ mod secrecy;
 mod sessions;
 mod start_attacks;
 mod storage;
+mod wrong_account;

@@ -13,6 +13,9 @@ pub struct Bench {
     /// How many connections send requests.
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// How many pages wait for their outcome at once.
+    #[arg(long, default_value_t = 5000)]
+    polls: usize,
 }
 
 impl Task for Bench {
@@ -31,6 +34,7 @@ impl Task for Bench {
         let mut bench = cargo("run");
         bench.args(["--release", "--locked", "--quiet", "-p", "bench", "--bin", "bench", "--"]);
         bench.args(["--seconds", &self.seconds.to_string(), "--connections", &self.connections.to_string()]);
+        bench.args(["--polls", &self.polls.to_string()]);
         show(&mut bench).map(|_| ())
     }
 }

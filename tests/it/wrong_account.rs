@@ -1,0 +1,192 @@
+//! A reconnect that comes back with another account than the expected one: nothing is overwritten, the person is asked.
+
+use fake_hubspot::Kind;
+use serde_json::{Value, json};
+
+use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::browser::{Answer, problem_of};
+use crate::harness::page::{Page, data};
+use crate::harness::{Browser, TestApp};
+
+/// Reconnects ACME and chooses GLOBEX; the page that asks, with the page that waits.
+async fn asked(app: &TestApp, browser: &Browser) -> (Page, Answer) {
+    let page = Page::new(&app.base, HOST);
+    let launch = page.post(browser, Some(HOST), &[("hub_id", &ACME.to_string())]).await;
+    let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).expect("back");
+    let done = browser.get(&back).await;
+    assert_eq!(done.status, 303);
+    (page, browser.get(done.location().split('#').next().unwrap()).await)
+}
+
+async fn decide(browser: &Browser, question: &Answer, decision: &str) -> Answer {
+    let flow = data(question, "flow");
+    browser.post_form("/auth/hubspot/decide", &[("flow", &flow), ("decision", decision)]).await
+}
+
+async fn accounts(browser: &Browser) -> Vec<u64> {
+    let status = browser.status().await;
+    let mut all: Vec<u64> = status["connections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|connection| connection["portal_id"].as_u64().unwrap())
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// The accounts whose grants HubSpot still honours.
+fn living(app: &TestApp) -> Vec<u64> {
+    app.hubspot.grants().into_iter().map(|grant| grant.hub_id).collect()
+}
+
+fn status(answer: &Answer) -> Value {
+    answer.json()["status"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_account_waits_for_the_person_s_word_and_changes_nothing() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let before = browser.status().await;
+
+    let (page, question) = asked(&app, &browser).await;
+
+    assert!(question.body.contains("data-page=\"choice\""), "{}", question.body);
+    assert!(question.body.contains(&GLOBEX.to_string()) && question.body.contains(&ACME.to_string()));
+    assert_eq!(status(&page.look().await), "exchanging");
+    assert_eq!(browser.status().await["connections"][0]["id"], before["connections"][0]["id"]);
+    assert_eq!(accounts(&browser).await, [ACME]);
+    app.assert_one_job_each().await;
+    let stored = String::from_utf8_lossy(&app.database.dump().await).into_owned();
+    for grant in app.hubspot.grants() {
+        assert!(!stored.contains(&grant.refresh_token), "a parked refresh token lies in the clear");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeping_both_adds_the_new_account() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let first = format!("SELECT refresh_sealed FROM token WHERE portal_id = {ACME}");
+    let sealed = app.database.text(&first).await;
+    let (page, question) = asked(&app, &browser).await;
+
+    let answer = decide(&browser, &question, "keep").await;
+
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    assert_eq!(app.database.text(&first).await, sealed, "the first one is left alone");
+    assert_eq!(accounts(&browser).await, [ACME, GLOBEX]);
+    let told = page.look().await.json();
+    assert_eq!((&told["status"], &told["connection"]["portal_id"]), (&json!("connected"), &json!(GLOBEX)));
+    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM parked_grant").await, 0);
+    app.assert_one_job_each().await;
+    app.advance(1700);
+    assert_eq!(app.refresh_due().await, 2, "both are kept alive");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switching_puts_the_new_account_in_the_place_of_the_old_one() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let (page, question) = asked(&app, &browser).await;
+
+    decide(&browser, &question, "switch").await;
+
+    assert_eq!(accounts(&browser).await, [GLOBEX]);
+    assert_eq!(status(&page.look().await), "connected");
+    assert_eq!(living(&app), [GLOBEX]);
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_back_ends_the_new_grant_and_tells_the_page() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let (page, question) = asked(&app, &browser).await;
+
+    let answer = decide(&browser, &question, "back").await;
+    let shown = browser.get(answer.location().split('#').next().unwrap()).await;
+
+    assert!(shown.body.contains("data-code=\"wrong_account\""), "{}", shown.body);
+    assert_eq!(accounts(&browser).await, [ACME]);
+    let told = page.look().await.json();
+    assert_eq!((&told["status"], &told["error"]["code"]), (&json!("failed"), &json!("wrong_account")));
+    app.advance(60);
+    app.flows.revoke_due().await.unwrap();
+    assert_eq!(living(&app), [ACME]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_about_which_nobody_says_anything_ends_after_ten_minutes() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let (page, question) = asked(&app, &browser).await;
+
+    app.advance(601);
+    app.flows.sweep().await.unwrap();
+    app.advance(60);
+    app.flows.revoke_due().await.unwrap();
+
+    assert_eq!(page.look().await.json()["error"]["code"], "wrong_account");
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM parked_grant").await, 0);
+    assert_eq!(living(&app), [ACME]);
+    decide(&browser, &question, "keep").await;
+    assert_eq!(accounts(&browser).await, [ACME], "too late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_question_outlives_a_restart_and_is_for_its_browser_alone() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let (_, question) = asked(&app, &browser).await;
+    let app = app.restarted(&[]).await;
+
+    let stranger = app.browser();
+    assert_eq!(problem_of(&decide(&stranger, &question, "keep").await), "flow_unknown");
+    let forged = browser
+        .request(reqwest::Method::POST, "/auth/hubspot/decide")
+        .header("origin", HOST)
+        .header("sec-fetch-site", "cross-site")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("flow={}&decision=switch", data(&question, "flow")));
+    assert_eq!(browser.send(forged).await.status, 403);
+    assert_eq!(decide(&browser, &question, "everything").await.status, 400);
+    assert_eq!(accounts(&browser).await, [ACME]);
+
+    decide(&browser, &question, "keep").await;
+    assert_eq!(accounts(&browser).await, [ACME, GLOBEX]);
+    decide(&browser, &question, "switch").await;
+    assert_eq!(accounts(&browser).await, [ACME, GLOBEX], "the matter is closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_expected_account_is_renewed_without_a_question() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let page = Page::new(&app.base, HOST);
+    let launch = page.post(&browser, Some(HOST), &[("hub_id", &ACME.to_string())]).await;
+    let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).expect("back");
+    browser.get(&back).await;
+    assert_eq!(status(&page.look().await), "connected");
+    assert_eq!(accounts(&browser).await, [ACME]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_popup_the_question_comes_before_the_way_back() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let (page, url) = (Page::new(&app.base, HOST), format!("{HOST}/settings"));
+    let more = [("hub_id", ACME.to_string()), ("mode", "redirect".to_owned()), ("return_url", url.clone())];
+    let more: Vec<(&str, &str)> = more.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let launch = page.post(&browser, Some(HOST), &more).await;
+    let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).expect("back");
+    let done = browser.get(&back).await;
+    assert!(done.location().starts_with("/auth/hubspot/done?flow="), "{}", done.location());
+    let question = browser.get(done.location().split('#').next().unwrap()).await;
+
+    let answer = decide(&browser, &question, "keep").await;
+
+    assert_eq!(answer.location(), format!("{url}#hsc={}", data(&launch, "flow")));
+}
