@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
-import { basename } from "node:path";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chromium } from "playwright-core";
@@ -16,6 +18,11 @@ const BROWSER_ARGS = [
   // A screen with room for the popup beside the page that opens it.
   "--screen-info={1600x1200}",
 ];
+const LAUNCH = {
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: BROWSER_ARGS,
+  ignoreDefaultArgs: ["--disable-popup-blocking"],
+};
 
 /** The accounts that the simulated HubSpot offers. */
 export const ACME = { id: 1234567, domain: "acme.example" };
@@ -25,20 +32,17 @@ export const INITECH = { id: 2222222, domain: "initech.example" };
 /**
  * Declares the tests of a file. Each has a demo of its own, so that two can run at the same time: most of it is waiting.
  * @param {string[]} flags more flags for the demo
- * @param {(test: (name: string, body: (stage: Stage) => Promise<void>, contextOptions?: object) => void) => void} declare
+ * @param {(test: (name: string, body: (stage: Stage) => Promise<void>, options?: object) => void) => void} declare
+ *   options are those of the browser's context, and `todo` for what is known not to work yet
  */
 export function suite(flags, declare) {
   let browser;
   describe(basename(process.argv[1], ".test.mjs"), { concurrency: 2 }, () => {
     before(async () => {
-      browser = await chromium.launch({
-        executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-        args: BROWSER_ARGS,
-        ignoreDefaultArgs: ["--disable-popup-blocking"],
-      });
+      browser = await chromium.launch(LAUNCH);
     }, { timeout: TEST_TIMEOUT_MS });
     after(() => browser?.close(), { timeout: TEST_TIMEOUT_MS });
-    declare((name, body, contextOptions = {}) => test(name, { timeout: TEST_TIMEOUT_MS }, async () => {
+    declare((name, body, { todo = false, ...contextOptions } = {}) => test(name, { timeout: TEST_TIMEOUT_MS, todo }, async () => {
       const stage = await Stage.set(browser, flags, contextOptions);
       try {
         await body(stage);
@@ -110,7 +114,7 @@ class Stage {
     const stage = new Stage();
     const context = await browser.newContext({ viewport: null, ...contextOptions });
     context.setDefaultTimeout(PATIENCE_MS);
-    Object.assign(stage, { demo, context, problems: [], expected: [], tolerated: [], sites: new Set(), servers: [] });
+    Object.assign(stage, { demo, context, problems: [], expected: [], tolerated: [], sites: new Set(), servers: [], others: [], folders: [] });
     for (const origin of [demo.host, demo.service, demo.hubspot]) stage.sites.add(origin);
     stage.#watch(context);
     await context.addInitScript(recordMessages);
@@ -166,12 +170,36 @@ class Stage {
   }
 
   async clear() {
-    await this.context.close();
+    for (const context of [this.context, ...this.others]) await context.close();
     for (const server of this.servers) {
       server.closeAllConnections();
       server.close();
     }
+    for (const folder of this.folders) await rm(folder, { recursive: true, force: true });
     await this.demo.stop();
+  }
+
+  /** Another person's browser: it shares nothing with the first, and is watched like it. */
+  async anotherBrowser(contextOptions = {}) {
+    return this.#adopt(await this.context.browser().newContext({ viewport: null, ...contextOptions }));
+  }
+
+  /** A browser that takes third-party cookies, which the others refuse: only a profile's preferences can say so. */
+  async lenientBrowser() {
+    const folder = await mkdtemp(join(tmpdir(), "hubspot-connect-profile-"));
+    this.folders.push(folder);
+    await mkdir(join(folder, "Default"));
+    const profile = { cookie_controls_mode: 0, block_third_party_cookies: false };
+    await writeFile(join(folder, "Default", "Preferences"), JSON.stringify({ profile }));
+    return this.#adopt(await chromium.launchPersistentContext(folder, { ...LAUNCH, viewport: null }));
+  }
+
+  async #adopt(context) {
+    context.setDefaultTimeout(PATIENCE_MS);
+    this.#watch(context);
+    await context.addInitScript(recordMessages);
+    this.others.push(context);
+    return context;
   }
 
   /** @returns {Promise<import("playwright-core").Page>} a tab at that address */
@@ -216,6 +244,12 @@ class Stage {
     await approve(page, account);
     await page.waitForSelector('[data-outcome="success"]');
     return page;
+  }
+
+  /** What the service says of the attempt to whoever has this verifier. */
+  async attempt(verifier) {
+    const response = await fetch(`${this.demo.service}/api/hubspot/status`, { headers: { "x-hsc-verifier": verifier } });
+    return response.json();
   }
 
   /** The names of the flow cookies of this browser. */

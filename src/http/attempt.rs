@@ -16,7 +16,7 @@ use super::status::{Entry, known_tag};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
-use crate::flows::{Attempt, Outcome};
+use crate::flows::{Attempt, Outcome, Wakes};
 
 /// The secret of the page that began an attempt (RFC 7636 section 4.1, there for another purpose).
 pub(super) const VERIFIER: &str = "x-hsc-verifier";
@@ -48,25 +48,43 @@ pub(super) async fn attempt_status(
         found.ok_or(Problem::new("flow_unknown"))
     };
     let mut attempt = find().await?;
-    if known_tag(request) == Some(tag(&attempt).as_str()) {
-        let mut wakes = web.flows.attempt_wakes(attempt.flow);
+    if known_tag(request) == Some(tag(&attempt, web.flows.clock().now()).as_str()) {
+        let mut wakes = wakes_for(web, &attempt);
         loop {
             attempt = find().await?;
-            let tag = tag(&attempt);
+            let now = web.flows.clock().now();
+            let tag = tag(&attempt, now);
             if known_tag(request) != Some(tag.as_str()) {
                 break;
             }
             if Instant::now() >= deadline || web.flows.is_stopping() {
                 return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
             }
-            let left = attempt.expires_at.since(web.flows.clock().now());
-            // Once it has expired no other moment changes it.
+            let left = changes_by_itself(&attempt).since(now);
+            // A moment that has passed changes nothing any more.
             let until = if left.is_zero() { deadline } else { deadline.min(Instant::now() + left) };
             wakes.next(until).await;
         }
     }
     let body = body(&attempt, web.flows.clock().now());
-    Ok(HttpResponse::Ok().insert_header((ETAG, tag(&attempt))).json(body))
+    let tag = tag(&attempt, web.flows.clock().now());
+    Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body))
+}
+
+/// What a page waits for: the outcome, and then what becomes of the connection.
+fn wakes_for(web: &Web, attempt: &Attempt) -> Wakes {
+    match &attempt.outcome {
+        Some(Outcome::Connected(connection)) => web.flows.user_wakes(connection.token.user_id),
+        _ => web.flows.attempt_wakes(attempt.flow),
+    }
+}
+
+/// When the passing of time alone changes the answer.
+fn changes_by_itself(attempt: &Attempt) -> Moment {
+    match &attempt.outcome {
+        Some(Outcome::Connected(connection)) => connection.token.expires_at,
+        _ => attempt.expires_at,
+    }
 }
 
 /// Which flow is meant, for which claim.
@@ -137,12 +155,13 @@ fn body(attempt: &Attempt, now: Moment) -> Value {
 }
 
 /// Stands for all that the answer says, but for the claim, which is a new one each time.
-fn tag(attempt: &Attempt) -> String {
+fn tag(attempt: &Attempt, now: Moment) -> String {
     let mut hasher = DefaultHasher::new();
     (attempt.flow, attempt.status.as_str(), attempt.claim.is_some(), attempt.withheld).hash(&mut hasher);
     if let Some(Outcome::Connected(connection)) = &attempt.outcome {
         let token = &connection.token;
-        (token.id, token.portal_id, &token.hub_domain, token.expires_at, &token.scopes).hash(&mut hasher);
+        (token.id, token.portal_id, &token.hub_domain, &token.time_zone).hash(&mut hasher);
+        (token.public_state(now), token.expires_at, &token.scopes, &token.wanted_scopes).hash(&mut hasher);
     }
     format!("\"{:016x}\"", hasher.finish())
 }

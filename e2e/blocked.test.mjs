@@ -1,0 +1,98 @@
+// Where there can be no popup, or no script in it.
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { ACME, approve, heard, suite, until } from "./harness.mjs";
+import { Hosts, ready, resultOf, sdkScript } from "./hosts.mjs";
+
+const hosts = await Hosts.serve();
+const AT_ONCE = `settle(hubspot.connect()).then((result) => { window.result = result; });`;
+
+suite(hosts.flags, (test) => {
+  test("a popup that nobody has clicked for is blocked, and the page is told which error it is", async (stage) => {
+    const host = await stage.open(hosts.page(stage, { script: sdkScript(stage.demo.service, AT_ONCE) }));
+    assert.equal((await resultOf(host)).outcome, "popup_blocked");
+    assert.deepEqual(await stage.flowCookies(), [], "nothing has begun");
+    // The click that follows is not in vain.
+    const popup = await stage.popupOf(host, () => host.click("#connect"));
+    await approve(popup);
+    assert.equal((await resultOf(host)).outcome, "connected");
+  });
+
+  test("with the fallback the tab itself goes to HubSpot and comes back to the same page", async (stage) => {
+    await stage.context.addInitScript(() => { window.open = () => null; });
+    const address = `${hosts.page(stage)}?view=1`;
+    const host = await stage.open(address);
+    await ready(host);
+    await host.evaluate(() => { window.options = { fallback: "redirect" }; });
+    await host.click("#connect");
+    await approve(host);
+    const { outcome, connection } = await until("resume() has the result", () => host.evaluate(() => window.resumed).catch(() => null));
+    assert.equal(outcome, "connected");
+    assert.equal(connection.portalId, ACME.id);
+    assert.ok(connection.accessToken);
+    assert.equal(host.url(), address, "the address is the page's own again");
+    assert.equal(await host.evaluate(() => sessionStorage.length), 0, "nothing is left behind");
+  });
+
+  test("who denies after the fallback comes back with the error", async (stage) => {
+    await stage.context.addInitScript(() => { window.open = () => null; });
+    const host = await stage.open(hosts.page(stage));
+    await ready(host);
+    await host.evaluate(() => { window.options = { fallback: "redirect" }; });
+    await host.click("#connect");
+    await host.click("#deny");
+    const { outcome } = await until("resume() has the result", () => host.evaluate(() => window.resumed).catch(() => null));
+    assert.equal(outcome, "user_denied");
+  });
+
+  test("a popup whose scripts do not load has links, and the page finds out by asking", async (stage) => {
+    stage.expectProblem(/Failed to load resource/);
+    await stage.context.route(/\/static\/(launch|popup)\.js$/, (route) => route.abort());
+    const host = await stage.open(hosts.page(stage));
+    await ready(host);
+    const popup = await stage.popupOf(host, () => host.click("#connect"));
+    await popup.getByRole("link", { name: "go on to HubSpot" }).click();
+    await approve(popup);
+    const { outcome, connection } = await resultOf(host);
+    assert.equal(outcome, "connected");
+    assert.ok(connection.accessToken);
+    assert.deepEqual(await heard(host), []);
+    assert.equal(await popup.textContent("h1"), "Connected");
+  });
+
+  test("without JavaScript the launch page goes on by itself where the page is known", async (stage) => {
+    const page = await stage.open(`${hosts.origin}${formPage(stage)}`);
+    await page.click("#post");
+    await approve(page);
+    assert.equal(await page.textContent("h1"), "Connected");
+    const answer = await stage.attempt(VERIFIER);
+    assert.equal(answer.status, "connected");
+    assert.equal(answer.connection.portal_id, ACME.id);
+  }, { javaScriptEnabled: false });
+
+  test("without JavaScript somebody who came by a link is asked, and the result is withheld from who asks", async (stage) => {
+    const page = await stage.open(`${hosts.origin}${formPage(stage)}`);
+    await page.click("#link");
+    await page.getByRole("heading", { name: "Did you start this?" }).waitFor();
+    assert.match(await page.innerText("main"), new RegExp(hosts.origin));
+    await page.getByRole("link", { name: "Continue" }).click();
+    await approve(page);
+    assert.equal(await page.textContent("h1"), "Connected");
+    const answer = await stage.attempt(VERIFIER);
+    assert.deepEqual([answer.status, answer.withheld, answer.connection], ["awaiting_user", true, undefined]);
+  }, { javaScriptEnabled: false });
+});
+
+const VERIFIER = randomBytes(32).toString("base64url");
+const hash = (text) => createHash("sha256").update(text).digest("base64url");
+
+/** A page that begins by a form or by a link, as pages without scripts do. */
+function formPage(stage) {
+  stage.sites.add(hosts.origin);
+  const action = `${stage.demo.service}/auth/hubspot/start`;
+  const fields = { origin: hosts.origin, challenge: hash(VERIFIER) };
+  const inputs = Object.entries(fields).map(([name, value]) => `<input type="hidden" name="${name}" value="${value}">`).join("");
+  return hosts.put(`<!doctype html><title>Host</title><link rel="icon" href="data:,">
+    <form method="post" action="${action}">${inputs}<button id="post">Connect</button></form>
+    <a id="link" href="${action}?${new URLSearchParams(fields)}">Connect</a>`);
+}

@@ -1,0 +1,85 @@
+// Host pages under strict policies: a way is left, or the error says which policy it was.
+import assert from "node:assert/strict";
+import { ACME, approve, heard, suite, until } from "./harness.mjs";
+import { Hosts, ready, resultOf, sdkScript } from "./hosts.mjs";
+
+const hosts = await Hosts.serve();
+
+/** Connects on a host page with these headers. @returns the page, the request that began it, and the result */
+async function connect(stage, headers, changes) {
+  const host = await stage.open(hosts.page(stage, { headers, script: sdkScript(stage.demo.service, changes) }));
+  await ready(host);
+  const began = stage.context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/start"));
+  const popup = await stage.popupOf(host, () => host.click("#connect"));
+  await approve(popup);
+  const result = await resultOf(host);
+  return { host, popup, start: await began, result };
+}
+
+const policy = (text) => ({ "content-security-policy": text });
+
+function assertConnected({ outcome, connection }) {
+  assert.equal(outcome, "connected");
+  assert.equal(connection.portalId, ACME.id);
+}
+
+suite(hosts.flags, (test) => {
+  test("the strictest policy that names the service is enough", async (stage) => {
+    const { service } = stage.demo;
+    const { result, start } = await connect(stage, policy(
+      `default-src 'none'; script-src ${service} 'self'; connect-src ${service}; form-action ${service}; img-src data:; base-uri 'none'`,
+    ));
+    assertConnected(result);
+    assert.ok(result.connection.accessToken);
+    assert.equal(start.method(), "POST");
+    assert.equal(new URL(start.url()).search, "", "nothing is in the address");
+  });
+
+  test("where the form is forbidden the popup is led there by its address, and has to show its key", async (stage) => {
+    const { service } = stage.demo;
+    stage.expectProblem(/form-action/);
+    const began = stage.context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/launch"));
+    const { result, popup } = await connect(stage, policy(
+      `default-src 'none'; script-src ${service} 'self'; connect-src ${service}; form-action 'self'; img-src data:`,
+    ));
+    assertConnected(result);
+    assert.ok(result.connection.accessToken);
+    assert.ok(JSON.parse((await began).postData()).opener_key, "the key was asked for");
+    await until("the popup closes", () => popup.isClosed());
+  });
+
+  test("where asking is forbidden the message brings the account; a token would have to be asked for", async (stage) => {
+    const { service } = stage.demo;
+    stage.expectProblem(/connect-src|Connecting to/);
+    stage.tolerateProblem(/Fetch API cannot load|Refused to connect/);
+    const { result, host } = await connect(stage, policy(
+      `default-src 'none'; script-src ${service} 'self'; form-action ${service}; img-src data:`,
+    ));
+    assertConnected(result);
+    assert.equal(result.connection.accessToken, undefined);
+    assert.ok((await heard(host)).some(({ data }) => data.type === "hubspot_auth_success"));
+  });
+
+  test("trusted types are no obstacle", async (stage) => {
+    const { service } = stage.demo;
+    const { result } = await connect(stage, policy(
+      `default-src 'none'; script-src ${service} 'self'; connect-src ${service}; form-action ${service}; img-src data:; require-trusted-types-for 'script'; trusted-types 'none'`,
+    ));
+    assertConnected(result);
+  });
+
+  test("a page that sends no referrer sends no origin with its form either, and shows its key", async (stage) => {
+    const { result, start } = await connect(stage, { "referrer-policy": "no-referrer" });
+    assertConnected(result);
+    assert.ok(result.connection.accessToken);
+    assert.equal((await start.allHeaders()).origin, "null");
+  });
+
+  test("an error in the host's own handler keeps neither the popup open nor the result back", async (stage) => {
+    stage.expectProblem(/script error: Error: not the SDK's/);
+    const broken = `addEventListener("message", () => { throw new Error("not the SDK's"); });`;
+    const { result, popup } = await connect(stage, {}, broken);
+    assertConnected(result);
+    await until("the popup closes", () => popup.isClosed());
+  });
+});

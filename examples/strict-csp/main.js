@@ -1,0 +1,18 @@
+import { HubSpotConnect } from "https://connect.example.com/static/sdk/hubspot-connect.js";
+
+const hubspot = new HubSpotConnect({ service: "https://connect.example.com" });
+const outcome = document.querySelector("#outcome");
+
+async function show(result) {
+  try {
+    const connection = await result;
+    if (connection) outcome.textContent = `Connected as ${connection.hubDomain}.`;
+  } catch (error) {
+    outcome.textContent = error.message;
+  }
+}
+
+// First thing in the click: browsers block popups that come later.
+document.querySelector("#connect").onclick = () => show(hubspot.connect());
+// A reload may have interrupted an attempt.
+show(hubspot.resume());
