@@ -48,6 +48,7 @@ export function suite(flags, declare) {
         await body(stage);
         stage.assertClean();
       } catch (failure) {
+        console.error(`${name}:\n${await stage.describe()}`);
         await stage.clear().catch(() => {});
         throw failure;
       }
@@ -167,6 +168,18 @@ class Stage {
     for (const pattern of this.expected) {
       assert.ok(this.problems.some((problem) => pattern.test(problem)), `${pattern} was provoked and did not happen`);
     }
+  }
+
+  /** What there was to see when a test failed. */
+  async describe() {
+    const pages = [this.context, ...this.others].flatMap((context) => context.pages());
+    const looks = pages.map(async (page) => {
+      // A page that hangs says nothing.
+      const sight = Promise.all([page.locator("body").ariaSnapshot({ timeout: 2_000 }), heard(page)]).catch(({ message }) => [message, []]);
+      const [shown, messages] = await Promise.race([sight, sleep(4_000, ["it hangs", []], { ref: false })]);
+      return `${page.url()}\n${shown}\n${JSON.stringify(messages)}`;
+    });
+    return [...await Promise.all(looks), ...this.problems, this.demo.said()].join("\n\n");
   }
 
   async clear() {

@@ -11,7 +11,7 @@ const ALONE_RETRY_MS = 1_000;
 const MAX_TRIES = 120;
 const REQUEST_TIMEOUT_MS = 10_000;
 
-const { flow, outcome, code, returnLink } = document.body.dataset;
+const { flow, outcome, code, returnLink, mode } = document.body.dataset;
 // A window that has been closed since can be told nothing either.
 const opener = /** @type {Window|null} */ (window.opener?.closed === false ? window.opener : null);
 const loadedAt = performance.now();
@@ -138,7 +138,8 @@ async function runAlone() {
 }
 
 async function run() {
-  if (!opener) return runAlone();
+  // In its own window the page that waits is where this one leads to; whoever has opened that is not meant.
+  if (!opener || mode === "redirect") return runAlone();
   /** @type {Handoff} */
   let handoff = { kind: "failed" };
   let told = false;

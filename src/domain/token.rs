@@ -51,9 +51,19 @@ pub struct Token {
     pub created_at: Moment,
     /// When the person last approved it.
     pub connected_at: Moment,
+    /// When the background asks for the account's details, unless they are known.
+    pub details_due_at: Option<Moment>,
+    /// How often they have been asked for in vain.
+    pub details_attempts: i64,
 }
 
 impl Token {
+    /// Until when whoever has made this connection is asking for the account's details. What is known of them before
+    /// may be half of it.
+    pub fn introduced_until(&self, now: Moment) -> Option<Moment> {
+        self.details_due_at.filter(|due| self.details_attempts == 0 && now < *due)
+    }
+
     /// The state as people are told it.
     pub fn public_state(&self, now: Moment) -> &'static str {
         match self.state {

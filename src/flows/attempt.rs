@@ -26,6 +26,8 @@ pub struct Attempt {
     pub claim: Option<String>,
     /// Until when HubSpot's answer is awaited.
     pub expires_at: Moment,
+    /// When the passing of time alone changes this.
+    pub changes_at: Moment,
     /// Whether the outcome is kept from whoever asks, because nobody has proven who began this.
     pub withheld: bool,
 }
@@ -68,13 +70,19 @@ impl Flows {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn attempt(&self, verifier: &Secret) -> Result<Option<Attempt>, StoreError> {
+    pub async fn attempt(
+        &self,
+        verifier: &Secret,
+        named: Option<FlowId>,
+    ) -> Result<Option<Attempt>, StoreError> {
         let now = self.0.clock.now();
-        let Some(request) = self.0.store.flow_of_challenge(verifier.hash()).await? else {
+        let Some(request) = self.0.store.flow_of_challenge(verifier.hash(), named).await? else {
             return Ok(None);
         };
-        let (flow, expires_at) = (request.id, request.expires_at);
+        let (flow, mut expires_at) = (request.id, request.expires_at);
         if request.evidence.is_none() {
+            // As it was when it began: how long it is open may tell how it fares.
+            expires_at = request.created_at.plus(self.0.rules.flow_ttl);
             let status = if expires_at <= now { FlowStatus::Expired } else { FlowStatus::AwaitingUser };
             return Ok(Some(Attempt {
                 flow,
@@ -82,20 +90,23 @@ impl Flows {
                 outcome: None,
                 claim: None,
                 expires_at,
+                changes_at: expires_at,
                 withheld: true,
             }));
         }
-        let outcome = match self.outcome_of(&request).await? {
-            Outcome::Pending => None,
-            outcome => Some(outcome),
-        };
-        let status = match &outcome {
+        let outcome = self.outcome_of(&request).await?;
+        let (status, changes_at) = match (request.status_at(now), &outcome) {
+            // It is not known yet whose it is.
+            (FlowStatus::Connected, Outcome::Pending { until }) => (FlowStatus::Exchanging, *until),
             // It was connected, and is no more.
-            Some(Outcome::Failed { code }) if code == "disconnected" => FlowStatus::Failed,
-            _ => request.status_at(now),
+            (FlowStatus::Connected, Outcome::Failed { .. }) => (FlowStatus::Failed, expires_at),
+            (status, Outcome::Pending { until }) => (status, *until),
+            (status, Outcome::Connected(connection)) => (status, connection.token.expires_at),
+            (status, Outcome::Failed { .. }) => (status, expires_at),
         };
         let claim = self.claim_for(&request, status, now);
-        Ok(Some(Attempt { flow, status, outcome, claim, expires_at, withheld: false }))
+        let outcome = Some(outcome).filter(|outcome| !matches!(outcome, Outcome::Pending { .. }));
+        Ok(Some(Attempt { flow, status, outcome, claim, expires_at, changes_at, withheld: false }))
     }
 
     /// Wakes up when something may have happened to the attempt with this id.
@@ -108,7 +119,8 @@ impl Flows {
         let given = self.0.rules.token_delivery != TokenDelivery::Handle;
         let open = status == FlowStatus::Connected && request.token_taken_at.is_none();
         let listed = request.challenge.is_some() && self.is_listed(request);
-        (given && open && listed).then(|| self.0.keyring.claim(request.id, now.plus(CLAIM)))
+        (given && open && listed && request.evidence.is_some())
+            .then(|| self.0.keyring.claim(request.id, now.plus(CLAIM)))
     }
 
     /// Gives the access token of an attempt, once, to the page that began it.
@@ -124,11 +136,11 @@ impl Flows {
     ) -> Result<AccessToken, ClaimError> {
         let parts = &self.0;
         let now = parts.clock.now();
-        let request = parts.store.flow_of_challenge(verifier.hash()).await?;
-        let page =
-            |request: &AuthRequest| request.opener.as_ref().is_some_and(|opener| opener.as_str() == origin);
-        let request =
-            request.filter(|request| request.id == flow && page(request)).ok_or(ClaimError::Unknown)?;
+        let request = parts.store.flow_of_challenge(verifier.hash(), Some(flow)).await?;
+        let is_its_page = |request: &AuthRequest| {
+            request.evidence.is_some() && request.opener.as_ref().is_some_and(|page| page.as_str() == origin)
+        };
+        let request = request.filter(is_its_page).ok_or(ClaimError::Unknown)?;
         if !parts.keyring.is_claim(flow, claim, now) {
             return Err(ClaimError::Rejected);
         }
@@ -152,12 +164,9 @@ impl Flows {
         verifier: &Secret,
     ) -> Result<Option<Attempt>, StoreError> {
         let parts = &self.0;
-        let found = self.attempt(verifier).await?;
-        let Some(attempt) = found.filter(|attempt| flow.is_none_or(|flow| flow == attempt.flow)) else {
-            return Ok(None);
-        };
+        let Some(attempt) = self.attempt(verifier, flow).await? else { return Ok(None) };
         parts.store.cancel_auth_request(attempt.flow, verifier.hash(), parts.clock.now()).await?;
         parts.waiting.wake(Key::Flow(attempt.flow));
-        self.attempt(verifier).await
+        self.attempt(verifier, Some(attempt.flow)).await
     }
 }

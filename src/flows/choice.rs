@@ -4,16 +4,21 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::Flows;
+use super::disconnect::WAIT;
+use super::finish::Received;
 use super::waiting::Key;
-use super::{Finished, Flows};
 use crate::domain::auth_request::{AuthRequest, FlowStatus};
 use crate::domain::clock::Moment;
 use crate::domain::connection::UnknownWord;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::secret::Secret;
 use crate::hubspot::Grant;
-use crate::keyring::Context;
-use crate::store::{ParkedGrant, RevocationJob, StoreError};
+use crate::keyring::{Context, OpenError};
+use crate::store::{ParkedGrant, Source, StoreError};
 
 /// How long a person may think about it.
 const TIME_TO_CHOOSE: Duration = Duration::from_secs(600);
@@ -61,40 +66,52 @@ impl FromStr for Decision {
     }
 }
 
+/// Why a decision has no effect.
+#[derive(Debug, Error)]
+pub enum DecideError {
+    /// The browser belongs to another user by now.
+    #[error("another user is asked")]
+    NotYours,
+    /// The tokens are sealed with a key that is not configured.
+    #[error("the key is missing")]
+    KeyMissing,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl Flows {
     /// Parks a grant for another account than the flow expected.
-    pub(super) async fn park(
-        &self,
-        request: &AuthRequest,
-        grant: &Grant,
-        refresh: &Secret,
-        user: UserId,
-        portal: PortalId,
-        obtained_at: Moment,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn park(&self, received: Received<'_>, portal: PortalId) -> Result<(), StoreError> {
+        let Received { request, grant, refresh, owner, at, .. } = received;
         let parts = &self.0;
         let connection = ConnectionId::random(&parts.chance);
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation: 1, client_id: &request.client_id };
-        // The person is told the account's name, if HubSpot tells it now.
-        let identity = parts.hubspot.introspect(&grant.access).await.ok();
         let parked = ParkedGrant {
             flow: request.id,
-            user,
+            user: owner,
             connection,
             client_id: request.client_id.clone(),
             portal,
-            hub_domain: identity.and_then(|identity| identity.hub_domain),
+            hub_domain: None,
             scopes: grant.scopes.clone(),
             access: parts.keyring.seal(&grant.access, context("access")),
             refresh: parts.keyring.seal(refresh, context("refresh")),
             refresh_fingerprint: parts.keyring.fingerprint(refresh),
-            obtained_at,
-            token_expires_at: obtained_at.plus(grant.expires_in),
-            expires_at: obtained_at.plus(TIME_TO_CHOOSE),
+            obtained_at: at,
+            token_expires_at: at.plus(grant.expires_in),
+            expires_at: parts.clock.now().plus(TIME_TO_CHOOSE),
         };
+        parts.insist(PATIENCE, || parts.store.park_grant(parked.clone())).await?;
         tracing::info!(flow = %request.id, portal = portal.0, "another account than the expected one; the person is asked");
-        parts.insist(PATIENCE, || parts.store.park_grant(parked.clone())).await
+        // The person is told the account's name, if HubSpot tells it now. The grant is safe by then.
+        if let Ok(identity) = parts.hubspot.introspect(&grant.access).await
+            && let Err(why) = parts.store.name_parked(request.id, identity.hub_domain).await
+        {
+            tracing::warn!(flow = %request.id, error = %why, "could not note an account's name");
+        }
+        Ok(())
     }
 
     /// What the person is asked about a flow, if anything.
@@ -118,27 +135,35 @@ impl Flows {
     /// decide.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; the question stays open then.
+    /// [`DecideError`] says why nothing has happened; the question stays open then.
     pub async fn decide(
         &self,
         flow: FlowId,
         binding: &Secret,
+        user: Option<UserId>,
         decision: Decision,
-    ) -> Result<Option<Finished>, StoreError> {
-        let Some(request) = self.0.store.flow(flow, binding.hash()).await? else { return Ok(None) };
+    ) -> Result<Option<UserId>, DecideError> {
+        let parts = &self.0;
+        let Some(request) = parts.store.flow(flow, binding.hash()).await? else { return Ok(None) };
         if self.choice(&request).await?.is_none() {
             return Ok(None);
         }
-        let Some(parked) = self.0.store.parked_grant(flow).await? else { return Ok(None) };
-        let (flows, return_to) = (self.clone(), request.return_to());
-        let work = self.0.detach(async move {
+        let Some(parked) = parts.store.parked_grant(flow).await? else { return Ok(None) };
+        // Somebody else has logged in here meanwhile, and is to get nobody's connection.
+        if user.is_some_and(|user| user != parked.user) {
+            return Err(DecideError::NotYours);
+        }
+        let flows = self.clone();
+        let work = parts.detach(async move {
             match decision {
-                Decision::Back => flows.give_back(&parked).await.map(|()| None),
+                Decision::Back => {
+                    flows.give_back(flow, "wrong_account").await?;
+                    Ok(None)
+                }
                 Decision::Keep | Decision::Switch => flows.take_up(&request, &parked, decision).await,
             }
         });
-        let user = work.await.unwrap_or(Err(StoreError::Closed))?;
-        Ok(Some(Finished { flow, user, return_to }))
+        work.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 
     async fn take_up(
@@ -146,65 +171,82 @@ impl Flows {
         request: &AuthRequest,
         parked: &ParkedGrant,
         decision: Decision,
-    ) -> Result<Option<UserId>, StoreError> {
+    ) -> Result<Option<UserId>, DecideError> {
         let parts = &self.0;
         let row = parked.connection.to_string();
         let context = |kind| Context { kind, row: &row, generation: 1, client_id: &parked.client_id };
         let opened = |sealed, kind| parts.keyring.open(sealed, context(kind));
-        let (Ok(access), Ok(refresh)) =
-            (opened(&parked.access, "access"), opened(&parked.refresh, "refresh"))
-        else {
-            tracing::error!(flow = %parked.flow, "a parked grant cannot be opened");
-            parts.metrics.integrity_errors.inc();
-            self.failed(parked.flow, "integrity_error").await;
-            parts.store.forget_parked(parked.flow).await?;
-            return Ok(None);
+        let (access, refresh) = match (opened(&parked.access, "access"), opened(&parked.refresh, "refresh")) {
+            (Ok(access), Ok(refresh)) => (access, refresh),
+            // The key may come back, and the person may ask again.
+            (Err(OpenError::UnknownKey(_)), _) | (_, Err(OpenError::UnknownKey(_))) => {
+                tracing::error!(flow = %parked.flow, "the key of a parked grant is missing");
+                return Err(DecideError::KeyMissing);
+            }
+            _ => {
+                tracing::error!(flow = %parked.flow, "a parked grant cannot be opened");
+                parts.metrics.integrity_errors.inc();
+                self.give_back(parked.flow, "integrity_error").await?;
+                return Ok(None);
+            }
         };
         let grant = Grant {
             access,
-            refresh: Some(refresh.clone()),
+            refresh: None,
             expires_in: parked.token_expires_at.since(parked.obtained_at),
             scopes: parked.scopes.clone(),
             portal_id: Some(parked.portal),
         };
-        let connection = self
-            .save(request, &grant, &refresh, parked.user, Some(parked.portal), parked.obtained_at)
-            .await?;
-        parts.store.forget_parked(parked.flow).await?;
-        self.welcome(request, connection, &grant, parked.user).await;
-        if let (Decision::Switch, Some(expected)) = (decision, request.portal_id)
-            && let Some(old) = parts.store.token_for(parked.user, &parked.client_id, expected).await?
-        {
-            self.disconnect(parked.user, old.id, true).await?;
+        let received = Received {
+            request,
+            grant: &grant,
+            refresh: &refresh,
+            owner: parked.user,
+            portal: Some(parked.portal),
+            at: parked.obtained_at,
+        };
+        let replaces = match (decision, request.portal_id) {
+            (Decision::Switch, Some(expected)) => {
+                parts.store.token_for(parked.user, &parked.client_id, expected).await?.map(|old| old.id)
+            }
+            _ => None,
+        };
+        let Some(stored) = self.save(received, Source::Parked { replaces }).await? else { return Ok(None) };
+        let ending = stored.ended.and_then(|(old, removed)| self.ending(old, parked.user, removed));
+        self.welcome(received, stored.connection).await;
+        if let Some(ending) = ending {
+            ending.wait(Instant::now() + WAIT).await;
         }
         Ok(Some(parked.user))
     }
 
-    /// Ends a grant that nobody wants: it is queued to end at HubSpot before it is forgotten here.
-    async fn give_back(&self, parked: &ParkedGrant) -> Result<(), StoreError> {
+    /// Ends a grant that nobody wants.
+    async fn give_back(&self, flow: FlowId, code: &'static str) -> Result<(), StoreError> {
         let parts = &self.0;
-        if !parts.store.is_in_use(&parked.refresh_fingerprint).await? {
-            let orphan = RevocationJob {
-                id: format!("{}/1", parked.connection),
-                connection_id: parked.connection,
-                client_id: parked.client_id.clone(),
-                refresh: parked.refresh.clone(),
-                refresh_fingerprint: parked.refresh_fingerprint.clone(),
-                generation: 1,
-                created_at: parts.clock.now(),
-                attempts: 0,
-            };
-            parts.store.queue_revocation(orphan).await?;
+        if parts.store.end_parked(flow, code, parts.clock.now()).await? {
+            tracing::warn!(flow = %flow, code, "a connect has failed");
         }
-        self.failed(parked.flow, "wrong_account").await;
-        parts.store.forget_parked(parked.flow).await
+        parts.waiting.wake(Key::Flow(flow));
+        Ok(())
     }
 
-    /// Ends grants about which nobody has said anything.
+    /// Ends the grants about which a user who leaves has said nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub(super) async fn give_back_of(&self, user: UserId) -> Result<(), StoreError> {
+        for flow in self.0.store.parked_of(user).await? {
+            self.give_back(flow, "wrong_account").await?;
+        }
+        Ok(())
+    }
+
+    /// Ends grants about which nobody has said anything in time. One that cannot be ended does not keep the others.
     pub(super) async fn end_forgotten_grants(&self, now: Moment) -> Result<(), StoreError> {
-        for parked in self.0.store.expired_grants(now, AT_ONCE).await? {
-            self.give_back(&parked).await?;
-            self.0.waiting.wake(Key::Flow(parked.flow));
+        for flow in self.0.store.expired_grants(now, AT_ONCE).await? {
+            if let Err(why) = self.give_back(flow, "wrong_account").await {
+                tracing::error!(flow = %flow, error = %why, "could not end a grant that nobody has chosen");
+            }
         }
         Ok(())
     }

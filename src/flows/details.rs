@@ -41,12 +41,12 @@ impl Flows {
     /// [`StoreError`] if the database fails.
     pub async fn ask_missing_details(&self) -> Result<(), StoreError> {
         let parts = &self.0;
-        for (token, attempts) in parts.store.details_due(parts.clock.now(), 16).await? {
+        for token in parts.store.details_due(parts.clock.now(), 16).await? {
             match parts.open_access(&token) {
-                Ok(access) => self.ask_details(token.id, &access, attempts).await,
+                Ok(access) => self.ask_details(token.id, &access, token.details_attempts).await,
                 // The key may come back.
                 Err(OpenError::UnknownKey(_)) => {
-                    let due = parts.clock.now().plus(backoff(attempts.saturating_add(3), 1.0));
+                    let due = parts.clock.now().plus(backoff(token.details_attempts.saturating_add(3), 1.0));
                     parts.store.postpone_details(token.id, due).await?;
                 }
                 Err(OpenError::Damaged | OpenError::Misplaced) => {

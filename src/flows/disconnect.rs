@@ -12,7 +12,7 @@ use crate::keyring::{Context, OpenError};
 use crate::store::{Removed, RevocationJob, StoreError};
 
 /// How long a caller waits for HubSpot's word before it is told `queued`.
-const WAIT: Duration = Duration::from_secs(5);
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 /// After so long HubSpot is not asked any more.
 const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
 /// Between a claim of the background and the next one, should it not come to an end.
@@ -41,7 +41,7 @@ pub enum Revoked {
 }
 
 /// A connection that has ended here.
-struct Ending {
+pub(super) struct Ending {
     connection: ConnectionId,
     at_hubspot: AtHubSpot,
 }
@@ -53,7 +53,7 @@ enum AtHubSpot {
 
 impl Ending {
     /// Waits for HubSpot's word, but not for ever: the background goes on asking.
-    async fn wait(self, until: Instant) -> Disconnected {
+    pub async fn wait(self, until: Instant) -> Disconnected {
         let revoked = match self.at_hubspot {
             AtHubSpot::Decided(revoked) => revoked,
             AtHubSpot::Asked(task) => match tokio::time::timeout_at(until, task).await {
@@ -80,11 +80,12 @@ impl Flows {
         Ok(Some(ending.wait(Instant::now() + WAIT).await))
     }
 
-    /// Ends all connections of a user. All have ended here before HubSpot's word on any is waited for.
+    /// Ends all connections of a user, and the grants that wait for the user's word. All have ended here before HubSpot's word on any is waited for.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what has ended by then stays ended.
     pub async fn disconnect_all(&self, user: UserId, revoke: bool) -> Result<Vec<Disconnected>, StoreError> {
+        self.give_back_of(user).await?;
         let mut endings = Vec::new();
         for (token, _) in self.0.store.tokens_of(user).await? {
             endings.extend(self.end(user, token.id, revoke).await?);
@@ -105,15 +106,20 @@ impl Flows {
     ) -> Result<Option<Ending>, StoreError> {
         let parts = &self.0;
         let removed = parts.store.remove_token(connection, user, revoke, parts.clock.now()).await?;
-        parts.changed(user);
+        Ok(self.ending(connection, user, removed))
+    }
+
+    /// What follows once a connection is removed; `None` if there was none.
+    pub(super) fn ending(&self, connection: ConnectionId, user: UserId, removed: Removed) -> Option<Ending> {
+        self.0.changed(user);
         let at_hubspot = match removed {
-            Removed::Absent => return Ok(None),
+            Removed::Absent => return None,
             Removed::Shared => AtHubSpot::Decided(Revoked::Shared),
             Removed::Kept => AtHubSpot::Decided(Revoked::No),
             Removed::Queued(job) => AtHubSpot::Asked(self.revoke_now(job)),
         };
         tracing::info!(connection = %connection, user = %user, "disconnected");
-        Ok(Some(Ending { connection, at_hubspot }))
+        Some(Ending { connection, at_hubspot })
     }
 
     /// Tells HubSpot, in a task of its own.

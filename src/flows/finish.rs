@@ -14,7 +14,7 @@ use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::hubspot::Grant;
 use crate::keyring::Context;
-use crate::store::{Consumed, NewTokens, Saved, StoreError};
+use crate::store::{Consumed, NewTokens, Removed, Saved, Source, StoreError};
 
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,6 +54,27 @@ pub struct Finished {
     pub user: Option<UserId>,
     /// Where the browser goes, if the attempt has taken its page's own window.
     pub return_to: Option<String>,
+}
+
+/// What HubSpot has given for a flow.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Received<'a> {
+    pub request: &'a AuthRequest,
+    pub grant: &'a Grant,
+    pub refresh: &'a Secret,
+    /// Whose connection it is to be.
+    pub owner: UserId,
+    /// Which account it is for, where it is known.
+    pub portal: Option<PortalId>,
+    pub at: Moment,
+}
+
+/// A connection that is stored.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub connection: ConnectionId,
+    /// The connection whose place it has taken, and what became of that one's grant.
+    pub ended: Option<(ConnectionId, Removed)>,
 }
 
 /// What has become of a flow whose answer came just now.
@@ -172,37 +193,35 @@ impl Flows {
             Some(portal) => Some(portal),
             None => parts.hubspot.introspect(&grant.access).await.ok().map(|identity| identity.portal_id),
         };
+        let received = Received { request, grant: &grant, refresh, owner, portal, at: asked_at };
         if let (Some(expected), Some(portal)) = (request.portal_id, portal)
             && expected != portal
         {
-            if self.park(request, &grant, refresh, owner, portal, asked_at).await.is_err() {
+            if self.park(received, portal).await.is_err() {
                 self.end_unused(refresh).await;
                 return Err("storage_unavailable");
             }
             return Ok(End::Asking);
         }
-        let Ok(connection) = self.save(request, &grant, refresh, owner, portal, asked_at).await else {
-            self.end_unused(refresh).await;
-            return Err("storage_unavailable");
-        };
-        self.welcome(request, connection, &grant, owner).await;
+        match self.save(received, Source::Exchange).await {
+            Ok(Some(stored)) => self.welcome(received, stored.connection).await,
+            Ok(None) | Err(_) => {
+                self.end_unused(refresh).await;
+                return Err("storage_unavailable");
+            }
+        }
         Ok(End::Connected)
     }
 
     /// What follows once a connection is stored.
-    pub(super) async fn welcome(
-        &self,
-        request: &AuthRequest,
-        connection: ConnectionId,
-        grant: &Grant,
-        owner: UserId,
-    ) {
-        let parts = &self.0;
-        tracing::info!(flow = %request.id, connection = %connection, portal = grant.portal_id.map(|id| id.0), "connected");
+    pub(super) async fn welcome(&self, received: Received<'_>, connection: ConnectionId) {
+        let (parts, flow) = (&self.0, received.request.id);
+        let portal = received.portal.map(|id| id.0);
+        tracing::info!(flow = %flow, connection = %connection, portal, "connected");
         parts.metrics.flows_connected.inc();
-        self.ask_details(connection, &grant.access, 0).await;
-        parts.changed(owner);
-        parts.waiting.wake(Key::Flow(request.id));
+        self.ask_details(connection, &received.grant.access, 0).await;
+        parts.changed(received.owner);
+        parts.waiting.wake(Key::Flow(flow));
     }
 
     fn pkce(&self, request: &AuthRequest) -> Result<Option<Secret>, &'static str> {
@@ -244,58 +263,45 @@ impl Flows {
         }
     }
 
-    /// Seals the tokens for the place they will have and saves them; if the place changes meanwhile, once more.
+    /// Seals the tokens for the place they will have and saves them; if the place changes meanwhile, once more. `None`
+    /// if they were parked and are no more.
     pub(super) async fn save(
         &self,
-        request: &AuthRequest,
-        grant: &Grant,
-        refresh: &Secret,
-        user: UserId,
-        portal: Option<PortalId>,
-        asked_at: Moment,
-    ) -> Result<ConnectionId, StoreError> {
-        let parts = &self.0;
+        received: Received<'_>,
+        source: Source,
+    ) -> Result<Option<Stored>, StoreError> {
+        let (parts, request) = (&self.0, received.request);
         loop {
-            let known = match portal {
+            let known = match received.portal {
                 Some(portal) => {
-                    let find = || parts.store.token_for(user, &request.client_id, portal);
+                    let find = || parts.store.token_for(received.owner, &request.client_id, portal);
                     parts.insist(PATIENCE, find).await?
                 }
                 None => None,
             };
             let place = known
                 .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
-            let tokens = self.seal(request, grant, refresh, user, portal, place, asked_at);
-            let save = || parts.store.save_connected(request.id, tokens.clone());
-            if parts.insist(PATIENCE, save).await? == Saved::Done {
-                return Ok(place.0);
+            let tokens = self.seal(received, place);
+            let save = || parts.store.save_connected(request.id, source, tokens.clone());
+            match parts.insist(PATIENCE, save).await? {
+                Saved::Done(ended) => return Ok(Some(Stored { connection: place.0, ended })),
+                Saved::Gone => return Ok(None),
+                Saved::Stale => {}
             }
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a column; a struct for one call would say it twice"
-    )]
-    fn seal(
-        &self,
-        request: &AuthRequest,
-        grant: &Grant,
-        refresh: &Secret,
-        user: UserId,
-        portal: Option<PortalId>,
-        (connection, generation): (ConnectionId, i64),
-        obtained_at: Moment,
-    ) -> NewTokens {
+    fn seal(&self, received: Received<'_>, (connection, generation): (ConnectionId, i64)) -> NewTokens {
+        let Received { request, grant, refresh, owner, portal, at } = received;
         let parts = &self.0;
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id: &request.client_id };
         let wanted: Scopes = request.scopes.iter().chain(request.optional_scopes.iter()).collect();
-        let expires_at = obtained_at.plus(grant.expires_in);
+        let expires_at = at.plus(grant.expires_in);
         NewTokens {
             connection,
             generation,
-            user,
+            user: owner,
             client_id: request.client_id.clone(),
             portal,
             // RFC 6749 section 5.1: no word of scopes means that what was asked for is granted.
@@ -304,10 +310,10 @@ impl Flows {
             access: parts.keyring.seal(&grant.access, context("access")),
             refresh: parts.keyring.seal(refresh, context("refresh")),
             refresh_fingerprint: parts.keyring.fingerprint(refresh),
-            obtained_at,
+            obtained_at: at,
             expires_at,
-            refresh_at: parts.rules.refresh.refresh_at(obtained_at, expires_at, parts.chance.unit()),
-            details_due_at: obtained_at.plus(DETAILS_LATER),
+            refresh_at: parts.rules.refresh.refresh_at(at, expires_at, parts.chance.unit()),
+            details_due_at: parts.clock.now().plus(DETAILS_LATER),
         }
     }
 }

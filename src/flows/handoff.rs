@@ -4,7 +4,8 @@ use super::Flows;
 use super::choice::Choice;
 use super::status::Connection;
 use crate::config::TokenDelivery;
-use crate::domain::auth_request::{AuthRequest, FlowStatus};
+use crate::domain::auth_request::{AuthRequest, EXCHANGE_GRACE, FlowStatus, Mode};
+use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
@@ -13,8 +14,11 @@ use crate::store::StoreError;
 /// What a flow has come to.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The code is being exchanged.
-    Pending,
+    /// The person is at HubSpot, or the code is being exchanged, or HubSpot is being asked whose account it is.
+    Pending {
+        /// By then it will have come to something.
+        until: Moment,
+    },
     /// There is a connection.
     Connected(Box<Connection>),
     /// There is none.
@@ -35,6 +39,8 @@ pub struct Ended {
     pub opener: Option<Origin>,
     /// Where the window can go if there is no opener to tell.
     pub return_link: Option<String>,
+    /// In which window it takes place.
+    pub mode: Mode,
 }
 
 /// What the popup is to tell its opener.
@@ -75,6 +81,7 @@ impl Flows {
             choice,
             opener: request.opener.clone(),
             return_link: request.return_link(),
+            mode: request.mode,
         }))
     }
 
@@ -90,7 +97,7 @@ impl Flows {
             return Ok(Delivery::Gone);
         }
         let outcome = self.outcome_of(&request).await?;
-        if matches!(outcome, Outcome::Pending) {
+        if matches!(outcome, Outcome::Pending { .. }) {
             return Ok(Delivery::Pending);
         }
         let now = self.0.clock.now();
@@ -108,10 +115,18 @@ impl Flows {
 
     pub(super) async fn outcome_of(&self, request: &AuthRequest) -> Result<Outcome, StoreError> {
         let failed = |code: &str| Outcome::Failed { code: code.to_owned() };
-        Ok(match (request.status_at(self.0.clock.now()), request.connection_id) {
-            (FlowStatus::AwaitingUser | FlowStatus::Exchanging, _) => Outcome::Pending,
+        let now = self.0.clock.now();
+        Ok(match (request.status_at(now), request.connection_id) {
+            (FlowStatus::AwaitingUser, _) => Outcome::Pending { until: request.expires_at },
+            (FlowStatus::Exchanging, _) => {
+                Outcome::Pending { until: request.expires_at.plus(EXCHANGE_GRACE) }
+            }
             (FlowStatus::Connected, Some(id)) => match self.0.store.token(id).await? {
-                Some(token) => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
+                // A page is told of its connection once, and shows whose it is.
+                Some(token) => match token.introduced_until(now) {
+                    Some(until) => Outcome::Pending { until },
+                    None => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
+                },
                 None => failed("disconnected"),
             },
             (FlowStatus::Expired, _) => failed("flow_expired"),
@@ -130,8 +145,8 @@ impl Flows {
         };
         let wanted = match self.0.rules.token_delivery {
             TokenDelivery::AccessToken => true,
-            // Who sends a challenge can take the token in the quieter way.
-            TokenDelivery::Auto => request.challenge.is_none(),
+            // Who sends a challenge and has proven who it is can take the token in the quieter way.
+            TokenDelivery::Auto => request.challenge.is_none() || request.evidence.is_none(),
             TokenDelivery::Claim | TokenDelivery::Handle => false,
         };
         if !wanted || !self.is_listed(request) {

@@ -38,7 +38,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 pub use attempt::{AccessToken, Attempt, ClaimError};
-pub use choice::{Choice, Decision};
+pub use choice::{Choice, DecideError, Decision};
 pub use disconnect::{Disconnected, Revoked};
 pub use finish::{Answer, FinishConnect, FinishError, Finished};
 pub use handoff::{Delivery, Ended, Message, Outcome};

@@ -30,7 +30,7 @@ pub(super) enum Key {
 #[derive(Debug)]
 struct Place {
     bell: watch::Sender<()>,
-    /// What stood in the database when it was last looked at for this user.
+    /// What stood in the database when it was last looked at for this.
     mark: Option<u64>,
 }
 
@@ -43,21 +43,25 @@ pub(super) struct Waiting(Arc<Mutex<HashMap<Key, Place>>>);
 pub struct Wakes {
     waiting: Waiting,
     key: Key,
-    bell: watch::Receiver<()>,
+    /// There until it is dropped.
+    bell: Option<watch::Receiver<()>>,
 }
 
 impl Wakes {
     /// Waits for the next change, or until the deadline. A change between two calls is not missed.
     pub async fn next(&mut self, deadline: Instant) {
-        let _ = tokio::time::timeout_at(deadline, self.bell.changed()).await;
+        if let Some(bell) = &mut self.bell {
+            let _ = tokio::time::timeout_at(deadline, bell.changed()).await;
+        }
     }
 }
 
 impl Drop for Wakes {
     fn drop(&mut self) {
         let mut places = self.waiting.places();
-        // This one still counts.
-        if places.get(&self.key).is_some_and(|place| place.bell.receiver_count() <= 1) {
+        // Under the lock, so that of two who leave at once one sees that it is the last.
+        self.bell = None;
+        if places.get(&self.key).is_some_and(|place| place.bell.receiver_count() == 0) {
             places.remove(&self.key);
         }
     }
@@ -68,7 +72,7 @@ impl Waiting {
     pub fn wakes(&self, key: Key) -> Wakes {
         let mut places = self.places();
         let place = places.entry(key).or_insert_with(|| Place { bell: watch::Sender::new(()), mark: None });
-        Wakes { waiting: self.clone(), key, bell: place.bell.subscribe() }
+        Wakes { waiting: self.clone(), key, bell: Some(place.bell.subscribe()) }
     }
 
     /// Wakes whoever waits for this.
@@ -85,10 +89,10 @@ impl Waiting {
         });
     }
 
-    /// Notes what stands in the database for a user, and wakes whoever waits if it is not what stood there before. At
+    /// Notes what stands in the database for this, and wakes whoever waits if it is not what stood there before. At
     /// first nobody knows whether it is what they have read.
-    fn mark(&self, user: UserId, mark: u64) {
-        if let Some(place) = self.places().get_mut(&Key::User(user))
+    fn mark(&self, key: Key, mark: u64) {
+        if let Some(place) = self.places().get_mut(&key)
             && place.mark.replace(mark) != Some(mark)
         {
             place.bell.send_replace(());
@@ -138,13 +142,13 @@ impl Flows {
         let parts = &self.0;
         let (flows, users) = parts.waiting.keys();
         for some in flows.chunks(ASKED_AT_ONCE) {
-            for flow in parts.store.moved_flows(some).await? {
-                parts.waiting.wake(Key::Flow(flow));
+            for (flow, mark) in parts.store.marks_of_flows(some).await? {
+                parts.waiting.mark(Key::Flow(flow), mark);
             }
         }
         for some in users.chunks(ASKED_AT_ONCE) {
             for (user, mark) in parts.store.marks_of(some).await? {
-                parts.waiting.mark(user, mark);
+                parts.waiting.mark(Key::User(user), mark);
             }
         }
         Ok(())
@@ -160,6 +164,10 @@ mod tests {
         Instant::now() + Duration::from_millis(20)
     }
 
+    fn has_rung(wakes: &Wakes) -> bool {
+        wakes.bell.as_ref().expect("not dropped").has_changed().expect("open")
+    }
+
     #[tokio::test]
     async fn each_is_woken_for_its_own_and_misses_nothing() {
         let (waiting, chance) = (Waiting::default(), Chance::seeded(1));
@@ -167,7 +175,7 @@ mod tests {
         let (mut first, mut second) = (waiting.wakes(Key::User(mine)), waiting.wakes(Key::User(mine)));
 
         waiting.wake(Key::User(other));
-        assert!(!first.bell.has_changed().expect("open"));
+        assert!(!has_rung(&first));
         // Nobody is at the bell at this moment.
         waiting.wake(Key::User(mine));
         let far = Instant::now() + Duration::from_secs(3600);
@@ -188,13 +196,27 @@ mod tests {
     }
 
     #[test]
+    fn of_those_who_leave_at_once_nobody_is_left_behind() {
+        let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
+        for _ in 0..500 {
+            let leaving: Vec<Wakes> = (0..4).map(|_| waiting.wakes(Key::User(user))).collect();
+            std::thread::scope(|threads| {
+                for one in leaving {
+                    threads.spawn(move || drop(one));
+                }
+            });
+            assert!(waiting.places().is_empty());
+        }
+    }
+
+    #[test]
     fn a_mark_wakes_at_first_and_when_it_changes() {
         let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
         let mut wakes = waiting.wakes(Key::User(user));
         for (mark, woken) in [(1, true), (1, false), (2, true)] {
-            waiting.mark(user, mark);
-            assert_eq!(wakes.bell.has_changed().expect("open"), woken, "{mark}");
-            wakes.bell.mark_unchanged();
+            waiting.mark(Key::User(user), mark);
+            assert_eq!(has_rung(&wakes), woken, "{mark}");
+            wakes.bell.as_mut().expect("not dropped").mark_unchanged();
         }
     }
 }

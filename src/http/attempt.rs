@@ -42,10 +42,9 @@ pub(super) async fn attempt_status(
     deadline: Instant,
 ) -> Result<HttpResponse, Problem> {
     let find = async || -> Result<Attempt, Problem> {
-        let attempt = web.flows.attempt(verifier).await?;
         // Another flow's id, an unknown one and a wrong verifier look alike.
-        let found = attempt.filter(|attempt| named.is_none_or(|id| attempt.flow.to_string() == id));
-        found.ok_or(Problem::new("flow_unknown"))
+        let named = named.map(str::parse).transpose().map_err(|_| Problem::new("flow_unknown"))?;
+        web.flows.attempt(verifier, named).await?.ok_or(Problem::new("flow_unknown"))
     };
     let mut attempt = find().await?;
     if known_tag(request) == Some(tag(&attempt, web.flows.clock().now()).as_str()) {
@@ -60,7 +59,7 @@ pub(super) async fn attempt_status(
             if Instant::now() >= deadline || web.flows.is_stopping() {
                 return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
             }
-            let left = changes_by_itself(&attempt).since(now);
+            let left = attempt.changes_at.since(now);
             // A moment that has passed changes nothing any more.
             let until = if left.is_zero() { deadline } else { deadline.min(Instant::now() + left) };
             wakes.next(until).await;
@@ -76,14 +75,6 @@ fn wakes_for(web: &Web, attempt: &Attempt) -> Wakes {
     match &attempt.outcome {
         Some(Outcome::Connected(connection)) => web.flows.user_wakes(connection.token.user_id),
         _ => web.flows.attempt_wakes(attempt.flow),
-    }
-}
-
-/// When the passing of time alone changes the answer.
-fn changes_by_itself(attempt: &Attempt) -> Moment {
-    match &attempt.outcome {
-        Some(Outcome::Connected(connection)) => connection.token.expires_at,
-        _ => attempt.expires_at,
     }
 }
 
@@ -146,7 +137,7 @@ fn body(attempt: &Attempt, now: Moment) -> Value {
             body["error"] =
                 json!({"code": entry.code, "message": entry.detail, "retryable": entry.retryable});
         }
-        Some(Outcome::Pending) | None => {}
+        Some(Outcome::Pending { .. }) | None => {}
     }
     if let Some(claim) = &attempt.claim {
         body["claim"] = claim.as_str().into();

@@ -40,9 +40,11 @@ pub(super) async fn get_done(
     if let (Some(flow), Some(choice)) = (flow, ended.as_ref().and_then(|ended| ended.choice.as_ref())) {
         return Ok(html(web.templates.page("popup_choice.html", &question(flow, choice))));
     }
-    let (outcome, opener, link) = match ended {
-        Some(Ended { outcome, opener, return_link, .. }) => (Some(outcome), opener, return_link),
-        None => (None, None, None),
+    let (outcome, opener, way) = match ended {
+        Some(Ended { outcome, opener, return_link, mode, .. }) => {
+            (Some(outcome), opener, json!({"link": return_link, "mode": mode.as_str()}))
+        }
+        None => (None, None, Value::Null),
     };
     let page = match (flow, outcome) {
         (Some(flow), Some(Outcome::Connected(connection))) => {
@@ -51,15 +53,21 @@ pub(super) async fn get_done(
             if Caller::of(&session).is_none() {
                 Caller::sign_in(&session, connection.token.user_id);
             }
-            success(&web, flow, &connection, link.as_deref())
+            success(&web, flow, &connection, &way)
         }
-        (Some(flow), Some(Outcome::Pending)) => {
+        (Some(flow), Some(Outcome::Pending { .. })) => {
             web.templates.page("popup_waiting.html", &json!({"flow": flow}))
         }
         (Some(flow), Some(Outcome::Failed { code })) => {
-            failure(&web, Some(flow), &code, (opener.as_ref(), link.as_deref()), &id.0)
+            failure(&web, Some(flow), &code, (opener.as_ref(), &way), &id.0)
         }
-        _ => failure(&web, None, about.problem.as_deref().unwrap_or("flow_unknown"), (None, None), &id.0),
+        _ => failure(
+            &web,
+            None,
+            about.problem.as_deref().unwrap_or("flow_unknown"),
+            (None, &Value::Null),
+            &id.0,
+        ),
     };
     Ok(html(page))
 }
@@ -98,20 +106,19 @@ pub(super) async fn decide(
     same_origin(&request, &web)?;
     let decision: Decision = form.decision.parse().map_err(|_| Problem::new("bad_request"))?;
     let binding = web.cookies.binding(&request, form.flow).ok_or(Problem::new("flow_unknown"))?;
-    let finished = web.flows.decide(form.flow, &binding, decision).await?;
-    if let Some(user) = finished.as_ref().and_then(|finished| finished.user) {
+    let user = Caller::of(&session).map(|caller| caller.user);
+    if let Some(user) = web.flows.decide(form.flow, &binding, user, decision).await? {
         Caller::sign_in(&session, user);
     }
-    // Whatever came of it, that page tells.
-    let return_to = finished.and_then(|finished| finished.return_to);
-    Ok(see_other(&return_to.unwrap_or_else(|| done(form.flow))))
+    // Whatever came of it, that page tells. It also leads on to the page that waits, where this form may not.
+    Ok(see_other(&done(form.flow)))
 }
 
-fn success(web: &Web, flow: FlowId, connection: &Connection, return_link: Option<&str>) -> String {
+fn success(web: &Web, flow: FlowId, connection: &Connection, way: &Value) -> String {
     let token = &connection.token;
     let values = json!({
         "flow": flow,
-        "return_link": return_link,
+        "way": way,
         "hub_domain": token.hub_domain,
         "portal_id": token.portal_id,
         "missing_scopes": token.wanted_scopes.missing_from(&token.scopes),
@@ -124,13 +131,13 @@ fn failure(
     web: &Web,
     flow: Option<FlowId>,
     code: &str,
-    (opener, return_link): (Option<&Origin>, Option<&str>),
+    (opener, way): (Option<&Origin>, &Value),
     support_code: &str,
 ) -> String {
     let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
     let values = json!({
         "flow": flow,
-        "return_link": return_link,
+        "way": way,
         "code": entry.code,
         "title": entry.title,
         "detail": entry.detail,
@@ -174,7 +181,7 @@ fn text(flow: FlowId, message: &Message) -> Value {
             let error = json!({"code": entry.code, "message": entry.detail});
             return json!({"type": "hubspot_auth_error", "version": 1, "flow": flow, "error": error});
         }
-        Outcome::Pending => return Value::Null,
+        Outcome::Pending { .. } => return Value::Null,
     };
     let mut text = json!({
         "type": "hubspot_auth_success",

@@ -10,7 +10,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::flows::{ClaimError, FinishError, StartError, StoreError};
+use crate::flows::{ClaimError, DecideError, FinishError, StartError, StoreError};
 
 /// One line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -393,6 +393,16 @@ impl From<FinishError> for Problem {
             FinishError::StateUnknown => Self::new("flow_unknown"),
             FinishError::FlowNotYours => Self::new("flow_not_yours"),
             FinishError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<DecideError> for Problem {
+    fn from(why: DecideError) -> Self {
+        match why {
+            DecideError::NotYours => Self::new("flow_not_yours"),
+            DecideError::KeyMissing => Self::new("unknown_key"),
+            DecideError::Store(why) => why.into(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Rows of AuthRequest: insert, consume once, finish, cancel, deliver once, sweep.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher};
+
 use super::row::Row;
 use super::{Store, StoreError, Tx};
 use crate::domain::auth_request::{AuthRequest, EXCHANGE_GRACE, Evidence, FlowStatus};
@@ -79,29 +81,47 @@ impl Store {
             .transpose()
     }
 
-    /// The flow that the page with this challenge began; the newest, if it has sent its form twice.
+    /// The flow that the page with this challenge began: the one it names, or the newest, if it has sent its form
+    /// twice.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn flow_of_challenge(&self, challenge: Hash) -> Result<Option<AuthRequest>, StoreError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM auth_request WHERE challenge = $1 ORDER BY created_at DESC, id LIMIT 1"
-        );
-        self.one(&sql, [challenge.text().into()]).await?.map(|row| read(&row)).transpose()
+    pub async fn flow_of_challenge(
+        &self,
+        challenge: Hash,
+        named: Option<FlowId>,
+    ) -> Result<Option<AuthRequest>, StoreError> {
+        let (filter, named) = match named {
+            Some(named) => ("AND id = $2", Some(named.to_string().into())),
+            None => ("ORDER BY created_at DESC, id LIMIT 1", None),
+        };
+        let sql = format!("SELECT {COLUMNS} FROM auth_request WHERE challenge = $1 {filter}");
+        let values = [Some(challenge.text().into()), named];
+        self.one(&sql, values.into_iter().flatten()).await?.map(|row| read(&row)).transpose()
     }
 
-    /// Those of these flows whose page may be told something that it was not told when they began.
+    /// For each of these flows that is not as it was when it began, a number that changes with what its page may be
+    /// told.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn moved_flows(&self, flows: &[FlowId]) -> Result<Vec<FlowId>, StoreError> {
+    pub async fn marks_of_flows(&self, flows: &[FlowId]) -> Result<Vec<(FlowId, u64)>, StoreError> {
         let places: Vec<String> = (1..=flows.len()).map(|at| format!("${at}")).collect();
         let sql = format!(
-            "SELECT id FROM auth_request WHERE status <> 'awaiting_user' AND id IN ({})",
+            "SELECT request.id, status, evidence, connection_id, details_due_at FROM auth_request AS request \
+             LEFT JOIN token ON token.id = connection_id WHERE (status <> 'awaiting_user' OR evidence IS NOT NULL) \
+             AND request.id IN ({})",
             places.join(", ")
         );
         let rows = self.all(&sql, flows.iter().map(|id| id.to_string().into())).await?;
-        rows.iter().map(|row| row.parsed("id")).collect()
+        let mark = |row: &Row| {
+            let (status, due): (String, Option<i64>) = (row.get("status")?, row.get("details_due_at")?);
+            let texts: [Option<String>; 2] = [row.get("evidence")?, row.get("connection_id")?];
+            let mut hasher = DefaultHasher::new();
+            (status, due, texts).hash(&mut hasher);
+            Ok((row.parsed("id")?, hasher.finish()))
+        };
+        rows.iter().map(mark).collect()
     }
 
     /// Notes that the opener has shown the key of its challenge. `false` if it is not the key, or too late.
@@ -156,13 +176,7 @@ impl Store {
         code: &'static str,
         now: Moment,
     ) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            let sql = "UPDATE auth_request SET status = 'failed', error_code = $2, finished_at = $3 \
-                       WHERE id = $1 AND status IN ('awaiting_user', 'exchanging')";
-            let values = [id.to_string().into(), code.into(), now.unix_ms().into()];
-            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
-        })
-        .await
+        self.write(move |tx| Box::pin(async move { fail(tx, id, code, now).await })).await
     }
 
     /// Takes the right to hand the outcome to the popup; only the first caller gets it. Where the access token is to
@@ -274,6 +288,13 @@ async fn consume(
 async fn take_token(tx: &Tx<'_>, id: FlowId, now: Moment) -> Result<bool, StoreError> {
     let sql = "UPDATE auth_request SET token_taken_at = $2 WHERE id = $1 AND token_taken_at IS NULL";
     Ok(tx.run(sql, [id.to_string().into(), now.unix_ms().into()]).await? == 1)
+}
+
+/// Notes, inside a transaction, that an attempt ended without a connection.
+pub(super) async fn fail(tx: &Tx<'_>, id: FlowId, code: &'static str, now: Moment) -> Result<(), StoreError> {
+    let sql = "UPDATE auth_request SET status = 'failed', error_code = $2, finished_at = $3 \
+               WHERE id = $1 AND status IN ('awaiting_user', 'exchanging')";
+    tx.run(sql, [id.to_string().into(), code.into(), now.unix_ms().into()]).await.map(|_| ())
 }
 
 /// Notes, inside the transaction that stores it, which connection an attempt led to.

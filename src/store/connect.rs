@@ -1,6 +1,7 @@
 //! Saving a connect: the Token, its TokenRefreshJob and the outcome of its AuthRequest, all or nothing.
 
-use super::{Store, StoreError, Tx, auth_request, refresh_job, revocation};
+use super::revocation::Removed;
+use super::{Store, StoreError, Tx, auth_request, parked, refresh_job, revocation};
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
@@ -39,13 +40,27 @@ pub struct NewTokens {
     pub details_due_at: Moment,
 }
 
-/// What became of new tokens.
+/// Where new tokens come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// HubSpot has just given them.
+    Exchange,
+    /// They were parked until a person has chosen.
+    Parked {
+        /// The connection that they take the place of.
+        replaces: Option<ConnectionId>,
+    },
+}
+
+/// What became of new tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Saved {
-    /// They are stored.
-    Done,
+    /// They are stored; with what became of the connection that they replace, if there was one.
+    Done(Option<(ConnectionId, Removed)>),
     /// The connection has changed since it was read: seal for the new generation and try again.
     Stale,
+    /// They are parked no more: somebody else has chosen, or it was too late.
+    Gone,
 }
 
 impl Store {
@@ -53,27 +68,43 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; nothing is saved then.
-    pub async fn save_connected(&self, flow: FlowId, tokens: NewTokens) -> Result<Saved, StoreError> {
+    pub async fn save_connected(
+        &self,
+        flow: FlowId,
+        source: Source,
+        tokens: NewTokens,
+    ) -> Result<Saved, StoreError> {
         self.write(move |tx| {
             let tokens = tokens.clone();
-            Box::pin(async move {
-                let saved = if tokens.generation == 1 {
-                    insert(tx, &tokens).await?
-                } else {
-                    renew(tx, &tokens).await?
-                };
-                if saved == Saved::Done {
-                    refresh_job::schedule(tx, tokens.connection.to_string(), tokens.refresh_at).await?;
-                    auth_request::connected(tx, flow, tokens.connection, tokens.obtained_at).await?;
-                }
-                Ok(saved)
-            })
+            Box::pin(async move { save(tx, flow, source, &tokens).await })
         })
         .await
     }
 }
 
-async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<Saved, StoreError> {
+async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> Result<Saved, StoreError> {
+    let is_parked = matches!(source, Source::Parked { .. });
+    if is_parked && !parked::lock(tx, flow).await? {
+        return Ok(Saved::Gone);
+    }
+    let fits = match tokens.generation {
+        1 => insert(tx, tokens).await?,
+        _ => renew(tx, tokens).await?,
+    };
+    if !fits {
+        return Ok(Saved::Stale);
+    }
+    refresh_job::schedule(tx, tokens.connection.to_string(), tokens.refresh_at).await?;
+    auth_request::connected(tx, flow, tokens.connection, tokens.obtained_at).await?;
+    let Source::Parked { replaces } = source else { return Ok(Saved::Done(None)) };
+    parked::forget(tx, flow).await?;
+    let Some(old) = replaces.filter(|old| *old != tokens.connection) else { return Ok(Saved::Done(None)) };
+    let removed = revocation::remove(tx, old, true, tx.clock.now()).await?;
+    Ok(Saved::Done(Some((old, removed))))
+}
+
+/// `false` if the user has this account already.
+async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let sql = "INSERT INTO token (id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
                access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, expires_at, details_due_at, created_at, \
                connected_at) VALUES ($1, $2, $3, $4, $5, $6, 'active', 1, $7, $8, $9, $10, $11, $12, $13, $11, $11) \
@@ -93,11 +124,12 @@ async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<Saved, StoreError> {
         new.expires_at.unix_ms().into(),
         new.details_due_at.unix_ms().into(),
     ];
-    Ok(if tx.run(sql, values).await? == 1 { Saved::Done } else { Saved::Stale })
+    Ok(tx.run(sql, values).await? == 1)
 }
 
 /// A reconnect: new tokens, a clean record, and an end at HubSpot for the grant it replaces if nobody else has it.
-async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<Saved, StoreError> {
+/// `false` if the connection has changed meanwhile.
+async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let before = new.generation - 1;
     revocation::queue_replaced(tx, new.connection, before, &new.refresh_fingerprint, new.obtained_at).await?;
     let sql = "UPDATE token SET scopes = $3, wanted_scopes = $4, state = 'active', generation = generation + 1, \
@@ -117,5 +149,5 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<Saved, StoreError> {
         new.expires_at.unix_ms().into(),
         new.details_due_at.unix_ms().into(),
     ];
-    Ok(if tx.run(sql, values).await? == 1 { Saved::Done } else { Saved::Stale })
+    Ok(tx.run(sql, values).await? == 1)
 }

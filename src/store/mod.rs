@@ -25,7 +25,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBacken
 use thiserror::Error;
 
 pub use auth_request::{Consumed, NewAuthRequest};
-pub use connect::{NewTokens, Saved};
+pub use connect::{NewTokens, Saved, Source};
 pub use listing::Listed;
 pub use open::{OpenError, SchemaStatus};
 pub use parked::ParkedGrant;

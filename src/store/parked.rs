@@ -1,7 +1,8 @@
 //! Rows of ParkedGrant: what HubSpot gave for another account than the expected one, until the person has chosen.
 
+use super::revocation::{self, RevocationJob};
 use super::row::Row;
-use super::{Store, StoreError, Tx};
+use super::{Store, StoreError, Tx, auth_request};
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
@@ -63,30 +64,87 @@ impl Store {
         self.one(&sql, [flow.to_string().into()]).await?.map(|row| read(&row)).transpose()
     }
 
-    /// Grants about which nobody has said anything in time.
+    /// The flows whose grants nobody has said anything about in time.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn expired_grants(&self, now: Moment, limit: u32) -> Result<Vec<ParkedGrant>, StoreError> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM parked_grant WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2");
-        let rows = self.all(&sql, [now.unix_ms().into(), i64::from(limit).into()]).await?;
-        rows.iter().map(read).collect()
+    pub async fn expired_grants(&self, now: Moment, limit: u32) -> Result<Vec<FlowId>, StoreError> {
+        let sql = "SELECT flow_id FROM parked_grant WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
+        let rows = self.all(sql, [now.unix_ms().into(), i64::from(limit).into()]).await?;
+        rows.iter().map(|row| row.parsed("flow_id")).collect()
     }
 
-    /// The grant has become a connection, or its end is queued.
+    /// The flows by which this user has grants parked.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn forget_parked(&self, flow: FlowId) -> Result<(), StoreError> {
+    pub async fn parked_of(&self, user: UserId) -> Result<Vec<FlowId>, StoreError> {
+        let sql = "SELECT flow_id FROM parked_grant WHERE user_id = $1";
+        let rows = self.all(sql, [user.to_string().into()]).await?;
+        rows.iter().map(|row| row.parsed("flow_id")).collect()
+    }
+
+    /// Notes the website of the account that a parked grant is for.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn name_parked(&self, flow: FlowId, hub_domain: Option<String>) -> Result<(), StoreError> {
         self.write(move |tx| {
-            let values = [flow.to_string().into()];
-            Box::pin(async move {
-                tx.run("DELETE FROM parked_grant WHERE flow_id = $1", values).await.map(|_| ())
-            })
+            let values = [flow.to_string().into(), hub_domain.clone().into()];
+            let sql = "UPDATE parked_grant SET hub_domain = $2 WHERE flow_id = $1";
+            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
         })
         .await
     }
+
+    /// Ends a parked grant and fails its flow: the grant is queued to end at HubSpot, unless a connection or another
+    /// flow has the same one. `false` if it is parked no more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing has changed then.
+    pub async fn end_parked(
+        &self,
+        flow: FlowId,
+        code: &'static str,
+        now: Moment,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| Box::pin(async move { end(tx, flow, code, now).await })).await
+    }
+}
+
+/// Whether this flow's grant is parked and waits for a word. It stays so until the transaction ends.
+pub(super) async fn lock(tx: &Tx<'_>, flow: FlowId) -> Result<bool, StoreError> {
+    let sql = format!("SELECT 1 AS found FROM parked_grant WHERE flow_id = $1 {}", tx.for_update());
+    Ok(tx.one(&sql, [flow.to_string().into()]).await?.is_some())
+}
+
+/// Forgets a grant whose tokens have another place now, inside the transaction that gives it to them.
+pub(super) async fn forget(tx: &Tx<'_>, flow: FlowId) -> Result<(), StoreError> {
+    tx.run("DELETE FROM parked_grant WHERE flow_id = $1", [flow.to_string().into()]).await.map(|_| ())
+}
+
+async fn end(tx: &Tx<'_>, flow: FlowId, code: &'static str, now: Moment) -> Result<bool, StoreError> {
+    let sql = "SELECT refresh_fingerprint FROM parked_grant WHERE flow_id = $1";
+    let Some(row) = tx.one(sql, [flow.to_string().into()]).await? else { return Ok(false) };
+    revocation::lock_grant(tx, &row.get::<String>("refresh_fingerprint")?).await?;
+    let sql = format!("DELETE FROM parked_grant WHERE flow_id = $1 RETURNING {COLUMNS}");
+    let Some(row) = tx.one(&sql, [flow.to_string().into()]).await? else { return Ok(false) };
+    let grant = read(&row)?;
+    if !revocation::is_in_use(tx, &grant.refresh_fingerprint).await? {
+        let orphan = RevocationJob {
+            id: revocation::job_id(grant.connection, 1),
+            connection_id: grant.connection,
+            client_id: grant.client_id,
+            refresh: grant.refresh,
+            refresh_fingerprint: grant.refresh_fingerprint,
+            generation: 1,
+            created_at: now,
+            attempts: 0,
+        };
+        revocation::insert(tx, orphan).await?;
+    }
+    auth_request::fail(tx, flow, code, now).await?;
+    Ok(true)
 }
 
 async fn park(tx: &Tx<'_>, grant: &ParkedGrant) -> Result<(), StoreError> {

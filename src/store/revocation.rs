@@ -44,6 +44,9 @@ const HEAD_START: std::time::Duration = std::time::Duration::from_secs(30);
 
 const COLUMNS: &str = "id, connection_id, client_id, key_id, refresh_sealed, refresh_fingerprint, generation, created_at, attempts";
 
+const IN_USE: &str = "SELECT 1 AS found FROM token WHERE refresh_fingerprint = $1 \
+    UNION ALL SELECT 1 FROM parked_grant WHERE refresh_fingerprint = $1 LIMIT 1";
+
 impl Store {
     /// Removes a user's connection: its tokens and its job go now, its grant is queued to end at HubSpot.
     ///
@@ -100,20 +103,8 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn queue_revocation(&self, job: RevocationJob) -> Result<(), StoreError> {
         self.write(move |tx| {
-            let sql = "INSERT INTO revocation_job (id, connection_id, client_id, key_id, refresh_sealed, \
-                       refresh_fingerprint, generation, created_at, run_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) \
-                       ON CONFLICT (id) DO NOTHING";
-            let values = [
-                job.id.clone().into(),
-                job.connection_id.to_string().into(),
-                job.client_id.clone().into(),
-                job.refresh.key_id.clone().into(),
-                job.refresh.ciphertext.clone().into(),
-                job.refresh_fingerprint.clone().into(),
-                job.generation.into(),
-                job.created_at.unix_ms().into(),
-            ];
-            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
+            let job = job.clone();
+            Box::pin(async move { insert(tx, job).await })
         })
         .await
     }
@@ -127,13 +118,12 @@ impl Store {
         self.one(&sql, [id.to_owned().into()]).await?.map(|row| read(&row)).transpose()
     }
 
-    /// Whether any connection has this refresh token.
+    /// Whether any connection has this refresh token, or may get it.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn is_in_use(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 AS found FROM token WHERE refresh_fingerprint = $1 LIMIT 1";
-        Ok(self.one(sql, [refresh_fingerprint.to_owned().into()]).await?.is_some())
+        Ok(self.one(IN_USE, [refresh_fingerprint.to_owned().into()]).await?.is_some())
     }
 
     /// Tries again then.
@@ -165,6 +155,39 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether any connection has this refresh token, or may get it, seen inside a transaction.
+pub(super) async fn is_in_use(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<bool, StoreError> {
+    Ok(tx.one(IN_USE, [refresh_fingerprint.to_owned().into()]).await?.is_some())
+}
+
+/// Of two who share a grant and end at the same moment, one must see that it is the last.
+pub(super) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<(), StoreError> {
+    for (table, key) in [("token", "id"), ("parked_grant", "flow_id")] {
+        let lock = tx.for_update();
+        let sql = format!("SELECT {key} FROM {table} WHERE refresh_fingerprint = $1 ORDER BY {key} {lock}");
+        tx.all(&sql, [refresh_fingerprint.to_owned().into()]).await?;
+    }
+    Ok(())
+}
+
+/// Queues the end of a grant inside the transaction that forgets it.
+pub(super) async fn insert(tx: &Tx<'_>, job: RevocationJob) -> Result<(), StoreError> {
+    let sql = "INSERT INTO revocation_job (id, connection_id, client_id, key_id, refresh_sealed, \
+               refresh_fingerprint, generation, created_at, run_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) \
+               ON CONFLICT (id) DO NOTHING";
+    let values = [
+        job.id.into(),
+        job.connection_id.to_string().into(),
+        job.client_id.into(),
+        job.refresh.key_id.into(),
+        job.refresh.ciphertext.into(),
+        job.refresh_fingerprint.into(),
+        job.generation.into(),
+        job.created_at.unix_ms().into(),
+    ];
+    tx.run(sql, values).await.map(|_| ())
 }
 
 /// Removes a connection inside a transaction.
@@ -208,22 +231,21 @@ pub(super) async fn queue_replaced(
     Ok(())
 }
 
-/// Copies a connection's refresh token into a revocation job, unless another connection has the same one.
+/// Copies a connection's refresh token into a revocation job, unless another connection has the same one or may get it.
 async fn queue(tx: &Tx<'_>, id: ConnectionId, fingerprint: &str, now: Moment) -> Result<bool, StoreError> {
-    // Of two siblings that end at the same moment, one must see that it is the last.
-    let siblings =
-        format!("SELECT id FROM token WHERE refresh_fingerprint = $1 ORDER BY id {}", tx.for_update());
-    tx.all(&siblings, [fingerprint.to_owned().into()]).await?;
+    lock_grant(tx, fingerprint).await?;
     let sql = "INSERT INTO revocation_job (id, connection_id, client_id, key_id, refresh_sealed, refresh_fingerprint, \
                generation, created_at, run_at) SELECT id || '/' || generation, id, client_id, key_id, refresh_sealed, \
                refresh_fingerprint, generation, $3, $4 FROM token WHERE id = $1 AND NOT EXISTS \
-               (SELECT 1 FROM token AS sibling WHERE sibling.refresh_fingerprint = $2 AND sibling.id <> $1)";
+               (SELECT 1 FROM token AS sibling WHERE sibling.refresh_fingerprint = $2 AND sibling.id <> $1) \
+               AND NOT EXISTS (SELECT 1 FROM parked_grant WHERE refresh_fingerprint = $2)";
     let run_at = now.plus(HEAD_START).unix_ms();
     let values = [id.to_string().into(), fingerprint.to_owned().into(), now.unix_ms().into(), run_at.into()];
     Ok(tx.run(sql, values).await? == 1)
 }
 
-fn job_id(id: ConnectionId, generation: i64) -> String {
+/// The id of the job that ends what a connection had in this generation.
+pub(super) fn job_id(id: ConnectionId, generation: i64) -> String {
     format!("{id}/{generation}")
 }
 

@@ -14,7 +14,7 @@ use crate::domain::token::Token;
 
 pub(super) const COLUMNS: &str = "id, user_id, client_id, portal_id, hub_domain, hub_user, time_zone, scopes, \
     wanted_scopes, state, generation, key_id, access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, \
-    expires_at, last_error, error_since, created_at, connected_at";
+    expires_at, last_error, error_since, created_at, connected_at, details_due_at, details_attempts";
 
 /// What HubSpot tells of an account beside its tokens.
 #[derive(Debug, Clone)]
@@ -124,16 +124,16 @@ impl Store {
         .await
     }
 
-    /// Connections whose details are to be asked for, with the number of attempts so far.
+    /// Connections whose details are to be asked for.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn details_due(&self, now: Moment, limit: u32) -> Result<Vec<(Token, i64)>, StoreError> {
+    pub async fn details_due(&self, now: Moment, limit: u32) -> Result<Vec<Token>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS}, details_attempts FROM token WHERE details_due_at <= $1 ORDER BY details_due_at LIMIT $2"
+            "SELECT {COLUMNS} FROM token WHERE details_due_at <= $1 ORDER BY details_due_at LIMIT $2"
         );
         let rows = self.all(&sql, [now.unix_ms().into(), i64::from(limit).into()]).await?;
-        rows.iter().map(|row| Ok((read(row)?, row.get("details_attempts")?))).collect()
+        rows.iter().map(read).collect()
     }
 
     /// Takes a connection out of service because its tokens cannot be read. Nothing is deleted.
@@ -226,5 +226,7 @@ pub(super) fn read(row: &Row) -> Result<Token, StoreError> {
         error_since: row.maybe_moment("error_since")?,
         created_at: row.moment("created_at")?,
         connected_at: row.moment("connected_at")?,
+        details_due_at: row.maybe_moment("details_due_at")?,
+        details_attempts: row.get("details_attempts")?,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fake_hubspot::{Decision, Kind};
+use fake_hubspot::{Decision, Fault, Kind, Rule};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -323,6 +323,90 @@ async fn a_waiting_page_is_answered_as_soon_as_the_outcome_is_stored() {
 
     assert_eq!(woken.json()["status"], "connected", "{}", woken.body);
     assert!(started.elapsed() < Duration::from_secs(20), "woken, not timed out: {:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_told_of_its_connection_when_it_is_known_whose_it_is() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let authorize = page.begin(&popup).await;
+    app.hubspot.script(Rule::once(Kind::Introspect, Fault::Delay(Duration::from_millis(1500))));
+    let callback = approved(&app, &popup, &authorize);
+    let look = async {
+        while app.database.number("SELECT COUNT(*) FROM token").await == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let early = page.look().await;
+        (early.json(), page.wait(early.header("etag"), 25).await.json())
+    };
+
+    let (_, (early, late)) = tokio::join!(callback, look);
+
+    assert_eq!((&early["status"], &early["connection"]), (&json!("exchanging"), &Value::Null));
+    assert_eq!(
+        (&late["status"], &late["connection"]["hub_domain"]),
+        (&json!("connected"), &json!("acme.example"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_told_of_its_connection_although_nobody_can_say_whose_it_is() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    app.hubspot.script(Rule::once(Kind::Introspect, Fault::HalfBody));
+    connected(&app, &page, &popup).await;
+    let told = page.look().await.json();
+    assert_eq!((&told["status"], &told["connection"]["portal_id"]), (&json!("connected"), &json!(ACME)));
+    // Nor is a page kept waiting when the process has died before it could ask.
+    app.database.execute("UPDATE token SET details_attempts = 0").await;
+    assert_eq!(page.look().await.json()["status"], "exchanging");
+    app.advance(120);
+    assert_eq!(page.look().await.json()["status"], "connected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_an_unproven_attempt_is_open_says_nothing_of_how_it_fares() {
+    let app = TestApp::start().await;
+    let victim = app.connected(ACME).await;
+    let attacker = Page::new(&app.base, HOST);
+    let path = format!("/auth/hubspot/start?{}", attacker.form(&[("hub_id", &ACME.to_string())]));
+    let launch = victim.get(&path).await;
+    let before = attacker.look().await;
+    app.advance(30);
+
+    let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).expect("back");
+    victim.get(&back).await;
+
+    let after = attacker.look().await;
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM parked_grant").await, 1);
+    assert_eq!((before.json(), before.header("etag")), (after.json(), after.header("etag")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unproven_attempt_gives_its_token_to_its_opener_and_to_no_claim() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let launch = page.link(&popup).await;
+    let done = approved(&app, &popup, &data(&launch, "authorize-url")).await;
+
+    let handed = popup.handoff(done.location()).await.json();
+
+    assert_eq!(handed["origin"], HOST);
+    assert!(
+        handed["message"]["access_token"].is_string() && handed["message"]["claim"].is_null(),
+        "{handed}"
+    );
+
+    let proven = Page::new(&app.base, HOST);
+    connected(&app, &proven, &popup).await;
+    let state = proven.look().await.json();
+    app.database.execute("UPDATE auth_request SET evidence = NULL").await;
+    let refused = proven.redeem(&text(&state["flow"]), &text(&state["claim"])).await;
+    assert_eq!(
+        (refused.status, problem_of(&refused).as_str()),
+        (404, "flow_unknown"),
+        "even for a claim that fits"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

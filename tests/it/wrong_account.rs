@@ -1,9 +1,9 @@
 //! A reconnect that comes back with another account than the expected one: nothing is overwritten, the person is asked.
 
-use fake_hubspot::Kind;
+use fake_hubspot::{Kind, Options};
 use serde_json::{Value, json};
 
-use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, approve};
 use crate::harness::browser::{Answer, problem_of};
 use crate::harness::page::{Page, data};
 use crate::harness::{Browser, TestApp};
@@ -188,5 +188,138 @@ async fn without_a_popup_the_question_comes_before_the_way_back() {
 
     let answer = decide(&browser, &question, "keep").await;
 
-    assert_eq!(answer.location(), format!("{url}#hsc={}", data(&launch, "flow")));
+    // A form may not lead to another site where the policy of its page forbids it, so our own page goes on from here.
+    assert!(answer.location().starts_with("/auth/hubspot/done?flow="), "{}", answer.location());
+    let done = browser.get(answer.location().split('#').next().unwrap()).await;
+    assert_eq!(data(&done, "return-link"), format!("{url}#hsc={}", data(&launch, "flow")));
+    assert_eq!(data(&done, "mode"), "redirect");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_answers_at_once_one_counts_and_the_other_changes_nothing() {
+    for (one, two) in
+        [("keep", "back"), ("back", "keep"), ("switch", "back"), ("keep", "keep"), ("keep", "switch")]
+    {
+        for _ in 0..5 {
+            let app = TestApp::start().await;
+            let browser = app.connected(ACME).await;
+            let (page, question) = asked(&app, &browser).await;
+
+            let both = tokio::join!(decide(&browser, &question, one), decide(&browser, &question, two));
+
+            assert_eq!((both.0.status, both.1.status), (303, 303), "{} {}", both.0.body, both.1.body);
+            app.advance(60);
+            app.flows.revoke_due().await.unwrap();
+            let (told, here) = (page.look().await.json(), accounts(&browser).await);
+            let mut there = living(&app);
+            there.sort_unstable();
+            assert_eq!(here, there, "{one} {two}: what is connected here lives at HubSpot, and nothing else");
+            let connected = here.contains(&GLOBEX);
+            assert_eq!(told["status"], if connected { "connected" } else { "failed" }, "{one} {two}");
+            assert!(connected || here == [ACME], "{one} {two}: {here:?}");
+            assert_eq!(app.database.number("SELECT COUNT(*) FROM parked_grant").await, 0);
+            app.assert_one_job_each().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_its_key_is_missing_the_question_stays_open() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let (_, question) = asked(&app, &browser).await;
+    let key = app.database.text("SELECT key_id FROM parked_grant").await;
+    app.database.execute("UPDATE parked_grant SET key_id = 'gone'").await;
+
+    let refused = decide(&browser, &question, "keep").await;
+
+    assert_eq!((refused.status, problem_of(&refused).as_str()), (500, "unknown_key"));
+    assert_eq!(accounts(&browser).await, [ACME]);
+    app.database.execute(&format!("UPDATE parked_grant SET key_id = '{key}'")).await;
+    assert_eq!(decide(&browser, &question, "keep").await.status, 303);
+    assert_eq!(accounts(&browser).await, [ACME, GLOBEX]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_grant_that_was_tampered_with_becomes_nothing() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let (page, question) = asked(&app, &browser).await;
+    app.database.execute("UPDATE parked_grant SET access_sealed = refresh_sealed").await;
+
+    decide(&browser, &question, "keep").await;
+
+    assert_eq!(accounts(&browser).await, [ACME]);
+    assert_eq!(page.look().await.json()["error"]["code"], "integrity_error");
+    app.advance(60);
+    app.flows.revoke_due().await.unwrap();
+    assert_eq!(living(&app), [ACME], "its refresh token is good, and ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logging_out_ends_what_waits_for_a_word() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let (page, question) = asked(&app, &browser).await;
+
+    browser.logout().await;
+    app.advance(60);
+    app.flows.revoke_due().await.unwrap();
+
+    assert_eq!(status(&page.look().await), "failed");
+    assert_eq!(living(&app), Vec::<u64>::new());
+    decide(&browser, &question, "keep").await;
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_logged_in_meanwhile_gets_nothing_of_it() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let (_, question) = asked(&app, &browser).await;
+    // The same browser, another person: the flow's cookie is still there.
+    let cookies = browser.cookies.lock().unwrap().clone();
+    browser.cookies.lock().unwrap().retain(|name, _| name.contains("hsc_f_"));
+    browser.connect(&app, None, approve(INITECH)).await;
+
+    let refused = decide(&browser, &question, "keep").await;
+
+    assert_eq!((refused.status, problem_of(&refused).as_str()), (403, "flow_not_yours"));
+    assert_eq!(accounts(&browser).await, [INITECH]);
+    *browser.cookies.lock().unwrap() = cookies;
+    decide(&browser, &question, "keep").await;
+    assert_eq!(accounts(&browser).await, [ACME, GLOBEX], "it is still there for whose it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_waits_for_a_word_is_not_ended_with_a_connection_that_shares_it() {
+    let options = Options { share_refresh_token_per_account: true, ..Options::default() };
+    let app = TestApp::with_hubspot(&[], options).await;
+    let (browser, colleague) = (app.connected(ACME).await, app.connected(GLOBEX).await);
+    let (_, question) = asked(&app, &browser).await;
+
+    colleague.logout().await;
+    app.advance(60);
+    app.flows.revoke_due().await.unwrap();
+    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
+
+    decide(&browser, &question, "back").await;
+    app.advance(60);
+    app.flows.revoke_due().await.unwrap();
+    assert_eq!(living(&app), [ACME], "now nobody has it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_grant_that_cannot_be_ended_does_not_keep_the_others() {
+    let app = TestApp::start().await;
+    let (one, two) = (app.connected(ACME).await, app.connected(ACME).await);
+    asked(&app, &one).await;
+    app.database.execute("UPDATE parked_grant SET connection_id = 'damaged'").await;
+    app.advance(1);
+    asked(&app, &two).await;
+
+    app.advance(601);
+    app.flows.sweep().await.unwrap();
+
+    assert_eq!(app.database.text("SELECT connection_id FROM parked_grant").await, "damaged");
 }

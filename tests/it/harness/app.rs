@@ -22,6 +22,8 @@ pub const HOST: &str = "http://host.localhost:3000";
 pub const ACME: u64 = 1_234_567;
 /// An account that can grant only a part.
 pub const GLOBEX: u64 = 7_654_321;
+/// A third one.
+pub const INITECH: u64 = 2_222_222;
 
 /// Sessions that outlast a test which lets hours pass.
 pub const LONG_SESSIONS: &[(&str, &str)] =
