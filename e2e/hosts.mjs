@@ -64,8 +64,8 @@ export const sdkScript = (service, changes = "") => `
   const hubspot = window.hubspot = new HubSpotConnect({ service: "${service}" });
   window.options = {};
   const settle = (promise) => promise.then(
-    (connection) => ({ outcome: "connected", connection, at: performance.now() }),
-    (error) => ({ outcome: error instanceof HubSpotConnectError ? error.code : String(error), reason: error.reason, at: performance.now() }),
+    (connection) => ({ outcome: "connected", connection }),
+    (error) => ({ outcome: error instanceof HubSpotConnectError ? error.code : String(error), reason: error.reason }),
   );
   document.querySelector("#connect").addEventListener("click", () => {
     window.result = undefined;

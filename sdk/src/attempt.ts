@@ -8,7 +8,7 @@
 import type { Connection, ErrorCode } from "./api";
 import { read, type Secrets } from "./channel.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
-import { forbids } from "./launch.ts";
+import { whenForbidden } from "./launch.ts";
 import { forget, type Memo, remember } from "./memory.ts";
 import { type Answer, ask, post, type WireConnection } from "./wire.ts";
 
@@ -134,9 +134,11 @@ export function follow(
   const take = ({ body }: Answer): boolean => {
     if (body.flow) learn(body.flow);
     const { status, connection } = body;
+    // Nobody has proven that this page began it, so it will hear nothing, and has no popup to hear it from.
+    if (body.withheld && memo.mode !== "popup") fail("csp_blocked");
     if (status === "connected" && connection) void succeed(connection.id, connection, body);
-    else if (status === "failed") fail(fromServer(body.error, memo.flow));
-    else if (status === "cancelled") fail("cancelled");
+    else if (body.error) fail(fromServer(body.error, memo.flow));
+    // So it looks, without a reason, to whoever has no proof.
     else if (status === "expired") fail("flow_expired");
     return status === "awaiting_user";
   };
@@ -238,11 +240,10 @@ export function follow(
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) wake();
   }, { signal });
-  document.addEventListener("securitypolicyviolation", (event) => {
-    if (!forbids(event, "connect-src", service)) return;
+  whenForbidden("connect-src", service, signal, () => {
     muted = true;
     wake();
-  }, { signal });
+  });
   void poll();
 
   return {

@@ -15,23 +15,31 @@ const enum Watch {
 
 const NOBODY: Body & api.Status = { authenticated: false, connections: [] };
 
+/** What all instances for one service have in common: a second button of a page takes up what the first has begun. */
+interface Shared {
+  attempt?: Attempt | undefined;
+  ignored: number;
+  /** Of the last attempt: what the status is asked with. */
+  verifier?: string;
+  /** Which attempt has made which connection: it alone may end it. */
+  makers: Map<string, string>;
+}
+
+const services: Record<string, Shared> = {};
+
 export class HubSpotConnect implements api.HubSpotConnect {
   #service: string;
   #csrf: string | undefined;
-  #attempt: Attempt | null = null;
-  #ignored = 0;
-  /** Of the last attempt: what the status is asked with. */
-  #verifier: string | undefined;
-  /** Which attempt has made which connection: it alone may end it. */
-  #makers = new Map<string, string>();
+  #shared: Shared;
 
   constructor({ service, csrf }: api.HubSpotConnectOptions) {
     this.#service = new URL(service).origin;
     this.#csrf = csrf;
+    this.#shared = services[this.#service] ??= { ignored: 0, makers: new Map() };
   }
 
   get ignoredMessages(): number {
-    return this.#ignored;
+    return this.#shared.ignored;
   }
 
   // Not an async function: all up to the opening of the window has to happen in the click.
@@ -39,11 +47,12 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const { signal } = options;
     const refuse = (code: api.ErrorCode) => Promise.reject(new HubSpotConnectError(code));
     if (signal?.aborted) return refuse("cancelled");
-    if (this.#attempt?.popup && !this.#attempt.popup.closed) {
-      this.#attempt.popup.focus();
-      return this.#attempt.result;
+    const { attempt: running } = this.#shared;
+    if (running?.popup && !running.popup.closed) {
+      running.popup.focus();
+      return running.result;
     }
-    this.#attempt?.cancel("closed");
+    running?.cancel("closed");
     // No list of origins has an unencrypted one, and without encryption browsers offer no hashes.
     if (!isSecureContext) return refuse("origin_not_allowed");
     // An opaque origin can be named to nobody, and no message would find it.
@@ -85,7 +94,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   }
 
   async resume(): Promise<api.Connection | null> {
-    if (this.#attempt) return this.#attempt.result;
+    if (this.#shared.attempt) return this.#shared.attempt.result;
     const memo = recall(this.#service);
     const flow = /^#hsc=([\w-]+)$/.exec(location.hash)?.[1];
     if (flow) {
@@ -106,21 +115,22 @@ export class HubSpotConnect implements api.HubSpotConnect {
       if (status !== 200 || body.status === "awaiting_user") return null;
     }
     // A click may have begun another one meanwhile.
-    return (this.#attempt ?? this.#follow(memo, null)).result.catch((error: HubSpotConnectError) => {
+    return (this.#shared.attempt ?? this.#follow(memo, null)).result.catch((error: HubSpotConnectError) => {
       if (error.code === "timeout") return null;
       throw error;
     });
   }
 
   #follow(memo: Memo, popup: Window | null, openerKey = ""): Attempt {
-    this.#verifier = memo.verifier;
+    const shared = this.#shared;
+    shared.verifier = memo.verifier;
     const attempt = follow(this.#service, memo, popup, openerKey, () => {
-      this.#ignored += 1;
+      shared.ignored += 1;
     }, (connectionId) => {
-      if (this.#attempt === attempt) this.#attempt = null;
-      if (connectionId) this.#makers.set(connectionId, memo.verifier);
+      if (shared.attempt === attempt) shared.attempt = undefined;
+      if (connectionId) shared.makers.set(connectionId, memo.verifier);
     });
-    return this.#attempt = attempt;
+    return shared.attempt = attempt;
   }
 
   get #ownPage(): boolean {
@@ -129,7 +139,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
 
   /** Asks for the status, and makes one of what an attempt's verifier gives. */
   async #ask(etag: string | null, signal?: AbortSignal): Promise<Answer> {
-    const verifier = this.#ownPage ? null : this.#verifier;
+    const verifier = this.#ownPage ? null : this.#shared.verifier;
     if (!verifier && !this.#ownPage) return { status: 200, body: NOBODY, etag: null, rest: 0 };
     const answer = await ask(this.#service, verifier, etag, signal);
     const { connection } = answer.body;
@@ -170,7 +180,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   }
 
   async disconnect(connectionId: string): Promise<void> {
-    const verifier = this.#ownPage ? null : this.#makers.get(connectionId) ?? this.#verifier;
+    const verifier = this.#ownPage ? null : this.#shared.makers.get(connectionId) ?? this.#shared.verifier;
     const answer = await post(this.#service, "disconnect", verifier, { connection_id: connectionId },
       // The verifier is the better proof, and other origins may not send this header.
       verifier ? {} : { "x-csrf-token": this.#csrf ?? document.body.dataset.csrf ?? "" });

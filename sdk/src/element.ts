@@ -15,7 +15,7 @@ const STYLE = `:host{display:inline-block;max-width:100%}
 :host([hidden]),:empty{display:none}
 button{font:inherit;font-weight:600;max-width:100%;padding:.6em 1.1em;border:1px solid transparent;border-radius:.5em;color:light-dark(#fff,#2a1006);background:light-dark(#c2410c,#ff8f5f);cursor:pointer}
 :host([state=connected]) button{color:inherit;background:none;border-color:currentcolor}
-[part=status],[part=error]{margin-top:.5em;overflow-wrap:anywhere}
+div div{margin-top:.5em;overflow-wrap:anywhere}
 [part=error]{border-inline-start:3px solid #d33;padding-inline-start:.6em}`;
 
 export function defineElement(): void {

@@ -41,10 +41,8 @@ export class HubSpotConnectError extends Error {
 }
 
 /** The error for a code that the service has sent: its own vocabulary is larger, and may grow. */
-export function fromServer(error: { code?: unknown; message?: unknown } | undefined, flow?: string): HubSpotConnectError {
-  const reason = typeof error?.code === "string" ? error.code : undefined;
-  const message = typeof error?.message === "string" ? error.message : undefined;
-  if (reason && Object.hasOwn(CODES, reason)) return new HubSpotConnectError(reason as ErrorCode, message, { flow });
-  const code = reason && OF_THE_SERVICE.test(reason) ? "service_unavailable" : "provider_error";
+export function fromServer({ code: reason = "", message }: { code?: string; message?: string | undefined } = {}, flow?: string): HubSpotConnectError {
+  if (Object.hasOwn(CODES, reason)) return new HubSpotConnectError(reason as ErrorCode, message, { flow });
+  const code = OF_THE_SERVICE.test(reason) ? "service_unavailable" : "provider_error";
   return new HubSpotConnectError(code, message, { flow, reason });
 }

@@ -17,11 +17,12 @@ export async function startFields(memo: Memo, openerKey: string, options: Connec
   };
 }
 
-/** Whether a policy of this page has just forbidden something that was meant for the service. */
-export function forbids(event: SecurityPolicyViolationEvent, directive: string, service: string): boolean {
-  const { disposition, effectiveDirective, blockedURI } = event;
-  // Browsers name the whole address or the origin alone.
-  return disposition === "enforce" && effectiveDirective === directive && blockedURI.split("/", 3).join("/") === service;
+/** Calls whenever a policy of this page forbids something that was meant for the service. */
+export function whenForbidden(directive: string, service: string, signal: AbortSignal, call: () => void): void {
+  document.addEventListener("securitypolicyviolation", ({ disposition, effectiveDirective, blockedURI }) => {
+    // Browsers name the whole address or the origin alone.
+    if (disposition === "enforce" && effectiveDirective === directive && blockedURI.split("/", 3).join("/") === service) call();
+  }, { signal });
 }
 
 /**
@@ -31,11 +32,11 @@ export function forbids(event: SecurityPolicyViolationEvent, directive: string, 
  */
 export function launch(service: string, fields: Record<string, string>, target: string, into: Window): void {
   const action = `${service}/auth/hubspot/start`;
-  document.addEventListener("securitypolicyviolation", (event) => {
-    if (forbids(event, "form-action", service)) into.location.href = `${action}?${new URLSearchParams(fields)}`;
-  }, { signal: AbortSignal.timeout(3_000) });
+  whenForbidden("form-action", service, AbortSignal.timeout(3_000), () => {
+    into.location.href = `${action}?${new URLSearchParams(fields)}`;
+  });
 
-  const form = make("form", { method: "post", action, target, hidden: true }) as HTMLFormElement;
+  const form = make("form", { method: "post", action, target }) as HTMLFormElement;
   for (const [name, value] of Object.entries(fields)) form.append(make("input", { name, value }));
   document.documentElement.append(form);
   form.submit();

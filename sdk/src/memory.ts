@@ -24,7 +24,8 @@ export function remember(service: string, memo: Memo): boolean {
 
 export function recall(service: string): Memo | null {
   try {
-    const memo = JSON.parse(sessionStorage.getItem(key(service)) ?? "null");
+    // What is not there reads as null.
+    const memo = JSON.parse(sessionStorage.getItem(key(service)) as string);
     return memo?.verifier ? memo : null;
   } catch {
     return null;

@@ -16,6 +16,7 @@ export interface Body {
   expires_at?: string;
   connection?: WireConnection & { id: string };
   claim?: string;
+  withheld?: boolean;
   error?: { code?: string; message?: string };
   /** Of a problem (RFC 9457). */
   code?: string;

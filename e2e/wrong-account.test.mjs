@@ -1,0 +1,102 @@
+// Another account than the expected one: the person is asked, in the popup or on the way back from a redirect.
+import assert from "node:assert/strict";
+import { ACME, GLOBEX, approve, suite, until } from "./harness.mjs";
+import { Hosts, ready, resultOf } from "./hosts.mjs";
+
+const hosts = await Hosts.serve();
+
+/** Reconnects ACME on a host page and approves for GLOBEX. @returns the page, and the window that asks */
+async function asked(stage, headers) {
+  await stage.connectInTab(ACME);
+  const host = await stage.open(hosts.page(stage, { headers }));
+  await ready(host);
+  await host.evaluate((hubId) => { window.options = { hubId }; }, ACME.id);
+  const popup = await stage.popupOf(host, () => host.click("#connect"));
+  await approve(popup, GLOBEX);
+  await popup.getByRole("heading", { name: "This is another account" }).waitFor();
+  return { host, popup };
+}
+
+async function connections(stage) {
+  const page = await stage.open(`${stage.demo.service}/`);
+  const names = await page.locator("[data-connection] [data-name]").allInnerTexts();
+  await page.close();
+  return names.map((name) => name.trim()).sort();
+}
+
+suite(hosts.flags, (test) => {
+  test("the popup says which account it is and changes nothing until it is answered", async (stage) => {
+    const { host, popup } = await asked(stage);
+    const text = await popup.innerText("main");
+    for (const word of [ACME.domain, `${ACME.id}`, GLOBEX.domain, `${GLOBEX.id}`]) assert.ok(text.includes(word), `${word}: ${text}`);
+    assert.deepEqual(await connections(stage), [ACME.domain]);
+    assert.equal(await host.evaluate(() => window.result), undefined);
+    await popup.reload();
+    await popup.getByRole("heading", { name: "This is another account" }).waitFor();
+  });
+
+  test("keeping both tells the page of the new one, by the keyboard alone", async (stage) => {
+    const { host, popup } = await asked(stage);
+    const focused = () => popup.evaluate(() => document.activeElement.textContent.trim());
+    for (const name of ["Skip to the content", "Keep both accounts"]) {
+      await popup.keyboard.press("Tab");
+      assert.equal(await focused(), name);
+    }
+    await popup.keyboard.press("Enter");
+    const { outcome, connection } = await resultOf(host);
+    assert.deepEqual([outcome, connection.portalId, connection.hubDomain], ["connected", GLOBEX.id, GLOBEX.domain]);
+    await until("the popup closes", () => popup.isClosed());
+    assert.deepEqual(await connections(stage), [ACME.domain, GLOBEX.domain]);
+  });
+
+  test("switching leaves the new one alone, here and at HubSpot", async (stage) => {
+    const { host, popup } = await asked(stage);
+    await popup.getByRole("button", { name: /^Switch/ }).click();
+    assert.equal((await resultOf(host)).connection.portalId, GLOBEX.id);
+    assert.deepEqual(await connections(stage), [GLOBEX.domain]);
+    const grants = await until("HubSpot has been told", async () => {
+      const all = await stage.demo.grants();
+      return all.length === 1 && all;
+    });
+    assert.equal(grants[0].hub_id, GLOBEX.id);
+  });
+
+  test("going back tells the page which error it is", async (stage) => {
+    const { host, popup } = await asked(stage);
+    await popup.getByRole("button", { name: /^Go back/ }).click();
+    assert.equal((await resultOf(host)).outcome, "wrong_account");
+    assert.deepEqual(await connections(stage), [ACME.domain]);
+  });
+
+  test("a page that cuts its popup off hears of the answer, too", async (stage) => {
+    const { host, popup } = await asked(stage, { "cross-origin-opener-policy": "same-origin" });
+    await popup.getByRole("button", { name: "Keep both accounts" }).click();
+    assert.equal((await resultOf(host)).connection.portalId, GLOBEX.id);
+  });
+
+  test("after a redirect the question comes before the way back", async (stage) => {
+    await stage.connectInTab(ACME);
+    const address = hosts.page(stage);
+    const host = await stage.open(address);
+    await ready(host);
+    await host.evaluate((hubId) => { window.options = { hubId, mode: "redirect" }; }, ACME.id);
+    await host.click("#connect");
+    await approve(host, GLOBEX);
+    await host.getByRole("button", { name: "Keep both accounts" }).click();
+    const { outcome, connection } = await until("resume() has the result", () => host.evaluate(() => window.resumed).catch(() => null));
+    assert.deepEqual([outcome, connection.portalId], ["connected", GLOBEX.id]);
+    assert.equal(host.url(), address);
+  });
+
+  test("after a redirect that proves nothing the page hears at once that it will hear nothing", async (stage) => {
+    const host = await stage.open(hosts.page(stage, { headers: { "referrer-policy": "no-referrer" } }));
+    await ready(host);
+    await host.evaluate(() => { window.options = { mode: "redirect" }; });
+    await host.click("#connect");
+    await host.getByRole("link", { name: "Continue" }).click();
+    await approve(host);
+    const { outcome } = await until("resume() has the result", () => host.evaluate(() => window.resumed).catch(() => null));
+    assert.equal(outcome, "csp_blocked");
+    assert.deepEqual(await connections(stage), [ACME.domain], "the person has what was approved");
+  });
+});
