@@ -106,6 +106,14 @@ impl Flows {
     /// # Errors
     /// [`FinishError`] if the flow is not this browser's to finish. Every other trouble is an outcome of the flow.
     pub async fn finish(&self, back: FinishConnect) -> Result<Finished, FinishError> {
+        // It goes on although the person closes the popup: what is consumed is followed by its exchange, and a code
+        // that was sent is spent.
+        let flows = self.clone();
+        let work = self.0.detach(async move { flows.finish_all(back).await });
+        work.await.unwrap_or(Err(StoreError::Closed.into()))
+    }
+
+    async fn finish_all(&self, back: FinishConnect) -> Result<Finished, FinishError> {
         let parts = &self.0;
         let binding = back.binding.as_ref().map(Secret::hash);
         let client_id = parts.hubspot.client_id();
@@ -130,7 +138,10 @@ impl Flows {
         let (flow, return_to) = (request.id, request.return_to());
         let owner = back.user.unwrap_or(request.user_id);
         let end = match back.answer {
-            Answer::Code(code) => self.detached(request, code, owner).await,
+            Answer::Code(code) => match self.exchange(&request, &code, owner).await {
+                Ok(end) => end,
+                Err(error) => self.failed(flow, error).await,
+            },
             Answer::Denied => self.failed(flow, "user_denied").await,
             Answer::Error => self.failed(flow, "provider_error").await,
         };
@@ -146,18 +157,6 @@ impl Flows {
     async fn owner_of(&self, request: &AuthRequest) -> Result<Option<UserId>, StoreError> {
         let Some(connection) = request.connection_id else { return Ok(None) };
         Ok(self.0.store.token(connection).await?.map(|token| token.user_id))
-    }
-
-    /// The exchange goes on although the person closes the popup: a code that was sent is spent.
-    async fn detached(&self, request: AuthRequest, code: Secret, owner: UserId) -> End {
-        let flows = self.clone();
-        let work = self.0.detach(async move {
-            match flows.exchange(&request, &code, owner).await {
-                Ok(end) => end,
-                Err(error) => flows.failed(request.id, error).await,
-            }
-        });
-        work.await.unwrap_or(End::Failed)
     }
 
     pub(super) async fn failed(&self, flow: FlowId, error: &'static str) -> End {

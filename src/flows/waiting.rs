@@ -99,6 +99,10 @@ impl Waiting {
         }
     }
 
+    fn count(&self) -> usize {
+        self.places().values().map(|place| place.bell.receiver_count()).sum()
+    }
+
     fn keys(&self) -> (Vec<FlowId>, Vec<UserId>) {
         let (mut flows, mut users) = (Vec::new(), Vec::new());
         for key in self.places().keys() {
@@ -119,6 +123,11 @@ impl Flows {
     /// Wakes up when something may have changed in a user's connections.
     pub fn user_wakes(&self, user: UserId) -> Wakes {
         self.0.waiting.wakes(Key::User(user))
+    }
+
+    /// How many requests of this process wait for a change.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.count()
     }
 
     /// Looks for what other processes have changed, for as long as this one serves. Where it is the only one that

@@ -34,5 +34,5 @@ pub(super) async fn get_metrics(web: Data<Web>) -> HttpResponse {
     let counts = web.flows.connection_counts().await.unwrap_or_default();
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        .body(web.metrics.render(&counts))
+        .body(web.metrics.render(&counts, web.flows.waiting()))
 }

@@ -24,6 +24,7 @@ pub struct Metrics {
     /// Refreshes by outcome.
     pub refreshes: Refreshes,
     connections: Family<Labels, Gauge>,
+    waiting: Gauge,
 }
 
 /// Refreshes by outcome.
@@ -51,8 +52,10 @@ impl Refreshes {
 }
 
 impl Metrics {
-    /// The figures in the OpenMetrics text format, with the number of connections in each state.
-    pub fn render(&self, connections: &[(String, i64)]) -> String {
+    /// The figures in the OpenMetrics text format, with the number of connections in each state and of requests that
+    /// wait for a change.
+    pub fn render(&self, connections: &[(String, i64)], waiting: usize) -> String {
+        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         // A state that nobody is in any more is not in the list.
         self.connections.clear();
         for (state, count) in connections {
@@ -72,6 +75,7 @@ impl Metrics {
         );
         registry.register("refreshes", "Refreshes by outcome", self.refreshes.0.clone());
         registry.register("connections", "Connections by state", self.connections.clone());
+        registry.register("waiting", "Requests that wait for a change", self.waiting.clone());
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &registry);

@@ -4,8 +4,10 @@
 use hubspot_connect::config::{Config, Variables};
 use hubspot_connect::domain::chance::Chance;
 
+use tokio::task::JoinSet;
+
 use crate::harness::TestApp;
-use crate::harness::app::HOST;
+use crate::harness::app::{ACME, HOST, approve};
 use crate::harness::browser::{encode, parameter, problem_of, send_raw};
 
 /// A query put together from parts that parsers are known to stumble over.
@@ -319,6 +321,39 @@ async fn too_many_attempts_are_refused_with_the_time_to_wait() {
     assert_eq!((refused.status, problem_of(&refused).as_str()), (429, "rate_limited"));
     assert_eq!(refused.header("retry-after"), "60");
     assert!(refused.cookies().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_attempts_from_one_address_leaves_few_rows_and_hinders_nobody_else() {
+    const ASKED: i64 = 1200;
+    let proxied = [("TRUSTED_PROXIES", "127.0.0.1"), ("RATE_LIMIT_START_PER_MINUTE", "6")];
+    let app = TestApp::with(&proxied).await;
+    let person = app.browser();
+    let begun = person.navigate("/auth/hubspot/start", &[("x-forwarded-for", "198.51.100.7")]).await;
+    let mut flood = JoinSet::new();
+    for _ in 0..60 {
+        let stranger = app.browser();
+        flood.spawn(async move {
+            for _ in 0..ASKED / 60 {
+                stranger.cookies.lock().expect("cookies").clear();
+                stranger.navigate("/auth/hubspot/start", &[("x-forwarded-for", "203.0.113.9")]).await;
+            }
+        });
+    }
+
+    let answer = person.navigate("/auth/hubspot/start", &[("x-forwarded-for", "198.51.100.7")]).await;
+
+    assert_eq!(answer.status, 302, "{}", answer.body);
+    flood.join_all().await;
+    let rows = app.database.number("SELECT COUNT(*) FROM auth_request").await;
+    // Two of the person, the burst, and what may be begun in the time that this takes.
+    assert!((3..ASKED / 20).contains(&rows), "{rows}");
+    let back = app.hubspot.decide(begun.location(), approve(ACME)).expect("back");
+    person.navigate(&back, &[("x-forwarded-for", "198.51.100.7")]).await;
+    assert_eq!(person.status().await["authenticated"], true, "who had begun before ends well");
+    app.advance(3600);
+    app.flows.sweep().await.unwrap();
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{Answer, Browser, flow_of, problem_of};
 use crate::harness::page::{Page, data};
+use crate::harness::process::eventually;
 
 const EVIL: &str = "http://evil.localhost:3000";
 
@@ -567,4 +568,119 @@ async fn attempts_begun_by_forms_do_not_fill_the_browser_with_cookies() {
     approved(&app, &popup, &last).await;
     let cookies = popup.cookies.lock().unwrap();
     assert_eq!(cookies.keys().filter(|name| name.starts_with("__Host-hsc_f_")).count(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_message_and_a_claim_at_once_one_carries_the_token() {
+    let app = TestApp::with(&[("TOKEN_DELIVERY", "access_token")]).await;
+    let popup = app.browser();
+    for _ in 0..20 {
+        let page = Page::new(&app.base, HOST);
+        let done = connected(&app, &page, &popup).await;
+        let state = page.look().await.json();
+        let (flow, claim) = (text(&state["flow"]), text(&state["claim"]));
+
+        let (message, one, two) = tokio::join!(
+            popup.handoff(done.location()),
+            page.redeem(&flow, &claim),
+            page.redeem(&flow, &claim)
+        );
+
+        let told = message.json();
+        assert_eq!((message.status, &told["message"]["type"]), (200, &json!("hubspot_auth_success")));
+        let by_message = told["message"]["access_token"].is_string();
+        let by_claim = [&one, &two].map(|answer| answer.status == 200);
+        let ways = [by_message, by_claim[0], by_claim[1]];
+        assert_eq!(ways.into_iter().filter(|way| *way).count(), 1, "{ways:?}");
+        for late in [&one, &two].into_iter().filter(|answer| answer.status != 200) {
+            assert_eq!((late.status, problem_of(late).as_str()), (410, "already_delivered"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_giving_up_and_coming_back_at_once_the_first_counts() {
+    let app = TestApp::start().await;
+    let mut seen = [0, 0];
+    for round in 0..30_u64 {
+        let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+        let authorize = page.begin(&popup).await;
+        let flow = text(&page.look().await.json()["flow"]);
+        let exchanged = app.hubspot.calls(Kind::Exchange).len();
+        let late = |micros| tokio::time::sleep(Duration::from_micros(micros));
+
+        let (given_up, _) = tokio::join!(
+            async {
+                late(round % 6 * 400).await;
+                page.cancel(&flow).await
+            },
+            async {
+                late(round / 6 * 400).await;
+                approved(&app, &popup, &authorize).await
+            }
+        );
+
+        let end = text(&page.look().await.json()["status"]);
+        let exchanges = app.hubspot.calls(Kind::Exchange).len() - exchanged;
+        let said = text(&given_up.json()["status"]);
+        match end.as_str() {
+            "cancelled" => assert_eq!((exchanges, said.as_str()), (0, "cancelled")),
+            "connected" => {
+                assert!(exchanges == 1 && ["exchanging", "connected"].contains(&said.as_str()), "{said}");
+            }
+            other => panic!("{other}"),
+        }
+        seen[usize::from(end == "connected")] += 1;
+    }
+    assert!(seen.iter().all(|count| *count > 0), "both were tried: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_attempts_of_one_browser_end_in_whichever_order_the_person_likes() {
+    let app = TestApp::start().await;
+    let popup = app.browser();
+    let pages = [Page::new(&app.base, HOST), Page::new(&app.base, HOST)];
+    let addresses = [pages[0].begin(&popup).await, pages[1].begin(&popup).await];
+    for (at, account) in [(1, GLOBEX), (0, ACME)] {
+        let back = app.hubspot.decide(&addresses[at], approve(account)).expect("back");
+        popup.get(&back).await;
+        let told = pages[at].look().await.json();
+        assert_eq!(
+            (&told["status"], &told["connection"]["portal_id"]),
+            (&json!("connected"), &json!(account))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_while_the_person_is_at_hubspot_is_followed_by_a_new_one() {
+    let app = TestApp::start().await;
+    let popup = app.connected(GLOBEX).await;
+    let page = Page::new(&app.base, HOST);
+    let authorize = page.begin(&popup).await;
+    app.database.execute("DELETE FROM session").await;
+    approved(&app, &popup, &authorize).await;
+    assert_eq!(page.look().await.json()["status"], "connected");
+    assert_eq!(popup.status().await["authenticated"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_have_gone_wait_for_nothing() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    page.begin(&popup).await;
+    let tag = page.look().await.header("etag").to_owned();
+    let waiting = async || {
+        let figures = app.browser().get(&format!("{}/metrics", app.admin)).await.body;
+        let line = figures.lines().find_map(|line| line.strip_prefix("hubspot_connect_waiting "));
+        line.expect("it is told").parse::<usize>().expect("a number")
+    };
+    let mut pages: Vec<_> = Vec::new();
+    for _ in 0..200 {
+        let (other, tag) = (page.again(), tag.clone());
+        pages.push(tokio::spawn(async move { other.wait(&tag, 25).await }));
+    }
+    eventually("all wait", || async { waiting().await == 200 }).await;
+    pages.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually("nobody waits", || async { waiting().await == 0 }).await;
 }

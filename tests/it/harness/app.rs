@@ -198,8 +198,14 @@ pub fn settle(
     all
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, from below those that the system gives to connections on their way out: of these
+/// each test has hundreds, and one of them might take it in the meantime.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    let chance = Chance::system();
+    loop {
+        let port = 10_000 + (chance.unit() * 22_000.0) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -22,6 +22,12 @@ impl Page {
         Self { origin: origin.to_owned(), verifier: secret(), opener_key: secret(), side: Browser::new(base) }
     }
 
+    /// Another look of the same page, over a connection of its own.
+    pub fn again(&self) -> Self {
+        let (origin, verifier) = (self.origin.clone(), self.verifier.clone());
+        Self { origin, verifier, opener_key: self.opener_key.clone(), side: Browser::new(&self.side.base) }
+    }
+
     /// The form's fields, with more of one's own.
     pub fn form(&self, more: &[(&str, &str)]) -> String {
         let hash = |text: &str| Secret::new(text.to_owned()).hash().text();
