@@ -58,7 +58,7 @@ export function suite(flags, declare) {
 }
 
 /** Starts the demo on free ports, each run with a folder and keys of its own. */
-async function startDemo(flags) {
+export async function startDemo(flags) {
   const program = process.env.DEMO;
   assert.ok(program, "DEMO must name the demo's binary");
   const free = ["--port", "0", "--host-port", "0", "--hubspot-port", "0", "--log-level", "warn"];

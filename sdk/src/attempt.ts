@@ -9,10 +9,8 @@ import type { Connection, ErrorCode } from "./api";
 import { read, type Secrets } from "./channel.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { whenForbidden } from "./launch.ts";
-import { forget, type Memo, remember } from "./memory.ts";
+import { forget, type Memo, news, remember } from "./memory.ts";
 import { type Answer, ask, post, type WireConnection } from "./wire.ts";
-
-export const CHANNEL = "hubspot-connect";
 
 /** In milliseconds, but for the last two: ticks do not pass while the page is frozen. */
 const enum Span {
@@ -96,7 +94,7 @@ export function follow(
     end.abort();
     wake();
     clearInterval(timer);
-    news.close();
+    others?.close();
     forget(service, verifier);
     onEnd(connectionId);
     return true;
@@ -232,9 +230,9 @@ export function follow(
   };
 
   const timer = setInterval(tick, Span.Tick);
-  const news = new BroadcastChannel(CHANNEL);
+  const others = news();
   // Whichever attempt is meant: asking once more costs nothing and gives nothing away.
-  news.onmessage = wake;
+  if (others) others.onmessage = wake;
   if (popup) addEventListener("message", onMessage, { signal });
   addEventListener("pageshow", wake, { signal });
   document.addEventListener("visibilitychange", () => {

@@ -1,9 +1,9 @@
 import type * as api from "./api";
-import { type Attempt, CHANNEL, follow } from "./attempt.ts";
+import { type Attempt, follow } from "./attempt.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { popupFeatures } from "./geometry.ts";
 import { launch, startFields } from "./launch.ts";
-import { forget, type Memo, recall, remember } from "./memory.ts";
+import { forget, type Memo, news, recall, remember } from "./memory.ts";
 import { secret } from "./secrets.ts";
 import { type Answer, ask, type Body, post } from "./wire.ts";
 
@@ -101,9 +101,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
       history.replaceState(history.state, "", location.pathname + location.search);
       if (memo?.mode !== "redirect") {
         // The popup has come back to a page of ours; who waits is another tab, and needs no secret to ask.
-        const news = new BroadcastChannel(CHANNEL);
-        news.postMessage({ flow });
-        news.close();
+        news()?.postMessage(flow);
         close();
         return null;
       }

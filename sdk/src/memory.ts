@@ -40,3 +40,16 @@ export function forget(service: string, verifier?: string): void {
     // Nothing was kept.
   }
 }
+
+/**
+ * Through this the pages of one origin tell each other that there is something to ask for.
+ *
+ * @returns undefined where the browser refuses it with everything that is stored, as Firefox does in frames
+ */
+export function news(): BroadcastChannel | undefined {
+  try {
+    return new BroadcastChannel("hubspot-connect");
+  } catch {
+    // The page asks by itself, a little later.
+  }
+}

@@ -72,6 +72,18 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(stage.calls("/api/hubspot/token", "POST").length, 1);
   });
 
+  staged("where the browser refuses everything that is stored, the result comes all the same", {}, async (stage) => {
+    // As Firefox does in a frame of another site.
+    await stage.context.addInitScript(() => {
+      const refuse = () => { throw new DOMException("The operation is insecure.", "SecurityError"); };
+      window.BroadcastChannel = refuse;
+      Object.defineProperty(window, "sessionStorage", { get: refuse });
+    });
+    const { page, popup } = await stage.begin();
+    await say(popup, success("flow-1", { access_token: "in-the-message", token_type: "bearer" }), stage.host);
+    assert.deepEqual(await stage.results(page), [{ connection: { ...RESULT, accessToken: "in-the-message", tokenType: "bearer" } }]);
+  });
+
   staged("a popup that is cut off from its opener is found out about by asking", {
     launchHeaders: { "cross-origin-opener-policy": "same-origin" },
   }, async (stage) => {

@@ -10,6 +10,9 @@ use std::{env, fs};
 /// The variable that names the browser to the suite.
 pub const CHROMIUM: &str = "CHROMIUM";
 
+/// The variable that names the other one.
+const FIREFOX: &str = "FIREFOX";
+
 /// Names under which the browser is installed, the one of Debian first.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
@@ -32,13 +35,18 @@ pub fn run() -> Result<Done> {
     let mut node = program("node");
     node.args(["--test", "--test-reporter=spec"]).args(&files);
     node.env(CHROMIUM, chromium).env("DEMO", target_dir().join("debug/demo"));
+    if let Some(firefox) = firefox() {
+        node.env(FIREFOX, firefox);
+    }
     show(&mut node).map(Done::from)
 }
 
-/// Installs a folder's npm packages, if that has not been done.
+/// Installs a folder's npm packages, if that has not been done since the list of them has changed.
 pub fn install_packages(folder: &str) -> Result<()> {
     let folder = root().join(folder);
-    if folder.join("node_modules").exists() {
+    let written = |file: &str| fs::metadata(folder.join(file)).and_then(|about| about.modified()).ok();
+    // npm's own note of what it has installed.
+    if written("node_modules/.package-lock.json") >= written("package-lock.json") {
         return Ok(());
     }
     show(program("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder)).map(|_| ())
@@ -52,6 +60,11 @@ pub fn suite_exists() -> bool {
 /// The browser: the one that `CHROMIUM` names, or the one that is installed.
 pub fn chromium() -> Option<PathBuf> {
     env::var_os(CHROMIUM).map(PathBuf::from).or_else(|| NAMES.into_iter().find_map(find))
+}
+
+/// The other browser, in which a part of the suite is run where it is installed.
+pub fn firefox() -> Option<PathBuf> {
+    env::var_os(FIREFOX).map(PathBuf::from).or_else(|| ["firefox-esr", "firefox"].into_iter().find_map(find))
 }
 
 /// The test files by name, because `node --test` reads a folder differently from version to version.

@@ -5,13 +5,13 @@ use crate::run::{find, program, read};
 use crate::{Result, Task, browser};
 use clap::Args;
 
-/// Installs what the tests need and this machine lacks: PostgreSQL, Chromium, Node.js
+/// Installs what the tests need and this machine lacks: PostgreSQL, Chromium, Firefox, Node.js
 #[derive(Args)]
 pub struct Setup {}
 
 impl Task for Setup {
     fn run(self) -> Result<()> {
-        install_missing(&[POSTGRES, CHROMIUM, NODE])?;
+        install_missing(&[POSTGRES, CHROMIUM, FIREFOX, NODE])?;
         println!("PostgreSQL, Chromium and Node.js are here");
         Ok(())
     }
@@ -23,17 +23,32 @@ pub struct Need {
     /// The packages that bring it on Debian and Ubuntu.
     packages: &'static [&'static str],
     is_here: fn() -> bool,
+    /// Whether tests that lack it are skipped.
+    is_optional: bool,
 }
 
 /// The server that the integration suite runs on a second time.
-pub const POSTGRES: Need =
-    Need { what: "PostgreSQL server", packages: &["postgresql"], is_here: || Binaries::find().is_some() };
+pub const POSTGRES: Need = Need {
+    what: "PostgreSQL server",
+    packages: &["postgresql"],
+    is_here: || Binaries::find().is_some(),
+    is_optional: false,
+};
 
 /// The browser of the browser suite.
 pub const CHROMIUM: Need = Need {
     what: "Chromium",
     packages: &["chromium", "fonts-liberation"],
     is_here: || browser::chromium().is_some(),
+    is_optional: false,
+};
+
+/// The other browser of the browser suite.
+pub const FIREFOX: Need = Need {
+    what: "Firefox",
+    packages: &["firefox-esr"],
+    is_here: || browser::firefox().is_some(),
+    is_optional: true,
 };
 
 /// What runs the browser suite.
@@ -41,6 +56,7 @@ pub const NODE: Need = Need {
     what: "Node.js with npm",
     packages: &["nodejs", "npm"],
     is_here: || find("node").is_some() && find("npm").is_some(),
+    is_optional: false,
 };
 
 impl Need {
@@ -75,19 +91,23 @@ pub fn install_missing(needs: &[Need]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    if !is_root() || find("apt-get").is_none() {
-        return Err(list(missing.iter().map(|need| need.remedy())));
+    let can_install = is_root() && find("apt-get").is_some();
+    if can_install {
+        read(program("apt-get").arg("update"))?;
     }
-    read(program("apt-get").arg("update"))?;
-    let failed: Vec<_> = missing.iter().filter_map(|need| need.install().err()).collect();
-    if failed.is_empty() { Ok(()) } else { Err(list(failed)) }
+    let mut failed = Vec::new();
+    for need in missing {
+        let outcome = if can_install { need.install() } else { Err(need.remedy()) };
+        match outcome {
+            Err(why) if need.is_optional => println!("    {why}; what needs it is skipped"),
+            Err(why) => failed.push(why),
+            Ok(()) => {}
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
 }
 
 /// Whether this process may install packages, and may not run a PostgreSQL server.
 pub fn is_root() -> bool {
     read(program("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
-}
-
-fn list(reasons: impl IntoIterator<Item = String>) -> String {
-    reasons.into_iter().collect::<Vec<_>>().join("\n")
 }

@@ -62,6 +62,9 @@ impl Test {
         if self.wants(Part::Sdk) || self.wants(Part::Browser) && browser::suite_exists() {
             needs.extend([setup::CHROMIUM, setup::NODE]);
         }
+        if self.wants(Part::Browser) && browser::suite_exists() {
+            needs.push(setup::FIREFOX);
+        }
         if needs.iter().any(setup::Need::is_missing) {
             steps.run("setup", || setup::install_missing(&needs));
         }

@@ -1,0 +1,100 @@
+// The host pages of the matrix in Firefox, which cuts popups off in its own way and refuses frames of other sites all
+// storage here. They must come to the same end as docs/host-pages.md says of Chromium.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, describe, test } from "node:test";
+import puppeteer from "puppeteer-core";
+import { ACME, startDemo, until } from "./harness.mjs";
+import { Hosts, SANDBOX } from "./hosts.mjs";
+
+const { FIREFOX } = process.env;
+const TEST_TIMEOUT_MS = 300_000;
+const PATIENCE_MS = 40_000;
+/** So many attempts at a time: most of each is waiting. */
+const LANES = 3;
+const hosts = await Hosts.serve();
+const table = await readFile(new URL("../docs/host-pages.md", import.meta.url), "utf8");
+
+const OPENER_POLICIES = [null, "same-origin-allow-popups", "same-origin"];
+const HUBSPOT = {
+  none: {},
+  "`same-origin-allow-popups`": { coop: "same-origin-allow-popups" },
+  "`same-origin`": { coop: "same-origin" },
+  "`same-origin` on its redirect alone": { coop: "same-origin", coop_on_redirect_only: true },
+};
+const FRAMES = { no: null, yes: {}, "yes, `sandbox` with all five": { sandbox: SANDBOX } };
+
+/** What the table says a page comes to: `connected`, or the error's code. */
+function expected(cell) {
+  const row = table.split("\n").find((line) => line.startsWith(`| ${cell.join(" | ")} | refused |`));
+  return row.split(" | ")[4].replace(/^`(\w+)`.*/, "$1");
+}
+
+/** @returns what came of an attempt */
+async function run(context, demo, { policy, frame }) {
+  const headers = policy ? { "cross-origin-opener-policy": policy } : {};
+  const stage = { demo, sites: new Set() };
+  const page = await context.newPage();
+  await page.goto(frame ? hosts.around(hosts.page(stage), { ...frame, headers }) : hosts.page(stage, { headers }));
+  const host = await until("the page is ready", async () => {
+    const one = page.frames().at(-1);
+    return (await one.evaluate(() => window.ready).catch(() => false)) && one;
+  });
+  await (await host.waitForSelector("#connect")).click();
+  // Firefox gives a window that is cut off another identity, so it is found by what it shows.
+  const approve = async () => {
+    for (const popup of (await context.pages()).filter((one) => one !== page)) {
+      const button = await popup.$("#approve").catch(() => null);
+      if (!button) continue;
+      await popup.evaluate((id) => { document.querySelector(`[name="hub_id"][value="${id}"]`).checked = true; }, ACME.id);
+      await button.click();
+      return true;
+    }
+    return false;
+  };
+  let approved = false;
+  const { outcome, connection } = await until("the attempt ends", async () => {
+    approved ||= await approve().catch(() => false);
+    return host.evaluate(() => window.result);
+  }, PATIENCE_MS);
+  if (outcome !== "connected") return outcome;
+  assert.equal(connection.portalId, ACME.id);
+  assert.ok(connection.accessToken, "with a token");
+  await until("the popup closes", async () => (await context.pages()).length === 1);
+  return outcome;
+}
+
+describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () => {
+  let browser;
+  let demo;
+  before(async () => {
+    demo = await startDemo(hosts.flags);
+    browser = await puppeteer.launch({
+      browser: "firefox", executablePath: FIREFOX, headless: true,
+      extraPrefsFirefox: { "network.cookie.cookieBehavior": 1, "dom.disable_open_during_load": true },
+    });
+  }, { timeout: TEST_TIMEOUT_MS });
+  after(async () => {
+    await browser?.close();
+    await demo?.stop();
+  }, { timeout: TEST_TIMEOUT_MS });
+
+  for (const [hubspot, options] of Object.entries(HUBSPOT)) {
+    test(`every host page where HubSpot's header is ${hubspot}`, { timeout: TEST_TIMEOUT_MS }, async () => {
+      await demo.setOptions({ coop: null, coop_on_redirect_only: false, ...options });
+      const cells = Object.keys(FRAMES).flatMap((frame) => OPENER_POLICIES.map((policy) => ({ policy, frame })));
+      const queue = cells.values();
+      const seen = {};
+      await Promise.all(Array.from({ length: LANES }, async () => {
+        for (const { policy, frame } of queue) {
+          const context = await browser.createBrowserContext();
+          const names = [policy ? `\`${policy}\`` : "none", hubspot, frame];
+          seen[names.join(" | ")] = [await run(context, demo, { policy, frame: FRAMES[frame] }).catch((error) => error.message), expected(names)];
+          await context.close();
+        }
+      }));
+      const differ = Object.entries(seen).filter(([, [here, there]]) => here !== there);
+      assert.deepEqual(differ, []);
+    });
+  }
+});
