@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::domain::chance::Chance;
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Moment};
 use crate::egress::{self, EgressError};
 use crate::flows::{Flows, KeyCheckError};
 use crate::http::{Templates, Web, guard, json_bodies};
@@ -33,6 +33,9 @@ const DRAIN: u64 = 30;
 /// Why the service does not start.
 #[derive(Debug, Error)]
 pub enum StartupError {
+    /// The clock cannot be right: every token would look fresh for years.
+    #[error("the clock says {0}, before this release was made; set the clock of this machine")]
+    Clock(String),
     /// The database cannot be served from.
     #[error(transparent)]
     Database(#[from] OpenError),
@@ -66,6 +69,9 @@ pub enum StartupError {
     },
 }
 
+/// No release is as old as this: 2026-01-01.
+const NO_EARLIER: Moment = Moment::from_unix_ms(1_767_225_600_000);
+
 /// The service, listening but not yet serving.
 pub struct App {
     server: Server,
@@ -89,6 +95,9 @@ impl App {
     /// # Errors
     /// [`StartupError`] says what is wrong and, where it can, what to do.
     pub async fn build(config: Config, clock: Clock, chance: Chance) -> Result<Self, StartupError> {
+        if clock.now() < NO_EARLIER {
+            return Err(StartupError::Clock(clock.now().rfc3339()));
+        }
         let metrics = Arc::new(Metrics::default());
         let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
         let hubspot = HubSpot::new(&config.hubspot, egress::client()?, clock.clone())?;

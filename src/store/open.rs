@@ -8,7 +8,8 @@ use std::time::Duration;
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    TransactionTrait,
 };
 use thiserror::Error;
 
@@ -105,32 +106,36 @@ impl Store {
         Self { db, starts: Starts::through(writer.clone()), writer, _lock: lock }
     }
 
-    /// Makes the missing schema changes, one replica at a time.
+    /// Makes the missing schema changes, one replica at a time: all of them, or none if it is interrupted.
     ///
     /// # Errors
-    /// [`OpenError::Migration`] if one fails; PostgreSQL then has none of them.
+    /// [`OpenError::Migration`] if one fails; none is made then.
     pub async fn migrate(&self) -> Result<(), OpenError> {
-        let failed = |why: DbErr| OpenError::Migration(why.to_string());
-        if self.backend() == DbBackend::Postgres {
-            let tx = self.db.begin().await.map_err(failed)?;
-            // A replica may have to wait for another one's changes longer than any query may take.
-            tx.execute_unprepared("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
-                .await
-                .map_err(failed)?;
-            let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
-            tx.execute_unprepared(&lock).await.map_err(failed)?;
-            Migrator::up(&tx, None).await.map_err(failed)?;
-            return tx.commit().await.map_err(failed);
-        }
-        Migrator::up(&self.db, None).await.map_err(failed)
+        let tx = self.begin_migration().await?;
+        Migrator::up(&tx, None).await.map_err(unmade)?;
+        tx.commit().await.map_err(unmade)
     }
 
-    /// Takes back the newest schema changes.
+    /// Takes back the newest schema changes: all that are asked for, or none.
     ///
     /// # Errors
-    /// [`OpenError::Migration`] if one fails.
+    /// [`OpenError::Migration`] if one fails; none is taken back then.
     pub async fn rollback(&self, steps: u32) -> Result<(), OpenError> {
-        Migrator::down(&self.db, Some(steps)).await.map_err(|why| OpenError::Migration(why.to_string()))
+        let tx = self.begin_migration().await?;
+        Migrator::down(&tx, Some(steps)).await.map_err(unmade)?;
+        tx.commit().await.map_err(unmade)
+    }
+
+    async fn begin_migration(&self) -> Result<DatabaseTransaction, OpenError> {
+        let tx = self.db.begin().await.map_err(unmade)?;
+        if self.backend() == DbBackend::Postgres {
+            // A replica may have to wait for another one's changes longer than any query may take.
+            let patience = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
+            tx.execute_unprepared(patience).await.map_err(unmade)?;
+            let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+            tx.execute_unprepared(&lock).await.map_err(unmade)?;
+        }
+        Ok(tx)
     }
 
     /// How far the schema is.
@@ -159,6 +164,11 @@ impl Store {
         };
         Ok(self.one(sql, []).await?.is_some())
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
+fn unmade(why: DbErr) -> OpenError {
+    OpenError::Migration(why.to_string())
 }
 
 async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, OpenError> {

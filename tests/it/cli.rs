@@ -2,9 +2,9 @@
 
 use std::net::TcpListener;
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, free_port};
 use crate::harness::process::{Ended, Process, changed, run, without};
+use crate::harness::{Browser, TestApp};
 
 fn assert_ends(ended: &Ended, code: i32, said: &str) {
     assert_eq!(ended.code, Some(code), "{ended:?}");
@@ -156,6 +156,19 @@ async fn an_address_that_cannot_be_taken_is_told_with_its_variable() {
     let ended = run(&["serve"], &changed(&variables, "SERVER_ADDR", "192.0.2.1:6001"));
     assert_ends(&ended, 1, "cannot listen on 192.0.2.1:6001");
     drop(database);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_has_ipv6_alone_is_served() {
+    let app = TestApp::start().await;
+    let (_database, variables, _hubspot, _) = app.stopped().await;
+    let port = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap().port();
+    let variables = changed(&variables, "SERVER_ADDR", &format!("[::1]:{port}"));
+    let variables = changed(&variables, "PUBLIC_URL", &format!("http://localhost:{port}"));
+    let process = Process::serve(&variables);
+    let live = Browser::new(&format!("http://[::1]:{port}"));
+    assert_eq!(live.get("/livez").await.status, 200);
+    assert_eq!(run(&["healthcheck"], &variables).code, Some(0), "{}", process.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

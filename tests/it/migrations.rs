@@ -1,12 +1,14 @@
 //! The schema: newer and older ones are refused, changes are made once, and can be taken back.
 
+use std::time::Duration;
+
 use hubspot_connect::app::StartupError;
 use hubspot_connect::store::OpenError;
 
 use crate::harness::TestApp;
 use crate::harness::app::{ACME, settle};
 use crate::harness::database::TestDatabase;
-use crate::harness::process::{changed, run};
+use crate::harness::process::{changed, run, run_and_kill};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_of_a_newer_release_is_refused_and_left_alone() {
@@ -104,4 +106,25 @@ async fn migrating_beside_a_running_service_does_no_harm() {
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["state"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_is_killed_on_its_way_is_brought_to_its_end_by_the_next() {
+    let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
+    let mut killed = 0;
+    for wait in [0, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200] {
+        let database = TestDatabase::fresh().await;
+        let variables = settle(&hubspot, &database, &[]);
+
+        killed += u32::from(run_and_kill(&["db", "migrate"], &variables, Duration::from_millis(wait)));
+
+        let again = run(&["db", "migrate"], &variables);
+        assert_eq!(again.code, Some(0), "after {wait} ms: {}", again.stderr);
+        let status = run(&["db", "status"], &variables);
+        assert_eq!(status.code, Some(0), "after {wait} ms: {} {}", status.stdout, status.stderr);
+        let all = database.number("SELECT COUNT(*) FROM seaql_migrations").await;
+        let once = database.number("SELECT COUNT(DISTINCT version) FROM seaql_migrations").await;
+        assert!(all == once && all >= 8, "after {wait} ms: {once} of {all}");
+    }
+    assert!(killed > 0, "none was killed on its way");
 }

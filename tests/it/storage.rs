@@ -6,7 +6,8 @@ use hubspot_connect::store::OpenError;
 
 use crate::harness::TestApp;
 use crate::harness::app::{ACME, LONG_SESSIONS};
-use crate::harness::process::changed;
+use crate::harness::browser::problem_of;
+use crate::harness::process::{changed, eventually};
 
 fn midday() -> Clock {
     Clock::manual(Moment::from_unix_ms(1_795_000_000_000))
@@ -126,4 +127,34 @@ async fn the_year_2038_is_a_year_like_any_other() {
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["state"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_from_before_this_release_is_refused() {
+    let app = TestApp::start().await;
+    let (_database, variables, _hubspot, _) = app.stopped().await;
+    let born = Clock::manual(Moment::from_unix_ms(0));
+    let refused = TestApp::build(&variables, born).await.unwrap_err().to_string();
+    assert!(refused.contains("the clock says 1970-01-01T00:00:00Z"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_server_is_gone_the_service_lives_is_not_ready_and_comes_back_by_itself() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let Some(server) = app.database.server().await else { return }; // A file does not go.
+    let browser = app.connected(ACME).await;
+    let healthy = async |path: &str| browser.get(&format!("{}{path}", app.admin)).await.status;
+    assert_eq!((healthy("/readyz").await, browser.get("/livez").await.status), (200, 200));
+
+    server.shut(true).await;
+    assert_eq!((healthy("/readyz").await, browser.get("/livez").await.status), (503, 200));
+    let refused = browser.get("/auth/hubspot/start").await;
+    assert_eq!((refused.status, problem_of(&refused).as_str()), (503, "storage_unavailable"));
+    assert_eq!(browser.get("/api/hubspot/status").await.status, 503);
+
+    server.shut(false).await;
+    eventually("it is ready again", || async { healthy("/readyz").await == 200 }).await;
+    assert_eq!(browser.status().await["state"], "active");
+    app.advance(1261);
+    assert_eq!(app.refresh_due().await, 1);
 }

@@ -28,6 +28,13 @@ impl TestDatabase {
         self.url.starts_with("sqlite:")
     }
 
+    /// The server that the database is on, if it is not a file.
+    pub async fn server(&self) -> Option<TestServer> {
+        let url = std::env::var("TEST_POSTGRES_URL").ok()?;
+        let name = url::Url::parse(&self.url).expect("a URL").path().trim_start_matches('/').to_owned();
+        Some(TestServer { admin: Database::connect(&url).await.expect("TEST_POSTGRES_URL"), name })
+    }
+
     /// A connection to look behind the service's back.
     pub async fn connect(&self) -> DatabaseConnection {
         Database::connect(&self.url).await.expect("the test's own connection")
@@ -105,6 +112,26 @@ impl TestDatabase {
             }
         }
         all
+    }
+}
+
+/// The server of a test's database, as its administrator has it in hand.
+pub struct TestServer {
+    admin: DatabaseConnection,
+    name: String,
+}
+
+impl TestServer {
+    /// Refuses everyone who comes to the test's database and throws out who is there, or lets them in again.
+    pub async fn shut(&self, shut: bool) {
+        let Self { admin, name } = self;
+        let door = format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {}", !shut);
+        admin.execute_unprepared(&door).await.expect("the door");
+        if shut {
+            let out =
+                format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+            admin.execute_unprepared(&out).await.expect("nobody is in");
+        }
     }
 }
 

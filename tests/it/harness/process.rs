@@ -41,6 +41,17 @@ pub fn run_in(folder: &Path, arguments: &[&str], variables: &[(String, String)])
     Ended { code: status.code(), stdout: read("stdout"), stderr: read("stderr"), took: began.elapsed() }
 }
 
+/// Runs the binary and kills it after a while (SIGKILL). Says whether it was still running.
+pub fn run_and_kill(arguments: &[&str], variables: &[(String, String)], after: Duration) -> bool {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = spawn(folder.path(), folder.path(), arguments, variables);
+    std::thread::sleep(after);
+    let was_running = child.try_wait().expect("a state").is_none();
+    child.kill().expect("a signal");
+    child.wait().expect("its end");
+    was_running
+}
+
 /// A service of its own process. It is killed if it still runs when this value goes.
 pub struct Process {
     child: Child,
