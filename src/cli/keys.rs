@@ -1,13 +1,16 @@
-//! `keys generate|status`: make keys; see which are in use.
+//! `keys generate|status|rotate|retire`: make keys, see which are in use, move to the newest, leave the oldest.
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use indicatif::ProgressBar;
 
 use super::{Failure, configured, runtime, say, store};
 use crate::domain::chance::Chance;
 use crate::domain::secret::Secret;
+use crate::flows::{Resealed, reseal_all};
 use crate::keyring::Keyring;
+use crate::store::Store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
@@ -15,6 +18,13 @@ pub(super) enum Keys {
     Generate,
     /// Say how many stored tokens each key seals.
     Status,
+    /// Seal every stored token under the newest key. The service may go on running.
+    Rotate,
+    /// Find out whether a key may be removed from ENCRYPTION_KEYS.
+    Retire {
+        /// The key's id, as `keys status` shows it.
+        key: String,
+    },
 }
 
 impl Keys {
@@ -26,6 +36,8 @@ impl Keys {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Status => status(),
+            Self::Rotate => rotate(),
+            Self::Retire { key } => retire(key),
         }
     }
 }
@@ -49,5 +61,62 @@ fn status() -> Result<ExitCode, Failure> {
             code = ExitCode::FAILURE;
         }
         Ok(code)
+    })
+}
+
+fn rotate() -> Result<ExitCode, Failure> {
+    let config = configured()?;
+    let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
+    let newest = keyring.newest_key_id();
+    let (done, left) = runtime()?.block_on(async {
+        let store = store(&config).await?;
+        let bar = ProgressBar::new(rows_under_others(&store, newest).await?);
+        let done = reseal_all(&store, &keyring, |done| bar.set_position(done.moved)).await?;
+        bar.finish_and_clear();
+        let left = rows_under_others(&store, newest).await?;
+        store.close().await;
+        Ok::<_, Failure>((done, left))
+    })?;
+    let Resealed { moved, changed, keyless, unreadable } = done;
+    say(format_args!("{moved} row(s) are now sealed under {newest}; {left} are not"));
+    for (count, why) in [
+        (changed, "have changed meanwhile; run it again"),
+        (keyless, "are sealed under a key that ENCRYPTION_KEYS lacks; see `keys status`"),
+        (unreadable, "cannot be opened by their key; their connections need reconnecting"),
+    ] {
+        if count > 0 {
+            say(format_args!("{count} of them {why}"));
+        }
+    }
+    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn rows_under_others(store: &Store, newest: &str) -> Result<u64, Failure> {
+    let used = store.keys_in_use().await?;
+    let rows: i64 = used.iter().filter(|(id, _)| id != newest).map(|(_, rows)| rows).sum();
+    Ok(u64::try_from(rows)?)
+}
+
+fn retire(key: &str) -> Result<ExitCode, Failure> {
+    let config = configured()?;
+    let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
+    if key == keyring.newest_key_id() {
+        return Err(format!("{key} is the newest key: put a new one in front of it first").into());
+    }
+    if !keyring.key_ids().contains(&key) {
+        return Err(format!("ENCRYPTION_KEYS has no key {key}; `keys status` shows those it has").into());
+    }
+    runtime()?.block_on(async {
+        let store = store(&config).await?;
+        let used = store.keys_in_use().await?;
+        if let Some((_, rows)) = used.iter().find(|(id, _)| id == key) {
+            return Err(format!("{rows} row(s) are sealed under {key}: `keys rotate` moves them").into());
+        }
+        store.forget_check_text(key).await?;
+        store.close().await;
+        say(format_args!(
+            "nothing is sealed under {key}: remove it from ENCRYPTION_KEYS; backups still need it"
+        ));
+        Ok(ExitCode::SUCCESS)
     })
 }

@@ -11,6 +11,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "app",
             "http",
+            "flows",
             "hubspot",
             "store",
             "keyring",

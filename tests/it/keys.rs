@@ -1,14 +1,16 @@
 //! Keys and sealed columns: what does not fit is refused or frozen, nothing is deleted, and the right key heals.
 
+use fake_hubspot::{Fault, Kind, Rule};
 use hubspot_connect::app::{App, StartupError};
-use hubspot_connect::flows::KeyCheckError;
+use hubspot_connect::domain::secret::Secret;
+use hubspot_connect::flows::{KeyCheckError, reseal_all};
 use hubspot_connect::keyring::Keyring;
 use serde_json::json;
 
 use crate::harness::TestApp;
-use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
+use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, LONG_SESSIONS, approve};
 use crate::harness::browser::Browser;
-use crate::harness::process::value;
+use crate::harness::process::{run, value};
 
 fn new_key() -> String {
     Keyring::generate().expose().to_owned()
@@ -79,10 +81,7 @@ async fn an_older_key_is_needed_as_long_as_a_row_is_sealed_under_it() {
 async fn a_revocation_that_waits_keeps_its_key_needed() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    app.hubspot.script(fake_hubspot::Rule::always(
-        fake_hubspot::Kind::Revoke,
-        fake_hubspot::Fault::CloseBeforeAnswer,
-    ));
+    app.hubspot.script(Rule::always(Kind::Revoke, Fault::CloseBeforeAnswer));
     let id = browser.status().await["connections"][0]["id"].clone();
     browser.disconnect(id.as_str().unwrap()).await;
     let (started, _app) = start_with(app, &new_key()).await;
@@ -159,7 +158,7 @@ async fn a_refresh_token_that_was_tampered_with_freezes_its_connection_alone() {
         assert_eq!(kept, harmed, "{what}: nothing is deleted");
         app.advance(1261);
         calls += app.refresh_due().await;
-        let app_calls = app.hubspot.calls(fake_hubspot::Kind::Refresh);
+        let app_calls = app.hubspot.calls(Kind::Refresh);
         assert_eq!(app_calls.len(), calls, "{what}: HubSpot hears of the good one only");
         let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
         assert_eq!(done["message"]["type"], "hubspot_auth_success", "{what}: the person heals it");
@@ -188,7 +187,7 @@ async fn two_rows_whose_ciphertexts_were_swapped_never_give_each_others_token() 
     for connection in status["connections"].as_array().unwrap() {
         assert_eq!(connection["state"], "integrity_error");
     }
-    assert_eq!(app.hubspot.calls(fake_hubspot::Kind::Refresh).len(), 0);
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
     let metrics = app.browser().get(&format!("{}/metrics", app.admin)).await.body;
     let line = metrics.lines().find(|line| line.contains("integrity") && !line.starts_with('#'));
     assert!(line.is_some_and(|line| line.ends_with(" 2")), "an alert can be made of it: {metrics}");
@@ -215,10 +214,7 @@ async fn an_access_token_that_was_tampered_with_is_not_handed_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_access_token_is_noticed_where_it_is_needed() {
     let app = TestApp::start().await;
-    app.hubspot.script(fake_hubspot::Rule::always(
-        fake_hubspot::Kind::Introspect,
-        fake_hubspot::Fault::CloseBeforeAnswer,
-    ));
+    app.hubspot.script(Rule::always(Kind::Introspect, Fault::CloseBeforeAnswer));
     let browser = app.connected(ACME).await;
     app.database.execute("UPDATE token SET access_sealed = 'x'").await;
     app.advance(31);
@@ -242,7 +238,7 @@ async fn a_damaged_revocation_harms_nothing_else() {
     assert_eq!(answer.json()["revoked"], json!(false));
     app.advance(1261);
     app.flows.revoke_due().await.unwrap();
-    assert_eq!(app.hubspot.calls(fake_hubspot::Kind::Revoke).len(), 0);
+    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     assert_eq!(app.database.number("SELECT COUNT(*) FROM revocation_job").await, 0);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["state"], "active");
@@ -258,7 +254,7 @@ async fn a_damaged_verifier_fails_its_own_connect_alone() {
     let callback = browser.get(&back).await;
     let done = browser.handoff(callback.location()).await.json();
     assert_eq!(done["message"]["error"]["code"], "integrity_error");
-    assert_eq!(app.hubspot.calls(fake_hubspot::Kind::Exchange).len(), 0);
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
     let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
     assert_eq!(done["message"]["type"], "hubspot_auth_success");
 }
@@ -289,6 +285,119 @@ async fn a_key_that_is_missing_while_it_runs_is_waited_for() {
     app.database.execute(&format!("UPDATE token SET key_id = '{key_id}'")).await;
     app.advance(67);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.hubspot.calls(fake_hubspot::Kind::Refresh).len(), 1);
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
     assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+}
+
+/// The service with a new key in front of the one it had.
+async fn with_a_new_key(app: TestApp) -> (TestApp, String, String) {
+    let old = value(&app.variables, "ENCRYPTION_KEYS");
+    let new = new_key();
+    let app = app.restarted(&[("ENCRYPTION_KEYS", &format!("{new},{old}"))]).await;
+    (app, new, old)
+}
+
+fn id_of(key: &str) -> String {
+    let keys = [Secret::new(key.to_owned())];
+    Keyring::new(&keys, &Secret::new("any".to_owned())).unwrap().newest_key_id().to_owned()
+}
+
+async fn under(app: &TestApp, key: &str) -> i64 {
+    let count = |table: &str| format!("(SELECT COUNT(*) FROM {table} WHERE key_id = '{}')", id_of(key));
+    let tables = ["token", "revocation_job", "parked_grant"].map(count).join(" + ");
+    app.database.number(&format!("SELECT {tables}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_is_stored_moves_to_a_new_key_beside_the_running_service() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    let leaving = app.connected(GLOBEX).await;
+    // One grant waits for a word, and one for HubSpot to come back.
+    let parked = format!("/auth/hubspot/start?hub_id={ACME}");
+    let start = browser.get(&parked).await;
+    let back = app.hubspot.decide(start.location(), approve(INITECH)).unwrap();
+    let question = browser.get(&back).await.location().to_owned();
+    app.hubspot.script(Rule::always(Kind::Revoke, Fault::CloseBeforeAnswer));
+    leaving.logout().await;
+    let (app, new, old) = with_a_new_key(app).await;
+    assert_eq!(under(&app, &old).await, 3);
+    let old_id = id_of(&old);
+    let retire = ["keys", "retire", &old_id];
+    let refused = run(&retire, &app.variables);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("3 row(s)"), "{}", refused.stderr);
+
+    let rotated = run(&["keys", "rotate"], &app.variables);
+
+    assert_eq!(rotated.code, Some(0), "{} {}", rotated.stdout, rotated.stderr);
+    assert!(rotated.stdout.starts_with("3 row(s) are now sealed under"), "{}", rotated.stdout);
+    assert_eq!((under(&app, &old).await, under(&app, &new).await), (0, 3));
+    let again = run(&["keys", "rotate"], &app.variables);
+    assert!(again.stdout.starts_with("0 row(s)"), "{}", again.stdout);
+    assert_eq!(run(&retire, &app.variables).code, Some(0));
+    assert_eq!(run(&["keys", "retire", &id_of(&new)], &app.variables).code, Some(1));
+    assert_eq!(run(&["keys", "retire", "00000000"], &app.variables).code, Some(1));
+
+    let app = app.restarted(&[("ENCRYPTION_KEYS", &new)]).await;
+    let flow = question.split_once("flow=").unwrap().1.split('#').next().unwrap();
+    browser.post_form("/auth/hubspot/decide", &[("flow", flow), ("decision", "keep")]).await;
+    app.hubspot.clear_script();
+    app.advance(1261);
+    assert_eq!(app.refresh_due().await, 2);
+    app.flows.revoke_due().await.unwrap();
+    assert_eq!(app.hubspot.grants().len(), 2, "what was ended has ended at HubSpot, too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_opened_is_counted_and_keeps_no_other_from_moving() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    app.connected(GLOBEX).await;
+    let (app, new, old) = with_a_new_key(app).await;
+    app.database
+        .execute(&format!("UPDATE token SET access_sealed = refresh_sealed WHERE portal_id = {ACME}"))
+        .await;
+
+    let rotated = run(&["keys", "rotate"], &app.variables);
+
+    assert_eq!(rotated.code, Some(1));
+    assert!(
+        rotated.stdout.contains("1 row(s) are now") && rotated.stdout.contains("1 are not"),
+        "{}",
+        rotated.stdout
+    );
+    assert!(rotated.stdout.contains("cannot be opened"), "{}", rotated.stdout);
+    assert_eq!((under(&app, &old).await, under(&app, &new).await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_move_while_tokens_are_refreshed_and_connections_end() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let mut browsers = Vec::new();
+    for _ in 0..12 {
+        browsers.push(app.connected(ACME).await);
+    }
+    let mut app = app;
+    for _ in 0..4 {
+        let (moved, new, old) = with_a_new_key(app).await;
+        app = moved;
+        let old = old.split(',').next().unwrap();
+        let keys = [new.as_str(), old].map(|key| Secret::new(key.to_owned()));
+        let keyring = Keyring::new(&keys, &Secret::new(value(&app.variables, "APP_SECRET"))).unwrap();
+        app.advance(1261);
+        let leaving = browsers.pop().unwrap();
+
+        let (resealed, refreshed, _) =
+            tokio::join!(reseal_all(&app.store, &keyring, |_| ()), app.refresh_due(), leaving.logout());
+
+        resealed.unwrap();
+        assert!(refreshed >= browsers.len(), "{refreshed}");
+        reseal_all(&app.store, &keyring, |_| ()).await.unwrap();
+        assert_eq!(under(&app, &new).await, i64::try_from(browsers.len()).unwrap());
+        for browser in &browsers {
+            assert_eq!(browser.status().await["state"], "active");
+        }
+    }
+    assert_eq!(app.hubspot.calls(Kind::Refresh).iter().filter(|call| call.status != Some(200)).count(), 0);
 }

@@ -1,0 +1,143 @@
+//! Rows that are sealed under another key than the newest: find them, and write them back sealed anew.
+
+use super::row::Row;
+use super::{Store, StoreError, Tx};
+use crate::domain::id::ConnectionId;
+use crate::domain::secret::Sealed;
+
+/// A table with sealed columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealedTable {
+    /// Connections.
+    Tokens,
+    /// Grants that have to end at HubSpot.
+    Revocations,
+    /// Grants that wait for a person's word.
+    Parked,
+}
+
+impl SealedTable {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tokens, Self::Revocations, Self::Parked];
+
+    /// Its name, the name of its key, and how its rows say for what they are sealed.
+    fn columns(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Tokens => ("token", "id", "id AS connection_id, generation, access_sealed"),
+            Self::Revocations => ("revocation_job", "id", "connection_id, generation, NULL AS access_sealed"),
+            Self::Parked => ("parked_grant", "flow_id", "connection_id, 1 AS generation, access_sealed"),
+        }
+    }
+}
+
+/// A row's tokens, with all that they are bound to.
+#[derive(Debug, Clone)]
+pub struct SealedRow {
+    /// The row's key in its table.
+    pub key: String,
+    /// The connection it is sealed for.
+    pub connection: ConnectionId,
+    /// The generation it is sealed for.
+    pub generation: i64,
+    /// The HubSpot app.
+    pub client_id: String,
+    /// The access token, where the table has one.
+    pub access: Option<Sealed>,
+    /// The refresh token.
+    pub refresh: Sealed,
+}
+
+impl Store {
+    /// Rows that are sealed under another key than this one, by their keys, from after `after` on.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn sealed_before(
+        &self,
+        table: SealedTable,
+        newest: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<SealedRow>, StoreError> {
+        let (name, key, bound) = table.columns();
+        let sql = format!(
+            "SELECT {key} AS row_key, {bound}, client_id, key_id, refresh_sealed FROM {name} \
+             WHERE key_id <> $1 AND {key} > $2 ORDER BY {key} LIMIT $3"
+        );
+        let values = [newest.to_owned().into(), after.to_owned().into(), i64::from(limit).into()];
+        self.all(&sql, values).await?.iter().map(read).collect()
+    }
+
+    /// Writes tokens back that were sealed anew. A row that has got others since they were read keeps those. Says how
+    /// many were written.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; none is written then.
+    pub async fn reseal(
+        &self,
+        table: SealedTable,
+        rows: Vec<(SealedRow, SealedRow)>,
+    ) -> Result<u64, StoreError> {
+        self.write(move |tx| {
+            let rows = rows.clone();
+            Box::pin(async move {
+                let mut written = 0;
+                for (before, after) in &rows {
+                    written += write(tx, table, before, after).await?;
+                }
+                Ok(written)
+            })
+        })
+        .await
+    }
+
+    /// Forgets the check text of a key that is not used any more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn forget_check_text(&self, key_id: &str) -> Result<(), StoreError> {
+        let key_id = key_id.to_owned();
+        self.write(move |tx| {
+            let values = [key_id.clone().into()];
+            Box::pin(
+                async move { tx.run("DELETE FROM crypto_meta WHERE key_id = $1", values).await.map(|_| ()) },
+            )
+        })
+        .await
+    }
+}
+
+/// The old ciphertext says whether the row is as it was: no two are alike, whatever they seal.
+async fn write(
+    tx: &Tx<'_>,
+    table: SealedTable,
+    before: &SealedRow,
+    after: &SealedRow,
+) -> Result<u64, StoreError> {
+    let (name, key, _) = table.columns();
+    let access = if after.access.is_some() { ", access_sealed = $5" } else { "" };
+    let sql = format!(
+        "UPDATE {name} SET key_id = $3, refresh_sealed = $4{access} WHERE {key} = $1 AND refresh_sealed = $2"
+    );
+    let mut values: Vec<sea_orm::Value> = vec![
+        before.key.clone().into(),
+        before.refresh.ciphertext.clone().into(),
+        after.refresh.key_id.clone().into(),
+        after.refresh.ciphertext.clone().into(),
+    ];
+    values.extend(after.access.as_ref().map(|access| access.ciphertext.clone().into()));
+    tx.run(&sql, values).await
+}
+
+fn read(row: &Row) -> Result<SealedRow, StoreError> {
+    let key_id: String = row.get("key_id")?;
+    let access: Option<String> = row.get("access_sealed")?;
+    Ok(SealedRow {
+        key: row.get("row_key")?,
+        connection: row.parsed("connection_id")?,
+        generation: row.get("generation")?,
+        client_id: row.get("client_id")?,
+        access: access.map(|ciphertext| Sealed { key_id: key_id.clone(), ciphertext }),
+        refresh: row.sealed("key_id", "refresh_sealed")?,
+    })
+}
