@@ -10,8 +10,10 @@ import { Hosts, SANDBOX } from "./hosts.mjs";
 const { FIREFOX } = process.env;
 const TEST_TIMEOUT_MS = 300_000;
 const PATIENCE_MS = 40_000;
-/** So many attempts at a time: most of each is waiting. */
-const LANES = 3;
+/** So many browsers at a time, each with one attempt: most of it is waiting. */
+const LANES = 2;
+/** What the driver says when it has lost the browser, which now and then it does where windows come and go. */
+const DRIVER_TROUBLE = /Protocol error|timed out\. Increase|closed|detached|no such frame/;
 const hosts = await Hosts.serve();
 const table = await readFile(new URL("../docs/host-pages.md", import.meta.url), "utf8");
 
@@ -64,18 +66,45 @@ async function run(context, demo, { policy, frame }) {
   return outcome;
 }
 
-describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () => {
-  let browser;
-  let demo;
-  before(async () => {
-    demo = await startDemo(hosts.flags);
-    browser = await puppeteer.launch({
-      browser: "firefox", executablePath: FIREFOX, headless: true,
-      extraPrefsFirefox: { "network.cookie.cookieBehavior": 1, "dom.disable_open_during_load": true },
+/** A browser that is begun anew when its driver has lost it. */
+class Lane {
+  #browser;
+
+  async #launched() {
+    this.#browser ??= await puppeteer.launch({
+      browser: "firefox", executablePath: FIREFOX, headless: true, protocolTimeout: PATIENCE_MS,
+      extraPrefsFirefox: { "network.cookie.cookieBehavior": 1 },
     });
-  }, { timeout: TEST_TIMEOUT_MS });
+    return this.#browser;
+  }
+
+  /** @returns what an attempt comes to, or what has gone wrong with it */
+  async run(demo, cell, tries = 3) {
+    try {
+      const context = await (await this.#launched()).createBrowserContext();
+      const outcome = await run(context, demo, cell);
+      await context.close();
+      return outcome;
+    } catch ({ message }) {
+      await this.close();
+      if (tries > 1 && DRIVER_TROUBLE.test(message)) return this.run(demo, cell, tries - 1);
+      return message;
+    }
+  }
+
+  async close() {
+    const browser = this.#browser;
+    this.#browser = undefined;
+    await browser?.close().catch(() => browser.process()?.kill("SIGKILL"));
+  }
+}
+
+describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () => {
+  const lanes = Array.from({ length: LANES }, () => new Lane());
+  let demo;
+  before(async () => { demo = await startDemo(hosts.flags); }, { timeout: TEST_TIMEOUT_MS });
   after(async () => {
-    await browser?.close();
+    for (const lane of lanes) await lane.close();
     await demo?.stop();
   }, { timeout: TEST_TIMEOUT_MS });
 
@@ -85,12 +114,10 @@ describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () =
       const cells = Object.keys(FRAMES).flatMap((frame) => OPENER_POLICIES.map((policy) => ({ policy, frame })));
       const queue = cells.values();
       const seen = {};
-      await Promise.all(Array.from({ length: LANES }, async () => {
+      await Promise.all(lanes.map(async (lane) => {
         for (const { policy, frame } of queue) {
-          const context = await browser.createBrowserContext();
           const names = [policy ? `\`${policy}\`` : "none", hubspot, frame];
-          seen[names.join(" | ")] = [await run(context, demo, { policy, frame: FRAMES[frame] }).catch((error) => error.message), expected(names)];
-          await context.close();
+          seen[names.join(" | ")] = [await lane.run(demo, { policy, frame: FRAMES[frame] }), expected(names)];
         }
       }));
       const differ = Object.entries(seen).filter(([, [here, there]]) => here !== there);

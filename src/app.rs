@@ -193,8 +193,6 @@ fn listen(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketAddr), 
     })
     .client_request_timeout(HEAD_DEADLINE)
     .keep_alive(KEEP_ALIVE)
-    // Whoever has gone waits for nothing any more.
-    .h1_allow_half_closed(false)
     .max_connections(CONNECTIONS)
     .shutdown_timeout(DRAIN)
     .disable_signals()

@@ -10,13 +10,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a whole call may take.
 pub const TOTAL: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_secs(30);
-/// Where systems keep their CA certificates in one file: Debian and Alpine, Fedora, openSUSE, macOS.
-const BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
+/// Where systems keep their CA certificates in one file: Debian and Alpine, Fedora, openSUSE.
+const BUNDLES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
 
 /// The client could not be built, for want of CA certificates as a rule.
 #[derive(Debug, Error)]
@@ -55,17 +51,38 @@ fn builder() -> reqwest::ClientBuilder {
 /// one of its certificates cannot be read.
 fn bundle() -> Option<Vec<reqwest::Certificate>> {
     let named = |name| std::env::var_os(name).map(PathBuf::from);
-    let file = bundle_file(named("SSL_CERT_FILE"), named("SSL_CERT_DIR").as_deref())?;
-    let certificates = reqwest::Certificate::from_pem_bundle(&std::fs::read(file).ok()?).ok()?;
-    (!certificates.is_empty()).then_some(certificates)
+    let (file, with_folder) = bundle_file(named("SSL_CERT_FILE"), named("SSL_CERT_DIR").as_deref())?;
+    let mut trusted = certificates(&file).filter(|certificates| !certificates.is_empty())?;
+    if with_folder {
+        trusted.extend(beside(&file).iter().filter_map(|own| certificates(own)).flatten());
+    }
+    Some(trusted)
 }
 
-/// The file in which everything is, given the file and the folder that the environment names. A folder elsewhere has
-/// more than the file.
-fn bundle_file(file: Option<PathBuf>, folder: Option<&Path>) -> Option<PathBuf> {
-    let file = file.or_else(|| BUNDLES.into_iter().map(PathBuf::from).find(|path| path.exists()))?;
-    let is_all = folder.is_none_or(|folder| file.parent() == Some(folder));
-    is_all.then_some(file)
+fn certificates(file: &Path) -> Option<Vec<reqwest::Certificate>> {
+    reqwest::Certificate::from_pem_bundle(&std::fs::read(file).ok()?).ok()
+}
+
+/// Certificates that somebody has put into the folder without making the file anew. Those that are in the file are
+/// links in the folder.
+fn beside(file: &Path) -> Vec<PathBuf> {
+    let entries = file.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let files = entries.into_iter().flatten().flatten();
+    let files = files.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    files.map(|entry| entry.path()).filter(|path| path != file).collect()
+}
+
+/// The file to read, given the file and the folder that the environment names, and whether its folder counts as well. A
+/// folder elsewhere has more than the file: `None`.
+fn bundle_file(file: Option<PathBuf>, folder: Option<&Path>) -> Option<(PathBuf, bool)> {
+    match (file, folder) {
+        (None, None) => {
+            BUNDLES.into_iter().map(PathBuf::from).find(|path| path.exists()).map(|path| (path, true))
+        }
+        (None, Some(_)) => None,
+        (Some(file), None) => Some((file, false)),
+        (Some(file), Some(folder)) => (file.parent() == Some(folder)).then_some((file, true)),
+    }
 }
 
 #[cfg(test)]
@@ -74,8 +91,8 @@ mod tests {
 
     #[test]
     fn the_system_s_file_is_enough_for_a_client() {
-        let Some(file) = bundle_file(None, None) else { return }; // This system has none.
-        let trusted = reqwest::Certificate::from_pem_bundle(&std::fs::read(file).unwrap()).unwrap();
+        let Some((file, _)) = bundle_file(None, None) else { return }; // This system has none.
+        let trusted = certificates(&file).unwrap();
         assert!(trusted.len() > 50, "{}", trusted.len());
         let _ = rustls::crypto::ring::default_provider().install_default();
         builder().tls_certs_only(trusted).build().expect("a client");
@@ -83,10 +100,20 @@ mod tests {
 
     #[test]
     fn a_folder_elsewhere_is_read_too() {
-        let file = || Some(PathBuf::from("/etc/own/ca.pem"));
-        assert_eq!(bundle_file(file(), None), file());
-        assert_eq!(bundle_file(file(), Some(Path::new("/etc/own"))), file());
-        assert_eq!(bundle_file(file(), Some(Path::new("/etc/more"))), None);
-        assert_eq!(bundle_file(None, Some(Path::new("/etc/more"))), None);
+        let file = || PathBuf::from("/etc/own/ca.pem");
+        assert_eq!(bundle_file(Some(file()), None), Some((file(), false)));
+        assert_eq!(bundle_file(Some(file()), Some(Path::new("/etc/own"))), Some((file(), true)));
+        assert_eq!(bundle_file(Some(file()), Some(Path::new("/etc/more"))), None);
+        assert_eq!(bundle_file(None, Some(Path::new("/etc/ssl/certs"))), None);
+    }
+
+    #[test]
+    fn a_certificate_that_somebody_has_put_beside_the_file_is_read_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, own, link] = ["all.crt", "own.pem", "link.0"].map(|name| folder.path().join(name));
+        std::fs::write(&file, "").unwrap();
+        std::fs::write(&own, "").unwrap();
+        std::os::unix::fs::symlink(&own, &link).unwrap();
+        assert_eq!(beside(&file), [own]);
     }
 }

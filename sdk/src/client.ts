@@ -46,11 +46,15 @@ export class HubSpotConnect implements api.HubSpotConnect {
   connect(options: api.ConnectOptions = {}): Promise<api.Connection> {
     const { signal } = options;
     const refuse = (code: api.ErrorCode) => Promise.reject(new HubSpotConnectError(code));
+    const heed = (attempt: Attempt) => {
+      signal?.addEventListener("abort", () => attempt.cancel("cancelled"));
+      return attempt.result;
+    };
     if (signal?.aborted) return refuse("cancelled");
     const { attempt: running } = this.#shared;
     if (running?.popup && !running.popup.closed) {
       running.popup.focus();
-      return running.result;
+      return heed(running);
     }
     running?.cancel("closed");
     // No list of origins has an unencrypted one, and without encryption browsers offer no hashes.
@@ -71,12 +75,11 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const openerKey = secret();
     remember(this.#service, memo);
     const attempt = this.#follow(memo, popup, openerKey);
-    signal?.addEventListener("abort", () => attempt.cancel("cancelled"));
     void startFields(memo, openerKey, options).then((fields) => {
       // A form for a window that is no more would open another.
       if (!attempt.ended) launch(this.#service, fields, name, popup);
     });
-    return attempt.result;
+    return heed(attempt);
   }
 
   async #redirect(options: api.ConnectOptions): Promise<api.Connection> {

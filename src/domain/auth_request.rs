@@ -50,6 +50,8 @@ pub struct AuthRequest {
     pub created_at: Moment,
     /// Until when HubSpot's answer is awaited.
     pub expires_at: Moment,
+    /// When it came to an end; of one that led to a connection, when its tokens were received.
+    pub finished_at: Option<Moment>,
     /// When the outcome was handed to the popup.
     pub delivered_at: Option<Moment>,
     /// When the access token was handed out, on whatever way.
@@ -140,6 +142,11 @@ impl FromStr for Mode {
 
 /// How long after its expiry a request that is being exchanged may still succeed.
 pub const EXCHANGE_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// When an attempt that expires then is forgotten: until then whoever comes late is told so.
+pub fn forgotten_at(expires_at: Moment) -> Moment {
+    expires_at.plus(EXCHANGE_GRACE * 10)
+}
 
 /// How far an attempt has come. The last four are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -235,19 +235,22 @@ impl Flows {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub(super) async fn give_back_of(&self, user: UserId) -> Result<(), StoreError> {
-        for flow in self.0.store.parked_of(user).await? {
-            self.give_back(flow, "wrong_account").await?;
-        }
+        self.give_back_all(self.0.store.parked_of(user).await?).await;
         Ok(())
     }
 
-    /// Ends grants about which nobody has said anything in time. One that cannot be ended does not keep the others.
+    /// Ends grants about which nobody has said anything in time.
     pub(super) async fn end_forgotten_grants(&self, now: Moment) -> Result<(), StoreError> {
-        for flow in self.0.store.expired_grants(now, AT_ONCE).await? {
+        self.give_back_all(self.0.store.expired_grants(now, AT_ONCE).await?).await;
+        Ok(())
+    }
+
+    /// One that cannot be ended does not keep the others, nor whoever wants to leave.
+    async fn give_back_all(&self, flows: Vec<FlowId>) {
+        for flow in flows {
             if let Err(why) = self.give_back(flow, "wrong_account").await {
                 tracing::error!(flow = %flow, error = %why, "could not end a grant that nobody has chosen");
             }
         }
-        Ok(())
     }
 }

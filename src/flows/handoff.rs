@@ -122,10 +122,13 @@ impl Flows {
                 Outcome::Pending { until: request.expires_at.plus(EXCHANGE_GRACE) }
             }
             (FlowStatus::Connected, Some(id)) => match self.0.store.token(id).await? {
-                // A page is told of its connection once, and shows whose it is.
+                // A page is told of its connection once, and shows whose it is. What another attempt has renewed since
+                // is known already.
                 Some(token) => match token.introduced_until(now) {
-                    Some(until) => Outcome::Pending { until },
-                    None => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
+                    Some(until) if request.finished_at == Some(token.connected_at) => {
+                        Outcome::Pending { until }
+                    }
+                    _ => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
                 },
                 None => failed("disconnected"),
             },

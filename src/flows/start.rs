@@ -120,6 +120,7 @@ impl Flows {
             connection_id: None,
             created_at: now,
             expires_at: now.plus(parts.rules.flow_ttl),
+            finished_at: None,
             delivered_at: None,
             token_taken_at: None,
         };

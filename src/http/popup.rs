@@ -56,7 +56,7 @@ pub(super) async fn get_done(
             success(&web, flow, &connection, &way)
         }
         (Some(flow), Some(Outcome::Pending { .. })) => {
-            web.templates.page("popup_waiting.html", &json!({"flow": flow}))
+            web.templates.page("popup_waiting.html", &json!({"flow": flow, "way": way}))
         }
         (Some(flow), Some(Outcome::Failed { code })) => {
             failure(&web, Some(flow), &code, (opener.as_ref(), &way), &id.0)

@@ -37,7 +37,7 @@ pub enum Consumed {
 }
 
 const COLUMNS: &str = "id, user_id, client_id, redirect_uri, scopes, optional_scopes, opener_origin, portal_id, \
-    pkce_key_id, pkce_sealed, status, error_code, connection_id, created_at, expires_at, delivered_at, evidence, \
+    pkce_key_id, pkce_sealed, status, error_code, connection_id, created_at, expires_at, finished_at, delivered_at, evidence, \
     challenge, opener_challenge, return_url, mode, token_taken_at";
 
 impl Store {
@@ -337,6 +337,7 @@ fn read(row: &Row) -> Result<AuthRequest, StoreError> {
         connection_id: row.maybe("connection_id")?,
         created_at: row.moment("created_at")?,
         expires_at: row.moment("expires_at")?,
+        finished_at: row.maybe_moment("finished_at")?,
         delivered_at: row.maybe_moment("delivered_at")?,
         token_taken_at: row.maybe_moment("token_taken_at")?,
     })

@@ -9,12 +9,11 @@ use migrations::{Migrator, MigratorTrait};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    TransactionTrait,
 };
 use thiserror::Error;
 
 use super::starts::Starts;
-use super::writer::Writer;
+use super::writer::{Writer, begin};
 use super::{Store, StoreError};
 use crate::config::Database as Settings;
 use crate::domain::clock::Clock;
@@ -127,7 +126,7 @@ impl Store {
     }
 
     async fn begin_migration(&self) -> Result<DatabaseTransaction, OpenError> {
-        let tx = self.db.begin().await.map_err(unmade)?;
+        let tx = begin(&self.db).await.map_err(unmade)?;
         if self.backend() == DbBackend::Postgres {
             // A replica may have to wait for another one's changes longer than any query may take.
             let patience = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";

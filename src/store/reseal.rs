@@ -25,7 +25,9 @@ impl SealedTable {
         match self {
             Self::Tokens => ("token", "id", "id AS connection_id, generation, access_sealed"),
             Self::Revocations => ("revocation_job", "id", "connection_id, generation, NULL AS access_sealed"),
-            Self::Parked => ("parked_grant", "flow_id", "connection_id, 1 AS generation, access_sealed"),
+            Self::Parked => {
+                ("parked_grant", "flow_id", "connection_id, CAST(1 AS bigint) AS generation, access_sealed")
+            }
         }
     }
 }

@@ -122,7 +122,7 @@ async fn together(db: &DatabaseConnection, clock: &Clock, batch: &[Job]) -> Resu
     Ok(())
 }
 
-async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+pub(super) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     // IMMEDIATE takes the write lock at once: a transaction that reads first and writes later would fail instead of
     // waiting when the command line writes at the same time.
     let options = TransactionOptions {

@@ -322,4 +322,12 @@ async fn one_grant_that_cannot_be_ended_does_not_keep_the_others() {
     app.flows.sweep().await.unwrap();
 
     assert_eq!(app.database.text("SELECT connection_id FROM parked_grant").await, "damaged");
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM parked_grant").await, 1);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM revocation_job").await, 1);
+    one.logout().await;
+    assert_eq!(
+        app.database.number("SELECT COUNT(*) FROM token").await,
+        1,
+        "nor does it keep its person here"
+    );
 }

@@ -92,10 +92,10 @@ pub fn install_missing(needs: &[Need]) -> Result<()> {
         return Ok(());
     }
     let can_install = is_root() && find("apt-get").is_some();
-    if can_install {
-        read(program("apt-get").arg("update"))?;
-    }
     let mut failed = Vec::new();
+    if can_install && let Err(why) = read(program("apt-get").arg("update")) {
+        println!("    {why}");
+    }
     for need in missing {
         let outcome = if can_install { need.install() } else { Err(need.remedy()) };
         match outcome {
