@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import puppeteer from "puppeteer-core";
 import { ACME, startDemo, until } from "./harness.mjs";
-import { Hosts, SANDBOX } from "./hosts.mjs";
+import { HUBSPOT, Hosts, OPENER_POLICIES, SANDBOX } from "./hosts.mjs";
 
 const { FIREFOX } = process.env;
 const TEST_TIMEOUT_MS = 300_000;
@@ -17,13 +17,6 @@ const DRIVER_TROUBLE = /Protocol error|timed out\. Increase|closed|detached|no s
 const hosts = await Hosts.serve();
 const table = await readFile(new URL("../docs/host-pages.md", import.meta.url), "utf8");
 
-const OPENER_POLICIES = [null, "same-origin-allow-popups", "same-origin"];
-const HUBSPOT = {
-  none: {},
-  "`same-origin-allow-popups`": { coop: "same-origin-allow-popups" },
-  "`same-origin`": { coop: "same-origin" },
-  "`same-origin` on its redirect alone": { coop: "same-origin", coop_on_redirect_only: true },
-};
 const FRAMES = { no: null, yes: {}, "yes, `sandbox` with all five": { sandbox: SANDBOX } };
 
 /** What the table says a page comes to: `connected`, or the error's code. */

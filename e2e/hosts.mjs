@@ -6,6 +6,17 @@ import { until } from "./harness.mjs";
 /** What the README asks of a sandboxed frame. */
 export const SANDBOX = "allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox";
 
+/** The Cross-Origin-Opener-Policy of a host page. */
+export const OPENER_POLICIES = [null, "same-origin-allow-popups", "same-origin"];
+
+/** What the simulated HubSpot sends of it. */
+export const HUBSPOT = {
+  none: {},
+  "`same-origin-allow-popups`": { coop: "same-origin-allow-popups" },
+  "`same-origin`": { coop: "same-origin" },
+  "`same-origin` on its redirect alone": { coop: "same-origin", coop_on_redirect_only: true },
+};
+
 /** One server with a listed name and an unlisted one; each page has a path of its own. */
 export class Hosts {
   #pages = new Map();

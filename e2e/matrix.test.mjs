@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { after } from "node:test";
 import { ACME, approve, suite, until } from "./harness.mjs";
-import { Hosts, SANDBOX, ready } from "./hosts.mjs";
+import { HUBSPOT, Hosts, OPENER_POLICIES, SANDBOX, ready } from "./hosts.mjs";
 
 const hosts = await Hosts.serve();
 const TABLE = new URL("../docs/host-pages.md", import.meta.url);
@@ -12,14 +12,6 @@ const WRITES = process.env.WRITE_TABLE === "1";
 /** So many attempts at a time: most of each is waiting. */
 const LANES = 4;
 
-const OPENER_POLICIES = [null, "same-origin-allow-popups", "same-origin"];
-/** What the simulated HubSpot sends. */
-const HUBSPOT = {
-  none: {},
-  "`same-origin-allow-popups`": { coop: "same-origin-allow-popups" },
-  "`same-origin`": { coop: "same-origin" },
-  "`same-origin` on its redirect alone": { coop: "same-origin", coop_on_redirect_only: true },
-};
 const FRAMES = {
   no: null,
   yes: {},
