@@ -143,10 +143,8 @@ impl FromStr for Mode {
 /// How long after its expiry a request that is being exchanged may still succeed.
 pub const EXCHANGE_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// When an attempt that expires then is forgotten: until then whoever comes late is told so.
-pub fn forgotten_at(expires_at: Moment) -> Moment {
-    expires_at.plus(EXCHANGE_GRACE * 10)
-}
+/// How long after its expiry an attempt is remembered, so that whoever comes late is told so.
+pub const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// How far an attempt has come. The last four are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

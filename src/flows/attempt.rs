@@ -4,7 +4,7 @@ use super::Flows;
 use super::handoff::Outcome;
 use super::waiting::{Key, Wakes};
 use crate::config::TokenDelivery;
-use crate::domain::auth_request::{AuthRequest, FlowStatus, forgotten_at};
+use crate::domain::auth_request::{AuthRequest, FlowStatus, REMEMBERED};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
@@ -83,7 +83,7 @@ impl Flows {
         if request.evidence.is_none() {
             // As it was when it began: how long it is open may tell how it fares.
             expires_at = request.created_at.plus(self.0.rules.flow_ttl);
-            if forgotten_at(expires_at) <= now {
+            if expires_at.plus(REMEMBERED) <= now {
                 return Ok(None);
             }
             let status = if expires_at <= now { FlowStatus::Expired } else { FlowStatus::AwaitingUser };

@@ -14,7 +14,7 @@ use super::caller::Caller;
 use super::client::address;
 use super::csrf::same_origin;
 use super::problem::Problem;
-use crate::domain::auth_request::EXCHANGE_GRACE;
+use crate::domain::auth_request::REMEMBERED;
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::domain::secret::{Hash, Secret};
@@ -99,7 +99,7 @@ async fn start(
         answer.cookie(cookie);
     }
     // The cookie outlives the flow, so that whoever comes too late is told so, and told so in this browser.
-    let max_age = started.expires_at.since(now) + EXCHANGE_GRACE * 10;
+    let max_age = started.expires_at.since(now) + REMEMBERED;
     answer.cookie(web.cookies.new_cookie(started.flow, &started.binding, now, max_age));
     if !goes_by_page {
         return Ok(answer.insert_header((LOCATION, started.authorize_url.as_str())).finish());

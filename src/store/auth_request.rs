@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher};
 
 use super::row::Row;
 use super::{Store, StoreError, Tx};
-use crate::domain::auth_request::{AuthRequest, EXCHANGE_GRACE, Evidence, FlowStatus};
+use crate::domain::auth_request::{AuthRequest, Evidence, FlowStatus, REMEMBERED};
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, FlowId, PortalId};
 use crate::domain::origin::{Origin, ReturnUrl};
@@ -208,7 +208,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn sweep_auth_requests(&self, now: Moment) -> Result<u64, StoreError> {
-        let before = now.minus(EXCHANGE_GRACE * 10);
+        let before = now.minus(REMEMBERED);
         self.write(move |tx| {
             let values = [before.unix_ms().into()];
             Box::pin(async move { tx.run("DELETE FROM auth_request WHERE expires_at < $1", values).await })

@@ -46,8 +46,6 @@ pub struct Browser {
 
 impl Browser {
     pub fn new(base: &str) -> Self {
-        // Whoever built a service in this process has done it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         // The service installs it too; a test that runs the binary has only the one of its own.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client =

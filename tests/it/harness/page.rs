@@ -6,6 +6,8 @@ use hubspot_connect::domain::secret::Secret;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::TestApp;
+use super::app::{ACME, approve};
 use super::browser::{Answer, Browser};
 
 /// A host page with one attempt.
@@ -119,4 +121,28 @@ pub fn data(page: &Answer, name: &str) -> String {
     let found = page.body.split_once(&marker).map(|(_, rest)| rest);
     let text = found.and_then(|rest| rest.split('"').next()).unwrap_or_default();
     text.replace("&amp;", "&").replace("&#x2F;", "/").replace("&#x27;", "'").replace("&quot;", "\"")
+}
+
+/// Approves at HubSpot and comes back; the answer of the callback.
+pub async fn approved(app: &TestApp, popup: &Browser, authorize: &str) -> Answer {
+    let back = app.hubspot.decide(authorize, approve(ACME)).expect("HubSpot sends the browser back");
+    popup.get(&back).await
+}
+
+/// A connect by the page's own way, up to the answer of the callback.
+pub async fn connected(app: &TestApp, page: &Page, popup: &Browser) -> Answer {
+    let authorize = page.begin(popup).await;
+    approved(app, popup, &authorize).await
+}
+
+/// A text of a JSON body, empty if there is none.
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Nothing of a connection is in this answer.
+pub fn assert_tells_nothing(answer: &Answer) {
+    for word in ["connection", "portal", "claim", "access_token", "acme", "1234567"] {
+        assert!(!answer.body.contains(word), "{word}: {}", answer.body);
+    }
 }

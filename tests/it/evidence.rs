@@ -1,0 +1,184 @@
+//! Whoever asks for the outcome of an attempt learns it only if it is proven that its page has begun it.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::browser::{Browser, flow_of, problem_of};
+use crate::harness::page::{Page, approved, assert_tells_nothing, connected, data, text};
+
+const EVIL: &str = "http://evil.localhost:3000";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_nobody_is_proven_to_have_begun_looks_unfinished_to_whoever_asks() {
+    let app = TestApp::start().await;
+    // Somebody else's page, with secrets of its own, leads a person's browser to the start.
+    for sender in [None, Some("null")] {
+        let (attacker, victim) = (Page::new(&app.base, HOST), app.browser());
+        let launch = match sender {
+            None => attacker.link(&victim).await,
+            sender => attacker.post(&victim, sender, &[]).await,
+        };
+        assert_eq!((launch.status, data(&launch, "proven").as_str()), (200, "false"), "{}", launch.body);
+        assert!(launch.body.contains("Did you start this?"));
+
+        let done = approved(&app, &victim, &data(&launch, "authorize-url")).await;
+
+        let seen = attacker.look().await;
+        assert_eq!((seen.status, &seen.json()["status"]), (200, &json!("awaiting_user")), "{}", seen.body);
+        assert_eq!(seen.json()["withheld"], true);
+        assert_tells_nothing(&seen);
+        // The browser in which it happened has it.
+        assert_eq!(victim.status().await["portal_id"], ACME);
+        let flow = flow_of(done.location());
+        let cancelled = attacker.cancel(&flow).await;
+        assert_tells_nothing(&cancelled);
+        app.advance(601);
+        assert_eq!(attacker.look().await.json()["status"], "expired");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_from_another_page_than_it_says_begins_nothing() {
+    let app = TestApp::start().await;
+    let popup = app.browser();
+    for sender in
+        [EVIL, "https://host.localhost:3000", "http://host.localhost:30000", "http://localhost:3000"]
+    {
+        let refused = Page::new(&app.base, HOST).post(&popup, Some(sender), &[]).await;
+        assert_eq!((refused.status, problem_of(&refused).as_str()), (400, "origin_not_allowed"), "{sender}");
+    }
+    let refused = Page::new(&app.base, EVIL).post(&popup, Some(EVIL), &[]).await;
+    assert_eq!((refused.status, problem_of(&refused).as_str()), (400, "origin_not_allowed"));
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
+    assert!(popup.cookie("__Host-hsc_f_").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opener_that_shows_the_key_of_its_challenge_has_begun_the_attempt_and_no_other_has() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let launch = page.link(&popup).await;
+    let flow = data(&launch, "flow");
+    let show = async |browser: &Browser, key: &str| {
+        browser.post_json("/auth/hubspot/launch", &json!({"flow": flow, "opener_key": key})).await
+    };
+
+    for wrong in ["", &page.verifier, "the key"] {
+        assert_eq!(show(&popup, wrong).await.status, 404, "{wrong}");
+    }
+    assert_eq!(show(&app.browser(), &page.opener_key).await.status, 404, "another browser");
+    let foreign = popup
+        .request(Method::POST, "/auth/hubspot/launch")
+        .header("origin", HOST)
+        .header("sec-fetch-site", "cross-site")
+        .header("content-type", "application/json")
+        .body(json!({"flow": flow, "opener_key": page.opener_key}).to_string());
+    assert_eq!(popup.send(foreign).await.status, 403);
+    assert_eq!(page.look().await.json()["withheld"], true);
+    assert_eq!(show(&popup, &page.opener_key).await.status, 204);
+
+    assert_eq!(page.look().await.json()["withheld"], Value::Null);
+    approved(&app, &popup, &data(&launch, "authorize-url")).await;
+    assert_eq!(page.look().await.json()["status"], "connected");
+    assert_eq!(show(&popup, &page.opener_key).await.status, 404, "too late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_verifier_a_wrong_flow_and_an_unknown_one_look_alike() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    connected(&app, &page, &popup).await;
+    let flow = text(&page.look().await.json()["flow"]);
+    let stranger = Page::new(&app.base, HOST);
+    let known = format!("/api/hubspot/status?flow={flow}");
+    let unknown = "/api/hubspot/status?flow=11111111-2222-8333-8444-555555555555";
+
+    assert_eq!(page.ask(Method::GET, &known, None, &[]).await.status, 200);
+    let mut answers = vec![
+        stranger.look().await,
+        stranger.ask(Method::GET, &known, None, &[]).await,
+        stranger.ask(Method::GET, unknown, None, &[]).await,
+        page.ask(Method::GET, unknown, None, &[]).await,
+        app.browser().get(&known).await,
+        stranger.cancel(&flow).await,
+        stranger.redeem(&flow, "1.x").await,
+    ];
+    for answer in &mut answers {
+        let mut body = answer.json();
+        body["request_id"] = Value::Null;
+        body["instance"] = Value::Null;
+        assert_eq!((answer.status, &body["code"]), (404, &json!("flow_unknown")));
+        assert_tells_nothing(answer);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenge_or_a_verifier_that_is_none_is_refused_by_name() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let (short, long) = ("a".repeat(42), "a".repeat(44));
+    let plus = format!("{}+", "a".repeat(42));
+    for bad in ["", "x", &short, &long, &plus, "*"] {
+        for field in ["challenge", "opener_challenge"] {
+            let refused = page.post(&popup, Some(HOST), &[(field, bad)]).await;
+            let code = problem_of(&refused);
+            assert_eq!((refused.status, code.as_str()), (400, "bad_challenge"), "{field} {bad}");
+        }
+    }
+    let endless = "a".repeat(129);
+    for bad in ["", "x", &short, &endless, &plus] {
+        let refused = page.ask(Method::GET, "/api/hubspot/status", None, &[("x-hsc-verifier", bad)]).await;
+        assert_eq!((refused.status, problem_of(&refused).as_str()), (400, "bad_challenge"), "{bad}");
+    }
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_an_unproven_attempt_is_open_says_nothing_of_how_it_fares() {
+    let app = TestApp::start().await;
+    let victim = app.connected(ACME).await;
+    let attacker = Page::new(&app.base, HOST);
+    let path = format!("/auth/hubspot/start?{}", attacker.form(&[("hub_id", &ACME.to_string())]));
+    let launch = victim.get(&path).await;
+    let before = attacker.look().await;
+    app.advance(30);
+
+    let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).expect("back");
+    victim.get(&back).await;
+
+    let after = attacker.look().await;
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM parked_grant").await, 1);
+    assert_eq!((before.json(), before.header("etag")), (after.json(), after.header("etag")));
+    // Nor does when it is forgotten: as any other is.
+    app.advance(1200);
+    assert_eq!(attacker.look().await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unproven_attempt_gives_its_token_to_its_opener_and_to_no_claim() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let launch = page.link(&popup).await;
+    let done = approved(&app, &popup, &data(&launch, "authorize-url")).await;
+
+    let handed = popup.handoff(done.location()).await.json();
+
+    assert_eq!(handed["origin"], HOST);
+    assert!(
+        handed["message"]["access_token"].is_string() && handed["message"]["claim"].is_null(),
+        "{handed}"
+    );
+
+    let proven = Page::new(&app.base, HOST);
+    connected(&app, &proven, &popup).await;
+    let state = proven.look().await.json();
+    app.database.execute("UPDATE auth_request SET evidence = NULL").await;
+    let refused = proven.redeem(&text(&state["flow"]), &text(&state["claim"])).await;
+    assert_eq!(
+        (refused.status, problem_of(&refused).as_str()),
+        (404, "flow_unknown"),
+        "even for a claim that fits"
+    );
+}

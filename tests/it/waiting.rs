@@ -1,0 +1,167 @@
+//! Pages that wait: told at once what has happened, not before it is known, and forgotten when they have gone.
+
+use std::time::{Duration, Instant};
+
+use fake_hubspot::{Fault, Kind, Rule};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, HOST};
+use crate::harness::page::{Page, approved, connected};
+use crate::harness::process::eventually;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_page_is_answered_as_soon_as_the_outcome_is_stored() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let authorize = page.begin(&popup).await;
+    let tag = page.look().await.header("etag").to_owned();
+    let started = Instant::now();
+
+    let (woken, _) = tokio::join!(page.wait(&tag, 25), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        approved(&app, &popup, &authorize).await
+    });
+
+    assert_eq!(woken.json()["status"], "connected", "{}", woken.body);
+    assert!(started.elapsed() < Duration::from_secs(20), "woken, not timed out: {:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_told_of_its_connection_when_it_is_known_whose_it_is() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let authorize = page.begin(&popup).await;
+    app.hubspot.script(Rule::once(Kind::Introspect, Fault::Delay(Duration::from_millis(1500))));
+    let callback = approved(&app, &popup, &authorize);
+    let look = async {
+        while app.database.number("SELECT COUNT(*) FROM token").await == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let early = page.look().await;
+        (early.json(), page.wait(early.header("etag"), 25).await.json())
+    };
+
+    let (_, (early, late)) = tokio::join!(callback, look);
+
+    assert_eq!((&early["status"], &early["connection"]), (&json!("exchanging"), &Value::Null));
+    assert_eq!(
+        (&late["status"], &late["connection"]["hub_domain"]),
+        (&json!("connected"), &json!("acme.example"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_told_of_its_connection_although_nobody_can_say_whose_it_is() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    app.hubspot.script(Rule::once(Kind::Introspect, Fault::HalfBody));
+    connected(&app, &page, &popup).await;
+    let told = page.look().await.json();
+    assert_eq!((&told["status"], &told["connection"]["portal_id"]), (&json!("connected"), &json!(ACME)));
+    // Nor is a page kept waiting when the process has died before it could ask.
+    app.database.execute("UPDATE token SET details_attempts = 0").await;
+    assert_eq!(page.look().await.json()["status"], "exchanging");
+    app.advance(120);
+    assert_eq!(page.look().await.json()["status"], "connected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_has_its_connection_keeps_it_while_another_renews_it() {
+    let app = TestApp::start().await;
+    let (first, second, popup) = (Page::new(&app.base, HOST), Page::new(&app.base, HOST), app.browser());
+    connected(&app, &first, &popup).await;
+    app.advance(1);
+    let authorize = second.begin(&popup).await;
+    app.hubspot.script(Rule::once(Kind::Introspect, Fault::Delay(Duration::from_millis(1500))));
+    let look = async {
+        while app.database.number("SELECT MAX(generation) FROM token").await == 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        (first.look().await.json(), second.look().await.json())
+    };
+
+    let (_, (first, second)) = tokio::join!(approved(&app, &popup, &authorize), look);
+
+    assert_eq!((&first["status"], &second["status"]), (&json!("connected"), &json!("exchanging")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_page_is_told_that_nothing_has_changed_when_its_time_is_up() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    page.begin(&popup).await;
+    let tag = page.look().await.header("etag").to_owned();
+    assert_eq!(page.wait(&tag, 1).await.status, 304);
+    assert_eq!(page.wait("\"another\"", 25).await.status, 200);
+    assert_eq!(page.wait(&tag, 0).await.status, 304);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_waits_at_one_replica_is_woken_by_what_another_has_stored() {
+    let app = TestApp::start().await;
+    if app.database.is_sqlite() {
+        return; // One process has the file for itself.
+    }
+    let replica = app.replica(app.clock.clone()).await;
+    let address = format!("http://{}", replica.address());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(replica.run(stop.clone(), true));
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let authorize = page.begin(&popup).await;
+    let host = app.base.trim_start_matches("http://").to_owned();
+    let there = format!("{address}/api/hubspot/status?wait=25");
+    let seen = page.ask(Method::GET, &there, None, &[("host", &host)]).await;
+    let tag = seen.header("etag").to_owned();
+    let headers = [("host", host.as_str()), ("if-none-match", tag.as_str())];
+    let started = Instant::now();
+
+    let (woken, _) = tokio::join!(page.ask(Method::GET, &there, None, &headers), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        approved(&app, &popup, &authorize).await
+    });
+
+    assert_eq!(woken.json()["status"], "connected", "{}", woken.body);
+    assert!(started.elapsed() < Duration::from_secs(20), "woken, not timed out: {:?}", started.elapsed());
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_pages_do_not_hold_a_stop_up() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    page.begin(&popup).await;
+    let tag = page.look().await.header("etag").to_owned();
+    let waiting = tokio::spawn(async move { page.wait(&tag, 25).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let started = Instant::now();
+
+    let _ = app.stopped().await;
+
+    assert_eq!(waiting.await.unwrap().status, 304);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_have_gone_wait_no_longer_than_they_asked_to() {
+    const PAGES: usize = 30;
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    page.begin(&popup).await;
+    let tag = page.look().await.header("etag").to_owned();
+    let waiting = async || {
+        let figures = app.browser().get(&format!("{}/metrics", app.admin)).await.body;
+        let line = figures.lines().find_map(|line| line.strip_prefix("hubspot_connect_waiting "));
+        line.expect("it is told").parse::<usize>().expect("a number")
+    };
+    let mut pages: Vec<_> = Vec::new();
+    for _ in 0..PAGES {
+        let (other, tag) = (page.again(), tag.clone());
+        pages.push(tokio::spawn(async move { other.wait(&tag, 12).await }));
+    }
+    eventually("all wait", || async { waiting().await == PAGES }).await;
+    pages.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually("nobody waits", || async { waiting().await == 0 }).await;
+}
