@@ -16,6 +16,7 @@ mod m20261120_000005_session;
 mod m20261120_000006_crypto_meta;
 mod m20261121_000007_handoff;
 mod m20261121_000008_parked_grant;
+mod m20261121_000009_looks;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000006_crypto_meta::Migration),
             Box::new(m20261121_000007_handoff::Migration),
             Box::new(m20261121_000008_parked_grant::Migration),
+            Box::new(m20261121_000009_looks::Migration),
         ]
     }
 }

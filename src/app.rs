@@ -105,7 +105,7 @@ impl App {
         let flows =
             Flows::new(&config, store.clone(), hubspot, keyring, clock, chance.clone(), Arc::clone(&metrics));
         flows.check_keys().await?;
-        flows.reconcile().await?;
+        flows.begin().await?;
         let templates = Templates::new().map_err(|why| StartupError::Templates(why.to_string()))?;
         let jobs = Jobs::new(flows.clone(), &config.refresh, chance);
         let web = Web::new(&config, flows.clone(), metrics, templates);

@@ -42,8 +42,10 @@ impl Flows {
 
 async fn check_keys(store: &Store, keyring: &Keyring, clock: &Clock) -> Result<(), KeyCheckError> {
     let known = keyring.key_ids();
-    for (key_id, rows) in store.keys_in_use().await? {
+    for key_id in store.key_ids_in_use().await? {
         if !known.contains(&key_id.as_str()) {
+            let uses = store.keys_in_use().await?.into_iter().find(|(used, _)| *used == key_id);
+            let rows = uses.map_or(0, |(_, rows)| rows);
             return Err(KeyCheckError::Missing { key_id, rows });
         }
     }

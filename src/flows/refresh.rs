@@ -11,18 +11,22 @@ use crate::domain::secret::Secret;
 use crate::domain::token::Token;
 use crate::hubspot::Grant;
 use crate::keyring::{Context, OpenError};
-use crate::store::{Committed, RevocationJob, StoreError};
+use crate::store::{Claimed, Committed, RevocationJob, StoreError};
 
 /// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
 /// new tokens are nowhere else.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long what was read with a claim is taken for true. A process that was stopped in between must not spend a token
+/// that another one has spent meanwhile.
+const FRESH: Duration = Duration::from_secs(1);
 
 impl Flows {
     /// Claims up to `wanted` due jobs. Each claimed job must be given to [`Flows::refresh`].
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; HubSpot is not asked then.
-    pub async fn claim_refreshes(&self, wanted: u32) -> Result<Vec<TokenRefreshJob>, StoreError> {
+    pub async fn claim_refreshes(&self, wanted: u32) -> Result<Vec<Claimed>, StoreError> {
         let parts = &self.0;
         let now = parts.clock.now();
         let admitted = parts.gate.admit(wanted, now);
@@ -37,24 +41,26 @@ impl Flows {
     }
 
     /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
-    pub fn refresh(&self, job: TokenRefreshJob) -> tokio::task::JoinHandle<()> {
+    pub fn refresh(&self, claimed: Claimed) -> tokio::task::JoinHandle<()> {
         let flows = self.clone();
         self.0.detach(async move {
-            let connection = job.connection_id;
+            let connection = claimed.job.connection_id;
             // An answer for this connection may still be waiting to be written: the database was away for longer than
             // a lease. Asking again would spend a token that is spent.
             let Some(_busy) = Busy::mark(&flows, connection) else { return };
-            if let Err(why) = flows.refresh_under_lease(job).await {
+            if let Err(why) = flows.refresh_under_lease(claimed).await {
                 tracing::error!(connection = %connection, error = %why, "could not note the outcome of a refresh");
             }
         })
     }
 
-    async fn refresh_under_lease(&self, job: TokenRefreshJob) -> Result<(), StoreError> {
+    async fn refresh_under_lease(&self, claimed: Claimed) -> Result<(), StoreError> {
         let parts = &self.0;
-        let Some(token) = parts.store.token(job.connection_id).await? else {
-            return Ok(());
-        };
+        let Claimed { job, mut token, at } = claimed;
+        if parts.clock.now().since(at) > FRESH {
+            let Some(newer) = parts.store.token(token.id).await? else { return Ok(()) };
+            token = newer;
+        }
         let refresh = match parts.open_refresh(&token) {
             Ok(refresh) => refresh,
             Err(why) => {

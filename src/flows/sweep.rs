@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Flows;
 use crate::config::OnSessionExpiry;
 use crate::domain::clock::Moment;
+use crate::domain::id::{ConnectionId, UserId};
 use crate::store::{Revoke, StoreError};
 
 /// How far back a round looks for connects whose session was never written. The look at the start goes back further.
@@ -28,13 +29,18 @@ impl Flows {
 
     /// Ends connections that no session reaches any more. HubSpot is told by the background.
     async fn end_unreachable(&self, since: Moment, now: Moment) -> Result<(), StoreError> {
+        let users = self.0.store.maybe_unreachable(since, now).await?;
+        self.end_of(users).await
+    }
+
+    async fn end_of(&self, users: Vec<UserId>) -> Result<(), StoreError> {
         let parts = &self.0;
         let remove = match parts.rules.on_session_expiry {
             OnSessionExpiry::Keep => None,
             OnSessionExpiry::Revoke => Some(Revoke(true)),
             OnSessionExpiry::Forget => Some(Revoke(false)),
         };
-        for user in parts.store.maybe_unreachable(since, now).await? {
+        for user in users {
             let ended = parts.store.remove_unreachable(user, remove).await?;
             if ended > 0 {
                 parts.changed(user);
@@ -44,15 +50,31 @@ impl Flows {
         Ok(())
     }
 
-    /// Brings jobs, connections and sessions together after a crash or a restore.
+    /// What a start does before it serves: frees what this process held when it died, and looks at the first page of
+    /// connections.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn reconcile(&self) -> Result<(), StoreError> {
-        let made = self.0.store.reconcile_jobs().await?;
-        if made > 0 {
-            tracing::warn!(made, "connections without a refresh job were given one");
+    pub async fn begin(&self) -> Result<(), StoreError> {
+        if self.0.store.is_exclusive() {
+            self.0.store.clear_leases(self.0.clock.now()).await?;
         }
-        self.end_unreachable(Moment::from_unix_ms(0), self.0.clock.now()).await
+        self.reconcile(None).await.map(|_| ())
+    }
+
+    /// Brings jobs, connections and sessions of one page together, after a crash or a restore. Says where the next page
+    /// begins; `None` after the last one.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn reconcile(&self, after: Option<ConnectionId>) -> Result<Option<ConnectionId>, StoreError> {
+        let found = self.0.store.reconcile(after).await?;
+        if found.made > 0 {
+            tracing::warn!(made = found.made, "connections without a refresh job were given one");
+        }
+        if self.0.rules.on_session_expiry != OnSessionExpiry::Keep {
+            self.end_of(found.without_session).await?;
+        }
+        Ok(found.next)
     }
 }

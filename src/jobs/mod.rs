@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,7 @@ pub struct Jobs {
 #[derive(Debug)]
 struct Refreshes<'a> {
     jobs: &'a Jobs,
-    in_flight: tokio::task::JoinSet<()>,
+    in_flight: JoinSet<()>,
     /// How many refreshes may begin now: it fills with the seconds and is emptied by claims.
     budget: f64,
     budget_at: Instant,
@@ -48,17 +49,16 @@ impl Jobs {
     async fn refreshes(&self, stop: &CancellationToken) {
         let mut refreshes = Refreshes {
             jobs: self,
-            in_flight: tokio::task::JoinSet::new(),
+            in_flight: JoinSet::new(),
             budget: f64::from(self.settings.rate_per_second),
             budget_at: Instant::now(),
         };
         while !stop.is_cancelled() {
-            note(refreshes.begin_due().await);
+            let more = note(refreshes.begin_due().await).unwrap_or(false);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.pause(TICK) => {}
-                // Room for one more.
-                Some(_) = refreshes.in_flight.join_next() => {}
+                () = refreshes.room(), if more => {}
             }
         }
     }
@@ -72,8 +72,10 @@ impl Jobs {
     }
 
     async fn sweeps(&self) {
+        let mut page = None;
         loop {
             note(self.flows.sweep().await);
+            page = note(self.flows.reconcile(page).await).flatten();
             self.pause(SWEEP).await;
         }
     }
@@ -85,30 +87,40 @@ impl Jobs {
 }
 
 /// What could not be done now is still due a moment later.
-fn note<T>(outcome: Result<T, StoreError>) {
-    if let Err(why) = outcome {
-        tracing::error!(error = %why, "background work could not reach the database; trying again");
-    }
+fn note<T>(outcome: Result<T, StoreError>) -> Option<T> {
+    outcome
+        .inspect_err(|why| {
+            tracing::error!(error = %why, "background work could not reach the database; trying again");
+        })
+        .ok()
 }
 
 impl Refreshes<'_> {
-    /// Begins as many of the due refreshes as there is room and budget for.
-    async fn begin_due(&mut self) -> Result<(), StoreError> {
+    /// Begins as many of the due refreshes as there is room and budget for. Says whether more may be due.
+    async fn begin_due(&mut self) -> Result<bool, StoreError> {
         while self.in_flight.try_join_next().is_some() {}
         let room = self.jobs.settings.max_in_flight.saturating_sub(self.in_flight.len());
         let wanted = self.allowance().min(u32::try_from(room).unwrap_or(u32::MAX));
         if wanted == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let claimed = self.jobs.flows.claim_refreshes(wanted).await?;
         self.budget -= claimed.len() as f64;
-        for job in claimed {
-            let work = self.jobs.flows.refresh(job);
+        let more = claimed.len() >= wanted as usize;
+        for one in claimed {
+            let work = self.jobs.flows.refresh(one);
             self.in_flight.spawn(async move {
                 let _ = work.await;
             });
         }
-        Ok(())
+        Ok(more)
+    }
+
+    /// Waits until half of what may be under way has ended: one claim for many costs little more than one for one.
+    async fn room(&mut self) {
+        while self.in_flight.len() > self.jobs.settings.max_in_flight / 2
+            && self.in_flight.join_next().await.is_some()
+        {}
     }
 
     /// A token bucket: a second's worth at most, so that a long silence is not followed by a burst.

@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if it cannot be written.
     pub async fn insert_auth_request(&self, new: NewAuthRequest) -> Result<(), StoreError> {
-        self.starts.insert(new).await
+        self.starts.write(new).await
     }
 
     /// Consumes an AuthRequest: whoever comes with its state and its flow cookie first, and in time, may exchange the

@@ -94,7 +94,7 @@ async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> 
     if !fits {
         return Ok(Saved::Stale);
     }
-    refresh_job::schedule(tx, tokens.connection.to_string(), tokens.refresh_at).await?;
+    refresh_job::schedule(tx, [(tokens.connection, tokens.refresh_at)].into_iter()).await?;
     auth_request::connected(tx, flow, tokens.connection, tokens.obtained_at).await?;
     let Source::Parked { replaces } = source else { return Ok(Saved::Done(None)) };
     parked::forget(tx, flow).await?;

@@ -15,6 +15,20 @@ impl Store {
         rows.iter().map(|row| Ok((row.get("key_id")?, row.get("uses")?))).collect()
     }
 
+    /// The ids of the keys that connections are sealed under: what every start looks for, so it leaps from key to key
+    /// instead of reading each row.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn key_ids_in_use(&self) -> Result<Vec<String>, StoreError> {
+        let sql = "WITH RECURSIVE used (key_id) AS (SELECT MIN(key_id) FROM token UNION ALL \
+                   SELECT (SELECT MIN(token.key_id) FROM token WHERE token.key_id > used.key_id) \
+                   FROM used WHERE used.key_id IS NOT NULL) \
+                   SELECT key_id FROM used WHERE key_id IS NOT NULL UNION SELECT key_id FROM revocation_job \
+                   UNION SELECT key_id FROM parked_grant";
+        self.all(sql, []).await?.iter().map(|row| row.get("key_id")).collect()
+    }
+
     /// The stored check text of a key.
     ///
     /// # Errors

@@ -5,12 +5,15 @@
 //! The store holds ciphertext and hashes, never plaintext.
 
 mod auth_request;
+mod batch;
 mod connect;
 mod crypto_meta;
 mod listing;
 mod open;
 mod parked;
+mod reconcile;
 mod refresh_job;
+mod refreshed;
 mod reseal;
 mod revocation;
 mod row;
@@ -30,15 +33,17 @@ pub use connect::{NewTokens, Saved, Source};
 pub use listing::Listed;
 pub use open::{OpenError, SchemaStatus};
 pub use parked::ParkedGrant;
-pub use refresh_job::{Claimed, Committed};
+pub use reconcile::Reconciled;
+pub use refresh_job::Claimed;
+pub use refreshed::Committed;
 pub use reseal::{SealedRow, SealedTable};
 pub use revocation::{Removed, RevocationJob};
 pub use session::{Revoke, SessionRow};
 pub use token::Details;
 
 use crate::domain::clock::{Clock, Moment};
+use batch::Batch;
 use row::Row;
-use starts::Starts;
 use writer::Writer;
 
 /// A query failed. The chain is for the log; callers answer with a code.
@@ -81,7 +86,10 @@ pub struct Store {
     /// Reads; on PostgreSQL writes too.
     db: DatabaseConnection,
     writer: Writer,
-    starts: Starts,
+    /// New AuthRequests.
+    starts: Batch<NewAuthRequest, ()>,
+    /// Refreshed tokens.
+    refreshed: Batch<Committed, bool>,
     /// Held as long as the process serves from this SQLite file.
     _lock: Option<std::sync::Arc<std::fs::File>>,
 }

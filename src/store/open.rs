@@ -12,9 +12,9 @@ use sea_orm::{
 };
 use thiserror::Error;
 
-use super::starts::Starts;
+use super::batch::Batch;
 use super::writer::{Writer, begin};
-use super::{Store, StoreError};
+use super::{Store, StoreError, refreshed, starts};
 use crate::config::Database as Settings;
 use crate::domain::clock::Clock;
 
@@ -102,7 +102,9 @@ impl Store {
     }
 
     fn over(db: DatabaseConnection, writer: Writer, lock: Option<Arc<File>>) -> Self {
-        Self { db, starts: Starts::through(writer.clone()), writer, _lock: lock }
+        let starts = Batch::through(writer.clone(), starts::insert_all);
+        let refreshed = Batch::through(writer.clone(), refreshed::store_all);
+        Self { db, starts, refreshed, writer, _lock: lock }
     }
 
     /// Makes the missing schema changes, one replica at a time: all of them, or none if it is interrupted.

@@ -1,37 +1,29 @@
 //! Rows of TokenRefreshJob: claim what is due, commit, reschedule, give up, reconcile.
 
-use super::token::park;
+use std::collections::HashMap;
+
+use sea_orm::DbBackend;
+
+use super::batch::{places, values};
+use super::refreshed::Committed;
+use super::row::Row;
+use super::token::{self, COLUMNS, park};
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
+use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{LEASE, Next, TokenRefreshJob};
-use crate::domain::scopes::Scopes;
-use crate::domain::secret::Sealed;
+use crate::domain::token::Token;
 
-/// Jobs that are ours for the time of a lease.
-pub type Claimed = Vec<TokenRefreshJob>;
-
-/// New tokens from a refresh, sealed for the generation after the one that was read.
-#[derive(Debug, Clone)]
-pub struct Committed {
-    /// The job under whose lease they were fetched.
+/// A job that is ours for the time of a lease, with the connection as it was when the lease was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// The right to refresh it.
     pub job: TokenRefreshJob,
-    /// The generation that was read.
-    pub generation: i64,
-    /// The access token.
-    pub access: Sealed,
-    /// The refresh token, new or kept.
-    pub refresh: Sealed,
-    /// The keyed hash of the refresh token.
-    pub refresh_fingerprint: String,
-    /// What is granted now, where HubSpot said so.
-    pub scopes: Option<Scopes>,
-    /// When the access token was received.
-    pub obtained_at: Moment,
-    /// When it expires.
-    pub expires_at: Moment,
-    /// When it is refreshed next.
-    pub refresh_at: Moment,
+    /// The connection.
+    pub token: Token,
+    /// When the lease was taken, by the clock of this process.
+    pub at: Moment,
 }
 
 impl Store {
@@ -40,7 +32,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; nothing is claimed then.
-    pub async fn claim_due(&self, owner: &str, limit: u32) -> Result<Claimed, StoreError> {
+    pub async fn claim_due(&self, owner: &str, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         let owner = owner.to_owned();
         self.write(move |tx| {
             let owner = owner.clone();
@@ -54,11 +46,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
     pub async fn commit_refresh(&self, new: Committed) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            let new = new.clone();
-            Box::pin(async move { commit(tx, &new).await })
-        })
-        .await
+        self.refreshed.write(new).await
     }
 
     /// Notes a failure and what follows from it.
@@ -78,39 +66,11 @@ impl Store {
         })
         .await
     }
-
-    /// Brings jobs and connections together after a crash or a restore: every active connection has one, and no job is
-    /// without. Says how many were made.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
-    pub async fn reconcile_jobs(&self) -> Result<u64, StoreError> {
-        let exclusive = self.is_exclusive();
-        self.write(move |tx| {
-            Box::pin(async move {
-                let orphans = "DELETE FROM token_refresh_job WHERE NOT EXISTS (SELECT 1 FROM token \
-                               WHERE token.id = connection_id AND token.state = 'active')";
-                tx.run(orphans, []).await?;
-                if exclusive {
-                    // Nobody else serves from this file, so whoever held these leases is gone.
-                    let leases = "UPDATE token_refresh_job SET lease_owner = NULL, lease_until = NULL \
-                                  WHERE lease_until IS NOT NULL";
-                    tx.run(leases, []).await?;
-                }
-                let missing = "INSERT INTO token_refresh_job (connection_id, run_at) SELECT id, obtained_at \
-                               FROM token WHERE state = 'active' AND NOT EXISTS \
-                               (SELECT 1 FROM token_refresh_job WHERE connection_id = token.id) \
-                               ON CONFLICT (connection_id) DO NOTHING";
-                tx.run(missing, []).await
-            })
-        })
-        .await
-    }
 }
 
-async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Claimed, StoreError> {
+async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Vec<Claimed>, StoreError> {
     let now = tx.now().await?;
-    let skip = if tx.backend() == sea_orm::DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" };
+    let skip = if tx.backend() == DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" };
     // The candidates are fixed first: PostgreSQL may otherwise run a limited subquery again for each row.
     let sql = format!(
         "WITH due AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
@@ -122,51 +82,54 @@ async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Claimed, StoreE
     );
     let values =
         [now.unix_ms().into(), i64::from(limit).into(), owner.into(), now.plus(LEASE).unix_ms().into()];
-    let rows = tx.all(&sql, values).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(TokenRefreshJob {
-                connection_id: row.parsed("connection_id")?,
-                fence: row.get("fence")?,
-                attempts: row.get("attempts")?,
-                strikes: row.get("strikes")?,
-                was_interrupted: row.get::<i64>("interrupted")? != 0,
-            })
-        })
-        .collect()
+    let jobs = tx.all(&sql, values).await?.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;
+    with_tokens(tx, jobs).await
 }
 
-/// The tokens go by their generation alone: whoever has claimed the job meanwhile has asked with the older ones, and
-/// these are nowhere else. So the connection is well whatever the other one was told, and the raised fence refuses it.
-async fn commit(tx: &Tx<'_>, new: &Committed) -> Result<bool, StoreError> {
-    let id = new.job.connection_id.to_string();
-    let sql = "UPDATE token SET state = 'active', generation = generation + 1, key_id = $3, access_sealed = $4, refresh_sealed = $5, \
-               refresh_fingerprint = $6, obtained_at = $7, expires_at = $8, scopes = COALESCE($9, scopes), \
-               last_error = NULL, error_since = NULL WHERE id = $1 AND generation = $2";
-    let values = [
-        id.clone().into(),
-        new.generation.into(),
-        new.refresh.key_id.clone().into(),
-        new.access.ciphertext.clone().into(),
-        new.refresh.ciphertext.clone().into(),
-        new.refresh_fingerprint.clone().into(),
-        new.obtained_at.unix_ms().into(),
-        new.expires_at.unix_ms().into(),
-        new.scopes.as_ref().map(Scopes::to_string).into(),
-    ];
-    if tx.run(sql, values).await? == 0 {
-        return Ok(false);
+/// What these jobs are about, read while their rows are held. A job lives no longer than its connection.
+async fn with_tokens(tx: &Tx<'_>, jobs: Vec<TokenRefreshJob>) -> Result<Vec<Claimed>, StoreError> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
     }
-    schedule(tx, id, new.refresh_at).await?;
-    Ok(true)
+    let at = tx.clock.now();
+    let ids = places(tx.backend(), jobs.len());
+    let sql = format!("SELECT {COLUMNS} FROM token WHERE id IN ({ids})");
+    let rows = tx.all(&sql, jobs.iter().map(|job| job.connection_id.to_string().into())).await?;
+    let tokens = rows.iter().map(token::read).map(|token| token.map(|token| (token.id, token)));
+    let mut tokens = tokens.collect::<Result<HashMap<_, _>, _>>()?;
+    let claimed = jobs.into_iter().filter_map(|job| {
+        let token = tokens.remove(&job.connection_id)?;
+        Some(Claimed { job, token, at })
+    });
+    Ok(claimed.collect())
 }
 
-/// Creates a connection's job, or takes it over: a raised fence refuses whoever holds its lease.
-pub(super) async fn schedule(tx: &Tx<'_>, connection: String, run_at: Moment) -> Result<(), StoreError> {
-    let sql = "INSERT INTO token_refresh_job (connection_id, run_at) VALUES ($1, $2) ON CONFLICT (connection_id) \
-               DO UPDATE SET run_at = excluded.run_at, attempts = 0, strikes = 0, lease_owner = NULL, \
-               lease_until = NULL, intent_at = NULL, fence = token_refresh_job.fence + 1";
-    tx.run(sql, [connection.into(), run_at.unix_ms().into()]).await.map(|_| ())
+fn read_job(row: &Row) -> Result<TokenRefreshJob, StoreError> {
+    Ok(TokenRefreshJob {
+        connection_id: row.parsed("connection_id")?,
+        fence: row.get("fence")?,
+        attempts: row.get("attempts")?,
+        strikes: row.get("strikes")?,
+        was_interrupted: row.get::<i64>("interrupted")? != 0,
+    })
+}
+
+/// Creates the jobs of these connections, or takes them over: a raised fence refuses whoever holds a lease.
+pub(super) async fn schedule(
+    tx: &Tx<'_>,
+    due: impl ExactSizeIterator<Item = (ConnectionId, Moment)>,
+) -> Result<(), StoreError> {
+    if due.len() == 0 {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO token_refresh_job (connection_id, run_at) {} ON CONFLICT (connection_id) \
+         DO UPDATE SET run_at = excluded.run_at, attempts = 0, strikes = 0, lease_owner = NULL, \
+         lease_until = NULL, intent_at = NULL, fence = token_refresh_job.fence + 1",
+        values(tx.backend(), due.len(), 2, "")
+    );
+    let rows = due.flat_map(|(connection, run_at)| [connection.to_string().into(), run_at.unix_ms().into()]);
+    tx.run(&sql, rows).await.map(|_| ())
 }
 
 async fn fail(

@@ -1,0 +1,71 @@
+//! Bringing rows together that belong together, after a crash or a restore: page by page, so that a million
+//! connections cost a start no more than a thousand.
+
+use super::{Store, StoreError, Tx};
+use crate::domain::clock::Moment;
+use crate::domain::id::{ConnectionId, UserId};
+
+/// How many connections are looked at together.
+const PAGE: i64 = 2_000;
+
+/// What was found on a page.
+#[derive(Debug, Default)]
+pub struct Reconciled {
+    /// How many active connections had no job; each has one now.
+    pub made: u64,
+    /// Users of these connections without any session.
+    pub without_session: Vec<UserId>,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<ConnectionId>,
+}
+
+impl Store {
+    /// Frees the jobs that a process held when it died. Only for the one process that serves from this database.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn clear_leases(&self, now: Moment) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            // Only what was due has ever been claimed, and it stays due for as long as the lease holds.
+            let sql = "UPDATE token_refresh_job SET lease_owner = NULL, lease_until = NULL \
+                       WHERE run_at <= $1 AND lease_until IS NOT NULL";
+            Box::pin(async move { tx.run(sql, [now.unix_ms().into()]).await.map(|_| ()) })
+        })
+        .await
+    }
+
+    /// Looks at the page of connections behind `after`: every active one has a job, and no other has.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn reconcile(&self, after: Option<ConnectionId>) -> Result<Reconciled, StoreError> {
+        let after = after.map_or_else(String::new, |id| id.to_string());
+        let page = "SELECT MAX(id) AS last, COUNT(*) AS rows_found FROM \
+                    (SELECT id FROM token WHERE id > $1 ORDER BY id LIMIT $2) AS page";
+        let Some(row) = self.one(page, [after.clone().into(), PAGE.into()]).await? else {
+            return Ok(Reconciled::default());
+        };
+        let Some(last) = row.maybe::<ConnectionId>("last")? else { return Ok(Reconciled::default()) };
+        let is_full = row.get::<i64>("rows_found")? == PAGE;
+        let bounds = [after, last.to_string()];
+        let alone = "SELECT DISTINCT user_id FROM token WHERE id > $1 AND id <= $2 \
+                     AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id)";
+        let users = self.all(alone, bounds.clone().map(Into::into)).await?;
+        Ok(Reconciled {
+            made: self.write(move |tx| Box::pin(pair(tx, bounds.clone()))).await?,
+            without_session: users.iter().map(|row| row.parsed("user_id")).collect::<Result<_, _>>()?,
+            next: is_full.then_some(last),
+        })
+    }
+}
+
+async fn pair(tx: &Tx<'_>, bounds: [String; 2]) -> Result<u64, StoreError> {
+    let spare = "DELETE FROM token_refresh_job WHERE connection_id > $1 AND connection_id <= $2 \
+                 AND NOT EXISTS (SELECT 1 FROM token WHERE token.id = connection_id AND token.state = 'active')";
+    tx.run(spare, bounds.clone().map(Into::into)).await?;
+    let missing = "INSERT INTO token_refresh_job (connection_id, run_at) SELECT id, obtained_at FROM token \
+                   WHERE id > $1 AND id <= $2 AND state = 'active' AND NOT EXISTS \
+                   (SELECT 1 FROM token_refresh_job WHERE connection_id = token.id) \
+                   ON CONFLICT (connection_id) DO NOTHING";
+    tx.run(missing, bounds.map(Into::into)).await
+}

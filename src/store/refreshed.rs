@@ -1,0 +1,87 @@
+//! Storing refreshed tokens: the most frequent write of all, so what arrives together is written together.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::batch::values;
+use super::{StoreError, Tx, Work};
+use crate::domain::clock::Moment;
+use crate::domain::id::ConnectionId;
+use crate::domain::refresh_job::TokenRefreshJob;
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Sealed;
+
+/// New tokens from a refresh, sealed for the generation after the one that was read.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The job under whose lease they were fetched.
+    pub job: TokenRefreshJob,
+    /// The generation that was read.
+    pub generation: i64,
+    /// The access token.
+    pub access: Sealed,
+    /// The refresh token, new or kept.
+    pub refresh: Sealed,
+    /// The keyed hash of the refresh token.
+    pub refresh_fingerprint: String,
+    /// What is granted now, where HubSpot said so.
+    pub scopes: Option<Scopes>,
+    /// When the access token was received.
+    pub obtained_at: Moment,
+    /// When it expires.
+    pub expires_at: Moment,
+    /// When it is refreshed next.
+    pub refresh_at: Moment,
+}
+
+const COLUMNS: usize = 9;
+
+/// For each of these whether it was stored: not if the connection is gone or has other tokens by now. No connection is
+/// in it twice, because a process refreshes it once at a time.
+///
+/// The tokens go by their generation alone: whoever has claimed the job meanwhile has asked with the older ones, and
+/// these are nowhere else. So the connection is well whatever the other one was told, and the raised fence refuses it.
+pub(super) fn store_all<'a>(tx: &'a Tx<'a>, new: Arc<[Committed]>) -> Work<'a, Vec<bool>> {
+    Box::pin(async move {
+        // In the order of their ids, so that two replicas that write the same rows wait for one another in turn.
+        let mut ordered: Vec<&Committed> = new.iter().collect();
+        ordered.sort_unstable_by_key(|one| one.job.connection_id);
+        let stored = replace(tx, &ordered).await?;
+        ordered.retain(|one| stored.contains(&one.job.connection_id));
+        reschedule(tx, &ordered).await?;
+        Ok(new.iter().map(|one| stored.contains(&one.job.connection_id)).collect())
+    })
+}
+
+async fn replace(tx: &Tx<'_>, new: &[&Committed]) -> Result<HashSet<ConnectionId>, StoreError> {
+    // Both databases name the columns of a list of values like this.
+    let sql = format!(
+        "UPDATE token SET state = 'active', generation = generation + 1, key_id = new.column3, \
+         access_sealed = new.column4, refresh_sealed = new.column5, refresh_fingerprint = new.column6, \
+         obtained_at = new.column7, expires_at = new.column8, scopes = COALESCE(new.column9, scopes), \
+         last_error = NULL, error_since = NULL FROM ({}) AS new \
+         WHERE id = new.column1 AND generation = new.column2 RETURNING id",
+        values(tx.backend(), new.len(), COLUMNS, "")
+    );
+    let rows = tx.all(&sql, new.iter().flat_map(|one| columns(one))).await?;
+    rows.iter().map(|row| row.parsed("id")).collect()
+}
+
+fn columns(new: &Committed) -> [sea_orm::Value; COLUMNS] {
+    [
+        new.job.connection_id.to_string().into(),
+        new.generation.into(),
+        new.refresh.key_id.clone().into(),
+        new.access.ciphertext.clone().into(),
+        new.refresh.ciphertext.clone().into(),
+        new.refresh_fingerprint.clone().into(),
+        new.obtained_at.unix_ms().into(),
+        new.expires_at.unix_ms().into(),
+        new.scopes.as_ref().map(Scopes::to_string).into(),
+    ]
+}
+
+async fn reschedule(tx: &Tx<'_>, stored: &[&Committed]) -> Result<(), StoreError> {
+    let due = stored.iter().map(|one| (one.job.connection_id, one.refresh_at));
+    super::refresh_job::schedule(tx, due).await
+}
