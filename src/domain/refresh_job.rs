@@ -55,11 +55,14 @@ impl TokenRefreshJob {
     ///
     /// Only a second refusal of the grant in a row gives up: a single one may be a false alarm, or the echo of a
     /// refresh that another replica has just made.
-    pub fn after(&self, failure: &Failure, now: Moment, unit: f64) -> Next {
+    /// In an `outage` all refreshes are held back together, and the job stays due: when is asked again is then not its
+    /// own affair, and once HubSpot is back nobody sits out a pause.
+    pub fn after(&self, failure: &Failure, now: Moment, unit: f64, outage: bool) -> Next {
         let attempts = self.attempts.saturating_add(1);
         match failure.class {
             FailureClass::Transient { retry_after } => {
-                let pause = backoff(self.attempts, unit).max(retry_after.unwrap_or_default());
+                let own = if outage { Duration::ZERO } else { backoff(self.attempts, unit) };
+                let pause = own.max(retry_after.unwrap_or_default());
                 Next::Retry { run_at: now.plus(pause), attempts, strikes: self.strikes }
             }
             FailureClass::OurFault => {
@@ -70,6 +73,16 @@ impl TokenRefreshJob {
                 Next::Retry { run_at: now.plus(STRIKE_PAUSE), attempts, strikes: 1 }
             }
             FailureClass::GrantDead => Next::GiveUp,
+        }
+    }
+
+    /// What becomes of this job when giving up is out of the question: it is asked about again, more and more rarely.
+    pub fn kept(&self, now: Moment, unit: f64) -> Next {
+        let pause = backoff(self.attempts, unit).max(STRIKE_PAUSE);
+        Next::Retry {
+            run_at: now.plus(pause),
+            attempts: self.attempts.saturating_add(1),
+            strikes: self.strikes,
         }
     }
 }
@@ -96,16 +109,16 @@ mod tests {
     #[test]
     fn a_single_refusal_of_the_grant_is_tried_again_and_a_second_gives_up() {
         let dead = Failure::grant_dead("grant_dead");
-        let first = job(0, 0).after(&dead, NOW, 0.5);
+        let first = job(0, 0).after(&dead, NOW, 0.5, false);
         assert_eq!(first, Next::Retry { run_at: NOW.plus(STRIKE_PAUSE), attempts: 1, strikes: 1 });
-        assert_eq!(job(1, 1).after(&dead, NOW, 0.5), Next::GiveUp);
+        assert_eq!(job(1, 1).after(&dead, NOW, 0.5, false), Next::GiveUp);
     }
 
     #[test]
     fn passing_failures_never_give_up_and_their_pauses_stay_below_five_minutes() {
         for attempts in [0, 1, 5, 50, 1_000_000, i64::MAX] {
             let Next::Retry { run_at, .. } =
-                job(attempts, 0).after(&Failure::transient("provider_timeout"), NOW, 0.999)
+                job(attempts, 0).after(&Failure::transient("provider_timeout"), NOW, 0.999, false)
             else {
                 panic!("gave up after {attempts}");
             };
@@ -116,13 +129,27 @@ mod tests {
     #[test]
     fn what_hubspot_asks_for_is_waited_for() {
         let busy = Failure::busy("provider_busy", Some(Duration::from_secs(7)));
-        let Next::Retry { run_at, .. } = job(0, 0).after(&busy, NOW, 0.0) else { panic!("gave up") };
+        let Next::Retry { run_at, .. } = job(0, 0).after(&busy, NOW, 0.0, false) else { panic!("gave up") };
+        assert_eq!(run_at, NOW.plus(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn in_an_outage_a_job_stays_due_unless_hubspot_has_asked_for_more() {
+        let Next::Retry { run_at, .. } =
+            job(9, 0).after(&Failure::transient("provider_timeout"), NOW, 0.9, true)
+        else {
+            panic!("gave up");
+        };
+        assert_eq!(run_at, NOW);
+        let busy = Failure::busy("provider_busy", Some(Duration::from_secs(7)));
+        let Next::Retry { run_at, .. } = job(9, 0).after(&busy, NOW, 0.9, true) else { panic!("gave up") };
         assert_eq!(run_at, NOW.plus(Duration::from_secs(7)));
     }
 
     #[test]
     fn refused_credentials_of_ours_never_count_against_a_connection() {
-        let Next::Retry { strikes, .. } = job(9, 0).after(&Failure::our_fault("client_rejected"), NOW, 0.0)
+        let Next::Retry { strikes, .. } =
+            job(9, 0).after(&Failure::our_fault("client_rejected"), NOW, 0.0, false)
         else {
             panic!("gave up");
         };

@@ -9,7 +9,8 @@ pub struct Readiness {
     pub database: bool,
     /// Whether the process is on its way out.
     pub stopping: bool,
-    /// Why HubSpot refuses our own requests, if it does. Reads are served all the same.
+    /// Why refreshes are held back, if they are: HubSpot refuses our own requests, or does not answer. Reads are
+    /// served all the same.
     pub hubspot: Option<&'static str>,
 }
 
@@ -20,7 +21,7 @@ impl Flows {
         Readiness {
             database: matches!(ping, Ok(Ok(()))),
             stopping: self.is_stopping(),
-            hubspot: self.0.gate.closed().map(|(code, _)| code),
+            hubspot: self.0.gate.shut().map(|(code, _)| code),
         }
     }
 

@@ -17,6 +17,9 @@ use crate::store::{Claimed, Committed, RevocationJob, StoreError};
 /// new tokens are nowhere else.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
+/// For how long no connection is given up because many are refused at once.
+const LONGEST_EVENT: Duration = Duration::from_secs(24 * 3600);
+
 /// How long what was read with a claim is taken for true. A process that was stopped in between must not spend a token
 /// that another one has spent meanwhile.
 const FRESH: Duration = Duration::from_secs(1);
@@ -33,11 +36,10 @@ impl Flows {
         if admitted == 0 {
             return Ok(Vec::new());
         }
-        let claimed = parts.store.claim_due(&parts.owner, admitted).await?;
-        if claimed.is_empty() {
-            parts.gate.give_back(now);
-        }
-        Ok(claimed)
+        let claimed = parts.store.claim_due(&parts.owner, admitted).await;
+        let begun = claimed.as_ref().map_or(0, Vec::len);
+        parts.gate.give_back(admitted.saturating_sub(u32::try_from(begun).unwrap_or(admitted)), now);
+        claimed
     }
 
     /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
@@ -75,7 +77,7 @@ impl Flows {
         let asked_at = parts.clock.now();
         let noted = match parts.hubspot.refresh(&refresh).await {
             Ok(grant) => {
-                parts.gate.succeeded();
+                parts.gate.succeeded(asked_at);
                 self.commit(&token, job, &refresh, grant, asked_at).await
             }
             Err(failure) => {
@@ -153,7 +155,13 @@ impl Flows {
     ) -> Result<(), StoreError> {
         let parts = &self.0;
         let now = parts.clock.now();
-        let next = job.after(failure, now, parts.chance.unit());
+        let next = match job.after(failure, now, parts.chance.unit(), parts.gate.is_outage()) {
+            Next::GiveUp if self.is_mass_event(token, now).await? => {
+                tracing::error!(connection = %token.id, "HubSpot refuses many grants at once; nobody is given up");
+                job.kept(now, parts.chance.unit())
+            }
+            next => next,
+        };
         parts.metrics.refreshes.failed(failure);
         match &next {
             Next::GiveUp => {
@@ -165,6 +173,14 @@ impl Flows {
             }
         }
         parts.store.fail_refresh(job, failure.code, next, now).await.map(|_| ())
+    }
+
+    /// Whether HubSpot, or our configuration, is more likely to blame than this connection. What has been refused for
+    /// longer than [`LONGEST_EVENT`] is believed.
+    async fn is_mass_event(&self, token: &Token, now: Moment) -> Result<bool, StoreError> {
+        let parts = &self.0;
+        let is_old = token.error_since.is_some_and(|since| now.since(since) > LONGEST_EVENT);
+        Ok(!is_old && parts.gate.is_mass_event(parts.store.count_struck().await?, now))
     }
 
     async fn unreadable(
@@ -180,7 +196,7 @@ impl Flows {
         match why {
             // The key may come back; a damaged or misplaced ciphertext will not mend itself.
             OpenError::UnknownKey(_) => {
-                let next = job.after(&Failure::our_fault("unknown_key"), now, parts.chance.unit());
+                let next = job.after(&Failure::our_fault("unknown_key"), now, parts.chance.unit(), false);
                 parts.store.fail_refresh(job, "unknown_key", next, now).await.map(|_| ())
             }
             OpenError::Damaged | OpenError::Misplaced => {

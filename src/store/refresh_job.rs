@@ -49,6 +49,15 @@ impl Store {
         self.refreshed.write(new).await
     }
 
+    /// How many connections HubSpot has refused once and not been asked about a second time.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn count_struck(&self) -> Result<u64, StoreError> {
+        let row = self.one("SELECT COUNT(*) AS struck FROM token_refresh_job WHERE strikes > 0", []).await?;
+        row.map_or(Ok(0), |row| row.get::<i64>("struck")).map(|struck| u64::try_from(struck).unwrap_or(0))
+    }
+
     /// Notes a failure and what follows from it.
     ///
     /// # Errors

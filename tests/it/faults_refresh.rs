@@ -252,26 +252,6 @@ impl Asked {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pauses_grow_with_failures_and_stay_below_five_minutes() {
-    let app = TestApp::with(LONG_SESSIONS).await;
-    let browser = app.connected(ACME).await;
-    app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
-    app.advance(DUE);
-    for attempt in 0..30_u32 {
-        assert_eq!(app.refresh_due().await, 1, "attempt {attempt}");
-        let pause = pause(&app).await;
-        let bound = (2_000_i64 << attempt.min(8)).min(300_000);
-        assert!((500..=bound).contains(&pause), "attempt {attempt}: {pause} ms");
-        app.advance(300);
-    }
-    assert_eq!(browser.status().await["state"], "degraded");
-    app.hubspot.clear_script();
-    assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
-    assert_eq!(browser.status().await["state"], "active");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
     for trouble in grant_refusals() {
         let app = TestApp::with(LONG_SESSIONS).await;
@@ -366,11 +346,11 @@ async fn a_wrong_client_secret_harms_no_connection_and_costs_few_calls() {
     app.advance(66);
     assert_eq!(refresh_like_the_loop(&app).await, 1, "the probe that finds it mended");
     let mut recovered = 1;
-    while recovered < 20 {
-        let more = refresh_like_the_loop(&app).await;
-        assert!(more > 0, "only {recovered} have recovered");
-        recovered += more;
+    for _ in 0..6 {
+        app.advance(1);
+        recovered += refresh_like_the_loop(&app).await;
     }
+    assert_eq!(recovered, 20);
     let healthy =
         "SELECT COUNT(*) FROM token WHERE state = 'active' AND generation = 2 AND last_error IS NULL";
     assert_eq!(app.database.number(healthy).await, 20);

@@ -25,6 +25,7 @@ mod health;
 mod keys;
 mod lifecycle;
 mod migrations;
+mod outages;
 mod refresh;
 mod replicas;
 mod secrecy;

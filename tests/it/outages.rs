@@ -1,0 +1,205 @@
+//! Days on which everything fails at once: no connection is harmed, HubSpot is not stormed, and all is well soon after.
+
+use std::time::Duration;
+
+use fake_hubspot::{Fault, Kind, Options, Rule};
+use serde_json::Value;
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, LONG_SESSIONS};
+
+/// Later than any refresh of a token of thirty minutes.
+const DUE: u64 = 1261;
+
+fn unavailable() -> Fault {
+    Fault::Status { status: 503, headers: Vec::new(), body: String::new() }
+}
+
+fn refusal(error: &str, hubspot_status: &str) -> Fault {
+    Fault::Oauth {
+        status: 400,
+        error: Some(error.to_owned()),
+        hubspot_status: Some(hubspot_status.to_owned()),
+        message: "no".to_owned(),
+    }
+}
+
+/// A HubSpot that tells a lost refresh token from a good one.
+fn strict() -> Options {
+    Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
+}
+
+async fn app_with(connections: u64) -> TestApp {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    for account in 0..connections {
+        app.connected(ACME + account).await;
+    }
+    app
+}
+
+/// Refreshes as the background does, a look each second. Says how many calls each second made.
+async fn seconds(app: &TestApp, seconds: u64) -> Vec<usize> {
+    let mut calls = Vec::new();
+    for _ in 0..seconds {
+        app.advance(1);
+        calls.push(app.refresh_due().await);
+    }
+    calls
+}
+
+async fn count(app: &TestApp, condition: &str) -> i64 {
+    let sql = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id WHERE ";
+    app.database.number(&format!("{sql}{condition}")).await
+}
+
+const WELL: &str = "state = 'active' AND last_error IS NULL AND attempts = 0 AND strikes = 0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_hours_is_probed_and_a_single_connection_is_well_seconds_after_it() {
+    let app = app_with(1).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, unavailable()));
+    app.advance(DUE);
+    seconds(&app, 300).await;
+    let calls: usize = seconds(&app, 600).await.iter().sum();
+    assert!((38..=42).contains(&calls), "a probe each 15 seconds: {calls}");
+    app.advance(3 * 3600);
+    assert_eq!(app.browser().get("/livez").await.status, 200);
+    app.hubspot.clear_script();
+    let calls: usize = seconds(&app, 16).await.iter().sum();
+    assert_eq!(calls, 1, "no pause is sat out");
+    assert_eq!(count(&app, WELL).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_all_are_refreshed_within_half_a_minute_and_never_all_at_once() {
+    let app = app_with(60).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
+    app.advance(DUE);
+    let during = seconds(&app, 180).await;
+    assert_eq!(during[0], 60, "all are due, and asked for before it is known that HubSpot is away");
+    let probes: usize = during[10..].iter().sum();
+    assert!(probes <= 14, "{during:?}");
+    assert!(app.hubspot.calls(Kind::Refresh).len() <= 60 + 20, "{during:?}");
+    assert_eq!(count(&app, "state = 'active'").await, 60);
+    app.hubspot.clear_script();
+    let after = seconds(&app, 30).await;
+    assert_eq!(after.iter().sum::<usize>(), 60, "{after:?}");
+    let begun: Vec<_> = after.into_iter().skip_while(|calls| *calls == 0).collect();
+    assert!(begun[0] == 1 && begun[1] <= 2 && begun[2] <= 3 && begun[3] <= 5, "no storm: {begun:?}");
+    assert_eq!(count(&app, WELL).await, 60);
+    assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_of_calls_may_fail_and_no_token_expires() {
+    let app = app_with(40).await;
+    let flaky = Fault::Sometimes { percent: 30, fault: Box::new(unavailable()) };
+    app.hubspot.script(Rule::always(Kind::Refresh, flaky));
+    let (mut looks, mut expired) = (0, 0);
+    for _ in 0..360 {
+        app.advance(20);
+        app.refresh_due().await;
+        looks += 40;
+        expired += count(&app, &format!("expires_at <= {}", app.clock.now().unix_ms())).await;
+    }
+    assert_eq!(expired, 0, "of {looks}");
+    assert_eq!(count(&app, "state = 'active'").await, 40);
+    assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_with_a_wrong_secret_harms_nobody_and_ends_by_itself() {
+    let app = app_with(30).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, refusal("invalid_client", "BAD_CLIENT_SECRET")));
+    app.advance(DUE);
+    app.refresh_due().await;
+    let before = app.hubspot.calls(Kind::Refresh).len();
+    for _ in 0..24 * 60 {
+        app.advance(60);
+        app.refresh_due().await;
+    }
+    let probes = app.hubspot.calls(Kind::Refresh).len() - before;
+    assert!((1_300..=24 * 60).contains(&probes), "about one a minute: {probes}");
+    let ready: Value =
+        serde_json::from_str(&app.browser().get(&format!("{}/readyz", app.admin)).await.body).unwrap();
+    assert_eq!(ready["hubspot"], "client_rejected");
+    assert_eq!(count(&app, "state = 'active'").await, 30);
+    app.hubspot.clear_script();
+    // What was refused in the last minute still sits out its own.
+    let after = seconds(&app, 130).await;
+    assert_eq!(after.iter().sum::<usize>(), 30, "{after:?}");
+    assert_eq!(count(&app, WELL).await, 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn if_hubspot_refuses_all_grants_none_is_given_up() {
+    let app = app_with(12).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, refusal("invalid_grant", "BAD_REFRESH_TOKEN")));
+    app.advance(DUE);
+    for _ in 0..3 * 60 {
+        app.refresh_due().await;
+        app.advance(60);
+    }
+    assert_eq!(count(&app, "state = 'active' AND strikes = 1 AND last_error = 'grant_dead'").await, 12);
+    // A process that begins in the midst of it does not know better.
+    let app = app.restarted(&[]).await;
+    for _ in 0..10 {
+        app.refresh_due().await;
+        app.advance(60);
+    }
+    assert_eq!(count(&app, "state = 'active' AND strikes = 1").await, 12);
+    app.hubspot.clear_script();
+    let after = seconds(&app, 310).await;
+    assert_eq!(after.iter().sum::<usize>(), 12, "{after:?}");
+    assert_eq!(count(&app, WELL).await, 12);
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mass_refusal_that_lasts_longer_than_a_day_is_believed() {
+    let app = app_with(6).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, refusal("invalid_grant", "BAD_REFRESH_TOKEN")));
+    app.advance(DUE);
+    app.refresh_due().await;
+    app.advance(23 * 3600);
+    app.refresh_due().await;
+    assert_eq!(count(&app, "state = 'active' AND strikes = 1").await, 6);
+    app.advance(3600 + 1);
+    app.refresh_due().await;
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE state = 'needs_reauth'").await, 6);
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_who_uninstall_among_many_are_given_up_as_ever() {
+    let app = app_with(40).await;
+    for account in 0..6 {
+        app.hubspot.uninstall(ACME + account);
+    }
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 40);
+    app.advance(60);
+    assert_eq!(app.refresh_due().await, 6);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE state = 'needs_reauth'").await, 6);
+    assert_eq!(count(&app, WELL).await, 34);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_requests_slow_all_refreshes_down_for_a_while() {
+    let app = app_with(30).await;
+    app.advance(DUE);
+    let busy = Fault::Status { status: 429, headers: Vec::new(), body: String::new() };
+    app.hubspot.script(Rule::times(Kind::Refresh, 2, busy));
+    let first = app.flows.claim_refreshes(4).await.unwrap();
+    for one in first {
+        app.flows.refresh(one).await.unwrap();
+    }
+    let begun = app.refresh_due().await;
+    assert_eq!(begun, 1, "not all the others at once");
+    let after = seconds(&app, 60).await;
+    assert!(after.iter().all(|calls| *calls <= 8), "{after:?}");
+    app.clock.advance(Duration::from_secs(5));
+    app.refresh_due().await;
+    assert_eq!(count(&app, WELL).await, 30, "{after:?}");
+}
