@@ -12,6 +12,7 @@
 //!
 //! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked.
 
+mod access;
 mod attempt;
 mod choice;
 mod details;
@@ -38,6 +39,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+pub use access::{Access, AccessError};
 pub use attempt::{AccessToken, Attempt, ClaimError};
 pub use choice::{Choice, DecideError, Decision};
 pub use disconnect::{Disconnected, Revoked};
@@ -63,6 +65,7 @@ use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::Store;
 pub use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
+use access::Renewals;
 use gate::Gate;
 use memory::Memory;
 use waiting::{Key, Waiting};
@@ -105,6 +108,8 @@ struct Parts {
     memory: Memory,
     /// Connections that this process is refreshing.
     busy: Mutex<HashSet<ConnectionId>>,
+    /// Renewals that somebody waits for.
+    renewals: Renewals,
     /// Whether the process is on its way out.
     stopping: AtomicBool,
 }
@@ -133,6 +138,7 @@ impl Flows {
         Self(Arc::new(Parts {
             memory: Memory::new(store.is_exclusive()),
             busy: Mutex::default(),
+            renewals: Renewals::default(),
             stopping: AtomicBool::new(false),
             store,
             hubspot,

@@ -26,6 +26,17 @@ pub struct Claimed {
     pub at: Moment,
 }
 
+/// What became of the wish to refresh one connection at once.
+#[derive(Debug)]
+pub enum ClaimOne {
+    /// It is ours for the time of a lease.
+    Claimed(Box<Claimed>),
+    /// Somebody is at it.
+    Held,
+    /// It has failed and is waiting for its next attempt, or it has other tokens by now, or none.
+    NotNow,
+}
+
 impl Store {
     /// Claims up to `limit` due jobs. The claim is a commit of its own, before HubSpot is asked: a database that cannot
     /// be written to costs no refresh token.
@@ -39,6 +50,40 @@ impl Store {
             Box::pin(async move { claim(tx, owner, limit).await })
         })
         .await
+    }
+
+    /// Claims the job of one connection although it may not be due, because somebody needs a newer token than that of
+    /// this generation. Pauses after failures are kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is claimed then.
+    pub async fn claim_one(
+        &self,
+        owner: &str,
+        id: ConnectionId,
+        generation: i64,
+    ) -> Result<ClaimOne, StoreError> {
+        let owner = owner.to_owned();
+        self.write(move |tx| Box::pin(claim_one(tx, owner.clone(), id, generation))).await
+    }
+
+    /// Whether somebody still holds the lease on a connection with tokens of this generation.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn is_refreshing(&self, id: ConnectionId, generation: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 AS found FROM token JOIN token_refresh_job ON connection_id = id \
+                   WHERE id = $1 AND generation = $2 AND lease_until IS NOT NULL";
+        Ok(self.one(sql, [id.to_string().into(), generation.into()]).await?.is_some())
+    }
+
+    /// When a connection is refreshed next.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn refresh_due_at(&self, id: ConnectionId) -> Result<Option<Moment>, StoreError> {
+        let sql = "SELECT run_at FROM token_refresh_job WHERE connection_id = $1";
+        self.one(sql, [id.to_string().into()]).await?.map(|row| row.moment("run_at")).transpose()
     }
 
     /// Stores refreshed tokens and reschedules the job. `false` if the connection is gone or has other tokens by now.
@@ -77,22 +122,59 @@ impl Store {
     }
 }
 
+/// Takes the lease: `$1` the time, `$2` who takes it, `$3` until when. What is leased counts as due, so that it is found
+/// among what is due if its holder dies.
+const TAKE: &str = "UPDATE token_refresh_job SET lease_owner = $2, lease_until = $3, fence = fence + 1, \
+                    run_at = CASE WHEN run_at > $1 THEN $1 ELSE run_at END, \
+                    interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1";
+const TAKEN: &str = "RETURNING connection_id, fence, attempts, strikes, interrupted";
+
 async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Vec<Claimed>, StoreError> {
     let now = tx.now().await?;
     let skip = if tx.backend() == DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" };
     // The candidates are fixed first: PostgreSQL may otherwise run a limited subquery again for each row.
     let sql = format!(
         "WITH due AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
-         AND (lease_until IS NULL OR lease_until <= $1) ORDER BY run_at LIMIT $2 {skip}) \
-         UPDATE token_refresh_job SET lease_owner = $3, lease_until = $4, fence = fence + 1, \
-         interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1 \
-         WHERE connection_id IN (SELECT connection_id FROM due) \
-         RETURNING connection_id, fence, attempts, strikes, interrupted"
+         AND (lease_until IS NULL OR lease_until <= $1) ORDER BY run_at LIMIT $4 {skip}) \
+         {TAKE} WHERE connection_id IN (SELECT connection_id FROM due) {TAKEN}"
     );
     let values =
-        [now.unix_ms().into(), i64::from(limit).into(), owner.into(), now.plus(LEASE).unix_ms().into()];
+        [now.unix_ms().into(), owner.into(), now.plus(LEASE).unix_ms().into(), i64::from(limit).into()];
     let jobs = tx.all(&sql, values).await?.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;
     with_tokens(tx, jobs).await
+}
+
+/// The fence that was read goes with the claim: who has taken the job since, and may even have finished, has raised it.
+async fn claim_one(
+    tx: &Tx<'_>,
+    owner: String,
+    id: ConnectionId,
+    generation: i64,
+) -> Result<ClaimOne, StoreError> {
+    let now = tx.now().await?;
+    let read = "SELECT generation, fence, attempts, run_at, lease_until FROM token \
+                JOIN token_refresh_job ON connection_id = id WHERE id = $1";
+    let Some(row) = tx.one(read, [id.to_string().into()]).await? else { return Ok(ClaimOne::NotNow) };
+    if row.get::<i64>("generation")? != generation {
+        return Ok(ClaimOne::NotNow);
+    }
+    if row.maybe_moment("lease_until")?.is_some_and(|until| until > now) {
+        return Ok(ClaimOne::Held);
+    }
+    if row.get::<i64>("attempts")? > 0 && row.moment("run_at")? > now {
+        return Ok(ClaimOne::NotNow);
+    }
+    let sql = format!("{TAKE} WHERE connection_id = $4 AND fence = $5 {TAKEN}");
+    let values = [
+        now.unix_ms().into(),
+        owner.into(),
+        now.plus(LEASE).unix_ms().into(),
+        id.to_string().into(),
+        row.get::<i64>("fence")?.into(),
+    ];
+    let jobs = tx.all(&sql, values).await?.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;
+    let claimed = with_tokens(tx, jobs).await?.pop();
+    Ok(claimed.map_or(ClaimOne::Held, |claimed| ClaimOne::Claimed(Box::new(claimed))))
 }
 
 /// What these jobs are about, read while their rows are held. A job lives no longer than its connection.

@@ -5,6 +5,7 @@
 #![allow(missing_docs, reason = "the names of tests are their documentation")]
 
 mod abuse;
+mod access;
 mod architecture;
 mod at_rest;
 mod attempts;

@@ -1,0 +1,184 @@
+//! An access token for whoever calls HubSpot on a connection's behalf: one that works now, renewed first if need be.
+//!
+//! However many ask at once, in this process and in others, HubSpot is asked once: here they wait for one renewal, and
+//! among processes the lease decides.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Flows;
+use crate::domain::clock::Moment;
+use crate::domain::connection::ConnectionState;
+use crate::domain::id::ConnectionId;
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Secret;
+use crate::domain::token::Token;
+use crate::store::{ClaimOne, StoreError};
+
+/// How long is waited for a renewal that another process has begun.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// An access token as it is lent.
+#[derive(Debug)]
+pub struct Access {
+    /// The token.
+    pub token: Secret,
+    /// When it expires. That may be sooner than was asked for, if it cannot be renewed now.
+    pub expires_at: Moment,
+    /// The generation of the connection's tokens: it rises with every renewal.
+    pub generation: i64,
+    /// What it is good for.
+    pub scopes: Scopes,
+}
+
+/// Why there is no access token.
+#[derive(Debug)]
+pub enum AccessError {
+    /// There is no such connection.
+    Unknown,
+    /// HubSpot has ended the grant: the person has to connect anew.
+    NeedsReauth,
+    /// What is stored was damaged, moved, or sealed under a key that is not there.
+    Unreadable,
+    /// The token has expired and could not be renewed yet.
+    Unavailable {
+        /// A stable code: what the last renewal failed with, or `refresh_in_progress`.
+        code: String,
+        /// How long to wait before asking again.
+        retry_after: Duration,
+    },
+    /// The database failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for AccessError {
+    fn from(why: StoreError) -> Self {
+        Self::Store(why)
+    }
+}
+
+/// The renewals that somebody of this process waits for.
+#[derive(Debug, Default)]
+pub(super) struct Renewals(Mutex<HashMap<ConnectionId, watch::Receiver<()>>>);
+
+impl Flows {
+    /// The access token of a connection, with at least `min_ttl` left if that can be had. Of a token's life no more than
+    /// half can be asked for, or every call would be a renewal.
+    ///
+    /// A token that is still valid is given even if it cannot be renewed. Whoever asks may go away: what was begun is
+    /// finished.
+    ///
+    /// # Errors
+    /// [`AccessError`] says why there is none, and when to ask again.
+    pub async fn access_token(&self, id: ConnectionId, min_ttl: Duration) -> Result<Access, AccessError> {
+        let parts = &self.0;
+        let token = self.lendable(id).await?;
+        let wanted = min_ttl.min(token.expires_at.since(token.obtained_at) / 2);
+        if token.expires_at > parts.clock.now().plus(wanted) {
+            return self.lend(&token);
+        }
+        // Whoever holds the other end says nothing: it goes when the renewal is over.
+        let _ = self.renewal(id, token.generation).changed().await;
+        let token = self.lendable(id).await?;
+        if token.expires_at > parts.clock.now() {
+            return self.lend(&token);
+        }
+        Err(self.unavailable(&token).await?)
+    }
+
+    async fn lendable(&self, id: ConnectionId) -> Result<Token, AccessError> {
+        let token = self.0.store.token(id).await?.ok_or(AccessError::Unknown)?;
+        match token.state {
+            ConnectionState::Active => Ok(token),
+            ConnectionState::NeedsReauth => Err(AccessError::NeedsReauth),
+            ConnectionState::IntegrityError => Err(AccessError::Unreadable),
+        }
+    }
+
+    fn lend(&self, token: &Token) -> Result<Access, AccessError> {
+        Ok(Access {
+            token: self.0.open_access(token).map_err(|_| AccessError::Unreadable)?,
+            expires_at: token.expires_at,
+            generation: token.generation,
+            scopes: token.scopes.clone(),
+        })
+    }
+
+    async fn unavailable(&self, token: &Token) -> Result<AccessError, StoreError> {
+        let parts = &self.0;
+        let code = token.last_error.clone().unwrap_or_else(|| "refresh_in_progress".to_owned());
+        let due = parts.store.refresh_due_at(token.id).await?.unwrap_or_else(|| parts.clock.now());
+        let retry_after = due.since(parts.clock.now()).max(Duration::from_secs(1));
+        Ok(AccessError::Unavailable { code, retry_after })
+    }
+
+    /// The renewal of this connection: the one that is under way, or a new one.
+    fn renewal(&self, id: ConnectionId, generation: i64) -> watch::Receiver<()> {
+        let mut renewals = self.0.renewals.0.lock().expect("nothing panics while it holds this lock");
+        if let Some(under_way) = renewals.get(&id) {
+            return under_way.clone();
+        }
+        let (over, told) = watch::channel(());
+        renewals.insert(id, told.clone());
+        drop(renewals);
+        let renewal = UnderWay { flows: self.clone(), id, _over: over };
+        self.0.detach(async move {
+            if let Err(why) = renewal.flows.renew(id, generation).await {
+                tracing::error!(connection = %id, error = %why, "could not renew a token on demand");
+            }
+        });
+        told
+    }
+
+    async fn renew(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let now = parts.clock.now();
+        if parts.gate.admit(1, now) == 0 {
+            return Ok(());
+        }
+        let claim = parts.store.claim_one(&parts.owner, id, generation).await;
+        if !matches!(claim, Ok(ClaimOne::Claimed(_))) {
+            parts.gate.give_back(1, now);
+        }
+        match claim? {
+            ClaimOne::Claimed(claimed) => {
+                let _ = self.refresh(*claimed).await;
+                Ok(())
+            }
+            ClaimOne::Held => self.await_other(id, generation).await,
+            ClaimOne::NotNow => Ok(()),
+        }
+    }
+
+    /// Waits until whoever holds the lease has stored new tokens, or given up.
+    async fn await_other(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
+        let looks = PATIENCE.as_millis() / LOOK.as_millis();
+        for _ in 0..looks {
+            tokio::time::sleep(LOOK).await;
+            match self.0.store.is_refreshing(id, generation).await? {
+                true => {}
+                false => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A renewal on its way. However it ends, those who wait for it go on.
+struct UnderWay {
+    flows: Flows,
+    id: ConnectionId,
+    _over: watch::Sender<()>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let renewals = &self.flows.0.renewals.0;
+        renewals.lock().expect("nothing panics while it holds this lock").remove(&self.id);
+    }
+}

@@ -1,0 +1,204 @@
+//! A token that works now, for whoever asks inside the process: renewed if need be, once for all who ask.
+
+use std::time::Duration;
+
+use fake_hubspot::{Fault, Kind, Options, Rule};
+use hubspot_connect::flows::{Access, AccessError, Flows};
+
+use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS};
+use crate::harness::{TestApp, eventually};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn strict() -> Options {
+    Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
+}
+
+async fn ask(app: &TestApp, flows: &Flows, min_ttl: Duration) -> Result<Access, AccessError> {
+    let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
+    flows.access_token(id, min_ttl).await
+}
+
+/// That this token is HubSpot's newest for the account: HubSpot itself says so.
+async fn assert_works(app: &TestApp, access: &Access) {
+    let newest = app.hubspot.calls(Kind::Refresh).len();
+    assert_eq!(usize::try_from(access.generation).unwrap(), newest + 1);
+    let url = format!("{}/account-info/2026-09/details", app.hubspot.base_url());
+    let call = reqwest::Client::new().get(url).bearer_auth(access.token.expose()).send().await.unwrap();
+    assert_eq!(call.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_with_enough_life_left_is_given_without_asking_hubspot() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    let access = ask(&app, &app.flows, MINUTE).await.unwrap();
+    assert_eq!(access.expires_at.since(app.clock.now()), Duration::from_secs(1800));
+    assert!(access.scopes.iter().any(|scope| scope == "crm.objects.contacts.read"));
+    app.advance(1700);
+    ask(&app, &app.flows, MINUTE).await.unwrap();
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
+    assert_works(&app, &access).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_with_too_little_life_left_is_renewed_first() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    app.connected(ACME).await;
+    for (seconds, round) in [(1741, 1), (1800, 2), (86_400, 3)] {
+        app.advance(seconds);
+        let access = ask(&app, &app.flows, MINUTE).await.unwrap();
+        assert_eq!(access.expires_at.since(app.clock.now()), Duration::from_secs(1800));
+        assert_eq!(app.hubspot.calls(Kind::Refresh).len(), round);
+        assert_works(&app, &access).await;
+        app.assert_one_job_each().await;
+        assert_eq!(app.refresh_due().await, 0, "its job is moved as by any refresh");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_half_of_a_life_can_be_asked_for() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    for _ in 0..5 {
+        ask(&app, &app.flows, Duration::from_secs(86_400)).await.unwrap();
+    }
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
+    app.advance(901);
+    ask(&app, &app.flows, Duration::from_secs(86_400)).await.unwrap();
+    ask(&app, &app.flows, Duration::from_secs(86_400)).await.unwrap();
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_callers_on_each_of_three_replicas_make_one_call() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    app.connected(ACME).await;
+    let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
+    let mut processes = vec![app.flows.clone()];
+    let mut replicas = Vec::new();
+    if !app.database.is_sqlite() {
+        for _ in 0..2 {
+            replicas.push(app.replica(app.clock.clone()).await);
+        }
+        processes.extend(replicas.iter().map(|replica| replica.flows().clone()));
+    }
+    for round in 1..=10 {
+        app.advance(1801);
+        let delay = Fault::DelayAfterIssue(Duration::from_millis(30 * (round % 5)));
+        app.hubspot.script(Rule::once(Kind::Refresh, delay));
+        let callers: Vec<_> = (0..50 * processes.len())
+            .map(|caller| {
+                let flows = processes[caller % processes.len()].clone();
+                tokio::spawn(async move { flows.access_token(id, MINUTE).await })
+            })
+            .collect();
+        for caller in callers {
+            let access = caller.await.unwrap().unwrap();
+            assert_eq!(access.generation, i64::try_from(round).unwrap() + 1);
+        }
+        assert_eq!(app.hubspot.calls(Kind::Refresh).len(), usize::try_from(round).unwrap(), "round {round}");
+    }
+    assert!(app.hubspot.journal().iter().all(|call| !call.superseded && !call.overlapping));
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_and_the_background_do_not_refresh_beside_one_another() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    app.connected(ACME).await;
+    for round in 1..=10 {
+        app.advance(1801);
+        app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(40))));
+        let (due, access) = tokio::join!(app.refresh_due(), ask(&app, &app.flows, MINUTE));
+        assert!(due <= 1);
+        access.unwrap();
+        assert_eq!(app.hubspot.calls(Kind::Refresh).len(), round);
+    }
+    assert!(app.hubspot.journal().iter().all(|call| !call.superseded && !call.overlapping));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_valid_is_given_through_an_outage_and_then_it_is_said_when_to_ask_again() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
+    app.advance(1790);
+    let access = ask(&app, &app.flows, MINUTE).await.unwrap();
+    assert_eq!(access.expires_at.since(app.clock.now()), Duration::from_secs(10), "its true end is told");
+    app.advance(11);
+    let Err(AccessError::Unavailable { code, retry_after }) = ask(&app, &app.flows, MINUTE).await else {
+        panic!("an expired token was given");
+    };
+    assert_eq!(code, "provider_unreachable");
+    assert!((1..=8).contains(&retry_after.as_secs()), "{retry_after:?}");
+    let calls = app.hubspot.calls(Kind::Refresh).len();
+    for _ in 0..20 {
+        assert!(ask(&app, &app.flows, MINUTE).await.is_err());
+    }
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls, "whoever asks does not shorten the pause");
+    app.hubspot.clear_script();
+    app.clock.advance(retry_after);
+    ask(&app, &app.flows, MINUTE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_all_refreshes_are_held_back_callers_do_not_ask_either() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    let refusal = Fault::Oauth {
+        status: 401,
+        error: Some("invalid_client".to_owned()),
+        hubspot_status: None,
+        message: "no".to_owned(),
+    };
+    app.hubspot.script(Rule::always(Kind::Refresh, refusal));
+    app.advance(1801);
+    for _ in 0..20 {
+        let answer = ask(&app, &app.flows, MINUTE).await;
+        assert!(
+            matches!(answer, Err(AccessError::Unavailable { ref code, .. }) if code == "client_rejected")
+        );
+    }
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_goes_away_does_not_take_the_new_tokens_along() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    app.connected(ACME).await;
+    app.advance(1801);
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(300))));
+    let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
+    let flows = app.flows.clone();
+    let caller = tokio::spawn(async move { flows.access_token(id, MINUTE).await });
+    eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    eventually("the answer is stored", || async {
+        app.database.number("SELECT generation FROM token").await == 2
+    })
+    .await;
+    assert_works(&app, &ask(&app, &app.flows, MINUTE).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_said_why_there_is_no_token() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    app.hubspot.uninstall(ACME);
+    app.advance(1801);
+    assert!(matches!(ask(&app, &app.flows, MINUTE).await, Err(AccessError::Unavailable { .. })));
+    app.advance(60);
+    assert!(matches!(ask(&app, &app.flows, MINUTE).await, Err(AccessError::NeedsReauth)));
+    let calls = app.hubspot.calls(Kind::Refresh).len();
+    assert!(matches!(ask(&app, &app.flows, MINUTE).await, Err(AccessError::NeedsReauth)));
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls);
+    let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
+    app.database.execute("UPDATE token SET state = 'integrity_error'").await;
+    assert!(matches!(app.flows.access_token(id, MINUTE).await, Err(AccessError::Unreadable)));
+    browser.disconnect(&id.to_string()).await;
+    assert!(matches!(app.flows.access_token(id, MINUTE).await, Err(AccessError::Unknown)));
+    app.connected(GLOBEX).await;
+    assert_eq!(ask(&app, &app.flows, MINUTE).await.unwrap().generation, 1);
+}
