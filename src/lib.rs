@@ -10,7 +10,7 @@
 //! - [`flows`]: the verbs of the service, one file each.
 //! - [`store`], [`hubspot`], [`keyring`]: the outside, one adapter each; they do not know one another.
 //! - [`domain`]: words and rules, without input or output.
-//! - Beside the ladder: [`config`], [`telemetry`], [`egress`], [`lifecycle`].
+//! - Beside the ladder: [`config`], [`telemetry`], [`egress`], [`lifecycle`], and [`crash`] for the tests.
 //!
 //! # Three journeys
 //!
@@ -29,6 +29,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod crash;
 pub mod domain;
 pub mod egress;
 pub mod flows;

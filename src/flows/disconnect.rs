@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Flows;
+use crate::crash;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::refresh_job::backoff;
 use crate::keyring::{Context, OpenError};
@@ -111,6 +112,7 @@ impl Flows {
 
     /// What follows once a connection is removed; `None` if there was none.
     pub(super) fn ending(&self, connection: ConnectionId, user: UserId, removed: Removed) -> Option<Ending> {
+        crash::point("disconnect.removed");
         self.0.changed(user);
         let at_hubspot = match removed {
             Removed::Absent => return None,
@@ -179,6 +181,7 @@ impl Flows {
             }
         }
         let Err(failure) = parts.hubspot.revoke(&refresh).await else {
+            crash::point("disconnect.revoked");
             parts.store.finish_revocation(&job.id).await?;
             return Ok(Revoked::Yes);
         };

@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::Flows;
 use super::start::pkce_context;
 use super::waiting::Key;
+use crate::crash;
 use crate::domain::auth_request::{AuthRequest, FlowStatus};
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
@@ -135,6 +136,7 @@ impl Flows {
                 Consumed::NotYours => return Err(FinishError::FlowNotYours),
                 Consumed::Unknown => return Err(FinishError::StateUnknown),
             };
+        crash::point("callback.consumed");
         let (flow, return_to) = (request.id, request.return_to());
         let owner = back.user.unwrap_or(request.user_id);
         let end = match back.answer {
@@ -184,6 +186,7 @@ impl Flows {
             .exchange(code, &request.redirect_uri, pkce.as_ref())
             .await
             .map_err(|failure| failure.code)?;
+        crash::point("callback.answered");
         let refresh = grant.refresh.as_ref().ok_or("no_refresh_token")?;
         self.refuse_missing_scopes(request, &grant, refresh).await?;
         // HubSpot names the account with the token. Where it does not, a second account of the same user could not be
@@ -214,11 +217,13 @@ impl Flows {
 
     /// What follows once a connection is stored.
     pub(super) async fn welcome(&self, received: Received<'_>, connection: ConnectionId) {
+        crash::point("callback.stored");
         let (parts, flow) = (&self.0, received.request.id);
         let portal = received.portal.map(|id| id.0);
         tracing::info!(flow = %flow, connection = %connection, portal, "connected");
         parts.metrics.flows_connected.inc();
         self.ask_details(connection, &received.grant.access, 0).await;
+        crash::point("callback.introduced");
         parts.changed(received.owner);
         parts.waiting.wake(Key::Flow(flow));
     }

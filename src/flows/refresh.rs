@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Flows, context};
+use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::failure::Failure;
 use crate::domain::id::ConnectionId;
@@ -74,13 +75,16 @@ impl Flows {
         if job.was_interrupted {
             tracing::warn!(connection = %token.id, "an earlier refresh was cut off; asking again with the same token");
         }
+        crash::point("refresh.claimed");
         let asked_at = parts.clock.now();
         let noted = match parts.hubspot.refresh(&refresh).await {
             Ok(grant) => {
+                crash::point("refresh.answered");
                 parts.gate.succeeded(asked_at);
                 self.commit(&token, job, &refresh, grant, asked_at).await
             }
             Err(failure) => {
+                crash::point("refresh.failed");
                 parts.gate.failed(&failure, asked_at);
                 self.note_failure(&token, job, &failure).await
             }
@@ -116,6 +120,7 @@ impl Flows {
         };
         let write = || parts.store.commit_refresh(committed.clone());
         if parts.insist(PATIENCE, write).await? {
+            crash::point("refresh.stored");
             parts.metrics.refreshes.succeeded();
             tracing::info!(connection = %token.id, generation, "refreshed");
             return Ok(());

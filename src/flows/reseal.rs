@@ -1,5 +1,6 @@
 //! Seals every stored token under the newest key, beside a service that goes on refreshing.
 
+use crate::crash;
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::{SealedRow, SealedTable, Store, StoreError};
 
@@ -45,7 +46,9 @@ pub async fn reseal_all(
                 }
             }
             let asked = anew.len() as u64;
+            crash::point("rotate.sealed");
             let moved = store.reseal(table, anew).await?;
+            crash::point("rotate.moved");
             done.moved += moved;
             done.changed += asked.saturating_sub(moved);
             progress(&done);

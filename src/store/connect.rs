@@ -2,6 +2,7 @@
 
 use super::revocation::Removed;
 use super::{Store, StoreError, Tx, auth_request, parked, refresh_job, revocation};
+use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
@@ -94,6 +95,7 @@ async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> 
     if !fits {
         return Ok(Saved::Stale);
     }
+    crash::point("callback.half_stored");
     refresh_job::schedule(tx, [(tokens.connection, tokens.refresh_at)].into_iter()).await?;
     auth_request::connected(tx, flow, tokens.connection, tokens.obtained_at).await?;
     let Source::Parked { replaces } = source else { return Ok(Saved::Done(None)) };

@@ -16,6 +16,7 @@ use super::batch::Batch;
 use super::writer::{Writer, begin};
 use super::{Store, StoreError, refreshed, starts};
 use crate::config::Database as Settings;
+use crate::crash;
 use crate::domain::clock::Clock;
 
 /// The number of the lock under which one replica changes the schema while the others wait.
@@ -114,7 +115,10 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), OpenError> {
         let tx = self.begin_migration().await?;
         Migrator::up(&tx, None).await.map_err(unmade)?;
-        tx.commit().await.map_err(unmade)
+        crash::point("migrate.half_made");
+        tx.commit().await.map_err(unmade)?;
+        crash::point("migrate.made");
+        Ok(())
     }
 
     /// Takes back the newest schema changes: all that are asked for, or none.

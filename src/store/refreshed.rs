@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::batch::values;
 use super::{StoreError, Tx, Work};
+use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::TokenRefreshJob;
@@ -47,6 +48,7 @@ pub(super) fn store_all<'a>(tx: &'a Tx<'a>, new: Arc<[Committed]>) -> Work<'a, V
         let mut ordered: Vec<&Committed> = new.iter().collect();
         ordered.sort_unstable_by_key(|one| one.job.connection_id);
         let stored = replace(tx, &ordered).await?;
+        crash::point("refresh.half_stored");
         ordered.retain(|one| stored.contains(&one.job.connection_id));
         reschedule(tx, &ordered).await?;
         Ok(new.iter().map(|one| stored.contains(&one.job.connection_id)).collect())

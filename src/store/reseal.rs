@@ -2,6 +2,7 @@
 
 use super::row::Row;
 use super::{Store, StoreError, Tx};
+use crate::crash;
 use crate::domain::id::ConnectionId;
 use crate::domain::secret::Sealed;
 
@@ -86,6 +87,7 @@ impl Store {
                 let mut written = 0;
                 for (before, after) in &rows {
                     written += write(tx, table, before, after).await?;
+                    crash::point("rotate.half_moved");
                 }
                 Ok(written)
             })

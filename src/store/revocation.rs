@@ -1,6 +1,7 @@
 //! Removing connections, and rows of RevocationJob: refresh tokens that have to end at HubSpot too.
 
 use super::{Store, StoreError, Tx};
+use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::secret::Sealed;
@@ -207,6 +208,7 @@ pub(super) async fn remove(
         true => Removed::Shared,
         false => Removed::Kept,
     };
+    crash::point("disconnect.half_removed");
     // The job goes with its connection (foreign key), and a refresh that is under way finds no row to write to.
     tx.run("DELETE FROM token WHERE id = $1", [id.to_string().into()]).await?;
     Ok(removed)

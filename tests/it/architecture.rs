@@ -28,14 +28,15 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("http", &["flows", "telemetry", "config", "domain"]),
     ("jobs", &["flows", "config", "domain"]),
-    ("flows", &["hubspot", "store", "keyring", "telemetry", "config", "domain"]),
+    ("flows", &["hubspot", "store", "keyring", "telemetry", "config", "crash", "domain"]),
     ("hubspot", &["config", "domain"]),
-    ("store", &["config", "domain"]),
+    ("store", &["config", "crash", "domain"]),
     ("telemetry", &["config", "domain"]),
     ("config", &["keyring", "domain"]),
     ("keyring", &["domain"]),
     ("egress", &[]),
     ("lifecycle", &[]),
+    ("crash", &[]),
     ("domain", &[]),
 ];
 

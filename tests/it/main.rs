@@ -14,6 +14,7 @@ mod claims;
 mod cli;
 mod config;
 mod connect;
+mod crashes;
 mod csrf_and_cors;
 mod disconnect;
 mod evidence;

@@ -155,14 +155,17 @@ impl Browser {
     }
 
     pub async fn disconnect(&self, connection: &str) -> Answer {
+        self.send(self.disconnect_request(connection).await).await
+    }
+
+    /// A disconnect that is not sent yet.
+    pub async fn disconnect_request(&self, connection: &str) -> RequestBuilder {
         let csrf = self.csrf().await;
-        let request = self
-            .request(Method::POST, "/api/hubspot/disconnect")
+        self.request(Method::POST, "/api/hubspot/disconnect")
             .header("sec-fetch-site", "same-origin")
             .header("x-csrf-token", csrf)
             .header("content-type", "application/json")
-            .body(json!({"connection_id": connection}).to_string());
-        self.send(request).await
+            .body(json!({"connection_id": connection}).to_string())
     }
 
     pub async fn logout(&self) -> Answer {

@@ -63,15 +63,8 @@ pub struct Process {
 impl Process {
     /// Starts the service and waits until it listens.
     pub fn serve(variables: &[(String, String)]) -> Self {
-        let mut variables = variables.to_vec();
-        let admin = format!("127.0.0.1:{}", free_port());
-        variables.retain(|(name, _)| name != "ADMIN_ADDR");
-        variables.push(("ADMIN_ADDR".to_owned(), admin.clone()));
-        let folder = tempfile::tempdir().expect("a folder");
-        let child = spawn(folder.path(), folder.path(), &["serve"], &variables);
-        let mut process =
-            Self { child, base: value(&variables, "PUBLIC_URL"), admin: format!("http://{admin}"), folder };
-        let address = value(&variables, "SERVER_ADDR");
+        let mut process = Self::launch(variables);
+        let address = value(variables, "SERVER_ADDR");
         let began = Instant::now();
         while TcpStream::connect(&address).is_err() {
             let ended = process.child.try_wait().expect("a state");
@@ -79,6 +72,17 @@ impl Process {
             std::thread::sleep(Duration::from_millis(20));
         }
         process
+    }
+
+    /// Starts the service and waits for nothing.
+    pub fn launch(variables: &[(String, String)]) -> Self {
+        let mut variables = variables.to_vec();
+        let admin = format!("127.0.0.1:{}", free_port());
+        variables.retain(|(name, _)| name != "ADMIN_ADDR");
+        variables.push(("ADMIN_ADDR".to_owned(), admin.clone()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let child = spawn(folder.path(), folder.path(), &["serve"], &variables);
+        Self { child, base: value(&variables, "PUBLIC_URL"), admin: format!("http://{admin}"), folder }
     }
 
     /// Its number, by which the system knows it.

@@ -1,0 +1,46 @@
+//! Places where a process may be killed, for the tests that kill it there.
+//!
+//! A build with debug assertions dies at the place that `CRASH_AT` names, as by SIGKILL: nothing is unwound, flushed or
+//! told. In a release build there is nothing of this.
+
+/// All places, in the order in which their work passes them.
+pub const POINTS: &[&str] = &[
+    "callback.consumed",
+    "callback.answered",
+    "callback.half_stored",
+    "callback.stored",
+    "callback.introduced",
+    "refresh.claimed",
+    "refresh.answered",
+    "refresh.half_stored",
+    "refresh.stored",
+    "refresh.failed",
+    "disconnect.half_removed",
+    "disconnect.removed",
+    "disconnect.revoked",
+    "rotate.sealed",
+    "rotate.half_moved",
+    "rotate.moved",
+    "migrate.half_made",
+    "migrate.made",
+];
+
+/// Dies here if the process was started to.
+#[inline]
+pub fn point(name: &'static str) {
+    #[cfg(debug_assertions)]
+    die_at(name);
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}
+
+#[cfg(debug_assertions)]
+fn die_at(name: &'static str) {
+    use rustix::process::{Signal, getpid, kill_process};
+    use std::sync::OnceLock;
+
+    static CHOSEN: OnceLock<Option<String>> = OnceLock::new();
+    if CHOSEN.get_or_init(|| std::env::var("CRASH_AT").ok()).as_deref() == Some(name) {
+        let _ = kill_process(getpid(), Signal::KILL);
+    }
+}

@@ -1,0 +1,272 @@
+//! The process dies at every marked point of its work, as by SIGKILL. Started again it is ready at once, and nothing is
+//! lost but what no client can keep: where HubSpot replaces refresh tokens, the answer that was not yet stored.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
+use hubspot_connect::crash::POINTS;
+use hubspot_connect::keyring::Keyring;
+use reqwest::Method;
+
+use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, approve, settle};
+use crate::harness::browser::Browser;
+use crate::harness::database::TestDatabase;
+use crate::harness::eventually;
+use crate::harness::process::{Process, changed, run, value};
+
+const ACCOUNTS: [u64; 3] = [ACME, GLOBEX, INITECH];
+
+fn points(work: &str) -> impl Iterator<Item = &'static str> {
+    let found: Vec<_> =
+        POINTS.iter().copied().filter(|point| point.split('.').next() == Some(work)).collect();
+    assert!(!found.is_empty(), "no points in {work}");
+    found.into_iter()
+}
+
+struct Scene {
+    hubspot: FakeHubSpot,
+    database: TestDatabase,
+    variables: Vec<(String, String)>,
+    point: &'static str,
+    rotates: bool,
+}
+
+impl Scene {
+    async fn set(point: &'static str, rotates: bool) -> Self {
+        let options = Options {
+            rotate_refresh_tokens: rotates,
+            reject_reused_refresh_tokens: rotates,
+            ..Options::default()
+        };
+        let hubspot = FakeHubSpot::start(options).await.unwrap();
+        let database = TestDatabase::fresh().await;
+        let variables = settle(&hubspot, &database, &[("REFRESH_MAX_IN_FLIGHT", "1")]);
+        Self { hubspot, database, variables, point, rotates }
+    }
+
+    fn serve(&self) -> Process {
+        Process::serve(&self.variables)
+    }
+
+    /// The process that is going to die at the point.
+    fn doomed(&self) -> Vec<(String, String)> {
+        changed(&self.variables, "CRASH_AT", self.point)
+    }
+
+    /// Waits until the process has died, and starts it again as an operator's supervisor does.
+    async fn revive(&self, process: Process) -> Process {
+        let ended = process.wait();
+        assert!(ended.code().is_none(), "{} {ended:?}", self.point);
+        let began = Instant::now();
+        let process = self.serve();
+        let admin = Browser::new(&process.admin);
+        assert_eq!(admin.get("/readyz").await.status, 200, "{}", self.point);
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(5), "{}: ready after {took:?}", self.point);
+        process
+    }
+
+    /// Everything that waits for its time is due now; the leases of the dead have run out.
+    async fn let_time_pass(&self) {
+        let due = "UPDATE token_refresh_job SET run_at = 0, lease_until = NULL WHERE strikes = 0";
+        self.database.execute(due).await;
+        self.database.execute("UPDATE revocation_job SET run_at = 0").await;
+    }
+
+    async fn well(&self, generation: i64) -> i64 {
+        let well = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
+                    WHERE state = 'active' AND last_error IS NULL AND generation >= ";
+        self.database.number(&format!("{well}{generation}")).await
+    }
+
+    /// All of these are refreshed once more.
+    async fn assert_refreshed(&self, connections: i64, log: &Process) {
+        let newest = self.database.number("SELECT COALESCE(MAX(generation), 0) FROM token").await;
+        self.let_time_pass().await;
+        let refreshed = || async { self.well(newest + 1).await >= connections };
+        let old = "UPDATE token_refresh_job SET run_at = 0 WHERE lease_until IS NULL AND strikes = 0 AND \
+                   connection_id IN (SELECT id FROM token WHERE generation <= ";
+        eventually(&format!("{} refreshed: {}", self.point, log.log()), || async {
+            // A connection that has fewer generations than the others needs more than one refresh.
+            self.database.execute(&format!("{old}{newest})")).await;
+            refreshed().await
+        })
+        .await;
+        let odd = "SELECT COUNT(*) FROM token WHERE state = 'active' \
+                   AND id NOT IN (SELECT connection_id FROM token_refresh_job)";
+        assert_eq!(self.database.number(odd).await, 0, "{}", self.point);
+    }
+}
+
+#[test]
+fn every_point_stands_in_the_code_once() {
+    let mut found = Vec::new();
+    let mut folders = vec![std::path::PathBuf::from("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(path).unwrap();
+            let names = text.split("crash::point(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+            found.extend(names.map(str::to_owned));
+        }
+    }
+    let known: BTreeSet<&str> = POINTS.iter().copied().collect();
+    assert_eq!(found.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
+    assert_eq!(found.len(), POINTS.len(), "a name stands for one place: {found:?}");
+    let walked = ["callback", "refresh", "disconnect", "rotate", "migrate"];
+    assert_eq!(walked.iter().map(|work| points(work).count()).sum::<usize>(), POINTS.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_is_cut_off_leaves_a_whole_connection_or_none() {
+    for rotates in [false, true] {
+        for point in points("callback") {
+            let scene = Scene::set(point, rotates).await;
+            let process = Process::serve(&scene.doomed());
+            let browser = Browser::new(&process.base);
+            let authorize = browser.start(Some(HOST)).await;
+            let back = scene.hubspot.decide(&authorize, approve(ACME)).unwrap();
+            let callback = browser.request(Method::GET, &back);
+            assert!(callback.send().await.is_err(), "{point}: it has answered");
+
+            let process = scene.revive(process).await;
+
+            let whole = matches!(point, "callback.stored" | "callback.introduced");
+            assert_eq!(
+                scene.database.number("SELECT COUNT(*) FROM token").await,
+                i64::from(whole),
+                "{point}"
+            );
+            // The person reloads the popup. What was stored is theirs; otherwise they try again.
+            assert!(browser.get(&back).await.status < 400, "{point}");
+            if whole {
+                assert_eq!(browser.status().await["state"], "active", "{point}");
+            }
+            let again = browser.start(Some(HOST)).await;
+            let back = scene.hubspot.decide(&again, approve(ACME)).unwrap();
+            assert_eq!(browser.get(&back).await.status, 303, "{point}");
+            assert_eq!(browser.status().await["state"], "active", "{point}");
+            assert_eq!(scene.database.number("SELECT COUNT(*) FROM token").await, 1, "{point}");
+            scene.assert_refreshed(1, &process).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_is_cut_off_loses_nothing_where_refresh_tokens_are_kept() {
+    refreshes_are_cut_off(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_is_cut_off_loses_at_most_itself_where_refresh_tokens_are_replaced() {
+    refreshes_are_cut_off(true).await;
+}
+
+async fn refreshes_are_cut_off(rotates: bool) {
+    for point in points("refresh") {
+        let scene = Scene::set(point, rotates).await;
+        let process = scene.serve();
+        for account in ACCOUNTS {
+            process.connected(&scene.hubspot, account).await;
+        }
+        process.crash();
+        if point == "refresh.failed" {
+            scene.hubspot.script(Rule::once(Kind::Refresh, Fault::CloseBeforeAnswer));
+        }
+        scene.let_time_pass().await;
+
+        let process = scene.revive(Process::launch(&scene.doomed())).await;
+
+        // HubSpot has replaced the token, and the answer with the new one is gone with the process.
+        let lost = scene.rotates && matches!(point, "refresh.answered" | "refresh.half_stored");
+        let kept = ACCOUNTS.len() as i64 - i64::from(lost);
+        scene.assert_refreshed(kept, &process).await;
+        let superseded = scene.hubspot.journal().iter().filter(|call| call.superseded).count();
+        assert_eq!(superseded, usize::from(lost), "{point}");
+        let state = "SELECT COUNT(*) FROM token WHERE state = 'active'";
+        assert_eq!(scene.database.number(state).await, 3, "{point}: nobody is given up for a single refusal");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnect_that_is_cut_off_has_happened_or_not_and_ends_at_hubspot() {
+    for rotates in [false, true] {
+        for point in points("disconnect") {
+            let scene = Scene::set(point, rotates).await;
+            let process = scene.serve();
+            let leaving = process.connected(&scene.hubspot, ACME).await;
+            process.connected(&scene.hubspot, GLOBEX).await;
+            let id = leaving.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
+            process.crash();
+            let process = Process::serve(&scene.doomed());
+            let disconnect = leaving.disconnect_request(&id).await;
+            assert!(disconnect.send().await.is_err(), "{point}: it has answered");
+
+            let process = scene.revive(process).await;
+
+            let gone = point != "disconnect.half_removed";
+            let left = scene.database.number("SELECT COUNT(*) FROM token").await;
+            assert_eq!(left, if gone { 1 } else { 2 }, "{point}");
+            scene.assert_refreshed(left, &process).await;
+            if !gone {
+                assert_eq!(leaving.disconnect(&id).await.status, 200, "{point}");
+            }
+            eventually(&format!("{point}: the grant ends"), || async {
+                scene.let_time_pass().await;
+                scene.hubspot.grants().iter().all(|grant| grant.hub_id == GLOBEX)
+                    && scene.database.number("SELECT COUNT(*) FROM revocation_job").await == 0
+            })
+            .await;
+            assert_eq!(leaving.status().await["authenticated"], false, "{point}");
+            assert_eq!(scene.hubspot.grants().len(), 1, "{point}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_to_a_new_key_that_is_cut_off_is_taken_up_again() {
+    for point in points("rotate") {
+        let mut scene = Scene::set(point, true).await;
+        let process = scene.serve();
+        for account in ACCOUNTS {
+            process.connected(&scene.hubspot, account).await;
+        }
+        process.crash();
+        let (old, new) = (value(&scene.variables, "ENCRYPTION_KEYS"), Keyring::generate());
+        let both = format!("{},{old}", new.expose());
+        scene.variables = changed(&scene.variables, "ENCRYPTION_KEYS", &both);
+
+        let killed = run(&["keys", "rotate"], &changed(&scene.variables, "CRASH_AT", point));
+        assert_eq!(killed.code, None, "{point}: {}", killed.stderr);
+
+        // Whatever is under which key by now, the service opens it.
+        let process = scene.serve();
+        scene.assert_refreshed(3, &process).await;
+        process.crash();
+        let again = run(&["keys", "rotate"], &scene.variables);
+        assert_eq!(again.code, Some(0), "{point}: {}", again.stderr);
+        scene.variables = changed(&scene.variables, "ENCRYPTION_KEYS", new.expose());
+        let process = scene.serve();
+        scene.assert_refreshed(3, &process).await;
+        assert!(scene.hubspot.journal().iter().all(|call| !call.superseded), "{point}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_change_that_is_cut_off_is_made_by_the_next_start() {
+    for point in points("migrate") {
+        let scene = Scene::set(point, false).await;
+        let killed = run(&["db", "migrate"], &changed(&scene.variables, "CRASH_AT", point));
+        assert_eq!(killed.code, None, "{point}: {}", killed.stderr);
+        let process = scene.serve();
+        process.connected(&scene.hubspot, ACME).await;
+        scene.assert_refreshed(1, &process).await;
+        let twice = "SELECT COUNT(*) - COUNT(DISTINCT version) FROM seaql_migrations";
+        assert_eq!(scene.database.number(twice).await, 0, "{point}");
+    }
+}
