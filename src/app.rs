@@ -89,22 +89,36 @@ impl std::fmt::Debug for App {
     }
 }
 
+/// The verbs over the parts that the configuration names, and the database beneath them; keys and schema are checked.
+/// On SQLite there is one such process at a time.
+///
+/// # Errors
+/// [`StartupError`] says what is wrong and, where it can, what to do.
+pub async fn verbs(
+    config: &Config,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+) -> Result<(Flows, Store), StartupError> {
+    if clock.now() < NO_EARLIER {
+        return Err(StartupError::Clock(clock.now().rfc3339()));
+    }
+    let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
+    let hubspot = HubSpot::new(&config.hubspot, egress::client()?, clock.clone())?;
+    let store = Store::open(&config.database, clock.clone()).await?;
+    let flows = Flows::new(config, store.clone(), hubspot, keyring, clock, chance, metrics);
+    flows.check_keys().await?;
+    Ok((flows, store))
+}
+
 impl App {
     /// Wires the service, checks keys and schema, and takes its addresses.
     ///
     /// # Errors
     /// [`StartupError`] says what is wrong and, where it can, what to do.
     pub async fn build(config: Config, clock: Clock, chance: Chance) -> Result<Self, StartupError> {
-        if clock.now() < NO_EARLIER {
-            return Err(StartupError::Clock(clock.now().rfc3339()));
-        }
         let metrics = Arc::new(Metrics::default());
-        let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
-        let hubspot = HubSpot::new(&config.hubspot, egress::client()?, clock.clone())?;
-        let store = Store::open(&config.database, clock.clone()).await?;
-        let flows =
-            Flows::new(&config, store.clone(), hubspot, keyring, clock, chance.clone(), Arc::clone(&metrics));
-        flows.check_keys().await?;
+        let (flows, store) = verbs(&config, clock, chance.clone(), Arc::clone(&metrics)).await?;
         flows.begin().await?;
         let templates = Templates::new().map_err(|why| StartupError::Templates(why.to_string()))?;
         let jobs = Jobs::new(flows.clone(), &config.refresh, chance);

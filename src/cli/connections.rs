@@ -1,10 +1,10 @@
-//! `connections list|explain`: what is stored, in words and without tokens.
+//! `connections list|explain|disconnect|revoke`: what is stored, in words and without tokens; and how it ends.
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, configured, runtime, say, store};
+use super::{Failure, configured, ending, runtime, say, store};
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::ConnectionId;
 use crate::store::Listed;
@@ -20,10 +20,29 @@ pub(super) enum Connections {
         /// Its id.
         id: ConnectionId,
     },
+    /// End one connection, here and at HubSpot.
+    Disconnect {
+        /// Its id.
+        id: ConnectionId,
+    },
+    /// End connections here and at HubSpot, after a leak for example.
+    Revoke {
+        /// All of them, whoever they belong to.
+        #[arg(long, required = true)]
+        all: bool,
+    },
 }
 
 impl Connections {
     pub fn run(&self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::List | Self::Explain { .. } => self.tell(),
+            Self::Disconnect { id } => ending::one(*id),
+            Self::Revoke { .. } => ending::all(),
+        }
+    }
+
+    fn tell(&self) -> Result<ExitCode, Failure> {
         let config = configured()?;
         runtime()?.block_on(async {
             let store = store(&config).await?;
@@ -41,7 +60,7 @@ impl Connections {
                             say(explain(listed, now));
                             found = true;
                         }
-                        Self::Explain { .. } => {}
+                        _ => {}
                     }
                 }
             }
@@ -88,6 +107,9 @@ fn explain(listed: &Listed, now: Moment) -> String {
     text.push(match token.public_state(now) {
         "active" => "It is active: it is refreshed before it expires.".to_owned(),
         "degraded" => "It is degraded: the access token has expired and refreshing has not succeeded yet.".to_owned(),
+        "needs_reauth" if token.last_error.as_deref() == Some("key_lost") => {
+            "It needs its person: the key that it was sealed under is lost. Nothing is refreshed until they reconnect.".to_owned()
+        }
         "needs_reauth" => "It needs its person: HubSpot has refused the refresh token twice. Nothing is refreshed until they reconnect.".to_owned(),
         state => format!("Its state is {state}: what is stored cannot be trusted. Nothing is handed out; the person must reconnect."),
     });

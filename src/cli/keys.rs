@@ -1,4 +1,5 @@
-//! `keys generate|status|rotate|retire`: make keys, see which are in use, move to the newest, leave the oldest.
+//! `keys generate|status|rotate|retire|give-up`: make keys, see which are in use, move to the newest, leave the oldest,
+//! live on without a lost one.
 
 use std::process::ExitCode;
 
@@ -7,6 +8,7 @@ use indicatif::ProgressBar;
 
 use super::{Failure, configured, runtime, say, store};
 use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
 use crate::domain::secret::Secret;
 use crate::flows::{Resealed, reseal_all};
 use crate::keyring::Keyring;
@@ -25,6 +27,14 @@ pub(super) enum Keys {
         /// The key's id, as `keys status` shows it.
         key: String,
     },
+    /// Live on without a key that is lost for good: its connections need their people again.
+    GiveUp {
+        /// The key's id, as `keys status` shows it.
+        key: String,
+        /// Say that nobody has the key any more.
+        #[arg(long)]
+        accept_key_loss: bool,
+    },
 }
 
 impl Keys {
@@ -38,6 +48,7 @@ impl Keys {
             Self::Status => status(),
             Self::Rotate => rotate(),
             Self::Retire { key } => retire(key),
+            Self::GiveUp { key, accept_key_loss } => give_up(key, *accept_key_loss),
         }
     }
 }
@@ -117,6 +128,33 @@ fn retire(key: &str) -> Result<ExitCode, Failure> {
         say(format_args!(
             "nothing is sealed under {key}: remove it from ENCRYPTION_KEYS; backups still need it"
         ));
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn give_up(key: &str, accept_key_loss: bool) -> Result<ExitCode, Failure> {
+    let config = configured()?;
+    let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
+    if keyring.key_ids().contains(&key) {
+        return Err(format!("{key} is in ENCRYPTION_KEYS: it is not lost").into());
+    }
+    runtime()?.block_on(async {
+        // On SQLite this refuses while the service runs.
+        let store = Store::open(&config.database, Clock::system()).await?;
+        let rows = store.keys_in_use().await?.iter().find(|(id, _)| id == key).map_or(0, |(_, rows)| *rows);
+        if rows == 0 {
+            return Err(format!("nothing is sealed under {key}; `keys status` shows what is").into());
+        }
+        if !accept_key_loss {
+            return Err(format!(
+                "{rows} row(s) are sealed under {key}; their connections would need their people again. If nobody has \
+                 the key any more, add --accept-key-loss"
+            )
+            .into());
+        }
+        let given_up = store.give_up_key(key, Clock::system().now()).await?;
+        store.close().await;
+        say(format_args!("{given_up} connection(s) need their people again; their grants stay valid at HubSpot"));
         Ok(ExitCode::SUCCESS)
     })
 }

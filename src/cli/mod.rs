@@ -3,6 +3,7 @@
 mod connections;
 mod db;
 mod doctor;
+mod ending;
 mod healthcheck;
 mod keys;
 mod print;

@@ -162,12 +162,12 @@ impl Flows {
         let refresh = match parts.keyring.open(&job.refresh, context) {
             Ok(refresh) => refresh,
             // The key may come back.
-            Err(OpenError::UnknownKey(_)) => {
+            Err(OpenError::UnknownKey(_)) if parts.clock.now().since(job.created_at) < GIVE_UP => {
                 let pause = backoff(job.attempts.saturating_add(1), 1.0);
                 parts.store.postpone_revocation(&job.id, parts.clock.now().plus(pause)).await?;
                 return Ok(Revoked::Queued);
             }
-            Err(OpenError::Damaged | OpenError::Misplaced) => {
+            Err(_) => {
                 tracing::error!(connection = %job.connection_id, "a token to be revoked cannot be opened; it stays valid at HubSpot");
                 parts.store.finish_revocation(&job.id).await?;
                 return Ok(Revoked::No);

@@ -1,7 +1,10 @@
 //! Rows of CryptoMeta: which keys the stored rows need, and a known text under each.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
+
+/// Before the id of a key that is lost for good: nobody looks for it any more.
+const LOST: &str = "lost/";
 
 impl Store {
     /// The keys that rows are sealed under, each with the number of its rows.
@@ -10,7 +13,8 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn keys_in_use(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT key_id, COUNT(*) AS uses FROM (SELECT key_id FROM token UNION ALL \
-                   SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant) AS sealed GROUP BY key_id ORDER BY key_id";
+                   SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant) AS sealed \
+                   WHERE key_id NOT LIKE 'lost/%' GROUP BY key_id ORDER BY key_id";
         let rows = self.all(sql, []).await?;
         rows.iter().map(|row| Ok((row.get("key_id")?, row.get("uses")?))).collect()
     }
@@ -26,7 +30,23 @@ impl Store {
                    FROM used WHERE used.key_id IS NOT NULL) \
                    SELECT key_id FROM used WHERE key_id IS NOT NULL UNION SELECT key_id FROM revocation_job \
                    UNION SELECT key_id FROM parked_grant";
-        self.all(sql, []).await?.iter().map(|row| row.get("key_id")).collect()
+        let ids = self
+            .all(sql, [])
+            .await?
+            .iter()
+            .map(|row| row.get("key_id"))
+            .collect::<Result<Vec<String>, _>>()?;
+        Ok(ids.into_iter().filter(|id| !id.starts_with(LOST)).collect())
+    }
+
+    /// Gives up what is sealed under a key that nobody has any more: its connections need their people, and keep what is
+    /// stored. Says how many these are.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is given up then.
+    pub async fn give_up_key(&self, key_id: &str, now: Moment) -> Result<u64, StoreError> {
+        let key_id = key_id.to_owned();
+        self.write(move |tx| Box::pin(give_up_key(tx, key_id.clone(), now))).await
     }
 
     /// The stored check text of a key.
@@ -52,4 +72,18 @@ impl Store {
         })
         .await
     }
+}
+
+async fn give_up_key(tx: &Tx<'_>, key_id: String, now: Moment) -> Result<u64, StoreError> {
+    let jobs =
+        "DELETE FROM token_refresh_job WHERE connection_id IN (SELECT id FROM token WHERE key_id = $1)";
+    tx.run(jobs, [key_id.clone().into()]).await?;
+    let tokens = "UPDATE token SET state = 'needs_reauth', last_error = 'key_lost', \
+                  error_since = COALESCE(error_since, $2), details_due_at = NULL, key_id = $3 WHERE key_id = $1";
+    let lost = format!("{LOST}{key_id}");
+    let given_up = tx.run(tokens, [key_id.clone().into(), now.unix_ms().into(), lost.into()]).await?;
+    for table in ["revocation_job", "parked_grant", "crypto_meta"] {
+        tx.run(&format!("DELETE FROM {table} WHERE key_id = $1"), [key_id.clone().into()]).await?;
+    }
+    Ok(given_up)
 }

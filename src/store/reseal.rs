@@ -65,7 +65,7 @@ impl Store {
         let (name, key, bound) = table.columns();
         let sql = format!(
             "SELECT {key} AS row_key, {bound}, client_id, key_id, refresh_sealed FROM {name} \
-             WHERE key_id <> $1 AND {key} > $2 ORDER BY {key} LIMIT $3"
+             WHERE key_id <> $1 AND key_id NOT LIKE 'lost/%' AND {key} > $2 ORDER BY {key} LIMIT $3"
         );
         let values = [newest.to_owned().into(), after.to_owned().into(), i64::from(limit).into()];
         self.all(&sql, values).await?.iter().map(read).collect()

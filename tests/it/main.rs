@@ -17,6 +17,7 @@ mod connect;
 mod crashes;
 mod csrf_and_cors;
 mod disconnect;
+mod endings;
 mod evidence;
 mod faults_exchange;
 mod faults_input;
