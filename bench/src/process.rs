@@ -1,6 +1,9 @@
 //! Server processes: tied to a core, measured by the kernel, ended with the handle.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,13 +17,20 @@ pub struct Process {
 
 impl Process {
     /// Starts a program on one core. Whether it listens is for the caller to find out.
-    pub fn start(mut command: Command, core: usize, port: u16) -> Result<Self, Failure> {
-        let mut tied = Command::new("taskset");
-        tied.arg("-c").arg(core.to_string()).arg(command.get_program()).args(command.get_args());
-        tied.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        tied.stdin(Stdio::null()).stdout(Stdio::null());
-        command = tied;
-        Ok(Self { child: command.spawn()?, port })
+    pub fn start(command: Command, core: usize, port: u16) -> Result<Self, Failure> {
+        let mut tied = tied(&command, core);
+        Ok(Self { child: tied.stdout(Stdio::null()).spawn()?, port })
+    }
+
+    /// Starts a program that listens nowhere, and waits until it has said a line.
+    pub fn start_and_hear(command: &Command, core: usize) -> Result<Self, Failure> {
+        let mut child = tied(command, core).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().ok_or("no output")?;
+        let process = Self { child, port: 0 };
+        match BufReader::new(output).read_line(&mut String::new())? {
+            0 => Err("a program has ended without a word".into()),
+            _ => Ok(process),
+        }
     }
 
     /// Waits until it accepts connections.
@@ -43,12 +53,44 @@ impl Process {
         Ok(Duration::from_millis(ticks * 10))
     }
 
+    /// CPU time so far of each thread that lives, in nanoseconds (first field of /proc/PID/task/TID/schedstat): finer
+    /// than [`Process::cpu`], for a process that does next to nothing.
+    pub fn cpu_of_threads(&self) -> Result<BTreeMap<OsString, u64>, Failure> {
+        let mut threads = BTreeMap::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let thread = thread?;
+            // A thread may end while it is being looked at.
+            let Ok(stat) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
+            let spent = stat.split_whitespace().next().ok_or("an odd schedstat")?;
+            threads.insert(thread.file_name(), spent.parse()?);
+        }
+        Ok(threads)
+    }
+
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> Result<u64, Failure> {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most that it ever was.
+    pub fn peak_kib(&self) -> Result<u64, Failure> {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, field: &str) -> Result<u64, Failure> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
         Ok(line.split_whitespace().next().unwrap_or("0").parse()?)
     }
+}
+
+/// The same program, to run on one core.
+fn tied(command: &Command, core: usize) -> Command {
+    let mut tied = Command::new("taskset");
+    tied.arg("-c").arg(core.to_string()).arg(command.get_program()).args(command.get_args());
+    tied.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    tied.stdin(Stdio::null());
+    tied
 }
 
 impl Drop for Process {

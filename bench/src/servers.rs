@@ -11,9 +11,13 @@ use crate::process::Process;
 
 /// The listed host page.
 pub const HOST: &str = "http://host.localhost:3000";
+pub const CLIENT_ID: &str = "bench";
+pub const CLIENT_SECRET: &str = "bench-secret";
+pub const ENCRYPTION_KEY: &str = "bXqNfMnUOVk3yYJ8sKx1P0vZQ2tRgW5hLdCaE7i9o6w=";
+pub const APP_SECRET: &str = "a secret of the benchmark and of nobody else";
 
 /// The programs lie beside this one.
-fn program(name: &str) -> Result<PathBuf, Failure> {
+pub fn program(name: &str) -> Result<PathBuf, Failure> {
     let path = std::env::current_exe()?.with_file_name(name);
     if path.exists() {
         Ok(path)
@@ -22,7 +26,7 @@ fn program(name: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-fn free_port() -> Result<u16, Failure> {
+pub fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -31,23 +35,20 @@ pub struct HubSpot(pub Process);
 
 impl HubSpot {
     pub fn start(latency: Duration) -> Result<Self, Failure> {
+        Self::with(&["--latency-ms", &latency.as_millis().to_string()])
+    }
+
+    /// One that knows so many grants.
+    pub fn with_grants(grants: usize) -> Result<Self, Failure> {
+        Self::with(&["--grants", &grants.to_string()])
+    }
+
+    fn with(options: &[&str]) -> Result<Self, Failure> {
         let port = free_port()?;
         let mut command = Command::new(program("fake-hubspot")?);
-        command.args([
-            "--port",
-            &port.to_string(),
-            "--client-id",
-            "bench",
-            "--client-secret",
-            "bench-secret",
-        ]);
-        command.args([
-            "--auto-approve",
-            "--journal-limit",
-            "16",
-            "--latency-ms",
-            &latency.as_millis().to_string(),
-        ]);
+        command.args(["--port", &port.to_string()]);
+        command.args(["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET]);
+        command.args(["--auto-approve", "--journal-limit", "16"]).args(options);
         let process = Process::start(command, 1, port)?;
         process.wait()?;
         Ok(Self(process))
@@ -55,6 +56,16 @@ impl HubSpot {
 
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.0.port)
+    }
+
+    /// Asks the simulator itself.
+    pub async fn control(&self, method: &str, path: &str, body: &str) -> Result<serde_json::Value, Failure> {
+        let answer = Connection::open(self.0.port).await?.send(method, path, "", body).await?;
+        match answer.status {
+            200 => Ok(serde_json::from_slice(&answer.body)?),
+            204 => Ok(serde_json::Value::Null),
+            _ => Err(format!("{path}: {}", String::from_utf8_lossy(&answer.body)).into()),
+        }
     }
 }
 
@@ -84,15 +95,21 @@ impl Service {
 
     fn spawn(folder: &Path, hubspot: &HubSpot) -> Result<Self, Failure> {
         let port = free_port()?;
+        let database = format!("sqlite://{}?mode=rwc", folder.join("service.db").display());
+        Ok(Self(Process::start(Self::command(hubspot, &database, port)?, 0, port)?))
+    }
+
+    /// The service over a database, as it is started; the admin listener is off.
+    pub fn command(hubspot: &HubSpot, database: &str, port: u16) -> Result<Command, Failure> {
         let mut command = Command::new(program("hubspot-connect")?);
         command.envs([
-            ("HUBSPOT_CLIENT_ID", "bench".to_owned()),
-            ("HUBSPOT_CLIENT_SECRET", "bench-secret".to_owned()),
+            ("HUBSPOT_CLIENT_ID", CLIENT_ID.to_owned()),
+            ("HUBSPOT_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
             ("HUBSPOT_AUTHORIZE_URL", format!("{}/oauth/authorize", hubspot.url())),
             ("HUBSPOT_API_URL", hubspot.url()),
-            ("ENCRYPTION_KEYS", "bXqNfMnUOVk3yYJ8sKx1P0vZQ2tRgW5hLdCaE7i9o6w=".to_owned()),
-            ("APP_SECRET", "a secret of the benchmark and of nobody else".to_owned()),
-            ("DATABASE_URL", format!("sqlite://{}?mode=rwc", folder.join("service.db").display())),
+            ("ENCRYPTION_KEYS", ENCRYPTION_KEY.to_owned()),
+            ("APP_SECRET", APP_SECRET.to_owned()),
+            ("DATABASE_URL", database.to_owned()),
             ("SERVER_ADDR", format!("127.0.0.1:{port}")),
             ("PUBLIC_URL", format!("http://localhost:{port}")),
             ("ADMIN_ADDR", "off".to_owned()),
@@ -102,7 +119,7 @@ impl Service {
             ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
             ("LOG_LEVEL", "warn".to_owned()),
         ]);
-        Ok(Self(Process::start(command, 0, port)?))
+        Ok(command)
     }
 
     /// From exec to the first answer on an existing database: the median of some starts, and the memory afterwards.

@@ -29,6 +29,11 @@ pub(crate) async fn journal(hub: Data<Hub>) -> HttpResponse {
     HttpResponse::Ok().json(hub.lock().journal.all())
 }
 
+/// `GET /__counts`: how many calls of each kind, however few of them the journal remembers.
+pub(crate) async fn counts(hub: Data<Hub>) -> HttpResponse {
+    HttpResponse::Ok().json(hub.lock().journal.counts())
+}
+
 /// `DELETE /__journal`.
 pub(crate) async fn clear_journal(hub: Data<Hub>) -> HttpResponse {
     hub.lock().journal.clear();

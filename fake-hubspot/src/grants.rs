@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::options::Options;
 use crate::random;
+
+/// The accounts of the grants at the start are numbered from here, far from the samples.
+const FIRST_OF_START: u64 = 100_000_000;
 
 /// One app's permission in one account, alive until it is revoked or the app uninstalled.
 #[derive(Clone, Debug, Serialize)]
@@ -43,6 +47,23 @@ pub(crate) struct Grants {
 impl Grants {
     pub(crate) fn new(key: [u8; 32]) -> Grants {
         Grants { key, living: BTreeMap::new(), last_id: 0 }
+    }
+
+    /// The grants that are there before anybody has consented.
+    pub(crate) fn at_start(key: [u8; 32], options: &Options) -> Grants {
+        let mut grants = Grants::new(key);
+        for number in 1..=u64::from(options.grants) {
+            let account = options.account(FIRST_OF_START + number);
+            grants.add(Grant {
+                hub_id: account.hub_id,
+                user_id: account.user_id,
+                scopes: vec!["oauth".to_owned()],
+                client_id: options.client_id.clone(),
+                refresh_token: String::new(),
+                generation: 0,
+            });
+        }
+        grants
     }
 
     /// Records a new grant and gives it a refresh token.
@@ -126,5 +147,22 @@ impl Grants {
         let mut hash = [0; 8];
         hash.copy_from_slice(&digest[..8]);
         hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_at_the_start_have_an_account_and_a_token_each() {
+        let grants = Grants::at_start([1; 32], &Options { grants: 3, ..Options::default() });
+        let all = grants.all();
+        let accounts: Vec<u64> = all.iter().map(|grant| grant.hub_id).collect();
+        assert_eq!(accounts, [100_000_001, 100_000_002, 100_000_003]);
+        for (number, grant) in all.iter().enumerate() {
+            let found = grants.find(&grant.refresh_token).expect("known");
+            assert_eq!((found.id as usize, found.superseded), (number + 1, false));
+        }
     }
 }

@@ -52,11 +52,11 @@ pub(crate) struct Hub(Arc<Mutex<State>>);
 impl Hub {
     pub(crate) fn new(options: Options) -> Hub {
         Hub(Arc::new(Mutex::new(State {
-            options,
             script: Script::default(),
             journal: Journal::default(),
             codes: Codes::default(),
-            grants: Grants::new(random::bytes()),
+            grants: Grants::at_start(random::bytes(), &options),
+            options,
             access_key: random::bytes(),
             refreshing: HashMap::new(),
         })))

@@ -1,6 +1,6 @@
 //! Every call the fake received, for a test to read afterwards.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,17 @@ pub struct Entry {
     pub superseded: bool,
 }
 
+/// How many calls of one kind arrived, and when; also those that the journal has forgotten for want of room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// How many.
+    pub calls: u64,
+    /// When the first arrived, in milliseconds since 1970.
+    pub first_at_ms: i64,
+    /// When the last arrived.
+    pub last_at_ms: i64,
+}
+
 /// How a call ended.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Ending {
@@ -77,6 +88,7 @@ pub(crate) struct Ending {
 pub(crate) struct Journal {
     entries: VecDeque<Entry>,
     last_seq: u64,
+    counts: HashMap<Kind, Count>,
 }
 
 impl Journal {
@@ -84,6 +96,10 @@ impl Journal {
     pub(crate) fn open(&mut self, mut entry: Entry, limit: usize) -> u64 {
         self.last_seq += 1;
         entry.seq = self.last_seq;
+        let at_ms = entry.at_ms;
+        let first = Count { calls: 0, first_at_ms: at_ms, last_at_ms: at_ms };
+        let count = self.counts.entry(entry.kind).or_insert(first);
+        *count = Count { calls: count.calls + 1, last_at_ms: at_ms, ..*count };
         self.entries.push_back(entry);
         if limit > 0 {
             while self.entries.len() > limit {
@@ -117,7 +133,33 @@ impl Journal {
         self.entries.iter().filter(|entry| entry.kind == kind).cloned().collect()
     }
 
+    pub(crate) fn counts(&self) -> &HashMap<Kind, Count> {
+        &self.counts
+    }
+
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+        self.counts.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incoming::Incoming;
+
+    #[test]
+    fn calls_that_no_longer_fit_are_counted_until_the_journal_is_cleared() {
+        let mut journal = Journal::default();
+        for at_ms in [10, 20, 30] {
+            let entry = Incoming::visit("/oauth/authorize", "").entry();
+            journal.open(Entry { at_ms, ..entry }, 1);
+        }
+        assert_eq!(journal.all().len(), 1);
+        let count = Count { calls: 3, first_at_ms: 10, last_at_ms: 30 };
+        assert_eq!(journal.counts(), &HashMap::from([(Kind::Authorize, count)]));
+
+        journal.clear();
+        assert!(journal.counts().is_empty());
     }
 }

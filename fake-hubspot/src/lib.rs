@@ -57,7 +57,7 @@ mod wire;
 
 pub use decision::Decision;
 pub use grants::Grant;
-pub use journal::{Entry, Kind};
+pub use journal::{Count, Entry, Kind};
 pub use options::{Account, Options};
 pub use running::FakeHubSpot;
 pub use script::{Fault, Rule};

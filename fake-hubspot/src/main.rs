@@ -36,6 +36,9 @@ struct Arguments {
     /// How many calls are remembered. It may run for days; what a person looks at is the last few.
     #[arg(long, default_value_t = 10_000)]
     journal_limit: usize,
+    /// How many grants there are at the start; `GET /__grants` lists them.
+    #[arg(long, default_value_t = 0)]
+    grants: u32,
 }
 
 impl Arguments {
@@ -50,6 +53,7 @@ impl Arguments {
             coop: self.coop,
             latency: Duration::from_millis(self.latency_ms),
             journal_limit: self.journal_limit,
+            grants: self.grants,
             auto_consent: self.auto_approve.then_some(Decision::Approve { hub_id: 1_234_567, scopes: None }),
             ..Options::default()
         }

@@ -43,6 +43,8 @@ pub struct Options {
     pub share_refresh_token_per_account: bool,
     /// How many calls the journal remembers; 0 remembers all of them.
     pub journal_limit: usize,
+    /// How many grants there are at the start, each of an account of its own. Read once.
+    pub grants: u32,
 }
 
 impl Default for Options {
@@ -63,6 +65,7 @@ impl Default for Options {
             accounts: Account::samples(),
             share_refresh_token_per_account: false,
             journal_limit: 0,
+            grants: 0,
         }
     }
 }

@@ -42,6 +42,7 @@ fn routes(app: &mut ServiceConfig) {
         .route("/__script", web::delete().to(control::clear_script))
         .route("/__journal", web::get().to(control::journal))
         .route("/__journal", web::delete().to(control::clear_journal))
+        .route("/__counts", web::get().to(control::counts))
         .route("/__options", web::get().to(control::options))
         .route("/__options", web::post().to(control::change_options))
         .route("/__uninstall", web::post().to(control::uninstall))

@@ -1,13 +1,19 @@
 //! `cargo xtask bench`: the figures, as ratios to a bare baseline in the same run.
 
+use crate::postgres::Server;
 use crate::run::{cargo, show};
-use crate::{Result, Task};
-use clap::Args;
+use crate::suite::POSTGRES_URL;
+use crate::{Result, Task, setup};
+use clap::{Args, ValueEnum};
+use std::process::Command;
 
-/// Measures CPU per request against a bare baseline, in release builds, on one core
+/// Measures CPU per request and per refresh against a bare baseline, in release builds, on one core
 #[derive(Args)]
 pub struct Bench {
-    /// How long each figure is measured, in seconds.
+    /// Measure only this part.
+    #[arg(long, value_name = "PART")]
+    only: Option<Part>,
+    /// How long each figure of the web is measured, in seconds.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// How many connections send requests.
@@ -16,25 +22,49 @@ pub struct Bench {
     /// How many pages wait for their outcome at once.
     #[arg(long, default_value_t = 5000)]
     polls: usize,
+    /// How many tokens are due, with commas between.
+    #[arg(long, default_value = "1000,10000,100000")]
+    due: String,
+    /// How many connections are stored of which none is due, with commas between; the fewest first.
+    #[arg(long, default_value = "1000,100000,1000000")]
+    stored: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Connects, statuses, pages that wait
+    Web,
+    /// Refreshes that are due, connections that are idle, an outage; on SQLite and on PostgreSQL
+    Refresh,
 }
 
 impl Task for Bench {
     fn run(self) -> Result<()> {
-        let mut build = cargo("build");
-        show(build.args([
-            "--release",
-            "--locked",
-            "-p",
-            "hubspot-connect",
-            "-p",
-            "fake-hubspot",
-            "-p",
-            "bench",
-        ]))?;
+        let packages = ["-p", "hubspot-connect", "-p", "fake-hubspot", "-p", "bench"];
+        show(cargo("build").args(["--release", "--locked"]).args(packages))?;
         let mut bench = cargo("run");
         bench.args(["--release", "--locked", "--quiet", "-p", "bench", "--bin", "bench", "--"]);
         bench.args(["--seconds", &self.seconds.to_string(), "--connections", &self.connections.to_string()]);
-        bench.args(["--polls", &self.polls.to_string()]);
+        bench.args(["--polls", &self.polls.to_string(), "--due", &self.due, "--stored", &self.stored]);
+        if let Some(part) = self.only.and_then(|part| part.to_possible_value()) {
+            bench.args(["--only", part.get_name()]);
+        }
+        let server = if self.only == Some(Part::Web) { None } else { postgres()? };
+        if let Some(server) = &server {
+            bench.env(POSTGRES_URL, server.url());
+        }
         show(&mut bench).map(|_| ())
     }
+}
+
+/// The server that is named, or one that writes as durably as in earnest. It shares a core with the simulated HubSpot,
+/// away from what is measured.
+fn postgres() -> Result<Option<Server>> {
+    if setup::POSTGRES.is_missing() {
+        eprintln!("only SQLite is measured: {}", setup::POSTGRES.remedy());
+        return Ok(None);
+    }
+    let me = std::process::id().to_string();
+    show(Command::new("taskset").args(["-cp", "1", &me]).stdout(std::process::Stdio::null()))?;
+    Server::given_or_durable().map(Some)
 }

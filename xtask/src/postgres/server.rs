@@ -20,12 +20,16 @@ pub struct Server {
     _keeper: Option<Keeper>,
 }
 
-/// How the server is set: nothing it holds outlives the tests, so it need not survive a power cut.
+/// How every server is set.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 300
 shared_buffers = 64MB
+";
+
+/// Nothing a server holds outlives the tests, so it need not survive a power cut.
+const FORGETFUL: &str = "
 fsync = off
 synchronous_commit = off
 full_page_writes = off
@@ -37,14 +41,25 @@ const ATTEMPTS: usize = 3;
 impl Server {
     /// The server that `TEST_POSTGRES_URL` names, or a fresh one.
     pub fn given_or_started() -> Result<Self> {
-        match std::env::var(POSTGRES_URL) {
-            Ok(url) if !url.is_empty() => Ok(Self { url, _keeper: None }),
-            _ => Self::start(),
-        }
+        Self::given().map_or_else(Self::start, Ok)
+    }
+
+    /// The server that `TEST_POSTGRES_URL` names, or a fresh one whose commits cost what they cost in earnest.
+    pub fn given_or_durable() -> Result<Self> {
+        Self::given().map_or_else(|| Self::start_with(""), Ok)
+    }
+
+    fn given() -> Option<Self> {
+        let url = std::env::var(POSTGRES_URL).ok().filter(|url| !url.is_empty())?;
+        Some(Self { url, _keeper: None })
     }
 
     /// Starts a fresh server.
     pub fn start() -> Result<Self> {
+        Self::start_with(FORGETFUL)
+    }
+
+    fn start_with(settings: &str) -> Result<Self> {
         let binaries = Binaries::find().ok_or_else(|| setup::POSTGRES.remedy())?;
         let owner = Owner::choose()?;
         let password = random_word()?;
@@ -52,6 +67,7 @@ impl Server {
         // Before anything is started, so that no way out leaves something behind.
         let keeper = Keeper::watch(&owner, &binaries, &home)?;
         make_cluster(&owner, &binaries, &home, &password)?;
+        append(&home.join("data/postgresql.conf"), settings)?;
         let port = start_on_free_port(&owner, &binaries, &home)?;
         let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
         Ok(Self { url, _keeper: Some(keeper) })

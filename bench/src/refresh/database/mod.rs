@@ -1,0 +1,160 @@
+//! Databases to measure on: made, filled and looked into from outside, beside the service that serves from them.
+
+mod postgres;
+mod sqlite;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Failure;
+use crate::refresh::rows::Connection;
+use crate::servers::{HubSpot, Service};
+
+use postgres::Postgres;
+use sqlite::Sqlite;
+
+/// The statement by which the service claims what is due, as `src/store/refresh_job.rs` has it.
+const CLAIM: &str = "WITH due AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
+    AND (lease_until IS NULL OR lease_until <= $1) ORDER BY run_at LIMIT $2 {skip}) \
+    UPDATE token_refresh_job SET lease_owner = $3, lease_until = $4, fence = fence + 1, \
+    interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1 \
+    WHERE connection_id IN (SELECT connection_id FROM due) \
+    RETURNING connection_id, fence, attempts, strikes, interrupted";
+/// How often it is measured.
+const CLAIMS: usize = 51;
+
+/// What the claim costs by itself when nothing is due.
+pub struct Claim {
+    /// The median.
+    pub time: Duration,
+    /// How the database goes about it.
+    pub plan: Vec<String>,
+}
+
+/// Where databases are made.
+pub enum Engine {
+    /// In this folder.
+    Sqlite(PathBuf),
+    /// On the server with this URL.
+    Postgres(String),
+}
+
+impl Engine {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "SQLite",
+            Self::Postgres(_) => "PostgreSQL",
+        }
+    }
+
+    /// An empty database.
+    pub async fn create(&self, name: &str) -> Result<Database, Failure> {
+        Ok(match self {
+            Self::Sqlite(folder) => Database::Sqlite(Sqlite::create(folder, name)?),
+            Self::Postgres(url) => Database::Postgres(Postgres::create(url, name).await?),
+        })
+    }
+
+    /// A database with the service's schema and these connections.
+    pub async fn create_with(
+        &self,
+        name: &str,
+        hubspot: &HubSpot,
+        rows: impl Iterator<Item = Connection>,
+    ) -> Result<Database, Failure> {
+        let mut database = self.create(name).await?;
+        let mut migrate = Service::command(hubspot, &database.url(), 1)?;
+        let done = migrate.args(["db", "migrate"]).output()?;
+        if !done.status.success() {
+            return Err(String::from_utf8_lossy(&done.stderr).into());
+        }
+        match &mut database {
+            Database::Sqlite(sqlite) => sqlite.fill(rows)?,
+            Database::Postgres(postgres) => postgres.fill(rows).await?,
+        }
+        Ok(database)
+    }
+}
+
+/// A database. Its files go with it.
+pub enum Database {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+impl Database {
+    /// What the service is given.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(sqlite) => format!("sqlite://{}?mode=rwc", sqlite.path()),
+            Self::Postgres(postgres) => postgres.url().to_owned(),
+        }
+    }
+
+    /// What the bare loop is given.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.path(),
+            Self::Postgres(postgres) => postgres.url().to_owned(),
+        }
+    }
+
+    /// Makes the one table of the bare loop.
+    pub async fn fill_floor(&mut self, tokens: &[String]) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.fill_floor(tokens),
+            Self::Postgres(postgres) => postgres.fill_floor(tokens).await,
+        }
+    }
+
+    /// How many connections have tokens that a refresh has brought.
+    pub async fn refreshed(&mut self) -> Result<usize, Failure> {
+        const REFRESHED: &str = "SELECT count(*) FROM token WHERE generation > 0";
+        self.number(REFRESHED).await.map(|count| usize::try_from(count).unwrap_or(0))
+    }
+
+    /// Whether a job is due at that moment, be it under a lease or not.
+    pub async fn has_due(&mut self, now: i64) -> Result<bool, Failure> {
+        Ok(self.number("SELECT COALESCE(min(run_at), 9223372036854775807) FROM token_refresh_job").await?
+            <= now)
+    }
+
+    async fn number(&mut self, sql: &'static str) -> Result<i64, Failure> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.number(sql),
+            Self::Postgres(postgres) => postgres.number(sql).await,
+        }
+    }
+
+    /// What it costs to look for due jobs where there is none.
+    pub async fn claim(&mut self, now: i64) -> Result<Claim, Failure> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.claim(now),
+            Self::Postgres(postgres) => postgres.claim(now).await,
+        }
+    }
+
+    pub async fn remove(self) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.remove(),
+            Self::Postgres(postgres) => postgres.remove().await,
+        }
+    }
+}
+
+fn median(mut spans: Vec<Duration>) -> Duration {
+    spans.sort_unstable();
+    spans[spans.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_claim_that_is_measured_is_the_one_of_the_service() {
+        let source = include_str!("../../../../src/store/refresh_job.rs").replace("\\\n", " ");
+        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(plain(&source).contains(&plain(CLAIM)));
+    }
+}

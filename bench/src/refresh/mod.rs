@@ -1,0 +1,116 @@
+//! What happens in the background: refreshes that are due, connections that only lie there, an outage of HubSpot's.
+//! Each on SQLite, and on PostgreSQL where
+//! `TEST_POSTGRES_URL` names a server.
+#![expect(clippy::print_stdout, reason = "the figures go to standard output")]
+
+mod database;
+mod due;
+mod idle;
+mod outage;
+mod replica;
+mod rows;
+
+use hubspot_connect::domain::clock::Clock;
+use serde::Deserialize;
+
+use crate::Failure;
+use crate::servers::HubSpot;
+use database::Engine;
+
+/// How many calls are under way at once, in the service and in the bare loop.
+const IN_FLIGHT: usize = 64;
+
+/// What is measured of the background.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// How many tokens are due.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000])]
+    due: Vec<usize>,
+    /// How many connections are stored of which none is due; the first is what the others are held against.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
+    stored: Vec<u64>,
+}
+
+/// Measures and prints.
+pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(".")?;
+    let mut engines = vec![Engine::Sqlite(folder.path().to_owned())];
+    // In the environment, because others may read the arguments of a process, and there is a password in it.
+    engines
+        .extend(std::env::var("TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty()).map(Engine::Postgres));
+
+    println!("{}", due::HEAD);
+    for engine in &engines {
+        for tokens in &arguments.due {
+            print!("{}", due::measure(engine, *tokens).await?);
+        }
+    }
+    println!("\n{}", idle::HEAD);
+    for engine in &engines {
+        print!("{}", idle::measure(engine, &arguments.stored).await?);
+    }
+    println!("\n{}", outage::HEAD);
+    for engine in &engines {
+        print!("{}", outage::measure(engine).await?);
+    }
+    Ok(())
+}
+
+/// How many refreshes the simulated HubSpot was asked for.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct Asked {
+    calls: usize,
+    first_at_ms: i64,
+}
+
+impl Asked {
+    async fn of(hubspot: &HubSpot) -> Result<Self, Failure> {
+        let mut counts = hubspot.control("GET", "/__counts", "").await?;
+        match counts.get_mut("refresh") {
+            Some(count) => Ok(serde_json::from_value(count.take())?),
+            None => Ok(Self::default()),
+        }
+    }
+}
+
+/// The refresh tokens that the simulated HubSpot knows.
+async fn tokens(hubspot: &HubSpot) -> Result<Vec<String>, Failure> {
+    #[derive(Deserialize)]
+    struct Grant {
+        refresh_token: String,
+    }
+    let grants: Vec<Grant> = serde_json::from_value(hubspot.control("GET", "/__grants", "").await?)?;
+    Ok(grants.into_iter().map(|grant| grant.refresh_token).collect())
+}
+
+fn now() -> i64 {
+    Clock::system().now().unix_ms()
+}
+
+/// `goal 1.5: met`, or not.
+fn verdict(figure: f64, goal: f64) -> String {
+    format!("goal {goal}: {}", if figure <= goal { "met" } else { "MISSED" })
+}
+
+/// 1000000 as 1,000,000.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

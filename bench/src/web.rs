@@ -1,0 +1,73 @@
+//! The web: a connect, a status, pages that wait, a start, each against a bare handler.
+#![expect(clippy::print_stdout, reason = "the figures go to standard output")]
+
+use std::time::Duration;
+
+use crate::load::Load;
+use crate::report::Report;
+use crate::servers::{Floor, HubSpot, Service};
+use crate::{Arguments, Failure, polls};
+
+/// Measures and prints.
+pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
+    let load = Load { connections: arguments.connections, time: Duration::from_secs(arguments.seconds) };
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(".")?;
+    let mut report = Report::default();
+
+    let hubspot = HubSpot::start(Duration::ZERO)?;
+    let floor = Floor::start(folder.path(), &hubspot)?;
+    report.add("bare handler", load.requests(&floor.0, "/bare").await?);
+    report.add("bare handler, one durable row (group commit)", load.requests(&floor.0, "/insert").await?);
+    report.add("the flow's reads, writes and calls, bare", load.flows(&floor.0, "/floor").await?);
+    drop(floor);
+
+    let service = Service::start(folder.path(), &hubspot)?;
+    report.add("start", load.requests(&service.0, "/auth/hubspot/start").await?);
+    report.add("whole flow", load.flows(&service.0, "").await?);
+    report.add("status, nobody connected", load.requests(&service.0, "/api/hubspot/status").await?);
+    report.add("status, connected", load.status(&service.0).await?);
+    let idle = service.0.resident_kib()?;
+    drop(service);
+
+    let service = Service::start(folder.path(), &hubspot)?;
+    let waiting = polls::measure(&service, arguments.polls, arguments.polls.min(500)).await?;
+    report.note(format!(
+        "{} pages wait for their outcome: {:.1} MiB for 1,000 of them; from the change to the answer p50 {:.2} ms, p99 {:.2} ms",
+        arguments.polls,
+        mib(1) * 1000.0 * waiting.kib_each,
+        waiting.percentile(50).as_secs_f64() * 1000.0,
+        waiting.percentile(99).as_secs_f64() * 1000.0
+    ));
+    drop(service);
+
+    let (ready, resident) = Service::cold_starts(folder.path(), &hubspot, 7).await?;
+    drop(hubspot);
+    report.note(format!(
+        "ready after exec on an existing database: median {:.1} ms of 7",
+        ready.as_secs_f64() * 1000.0
+    ));
+    report.note(format!(
+        "resident memory: {:.1} MiB idle, {:.1} MiB after all of the above",
+        mib(resident),
+        mib(idle)
+    ));
+
+    let slow = HubSpot::start(Duration::from_millis(200))?;
+    let service = Service::start(folder.path(), &slow)?;
+    let many = Load { connections: 128, time: load.time.max(Duration::from_secs(5)) };
+    let flows = many.flows(&service.0, "").await?;
+    // Three answers of HubSpot's follow one another in a flow: the consent page (it is as slow here as the rest), the
+    // exchange, then introspection and account details at once.
+    let most = 128.0 / (3.0 * 0.2);
+    report.note(format!(
+        "HubSpot takes 200 ms an answer, 128 connections: {:.0} flows/s, {:.0} % of connections / (3 x 200 ms)",
+        flows.per_second(),
+        100.0 * flows.per_second() / most
+    ));
+    println!("{report}");
+    Ok(())
+}
+
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
