@@ -17,8 +17,8 @@ pub struct Process {
 
 impl Process {
     /// Starts a program on one core. Whether it listens is for the caller to find out.
-    pub fn start(command: Command, core: usize, port: u16) -> Result<Self, Failure> {
-        let mut tied = tied(&command, core);
+    pub fn start(command: &Command, core: usize, port: u16) -> Result<Self, Failure> {
+        let mut tied = tied(command, core);
         Ok(Self { child: tied.stdout(Stdio::null()).spawn()?, port })
     }
 
@@ -44,17 +44,18 @@ impl Process {
         Err("a server did not come up within 10 s".into())
     }
 
-    /// CPU time so far, user and system (fields 14 and 15 of proc_pid_stat(5), in hundredths of a second).
+    /// CPU time so far. The kernel tells the sum in hundredths of a second (fields 14 and 15 of proc_pid_stat(5), user and
+    /// system), and more finely that of the threads that still live: the larger one is nearer to the truth.
     pub fn cpu(&self) -> Result<Duration, Failure> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, fields) = stat.rsplit_once(')').ok_or("an odd /proc/PID/stat")?;
         let ticks: u64 =
             fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap_or(0)).sum();
-        Ok(Duration::from_millis(ticks * 10))
+        let living = Duration::from_nanos(self.cpu_of_threads()?.values().sum());
+        Ok(Duration::from_millis(ticks * 10).max(living))
     }
 
-    /// CPU time so far of each thread that lives, in nanoseconds (first field of /proc/PID/task/TID/schedstat): finer
-    /// than [`Process::cpu`], for a process that does next to nothing.
+    /// CPU time so far of each thread that lives, in nanoseconds (first field of /proc/PID/task/TID/schedstat).
     pub fn cpu_of_threads(&self) -> Result<BTreeMap<OsString, u64>, Failure> {
         let mut threads = BTreeMap::new();
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {

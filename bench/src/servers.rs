@@ -49,7 +49,7 @@ impl HubSpot {
         command.args(["--port", &port.to_string()]);
         command.args(["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET]);
         command.args(["--auto-approve", "--journal-limit", "16"]).args(options);
-        let process = Process::start(command, 1, port)?;
+        let process = Process::start(&command, 1, port)?;
         process.wait()?;
         Ok(Self(process))
     }
@@ -77,7 +77,7 @@ impl Floor {
         let port = free_port()?;
         let mut command = Command::new(program("floor")?);
         command.arg(port.to_string()).arg(folder.join("floor.db")).arg(hubspot.url());
-        let process = Process::start(command, 0, port)?;
+        let process = Process::start(&command, 0, port)?;
         process.wait()?;
         Ok(Self(process))
     }
@@ -96,7 +96,7 @@ impl Service {
     fn spawn(folder: &Path, hubspot: &HubSpot) -> Result<Self, Failure> {
         let port = free_port()?;
         let database = format!("sqlite://{}?mode=rwc", folder.join("service.db").display());
-        Ok(Self(Process::start(Self::command(hubspot, &database, port)?, 0, port)?))
+        Ok(Self(Process::start(&Self::command(hubspot, &database, port)?, 0, port)?))
     }
 
     /// The service over a database, as it is started; the admin listener is off.

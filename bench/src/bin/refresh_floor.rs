@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 
 use hubspot_connect::domain::clock::Clock;
 use hubspot_connect::egress;
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection, Row as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 /// How many answers share a commit.
 const BATCH: usize = 256;
@@ -69,14 +69,12 @@ async fn main() {
     while let Some(ended) = calls.join_next().await {
         ended.expect("all calls succeed");
     }
-    match storing {
-        Some(Storing::Thread(thread)) => thread.join().expect("all is stored"),
-        Some(Storing::Task(task)) => task.await.expect("all is stored"),
-        None => {}
+    if let Some(stored) = storing {
+        stored.await.expect("all is stored");
     }
     println!("done");
-    // Until it is told to end: only a process that lives can be asked what it has used.
-    std::future::pending().await
+    // Until it is told to end, and the thread that stores with it: what they have used is read while they live.
+    std::future::pending::<()>().await;
 }
 
 /// Refreshes one token after the other until none is left.
@@ -126,19 +124,27 @@ async fn read(database: &str) -> Vec<Due> {
     rows.expect("reads").map(|row| row.expect("a row")).collect()
 }
 
-enum Storing {
-    Thread(JoinHandle<()>),
-    Task(tokio::task::JoinHandle<()>),
-}
-
-async fn start_storing(database: &str, answers: UnboundedReceiver<New>) -> Storing {
+/// Stores what comes; what is returned is told when all is stored.
+async fn start_storing(database: &str, answers: UnboundedReceiver<New>) -> oneshot::Receiver<()> {
+    let (done, stored) = oneshot::channel();
     if is_postgres(database) {
         let db = PgConnection::connect(database).await.expect("opens");
-        return Storing::Task(tokio::spawn(store_in_postgres(db, answers)));
+        tokio::spawn(async {
+            store_in_postgres(db, answers).await;
+            done.send(()).expect("somebody waits");
+        });
+        return stored;
     }
     let db = rusqlite::Connection::open(database).expect("opens");
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL").expect("is set");
-    Storing::Thread(std::thread::spawn(move || store_in_sqlite(&db, answers)))
+    std::thread::spawn(move || {
+        store_in_sqlite(&db, answers);
+        done.send(()).expect("somebody waits");
+        loop {
+            std::thread::park();
+        }
+    });
+    stored
 }
 
 fn store_in_sqlite(db: &rusqlite::Connection, mut answers: UnboundedReceiver<New>) {

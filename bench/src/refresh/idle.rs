@@ -12,8 +12,9 @@ use crate::servers::HubSpot;
 
 pub const HEAD: &str =
     "stored connections, none due     live ms  ready ms  RSS MiB  CPU ms / 10 s   claim us";
-/// How many starts the median is of.
+/// How many starts the median is of, unless the first has taken too long to do it again.
 const STARTS: usize = 3;
+const TOO_LONG: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(10);
 
 /// What many stored connections may cost more than few: so many times the CPU, so much memory, so much time to start.
@@ -83,6 +84,9 @@ async fn one(engine: &Engine, hubspot: &HubSpot, size: u64) -> Result<Idle, Fail
         live.push(ms(spans.0));
         ready.push(ms(spans.1));
         last = Some(replica);
+        if spans.1 > TOO_LONG {
+            break;
+        }
     }
     let replica = last.ok_or("not started")?;
     // What follows a start is no idling.

@@ -50,8 +50,13 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
         print!("{}", idle::measure(engine, &arguments.stored).await?);
     }
     println!("\n{}", outage::HEAD);
-    for engine in &engines {
-        print!("{}", outage::measure(engine).await?);
+    // Most of it is waiting, so they may wait together.
+    match engines.as_slice() {
+        [one, other] => {
+            let (one, other) = tokio::try_join!(outage::measure(one), outage::measure(other))?;
+            print!("{one}{other}");
+        }
+        _ => print!("{}", outage::measure(&engines[0]).await?),
     }
     Ok(())
 }
@@ -97,7 +102,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -29,7 +29,7 @@ impl Replica {
             ("LOG_LEVEL", "error".to_owned()),
         ]);
         let (started, started_at_ms) = (Instant::now(), now());
-        Ok(Self { process: Process::start(command, 0, port)?, started, started_at_ms, admin })
+        Ok(Self { process: Process::start(&command, 0, port)?, started, started_at_ms, admin })
     }
 
     /// From its start until it says that it lives, and until it says that it is ready.

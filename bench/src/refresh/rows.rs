@@ -29,7 +29,7 @@ const HOUR: i64 = 3600 * SECOND;
 const LIFE: i64 = 1800 * SECOND;
 /// As long as the tokens of the simulated HubSpot, sealed.
 const SEALED_ACCESS: usize = 612;
-const SEALED_REFRESH: usize = 248;
+const SEALED_REFRESH: usize = 268;
 const FINGERPRINT: usize = 43;
 
 /// A connection that somebody has made some hours ago and whose session still lives.
