@@ -36,7 +36,20 @@ pub fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
 pub fn cargo(subcommand: &str) -> Command {
     let mut command = program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(subcommand).env("CARGO_TARGET_DIR", target_dir());
+    without_own_package(&mut command);
     command
+}
+
+/// Cargo tells a program that it runs which package it is of. Told to the next Cargo, that looks like a change of
+/// environment to build scripts that watch it, and much is built anew each time one goes from `cargo xtask` to Cargo
+/// itself and back.
+fn without_own_package(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// A Cargo subcommand that compiles: it tells its progress to people and only its findings to machines.
@@ -83,5 +96,24 @@ fn name(command: &Command) -> String {
     match command.get_args().next() {
         Some(first) => format!("`{} {}`", program.display(), first.display()),
         None => format!("`{}`", program.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_cargo_is_not_told_of_our_own_package() {
+        assert!(env::var_os("CARGO_MANIFEST_DIR").is_some(), "Cargo tells this test");
+        let names = ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION_MAJOR"];
+        let removed: Vec<_> = cargo("build")
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for name in names {
+            assert!(removed.iter().any(|removed| removed == name), "{name}");
+        }
     }
 }
