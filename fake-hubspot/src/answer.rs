@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use serde_json::{Map, Value, json};
 
+use crate::grants::Grant;
 use crate::journal::Ending;
 use crate::random;
 
@@ -15,6 +16,8 @@ pub(crate) struct Answer {
     /// The `Cross-Origin-Opener-Policy` to send along.
     pub coop: Option<String>,
     pub hub_id: Option<u64>,
+    pub grant: Option<u32>,
+    pub issued: Option<u32>,
     pub superseded: bool,
 }
 
@@ -27,7 +30,7 @@ pub(crate) enum Content {
 
 impl Answer {
     pub(crate) fn new(status: u16, content: Content) -> Answer {
-        Answer { status, content, coop: None, hub_id: None, superseded: false }
+        Answer { status, content, coop: None, hub_id: None, grant: None, issued: None, superseded: false }
     }
 
     pub(crate) fn ok(json: Value) -> Answer {
@@ -64,13 +67,27 @@ impl Answer {
         self
     }
 
+    /// It hands out the refresh token in force.
+    pub(crate) fn issuing(mut self, grant: &Grant) -> Answer {
+        self.hub_id = Some(grant.hub_id);
+        self.grant = Some(grant.id);
+        self.issued = Some(grant.generation);
+        self
+    }
+
     pub(crate) fn superseded(mut self, superseded: bool) -> Answer {
         self.superseded = superseded;
         self
     }
 
     pub(crate) fn ending(&self) -> Ending {
-        Ending { status: Some(self.status), hub_id: self.hub_id, superseded: self.superseded }
+        Ending {
+            status: Some(self.status),
+            hub_id: self.hub_id,
+            grant: self.grant,
+            issued: self.issued,
+            superseded: self.superseded,
+        }
     }
 
     /// Replaces and drops fields of a successful JSON answer.

@@ -17,6 +17,8 @@ const FIRST_OF_START: u64 = 100_000_000;
 /// One app's permission in one account, alive until it is revoked or the app uninstalled.
 #[derive(Clone, Debug, Serialize)]
 pub struct Grant {
+    /// Its number, which is never given again.
+    pub id: u32,
     /// The account that granted.
     pub hub_id: u64,
     /// The user who clicked.
@@ -34,6 +36,7 @@ pub struct Grant {
 /// Where a presented refresh token leads.
 pub(crate) struct Presented {
     pub id: u32,
+    pub generation: u32,
     /// The token has been replaced by a newer one.
     pub superseded: bool,
 }
@@ -70,6 +73,7 @@ impl Grants {
     pub(crate) fn add(&mut self, mut grant: Grant) -> &Grant {
         self.last_id += 1;
         let id = self.last_id;
+        grant.id = id;
         grant.refresh_token = self.write(id, 0);
         self.living.entry(id).or_insert(grant)
     }
@@ -88,7 +92,7 @@ impl Grants {
     pub(crate) fn find(&self, token: &str) -> Option<Presented> {
         let (id, generation) = self.read(token)?;
         let grant = self.living.get(&id)?;
-        Some(Presented { id, superseded: generation < grant.generation })
+        Some(Presented { id, generation, superseded: generation < grant.generation })
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Grant> {

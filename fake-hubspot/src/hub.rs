@@ -95,6 +95,8 @@ impl Hub {
             entry.overlapping = *users > 1;
             if let Some(presented) = state.grants.find(token) {
                 entry.superseded = presented.superseded;
+                entry.grant = Some(presented.id);
+                entry.presented = Some(presented.generation);
                 entry.hub_id = state.grants.get(presented.id).map(|grant| grant.hub_id);
             }
         }

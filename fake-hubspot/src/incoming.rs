@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use url::form_urlencoded;
 
 use crate::clock::now_ms;
@@ -46,6 +46,7 @@ pub(crate) struct Incoming {
     pub version: Option<String>,
     /// The account preselected by the path of the consent page.
     pub portal: Option<u64>,
+    pub host: Option<String>,
     pub authorization: Option<String>,
     pub is_form: bool,
     pub form: Fields,
@@ -66,6 +67,7 @@ impl Incoming {
             path: request.path().to_owned(),
             version: sorted.version,
             portal: sorted.portal,
+            host: header(HOST).map(str::to_owned),
             authorization: header(AUTHORIZATION).map(str::to_owned),
             is_form,
             form,
@@ -83,6 +85,7 @@ impl Incoming {
             path: path.to_owned(),
             version: None,
             portal: sorted.portal,
+            host: None,
             authorization: None,
             is_form: false,
             form: Fields::default(),
@@ -105,6 +108,7 @@ impl Incoming {
             method: self.method.clone(),
             path: self.path.clone(),
             version: self.version.clone(),
+            host: self.host.clone(),
             authorization: self.authorization.clone(),
             form: self.form.first.clone(),
             duplicate_form_keys: self.form.repeated,
@@ -112,6 +116,9 @@ impl Incoming {
             status: None,
             fault: None,
             hub_id: None,
+            grant: None,
+            presented: None,
+            issued: None,
             overlapping: false,
             superseded: false,
         }

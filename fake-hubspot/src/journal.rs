@@ -45,6 +45,8 @@ pub struct Entry {
     pub path: String,
     /// The version in the path, such as `2026-09`.
     pub version: Option<String>,
+    /// The `Host` header: which of several names or ports the caller has used.
+    pub host: Option<String>,
     /// The `Authorization` header.
     pub authorization: Option<String>,
     /// The form in the body; of a repeated key the first value.
@@ -59,6 +61,12 @@ pub struct Entry {
     pub fault: Option<String>,
     /// The account it was about, when the fake could tell.
     pub hub_id: Option<u64>,
+    /// The grant it was about, when the fake could tell.
+    pub grant: Option<u32>,
+    /// The generation of the refresh token that was presented.
+    pub presented: Option<u32>,
+    /// The generation of the refresh token in the answer, whether or not the answer arrived.
+    pub issued: Option<u32>,
     /// Another refresh with the same token was being answered when this one arrived.
     pub overlapping: bool,
     /// A refresh token was presented that had been replaced.
@@ -81,6 +89,8 @@ pub struct Count {
 pub(crate) struct Ending {
     pub status: Option<u16>,
     pub hub_id: Option<u64>,
+    pub grant: Option<u32>,
+    pub issued: Option<u32>,
     pub superseded: bool,
 }
 
@@ -121,6 +131,8 @@ impl Journal {
             entry.finished_at_ms = Some(now_ms);
             entry.status = ending.status;
             entry.hub_id = ending.hub_id.or(entry.hub_id);
+            entry.grant = ending.grant.or(entry.grant);
+            entry.issued = ending.issued;
             entry.superseded |= ending.superseded;
         }
     }
@@ -135,6 +147,12 @@ impl Journal {
 
     pub(crate) fn counts(&self) -> &HashMap<Kind, Count> {
         &self.counts
+    }
+
+    /// Hands over the oldest calls and forgets them, up to the first that is still being worked on.
+    pub(crate) fn take(&mut self) -> Vec<Entry> {
+        let open = self.entries.iter().position(|entry| entry.finished_at_ms.is_none());
+        self.entries.drain(..open.unwrap_or(self.entries.len())).collect()
     }
 
     pub(crate) fn clear(&mut self) {

@@ -91,5 +91,6 @@ pub(crate) fn revoke(state: &mut State, call: &Incoming) -> Answer {
     state.grants.revoke(presented.id);
     let mut answer = empty(200).superseded(presented.superseded);
     answer.hub_id = hub_id;
+    answer.grant = Some(presented.id);
     answer
 }

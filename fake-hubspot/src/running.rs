@@ -84,6 +84,12 @@ impl FakeHubSpot {
         self.hub.lock().journal.clear();
     }
 
+    /// Hands over the oldest calls and forgets them, up to the first that is still being worked on, so that a long run
+    /// can keep its own record of them.
+    pub fn take_journal(&self) -> Vec<Entry> {
+        self.hub.lock().journal.take()
+    }
+
     /// Visits an authorize URL and decides, without a browser.
     ///
     /// Returns where HubSpot sends the browser, or `None` when it keeps it. The visit is journaled;

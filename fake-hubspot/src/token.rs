@@ -66,7 +66,8 @@ fn record(state: &mut State, hub_id: u64, scopes: Vec<String>) -> Grant {
         return grant.clone();
     }
     let user_id = state.options.account(hub_id).user_id;
-    let grant = Grant { hub_id, user_id, scopes, client_id, refresh_token: String::new(), generation: 0 };
+    let grant =
+        Grant { id: 0, hub_id, user_id, scopes, client_id, refresh_token: String::new(), generation: 0 };
     state.grants.add(grant).clone()
 }
 
@@ -118,7 +119,7 @@ fn tokens(state: &State, grant: &Grant) -> Answer {
         "token_use": "access_token",
         "expires_in": seconds,
     }))
-    .about(grant.hub_id)
+    .issuing(grant)
 }
 
 /// A token for the app itself, belonging to no account.

@@ -51,9 +51,10 @@ pub fn check() -> Result<Done> {
     ))
 }
 
-/// Builds the service and the demo in one go, so that both are compiled with the same features, once.
+/// Builds the programs that the checks run in one go, so that all are compiled with the same features, once.
 pub fn build_programs() -> Result<()> {
-    show(cargo_build("build").args(["--package", "hubspot-connect", "--package", "demo", "--bins"]))
+    let mut build = cargo_build("build");
+    show(build.args(["--package", "hubspot-connect", "--package", "demo", "--package", "torture", "--bins"]))
 }
 
 fn printed(name: &str) -> Result<String> {

@@ -15,6 +15,7 @@ mod setup;
 mod steps;
 mod suite;
 mod test;
+mod torture;
 
 use clap::{ArgMatches, Args, Command};
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ fn tasks() -> Vec<Entry> {
         Entry::of::<postgres::Postgres>("postgres"),
         Entry::of::<generate::Generate>("generate"),
         Entry::of::<bench::Bench>("bench"),
+        Entry::of::<torture::Torture>("torture"),
     ]
 }
 

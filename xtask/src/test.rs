@@ -3,14 +3,14 @@
 use crate::postgres::Server;
 use crate::steps::Steps;
 use crate::suite::{self, Part as Suite};
-use crate::{Result, Task, browser, lint, sdk, setup};
+use crate::{Result, Task, browser, lint, sdk, setup, torture};
 use clap::{Args, ValueEnum};
 
 /// Runs every check and every test, after setting up what they need
 ///
-/// Formatting, lints, documentation, unit tests, the integration suite on SQLite and again on PostgreSQL, the browser
-/// suite, licences and generated documents. PostgreSQL, Chromium and npm packages are installed when they are missing;
-/// what cannot be installed is named, with the command that would. All steps run, even after a failure.
+/// Formatting, lints, documentation, unit tests, the integration suite on SQLite and again on PostgreSQL, a minute of
+/// torture, the browser suite, licences and generated documents. PostgreSQL, Chromium and npm packages are installed when
+/// they are missing; what cannot be installed is named, with the command that would. All steps run, even after a failure.
 #[derive(Args)]
 pub struct Test {
     /// Run only this part; may be given more than once
@@ -28,6 +28,8 @@ enum Part {
     Sqlite,
     /// The integration suite on a PostgreSQL server of its own
     Postgres,
+    /// Replicas that are killed, frozen and cut off for a minute
+    Torture,
     /// The browser SDK: its types, its built files, its tests
     Sdk,
     /// The popup in a real browser
@@ -56,7 +58,7 @@ impl Test {
 
     fn set_up(&self, steps: &mut Steps) {
         let mut needs = Vec::new();
-        if self.wants(Part::Postgres) {
+        if self.wants(Part::Postgres) || self.wants(Part::Torture) {
             needs.push(setup::POSTGRES);
         }
         if self.wants(Part::Sdk) || self.wants(Part::Browser) && browser::suite_exists() {
@@ -87,6 +89,9 @@ impl Test {
                 let server = Server::given_or_started()?;
                 suite::run(Suite::Integration, Some(server.url()))
             });
+        }
+        if self.wants(Part::Torture) {
+            steps.run("torture", torture::briefly);
         }
         if self.wants(Part::Sdk) {
             steps.run("browser SDK", sdk::run);

@@ -1,0 +1,189 @@
+//! Carries out the plan, and looks after what happens beside it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fake_hubspot::FakeHubSpot;
+use rustix::process::Signal;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::Failure;
+use crate::database::Database;
+use crate::history::{End, Ended};
+use crate::line::State;
+use crate::plan::{Step, Trouble};
+use crate::record::{Record, now};
+use crate::replica::Replica;
+
+/// After so long a load balancer has noticed that a replica does not answer.
+const NOTICED: Duration = Duration::from_secs(10);
+
+/// The replicas, and what is known of them.
+pub struct Cluster {
+    /// The replicas.
+    pub replicas: Vec<Replica>,
+    /// Held by whoever does something to a replica.
+    hands: Vec<Mutex<()>>,
+    /// Replicas to which nobody is sent.
+    away: Vec<AtomicBool>,
+    /// What happens is written down here.
+    pub record: Record,
+}
+
+impl Cluster {
+    /// Replicas that are yet to be started.
+    pub fn new(replicas: Vec<Replica>, record: Record) -> Self {
+        let hands = replicas.iter().map(|_| Mutex::default()).collect();
+        let away = replicas.iter().map(|_| AtomicBool::default()).collect();
+        Self { replicas, hands, away, record }
+    }
+
+    /// The replica to which a load balancer would send somebody who would like this one.
+    pub fn near(&self, wanted: usize) -> usize {
+        let all = self.replicas.len();
+        let open = |replica: &usize| !self.away[*replica].load(Ordering::Relaxed);
+        (0..all).map(|more| (wanted + more) % all).find(open).unwrap_or(wanted % all)
+    }
+
+    /// Starts all of them.
+    pub async fn start(&self) -> Result<(), Failure> {
+        for replica in &self.replicas {
+            self.record.start(replica).await?;
+        }
+        Ok(())
+    }
+
+    async fn suffer(&self, step: Step) -> Result<(), Failure> {
+        let _hand = self.hands[step.replica].lock().await;
+        let (replica, span) = (&self.replicas[step.replica], Duration::from_millis(step.for_ms));
+        match step.trouble {
+            Trouble::Kill => {
+                self.kill(replica)?;
+                sleep(span).await;
+                self.record.start(replica).await
+            }
+            Trouble::KillCutOff => {
+                let since = now();
+                replica.database.set(State::Cut);
+                sleep(span).await;
+                self.kill(replica)?;
+                self.mend(replica, true, since);
+                self.record.start(replica).await
+            }
+            Trouble::Stop => {
+                self.stop(replica, Duration::ZERO).await?;
+                sleep(span).await;
+                self.record.start(replica).await
+            }
+            Trouble::StopCutOff => {
+                replica.database.set(State::Cut);
+                sleep(span / 2).await;
+                self.stop(replica, span / 2).await?;
+                self.record.start(replica).await
+            }
+            Trouble::Freeze => self.freeze(replica, span).await,
+            Trouble::CutDatabase | Trouble::StallDatabase => {
+                let since = now();
+                let stalled = step.trouble == Trouble::StallDatabase;
+                replica.database.set(if stalled { State::Stalled } else { State::Cut });
+                sleep(span).await;
+                self.mend(replica, true, since);
+                Ok(())
+            }
+            Trouble::CutHubSpot | Trouble::StallHubSpot => {
+                let since = now();
+                let stalled = step.trouble == Trouble::StallHubSpot;
+                replica.hubspot.set(if stalled { State::Stalled } else { State::Cut });
+                sleep(span).await;
+                self.mend(replica, false, since);
+                Ok(())
+            }
+        }
+    }
+
+    fn kill(&self, replica: &Replica) -> Result<(), Failure> {
+        let at = now();
+        replica.kill()?;
+        self.record.ended(replica.index, End { at, how: Ended::Killed });
+        Ok(())
+    }
+
+    /// Tells a replica to stop, mends its lines after a while, and waits for its end.
+    async fn stop(&self, replica: &Replica, mended_after: Duration) -> Result<(), Failure> {
+        let at = now();
+        replica.signal(Signal::TERM)?;
+        sleep(mended_after).await;
+        self.mend(replica, true, at);
+        let end = replica.stopped(at).await?;
+        self.record.ended(replica.index, end);
+        Ok(())
+    }
+
+    async fn freeze(&self, replica: &Replica, span: Duration) -> Result<(), Failure> {
+        let since = now();
+        replica.signal(Signal::STOP)?;
+        self.away[replica.index].store(span > NOTICED, Ordering::Relaxed);
+        sleep(span).await;
+        replica.signal(Signal::CONT)?;
+        self.away[replica.index].store(false, Ordering::Relaxed);
+        self.record.froze(replica.index, since);
+        Ok(())
+    }
+
+    fn mend(&self, replica: &Replica, database: bool, since: i64) {
+        replica.mend();
+        self.record.cut(replica.index, database, since);
+    }
+
+    /// Starts anew what has ended although nobody told it to.
+    async fn revive(&self) -> Result<(), Failure> {
+        for replica in &self.replicas {
+            let Ok(_hand) = self.hands[replica.index].try_lock() else { continue };
+            if replica.has_ended() {
+                self.record.ended(replica.index, End { at: now(), how: Ended::Crashed });
+                self.record.start(replica).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn weigh(&self) {
+        let weights: Vec<_> = self.replicas.iter().map(|one| one.resident_kib().unwrap_or(0)).collect();
+        let mut history = self.record.history();
+        history.resident_kib.resize(weights.len(), 0);
+        for (most, weight) in history.resident_kib.iter_mut().zip(weights) {
+            *most = weight.max(*most);
+        }
+    }
+}
+
+/// Carries out a plan. It ends when the last trouble is over.
+pub async fn carry_out(cluster: Arc<Cluster>, plan: Vec<Step>) -> Result<(), Failure> {
+    let (began, mut under_way) = (Instant::now(), JoinSet::new());
+    for step in plan {
+        sleep_until(began + Duration::from_millis(step.at_ms)).await;
+        let cluster = Arc::clone(&cluster);
+        under_way.spawn(async move { cluster.suffer(step).await });
+    }
+    while let Some(done) = under_way.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// Looks once a second at what can be seen from outside. It never ends by itself.
+pub async fn watch(cluster: &Cluster, database: &Database, hubspot: &FakeHubSpot) -> Result<(), Failure> {
+    loop {
+        cluster.revive().await?;
+        cluster.weigh();
+        cluster.record.drain(hubspot);
+        // The moment before the look: whatever comes later is later than what is seen.
+        let needy = database.needy(now()).await?;
+        let mismatches = database.mismatches().await?;
+        cluster.record.seen(needy, mismatches);
+        sleep(Duration::from_secs(1)).await;
+    }
+}

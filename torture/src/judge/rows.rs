@@ -1,0 +1,125 @@
+//! What must hold of connections, jobs and attempts.
+
+use std::collections::{HashMap, HashSet};
+
+use fake_hubspot::Kind;
+
+use super::causes::cause;
+use super::{Finding, at, found};
+use crate::history::{Ended, History};
+
+/// How long a connect may go on after HubSpot has given the tokens: the service tries to write them for ten seconds.
+const SAVE_MS: i64 = 20_000;
+/// How long an exchange may take as a whole.
+const EXCHANGE_MS: i64 = 60_000;
+/// Attempts are forgotten ten minutes after their time; younger ones must be there.
+const REMEMBERED_MS: i64 = 540_000;
+
+/// I5. Every grant that is alive at HubSpot has a connection that holds it, or held it until its refresh token was lost;
+/// a grant that was never stored is excused if its connect was cut off.
+pub fn no_grant_left(history: &History) -> Finding {
+    let held: HashSet<_> = history.stored.connections.iter().map(|one| &one.fingerprint).collect();
+    let mut grant_of: HashMap<&String, u32> = HashMap::new();
+    for call in &history.calls {
+        if let (Some(fingerprint), Some(grant)) = (&call.fingerprint, call.grant) {
+            grant_of.insert(fingerprint, grant);
+        }
+    }
+    let stale: HashSet<_> = held.iter().filter_map(|fingerprint| grant_of.get(*fingerprint)).collect();
+    let mut evidence = Vec::new();
+    let mut excused = 0;
+    for grant in &history.grants {
+        if held.contains(&grant.fingerprint) || stale.contains(&grant.id) {
+            continue;
+        }
+        match cut_off(history, grant.id) {
+            true => excused += 1,
+            false => evidence.push(format!(
+                "grant {} of account {} is alive, and no connection holds it",
+                grant.id, grant.hub
+            )),
+        }
+    }
+    let stored: HashSet<_> = history.stored.connections.iter().map(|one| &one.id).collect();
+    let back = history.goodbyes.iter().filter(|goodbye| stored.contains(&goodbye.connection));
+    evidence.extend(back.map(|goodbye| {
+        format!(
+            "connection {} was ended at {} and is there again",
+            goodbye.connection,
+            at(history, goodbye.at)
+        )
+    }));
+    if history.stored.revocations > 0 {
+        evidence.push(format!("{} revocations are not done", history.stored.revocations));
+    }
+    found(evidence, || match excused {
+        0 => String::new(),
+        count => format!("{count} never stored: a kill or a cut line ended the connect"),
+    })
+}
+
+/// Whether the connect that made a grant was cut off before it was stored.
+fn cut_off(history: &History, grant: u32) -> bool {
+    let exchange = history.calls.iter().find(|call| call.kind == Kind::Exchange && call.grant == Some(grant));
+    let Some(exchange) = exchange else { return false };
+    let until = exchange.answered.unwrap_or(exchange.at) + SAVE_MS;
+    let line = history
+        .cuts
+        .iter()
+        .any(|cut| Some(cut.replica) == exchange.replica && cut.from <= until && cut.to >= exchange.at);
+    let killed = history.maker(exchange).and_then(|(_, life)| life.killed());
+    line || killed.is_some_and(|killed| killed <= until) || cause(history, exchange).is_some()
+}
+
+/// I7. At the end, and at every look in between.
+pub fn one_job_each(history: &History) -> Finding {
+    let mut evidence: Vec<_> =
+        history.mismatches.iter().map(|one| format!("during the run: connection {one}")).collect();
+    for one in &history.stored.connections {
+        let wanted = i64::from(one.state == "active");
+        if one.jobs != wanted {
+            evidence.push(format!("connection {} is {} and has {} jobs", one.id, one.state, one.jobs));
+        }
+    }
+    evidence
+        .extend(history.stored.spare_jobs.iter().map(|job| format!("job {job} has no active connection")));
+    found(evidence, String::new)
+}
+
+/// I9. Connected, failed, cancelled; one whose person never came back expires by itself. An exchange that was cut off
+/// expires as well; it is excused by a kill, a freeze or a cut line.
+pub fn every_attempt_ends(history: &History) -> Finding {
+    let end = history.calls.last().map_or(0, |call| call.at);
+    let stored: HashMap<_, _> = history.stored.attempts.iter().map(|one| (&one.flow, one)).collect();
+    let (mut evidence, mut cut_off) = (Vec::new(), 0);
+    for start in &history.starts {
+        let Some(attempt) = stored.get(&start.flow) else {
+            if end - start.at < REMEMBERED_MS {
+                evidence.push(format!("flow {} of {} is forgotten", start.flow, at(history, start.at)));
+            }
+            continue;
+        };
+        let consumed = attempt.consumed_at.unwrap_or(attempt.expires_at);
+        match attempt.status.as_str() {
+            "connected" if attempt.connection.is_some() => {}
+            "failed" | "cancelled" | "awaiting_user" => {}
+            "exchanging" if disturbed(history, consumed) => cut_off += 1,
+            status => evidence.push(format!("flow {} of {} is {status}", start.flow, at(history, start.at))),
+        }
+    }
+    found(evidence, || match cut_off {
+        0 => String::new(),
+        count => format!("{count} exchanges were cut off, and expire"),
+    })
+}
+
+/// Whether anything hit a replica while an exchange that began then may have been under way.
+fn disturbed(history: &History, began: i64) -> bool {
+    let until = began + EXCHANGE_MS;
+    let within = |from: i64, to: i64| from <= until && to >= began;
+    let ended = history.lives.iter().filter_map(|life| life.end);
+    let killed = ended.filter(|end| end.how == Ended::Killed).any(|end| within(end.at, end.at));
+    killed
+        || history.freezes.iter().any(|freeze| within(freeze.from, freeze.to))
+        || history.cuts.iter().any(|cut| within(cut.from, cut.to))
+}

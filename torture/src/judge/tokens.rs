@@ -1,0 +1,139 @@
+//! What must hold of refresh tokens.
+
+use std::collections::{BTreeMap, HashSet};
+
+use fake_hubspot::Kind;
+
+use super::causes::{Cause, by_grant, cause, losses, was_frozen};
+use super::{Finding, at, found};
+use crate::history::{Call, History};
+
+/// After a moment like this a call that was on its way has arrived.
+const ON_ITS_WAY_MS: i64 = 1_000;
+
+fn refreshes(history: &History) -> impl Iterator<Item = &Call> {
+    history.calls.iter().filter(|call| call.kind == Kind::Refresh)
+}
+
+/// I1. A process that has stood still for longer than its lease cannot know that it has lost it; HubSpot, not being
+/// asked whose turn it is, may then meet both.
+pub fn one_at_a_time(history: &History) -> Finding {
+    let (excused, broken): (Vec<_>, Vec<_>) =
+        refreshes(history).filter(|call| call.overlapping).partition(|call| was_frozen(history, call));
+    found(tell(history, &broken), || remark(excused.len(), "after a freeze longer than a lease"))
+}
+
+/// I2. It is excused if the answer with the new one was lost in a kill or an over-long freeze, or if whoever presents
+/// the old one has just woken from a freeze longer than its lease.
+pub fn no_old_token(history: &History) -> Finding {
+    let grants = by_grant(history);
+    let excuse = |call: &&Call| {
+        let next = call.presented.map(|presented| presented + 1);
+        let calls = call.grant.and_then(|grant| grants.get(&grant)).into_iter().flatten();
+        let mut replaced_by = calls.filter(|other| other.issued.is_some() && other.issued == next);
+        was_frozen(history, call) || replaced_by.any(|other| cause(history, other).is_some())
+    };
+    let (excused, broken): (Vec<_>, Vec<_>) =
+        refreshes(history).filter(|call| call.superseded).partition(excuse);
+    found(tell(history, &broken), || remark(excused.len(), "explained by a kill or a freeze"))
+}
+
+/// I3. A refresh token may be lost where a kill or an over-long freeze hit the moment between HubSpot's answer and its
+/// commit, and then at most as many as are refreshed at once. A stop loses none. Nobody is sent to connect anew while
+/// what is stored is good.
+pub fn none_lost(history: &History) -> Finding {
+    let current: HashSet<_> = history.grants.iter().map(|grant| &grant.fingerprint).collect();
+    let mut evidence = Vec::new();
+    for one in &history.stored.connections {
+        if one.state != "active" && current.contains(&one.fingerprint) {
+            evidence
+                .push(format!("connection {} is {} although its refresh token is good", one.id, one.state));
+        }
+        if one.state == "integrity_error" {
+            evidence.push(format!("connection {} cannot be opened", one.id));
+        }
+    }
+    let mut causes: BTreeMap<Cause, usize> = BTreeMap::new();
+    for loss in losses(history) {
+        match loss.cause {
+            Some(cause) => *causes.entry(cause).or_default() += 1,
+            None => evidence.push(format!(
+                "the refresh token of {} is lost, and nothing explains it; {}",
+                loss.connection
+                    .map_or("a connection that is gone".to_owned(), |one| format!("connection {}", one.id)),
+                loss.call.map_or("HubSpot knows no grant of it".to_owned(), |call| describe(history, call)),
+            )),
+        }
+    }
+    let most = history.rules.max_in_flight;
+    for (cause, count) in causes.iter().filter(|(_, count)| **count > most) {
+        evidence
+            .push(format!("{count} refresh tokens were lost by one {cause:?}; {most} are refreshed at once"));
+    }
+    found(evidence, || remark(causes.values().sum(), "lost, each explained by a kill or an over-long freeze"))
+}
+
+/// I6. A life begins with a success and may end as early as the refresh window allows.
+pub fn no_more_than_needed(history: &History) -> Finding {
+    let shortest = history.rules.life_ms as f64 * history.rules.window_from;
+    let mut evidence = Vec::new();
+    for (grant, calls) in by_grant(history) {
+        let (good, bad): (Vec<&Call>, Vec<&Call>) =
+            calls.iter().copied().partition(|call| call.status == Some(200));
+        let (Some(first), Some(last)) = (calls.first(), calls.last()) else { continue };
+        // One for the life that the first call ends, and one because a call may be held up on its way.
+        let lives = ((last.at - first.at) as f64 / shortest) as usize + 2;
+        if good.len() > lives {
+            evidence.push(format!(
+                "grant {grant} was refreshed {} times (and {} times in vain) from {} to {}: {lives} lives at most",
+                good.len(),
+                bad.len(),
+                at(history, first.at),
+                at(history, last.at)
+            ));
+        }
+    }
+    found(evidence, String::new)
+}
+
+/// I8. Until its person has connected anew, when it gets another refresh token.
+pub fn silent_when_needy(history: &History) -> Finding {
+    let mut broken = Vec::new();
+    for needy in &history.needy {
+        let later = refreshes(history).filter(|call| {
+            call.fingerprint.as_ref() == Some(&needy.fingerprint)
+                && call.at > needy.at + ON_ITS_WAY_MS
+                && !was_frozen(history, call)
+        });
+        broken.extend(
+            later.map(|call| format!("connection {}: {}", needy.connection, describe(history, call))),
+        );
+    }
+    found(broken, String::new)
+}
+
+fn remark(count: usize, why: &str) -> String {
+    if count == 0 { String::new() } else { format!("{count} {why}") }
+}
+
+fn tell(history: &History, calls: &[&Call]) -> Vec<String> {
+    calls.iter().map(|call| describe(history, call)).collect()
+}
+
+fn describe(history: &History, call: &Call) -> String {
+    let maker = history.maker(call).map_or("nobody".to_owned(), |(_, life)| {
+        let end = life
+            .end
+            .map_or("still running".to_owned(), |end| format!("{:?} at {}", end.how, at(history, end.at)));
+        format!("replica {} (started at {}, {end})", life.replica, at(history, life.from))
+    });
+    format!(
+        "grant {:?}, asked with generation {:?} at {} by {maker}, answered {:?} at {}, issued {:?}",
+        call.grant.unwrap_or_default(),
+        call.presented,
+        at(history, call.at),
+        call.status,
+        call.answered.map_or("never".to_owned(), |answered| at(history, answered)),
+        call.issued,
+    )
+}

@@ -1,0 +1,203 @@
+//! A line that can be cut: a TCP proxy between a replica and one of its servers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Whether a line carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It carries.
+    Open,
+    /// Connections are closed, and new ones at once.
+    Cut,
+    /// Bytes are held back.
+    Stalled,
+}
+
+/// Which way the state of a line goes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Both ways.
+    Both,
+    /// What has been asked is answered; nothing new is asked. A line to HubSpot that loses answers loses refresh tokens,
+    /// and no client can do anything about that.
+    Questions,
+}
+
+/// A line.
+pub struct Line {
+    /// Where it begins.
+    pub address: SocketAddr,
+    state: watch::Sender<State>,
+    accepting: JoinHandle<()>,
+}
+
+impl Line {
+    /// Lays a line to an address.
+    pub async fn lay(to: SocketAddr, reach: Reach) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let (state, watched) = watch::channel(State::Open);
+        let accepting = tokio::spawn(accept(listener, to, reach, watched));
+        Ok(Self { address, state, accepting })
+    }
+
+    /// Changes whether it carries.
+    pub fn set(&self, state: State) {
+        self.state.send_replace(state);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, to: SocketAddr, reach: Reach, state: watch::Receiver<State>) {
+    loop {
+        let Ok((near, _)) = listener.accept().await else {
+            // Out of files: a moment later there are some.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        if *state.borrow() != State::Cut {
+            tokio::spawn(carry(near, to, reach, state.clone()));
+        }
+    }
+}
+
+async fn carry(near: TcpStream, to: SocketAddr, reach: Reach, state: watch::Receiver<State>) {
+    let Ok(far) = TcpStream::connect(to).await else { return };
+    // Small messages back and forth: waiting to fill a packet would only add to every answer.
+    let _ = (near.set_nodelay(true), far.set_nodelay(true));
+    let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+    let there = pump(near_in, far_out, state.clone(), Some(reach));
+    let back = pump(far_in, near_out, state, (reach == Reach::Both).then_some(reach));
+    tokio::join!(there, back);
+}
+
+/// Carries bytes one way until either end is closed, or the line is cut for this way.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut state: watch::Receiver<State>,
+    reach: Option<Reach>,
+) {
+    let mut bytes = vec![0; 16 * 1024];
+    loop {
+        let read = tokio::select! {
+            read = from.read(&mut bytes) => read,
+            // A connection on which an answer is awaited stays; it is closed when the next question comes.
+            () = cut(&mut state), if reach == Some(Reach::Both) => break,
+        };
+        let Ok(mut filled @ 1..) = read else { break };
+        if reach.is_some() && !released(&mut from, &mut bytes, &mut filled, &mut state).await {
+            break;
+        }
+        if to.write_all(&bytes[..filled]).await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
+}
+
+/// Ends when the line is cut.
+async fn cut(state: &mut watch::Receiver<State>) {
+    if state.wait_for(|state| *state == State::Cut).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Holds bytes back while the line is stalled. `false` if they are not to be carried: the line was cut, or whoever has
+/// sent them is gone. Carrying them then would ask HubSpot for something that nobody waits for.
+async fn released(
+    from: &mut OwnedReadHalf,
+    bytes: &mut Vec<u8>,
+    filled: &mut usize,
+    state: &mut watch::Receiver<State>,
+) -> bool {
+    loop {
+        match *state.borrow_and_update() {
+            State::Open => return true,
+            State::Cut => return false,
+            State::Stalled => {}
+        }
+        if *filled == bytes.len() {
+            bytes.resize(2 * *filled, 0);
+        }
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() { return false },
+            more = from.read(&mut bytes[*filled..]) => match more {
+                Ok(more @ 1..) => *filled += more,
+                _ => return false,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that answers every byte with the same byte, and a line to it.
+    async fn echo(reach: Reach) -> (Line, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    tokio::io::copy(&mut from, &mut to).await
+                });
+            }
+        });
+        let line = Line::lay(address, reach).await.unwrap();
+        let stream = TcpStream::connect(line.address).await.unwrap();
+        (line, stream)
+    }
+
+    async fn answer(stream: &mut TcpStream) -> Option<u8> {
+        let mut byte = [0];
+        let read = tokio::time::timeout(Duration::from_millis(300), stream.read_exact(&mut byte));
+        read.await.ok()?.ok().map(|_| byte[0])
+    }
+
+    #[tokio::test]
+    async fn a_stalled_line_keeps_what_it_was_given_and_a_cut_one_closes() {
+        let (line, mut stream) = echo(Reach::Both).await;
+        stream.write_all(b"a").await.unwrap();
+        assert_eq!(answer(&mut stream).await, Some(b'a'));
+        line.set(State::Stalled);
+        stream.write_all(b"b").await.unwrap();
+        assert_eq!(answer(&mut stream).await, None);
+        line.set(State::Open);
+        assert_eq!(answer(&mut stream).await, Some(b'b'));
+        line.set(State::Cut);
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+        let mut another = TcpStream::connect(line.address).await.unwrap();
+        assert_eq!(another.read(&mut [0]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn on_a_line_that_is_cut_for_questions_what_was_asked_is_answered() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let line = Line::lay(listener.local_addr().unwrap(), Reach::Questions).await.unwrap();
+        let mut near = TcpStream::connect(line.address).await.unwrap();
+        near.write_all(b"q").await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        assert_eq!(answer(&mut far).await, Some(b'q'));
+        line.set(State::Cut);
+        far.write_all(b"a").await.unwrap();
+        assert_eq!(answer(&mut near).await, Some(b'a'));
+        let _ = near.write_all(b"another").await;
+        assert_eq!(far.read(&mut [0]).await.unwrap_or(0), 0);
+    }
+}

@@ -1,0 +1,75 @@
+//! Looks for secrets in the logs of the replicas.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+/// Shorter words stand in logs for other reasons.
+const SHORTEST: usize = 16;
+/// An access token has 300 characters, and everything that is sealed has more; nothing else in a log is this long.
+const TOO_LONG: usize = 200;
+/// The length of a refresh token, `na1-` and a UUID.
+const REFRESH_TOKEN: usize = 40;
+
+/// What must not be in a log, by words.
+pub struct Secrets(HashSet<String>);
+
+impl Secrets {
+    /// The words of these texts.
+    pub fn new(texts: impl IntoIterator<Item = String>) -> Self {
+        let long = |text: String| {
+            let found: Vec<_> =
+                words(&text).filter(|word| word.len() >= SHORTEST).map(str::to_owned).collect();
+            found
+        };
+        Self(texts.into_iter().flat_map(long).collect())
+    }
+
+    /// Where in a log a secret stands: the line's number and a word to it, never the secret.
+    pub fn search(&self, log: &Path) -> io::Result<Vec<String>> {
+        let mut found = Vec::new();
+        for (number, line) in BufReader::new(File::open(log)?).split(b'\n').enumerate() {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            let suspicion = words(&line).find_map(|word| self.suspicion(word));
+            found.extend(suspicion.map(|what| format!("{}:{}: {what}", log.display(), number + 1)));
+        }
+        Ok(found)
+    }
+
+    fn suspicion(&self, word: &str) -> Option<&'static str> {
+        match word {
+            _ if self.0.contains(word) => Some("a secret of this run"),
+            _ if word.len() == REFRESH_TOKEN && word.starts_with("na1-") => {
+                Some("looks like a refresh token")
+            }
+            _ if word.starts_with("gAAAA") => Some("looks like something sealed"),
+            _ if word.len() > TOO_LONG => Some("looks like an access token"),
+            _ => None,
+        }
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-' && letter != '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_found_wherever_it_stands_and_is_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let secrets = Secrets::new(["postgres://u:0123456789abcdef0123@h/db".to_owned(), "short".to_owned()]);
+        let text = "all is well, short\npassword=0123456789abcdef0123,\ntoken na1-01234567-0123-0123-0123-0123456789ab\n";
+        std::fs::write(&log, text).unwrap();
+        let found = secrets.search(&log).unwrap();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].ends_with("log:2: a secret of this run"), "{found:?}");
+        assert!(found[1].ends_with("log:3: looks like a refresh token"), "{found:?}");
+        assert!(!found.concat().contains("0123456789abcdef"));
+    }
+}

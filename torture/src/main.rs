@@ -1,0 +1,146 @@
+//! Kills, freezes and cuts off replicas of the service while they refresh, and judges that no refresh token is lost.
+//!
+//! Three real processes serve from one PostgreSQL database, each behind lines to the database and to a simulated HubSpot
+//! that can be cut. The HubSpot replaces refresh tokens at every use and refuses old ones, so whatever is lost shows.
+//! What goes wrong is drawn from a seed ([`plan`], [`noise`], [`people`]); what happens is written down ([`history`]);
+//! what must hold of it stands in [`judge`].
+//!
+//! Not done here: clocks that differ between replicas. Real processes share the clock of the machine; the tests of the
+//! service run replicas with clocks of their own in one process.
+#![expect(clippy::print_stdout, reason = "a command-line program speaks on standard output")]
+
+mod browser;
+mod chaos;
+mod database;
+mod history;
+mod judge;
+mod line;
+mod logs;
+mod noise;
+mod people;
+mod plan;
+mod record;
+mod replica;
+mod report;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use hubspot_connect::domain::chance::Chance;
+use tempfile::TempDir;
+
+use history::History;
+use plan::{LONG_FREEZE_MS, pick};
+use report::Report;
+
+/// Why a run cannot be made.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Kills, freezes and cuts off replicas of the service, and judges that no refresh token is lost.
+#[derive(Debug, Parser)]
+pub struct Arguments {
+    /// How long things go wrong, in minutes
+    #[arg(long, conflicts_with = "seconds")]
+    minutes: Option<u64>,
+    /// How long things go wrong, in seconds; at least until the long freeze is over
+    #[arg(long, default_value_t = 180)]
+    seconds: u64,
+    /// What goes wrong is drawn from this number; the same number draws the same again
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many connections there are
+    #[arg(long, default_value_t = 200)]
+    connections: usize,
+    /// Ends what leaves leases behind early, and does not wait for second refusals
+    #[arg(long)]
+    hurry: bool,
+    /// The service; the binary beside this one if not given
+    #[arg(long)]
+    program: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn length_ms(&self) -> u64 {
+        let seconds = self.minutes.map_or(self.seconds, |minutes| 60 * minutes);
+        // The long freeze begins two seconds in.
+        (1000 * seconds).max(LONG_FREEZE_MS + 3_000)
+    }
+
+    fn program(&self) -> Result<PathBuf, Failure> {
+        let path = match &self.program {
+            Some(path) => std::path::absolute(path)?,
+            None => std::env::current_exe()?.with_file_name("hubspot-connect"),
+        };
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(format!("{} is not built; use `cargo xtask torture`", path.display()).into())
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let seed = arguments.seed.unwrap_or_else(|| pick(&Chance::system(), 1_000_000));
+    let again = format!(
+        "cargo xtask torture --seconds {} --connections {} --seed {seed}{}",
+        arguments.length_ms() / 1000,
+        arguments.connections,
+        if arguments.hurry { " --hurry" } else { "" }
+    );
+    println!("seed {seed}");
+    let began = Instant::now();
+    let outcome = tempfile::Builder::new().prefix("torture-").tempdir().map_err(Failure::from);
+    let outcome = outcome.map(|folder| (make(&arguments, seed, &folder), folder));
+    let (history, folder) = match outcome {
+        Ok((Ok(history), folder)) => (history, folder),
+        Ok((Err(why), folder)) => return give_up(&why, Some(folder), &again),
+        Err(why) => return give_up(&why, None, &again),
+    };
+    let verdicts = judge::judge(&history);
+    println!(
+        "\n{}\n    took {:.0} s; again: {again}",
+        Report { history: &history, verdicts: &verdicts },
+        began.elapsed().as_secs_f64()
+    );
+    if verdicts.iter().any(judge::Verdict::is_broken) {
+        println!("    the logs of the replicas are in {}", folder.keep().display());
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn make(arguments: &Arguments, seed: u64, folder: &TempDir) -> Result<History, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            history = run::run(arguments, seed, folder.path(), |line| println!("    {line}")) => history,
+            // Whoever gives up leaves no process behind, stopped ones least of all.
+            () = interrupted() => Err("interrupted".into()),
+        }
+    })
+}
+
+async fn interrupted() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => _ = signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+fn give_up(why: &Failure, folder: Option<TempDir>, again: &str) -> ExitCode {
+    println!("\n    the run has failed: {why}; again: {again}");
+    if let Some(folder) = folder {
+        println!("    the logs of the replicas are in {}", folder.keep().display());
+    }
+    ExitCode::FAILURE
+}

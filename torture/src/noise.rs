@@ -1,0 +1,51 @@
+//! How HubSpot fares: slow at times, out of order at times.
+//!
+//! Left out on purpose are faults that carry out a refresh and then lose the answer. HubSpot has then replaced the
+//! refresh token, and nobody but HubSpot knows the new one: no client can survive that, so it would show nothing.
+
+use std::time::Duration;
+
+use fake_hubspot::{FakeHubSpot, Fault, Kind, Rule};
+use hubspot_connect::domain::chance::Chance;
+use tokio::time::sleep;
+
+use crate::plan::pick;
+
+/// Orders faults, some each second. They are used up one after the other, so which call goes wrong and how is drawn from
+/// the seed; only when it comes is not. It never ends by itself.
+pub async fn make(hubspot: &FakeHubSpot, seed: u64) {
+    let chance = Chance::seeded(seed);
+    loop {
+        for _ in 0..6 {
+            hubspot.script(Rule::once(Kind::Refresh, fault(&chance)).after(skip(&chance)));
+        }
+        let kind = [Kind::Exchange, Kind::Revoke, Kind::AccountInfo][pick(&chance, 3) as usize];
+        hubspot.script(Rule::once(kind, fault(&chance)).after(skip(&chance)));
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn skip(chance: &Chance) -> u32 {
+    u32::try_from(pick(chance, 5)).unwrap_or(0)
+}
+
+fn fault(chance: &Chance) -> Fault {
+    let slowly = || Duration::from_millis(300 + pick(chance, 2_700));
+    let status = |status, headers: Vec<(String, String)>| Fault::Status {
+        status,
+        headers,
+        body: "<html>try again later</html>".to_owned(),
+    };
+    match pick(chance, 10) {
+        0..=2 => Fault::Delay(slowly()),
+        // Carried out at once, told later: a kill in between costs a refresh token.
+        3..=4 => Fault::DelayAfterIssue(slowly()),
+        5 => status(500, Vec::new()),
+        6 => status(503, Vec::new()),
+        7 => {
+            let seconds = (1 + pick(chance, 2)).to_string();
+            status(429, vec![("retry-after".to_owned(), seconds)])
+        }
+        _ => Fault::CloseBeforeAnswer,
+    }
+}

@@ -1,0 +1,132 @@
+//! People: they look at their status, connect, disconnect, log out, give up half-way, and reconnect when they are asked
+//! to. Nothing they meet while replicas are in trouble surprises them; they try again later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake_hubspot::{Decision, FakeHubSpot};
+use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::secret::Secret;
+use hubspot_connect::flows::flow_of_state;
+use tokio::time::sleep;
+
+use crate::browser::{Browser, Web};
+use crate::chaos::Cluster;
+use crate::plan::pick;
+
+/// The account of the first person; each one has an account of their own.
+const FIRST_HUB: u64 = 9_000_000;
+
+/// One person with a browser and a HubSpot account.
+pub struct Person {
+    hub: u64,
+    browser: Browser,
+}
+
+/// Where people are.
+#[derive(Clone)]
+pub struct Town {
+    /// The service.
+    pub cluster: Arc<Cluster>,
+    /// HubSpot.
+    pub hubspot: Arc<FakeHubSpot>,
+}
+
+impl Person {
+    /// The person of this number.
+    pub fn new(number: usize, web: &Arc<Web>) -> Self {
+        Self { hub: FIRST_HUB + number as u64, browser: Browser::new(web) }
+    }
+
+    /// Connects. Whether that has succeeded.
+    pub async fn connect(&mut self, town: &Town, replica: usize) -> bool {
+        let Some(authorize) = self.begin(town, replica).await else { return false };
+        let decision = Decision::Approve { hub_id: self.hub, scopes: None };
+        let Some(back) = town.hubspot.decide(&authorize, decision) else { return false };
+        // The way back may lead to another replica than the way out.
+        let answer = self.browser.get(town.cluster.near(replica + 1), &back).await;
+        answer.is_some_and(|answer| answer.status == 303) && self.state(town, replica).await == "active"
+    }
+
+    async fn begin(&mut self, town: &Town, replica: usize) -> Option<String> {
+        let authorize = self.browser.start(town.cluster.near(replica)).await?;
+        let url = url::Url::parse(&authorize).ok()?;
+        let (_, state) = url.query_pairs().find(|(name, _)| name == "state")?;
+        town.cluster.record.started(flow_of_state(&Secret::new(state.to_string())).to_string());
+        town.cluster.record.secrets().push(state.into_owned());
+        Some(authorize)
+    }
+
+    /// The state of the connection, as the service tells it; empty if it does not.
+    async fn state(&mut self, town: &Town, replica: usize) -> String {
+        let status = self.browser.status(town.cluster.near(replica)).await.unwrap_or_default();
+        status["state"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn disconnect(&mut self, town: &Town, replica: usize) {
+        let replica = town.cluster.near(replica);
+        let status = self.browser.status(replica).await.unwrap_or_default();
+        let Some(connection) = status["connections"][0]["id"].as_str() else { return };
+        if self.browser.disconnect(replica, connection).await == Some(true) {
+            town.cluster.record.goodbye(connection.to_owned());
+        }
+    }
+
+    async fn logout(&mut self, town: &Town, replica: usize) {
+        let replica = town.cluster.near(replica);
+        let status = self.browser.status(replica).await.unwrap_or_default();
+        let ids = status["connections"].as_array().into_iter().flatten();
+        let ids: Vec<_> = ids.filter_map(|one| one["id"].as_str().map(str::to_owned)).collect();
+        if self.browser.logout(replica).await == Some(true) {
+            ids.into_iter().for_each(|connection| town.cluster.record.goodbye(connection));
+            self.browser.forget();
+        }
+    }
+
+    async fn act(&mut self, town: &Town, chance: &Chance) {
+        let replica = pick(chance, 3) as usize;
+        match pick(chance, 20) {
+            0 => self.disconnect(town, replica).await,
+            1 => self.logout(town, replica).await,
+            2 => _ = self.begin(town, replica).await,
+            3 => {
+                let decision = Decision::Deny;
+                if let Some(authorize) = self.begin(town, replica).await
+                    && let Some(back) = town.hubspot.decide(&authorize, decision)
+                {
+                    self.browser.get(town.cluster.near(replica), &back).await;
+                }
+            }
+            4..=10 => {
+                // Whoever has no connection, or one that is broken, connects.
+                let status = self.browser.status(town.cluster.near(replica)).await;
+                let state = status.as_ref().map(|status| status["state"].as_str().unwrap_or_default());
+                if state.is_some_and(|state| !matches!(state, "active" | "degraded")) {
+                    self.connect(town, replica).await;
+                }
+            }
+            _ => _ = self.state(town, replica).await,
+        }
+    }
+
+    /// Hands over every secret that this browser has held.
+    pub fn secrets(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.browser.secrets).into_iter().collect()
+    }
+}
+
+/// Lets a group of people live until told to stop; each decision is drawn from the seed.
+pub async fn live(
+    mut group: Vec<Person>,
+    town: Town,
+    seed: u64,
+    mut stop: tokio::sync::watch::Receiver<bool>,
+) -> Vec<Person> {
+    let chance = Chance::seeded(seed);
+    while !*stop.borrow_and_update() && !group.is_empty() {
+        let who = pick(&chance, group.len() as u64) as usize;
+        group[who].act(&town, &chance).await;
+        sleep(Duration::from_millis(100 + pick(&chance, 400))).await;
+    }
+    group
+}

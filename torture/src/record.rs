@@ -1,0 +1,150 @@
+//! Writes down what happens while it happens.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fake_hubspot::{Entry, FakeHubSpot, Kind};
+use hubspot_connect::domain::clock::Clock;
+use hubspot_connect::domain::secret::Secret;
+use hubspot_connect::keyring::Keyring;
+
+use crate::Failure;
+use crate::history::{Call, Cut, End, Ended, Freeze, Goodbye, History, Life, Living, Needy, Start};
+use crate::replica::Replica;
+
+/// The record of a run.
+pub struct Record {
+    history: Mutex<History>,
+    /// Secrets that must be in no log.
+    secrets: Mutex<Vec<String>>,
+    keyring: Keyring,
+    /// Which replica calls HubSpot under which name.
+    hosts: HashMap<String, usize>,
+}
+
+impl Record {
+    /// An empty record of these replicas.
+    pub fn new(history: History, keyring: Keyring, replicas: &[Replica]) -> Self {
+        let hosts = replicas.iter().map(|replica| (replica.hubspot.address.to_string(), replica.index));
+        Self { history: Mutex::new(history), secrets: Mutex::default(), keyring, hosts: hosts.collect() }
+    }
+
+    /// What has happened so far.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Secrets that must be in no log.
+    pub fn secrets(&self) -> MutexGuard<'_, Vec<String>> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what HubSpot has written down.
+    pub fn drain(&self, hubspot: &FakeHubSpot) {
+        let entries = hubspot.take_journal();
+        let mut secrets = self.secrets();
+        let authorization = |entry: &Entry| entry.authorization.as_ref().map(|it| it.replace("Bearer ", ""));
+        secrets.extend(entries.iter().filter_map(authorization));
+        secrets.extend(entries.iter().filter_map(|entry| entry.form.get("code").cloned()));
+        drop(secrets);
+        let calls =
+            entries.iter().filter(|entry| entry.kind != Kind::Authorize).map(|entry| self.call(entry));
+        let calls: Vec<_> = calls.collect();
+        self.history().calls.extend(calls);
+    }
+
+    fn call(&self, entry: &Entry) -> Call {
+        let token = entry.form.get("refresh_token").or_else(|| entry.form.get("token"));
+        Call {
+            at: entry.at_ms,
+            answered: entry.finished_at_ms,
+            kind: entry.kind,
+            replica: entry.host.as_ref().and_then(|host| self.hosts.get(host)).copied(),
+            grant: entry.grant,
+            fingerprint: token.map(|token| self.fingerprint(token)),
+            presented: entry.presented,
+            issued: entry.issued,
+            status: entry.status,
+            overlapping: entry.overlapping,
+            superseded: entry.superseded,
+        }
+    }
+
+    /// The grants that are alive at HubSpot.
+    pub fn living(&self, hubspot: &FakeHubSpot) -> Vec<Living> {
+        let grants = hubspot.grants().into_iter();
+        grants
+            .map(|grant| Living {
+                id: grant.id,
+                hub: grant.hub_id,
+                fingerprint: self.fingerprint(&grant.refresh_token),
+            })
+            .collect()
+    }
+
+    fn fingerprint(&self, token: &str) -> String {
+        self.keyring.fingerprint(&Secret::new(token.to_owned()))
+    }
+
+    /// Starts a process of a replica and waits until it is ready.
+    pub async fn start(&self, replica: &Replica) -> Result<(), Failure> {
+        let from = now();
+        replica.start()?;
+        let at = {
+            let mut history = self.history();
+            history.lives.push(Life { replica: replica.index, from, ready: None, end: None });
+            history.lives.len() - 1
+        };
+        let outcome = replica.ready().await;
+        match outcome {
+            Ok(_) => self.history().lives[at].ready = Some(now()),
+            Err(_) => self.history().lives[at].end = Some(End { at: now(), how: Ended::Crashed }),
+        }
+        outcome.map(|_| ())
+    }
+
+    /// A replica's process has ended.
+    pub fn ended(&self, replica: usize, end: End) {
+        let mut history = self.history();
+        if let Some(life) = history.lives.iter_mut().rev().find(|life| life.replica == replica) {
+            life.end = Some(end);
+        }
+    }
+
+    /// A replica stood still.
+    pub fn froze(&self, replica: usize, from: i64) {
+        self.history().freezes.push(Freeze { replica, from, to: now() });
+    }
+
+    /// A line did not carry.
+    pub fn cut(&self, replica: usize, database: bool, from: i64) {
+        self.history().cuts.push(Cut { replica, database, from, to: now() });
+    }
+
+    /// What a look into the database has shown.
+    pub fn seen(&self, needy: Vec<Needy>, mismatches: Vec<String>) {
+        let mut history = self.history();
+        for one in needy {
+            let known = history.needy.iter().any(|known| known.fingerprint == one.fingerprint);
+            if !known {
+                history.needy.push(one);
+            }
+        }
+        history.mismatches.extend(mismatches);
+    }
+
+    /// Somebody has begun to connect.
+    pub fn started(&self, flow: String) {
+        self.history().starts.push(Start { at: now(), flow });
+    }
+
+    /// Somebody was told that a connection has ended.
+    pub fn goodbye(&self, connection: String) {
+        self.history().goodbyes.push(Goodbye { at: now(), connection });
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> i64 {
+    Clock::system().now().unix_ms()
+}

@@ -1,0 +1,207 @@
+//! One replica: a process of the service that is started, killed, frozen and started again, and its two lines.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hubspot_connect::domain::chance::Chance;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+
+use crate::Failure;
+use crate::history::{End, Ended};
+use crate::line::{Line, Reach, State};
+use crate::plan::pick;
+
+/// How long a replica may take until it says that it is ready, before the run is given up.
+const READY: Duration = Duration::from_secs(60);
+/// How long a replica may take after SIGTERM: half a minute for open requests, and some.
+const STOP: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A replica.
+pub struct Replica {
+    /// Which.
+    pub index: usize,
+    /// Its line to the database.
+    pub database: Line,
+    /// Its line to HubSpot.
+    pub hubspot: Line,
+    /// Where it serves.
+    pub port: u16,
+    admin_port: u16,
+    program: PathBuf,
+    folder: PathBuf,
+    variables: Vec<(String, String)>,
+    child: Mutex<Option<Child>>,
+    http: reqwest::Client,
+}
+
+/// What all replicas have in common.
+pub struct Common<'a> {
+    /// The binary of the service.
+    pub program: &'a Path,
+    /// Where the logs go.
+    pub folder: &'a Path,
+    /// The variables that are the same for all.
+    pub variables: &'a [(String, String)],
+    /// The database, as it is reached without a line.
+    pub database: &'a url::Url,
+    /// HubSpot, as it is reached without a line.
+    pub hubspot: SocketAddr,
+    /// The client for `/readyz`.
+    pub http: &'a reqwest::Client,
+}
+
+impl Replica {
+    /// Lays the lines of a replica; it is not started yet.
+    pub async fn prepare(index: usize, common: &Common<'_>) -> Result<Self, Failure> {
+        let mut url = common.database.clone();
+        let host = url.host_str().unwrap_or("127.0.0.1").to_owned();
+        let address = tokio::net::lookup_host((host, url.port().unwrap_or(5432))).await?.next();
+        let database = Line::lay(address.ok_or("the database has no address")?, Reach::Both).await?;
+        let hubspot = Line::lay(common.hubspot, Reach::Questions).await?;
+        url.set_ip_host(database.address.ip())
+            .and_then(|()| url.set_port(Some(database.address.port())))
+            .map_err(|()| "the URL of the database takes no address")?;
+        let (port, admin_port) = (free_port()?, free_port()?);
+        let own = [
+            ("DATABASE_URL", url.to_string()),
+            ("HUBSPOT_API_URL", format!("http://{}", hubspot.address)),
+            ("SERVER_ADDR", format!("127.0.0.1:{port}")),
+            ("ADMIN_ADDR", format!("127.0.0.1:{admin_port}")),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        Ok(Self {
+            index,
+            database,
+            hubspot,
+            port,
+            admin_port,
+            program: common.program.to_owned(),
+            folder: common.folder.to_owned(),
+            variables: common.variables.iter().cloned().chain(own).collect(),
+            child: Mutex::new(None),
+            http: common.http.clone(),
+        })
+    }
+
+    /// The file that its processes log to.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join(format!("replica-{}.log", self.index))
+    }
+
+    /// Starts a process.
+    pub fn start(&self) -> Result<(), Failure> {
+        let log = OpenOptions::new().create(true).append(true).open(self.log())?;
+        let child = Command::new(&self.program)
+            .arg("serve")
+            .env_clear()
+            .envs(self.variables.iter().cloned())
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(File::create("/dev/null")?)
+            .stderr(log)
+            .spawn()?;
+        *self.child() = Some(child);
+        Ok(())
+    }
+
+    /// Waits until it says that it is ready, and says how long that took.
+    pub async fn ready(&self) -> Result<Duration, Failure> {
+        let (began, url) = (Instant::now(), format!("http://127.0.0.1:{}/readyz", self.admin_port));
+        while began.elapsed() < READY {
+            let answer = self.http.get(&url).timeout(Duration::from_secs(4)).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(began.elapsed());
+            }
+            if self.has_ended() {
+                return Err(format!("replica {} has ended at its start", self.index).into());
+            }
+            sleep(LOOK).await;
+        }
+        Err(format!("replica {} is not ready after {READY:?}", self.index).into())
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
+        match &*self.child() {
+            Some(child) => Ok(kill_process(Pid::from_child(child), signal)?),
+            None => Err(format!("replica {} is not running", self.index).into()),
+        }
+    }
+
+    /// Waits for the end of a process that has been told to stop at that moment, and kills it if it takes too long.
+    pub async fn stopped(&self, at: i64) -> Result<End, Failure> {
+        let began = Instant::now();
+        let code = loop {
+            if let Some(child) = &mut *self.child()
+                && let Some(status) = child.try_wait()?
+            {
+                break status.code();
+            }
+            if began.elapsed() > STOP {
+                self.kill()?;
+                break None;
+            }
+            sleep(LOOK).await;
+        };
+        let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Ok(End { at, how: Ended::Stopped { took_ms, well: code == Some(0) } })
+    }
+
+    /// Kills the process, stopped or not, and waits until it is gone.
+    pub fn kill(&self) -> Result<(), Failure> {
+        if let Some(child) = &mut *self.child() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the process has ended.
+    pub fn has_ended(&self) -> bool {
+        self.child().as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Both lines carry again.
+    pub fn mend(&self) {
+        self.database.set(State::Open);
+        self.hubspot.set(State::Open);
+    }
+
+    /// Resident memory in KiB, if there is a process.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let id = self.child().as_ref()?.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
+    fn child(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+/// A port that was free a moment ago, from below those that the system gives to connections on their way out: one of
+/// them would take it while the replica is down.
+fn free_port() -> io::Result<u16> {
+    let chance = Chance::system();
+    for _ in 0..1000 {
+        let port = 10_000 + u16::try_from(pick(&chance, 22_000)).unwrap_or(0);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}

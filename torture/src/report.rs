@@ -1,0 +1,125 @@
+//! What a run has come to: a table of figures, a line for each invariant.
+
+use std::fmt::{self, Display, Formatter};
+
+use fake_hubspot::Kind;
+
+use crate::history::{Ended, History};
+use crate::judge::{Cause, Finding, Loss, MOST_MIB, Verdict, losses};
+use crate::plan::LONG_FREEZE_MS;
+
+/// How much evidence is shown for each invariant.
+const SHOWN: usize = 12;
+
+/// A history and what the judge says of it.
+pub struct Report<'a> {
+    /// What has happened.
+    pub history: &'a History,
+    /// What the judge says of it.
+    pub verdicts: &'a [Verdict],
+}
+
+impl Display for Report<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (name, value) in figures(self.history) {
+            writeln!(f, "    {name:<44}{value}")?;
+        }
+        writeln!(f)?;
+        for Verdict { name, sentence, finding } in self.verdicts {
+            let (word, remark) = match finding {
+                Finding::Held(remark) if remark.is_empty() => ("held", String::new()),
+                Finding::Held(remark) => ("held", format!(" ({remark})")),
+                Finding::NotJudged(why) => ("not judged", format!(": {why}")),
+                Finding::Broken(_) => ("BROKEN", String::new()),
+            };
+            writeln!(f, "    {word:<12}{name:<5}{sentence}{remark}")?;
+            let Finding::Broken(evidence) = finding else { continue };
+            for line in evidence.iter().take(SHOWN) {
+                writeln!(f, "                     {line}")?;
+            }
+            if evidence.len() > SHOWN {
+                writeln!(f, "                     and {} more", evidence.len() - SHOWN)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn figures(history: &History) -> Vec<(&'static str, String)> {
+    let ends: Vec<_> = history.lives.iter().filter_map(|life| life.end).collect();
+    let kills = ends.iter().filter(|end| end.how == Ended::Killed).count();
+    let mut stops: Vec<_> = ends
+        .iter()
+        .filter_map(|end| match end.how {
+            Ended::Stopped { took_ms, .. } => Some(took_ms),
+            _ => None,
+        })
+        .collect();
+    let long = history.freezes.iter().filter(|one| one.to - one.from >= LONG_FREEZE_MS as i64).count();
+    let of_database = history.cuts.iter().filter(|cut| cut.database).count();
+    let refreshes: Vec<_> = history.calls.iter().filter(|call| call.kind == Kind::Refresh).collect();
+    let good = refreshes.iter().filter(|call| call.status == Some(200)).count();
+    let span = match (history.calls.first(), history.calls.last()) {
+        (Some(first), Some(last)) => (last.at - first.at).max(1) as f64 / 1000.0,
+        _ => 1.0,
+    };
+    let lost = losses(history);
+    let explained = |cause: fn(&Cause) -> bool| {
+        lost.iter().filter(|loss: &&Loss<'_>| loss.cause.as_ref().is_some_and(cause)).count()
+    };
+    let by_kill = explained(|cause| matches!(cause, Cause::Kill(_)));
+    let by_freeze = explained(|cause| matches!(cause, Cause::Freeze(_)));
+    let superseded = refreshes.iter().filter(|call| call.superseded).count();
+    let mut starts: Vec<_> = history.lives.iter().filter_map(|life| Some(life.ready? - life.from)).collect();
+    let heaviest = history.resident_kib.iter().max().copied().unwrap_or(0) / 1024;
+    let count = |kind| {
+        history
+            .calls
+            .iter()
+            .filter(|call| call.kind == kind && call.status.is_some_and(|it| it < 300))
+            .count()
+    };
+    vec![
+        ("connections stored in the end", history.stored.connections.len().to_string()),
+        ("killed (SIGKILL)", kills.to_string()),
+        (
+            "stopped (SIGTERM), of these well",
+            format!(
+                "{}, {}",
+                stops.len(),
+                ends.iter().filter(|end| matches!(end.how, Ended::Stopped { well: true, .. })).count()
+            ),
+        ),
+        ("frozen (SIGSTOP), longer than a lease", format!("{}, {long}", history.freezes.len())),
+        (
+            "lines cut or stalled: database, HubSpot",
+            format!("{of_database}, {}", history.cuts.len() - of_database),
+        ),
+        ("connects, revocations", format!("{}, {}", count(Kind::Exchange), count(Kind::Revoke))),
+        ("refreshes that succeeded, that did not", format!("{good}, {}", refreshes.len() - good)),
+        ("refreshes per second", format!("{:.1}", good as f64 / span)),
+        ("refresh tokens lost", lost.len().to_string()),
+        (
+            "  explained by a kill, per kill",
+            format!("{by_kill}, {:.2}", by_kill as f64 / kills.max(1) as f64),
+        ),
+        ("  explained by an over-long freeze", by_freeze.to_string()),
+        ("  explained by nothing", (lost.len() - by_kill - by_freeze).to_string()),
+        ("replaced refresh tokens presented", superseded.to_string()),
+        (
+            "start to ready: median, most",
+            format!("{} ms, {} ms", median(&mut starts), starts.last().unwrap_or(&0)),
+        ),
+        (
+            "SIGTERM to end: median, most",
+            format!("{} ms, {} ms", median(&mut stops), stops.last().unwrap_or(&0)),
+        ),
+        ("resident memory of a replica, at most", format!("{heaviest} MiB of {MOST_MIB} MiB")),
+    ]
+}
+
+/// Sorts, and takes the middle.
+fn median(values: &mut [i64]) -> i64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}

@@ -1,0 +1,248 @@
+//! A run: replicas and people come up, things go wrong for a while, everything comes to rest, and the history is handed
+//! to the judge.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake_hubspot::{FakeHubSpot, Options};
+use hubspot_connect::domain::secret::Secret;
+use hubspot_connect::keyring::Keyring;
+use rustix::process::Signal;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::browser::{HOST, Web};
+use crate::chaos::{Cluster, carry_out, watch as look};
+use crate::database::Database;
+use crate::history::{History, Rules};
+use crate::logs::Secrets;
+use crate::people::{Person, Town, live};
+use crate::plan::{REPLICAS, draw};
+use crate::record::{Record, now};
+use crate::replica::{Common, Replica};
+use crate::{Arguments, Failure, noise};
+
+/// A secret of the run, with which cookies are signed and fingerprints made.
+const APP_SECRET: &str = "an-application-secret-of-the-torture-and-of-nobody-else";
+const CLIENT_SECRET: &str = "torture-client-secret";
+/// How long an access token lives: short, so that there is always somebody to refresh.
+const LIFE_SECONDS: i64 = 20;
+/// How many people act at a time.
+const GROUPS: usize = 6;
+/// How long coming to rest may take: a lease, the pause between two refusals, and pauses after errors.
+const REST: Duration = Duration::from_secs(300);
+
+/// Everything that takes part.
+struct World {
+    town: Town,
+    database: Arc<Database>,
+    web: Arc<Web>,
+    secrets: Vec<String>,
+}
+
+/// Makes a run. Logs are kept in the folder.
+pub async fn run(
+    arguments: &Arguments,
+    seed: u64,
+    folder: &Path,
+    tell: fn(&str),
+) -> Result<History, Failure> {
+    let world = build(arguments, folder).await?;
+    let cluster = &world.town.cluster;
+    cluster.start().await?;
+    let town = &world.town;
+    let outcome = tokio::select! {
+        outcome = trouble(arguments, seed, &world, tell) => outcome,
+        // It only ends if it fails.
+        broken = look(cluster, &world.database, &town.hubspot) => broken,
+    };
+    outcome?;
+    // Everybody is told to stop, in the middle of their work: that loses nothing either, and then nothing moves any more.
+    for replica in &cluster.replicas {
+        let at = now();
+        replica.signal(Signal::TERM)?;
+        cluster.record.ended(replica.index, replica.stopped(at).await?);
+    }
+    conclude(world).await
+}
+
+async fn build(arguments: &Arguments, folder: &Path) -> Result<World, Failure> {
+    let server = std::env::var("TEST_POSTGRES_URL").map_err(|_| "TEST_POSTGRES_URL names no server")?;
+    let database = Database::create(&server).await?;
+    let options = Options {
+        client_id: "torture".to_owned(),
+        client_secrets: vec![CLIENT_SECRET.to_owned()],
+        access_token_seconds: LIFE_SECONDS,
+        rotate_refresh_tokens: true,
+        reject_reused_refresh_tokens: true,
+        ..Options::default()
+    };
+    let hubspot = FakeHubSpot::start(options).await?;
+    let rules = Rules { life_ms: LIFE_SECONDS * 1000, ..Rules::default() };
+    let key = Keyring::generate();
+    let keyring = Keyring::new(std::slice::from_ref(&key), &Secret::new(APP_SECRET.to_owned()))?;
+    // Nobody listens there: browsers are sent to the replicas directly, under this name.
+    let public = "http://localhost:6001".to_owned();
+    let variables = [
+        ("HUBSPOT_CLIENT_ID", "torture".to_owned()),
+        ("HUBSPOT_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+        ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read".to_owned()),
+        ("HUBSPOT_AUTHORIZE_URL", hubspot.authorize_url()),
+        ("ENCRYPTION_KEYS", key.expose().to_owned()),
+        ("APP_SECRET", APP_SECRET.to_owned()),
+        ("PUBLIC_URL", public.clone()),
+        ("HOST_ORIGINS", HOST.to_owned()),
+        ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
+        ("FLOW_TTL_SECONDS", "10".to_owned()),
+        ("SESSION_IDLE_SECONDS", "86400".to_owned()),
+        ("SESSION_MAX_SECONDS", "2592000".to_owned()),
+        ("ON_SESSION_EXPIRY", "keep".to_owned()),
+        ("REFRESH_RATE_PER_SECOND", "500".to_owned()),
+        ("REFRESH_MAX_IN_FLIGHT", rules.max_in_flight.to_string()),
+        ("LOG_FORMAT", "json".to_owned()),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value));
+    let http = client()?;
+    let common = Common {
+        program: &arguments.program()?,
+        folder,
+        variables: &variables,
+        database: &database.url,
+        hubspot: hubspot.base_url().trim_start_matches("http://").parse()?,
+        http: &http,
+    };
+    let mut replicas = Vec::new();
+    for index in 0..REPLICAS {
+        replicas.push(Replica::prepare(index, &common).await?);
+    }
+    let ports = replicas.iter().map(|replica| replica.port).collect();
+    let record = Record::new(History { rules, ..History::default() }, keyring, &replicas);
+    let secrets = vec![key.expose().to_owned(), APP_SECRET.to_owned(), CLIENT_SECRET.to_owned(), server];
+    Ok(World {
+        town: Town { cluster: Arc::new(Cluster::new(replicas, record)), hubspot: Arc::new(hubspot) },
+        database: Arc::new(database),
+        web: Arc::new(Web { http, public, ports }),
+        secrets,
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "browsers are not the service: they have a client of their own"
+)]
+fn client() -> Result<reqwest::Client, Failure> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+    // The certificates of the system are not needed, and reading them takes longer than all the rest.
+    Ok(client.tls_certs_only([]).build()?)
+}
+
+async fn trouble(arguments: &Arguments, seed: u64, world: &World, tell: fn(&str)) -> Result<(), Failure> {
+    tell(&format!("{} people connect", arguments.connections));
+    let groups = connect_all(arguments.connections, world).await?;
+    let length_ms = arguments.length_ms();
+    let plan = draw(seed, length_ms, arguments.hurry);
+    tell(&format!("{} troubles in {} s", plan.len(), length_ms / 1000));
+    let began = Instant::now();
+    let (stop, stopped) = watch::channel(false);
+    let mut people = JoinSet::new();
+    for (number, group) in groups.into_iter().enumerate() {
+        let seed = seed.wrapping_add(1 + number as u64);
+        people.spawn(live(group, world.town.clone(), seed, stopped.clone()));
+    }
+    let hubspot = Arc::clone(&world.town.hubspot);
+    let noise = tokio::spawn(async move { noise::make(&hubspot, seed).await });
+    carry_out(Arc::clone(&world.town.cluster), plan).await?;
+    tokio::time::sleep_until(began + Duration::from_millis(length_ms)).await;
+    noise.abort();
+    world.town.hubspot.clear_script();
+    stop.send_replace(true);
+    while let Some(group) = people.join_next().await {
+        for mut person in group? {
+            world.town.cluster.record.secrets().extend(person.secrets());
+        }
+    }
+    tell("the trouble is over; everything comes to rest");
+    let unsettled = settle(arguments.hurry, world).await?;
+    world.town.cluster.record.history().unsettled = unsettled;
+    Ok(())
+}
+
+/// Lets so many people connect, in groups, while nothing is wrong yet.
+async fn connect_all(count: usize, world: &World) -> Result<Vec<Vec<Person>>, Failure> {
+    let mut connecting = JoinSet::new();
+    for group in 0..GROUPS {
+        let (town, web) = (world.town.clone(), Arc::clone(&world.web));
+        connecting.spawn(async move {
+            let mut people = Vec::new();
+            for number in (group..count).step_by(GROUPS) {
+                let mut person = Person::new(number, &web);
+                if !person.connect(&town, number % REPLICAS).await {
+                    return Err(format!("person {number} could not connect although nothing was wrong"));
+                }
+                people.push(person);
+            }
+            Ok((group, people))
+        });
+    }
+    let mut groups = Vec::new();
+    while let Some(done) = connecting.join_next().await {
+        groups.push(done??);
+    }
+    groups.sort_by_key(|(group, _)| *group);
+    Ok(groups.into_iter().map(|(_, people)| people).collect())
+}
+
+/// Waits until every active connection was refreshed once more, every refusal is decided and every revocation done. Says
+/// what was not in time.
+///
+/// In a hurry a connection counts as decided after the first refusal of a refresh token that HubSpot has replaced: the
+/// second one, a minute later, cannot be another.
+async fn settle(hurry: bool, world: &World) -> Result<Option<String>, Failure> {
+    let (calm, began) = (now(), Instant::now());
+    loop {
+        let stored = world.database.stored().await?;
+        let living = world.town.cluster.record.living(&world.town.hubspot);
+        let current: HashSet<_> = living.into_iter().map(|grant| grant.fingerprint).collect();
+        let active = stored.connections.iter().filter(|one| one.state == "active");
+        let open: Vec<_> = active
+            .filter(|one| !(hurry && one.strikes > 0 && !current.contains(&one.fingerprint)))
+            .filter(|one| one.obtained_at <= calm || one.strikes > 0)
+            .collect();
+        if open.is_empty() && stored.revocations == 0 {
+            return Ok(None);
+        }
+        if began.elapsed() > REST {
+            let example = open.first().map_or("none".to_owned(), |one| one.id.clone());
+            return Ok(Some(format!(
+                "after {REST:?} {} connections are not refreshed (such as {example}), {} revocations not done",
+                open.len(),
+                stored.revocations
+            )));
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Takes everything down and hands over the history.
+async fn conclude(world: World) -> Result<History, Failure> {
+    let World { town, database, secrets, .. } = world;
+    let record = &town.cluster.record;
+    record.drain(&town.hubspot);
+    let stored = database.stored().await?;
+    let living = record.living(&town.hubspot);
+    let secrets = Secrets::new(record.secrets().drain(..).chain(secrets));
+    let mut leaks = Vec::new();
+    for replica in &town.cluster.replicas {
+        leaks.extend(secrets.search(&replica.log())?);
+    }
+    let history = History { stored, grants: living, leaks, ..record.history().clone() };
+    drop(town);
+    if let Ok(database) = Arc::try_unwrap(database).map_err(drop) {
+        database.remove().await?;
+    }
+    Ok(history)
+}
