@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fake_hubspot::FakeHubSpot;
+use fake_hubspot::{Entry, FakeHubSpot, Fault, Kind, Rule};
 use rustix::process::Signal;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -21,24 +21,33 @@ use crate::replica::Replica;
 /// After so long a load balancer has noticed that a replica does not answer.
 const NOTICED: Duration = Duration::from_secs(10);
 
+/// How long HubSpot keeps back an answer in whose middle something is to happen.
+const MIDWAY: Duration = Duration::from_millis(1_500);
+/// How long somebody who waits for such a moment waits.
+const AIM: Duration = Duration::from_secs(4);
+
 /// The replicas, and what is known of them.
 pub struct Cluster {
     /// The replicas.
     pub replicas: Vec<Replica>,
+    /// Held by whoever makes trouble, but for the long freeze: so at least one replica is always left alone.
+    turn: Mutex<()>,
     /// Held by whoever does something to a replica.
     hands: Vec<Mutex<()>>,
     /// Replicas to which nobody is sent.
     away: Vec<AtomicBool>,
+    /// Whom they ask.
+    pub hubspot: Arc<FakeHubSpot>,
     /// What happens is written down here.
     pub record: Record,
 }
 
 impl Cluster {
     /// Replicas that are yet to be started.
-    pub fn new(replicas: Vec<Replica>, record: Record) -> Self {
+    pub fn new(replicas: Vec<Replica>, hubspot: Arc<FakeHubSpot>, record: Record) -> Self {
         let hands = replicas.iter().map(|_| Mutex::default()).collect();
         let away = replicas.iter().map(|_| AtomicBool::default()).collect();
-        Self { replicas, hands, away, record }
+        Self { replicas, turn: Mutex::default(), hands, away, hubspot, record }
     }
 
     /// The replica to which a load balancer would send somebody who would like this one.
@@ -57,10 +66,18 @@ impl Cluster {
     }
 
     async fn suffer(&self, step: Step) -> Result<(), Failure> {
+        let _turn = match step.trouble {
+            Trouble::LongFreeze => None,
+            _ => Some(self.turn.lock().await),
+        };
         let _hand = self.hands[step.replica].lock().await;
+        self.record.note(step);
         let (replica, span) = (&self.replicas[step.replica], Duration::from_millis(step.for_ms));
         match step.trouble {
-            Trouble::Kill => {
+            Trouble::Kill | Trouble::KillMidway => {
+                if step.trouble == Trouble::KillMidway {
+                    self.aim(replica).await;
+                }
                 self.kill(replica)?;
                 sleep(span).await;
                 self.record.start(replica).await
@@ -73,7 +90,10 @@ impl Cluster {
                 self.mend(replica, true, since);
                 self.record.start(replica).await
             }
-            Trouble::Stop => {
+            Trouble::Stop | Trouble::StopMidway => {
+                if step.trouble == Trouble::StopMidway {
+                    self.aim(replica).await;
+                }
                 self.stop(replica, Duration::ZERO).await?;
                 sleep(span).await;
                 self.record.start(replica).await
@@ -85,6 +105,10 @@ impl Cluster {
                 self.record.start(replica).await
             }
             Trouble::Freeze => self.freeze(replica, span).await,
+            Trouble::LongFreeze => {
+                self.aim(replica).await;
+                self.freeze(replica, span).await
+            }
             Trouble::CutDatabase | Trouble::StallDatabase => {
                 let since = now();
                 let stalled = step.trouble == Trouble::StallDatabase;
@@ -101,6 +125,18 @@ impl Cluster {
                 self.mend(replica, false, since);
                 Ok(())
             }
+        }
+    }
+
+    /// Lets HubSpot carry out refreshes and keep their answers back, and waits until it has some of this replica's. If
+    /// there are none for a while, what is to happen happens all the same.
+    async fn aim(&self, replica: &Replica) {
+        self.hubspot.clear_script();
+        self.hubspot.script(Rule::times(Kind::Refresh, 30, Fault::DelayAfterIssue(MIDWAY)));
+        let (began, host) = (Instant::now(), replica.hubspot.address.to_string());
+        let open = |call: &Entry| call.finished_at_ms.is_none() && call.host.as_ref() == Some(&host);
+        while began.elapsed() < AIM && !self.hubspot.calls(Kind::Refresh).iter().any(open) {
+            sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -175,11 +211,11 @@ pub async fn carry_out(cluster: Arc<Cluster>, plan: Vec<Step>) -> Result<(), Fai
 }
 
 /// Looks once a second at what can be seen from outside. It never ends by itself.
-pub async fn watch(cluster: &Cluster, database: &Database, hubspot: &FakeHubSpot) -> Result<(), Failure> {
+pub async fn watch(cluster: &Cluster, database: &Database) -> Result<(), Failure> {
     loop {
         cluster.revive().await?;
         cluster.weigh();
-        cluster.record.drain(hubspot);
+        cluster.record.drain(&cluster.hubspot);
         // The moment before the look: whatever comes later is later than what is seen.
         let needy = database.needy(now()).await?;
         let mismatches = database.mismatches().await?;

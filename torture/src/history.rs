@@ -2,6 +2,8 @@
 
 use fake_hubspot::Kind;
 
+use crate::plan::Step;
+
 /// Everything that has happened.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -11,6 +13,8 @@ pub struct History {
     pub calls: Vec<Call>,
     /// Processes, in the order in which they were started.
     pub lives: Vec<Life>,
+    /// What went wrong, and when it began.
+    pub troubles: Vec<(i64, Step)>,
     /// Times in which a process stood still.
     pub freezes: Vec<Freeze>,
     /// Times in which a line did not carry.
@@ -23,6 +27,8 @@ pub struct History {
     pub needy: Vec<Needy>,
     /// The most memory that each replica was seen to use, in KiB.
     pub resident_kib: Vec<u64>,
+    /// How long answers of HubSpot's took until they were written, in milliseconds.
+    pub commit_ms: Vec<i64>,
     /// Looks into the database during the run at which jobs and connections did not match.
     pub mismatches: Vec<String>,
     /// Places in the logs where a secret stands.
@@ -63,6 +69,8 @@ pub struct Call {
     pub kind: Kind,
     /// Through whose line it came.
     pub replica: Option<usize>,
+    /// The account it was about.
+    pub hub: Option<u64>,
     /// The grant it was about.
     pub grant: Option<u32>,
     /// The fingerprint of the refresh token that was presented.

@@ -1,8 +1,6 @@
 //! Looks for secrets in the logs of the replicas.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 /// Shorter words stand in logs for other reasons.
@@ -27,15 +25,10 @@ impl Secrets {
     }
 
     /// Where in a log a secret stands: the line's number and a word to it, never the secret.
-    pub fn search(&self, log: &Path) -> io::Result<Vec<String>> {
-        let mut found = Vec::new();
-        for (number, line) in BufReader::new(File::open(log)?).split(b'\n').enumerate() {
-            let line = line?;
-            let line = String::from_utf8_lossy(&line);
-            let suspicion = words(&line).find_map(|word| self.suspicion(word));
-            found.extend(suspicion.map(|what| format!("{}:{}: {what}", log.display(), number + 1)));
-        }
-        Ok(found)
+    pub fn search(&self, name: &Path, log: &str) -> Vec<String> {
+        let suspicion = |line| words(line).find_map(|word| self.suspicion(word));
+        let found = log.lines().enumerate().filter_map(|(number, line)| Some((number + 1, suspicion(line)?)));
+        found.map(|(number, what)| format!("{}:{number}: {what}", name.display())).collect()
     }
 
     fn suspicion(&self, word: &str) -> Option<&'static str> {
@@ -61,15 +54,12 @@ mod tests {
 
     #[test]
     fn a_secret_is_found_wherever_it_stands_and_is_not_repeated() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
         let secrets = Secrets::new(["postgres://u:0123456789abcdef0123@h/db".to_owned(), "short".to_owned()]);
         let text = "all is well, short\npassword=0123456789abcdef0123,\ntoken na1-01234567-0123-0123-0123-0123456789ab\n";
-        std::fs::write(&log, text).unwrap();
-        let found = secrets.search(&log).unwrap();
+        let found = secrets.search(Path::new("log"), text);
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[0].ends_with("log:2: a secret of this run"), "{found:?}");
-        assert!(found[1].ends_with("log:3: looks like a refresh token"), "{found:?}");
+        assert!(found[0].starts_with("log:2: a secret of this run"), "{found:?}");
+        assert!(found[1].starts_with("log:3: looks like a refresh token"), "{found:?}");
         assert!(!found.concat().contains("0123456789abcdef"));
     }
 }

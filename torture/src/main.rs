@@ -11,6 +11,7 @@
 
 mod browser;
 mod chaos;
+mod commits;
 mod database;
 mod history;
 mod judge;
@@ -57,6 +58,9 @@ pub struct Arguments {
     /// Ends what leaves leases behind early, and does not wait for second refusals
     #[arg(long)]
     hurry: bool,
+    /// Lists every trouble even if nothing is broken
+    #[arg(long)]
+    verbose: bool,
     /// The service; the binary beside this one if not given
     #[arg(long)]
     program: Option<PathBuf>,
@@ -101,12 +105,10 @@ fn main() -> ExitCode {
         Err(why) => return give_up(&why, None, &again),
     };
     let verdicts = judge::judge(&history);
-    println!(
-        "\n{}\n    took {:.0} s; again: {again}",
-        Report { history: &history, verdicts: &verdicts },
-        began.elapsed().as_secs_f64()
-    );
-    if verdicts.iter().any(judge::Verdict::is_broken) {
+    let broken = verdicts.iter().any(judge::Verdict::is_broken);
+    let report = Report { history: &history, verdicts: &verdicts, verbose: broken || arguments.verbose };
+    println!("\n{}\n    took {:.0} s; again: {again}", report, began.elapsed().as_secs_f64());
+    if broken {
         println!("    the logs of the replicas are in {}", folder.keep().display());
         return ExitCode::FAILURE;
     }

@@ -16,14 +16,20 @@ const REST_MS: u64 = 4_000;
 pub enum Trouble {
     /// SIGKILL, then a new start.
     Kill,
+    /// SIGKILL in the middle of refreshes that HubSpot has carried out and not answered yet.
+    KillMidway,
     /// SIGKILL while the line to the database is cut.
     KillCutOff,
     /// SIGTERM, then a new start.
     Stop,
+    /// SIGTERM in the middle of refreshes that HubSpot has carried out and not answered yet.
+    StopMidway,
     /// SIGTERM while the line to the database is cut; it comes back while the process is on its way out.
     StopCutOff,
     /// SIGSTOP, later SIGCONT.
     Freeze,
+    /// SIGSTOP in the middle of refreshes, for longer than a lease.
+    LongFreeze,
     /// The line to the database: connections closed, new ones refused.
     CutDatabase,
     /// The line to the database: bytes held back.
@@ -50,10 +56,12 @@ pub struct Step {
 /// What is drawn, with its weight, and how long it lasts. A request to HubSpot that is held back, answered late and
 /// frozen on top must still be younger than the 20 seconds after which the service gives a call up: an answer that comes
 /// later is lost to any client.
-const MENU: [(Trouble, u32, (u64, u64)); 9] = [
-    (Trouble::Kill, 6, (0, 2_000)),
+const MENU: [(Trouble, u32, (u64, u64)); 11] = [
+    (Trouble::Kill, 4, (0, 2_000)),
+    (Trouble::KillMidway, 3, (0, 2_000)),
     (Trouble::KillCutOff, 2, (500, 3_000)),
-    (Trouble::Stop, 4, (0, 1_000)),
+    (Trouble::Stop, 2, (0, 1_000)),
+    (Trouble::StopMidway, 3, (0, 1_000)),
     (Trouble::StopCutOff, 2, (1_000, 6_000)),
     (Trouble::Freeze, 3, (1_000, 6_000)),
     (Trouble::CutDatabase, 4, (1_000, 10_000)),
@@ -64,7 +72,7 @@ const MENU: [(Trouble, u32, (u64, u64)); 9] = [
 
 /// What every run has, however short it is: these come first.
 const OPENING: [(Trouble, u64); 4] = [
-    (Trouble::Kill, 500),
+    (Trouble::KillMidway, 500),
     (Trouble::StopCutOff, 3_000),
     (Trouble::KillCutOff, 1_500),
     (Trouble::CutDatabase, 4_000),
@@ -74,7 +82,10 @@ impl Trouble {
     /// Whether it may leave a claimed refresh behind, which nobody else takes up before its lease of a minute has run
     /// out.
     fn leaves_leases(self) -> bool {
-        matches!(self, Self::Kill | Self::KillCutOff | Self::CutDatabase | Self::StallDatabase)
+        matches!(
+            self,
+            Self::Kill | Self::KillMidway | Self::KillCutOff | Self::CutDatabase | Self::StallDatabase
+        )
     }
 }
 
@@ -89,7 +100,7 @@ pub fn draw(seed: u64, length_ms: u64, hurry: bool) -> Vec<Step> {
     let mut plan = vec![Step {
         at_ms: LONG_FREEZE_FROM_MS,
         replica: frozen,
-        trouble: Trouble::Freeze,
+        trouble: Trouble::LongFreeze,
         for_ms: LONG_FREEZE_MS,
     }];
     let thawed = LONG_FREEZE_FROM_MS + LONG_FREEZE_MS;
@@ -104,7 +115,7 @@ pub fn draw(seed: u64, length_ms: u64, hurry: bool) -> Vec<Step> {
         let Some(replica) = replica else { return plan };
         now = now.max(rested[replica]);
         if hurry && trouble.leaves_leases() && now + for_ms + 45_000 > length_ms {
-            trouble = Trouble::Stop;
+            trouble = Trouble::StopMidway;
         }
         if now + for_ms >= length_ms {
             return plan;
@@ -147,7 +158,7 @@ mod tests {
     fn one_replica_is_always_left_alone_and_every_run_begins_with_a_freeze_longer_than_a_lease() {
         for seed in 0..200 {
             let plan = draw(seed, 600_000, false);
-            assert_eq!((plan[0].trouble, plan[0].for_ms), (Trouble::Freeze, LONG_FREEZE_MS));
+            assert_eq!((plan[0].trouble, plan[0].for_ms), (Trouble::LongFreeze, LONG_FREEZE_MS));
             for step in &plan {
                 let during: Vec<_> = plan
                     .iter()

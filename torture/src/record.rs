@@ -10,6 +10,7 @@ use hubspot_connect::keyring::Keyring;
 
 use crate::Failure;
 use crate::history::{Call, Cut, End, Ended, Freeze, Goodbye, History, Life, Living, Needy, Start};
+use crate::plan::Step;
 use crate::replica::Replica;
 
 /// The record of a run.
@@ -60,6 +61,7 @@ impl Record {
             answered: entry.finished_at_ms,
             kind: entry.kind,
             replica: entry.host.as_ref().and_then(|host| self.hosts.get(host)).copied(),
+            hub: entry.hub_id,
             grant: entry.grant,
             fingerprint: token.map(|token| self.fingerprint(token)),
             presented: entry.presented,
@@ -119,6 +121,11 @@ impl Record {
     /// A line did not carry.
     pub fn cut(&self, replica: usize, database: bool, from: i64) {
         self.history().cuts.push(Cut { replica, database, from, to: now() });
+    }
+
+    /// A trouble begins.
+    pub fn note(&self, step: Step) {
+        self.history().troubles.push((now(), step));
     }
 
     /// What a look into the database has shown.

@@ -6,7 +6,7 @@ use fake_hubspot::Kind;
 
 use crate::history::{Ended, History};
 use crate::judge::{Cause, Finding, Loss, MOST_MIB, Verdict, losses};
-use crate::plan::LONG_FREEZE_MS;
+use crate::plan::{LONG_FREEZE_MS, Step};
 
 /// How much evidence is shown for each invariant.
 const SHOWN: usize = 12;
@@ -17,10 +17,20 @@ pub struct Report<'a> {
     pub history: &'a History,
     /// What the judge says of it.
     pub verdicts: &'a [Verdict],
+    /// Whether every trouble is listed.
+    pub verbose: bool,
 }
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.verbose {
+            let began = self.history.lives.first().map_or(0, |life| life.from);
+            for (at, Step { replica, trouble, for_ms, .. }) in &self.history.troubles {
+                let at = (at - began) as f64 / 1000.0;
+                writeln!(f, "    {at:>9.3} s  replica {replica}  {trouble:?} for {for_ms} ms")?;
+            }
+            writeln!(f)?;
+        }
         for (name, value) in figures(self.history) {
             writeln!(f, "    {name:<44}{value}")?;
         }
@@ -71,6 +81,7 @@ fn figures(history: &History) -> Vec<(&'static str, String)> {
     let by_freeze = explained(|cause| matches!(cause, Cause::Freeze(_)));
     let superseded = refreshes.iter().filter(|call| call.superseded).count();
     let mut starts: Vec<_> = history.lives.iter().filter_map(|life| Some(life.ready? - life.from)).collect();
+    let mut commits = history.commit_ms.clone();
     let heaviest = history.resident_kib.iter().max().copied().unwrap_or(0) / 1024;
     let count = |kind| {
         history
@@ -106,6 +117,14 @@ fn figures(history: &History) -> Vec<(&'static str, String)> {
         ("  explained by an over-long freeze", by_freeze.to_string()),
         ("  explained by nothing", (lost.len() - by_kill - by_freeze).to_string()),
         ("replaced refresh tokens presented", superseded.to_string()),
+        (
+            "HubSpot's answer to our commit: median, p99",
+            format!(
+                "{} ms, {} ms",
+                median(&mut commits),
+                commits.get(commits.len() * 99 / 100).unwrap_or(&0)
+            ),
+        ),
         (
             "start to ready: median, most",
             format!("{} ms, {} ms", median(&mut starts), starts.last().unwrap_or(&0)),

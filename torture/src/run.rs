@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::browser::{HOST, Web};
 use crate::chaos::{Cluster, carry_out, watch as look};
+use crate::commits::spans;
 use crate::database::Database;
 use crate::history::{History, Rules};
 use crate::logs::Secrets;
@@ -30,6 +31,8 @@ const APP_SECRET: &str = "an-application-secret-of-the-torture-and-of-nobody-els
 const CLIENT_SECRET: &str = "torture-client-secret";
 /// How long an access token lives: short, so that there is always somebody to refresh.
 const LIFE_SECONDS: i64 = 20;
+/// How long the first ones live: so that there are refreshes from the beginning of the trouble on.
+const FIRST_LIFE_SECONDS: i64 = 8;
 /// How many people act at a time.
 const GROUPS: usize = 6;
 /// How long coming to rest may take: a lease, the pause between two refusals, and pauses after errors.
@@ -53,11 +56,10 @@ pub async fn run(
     let world = build(arguments, folder).await?;
     let cluster = &world.town.cluster;
     cluster.start().await?;
-    let town = &world.town;
     let outcome = tokio::select! {
         outcome = trouble(arguments, seed, &world, tell) => outcome,
         // It only ends if it fails.
-        broken = look(cluster, &world.database, &town.hubspot) => broken,
+        broken = look(cluster, &world.database) => broken,
     };
     outcome?;
     // Everybody is told to stop, in the middle of their work: that loses nothing either, and then nothing moves any more.
@@ -75,12 +77,12 @@ async fn build(arguments: &Arguments, folder: &Path) -> Result<World, Failure> {
     let options = Options {
         client_id: "torture".to_owned(),
         client_secrets: vec![CLIENT_SECRET.to_owned()],
-        access_token_seconds: LIFE_SECONDS,
+        access_token_seconds: FIRST_LIFE_SECONDS,
         rotate_refresh_tokens: true,
         reject_reused_refresh_tokens: true,
         ..Options::default()
     };
-    let hubspot = FakeHubSpot::start(options).await?;
+    let hubspot = Arc::new(FakeHubSpot::start(options).await?);
     let rules = Rules { life_ms: LIFE_SECONDS * 1000, ..Rules::default() };
     let key = Keyring::generate();
     let keyring = Keyring::new(std::slice::from_ref(&key), &Secret::new(APP_SECRET.to_owned()))?;
@@ -122,7 +124,7 @@ async fn build(arguments: &Arguments, folder: &Path) -> Result<World, Failure> {
     let record = Record::new(History { rules, ..History::default() }, keyring, &replicas);
     let secrets = vec![key.expose().to_owned(), APP_SECRET.to_owned(), CLIENT_SECRET.to_owned(), server];
     Ok(World {
-        town: Town { cluster: Arc::new(Cluster::new(replicas, record)), hubspot: Arc::new(hubspot) },
+        town: Town { cluster: Arc::new(Cluster::new(replicas, Arc::clone(&hubspot), record)), hubspot },
         database: Arc::new(database),
         web: Arc::new(Web { http, public, ports }),
         secrets,
@@ -143,6 +145,7 @@ fn client() -> Result<reqwest::Client, Failure> {
 async fn trouble(arguments: &Arguments, seed: u64, world: &World, tell: fn(&str)) -> Result<(), Failure> {
     tell(&format!("{} people connect", arguments.connections));
     let groups = connect_all(arguments.connections, world).await?;
+    world.town.hubspot.options(|options| options.access_token_seconds = LIFE_SECONDS);
     let length_ms = arguments.length_ms();
     let plan = draw(seed, length_ms, arguments.hurry);
     tell(&format!("{} troubles in {} s", plan.len(), length_ms / 1000));
@@ -235,11 +238,15 @@ async fn conclude(world: World) -> Result<History, Failure> {
     let stored = database.stored().await?;
     let living = record.living(&town.hubspot);
     let secrets = Secrets::new(record.secrets().drain(..).chain(secrets));
-    let mut leaks = Vec::new();
+    let (mut leaks, mut logs) = (Vec::new(), Vec::new());
     for replica in &town.cluster.replicas {
-        leaks.extend(secrets.search(&replica.log())?);
+        let log = replica.log();
+        logs.push(std::fs::read_to_string(&log)?);
+        leaks.extend(secrets.search(&log, &logs[replica.index]));
     }
-    let history = History { stored, grants: living, leaks, ..record.history().clone() };
+    let calls = record.history().calls.clone();
+    let commit_ms = spans(&logs, &calls);
+    let history = History { stored, grants: living, leaks, commit_ms, calls, ..record.history().clone() };
     drop(town);
     if let Ok(database) = Arc::try_unwrap(database).map_err(drop) {
         database.remove().await?;

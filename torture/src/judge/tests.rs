@@ -27,6 +27,7 @@ fn refresh(at: i64, presented: u32, issued: Option<u32>) -> Call {
         answered: Some(at + 20),
         kind: Kind::Refresh,
         replica: Some(0),
+        hub: Some(7),
         grant: Some(1),
         fingerprint: Some(format!("t{presented}")),
         presented: Some(presented),
