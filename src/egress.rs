@@ -1,4 +1,5 @@
-//! The one HTTP client: no redirects, no proxies of the environment, deadlines on everything.
+//! The one HTTP client: no redirects, no proxies of the environment. How long a whole call may take is for its caller to
+//! say: the client's own deadline would throw away an answer that came while the process stood still.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,8 +8,6 @@ use thiserror::Error;
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a whole call may take.
-pub const TOTAL: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_secs(30);
 /// Where systems keep their CA certificates in one file: Debian and Alpine, Fedora, openSUSE.
 const BUNDLES: [&str; 3] =
@@ -41,7 +40,6 @@ fn builder() -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT)
-        .timeout(TOTAL)
         .pool_idle_timeout(IDLE)
         .user_agent(concat!("hubspot-connect/", env!("CARGO_PKG_VERSION")))
 }

@@ -2,9 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::{Failure, configured, runtime};
 use crate::egress;
+
+/// How long the answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) fn run() -> Result<ExitCode, Failure> {
     let mut address = configured()?.server.addr;
@@ -12,7 +16,8 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     runtime()?.block_on(async {
-        let answer = egress::client()?.get(format!("http://{address}/livez")).send().await?;
+        let ask = egress::client()?.get(format!("http://{address}/livez")).timeout(PATIENCE);
+        let answer = ask.send().await?;
         Ok(if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }

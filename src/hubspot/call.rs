@@ -23,6 +23,10 @@ const MAX_BODY: usize = 64 * 1024;
 /// However long HubSpot asks us to wait, an hour later we look again.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
+/// How long a whole call may take, in steps.
+const PATIENCE: u32 = 20;
+const STEP: Duration = Duration::from_secs(1);
+
 /// A call that gave no answer the OAuth client could read.
 #[derive(Debug, Error)]
 #[error("no usable answer: {}", .0.code)]
@@ -88,6 +92,12 @@ impl Calls {
     }
 
     async fn send(&self, call: RequestBuilder) -> Result<Answer, Failure> {
+        within(PATIENCE, STEP, self.exchange(call))
+            .await
+            .unwrap_or(Err(Failure::uncertain("provider_timeout")))
+    }
+
+    async fn exchange(&self, call: RequestBuilder) -> Result<Answer, Failure> {
         let response = call.send().await.map_err(|why| error::unanswered(&why))?;
         let status = response.status().as_u16();
         let busy = matches!(status, 408 | 423 | 425 | 429 | 477 | 500..=599);
@@ -125,6 +135,21 @@ impl Calls {
     }
 }
 
+/// Waits for so many steps; `None` if there is no answer by then.
+///
+/// A deadline would pass while the process stands still (SIGSTOP, a virtual machine that is moved), and an answer that
+/// has come meanwhile would be thrown away unread, with the refresh token in it. However long it stands still, that is
+/// one step.
+async fn within<T>(steps: u32, step: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = std::pin::pin!(answer);
+    for _ in 0..steps {
+        if let Ok(answer) = tokio::time::timeout(step, answer.as_mut()).await {
+            return Some(answer);
+        }
+    }
+    None
+}
+
 fn success(answer: Answer) -> Result<Vec<u8>, Failure> {
     match answer.status {
         200..=299 => Ok(answer.body),
@@ -141,4 +166,32 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    const SHORT: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn an_answer_that_came_while_the_process_stood_still_is_taken() {
+        let (answer, answered) = oneshot::channel();
+        let call = tokio::spawn(within(5, SHORT, answered));
+        tokio::task::yield_now().await;
+        // Nothing on this thread moves, past all of the steps.
+        std::thread::sleep(SHORT * 20);
+        // Whoever reads from the line is woken with the clock, and needs a moment.
+        tokio::spawn(async move {
+            tokio::time::sleep(SHORT / 2).await;
+            answer.send(7)
+        });
+        assert_eq!(call.await.unwrap(), Some(Ok(7)));
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_the_time_is_up() {
+        assert_eq!(within(5, SHORT, std::future::pending::<()>()).await, None);
+    }
 }
