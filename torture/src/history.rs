@@ -1,5 +1,7 @@
 //! What has happened in a run: all that the judge is given. Moments are milliseconds since 1970.
 
+use std::fmt::{self, Display, Formatter};
+
 use fake_hubspot::Kind;
 
 use crate::plan::Step;
@@ -123,6 +125,17 @@ pub enum Ended {
     },
     /// Nobody told it to.
     Crashed,
+}
+
+impl Display for Ended {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Killed => f.write_str("killed"),
+            Self::Stopped { well: true, .. } => f.write_str("told to stop"),
+            Self::Stopped { well: false, .. } => f.write_str("told to stop, in vain"),
+            Self::Crashed => f.write_str("ended by itself"),
+        }
+    }
 }
 
 /// A time in which a process stood still (SIGSTOP to SIGCONT).

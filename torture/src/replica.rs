@@ -16,6 +16,7 @@ use crate::Failure;
 use crate::history::{End, Ended};
 use crate::line::{Line, Reach, State};
 use crate::plan::pick;
+use crate::record::now;
 
 /// How long a replica may take until it says that it is ready, before the run is given up.
 const READY: Duration = Duration::from_secs(60);
@@ -150,7 +151,7 @@ impl Replica {
             }
             sleep(LOOK).await;
         };
-        let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let took_ms = now() - at;
         Ok(End { at, how: Ended::Stopped { took_ms, well: code == Some(0) } })
     }
 

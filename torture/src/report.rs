@@ -114,7 +114,7 @@ fn figures(history: &History) -> Vec<(&'static str, String)> {
             "  explained by a kill, per kill",
             format!("{by_kill}, {:.2}", by_kill as f64 / kills.max(1) as f64),
         ),
-        ("  explained by an over-long freeze", by_freeze.to_string()),
+        ("  explained by a freeze of two minutes", by_freeze.to_string()),
         ("  explained by nothing", (lost.len() - by_kill - by_freeze).to_string()),
         ("replaced refresh tokens presented", superseded.to_string()),
         (

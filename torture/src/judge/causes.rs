@@ -1,5 +1,5 @@
 //! What excuses a lost refresh token: HubSpot had replaced it, and the process that was to write the new one was killed
-//! in that moment, or stood still until the answer was too old. Nothing else does.
+//! in that moment, or stood still until others had given the connection up. Nothing else does.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,13 +7,17 @@ use fake_hubspot::Kind;
 
 use crate::history::{Call, Connection, History};
 
-/// How long an answer may take to be written when nothing is in the way, on a busy machine.
-const COMMIT_MS: i64 = 2_000;
+/// How long an answer may take to be written when its own line is whole: on a busy machine, or behind a row that another
+/// replica has locked and cannot let go of for three seconds.
+const COMMIT_MS: i64 = 4_000;
 /// The same after the line to the database came back: the write is tried again every other second, and an attempt that
 /// hangs takes five.
 const COMMIT_AGAIN_MS: i64 = 9_000;
-/// The service gives a call up after 20 seconds. A freeze that leaves it less than some of them may cost the answer.
-const CALL_MS: i64 = 15_000;
+/// A connection is given up by others when a lease has run out and HubSpot has refused them twice, a minute apart. A
+/// freeze that is shorter costs nothing: what HubSpot has answered is read and written afterwards.
+const GIVEN_UP_MS: i64 = 115_000;
+/// A process that wakes takes up to 20 seconds to notice that what it asks for is no more.
+const CALL_MS: i64 = 20_000;
 /// The lease of a claimed refresh is a minute. A freeze that is a little shorter may still use it up.
 const LEASE_MS: i64 = 55_000;
 
@@ -48,7 +52,7 @@ pub fn cause(history: &History, call: &Call) -> Option<Cause> {
     let answered = call.answered.unwrap_or(i64::MAX);
     let overlong = history.freezes.iter().position(|freeze| {
         Some(freeze.replica) == call.replica
-            && freeze.to - freeze.from >= CALL_MS
+            && freeze.to - freeze.from >= GIVEN_UP_MS
             && call.at <= freeze.to
             && answered >= freeze.from - COMMIT_MS
     });
@@ -80,6 +84,19 @@ pub fn was_frozen(history: &History, call: &Call) -> bool {
             && freeze.to - freeze.from >= LEASE_MS
             && freeze.from <= call.at
             && call.at <= freeze.to + CALL_MS
+    })
+}
+
+/// Whether the process that was to write the answer of a call stood still at that moment, for longer than its lease:
+/// others may ask again meanwhile, with the refresh token that is stored.
+pub fn is_held_up(history: &History, call: &Call, moment: i64) -> bool {
+    let answered = call.answered.unwrap_or(i64::MAX);
+    history.freezes.iter().any(|freeze| {
+        Some(freeze.replica) == call.replica
+            && freeze.to - freeze.from >= LEASE_MS
+            && answered >= freeze.from - COMMIT_MS
+            && call.at <= freeze.to
+            && moment <= freeze.to + COMMIT_AGAIN_MS
     })
 }
 
@@ -122,7 +139,11 @@ pub fn losses(history: &History) -> Vec<Loss<'_>> {
     for (grant, calls) in &grants {
         let Some(last) = last_issued(&grants, *grant) else { continue };
         let asked_in_vain = calls.iter().any(|call| {
-            call.superseded && call.issued.is_none() && call.at >= last.at && !was_frozen(history, call)
+            call.superseded
+                && call.issued.is_none()
+                && call.at >= last.at
+                && !was_frozen(history, call)
+                && !is_held_up(history, last, call.at)
         });
         if asked_in_vain {
             known.entry(*grant).or_insert_with(|| Loss {

@@ -149,8 +149,26 @@ fn i3_only_an_over_long_freeze_excuses_a_loss() {
     history.freezes.push(Freeze { replica: 0, from: 10_010, to: 16_000 });
     assert_eq!(broken(&history), ["I2", "I3"]);
     history.freezes[0].to = 75_000;
+    assert_eq!(broken(&history), ["I3"], "a lease has run out, but nobody has been refused twice");
+    history.calls.push(refresh(100_000, 0, None));
+    assert_eq!(broken(&history), ["I2", "I3"], "it is awake again");
+    history.freezes[0].to = 130_000;
     assert_eq!(broken(&history), [""; 0]);
     assert_eq!(losses(&history)[0].cause, Some(Cause::Freeze(0)));
+}
+
+#[test]
+fn i2_others_may_ask_again_while_an_answer_waits_in_a_frozen_process() {
+    let mut history = losing();
+    history.freezes.push(Freeze { replica: 0, from: 10_010, to: 75_000 });
+    history.calls[1].replica = Some(1);
+    history.lives.push(life(1, 0, None));
+    // It wakes and writes what it was given, and the connection is refreshed with that.
+    history.calls.push(refresh(86_000, 1, Some(2)));
+    history.stored.connections[0].fingerprint = "t2".to_owned();
+    history.grants = vec![living("t2")];
+    assert_eq!(broken(&history), [""; 0]);
+    assert_eq!(losses(&history).len(), 0);
 }
 
 #[test]
