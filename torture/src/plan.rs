@@ -111,7 +111,9 @@ pub fn draw(seed: u64, length_ms: u64, hurry: bool) -> Vec<Step> {
         now += 300 + pick(&chance, 1_200);
         let (mut trouble, for_ms) = opening.next().unwrap_or_else(|| dish(&chance));
         let replica = pick(&chance, REPLICAS as u64) as usize;
-        let replica = (0..REPLICAS).map(|more| (replica + more) % REPLICAS).min_by_key(|r| rested[*r] > now);
+        let replica = (0..REPLICAS)
+            .map(|more| (replica + more) % REPLICAS)
+            .min_by_key(|replica| rested[*replica].max(now));
         let Some(replica) = replica else { return plan };
         now = now.max(rested[replica]);
         if hurry && trouble.leaves_leases() && now + for_ms + 45_000 > length_ms {

@@ -69,8 +69,20 @@ pub fn none_lost(history: &History) -> Finding {
     }
     let most = history.rules.max_in_flight;
     for (cause, count) in causes.iter().filter(|(_, count)| **count > most) {
-        evidence
-            .push(format!("{count} refresh tokens were lost by one {cause:?}; {most} are refreshed at once"));
+        let (what, replica, moment) = match *cause {
+            Cause::Kill(life) => {
+                let life = &history.lives[life];
+                ("kill", life.replica, life.killed().unwrap_or(life.from))
+            }
+            Cause::Freeze(freeze) => {
+                let freeze = &history.freezes[freeze];
+                ("freeze", freeze.replica, freeze.from)
+            }
+        };
+        let moment = at(history, moment);
+        evidence.push(format!(
+            "{count} refresh tokens were lost by the {what} of replica {replica} at {moment}; {most} are refreshed at once"
+        ));
     }
     found(evidence, || remark(causes.values().sum(), "lost, each explained"))
 }
