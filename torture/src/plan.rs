@@ -106,7 +106,7 @@ pub fn draw(seed: u64, length_ms: u64, hurry: bool) -> Vec<Step> {
     let thawed = LONG_FREEZE_FROM_MS + LONG_FREEZE_MS;
     let mut rested = [0; REPLICAS];
     rested[frozen] = thawed + REST_MS;
-    let (mut now, mut opening) = (500, OPENING.into_iter());
+    let (mut now, mut opening) = (LONG_FREEZE_FROM_MS, OPENING.into_iter());
     loop {
         now += 300 + pick(&chance, 1_200);
         let (mut trouble, for_ms) = opening.next().unwrap_or_else(|| dish(&chance));

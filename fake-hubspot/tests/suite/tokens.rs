@@ -206,3 +206,53 @@ async fn the_journal_tells_of_overlapping_refreshes_and_repeated_keys() {
     assert!(calls[0].finished_at_ms >= calls[1].finished_at_ms);
     assert_eq!(calls[1].version.as_deref(), Some("2026-09"));
 }
+
+#[tokio::test]
+async fn the_journal_tells_which_refresh_token_came_and_which_was_handed_out() {
+    let fake = start(|options| {
+        options.rotate_refresh_tokens = true;
+        options.reject_reused_refresh_tokens = true;
+    })
+    .await;
+    let first = connected(&fake, ACME);
+    assert_eq!(refresh(&fake, &first).status, 200);
+    assert_eq!(refresh(&fake, &first).status, 400);
+    // Carried out, and the answer lost.
+    fake.script(Rule::once(Kind::Refresh, Fault::ResetAfterIssue));
+    let second = fake.current_refresh_token(ACME).expect("a grant");
+    drain(connect(
+        &fake,
+        "POST",
+        "/oauth/2026-09/token",
+        FORM,
+        &format!("{}&{CLIENT}", refresh_form(&second)),
+    ))
+    .1
+    .expect_err("a reset");
+    let calls = fake.calls(Kind::Refresh);
+    let told: Vec<_> = calls.iter().map(|call| (call.presented, call.issued, call.status)).collect();
+    let expected = [(Some(0), Some(1), Some(200)), (Some(0), None, Some(400)), (Some(1), Some(2), None)];
+    assert_eq!(told, expected);
+    let grant = &fake.grants()[0];
+    assert!(calls.iter().all(|call| call.grant == Some(grant.id) && call.host.is_some()));
+}
+
+#[tokio::test]
+async fn taking_the_journal_leaves_what_is_being_worked_on() {
+    let fake = start(|_| {}).await;
+    let token = connected(&fake, ACME);
+    fake.take_journal();
+    refresh(&fake, &token);
+    fake.script(Rule::once(Kind::Refresh, Fault::Hang(Duration::from_millis(300))));
+    let open =
+        connect(&fake, "POST", "/oauth/2026-09/token", FORM, &format!("{}&{CLIENT}", refresh_form(&token)));
+    while fake.calls(Kind::Refresh).len() < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    refresh(&fake, &token);
+    assert_eq!(fake.take_journal().len(), 1, "the next one is not finished");
+    let _ = drain(open);
+    let rest = fake.take_journal();
+    assert_eq!(rest.len(), 2);
+    assert!(rest.iter().all(|call| call.finished_at_ms.is_some()));
+}

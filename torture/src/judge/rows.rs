@@ -54,7 +54,7 @@ pub fn no_grant_left(history: &History) -> Finding {
     }
     found(evidence, || match excused {
         0 => String::new(),
-        count => format!("{count} never stored: a kill or a cut line ended the connect"),
+        count => format!("never stored, because a kill or a cut line ended the connect: {count}"),
     })
 }
 
@@ -109,7 +109,7 @@ pub fn every_attempt_ends(history: &History) -> Finding {
     }
     found(evidence, || match cut_off {
         0 => String::new(),
-        count => format!("{count} exchanges were cut off, and expire"),
+        count => format!("exchanges that were cut off, and expire: {count}"),
     })
 }
 
