@@ -88,7 +88,9 @@ pub(crate) fn revoke(state: &mut State, call: &Incoming) -> Answer {
         return empty(200);
     };
     let hub_id = state.grants.get(presented.id).map(|grant| grant.hub_id);
-    state.grants.revoke(presented.id);
+    if !presented.superseded || !state.options.ignore_revocation_of_retired_refresh_tokens {
+        state.grants.revoke(presented.id);
+    }
     let mut answer = empty(200).superseded(presented.superseded);
     answer.hub_id = hub_id;
     answer.grant = Some(presented.id);

@@ -28,6 +28,8 @@ pub struct Options {
     pub rotate_refresh_tokens: bool,
     /// Whether a retired refresh token is refused. Without this it still works, and is only journaled.
     pub reject_reused_refresh_tokens: bool,
+    /// Whether revoking a retired refresh token ends nothing, so that a grant ends by its newest token alone.
+    pub ignore_revocation_of_retired_refresh_tokens: bool,
     /// Waited before every answer. Milliseconds in JSON.
     #[serde(with = "millis")]
     pub latency: Duration,
@@ -58,6 +60,7 @@ impl Default for Options {
             code_seconds: 60,
             rotate_refresh_tokens: false,
             reject_reused_refresh_tokens: false,
+            ignore_revocation_of_retired_refresh_tokens: false,
             latency: Duration::ZERO,
             coop: None,
             coop_on_redirect_only: false,
