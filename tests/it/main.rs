@@ -29,6 +29,7 @@ mod keys;
 mod lifecycle;
 mod migrations;
 mod outages;
+mod races;
 mod refresh;
 mod replicas;
 mod secrecy;

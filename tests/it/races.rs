@@ -1,0 +1,601 @@
+//! Races, two hundred rounds each with offsets of their own: whoever comes first, nothing is lost, doubled or brought
+//! back. HubSpot rotates refresh tokens and takes none twice, so whoever loses one is found out. Where the database
+//! allows it, two replicas take part.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fake_hubspot::{Fault, Kind, Options, Rule};
+use hubspot_connect::app::App;
+use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::id::{ConnectionId, UserId};
+use hubspot_connect::domain::refresh_job::LEASE;
+use hubspot_connect::domain::secret::Secret;
+use hubspot_connect::flows::{Flows, reseal_all};
+use hubspot_connect::keyring::Keyring;
+use sea_orm::{ConnectionTrait, QueryResult, Statement};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::TestApp;
+use crate::harness::app::{HOST, LONG_SESSIONS, approve};
+use crate::harness::browser::Browser;
+use crate::harness::process::value;
+
+/// Rounds are run in batches of connections that race side by side.
+const BATCHES: u32 = 20;
+const AT_ONCE: u64 = 10;
+/// The longest offset.
+const MOST: Duration = Duration::from_millis(30);
+/// Later than any refresh of a token of thirty minutes.
+const DUE: u64 = 1261;
+
+/// A batch of rounds, with its own share of one sequence of offsets. If it fails, it names the seed: RACES_SEED repeats
+/// the offsets.
+struct Batch {
+    number: u32,
+    seed: u64,
+    chance: Chance,
+}
+
+impl Batch {
+    fn all() -> impl Iterator<Item = Self> {
+        let given = std::env::var("RACES_SEED").ok();
+        let seed = given.map_or_else(
+            || u64::from_le_bytes(Chance::system().bytes()),
+            |seed| seed.parse().expect("RACES_SEED is a number"),
+        );
+        let chance = Chance::seeded(seed);
+        (0..BATCHES).map(move |number| Self { number, seed, chance: chance.clone() })
+    }
+
+    fn offset(&self) -> Duration {
+        MOST.mul_f64(self.chance.unit())
+    }
+
+    /// Runs a side of a race, a moment later than the others.
+    fn begin<T: Send + 'static>(&self, side: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        let offset = self.offset();
+        tokio::spawn(async move {
+            tokio::time::sleep(offset).await;
+            side.await
+        })
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in batch {} of RACES_SEED={}", self.number, self.seed);
+        }
+    }
+}
+
+async fn ended<T>(sides: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
+    let mut all = Vec::new();
+    for side in sides {
+        all.push(side.await.expect("a side of a race"));
+    }
+    all
+}
+
+/// Somebody with one connection.
+#[derive(Clone)]
+struct Person {
+    browser: Arc<Browser>,
+    account: u64,
+    user: UserId,
+    connection: ConnectionId,
+}
+
+/// A service, and where the database allows it a replica.
+struct Scene {
+    app: Arc<TestApp>,
+    replica: Option<App>,
+}
+
+impl Scene {
+    async fn set(variables: &[(&str, &str)]) -> Self {
+        let options =
+            Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() };
+        let app = TestApp::with_hubspot(&[LONG_SESSIONS, variables].concat(), options).await;
+        let replica = match app.database.is_sqlite() {
+            true => None,
+            false => Some(app.replica(app.clock.clone()).await),
+        };
+        Self { app: Arc::new(app), replica }
+    }
+
+    /// The verbs of each process.
+    fn each(&self) -> Vec<Flows> {
+        std::iter::once(&self.app.flows).chain(self.replica.iter().map(App::flows)).cloned().collect()
+    }
+
+    /// The verbs of whichever replica it hits.
+    fn any(&self, batch: &Batch) -> Flows {
+        let mut each = self.each();
+        let at = (batch.chance.unit() * each.len() as f64) as usize;
+        each.swap_remove(at)
+    }
+
+    /// People, each with a browser and an account of their own.
+    async fn people(&self) -> Vec<Person> {
+        let newcomers = (1..=AT_ONCE).map(|nth| (Arc::new(self.app.browser()), 4_000 + nth));
+        self.connected(newcomers.collect()).await
+    }
+
+    /// The same people, connected again.
+    async fn again(&self, people: &[Person]) -> Vec<Person> {
+        self.connected(people.iter().map(|person| (person.browser.clone(), person.account)).collect()).await
+    }
+
+    async fn connected(&self, newcomers: Vec<(Arc<Browser>, u64)>) -> Vec<Person> {
+        let visits = newcomers.iter().cloned().map(|(browser, account)| {
+            let app = self.app.clone();
+            tokio::spawn(async move { browser.come_back(&app, Some(HOST), approve(account)).await.status })
+        });
+        assert!(ended(visits).await.iter().all(|status| *status == 303));
+        let db = self.app.database.connect().await;
+        let sql = "SELECT portal_id, user_id, id FROM token";
+        let rows =
+            db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.expect("rows");
+        db.close().await.expect("closes");
+        let read = |row: &QueryResult, name: &str| row.try_get::<String>("", name).expect("a text");
+        let of = |account: u64| {
+            let is =
+                |row: &&QueryResult| row.try_get::<i64>("", "portal_id").ok() == i64::try_from(account).ok();
+            rows.iter().find(is).expect("a connection to each account")
+        };
+        newcomers
+            .into_iter()
+            .map(|(browser, account)| {
+                let row = of(account);
+                let (user, connection) = (read(row, "user_id"), read(row, "id"));
+                Person {
+                    browser,
+                    account,
+                    user: user.parse().expect("an id"),
+                    connection: connection.parse().expect("an id"),
+                }
+            })
+            .collect()
+    }
+
+    /// Each person back from HubSpot, with the account.
+    async fn ways_back(&self, people: &[Person], account: impl Fn(&Person) -> u64) -> Vec<String> {
+        let mut all = Vec::new();
+        for person in people {
+            let authorize = person.browser.start(Some(HOST)).await;
+            let back = self.app.hubspot.decide(&authorize, approve(account(person)));
+            all.push(back.expect("HubSpot sends the browser back"));
+        }
+        all
+    }
+
+    /// HubSpot keeps each answer of this kind back for a while of its own.
+    fn delay(&self, batch: &Batch, kind: Kind) {
+        for _ in 0..AT_ONCE {
+            self.app.hubspot.script(Rule::once(kind, Fault::DelayAfterIssue(batch.offset())));
+        }
+    }
+
+    /// So many claim what is due in small portions, at each replica in turn, and refresh it until nothing is left. Says
+    /// how many refreshes there were.
+    fn refreshing(&self, batch: &Batch, claimers: usize) -> JoinHandle<usize> {
+        let each = self.each();
+        let flows = each.iter().cycle().take(claimers).cloned();
+        let loops: Vec<_> = flows.map(|flows| batch.begin(refresh_by_and_by(flows))).collect();
+        tokio::spawn(async move { ended(loops).await.into_iter().sum() })
+    }
+
+    /// What HubSpot has to end, it is told.
+    async fn tell_hubspot_of_ends(&self) {
+        for _ in 0..10 {
+            if self.app.database.number("SELECT COUNT(*) FROM revocation_job").await == 0 {
+                return;
+            }
+            self.app.advance(31);
+            self.app.flows.revoke_due().await.expect("revokes");
+        }
+        panic!("HubSpot is not told of the end of a grant");
+    }
+
+    async fn connections(&self) -> usize {
+        let count = self.app.database.number("SELECT COUNT(*) FROM token").await;
+        usize::try_from(count).expect("a count")
+    }
+
+    /// What is stored is what HubSpot gave last: one more refresh of everything succeeds.
+    async fn assert_each_token_is_the_newest(&self) {
+        let app = &self.app;
+        app.hubspot.clear_script();
+        app.hubspot.clear_journal();
+        app.advance(DUE);
+        let stored = self.connections().await;
+        assert_eq!(app.refresh_due().await, stored);
+        let calls = app.hubspot.calls(Kind::Refresh);
+        assert_eq!(calls.len(), stored);
+        assert!(calls.iter().all(|call| call.status == Some(200) && !call.superseded), "{calls:?}");
+        let well = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
+                    WHERE state = 'active' AND last_error IS NULL AND attempts = 0 AND strikes = 0";
+        assert_eq!(app.database.number(well).await, i64::try_from(stored).expect("a count"));
+        app.assert_one_job_each().await;
+        app.hubspot.clear_journal();
+    }
+}
+
+async fn refresh_by_and_by(flows: Flows) -> usize {
+    let mut running = Vec::new();
+    loop {
+        let jobs = flows.claim_refreshes(3).await.expect("claims");
+        if jobs.is_empty() {
+            break;
+        }
+        running.extend(jobs.into_iter().map(|job| flows.refresh(job)));
+    }
+    ended(running).await.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_disconnect_and_a_refresh_nothing_is_left_here_or_at_hubspot() {
+    let scene = Scene::set(&[]).await;
+    scene.app.hubspot.options(|options| options.ignore_revocation_of_retired_refresh_tokens = true);
+    let mut people = scene.people().await;
+    let mut refreshed = 0;
+    for batch in Batch::all() {
+        scene.app.advance(DUE);
+        scene.delay(&batch, Kind::Refresh);
+
+        let refreshing = scene.refreshing(&batch, 2);
+        let leaving: Vec<_> = people
+            .iter()
+            .map(|person| {
+                let (flows, person) = (scene.any(&batch), person.clone());
+                batch.begin(async move { flows.disconnect(person.user, person.connection, true).await })
+            })
+            .collect();
+        for left in ended(leaving).await {
+            assert!(left.expect("disconnects").is_some(), "it was there to be ended");
+        }
+        refreshed += refreshing.await.unwrap();
+
+        assert_eq!(scene.connections().await, 0, "nothing comes back");
+        scene.tell_hubspot_of_ends().await;
+        let alive = scene.app.hubspot.grants();
+        assert!(alive.is_empty(), "the newest token of each grant was revoked: {alive:?}");
+        scene.app.assert_one_job_each().await;
+        scene.app.hubspot.clear_script();
+        people = scene.again(&people).await;
+    }
+    assert!(refreshed > 0, "none was refreshed in time to race");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_reconnect_and_a_refresh_the_newest_token_is_kept() {
+    let scene = Scene::set(&[]).await;
+    let people = scene.people().await;
+    for batch in Batch::all() {
+        let back = scene.ways_back(&people, |person| person.account).await;
+        scene.app.advance(DUE.min(590));
+        scene.app.database.execute("UPDATE token_refresh_job SET run_at = 0").await;
+        scene.delay(&batch, Kind::Refresh);
+        scene.delay(&batch, Kind::Exchange);
+
+        let refreshing = scene.refreshing(&batch, 2);
+        let visits: Vec<_> = std::iter::zip(&people, back)
+            .map(|(person, back)| {
+                let browser = person.browser.clone();
+                batch.begin(async move { browser.get(&back).await.status })
+            })
+            .collect();
+        assert!(ended(visits).await.iter().all(|status| *status == 303));
+        refreshing.await.unwrap();
+
+        assert_eq!(scene.connections().await, people.len());
+        scene.tell_hubspot_of_ends().await;
+        scene.assert_each_token_is_the_newest().await;
+    }
+}
+
+/// As the person does: asked first, then sure. What the page asked for is refused if the session has changed since.
+async fn log_out(browser: Arc<Browser>) {
+    let page = browser.get("/logout").await.body;
+    let Some((_, form)) = page.split_once("name=\"csrf\" value=\"") else { return };
+    let csrf = form.split('"').next().expect("its end");
+    let answer = browser.post_form("/logout", &[("csrf", csrf)]).await;
+    assert!(matches!(answer.status, 303 | 403), "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_logout_and_a_callback_nothing_lives_on_that_nobody_can_reach() {
+    let scene = Scene::set(&[("SESSION_IDLE_SECONDS", "1800")]).await;
+    let people = scene.people().await;
+    for batch in Batch::all() {
+        let people = scene.again(&people).await;
+        let back = scene.ways_back(&people, |person| person.account + 1_000).await;
+        scene.delay(&batch, Kind::Exchange);
+
+        let visits: Vec<_> = std::iter::zip(&people, back)
+            .map(|(person, back)| {
+                let browser = person.browser.clone();
+                batch.begin(async move { browser.get(&back).await.status })
+            })
+            .collect();
+        let logouts: Vec<_> =
+            people.iter().map(|person| batch.begin(log_out(person.browser.clone()))).collect();
+        assert!(ended(visits).await.iter().all(|status| *status == 303));
+        ended(logouts).await;
+
+        let hidden = "SELECT COUNT(*) FROM token WHERE user_id NOT IN \
+                      (SELECT user_id FROM session WHERE user_id IS NOT NULL)";
+        assert_eq!(scene.app.database.number(hidden).await, 0, "a session leads to each connection");
+        for person in &people {
+            let shown = person.browser.status().await;
+            let shown = shown["connections"].as_array().expect("connections").len();
+            let stored = scene.app.flows.connections(person.user).await.unwrap().len();
+            assert!(
+                shown == stored || shown == 0,
+                "all of a person's connections or none: {shown} of {stored}"
+            );
+        }
+        scene.app.advance(1_801);
+        scene.app.flows.sweep().await.unwrap();
+        assert_eq!(scene.connections().await, 0, "what no session reaches any more has ended");
+        scene.tell_hubspot_of_ends().await;
+        assert_eq!(scene.app.hubspot.grants().len(), 0);
+        scene.app.assert_one_job_each().await;
+        scene.app.hubspot.clear_script();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tabs_that_finish_at_once_leave_one_connection_for_each_account() {
+    let scene = Scene::set(&[]).await;
+    let people = scene.people().await;
+    for batch in Batch::all() {
+        // The one tab renews the account of before; the other one renews it as well, or adds an account.
+        let other = u64::from(batch.number % 2) * 1_000;
+        let tabs = [
+            scene.ways_back(&people, |person| person.account).await,
+            scene.ways_back(&people, |person| person.account + other).await,
+        ];
+        scene.delay(&batch, Kind::Exchange);
+        scene.delay(&batch, Kind::Exchange);
+
+        let visits: Vec<_> = tabs
+            .into_iter()
+            .flat_map(|backs| std::iter::zip(&people, backs))
+            .map(|(person, back)| {
+                let browser = person.browser.clone();
+                batch.begin(async move { browser.get(&back).await.status })
+            })
+            .collect();
+        assert!(ended(visits).await.iter().all(|status| *status == 303));
+
+        scene.app.hubspot.clear_script();
+        let wanted = if batch.number == 0 { people.len() } else { 2 * people.len() };
+        assert_eq!(scene.connections().await, wanted);
+        for person in &people {
+            let shown = person.browser.status().await;
+            let mut shown: Vec<_> = shown["connections"]
+                .as_array()
+                .expect("connections")
+                .iter()
+                .map(|one| &one["portal_id"])
+                .collect();
+            shown.sort_by_key(|id| id.as_u64());
+            let all = [person.account, person.account + 1_000];
+            assert_eq!(shown, all[..wanted / people.len()]);
+        }
+        scene.tell_hubspot_of_ends().await;
+        assert_eq!(
+            scene.app.hubspot.grants().len(),
+            wanted,
+            "every replaced grant has ended, and only those"
+        );
+        scene.app.assert_one_job_each().await;
+    }
+    scene.assert_each_token_is_the_newest().await;
+}
+
+/// Something that was done, from then to then.
+struct Done<T> {
+    began: Instant,
+    ended: Instant,
+    outcome: T,
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> Done<T> {
+    let began = Instant::now();
+    let outcome = work.await;
+    Done { began, ended: Instant::now(), outcome }
+}
+
+async fn all(done: Vec<CancellationToken>) {
+    for one in done {
+        one.cancelled().await;
+    }
+}
+
+/// Ends what the person sees at this moment.
+async fn disconnect_all_seen(flows: Flows, user: UserId) -> usize {
+    let mut count = 0;
+    for seen in flows.connections(user).await.expect("reads").iter() {
+        let ended = flows.disconnect(user, seen.token.id, true).await.expect("disconnects");
+        count += usize::from(ended.is_some());
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
+    let scene = Scene::set(&[]).await;
+    scene.app.hubspot.options(|options| options.ignore_revocation_of_retired_refresh_tokens = true);
+    let mut people = scene.people().await;
+    for batch in Batch::all() {
+        let backs = scene.ways_back(&people, |person| person.account).await;
+
+        let races: Vec<_> = std::iter::zip(people.clone(), backs)
+            .enumerate()
+            .map(|(nth, (person, back))| {
+                // A third each: all at once, one disconnect behind the reconnect, both of them before it.
+                let (came_back, left) =
+                    (CancellationToken::new(), [(); 2].map(|()| CancellationToken::new()));
+                let before = if nth % 3 == 2 { left.to_vec() } else { Vec::new() };
+                let (browser, told) = (person.browser.clone(), came_back.clone());
+                let reconnect = batch.begin(async move {
+                    all(before).await;
+                    let done = timed(browser.get(&back)).await;
+                    told.cancel();
+                    done
+                });
+                let before = [Vec::new(), if nth % 3 == 1 { vec![came_back] } else { Vec::new() }];
+                let leaving: Vec<_> = std::iter::zip(left, before)
+                    .map(|(told, before)| {
+                        let (flows, user) = (scene.any(&batch), person.user);
+                        batch.begin(async move {
+                            all(before).await;
+                            let done = timed(disconnect_all_seen(flows, user)).await;
+                            told.cancel();
+                            done
+                        })
+                    })
+                    .collect();
+                (person, reconnect, leaving)
+            })
+            .collect();
+        let (mut left, mut next, mut gone) = (0, Vec::new(), Vec::new());
+        for (person, reconnect, leaving) in races {
+            let reconnect = reconnect.await.unwrap();
+            assert_eq!(reconnect.outcome.status, 303);
+            let leaving = ended(leaving).await;
+            let stored = scene.app.flows.connections(person.user).await.unwrap().len();
+            if leaving.iter().all(|done| done.ended < reconnect.began) {
+                assert_eq!(stored, 1, "the reconnect came last");
+            }
+            if leaving.iter().any(|done| done.began > reconnect.ended) {
+                assert_eq!(stored, 0, "a disconnect came last");
+            }
+            let removed: usize = leaving.iter().map(|done| done.outcome).sum();
+            assert!(removed <= 2 && (removed > 0 || stored == 1), "{removed} were ended, {stored} are left");
+            left += stored;
+            match stored {
+                0 => gone.push(person),
+                _ => next.push(person),
+            }
+        }
+
+        assert_eq!(scene.connections().await, left);
+        scene.tell_hubspot_of_ends().await;
+        assert_eq!(scene.app.hubspot.grants().len(), left, "what is connected here is connected there");
+        scene.assert_each_token_is_the_newest().await;
+        assert!(!next.is_empty() && !gone.is_empty(), "both have come last");
+        next.extend(scene.again(&gone).await);
+        people = next;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_writes() {
+    let keys = [(); 2].map(|()| Keyring::generate());
+    let both = format!("{},{}", keys[0].expose(), keys[1].expose());
+    let scene = Scene::set(&[("ENCRYPTION_KEYS", &both)]).await;
+    scene.app.hubspot.options(|options| options.ignore_revocation_of_retired_refresh_tokens = true);
+    let app_secret = Secret::new(value(&scene.app.variables, "APP_SECRET"));
+    let mut people = scene.people().await;
+    let mut moved = 0;
+    for batch in Batch::all() {
+        scene.app.advance(DUE);
+        scene.delay(&batch, Kind::Refresh);
+        // To and fro: now the one key is the newest, then the other.
+        let mut order = keys.clone();
+        order.rotate_left(usize::from(batch.number % 2 == 0));
+        let keyring = Keyring::new(&order, &app_secret).unwrap();
+
+        let store = scene.app.store.clone();
+        let rotating = batch.begin(async move {
+            let first = reseal_all(&store, &keyring, |_| ()).await.expect("reseals");
+            let second = reseal_all(&store, &keyring, |_| ()).await.expect("reseals");
+            assert_eq!((first.unreadable, first.keyless), (0, 0));
+            assert_eq!((second.unreadable, second.keyless), (0, 0));
+            first.moved + second.moved
+        });
+        let refreshing = scene.refreshing(&batch, 2);
+        let leaving: Vec<_> = people
+            .drain(..5)
+            .map(|person| {
+                let flows = scene.any(&batch);
+                batch.begin(async move {
+                    flows.disconnect(person.user, person.connection, true).await.expect("disconnects");
+                    person
+                })
+            })
+            .collect();
+        let gone = ended(leaving).await;
+        refreshing.await.unwrap();
+        moved += rotating.await.unwrap();
+
+        let harmed = "SELECT COUNT(*) FROM token WHERE state <> 'active' OR last_error IS NOT NULL";
+        assert_eq!(scene.app.database.number(harmed).await, 0);
+        scene.tell_hubspot_of_ends().await;
+        assert_eq!(scene.app.hubspot.grants().len(), people.len());
+        scene.assert_each_token_is_the_newest().await;
+        people.extend(scene.again(&gone).await);
+    }
+    assert!(moved > 0, "nothing was moved to another key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_many_claim_at_once_is_refreshed_once() {
+    let scene = Scene::set(&[]).await;
+    let people = scene.people().await;
+    for batch in Batch::all() {
+        scene.app.advance(DUE);
+        scene.delay(&batch, Kind::Refresh);
+
+        let refreshed = scene.refreshing(&batch, 6).await.unwrap();
+
+        assert_eq!(refreshed, people.len());
+        let calls = scene.app.hubspot.calls(Kind::Refresh);
+        assert_eq!(calls.len(), people.len());
+        assert!(calls.iter().all(|call| call.status == Some(200) && !call.overlapping && !call.superseded));
+        scene.app.assert_one_job_each().await;
+        scene.app.hubspot.clear_script();
+        scene.app.hubspot.clear_journal();
+    }
+    scene.assert_each_token_is_the_newest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
+    let scene = Scene::set(&[]).await;
+    let people = scene.people().await;
+    for batch in Batch::all() {
+        scene.app.advance(DUE);
+        scene.delay(&batch, Kind::Refresh);
+        let holders = scene.each();
+        let (old, new) = (holders[0].clone(), holders[holders.len() - 1].clone());
+        let late = old.claim_refreshes(100).await.unwrap();
+        scene.app.clock.advance(LEASE);
+        let claimed = new.claim_refreshes(100).await.unwrap();
+        assert_eq!((late.len(), claimed.len()), (people.len(), people.len()));
+
+        let sides = [(old, late), (new, claimed)].map(|(flows, jobs)| {
+            let jobs: Vec<_> = jobs
+                .into_iter()
+                .map(|job| {
+                    let flows = flows.clone();
+                    batch.begin(async move { flows.refresh(job).await.expect("ends") })
+                })
+                .collect();
+            ended(jobs)
+        });
+        for side in sides {
+            side.await;
+        }
+
+        let active = "SELECT COUNT(*) FROM token WHERE state = 'active'";
+        assert_eq!(scene.app.database.number(active).await, i64::try_from(people.len()).unwrap());
+        scene.assert_each_token_is_the_newest().await;
+    }
+}
