@@ -122,15 +122,31 @@ pub struct TestServer {
 }
 
 impl TestServer {
+    /// Sets a default for everyone who comes to the test's database, or takes it back, and throws out who is there: a
+    /// session keeps the defaults it began with.
+    pub async fn set(&self, default: &str, value: Option<&str>) {
+        let Self { admin, name } = self;
+        let change = match value {
+            Some(value) => format!("ALTER DATABASE {name} SET {default} = {value}"),
+            None => format!("ALTER DATABASE {name} RESET {default}"),
+        };
+        admin.execute_unprepared(&change).await.expect("a default");
+        self.throw_out().await;
+    }
+
+    async fn throw_out(&self) {
+        let Self { admin, name } = self;
+        let out = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        admin.execute_unprepared(&out).await.expect("nobody is in");
+    }
+
     /// Refuses everyone who comes to the test's database and throws out who is there, or lets them in again.
     pub async fn shut(&self, shut: bool) {
         let Self { admin, name } = self;
         let door = format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {}", !shut);
         admin.execute_unprepared(&door).await.expect("the door");
         if shut {
-            let out =
-                format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
-            admin.execute_unprepared(&out).await.expect("nobody is in");
+            self.throw_out().await;
         }
     }
 }

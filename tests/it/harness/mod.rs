@@ -4,6 +4,7 @@
 pub mod app;
 pub mod browser;
 pub mod database;
+pub mod line;
 pub mod page;
 pub mod process;
 pub mod troubles;

@@ -1,0 +1,418 @@
+//! A database that goes, stalls, refuses or is set back: HubSpot is not asked in vain, and what it gave is not lost.
+
+use std::time::{Duration, Instant};
+
+use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
+use hubspot_connect::domain::clock::{Clock, Moment};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, Statement, TransactionTrait,
+};
+
+use crate::harness::app::{ACME, HOST, LONG_SESSIONS, approve, settle};
+use crate::harness::browser::problem_of;
+use crate::harness::database::TestDatabase;
+use crate::harness::line::Line;
+use crate::harness::{TestApp, eventually};
+
+/// Later than any refresh of a token of thirty minutes.
+const DUE: u64 = 1261;
+
+fn strict() -> Options {
+    Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
+}
+
+/// A service that reaches its server by a line of the test's; none where the database is a file.
+async fn service_on_a_line() -> Option<(TestApp, Line)> {
+    let hubspot = FakeHubSpot::start(strict()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let line = Line::to(&database).await?;
+    let url = [("DATABASE_URL", line.url.as_str())];
+    let variables = settle(&hubspot, &database, &[LONG_SESSIONS, &url].concat());
+    let clock = Clock::manual(Moment::from_unix_ms(1_795_000_000_000));
+    Some((TestApp::again(hubspot, database, variables, clock).await, line))
+}
+
+/// HubSpot has answered every call of this kind, and it were so many.
+async fn answered(app: &TestApp, kind: Kind, calls: usize) {
+    eventually("HubSpot's answers", || async {
+        let all = app.hubspot.calls(kind);
+        all.len() == calls && all.iter().all(|call| call.finished_at_ms.is_some())
+    })
+    .await;
+}
+
+async fn generations(app: &TestApp) -> (i64, i64) {
+    let of = |which: &str| format!("SELECT {which}(generation) FROM token");
+    (app.database.number(&of("MIN")).await, app.database.number(&of("MAX")).await)
+}
+
+/// One more refresh of everything succeeds, with the newest tokens.
+async fn assert_nothing_was_lost(app: &TestApp, connections: usize) {
+    app.hubspot.clear_script();
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, connections);
+    let calls = app.hubspot.journal();
+    assert!(calls.iter().all(|call| !call.superseded), "{calls:?}");
+    let well = "SELECT COUNT(*) FROM token WHERE state = 'active' AND last_error IS NULL";
+    assert_eq!(app.database.number(well).await, i64::try_from(connections).unwrap());
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hubspot_gave_while_the_database_was_gone_is_stored_when_it_is_back() {
+    let Some((app, line)) = service_on_a_line().await else { return };
+    app.connected(ACME).await;
+    app.advance(DUE);
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(300))));
+    let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
+    let late = app.flows.refresh(jobs.remove(0));
+    eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
+
+    line.cut();
+    answered(&app, Kind::Refresh, 1).await;
+    eventually("the service tries to store it", || async { line.refused() > 0 }).await;
+
+    assert!(!late.is_finished(), "it is kept");
+    assert_eq!(generations(&app).await, (1, 1));
+    line.mend();
+    late.await.unwrap();
+    assert_eq!(generations(&app).await, (2, 2));
+    assert_nothing_was_lost(&app, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_whose_answer_met_no_database_is_stored_when_it_is_back() {
+    let Some((app, line)) = service_on_a_line().await else { return };
+    let browser = app.browser();
+    let authorize = browser.start(Some(HOST)).await;
+    let back = app.hubspot.decide(&authorize, approve(ACME)).unwrap();
+    app.hubspot.script(Rule::once(Kind::Exchange, Fault::DelayAfterIssue(Duration::from_millis(300))));
+    let visit = tokio::spawn(browser.request(reqwest::Method::GET, &back).send());
+    eventually("the exchange", || async { app.hubspot.calls(Kind::Exchange).len() == 1 }).await;
+
+    line.cut();
+    answered(&app, Kind::Exchange, 1).await;
+    eventually("the service tries to store it", || async { line.refused() > 0 }).await;
+    line.mend();
+
+    assert_eq!(visit.await.unwrap().unwrap().status(), 303);
+    // The session may have been lost with the line. The browser gets it by asking again.
+    assert_eq!(browser.get(&back).await.status, 303);
+    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1, "a code is sent once");
+    assert_nothing_was_lost(&app, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_minute_without_a_database_costs_no_token() {
+    let Some((app, line)) = service_on_a_line().await else { return };
+    for account in 1..=6 {
+        app.connected(3_000 + account).await;
+    }
+    app.advance(DUE);
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(200))));
+    let running: Vec<_> =
+        app.flows.claim_refreshes(3).await.unwrap().into_iter().map(|job| app.flows.refresh(job)).collect();
+    eventually("three are under way", || async { app.hubspot.calls(Kind::Refresh).len() == 3 }).await;
+
+    line.cut();
+    for _ in 0..30 {
+        app.advance(1);
+        assert!(app.flows.claim_refreshes(8).await.is_err());
+    }
+    answered(&app, Kind::Refresh, 3).await;
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 3, "without a claim HubSpot is not asked");
+    assert!(running.iter().all(|one| !one.is_finished()));
+    line.mend();
+
+    for one in running {
+        one.await.unwrap();
+    }
+    assert_eq!(app.refresh_due().await, 3, "those that could not be claimed");
+    assert_eq!(generations(&app).await, (2, 2));
+    assert_nothing_was_lost(&app, 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_database_is_waited_for() {
+    let Some((app, line)) = service_on_a_line().await else { return };
+    let browser = app.connected(ACME).await;
+    line.slow_down(Duration::from_millis(150));
+    app.advance(DUE);
+    let began = Instant::now();
+    assert_eq!(app.refresh_due().await, 1);
+    assert!(began.elapsed() > Duration::from_millis(300), "it was slow");
+    assert_eq!(browser.status().await["state"], "active");
+    line.mend();
+    assert_nothing_was_lost(&app, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_does_not_answer_is_not_waited_for_for_ever() {
+    let Some((app, line)) = service_on_a_line().await else { return };
+    let browser = app.connected(ACME).await;
+    let (stranger, readiness) = (app.browser(), format!("{}/readyz", app.admin));
+    line.stall();
+    let began = Instant::now();
+    let (start, status, ready) = tokio::join!(
+        browser.get("/auth/hubspot/start"),
+        stranger.get("/api/hubspot/status"),
+        stranger.get(&readiness),
+    );
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert_eq!((start.status, problem_of(&start).as_str()), (503, "storage_unavailable"));
+    assert_eq!((status.status, ready.status), (200, 503), "who has no session needs no database");
+    line.mend();
+    eventually("it is ready again", || async { stranger.get(&readiness).await.status == 200 }).await;
+    assert_eq!(browser.status().await["state"], "active");
+    assert_nothing_was_lost(&app, 1).await;
+}
+
+/// The test's own transaction, in the service's way.
+struct InTheWay {
+    db: DatabaseConnection,
+    own: DatabaseTransaction,
+}
+
+impl InTheWay {
+    async fn with(database: &TestDatabase, sql: &str) -> Self {
+        let db = database.connect().await;
+        let own = db.begin().await.unwrap();
+        own.execute_unprepared(sql).await.unwrap();
+        Self { db, own }
+    }
+
+    /// Waits until the service waits for this transaction; its process number at the server.
+    async fn waiter(&self) -> i32 {
+        let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name = 'hubspot-connect' AND wait_event_type = 'Lock'";
+        let began = Instant::now();
+        loop {
+            let find = Statement::from_string(DbBackend::Postgres, sql);
+            if let Some(row) = self.db.query_one_raw(find).await.unwrap() {
+                return row.try_get_by_index(0).unwrap();
+            }
+            assert!(began.elapsed() < Duration::from_secs(2), "the service does not wait");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until the service waits, and kills its connection.
+    async fn kill_waiter(&self) {
+        let pid = self.waiter().await;
+        self.db.execute_unprepared(&format!("SELECT pg_terminate_backend({pid})")).await.unwrap();
+    }
+}
+
+const HOLD_JOBS: &str = "LOCK TABLE token_refresh_job IN ACCESS EXCLUSIVE MODE";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_whose_connection_is_killed_in_its_transaction_is_stored_by_another() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    if app.database.is_sqlite() {
+        return; // There is no connection to kill.
+    }
+    app.connected(ACME).await;
+    app.advance(DUE);
+    let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
+    let way = InTheWay::with(&app.database, HOLD_JOBS).await;
+    let late = app.flows.refresh(jobs.remove(0));
+    for _ in 0..2 {
+        // The tokens are written already, but not yet for good: their job is waited for.
+        way.kill_waiter().await;
+    }
+    assert!(!late.is_finished());
+    way.own.rollback().await.unwrap();
+    late.await.unwrap();
+    assert_eq!(generations(&app).await, (2, 2));
+    assert_nothing_was_lost(&app, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_whose_connection_is_killed_in_its_transaction_is_stored_whole() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    if app.database.is_sqlite() {
+        return;
+    }
+    let browser = app.browser();
+    let authorize = browser.start(Some(HOST)).await;
+    let back = app.hubspot.decide(&authorize, approve(ACME)).unwrap();
+    let way = InTheWay::with(&app.database, HOLD_JOBS).await;
+    let visit = tokio::spawn(browser.request(reqwest::Method::GET, &back).send());
+    way.kill_waiter().await;
+    way.kill_waiter().await;
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0, "never without its job");
+    way.own.rollback().await.unwrap();
+    assert_eq!(visit.await.unwrap().unwrap().status(), 303);
+    app.assert_one_job_each().await;
+    assert_nothing_was_lost(&app, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadlock_is_lost_and_tried_again() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    if app.database.is_sqlite() {
+        return; // There is one writer.
+    }
+    let browser = app.connected(ACME).await;
+    let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
+    let way = InTheWay::with(&app.database, "SELECT 1 FROM token_refresh_job FOR UPDATE").await;
+    let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
+    // It holds the connection and waits for the job, and now each waits for the other. Who has waited longest finds out.
+    way.waiter().await;
+    way.own.execute_unprepared("UPDATE token SET hub_user = 'first'").await.expect("the service gives way");
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    way.own.commit().await.unwrap();
+    let left = leaving.await.unwrap();
+    assert_eq!((left.status, &left.json()["revoked"]), (200, &serde_json::json!(true)), "{}", left.body);
+    eventually("it was a deadlock", || async { app.database.number(deadlocks).await == 1 }).await;
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_serialization_failure_is_tried_again() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let Some(server) = app.database.server().await else { return };
+    let browser = app.connected(ACME).await;
+    let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
+    server.set("default_transaction_isolation", Some("'repeatable read'")).await;
+    let way = InTheWay::with(&app.database, "UPDATE token SET hub_user = 'first'").await;
+    let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
+    way.waiter().await;
+    // What it has read is not what it finds: "could not serialize access due to concurrent update".
+    way.own.commit().await.unwrap();
+    let left = leaving.await.unwrap();
+    assert_eq!((left.status, &left.json()["revoked"]), (200, &serde_json::json!(true)), "{}", left.body);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_every_transaction_is_serializable_each_token_is_still_refreshed_once() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    let Some(server) = app.database.server().await else { return };
+    server.set("default_transaction_isolation", Some("serializable")).await;
+    let replica = app.replica(app.clock.clone()).await;
+    for account in 1..=10 {
+        app.connected(2_000 + account).await;
+    }
+    for round in 2..=4 {
+        app.advance(DUE);
+        let mut refreshed = 0;
+        while refreshed < 10 {
+            let (one, other) = tokio::join!(app.flows.claim_refreshes(3), replica.flows().claim_refreshes(3));
+            let mut running = Vec::new();
+            for (flows, claimed) in [(&app.flows, one), (replica.flows(), other)] {
+                // Who loses too often looks again a moment later.
+                running.extend(claimed.unwrap_or_default().into_iter().map(|job| flows.refresh(job)));
+            }
+            for one in running {
+                one.await.unwrap();
+                refreshed += 1;
+            }
+        }
+        assert_eq!(generations(&app).await, (round, round));
+    }
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 30);
+    assert_nothing_was_lost(&app, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_may_only_be_read_costs_no_call_to_hubspot() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    let Some(server) = app.database.server().await else { return };
+    let browser = app.connected(ACME).await;
+    app.advance(DUE);
+
+    server.set("default_transaction_read_only", Some("on")).await;
+    for _ in 0..5 {
+        assert!(app.flows.claim_refreshes(8).await.is_err());
+        app.advance(1);
+    }
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
+    let start = app.browser().get("/auth/hubspot/start").await;
+    assert_eq!((start.status, problem_of(&start).as_str()), (503, "storage_unavailable"));
+
+    server.set("default_transaction_read_only", None).await;
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(browser.status().await["state"], "active");
+    assert_nothing_was_lost(&app, 1).await;
+}
+
+/// What is stored now is put aside, as a backup does.
+async fn back_up(database: &TestDatabase) {
+    for table in ["token", "token_refresh_job"] {
+        database.execute(&format!("CREATE TABLE backup_of_{table} AS SELECT * FROM {table}")).await;
+    }
+}
+
+/// What was put aside takes the place of everything since.
+async fn restore(database: &TestDatabase) {
+    database.execute("DELETE FROM token_refresh_job").await;
+    database.execute("DELETE FROM token").await;
+    for table in ["token", "token_refresh_job"] {
+        database.execute(&format!("INSERT INTO {table} SELECT * FROM backup_of_{table}")).await;
+    }
+}
+
+/// Connections that outlive the sessions of their people.
+const KEPT: &[(&str, &str)] = &[("ON_SESSION_EXPIRY", "keep")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn yesterdays_backup_works_where_refresh_tokens_stay_the_same() {
+    let app = TestApp::with(KEPT).await;
+    for account in 1..=5 {
+        app.connected(2_500 + account).await;
+    }
+    back_up(&app.database).await;
+    for _ in 0..4 {
+        app.advance(6 * 3600);
+        assert_eq!(app.refresh_due().await, 5);
+    }
+    let (database, variables, hubspot, clock) = app.stopped().await;
+    restore(&database).await;
+    let app = TestApp::again(hubspot, database, variables, clock).await;
+    app.flows.sweep().await.unwrap();
+    assert_eq!(app.refresh_due().await, 5);
+    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
+    assert_eq!(app.hubspot.grants().len(), 5);
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 5);
+    let well = "SELECT COUNT(*) FROM token WHERE state = 'active' AND last_error IS NULL";
+    assert_eq!(app.database.number(well).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stale_in_yesterdays_backup_needs_its_person_and_nothing_is_revoked() {
+    let app = TestApp::with_hubspot(KEPT, strict()).await;
+    let mut browsers = Vec::new();
+    for account in 1..=5 {
+        browsers.push(app.connected(2_500 + account).await);
+    }
+    back_up(&app.database).await;
+    app.advance(DUE);
+    // The other two are refreshed for the first time after the restore.
+    for job in app.flows.claim_refreshes(3).await.unwrap() {
+        app.flows.refresh(job).await.unwrap();
+    }
+    let (database, variables, hubspot, clock) = app.stopped().await;
+    restore(&database).await;
+    let app = TestApp::again(hubspot, database, variables, clock).await;
+    let count = |state: &str| format!("SELECT COUNT(*) FROM token WHERE state = '{state}'");
+    assert_eq!(app.refresh_due().await, 5);
+    assert_eq!(app.database.number(&count("active")).await, 5, "a single refusal may be a false alarm");
+    app.advance(60);
+    assert_eq!(app.refresh_due().await, 3);
+    assert_eq!(app.database.number(&count("active")).await, 2);
+    assert_eq!(app.database.number(&count("needs_reauth")).await, 3);
+    app.assert_one_job_each().await;
+    for _ in 0..3 {
+        app.advance(DUE);
+        app.flows.sweep().await.unwrap();
+        assert_eq!(app.flows.revoke_due().await.unwrap(), 0);
+        assert_eq!(app.refresh_due().await, 2);
+    }
+    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
+    assert_eq!(app.hubspot.grants().len(), 5);
+}
