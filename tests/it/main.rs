@@ -16,6 +16,7 @@ mod config;
 mod connect;
 mod crashes;
 mod csrf_and_cors;
+mod database_file;
 mod database_trouble;
 mod disconnect;
 mod endings;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use fake_hubspot::FakeHubSpot;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
 use super::Browser;
@@ -63,19 +63,20 @@ pub struct Process {
 impl Process {
     /// Starts the service and waits until it listens.
     pub fn serve(variables: &[(String, String)]) -> Self {
-        let mut process = Self::launch(variables);
-        let address = value(variables, "SERVER_ADDR");
-        let began = Instant::now();
-        while TcpStream::connect(&address).is_err() {
-            let ended = process.child.try_wait().expect("a state");
-            assert!(ended.is_none() && began.elapsed() < PATIENCE, "it does not come up: {}", process.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        process
+        Self::launch_by(variables, spawn).up(variables)
+    }
+
+    /// The same for a process whose files can be kept from growing, see [`Process::limit_files`].
+    pub fn serve_limited(variables: &[(String, String)]) -> Self {
+        Self::launch_by(variables, spawn_limited).up(variables)
     }
 
     /// Starts the service and waits for nothing.
     pub fn launch(variables: &[(String, String)]) -> Self {
+        Self::launch_by(variables, spawn)
+    }
+
+    fn launch_by(variables: &[(String, String)], spawn: Spawn) -> Self {
         let mut variables = variables.to_vec();
         let admin = format!("127.0.0.1:{}", free_port());
         variables.retain(|(name, _)| name != "ADMIN_ADDR");
@@ -83,6 +84,24 @@ impl Process {
         let folder = tempfile::tempdir().expect("a folder");
         let child = spawn(folder.path(), folder.path(), &["serve"], &variables);
         Self { child, base: value(&variables, "PUBLIC_URL"), admin: format!("http://{admin}"), folder }
+    }
+
+    fn up(mut self, variables: &[(String, String)]) -> Self {
+        let address = value(variables, "SERVER_ADDR");
+        let began = Instant::now();
+        while TcpStream::connect(&address).is_err() {
+            let ended = self.child.try_wait().expect("a state");
+            assert!(ended.is_none() && began.elapsed() < PATIENCE, "it does not come up: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self
+    }
+
+    /// From here on no file may grow beyond so many bytes: a write to its end fails, as it does on a full disk.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        let limit = Rlimit { current: bytes.or(maximum), maximum };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).expect("a limit");
     }
 
     /// Its number, by which the system knows it.
@@ -140,9 +159,29 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     }
 }
 
+type Spawn = fn(&Path, &Path, &[&str], &[(String, String)]) -> Child;
+
 fn spawn(folder: &Path, streams: &Path, arguments: &[&str], variables: &[(String, String)]) -> Child {
+    spawn_by(Command::new(BINARY), folder, streams, arguments, variables)
+}
+
+/// By a shell that ignores the signal of a limit that is reached; what is left is the failed write.
+fn spawn_limited(folder: &Path, streams: &Path, arguments: &[&str], variables: &[(String, String)]) -> Child {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
+    spawn_by(shell, folder, streams, arguments, variables)
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_hubspot-connect");
+
+fn spawn_by(
+    mut command: Command,
+    folder: &Path,
+    streams: &Path,
+    arguments: &[&str],
+    variables: &[(String, String)],
+) -> Child {
     let stream = |name| File::create(streams.join(name)).expect("a file");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hubspot-connect"));
     command.env_clear();
     if let Some(profile) = std::env::var_os("LLVM_PROFILE_FILE") {
         command.env("LLVM_PROFILE_FILE", profile);

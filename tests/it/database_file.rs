@@ -1,0 +1,165 @@
+//! A database file on a disk that is full, or that is damaged or not ours to write: nothing is lost, and nothing is
+//! written over it.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
+use hubspot_connect::app::StartupError;
+
+use crate::harness::app::{ACME, GLOBEX, settle};
+use crate::harness::browser::problem_of;
+use crate::harness::database::TestDatabase;
+use crate::harness::process::Process;
+use crate::harness::{TestApp, eventually};
+
+/// A service of its own process on a disk that can be full, with a HubSpot that takes no refresh token twice.
+struct Scene {
+    hubspot: FakeHubSpot,
+    database: TestDatabase,
+    process: Process,
+}
+
+impl Scene {
+    /// None where the database is no file.
+    async fn set() -> Option<Self> {
+        let options =
+            Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() };
+        let hubspot = FakeHubSpot::start(options).await.unwrap();
+        let database = TestDatabase::fresh().await;
+        if !database.is_sqlite() {
+            return None;
+        }
+        let process = Process::serve_limited(&settle(&hubspot, &database, &[]));
+        Some(Self { hubspot, database, process })
+    }
+
+    /// The log of what is written may grow no further.
+    fn fill_the_disk(&self) {
+        let written = std::fs::metadata(self.database.folder.path().join("test.db-wal")).unwrap().len();
+        assert!(written > 0);
+        self.process.limit_files(Some(written));
+    }
+
+    fn clear_the_disk(&self) {
+        self.process.limit_files(None);
+    }
+
+    async fn make_due(&self) {
+        self.database.execute("UPDATE token_refresh_job SET run_at = 0").await;
+    }
+
+    async fn logged(&self, words: &str) {
+        eventually(words, || async { self.process.log().contains(words) }).await;
+    }
+
+    async fn refreshed(&self, generation: i64) {
+        eventually("the refresh", || async {
+            self.database.number("SELECT generation FROM token").await == generation
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "after a failed commit the writing connection commits nothing any more, and says it does"]
+async fn a_full_disk_costs_no_call_to_hubspot() {
+    let Some(scene) = Scene::set().await else { return };
+    let browser = scene.process.connected(&scene.hubspot, ACME).await;
+
+    scene.fill_the_disk();
+    scene.make_due().await;
+    scene.logged("background work could not reach the database; trying again").await;
+    assert_eq!(scene.hubspot.calls(Kind::Refresh).len(), 0);
+    for _ in 0..3 {
+        let start = browser.get("/auth/hubspot/start").await;
+        assert_eq!((start.status, problem_of(&start).as_str()), (503, "storage_unavailable"));
+    }
+    assert_eq!(browser.status().await["state"], "active", "it can still be read");
+
+    scene.clear_the_disk();
+    scene.refreshed(2).await;
+    assert_eq!(browser.get("/auth/hubspot/start").await.status, 302);
+    assert!(scene.hubspot.journal().iter().all(|call| !call.superseded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "after a failed commit the writing connection commits nothing any more, and says it does"]
+async fn what_hubspot_gave_while_the_disk_was_full_is_stored_when_there_is_space() {
+    let Some(scene) = Scene::set().await else { return };
+    let browser = scene.process.connected(&scene.hubspot, ACME).await;
+    let delay = Fault::DelayAfterIssue(Duration::from_millis(500));
+    scene.hubspot.script(Rule::once(Kind::Refresh, delay));
+    scene.make_due().await;
+    eventually("the call", || async { scene.hubspot.calls(Kind::Refresh).len() == 1 }).await;
+
+    scene.fill_the_disk();
+    scene.logged("could not save what HubSpot gave; trying again").await;
+    assert_eq!(scene.database.number("SELECT generation FROM token").await, 1);
+    assert_eq!(browser.status().await["state"], "active");
+
+    scene.clear_the_disk();
+    scene.refreshed(2).await;
+    scene.make_due().await;
+    scene.refreshed(3).await;
+    assert!(scene.hubspot.journal().iter().all(|call| !call.superseded));
+}
+
+/// A service that has stopped, and its file.
+async fn stopped()
+-> Option<(TestDatabase, Vec<(String, String)>, PathBuf, hubspot_connect::domain::clock::Clock)> {
+    let app = TestApp::start().await;
+    if !app.database.is_sqlite() {
+        return None;
+    }
+    app.connected(ACME).await;
+    app.connected(GLOBEX).await;
+    let (database, variables, _, clock) = app.stopped().await;
+    let path = database.folder.path().join("test.db");
+    Some((database, variables, path, clock))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_damaged_is_refused_and_left_as_it_is() {
+    let Some((_database, variables, path, clock)) = stopped().await else { return };
+    let whole = std::fs::read(&path).unwrap();
+    let mut harmed = whole.clone();
+    harmed[4096..].fill(0xa5);
+    let cut = whole[..whole.len() / 2].to_vec();
+    for (what, bytes) in [
+        ("garbage behind the first page", harmed),
+        ("half a file", cut),
+        ("a text", b"dear diary\n".repeat(1000)),
+        ("zeros", vec![0; whole.len()]),
+    ] {
+        std::fs::write(&path, &bytes).unwrap();
+        let why = TestApp::build(&variables, clock.clone()).await.map(|_| ()).unwrap_err();
+        let refused = matches!(why, StartupError::Database(_) | StartupError::Store(_));
+        assert!(refused, "{what}: {why:?}");
+        assert!(std::fs::read(&path).unwrap() == bytes, "{what}: never written over");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_or_folder_that_may_only_be_read_is_refused_with_the_reason() {
+    if rustix::process::geteuid().is_root() {
+        return; // Whoever may do everything is not kept from writing.
+    }
+    let Some((database, variables, path, clock)) = stopped().await else { return };
+    for (protected, mode, usual) in [(path.as_path(), 0o400, 0o600), (database.folder.path(), 0o500, 0o700)] {
+        std::fs::set_permissions(protected, Permissions::from_mode(mode)).unwrap();
+        let why = TestApp::build(&variables, clock.clone()).await.map(|_| ());
+        std::fs::set_permissions(protected, Permissions::from_mode(usual)).unwrap();
+        let why = why.expect_err("it may not be written to");
+        assert!(matches!(why, StartupError::Database(_) | StartupError::Store(_)), "{why:?}");
+        let text = why.to_string().to_lowercase();
+        assert!(["readonly", "read-only", "permission"].iter().any(|word| text.contains(word)), "{text}");
+    }
+    // SQLite has given what it made beside the file the same mode, so all of it is to be given back.
+    for entry in std::fs::read_dir(database.folder.path()).unwrap() {
+        std::fs::set_permissions(entry.unwrap().path(), Permissions::from_mode(0o600)).unwrap();
+    }
+    TestApp::build(&variables, clock).await.expect("it starts again");
+}
