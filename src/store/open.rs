@@ -244,13 +244,14 @@ fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
     }
 }
 
-/// The database is for its owner alone, whatever the umask said when it was made.
+/// The database is for its owner alone, whatever the umask said when it was made. What the owner may not do stays so: a
+/// file that was made read-only is not to be written to.
 fn keep_private(database: &Path) {
     use std::os::unix::fs::PermissionsExt;
     for path in [database.to_owned(), database.with_added_extension("lock")] {
-        if path.exists()
-            && let Err(why) = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-        {
+        let Ok(usual) = std::fs::metadata(&path) else { continue };
+        let private = std::fs::Permissions::from_mode(usual.permissions().mode() & 0o700);
+        if let Err(why) = std::fs::set_permissions(&path, private) {
             tracing::warn!(error = %why, path = %path.display(), "could not make the database private");
         }
     }
