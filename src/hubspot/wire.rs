@@ -157,13 +157,16 @@ fn life(value: Option<&Value>) -> Duration {
     }
 }
 
-/// HubSpot's `scopes` list, or the `scope` text of RFC 6749 section 5.1.
+/// HubSpot's `scopes` list, or the `scope` text of RFC 6749 section 5.1. What cannot be a scope (section 3.3) is left
+/// out: with a zero in it, PostgreSQL would refuse the tokens that came along.
 fn scopes(body: &Value) -> Option<Scopes> {
-    match body.get("scopes").or_else(|| body.get("scope")) {
-        Some(Value::Array(list)) => Some(list.iter().filter_map(Value::as_str).collect()),
-        Some(Value::String(text)) => Some(Scopes::parse(text)),
-        _ => None,
-    }
+    let given: Scopes = match body.get("scopes").or_else(|| body.get("scope")) {
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(text)) => Scopes::parse(text),
+        _ => return None,
+    };
+    let is_scope = |scope: &&str| scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+    Some(given.iter().filter(is_scope).collect())
 }
 
 fn portal_id(body: &Value) -> Option<PortalId> {
@@ -233,6 +236,15 @@ mod tests {
         for body in [json!({"scopes": ["a", "b", "a"]}), json!({"scope": "a b"}), json!({"scopes": "a b"})] {
             let scopes = scopes(&body).expect("scopes");
             assert_eq!(scopes.to_string(), "a b");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_scope_is_left_out() {
+        for body in
+            [json!({"scopes": ["a", "b\0", "c d", "\u{e9}", "\"", 7]}), json!({"scope": "a b\0 \u{e9}"})]
+        {
+            assert_eq!(scopes(&body).expect("scopes").to_string(), "a", "{body}");
         }
     }
 
