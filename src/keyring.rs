@@ -236,6 +236,10 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{ProptestConfig, any, prop_assert_eq, prop_oneof, proptest};
+    use proptest::sample::{Index, select};
+    use proptest::strategy::{Just, Strategy};
+
     use super::*;
 
     const HERE: Context<'static> = Context { kind: "refresh", row: "row-1", generation: 3, client_id: "app" };
@@ -303,6 +307,77 @@ mod tests {
         let ahead = Fernet::new(key.expose()).expect("a key").encrypt_at_time(envelope, 4_000_000_000);
         let sealed = Sealed { key_id: ring.newest_key_id().to_owned(), ciphertext: ahead };
         assert!(ring.open(&sealed, HERE).is_ok());
+    }
+
+    /// Whether a ciphertext opens here.
+    fn opens(ring: &Keyring, ciphertext: String) -> bool {
+        ring.open(&Sealed { key_id: ring.newest_key_id().to_owned(), ciphertext }, HERE).is_ok()
+    }
+
+    /// What somebody with the key, but not at this row, might have sealed.
+    fn envelope() -> impl Strategy<Value = (String, String, i64, String)> {
+        let text = |here: &'static str| prop_oneof![Just(here.to_owned()), any::<String>()];
+        (
+            text(HERE.kind),
+            text(HERE.row),
+            prop_oneof![Just(HERE.generation), any::<i64>()],
+            text(HERE.client_id),
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_other_text_than_the_sealed_one_opens(
+            at in any::<Index>(),
+            length in 0..4_usize,
+            instead in prop_oneof!["[A-Za-z0-9_=-]{0,4}", select(vec!["\0", "\n", " ", "=", "+", "/"]).prop_map(str::to_owned), any::<String>()],
+        ) {
+            let ring = keyring(&[&Keyring::generate()]);
+            let sealed = ring.seal(&Secret::new("na1-token".into()), HERE).ciphertext;
+            let at = at.index(sealed.len() + 1);
+            let mut other = sealed.clone();
+            other.replace_range(at..sealed.len().min(at + length), &instead);
+            prop_assert_eq!(opens(&ring, other.clone()), other == sealed, "{}", other);
+        }
+
+        #[test]
+        fn an_envelope_opens_at_its_own_place_alone((kind, row, generation, client_id) in envelope(), secret in any::<String>()) {
+            let ring = keyring(&[&Keyring::generate()]);
+            let plain = Envelope { v: 1, t: &kind, c: &row, g: generation, k: &client_id, s: &secret };
+            let plain = serde_json::to_vec(&plain).expect("JSON");
+            let here = (kind.as_str(), row.as_str(), generation, client_id.as_str());
+            let is_here = here == (HERE.kind, HERE.row, HERE.generation, HERE.client_id);
+            prop_assert_eq!(opens(&ring, ring.newest.fernet.encrypt(&plain)), is_here);
+        }
+
+        #[test]
+        fn what_is_no_envelope_does_not_open(at in any::<Index>(), instead in any::<Vec<u8>>()) {
+            let ring = keyring(&[&Keyring::generate()]);
+            let whole = br#"{"v":1,"t":"refresh","c":"row-1","g":3,"k":"app","s":""}"#;
+            let cut = &whole[..at.index(whole.len())];
+            for plain in [instead.clone(), [cut, &instead].concat(), cut.to_vec()] {
+                let is_whole = serde_json::from_slice::<OwnedEnvelope>(&plain).is_ok();
+                prop_assert_eq!(opens(&ring, ring.newest.fernet.encrypt(&plain)), is_whole);
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_stand_twice_and_figures_that_are_none_do_not_open() {
+        let ring = keyring(&[&Keyring::generate()]);
+        for plain in [
+            r#"{"v":1,"t":"refresh","c":"row-2","c":"row-1","g":3,"k":"app","s":"x"}"#,
+            r#"{"v":1,"t":"refresh","c":"row-1","g":3.0,"k":"app","s":"x"}"#,
+            r#"{"v":1,"t":"refresh","c":"row-1","g":"3","k":"app","s":"x"}"#,
+            r#"{"v":1,"t":"refresh","c":"row-1","g":9223372036854775808,"k":"app","s":"x"}"#,
+            r#"{"v":1,"t":"refresh","c":"row-1","g":3,"k":"app"}"#,
+            r#"{"v":1,"t":"refresh","c":"row-1","g":3,"k":"app","s":null}"#,
+            r#"{"v":1,"t":"refresh","c":"row-1","g":3,"k":"app","s":"x"} x"#,
+        ] {
+            assert!(!opens(&ring, ring.newest.fernet.encrypt(plain.as_bytes())), "{plain}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod evidence;
 mod faults_exchange;
 mod faults_input;
 mod faults_refresh;
+mod fuzz;
 mod harness;
 mod headers;
 mod health;
