@@ -58,6 +58,7 @@ impl Grants {
         for number in 1..=u64::from(options.grants) {
             let account = options.account(FIRST_OF_START + number);
             grants.add(Grant {
+                id: 0,
                 hub_id: account.hub_id,
                 user_id: account.user_id,
                 scopes: vec!["oauth".to_owned()],

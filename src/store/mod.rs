@@ -46,6 +46,9 @@ use batch::Batch;
 use row::Row;
 use writer::Writer;
 
+/// Longer than the server's own limits let a transaction take.
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// A query failed. The chain is for the log; callers answer with a code.
 #[derive(Debug, Error, Clone)]
 pub enum StoreError {
@@ -55,6 +58,9 @@ pub enum StoreError {
     /// The database is closed.
     #[error("the database is closed")]
     Closed,
+    /// The database was asked and said nothing; what was asked for may have happened.
+    #[error("the database has not answered within {} s", DEADLINE.as_secs())]
+    Silent,
     /// A row holds what this release cannot read.
     #[error("a row cannot be read: {0}")]
     Unreadable(&'static str),
@@ -65,7 +71,7 @@ impl StoreError {
     fn is_absence(&self) -> bool {
         match self {
             Self::Database(why) => matches!(**why, DbErr::Conn(_) | DbErr::ConnectionAcquire(_)),
-            Self::Closed => true,
+            Self::Closed | Self::Silent => true,
             Self::Unreadable(_) => false,
         }
     }
@@ -124,17 +130,13 @@ impl Store {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<Row>, StoreError> {
-        Ok(self.db.query_one_raw(statement(self.backend(), sql, values)).await?.map(Row))
+        let asked = self.db.query_one_raw(statement(self.backend(), sql, values));
+        Ok(within_deadline(async { Ok(asked.await?) }).await?.map(Row))
     }
 
     async fn all(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<Row>, StoreError> {
-        Ok(self
-            .db
-            .query_all_raw(statement(self.backend(), sql, values))
-            .await?
-            .into_iter()
-            .map(Row)
-            .collect())
+        let asked = self.db.query_all_raw(statement(self.backend(), sql, values));
+        Ok(within_deadline(async { Ok(asked.await?) }).await?.into_iter().map(Row).collect())
     }
 
     fn backend(&self) -> DbBackend {
@@ -198,6 +200,12 @@ impl Tx<'_> {
     fn backend(&self) -> DbBackend {
         self.db.get_database_backend()
     }
+}
+
+/// Gives up on a database that says nothing. Its own limits end what takes too long, but a line that has gone dead tells
+/// nobody.
+async fn within_deadline<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(StoreError::Silent))
 }
 
 fn statement(backend: DbBackend, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {

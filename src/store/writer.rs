@@ -12,7 +12,7 @@ use sea_orm::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{StoreError, Tx, Work};
+use super::{StoreError, Tx, Work, within_deadline};
 use crate::domain::clock::Clock;
 
 /// How many callers share a commit at most.
@@ -54,7 +54,7 @@ impl Writer {
     {
         match self {
             Self::Shared { queue, .. } => enqueue(queue, work).await,
-            Self::Direct { db, clock } => retried(db, clock, &work).await,
+            Self::Direct { db, clock } => within_deadline(retried(db, clock, &work)).await,
         }
     }
 
@@ -113,7 +113,26 @@ async fn serve(db: DatabaseConnection, clock: Clock, mut jobs: mpsc::Receiver<Jo
     }
 }
 
+/// A commit that fails, on a full disk for example, ends the transaction behind the driver's back: it would take every
+/// later one for a part of it, and commit nothing any more. So a failure costs the connection.
 async fn together(db: &DatabaseConnection, clock: &Clock, batch: &[Job]) -> Result<(), StoreError> {
+    let outcome = attempt(db, clock, batch).await;
+    if outcome.is_err() {
+        renew(db).await;
+    }
+    outcome
+}
+
+/// Closes the writing connection; the next transaction opens another.
+async fn renew(db: &DatabaseConnection) {
+    if let Ok(connection) = db.get_sqlite_connection_pool().acquire().await
+        && let Err(why) = connection.close().await
+    {
+        tracing::warn!(error = %why, "could not close the writing connection");
+    }
+}
+
+async fn attempt(db: &DatabaseConnection, clock: &Clock, batch: &[Job]) -> Result<(), StoreError> {
     let tx = begin(db).await?;
     for job in batch {
         (job.run)(&Tx { db: &tx, clock }).await?;

@@ -64,7 +64,6 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "after a failed commit the writing connection commits nothing any more, and says it does"]
 async fn a_full_disk_costs_no_call_to_hubspot() {
     let Some(scene) = Scene::set().await else { return };
     let browser = scene.process.connected(&scene.hubspot, ACME).await;
@@ -86,7 +85,6 @@ async fn a_full_disk_costs_no_call_to_hubspot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "after a failed commit the writing connection commits nothing any more, and says it does"]
 async fn what_hubspot_gave_while_the_disk_was_full_is_stored_when_there_is_space() {
     let Some(scene) = Scene::set().await else { return };
     let browser = scene.process.connected(&scene.hubspot, ACME).await;

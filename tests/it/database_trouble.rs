@@ -341,7 +341,6 @@ async fn a_database_that_may_only_be_read_costs_no_call_to_hubspot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "who has asked waits until the system gives the line up: no query has a deadline on our side"]
 async fn a_query_that_was_asked_when_the_line_went_silent_is_given_up() {
     let Some((app, line)) = service_on_a_line().await else { return };
     app.connected(ACME).await;
@@ -433,27 +432,4 @@ async fn what_is_stale_in_yesterdays_backup_needs_its_person_and_nothing_is_revo
     }
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     assert_eq!(app.hubspot.grants().len(), 5);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "by default connections end with their sessions, and in a backup of more than half an hour ago all of these have"]
-async fn yesterdays_backup_revokes_nothing_of_those_whose_sessions_went_on() {
-    let app = TestApp::with(&[]).await;
-    let browser = app.connected(ACME).await;
-    for table in ["token", "token_refresh_job", "session"] {
-        app.database.execute(&format!("CREATE TABLE backup_of_{table} AS SELECT * FROM {table}")).await;
-    }
-    for _ in 0..4 {
-        app.advance(1_300);
-        assert_eq!(app.refresh_due().await, 1);
-        assert_eq!(browser.status().await["state"], "active");
-    }
-    let (database, variables, hubspot, clock) = app.stopped().await;
-    database.execute("DELETE FROM session").await;
-    restore(&database).await;
-    database.execute("INSERT INTO session SELECT * FROM backup_of_session").await;
-    let app = TestApp::again(hubspot, database, variables, clock).await;
-    app.advance(31);
-    app.flows.revoke_due().await.unwrap();
-    assert_eq!(app.hubspot.grants().len(), 1);
 }
