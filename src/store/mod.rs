@@ -34,7 +34,7 @@ pub use listing::Listed;
 pub use open::{OpenError, SchemaStatus};
 pub use parked::ParkedGrant;
 pub use reconcile::Reconciled;
-pub use refresh_job::{ClaimOne, Claimed};
+pub use refresh_job::{ClaimOne, Claimed, claim_sql};
 pub use refreshed::Committed;
 pub use reseal::{SealedRow, SealedTable};
 pub use revocation::{Removed, RevocationJob};

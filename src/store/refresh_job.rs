@@ -129,15 +129,21 @@ const TAKE: &str = "UPDATE token_refresh_job SET lease_owner = $2, lease_until =
                     interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1";
 const TAKEN: &str = "RETURNING connection_id, fence, attempts, strikes, interrupted";
 
-async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Vec<Claimed>, StoreError> {
-    let now = tx.now().await?;
-    let skip = if tx.backend() == DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" };
+/// Claims what is due: `$1` the time, `$2` who claims, `$3` until when, `$4` how many at most. Where others may claim at
+/// the same time, their rows are passed over.
+pub fn claim_sql(skip_locked: bool) -> String {
+    let skip = if skip_locked { "FOR UPDATE SKIP LOCKED" } else { "" };
     // The candidates are fixed first: PostgreSQL may otherwise run a limited subquery again for each row.
-    let sql = format!(
+    format!(
         "WITH due AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
          AND (lease_until IS NULL OR lease_until <= $1) ORDER BY run_at LIMIT $4 {skip}) \
          {TAKE} WHERE connection_id IN (SELECT connection_id FROM due) {TAKEN}"
-    );
+    )
+}
+
+async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+    let now = tx.now().await?;
+    let sql = claim_sql(tx.backend() == DbBackend::Postgres);
     let values =
         [now.unix_ms().into(), owner.into(), now.plus(LEASE).unix_ms().into(), i64::from(limit).into()];
     let jobs = tx.all(&sql, values).await?.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;

@@ -104,8 +104,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn maybe_unreachable(&self, since: Moment, now: Moment) -> Result<Vec<UserId>, StoreError> {
-        let expired =
-            "SELECT DISTINCT user_id FROM session WHERE expires_at <= $1 AND user_id IS NOT NULL LIMIT 500";
+        // What has expired is found first, or SQLite would walk through all users to name each once.
+        let expired = "SELECT DISTINCT user_id FROM (SELECT user_id FROM session WHERE expires_at <= $1 LIMIT 500) \
+                       AS expired WHERE user_id IS NOT NULL";
         let lost = "SELECT DISTINCT user_id FROM token WHERE connected_at > $1 AND connected_at <= $2 \
                     AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) LIMIT 500";
         let grace = now.minus(SIGN_IN_GRACE).unix_ms();

@@ -13,13 +13,6 @@ use crate::servers::{HubSpot, Service};
 use postgres::Postgres;
 use sqlite::Sqlite;
 
-/// The statement by which the service claims what is due, as `src/store/refresh_job.rs` has it.
-const CLAIM: &str = "WITH due AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
-    AND (lease_until IS NULL OR lease_until <= $1) ORDER BY run_at LIMIT $2 {skip}) \
-    UPDATE token_refresh_job SET lease_owner = $3, lease_until = $4, fence = fence + 1, \
-    interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1 \
-    WHERE connection_id IN (SELECT connection_id FROM due) \
-    RETURNING connection_id, fence, attempts, strikes, interrupted";
 /// How often it is measured.
 const CLAIMS: usize = 51;
 
@@ -145,16 +138,4 @@ impl Database {
 fn median(mut spans: Vec<Duration>) -> Duration {
     spans.sort_unstable();
     spans[spans.len() / 2]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_claim_that_is_measured_is_the_one_of_the_service() {
-        let source = include_str!("../../../../src/store/refresh_job.rs").replace("\\\n", " ");
-        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(plain(&source).contains(&plain(CLAIM)));
-    }
 }

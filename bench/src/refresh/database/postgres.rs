@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::{CLAIM, CLAIMS, Claim, median};
+use super::{CLAIMS, Claim, median};
 use crate::Failure;
 use crate::refresh::rows::{self, Connection, TABLES};
 
@@ -78,12 +78,12 @@ impl Postgres {
     }
 
     pub async fn claim(&mut self, now: i64) -> Result<Claim, Failure> {
-        let sql = CLAIM.replace("{skip}", "FOR UPDATE SKIP LOCKED");
+        let sql = hubspot_connect::store::claim_sql(true);
         let mut spans = Vec::new();
         for _ in 0..CLAIMS {
             let started = Instant::now();
             let claim =
-                sqlx::query(AssertSqlSafe(sql.clone())).bind(now).bind(64_i64).bind("bench").bind(now);
+                sqlx::query(AssertSqlSafe(sql.clone())).bind(now).bind("bench").bind(now).bind(64_i64);
             if claim.fetch_optional(&mut self.db).await?.is_some() {
                 return Err("something is due".into());
             }
@@ -91,7 +91,7 @@ impl Postgres {
         }
         let explain = format!("EXPLAIN (ANALYZE, BUFFERS) {sql}");
         let explain = sqlx::query_scalar(AssertSqlSafe(explain));
-        let plan = explain.bind(now).bind(64_i64).bind("bench").bind(now).fetch_all(&mut self.db).await?;
+        let plan = explain.bind(now).bind("bench").bind(now).bind(64_i64).fetch_all(&mut self.db).await?;
         Ok(Claim { time: median(spans), plan })
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rusqlite::{params, params_from_iter};
 
-use super::{CLAIM, CLAIMS, Claim, median};
+use super::{CLAIMS, Claim, median};
 use crate::Failure;
 use crate::refresh::rows::{self, Connection, TABLES};
 
@@ -79,8 +79,8 @@ impl Sqlite {
 
     pub fn claim(&mut self, now: i64) -> Result<Claim, Failure> {
         let db = self.open()?;
-        let sql = CLAIM.replace("{skip}", "");
-        let values = (now, 64, "bench", now);
+        let sql = hubspot_connect::store::claim_sql(false);
+        let values = (now, "bench", now, 64);
         let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
         let plan = plan.query_map(values, |row| row.get(3))?.collect::<Result<_, _>>()?;
         let mut claim = db.prepare(&sql)?;
