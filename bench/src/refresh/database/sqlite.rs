@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use rusqlite::named_params;
 use rusqlite::{params, params_from_iter};
 
 use super::{CLAIMS, Claim, median};
@@ -80,7 +81,8 @@ impl Sqlite {
     pub fn claim(&mut self, now: i64) -> Result<Claim, Failure> {
         let db = self.open()?;
         let sql = hubspot_connect::store::claim_sql(false);
-        let values = (now, "bench", now, 64);
+        // To SQLite these are names: their order is that of their first use.
+        let values = named_params! { "$1": now, "$2": "bench", "$3": now, "$4": 64 };
         let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
         let plan = plan.query_map(values, |row| row.get(3))?.collect::<Result<_, _>>()?;
         let mut claim = db.prepare(&sql)?;
