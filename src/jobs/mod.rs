@@ -73,6 +73,8 @@ impl Jobs {
 
     async fn sweeps(&self) {
         let mut page = None;
+        // What is due at a start goes first.
+        self.pause(TICK).await;
         loop {
             note(self.flows.sweep().await);
             page = note(self.flows.reconcile(page).await).flatten();

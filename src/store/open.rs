@@ -23,6 +23,11 @@ use crate::domain::clock::Clock;
 const MIGRATION_LOCK: i64 = 0x6873_635f_6d69_6772;
 const ACQUIRE: Duration = Duration::from_secs(3);
 
+/// Pages that SQLite keeps in memory, in KiB with a minus sign before them; it takes them as it needs them. Refreshes
+/// write all over the table, so the connection that writes needs more than SQLite's usual 2 MiB.
+const WRITING_CACHE: &str = "-16384";
+const READING_CACHE: &str = "-2048";
+
 /// Why the database cannot be served from.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -94,8 +99,8 @@ impl Store {
             let db = connect(postgres(url)).await?;
             return Ok(Self::over(db.clone(), Writer::direct(db, clock), None));
         }
-        let writing = connect(sqlite(url, 1)).await?;
-        let db = connect(sqlite(url, 2)).await?;
+        let writing = connect(sqlite(url, 1, WRITING_CACHE)).await?;
+        let db = connect(sqlite(url, 2, READING_CACHE)).await?;
         if let Some(path) = sqlite_path(url) {
             keep_private(&path);
         }
@@ -202,7 +207,7 @@ fn postgres(url: &str) -> ConnectOptions {
     options
 }
 
-fn sqlite(url: &str, connections: u32) -> ConnectOptions {
+fn sqlite(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -210,13 +215,14 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
         .connect_timeout(ACQUIRE)
         .sqlx_logging(false);
     options.idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
-    options.map_sqlx_sqlite_opts(|options| {
+    options.map_sqlx_sqlite_opts(move |options| {
         options
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             .journal_mode(SqliteJournalMode::Wal)
             // Anything less may lose the last commits at a power cut, and a rotated refresh token with them.
             .synchronous(SqliteSynchronous::Full)
+            .pragma("cache_size", cache)
             .pragma("secure_delete", "ON")
             .pragma("trusted_schema", "OFF")
             .pragma("temp_store", "MEMORY")
