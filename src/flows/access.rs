@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Flows;
 use crate::domain::clock::Moment;
@@ -18,6 +19,8 @@ use crate::domain::secret::Secret;
 use crate::domain::token::Token;
 use crate::store::{ClaimOne, StoreError};
 
+/// How long a caller waits: somewhat longer than a call to HubSpot may take.
+const CALLER_PATIENCE: Duration = Duration::from_secs(25);
 /// How long is waited for a renewal that another process has begun.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at it.
@@ -82,8 +85,9 @@ impl Flows {
         if token.expires_at > parts.clock.now().plus(wanted) {
             return self.lend(&token);
         }
-        // Whoever holds the other end says nothing: it goes when the renewal is over.
-        let _ = self.renewal(id, token.generation).changed().await;
+        // Whoever holds the other end says nothing: it goes when the renewal is over. That may take for ever, while
+        // new tokens cannot be written.
+        let _ = timeout(CALLER_PATIENCE, self.renewal(id, token.generation).changed()).await;
         let token = self.lendable(id).await?;
         if token.expires_at > parts.clock.now() {
             return self.lend(&token);
@@ -137,6 +141,7 @@ impl Flows {
 
     async fn renew(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
         let parts = &self.0;
+        let _slot = parts.slots.acquire().await;
         let now = parts.clock.now();
         if parts.gate.admit(1, now) == 0 {
             return Ok(());

@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -110,6 +111,8 @@ struct Parts {
     busy: Mutex<HashSet<ConnectionId>>,
     /// Renewals that somebody waits for.
     renewals: Renewals,
+    /// How many of these may ask HubSpot at once.
+    slots: Semaphore,
     /// Whether the process is on its way out.
     stopping: AtomicBool,
 }
@@ -139,6 +142,7 @@ impl Flows {
             memory: Memory::new(store.is_exclusive()),
             busy: Mutex::default(),
             renewals: Renewals::default(),
+            slots: Semaphore::new(config.refresh.max_in_flight),
             stopping: AtomicBool::new(false),
             store,
             hubspot,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Flows, context};
 use crate::crash;
 use crate::domain::clock::Moment;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 use crate::domain::secret::Secret;
@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// For how long no connection is given up because many are refused at once.
 const LONGEST_EVENT: Duration = Duration::from_secs(24 * 3600);
 
-/// How long what was read with a claim is taken for true. A process that was stopped in between must not spend a token
-/// that another one has spent meanwhile.
+/// How long what was read with a claim is taken for true. A process that stood still in between must not spend a token
+/// that another one is spending, or has spent.
 const FRESH: Duration = Duration::from_secs(1);
 
 impl Flows {
@@ -61,7 +61,7 @@ impl Flows {
         let parts = &self.0;
         let Claimed { job, mut token, at } = claimed;
         if parts.clock.now().since(at) > FRESH {
-            let Some(newer) = parts.store.token(token.id).await? else { return Ok(()) };
+            let Some(newer) = parts.store.token_under(&job).await? else { return Ok(()) };
             token = newer;
         }
         let refresh = match parts.open_refresh(&token) {
@@ -80,12 +80,12 @@ impl Flows {
         let noted = match parts.hubspot.refresh(&refresh).await {
             Ok(grant) => {
                 crash::point("refresh.answered");
-                parts.gate.succeeded(asked_at);
+                parts.gate.succeeded(parts.clock.now());
                 self.commit(&token, job, &refresh, grant, asked_at).await
             }
             Err(failure) => {
                 crash::point("refresh.failed");
-                parts.gate.failed(&failure, asked_at);
+                parts.gate.failed(&failure, parts.clock.now());
                 self.note_failure(&token, job, &failure).await
             }
         };
@@ -160,6 +160,9 @@ impl Flows {
     ) -> Result<(), StoreError> {
         let parts = &self.0;
         let now = parts.clock.now();
+        if failure.class == FailureClass::GrantDead && job.strikes == 0 {
+            parts.gate.struck();
+        }
         let next = match job.after(failure, now, parts.chance.unit(), parts.gate.is_outage()) {
             Next::GiveUp if self.is_mass_event(token, now).await? => {
                 tracing::error!(connection = %token.id, "HubSpot refuses many grants at once; nobody is given up");

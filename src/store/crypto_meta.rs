@@ -5,6 +5,8 @@ use crate::domain::clock::Moment;
 
 /// Before the id of a key that is lost for good: nobody looks for it any more.
 const LOST: &str = "lost/";
+/// How many connections are given up in one transaction.
+const PAGE: u32 = 1_000;
 
 impl Store {
     /// The keys that rows are sealed under, each with the number of its rows.
@@ -40,13 +42,22 @@ impl Store {
     }
 
     /// Gives up what is sealed under a key that nobody has any more: its connections need their people, and keep what is
-    /// stored. Says how many these are.
+    /// stored. Says how many these are. It goes page by page; whoever is interrupted begins again where it was.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; nothing is given up then.
+    /// [`StoreError`] if the database fails; what is given up then stays so.
     pub async fn give_up_key(&self, key_id: &str, now: Moment) -> Result<u64, StoreError> {
-        let key_id = key_id.to_owned();
-        self.write(move |tx| Box::pin(give_up_key(tx, key_id.clone(), now))).await
+        let mut all = 0;
+        loop {
+            let key = key_id.to_owned();
+            match self.write(move |tx| Box::pin(give_up_page(tx, key.clone(), now))).await? {
+                0 => break,
+                given_up => all += given_up,
+            }
+        }
+        let key = key_id.to_owned();
+        self.write(move |tx| Box::pin(forget_key(tx, key.clone()))).await?;
+        Ok(all)
     }
 
     /// The stored check text of a key.
@@ -74,16 +85,21 @@ impl Store {
     }
 }
 
-async fn give_up_key(tx: &Tx<'_>, key_id: String, now: Moment) -> Result<u64, StoreError> {
-    let jobs =
-        "DELETE FROM token_refresh_job WHERE connection_id IN (SELECT id FROM token WHERE key_id = $1)";
-    tx.run(jobs, [key_id.clone().into()]).await?;
-    let tokens = "UPDATE token SET state = 'needs_reauth', last_error = 'key_lost', \
-                  error_since = COALESCE(error_since, $2), details_due_at = NULL, key_id = $3 WHERE key_id = $1";
+async fn give_up_page(tx: &Tx<'_>, key_id: String, now: Moment) -> Result<u64, StoreError> {
+    let page = format!("(SELECT id FROM token WHERE key_id = $1 ORDER BY id LIMIT {PAGE})");
+    let jobs = format!("DELETE FROM token_refresh_job WHERE connection_id IN {page}");
+    tx.run(&jobs, [key_id.clone().into()]).await?;
+    let tokens = format!(
+        "UPDATE token SET state = 'needs_reauth', last_error = 'key_lost', \
+         error_since = COALESCE(error_since, $2), details_due_at = NULL, key_id = $3 WHERE id IN {page}"
+    );
     let lost = format!("{LOST}{key_id}");
-    let given_up = tx.run(tokens, [key_id.clone().into(), now.unix_ms().into(), lost.into()]).await?;
+    tx.run(&tokens, [key_id.into(), now.unix_ms().into(), lost.into()]).await
+}
+
+async fn forget_key(tx: &Tx<'_>, key_id: String) -> Result<(), StoreError> {
     for table in ["revocation_job", "parked_grant", "crypto_meta"] {
         tx.run(&format!("DELETE FROM {table} WHERE key_id = $1"), [key_id.clone().into()]).await?;
     }
-    Ok(given_up)
+    Ok(())
 }

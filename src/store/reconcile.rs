@@ -63,9 +63,10 @@ async fn pair(tx: &Tx<'_>, bounds: [String; 2]) -> Result<u64, StoreError> {
     let spare = "DELETE FROM token_refresh_job WHERE connection_id > $1 AND connection_id <= $2 \
                  AND NOT EXISTS (SELECT 1 FROM token WHERE token.id = connection_id AND token.state = 'active')";
     tx.run(spare, bounds.clone().map(Into::into)).await?;
-    let missing = "INSERT INTO token_refresh_job (connection_id, run_at) SELECT id, obtained_at FROM token \
+    let missing = "INSERT INTO token_refresh_job (connection_id, run_at, fence) SELECT id, obtained_at, $3 FROM token \
                    WHERE id > $1 AND id <= $2 AND state = 'active' AND NOT EXISTS \
                    (SELECT 1 FROM token_refresh_job WHERE connection_id = token.id) \
                    ON CONFLICT (connection_id) DO NOTHING";
-    tx.run(missing, bounds.map(Into::into)).await
+    let [after, last] = bounds.map(sea_orm::Value::from);
+    tx.run(missing, [after, last, tx.clock.now().unix_ms().into()]).await
 }

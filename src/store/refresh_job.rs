@@ -13,7 +13,7 @@ use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{LEASE, Next, TokenRefreshJob};
-use crate::domain::token::Token;
+use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
 
 /// A job that is ours for the time of a lease, with the connection as it was when the lease was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,19 @@ impl Store {
     ) -> Result<ClaimOne, StoreError> {
         let owner = owner.to_owned();
         self.write(move |tx| Box::pin(claim_one(tx, owner.clone(), id, generation))).await
+    }
+
+    /// The connection of a job, if nobody has claimed the job since.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn token_under(&self, job: &TokenRefreshJob) -> Result<Option<Token>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM token WHERE id = $1 AND EXISTS \
+             (SELECT 1 FROM token_refresh_job WHERE connection_id = id AND fence = $2)"
+        );
+        let values = [job.connection_id.to_string().into(), job.fence.into()];
+        self.one(&sql, values).await?.map(|row| token::read(&row)).transpose()
     }
 
     /// Whether somebody still holds the lease on a connection with tokens of this generation.
@@ -158,7 +171,7 @@ async fn claim_one(
     generation: i64,
 ) -> Result<ClaimOne, StoreError> {
     let now = tx.now().await?;
-    let read = "SELECT generation, fence, attempts, run_at, lease_until FROM token \
+    let read = "SELECT generation, obtained_at, fence, attempts, run_at, lease_until FROM token \
                 JOIN token_refresh_job ON connection_id = id WHERE id = $1";
     let Some(row) = tx.one(read, [id.to_string().into()]).await? else { return Ok(ClaimOne::NotNow) };
     if row.get::<i64>("generation")? != generation {
@@ -167,7 +180,9 @@ async fn claim_one(
     if row.maybe_moment("lease_until")?.is_some_and(|until| until > now) {
         return Ok(ClaimOne::Held);
     }
-    if row.get::<i64>("attempts")? > 0 && row.moment("run_at")? > now {
+    // A token that is dead on arrival makes no hot loop.
+    let is_new = row.moment("obtained_at")?.plus(MIN_REFRESH_INTERVAL) > now;
+    if is_new || row.get::<i64>("attempts")? > 0 && row.moment("run_at")? > now {
         return Ok(ClaimOne::NotNow);
     }
     let sql = format!("{TAKE} WHERE connection_id = $4 AND fence = $5 {TAKEN}");
@@ -211,7 +226,8 @@ fn read_job(row: &Row) -> Result<TokenRefreshJob, StoreError> {
     })
 }
 
-/// Creates the jobs of these connections, or takes them over: a raised fence refuses whoever holds a lease.
+/// Creates the jobs of these connections, or takes them over: a raised fence refuses whoever holds a lease. A job that
+/// is made anew begins above every fence of the one that was there before.
 pub(super) async fn schedule(
     tx: &Tx<'_>,
     due: impl ExactSizeIterator<Item = (ConnectionId, Moment)>,
@@ -220,12 +236,15 @@ pub(super) async fn schedule(
         return Ok(());
     }
     let sql = format!(
-        "INSERT INTO token_refresh_job (connection_id, run_at) {} ON CONFLICT (connection_id) \
+        "INSERT INTO token_refresh_job (connection_id, run_at, fence) {} ON CONFLICT (connection_id) \
          DO UPDATE SET run_at = excluded.run_at, attempts = 0, strikes = 0, lease_owner = NULL, \
          lease_until = NULL, intent_at = NULL, fence = token_refresh_job.fence + 1",
-        values(tx.backend(), due.len(), 2, "")
+        values(tx.backend(), due.len(), 3, "")
     );
-    let rows = due.flat_map(|(connection, run_at)| [connection.to_string().into(), run_at.unix_ms().into()]);
+    let fence = tx.clock.now().unix_ms();
+    let rows = due.flat_map(|(connection, run_at)| {
+        [connection.to_string().into(), run_at.unix_ms().into(), fence.into()]
+    });
     tx.run(&sql, rows).await.map(|_| ())
 }
 
@@ -247,6 +266,8 @@ async fn fail(
         park(tx, job.connection_id, ConnectionState::NeedsReauth, error, now).await?;
         return Ok(true);
     };
+    // By the clock that replicas agree on: one whose own is slow must not shorten the pause.
+    let run_at = tx.now().await?.plus(run_at.since(now));
     let sql = "UPDATE token_refresh_job SET run_at = $3, attempts = $4, strikes = $5, lease_owner = NULL, \
                lease_until = NULL, intent_at = NULL WHERE connection_id = $1 AND fence = $2";
     let values =
@@ -254,6 +275,8 @@ async fn fail(
     if tx.run(sql, values).await? == 0 {
         return Ok(false);
     }
-    let sql = "UPDATE token SET last_error = $2, error_since = COALESCE(error_since, $3) WHERE id = $1";
+    // The time of a refusal counts from the first refusal, whatever has failed before it.
+    let since = if job.strikes == 0 && *strikes > 0 { "$3" } else { "COALESCE(error_since, $3)" };
+    let sql = &format!("UPDATE token SET last_error = $2, error_since = {since} WHERE id = $1");
     tx.run(sql, [id.into(), error.to_owned().into(), now.unix_ms().into()]).await.map(|_| true)
 }

@@ -202,3 +202,19 @@ async fn it_is_said_why_there_is_no_token() {
     app.connected(GLOBEX).await;
     assert_eq!(ask(&app, &app.flows, MINUTE).await.unwrap().generation, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_dead_on_arrival_makes_no_hot_loop_of_callers() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    app.advance(1801);
+    let patch = Fault::Patch { set: serde_json::from_str(r#"{"expires_in":0}"#).unwrap(), drop: Vec::new() };
+    app.hubspot.script(Rule::always(Kind::Refresh, patch));
+    for _ in 0..10 {
+        assert!(matches!(ask(&app, &app.flows, MINUTE).await, Err(AccessError::Unavailable { .. })));
+    }
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
+    app.advance(5);
+    assert!(ask(&app, &app.flows, MINUTE).await.is_err());
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 2);
+}

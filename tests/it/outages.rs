@@ -156,6 +156,47 @@ async fn if_hubspot_refuses_all_grants_none_is_given_up() {
     app.assert_one_job_each().await;
 }
 
+/// Refreshes what is due, a look each five seconds.
+async fn looks(app: &TestApp, seconds: u64) {
+    for _ in 0..seconds / 5 {
+        app.advance(5);
+        app.refresh_due().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mass_refusal_after_a_good_time_is_seen_however_slowly_it_spreads() {
+    // Many connections, refused many at a time; and few, refused minutes apart.
+    for (connections, given_up) in [(60, 0), (8, 2)] {
+        let app = app_with(connections).await;
+        // Their refreshes lie anywhere in some minutes, and again in the next round.
+        app.advance(980);
+        looks(&app, 1_200).await;
+        app.hubspot.script(Rule::always(Kind::Refresh, refusal("invalid_grant", "BAD_REFRESH_TOKEN")));
+        looks(&app, 2_400).await;
+        let lost = app.database.number("SELECT COUNT(*) FROM token WHERE state = 'needs_reauth'").await;
+        assert!(lost <= given_up, "{lost} of {connections}");
+        app.hubspot.clear_script();
+        looks(&app, 320).await;
+        assert_eq!(count(&app, WELL).await, i64::try_from(connections).unwrap() - lost);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_before_a_mass_refusal_does_not_count_as_a_part_of_it() {
+    let app = app_with(6).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, unavailable()));
+    app.advance(DUE);
+    for _ in 0..60 {
+        app.refresh_due().await;
+        app.advance(1_800);
+    }
+    app.hubspot.clear_script();
+    app.hubspot.script(Rule::always(Kind::Refresh, refusal("invalid_grant", "BAD_REFRESH_TOKEN")));
+    looks(&app, 1_200).await;
+    assert_eq!(count(&app, "state = 'active' AND strikes = 1").await, 6);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mass_refusal_that_lasts_longer_than_a_day_is_believed() {
     let app = app_with(6).await;

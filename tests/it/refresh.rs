@@ -96,19 +96,38 @@ async fn a_new_token_is_stored_although_its_lease_ran_out_if_nobody_was_faster()
     let app = TestApp::with_hubspot(&[], strict()).await;
     app.connected(ACME).await;
     app.advance(DUE);
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(500))));
     let mut first = app.flows.claim_refreshes(8).await.unwrap();
+    let late = app.flows.refresh(first.remove(0));
+    eventually("the first call", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     app.advance(60);
     let mut second = app.flows.claim_refreshes(8).await.unwrap();
-    app.flows.refresh(first.remove(0)).await.unwrap();
+    late.await.unwrap();
     assert_eq!(app.database.number("SELECT generation FROM token").await, 2, "the only copy is kept");
-    // The second holder was held up as well, and looks again before it asks.
+    // The second holder was held up as well, and finds that all is done.
     app.advance(2);
     app.flows.refresh(second.remove(0)).await.unwrap();
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.text("SELECT state FROM token").await, "active");
     app.assert_one_job_each().await;
     assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stood_still_before_asking_does_not_ask_beside_the_next_one() {
+    let app = TestApp::with_hubspot(&[], strict()).await;
+    app.connected(ACME).await;
+    app.advance(DUE);
+    let mut first = app.flows.claim_refreshes(8).await.unwrap();
+    app.advance(61);
+    let mut second = app.flows.claim_refreshes(8).await.unwrap();
+    app.flows.refresh(first.remove(0)).await.unwrap();
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
+    app.flows.refresh(second.remove(0)).await.unwrap();
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::domain::clock::Moment;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::refresh_job::OUR_FAULT_PAUSE;
+use crate::domain::refresh_job::{OUR_FAULT_PAUSE, STRIKE_PAUSE};
 use pace::Pace;
 use recent::Recent;
 
@@ -28,10 +28,15 @@ const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LAST_PROBE: Duration = Duration::from_secs(15);
 /// For longer than this an outage is not left unprobed, whatever HubSpot asks.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How far back successes count against a mass event.
-const LATELY: Duration = Duration::from_secs(600);
+/// How far back successes count against a mass event. Whoever is refused is asked about again after [`STRIKE_PAUSE`], so
+/// the refused of about so long are held against them: with a longer memory, the successes of a good time that is just
+/// over would hide its end.
+const LATELY: Duration = STRIKE_PAUSE.saturating_mul(2);
 /// So many refused grants at once may be a mass event; fewer are people who uninstalled the app.
 const MASS: u64 = 5;
+/// So many connections refused one after the other, with nobody well in between, may be one too, however slowly they
+/// follow one another.
+const MASS_IN_A_ROW: u32 = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Gate(Mutex<State>);
@@ -40,11 +45,13 @@ pub(super) struct Gate(Mutex<State>);
 struct State {
     refusals: u32,
     failures_in_a_row: u32,
+    struck_in_a_row: u32,
     answered: Recent,
     failed: Recent,
     succeeded: Recent,
     shut: Option<Shut>,
     pace: Option<Pace>,
+    slowed_at: Option<Moment>,
 }
 
 impl Default for State {
@@ -52,11 +59,13 @@ impl Default for State {
         Self {
             refusals: 0,
             failures_in_a_row: 0,
+            struck_in_a_row: 0,
             answered: Recent::over(WATCHED),
             failed: Recent::over(WATCHED),
             succeeded: Recent::over(LATELY),
             shut: None,
             pace: None,
+            slowed_at: None,
         }
     }
 }
@@ -69,20 +78,45 @@ struct Shut {
     next_probe: Moment,
     /// Between the next probe and the one after it.
     pause: Duration,
+    /// The probe that was admitted last: how it stood before, and when the next one is due because of it.
+    admitted: Option<(Duration, Moment)>,
+}
+
+impl Shut {
+    fn new(code: &'static str, is_outage: bool, first: Duration, now: Moment) -> Self {
+        let pause = if is_outage { first * 2 } else { first };
+        Self { since: now, code, is_outage, next_probe: now.plus(first), pause, admitted: None }
+    }
+
+    /// One, if it is time for a probe. A clock that was set back must not put it off.
+    fn admit(&mut self, now: Moment) -> u32 {
+        if self.next_probe > now && self.next_probe.since(now) <= LONGEST_WAIT {
+            return 0;
+        }
+        self.next_probe = now.plus(self.pause);
+        self.admitted = Some((self.pause, self.next_probe));
+        if self.is_outage {
+            self.pause = (self.pause * 2).min(LAST_PROBE);
+        }
+        1
+    }
+
+    /// The probe was not made; unless something has been learned since, the next one may be.
+    fn give_back(&mut self, now: Moment) {
+        if let Some((pause, next)) = self.admitted.take()
+            && self.next_probe == next
+        {
+            (self.pause, self.next_probe) = (pause, now);
+        }
+    }
 }
 
 impl Gate {
     /// How many refreshes may begin now, of `wanted`.
     pub fn admit(&self, wanted: u32, now: Moment) -> u32 {
         self.with(|state| match (&mut state.shut, &mut state.pace) {
-            (Some(shut), _) if shut.next_probe <= now && wanted > 0 => {
-                shut.next_probe = now.plus(shut.pause);
-                if shut.is_outage {
-                    shut.pause = (shut.pause * 2).min(LAST_PROBE);
-                }
-                1
-            }
-            (Some(_), _) => 0,
+            _ if wanted == 0 => 0,
+            (Some(shut), _) => shut.admit(now),
             (None, None) => wanted,
             (None, Some(pace)) => pace.admit(wanted, now).unwrap_or_else(|| {
                 state.pace = None;
@@ -94,7 +128,7 @@ impl Gate {
     /// So many of those that were admitted have found nothing to do: whoever looks next has them.
     pub fn give_back(&self, unused: u32, now: Moment) {
         self.with(|state| match (&mut state.shut, &mut state.pace) {
-            (Some(shut), _) if unused > 0 => shut.next_probe = now,
+            (Some(shut), _) if unused > 0 => shut.give_back(now),
             (None, Some(pace)) => pace.give_back(unused),
             _ => {}
         });
@@ -113,13 +147,22 @@ impl Gate {
     /// Whether so many refused grants are a mass event: HubSpot or our configuration is to blame then, and no
     /// connection. `struck` are refused and have not been asked about a second time.
     pub fn is_mass_event(&self, struck: u64, now: Moment) -> bool {
-        self.with(|state| struck >= MASS && struck.saturating_mul(4) > state.succeeded.count(now))
+        self.with(|state| {
+            let many = struck >= MASS && struck.saturating_mul(4) > state.succeeded.count(now);
+            many || state.struck_in_a_row >= MASS_IN_A_ROW
+        })
+    }
+
+    /// A connection was refused that was well before.
+    pub fn struck(&self) {
+        self.with(|state| state.struck_in_a_row = state.struck_in_a_row.saturating_add(1));
     }
 
     /// HubSpot has answered as it should.
     pub fn succeeded(&self, now: Moment) {
         self.with(|state| {
             state.succeeded.add(now);
+            state.struck_in_a_row = 0;
             state.well(now);
         });
     }
@@ -162,13 +205,7 @@ impl State {
             || (self.refusals >= SUSPICIOUS && failure.code != "grant_of_another_app");
         if ours && self.shut.is_none_or(|shut| shut.is_outage) {
             tracing::error!(code = failure.code, "HubSpot refuses our own request; refreshes are held back");
-            self.shut = Some(Shut {
-                since: now,
-                code: failure.code,
-                is_outage: false,
-                next_probe: now.plus(OUR_FAULT_PAUSE),
-                pause: OUR_FAULT_PAUSE,
-            });
+            self.shut = Some(Shut::new(failure.code, false, OUR_FAULT_PAUSE, now));
         }
     }
 
@@ -183,13 +220,7 @@ impl State {
                 code = failure.code,
                 "HubSpot does not answer as it should; refreshes are held back"
             );
-            self.shut = Some(Shut {
-                since: now,
-                code: failure.code,
-                is_outage: true,
-                next_probe: now.plus(FIRST_PROBE),
-                pause: FIRST_PROBE * 2,
-            });
+            self.shut = Some(Shut::new(failure.code, true, FIRST_PROBE, now));
         }
         match (&mut self.shut, retry_after) {
             (Some(shut), Some(asked)) if shut.is_outage => {
@@ -202,6 +233,10 @@ impl State {
 
     /// Once for all the answers of the same second.
     fn slow_down(&mut self, answered: u64, now: Moment) {
+        if self.slowed_at.is_some_and(|at| now.since(at) < Duration::from_secs(1)) {
+            return;
+        }
+        self.slowed_at = Some(now);
         let usual = answered as f64 / WATCHED.as_secs_f64();
         let rate = self.pace.map_or(usual, |pace| pace.per_second());
         self.pace = Some(Pace::slowed(rate, now));
@@ -235,6 +270,27 @@ mod tests {
         assert_eq!(gate.admit(8, later(120)), 1);
         gate.succeeded(later(120));
         assert_eq!(gate.shut(), None);
+    }
+
+    #[test]
+    fn a_probe_that_was_not_made_undoes_nothing_that_another_has_learned() {
+        let gate = Gate::default();
+        for _ in 0..OUTAGE_IN_A_ROW {
+            gate.failed(&down(), NOW);
+        }
+        assert_eq!(gate.admit(8, later(1)), 1);
+        gate.failed(&Failure::busy("provider_busy", Some(Duration::from_secs(40))), later(2));
+        gate.give_back(1, later(2));
+        assert_eq!(gate.admit(8, later(41)), 0, "HubSpot has asked to be left alone");
+        assert_eq!(gate.admit(8, later(42)), 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_hold_the_gate_shut() {
+        let gate = Gate::default();
+        gate.failed(&Failure::our_fault("client_rejected"), later(7200));
+        assert_eq!(gate.admit(8, NOW), 1);
+        assert_eq!(gate.admit(8, NOW), 0);
     }
 
     #[test]
@@ -318,6 +374,19 @@ mod tests {
         }
         assert!(!gate.is_mass_event(MASS, NOW));
         assert!(gate.is_mass_event(2 * MASS, NOW));
-        assert!(gate.is_mass_event(MASS, later(601)), "what was well ten minutes ago says nothing");
+        assert!(gate.is_mass_event(MASS, later(121)), "what was well two minutes ago says nothing");
+    }
+
+    #[test]
+    fn three_refused_in_a_row_are_a_mass_event_too() {
+        let gate = Gate::default();
+        for _ in 0..2 {
+            gate.struck();
+        }
+        assert!(!gate.is_mass_event(2, NOW));
+        gate.struck();
+        assert!(gate.is_mass_event(1, NOW), "although the first two have been given up");
+        gate.succeeded(NOW);
+        assert!(!gate.is_mass_event(3, NOW));
     }
 }

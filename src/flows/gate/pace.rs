@@ -35,9 +35,10 @@ impl Pace {
     pub fn admit(&mut self, wanted: u32, now: Moment) -> Option<u32> {
         let seconds = now.since(self.at).as_secs_f64();
         self.at = now;
-        // A suspended process is not owed a burst for the time that it has slept.
-        self.credit += self.per_second * seconds.min(1.0);
-        self.per_second *= self.growth.powf(seconds.min(60.0));
+        // A process that has slept, or waited for slow answers, is not owed a burst for that time.
+        let seconds = seconds.min(1.0);
+        self.credit += self.per_second * seconds;
+        self.per_second *= self.growth.powf(seconds);
         if self.per_second >= UNLIMITED {
             return None;
         }
