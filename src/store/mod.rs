@@ -6,6 +6,7 @@
 
 mod auth_request;
 mod batch;
+mod claim;
 mod connect;
 mod crypto_meta;
 mod listing;
@@ -29,12 +30,12 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBacken
 use thiserror::Error;
 
 pub use auth_request::{Consumed, NewAuthRequest};
+pub use claim::{ClaimOne, Claimed, claim_sql};
 pub use connect::{NewTokens, Saved, Source};
 pub use listing::Listed;
 pub use open::{OpenError, SchemaStatus};
 pub use parked::ParkedGrant;
 pub use reconcile::Reconciled;
-pub use refresh_job::{ClaimOne, Claimed, claim_sql};
 pub use refreshed::Committed;
 pub use reseal::{SealedRow, SealedTable};
 pub use revocation::{Removed, RevocationJob};

@@ -1,0 +1,181 @@
+//! Claiming jobs: the lease under which one process at a time refreshes a connection.
+
+use std::collections::HashMap;
+
+use sea_orm::DbBackend;
+
+use super::batch::places;
+use super::row::Row;
+use super::token::{self, COLUMNS};
+use super::{Store, StoreError, Tx};
+use crate::domain::clock::Moment;
+use crate::domain::id::ConnectionId;
+use crate::domain::refresh_job::{LEASE, TokenRefreshJob};
+use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
+
+/// A job that is ours for the time of a lease, with the connection as it was when the lease was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// The right to refresh it.
+    pub job: TokenRefreshJob,
+    /// The connection.
+    pub token: Token,
+    /// When the lease was taken, by the clock of this process.
+    pub at: Moment,
+}
+
+/// What became of the wish to refresh one connection at once.
+#[derive(Debug)]
+pub enum ClaimOne {
+    /// It is ours for the time of a lease.
+    Claimed(Box<Claimed>),
+    /// Somebody is at it.
+    Held,
+    /// It has failed and is waiting for its next attempt, or it has other tokens by now, or none.
+    NotNow,
+}
+
+impl Store {
+    /// Claims up to `limit` due jobs. The claim is a commit of its own, before HubSpot is asked: a database that cannot
+    /// be written to costs no refresh token.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is claimed then.
+    pub async fn claim_due(&self, owner: &str, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+        let owner = owner.to_owned();
+        self.write(move |tx| {
+            let owner = owner.clone();
+            Box::pin(async move { claim(tx, owner, limit).await })
+        })
+        .await
+    }
+
+    /// Claims the job of one connection although it may not be due, because somebody needs a newer token than that of
+    /// this generation. Pauses after failures are kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is claimed then.
+    pub async fn claim_one(
+        &self,
+        owner: &str,
+        id: ConnectionId,
+        generation: i64,
+    ) -> Result<ClaimOne, StoreError> {
+        let owner = owner.to_owned();
+        self.write(move |tx| Box::pin(claim_one(tx, owner.clone(), id, generation))).await
+    }
+
+    /// The connection of a job, if nobody has claimed the job since.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn token_under(&self, job: &TokenRefreshJob) -> Result<Option<Token>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM token WHERE id = $1 AND EXISTS \
+             (SELECT 1 FROM token_refresh_job WHERE connection_id = id AND fence = $2)"
+        );
+        let values = [job.connection_id.to_string().into(), job.fence.into()];
+        self.one(&sql, values).await?.map(|row| token::read(&row)).transpose()
+    }
+
+    /// Whether somebody still holds the lease on a connection with tokens of this generation.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn is_refreshing(&self, id: ConnectionId, generation: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 AS found FROM token JOIN token_refresh_job ON connection_id = id \
+                   WHERE id = $1 AND generation = $2 AND lease_until IS NOT NULL";
+        Ok(self.one(sql, [id.to_string().into(), generation.into()]).await?.is_some())
+    }
+}
+
+/// Takes the lease: `$1` the time, `$2` who takes it, `$3` until when. What is leased counts as due, so that it is found
+/// among what is due if its holder dies.
+const TAKE: &str = "UPDATE token_refresh_job SET lease_owner = $2, lease_until = $3, fence = fence + 1, \
+                    run_at = CASE WHEN run_at > $1 THEN $1 ELSE run_at END, \
+                    interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1";
+const TAKEN: &str = "RETURNING connection_id, fence, attempts, strikes, interrupted";
+
+/// Claims what is due: `$1` the time, `$2` who claims, `$3` until when, `$4` how many at most. Where others may claim at
+/// the same time, their rows are passed over.
+pub fn claim_sql(skip_locked: bool) -> String {
+    let skip = if skip_locked { "FOR UPDATE SKIP LOCKED" } else { "" };
+    // The candidates are fixed first: PostgreSQL may otherwise run a limited subquery again for each row.
+    format!(
+        "WITH due AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
+         AND (lease_until IS NULL OR lease_until <= $1) ORDER BY run_at LIMIT $4 {skip}) \
+         {TAKE} WHERE connection_id IN (SELECT connection_id FROM due) {TAKEN}"
+    )
+}
+
+async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+    let now = tx.now().await?;
+    let sql = claim_sql(tx.backend() == DbBackend::Postgres);
+    let values =
+        [now.unix_ms().into(), owner.into(), now.plus(LEASE).unix_ms().into(), i64::from(limit).into()];
+    let jobs = tx.all(&sql, values).await?.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;
+    with_tokens(tx, jobs).await
+}
+
+/// The fence that was read goes with the claim: who has taken the job since, and may even have finished, has raised it.
+async fn claim_one(
+    tx: &Tx<'_>,
+    owner: String,
+    id: ConnectionId,
+    generation: i64,
+) -> Result<ClaimOne, StoreError> {
+    let now = tx.now().await?;
+    let read = "SELECT generation, obtained_at, fence, attempts, run_at, lease_until FROM token \
+                JOIN token_refresh_job ON connection_id = id WHERE id = $1";
+    let Some(row) = tx.one(read, [id.to_string().into()]).await? else { return Ok(ClaimOne::NotNow) };
+    if row.get::<i64>("generation")? != generation {
+        return Ok(ClaimOne::NotNow);
+    }
+    if row.maybe_moment("lease_until")?.is_some_and(|until| until > now) {
+        return Ok(ClaimOne::Held);
+    }
+    // A token that is dead on arrival makes no hot loop.
+    let is_new = row.moment("obtained_at")?.plus(MIN_REFRESH_INTERVAL) > now;
+    if is_new || row.get::<i64>("attempts")? > 0 && row.moment("run_at")? > now {
+        return Ok(ClaimOne::NotNow);
+    }
+    let sql = format!("{TAKE} WHERE connection_id = $4 AND fence = $5 {TAKEN}");
+    let values = [
+        now.unix_ms().into(),
+        owner.into(),
+        now.plus(LEASE).unix_ms().into(),
+        id.to_string().into(),
+        row.get::<i64>("fence")?.into(),
+    ];
+    let jobs = tx.all(&sql, values).await?.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;
+    let claimed = with_tokens(tx, jobs).await?.pop();
+    Ok(claimed.map_or(ClaimOne::Held, |claimed| ClaimOne::Claimed(Box::new(claimed))))
+}
+
+/// What these jobs are about, read while their rows are held. A job lives no longer than its connection.
+async fn with_tokens(tx: &Tx<'_>, jobs: Vec<TokenRefreshJob>) -> Result<Vec<Claimed>, StoreError> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let at = tx.clock.now();
+    let ids = places(tx.backend(), jobs.len());
+    let sql = format!("SELECT {COLUMNS} FROM token WHERE id IN ({ids})");
+    let rows = tx.all(&sql, jobs.iter().map(|job| job.connection_id.to_string().into())).await?;
+    let tokens = rows.iter().map(token::read).map(|token| token.map(|token| (token.id, token)));
+    let mut tokens = tokens.collect::<Result<HashMap<_, _>, _>>()?;
+    let claimed = jobs.into_iter().filter_map(|job| {
+        let token = tokens.remove(&job.connection_id)?;
+        Some(Claimed { job, token, at })
+    });
+    Ok(claimed.collect())
+}
+
+fn read_job(row: &Row) -> Result<TokenRefreshJob, StoreError> {
+    Ok(TokenRefreshJob {
+        connection_id: row.parsed("connection_id")?,
+        fence: row.get("fence")?,
+        attempts: row.get("attempts")?,
+        strikes: row.get("strikes")?,
+        was_interrupted: row.get::<i64>("interrupted")? != 0,
+    })
+}
