@@ -4,7 +4,8 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that the first SIGTERM or SIGINT cancels. A second one is not waited for: what HubSpot has given is still
+/// A token that the first SIGTERM, SIGINT or SIGHUP cancels: a terminal that is closed should cost no more than a stop.
+/// A second one is not waited for: what HubSpot has given is still
 /// saved, because the commit is part of what the first one drains.
 ///
 /// # Errors
@@ -14,10 +15,12 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     let told = stop.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
         }
         tracing::info!("stopping: finishing what is in flight");
         told.cancel();

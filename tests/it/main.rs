@@ -25,6 +25,7 @@ mod faults_exchange;
 mod faults_input;
 mod faults_refresh;
 mod fuzz;
+mod hardships;
 mod harness;
 mod headers;
 mod health;

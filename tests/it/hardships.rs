@@ -1,0 +1,166 @@
+//! What a machine and its network may do to the process: signals, too few descriptors, slow strangers, names and dates
+//! that are wrong, a night of sleep.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
+use rustix::process::Signal;
+
+use crate::harness::app::{ACME, LONG_SESSIONS, settle};
+use crate::harness::browser::Browser;
+use crate::harness::database::TestDatabase;
+use crate::harness::process::{Process, changed, run};
+use crate::harness::{TestApp, eventually};
+
+const DUE: u64 = 1261;
+
+fn strict() -> Options {
+    Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
+}
+
+async fn running() -> (FakeHubSpot, TestDatabase, Process) {
+    let hubspot = FakeHubSpot::start(strict()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let process = Process::serve_limited(&settle(&hubspot, &database, &[]));
+    (hubspot, database, process)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_signal_asks_it_to_stop_and_however_often_the_new_token_is_stored() {
+    for signals in
+        [&[Signal::HUP][..], &[Signal::INT, Signal::TERM], &[Signal::TERM, Signal::TERM, Signal::HUP]]
+    {
+        let (hubspot, database, process) = running().await;
+        process.connected(&hubspot, ACME).await;
+        hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_secs(1))));
+        database.execute("UPDATE token_refresh_job SET run_at = 0").await;
+        eventually("the refresh", || async { hubspot.calls(Kind::Refresh).len() == 1 }).await;
+        for signal in signals {
+            process.signal(*signal);
+        }
+        assert!(process.wait().success(), "{signals:?}");
+        assert_eq!(database.number("SELECT generation FROM token").await, 2, "{signals:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_descriptors_are_survived() {
+    let (hubspot, database, process) = running().await;
+    process.connected(&hubspot, ACME).await;
+    // Fewer than it has open already: nobody new is let in, and HubSpot cannot be called.
+    process.limit_descriptors(Some(4));
+    database.execute("UPDATE token_refresh_job SET run_at = 0").await;
+    let second = Duration::from_secs(1);
+    let stranger = reqwest::Client::builder().timeout(second).build().unwrap();
+    assert!(stranger.get(format!("{}/livez", process.base)).send().await.is_err());
+    process.limit_descriptors(None);
+    eventually("it answers again", || async {
+        let status = reqwest::Client::new().get(format!("{}/livez", process.base)).send().await;
+        status.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    eventually("it refreshes", || async {
+        let well =
+            "SELECT COUNT(*) FROM token WHERE state = 'active' AND generation = 2 AND last_error IS NULL";
+        database.number(well).await == 1
+    })
+    .await;
+    assert!(hubspot.journal().iter().all(|call| !call.superseded), "{}", process.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_never_finish_their_sentence_are_cut_off_and_hinder_nobody() {
+    let (_hubspot, _database, process) = running().await;
+    let address = process.base.replace("http://localhost", "127.0.0.1");
+    let strangers: Vec<_> = (0..200)
+        .map(|_| {
+            let mut line = TcpStream::connect(&address).unwrap();
+            line.write_all(b"GET /livez HTTP/1.1\r\nHo").unwrap();
+            line
+        })
+        .collect();
+    let browser = Browser::new(&process.base);
+    for _ in 0..20 {
+        assert_eq!(browser.get("/livez").await.status, 200);
+    }
+    let cut_off = tokio::task::spawn_blocking(move || {
+        strangers.into_iter().all(|mut line| {
+            line.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+            let mut heard = Vec::new();
+            // Told that it took too long, or not, the line is closed; a timeout of our own would be an error.
+            line.read_to_end(&mut heard).is_ok() && !heard.starts_with(b"HTTP/1.1 200")
+        })
+    });
+    assert!(cut_off.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_not_hubspots_costs_no_token() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    app.connected(ACME).await;
+    let right = app.hubspot.base_url();
+    // A name that nobody has (RFC 6761 section 6.4), and somebody who does not speak TLS.
+    let without_tls = right.replace("http://", "https://");
+    let mut app = app;
+    for wrong in ["https://hubspot.invalid", &without_tls] {
+        app = app.restarted(&[("HUBSPOT_API_URL", wrong)]).await;
+        app.advance(DUE);
+        assert_eq!(app.refresh_due().await, 1, "{wrong}");
+        let state = app.database.text("SELECT state || ' ' || last_error FROM token").await;
+        assert_eq!(state, "active provider_unreachable", "{wrong}");
+        app = app.restarted(&[("HUBSPOT_API_URL", &right)]).await;
+        app.advance(10);
+        assert_eq!(app.refresh_due().await, 1, "{wrong}");
+        assert_eq!(app.database.text("SELECT state || COALESCE(last_error, '') FROM token").await, "active");
+    }
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hubspot_takes_for_the_date_is_not_looked_at() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    for date in ["Sat, 01 Jan 2000 00:00:00 GMT", "Fri, 31 Dec 2100 23:59:59 GMT", "yesterday"] {
+        app.advance(DUE);
+        let answer = Fault::Status {
+            status: 200,
+            headers: vec![("date".to_owned(), date.to_owned())],
+            body: r#"{"access_token":"new","expires_in":1800}"#.to_owned(),
+        };
+        app.hubspot.script(Rule::once(Kind::Refresh, answer));
+        assert_eq!(app.refresh_due().await, 1);
+        let left = app.database.number("SELECT expires_at FROM token").await - app.clock.now().unix_ms();
+        assert_eq!(left, 1_800_000, "{date}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_night_of_sleep_callers_are_served_at_once_and_all_are_refreshed_once() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    for account in 0..20 {
+        app.connected(ACME + account).await;
+    }
+    app.advance(8 * 3600);
+    let id = app.database.text(&format!("SELECT id FROM token WHERE portal_id = {ACME}")).await;
+    let access = app.flows.access_token(id.parse().unwrap(), Duration::from_secs(60)).await.unwrap();
+    assert_eq!(access.generation, 2);
+    assert_eq!(app.refresh_due().await, 19);
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 20);
+    assert!(app.hubspot.journal().iter().all(|call| !call.superseded && !call.overlapping));
+    let due = "SELECT COUNT(DISTINCT run_at) FROM token_refresh_job";
+    assert!(app.database.number(due).await > 15, "the next ones lie apart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_is_told_at_the_start() {
+    let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let variables = settle(&hubspot, &database, &[]);
+    for place in ["/proc/no/such/folder/log", "/dev/null/log"] {
+        let ended = run(&["serve"], &changed(&variables, "LOG_FILE", place));
+        assert_eq!(ended.code, Some(1), "{place}: {}", ended.stderr);
+        assert!(ended.stderr.contains("LOG_FILE cannot be written"), "{place}: {}", ended.stderr);
+    }
+}
