@@ -236,7 +236,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{ProptestConfig, any, prop_assert_eq, prop_oneof, proptest};
+    use proptest::prelude::{ProptestConfig, any, prop_assert_eq, prop_assume, prop_oneof, proptest};
     use proptest::sample::{Index, select};
     use proptest::strategy::{Just, Strategy};
 
@@ -339,6 +339,9 @@ mod tests {
             let at = at.index(sealed.len() + 1);
             let mut other = sealed.clone();
             other.replace_range(at..sealed.len().min(at + length), &instead);
+            // Without its padding, base64 spells the same bytes.
+            let bytes = |text: &str| text.trim_end_matches('=').to_owned();
+            prop_assume!(other == sealed || bytes(&other) != bytes(&sealed));
             prop_assert_eq!(opens(&ring, other.clone()), other == sealed, "{}", other);
         }
 
