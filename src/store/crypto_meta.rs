@@ -42,7 +42,8 @@ impl Store {
     }
 
     /// Gives up what is sealed under a key that nobody has any more: its connections need their people, and keep what is
-    /// stored. Says how many these are. It goes page by page; whoever is interrupted begins again where it was.
+    /// stored. Revocations and parked grants under it can never be carried out, and go. Says how many connections these
+    /// are. It goes page by page; whoever is interrupted begins again where it was.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what is given up then stays so.

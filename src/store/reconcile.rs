@@ -26,7 +26,7 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn clear_leases(&self, now: Moment) -> Result<(), StoreError> {
         self.write(move |tx| {
-            // Only what was due has ever been claimed, and it stays due for as long as the lease holds.
+            // A claim makes its job due, and due it stays for as long as the lease holds.
             let sql = "UPDATE token_refresh_job SET lease_owner = NULL, lease_until = NULL \
                        WHERE run_at <= $1 AND lease_until IS NOT NULL";
             Box::pin(async move { tx.run(sql, [now.unix_ms().into()]).await.map(|_| ()) })
