@@ -17,6 +17,8 @@ mod m20261120_000006_crypto_meta;
 mod m20261121_000007_handoff;
 mod m20261121_000008_parked_grant;
 mod m20261121_000009_looks;
+mod m20261121_000010_api_key;
+mod m20261121_000011_external_user;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -37,6 +39,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000007_handoff::Migration),
             Box::new(m20261121_000008_parked_grant::Migration),
             Box::new(m20261121_000009_looks::Migration),
+            Box::new(m20261121_000010_api_key::Migration),
+            Box::new(m20261121_000011_external_user::Migration),
         ]
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one subcommand per file.
 
+mod api_keys;
 mod connections;
 mod db;
 mod doctor;
@@ -38,6 +39,9 @@ enum Command {
     Keys(keys::Keys),
     /// Look for what is wrong, and say what to do.
     Doctor,
+    /// Keys that host backends call with.
+    #[command(subcommand, name = "api-keys")]
+    ApiKeys(api_keys::ApiKeys),
     /// The connections that are stored.
     #[command(subcommand)]
     Connections(connections::Connections),
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Db(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Doctor => doctor::run(),
+        Command::ApiKeys(command) => command.run(),
         Command::Connections(command) => command.run(),
         Command::Print(command) => command.run(),
         Command::Healthcheck => healthcheck::run(),

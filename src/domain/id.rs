@@ -54,6 +54,10 @@ uuid_id! {
     ConnectionId
 }
 uuid_id! {
+    /// One API key.
+    ApiKeyId
+}
+uuid_id! {
     /// One attempt to connect, as the outside names it. Public: it opens nothing without the flow's cookie.
     FlowId
 }

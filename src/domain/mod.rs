@@ -4,13 +4,17 @@
 //! - **AuthRequest** (also *flow*, where the outside names it): one attempt to connect, from the click to its outcome.
 //! - **Token** (also *connection*): what one user holds of one HubSpot account: the two tokens and what is known of it.
 //! - **TokenRefreshJob**: when a connection is refreshed next, and who is at it. Exactly one per active connection.
+//! - **ApiKey**: what a host's backend shows to be let in; **scopes** say what for.
+//! - **External user**: a user of the host, under the id that its backend gives.
 //! - **Opener**: the page that opened the popup, known by its exact [`origin::Origin`].
 //! - **Portal**: HubSpot's older word for an account; `portal_id` and `hub_id` are the same number.
 
+pub mod api_key;
 pub mod auth_request;
 pub mod chance;
 pub mod clock;
 pub mod connection;
+pub mod external;
 pub mod failure;
 pub mod id;
 pub mod origin;

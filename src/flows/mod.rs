@@ -13,6 +13,7 @@
 //! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked.
 
 mod access;
+mod api_keys;
 mod attempt;
 mod choice;
 mod details;
@@ -67,6 +68,7 @@ use crate::store::Store;
 pub use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 use access::Renewals;
+use api_keys::KnownKeys;
 use gate::Gate;
 use memory::Memory;
 use waiting::{Key, Waiting};
@@ -111,6 +113,8 @@ struct Parts {
     busy: Mutex<HashSet<ConnectionId>>,
     /// Renewals that somebody waits for.
     renewals: Renewals,
+    /// API keys that were shown lately.
+    known_keys: KnownKeys,
     /// How many of these may ask HubSpot at once.
     slots: Semaphore,
     /// Whether the process is on its way out.
@@ -142,6 +146,7 @@ impl Flows {
             memory: Memory::new(store.is_exclusive()),
             busy: Mutex::default(),
             renewals: Renewals::default(),
+            known_keys: KnownKeys::default(),
             slots: Semaphore::new(config.refresh.max_in_flight),
             stopping: AtomicBool::new(false),
             store,

@@ -133,7 +133,7 @@ fn body(attempt: &Attempt, now: Moment) -> Value {
     match &attempt.outcome {
         Some(Outcome::Connected(connection)) => body["connection"] = json!(Entry::of(connection, now)),
         Some(Outcome::Failed { code }) => {
-            let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
+            let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
             body["error"] =
                 json!({"code": entry.code, "message": entry.detail, "retryable": entry.retryable});
         }

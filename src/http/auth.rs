@@ -159,7 +159,7 @@ pub(super) async fn finish_auth(
             }
             Ok(answer)
         }
-        Err(problem) => Ok(see_other(&format!("/auth/hubspot/done?problem={}#_", problem.0.code))),
+        Err(problem) => Ok(see_other(&format!("/auth/hubspot/done?problem={}#_", problem.entry.code))),
     }
 }
 

@@ -17,6 +17,7 @@ use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use url::Url;
 
 use super::Web;
+use super::api::challenge;
 use super::auth::{done_without_answer, see_other};
 use super::problem::Problem;
 use super::templates::error_page;
@@ -142,7 +143,7 @@ fn is_api(path: &str) -> bool {
 /// Gives a problem its body. An error that is not one of ours is read by its status, its own text is not shown.
 fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestId) {
     let status = answer.status();
-    let stated = answer.extensions().get::<Problem>().copied();
+    let stated = answer.extensions().get::<Problem>().cloned();
     let problem = match stated {
         Some(problem) => problem,
         None if status.is_client_error() || status.is_server_error() => by_status(status),
@@ -150,15 +151,20 @@ fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestI
     };
     let (kind, body) = match is_api(path) {
         true => ("application/problem+json", problem.json(path, &id.0).to_string()),
-        false => ("text/html; charset=utf-8", error_page(&web.templates, problem.0, &id.0)),
+        false => ("text/html; charset=utf-8", error_page(&web.templates, problem.entry, &id.0)),
     };
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    if problem.0.status == 429 {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+    let usual = match problem.entry.status {
+        429 => Some(60),
+        503 => Some(5),
+        _ => None,
+    };
+    if let Some(seconds) = problem.retry_after.or(usual) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if problem.0.status == 503 {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    if let Some(challenge) = challenge(problem.entry.code) {
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     *answer.status_mut() = problem.status_code();
     let head = std::mem::replace(answer, HttpResponse::new(status));

@@ -1,5 +1,6 @@
 //! The route table and the order of the layers, on one screen.
 
+mod api;
 mod assets;
 mod attempt;
 mod auth;
@@ -94,6 +95,8 @@ impl Web {
             )
             // A scope, because its name is compared as it stands; a pattern would be tried on every request.
             .service(actix::scope("/static").route("/{file:.*}", actix::get().to(assets::get_asset)))
+            // The host's backend
+            .configure(api::routes)
             .service(
                 actix::scope("")
                     .wrap(session::layer(web))

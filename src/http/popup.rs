@@ -134,7 +134,7 @@ fn failure(
     (opener, way): (Option<&Origin>, &Value),
     support_code: &str,
 ) -> String {
-    let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
+    let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
     let values = json!({
         "flow": flow,
         "way": way,
@@ -177,7 +177,7 @@ fn text(flow: FlowId, message: &Message) -> Value {
     let token = match &message.outcome {
         Outcome::Connected(connection) => &connection.token,
         Outcome::Failed { code } => {
-            let entry = lookup(code).unwrap_or(Problem::new("provider_error").0);
+            let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
             let error = json!({"code": entry.code, "message": entry.detail});
             return json!({"type": "hubspot_auth_error", "version": 1, "flow": flow, "error": error});
         }

@@ -281,6 +281,27 @@ const TABLE: &[Entry] = &[
         "Nobody is connected",
         "There is no session in this browser. Connect first.",
     ),
+    entry(
+        "api_key_missing",
+        401,
+        false,
+        "An API key is missing",
+        "This call needs the header `Authorization: Bearer` with an API key. `hubspot-connect api-keys create` makes one.",
+    ),
+    entry(
+        "api_key_invalid",
+        401,
+        false,
+        "This API key is not good",
+        "The API key is not known here, or it was revoked.",
+    ),
+    entry(
+        "api_key_scope_missing",
+        403,
+        false,
+        "This API key is not for this",
+        "The API key lacks a scope that this call needs. A new key of the same name can have it.",
+    ),
     entry("not_found", 404, false, "There is nothing here", "This address does not exist."),
     entry(
         "method_not_allowed",
@@ -331,20 +352,45 @@ pub(super) fn lookup(code: &str) -> Option<Entry> {
 }
 
 /// An answer that is not what was asked for.
-#[derive(Debug, Clone, Copy, Error)]
-#[error("{}", .0.code)]
-pub(super) struct Problem(pub Entry);
+#[derive(Debug, Clone, Error)]
+#[error("{}", .entry.code)]
+pub(super) struct Problem {
+    /// Its line in the table.
+    pub entry: Entry,
+    /// What is special about this one, for the developer who reads it. Never a value out of the request.
+    hint: Option<String>,
+    /// Which part of the body it is about (RFC 6901).
+    pointer: Option<String>,
+    /// After how many seconds it may be tried again, where that is known.
+    pub retry_after: Option<u64>,
+}
 
 impl Problem {
     /// The problem with this code; a code that is not in the table is our own error.
     pub fn new(code: &str) -> Self {
-        Self(lookup(code).or_else(|| lookup("internal_error")).unwrap_or(TABLE[0]))
+        let entry = lookup(code).or_else(|| lookup("internal_error")).unwrap_or(TABLE[0]);
+        Self { entry, hint: None, pointer: None, retry_after: None }
+    }
+
+    /// With a sentence of what is special about this one.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// With the part of the body that it is about.
+    pub fn pointer(self, pointer: impl Into<String>) -> Self {
+        Self { pointer: Some(pointer.into()), ..self }
+    }
+
+    /// With the seconds after which it may be tried again.
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// RFC 9457, with the members that programs go by.
-    pub fn json(self, instance: &str, request_id: &str) -> Value {
-        let Entry { code, status, title, detail, retryable } = self.0;
-        json!({
+    pub fn json(&self, instance: &str, request_id: &str) -> Value {
+        let Entry { code, status, title, detail, retryable } = self.entry;
+        let mut body = json!({
             "type": format!("urn:hubspot-connect:problem:{code}"),
             "title": title,
             "status": status,
@@ -353,19 +399,25 @@ impl Problem {
             "code": code,
             "request_id": request_id,
             "retryable": retryable,
-        })
+        });
+        for (member, text) in [("hint", &self.hint), ("pointer", &self.pointer)] {
+            if let Some(text) = text {
+                body[member] = text.as_str().into();
+            }
+        }
+        body
     }
 }
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.entry.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The guard fills in the body: it knows the request.
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::new(self.status_code());
-        response.extensions_mut().insert(*self);
+        response.extensions_mut().insert(self.clone());
         response
     }
 }

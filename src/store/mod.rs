@@ -4,11 +4,13 @@
 //! concurrent callers (`writer`), and read through others; PostgreSQL shares commits by itself.
 //! The store holds ciphertext and hashes, never plaintext.
 
+mod api_key;
 mod auth_request;
 mod batch;
 mod claim;
 mod connect;
 mod crypto_meta;
+mod external_user;
 mod listing;
 mod open;
 mod parked;

@@ -99,7 +99,8 @@ impl Store {
     }
 
     /// Users who may have nothing left to reach their connections by: a session of theirs has expired, or they connected
-    /// since `since` and no session of theirs was ever written. [`Store::remove_unreachable`] looks closely.
+    /// since `since` and no session of theirs was ever written. [`Store::remove_unreachable`] looks closely. The host's
+    /// own users are reached through its backend, and never by a session.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -108,7 +109,8 @@ impl Store {
         let expired = "SELECT DISTINCT user_id FROM (SELECT user_id FROM session WHERE expires_at <= $1 LIMIT 500) \
                        AS expired WHERE user_id IS NOT NULL";
         let lost = "SELECT DISTINCT user_id FROM token WHERE connected_at > $1 AND connected_at <= $2 \
-                    AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) LIMIT 500";
+                    AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) \
+                    AND NOT EXISTS (SELECT 1 FROM external_user WHERE external_user.user_id = token.user_id) LIMIT 500";
         let grace = now.minus(SIGN_IN_GRACE).unix_ms();
         let mut rows = self.all(expired, [now.unix_ms().into()]).await?;
         rows.extend(self.all(lost, [since.unix_ms().into(), grace.into()]).await?);

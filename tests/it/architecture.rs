@@ -2,7 +2,7 @@
 //! circle.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Each module with those it may import, top-down: a module may only name modules that stand below it.
 const TABLE: &[(&str, &[&str])] = &[
@@ -141,9 +141,7 @@ fn first_segment(path: &str) -> String {
 fn sources(module: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = vec![root.join(format!("{module}.rs"))];
-    if let Ok(folder) = std::fs::read_dir(root.join(module)) {
-        files.extend(folder.map(|entry| entry.expect("an entry").path()));
-    }
+    collect(&root.join(module), &mut files);
     let existing =
         files.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "rs") && path.exists());
     existing
@@ -153,4 +151,11 @@ fn sources(module: &str) -> Vec<(String, String)> {
             (path.strip_prefix(&root).expect("below src").display().to_string(), code)
         })
         .collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() { collect(&path, files) } else { files.push(path) }
+    }
 }

@@ -6,6 +6,7 @@
 
 mod abuse;
 mod access;
+mod api_keys;
 mod architecture;
 mod at_rest;
 mod attempts;

@@ -5,15 +5,20 @@ use std::time::Duration;
 use fake_hubspot::{Decision, FakeHubSpot, Options};
 use hubspot_connect::app::{App, StartupError};
 use hubspot_connect::config::{Config, Variables};
+use hubspot_connect::domain::api_key::{ApiKey, new_key};
 use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::clock::{Clock, Moment};
+use hubspot_connect::domain::id::ApiKeyId;
 use hubspot_connect::flows::Flows;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::store::Store;
+use reqwest::Method;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Browser;
+use super::browser::Answer;
 use super::database::TestDatabase;
 
 /// A listed host page, on another site than the service.
@@ -143,6 +148,28 @@ impl TestApp {
         let done = browser.connect(self, Some(HOST), approve(hub_id)).await;
         assert_eq!(done["message"]["type"], "hubspot_auth_success", "{done}");
         browser
+    }
+
+    /// A fresh API key with these scopes, separated by spaces.
+    pub async fn api_key(&self, scopes: &str) -> String {
+        let chance = Chance::system();
+        let id = ApiKeyId::random(&chance);
+        let secret = new_key(id, &chance);
+        let scopes = scopes.split_whitespace().map(|word| word.parse().expect("a scope")).collect();
+        let (name, created_at) = (id.to_string(), self.clock.now());
+        let key = ApiKey { id, name, scopes, created_at, last_used_at: None, revoked_at: None };
+        assert!(self.store.insert_api_key(key, secret.hash()).await.expect("a key"));
+        secret.expose().to_owned()
+    }
+
+    /// Calls the API as a host's backend does: with a key, a body where there is one, and no cookie.
+    pub async fn api(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let backend = self.browser();
+        let mut request = backend.request(method, path).bearer_auth(key);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        backend.send(request).await
     }
 
     /// Does the refreshes that are due and waits for them. Says how many there were.

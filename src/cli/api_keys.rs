@@ -1,0 +1,89 @@
+//! `api-keys create|list|revoke`: the keys of host backends.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::{Failure, configured, runtime, say, store};
+use crate::domain::api_key::{AT_ONCE, ApiKey, ApiScope, new_key};
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::id::ApiKeyId;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ApiKeys {
+    /// Make a key and show it, this once.
+    Create {
+        /// What to call it, such as the name of the backend that uses it. Two keys of one name may be in use at once.
+        name: String,
+        /// What it is good for; may be given several times, or with commas.
+        #[arg(long = "scope", required = true, value_delimiter = ',')]
+        scopes: Vec<ApiScope>,
+    },
+    /// One line for each key.
+    List,
+    /// Let a key open nothing from now on.
+    Revoke {
+        /// Its id.
+        id: ApiKeyId,
+    },
+}
+
+impl ApiKeys {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let config = configured()?;
+        runtime()?.block_on(async {
+            let store = store(&config).await?;
+            let now = Clock::system().now();
+            match self {
+                Self::Create { name, scopes } => {
+                    let (key, secret) = fresh(name, scopes, now)?;
+                    if !store.insert_api_key(key.clone(), secret.hash()).await? {
+                        return Err(format!(
+                            "{AT_ONCE} keys of the name {} are in use; revoke one of them first",
+                            key.name
+                        )
+                        .into());
+                    }
+                    // The one place where it is shown: nothing of it is kept but a hash.
+                    say(secret.expose());
+                }
+                Self::List => store.api_keys().await?.iter().for_each(|key| say(line(key))),
+                Self::Revoke { id } => {
+                    if !store.revoke_api_key(id, now).await? {
+                        return Err("there is no key with this id in use".into());
+                    }
+                    say(format_args!("{id} opens nothing any more, within a second everywhere"));
+                }
+            }
+            store.close().await;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+fn fresh(
+    name: String,
+    mut scopes: Vec<ApiScope>,
+    created_at: Moment,
+) -> Result<(ApiKey, crate::domain::secret::Secret), Failure> {
+    let fits = (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
+    if !fits {
+        return Err("a name has 1 to 64 letters, digits or signs, without spaces".into());
+    }
+    scopes.sort_by_key(|scope| scope.as_str());
+    scopes.dedup();
+    let chance = Chance::system();
+    let id = ApiKeyId::random(&chance);
+    let secret = new_key(id, &chance);
+    Ok((ApiKey { id, name, scopes, created_at, last_used_at: None, revoked_at: None }, secret))
+}
+
+fn line(key: &ApiKey) -> String {
+    let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+    let used =
+        key.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {}", at.rfc3339()));
+    let state = key.revoked_at.map_or(used, |at| format!("revoked {}", at.rfc3339()));
+    let (prefix, name, made) = (key.prefix(), &key.name, key.created_at.rfc3339());
+    format!("{}  {prefix}…  {name}  [{}]  made {made}, {state}", key.id, scopes.join(" "))
+}

@@ -1,0 +1,79 @@
+//! The host's own users, under the ids that its backend gives.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// More than any sensible id needs; it is compared byte for byte and stored as it is.
+const LONGEST: usize = 255;
+
+/// The id of a user of the host. Not empty, no control characters, nothing that changes the direction of what is
+/// written around it: it is shown on pages and in logs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExternalUserId(String);
+
+impl ExternalUserId {
+    /// The id as the host gave it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Text that is no id of a user.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "an external user id has 1 to {LONGEST} bytes, no control or direction characters, no space at its ends"
+)]
+pub struct BadExternalId;
+
+impl TryFrom<String> for ExternalUserId {
+    type Error = BadExternalId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = (1..=LONGEST).contains(&text.len()) && text.trim() == text && !text.chars().any(is_unfit);
+        if fits { Ok(Self(text)) } else { Err(BadExternalId) }
+    }
+}
+
+impl FromStr for ExternalUserId {
+    type Err = BadExternalId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<ExternalUserId> for String {
+    fn from(id: ExternalUserId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for ExternalUserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Control characters, line separators, and those that reorder or hide the text around them (Unicode TR 36 and 9).
+pub fn is_unfit(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_any_text_that_cannot_mislead() {
+        for good in ["1", "user_42", "anna@example.com", "Жанна", "𝔘𝔰𝔢𝔯", "a b"] {
+            assert_eq!(good.parse::<ExternalUserId>().unwrap().as_str(), good);
+        }
+        for bad in ["", " a", "a\n", "a\u{0}b", "a\u{202e}b", "a\u{200d}b", "\u{feff}a", &"a".repeat(256)] {
+            assert!(bad.parse::<ExternalUserId>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Who is calling: the backend behind an API key.
+
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+
+use super::super::Web;
+use super::super::problem::Problem;
+use crate::domain::api_key::{ApiKey, ApiScope};
+use crate::domain::secret::Secret;
+
+/// Longer than any key.
+const LONGEST: usize = 200;
+
+/// The key that a request shows (RFC 6750 section 2.1), if it is good for this.
+///
+/// # Errors
+/// `api_key_missing` and `api_key_invalid` (401), `api_key_scope_missing` (403), or the database's.
+pub(in crate::http) async fn caller(
+    request: &HttpRequest,
+    web: &Web,
+    scope: ApiScope,
+) -> Result<Arc<ApiKey>, Problem> {
+    let key = any_caller(request, web).await?;
+    if key.may(scope) {
+        return Ok(key);
+    }
+    Err(Problem::new("api_key_scope_missing").hint(format!("This call needs a key with the scope {scope}.")))
+}
+
+/// The key that a request shows, whatever it is good for.
+///
+/// # Errors
+/// `api_key_missing` and `api_key_invalid` (401), or the database's.
+pub(super) async fn any_caller(request: &HttpRequest, web: &Web) -> Result<Arc<ApiKey>, Problem> {
+    let shown = shown(request)?;
+    web.flows.recognise(&shown).await?.ok_or_else(|| Problem::new("api_key_invalid"))
+}
+
+fn shown(request: &HttpRequest) -> Result<Secret, Problem> {
+    let mut lines = request.headers().get_all(AUTHORIZATION);
+    let line = lines.next().ok_or_else(|| Problem::new("api_key_missing"))?;
+    let text = line.to_str().ok().filter(|_| lines.next().is_none()).and_then(bearer);
+    text.map(|key| Secret::new(key.to_owned())).ok_or_else(|| Problem::new("api_key_invalid"))
+}
+
+/// The name of a scheme may be in any case (RFC 9110 section 11.1).
+fn bearer(line: &str) -> Option<&str> {
+    let (scheme, key) = line.split_once(' ')?;
+    let key = key.trim_start_matches(' ');
+    let fits = scheme.eq_ignore_ascii_case("bearer") && !key.is_empty() && key.len() <= LONGEST;
+    fits.then_some(key)
+}
+
+/// What a 401 says of how to come again (RFC 6750 section 3).
+pub(in crate::http) fn challenge(code: &str) -> Option<HeaderValue> {
+    match code {
+        "api_key_missing" => Some(HeaderValue::from_static("Bearer realm=\"hubspot-connect\"")),
+        "api_key_invalid" => {
+            Some(HeaderValue::from_static("Bearer realm=\"hubspot-connect\", error=\"invalid_token\""))
+        }
+        "api_key_scope_missing" => {
+            Some(HeaderValue::from_static("Bearer realm=\"hubspot-connect\", error=\"insufficient_scope\""))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stands_behind_the_word_bearer() {
+        assert_eq!(bearer("Bearer hsc_key_1"), Some("hsc_key_1"));
+        assert_eq!(bearer("bearer  hsc_key_1"), Some("hsc_key_1"));
+        for bad in
+            ["", "Bearer", "Bearer ", "Basic hsc_key_1", "hsc_key_1", &format!("Bearer {}", "a".repeat(201))]
+        {
+            assert_eq!(bearer(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! GET /api/hubspot/api-key: what the key in hand is good for.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::Web;
+use super::super::problem::Problem;
+use super::caller::any_caller;
+use crate::domain::id::ApiKeyId;
+
+/// An API key, but for its secret.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct ApiKeyBody {
+    #[schema(value_type = uuid::Uuid)]
+    id: ApiKeyId,
+    /// The first characters of the key.
+    prefix: String,
+    name: String,
+    /// What it is good for.
+    scopes: Vec<&'static str>,
+    created_at: String,
+}
+
+/// Shows the key that the request was made with.
+#[utoipa::path(
+    get,
+    path = "/api/hubspot/api-key",
+    operation_id = "get_api_key",
+    tag = "api keys",
+    security(("api_key" = [])),
+    responses(
+        (status = 200, description = "The key, but for its secret.", body = ApiKeyBody),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+    )
+)]
+pub(in crate::http) async fn get_api_key(
+    request: HttpRequest,
+    web: Data<Web>,
+) -> Result<HttpResponse, Problem> {
+    let key = any_caller(&request, &web).await?;
+    Ok(HttpResponse::Ok().json(ApiKeyBody {
+        id: key.id,
+        prefix: key.prefix(),
+        name: key.name.clone(),
+        scopes: key.scopes.iter().map(|scope| scope.as_str()).collect(),
+        created_at: key.created_at.rfc3339(),
+    }))
+}

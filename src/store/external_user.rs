@@ -1,0 +1,54 @@
+//! Rows of ExternalUser: whose connections a user of the host's are.
+
+use super::{Store, StoreError, Tx};
+use crate::domain::chance::Chance;
+use crate::domain::external::ExternalUserId;
+use crate::domain::id::UserId;
+
+impl Store {
+    /// Our user for a user of the host's; made when it is first named.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn user_of_external(
+        &self,
+        external: ExternalUserId,
+        chance: &Chance,
+    ) -> Result<UserId, StoreError> {
+        if let Some(known) = self.find_external(&external).await? {
+            return Ok(known);
+        }
+        let fresh = UserId::random(chance);
+        self.write(move |tx| {
+            let external = external.clone();
+            Box::pin(async move { make(tx, &external, fresh).await })
+        })
+        .await
+    }
+
+    /// The same, but `None` if nobody has named that user.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn find_external(&self, external: &ExternalUserId) -> Result<Option<UserId>, StoreError> {
+        let sql = "SELECT user_id FROM external_user WHERE external_id = $1";
+        self.one(sql, [external.as_str().into()]).await?.map(|row| row.parsed("user_id")).transpose()
+    }
+
+    /// The host's id of one of our users, if it is one of the host's.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn external_of(&self, user: UserId) -> Result<Option<ExternalUserId>, StoreError> {
+        let sql = "SELECT external_id FROM external_user WHERE user_id = $1";
+        self.one(sql, [user.to_string().into()]).await?.map(|row| row.parsed("external_id")).transpose()
+    }
+}
+
+/// Whoever names a user at the same time gets the same answer.
+async fn make(tx: &Tx<'_>, external: &ExternalUserId, fresh: UserId) -> Result<UserId, StoreError> {
+    let sql = "INSERT INTO external_user (external_id, user_id, created_at) VALUES ($1, $2, $3) \
+               ON CONFLICT (external_id) DO UPDATE SET created_at = external_user.created_at RETURNING user_id";
+    let values = [external.as_str().into(), fresh.to_string().into(), tx.clock.now().unix_ms().into()];
+    tx.one(sql, values).await?.ok_or(StoreError::Unreadable("user_id"))?.parsed("user_id")
+}

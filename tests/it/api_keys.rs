@@ -1,0 +1,102 @@
+//! API keys: shown once, kept as a hash, good for what they were made for, and for nothing once revoked.
+
+use reqwest::Method;
+
+use crate::harness::process::run;
+use crate::harness::{TestApp, eventually};
+
+const KEY: &str = "/api/hubspot/api-key";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_opens_what_it_was_made_for_and_only_its_hash_is_stored() {
+    let app = TestApp::start().await;
+    let key = app.api_key("tokens:read connections:read").await;
+    let answer = app.api(&key, Method::GET, KEY, None).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let shown = answer.json();
+    assert_eq!(shown["scopes"], serde_json::json!(["tokens:read", "connections:read"]));
+    assert!(key.starts_with(shown["prefix"].as_str().unwrap()));
+    assert!(!answer.body.contains(&key));
+    let dump = app.database.dump().await;
+    let secret = key.rsplit_once('_').map_or(key.as_str(), |(_, secret)| secret);
+    assert!(!String::from_utf8_lossy(&dump).contains(secret));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_good_key_nothing_is_answered_and_the_answer_says_how_to_come_again() {
+    let app = TestApp::start().await;
+    let key = app.api_key("proxy").await;
+    let (other, short) = (format!("{key}x"), &key[..key.len() - 1]);
+    let person = app.connected(crate::harness::app::ACME).await;
+    let bare = person.get(KEY).await;
+    assert_eq!((bare.status, bare.json()["code"].as_str()), (401, Some("api_key_missing")));
+    assert!(bare.header("www-authenticate").starts_with("Bearer"));
+    for wrong in [other.as_str(), short, "hsc_key_", "nonsense", &"a".repeat(5000)] {
+        let answer = app.api(wrong, Method::GET, KEY, None).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("api_key_invalid")));
+        assert!(answer.header("www-authenticate").contains("invalid_token"));
+    }
+    let backend = app.browser();
+    for line in [format!("Basic {key}"), key.clone(), format!("Bearer {key} {key}"), "Bearer".to_owned()] {
+        let answer = backend.navigate(KEY, &[("authorization", &line)]).await;
+        assert_eq!(answer.status, 401, "{line}");
+    }
+    let twice = backend.request(Method::GET, KEY).bearer_auth(&key).bearer_auth(&key);
+    assert_eq!(backend.send(twice).await.status, 401, "two keys are none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_opens_nothing_within_a_second() {
+    let app = TestApp::start().await;
+    let key = app.api_key("proxy").await;
+    let shown = app.api(&key, Method::GET, KEY, None).await.json();
+    let id = shown["id"].as_str().unwrap().parse().unwrap();
+    assert!(app.store.revoke_api_key(id, app.clock.now()).await.unwrap());
+    assert!(!app.store.revoke_api_key(id, app.clock.now()).await.unwrap(), "it is revoked once");
+    app.advance(1);
+    assert_eq!(app.api(&key, Method::GET, KEY, None).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_made_listed_and_revoked_beside_the_running_service() {
+    let app = TestApp::start().await;
+    let make = ["api-keys", "create", "backend", "--scope", "tokens:read,proxy", "--scope", "proxy"];
+    let first = run(&make, &app.variables);
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let key = first.stdout.trim();
+    assert_eq!(
+        app.api(key, Method::GET, KEY, None).await.json()["scopes"],
+        serde_json::json!(["proxy", "tokens:read"])
+    );
+    assert_eq!(run(&make, &app.variables).code, Some(0), "a second one, to change over");
+    let third = run(&make, &app.variables);
+    assert_eq!(third.code, Some(1));
+    assert!(third.stderr.contains("revoke one"), "{third:?}");
+    let list = run(&["api-keys", "list"], &app.variables);
+    assert!(!list.stdout.contains(key), "{list:?}");
+    let (id, prefix) = (list.stdout.split_whitespace().next().unwrap(), &key[..16]);
+    assert!(list.stdout.contains(prefix) && list.stdout.contains("backend"), "{list:?}");
+    assert_eq!(run(&["api-keys", "revoke", id], &app.variables).code, Some(0));
+    assert_eq!(run(&["api-keys", "revoke", id], &app.variables).code, Some(1));
+    assert!(run(&["api-keys", "list"], &app.variables).stdout.contains("revoked"));
+    assert_eq!(run(&make, &app.variables).code, Some(0), "there is room again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_use_is_noted_about_once_a_minute() {
+    let app = TestApp::start().await;
+    let key = app.api_key("proxy").await;
+    for _ in 0..3 {
+        assert_eq!(app.api(&key, Method::GET, KEY, None).await.status, 200);
+    }
+    let used = "SELECT last_used_at FROM api_key";
+    let first = app.clock.now().unix_ms();
+    let noted = "SELECT COUNT(*) FROM api_key WHERE last_used_at IS NOT NULL";
+    eventually("the use is noted", async || app.database.number(noted).await == 1).await;
+    app.advance(30);
+    assert_eq!(app.api(&key, Method::GET, KEY, None).await.status, 200);
+    assert_eq!(app.database.number(used).await, first);
+    app.advance(31);
+    assert_eq!(app.api(&key, Method::GET, KEY, None).await.status, 200);
+    eventually("the later use is noted", async || app.database.number(used).await > first).await;
+}
