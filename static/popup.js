@@ -124,6 +124,8 @@ function mayClose(handoff, told) {
  * get its token in another way.
  */
 async function runAlone() {
+  // Somebody else has the last word, perhaps tomorrow.
+  if (outcome === "held") return;
   if (outcome === "waiting") {
     await sleep(ALONE_RETRY_MS);
     location.reload();
@@ -149,7 +151,8 @@ async function run() {
     told = tellOwnOpener();
   }
   if (handoff.kind === "delivered") told = tellOpener(handoff.message, handoff.origin);
-  if (outcome === "waiting") {
+  if (outcome === "held" && handoff.kind === "failed") return;
+  if (outcome === "waiting" || outcome === "held") {
     // Still no answer: closing would hide that. Else the server now has the page that says how it
     // ended, also if another tab has taken the message; that page's hand-off answers "gone".
     if (handoff.kind === "failed") reveal("data-stays");

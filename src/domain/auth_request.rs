@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::clock::Moment;
 use super::connection::UnknownWord;
-use super::id::{ConnectionId, FlowId, PortalId, UserId};
+use super::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use super::origin::{Origin, ReturnUrl};
 use super::scopes::Scopes;
 use super::secret::{Hash, Sealed};
@@ -36,6 +36,9 @@ pub struct AuthRequest {
     pub return_url: Option<ReturnUrl>,
     /// In a popup or in the page's own window.
     pub mode: Mode,
+    /// The backend's word that this was begun on, where it was: then the connection is that of the host's user, and of
+    /// no browser session.
+    pub connect_session: Option<ConnectSessionId>,
     /// The account that the person is expected to choose.
     pub portal_id: Option<PortalId>,
     /// The PKCE verifier (RFC 7636), where it is switched on.

@@ -54,6 +54,10 @@ uuid_id! {
     ConnectionId
 }
 uuid_id! {
+    /// One connect session.
+    ConnectSessionId
+}
+uuid_id! {
     /// One API key.
     ApiKeyId
 }

@@ -5,6 +5,7 @@
 //! - **Token** (also *connection*): what one user holds of one HubSpot account: the two tokens and what is known of it.
 //! - **TokenRefreshJob**: when a connection is refreshed next, and who is at it. Exactly one per active connection.
 //! - **ApiKey**: what a host's backend shows to be let in; **scopes** say what for.
+//! - **ConnectSession**: a backend's word that one of the host's users may connect.
 //! - **External user**: a user of the host, under the id that its backend gives.
 //! - **Opener**: the page that opened the popup, known by its exact [`origin::Origin`].
 //! - **Portal**: HubSpot's older word for an account; `portal_id` and `hub_id` are the same number.
@@ -13,6 +14,7 @@ pub mod api_key;
 pub mod auth_request;
 pub mod chance;
 pub mod clock;
+pub mod connect_session;
 pub mod connection;
 pub mod external;
 pub mod failure;

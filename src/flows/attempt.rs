@@ -28,6 +28,8 @@ pub struct Attempt {
     pub expires_at: Moment,
     /// When the passing of time alone changes this.
     pub changes_at: Moment,
+    /// Whether the host's backend has the last word now.
+    pub awaiting_confirmation: bool,
     /// Whether the outcome is kept from whoever asks, because nobody has proven who began this.
     pub withheld: bool,
 }
@@ -94,6 +96,7 @@ impl Flows {
                 claim: None,
                 expires_at,
                 changes_at: expires_at,
+                awaiting_confirmation: false,
                 withheld: true,
             }));
         }
@@ -108,8 +111,18 @@ impl Flows {
             (status, Outcome::Failed { .. }) => (status, expires_at),
         };
         let claim = self.claim_for(&request, status, now);
+        let awaiting_confirmation = status == FlowStatus::Exchanging && self.is_held(&request).await?;
         let outcome = Some(outcome).filter(|outcome| !matches!(outcome, Outcome::Pending { .. }));
-        Ok(Some(Attempt { flow, status, outcome, claim, expires_at, changes_at, withheld: false }))
+        Ok(Some(Attempt {
+            flow,
+            status,
+            outcome,
+            claim,
+            expires_at,
+            changes_at,
+            awaiting_confirmation,
+            withheld: false,
+        }))
     }
 
     /// Wakes up when something may have happened to the attempt with this id.
@@ -119,7 +132,12 @@ impl Flows {
 
     /// A claim for a connected attempt whose token has not been given out.
     pub(super) fn claim_for(&self, request: &AuthRequest, status: FlowStatus, now: Moment) -> Option<String> {
-        let given = self.0.rules.token_delivery != TokenDelivery::Handle;
+        let given = match self.0.rules.token_delivery {
+            // The backend has asked for it, so the backend gets it.
+            TokenDelivery::Auto => request.connect_session.is_none(),
+            TokenDelivery::Handle => false,
+            TokenDelivery::AccessToken | TokenDelivery::Claim => true,
+        };
         let open = status == FlowStatus::Connected && request.token_taken_at.is_none();
         let listed = request.challenge.is_some() && self.is_listed(request);
         (given && open && listed && request.evidence.is_some())

@@ -13,8 +13,9 @@ use super::finish::Received;
 use super::waiting::Key;
 use crate::domain::auth_request::{AuthRequest, FlowStatus};
 use crate::domain::clock::Moment;
+use crate::domain::connect_session::ConnectSession;
 use crate::domain::connection::UnknownWord;
-use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::secret::Secret;
 use crate::hubspot::Grant;
 use crate::keyring::{Context, OpenError};
@@ -22,6 +23,8 @@ use crate::store::{ParkedGrant, Source, StoreError};
 
 /// How long a person may think about it.
 const TIME_TO_CHOOSE: Duration = Duration::from_secs(600);
+/// How long a backend may think about it: a person there may have to look.
+const TIME_TO_CONFIRM: Duration = Duration::from_secs(24 * 3600);
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many forgotten grants one round ends.
@@ -81,9 +84,10 @@ pub enum DecideError {
 }
 
 impl Flows {
-    /// Parks a grant for another account than the flow expected.
-    pub(super) async fn park(&self, received: Received<'_>, portal: PortalId) -> Result<(), StoreError> {
-        let Received { request, grant, refresh, owner, at, .. } = received;
+    /// Parks a grant until the person has chosen, if it is for another account than the flow expected, or until the
+    /// host's backend has confirmed it. `false` if that one wants none any more.
+    pub(super) async fn park(&self, received: Received<'_>, portal: PortalId) -> Result<bool, StoreError> {
+        let Received { request, grant, refresh, owner, session, at, .. } = received;
         let parts = &self.0;
         let connection = ConnectionId::random(&parts.chance);
         let row = connection.to_string();
@@ -101,23 +105,30 @@ impl Flows {
             refresh_fingerprint: parts.keyring.fingerprint(refresh),
             obtained_at: at,
             token_expires_at: at.plus(grant.expires_in),
-            expires_at: parts.clock.now().plus(TIME_TO_CHOOSE),
+            expires_at: parts.clock.now().plus(match session {
+                Some(_) => TIME_TO_CONFIRM,
+                None => TIME_TO_CHOOSE,
+            }),
+            connect_session: session.map(|session| session.id),
         };
-        parts.insist(PATIENCE, || parts.store.park_grant(parked.clone())).await?;
-        tracing::info!(flow = %request.id, portal = portal.0, "another account than the expected one; the person is asked");
+        if !parts.insist(PATIENCE, || parts.store.park_grant(parked.clone())).await? {
+            return Ok(false);
+        }
+        tracing::info!(flow = %request.id, portal = portal.0, "a grant waits for somebody's word");
         // The person is told the account's name, if HubSpot tells it now. The grant is safe by then.
         if let Ok(identity) = parts.hubspot.introspect(&grant.access).await
             && let Err(why) = parts.store.name_parked(request.id, identity.hub_domain).await
         {
             tracing::warn!(flow = %request.id, error = %why, "could not note an account's name");
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What the person is asked about a flow, if anything.
     pub(super) async fn choice(&self, request: &AuthRequest) -> Result<Option<Choice>, StoreError> {
         let now = self.0.clock.now();
-        let (Some(expected), FlowStatus::Exchanging) = (request.portal_id, request.status_at(now)) else {
+        let is_open = request.status_at(now) == FlowStatus::Exchanging && request.connect_session.is_none();
+        let (Some(expected), true) = (request.portal_id, is_open) else {
             return Ok(None);
         };
         let Some(parked) = self.0.store.parked_grant(request.id).await? else { return Ok(None) };
@@ -160,16 +171,17 @@ impl Flows {
                     flows.give_back(flow, "wrong_account").await?;
                     Ok(None)
                 }
-                Decision::Keep | Decision::Switch => flows.take_up(&request, &parked, decision).await,
+                Decision::Keep | Decision::Switch => flows.take_up(&request, &parked, None, decision).await,
             }
         });
         work.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 
-    async fn take_up(
+    pub(super) async fn take_up(
         &self,
         request: &AuthRequest,
         parked: &ParkedGrant,
+        session: Option<&ConnectSession>,
         decision: Decision,
     ) -> Result<Option<UserId>, DecideError> {
         let parts = &self.0;
@@ -202,6 +214,7 @@ impl Flows {
             grant: &grant,
             refresh: &refresh,
             owner: parked.user,
+            session,
             portal: Some(parked.portal),
             at: parked.obtained_at,
         };
@@ -235,22 +248,28 @@ impl Flows {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub(super) async fn give_back_of(&self, user: UserId) -> Result<(), StoreError> {
-        self.give_back_all(self.0.store.parked_of(user).await?).await;
+        for flow in self.0.store.parked_of(user).await? {
+            self.give_back_at_last(flow, None).await;
+        }
         Ok(())
     }
 
     /// Ends grants about which nobody has said anything in time.
     pub(super) async fn end_forgotten_grants(&self, now: Moment) -> Result<(), StoreError> {
-        self.give_back_all(self.0.store.expired_grants(now, AT_ONCE).await?).await;
+        for (flow, session) in self.0.store.expired_grants(now, AT_ONCE).await? {
+            self.give_back_at_last(flow, session).await;
+        }
         Ok(())
     }
 
     /// One that cannot be ended does not keep the others, nor whoever wants to leave.
-    async fn give_back_all(&self, flows: Vec<FlowId>) {
-        for flow in flows {
-            if let Err(why) = self.give_back(flow, "wrong_account").await {
-                tracing::error!(flow = %flow, error = %why, "could not end a grant that nobody has chosen");
-            }
+    async fn give_back_at_last(&self, flow: FlowId, session: Option<ConnectSessionId>) {
+        let ended = match session {
+            Some(session) => self.end_connect_session(session, Some(flow), "not_confirmed").await.map(|_| ()),
+            None => self.give_back(flow, "wrong_account").await,
+        };
+        if let Err(why) = ended {
+            tracing::error!(flow = %flow, error = %why, "could not end a grant that nobody has chosen");
         }
     }
 }

@@ -10,6 +10,7 @@ use super::waiting::Key;
 use crate::crash;
 use crate::domain::auth_request::{AuthRequest, FlowStatus};
 use crate::domain::clock::Moment;
+use crate::domain::connect_session::ConnectSession;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
@@ -65,6 +66,8 @@ pub(super) struct Received<'a> {
     pub refresh: &'a Secret,
     /// Whose connection it is to be.
     pub owner: UserId,
+    /// The connect session it came by.
+    pub session: Option<&'a ConnectSession>,
     /// Which account it is for, where it is known.
     pub portal: Option<PortalId>,
     pub at: Moment,
@@ -84,6 +87,8 @@ pub(super) enum End {
     Connected,
     /// It is another account than the expected one.
     Asking,
+    /// The host's backend has the last word.
+    Held,
     Failed,
 }
 
@@ -138,7 +143,9 @@ impl Flows {
             };
         crash::point("callback.consumed");
         let (flow, return_to) = (request.id, request.return_to());
-        let owner = back.user.unwrap_or(request.user_id);
+        // What a backend has begun for a user of the host's is that user's, whoever's browser this is.
+        let of_host = request.connect_session.is_some();
+        let owner = back.user.filter(|_| !of_host).unwrap_or(request.user_id);
         let end = match back.answer {
             Answer::Code(code) => match self.exchange(&request, &code, owner).await {
                 Ok(end) => end,
@@ -147,9 +154,12 @@ impl Flows {
             Answer::Denied => self.failed(flow, "user_denied").await,
             Answer::Error => self.failed(flow, "provider_error").await,
         };
+        if let (Some(session), End::Failed) = (request.connect_session, end) {
+            self.note_failed_attempt(session, flow).await;
+        }
         Ok(Finished {
             flow,
-            user: (end == End::Connected).then_some(owner),
+            user: (end == End::Connected && !of_host).then_some(owner),
             return_to: return_to.filter(|_| end != End::Asking),
         })
     }
@@ -157,7 +167,9 @@ impl Flows {
     /// Who has the connection that a finished flow led to. The answer that was to begin the session may have been lost
     /// on its way; the browser that holds the flow's cookie gets it by asking again.
     async fn owner_of(&self, request: &AuthRequest) -> Result<Option<UserId>, StoreError> {
-        let Some(connection) = request.connection_id else { return Ok(None) };
+        let (Some(connection), None) = (request.connection_id, request.connect_session) else {
+            return Ok(None);
+        };
         Ok(self.0.store.token(connection).await?.map(|token| token.user_id))
     }
 
@@ -179,6 +191,7 @@ impl Flows {
         owner: UserId,
     ) -> Result<End, &'static str> {
         let parts = &self.0;
+        let session = self.session_of(request).await?;
         let pkce = self.pkce(request)?;
         let asked_at = parts.clock.now();
         let grant = parts
@@ -195,7 +208,11 @@ impl Flows {
             Some(portal) => Some(portal),
             None => parts.hubspot.introspect(&grant.access).await.ok().map(|identity| identity.portal_id),
         };
-        let received = Received { request, grant: &grant, refresh, owner, portal, at: asked_at };
+        let session = session.as_ref();
+        let received = Received { request, grant: &grant, refresh, owner, session, portal, at: asked_at };
+        if let Some(session) = session {
+            return self.settle(received, session).await;
+        }
         if let (Some(expected), Some(portal)) = (request.portal_id, portal)
             && expected != portal
         {
@@ -253,7 +270,7 @@ impl Flows {
 
     /// Ends a grant that is not going to be used, unless a connection has the same one. There is no row of it to try
     /// again from: this is the one attempt.
-    async fn end_unused(&self, refresh: &Secret) {
+    pub(super) async fn end_unused(&self, refresh: &Secret) {
         let parts = &self.0;
         match parts.store.is_in_use(&parts.keyring.fingerprint(refresh)).await {
             Ok(false) => {}
@@ -296,7 +313,7 @@ impl Flows {
     }
 
     fn seal(&self, received: Received<'_>, (connection, generation): (ConnectionId, i64)) -> NewTokens {
-        let Received { request, grant, refresh, owner, portal, at } = received;
+        let Received { request, grant, refresh, owner, session, portal, at } = received;
         let parts = &self.0;
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id: &request.client_id };
@@ -317,6 +334,8 @@ impl Flows {
             obtained_at: at,
             expires_at,
             refresh_at: parts.rules.refresh.refresh_at(at, expires_at, parts.chance.unit()),
+            connect_session: session.map(|session| session.id),
+            metadata: session.and_then(|session| session.metadata.clone()),
             details_due_at: parts.clock.now().plus(DETAILS_LATER),
         }
     }

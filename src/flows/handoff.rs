@@ -41,6 +41,11 @@ pub struct Ended {
     pub return_link: Option<String>,
     /// In which window it takes place.
     pub mode: Mode,
+    /// Whether the host's backend began it: then the connection is that of no browser, and a page of ours cannot begin
+    /// it anew.
+    pub of_host: bool,
+    /// Whether the host's backend has the last word now.
+    pub awaiting_confirmation: bool,
 }
 
 /// What the popup is to tell its opener.
@@ -82,6 +87,8 @@ impl Flows {
             opener: request.opener.clone(),
             return_link: request.return_link(),
             mode: request.mode,
+            of_host: request.connect_session.is_some(),
+            awaiting_confirmation: request.status == FlowStatus::Exchanging && self.is_held(&request).await?,
         }))
     }
 
@@ -149,7 +156,10 @@ impl Flows {
         let wanted = match self.0.rules.token_delivery {
             TokenDelivery::AccessToken => true,
             // Who sends a challenge and has proven who it is can take the token in the quieter way.
-            TokenDelivery::Auto => request.challenge.is_none() || request.evidence.is_none(),
+            TokenDelivery::Auto => {
+                request.connect_session.is_none()
+                    && (request.challenge.is_none() || request.evidence.is_none())
+            }
             TokenDelivery::Claim | TokenDelivery::Handle => false,
         };
         if !wanted || !self.is_listed(request) {

@@ -4,10 +4,13 @@ use thiserror::Error;
 use url::Url;
 
 use super::Flows;
+use crate::config::HubSpot as Settings;
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowStatus, Mode};
 use crate::domain::clock::Moment;
+use crate::domain::connect_session::ConnectSession;
 use crate::domain::id::{FlowId, PortalId, UserId};
 use crate::domain::origin::{Origin, ReturnUrl};
+use crate::domain::scopes::Scopes;
 use crate::domain::secret::{Hash, Sealed, Secret};
 use crate::hubspot::Authorize;
 use crate::keyring::Context;
@@ -22,6 +25,8 @@ pub struct StartConnect {
     pub origin: Option<String>,
     /// The account that is expected.
     pub portal_id: Option<PortalId>,
+    /// The token of the connect session, where the host's backend has made one for this.
+    pub connect_session: Option<Secret>,
     /// The hash of the secret with which the page will ask how it fares.
     pub challenge: Option<Hash>,
     /// The hash of the key with which the opener can prove that it began this.
@@ -61,6 +66,9 @@ pub enum StartError {
     /// The browser is not to be sent back there.
     #[error("the return address is not the opener's")]
     ReturnUrlNotAllowed,
+    /// The connect session is none, or has come to its end.
+    #[error("the connect session is none, or has ended")]
+    SessionEnded,
     /// It could not be remembered.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -83,7 +91,12 @@ impl Flows {
         let parts = &self.0;
         let opener = self.opener(ask.origin.as_deref())?;
         let evidence = evidence(ask.sender.as_deref(), &opener)?;
-        let return_url = match &ask.return_url {
+        let session = match &ask.connect_session {
+            Some(token) => Some(self.session_for(token, &opener).await?),
+            None => None,
+        };
+        let named = session.as_ref().and_then(|session| session.return_url.clone());
+        let return_url = match ask.return_url.as_ref().or(named.as_ref()) {
             Some(url) => Some(ReturnUrl::parse(url, &opener).ok_or(StartError::ReturnUrlNotAllowed)?),
             None if ask.mode == Mode::Redirect => return Err(StartError::ReturnUrlNotAllowed),
             None => None,
@@ -93,27 +106,29 @@ impl Flows {
         let flow = flow_of_state(&state);
         let pkce = settings.pkce.then(|| Secret::random(&parts.chance));
         let now = parts.clock.now();
+        let wish = Wish::of(session.as_ref(), &ask, settings);
         let authorize_url = parts.hubspot.authorize_url(&Authorize {
             state: &state,
-            scopes: &settings.scopes,
-            optional_scopes: &settings.optional_scopes,
+            scopes: &wish.scopes,
+            optional_scopes: &wish.optional_scopes,
             pkce: pkce.as_ref(),
-            portal_id: ask.portal_id,
+            portal_id: wish.portal_id,
         });
         let request = AuthRequest {
             id: flow,
-            user_id: ask.user.unwrap_or_else(|| UserId::random(&parts.chance)),
+            user_id: wish.user.unwrap_or_else(|| UserId::random(&parts.chance)),
             client_id: settings.client_id.clone(),
             redirect_uri: settings.redirect_uri.to_string(),
-            scopes: settings.scopes.clone(),
-            optional_scopes: settings.optional_scopes.clone(),
+            scopes: wish.scopes,
+            optional_scopes: wish.optional_scopes,
             opener: Some(opener.clone()),
             challenge: ask.challenge,
             opener_challenge: ask.opener_challenge,
             evidence,
             return_url,
             mode: ask.mode,
-            portal_id: ask.portal_id,
+            connect_session: session.as_ref().map(|session| session.id),
+            portal_id: wish.portal_id,
             pkce: pkce.map(|verifier| self.seal_pkce(&verifier, flow)),
             status: FlowStatus::AwaitingUser,
             error_code: None,
@@ -159,6 +174,36 @@ impl Flows {
 
     fn seal_pkce(&self, verifier: &Secret, flow: FlowId) -> Sealed {
         self.0.keyring.seal(verifier, pkce_context(&flow.to_string(), self.0.hubspot.client_id()))
+    }
+}
+
+/// For whom and what HubSpot is asked. A connect session has the last word on each.
+struct Wish {
+    user: Option<UserId>,
+    scopes: Scopes,
+    optional_scopes: Scopes,
+    portal_id: Option<PortalId>,
+}
+
+impl Wish {
+    fn of(session: Option<&ConnectSession>, ask: &StartConnect, settings: &Settings) -> Self {
+        let Some(session) = session else {
+            return Self {
+                user: ask.user,
+                scopes: settings.scopes.clone(),
+                optional_scopes: settings.optional_scopes.clone(),
+                portal_id: ask.portal_id,
+            };
+        };
+        Self {
+            user: Some(session.user_id),
+            scopes: session.scopes.clone().unwrap_or_else(|| settings.scopes.clone()),
+            optional_scopes: session
+                .optional_scopes
+                .clone()
+                .unwrap_or_else(|| settings.optional_scopes.clone()),
+            portal_id: session.portal_id.or(ask.portal_id),
+        }
     }
 }
 

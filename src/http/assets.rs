@@ -14,6 +14,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("connect.js", "text/javascript; charset=utf-8", include_str!("../../static/connect.js")),
     ("connections.js", "text/javascript; charset=utf-8", include_str!("../../static/connections.js")),
     ("launch.js", "text/javascript; charset=utf-8", include_str!("../../static/launch.js")),
+    ("link.js", "text/javascript; charset=utf-8", include_str!("../../static/link.js")),
     ("popup.js", "text/javascript; charset=utf-8", include_str!("../../static/popup.js")),
     (
         "sdk/hubspot-connect.js",

@@ -127,6 +127,9 @@ fn body(attempt: &Attempt, now: Moment) -> Value {
         "status": attempt.status.as_str(),
         "expires_at": attempt.expires_at.rfc3339(),
     });
+    if attempt.awaiting_confirmation {
+        body["awaiting_confirmation"] = true.into();
+    }
     if attempt.withheld {
         body["withheld"] = true.into();
     }
@@ -149,6 +152,7 @@ fn body(attempt: &Attempt, now: Moment) -> Value {
 fn tag(attempt: &Attempt, now: Moment) -> String {
     let mut hasher = DefaultHasher::new();
     (attempt.flow, attempt.status.as_str(), attempt.claim.is_some(), attempt.withheld).hash(&mut hasher);
+    attempt.awaiting_confirmation.hash(&mut hasher);
     if let Some(Outcome::Connected(connection)) = &attempt.outcome {
         let token = &connection.token;
         (token.id, token.portal_id, &token.hub_domain, &token.time_zone).hash(&mut hasher);

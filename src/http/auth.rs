@@ -21,7 +21,10 @@ use crate::domain::secret::{Hash, Secret};
 use crate::flows::{Answer, FinishConnect, StartConnect, flow_of_state};
 
 /// What a page may ask for when it begins a connect.
-const FIELDS: [&str; 6] = ["origin", "hub_id", "return_url", "challenge", "opener_challenge", "mode"];
+const FIELDS: [&str; 7] =
+    ["origin", "hub_id", "return_url", "challenge", "opener_challenge", "mode", SESSION];
+/// The token of a connect session, in the body of a POST alone: addresses are kept in histories and logs.
+const SESSION: &str = "connect_session";
 
 /// `GET /auth/hubspot/start`: begins a connect by a link, or by a hand-written `window.open`.
 pub(super) async fn start_by_link(
@@ -30,6 +33,9 @@ pub(super) async fn start_by_link(
     session: Session,
 ) -> Result<HttpResponse, Problem> {
     let fields = Query::parse(request.query_string(), &FIELDS)?;
+    if fields.get(SESSION).is_some() {
+        return Err(Problem::new("connect_session_in_url"));
+    }
     navigation_only(&request)?;
     let limit = admit(&request, &web);
     if limit.is_ok() && fields.get("origin").is_none() && was_not_asked_for(&request) {
@@ -84,6 +90,7 @@ async fn start(
             .map(str::parse)
             .transpose()
             .map_err(|_| Problem::new("bad_request"))?,
+        connect_session: fields.get(SESSION).map(|token| Secret::new(token.to_owned())),
         challenge: hash("challenge")?,
         opener_challenge: hash("opener_challenge")?,
         return_url: fields.get("return_url").map(str::to_owned),

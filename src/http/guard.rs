@@ -137,7 +137,8 @@ fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
 
 /// Whether a path is answered with JSON.
 fn is_api(path: &str) -> bool {
-    path.starts_with("/api/") || matches!(path, "/auth/hubspot/handoff" | "/auth/hubspot/launch" | "/livez")
+    path.starts_with("/api/")
+        || matches!(path, "/auth/hubspot/handoff" | "/auth/hubspot/launch" | "/auth/hubspot/link" | "/livez")
 }
 
 /// Gives a problem its body. An error that is not one of ours is read by its status, its own text is not shown.

@@ -12,6 +12,7 @@ mod csrf;
 mod guard;
 mod health;
 mod limits;
+mod link;
 mod pages;
 mod popup;
 mod problem;
@@ -118,6 +119,9 @@ impl Web {
                         actix::resource(vec![CALLBACK.to_owned(), callback])
                             .route(actix::get().to(auth::finish_auth)),
                     )
+                    // Whoever was sent a link
+                    .service(actix::resource("/connect").route(actix::get().to(link::get_link)))
+                    .service(actix::resource("/auth/hubspot/link").route(actix::post().to(link::read_link)))
                     // The host page, and our own
                     .service(
                         actix::resource("/api/hubspot/status")

@@ -40,6 +40,8 @@ pub(super) async fn get_done(
     if let (Some(flow), Some(choice)) = (flow, ended.as_ref().and_then(|ended| ended.choice.as_ref())) {
         return Ok(html(web.templates.page("popup_choice.html", &question(flow, choice))));
     }
+    let of_host = ended.as_ref().is_some_and(|ended| ended.of_host);
+    let held = ended.as_ref().is_some_and(|ended| ended.awaiting_confirmation);
     let (outcome, opener, way) = match ended {
         Some(Ended { outcome, opener, return_link, mode, .. }) => {
             (Some(outcome), opener, json!({"link": return_link, "mode": mode.as_str()}))
@@ -50,16 +52,18 @@ pub(super) async fn get_done(
         (Some(flow), Some(Outcome::Connected(connection))) => {
             // The answer that was to begin the session may have been lost on its way, with the callback that a browser
             // dropped and repeated. Whoever holds the flow's cookie is who it was meant for.
-            if Caller::of(&session).is_none() {
+            if !of_host && Caller::of(&session).is_none() {
                 Caller::sign_in(&session, connection.token.user_id);
             }
-            success(&web, flow, &connection, &way)
+            success(&web, flow, &connection, &way, of_host)
         }
         (Some(flow), Some(Outcome::Pending { .. })) => {
-            web.templates.page("popup_waiting.html", &json!({"flow": flow, "way": way}))
+            let page = if held { "popup_held.html" } else { "popup_waiting.html" };
+            web.templates.page(page, &json!({"flow": flow, "way": way}))
         }
         (Some(flow), Some(Outcome::Failed { code })) => {
-            failure(&web, Some(flow), &code, (opener.as_ref(), &way), &id.0)
+            // Only the page that has the token of the connect session can begin it anew.
+            failure(&web, Some(flow), &code, (opener.as_ref().filter(|_| !of_host), &way), &id.0)
         }
         _ => failure(
             &web,
@@ -114,11 +118,12 @@ pub(super) async fn decide(
     Ok(see_other(&done(form.flow)))
 }
 
-fn success(web: &Web, flow: FlowId, connection: &Connection, way: &Value) -> String {
+fn success(web: &Web, flow: FlowId, connection: &Connection, way: &Value, of_host: bool) -> String {
     let token = &connection.token;
     let values = json!({
         "flow": flow,
         "way": way,
+        "of_host": of_host,
         "hub_domain": token.hub_domain,
         "portal_id": token.portal_id,
         "missing_scopes": token.wanted_scopes.missing_from(&token.scopes),

@@ -10,7 +10,9 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::flows::{ClaimError, DecideError, FinishError, StartError, StoreError};
+use crate::flows::{
+    ClaimError, CompleteError, DecideError, FinishError, SessionError, StartError, StoreError,
+};
 
 /// One line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,6 +283,50 @@ const TABLE: &[Entry] = &[
         "Nobody is connected",
         "There is no session in this browser. Connect first.",
     ),
+    // Connect sessions
+    entry(
+        "connect_session_ended",
+        410,
+        false,
+        "This invitation to connect is over",
+        "The connect session is not known here, has expired, was used or was ended. Go back to the page that you came from, and connect from there.",
+    ),
+    entry(
+        "connect_session_in_url",
+        400,
+        false,
+        "A connect session does not belong into an address",
+        "The token of a connect session is sent in the body of a POST alone: addresses are kept in histories and logs.",
+    ),
+    entry(
+        "connect_session_not_approved",
+        409,
+        true,
+        "Nobody has approved yet",
+        "This connect session can be completed once its status is `awaiting_confirmation`.",
+    ),
+    entry(
+        "opener_unproven",
+        403,
+        false,
+        "It is not clear who began this",
+        "Your browser did not say which page began this, so nothing was connected. Go back to the page that you came from, and connect from there.",
+    ),
+    entry(
+        "external_user_mismatch",
+        403,
+        false,
+        "This was begun for another user",
+        "The connect session was made for another user than the one it was to be completed for. It has ended; nothing was connected.",
+    ),
+    entry(
+        "not_confirmed",
+        403,
+        false,
+        "This was not confirmed",
+        "The application that asked for this has not confirmed it in time. Nothing was connected.",
+    ),
+    // API keys
     entry(
         "api_key_missing",
         401,
@@ -434,6 +480,7 @@ impl From<StartError> for Problem {
         match why {
             StartError::OriginNotAllowed => Self::new("origin_not_allowed"),
             StartError::ReturnUrlNotAllowed => Self::new("return_url_not_allowed"),
+            StartError::SessionEnded => Self::new("connect_session_ended"),
             StartError::Store(why) => why.into(),
         }
     }
@@ -455,6 +502,37 @@ impl From<DecideError> for Problem {
             DecideError::NotYours => Self::new("flow_not_yours"),
             DecideError::KeyMissing => Self::new("unknown_key"),
             DecideError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<SessionError> for Problem {
+    fn from(why: SessionError) -> Self {
+        match why {
+            SessionError::NoUser => Self::new("invalid_json")
+                .pointer("/external_user_id")
+                .hint("either external_user_id or connection_id is needed"),
+            SessionError::UnknownConnection => Self::new("not_found")
+                .pointer("/connection_id")
+                .hint("there is no connection with this id that belongs to this user of yours"),
+            SessionError::OriginNotListed => Self::new("origin_not_allowed")
+                .pointer("/allowed_origins")
+                .hint("HOST_ORIGINS has to list each of them"),
+            SessionError::ReturnUrlNotAllowed => Self::new("return_url_not_allowed").pointer("/return_url"),
+            SessionError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<CompleteError> for Problem {
+    fn from(why: CompleteError) -> Self {
+        match why {
+            CompleteError::Unknown => Self::new("not_found"),
+            CompleteError::NotYet => Self::new("connect_session_not_approved"),
+            CompleteError::Ended => Self::new("connect_session_ended"),
+            CompleteError::Mismatch => Self::new("external_user_mismatch"),
+            CompleteError::Unreadable => Self::new("integrity_error"),
+            CompleteError::Store(why) => why.into(),
         }
     }
 }

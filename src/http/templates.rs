@@ -14,10 +14,12 @@ const FILES: &[(&str, &str)] = &[
     ("popup_success.html", include_str!("../../templates/popup_success.html")),
     ("popup_error.html", include_str!("../../templates/popup_error.html")),
     ("popup_waiting.html", include_str!("../../templates/popup_waiting.html")),
+    ("popup_held.html", include_str!("../../templates/popup_held.html")),
     ("popup_choice.html", include_str!("../../templates/popup_choice.html")),
     ("popup_launch.html", include_str!("../../templates/popup_launch.html")),
     ("confirm_question.html", include_str!("../../templates/confirm_question.html")),
     ("start_confirm.html", include_str!("../../templates/start_confirm.html")),
+    ("link.html", include_str!("../../templates/link.html")),
     ("error.html", include_str!("../../templates/error.html")),
 ];
 

@@ -6,7 +6,7 @@ use super::row::Row;
 use super::{Store, StoreError, Tx};
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowStatus, REMEMBERED};
 use crate::domain::clock::Moment;
-use crate::domain::id::{ConnectionId, FlowId, PortalId};
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::secret::{Hash, Sealed};
 
@@ -38,7 +38,7 @@ pub enum Consumed {
 
 const COLUMNS: &str = "id, user_id, client_id, redirect_uri, scopes, optional_scopes, opener_origin, portal_id, \
     pkce_key_id, pkce_sealed, status, error_code, connection_id, created_at, expires_at, finished_at, delivered_at, evidence, \
-    challenge, opener_challenge, return_url, mode, token_taken_at";
+    challenge, opener_challenge, return_url, mode, token_taken_at, connect_session_id";
 
 impl Store {
     /// Remembers an attempt to connect.
@@ -81,6 +81,20 @@ impl Store {
             .transpose()
     }
 
+    /// The flow with this id, for the backend that its connect session belongs to.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn flow_of_session(
+        &self,
+        id: FlowId,
+        session: ConnectSessionId,
+    ) -> Result<Option<AuthRequest>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM auth_request WHERE id = $1 AND connect_session_id = $2");
+        let values = [id.to_string().into(), session.to_string().into()];
+        self.one(&sql, values).await?.map(|row| read(&row)).transpose()
+    }
+
     /// The flow that the page with this challenge began: the one it names, or the newest, if it has sent its form
     /// twice.
     ///
@@ -108,7 +122,7 @@ impl Store {
     pub async fn marks_of_flows(&self, flows: &[FlowId]) -> Result<Vec<(FlowId, u64)>, StoreError> {
         let places: Vec<String> = (1..=flows.len()).map(|at| format!("${at}")).collect();
         let sql = format!(
-            "SELECT request.id, status, evidence, connection_id, details_due_at FROM auth_request AS request \
+            "SELECT request.id, status, evidence, request.expires_at, connection_id, details_due_at FROM auth_request AS request \
              LEFT JOIN token ON token.id = connection_id WHERE (status <> 'awaiting_user' OR evidence IS NOT NULL) \
              AND request.id IN ({})",
             places.join(", ")
@@ -116,9 +130,11 @@ impl Store {
         let rows = self.all(&sql, flows.iter().map(|id| id.to_string().into())).await?;
         let mark = |row: &Row| {
             let (status, due): (String, Option<i64>) = (row.get("status")?, row.get("details_due_at")?);
+            // It is put off when the attempt comes to wait for somebody's word.
+            let expires_at: i64 = row.get("expires_at")?;
             let texts: [Option<String>; 2] = [row.get("evidence")?, row.get("connection_id")?];
             let mut hasher = DefaultHasher::new();
-            (status, due, texts).hash(&mut hasher);
+            (status, due, expires_at, texts).hash(&mut hasher);
             Ok((row.parsed("id")?, hasher.finish()))
         };
         rows.iter().map(mark).collect()
@@ -220,9 +236,9 @@ impl Store {
 /// What [`insert_values`] has values for.
 pub(super) const COLUMNS_OF_INSERT: &str = "id, state_hash, binding_hash, user_id, client_id, redirect_uri, scopes, \
     optional_scopes, opener_origin, evidence, portal_id, pkce_key_id, pkce_sealed, created_at, expires_at, challenge, \
-    opener_challenge, return_url, mode";
+    opener_challenge, return_url, mode, connect_session_id";
 
-pub(super) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 19] {
+pub(super) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 20] {
     let request = &new.request;
     let pkce = request.pkce.as_ref();
     [
@@ -245,6 +261,7 @@ pub(super) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 19] {
         request.opener_challenge.map(|challenge| challenge.text()).into(),
         request.return_url.as_ref().map(|url| url.as_str().to_owned()).into(),
         request.mode.as_str().to_owned().into(),
+        request.connect_session.map(|id| id.to_string()).into(),
     ]
 }
 
@@ -330,6 +347,7 @@ fn read(row: &Row) -> Result<AuthRequest, StoreError> {
         evidence: row.maybe("evidence")?,
         return_url: row.get::<Option<String>>("return_url")?.map(ReturnUrl::stored),
         mode: row.maybe("mode")?.unwrap_or_default(),
+        connect_session: row.maybe("connect_session_id")?,
         portal_id: row.get::<Option<i64>>("portal_id")?.map(PortalId),
         pkce,
         status: row.parsed("status")?,

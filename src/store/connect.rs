@@ -1,10 +1,10 @@
 //! Saving a connect: the Token, its TokenRefreshJob and the outcome of its AuthRequest, all or nothing.
 
 use super::revocation::Removed;
-use super::{Store, StoreError, Tx, auth_request, parked, refresh_job, revocation};
+use super::{Store, StoreError, Tx, auth_request, connect_session, parked, refresh_job, revocation};
 use crate::crash;
 use crate::domain::clock::Moment;
-use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 
@@ -37,6 +37,10 @@ pub struct NewTokens {
     pub expires_at: Moment,
     /// When it is refreshed.
     pub refresh_at: Moment,
+    /// The connect session that is good for this one connection, where it came by one.
+    pub connect_session: Option<ConnectSessionId>,
+    /// What the host keeps with the connection, as JSON; what is kept already stays if there is none.
+    pub metadata: Option<String>,
     /// When the account's details are asked for, should the caller not get to it.
     pub details_due_at: Moment,
 }
@@ -60,7 +64,7 @@ pub enum Saved {
     Done(Option<(ConnectionId, Removed)>),
     /// The connection has changed since it was read: seal for the new generation and try again.
     Stale,
-    /// They are parked no more: somebody else has chosen, or it was too late.
+    /// They are parked no more: somebody else has chosen, or it was too late; or their connect session has ended.
     Gone,
 }
 
@@ -88,6 +92,11 @@ async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> 
     if is_parked && !parked::lock(tx, flow).await? {
         return Ok(Saved::Gone);
     }
+    if let Some(session) = tokens.connect_session
+        && !connect_session::lock(tx, session).await?
+    {
+        return Ok(Saved::Gone);
+    }
     let fits = match tokens.generation {
         1 => insert(tx, tokens).await?,
         _ => renew(tx, tokens).await?,
@@ -98,6 +107,9 @@ async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> 
     crash::point("callback.half_stored");
     refresh_job::schedule(tx, [(tokens.connection, tokens.refresh_at)].into_iter()).await?;
     auth_request::connected(tx, flow, tokens.connection, tokens.obtained_at).await?;
+    if let Some(session) = tokens.connect_session {
+        connect_session::take(tx, session, tokens.connection).await?;
+    }
     let Source::Parked { replaces } = source else { return Ok(Saved::Done(None)) };
     parked::forget(tx, flow).await?;
     let Some(old) = replaces.filter(|old| *old != tokens.connection) else { return Ok(Saved::Done(None)) };
@@ -109,7 +121,8 @@ async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> 
 async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let sql = "INSERT INTO token (id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
                access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, expires_at, details_due_at, created_at, \
-               connected_at) VALUES ($1, $2, $3, $4, $5, $6, 'active', 1, $7, $8, $9, $10, $11, $12, $13, $11, $11) \
+               connected_at, metadata) \
+               VALUES ($1, $2, $3, $4, $5, $6, 'active', 1, $7, $8, $9, $10, $11, $12, $13, $11, $11, $14) \
                ON CONFLICT (user_id, client_id, portal_id) DO NOTHING";
     let values = [
         new.connection.to_string().into(),
@@ -125,6 +138,7 @@ async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
         new.obtained_at.unix_ms().into(),
         new.expires_at.unix_ms().into(),
         new.details_due_at.unix_ms().into(),
+        new.metadata.clone().into(),
     ];
     Ok(tx.run(sql, values).await? == 1)
 }
@@ -137,7 +151,7 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let sql = "UPDATE token SET scopes = $3, wanted_scopes = $4, state = 'active', generation = generation + 1, \
                key_id = $5, access_sealed = $6, refresh_sealed = $7, refresh_fingerprint = $8, obtained_at = $9, \
                expires_at = $10, details_due_at = $11, details_attempts = 0, last_error = NULL, error_since = NULL, \
-               connected_at = $9 WHERE id = $1 AND generation = $2";
+               connected_at = $9, metadata = COALESCE($12, metadata) WHERE id = $1 AND generation = $2";
     let values = [
         new.connection.to_string().into(),
         before.into(),
@@ -150,6 +164,7 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
         new.obtained_at.unix_ms().into(),
         new.expires_at.unix_ms().into(),
         new.details_due_at.unix_ms().into(),
+        new.metadata.clone().into(),
     ];
     Ok(tx.run(sql, values).await? == 1)
 }

@@ -9,6 +9,7 @@ mod auth_request;
 mod batch;
 mod claim;
 mod connect;
+mod connect_session;
 mod crypto_meta;
 mod external_user;
 mod listing;

@@ -2,9 +2,9 @@
 
 use super::revocation::{self, RevocationJob};
 use super::row::Row;
-use super::{Store, StoreError, Tx, auth_request};
+use super::{Store, StoreError, Tx, auth_request, connect_session};
 use crate::domain::clock::Moment;
-use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 
@@ -35,19 +35,22 @@ pub struct ParkedGrant {
     pub obtained_at: Moment,
     /// When the access token expires.
     pub token_expires_at: Moment,
-    /// Until when the person may choose.
+    /// Until when the person may choose, or the backend has the last word.
     pub expires_at: Moment,
+    /// Whose backend has the last word, where one has.
+    pub connect_session: Option<ConnectSessionId>,
 }
 
 const COLUMNS: &str = "flow_id, user_id, connection_id, client_id, portal_id, hub_domain, scopes, key_id, \
-    access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, token_expires_at, expires_at";
+    access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, token_expires_at, expires_at, connect_session_id";
 
 impl Store {
-    /// Parks a grant, and keeps its flow open for as long.
+    /// Parks a grant, and keeps its flow open for as long. `false` if the connect session that it came by waits for a
+    /// word on another one, or has ended: nothing is parked then.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
-    pub async fn park_grant(&self, grant: ParkedGrant) -> Result<(), StoreError> {
+    pub async fn park_grant(&self, grant: ParkedGrant) -> Result<bool, StoreError> {
         self.write(move |tx| {
             let grant = grant.clone();
             Box::pin(async move { park(tx, &grant).await })
@@ -64,14 +67,18 @@ impl Store {
         self.one(&sql, [flow.to_string().into()]).await?.map(|row| read(&row)).transpose()
     }
 
-    /// The flows whose grants nobody has said anything about in time.
+    /// The flows whose grants nobody has said anything about in time, with the connect sessions they came by.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn expired_grants(&self, now: Moment, limit: u32) -> Result<Vec<FlowId>, StoreError> {
-        let sql = "SELECT flow_id FROM parked_grant WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
+    pub async fn expired_grants(
+        &self,
+        now: Moment,
+        limit: u32,
+    ) -> Result<Vec<(FlowId, Option<ConnectSessionId>)>, StoreError> {
+        let sql = "SELECT flow_id, connect_session_id FROM parked_grant WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
         let rows = self.all(sql, [now.unix_ms().into(), i64::from(limit).into()]).await?;
-        rows.iter().map(|row| row.parsed("flow_id")).collect()
+        rows.iter().map(|row| Ok((row.parsed("flow_id")?, row.maybe("connect_session_id")?))).collect()
     }
 
     /// The flows by which this user has grants parked.
@@ -123,7 +130,13 @@ pub(super) async fn forget(tx: &Tx<'_>, flow: FlowId) -> Result<(), StoreError> 
     tx.run("DELETE FROM parked_grant WHERE flow_id = $1", [flow.to_string().into()]).await.map(|_| ())
 }
 
-async fn end(tx: &Tx<'_>, flow: FlowId, code: &'static str, now: Moment) -> Result<bool, StoreError> {
+/// Ends a parked grant and fails its flow, inside a transaction.
+pub(super) async fn end(
+    tx: &Tx<'_>,
+    flow: FlowId,
+    code: &'static str,
+    now: Moment,
+) -> Result<bool, StoreError> {
     let sql = "SELECT refresh_fingerprint FROM parked_grant WHERE flow_id = $1";
     let Some(row) = tx.one(sql, [flow.to_string().into()]).await? else { return Ok(false) };
     revocation::lock_grant(tx, &row.get::<String>("refresh_fingerprint")?).await?;
@@ -147,9 +160,14 @@ async fn end(tx: &Tx<'_>, flow: FlowId, code: &'static str, now: Moment) -> Resu
     Ok(true)
 }
 
-async fn park(tx: &Tx<'_>, grant: &ParkedGrant) -> Result<(), StoreError> {
+async fn park(tx: &Tx<'_>, grant: &ParkedGrant) -> Result<bool, StoreError> {
+    if let Some(session) = grant.connect_session
+        && !connect_session::hold(tx, session, grant.flow).await?
+    {
+        return Ok(false);
+    }
     let sql = format!(
-        "INSERT INTO parked_grant ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+        "INSERT INTO parked_grant ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          ON CONFLICT (flow_id) DO NOTHING"
     );
     let values = [
@@ -167,10 +185,12 @@ async fn park(tx: &Tx<'_>, grant: &ParkedGrant) -> Result<(), StoreError> {
         grant.obtained_at.unix_ms().into(),
         grant.token_expires_at.unix_ms().into(),
         grant.expires_at.unix_ms().into(),
+        grant.connect_session.map(|id| id.to_string()).into(),
     ];
     tx.run(&sql, values).await?;
     let sql = "UPDATE auth_request SET expires_at = $2 WHERE id = $1 AND status = 'exchanging'";
-    tx.run(sql, [grant.flow.to_string().into(), grant.expires_at.unix_ms().into()]).await.map(|_| ())
+    tx.run(sql, [grant.flow.to_string().into(), grant.expires_at.unix_ms().into()]).await?;
+    Ok(true)
 }
 
 fn read(row: &Row) -> Result<ParkedGrant, StoreError> {
@@ -188,5 +208,6 @@ fn read(row: &Row) -> Result<ParkedGrant, StoreError> {
         obtained_at: row.moment("obtained_at")?,
         token_expires_at: row.moment("token_expires_at")?,
         expires_at: row.moment("expires_at")?,
+        connect_session: row.maybe("connect_session_id")?,
     })
 }

@@ -49,7 +49,8 @@ impl Store {
         let is_full = row.get::<i64>("rows_found")? == PAGE;
         let bounds = [after, last.to_string()];
         let alone = "SELECT DISTINCT user_id FROM token WHERE id > $1 AND id <= $2 \
-                     AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id)";
+                     AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) \
+                     AND NOT EXISTS (SELECT 1 FROM external_user WHERE external_user.user_id = token.user_id)";
         let users = self.all(alone, bounds.clone().map(Into::into)).await?;
         Ok(Reconciled {
             made: self.write(move |tx| Box::pin(pair(tx, bounds.clone()))).await?,

@@ -133,6 +133,11 @@ impl Store {
                 let now = tx.now().await?;
                 let of_user = || [user.to_string().into(), now.unix_ms().into()];
                 tx.run("DELETE FROM session WHERE user_id = $1 AND expires_at <= $2", of_user()).await?;
+                // The host answers for its own users; no session does.
+                let external = "SELECT 1 AS found FROM external_user WHERE user_id = $1";
+                if tx.one(external, [user.to_string().into()]).await?.is_some() {
+                    return Ok(0);
+                }
                 // A connect is saved before its session is: one that has just been made is looked at again later.
                 let fresh = "SELECT 1 AS found FROM token WHERE user_id = $1 AND connected_at > $2 LIMIT 1";
                 let grace = now.minus(SIGN_IN_GRACE).unix_ms();

@@ -15,6 +15,7 @@ mod claims;
 mod cli;
 mod config;
 mod connect;
+mod connect_sessions;
 mod crashes;
 mod csrf_and_cors;
 mod database_file;

@@ -1,0 +1,109 @@
+//! ConnectSession: what a host's backend has said of who is connecting, before the person comes.
+
+use std::str::FromStr;
+
+use super::clock::Moment;
+use super::connection::UnknownWord;
+use super::external::ExternalUserId;
+use super::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
+use super::origin::Origin;
+use super::scopes::Scopes;
+
+/// A host's word that one of its users may connect. It leads to one connection at most.
+#[derive(Debug, Clone)]
+pub struct ConnectSession {
+    /// Its public id.
+    pub id: ConnectSessionId,
+    /// The host's user whose connection it is to be.
+    pub external_id: ExternalUserId,
+    /// The same user, here.
+    pub user_id: UserId,
+    /// The HubSpot app.
+    pub client_id: String,
+    /// Required scopes, if other than the configured ones.
+    pub scopes: Option<Scopes>,
+    /// Scopes that the account may lack, if other than the configured ones.
+    pub optional_scopes: Option<Scopes>,
+    /// The one account that may be connected.
+    pub portal_id: Option<PortalId>,
+    /// The pages that may use it; `None` for all that are listed in HOST_ORIGINS.
+    pub allowed_origins: Option<Vec<Origin>>,
+    /// Where the browser goes in the end.
+    pub return_url: Option<String>,
+    /// What the host keeps with the connection, as JSON.
+    pub metadata: Option<String>,
+    /// Who is asking, for the person who opens the hosted link.
+    pub requested_by: Option<String>,
+    /// Whether the host's backend has the last word.
+    pub confirm: bool,
+    /// Whether it goes by a link that somebody else may open.
+    pub hosted: bool,
+    /// How far it has come.
+    pub status: SessionStatus,
+    /// Why the last attempt came to nothing.
+    pub error_code: Option<String>,
+    /// The attempt that awaits the backend's word.
+    pub flow_id: Option<FlowId>,
+    /// What it led to; of one that is to renew a connection, that connection.
+    pub connection_id: Option<ConnectionId>,
+    /// When the backend made it.
+    pub created_at: Moment,
+    /// Until when attempts may begin.
+    pub expires_at: Moment,
+    /// When it came to its end.
+    pub finished_at: Option<Moment>,
+}
+
+impl ConnectSession {
+    /// How far it has come, seen at `now`: one that nobody used in time is expired.
+    pub fn status_at(&self, now: Moment) -> SessionStatus {
+        match self.status {
+            SessionStatus::Open if self.expires_at <= now => SessionStatus::Expired,
+            status => status,
+        }
+    }
+
+    /// Whether a page of this origin may use it.
+    pub fn admits(&self, page: &Origin) -> bool {
+        self.allowed_origins.as_ref().is_none_or(|allowed| allowed.contains(page))
+    }
+}
+
+/// How far a connect session has come. The last three are final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionStatus {
+    /// Attempts may begin.
+    Open,
+    /// A person has approved, and the host's backend has not said yet whether that counts.
+    AwaitingConfirmation,
+    /// It led to a connection.
+    Connected,
+    /// The host's backend has ended it.
+    Cancelled,
+    /// Nobody connected in time.
+    Expired,
+}
+
+impl SessionStatus {
+    /// The word in the database and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::AwaitingConfirmation => "awaiting_confirmation",
+            Self::Connected => "connected",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl FromStr for SessionStatus {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Open, Self::AwaitingConfirmation, Self::Connected, Self::Cancelled, Self::Expired]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+            .ok_or(UnknownWord)
+    }
+}

@@ -1,0 +1,337 @@
+//! /api/hubspot/connect-sessions: the host's backend says which of its users is connecting.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::super::Web;
+use super::super::problem::Problem;
+use super::body::ApiJson;
+use super::caller::caller;
+use crate::domain::api_key::ApiScope;
+use crate::domain::external::{ExternalUserId, is_unfit};
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
+use crate::domain::scopes::Scopes;
+use crate::flows::{NewSession, SessionView};
+
+/// As many bytes of JSON as the host may keep with a connection.
+const METADATA: usize = 4096;
+/// As many characters as a person is shown of who is asking.
+const REQUESTED_BY: usize = 120;
+/// HubSpot has about two hundred scopes.
+const MOST_SCOPES: usize = 200;
+const WEEK: u64 = 7 * 24 * 3600;
+
+/// What a connect session is to be like.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct CreateConnectSession {
+    /// Your own id of the user whose connection it is to be. May be left out where `connection_id` is given.
+    #[schema(value_type = Option<String>, max_length = 255, example = "user_42")]
+    external_user_id: Option<ExternalUserId>,
+    /// Renews this connection, with the same account and no other.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    connection_id: Option<ConnectionId>,
+    /// Scopes that the account must grant, instead of HUBSPOT_SCOPES.
+    #[schema(example = json!(["oauth", "crm.objects.contacts.read"]))]
+    scopes: Option<Vec<String>>,
+    /// Scopes that the account may lack, instead of HUBSPOT_OPTIONAL_SCOPES.
+    optional_scopes: Option<Vec<String>>,
+    /// The one HubSpot account that may be connected.
+    hub_id: Option<u32>,
+    /// The pages that may use it, out of those listed in HOST_ORIGINS; all of these if left out.
+    #[schema(example = json!(["https://app.example.com"]))]
+    allowed_origins: Option<Vec<String>>,
+    /// Where the browser goes in the end, if no popup is open: an address of one of these pages.
+    return_url: Option<String>,
+    /// What you want to find with the connection: up to 4 kB of JSON.
+    metadata: Option<BTreeMap<String, Value>>,
+    /// Who is asking, in words for the person who opens the link.
+    #[schema(max_length = 120, example = "Anna Smith, anna@example.com")]
+    requested_by: Option<String>,
+    /// `backend`: nothing is connected until you complete the session.
+    confirm: Option<Confirm>,
+    /// Makes a link that somebody else may open, such as an administrator. It implies `confirm: backend`.
+    #[serde(default)]
+    hosted: bool,
+    /// How long it is good: half an hour if left out, a week with a link.
+    #[schema(minimum = 60, maximum = 604800)]
+    expires_in: Option<u64>,
+}
+
+/// Who has the last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::http) enum Confirm {
+    /// Nobody: a page of yours that began it is proof enough.
+    None,
+    /// Your backend.
+    Backend,
+}
+
+/// A connect session.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct ConnectSessionBody {
+    #[schema(value_type = uuid::Uuid)]
+    id: ConnectSessionId,
+    #[schema(value_type = String)]
+    external_user_id: ExternalUserId,
+    /// `open`, `awaiting_confirmation`, `connected`, `cancelled` or `expired`.
+    #[schema(example = "open")]
+    status: &'static str,
+    /// The connection: what it has led to, or what it is to renew.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    connection_id: Option<ConnectionId>,
+    /// Why the last attempt came to nothing: one of the error codes.
+    error_code: Option<String>,
+    /// What awaits your word.
+    awaiting: Option<Awaiting>,
+    #[schema(value_type = Option<i64>)]
+    hub_id: Option<PortalId>,
+    confirm: &'static str,
+    hosted: bool,
+    created_at: String,
+    expires_at: String,
+}
+
+/// The grant that awaits the backend's word.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Awaiting {
+    /// The attempt by which it came.
+    #[schema(value_type = uuid::Uuid)]
+    flow: FlowId,
+    /// The HubSpot account that was approved.
+    #[schema(value_type = i64)]
+    portal_id: PortalId,
+    /// Its website, where HubSpot has told it.
+    hub_domain: Option<String>,
+    /// What was granted.
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<Scopes>,
+    /// After this it ends by itself.
+    expires_at: String,
+}
+
+/// A connect session with what opens it, shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct NewConnectSession {
+    #[serde(flatten)]
+    session: ConnectSessionBody,
+    /// For your page, which gives it to the SDK. It belongs into no address and no log. Null with a link.
+    token: Option<String>,
+    /// For whoever is to approve. What opens it stands behind the `#`.
+    link: Option<String>,
+}
+
+/// Who has approved.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct CompleteConnectSession {
+    /// Your id of the user who is in front of your page now, from your own session: not from the request that told you
+    /// of this session.
+    #[schema(value_type = String, example = "user_42")]
+    external_user_id: ExternalUserId,
+}
+
+/// Makes a connect session for one of your users.
+#[utoipa::path(
+    post,
+    path = "/api/hubspot/connect-sessions",
+    operation_id = "create_connect_session",
+    tag = "connect sessions",
+    security(("api_key" = ["sessions:write"])),
+    request_body = CreateConnectSession,
+    responses(
+        (status = 201, description = "The session. Its token or link is shown this once.", body = NewConnectSession),
+        (status = 400, description = "`invalid_json`, `origin_not_allowed`, `return_url_not_allowed`"),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`not_found`: there is no such connection to renew."),
+    )
+)]
+pub(in crate::http) async fn create_connect_session(
+    request: HttpRequest,
+    web: Data<Web>,
+    body: ApiJson<CreateConnectSession>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::SessionsWrite).await?;
+    let made = web.flows.create_connect_session(body.0.read()?).await?;
+    let link = made.session.hosted.then(|| web.flows.hosted_link(&made.token)).flatten();
+    let token = link.is_none().then(|| made.token.expose().to_owned());
+    let place = format!("/api/hubspot/connect-sessions/{}", made.session.id);
+    let session = ConnectSessionBody::of(SessionView { session: made.session, awaiting: None });
+    let body = NewConnectSession { session, token, link: link.map(String::from) };
+    Ok(HttpResponse::Created().insert_header((LOCATION, place)).json(body))
+}
+
+/// Shows how a connect session fares.
+#[utoipa::path(
+    get,
+    path = "/api/hubspot/connect-sessions/{id}",
+    operation_id = "get_connect_session",
+    tag = "connect sessions",
+    security(("api_key" = ["sessions:write"])),
+    params(("id" = uuid::Uuid, Path)),
+    responses(
+        (status = 200, description = "The session.", body = ConnectSessionBody),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`not_found`"),
+    )
+)]
+pub(in crate::http) async fn get_connect_session(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::SessionsWrite).await?;
+    let view = web.flows.connect_session(read_id(&id)?).await?.ok_or_else(|| Problem::new("not_found"))?;
+    Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
+}
+
+/// Confirms that the user in front of your page is the one who has approved.
+///
+/// If you name another user than the session was made for, the session ends and nothing is connected: somebody has had
+/// one person approve for another.
+#[utoipa::path(
+    post,
+    path = "/api/hubspot/connect-sessions/{id}/complete",
+    operation_id = "complete_connect_session",
+    tag = "connect sessions",
+    security(("api_key" = ["sessions:write"])),
+    params(("id" = uuid::Uuid, Path)),
+    request_body = CompleteConnectSession,
+    responses(
+        (status = 200, description = "The session, connected.", body = ConnectSessionBody),
+        (status = 400, description = "`invalid_json`"),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`, `external_user_mismatch`"),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`connect_session_not_approved`"),
+        (status = 410, description = "`connect_session_ended`"),
+    )
+)]
+pub(in crate::http) async fn complete_connect_session(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+    body: ApiJson<CompleteConnectSession>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::SessionsWrite).await?;
+    let view = web.flows.complete_connect_session(read_id(&id)?, &body.0.external_user_id).await?;
+    Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
+}
+
+/// Ends a connect session that has led to nothing yet, and the grant that awaits your word with it.
+#[utoipa::path(
+    delete,
+    path = "/api/hubspot/connect-sessions/{id}",
+    operation_id = "delete_connect_session",
+    tag = "connect sessions",
+    security(("api_key" = ["sessions:write"])),
+    params(("id" = uuid::Uuid, Path)),
+    responses(
+        (status = 200, description = "The session as it is now; one that was connected stays so.", body = ConnectSessionBody),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`not_found`"),
+    )
+)]
+pub(in crate::http) async fn delete_connect_session(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::SessionsWrite).await?;
+    let ended = web.flows.cancel_connect_session(read_id(&id)?).await?;
+    Ok(HttpResponse::Ok().json(ConnectSessionBody::of(ended.ok_or_else(|| Problem::new("not_found"))?)))
+}
+
+/// An id of another form is no session's.
+fn read_id(id: &str) -> Result<ConnectSessionId, Problem> {
+    id.parse().map_err(|_| Problem::new("not_found"))
+}
+
+impl CreateConnectSession {
+    fn read(self) -> Result<NewSession, Problem> {
+        let wrong = |place: &str, hint: &str| Problem::new("invalid_json").pointer(place).hint(hint);
+        let metadata = self.metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
+        if metadata.as_ref().is_some_and(|text| text.len() > METADATA || text.contains("\\u0000")) {
+            return Err(wrong("/metadata", "at most 4 kB, without zero characters"));
+        }
+        if self.requested_by.as_deref().is_some_and(|text| {
+            text.trim().is_empty() || text.chars().count() > REQUESTED_BY || text.chars().any(is_unfit)
+        }) {
+            return Err(wrong("/requested_by", "1 to 120 characters, none that controls others"));
+        }
+        if self.expires_in.is_some_and(|seconds| !(60..=WEEK).contains(&seconds)) {
+            return Err(wrong("/expires_in", "60 to 604800 seconds"));
+        }
+        if self.hosted && self.return_url.is_some() {
+            return Err(wrong("/return_url", "a hosted link ends on a page of this service"));
+        }
+        if self.hosted && self.confirm == Some(Confirm::None) {
+            return Err(wrong("/confirm", "a hosted link is always confirmed by the backend"));
+        }
+        Ok(NewSession {
+            external_id: self.external_user_id,
+            connection: self.connection_id,
+            scopes: scopes(self.scopes, "/scopes")?,
+            optional_scopes: scopes(self.optional_scopes, "/optional_scopes")?,
+            portal_id: self.hub_id.map(|id| PortalId(i64::from(id))),
+            allowed_origins: self.allowed_origins,
+            return_url: self.return_url,
+            metadata,
+            requested_by: self.requested_by,
+            confirm: self.confirm == Some(Confirm::Backend),
+            hosted: self.hosted,
+            life: self.expires_in.map(Duration::from_secs),
+        })
+    }
+}
+
+/// Scopes as HubSpot writes them: they are put into an address, separated by spaces (RFC 6749 section 3.3).
+fn scopes(words: Option<Vec<String>>, place: &str) -> Result<Option<Scopes>, Problem> {
+    let Some(words) = words else { return Ok(None) };
+    let plain = |word: &String| {
+        (1..=100).contains(&word.len())
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':'))
+    };
+    match words.iter().position(|word| !plain(word)) {
+        None if words.len() <= MOST_SCOPES => Ok(Some(words.iter().collect())),
+        None => Err(Problem::new("invalid_json").pointer(place).hint("too many scopes")),
+        Some(at) => {
+            Err(Problem::new("invalid_json").pointer(format!("{place}/{at}")).hint("this is no scope"))
+        }
+    }
+}
+
+impl ConnectSessionBody {
+    fn of(SessionView { session, awaiting }: SessionView) -> Self {
+        Self {
+            id: session.id,
+            external_user_id: session.external_id,
+            status: session.status.as_str(),
+            connection_id: session.connection_id,
+            error_code: session.error_code,
+            awaiting: awaiting.map(|parked| Awaiting {
+                flow: parked.flow,
+                portal_id: parked.portal,
+                hub_domain: parked.hub_domain,
+                scopes: parked.scopes,
+                expires_at: parked.expires_at.rfc3339(),
+            }),
+            hub_id: session.portal_id,
+            confirm: if session.confirm { "backend" } else { "none" },
+            hosted: session.hosted,
+            created_at: session.created_at.rfc3339(),
+            expires_at: session.expires_at.rfc3339(),
+        }
+    }
+}

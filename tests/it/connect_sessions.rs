@@ -1,0 +1,464 @@
+//! Connect sessions: the host's backend says who is connecting, and nobody else's browser gains or loses by it.
+
+use fake_hubspot::{Decision, Kind};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::browser::{flow_of, parameter, problem_of};
+use crate::harness::page::{Page, data};
+use crate::harness::{Browser, TestApp};
+
+const SESSIONS: &str = "/api/hubspot/connect-sessions";
+
+/// A host: its backend with a key, and the service.
+struct Host {
+    app: TestApp,
+    key: String,
+}
+
+impl Host {
+    async fn new(variables: &[(&str, &str)]) -> Self {
+        let app = TestApp::with(variables).await;
+        let key = app.api_key("sessions:write").await;
+        Self { app, key }
+    }
+
+    async fn make(&self, body: Value) -> Value {
+        let answer = self.app.api(&self.key, Method::POST, SESSIONS, Some(body)).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        answer.json()
+    }
+
+    async fn look(&self, session: &Value) -> Value {
+        let path = format!("{SESSIONS}/{}", session["id"].as_str().unwrap());
+        self.app.api(&self.key, Method::GET, &path, None).await.json()
+    }
+
+    async fn complete(&self, session: &Value, user: &str) -> (u16, Value) {
+        let path = format!("{SESSIONS}/{}/complete", session["id"].as_str().unwrap());
+        let answer =
+            self.app.api(&self.key, Method::POST, &path, Some(json!({"external_user_id": user}))).await;
+        (answer.status, answer.json())
+    }
+
+    /// A page of the host's with this session sends its form; the launch page leads to HubSpot, and back.
+    async fn approve(&self, session: &Value, page: &Page, popup: &Browser, decision: Decision) -> String {
+        let sender = page.origin.clone();
+        self.approve_as(session, page, popup, decision, Some(&sender)).await
+    }
+
+    async fn approve_as(
+        &self,
+        session: &Value,
+        page: &Page,
+        popup: &Browser,
+        decision: Decision,
+        sender: Option<&str>,
+    ) -> String {
+        let authorize = self.begin(session, page, popup, sender).await;
+        let back = self.app.hubspot.decide(&authorize, decision).expect("back");
+        popup.get(&back).await.location().to_owned()
+    }
+
+    async fn begin(&self, session: &Value, page: &Page, popup: &Browser, sender: Option<&str>) -> String {
+        let token = session["token"].as_str().unwrap();
+        let launch = page.post(popup, sender, &[("connect_session", token)]).await;
+        assert_eq!(launch.status, 200, "{}", launch.body);
+        data(&launch, "authorize-url")
+    }
+
+    fn page(&self) -> Page {
+        Page::new(&self.app.base, HOST)
+    }
+
+    async fn owners(&self) -> Vec<String> {
+        let count = "SELECT COUNT(*) FROM token";
+        if self.app.database.number(count).await == 0 {
+            return Vec::new();
+        }
+        let owner =
+            "SELECT external_id FROM external_user JOIN token ON token.user_id = external_user.user_id";
+        vec![self.app.database.text(owner).await]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_session_leads_to_belongs_to_the_hosts_user_and_to_no_browser() {
+    let host = Host::new(&[]).await;
+    let session = host.make(json!({"external_user_id": "user_42", "metadata": {"plan": "pro"}})).await;
+    assert_eq!(session["status"], "open");
+    let (page, popup) = (host.page(), host.app.browser());
+    let done = host.approve(&session, &page, &popup, approve(ACME)).await;
+    assert!(popup.get(&done).await.body.contains("data-outcome=\"success\""));
+    assert_eq!(host.owners().await, ["user_42"]);
+    assert_eq!(popup.status().await["authenticated"], false, "the browser is nobody's");
+    assert!(popup.cookie("__Host-hsc_sid").is_none(), "and has no session");
+    let seen = host.look(&session).await;
+    assert_eq!(seen["status"], "connected", "{seen}");
+    let id = host.app.database.text("SELECT id FROM token").await;
+    assert_eq!(seen["connection_id"], id.as_str());
+    assert!(seen.get("token").is_none());
+    assert_eq!(host.app.database.text("SELECT metadata FROM token").await, r#"{"plan":"pro"}"#);
+    let told = page.look().await.json();
+    assert_eq!(told["connection"]["id"], id.as_str(), "{told}");
+    assert!(told.get("claim").is_none(), "the token is the backend's to fetch");
+    let message = popup.handoff(&done).await.json();
+    assert_eq!(message["message"]["type"], "hubspot_auth_success");
+    assert!(message["message"].get("access_token").is_none(), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_in_browser_keeps_its_own_user_and_gets_nothing_of_the_hosts() {
+    let host = Host::new(&[]).await;
+    let person = host.app.connected(GLOBEX).await;
+    let before = person.status().await;
+    let session = host.make(json!({"external_user_id": "user_42"})).await;
+    let done = host.approve(&session, &host.page(), &person, approve(ACME)).await;
+    person.get(&done).await;
+    let after = person.status().await;
+    assert_eq!(after["user_id"], before["user_id"]);
+    assert_eq!(after["connections"].as_array().unwrap().len(), 1);
+    assert_eq!(after["portal_id"], GLOBEX);
+    assert_eq!(host.owners().await, ["user_42"]);
+    // Leaving takes along what is the person's, and nothing else.
+    person.logout().await;
+    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_session_of_a_browser_ends_what_the_host_answers_for() {
+    let host = Host::new(&[("SESSION_IDLE_SECONDS", "60"), ("SESSION_MAX_SECONDS", "60")]).await;
+    let session = host.make(json!({"external_user_id": "user_42"})).await;
+    host.approve(&session, &host.page(), &host.app.browser(), approve(ACME)).await;
+    for _ in 0..3 {
+        host.app.advance(1000);
+        host.app.flows.sweep().await.unwrap();
+        host.app.flows.reconcile(None).await.unwrap();
+        host.app.refresh_due().await;
+    }
+    let app = host.app.restarted(&[]).await;
+    app.flows.sweep().await.unwrap();
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_leads_to_one_connection_even_if_two_windows_finish_at_once() {
+    let host = Host::new(&[]).await;
+    let session = host.make(json!({"external_user_id": "user_42"})).await;
+    let windows: Vec<_> = (0..4).map(|_| (host.page(), host.app.browser())).collect();
+    let mut backs = Vec::new();
+    for (at, (page, popup)) in windows.iter().enumerate() {
+        let authorize = host.begin(&session, page, popup, Some(HOST)).await;
+        let account = if at % 2 == 0 { ACME } else { GLOBEX };
+        backs.push((popup, host.app.hubspot.decide(&authorize, approve(account)).unwrap()));
+    }
+    let answers = tokio::join!(
+        backs[0].0.get(&backs[0].1),
+        backs[1].0.get(&backs[1].1),
+        backs[2].0.get(&backs[2].1),
+        backs[3].0.get(&backs[3].1),
+    );
+    let mut connected = 0;
+    for (answer, (popup, _)) in <[_; 4]>::from(answers).iter().zip(&backs) {
+        let page = popup.get(answer.location()).await.body;
+        connected += usize::from(page.contains("data-outcome=\"success\""));
+        assert!(
+            page.contains("data-outcome=\"success\"") || page.contains("connect_session_ended"),
+            "{page}"
+        );
+    }
+    assert_eq!(connected, 1);
+    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    let again =
+        host.page().post(&host.app.browser(), Some(HOST), &[("connect_session", token(&session))]).await;
+    assert_eq!((again.status, problem_of(&again).as_str()), (410, "connect_session_ended"));
+}
+
+fn token(session: &Value) -> &str {
+    session["token"].as_str().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_an_address_is_refused_and_in_no_log_or_database() {
+    let host = Host::new(&[]).await;
+    let session = host.make(json!({"external_user_id": "user_42"})).await;
+    let path = format!("/auth/hubspot/start?connect_session={}&origin={HOST}", token(&session));
+    let answer = host.app.browser().get(&path).await;
+    assert_eq!((answer.status, problem_of(&answer).as_str()), (400, "connect_session_in_url"));
+    let dump = host.app.database.dump().await;
+    assert!(!String::from_utf8_lossy(&dump).contains(token(&session)));
+    let popup = host.app.browser();
+    let launch = host.page().post(&popup, Some(HOST), &[("connect_session", token(&session))]).await;
+    assert!(!launch.body.contains(token(&session)) && launch.location().is_empty());
+    assert!(popup.cookies.lock().unwrap().values().all(|value| !value.contains(token(&session))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_no_browser_vouches_for_connects_nobody_unless_the_backend_confirms() {
+    let host = Host::new(&[]).await;
+    // A form of an attacker's, sent from a page that hides where it is: the victim approves in good faith.
+    let session = host.make(json!({"external_user_id": "mallory"})).await;
+    let (page, victim) = (host.page(), host.app.browser());
+    let done = host.approve_as(&session, &page, &victim, approve(ACME), None).await;
+    assert!(victim.get(&done).await.body.contains("opener_unproven"));
+    assert_eq!(host.app.hubspot.calls(Kind::Exchange).len(), 0, "HubSpot's code is not even spent");
+    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(host.look(&session).await["error_code"], "opener_unproven");
+    // A page of another origin begins nothing at all.
+    let answer =
+        page.post(&victim, Some("https://evil.example"), &[("connect_session", token(&session))]).await;
+    assert_eq!((answer.status, problem_of(&answer).as_str()), (400, "origin_not_allowed"));
+    // The opener's own key is proof as well.
+    let popup = host.app.browser();
+    let token = token(&session);
+    let launch = page.post(&popup, None, &[("connect_session", token)]).await;
+    let flow = data(&launch, "flow");
+    let proof = json!({"flow": flow, "opener_key": page.opener_key});
+    assert_eq!(popup.post_json("/auth/hubspot/launch", &proof).await.status, 204);
+    let back = host.app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).unwrap();
+    popup.get(&back).await;
+    assert_eq!(host.look(&session).await["status"], "connected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
+    let host = Host::new(&[("TOKEN_DELIVERY", "access_token")]).await;
+    let session = host.make(json!({"external_user_id": "user_42", "confirm": "backend"})).await;
+    assert_eq!(host.complete(&session, "user_42").await.1["code"], "connect_session_not_approved");
+    let (page, popup) = (host.page(), host.app.browser());
+    let done = host.approve(&session, &page, &popup, approve(ACME)).await;
+    assert!(popup.get(&done).await.body.contains("data-outcome=\"held\""));
+    assert_eq!(popup.handoff(&done).await.status, 202);
+    let told = page.look().await.json();
+    assert_eq!((told["status"].as_str(), &told["awaiting_confirmation"]), (Some("exchanging"), &json!(true)));
+    assert!(told.get("connection").is_none());
+    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    let seen = host.look(&session).await;
+    assert_eq!(seen["status"], "awaiting_confirmation");
+    assert_eq!(seen["awaiting"]["portal_id"], ACME);
+    assert_eq!(seen["awaiting"]["hub_domain"], "acme.example");
+    assert_eq!(seen["awaiting"]["flow"], flow_of(&done).as_str());
+    // Hours later: somebody had to look. The access token has expired by then.
+    host.app.advance(3 * 3600);
+    host.app.flows.sweep().await.unwrap();
+    let (status, completed) = host.complete(&session, "user_42").await;
+    assert_eq!((status, completed["status"].as_str()), (200, Some("connected")), "{completed}");
+    assert_eq!(host.complete(&session, "user_42").await.0, 200, "saying it twice changes nothing");
+    assert_eq!(host.owners().await, ["user_42"]);
+    assert_eq!(host.app.refresh_due().await, 1, "and is renewed at once");
+    let told = page.look().await.json();
+    assert_eq!(told["status"], "connected", "{told}");
+    host.app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_completed_for_another_user_ends_and_so_does_its_grant() {
+    let host = Host::new(&[]).await;
+    let session = host.make(json!({"external_user_id": "mallory", "confirm": "backend"})).await;
+    let (page, victim) = (host.page(), host.app.browser());
+    let done = host.approve_as(&session, &page, &victim, approve(ACME), None).await;
+    // The victim's own session at the host says who is in front of it.
+    let (status, refused) = host.complete(&session, "victim").await;
+    assert_eq!((status, refused["code"].as_str()), (403, Some("external_user_mismatch")));
+    assert_eq!(host.complete(&session, "mallory").await.1["code"], "connect_session_ended");
+    let seen = host.look(&session).await;
+    assert_eq!(
+        (&seen["status"], &seen["error_code"]),
+        (&json!("cancelled"), &json!("external_user_mismatch"))
+    );
+    assert!(victim.get(&done).await.body.contains("external_user_mismatch"));
+    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(host.app.flows.revoke_due().await.unwrap(), 1);
+    assert!(host.app.hubspot.current_refresh_token(ACME).is_none(), "the grant has ended at HubSpot");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_confirms_ends_after_a_day_and_what_is_cancelled_at_once() {
+    let host = Host::new(&[]).await;
+    let body = json!({"external_user_id": "user_42", "confirm": "backend"});
+    let (forgotten, cancelled) = (host.make(body.clone()).await, host.make(body).await);
+    for (session, account) in [(&forgotten, ACME), (&cancelled, GLOBEX)] {
+        host.approve(session, &host.page(), &host.app.browser(), approve(account)).await;
+    }
+    let path = format!("{SESSIONS}/{}", cancelled["id"].as_str().unwrap());
+    let ended = host.app.api(&host.key, Method::DELETE, &path, None).await.json();
+    assert_eq!(ended["status"], "cancelled");
+    host.app.advance(24 * 3600);
+    host.app.flows.sweep().await.unwrap();
+    let seen = host.look(&forgotten).await;
+    assert_eq!((&seen["status"], &seen["error_code"]), (&json!("cancelled"), &json!("not_confirmed")));
+    while host.app.flows.revoke_due().await.unwrap() > 0 {}
+    for account in [ACME, GLOBEX] {
+        assert!(host.app.hubspot.current_refresh_token(account).is_none());
+    }
+    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM parked_grant").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_account_is_the_only_one_that_connects_and_nobody_is_asked() {
+    let host = Host::new(&[]).await;
+    let session = host.make(json!({"external_user_id": "user_42", "hub_id": GLOBEX})).await;
+    let popup = host.app.browser();
+    let authorize = host.begin(&session, &host.page(), &popup, Some(HOST)).await;
+    assert!(authorize.contains(&GLOBEX.to_string()), "{authorize}");
+    let back = host.app.hubspot.decide(&authorize, approve(ACME)).unwrap();
+    let done = popup.get(&back).await.location().to_owned();
+    assert!(popup.get(&done).await.body.contains("wrong_account"));
+    assert!(host.app.hubspot.current_refresh_token(ACME).is_none(), "the other grant has ended");
+    assert_eq!(host.look(&session).await["error_code"], "wrong_account");
+    host.approve(&session, &host.page(), &popup, approve(GLOBEX)).await;
+    assert_eq!(host.look(&session).await["status"], "connected", "the session was still good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_for_a_connection_renews_that_one_for_its_owner() {
+    let host = Host::new(&[]).await;
+    let first = host.make(json!({"external_user_id": "user_42", "metadata": {"a": 1}})).await;
+    host.approve(&first, &host.page(), &host.app.browser(), approve(ACME)).await;
+    let id = host.look(&first).await["connection_id"].clone();
+    let renewal = host.make(json!({"connection_id": id})).await;
+    assert_eq!((&renewal["external_user_id"], &renewal["hub_id"]), (&json!("user_42"), &json!(ACME)));
+    host.approve(&renewal, &host.page(), &host.app.browser(), approve(ACME)).await;
+    assert_eq!(host.look(&renewal).await["connection_id"], id);
+    assert_eq!(host.app.database.number("SELECT generation FROM token").await, 2);
+    assert_eq!(host.app.database.text("SELECT metadata FROM token").await, r#"{"a":1}"#, "it is kept");
+    for body in [
+        json!({"connection_id": id, "external_user_id": "somebody_else"}),
+        json!({"connection_id": "00000000-0000-4000-8000-000000000000"}),
+    ] {
+        let answer = host.app.api(&host.key, Method::POST, SESSIONS, Some(body)).await;
+        assert_eq!((answer.status, answer.json()["pointer"].as_str()), (404, Some("/connection_id")));
+    }
+    // A browser's own connection is not the backend's to renew.
+    host.app.connected(GLOBEX).await;
+    let own = host.app.database.text(&format!("SELECT id FROM token WHERE portal_id = {GLOBEX}")).await;
+    let answer = host.app.api(&host.key, Method::POST, SESSIONS, Some(json!({"connection_id": own}))).await;
+    assert_eq!(answer.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_asks_for_its_own_scopes_and_works_on_its_own_pages() {
+    const OTHER: &str = "http://other.localhost:3000";
+    let host = Host::new(&[("HOST_ORIGINS", &format!("{HOST},{OTHER}"))]).await;
+    let session = host
+        .make(json!({
+            "external_user_id": "user_42",
+            "scopes": ["oauth", "crm.objects.companies.read"],
+            "optional_scopes": [],
+            "allowed_origins": [OTHER],
+        }))
+        .await;
+    let refused =
+        host.page().post(&host.app.browser(), Some(HOST), &[("connect_session", token(&session))]).await;
+    assert_eq!(problem_of(&refused), "origin_not_allowed");
+    let page = Page::new(&host.app.base, OTHER);
+    let authorize = host.begin(&session, &page, &host.app.browser(), Some(OTHER)).await;
+    assert_eq!(parameter(&authorize, "scope"), "oauth crm.objects.companies.read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_refused_with_its_place() {
+    let host = Host::new(&[]).await;
+    for (body, code, place) in [
+        (json!({}), "invalid_json", "/external_user_id"),
+        (json!({"external_user_id": ""}), "invalid_json", "/external_user_id"),
+        (json!({"external_user_id": "a\u{202e}b"}), "invalid_json", "/external_user_id"),
+        (json!({"external_user_id": 7}), "invalid_json", "/external_user_id"),
+        (json!({"external_user_id": "u", "scopes": ["a b"]}), "invalid_json", "/scopes/0"),
+        (json!({"external_user_id": "u", "scopes": ["oauth", 1]}), "invalid_json", "/scopes/1"),
+        (json!({"external_user_id": "u", "hub_id": -1}), "invalid_json", "/hub_id"),
+        (json!({"external_user_id": "u", "expires_in": 1}), "invalid_json", "/expires_in"),
+        (json!({"external_user_id": "u", "requested_by": "a\u{202e}"}), "invalid_json", "/requested_by"),
+        (json!({"external_user_id": "u", "metadata": {"a": "x".repeat(5000)}}), "invalid_json", "/metadata"),
+        (
+            json!({"external_user_id": "u", "allowed_origins": ["https://evil.example"]}),
+            "origin_not_allowed",
+            "/allowed_origins",
+        ),
+        (
+            json!({"external_user_id": "u", "return_url": "https://evil.example/"}),
+            "return_url_not_allowed",
+            "/return_url",
+        ),
+        (json!({"external_user_id": "u", "hosted": true, "confirm": "none"}), "invalid_json", "/confirm"),
+        (json!({"external_user_id": "u", "surprise": 1}), "invalid_json", "/surprise"),
+    ] {
+        let answer = host.app.api(&host.key, Method::POST, SESSIONS, Some(body.clone())).await;
+        let problem = answer.json();
+        assert_eq!((answer.status, problem["code"].as_str()), (400, Some(code)), "{body}: {problem}");
+        assert_eq!(problem["pointer"].as_str(), Some(place), "{body}: {problem}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+    }
+    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM connect_session").await, 0);
+    let reader = host.app.api_key("connections:read tokens:read proxy webhooks connections:write").await;
+    let body = json!({"external_user_id": "u"});
+    let answer = host.app.api(&reader, Method::POST, SESSIONS, Some(body)).await;
+    assert_eq!((answer.status, problem_of(&answer).as_str()), (403, "api_key_scope_missing"));
+    for id in ["nonsense", "00000000-0000-4000-8000-000000000000", "..%2f..%2f"] {
+        let answer = host.app.api(&host.key, Method::GET, &format!("{SESSIONS}/{id}"), None).await;
+        assert_eq!(answer.status, 404, "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_for_somebody_else_names_who_asks_and_releases_nothing_by_itself() {
+    let host = Host::new(&[]).await;
+    let body = json!({"external_user_id": "user_42", "hosted": true, "requested_by": "Anna <b>Smith</b>"});
+    let session = host.make(body).await;
+    assert_eq!(session["token"], Value::Null);
+    let link = session["link"].as_str().unwrap();
+    let (address, token) = link.split_once('#').unwrap();
+    assert_eq!(address, format!("{}/connect", host.app.base));
+    let admin = host.app.browser();
+    let page = admin.get("/connect").await;
+    assert_eq!(page.status, 200);
+    assert!(!page.body.contains("user_42"), "the page alone tells nothing");
+    let shown = admin.post_json("/auth/hubspot/link", &json!({"token": token})).await.json();
+    assert_eq!(shown["requested_by"], "Anna <b>Smith</b>");
+    assert_eq!(shown["applications"], json!([HOST]));
+    let elsewhere = admin
+        .request(Method::POST, "/auth/hubspot/link")
+        .header("origin", HOST)
+        .header("sec-fetch-site", "cross-site")
+        .header("content-type", "application/json")
+        .body(json!({"token": token}).to_string());
+    assert_eq!(admin.send(elsewhere).await.status, 403);
+    // No other page can use it, the host's own included.
+    let foreign = host.page().post(&admin, Some(HOST), &[("connect_session", token)]).await;
+    assert_eq!(problem_of(&foreign), "origin_not_allowed");
+    let own = host.app.base.clone();
+    let launch =
+        admin.post_form("/auth/hubspot/start", &[("origin", &own), ("connect_session", token)]).await;
+    assert_eq!(launch.status, 200, "{}", launch.body);
+    let back = host.app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).unwrap();
+    let done = admin.get(&back).await.location().to_owned();
+    assert!(admin.get(&done).await.body.contains("data-outcome=\"held\""));
+    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    let late = admin.post_json("/auth/hubspot/link", &json!({"token": token})).await;
+    assert_eq!((late.status, problem_of(&late).as_str()), (410, "connect_session_ended"));
+    assert_eq!(host.complete(&session, "user_42").await.0, 200);
+    assert_eq!(host.owners().await, ["user_42"]);
+    assert_eq!(admin.status().await["authenticated"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_has_expired_begins_nothing_but_finishes_what_it_began() {
+    let host = Host::new(&[]).await;
+    let session = host.make(json!({"external_user_id": "user_42", "expires_in": 60})).await;
+    let popup = host.app.browser();
+    let authorize = host.begin(&session, &host.page(), &popup, Some(HOST)).await;
+    host.app.advance(61);
+    assert_eq!(host.look(&session).await["status"], "expired");
+    let late =
+        host.page().post(&host.app.browser(), Some(HOST), &[("connect_session", token(&session))]).await;
+    assert_eq!(problem_of(&late), "connect_session_ended");
+    let back = host.app.hubspot.decide(&authorize, approve(ACME)).unwrap();
+    popup.get(&back).await;
+    assert_eq!(host.look(&session).await["status"], "connected");
+    host.app.advance(8 * 24 * 3600);
+    host.app.flows.sweep().await.unwrap();
+    let path = format!("{SESSIONS}/{}", session["id"].as_str().unwrap());
+    assert_eq!(host.app.api(&host.key, Method::GET, &path, None).await.status, 404, "it is forgotten");
+}
