@@ -1,4 +1,4 @@
-//! `print env`: generated documents.
+//! `print env|errors|openapi`: generated documents.
 
 use std::process::ExitCode;
 
@@ -13,6 +13,8 @@ pub(super) enum Print {
     Env,
     /// The table of error codes: the content of `docs/errors.md`.
     Errors,
+    /// The description of the API, OpenAPI 3.1: the content of `openapi.json`.
+    Openapi,
 }
 
 impl Print {
@@ -20,6 +22,7 @@ impl Print {
         let text = match self {
             Self::Env => example_env(),
             Self::Errors => errors(),
+            Self::Openapi => crate::http::document().to_pretty_json()?,
         };
         say(text.trim_end());
         Ok(ExitCode::SUCCESS)

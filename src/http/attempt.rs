@@ -6,9 +6,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use actix_web::http::header::{ETAG, ORIGIN};
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use super::Web;
 use super::problem::{Problem, lookup};
@@ -79,14 +79,44 @@ fn wakes_for(web: &Web, attempt: &Attempt) -> Wakes {
 }
 
 /// Which flow is meant, for which claim.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Redeem {
+    /// The attempt.
+    #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
+    /// What its message or its status has given. It is good for a minute.
     claim: String,
 }
 
+/// An access token for a page.
+#[derive(Serialize, ToSchema)]
+struct AccessTokenAnswer<'a> {
+    /// For requests to HubSpot's API, as `Authorization: Bearer …`. Given out once.
+    #[schema(example = "<access token>")]
+    access_token: &'a str,
+    /// Always `bearer` (RFC 6750).
+    #[schema(pattern = "^bearer$")]
+    token_type: &'static str,
+    /// When it expires.
+    #[schema(format = DateTime, example = "2026-11-21T09:30:00Z")]
+    expires_at: String,
+}
+
 /// `POST /api/hubspot/token`: the access token of an attempt, once, for a claim out of its message or its status.
+#[utoipa::path(
+    post, path = "/api/hubspot/token", tag = "page",
+    summary = "The access token of an attempt, once",
+    request_body = Redeem,
+    security(("verifier" = [])),
+    responses(
+        (status = 200, description = "The access token. A second request gets none.", body = AccessTokenAnswer),
+        (status = 400, description = "`bad_challenge`: there is no verifier, or it is none."),
+        (status = 403, description = "`claim_rejected`: not this attempt's claim, not this origin's, or older than a minute."),
+        (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
+        (status = 410, description = "`already_delivered`: it was given out before."),
+    )
+)]
 pub(super) async fn redeem_claim(
     request: HttpRequest,
     web: Data<Web>,
@@ -95,21 +125,35 @@ pub(super) async fn redeem_claim(
     let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
     let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
     let access = web.flows.redeem(body.flow, &body.claim, &verifier, origin).await?;
-    Ok(HttpResponse::Ok().json(json!({
-        "access_token": access.token.expose(),
-        "token_type": "bearer",
-        "expires_at": access.expires_at.rfc3339(),
-    })))
+    Ok(HttpResponse::Ok().json(AccessTokenAnswer {
+        // This is what the page has asked for, with a claim and its own secret.
+        access_token: access.token.expose(),
+        token_type: "bearer",
+        expires_at: access.expires_at.rfc3339(),
+    }))
 }
 
 /// Which flow is given up; the page's own, if it does not know its id yet.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cancel {
+    /// The attempt; left out, it is the one of the verifier.
+    #[schema(value_type = Option<String>, format = Uuid)]
     flow: Option<FlowId>,
 }
 
 /// `POST /api/hubspot/cancel`: gives an attempt up. The answer says how it stands: HubSpot may have been quicker.
+#[utoipa::path(
+    post, path = "/api/hubspot/cancel", tag = "page",
+    summary = "Gives an attempt up",
+    request_body = Cancel,
+    security(("verifier" = [])),
+    responses(
+        (status = 200, description = "How the attempt stands: HubSpot may have been quicker.", body = AttemptAnswer),
+        (status = 400, description = "`bad_challenge`: there is no verifier, or it is none."),
+        (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
+    )
+)]
 pub(super) async fn cancel_attempt(
     request: HttpRequest,
     web: Data<Web>,
@@ -120,32 +164,91 @@ pub(super) async fn cancel_attempt(
     Ok(HttpResponse::Ok().json(self::body(&attempt, web.flows.clock().now())))
 }
 
-/// The answer. Its fields are written out one by one: what is not named here does not leave.
-fn body(attempt: &Attempt, now: Moment) -> Value {
-    let mut body = json!({
-        "flow": attempt.flow,
-        "status": attempt.status.as_str(),
-        "expires_at": attempt.expires_at.rfc3339(),
-    });
-    if attempt.awaiting_confirmation {
-        body["awaiting_confirmation"] = true.into();
-    }
-    if attempt.withheld {
-        body["withheld"] = true.into();
-    }
+/// An attempt to connect. Its fields are written out one by one: what is not named here does not leave.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Attempt)]
+pub(super) struct AttemptAnswer<'a> {
+    /// The attempt.
+    #[schema(value_type = String, format = Uuid)]
+    flow: FlowId,
+    /// How far it has come. The last four are final.
+    #[schema(value_type = AttemptStatus)]
+    status: &'static str,
+    /// Until when the person may take.
+    #[schema(format = DateTime, example = "2026-11-21T09:10:00Z")]
+    expires_at: String,
+    /// Whether the host's backend has to confirm it before it comes to anything.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    awaiting_confirmation: bool,
+    /// Whether its outcome is kept from the page, because nothing has proven that the page began it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    withheld: bool,
+    /// The connection, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    connection: Option<Entry<'a>>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<AttemptError>,
+    /// What the access token is given out for, at `/api/hubspot/token`, to pages that may have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    claim: Option<&'a str>,
+}
+
+/// Why an attempt has failed.
+#[derive(Serialize, ToSchema)]
+struct AttemptError {
+    /// One of the codes of problems.
+    #[schema(example = "user_denied")]
+    code: &'static str,
+    /// A sentence for a person.
+    message: &'static str,
+    /// Whether the same thing may succeed later.
+    retryable: bool,
+}
+
+/// How far an attempt has come.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "the words stand in the domain; here they are told to strangers")]
+pub(super) enum AttemptStatus {
+    /// The person is at HubSpot.
+    AwaitingUser,
+    /// HubSpot is being asked for the tokens.
+    Exchanging,
+    /// There is a connection.
+    Connected,
+    /// There is none; `error` says why.
+    Failed,
+    /// The page has given it up.
+    Cancelled,
+    /// It took too long.
+    Expired,
+}
+
+fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
+    let (mut connection, mut error) = (None, None);
     match &attempt.outcome {
-        Some(Outcome::Connected(connection)) => body["connection"] = json!(Entry::of(connection, now)),
+        Some(Outcome::Connected(found)) => connection = Some(Entry::of(found, now)),
         Some(Outcome::Failed { code }) => {
             let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
-            body["error"] =
-                json!({"code": entry.code, "message": entry.detail, "retryable": entry.retryable});
+            error =
+                Some(AttemptError { code: entry.code, message: entry.detail, retryable: entry.retryable });
         }
         Some(Outcome::Pending { .. }) | None => {}
     }
-    if let Some(claim) = &attempt.claim {
-        body["claim"] = claim.as_str().into();
+    AttemptAnswer {
+        flow: attempt.flow,
+        status: attempt.status.as_str(),
+        expires_at: attempt.expires_at.rfc3339(),
+        awaiting_confirmation: attempt.awaiting_confirmation,
+        withheld: attempt.withheld,
+        connection,
+        error,
+        claim: attempt.claim.as_deref(),
     }
-    body
 }
 
 /// Stands for all that the answer says, but for the claim, which is a new one each time.

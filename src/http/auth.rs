@@ -27,6 +27,25 @@ const FIELDS: [&str; 7] =
 const SESSION: &str = "connect_session";
 
 /// `GET /auth/hubspot/start`: begins a connect by a link, or by a hand-written `window.open`.
+#[utoipa::path(
+    get, path = "/auth/hubspot/start", tag = "popup",
+    summary = "Begins a connect, by a link",
+    params(
+        ("origin" = Option<String>, Query, description = "The origin of the page that is to be told, out of HOST_ORIGINS.", example = "https://app.example.com"),
+        ("hub_id" = Option<i64>, Query, description = "The HubSpot account that the person is expected to choose.", example = 1234567),
+        ("return_url" = Option<String>, Query, description = "Where the window goes if there is no opener to tell: an address of `origin`.", example = "https://app.example.com/settings"),
+        ("challenge" = Option<String>, Query, description = "SHA-256 of the page's verifier in base64url, 43 characters. With it, the page can ask for the outcome."),
+        ("opener_challenge" = Option<String>, Query, description = "SHA-256 of the key that the opener will show, in base64url."),
+        ("mode" = Option<String>, Query, description = "`popup` (as if left out) or `redirect`."),
+    ),
+    security(()),
+    responses(
+        (status = 200, description = "A page: the person is asked first, or the launch page of a connect with a challenge.", content_type = "text/html", body = String),
+        (status = 302, description = "To HubSpot's consent page.", headers(("Location" = String, description = "HubSpot's consent page."))),
+        (status = 400, description = "A page that shows `origin_not_allowed`, `return_url_not_allowed`, `bad_challenge`, `not_a_navigation` or `bad_request`.", content_type = "text/html", body = String),
+        (status = 429, description = "A page that shows `rate_limited`.", content_type = "text/html", body = String),
+    )
+)]
 pub(super) async fn start_by_link(
     request: HttpRequest,
     web: Data<Web>,
@@ -46,6 +65,19 @@ pub(super) async fn start_by_link(
 }
 
 /// `POST /auth/hubspot/start`: begins a connect by a form, whose sender the browser names.
+#[utoipa::path(
+    post, path = "/auth/hubspot/start", tag = "popup",
+    summary = "Begins a connect, by a form",
+    description = "Takes the fields of the link's query as a form. What the browser SDK does: the browser says which page has sent the form.",
+    request_body(content_type = "application/x-www-form-urlencoded", content = StartForm),
+    security(()),
+    responses(
+        (status = 200, description = "The launch page, which leads on to HubSpot.", content_type = "text/html", body = String),
+        (status = 400, description = "A page that shows `origin_not_allowed`, `return_url_not_allowed`, `bad_challenge`, `not_a_navigation` or `bad_request`.", content_type = "text/html", body = String),
+        (status = 413, description = "A page that shows `payload_too_large`.", content_type = "text/html", body = String),
+        (status = 429, description = "A page that shows `rate_limited`.", content_type = "text/html", body = String),
+    )
+)]
 pub(super) async fn start_by_form(
     request: HttpRequest,
     web: Data<Web>,
@@ -59,6 +91,24 @@ pub(super) async fn start_by_form(
     navigation_only(&request)?;
     admit(&request, &web)?;
     start(&request, &web, &session, &fields, sender(&request, &web)).await
+}
+
+/// The fields of the form that begins a connect, for the description of the API.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "the form is read field by field, because each may stand once alone")]
+pub(super) struct StartForm {
+    /// The origin of the page that is to be told, out of HOST_ORIGINS.
+    origin: Option<String>,
+    /// The HubSpot account that the person is expected to choose.
+    hub_id: Option<i64>,
+    /// Where the window goes if there is no opener to tell: an address of `origin`.
+    return_url: Option<String>,
+    /// SHA-256 of the page's verifier in base64url, 43 characters.
+    challenge: Option<String>,
+    /// SHA-256 of the key that the opener will show, in base64url.
+    opener_challenge: Option<String>,
+    /// `popup` (as if left out) or `redirect`.
+    mode: Option<String>,
 }
 
 /// The page that has sent a form, as far as the browser says. One that sends no referrer sends the origin `null`.
@@ -121,14 +171,29 @@ async fn start(
 }
 
 /// The key that an opener shows, for the flow it has begun.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Proof {
+    /// The attempt.
+    #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
+    /// What the opener has shown.
     opener_key: String,
 }
 
 /// `POST /auth/hubspot/launch`: the launch page passes on the key that the opener has shown.
+#[utoipa::path(
+    post, path = "/auth/hubspot/launch", tag = "popup",
+    summary = "Proves which page has opened the popup",
+    description = "For the launch page's own script.",
+    request_body = Proof,
+    security(()),
+    responses(
+        (status = 204, description = "It is the opener."),
+        (status = 403, description = "`csrf_rejected`: not sent from our own page."),
+        (status = 404, description = "`flow_unknown`: no such attempt in this browser, or not its key."),
+    )
+)]
 pub(super) async fn prove_opener(
     request: HttpRequest,
     web: Data<Web>,
@@ -152,6 +217,21 @@ fn admit(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
 
 /// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever came of it, the popup goes on to a clean
 /// address: code and state are in no history, no log and no referrer from here on.
+#[utoipa::path(
+    get, path = "/auth/hubspot/callback", tag = "popup",
+    summary = "HubSpot's redirect",
+    description = "Where HubSpot sends the person back to. If HUBSPOT_REDIRECT_URI has another path, it is served there too.",
+    params(
+        ("code" = Option<String>, Query, description = "HubSpot's code."),
+        ("state" = Option<String>, Query, description = "The state of the attempt."),
+        ("error" = Option<String>, Query, description = "Why there is no code (RFC 6749 section 4.1.2.1)."),
+    ),
+    security(()),
+    responses(
+        (status = 303, description = "To the popup's last page, whatever came of it.", headers(("Location" = String, description = "The popup's last page."))),
+        (status = 400, description = "A page that shows `not_a_navigation`.", content_type = "text/html", body = String),
+    )
+)]
 pub(super) async fn finish_auth(
     request: HttpRequest,
     web: Data<Web>,

@@ -3,8 +3,8 @@
 use actix_session::Session;
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Web;
 use super::attempt::verifier;
@@ -16,13 +16,65 @@ use crate::domain::secret::Secret;
 use crate::flows::{Outcome, Revoked};
 
 /// Which connection ends.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Disconnect {
+    /// The connection.
+    #[schema(value_type = String, format = Uuid)]
     connection_id: ConnectionId,
 }
 
+/// A connection that has ended.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Disconnected)]
+struct DisconnectAnswer {
+    /// The connection that was.
+    #[schema(value_type = String, format = Uuid)]
+    connection_id: ConnectionId,
+    /// Whether its grant has ended at HubSpot too: `true`, `false`, or `"queued"` if HubSpot is still to be told.
+    revoked: RevokedAnswer,
+    /// Why the grant has not ended: `shared` with another connection, or `not_possible`.
+    #[schema(pattern = "^(shared|not_possible)$")]
+    reason: Option<&'static str>,
+}
+
+/// Whether a grant has ended at HubSpot.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum RevokedAnswer {
+    /// It has, or it has not.
+    Known(bool),
+    /// `queued`: HubSpot is still to be told.
+    Word(&'static str),
+}
+
+impl DisconnectAnswer {
+    fn of(connection_id: ConnectionId, revoked: Revoked) -> Self {
+        let (revoked, reason) = match revoked {
+            Revoked::Yes => (RevokedAnswer::Known(true), None),
+            Revoked::Queued => (RevokedAnswer::Word("queued"), None),
+            Revoked::Shared => (RevokedAnswer::Known(false), Some("shared")),
+            Revoked::No => (RevokedAnswer::Known(false), Some("not_possible")),
+        };
+        Self { connection_id, revoked, reason }
+    }
+}
+
 /// `POST /api/hubspot/disconnect`: ends one connection of this browser's session.
+#[utoipa::path(
+    post, path = "/api/hubspot/disconnect", tag = "page",
+    summary = "Ends a connection, by the browser or the page that made it",
+    request_body = Disconnect,
+    params(("X-CSRF-Token" = Option<String>, Header, description = "The form token of our own pages, beside a session.")),
+    security(("session" = []), ("verifier" = [])),
+    responses(
+        (status = 200, description = "It has ended.", body = DisconnectAnswer),
+        (status = 400, description = "`bad_challenge`: the verifier is none."),
+        (status = 401, description = "`not_authenticated`: neither a session nor a verifier."),
+        (status = 403, description = "`csrf_rejected`: not sent from our own page."),
+        (status = 404, description = "`not_found`: no such connection, or not the caller's."),
+    )
+)]
 pub(super) async fn disconnect_connection(
     request: HttpRequest,
     web: Data<Web>,
@@ -40,14 +92,7 @@ pub(super) async fn disconnect_connection(
     };
     let ended = web.flows.disconnect(user, body.connection_id, true).await?;
     let ended = ended.ok_or(Problem::new("not_found"))?;
-    let (revoked, reason): (Value, Value) = match ended.revoked {
-        Revoked::Yes => (true.into(), Value::Null),
-        Revoked::Queued => ("queued".into(), Value::Null),
-        Revoked::Shared => (false.into(), "shared".into()),
-        Revoked::No => (false.into(), "not_possible".into()),
-    };
-    Ok(HttpResponse::Ok()
-        .json(json!({"connection_id": ended.connection, "revoked": revoked, "reason": reason})))
+    Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
 
 /// Whose connection an attempt led to. It is no cookie that speaks here, so no other site can borrow it.

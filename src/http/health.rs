@@ -2,13 +2,29 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::Web;
 
+/// The process is up.
+#[derive(Serialize, ToSchema)]
+struct Live {
+    /// Always `ok`.
+    #[schema(pattern = "^ok$")]
+    status: &'static str,
+}
+
 /// `GET /livez`: the process is up.
+#[utoipa::path(
+    method(get, head), path = "/livez", tag = "service",
+    summary = "Whether the process is up",
+    security(()),
+    responses((status = 200, description = "It is.", body = Live))
+)]
 pub(super) async fn get_live() -> HttpResponse {
-    HttpResponse::Ok().json(json!({"status": "ok"}))
+    HttpResponse::Ok().json(Live { status: "ok" })
 }
 
 /// `GET /readyz`: whether it can do its work. HubSpot's troubles are told and do not count: reads are served on.

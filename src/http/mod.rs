@@ -13,6 +13,7 @@ mod guard;
 mod health;
 mod limits;
 mod link;
+mod openapi;
 mod pages;
 mod popup;
 mod problem;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use actix_web::web::{self as actix, Data, ServiceConfig};
 
 pub use guard::guard;
+pub use openapi::document;
 pub use problem::{error_table, json_bodies};
 pub use templates::Templates;
 
@@ -94,6 +96,7 @@ impl Web {
                     .route(actix::get().to(health::get_live))
                     .route(actix::head().to(health::get_live)),
             )
+            .service(actix::resource("/api/openapi.json").route(actix::get().to(openapi::openapi_document)))
             // A scope, because its name is compared as it stands; a pattern would be tried on every request.
             .service(actix::scope("/static").route("/{file:.*}", actix::get().to(assets::get_asset)))
             // The host's backend

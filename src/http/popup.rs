@@ -153,13 +153,29 @@ fn failure(
 }
 
 /// Which flow the popup asks for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Handoff {
+    /// The attempt.
+    #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
 }
 
 /// `POST /auth/hubspot/handoff`: the message for the opener and the one origin it may be posted to, once.
+#[utoipa::path(
+    post, path = "/auth/hubspot/handoff", tag = "popup",
+    summary = "The message for the opener, once",
+    description = "For the popup's own script, which posts `message` to the window that has opened it, for `origin` alone.",
+    request_body = Handoff,
+    security(()),
+    responses(
+        (status = 200, description = "The message and the one origin it may be posted to.", body = HandoffAnswer),
+        (status = 202, description = "The attempt has come to nothing yet; ask again.", body = HandoffPending),
+        (status = 403, description = "`csrf_rejected`: not sent from our own page."),
+        (status = 404, description = "`flow_unknown`: no such attempt in this browser."),
+        (status = 410, description = "`already_delivered`: it was handed over before."),
+    )
+)]
 pub(super) async fn take_handoff(
     request: HttpRequest,
     web: Data<Web>,
@@ -175,6 +191,25 @@ pub(super) async fn take_handoff(
         Delivery::Gone => Err(Problem::new("already_delivered")),
         Delivery::Unknown => Err(Problem::new("flow_unknown")),
     }
+}
+
+/// What the popup gets, for the description of the API; [`text`] writes the message.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "the message is written as JSON, here is its shape")]
+pub(super) struct HandoffAnswer {
+    /// The page that is to be told, or null if there is none.
+    origin: Option<String>,
+    /// `{"type": "hubspot_auth_success" | "hubspot_auth_error", "version": 1, "flow": …}`
+    message: serde_json::Map<String, Value>,
+}
+
+/// What the popup gets too early.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "the answer is written as JSON, here is its shape")]
+pub(super) struct HandoffPending {
+    /// Always `exchanging`.
+    #[schema(pattern = "^exchanging$")]
+    status: String,
 }
 
 /// The message. Its fields are written out one by one: what is not named here does not leave.

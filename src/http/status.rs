@@ -9,6 +9,7 @@ use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use super::Web;
 use super::attempt::{attempt_status, verifier};
@@ -31,6 +32,23 @@ pub(super) struct Ask {
 
 /// `GET /api/hubspot/status?wait=SECONDS`: the connections of this browser's session, or with a verifier the attempt
 /// that the page has begun. With `wait` and the ETag of the last answer, it answers as soon as something has changed.
+#[utoipa::path(
+    get, path = "/api/hubspot/status", tag = "page",
+    summary = "Connections of a session, or how an attempt fares",
+    params(
+        ("wait" = Option<u64>, Query, description = "How many seconds the answer may wait for a change since the ETag in `If-None-Match`; more than 25 is taken for 25.", example = 20),
+        ("flow" = Option<Uuid>, Query, description = "The attempt that is meant, where the page knows its id. Only beside a verifier."),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer."),
+    ),
+    security((), ("session" = []), ("verifier" = [])),
+    responses(
+        (status = 200, description = "Without a verifier the connections of the browser's session, with one the attempt.",
+            body = StatusAnswer, headers(("ETag" = String, description = "Stands for this answer."))),
+        (status = 304, description = "Nothing has changed.", headers(("ETag" = String, description = "The same as before."))),
+        (status = 400, description = "`bad_request`: `wait` is no number. `bad_challenge`: the verifier is none."),
+        (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
+    )
+)]
 pub(super) async fn get_status(
     request: HttpRequest,
     web: Data<Web>,
@@ -87,36 +105,79 @@ fn next_expiry(connections: &[Connection], now: Moment) -> Instant {
     Instant::now() + ends.min().map_or(LONGEST_WAIT, |end| end.since(now))
 }
 
-/// The answer. Its fields are written out one by one: what is not named here does not leave.
-#[derive(Serialize)]
-struct Body<'a> {
+/// What a status says: of a session, or of an attempt.
+#[derive(ToSchema)]
+#[schema(as = Status)]
+#[expect(dead_code, reason = "the two answers are written by two functions; here they stand side by side")]
+#[serde(untagged)]
+pub(super) enum StatusAnswer<'a> {
+    /// A session.
+    Session(Body<'a>),
+    /// An attempt.
+    Attempt(super::attempt::AttemptAnswer<'a>),
+}
+
+/// The connections of a session. Its fields are written out one by one: what is not named here does not leave.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionStatus)]
+pub(super) struct Body<'a> {
+    /// Whether the browser has a session with at least one connection. Without one, `connections` is all there is beside it.
     authenticated: bool,
+    /// Who the session belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Uuid, nullable = false)]
     user_id: Option<UserId>,
     /// The newest connection's, for the many who have one.
     #[serde(flatten)]
+    #[schema(value_type = Option<Fields>)]
     newest: Option<Fields<'a>>,
+    /// The newest first.
     connections: Vec<Entry<'a>>,
 }
 
-#[derive(Serialize)]
+/// A connection.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionConnection)]
 pub(super) struct Entry<'a> {
+    /// The connection; a reconnect of the same account keeps it.
+    #[schema(value_type = String, format = Uuid)]
     id: ConnectionId,
     #[serde(flatten)]
     fields: Fields<'a>,
 }
 
-#[derive(Serialize, Clone)]
+/// How a connection fares.
+#[derive(Serialize, Clone, ToSchema)]
+#[schema(as = ConnectionFields)]
 struct Fields<'a> {
+    /// The HubSpot account (`hub_id`); null until HubSpot has told it.
+    #[schema(value_type = Option<i64>, example = 1234567)]
     portal_id: Option<PortalId>,
+    /// The account's website. Somebody has typed it: show it as text, never as HTML.
+    #[schema(example = "acme.example")]
     hub_domain: Option<&'a str>,
+    /// The account's time zone.
+    #[schema(example = "Europe/Berlin")]
     time_zone: Option<&'a str>,
+    /// How it fares.
+    #[schema(value_type = ConnectionState)]
     state: &'static str,
+    /// The same in a sentence for a person.
     state_sentence: &'static str,
+    /// What was granted.
+    #[schema(value_type = Vec<String>, example = json!(["oauth", "crm.objects.contacts.read"]))]
     scopes: &'a Scopes,
+    /// What was asked for, optional scopes included, and not granted.
+    #[schema(value_type = Vec<String>)]
     missing_scopes: Scopes,
+    /// When the access token expires.
+    #[schema(format = DateTime, example = "2026-11-21T09:30:00Z")]
     expires_at: String,
+    /// When the person connected.
+    #[schema(format = DateTime, example = "2026-11-21T09:00:00Z")]
     connected_at: String,
+    /// When it is refreshed next, in seconds; null where nothing is planned.
+    #[schema(minimum = 0)]
     seconds_until_refresh: Option<i64>,
 }
 
@@ -147,6 +208,21 @@ impl<'a> Entry<'a> {
         };
         Self { id: token.id, fields }
     }
+}
+
+/// How a connection fares.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "the words stand in the domain; here they are told to strangers")]
+pub(super) enum ConnectionState {
+    /// Its access token is renewed by itself.
+    Active,
+    /// HubSpot could not be reached in time; it is tried again.
+    Degraded,
+    /// HubSpot has ended the access: the person has to connect again.
+    NeedsReauth,
+    /// What is stored cannot be trusted: the person has to connect again.
+    IntegrityError,
 }
 
 /// What a person is told of a state.

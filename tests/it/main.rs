@@ -34,6 +34,7 @@ mod health;
 mod keys;
 mod lifecycle;
 mod migrations;
+mod openapi;
 mod outages;
 mod races;
 mod refresh;

@@ -6,12 +6,13 @@ use crate::{Result, Task};
 use clap::Args;
 use std::fs;
 
-/// Writes the documents that are made from the code: .env.example and docs/errors.md
+/// Writes the documents that are made from the code: .env.example, docs/errors.md and openapi.json
 #[derive(Args)]
 pub struct Generate {}
 
 /// What `hubspot-connect print` is asked for, and the file that keeps the answer.
-const DOCUMENTS: [(&str, &str); 2] = [("env", ".env.example"), ("errors", "docs/errors.md")];
+const DOCUMENTS: [(&str, &str); 3] =
+    [("env", ".env.example"), ("errors", "docs/errors.md"), ("openapi", "openapi.json")];
 
 impl Task for Generate {
     fn run(self) -> Result<()> {

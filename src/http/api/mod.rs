@@ -3,8 +3,8 @@
 
 mod body;
 mod caller;
-mod connect_sessions;
-mod keys;
+pub(super) mod connect_sessions;
+pub(super) mod keys;
 
 use actix_web::web::{self as actix, ServiceConfig};
 

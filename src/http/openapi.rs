@@ -1,0 +1,215 @@
+//! The description of the API: OpenAPI 3.1, collected from the handlers.
+//!
+//! What stands at a handler is written there: path, parameters, bodies, the answers of its own. What every answer of a
+//! kind has in common is added here, once: the problems of a missing key, of a body that is none, of a wrong host.
+
+use std::sync::LazyLock;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::CACHE_CONTROL;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{Ref, SchemaType, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{
+    ContentBuilder, ObjectBuilder, OpenApi, PathItem, RefOr, Response, ResponseBuilder, Schema,
+};
+use utoipa::{Modify, OpenApi as Collect};
+
+use super::attempt::{self, VERIFIER};
+use super::problem::error_table;
+use super::{api, auth, connections, health, popup, status};
+
+const PROBLEM: &str = "application/problem+json";
+
+/// The handlers that are described.
+#[derive(Collect)]
+#[openapi(
+    info(
+        title = "hubspot-connect",
+        description = include_str!("openapi.md"),
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    paths(
+        openapi_document,
+        status::get_status,
+        attempt::redeem_claim,
+        attempt::cancel_attempt,
+        connections::disconnect_connection,
+        auth::start_by_link,
+        auth::start_by_form,
+        auth::finish_auth,
+        auth::prove_opener,
+        popup::take_handoff,
+        health::get_live,
+        api::keys::get_api_key,
+    ),
+    components(schemas(status::ConnectionState, attempt::AttemptStatus)),
+    tags(
+        (name = "api keys", description = "What a key is good for. Keys are made and revoked on the command line."),
+        (name = "page", description = "What the page asks that has begun a connect, in the person's browser. The browser SDK does all of it."),
+        (name = "popup", description = "The addresses of the popup. They are opened in a window and answer with pages or redirects."),
+        (name = "service", description = "About the service itself."),
+    ),
+    modifiers(&Common),
+)]
+struct Document;
+
+/// The whole description.
+pub fn document() -> OpenApi {
+    Document::openapi()
+}
+
+/// `GET /api/openapi.json`: the description of this API.
+#[utoipa::path(
+    get, path = "/api/openapi.json", tag = "service",
+    summary = "This description",
+    security(()),
+    responses((status = 200, description = "OpenAPI 3.1.", body = Object, content_type = "application/json"))
+)]
+pub(super) async fn openapi_document() -> HttpResponse {
+    static TEXT: LazyLock<String> = LazyLock::new(|| document().to_json().unwrap_or_default());
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .insert_header((CACHE_CONTROL, "public, no-cache"))
+        .body(TEXT.as_str())
+}
+
+/// What all operations of a kind have in common.
+struct Common;
+
+impl Modify for Common {
+    fn modify(&self, document: &mut OpenApi) {
+        document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+        let components = document.components.get_or_insert_default();
+        for (name, scheme) in schemes() {
+            components.add_security_scheme(name, scheme);
+        }
+        components.schemas.insert("Problem".to_owned(), problem().into());
+        components.schemas.insert("ProblemCode".to_owned(), codes().into());
+        for item in document.paths.paths.values_mut() {
+            for operation in operations(item) {
+                complete(operation);
+            }
+        }
+    }
+}
+
+fn schemes() -> [(&'static str, SecurityScheme); 3] {
+    let api_key = Http::builder()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "A key that `hubspot-connect api-keys create` has printed, for the host's backend alone: \
+             `Authorization: Bearer <api key>`. A key has scopes; each operation says which one it asks for.",
+        ))
+        .build();
+    let session = ApiKeyValue::with_description(
+        "__Host-hsc_sid",
+        "The session of a browser that has connected. With a PUBLIC_URL of plain http on another machine its name is \
+         `hsc_sid`.",
+    );
+    let verifier = ApiKeyValue::with_description(
+        VERIFIER,
+        "The secret of the page that has begun an attempt: 43 to 128 letters, digits, `-`, `.`, `_` or `~`. Its SHA-256 \
+         was the `challenge` (as in RFC 7636 section 4).",
+    );
+    [
+        ("api_key", SecurityScheme::Http(api_key)),
+        ("session", SecurityScheme::ApiKey(ApiKey::Cookie(session))),
+        ("verifier", SecurityScheme::ApiKey(ApiKey::Header(verifier))),
+    ]
+}
+
+/// RFC 9457, with the members that programs go by.
+fn problem() -> Schema {
+    let text = |about: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+    let object = ObjectBuilder::new()
+        .description(Some("An answer that is not what was asked for (RFC 9457). Programs go by `code`."))
+        .property("type", text("`urn:hubspot-connect:problem:` and the code."))
+        .property("title", text("A few words."))
+        .property(
+            "status",
+            ObjectBuilder::new().schema_type(Type::Integer).description(Some("The status of the answer.")),
+        )
+        .property("detail", text("What happened and what to do, for a person."))
+        .property("instance", text("The path that was asked."))
+        .property("code", Ref::from_schema_name("ProblemCode"))
+        .property("request_id", text("The same as in the header `X-Request-Id`, and in the service's log."))
+        .property(
+            "retryable",
+            ObjectBuilder::new()
+                .schema_type(Type::Boolean)
+                .description(Some("Whether the same request may succeed later.")),
+        )
+        .property("hint", text("What is wrong with this very request, where more can be said."))
+        .property("pointer", text("The place in the body that is wrong, as a JSON pointer (RFC 6901)."))
+        .examples([serde_json::json!({
+            "type": "urn:hubspot-connect:problem:not_found",
+            "title": "There is nothing here",
+            "status": 404,
+            "detail": "This address does not exist.",
+            "instance": "/api/hubspot/nothing",
+            "code": "not_found",
+            "request_id": "5f0c9a3b7d21e684",
+            "retryable": false,
+        })]);
+    let required = ["type", "title", "status", "detail", "instance", "code", "request_id", "retryable"];
+    required.into_iter().fold(object, ObjectBuilder::required).into()
+}
+
+/// The codes of the one table.
+fn codes() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::String))
+        .description(Some("Stable. What each means stands in docs/errors.md."))
+        .enum_values(Some(error_table().iter().map(|entry| entry.code)))
+        .into()
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem { get, put, post, delete, head, patch, .. } = item;
+    [get, put, post, delete, head, patch].into_iter().flatten()
+}
+
+/// Gives problems their body, and adds the answers that an operation has by its kind.
+fn complete(operation: &mut Operation) {
+    let needs_key = asks_for_key(operation);
+    let has_body = operation.request_body.is_some();
+    let is_static = operation.tags.iter().flatten().any(|tag| tag == "service");
+    let responses = &mut operation.responses.responses;
+    let mut add = |status: &str, about: &str| {
+        responses
+            .entry(status.to_owned())
+            .or_insert_with(|| ResponseBuilder::new().description(about).into());
+    };
+    if needs_key {
+        add("401", "`api_key_missing`, `api_key_invalid`.");
+        add("403", "`api_key_scope_missing`: the key is not for this.");
+    }
+    if has_body {
+        add("400", "`invalid_json`: the body is not what this operation takes; `pointer` says where.");
+        add("413", "`payload_too_large`: a body may have 16 kB.");
+        add("415", "`unsupported_media_type`: the body has to be `application/json`.");
+    }
+    if !is_static {
+        add("503", "`storage_unavailable`: the database does not answer; nothing is lost.");
+    }
+    add("421", "`wrong_host`: the service does not go by that name.");
+    for (status, response) in responses.iter_mut() {
+        if let RefOr::T(response) = response
+            && status.as_str() >= "400"
+            && response.content.is_empty()
+        {
+            write_problem(response);
+        }
+    }
+}
+
+fn asks_for_key(operation: &Operation) -> bool {
+    let asked = serde_json::to_value(&operation.security).unwrap_or_default();
+    asked.as_array().is_some_and(|ways| ways.iter().any(|way| way.get("api_key").is_some()))
+}
+
+fn write_problem(response: &mut Response) {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    response.content.insert(PROBLEM.to_owned(), content.into());
+}

@@ -1,0 +1,171 @@
+//! The description of the API is the API: every route is in it, and all that is in it is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::harness::TestApp;
+
+/// Handlers that are no part of the API: pages for a person, and files.
+const PAGES: [&str; 8] = [
+    "get_index",
+    "get_login",
+    "get_logout",
+    "logout",
+    "get_done",
+    "decide",
+    "get_asset",
+    // What answers where nothing is.
+    "not_found",
+];
+/// On the listener of the operator, which strangers do not reach.
+const OPERATOR: [&str; 2] = ["get_ready", "get_metrics"];
+
+const METHODS: [Method; 6] =
+    [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
+
+fn committed() -> Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+    serde_json::from_str(&std::fs::read_to_string(file).expect("openapi.json")).expect("JSON")
+}
+
+/// Path, method and operation, one by one.
+fn operations(document: &Value) -> Vec<(String, Method, Value)> {
+    let mut all = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for method in &METHODS {
+            let operation = &item[method.as_str().to_lowercase()];
+            if operation.is_object() {
+                all.push((path.clone(), method.clone(), operation.clone()));
+            }
+        }
+    }
+    all
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
+/// The handlers that the route tables name: `.to(module::handler)`.
+fn routed_handlers() -> BTreeSet<String> {
+    let mut handlers = BTreeSet::new();
+    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")) {
+        let text = std::fs::read_to_string(path).expect("a source file");
+        for rest in text.split(".to(").skip(1).chain(text.split("actix::to(").skip(1)) {
+            let name = rest.split(')').next().unwrap_or_default().rsplit("::").next().unwrap_or_default();
+            if !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+                handlers.insert(name.to_owned());
+            }
+        }
+    }
+    handlers
+}
+
+#[test]
+fn every_handler_of_the_route_table_is_described_and_no_other() {
+    let described: BTreeSet<String> = operations(&committed())
+        .into_iter()
+        .map(|(_, _, operation)| operation["operationId"].as_str().expect("an operationId").to_owned())
+        .collect();
+    let left_out = PAGES.iter().chain(&OPERATOR).map(|name| (*name).to_owned());
+    let routed: BTreeSet<String> = routed_handlers();
+    let expected: BTreeSet<String> = routed.difference(&left_out.collect::<BTreeSet<_>>()).cloned().collect();
+    assert_eq!(
+        described, expected,
+        "`cargo xtask generate` writes openapi.json; src/http/openapi.rs collects"
+    );
+}
+
+/// A path without its parameters.
+fn filled(path: &str) -> String {
+    let mut text = path.to_owned();
+    while let (Some(from), Some(to)) = (text.find('{'), text.find('}')) {
+        text.replace_range(from..=to, "0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10");
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_path_takes_the_methods_that_are_described_and_says_so_of_any_other() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let mut methods: BTreeMap<String, BTreeSet<Method>> = BTreeMap::new();
+    for (path, method, _) in operations(&committed()) {
+        methods.entry(path).or_default().insert(method);
+    }
+    for (path, described) in methods {
+        for method in &METHODS {
+            let answer = browser.send(browser.request(method.clone(), &filled(&path))).await;
+            let is_there = answer.status != 405;
+            assert_eq!(is_there, described.contains(method), "{method} {path}: {}", answer.status);
+            // A path that leads nowhere says so; a thing that is not there has words of its own.
+            let nowhere = answer.status == 404 && answer.body.contains("This address does not exist.");
+            assert!(!nowhere, "{method} {path} leads nowhere");
+            if !is_there {
+                let allowed: BTreeSet<Method> = answer
+                    .header("allow")
+                    .split(',')
+                    .map(|name| name.trim().parse().expect("a method"))
+                    .collect();
+                assert_eq!(allowed, described, "Allow of {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_served_description_is_the_committed_one() {
+    let app = TestApp::start().await;
+    let answer = app.browser().get("/api/openapi.json").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "application/json");
+    let served: Value = serde_json::from_str(&answer.body).expect("JSON");
+    assert!(served == committed(), "`cargo xtask generate` writes openapi.json anew");
+    assert_eq!(served["openapi"], "3.1.0");
+}
+
+#[test]
+fn every_operation_says_what_it_is_for_and_every_reference_leads_somewhere() {
+    let document = committed();
+    let tags: Vec<&str> = document["tags"]
+        .as_array()
+        .expect("tags")
+        .iter()
+        .map(|tag| tag["name"].as_str().expect("a name"))
+        .collect();
+    for (path, method, operation) in operations(&document) {
+        let place = format!("{method} {path}");
+        assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{place} has no summary");
+        let tag = operation["tags"][0].as_str().unwrap_or_default();
+        assert!(tags.contains(&tag), "{place}: the tag {tag} is not described");
+        assert!(operation["security"].is_array(), "{place} does not say who may call it");
+        for (name, parameter) in operation["parameters"].as_array().into_iter().flatten().enumerate() {
+            assert!(parameter["description"].is_string(), "{place}: parameter {name} is not described");
+        }
+    }
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#/").skip(1) {
+        let pointer = format!("/{}", reference.split('"').next().unwrap_or_default());
+        assert!(document.pointer(&pointer).is_some(), "{pointer} leads nowhere");
+    }
+    for secret in ["hsc_key_", "whsec_", "pat-", "eyJ"] {
+        assert!(!text.contains(secret), "an example looks like a secret: {secret}");
+    }
+}
+
+#[test]
+fn the_codes_of_problems_are_those_of_the_table() {
+    let document = committed();
+    let described: Vec<&str> = document["components"]["schemas"]["ProblemCode"]["enum"]
+        .as_array()
+        .expect("codes")
+        .iter()
+        .map(|code| code.as_str().expect("a code"))
+        .collect();
+    let table: Vec<&str> = hubspot_connect::http::error_table().iter().map(|entry| entry.code).collect();
+    assert_eq!(described, table);
+}
