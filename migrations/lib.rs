@@ -19,6 +19,7 @@ mod m20261121_000008_parked_grant;
 mod m20261121_000009_looks;
 mod m20261121_000010_api_key;
 mod m20261121_000011_external_user;
+mod m20261121_000014_idempotency_key;
 mod m20261121_000016_connect_session;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000009_looks::Migration),
             Box::new(m20261121_000010_api_key::Migration),
             Box::new(m20261121_000011_external_user::Migration),
+            Box::new(m20261121_000014_idempotency_key::Migration),
             Box::new(m20261121_000016_connect_session::Migration),
         ]
     }

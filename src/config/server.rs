@@ -23,6 +23,10 @@ pub struct Server {
     pub secure_cookies: bool,
     /// RATE_LIMIT_START_PER_MINUTE; zero for no limit.
     pub starts_per_minute: u32,
+    /// RATE_LIMIT_API_PER_MINUTE; zero for no limit.
+    pub api_per_minute: u32,
+    /// RATE_LIMIT_WRONG_KEYS_PER_MINUTE; zero for no limit.
+    pub wrong_keys_per_minute: u32,
 }
 
 impl Server {
@@ -36,9 +40,17 @@ impl Server {
         };
         let trusted_proxies = proxies(reader);
         let (public_url, secure_cookies) = public_url(reader);
-        let starts = reader.number("RATE_LIMIT_START_PER_MINUTE", 0..=1_000_000);
-        let starts_per_minute = u32::try_from(starts).unwrap_or(u32::MAX);
-        Self { addr, admin_addr, public_url, trusted_proxies, secure_cookies, starts_per_minute }
+        let mut limit = |name| u32::try_from(reader.number(name, 0..=1_000_000)).unwrap_or(u32::MAX);
+        Self {
+            addr,
+            admin_addr,
+            public_url,
+            trusted_proxies,
+            secure_cookies,
+            starts_per_minute: limit("RATE_LIMIT_START_PER_MINUTE"),
+            api_per_minute: limit("RATE_LIMIT_API_PER_MINUTE"),
+            wrong_keys_per_minute: limit("RATE_LIMIT_WRONG_KEYS_PER_MINUTE"),
+        }
     }
 
     /// Our own origin.

@@ -100,6 +100,16 @@ pub(super) const VARIABLES: &[Variable] = &[
         "How many connects one address may begin per minute; 0 for no limit.",
     ),
     plain(
+        "RATE_LIMIT_API_PER_MINUTE",
+        "6000",
+        "How many requests one API key may make per minute, in each process; 0 for no limit.",
+    ),
+    plain(
+        "RATE_LIMIT_WRONG_KEYS_PER_MINUTE",
+        "30",
+        "How many wrong API keys one address may show per minute before it is told to slow down; 0 for no limit.",
+    ),
+    plain(
         "ALLOW_INSECURE",
         "",
         "`i-know` permits a PUBLIC_URL of plain http on another machine: cookies and tokens can be read on the way.",

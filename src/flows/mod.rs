@@ -22,6 +22,7 @@ mod disconnect;
 mod finish;
 mod gate;
 mod handoff;
+mod idempotency;
 mod keys;
 mod memory;
 mod ready;
@@ -49,6 +50,7 @@ pub use connect_sessions::{CompleteError, NewSession, NewlyMade, SessionError, S
 pub use disconnect::{Disconnected, Revoked};
 pub use finish::{Answer, FinishConnect, FinishError, Finished};
 pub use handoff::{Delivery, Ended, Message, Outcome};
+pub use idempotency::{GivenAnswer, Once, OnceError, OnceLease};
 pub use keys::KeyCheckError;
 pub use ready::Readiness;
 pub use reseal::{Resealed, reseal_all};

@@ -17,7 +17,7 @@ use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use url::Url;
 
 use super::Web;
-use super::api::challenge;
+use super::api::{challenge, tell};
 use super::auth::{done_without_answer, see_other};
 use super::problem::Problem;
 use super::templates::error_page;
@@ -83,6 +83,7 @@ pub async fn guard(
             }
         },
     };
+    tell(&mut response);
     finish(response.response_mut(), web.as_deref(), &path, &id);
     log(&response, &id, started);
     Ok(response)

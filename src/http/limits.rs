@@ -1,5 +1,5 @@
-//! How many connects one address may begin. Not shared between replicas: it keeps one client from filling the table,
-//! and nothing else depends on it.
+//! How often one address may do something: begin connects, show wrong API keys. Not shared between replicas: it keeps
+//! one client from filling a table or from guessing fast, and nothing else depends on it.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-/// Room for a person who tries a few times in a row.
+/// Room for somebody who tries a few times in a row.
 const BURST: u32 = 10;
 /// After so many checks, addresses that have been quiet are forgotten.
 const TIDY: u32 = 4096;
 
-/// The limit on beginning connects.
+/// A limit by address.
 #[derive(Debug)]
-pub(super) struct Starts {
+pub(super) struct PerAddress {
     limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
     checks: AtomicU32,
 }
 
-impl Starts {
+impl PerAddress {
     /// So many per minute and address; zero for no limit.
     pub fn new(per_minute: u32) -> Self {
         let limiter = NonZeroU32::new(per_minute).map(|per_minute| {
@@ -29,7 +29,7 @@ impl Starts {
         Self { limiter, checks: AtomicU32::new(0) }
     }
 
-    /// Whether one more may begin.
+    /// Whether one more is admitted.
     pub fn admit(&self, address: IpAddr) -> bool {
         let Some(limiter) = &self.limiter else { return true };
         if self.checks.fetch_add(1, Ordering::Relaxed) % TIDY == TIDY - 1 {

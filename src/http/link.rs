@@ -2,13 +2,16 @@
 
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::Web;
 use super::client::address;
 use super::csrf::same_origin;
 use super::problem::Problem;
+use crate::domain::id::PortalId;
+use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 
 /// `GET /connect`: the same page for every link. What opens one stands behind the `#` and is read by the page's script.
@@ -19,13 +22,48 @@ pub(super) async fn get_link(web: Data<Web>) -> HttpResponse {
 }
 
 /// What opens a link.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Link {
+    /// What stands behind the `#` of the link.
     token: String,
 }
 
+/// Who asks, and for what.
+#[derive(Debug, Serialize, ToSchema)]
+struct LinkBody<'a> {
+    /// Somebody has typed it: show it as text, never as HTML.
+    requested_by: String,
+    /// The origins that are told.
+    applications: Vec<String>,
+    /// Scopes that the account must grant.
+    #[schema(value_type = Vec<String>)]
+    scopes: &'a Scopes,
+    /// Scopes that the account may lack.
+    #[schema(value_type = Vec<String>)]
+    optional_scopes: &'a Scopes,
+    /// The one HubSpot account that may be connected.
+    #[schema(value_type = Option<i64>)]
+    hub_id: Option<PortalId>,
+    /// Until when the link is good.
+    #[schema(format = DateTime)]
+    expires_at: String,
+}
+
 /// `POST /auth/hubspot/link`: who asks, and for what, for our own page alone.
+#[utoipa::path(
+    post, path = "/auth/hubspot/link", tag = "popup",
+    summary = "Who asks by a hosted link, and for what",
+    description = "For the script of the page behind a link.",
+    request_body = Link,
+    security(()),
+    responses(
+        (status = 200, description = "Who asks, and for what.", body = LinkBody),
+        (status = 403, description = "`csrf_rejected`: not sent from our own page."),
+        (status = 410, description = "`connect_session_ended`: there is no such link, or it has ended."),
+        (status = 429, description = "`rate_limited`: too many from this address."),
+    )
+)]
 pub(super) async fn read_link(
     request: HttpRequest,
     web: Data<Web>,
@@ -42,12 +80,12 @@ pub(super) async fn read_link(
         Some(origins) => origins.iter().map(ToString::to_string).collect::<Vec<_>>(),
         None => web.allowed_origins().iter().map(ToString::to_string).collect(),
     };
-    Ok(HttpResponse::Ok().json(json!({
-        "requested_by": session.requested_by.unwrap_or_else(|| session.external_id.to_string()),
-        "applications": applications,
-        "scopes": session.scopes.as_ref().unwrap_or(&settings.scopes),
-        "optional_scopes": session.optional_scopes.as_ref().unwrap_or(&settings.optional_scopes),
-        "hub_id": session.portal_id,
-        "expires_at": session.expires_at.rfc3339(),
-    })))
+    Ok(HttpResponse::Ok().json(LinkBody {
+        requested_by: session.requested_by.unwrap_or_else(|| session.external_id.to_string()),
+        applications,
+        scopes: session.scopes.as_ref().unwrap_or(&settings.scopes),
+        optional_scopes: session.optional_scopes.as_ref().unwrap_or(&settings.optional_scopes),
+        hub_id: session.portal_id,
+        expires_at: session.expires_at.rfc3339(),
+    }))
 }

@@ -7,17 +7,18 @@ use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{Ref, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, ObjectBuilder, OpenApi, PathItem, RefOr, Response, ResponseBuilder, Schema,
+    ContentBuilder, Header, HeaderBuilder, ObjectBuilder, OpenApi, PathItem, RefOr, Required, Response,
+    ResponseBuilder, Schema,
 };
 use utoipa::{Modify, OpenApi as Collect};
 
 use super::attempt::{self, VERIFIER};
 use super::problem::error_table;
-use super::{api, auth, connections, health, popup, status};
+use super::{api, auth, connections, health, link, popup, status};
 
 const PROBLEM: &str = "application/problem+json";
 
@@ -42,9 +43,15 @@ const PROBLEM: &str = "application/problem+json";
         popup::take_handoff,
         health::get_live,
         api::keys::get_api_key,
+        api::connect_sessions::create_connect_session,
+        api::connect_sessions::get_connect_session,
+        api::connect_sessions::complete_connect_session,
+        api::connect_sessions::delete_connect_session,
+        link::read_link,
     ),
     components(schemas(status::ConnectionState, attempt::AttemptStatus)),
     tags(
+        (name = "connect sessions", description = "The backend says which of its users is connecting, and may have the last word."),
         (name = "api keys", description = "What a key is good for. Keys are made and revoked on the command line."),
         (name = "page", description = "What the page asks that has begun a connect, in the person's browser. The browser SDK does all of it."),
         (name = "popup", description = "The addresses of the popup. They are opened in a window and answer with pages or redirects."),
@@ -86,7 +93,12 @@ impl Modify for Common {
         }
         components.schemas.insert("Problem".to_owned(), problem().into());
         components.schemas.insert("ProblemCode".to_owned(), codes().into());
-        for item in document.paths.paths.values_mut() {
+        for (path, item) in &mut document.paths.paths {
+            // What HubSpot makes of a header is HubSpot's business.
+            let is_proxy = path.starts_with("/api/hubspot/proxy");
+            if let Some(post) = item.post.as_mut().filter(|post| asks_for_key(post) && !is_proxy) {
+                add_idempotency(post);
+            }
             for operation in operations(item) {
                 complete(operation);
             }
@@ -172,6 +184,13 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 
 /// Gives problems their body, and adds the answers that an operation has by its kind.
 fn complete(operation: &mut Operation) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter
+            && parameter.name == "id"
+        {
+            parameter.description.get_or_insert_with(|| "Which one.".to_owned());
+        }
+    }
     let needs_key = asks_for_key(operation);
     let has_body = operation.request_body.is_some();
     let is_static = operation.tags.iter().flatten().any(|tag| tag == "service");
@@ -184,6 +203,10 @@ fn complete(operation: &mut Operation) {
     if needs_key {
         add("401", "`api_key_missing`, `api_key_invalid`.");
         add("403", "`api_key_scope_missing`: the key is not for this.");
+        add(
+            "429",
+            "`rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address.",
+        );
     }
     if has_body {
         add("400", "`invalid_json`: the body is not what this operation takes; `pointer` says where.");
@@ -195,11 +218,15 @@ fn complete(operation: &mut Operation) {
     }
     add("421", "`wrong_host`: the service does not go by that name.");
     for (status, response) in responses.iter_mut() {
-        if let RefOr::T(response) = response
-            && status.as_str() >= "400"
-            && response.content.is_empty()
-        {
+        let RefOr::T(response) = response else { continue };
+        if status.as_str() >= "400" && response.content.is_empty() {
             write_problem(response);
+        }
+        if needs_key {
+            add_limits(response);
+        }
+        if status == "429" || status == "503" {
+            response.headers.insert("Retry-After".to_owned(), header("Seconds after which to try again."));
         }
     }
 }
@@ -207,6 +234,54 @@ fn complete(operation: &mut Operation) {
 fn asks_for_key(operation: &Operation) -> bool {
     let asked = serde_json::to_value(&operation.security).unwrap_or_default();
     asked.as_array().is_some_and(|ways| ways.iter().any(|way| way.get("api_key").is_some()))
+}
+
+/// draft-ietf-httpapi-idempotency-key-header-07.
+fn add_idempotency(operation: &mut Operation) {
+    let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+    let key = ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done \
+             again: the first answer is given once more, with `Idempotency-Replayed: true`.",
+        ))
+        .schema(Some(text))
+        .build();
+    operation.parameters.get_or_insert_default().push(key.into());
+    for (status, about) in [
+        ("400", "`idempotency_key_invalid`: the `Idempotency-Key` is none."),
+        (
+            "409",
+            "`idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way.",
+        ),
+        ("422", "`idempotency_key_reused`: another request came with this `Idempotency-Key`."),
+    ] {
+        let entry = operation.responses.responses.entry(status.to_owned());
+        let response = entry.or_insert_with(|| Response::new("").into());
+        if let RefOr::T(response) = response {
+            response.description = format!("{} {about}", response.description).trim().to_owned();
+        }
+    }
+}
+
+/// draft-ietf-httpapi-ratelimit-headers-10.
+fn add_limits(response: &mut Response) {
+    for (name, about) in [
+        (
+            "RateLimit-Policy",
+            "How much the key may ask: `\"default\";q=6000;w=60` is 6000 requests in 60 seconds.",
+        ),
+        ("RateLimit", "What is left: `\"default\";r=5999;t=60` is 5999 requests in the next 60 seconds."),
+    ] {
+        response.headers.entry(name.to_owned()).or_insert_with(|| header(about));
+    }
+}
+
+fn header(about: &str) -> RefOr<Header> {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    HeaderBuilder::new().schema(Some(text)).description(Some(about)).build().into()
 }
 
 fn write_problem(response: &mut Response) {

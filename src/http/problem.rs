@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::flows::{
-    ClaimError, CompleteError, DecideError, FinishError, SessionError, StartError, StoreError,
+    ClaimError, CompleteError, DecideError, FinishError, OnceError, SessionError, StartError, StoreError,
 };
 
 /// One line of the table.
@@ -372,6 +372,42 @@ const TABLE: &[Entry] = &[
         "There were too many attempts from your address. Please wait a minute.",
     ),
     entry(
+        "rate_limited_key",
+        429,
+        true,
+        "This API key asks too often",
+        "The API key has made all the requests of this minute. `Retry-After` says when the next one is taken.",
+    ),
+    // Requests that are done once
+    entry(
+        "idempotency_key_invalid",
+        400,
+        false,
+        "The idempotency key is none",
+        "An Idempotency-Key has 1 to 255 characters of ASCII, such as a UUID, and stands once.",
+    ),
+    entry(
+        "idempotency_key_reused",
+        422,
+        false,
+        "The idempotency key was used before",
+        "The same Idempotency-Key was sent with another request. Each request needs a key of its own.",
+    ),
+    entry(
+        "idempotency_in_progress",
+        409,
+        true,
+        "The first request is still under way",
+        "A request with the same Idempotency-Key has not been answered yet. Send it again in a moment.",
+    ),
+    entry(
+        "idempotency_answer_lost",
+        500,
+        false,
+        "The answer cannot be read any more",
+        "A request with this Idempotency-Key was done, and its answer was sealed under an encryption key that is gone. Ask for what it has made.",
+    ),
+    entry(
         "storage_unavailable",
         503,
         true,
@@ -533,6 +569,18 @@ impl From<CompleteError> for Problem {
             CompleteError::Mismatch => Self::new("external_user_mismatch"),
             CompleteError::Unreadable => Self::new("integrity_error"),
             CompleteError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<OnceError> for Problem {
+    fn from(why: OnceError) -> Self {
+        match why {
+            OnceError::Lost(why) => {
+                tracing::error!(error = %why, "a remembered answer cannot be opened");
+                Self::new("idempotency_answer_lost")
+            }
+            OnceError::Store(why) => why.into(),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod abuse;
 mod access;
 mod api_keys;
+mod api_limits;
 mod architecture;
 mod at_rest;
 mod attempts;
@@ -31,6 +32,7 @@ mod hardships;
 mod harness;
 mod headers;
 mod health;
+mod idempotency;
 mod keys;
 mod lifecycle;
 mod migrations;

@@ -9,12 +9,13 @@ use serde_json::Value;
 use crate::harness::TestApp;
 
 /// Handlers that are no part of the API: pages for a person, and files.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "get_index",
     "get_login",
     "get_logout",
     "logout",
     "get_done",
+    "get_link",
     "decide",
     "get_asset",
     // What answers where nothing is.

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
+use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 
 use super::super::Web;
+use super::super::client::address;
 use super::super::problem::Problem;
 use crate::domain::api_key::{ApiKey, ApiScope};
 use crate::domain::secret::Secret;
@@ -16,7 +18,7 @@ const LONGEST: usize = 200;
 /// The key that a request shows (RFC 6750 section 2.1), if it is good for this.
 ///
 /// # Errors
-/// `api_key_missing` and `api_key_invalid` (401), `api_key_scope_missing` (403), or the database's.
+/// What [`any_caller`] says, and `api_key_scope_missing` (403).
 pub(in crate::http) async fn caller(
     request: &HttpRequest,
     web: &Web,
@@ -32,10 +34,26 @@ pub(in crate::http) async fn caller(
 /// The key that a request shows, whatever it is good for.
 ///
 /// # Errors
-/// `api_key_missing` and `api_key_invalid` (401), or the database's.
+/// `api_key_missing` and `api_key_invalid` (401), `rate_limited_key` and `rate_limited` (429), or the database's.
 pub(super) async fn any_caller(request: &HttpRequest, web: &Web) -> Result<Arc<ApiKey>, Problem> {
     let shown = shown(request)?;
-    web.flows.recognise(&shown).await?.ok_or_else(|| Problem::new("api_key_invalid"))
+    let Some(key) = web.flows.recognise(&shown).await? else { return Err(wrong(request, web)) };
+    web.key_limits.admit(request, key.id, web.flows.clock().now())?;
+    Ok(key)
+}
+
+/// The same for a layer around the handlers: what is wrong with a key, the handler says, and counts it.
+pub(super) async fn recognised(request: &ServiceRequest, web: &Web) -> Option<Arc<ApiKey>> {
+    let shown = shown(request.request()).ok()?;
+    web.flows.recognise(&shown).await.ok().flatten()
+}
+
+/// Whoever guesses is told to slow down. A good key is let in whatever others try from the same address.
+fn wrong(request: &HttpRequest, web: &Web) -> Problem {
+    match address(request, web).is_some_and(|address| web.wrong_keys.admit(address)) {
+        true => Problem::new("api_key_invalid"),
+        false => Problem::new("rate_limited"),
+    }
 }
 
 fn shown(request: &HttpRequest) -> Result<Secret, Problem> {

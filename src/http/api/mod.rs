@@ -4,14 +4,38 @@
 mod body;
 mod caller;
 pub(super) mod connect_sessions;
+mod idempotency;
 pub(super) mod keys;
+mod limits;
 
+use actix_web::guard::fn_guard;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self as actix, ServiceConfig};
 
 pub(super) use caller::challenge;
+pub(super) use limits::{KeyLimits, tell};
+
+/// What a path of this side begins with, behind `/api/hubspot/`.
+const SIDES: [&str; 5] = ["api-key", "connections", "connect-sessions", "proxy", "webhooks"];
 
 /// The routes, before those of the browser: a scope is taken by the first that fits.
 pub(super) fn routes(routes: &mut ServiceConfig) {
+    let ours = fn_guard(|request| is_ours(request.head().uri.path()));
+    routes.service(
+        actix::scope("")
+            .guard(ours)
+            .wrap(from_fn(idempotency::once))
+            .configure(resources)
+            .default_service(actix::to(super::problem::not_found)),
+    );
+}
+
+fn is_ours(path: &str) -> bool {
+    let first = path.strip_prefix("/api/hubspot/").map(|rest| rest.split('/').next().unwrap_or_default());
+    first.is_some_and(|first| SIDES.contains(&first))
+}
+
+fn resources(routes: &mut ServiceConfig) {
     routes
         .service(actix::resource("/api/hubspot/api-key").route(actix::get().to(keys::get_api_key)))
         .service(

@@ -1,0 +1,134 @@
+//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a POST that may be sent again after a line has
+//! gone dead, and is done once.
+//!
+//! Around all routes of the host's backend but the proxy: what HubSpot makes of a header is HubSpot's business. Only
+//! what succeeded is remembered. A request that was refused has changed nothing, so it is done anew.
+
+use actix_web::body::{BoxBody, MessageBody, to_bytes_limited};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::web::{Bytes, Data};
+use actix_web::{Error, HttpResponse, HttpResponseBuilder, ResponseError};
+
+use super::super::Web;
+use super::super::problem::Problem;
+use super::caller::recognised;
+use crate::flows::{GivenAnswer, Once, OnceLease};
+
+const KEY: &str = "idempotency-key";
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const LONGEST: usize = 255;
+/// What is remembered of an answer, beside its body.
+const HEADERS: [HeaderName; 2] = [CONTENT_TYPE, LOCATION];
+/// No answer to a POST is as large as this.
+const LARGEST: usize = 64 * 1024;
+
+/// Wraps the routes of the host's backend.
+///
+/// # Errors
+/// None of its own: what goes wrong here is an answer.
+pub(super) async fn once(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if request.method() != Method::POST || !request.headers().contains_key(KEY) || is_proxy(request.path()) {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    }
+    let key = match key(&request) {
+        Ok(key) => key,
+        Err(problem) => return Ok(request.into_response(problem.error_response())),
+    };
+    let Some(web) = request.app_data::<Data<Web>>().cloned() else {
+        return Err(Problem::new("internal_error").into());
+    };
+    let Some(caller) = recognised(&request, &web).await else {
+        // Without a good key the handler says what is wrong, and nothing is remembered.
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    };
+    let mut request = request;
+    let body = match request.extract::<Bytes>().await {
+        Ok(body) => body,
+        Err(why) => return Ok(request.error_response(why)),
+    };
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str()).to_owned();
+    let asked = web.flows.once(caller.id, &key, &[b"POST", target.as_bytes(), &body]).await;
+    let problem = match asked {
+        Ok(Once::Do(lease)) => {
+            request.set_payload(Payload::from(body));
+            // In a task of its own: a caller who goes away, and comes again for that very reason, finds it done.
+            let work = actix_web::rt::spawn(async move {
+                let response = next.call(request).await?.map_into_boxed_body();
+                remember(&web, lease, response).await
+            });
+            return work.await.unwrap_or_else(|_| Err(Problem::new("internal_error").into()));
+        }
+        Ok(Once::Again(answer)) => {
+            match web.key_limits.admit(request.request(), caller.id, web.flows.clock().now()) {
+                Ok(()) => return Ok(request.into_response(again(answer))),
+                Err(problem) => problem,
+            }
+        }
+        Ok(Once::Reused) => Problem::new("idempotency_key_reused"),
+        Ok(Once::Busy(left)) => {
+            Problem::new("idempotency_in_progress").retry_after(left.as_secs().clamp(1, 5))
+        }
+        Err(why) => why.into(),
+    };
+    Ok(request.into_response(problem.error_response()))
+}
+
+fn is_proxy(path: &str) -> bool {
+    path.starts_with("/api/hubspot/proxy/")
+}
+
+/// The key: a string of RFC 9651, or the same without its quotation marks, as most clients send it.
+fn key(request: &ServiceRequest) -> Result<String, Problem> {
+    let mut lines = request.headers().get_all(KEY);
+    let bad = |hint| Problem::new("idempotency_key_invalid").hint(hint);
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return Err(bad("The header stands more than once."));
+    };
+    let text = line.to_str().map_err(|_| bad("The key has characters beyond ASCII."))?.trim();
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let is_plain = bare.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
+    match bare.len() {
+        0 => Err(bad("The key is empty.")),
+        1..=LONGEST if is_plain => Ok(bare.to_owned()),
+        1..=LONGEST => Err(bad("The key has quotation marks or backslashes inside.")),
+        _ => Err(bad("The key has more than 255 characters.")),
+    }
+}
+
+/// Keeps what succeeded, and lets go of what did not.
+async fn remember(
+    web: &Web,
+    lease: OnceLease,
+    response: ServiceResponse<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if !response.status().is_success() {
+        web.flows.answered(lease, None).await;
+        return Ok(response);
+    }
+    let (request, response) = response.into_parts();
+    let (head, body) = response.into_parts();
+    let body = to_bytes_limited(body, LARGEST).await.map_err(|_| Problem::new("internal_error"))??;
+    let text = |name: &HeaderName| head.headers().get(name).and_then(|value| value.to_str().ok());
+    let answer = GivenAnswer {
+        status: head.status().as_u16(),
+        headers: HEADERS.iter().filter_map(|name| Some((name.to_string(), text(name)?.to_owned()))).collect(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    web.flows.answered(lease, Some(&answer)).await;
+    Ok(ServiceResponse::new(request, head.set_body(BoxBody::new(body))))
+}
+
+fn again(answer: GivenAnswer) -> HttpResponse {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = HttpResponseBuilder::new(status);
+    for (name, value) in answer.headers {
+        response.insert_header((name, value));
+    }
+    response.insert_header((REPLAYED, HeaderValue::from_static("true"))).body(answer.body)
+}

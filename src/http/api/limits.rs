@@ -1,0 +1,143 @@
+//! How much one API key may ask for, and how a caller learns of it (draft-ietf-httpapi-ratelimit-headers-10).
+//!
+//! Counted by each process for itself: it keeps one backend that has gone wild from the others, and nothing else
+//! depends on it. A request pays for one look into a small map, because a token is read in microseconds.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use actix_web::dev::ServiceResponse;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::{HttpMessage, HttpRequest};
+
+use super::super::problem::Problem;
+use crate::domain::clock::Moment;
+use crate::domain::id::ApiKeyId;
+
+/// How long a window is.
+const WINDOW: Duration = Duration::from_secs(60);
+/// With more keys than this, those that are quiet are forgotten.
+const TIDY: usize = 1000;
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// The limit on the requests of each key.
+#[derive(Debug)]
+pub(in crate::http) struct KeyLimits {
+    per_minute: u32,
+    policy: HeaderValue,
+    windows: Mutex<HashMap<ApiKeyId, Window>>,
+}
+
+/// What is left of a minute that began with a key's first request.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    ends_at: Moment,
+    left: u32,
+}
+
+/// What a request has left to those that follow.
+#[derive(Debug, Clone)]
+struct Spent {
+    policy: HeaderValue,
+    left: u32,
+    seconds: u64,
+}
+
+impl KeyLimits {
+    /// So many per minute and key; zero for no limit.
+    pub fn new(per_minute: u32) -> Self {
+        let policy = format!("\"default\";q={per_minute};w={}", WINDOW.as_secs());
+        let policy = HeaderValue::try_from(policy).expect("digits and letters");
+        Self { per_minute, policy, windows: Mutex::default() }
+    }
+
+    /// Counts one request of this key, and notes for its answer what is left.
+    ///
+    /// # Errors
+    /// `rate_limited_key` (429), with the seconds until the window ends.
+    pub fn admit(&self, request: &HttpRequest, key: ApiKeyId, now: Moment) -> Result<(), Problem> {
+        if self.per_minute == 0 {
+            return Ok(());
+        }
+        let (left, ends_at) = self.spend(key, now);
+        let seconds = ends_at.since(now).as_millis().div_ceil(1000);
+        let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+        let spent = Spent { policy: self.policy.clone(), left: left.unwrap_or(0), seconds };
+        request.extensions_mut().insert(spent);
+        left.map(|_| ()).ok_or_else(|| Problem::new("rate_limited_key").retry_after(seconds))
+    }
+
+    /// What is left after one more request, if there was anything, and when the window ends.
+    fn spend(&self, key: ApiKeyId, now: Moment) -> (Option<u32>, Moment) {
+        let mut windows = self.windows.lock().expect("nothing panics while it holds this lock");
+        if windows.len() >= TIDY && !windows.contains_key(&key) {
+            windows.retain(|_, window| window.ends_at > now);
+        }
+        let fresh = Window { ends_at: now.plus(WINDOW), left: self.per_minute };
+        let window = windows.entry(key).or_insert(fresh);
+        // A window that ends later than a fresh one was begun before the clock was set back.
+        if window.ends_at <= now || window.ends_at > fresh.ends_at {
+            *window = fresh;
+        }
+        let left = window.left.checked_sub(1);
+        window.left = left.unwrap_or(0);
+        (left, window.ends_at)
+    }
+}
+
+/// Tells the caller what is left, if the request was counted.
+pub(in crate::http) fn tell<B>(response: &mut ServiceResponse<B>) {
+    let spent = response.request().extensions().get::<Spent>().cloned();
+    if let Some(spent) = spent {
+        spent.write(response.headers_mut());
+    }
+}
+
+impl Spent {
+    fn write(self, headers: &mut HeaderMap) {
+        let limit = format!("\"default\";r={};t={}", self.left, self.seconds);
+        if let Ok(limit) = HeaderValue::try_from(limit) {
+            headers.insert(LIMIT, limit);
+            headers.insert(POLICY, self.policy);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::chance::Chance;
+
+    #[test]
+    fn each_key_has_a_minute_of_its_own_and_begins_a_new_one_when_it_is_over() {
+        let (limits, chance) = (KeyLimits::new(2), Chance::seeded(1));
+        let (one, other) = (ApiKeyId::random(&chance), ApiKeyId::random(&chance));
+        let at = |seconds: i64| Moment::from_unix_ms(1_000_000 + seconds * 1000);
+        assert_eq!(limits.spend(one, at(0)), (Some(1), at(60)));
+        assert_eq!(limits.spend(one, at(30)), (Some(0), at(60)));
+        assert_eq!(limits.spend(one, at(59)), (None, at(60)));
+        assert_eq!(limits.spend(other, at(59)), (Some(1), at(119)));
+        assert_eq!(limits.spend(one, at(60)), (Some(1), at(120)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let (limits, key) = (KeyLimits::new(1), ApiKeyId::random(&Chance::seeded(1)));
+        let at = |seconds: i64| Moment::from_unix_ms(1_000_000 + seconds * 1000);
+        assert_eq!(limits.spend(key, at(500)), (Some(0), at(560)));
+        assert_eq!(limits.spend(key, at(10)), (Some(0), at(70)));
+    }
+
+    #[test]
+    fn quiet_keys_are_forgotten() {
+        let (limits, chance) = (KeyLimits::new(1), Chance::seeded(1));
+        for _ in 0..TIDY {
+            limits.spend(ApiKeyId::random(&chance), Moment::from_unix_ms(0));
+        }
+        limits.spend(ApiKeyId::random(&chance), Moment::from_unix_ms(60_000));
+        assert_eq!(limits.windows.lock().expect("no panic").len(), 1);
+    }
+}
