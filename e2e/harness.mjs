@@ -78,6 +78,16 @@ export async function startDemo(flags) {
   all.catch(() => {});
   const url = (before) => said.match(new RegExp(`${before}\\s+(http://[\\w.]+:\\d+)`))[1];
   const demo = { host: url("Open"), service: url("Service"), hubspot: url("Simulated HubSpot") };
+  const key = said.match(/hsc_key_\S+/)[0];
+  /** Calls the API as the host's backend does. */
+  demo.api = async (method, path, body) => {
+    const response = await fetch(demo.service + path, {
+      method,
+      headers: { authorization: `Bearer ${key}`, ...(body && { "content-type": "application/json" }) },
+      body: body && JSON.stringify(body),
+    });
+    return { status: response.status, headers: response.headers, body: await response.json().catch(() => null) };
+  };
   demo.said = () => said;
   demo.stop = async () => {
     child.kill("SIGTERM");

@@ -33,7 +33,8 @@ async fn run(mut options: Options) -> Result<(), Failure> {
     let host = host::serve(&options)?;
     let service = service::build(&options, &hubspot, folder.path()).await?;
     let stop = hubspot_connect::lifecycle::stop_on_signal()?;
-    greet(&options, &hubspot);
+    let api_key = service::api_key(&service).await?;
+    greet(&options, &hubspot, api_key.expose());
     service.run(stop, false).await?;
     host.stop(true).await;
     hubspot.stop().await;
@@ -41,11 +42,12 @@ async fn run(mut options: Options) -> Result<(), Failure> {
 }
 
 #[expect(clippy::print_stdout, reason = "the one URL to open goes to standard output")]
-fn greet(options: &Options, hubspot: &FakeHubSpot) {
+fn greet(options: &Options, hubspot: &FakeHubSpot, api_key: &str) {
     println!("\n  Open {}\n", options.host_url());
     println!("  It is a page of another site with a Connect to HubSpot button.");
     println!("  Service           {}   (its own pages: connections, log out)", options.public_url());
     println!("  Simulated HubSpot {}", hubspot.base_url());
+    println!("  Key for backends  {api_key}");
     println!(
         "  Access tokens live {} s, so a refresh is seen within a minute. Ctrl-C ends it.\n",
         options.token_seconds

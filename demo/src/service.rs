@@ -5,8 +5,10 @@ use std::path::Path;
 use fake_hubspot::FakeHubSpot;
 use hubspot_connect::app::App;
 use hubspot_connect::config::{Config, Variables};
+use hubspot_connect::domain::api_key::{ApiKey, ApiScope, new_key};
 use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::clock::Clock;
+use hubspot_connect::domain::id::ApiKeyId;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::telemetry;
@@ -39,4 +41,22 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
     let config = Config::read(&Variables::from_pairs(pairs))?;
     telemetry::logs::install(&config.logging)?;
     Ok(App::build(config, Clock::system(), Chance::system()).await?)
+}
+
+/// A key for everything, for whoever wants to be the host's backend.
+pub async fn api_key(service: &App) -> Result<Secret, Failure> {
+    let chance = Chance::system();
+    let id = ApiKeyId::random(&chance);
+    let secret = new_key(id, &chance);
+    let key = ApiKey {
+        id,
+        // A demo on a server of one's own may be started many times.
+        name: id.to_string(),
+        scopes: ApiScope::ALL.to_vec(),
+        created_at: Clock::system().now(),
+        last_used_at: None,
+        revoked_at: None,
+    };
+    service.store().insert_api_key(key, secret.hash()).await?;
+    Ok(secret)
 }

@@ -5,7 +5,7 @@
  * Cross-Origin-Opener-Policy on any page in between cuts the popup off for good, and its `closed` reads true from then
  * on while the window is open.
  */
-import type { Connection, ErrorCode } from "./api";
+import type { Connection, ConnectOptions, ErrorCode } from "./api";
 import { read, type Secrets } from "./channel.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { whenForbidden } from "./launch.ts";
@@ -45,6 +45,7 @@ export interface Attempt {
 
 /**
  * @param openerKey what the popup's first page may ask for, to know who has opened it
+ * @param onConfirm told once if the host's backend has the last word
  * @param onIgnored told of every message that was not believed
  */
 export function follow(
@@ -53,6 +54,7 @@ export function follow(
   popup: Window | null,
   openerKey: string,
   onIgnored: () => void,
+  onConfirm: ConnectOptions["onConfirm"],
   onEnd: (connectionId?: string) => void,
 ): Attempt {
   const { verifier, startedAt } = memo;
@@ -132,6 +134,11 @@ export function follow(
   const take = ({ body }: Answer): boolean => {
     if (body.flow) learn(body.flow);
     const { status, connection } = body;
+    if (body.awaiting_confirmation) {
+      const tell = onConfirm;
+      onConfirm = undefined;
+      tell?.(memo.flow!);
+    }
     // Nobody has proven that this page began it, so it will hear nothing, and has no popup to hear it from.
     if (body.withheld && memo.mode !== "popup") fail("csp_blocked");
     if (status === "connected" && connection) void succeed(connection.id, connection, body);

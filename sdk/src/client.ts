@@ -22,7 +22,7 @@ interface Shared {
   /** Of the last attempt: what the status is asked with. */
   verifier?: string;
   /** Which attempt has made which connection: it alone may end it. */
-  makers: Map<string, string>;
+  makers: Record<string, string>;
 }
 
 const services: Record<string, Shared> = {};
@@ -35,7 +35,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   constructor({ service, csrf }: api.HubSpotConnectOptions) {
     this.#service = new URL(service).origin;
     this.#csrf = csrf;
-    this.#shared = services[this.#service] ??= { ignored: 0, makers: new Map() };
+    this.#shared = services[this.#service] ??= { ignored: 0, makers: {} };
   }
 
   get ignoredMessages(): number {
@@ -74,10 +74,10 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const memo: Memo = { verifier: secret(), startedAt: Date.now(), mode: "popup" };
     const openerKey = secret();
     remember(this.#service, memo);
-    const attempt = this.#follow(memo, popup, openerKey);
+    const attempt = this.#follow(memo, options, popup, openerKey);
     void startFields(memo, openerKey, options).then((fields) => {
       // A form for a window that is no more would open another.
-      if (!attempt.ended) launch(this.#service, fields, name, popup);
+      if (!attempt.ended) launch(this.#service, fields, name, popup, () => attempt.cancel("csp_blocked"));
     });
     return heed(attempt);
   }
@@ -88,15 +88,17 @@ export class HubSpotConnect implements api.HubSpotConnect {
     if (options.signal?.aborted) throw new HubSpotConnectError("cancelled");
     // Without the verifier nobody could take up what comes back.
     if (!remember(this.#service, memo)) throw new HubSpotConnectError("popup_blocked");
-    launch(this.#service, fields, "_self", window);
     // The page is left here. A browser that has kept it may show it again as it was.
-    await new Promise<void>((again) => addEventListener("pageshow", (event) => event.persisted && again()));
-    const connection = await this.resume();
+    await new Promise<void>((again, refuse) => {
+      launch(this.#service, fields, "_self", window, () => refuse(new HubSpotConnectError("csp_blocked")));
+      addEventListener("pageshow", (event) => event.persisted && again());
+    });
+    const connection = await this.resume(options);
     if (connection) return connection;
     throw new HubSpotConnectError("closed");
   }
 
-  async resume(): Promise<api.Connection | null> {
+  async resume(options: api.ConnectOptions = {}): Promise<api.Connection | null> {
     if (this.#shared.attempt) return this.#shared.attempt.result;
     const memo = recall(this.#service);
     const flow = /^#hsc=([\w-]+)$/.exec(location.hash)?.[1];
@@ -116,20 +118,20 @@ export class HubSpotConnect implements api.HubSpotConnect {
       if (status !== 200 || body.status === "awaiting_user") return null;
     }
     // A click may have begun another one meanwhile.
-    return (this.#shared.attempt ?? this.#follow(memo, null)).result.catch((error: HubSpotConnectError) => {
+    return (this.#shared.attempt ?? this.#follow(memo, options)).result.catch((error: HubSpotConnectError) => {
       if (error.code === "timeout") return null;
       throw error;
     });
   }
 
-  #follow(memo: Memo, popup: Window | null, openerKey = ""): Attempt {
+  #follow(memo: Memo, { onConfirm }: api.ConnectOptions, popup: Window | null = null, openerKey = ""): Attempt {
     const shared = this.#shared;
     shared.verifier = memo.verifier;
     const attempt = follow(this.#service, memo, popup, openerKey, () => {
       shared.ignored += 1;
-    }, (connectionId) => {
+    }, onConfirm, (connectionId) => {
       if (shared.attempt === attempt) shared.attempt = undefined;
-      if (connectionId) shared.makers.set(connectionId, memo.verifier);
+      if (connectionId) shared.makers[connectionId] = memo.verifier;
     });
     return shared.attempt = attempt;
   }
@@ -181,7 +183,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   }
 
   async disconnect(connectionId: string): Promise<void> {
-    const verifier = this.#ownPage ? null : this.#shared.makers.get(connectionId) ?? this.#shared.verifier;
+    const verifier = this.#ownPage ? null : this.#shared.makers[connectionId] ?? this.#shared.verifier;
     const answer = await post(this.#service, "disconnect", verifier, { connection_id: connectionId },
       // The verifier is the better proof, and other origins may not send this header.
       verifier ? {} : { "x-csrf-token": this.#csrf ?? document.body.dataset.csrf ?? "" });

@@ -142,12 +142,12 @@ export function defineElement(): void {
     /** Says why HubSpot does not send a person back: in none of the three cases does it do so by itself. */
     #stall(): void {
       const scopes = this.#get("scopes");
-      this.#show("stalled", "HubSpot has not come back yet. It does not if");
+      this.#show("stalled", "HubSpot has not come back. It does not if");
       const list = make("ul");
       for (const textContent of [
-        "you are not a super admin and may not install apps,",
+        "you are no super admin there,",
         `the account lacks what is asked for${scopes && `: ${scopes}`},`,
-        "or HubSpot showed an error, or the popup was closed.",
+        "or it showed an error, or the popup was closed.",
       ]) {
         list.append(make("li", { textContent }));
       }

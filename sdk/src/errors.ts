@@ -5,20 +5,20 @@ const CODES: Record<ErrorCode, readonly [retryable: 0 | 1, sentence?: string]> =
   popup_blocked: [1, "The browser blocked the popup."],
   closed: [1, "The popup was closed."],
   cancelled: [1, "Cancelled."],
-  timeout: [1, "No answer came in time."],
+  timeout: [1, "No answer."],
   origin_not_allowed: [0, "This page may not connect."],
   user_denied: [1],
   flow_expired: [1, "This took too long."],
   provider_error: [1],
   scopes_missing: [0],
   wrong_account: [1],
-  sandboxed_iframe: [0, "This frame forbids it."],
-  csp_blocked: [0, "This page's policy forbids it."],
+  sandboxed_iframe: [0, "This page forbids it."],
+  csp_blocked: [0, "This page forbids it."],
   service_unavailable: [1, "The service does not answer."],
 };
 
 /** Server codes that speak of the service and not of HubSpot. */
-const OF_THE_SERVICE = /^(storage_unavailable|internal_error|rate_limited)$/;
+const OF_THE_SERVICE = /^(storage|internal|rate)_/;
 
 export interface Details {
   flow?: string | undefined;

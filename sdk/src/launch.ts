@@ -5,15 +5,16 @@ import { challengeOf } from "./secrets.ts";
 
 /** The fields of the start address. Secrets stay here; their hashes go. */
 export async function startFields(memo: Memo, openerKey: string, options: ConnectOptions): Promise<Record<string, string>> {
-  const { hubId } = options;
+  const { hubId, connectSession } = options;
   const returnUrl = options.returnUrl || (memo.mode === "redirect" ? location.href.split("#")[0] : "");
   return {
-    origin: location.origin,
+    origin,
     mode: memo.mode,
     challenge: await challengeOf(memo.verifier),
     opener_challenge: await challengeOf(openerKey),
     ...(returnUrl && { return_url: new URL(returnUrl, location.href).href }),
     ...(hubId && { hub_id: `${hubId}` }),
+    ...(connectSession && { connect_session: connectSession }),
   };
 }
 
@@ -28,12 +29,14 @@ export function whenForbidden(directive: string, service: string, signal: AbortS
 /**
  * Sends a window to the start address by a form, so that the fields are in no address and no history.
  *
- * Where the page's policy has no room for the form, the window is led there by its address instead.
+ * Where the page's policy has no room for the form, the window is led there by its address instead; but the token of a
+ * connect session must be in none.
  */
-export function launch(service: string, fields: Record<string, string>, target: string, into: Window): void {
+export function launch(service: string, fields: Record<string, string>, target: string, into: Window, refuse: () => void): void {
   const action = `${service}/auth/hubspot/start`;
   whenForbidden("form-action", service, AbortSignal.timeout(3_000), () => {
-    into.location.href = `${action}?${new URLSearchParams(fields)}`;
+    if (fields.connect_session) refuse();
+    else into.location.href = `${action}?${new URLSearchParams(fields)}`;
   });
 
   const form = make("form", { method: "post", action, target }) as HTMLFormElement;

@@ -17,6 +17,7 @@ export interface Body {
   connection?: WireConnection & { id: string };
   claim?: string;
   withheld?: boolean;
+  awaiting_confirmation?: boolean;
   error?: { code?: string; message?: string };
   /** Of a problem (RFC 9457). */
   code?: string;

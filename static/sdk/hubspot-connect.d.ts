@@ -69,6 +69,13 @@ export interface ConnectOptions {
   returnUrl?: string;
   /** The HubSpot account that the person is expected to choose. */
   hubId?: number;
+  /**
+   * The token of a connect session that your backend has made: the connection becomes that of your user. It goes by
+   * a form alone, so the page's policy has to allow it (`form-action`), or the attempt ends with `csp_blocked`.
+   */
+  connectSession?: string;
+  /** Your backend has the last word: called when it is time to have it complete the session. */
+  onConfirm?: (flow: string) => void;
   /** `false` cuts the popup off from this page: it cannot reach this window, and the result comes by asking alone. */
   opener?: boolean;
 }
@@ -116,7 +123,7 @@ export declare class HubSpotConnect {
   /** Opens the popup. Call it in the click itself, before anything is awaited, or browsers block the popup. */
   connect(options?: ConnectOptions): Promise<Connection>;
   /** Takes up what a reload or a redirect has interrupted. Null if there is nothing to take up. */
-  resume(): Promise<Connection | null>;
+  resume(options?: Pick<ConnectOptions, "onConfirm">): Promise<Connection | null>;
   /** On the service's own pages the connections of this browser; elsewhere what the last attempt has made. */
   status(): Promise<Status>;
   /** Tells the status now and after every change, until the returned function is called. */
