@@ -118,9 +118,9 @@ pub enum CompleteError {
     /// It was made for another user: it is ended now, and its grant with it.
     #[error("the session was made for another user")]
     Mismatch,
-    /// What is stored cannot be opened.
-    #[error("what is stored cannot be opened")]
-    Unreadable,
+    /// What is stored is sealed with a key that is not configured. It may come back.
+    #[error("the key is missing")]
+    KeyMissing,
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -344,7 +344,7 @@ impl Flows {
                 Err(CompleteError::Ended)
             }
             Err(super::DecideError::Store(why)) => Err(why.into()),
-            Err(_) => Err(CompleteError::Unreadable),
+            Err(_) => Err(CompleteError::KeyMissing),
         }
     }
 

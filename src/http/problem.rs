@@ -567,7 +567,7 @@ impl From<CompleteError> for Problem {
             CompleteError::NotYet => Self::new("connect_session_not_approved"),
             CompleteError::Ended => Self::new("connect_session_ended"),
             CompleteError::Mismatch => Self::new("external_user_mismatch"),
-            CompleteError::Unreadable => Self::new("integrity_error"),
+            CompleteError::KeyMissing => Self::new("unknown_key"),
             CompleteError::Store(why) => why.into(),
         }
     }

@@ -88,13 +88,14 @@ impl Store {
 }
 
 async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> Result<Saved, StoreError> {
-    let is_parked = matches!(source, Source::Parked { .. });
-    if is_parked && !parked::lock(tx, flow).await? {
-        return Ok(Saved::Gone);
-    }
+    // The session before its grant, as whoever ends a session does it: two that wait for each other get nowhere.
     if let Some(session) = tokens.connect_session
         && !connect_session::lock(tx, session).await?
     {
+        return Ok(Saved::Gone);
+    }
+    let is_parked = matches!(source, Source::Parked { .. });
+    if is_parked && !parked::lock(tx, flow).await? {
         return Ok(Saved::Gone);
     }
     let fits = match tokens.generation {
