@@ -78,7 +78,7 @@ export async function startDemo(flags) {
   all.catch(() => {});
   const url = (before) => said.match(new RegExp(`${before}\\s+(http://[\\w.]+:\\d+)`))[1];
   const demo = { host: url("Open"), service: url("Service"), hubspot: url("Simulated HubSpot") };
-  const key = said.match(/hsc_key_\S+/)[0];
+  const key = demo.key = said.match(/hsc_key_\S+/)[0];
   /** Calls the API as the host's backend does. */
   demo.api = async (method, path, body) => {
     const response = await fetch(demo.service + path, {
