@@ -9,8 +9,8 @@ use std::time::Instant;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
@@ -18,6 +18,7 @@ use url::Url;
 
 use super::Web;
 use super::api::{challenge, tell};
+use super::arrival::await_body;
 use super::auth::{done_without_answer, see_other};
 use super::problem::Problem;
 use super::templates::error_page;
@@ -54,7 +55,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// # Errors
 /// None: what goes wrong inside becomes an answer.
 pub async fn guard(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
@@ -65,8 +66,12 @@ pub async fn guard(
     let path = request.path().to_owned();
     let is_callback = web.as_ref().is_some_and(|web| web.is_callback(&path));
     let back_to = is_callback.then(|| done_without_answer(request.query_string()));
+    let refused = match refused {
+        Some(problem) => Some(problem),
+        None => await_body(&mut request).await.err(),
+    };
     let mut response = match refused {
-        Some(problem) => request.into_response(problem.error_response()),
+        Some(problem) => refuse(request, &problem),
         None => match next.call(request).await {
             Ok(response) => response.map_into_boxed_body(),
             // A layer has failed, not a handler: the session layer, for want of the database. There is no request left
@@ -87,6 +92,15 @@ pub async fn guard(
     finish(response.response_mut(), web.as_deref(), &path, &id);
     log(&response, &id, started);
     Ok(response)
+}
+
+/// An answer without a look at the request's handler. Where a body has not been read to its end, nothing can follow it.
+fn refuse(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBody> {
+    let mut answer = problem.error_response();
+    if matches!(problem.entry.code, "request_timeout" | "payload_too_large") {
+        answer.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    request.into_response(answer)
 }
 
 /// Gives an answer its body, if it is a problem, and its headers.

@@ -1,6 +1,7 @@
 //! The route table and the order of the layers, on one screen.
 
 mod api;
+mod arrival;
 mod assets;
 mod attempt;
 mod auth;

@@ -268,6 +268,13 @@ const TABLE: &[Entry] = &[
         "The body must be JSON",
         "Send the body as application/json.",
     ),
+    entry(
+        "request_timeout",
+        408,
+        true,
+        "The body took too long",
+        "The body of the request did not arrive within ten seconds. Send it again.",
+    ),
     entry("payload_too_large", 413, false, "The body is too large", "A body may have 16 kB."),
     entry(
         "csrf_rejected",

@@ -97,6 +97,35 @@ async fn strangers_who_never_finish_their_sentence_are_cut_off_and_hinder_nobody
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_trickle_in_are_given_up_and_the_others_are_served() {
+    let (_hubspot, _database, process) = running().await;
+    let address = process.base.trim_start_matches("http://").replace("localhost", "127.0.0.1");
+    let host = process.base.trim_start_matches("http://").to_owned();
+    let paths = ["/api/hubspot/connect-sessions", "/api/hubspot/disconnect", "/auth/hubspot/start", "/livez"];
+    let strangers: Vec<_> = (0..50)
+        .map(|at| {
+            let mut line = TcpStream::connect(&address).unwrap();
+            let path = paths[at % paths.len()];
+            let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n{{");
+            line.write_all(head.as_bytes()).unwrap();
+            line
+        })
+        .collect();
+    let browser = Browser::new(&process.base);
+    for _ in 0..20 {
+        assert_eq!(browser.get("/livez").await.status, 200);
+    }
+    let told = tokio::task::spawn_blocking(move || {
+        strangers.into_iter().all(|mut line| {
+            line.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let mut heard = Vec::new();
+            line.read_to_end(&mut heard).is_ok() && heard.starts_with(b"HTTP/1.1 408")
+        })
+    });
+    assert!(told.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_not_hubspots_costs_no_token() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;

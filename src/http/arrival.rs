@@ -1,0 +1,58 @@
+//! Bodies have to arrive in time: whoever sends one byte now and then holds a connection and nothing else.
+//!
+//! A body is read whole before any handler sees it; they are small. What is passed on as it arrives keeps its own time.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use actix_web::web::Bytes;
+use futures_core::Stream;
+
+use super::problem::Problem;
+
+/// How long a body may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Bodies that are passed on as they arrive.
+const STREAMED: &str = "/api/hubspot/proxy/";
+
+/// Waits for the body of a request.
+///
+/// # Errors
+/// `request_timeout` (408) if it takes too long, `payload_too_large` (413), `bad_request` if it breaks off.
+pub(super) async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
+    if !has_body(request) || request.path().starts_with(STREAMED) {
+        return Ok(());
+    }
+    // The limit is that of the extractors.
+    let body = tokio::time::timeout(DEADLINE, request.extract::<Bytes>())
+        .await
+        .map_err(|_| Problem::new("request_timeout"))?;
+    let body = body.map_err(|why| match why.as_response_error().status_code().as_u16() {
+        413 => Problem::new("payload_too_large"),
+        _ => Problem::new("bad_request"),
+    })?;
+    let arrived: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(Arrived(Some(body)));
+    request.set_payload(Payload::Stream { payload: arrived });
+    Ok(())
+}
+
+fn has_body(request: &ServiceRequest) -> bool {
+    let headers = request.headers();
+    let named = headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    named || headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// A body that is there.
+struct Arrived(Option<Bytes>);
+
+impl Stream for Arrived {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.take().map(Ok))
+    }
+}
