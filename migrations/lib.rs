@@ -19,6 +19,7 @@ mod m20261121_000008_parked_grant;
 mod m20261121_000009_looks;
 mod m20261121_000010_api_key;
 mod m20261121_000011_external_user;
+mod m20261121_000012_events;
 mod m20261121_000014_idempotency_key;
 mod m20261121_000016_connect_session;
 
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000009_looks::Migration),
             Box::new(m20261121_000010_api_key::Migration),
             Box::new(m20261121_000011_external_user::Migration),
+            Box::new(m20261121_000012_events::Migration),
             Box::new(m20261121_000014_idempotency_key::Migration),
             Box::new(m20261121_000016_connect_session::Migration),
         ]

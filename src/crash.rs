@@ -18,6 +18,8 @@ pub const POINTS: &[&str] = &[
     "disconnect.half_removed",
     "disconnect.removed",
     "disconnect.revoked",
+    "webhook.claimed",
+    "webhook.answered",
     "rotate.sealed",
     "rotate.half_moved",
     "rotate.moved",

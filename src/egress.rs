@@ -2,6 +2,7 @@
 //! say: the client's own deadline would throw away an answer that came while the process stood still.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -31,6 +32,24 @@ pub fn client() -> Result<reqwest::Client, EgressError> {
     match trusted {
         Some(client) => Ok(client),
         None => Ok(builder().build()?),
+    }
+}
+
+/// Builds a client for addresses that others have named. It asks `resolver` for the addresses of a name, connects to
+/// nothing else, and keeps no connection: each request is resolved and checked anew. An address that stands in the URL
+/// itself is not resolved, so its caller has to look at it.
+///
+/// # Errors
+/// [`EgressError`] if there are no CA certificates to trust.
+pub fn wary_client<R: reqwest::dns::Resolve + 'static>(
+    resolver: Arc<R>,
+) -> Result<reqwest::Client, EgressError> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let wary = || builder().dns_resolver(Arc::clone(&resolver)).pool_max_idle_per_host(0);
+    let trusted = bundle().and_then(|bundle| wary().tls_certs_only(bundle).build().ok());
+    match trusted {
+        Some(client) => Ok(client),
+        None => Ok(wary().build()?),
     }
 }
 

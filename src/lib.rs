@@ -8,7 +8,7 @@
 //! - [`cli`]: the command line; [`app`]: assembly, the only part that knows every other.
 //! - [`http`] and [`jobs`]: the two doors, callers and time. Thin: each request and each due job calls one verb.
 //! - [`flows`]: the verbs of the service, one file each.
-//! - [`store`], [`hubspot`], [`keyring`]: the outside, one adapter each; they do not know one another.
+//! - [`store`], [`hubspot`], [`webhook`], [`keyring`]: the outside, one adapter each; they do not know one another.
 //! - [`domain`]: words and rules, without input or output.
 //! - Beside the ladder: [`config`], [`telemetry`], [`egress`], [`lifecycle`], and [`crash`] for the tests.
 //!
@@ -40,3 +40,4 @@ pub mod keyring;
 pub mod lifecycle;
 pub mod store;
 pub mod telemetry;
+pub mod webhook;

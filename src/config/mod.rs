@@ -11,6 +11,7 @@ mod refresh;
 mod security;
 mod server;
 mod variables;
+mod webhooks;
 
 pub use database::Database;
 pub use hubspot::HubSpot;
@@ -20,6 +21,7 @@ pub use refresh::Refresh;
 pub use security::{OnSessionExpiry, Security, TokenDelivery};
 pub use server::Server;
 pub use variables::example_env;
+pub use webhooks::Webhooks;
 
 use reader::Reader;
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub security: Security,
     /// When tokens are refreshed.
     pub refresh: Refresh,
+    /// Where webhooks may go.
+    pub webhooks: Webhooks,
     /// What is logged, and where to.
     pub logging: Logging,
 }
@@ -53,6 +57,7 @@ impl Config {
             hubspot: HubSpot::read(&mut reader, &server.public_url),
             security: Security::read(&mut reader),
             refresh: Refresh::read(&mut reader),
+            webhooks: Webhooks::read(&mut reader),
             logging: Logging::read(&mut reader),
             server,
         };

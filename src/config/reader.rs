@@ -33,6 +33,7 @@ const PREFIXES: &[&str] = &[
     "ON_SESSION_",
     "ALLOW_INSECURE",
     "APP_SECRET",
+    "WEBHOOK_",
 ];
 
 /// The variables of the environment and of `.env`.

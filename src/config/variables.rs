@@ -95,6 +95,11 @@ pub(super) const VARIABLES: &[Variable] = &[
     plain("REFRESH_RATE_PER_SECOND", "10", "How many refreshes begin per second."),
     plain("REFRESH_WINDOW", "0.55-0.70", "When in its life a token is refreshed, as fractions."),
     plain(
+        "WEBHOOK_ALLOWED_HOSTS",
+        "",
+        "Hosts (host or host:port) that webhooks may go to although they are private or speak plain http, with commas between. All others must be public and https.",
+    ),
+    plain(
         "RATE_LIMIT_START_PER_MINUTE",
         "20",
         "How many connects one address may begin per minute; 0 for no limit.",

@@ -66,6 +66,11 @@ uuid_id! {
     FlowId
 }
 
+uuid_id! {
+    /// One endpoint that webhooks are posted to.
+    WebhookId
+}
+
 impl FlowId {
     /// The id of the flow with this state: half of the state's hash, so one is found from the other without a look-up
     /// and the state cannot be found from the id.

@@ -8,6 +8,7 @@
 //! - **ConnectSession**: a backend's word that one of the host's users may connect.
 //! - **External user**: a user of the host, under the id that its backend gives.
 //! - **Opener**: the page that opened the popup, known by its exact [`origin::Origin`].
+//! - **Event**: what has happened to a connection; **Endpoint** and **Delivery**: who is told of it, and how far that is.
 //! - **Portal**: HubSpot's older word for an account; `portal_id` and `hub_id` are the same number.
 
 pub mod api_key;
@@ -16,11 +17,14 @@ pub mod chance;
 pub mod clock;
 pub mod connect_session;
 pub mod connection;
+pub mod event;
 pub mod external;
 pub mod failure;
 pub mod id;
+pub mod network;
 pub mod origin;
 pub mod refresh_job;
 pub mod scopes;
 pub mod secret;
 pub mod token;
+pub mod webhook;

@@ -19,6 +19,11 @@ impl Scopes {
         self.0.iter().filter(|scope| !granted.0.contains(scope)).collect()
     }
 
+    /// Whether both have the same, in whatever order.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.missing_from(other).is_empty() && other.missing_from(self).is_empty()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -17,8 +17,10 @@ mod api_keys;
 mod attempt;
 mod choice;
 mod connect_sessions;
+mod deliver;
 mod details;
 mod disconnect;
+mod events;
 mod finish;
 mod gate;
 mod handoff;
@@ -33,6 +35,7 @@ mod start;
 mod status;
 mod sweep;
 mod waiting;
+mod webhooks;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +50,7 @@ pub use access::{Access, AccessError};
 pub use attempt::{AccessToken, Attempt, ClaimError};
 pub use choice::{Choice, DecideError, Decision};
 pub use connect_sessions::{CompleteError, NewSession, NewlyMade, SessionError, SessionView};
+pub use deliver::Underway;
 pub use disconnect::{Disconnected, Revoked};
 pub use finish::{Answer, FinishConnect, FinishError, Finished};
 pub use handoff::{Delivery, Ended, Message, Outcome};
@@ -58,6 +62,7 @@ pub use session::SessionValues;
 pub use start::{StartConnect, StartError, Started, flow_of_state};
 pub use status::{Connection, Connections};
 pub use waiting::Wakes;
+pub use webhooks::{EndpointChanges, WebhookError};
 
 use crate::config::{Config, OnSessionExpiry, TokenDelivery};
 use crate::domain::chance::Chance;
@@ -71,8 +76,11 @@ use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::Store;
 pub use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
+use crate::webhook::Webhooks;
 use access::Renewals;
 use api_keys::KnownKeys;
+use deliver::Outgoing;
+use events::CredentialsAlarm;
 use gate::Gate;
 use memory::Memory;
 use waiting::{Key, Waiting};
@@ -119,6 +127,12 @@ struct Parts {
     renewals: Renewals,
     /// API keys that were shown lately.
     known_keys: KnownKeys,
+    /// The way to the host's backend.
+    webhooks: Webhooks,
+    /// Deliveries that are under way.
+    outgoing: Outgoing,
+    /// Whether the refusal of our credentials is told.
+    credentials: CredentialsAlarm,
     /// How many of these may ask HubSpot at once.
     slots: Semaphore,
     /// Whether the process is on its way out.
@@ -151,6 +165,9 @@ impl Flows {
             busy: Mutex::default(),
             renewals: Renewals::default(),
             known_keys: KnownKeys::default(),
+            webhooks: Webhooks::new(&config.webhooks),
+            outgoing: Outgoing::default(),
+            credentials: CredentialsAlarm::default(),
             slots: Semaphore::new(config.refresh.max_in_flight),
             stopping: AtomicBool::new(false),
             store,

@@ -81,11 +81,13 @@ impl Flows {
             Ok(grant) => {
                 crash::point("refresh.answered");
                 parts.gate.succeeded(parts.clock.now());
+                self.note_credentials(Ok(())).await;
                 self.commit(&token, job, &refresh, grant, asked_at).await
             }
             Err(failure) => {
                 crash::point("refresh.failed");
                 parts.gate.failed(&failure, parts.clock.now());
+                self.note_credentials(Err(&failure)).await;
                 self.note_failure(&token, job, &failure).await
             }
         };
@@ -113,6 +115,7 @@ impl Flows {
             access: parts.keyring.seal(&grant.access, next("access")),
             refresh: parts.keyring.seal(refresh, next("refresh")),
             refresh_fingerprint: parts.keyring.fingerprint(refresh),
+            other_scopes: grant.scopes.as_ref().is_some_and(|granted| !granted.is_same_as(&token.scopes)),
             scopes: grant.scopes,
             obtained_at,
             expires_at,

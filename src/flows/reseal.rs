@@ -1,4 +1,4 @@
-//! Seals every stored token under the newest key, beside a service that goes on refreshing.
+//! Seals every stored secret under the newest key, beside a service that goes on refreshing.
 
 use crate::crash;
 use crate::keyring::{Context, Keyring, OpenError};
@@ -20,7 +20,7 @@ pub struct Resealed {
     pub unreadable: u64,
 }
 
-/// Seals every stored token that is under an older key under the newest. Whoever is interrupted begins again where it
+/// Seals every stored secret that is under an older key under the newest. Whoever is interrupted begins again where it
 /// was: what is moved is not looked at a second time.
 ///
 /// # Errors
@@ -39,7 +39,7 @@ pub async fn reseal_all(
             after.clone_from(&last.key);
             let mut anew = Vec::with_capacity(rows.len());
             for row in rows {
-                match resealed(keyring, &row) {
+                match resealed(keyring, table, &row) {
                     Ok(new) => anew.push((row, new)),
                     Err(OpenError::UnknownKey(_)) => done.keyless += 1,
                     Err(OpenError::Damaged | OpenError::Misplaced) => done.unreadable += 1,
@@ -57,15 +57,15 @@ pub async fn reseal_all(
     Ok(done)
 }
 
-fn resealed(keyring: &Keyring, row: &SealedRow) -> Result<SealedRow, OpenError> {
-    let id = row.connection.to_string();
+fn resealed(keyring: &Keyring, table: SealedTable, row: &SealedRow) -> Result<SealedRow, OpenError> {
     let anew = |sealed, kind| {
-        let context = Context { kind, row: &id, generation: row.generation, client_id: &row.client_id };
+        let context =
+            Context { kind, row: &row.bound_to, generation: row.generation, client_id: &row.client_id };
         keyring.open(sealed, context).map(|secret| keyring.seal(&secret, context))
     };
     Ok(SealedRow {
         access: row.access.as_ref().map(|access| anew(access, "access")).transpose()?,
-        refresh: anew(&row.refresh, "refresh")?,
+        refresh: anew(&row.refresh, table.kind())?,
         ..row.clone()
     })
 }

@@ -48,7 +48,8 @@ pub(super) async fn get_ready(web: Data<Web>) -> HttpResponse {
 /// `GET /metrics`: OpenMetrics text.
 pub(super) async fn get_metrics(web: Data<Web>) -> HttpResponse {
     let counts = web.flows.connection_counts().await.unwrap_or_default();
+    let webhooks = web.flows.webhooks_waiting().await.unwrap_or_default();
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        .body(web.metrics.render(&counts, web.flows.waiting()))
+        .body(web.metrics.render(&counts, web.flows.waiting(), webhooks))
 }

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::flows::{
     ClaimError, CompleteError, DecideError, FinishError, OnceError, SessionError, StartError, StoreError,
+    WebhookError,
 };
 
 /// One line of the table.
@@ -245,6 +246,36 @@ const TABLE: &[Entry] = &[
         false,
         "What is stored is damaged",
         "The stored access of this connection cannot be trusted any more. Connect again to go on.",
+    ),
+    // Webhooks
+    entry(
+        "webhook_url_not_allowed",
+        400,
+        false,
+        "Webhooks may not go there",
+        "A webhook goes to a public address by https. The operator can list other hosts in WEBHOOK_ALLOWED_HOSTS.",
+    ),
+    entry("webhook_not_found", 404, false, "There is no such webhook", "No webhook endpoint has this id."),
+    entry(
+        "delivery_not_found",
+        404,
+        false,
+        "There is no such delivery",
+        "Nothing of this id was queued for this endpoint, or it is forgotten by now.",
+    ),
+    entry(
+        "webhook_disabled",
+        409,
+        false,
+        "This webhook is disabled",
+        "Nothing is sent to a disabled endpoint. Set `enabled` to true first.",
+    ),
+    entry(
+        "too_many_webhooks",
+        409,
+        false,
+        "There are too many webhooks",
+        "There may be 16 webhook endpoints. Remove one that is not needed any more.",
     ),
     // Everything else
     entry(
@@ -588,6 +619,21 @@ impl From<OnceError> for Problem {
                 Self::new("idempotency_answer_lost")
             }
             OnceError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<WebhookError> for Problem {
+    fn from(why: WebhookError) -> Self {
+        match why {
+            WebhookError::Unknown => Self::new("webhook_not_found"),
+            WebhookError::UnknownDelivery => Self::new("delivery_not_found"),
+            WebhookError::UrlNotAllowed(why) => {
+                Self::new("webhook_url_not_allowed").pointer("/url").hint(why.to_string())
+            }
+            WebhookError::TooMany => Self::new("too_many_webhooks"),
+            WebhookError::Disabled => Self::new("webhook_disabled"),
+            WebhookError::Store(why) => why.into(),
         }
     }
 }

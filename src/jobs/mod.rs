@@ -13,6 +13,8 @@ use crate::flows::{Flows, StoreError};
 /// Due moments lie in the database, not in timers: after a suspended night or a moved clock the next look finds them.
 const TICK: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(60);
+/// Between two looks for connections whose access token has expired.
+const WATCH: Duration = Duration::from_secs(10);
 
 /// The background work of one process.
 #[derive(Debug)]
@@ -38,11 +40,11 @@ impl Jobs {
         Self { flows, settings: settings.clone(), chance }
     }
 
-    /// Works until told to stop. Refreshes have a loop of their own: nothing else that waits for HubSpot may hold them
-    /// up. What is in flight then is finished by whoever drains the verbs.
+    /// Works until told to stop. Refreshes have a loop of their own: nothing else that waits for HubSpot, or for a
+    /// receiver of webhooks, may hold them up. What is in flight then is finished by whoever drains the verbs.
     pub async fn run(self, stop: CancellationToken) {
-        let rest = async { tokio::join!(self.chores(), self.sweeps()) };
-        tokio::join!(self.refreshes(&stop), stop.run_until_cancelled(rest));
+        let rest = async { tokio::join!(self.chores(), self.sweeps(), self.watch()) };
+        tokio::join!(self.refreshes(&stop), self.deliveries(&stop), stop.run_until_cancelled(rest));
     }
 
     /// It stops between claims, never behind one: what is claimed is begun.
@@ -60,6 +62,33 @@ impl Jobs {
                 () = self.pause(TICK) => {}
                 () = refreshes.room(), if more => {}
             }
+        }
+    }
+
+    /// It stops between claims, as the refreshes do.
+    async fn deliveries(&self, stop: &CancellationToken) {
+        let mut in_flight = JoinSet::new();
+        while !stop.is_cancelled() {
+            while in_flight.try_join_next().is_some() {}
+            for underway in note(self.flows.claim_deliveries().await).unwrap_or_default() {
+                let work = self.flows.deliver_webhook(underway);
+                in_flight.spawn(async move {
+                    let _ = work.await;
+                });
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.pause(TICK) => {}
+                // Its place is free for the next.
+                Some(_) = in_flight.join_next() => {}
+            }
+        }
+    }
+
+    async fn watch(&self) {
+        loop {
+            self.pause(WATCH).await;
+            note(self.flows.note_degraded().await);
         }
     }
 

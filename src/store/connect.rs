@@ -1,9 +1,12 @@
 //! Saving a connect: the Token, its TokenRefreshJob and the outcome of its AuthRequest, all or nothing.
 
 use super::revocation::Removed;
-use super::{Store, StoreError, Tx, auth_request, connect_session, parked, refresh_job, revocation};
+use super::{
+    Store, StoreError, Tx, auth_request, connect_session, event, parked, refresh_job, revocation, token,
+};
 use crate::crash;
 use crate::domain::clock::Moment;
+use crate::domain::event::EventType;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
@@ -98,12 +101,16 @@ async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> 
     if is_parked && !parked::lock(tx, flow).await? {
         return Ok(Saved::Gone);
     }
-    let fits = match tokens.generation {
-        1 => insert(tx, tokens).await?,
-        _ => renew(tx, tokens).await?,
-    };
+    let is_new = tokens.generation == 1;
+    let other_scopes = !is_new && token::scopes_differ(tx, tokens.connection, &tokens.scopes).await?;
+    let fits = if is_new { insert(tx, tokens).await? } else { renew(tx, tokens).await? };
     if !fits {
         return Ok(Saved::Stale);
+    }
+    let kind = if is_new { EventType::ConnectionCreated } else { EventType::ConnectionReconnected };
+    event::append(tx, kind, tokens.connection, None).await?;
+    if other_scopes {
+        event::append(tx, EventType::ConnectionScopesChanged, tokens.connection, None).await?;
     }
     crash::point("callback.half_stored");
     refresh_job::schedule(tx, [(tokens.connection, tokens.refresh_at)].into_iter()).await?;
@@ -114,7 +121,7 @@ async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> 
     let Source::Parked { replaces } = source else { return Ok(Saved::Done(None)) };
     parked::forget(tx, flow).await?;
     let Some(old) = replaces.filter(|old| *old != tokens.connection) else { return Ok(Saved::Done(None)) };
-    let removed = revocation::remove(tx, old, true, tx.clock.now()).await?;
+    let removed = revocation::remove_because(tx, old, true, tx.clock.now(), "replaced").await?;
     Ok(Saved::Done(Some((old, removed))))
 }
 
@@ -152,7 +159,8 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let sql = "UPDATE token SET scopes = $3, wanted_scopes = $4, state = 'active', generation = generation + 1, \
                key_id = $5, access_sealed = $6, refresh_sealed = $7, refresh_fingerprint = $8, obtained_at = $9, \
                expires_at = $10, details_due_at = $11, details_attempts = 0, last_error = NULL, error_since = NULL, \
-               connected_at = $9, metadata = COALESCE($12, metadata) WHERE id = $1 AND generation = $2";
+               degraded_since = NULL, connected_at = $9, metadata = COALESCE($12, metadata) \
+               WHERE id = $1 AND generation = $2";
     let values = [
         new.connection.to_string().into(),
         before.into(),

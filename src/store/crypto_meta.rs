@@ -1,7 +1,8 @@
 //! Rows of CryptoMeta: which keys the stored rows need, and a known text under each.
 
-use super::{Store, StoreError, Tx};
+use super::{Store, StoreError, Tx, event};
 use crate::domain::clock::Moment;
+use crate::domain::event::EventType;
 
 /// Before the id of a key that is lost for good: nobody looks for it any more.
 const LOST: &str = "lost/";
@@ -15,7 +16,8 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn keys_in_use(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT key_id, COUNT(*) AS uses FROM (SELECT key_id FROM token UNION ALL \
-                   SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant) AS sealed \
+                   SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant UNION ALL \
+                   SELECT key_id FROM webhook_endpoint) AS sealed \
                    WHERE key_id NOT LIKE 'lost/%' GROUP BY key_id ORDER BY key_id";
         let rows = self.all(sql, []).await?;
         rows.iter().map(|row| Ok((row.get("key_id")?, row.get("uses")?))).collect()
@@ -31,7 +33,7 @@ impl Store {
                    SELECT (SELECT MIN(token.key_id) FROM token WHERE token.key_id > used.key_id) \
                    FROM used WHERE used.key_id IS NOT NULL) \
                    SELECT key_id FROM used WHERE key_id IS NOT NULL UNION SELECT key_id FROM revocation_job \
-                   UNION SELECT key_id FROM parked_grant";
+                   UNION SELECT key_id FROM parked_grant UNION SELECT key_id FROM webhook_endpoint";
         let ids = self
             .all(sql, [])
             .await?
@@ -92,13 +94,20 @@ async fn give_up_page(tx: &Tx<'_>, key_id: String, now: Moment) -> Result<u64, S
     tx.run(&jobs, [key_id.clone().into()]).await?;
     let tokens = format!(
         "UPDATE token SET state = 'needs_reauth', last_error = 'key_lost', \
-         error_since = COALESCE(error_since, $2), details_due_at = NULL, key_id = $3 WHERE id IN {page}"
+         error_since = COALESCE(error_since, $2), degraded_since = COALESCE(degraded_since, $2), details_due_at = NULL, key_id = $3 \
+         WHERE id IN {page} RETURNING id"
     );
     let lost = format!("{LOST}{key_id}");
-    tx.run(&tokens, [key_id.into(), now.unix_ms().into(), lost.into()]).await
+    let rows = tx.all(&tokens, [key_id.into(), now.unix_ms().into(), lost.into()]).await?;
+    let ids = rows.iter().map(|row| row.parsed("id")).collect::<Result<Vec<_>, _>>()?;
+    event::append_all(tx, EventType::ConnectionNeedsReauth, &ids, None).await?;
+    Ok(ids.len() as u64)
 }
 
 async fn forget_key(tx: &Tx<'_>, key_id: String) -> Result<(), StoreError> {
+    let endpoints = "UPDATE webhook_endpoint SET enabled = 0, disabled_reason = 'key_lost', key_id = $2 \
+                     WHERE key_id = $1";
+    tx.run(endpoints, [key_id.clone().into(), format!("{LOST}{key_id}").into()]).await?;
     for table in ["revocation_job", "parked_grant", "crypto_meta"] {
         tx.run(&format!("DELETE FROM {table} WHERE key_id = $1"), [key_id.clone().into()]).await?;
     }

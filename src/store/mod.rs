@@ -11,6 +11,8 @@ mod claim;
 mod connect;
 mod connect_session;
 mod crypto_meta;
+mod degraded;
+mod event;
 mod external_user;
 mod idempotency;
 mod listing;
@@ -25,6 +27,8 @@ mod row;
 mod session;
 mod starts;
 mod token;
+mod webhook_delivery;
+mod webhook_endpoint;
 mod writer;
 
 use std::future::Future;
@@ -46,6 +50,7 @@ pub use reseal::{SealedRow, SealedTable};
 pub use revocation::{Removed, RevocationJob};
 pub use session::{Revoke, SessionRow};
 pub use token::Details;
+pub use webhook_delivery::{Behind, ClaimedDelivery};
 
 use crate::domain::clock::{Clock, Moment};
 use batch::Batch;

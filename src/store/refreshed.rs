@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::batch::values;
-use super::{StoreError, Tx, Work};
+use super::{StoreError, Tx, Work, degraded, event, token};
 use crate::crash;
 use crate::domain::clock::Moment;
+use crate::domain::event::EventType;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::TokenRefreshJob;
 use crate::domain::scopes::Scopes;
@@ -27,6 +28,8 @@ pub struct Committed {
     pub refresh_fingerprint: String,
     /// What is granted now, where HubSpot said so.
     pub scopes: Option<Scopes>,
+    /// Whether that is not what the connection had when it was read.
+    pub other_scopes: bool,
     /// When the access token was received.
     pub obtained_at: Moment,
     /// When it expires.
@@ -36,6 +39,10 @@ pub struct Committed {
 }
 
 const COLUMNS: usize = 9;
+
+/// How many endpoints hear of every refresh. It is looked up once for all the rows of a statement.
+const HEARD: &str = "(SELECT COUNT(*) FROM webhook_endpoint WHERE enabled = 1 \
+                     AND types LIKE '% connection.refreshed %')";
 
 /// For each of these whether it was stored: not if the connection is gone or has other tokens by now. No connection is
 /// in it twice, because a process refreshes it once at a time.
@@ -47,26 +54,71 @@ pub(super) fn store_all<'a>(tx: &'a Tx<'a>, new: Arc<[Committed]>) -> Work<'a, V
         // In the order of their ids, so that two replicas that write the same rows wait for one another in turn.
         let mut ordered: Vec<&Committed> = new.iter().collect();
         ordered.sort_unstable_by_key(|one| one.job.connection_id);
+        let other_scopes = with_other_scopes(tx, &ordered).await?;
         let stored = replace(tx, &ordered).await?;
         crash::point("refresh.half_stored");
-        ordered.retain(|one| stored.contains(&one.job.connection_id));
+        ordered.retain(|one| stored.ids.contains(&one.job.connection_id));
         reschedule(tx, &ordered).await?;
-        Ok(new.iter().map(|one| stored.contains(&one.job.connection_id)).collect())
+        tell(tx, &stored, &other_scopes).await?;
+        Ok(new.iter().map(|one| stored.ids.contains(&one.job.connection_id)).collect())
     })
 }
 
-async fn replace(tx: &Tx<'_>, new: &[&Committed]) -> Result<HashSet<ConnectionId>, StoreError> {
+/// What a batch has done. It is found out with the statement that does it: nearly always there is nothing to tell, and
+/// then telling costs nothing.
+struct Stored {
+    ids: HashSet<ConnectionId>,
+    /// Those that were degraded, or given up.
+    unwell: Vec<ConnectionId>,
+    /// Whether anybody wants to hear of every refresh.
+    is_heard: bool,
+}
+
+async fn tell(tx: &Tx<'_>, stored: &Stored, other_scopes: &[ConnectionId]) -> Result<(), StoreError> {
+    if stored.is_heard {
+        let all: Vec<_> = stored.ids.iter().copied().collect();
+        event::append_all(tx, EventType::ConnectionRefreshed, &all, None).await?;
+    }
+    degraded::recovered(tx, &stored.unwell).await?;
+    let other: Vec<_> = other_scopes.iter().copied().filter(|id| stored.ids.contains(id)).collect();
+    event::append_all(tx, EventType::ConnectionScopesChanged, &other, None).await
+}
+
+/// Those whose scopes are about to change. What was read with the claim has said for which to look.
+async fn with_other_scopes(tx: &Tx<'_>, new: &[&Committed]) -> Result<Vec<ConnectionId>, StoreError> {
+    let mut found = Vec::new();
+    for one in new.iter().filter(|one| one.other_scopes) {
+        let id = one.job.connection_id;
+        if let Some(granted) = &one.scopes
+            && token::scopes_differ(tx, id, granted).await?
+        {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
+async fn replace(tx: &Tx<'_>, new: &[&Committed]) -> Result<Stored, StoreError> {
     // Both databases name the columns of a list of values like this.
     let sql = format!(
         "UPDATE token SET state = 'active', generation = generation + 1, key_id = new.column3, \
          access_sealed = new.column4, refresh_sealed = new.column5, refresh_fingerprint = new.column6, \
          obtained_at = new.column7, expires_at = new.column8, scopes = COALESCE(new.column9, scopes), \
          last_error = NULL, error_since = NULL FROM ({}) AS new \
-         WHERE id = new.column1 AND generation = new.column2 RETURNING id",
+         WHERE id = new.column1 AND generation = new.column2 RETURNING id, degraded_since, {HEARD} AS heard",
         values(tx.backend(), new.len(), COLUMNS, "")
     );
     let rows = tx.all(&sql, new.iter().flat_map(|one| columns(one))).await?;
-    rows.iter().map(|row| row.parsed("id")).collect()
+    let mut stored = Stored { ids: HashSet::with_capacity(rows.len()), unwell: Vec::new(), is_heard: false };
+    for row in &rows {
+        let id = row.parsed("id")?;
+        stored.ids.insert(id);
+        stored.is_heard |= row.get::<i64>("heard")? != 0;
+        if row.maybe_moment("degraded_since")?.is_some() {
+            stored.unwell.push(id);
+        }
+    }
+    Ok(stored)
 }
 
 fn columns(new: &Committed) -> [sea_orm::Value; COLUMNS] {

@@ -3,7 +3,6 @@
 use super::row::Row;
 use super::{Store, StoreError, Tx};
 use crate::crash;
-use crate::domain::id::ConnectionId;
 use crate::domain::secret::Sealed;
 
 /// A table with sealed columns.
@@ -15,38 +14,61 @@ pub enum SealedTable {
     Revocations,
     /// Grants that wait for a person's word.
     Parked,
+    /// Secrets that webhooks are signed with.
+    Endpoints,
 }
 
 impl SealedTable {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Tokens, Self::Revocations, Self::Parked];
+    pub const ALL: [Self; 4] = [Self::Tokens, Self::Revocations, Self::Parked, Self::Endpoints];
+
+    /// What kind of secret its main column seals.
+    pub fn kind(self) -> &'static str {
+        if self == Self::Endpoints { "webhook" } else { "refresh" }
+    }
+
+    /// The name of that column.
+    fn sealed(self) -> &'static str {
+        if self == Self::Endpoints { "secrets_sealed" } else { "refresh_sealed" }
+    }
 
     /// Its name, the name of its key, and how its rows say for what they are sealed.
     fn columns(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Tokens => ("token", "id", "id AS connection_id, generation, access_sealed"),
-            Self::Revocations => ("revocation_job", "id", "connection_id, generation, NULL AS access_sealed"),
-            Self::Parked => {
-                ("parked_grant", "flow_id", "connection_id, CAST(1 AS bigint) AS generation, access_sealed")
-            }
+            Self::Tokens => ("token", "id", "id AS bound_to, client_id, generation, access_sealed"),
+            Self::Revocations => (
+                "revocation_job",
+                "id",
+                "connection_id AS bound_to, client_id, generation, NULL AS access_sealed",
+            ),
+            Self::Parked => (
+                "parked_grant",
+                "flow_id",
+                "connection_id AS bound_to, client_id, CAST(1 AS bigint) AS generation, access_sealed",
+            ),
+            Self::Endpoints => (
+                "webhook_endpoint",
+                "id",
+                "id AS bound_to, '' AS client_id, generation, NULL AS access_sealed",
+            ),
         }
     }
 }
 
-/// A row's tokens, with all that they are bound to.
+/// A row's secrets, with all that they are bound to.
 #[derive(Debug, Clone)]
 pub struct SealedRow {
     /// The row's key in its table.
     pub key: String,
-    /// The connection it is sealed for.
-    pub connection: ConnectionId,
+    /// The connection or the endpoint it is sealed for.
+    pub bound_to: String,
     /// The generation it is sealed for.
     pub generation: i64,
-    /// The HubSpot app.
+    /// The HubSpot app; empty where there is none.
     pub client_id: String,
     /// The access token, where the table has one.
     pub access: Option<Sealed>,
-    /// The refresh token.
+    /// The refresh token, or what else the table seals ([`SealedTable::kind`]).
     pub refresh: Sealed,
 }
 
@@ -62,9 +84,9 @@ impl Store {
         after: &str,
         limit: u32,
     ) -> Result<Vec<SealedRow>, StoreError> {
-        let (name, key, bound) = table.columns();
+        let ((name, key, bound), sealed) = (table.columns(), table.sealed());
         let sql = format!(
-            "SELECT {key} AS row_key, {bound}, client_id, key_id, refresh_sealed FROM {name} \
+            "SELECT {key} AS row_key, {bound}, key_id, {sealed} AS main_sealed FROM {name} \
              WHERE key_id <> $1 AND key_id NOT LIKE 'lost/%' AND {key} > $2 ORDER BY {key} LIMIT $3"
         );
         let values = [newest.to_owned().into(), after.to_owned().into(), i64::from(limit).into()];
@@ -118,11 +140,10 @@ async fn write(
     before: &SealedRow,
     after: &SealedRow,
 ) -> Result<u64, StoreError> {
-    let (name, key, _) = table.columns();
+    let ((name, key, _), sealed) = (table.columns(), table.sealed());
     let access = if after.access.is_some() { ", access_sealed = $5" } else { "" };
-    let sql = format!(
-        "UPDATE {name} SET key_id = $3, refresh_sealed = $4{access} WHERE {key} = $1 AND refresh_sealed = $2"
-    );
+    let sql =
+        format!("UPDATE {name} SET key_id = $3, {sealed} = $4{access} WHERE {key} = $1 AND {sealed} = $2");
     let mut values: Vec<sea_orm::Value> = vec![
         before.key.clone().into(),
         before.refresh.ciphertext.clone().into(),
@@ -138,10 +159,10 @@ fn read(row: &Row) -> Result<SealedRow, StoreError> {
     let access: Option<String> = row.get("access_sealed")?;
     Ok(SealedRow {
         key: row.get("row_key")?,
-        connection: row.parsed("connection_id")?,
+        bound_to: row.get("bound_to")?,
         generation: row.get("generation")?,
         client_id: row.get("client_id")?,
         access: access.map(|ciphertext| Sealed { key_id: key_id.clone(), ciphertext }),
-        refresh: row.sealed("key_id", "refresh_sealed")?,
+        refresh: row.sealed("key_id", "main_sealed")?,
     })
 }

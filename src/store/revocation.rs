@@ -1,8 +1,9 @@
 //! Removing connections, and rows of RevocationJob: refresh tokens that have to end at HubSpot too.
 
-use super::{Store, StoreError, Tx};
+use super::{Store, StoreError, Tx, event};
 use crate::crash;
 use crate::domain::clock::Moment;
+use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::secret::Sealed;
 
@@ -191,12 +192,23 @@ pub(super) async fn insert(tx: &Tx<'_>, job: RevocationJob) -> Result<(), StoreE
     tx.run(sql, values).await.map(|_| ())
 }
 
-/// Removes a connection inside a transaction.
+/// Removes a connection inside a transaction, because somebody wants that.
 pub(super) async fn remove(
     tx: &Tx<'_>,
     id: ConnectionId,
     revoke: bool,
     now: Moment,
+) -> Result<Removed, StoreError> {
+    remove_because(tx, id, revoke, now, "requested").await
+}
+
+/// The same for another reason, which its event tells.
+pub(super) async fn remove_because(
+    tx: &Tx<'_>,
+    id: ConnectionId,
+    revoke: bool,
+    now: Moment,
+    reason: &str,
 ) -> Result<Removed, StoreError> {
     let sql = format!("SELECT generation, refresh_fingerprint FROM token WHERE id = $1 {}", tx.for_update());
     let Some(row) = tx.one(&sql, [id.to_string().into()]).await? else {
@@ -209,6 +221,7 @@ pub(super) async fn remove(
         false => Removed::Kept,
     };
     crash::point("disconnect.half_removed");
+    event::append(tx, EventType::ConnectionDisconnected, id, Some(reason)).await?;
     // The job goes with its connection (foreign key), and a refresh that is under way finds no row to write to.
     tx.run("DELETE FROM token WHERE id = $1", [id.to_string().into()]).await?;
     Ok(removed)

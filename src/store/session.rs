@@ -151,7 +151,7 @@ impl Store {
                 let rows =
                     tx.all("SELECT id FROM token WHERE user_id = $1", [user.to_string().into()]).await?;
                 for row in &rows {
-                    revocation::remove(tx, row.parsed("id")?, revoke, now).await?;
+                    revocation::remove_because(tx, row.parsed("id")?, revoke, now, "session_expired").await?;
                 }
                 Ok(rows.len())
             })

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::row::Row;
-use super::{Store, StoreError, Tx};
+use super::{Store, StoreError, Tx, event};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
+use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
@@ -168,9 +169,14 @@ async fn save_details(tx: &Tx<'_>, id: ConnectionId, details: &Details) -> Resul
                      FROM token AS other JOIN token AS self ON self.id = $1 WHERE other.id <> self.id \
                      AND other.user_id = self.user_id AND other.client_id = self.client_id AND other.portal_id = $2";
         if let Some(row) = tx.one(older, [id.to_string().into(), portal.0.into()]).await? {
-            super::revocation::remove(tx, row.parsed("id")?, true, tx.clock.now()).await?;
+            let older = row.parsed("id")?;
+            super::revocation::remove_because(tx, older, true, tx.clock.now(), "replaced").await?;
         }
     }
+    let changed = match &details.scopes {
+        Some(granted) => scopes_differ(tx, id, granted).await?,
+        None => false,
+    };
     let sql = "UPDATE token SET portal_id = COALESCE($2, portal_id), hub_domain = COALESCE($3, hub_domain), \
                hub_user = COALESCE($4, hub_user), time_zone = COALESCE($5, time_zone), scopes = COALESCE($6, scopes), \
                details_due_at = NULL, details_attempts = 0 WHERE id = $1";
@@ -182,10 +188,28 @@ async fn save_details(tx: &Tx<'_>, id: ConnectionId, details: &Details) -> Resul
         details.time_zone.clone().into(),
         details.scopes.as_ref().map(Scopes::to_string).into(),
     ];
-    tx.run(sql, values).await.map(|_| ())
+    tx.run(sql, values).await?;
+    if changed {
+        event::append(tx, EventType::ConnectionScopesChanged, id, None).await?;
+    }
+    Ok(())
 }
 
-/// Sets a state in which nothing is refreshed, and ends the job with it.
+/// Whether a connection has other scopes than these. Their order says nothing.
+pub(super) async fn scopes_differ(
+    tx: &Tx<'_>,
+    id: ConnectionId,
+    granted: &Scopes,
+) -> Result<bool, StoreError> {
+    let sql = format!("SELECT scopes FROM token WHERE id = $1 {}", tx.for_update());
+    let Some(row) = tx.one(&sql, [id.to_string().into()]).await? else { return Ok(false) };
+    Ok(!row.scopes("scopes")?.is_same_as(granted))
+}
+
+/// The error of a connection whose grant HubSpot says is no more.
+const GRANT_DEAD: &str = "grant_dead";
+
+/// Sets a state in which nothing is refreshed, ends the job with it, and tells it.
 pub(super) async fn park(
     tx: &Tx<'_>,
     id: ConnectionId,
@@ -193,14 +217,20 @@ pub(super) async fn park(
     error: &str,
     now: Moment,
 ) -> Result<(), StoreError> {
+    // What is parked and works again, because of a late answer, has recovered.
     let sql = "UPDATE token SET state = $2, last_error = $3, error_since = COALESCE(error_since, $4), \
-               details_due_at = NULL WHERE id = $1";
+               degraded_since = COALESCE(degraded_since, $4), details_due_at = NULL WHERE id = $1 AND state <> $2";
     let values =
         [id.to_string().into(), state.as_str().into(), error.to_owned().into(), now.unix_ms().into()];
-    tx.run(sql, values).await?;
-    tx.run("DELETE FROM token_refresh_job WHERE connection_id = $1", [id.to_string().into()])
-        .await
-        .map(|_| ())
+    let is_new = tx.run(sql, values).await? == 1;
+    tx.run("DELETE FROM token_refresh_job WHERE connection_id = $1", [id.to_string().into()]).await?;
+    if !is_new {
+        return Ok(());
+    }
+    if error == GRANT_DEAD {
+        event::append(tx, EventType::ConnectionRevokedAtProvider, id, None).await?;
+    }
+    event::append(tx, EventType::ConnectionNeedsReauth, id, None).await
 }
 
 pub(super) fn read(row: &Row) -> Result<Token, StoreError> {

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::webhook::After;
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -23,8 +24,11 @@ pub struct Metrics {
     pub integrity_errors: Counter<u64, AtomicU64>,
     /// Refreshes by outcome.
     pub refreshes: Refreshes,
+    /// Attempts to deliver webhooks, by outcome.
+    pub webhooks: Webhooks,
     connections: Family<Labels, Gauge>,
     waiting: Gauge,
+    webhooks_waiting: Gauge,
 }
 
 /// Refreshes by outcome.
@@ -51,10 +55,37 @@ impl Refreshes {
     }
 }
 
+/// Attempts to deliver webhooks, by outcome.
+#[derive(Debug, Default)]
+pub struct Webhooks(Family<Labels, Counter<u64, AtomicU64>>);
+
+impl Webhooks {
+    /// One attempt, with what follows from it and its error.
+    pub fn attempted(&self, after: After, error: Option<&'static str>) {
+        let outcome = match (after, error) {
+            (_, Some("blocked")) => "blocked",
+            (After::Delivered, _) => "delivered",
+            (After::Again(_), _) => "again",
+            (After::Failed | After::Gone, _) => "failed",
+        };
+        self.count(outcome, 1);
+    }
+
+    /// So many were given up without another attempt.
+    pub fn expired(&self, how_many: u64) {
+        self.count("expired", how_many);
+    }
+
+    fn count(&self, outcome: &str, by: u64) {
+        self.0.get_or_create(&vec![("outcome", outcome.to_owned())]).inc_by(by);
+    }
+}
+
 impl Metrics {
-    /// The figures in the OpenMetrics text format, with the number of connections in each state and of requests that
-    /// wait for a change.
-    pub fn render(&self, connections: &[(String, i64)], waiting: usize) -> String {
+    /// The figures in the OpenMetrics text format, with the number of connections in each state, of requests that
+    /// wait for a change, and of webhooks that wait for their delivery.
+    pub fn render(&self, connections: &[(String, i64)], waiting: usize, webhooks: i64) -> String {
+        self.webhooks_waiting.set(webhooks);
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         // A state that nobody is in any more is not in the list.
         self.connections.clear();
@@ -76,6 +107,16 @@ impl Metrics {
         registry.register("refreshes", "Refreshes by outcome", self.refreshes.0.clone());
         registry.register("connections", "Connections by state", self.connections.clone());
         registry.register("waiting", "Requests that wait for a change", self.waiting.clone());
+        registry.register(
+            "webhook_attempts",
+            "Attempts to deliver webhooks by outcome",
+            self.webhooks.0.clone(),
+        );
+        registry.register(
+            "webhooks_waiting",
+            "Webhooks that wait for their delivery",
+            self.webhooks_waiting.clone(),
+        );
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &registry);

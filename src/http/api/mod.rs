@@ -7,6 +7,8 @@ pub(super) mod connect_sessions;
 mod idempotency;
 pub(super) mod keys;
 mod limits;
+mod webhook_bodies;
+pub(super) mod webhooks;
 
 use actix_web::guard::fn_guard;
 use actix_web::middleware::from_fn;
@@ -50,5 +52,6 @@ fn resources(routes: &mut ServiceConfig) {
         .service(
             actix::resource("/api/hubspot/connect-sessions/{id}/complete")
                 .route(actix::post().to(connect_sessions::complete_connect_session)),
-        );
+        )
+        .configure(webhooks::routes);
 }

@@ -184,6 +184,35 @@ impl TestApp {
         count
     }
 
+    /// Delivers webhooks for as long as any are due, and waits for them. Says how many attempts there were.
+    pub async fn deliver_due(&self) -> usize {
+        let mut count = 0;
+        loop {
+            let claimed = self.flows.claim_deliveries().await.expect("claims");
+            if claimed.is_empty() {
+                return count;
+            }
+            let begun: Vec<_> = claimed.into_iter().map(|one| self.flows.deliver_webhook(one)).collect();
+            for one in begun {
+                one.await.expect("delivers");
+                count += 1;
+            }
+        }
+    }
+
+    /// Makes a webhook endpoint that hears of these, separated by spaces; of the usual if there are none.
+    pub async fn webhook(&self, url: &str, events: &str) -> Value {
+        let key = self.api_key("webhooks").await;
+        let events: Vec<&str> = events.split_whitespace().collect();
+        let mut body = serde_json::json!({"url": url});
+        if !events.is_empty() {
+            body["events"] = events.into();
+        }
+        let made = self.api(&key, Method::POST, "/api/hubspot/webhooks", Some(body)).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        made.json()
+    }
+
     /// Moves the clock.
     pub fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));

@@ -7,8 +7,10 @@ pub mod database;
 pub mod line;
 pub mod page;
 pub mod process;
+pub mod receiver;
 pub mod troubles;
 
 pub use app::TestApp;
 pub use browser::Browser;
 pub use process::eventually;
+pub use receiver::{Manner, Receiver};

@@ -1,0 +1,191 @@
+//! What is told to the host's backend, and in which words.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::clock::Moment;
+use super::connection::UnknownWord;
+use super::id::{ConnectionId, PortalId};
+use super::scopes::Scopes;
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventType {
+    /// A person has connected an account.
+    ConnectionCreated,
+    /// A person has connected the same account anew.
+    ConnectionReconnected,
+    /// New tokens are stored.
+    ConnectionRefreshed,
+    /// A connection that was degraded, or was given up, works again.
+    ConnectionRecovered,
+    /// The access token has expired and could not be renewed so far.
+    ConnectionDegraded,
+    /// HubSpot grants more or less than before.
+    ConnectionScopesChanged,
+    /// A person has to connect anew.
+    ConnectionNeedsReauth,
+    /// HubSpot says that the grant is no more: the app was uninstalled, as a rule.
+    ConnectionRevokedAtProvider,
+    /// The connection is gone.
+    ConnectionDisconnected,
+    /// HubSpot does not take the app's own credentials, so nothing can be refreshed.
+    AppCredentialsInvalid,
+    /// Somebody wants to see whether an endpoint hears.
+    WebhookTest,
+}
+
+impl EventType {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::ConnectionCreated,
+        Self::ConnectionReconnected,
+        Self::ConnectionRefreshed,
+        Self::ConnectionRecovered,
+        Self::ConnectionDegraded,
+        Self::ConnectionScopesChanged,
+        Self::ConnectionNeedsReauth,
+        Self::ConnectionRevokedAtProvider,
+        Self::ConnectionDisconnected,
+        Self::AppCredentialsInvalid,
+        Self::WebhookTest,
+    ];
+
+    /// The word in the database, the API and the messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionCreated => "connection.created",
+            Self::ConnectionReconnected => "connection.reconnected",
+            Self::ConnectionRefreshed => "connection.refreshed",
+            Self::ConnectionRecovered => "connection.recovered",
+            Self::ConnectionDegraded => "connection.degraded",
+            Self::ConnectionScopesChanged => "connection.scopes_changed",
+            Self::ConnectionNeedsReauth => "connection.needs_reauth",
+            Self::ConnectionRevokedAtProvider => "connection.revoked_at_provider",
+            Self::ConnectionDisconnected => "connection.disconnected",
+            Self::AppCredentialsInvalid => "app.credentials_invalid",
+            Self::WebhookTest => "webhook.test",
+        }
+    }
+
+    /// Whether an endpoint hears of it without naming it. A refresh says nothing new, and there are dozens a day.
+    pub fn is_default(self) -> bool {
+        self != Self::ConnectionRefreshed
+    }
+
+    /// Whether an endpoint may name it. A test goes to the endpoint that is tested.
+    pub fn can_be_named(self) -> bool {
+        self != Self::WebhookTest
+    }
+
+    /// How long it is remembered. What nobody reads as history need only outlive its deliveries.
+    pub fn kept_for(self) -> Duration {
+        match self {
+            Self::ConnectionRefreshed | Self::WebhookTest => Duration::from_secs(5 * DAY),
+            _ => Duration::from_secs(30 * DAY),
+        }
+    }
+
+    /// Whether its reason is the last error of the connection.
+    pub fn tells_error(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectionDegraded | Self::ConnectionNeedsReauth | Self::ConnectionRevokedAtProvider
+        )
+    }
+}
+
+const DAY: u64 = 24 * 3600;
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventType {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or(UnknownWord)
+    }
+}
+
+/// Something that has happened, as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// `evt_…`. Receivers see the same id in every attempt of a delivery.
+    pub id: String,
+    /// What.
+    pub kind: EventType,
+    /// To which connection; to none if it concerns the whole app.
+    pub connection: Option<ConnectionId>,
+    /// Counts the events of a connection from 1 on. A number may be missing for what is forgotten.
+    pub sequence: Option<i64>,
+    /// The message, as it is sent: `{"type","timestamp","data"}`.
+    pub payload: String,
+    /// When.
+    pub created_at: Moment,
+}
+
+/// The id of an event of a connection: one for each number, so that none is ever written twice.
+pub fn id_of(connection: ConnectionId, sequence: i64) -> String {
+    format!("evt_{}_{sequence}", connection.uuid().simple())
+}
+
+/// What a message says of a connection at the moment of the event. Never a token.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionData<'a> {
+    /// Which connection.
+    pub connection_id: ConnectionId,
+    /// The place of this event among those of the connection.
+    pub sequence: i64,
+    /// Whom the host's backend has connected it for, if it was the backend.
+    pub external_user_id: Option<&'a str>,
+    /// Which HubSpot account, where it is known by now.
+    pub portal_id: Option<PortalId>,
+    /// Its website, where it is known by now.
+    pub hub_domain: Option<&'a str>,
+    /// `active`, `degraded`, `needs_reauth`, `integrity_error` or `disconnected`.
+    pub state: &'a str,
+    /// What is granted.
+    pub scopes: &'a Scopes,
+    /// A stable code that says why, where there is one.
+    pub reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Message<'a, D> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    timestamp: String,
+    data: D,
+}
+
+/// The message of an event: the body of its deliveries (Standard Webhooks 1.0.0, "Payload structure").
+pub fn message(kind: EventType, at: Moment, data: impl Serialize) -> String {
+    let message = Message { kind: kind.as_str(), timestamp: at.rfc3339(), data };
+    serde_json::to_string(&message).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_read_back() {
+        for kind in EventType::ALL {
+            assert_eq!(kind.as_str().parse::<EventType>(), Ok(kind));
+        }
+        assert!("connection.exploded".parse::<EventType>().is_err());
+    }
+
+    #[test]
+    fn a_message_has_a_type_a_time_and_data() {
+        let text = message(EventType::WebhookTest, Moment::from_unix_ms(0), serde_json::json!({}));
+        assert_eq!(text, r#"{"type":"webhook.test","timestamp":"1970-01-01T00:00:00Z","data":{}}"#);
+    }
+}

@@ -1,0 +1,75 @@
+//! Which addresses are on the public internet, for requests to hosts that others have named.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Whether this address is on the public internet: not of this machine, this network, this operator or nobody (IANA's
+/// registries of special-purpose addresses, RFC 6890).
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !matches!(
+        (a, b, c),
+        // This network, private use, loopback, shared by carriers (RFC 6598), link-local with the clouds' metadata
+        (0 | 10 | 127, _, _) | (100, 64..=127, _) | (169, 254, _) | (172, 16..=31, _) | (192, 168, _)
+        // Protocol assignments, documentation, 6to4 relays, benchmarks
+        | (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113)
+        // Multicast, reserved, broadcast
+        | (224..=255, _, _)
+    )
+}
+
+/// Global unicast is what IANA has given out of 2000::/3. All else is private, local or a translation of IPv4 (mapped,
+/// NAT64), whose inside would have to be looked at.
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [a, b, ..] = address.segments();
+    let special = match a {
+        // Protocol assignments with Teredo and ORCHID, documentation
+        0x2001 => b < 0x0200 || b == 0x0db8,
+        // 6to4: an IPv4 address inside
+        0x2002 => true,
+        // Documentation
+        0x3fff => b < 0x1000,
+        _ => false,
+    };
+    (0x2000..0x4000).contains(&a) && !special
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(addresses: &[&str], public: bool) {
+        for text in addresses {
+            let address: IpAddr = text.parse().expect("an address");
+            assert_eq!(is_public(address), public, "{text}");
+        }
+    }
+
+    #[test]
+    fn public_addresses_are_public() {
+        all(&["1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.0", "172.15.0.1", "172.32.0.1"], true);
+        all(&["192.0.1.1", "192.169.0.1", "198.17.0.1", "223.255.255.255", "169.253.1.1"], true);
+        all(
+            &["2606:4700:4700::1111", "2001:4860:4860::8888", "2a00:1450::1", "2001:200::1", "3fff:1000::1"],
+            true,
+        );
+    }
+
+    #[test]
+    fn all_others_are_not() {
+        all(&["0.0.0.0", "0.1.2.3", "10.0.0.1", "127.0.0.1", "127.255.0.1", "169.254.169.254"], false);
+        all(&["100.64.0.1", "100.127.255.255", "172.16.0.1", "172.31.255.255", "192.168.1.1"], false);
+        all(&["192.0.0.8", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.19.1.1", "198.51.100.1"], false);
+        all(&["203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"], false);
+        all(&["::", "::1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1", "64:ff9b::7f00:1"], false);
+        all(&["64:ff9b:1::1", "100::1", "fc00::1", "fd12::1", "fe80::1", "fec0::1", "ff02::1"], false);
+        all(&["2001::1", "2001:2::1", "2001:10::1", "2001:20::1", "2001:db8::1", "2002:7f00:1::1"], false);
+        all(&["3fff::1", "5f00::1", "4000::1", "1fff::1"], false);
+    }
+}

@@ -1,0 +1,239 @@
+//! Webhook endpoints and deliveries: who is told what, and when again.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::clock::Moment;
+use super::connection::UnknownWord;
+use super::event::EventType;
+use super::id::WebhookId;
+use super::secret::Sealed;
+
+/// How many endpoints there may be. With [`AT_ONCE`] it bounds what one process has under way.
+pub const MAX_ENDPOINTS: usize = 16;
+
+/// How many deliveries to one endpoint are under way in one process: a slow receiver holds up nobody but itself.
+pub const AT_ONCE: usize = 4;
+
+/// How long a claim holds: several times as long as a delivery may take.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How long the older secret signs beside the newer one, unless said otherwise.
+pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
+
+/// The pauses after the failed attempts: three days and a bit. After the last one a delivery has failed.
+const PAUSES: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+
+/// A receiver is left alone for as long as it asks, but no longer than this.
+const LONGEST_WISH: Duration = Duration::from_secs(24 * 3600);
+
+/// What has waited for so long is not delivered any more: all pauses with their unevenness, and a wish.
+pub const PATIENCE: Duration = Duration::from_secs(5 * 24 * 3600);
+
+/// How many deliveries to one endpoint may wait. Beyond that the oldest have failed.
+pub const MAX_WAITING: u64 = 100_000;
+
+/// An endpoint of the host's backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: WebhookId,
+    /// Where messages are posted to.
+    pub url: String,
+    /// What it wants to hear of; `None` for all but refreshes.
+    pub types: Option<Vec<EventType>>,
+    /// Whether it is told.
+    pub enabled: bool,
+    /// Why it is not: `gone` (it has answered 410), `by_request`, `key_lost`.
+    pub disabled_reason: Option<String>,
+    /// Its signing secrets, sealed, newest first.
+    pub secrets: Sealed,
+    /// Rises with every new secret.
+    pub generation: i64,
+    /// Until when an older secret signs as well.
+    pub overlap_until: Option<Moment>,
+    /// When it was made.
+    pub created_at: Moment,
+}
+
+/// How far a delivery is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryStatus {
+    /// To be tried, for the first time or again.
+    Pending,
+    /// The receiver has taken it.
+    Delivered,
+    /// It is given up. It can be replayed for as long as its event is remembered.
+    Failed,
+}
+
+impl DeliveryStatus {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::Failed];
+
+    /// The word in the database and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for DeliveryStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for DeliveryStatus {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word).ok_or(UnknownWord)
+    }
+}
+
+/// One event on its way to one endpoint. It goes by the event's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The event.
+    pub event_id: String,
+    /// What has happened.
+    pub kind: EventType,
+    /// How far it is.
+    pub status: DeliveryStatus,
+    /// How often it was tried since it was queued.
+    pub attempts: i64,
+    /// When the event happened, or was replayed.
+    pub queued_at: Moment,
+    /// When it is tried next, while it is pending.
+    pub run_at: Moment,
+    /// What the receiver answered last.
+    pub last_status: Option<i64>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    /// When that was.
+    pub last_attempt_at: Option<Moment>,
+    /// When the receiver took it.
+    pub delivered_at: Option<Moment>,
+}
+
+/// What came of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
+    /// Why it failed; `None` if it did not.
+    pub error: Option<&'static str>,
+    /// How long the receiver asks to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+/// What follows from an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The receiver has taken it.
+    Delivered,
+    /// Again after this pause.
+    Again(Duration),
+    /// It is given up.
+    Failed,
+    /// The receiver wants no more of anything (410): it is given up, and so is the endpoint.
+    Gone,
+}
+
+impl Attempt {
+    /// What follows if `attempts` have failed before this one. `unit` is a random number in `0.0..1.0`.
+    pub fn after(&self, attempts: i64, unit: f64) -> After {
+        if self.error.is_none() {
+            return After::Delivered;
+        }
+        if self.status == Some(410) {
+            return After::Gone;
+        }
+        let Some(pause) = usize::try_from(attempts).ok().and_then(|at| PAUSES.get(at)) else {
+            return After::Failed;
+        };
+        // A tenth more or less, so that what has failed together does not come back together.
+        let own = Duration::from_secs(*pause).mul_f64(0.9 + 0.2 * unit);
+        After::Again(own.max(self.retry_after.unwrap_or_default().min(LONGEST_WISH)))
+    }
+}
+
+/// Hosts that the operator vouches for: they may be private, and plain http.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowedHosts(Vec<(String, Option<u16>)>);
+
+impl AllowedHosts {
+    /// Adds `host` or `host:port`, as it stands in a URL. `false` if it is neither.
+    pub fn add(&mut self, item: &str) -> bool {
+        let Ok(url) = url::Url::parse(&format!("http://{item}/")) else { return false };
+        let plain = url.path() == "/" && url.username().is_empty() && url.query().is_none();
+        let (Some(host), true) = (url.host_str(), plain && url.fragment().is_none()) else { return false };
+        let port = item.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        self.0.push((host.to_owned(), port));
+        true
+    }
+
+    /// Whether this URL leads to one of them.
+    pub fn has(&self, url: &url::Url) -> bool {
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
+        self.0.iter().any(|(known, only)| known == host && only.is_none_or(|only| Some(only) == port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(status: Option<u16>) -> Attempt {
+        Attempt { status, error: Some("http_status"), retry_after: None }
+    }
+
+    #[test]
+    fn a_delivery_is_tried_ten_times_over_three_days_and_then_has_failed() {
+        let mut spent = Duration::ZERO;
+        for attempts in 0..9 {
+            let After::Again(pause) = failed(Some(500)).after(attempts, 0.5) else { panic!("{attempts}") };
+            spent += pause;
+        }
+        assert_eq!(failed(Some(500)).after(9, 0.5), After::Failed);
+        assert!(spent > Duration::from_secs(3 * 86_400) && spent < PATIENCE, "{spent:?}");
+        assert_eq!(failed(Some(500)).after(i64::MAX, 0.5), After::Failed);
+    }
+
+    #[test]
+    fn a_wish_is_granted_within_bounds() {
+        for (asked, pause) in [(0, 5), (3_600, 3_600), (1_000_000, 86_400)] {
+            let busy = Attempt { retry_after: Some(Duration::from_secs(asked)), ..failed(Some(503)) };
+            assert_eq!(busy.after(0, 0.5), After::Again(Duration::from_secs(pause)));
+        }
+    }
+
+    #[test]
+    fn gone_is_gone() {
+        assert_eq!(failed(Some(410)).after(0, 0.5), After::Gone);
+        let taken = Attempt { status: Some(204), error: None, retry_after: None };
+        assert_eq!(taken.after(0, 0.5), After::Delivered);
+    }
+
+    #[test]
+    fn an_allowed_host_is_a_whole_host_with_or_without_a_port() {
+        let mut hosts = AllowedHosts::default();
+        assert!(hosts.add("hooks.internal") && hosts.add("127.0.0.1:9000") && hosts.add("[::1]:9001"));
+        for bad in ["", "https://x.example", "x.example/path", "u@x.example", "*.example/", "x y"] {
+            assert!(!hosts.add(bad), "{bad}");
+        }
+        let has = |url: &str| hosts.has(&url::Url::parse(url).expect("a URL"));
+        assert!(
+            has("http://hooks.internal/a")
+                && has("https://hooks.internal:1/")
+                && has("http://HOOKS.internal")
+        );
+        assert!(has("http://127.0.0.1:9000/") && has("http://0x7f.1:9000/") && has("http://[::1]:9001/"));
+        assert!(!has("http://127.0.0.1:9001/") && !has("http://a.hooks.internal/") && !has("http://[::1]/"));
+    }
+}

@@ -1,0 +1,175 @@
+//! What is said and heard of webhook endpoints.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::super::problem::Problem;
+use crate::domain::clock::Moment;
+use crate::domain::event::EventType;
+use crate::domain::id::WebhookId;
+use crate::domain::secret::Secret;
+use crate::domain::webhook::{Delivery, Endpoint};
+
+/// A new endpoint.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct NewWebhook {
+    /// Where messages are posted to: https, and public.
+    #[schema(example = "https://app.example.com/hooks/hubspot")]
+    pub url: String,
+    /// What it hears of; without it all but `connection.refreshed`.
+    #[serde(default)]
+    pub events: Option<Vec<String>>,
+}
+
+/// What is to be changed. What is not named stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct WebhookChanges {
+    /// Where messages are posted to.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// What it hears of; `null` for all but `connection.refreshed`.
+    #[serde(default, deserialize_with = "named")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub events: Option<Option<Vec<String>>>,
+    /// Whether it is told. What happens while it is not is not told later.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+}
+
+/// How a secret is replaced.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct SecretRotation {
+    /// How long the older secret signs beside the new one, in seconds: 86400 without it, 604800 at most.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 604_800)]
+    pub overlap_seconds: Option<u64>,
+}
+
+/// A webhook endpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct WebhookBody {
+    #[schema(value_type = uuid::Uuid)]
+    id: WebhookId,
+    url: String,
+    /// What it hears of; `null` for all but `connection.refreshed`.
+    events: Option<Vec<&'static str>>,
+    enabled: bool,
+    /// Why it is disabled: `gone` (it has answered 410), `by_request`, `key_lost`.
+    disabled_reason: Option<String>,
+    /// Until when an older secret signs as well.
+    secret_overlap_until: Option<String>,
+    created_at: String,
+    /// The signing secret. It is shown when it is made, and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")]
+    secret: Option<String>,
+}
+
+impl WebhookBody {
+    /// An endpoint, with its secret if that has just been made.
+    pub fn new(endpoint: Endpoint, secret: Option<&Secret>) -> Self {
+        Self {
+            id: endpoint.id,
+            url: endpoint.url,
+            events: endpoint.types.map(|types| types.into_iter().map(EventType::as_str).collect()),
+            enabled: endpoint.enabled,
+            disabled_reason: endpoint.disabled_reason,
+            secret_overlap_until: endpoint.overlap_until.map(Moment::rfc3339),
+            created_at: endpoint.created_at.rfc3339(),
+            secret: secret.map(|secret| secret.expose().to_owned()),
+        }
+    }
+}
+
+/// All endpoints.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct WebhookList {
+    /// In the order in which they were made.
+    pub items: Vec<WebhookBody>,
+}
+
+/// One event on its way to one endpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct DeliveryBody {
+    /// The id of the event, and of the message (`webhook-id`).
+    #[schema(example = "evt_0b0fd2a3c3b84ef2a9e1a62ad3f8a5d4_3")]
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// `pending`, `delivered` or `failed`.
+    status: &'static str,
+    /// Attempts since it was queued.
+    attempts: i64,
+    /// When it happened, or was replayed.
+    queued_at: String,
+    /// When it is tried next, while it is pending.
+    next_attempt_at: Option<String>,
+    last_attempt_at: Option<String>,
+    /// The status of the receiver's last answer.
+    last_status: Option<i64>,
+    /// `timeout`, `unreachable`, `blocked`, `bad_answer`, `redirected`, `http_status`, `expired`, `too_many_waiting`,
+    /// `unknown_key`, `integrity_error`, `bad_secret` or `no_client`.
+    last_error: Option<String>,
+    delivered_at: Option<String>,
+}
+
+impl From<Delivery> for DeliveryBody {
+    fn from(one: Delivery) -> Self {
+        let is_pending = one.status == crate::domain::webhook::DeliveryStatus::Pending;
+        Self {
+            id: one.event_id,
+            kind: one.kind.as_str(),
+            status: one.status.as_str(),
+            attempts: one.attempts,
+            queued_at: one.queued_at.rfc3339(),
+            next_attempt_at: is_pending.then(|| one.run_at.rfc3339()),
+            last_attempt_at: one.last_attempt_at.map(Moment::rfc3339),
+            last_status: one.last_status,
+            last_error: one.last_error,
+            delivered_at: one.delivered_at.map(Moment::rfc3339),
+        }
+    }
+}
+
+/// A page of deliveries.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct DeliveryPage {
+    /// The newest first.
+    pub items: Vec<DeliveryBody>,
+    /// Where the next page begins; `null` on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A member that is there counts, even if it is `null`.
+fn named<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Vec<String>>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// What an endpoint wants to hear of.
+///
+/// # Errors
+/// `invalid_json` with the place of a word that is no event, or of a list of none.
+pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<Vec<EventType>>, Problem> {
+    let Some(words) = words else { return Ok(None) };
+    if words.is_empty() {
+        let hint = "Leave events out to hear of all but connection.refreshed, or set enabled to false.";
+        return Err(Problem::new("invalid_json").pointer("/events").hint(hint));
+    }
+    let mut types = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        match word.parse::<EventType>().ok().filter(|kind| kind.can_be_named()) {
+            Some(kind) if types.contains(&kind) => {}
+            Some(kind) => types.push(kind),
+            None => {
+                let known = EventType::ALL.into_iter().filter(|kind| kind.can_be_named());
+                let known: Vec<_> = known.map(EventType::as_str).collect();
+                let hint = format!("This is none of {}.", known.join(", "));
+                return Err(Problem::new("invalid_json").pointer(format!("/events/{at}")).hint(hint));
+            }
+        }
+    }
+    Ok(Some(types))
+}

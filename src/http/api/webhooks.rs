@@ -1,0 +1,307 @@
+//! /api/hubspot/webhooks: endpoints of the host's backend, and what was sent to them.
+
+use std::time::Duration;
+
+use actix_web::web::{self as actix, Data, Path, Query, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+use super::super::Web;
+use super::super::problem::Problem;
+use super::webhook_bodies::{
+    DeliveryBody, DeliveryPage, NewWebhook, SecretRotation, WebhookBody, WebhookChanges, WebhookList,
+    event_types,
+};
+use super::{ApiJson, caller};
+use crate::domain::api_key::ApiScope;
+use crate::domain::clock::Moment;
+use crate::domain::id::WebhookId;
+use crate::domain::webhook::{DeliveryStatus, OVERLAP};
+use crate::flows::EndpointChanges;
+
+/// The longest time for which an older secret signs beside a newer one, in seconds.
+const LONGEST_OVERLAP: u64 = 7 * 24 * 3600;
+const PAGE: u32 = 50;
+const LARGEST_PAGE: u32 = 100;
+
+/// Its routes.
+pub(super) fn routes(routes: &mut ServiceConfig) {
+    routes
+        .service(
+            actix::resource("/api/hubspot/webhooks")
+                .route(actix::post().to(create_webhook))
+                .route(actix::get().to(list_webhooks)),
+        )
+        .service(
+            actix::resource("/api/hubspot/webhooks/{id}")
+                .route(actix::get().to(get_webhook))
+                .route(actix::patch().to(update_webhook))
+                .route(actix::delete().to(delete_webhook)),
+        )
+        .service(
+            actix::resource("/api/hubspot/webhooks/{id}/rotate-secret")
+                .route(actix::post().to(rotate_webhook_secret)),
+        )
+        .service(actix::resource("/api/hubspot/webhooks/{id}/test").route(actix::post().to(test_webhook)))
+        .service(
+            actix::resource("/api/hubspot/webhooks/{id}/deliveries")
+                .route(actix::get().to(list_webhook_deliveries)),
+        )
+        .service(
+            actix::resource("/api/hubspot/webhooks/{id}/deliveries/{delivery_id}/replay")
+                .route(actix::post().to(replay_webhook_delivery)),
+        );
+}
+
+/// Makes an endpoint. Its signing secret is in this answer alone.
+#[utoipa::path(
+    post, path = "/api/hubspot/webhooks", operation_id = "create_webhook", tag = "webhooks",
+    security(("api_key" = [])), request_body = NewWebhook,
+    responses(
+        (status = 201, description = "The endpoint, with its secret.", body = WebhookBody),
+        (status = 400, description = "`invalid_json`, `webhook_url_not_allowed`"),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 409, description = "`too_many_webhooks`"),
+    )
+)]
+pub(in crate::http) async fn create_webhook(
+    request: HttpRequest,
+    web: Data<Web>,
+    body: ApiJson<NewWebhook>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    let NewWebhook { url, events } = body.0;
+    let (endpoint, secret) = web.flows.add_webhook(&url, event_types(events)?).await?;
+    Ok(HttpResponse::Created().json(WebhookBody::new(endpoint, Some(&secret))))
+}
+
+/// Lists all endpoints; there are 16 at most.
+#[utoipa::path(
+    get, path = "/api/hubspot/webhooks", operation_id = "list_webhooks", tag = "webhooks",
+    security(("api_key" = [])),
+    responses(
+        (status = 200, description = "All endpoints.", body = WebhookList),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+    )
+)]
+pub(in crate::http) async fn list_webhooks(
+    request: HttpRequest,
+    web: Data<Web>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    let all = web.flows.webhooks().await?;
+    let items = all.into_iter().map(|endpoint| WebhookBody::new(endpoint, None)).collect();
+    Ok(HttpResponse::Ok().json(WebhookList { items }))
+}
+
+/// Shows an endpoint.
+#[utoipa::path(
+    get, path = "/api/hubspot/webhooks/{id}", operation_id = "get_webhook", tag = "webhooks",
+    security(("api_key" = [])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    responses(
+        (status = 200, description = "The endpoint.", body = WebhookBody),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`webhook_not_found`"),
+    )
+)]
+pub(in crate::http) async fn get_webhook(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    let endpoint = web.flows.webhook(webhook_id(&id)?).await?;
+    Ok(HttpResponse::Ok().json(WebhookBody::new(endpoint, None)))
+}
+
+/// Changes where an endpoint is, what it hears of and whether it is told.
+#[utoipa::path(
+    patch, path = "/api/hubspot/webhooks/{id}", operation_id = "update_webhook", tag = "webhooks",
+    security(("api_key" = [])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    request_body = WebhookChanges,
+    responses(
+        (status = 200, description = "The endpoint as it is now.", body = WebhookBody),
+        (status = 400, description = "`invalid_json`, `webhook_url_not_allowed`"),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`webhook_not_found`"),
+    )
+)]
+pub(in crate::http) async fn update_webhook(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+    body: ApiJson<WebhookChanges>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    let WebhookChanges { url, events, enabled } = body.0;
+    let types = events.map(event_types).transpose()?;
+    let changes = EndpointChanges { url, types, enabled };
+    let endpoint = web.flows.change_webhook(webhook_id(&id)?, changes).await?;
+    Ok(HttpResponse::Ok().json(WebhookBody::new(endpoint, None)))
+}
+
+/// Removes an endpoint, with what waits for it.
+#[utoipa::path(
+    delete, path = "/api/hubspot/webhooks/{id}", operation_id = "delete_webhook", tag = "webhooks",
+    security(("api_key" = [])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`webhook_not_found`"),
+    )
+)]
+pub(in crate::http) async fn delete_webhook(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    web.flows.remove_webhook(webhook_id(&id)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Gives an endpoint a new signing secret, which is in this answer alone.
+#[utoipa::path(
+    post, path = "/api/hubspot/webhooks/{id}/rotate-secret", operation_id = "rotate_webhook_secret",
+    tag = "webhooks", security(("api_key" = [])),
+    params(("id" = uuid::Uuid, Path, description = "The endpoint.")), request_body = SecretRotation,
+    responses(
+        (status = 200, description = "The endpoint, with its new secret.", body = WebhookBody),
+        (status = 400, description = "`invalid_json`"),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`webhook_not_found`"),
+    )
+)]
+pub(in crate::http) async fn rotate_webhook_secret(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+    body: ApiJson<SecretRotation>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    let overlap = body.0.overlap_seconds.map_or(OVERLAP, Duration::from_secs);
+    if overlap.as_secs() > LONGEST_OVERLAP {
+        let hint = format!("It is {LONGEST_OVERLAP} at most.");
+        return Err(Problem::new("invalid_json").pointer("/overlap_seconds").hint(hint));
+    }
+    let (endpoint, secret) = web.flows.rotate_webhook_secret(webhook_id(&id)?, overlap).await?;
+    Ok(HttpResponse::Ok().json(WebhookBody::new(endpoint, Some(&secret))))
+}
+
+/// Sends the message `webhook.test` to an endpoint, and shows what came of it.
+#[utoipa::path(
+    post, path = "/api/hubspot/webhooks/{id}/test", operation_id = "test_webhook", tag = "webhooks",
+    security(("api_key" = [])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    responses(
+        (status = 200, description = "What came of it.", body = DeliveryBody),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`webhook_not_found`"),
+        (status = 409, description = "`webhook_disabled`"),
+    )
+)]
+pub(in crate::http) async fn test_webhook(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    let delivery = web.flows.test_webhook(webhook_id(&id)?).await?;
+    Ok(HttpResponse::Ok().json(DeliveryBody::from(delivery)))
+}
+
+/// Which deliveries are shown.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct DeliveryQuery {
+    cursor: Option<String>,
+    status: Option<String>,
+    limit: Option<u32>,
+}
+
+/// Lists what was sent to an endpoint, the newest first, for as long as it is remembered.
+#[utoipa::path(
+    get, path = "/api/hubspot/webhooks/{id}/deliveries", operation_id = "list_webhook_deliveries",
+    tag = "webhooks", security(("api_key" = [])),
+    params(
+        ("id" = uuid::Uuid, Path, description = "The endpoint."),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+        ("status" = Option<String>, Query, description = "`pending`, `delivered` or `failed` alone."),
+        ("limit" = Option<u32>, Query, description = "How many: 50 without it, 100 at most.", minimum = 1, maximum = 100),
+    ),
+    responses(
+        (status = 200, description = "A page of deliveries.", body = DeliveryPage),
+        (status = 400, description = "`bad_request`"),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`webhook_not_found`"),
+    )
+)]
+pub(in crate::http) async fn list_webhook_deliveries(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    let query = Query::<DeliveryQuery>::from_query(request.query_string())
+        .map_err(|_| Problem::new("bad_request").hint("The query takes cursor, status and limit."))?;
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(Problem::new("bad_request").hint(format!("limit is 1 to {LARGEST_PAGE}.")));
+    }
+    let wrong = |_| Problem::new("bad_request").hint("status is pending, delivered or failed.");
+    let status = query.status.as_deref().map(str::parse::<DeliveryStatus>).transpose().map_err(wrong)?;
+    let behind = query.cursor.as_deref().map(read_cursor).transpose()?;
+    let page = web.flows.deliveries(webhook_id(&id)?, status, behind, limit).await?;
+    let last = page.last().filter(|_| page.len() == limit as usize);
+    let next_cursor =
+        last.map(|last| URL_SAFE_NO_PAD.encode(format!("{} {}", last.queued_at.unix_ms(), last.event_id)));
+    let items = page.into_iter().map(DeliveryBody::from).collect();
+    Ok(HttpResponse::Ok().json(DeliveryPage { items, next_cursor }))
+}
+
+/// Sends an event to an endpoint again, whatever became of it, and shows what came of it.
+#[utoipa::path(
+    post, path = "/api/hubspot/webhooks/{id}/deliveries/{delivery_id}/replay",
+    operation_id = "replay_webhook_delivery", tag = "webhooks", security(("api_key" = [])),
+    params(
+        ("id" = uuid::Uuid, Path, description = "The endpoint."),
+        ("delivery_id" = String, Path, description = "The delivery: the id of its event."),
+    ),
+    responses(
+        (status = 200, description = "What came of it.", body = DeliveryBody),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`webhook_not_found`, `delivery_not_found`"),
+        (status = 409, description = "`webhook_disabled`"),
+    )
+)]
+pub(in crate::http) async fn replay_webhook_delivery(
+    request: HttpRequest,
+    web: Data<Web>,
+    path: Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    let (id, event) = path.into_inner();
+    let delivery = web.flows.replay_delivery(webhook_id(&id)?, &event).await?;
+    Ok(HttpResponse::Ok().json(DeliveryBody::from(delivery)))
+}
+
+fn webhook_id(text: &str) -> Result<WebhookId, Problem> {
+    text.parse().map_err(|_| Problem::new("webhook_not_found"))
+}
+
+fn read_cursor(cursor: &str) -> Result<(Moment, String), Problem> {
+    let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let parts = text.as_deref().and_then(|text| text.split_once(' '));
+    let read = parts.and_then(|(at, id)| Some((Moment::from_unix_ms(at.parse().ok()?), id.to_owned())));
+    read.ok_or_else(|| Problem::new("bad_request").hint("cursor is the next_cursor of another page."))
+}

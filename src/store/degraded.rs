@@ -1,0 +1,62 @@
+//! Connections whose access token has expired while nobody could renew it: found, and told once.
+
+use super::{Store, StoreError, Tx, event};
+use crate::domain::clock::Moment;
+use crate::domain::event::EventType;
+use crate::domain::id::{ConnectionId, UserId};
+
+/// How many are noted in one transaction.
+const PAGE: u32 = 500;
+
+impl Store {
+    /// Notes connections that have become degraded. Says whose they are, and whether there may be more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is noted then.
+    pub async fn note_degraded(&self, now: Moment) -> Result<(Vec<UserId>, bool), StoreError> {
+        // Most of the time there are none, and nothing needs to be written.
+        let candidates = self.all(&due(""), [now.unix_ms().into(), i64::from(PAGE).into()]).await?;
+        if candidates.is_empty() {
+            return Ok((Vec::new(), false));
+        }
+        let users = self.write(move |tx| Box::pin(note(tx, now))).await?;
+        Ok((users, candidates.len() == PAGE as usize))
+    }
+}
+
+/// Only the job of a connection that was not refreshed in time is overdue or has failed: of these two there are few, so
+/// no index of all tokens by their expiry has to be kept with every refresh.
+fn due(lock: &str) -> String {
+    format!(
+        "WITH late AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
+         UNION SELECT connection_id FROM token_refresh_job WHERE attempts > 0) \
+         SELECT id, user_id FROM late CROSS JOIN token WHERE token.id = late.connection_id AND state = 'active' \
+         AND degraded_since IS NULL AND expires_at <= $1 ORDER BY id LIMIT $2 {lock}"
+    )
+}
+
+async fn note(tx: &Tx<'_>, now: Moment) -> Result<Vec<UserId>, StoreError> {
+    let lock =
+        if tx.backend() == sea_orm::DbBackend::Postgres { "FOR UPDATE OF token SKIP LOCKED" } else { "" };
+    let rows = tx.all(&due(lock), [now.unix_ms().into(), i64::from(PAGE).into()]).await?;
+    let ids = rows.iter().map(|row| row.parsed("id")).collect::<Result<Vec<ConnectionId>, _>>()?;
+    mark(tx, &ids, Some(now)).await?;
+    event::append_all(tx, EventType::ConnectionDegraded, &ids, None).await?;
+    rows.iter().map(|row| row.parsed("user_id")).collect()
+}
+
+/// Takes the mark from connections that work again, and tells it.
+pub(super) async fn recovered(tx: &Tx<'_>, ids: &[ConnectionId]) -> Result<(), StoreError> {
+    mark(tx, ids, None).await?;
+    event::append_all(tx, EventType::ConnectionRecovered, ids, None).await
+}
+
+async fn mark(tx: &Tx<'_>, ids: &[ConnectionId], since: Option<Moment>) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let since = since.map_or_else(|| "NULL".to_owned(), |since| since.unix_ms().to_string());
+    let places = super::batch::places(tx.backend(), ids.len());
+    let sql = format!("UPDATE token SET degraded_since = {since} WHERE id IN ({places})");
+    tx.run(&sql, ids.iter().map(|id| id.to_string().into())).await.map(|_| ())
+}

@@ -1,0 +1,255 @@
+//! Rows of Event: the outbox. An event is written in the transaction that changes what it tells of, with its deliveries.
+
+use std::collections::HashMap;
+
+use super::batch::{places, values};
+use super::row::Row;
+use super::{Store, StoreError, Tx};
+use crate::domain::clock::Moment;
+use crate::domain::connection::ConnectionState;
+use crate::domain::event::{ConnectionData, Event, EventType, id_of, message};
+use crate::domain::id::{ConnectionId, PortalId};
+use crate::domain::scopes::Scopes;
+
+/// How many events are forgotten in one transaction.
+const PAGE: i64 = 1_000;
+
+/// Which endpoints hear of an event: those that name it, and those that name nothing.
+const WANTS: &str = "enabled = 1 AND (types LIKE '% ' || event.type || ' %' \
+                     OR (types IS NULL AND event.type <> 'connection.refreshed'))";
+
+impl Store {
+    /// The events of a connection after this number, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn events_of(
+        &self,
+        connection: ConnectionId,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let sql = "SELECT id, type, connection_id, sequence, payload, created_at FROM event \
+                   WHERE connection_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3";
+        let values = [connection.to_string().into(), after.into(), i64::from(limit).into()];
+        self.all(sql, values).await?.iter().map(read).collect()
+    }
+
+    /// Forgets events that are older than their kind is kept for, with their deliveries. Says how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; what is forgotten by then stays so.
+    pub async fn forget_events(&self, now: Moment) -> Result<u64, StoreError> {
+        let mut all = 0;
+        for kind in EventType::ALL {
+            let before = now.minus(kind.kept_for());
+            all += self.write(move |tx| Box::pin(forget(tx, kind, before))).await?;
+        }
+        Ok(all)
+    }
+
+    /// Notes that something is wrong with the whole app, and tells it once: `false` if it is known.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is noted then.
+    pub async fn raise_alarm(
+        &self,
+        kind: EventType,
+        id: String,
+        data: serde_json::Value,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| {
+            let (id, data) = (id.clone(), data.clone());
+            Box::pin(async move {
+                let now = tx.clock.now();
+                let sql = "INSERT INTO alarm (code, since) VALUES ($1, $2) ON CONFLICT (code) DO NOTHING";
+                if tx.run(sql, [kind.as_str().into(), now.unix_ms().into()]).await? == 0 {
+                    return Ok(false);
+                }
+                let payload = message(kind, now, data);
+                insert(tx, kind, now, &[Written { id, place: None, payload }]).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Takes an alarm back.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn clear_alarm(&self, kind: EventType) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let values = [kind.as_str().into()];
+            Box::pin(async move { tx.run("DELETE FROM alarm WHERE code = $1", values).await.map(|_| ()) })
+        })
+        .await
+    }
+}
+
+/// Writes an event of one connection, and whom it is to be told to. To be called in the transaction that makes it true,
+/// after the change; before it if the change removes the connection.
+pub(super) async fn append(
+    tx: &Tx<'_>,
+    kind: EventType,
+    connection: ConnectionId,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    append_all(tx, kind, &[connection], reason).await
+}
+
+/// The same of many connections, each of them named once, in as many statements as for one.
+pub(super) async fn append_all(
+    tx: &Tx<'_>,
+    kind: EventType,
+    connections: &[ConnectionId],
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    let mut known = snapshots(tx, connections).await?;
+    // In the order of their ids, so that two replicas that raise the same numbers wait for one another in turn.
+    known.sort_unstable_by_key(|one| one.connection);
+    if known.is_empty() {
+        return Ok(());
+    }
+    let numbers = count(tx, &known).await?;
+    let now = tx.clock.now();
+    let events = known.iter().map(|one| {
+        let sequence =
+            numbers.get(&one.connection).copied().ok_or(StoreError::Unreadable("event_sequence"))?;
+        Ok(one.event(kind, sequence, now, reason))
+    });
+    insert(tx, kind, now, &events.collect::<Result<Vec<_>, StoreError>>()?).await
+}
+
+/// A connection as it is in the middle of its transaction.
+struct Snapshot {
+    connection: ConnectionId,
+    external_user: Option<String>,
+    portal: Option<PortalId>,
+    hub_domain: Option<String>,
+    state: ConnectionState,
+    scopes: Scopes,
+    last_error: Option<String>,
+}
+
+impl Snapshot {
+    fn event(&self, kind: EventType, sequence: i64, at: Moment, reason: Option<&str>) -> Written {
+        let data = ConnectionData {
+            connection_id: self.connection,
+            sequence,
+            external_user_id: self.external_user.as_deref(),
+            portal_id: self.portal,
+            hub_domain: self.hub_domain.as_deref(),
+            state: match kind {
+                EventType::ConnectionDegraded => "degraded",
+                EventType::ConnectionDisconnected => "disconnected",
+                _ => self.state.as_str(),
+            },
+            scopes: &self.scopes,
+            reason: reason.or_else(|| self.last_error.as_deref().filter(|_| kind.tells_error())),
+        };
+        Written {
+            id: id_of(self.connection, sequence),
+            place: Some((self.connection, sequence)),
+            payload: message(kind, at, data),
+        }
+    }
+}
+
+async fn snapshots(tx: &Tx<'_>, connections: &[ConnectionId]) -> Result<Vec<Snapshot>, StoreError> {
+    if connections.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT id, external_id, portal_id, hub_domain, state, scopes, last_error FROM token \
+         LEFT JOIN external_user ON external_user.user_id = token.user_id WHERE id IN ({})",
+        places(tx.backend(), connections.len())
+    );
+    let rows = tx.all(&sql, connections.iter().map(|id| id.to_string().into())).await?;
+    let read = |row: &Row| {
+        Ok(Snapshot {
+            connection: row.parsed("id")?,
+            external_user: row.get("external_id")?,
+            portal: row.get::<Option<i64>>("portal_id")?.map(PortalId),
+            hub_domain: row.get("hub_domain")?,
+            state: row.parsed("state")?,
+            scopes: row.scopes("scopes")?,
+            last_error: row.get("last_error")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// The next number of each of these. Whoever has raised it holds the row until the end of the transaction, so events
+/// become visible in the order of their numbers.
+async fn count(tx: &Tx<'_>, of: &[Snapshot]) -> Result<HashMap<ConnectionId, i64>, StoreError> {
+    let sql = format!(
+        "INSERT INTO event_sequence (connection_id, last) {} ON CONFLICT (connection_id) \
+         DO UPDATE SET last = event_sequence.last + 1 RETURNING connection_id, last",
+        values(tx.backend(), of.len(), 1, ", 1")
+    );
+    let rows = tx.all(&sql, of.iter().map(|one| one.connection.to_string().into())).await?;
+    rows.iter().map(|row| Ok((row.parsed("connection_id")?, row.get("last")?))).collect()
+}
+
+/// An event that is to be written.
+struct Written {
+    id: String,
+    place: Option<(ConnectionId, i64)>,
+    payload: String,
+}
+
+async fn insert(tx: &Tx<'_>, kind: EventType, at: Moment, events: &[Written]) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT INTO event (id, connection_id, sequence, payload, type, created_at) {}",
+        values(tx.backend(), events.len(), 6, "")
+    );
+    let columns = events.iter().flat_map(|one| -> [sea_orm::Value; 6] {
+        [
+            one.id.clone().into(),
+            one.place.map(|(connection, _)| connection.to_string()).into(),
+            one.place.map(|(_, sequence)| sequence).into(),
+            one.payload.clone().into(),
+            kind.as_str().into(),
+            at.unix_ms().into(),
+        ]
+    });
+    tx.run(&sql, columns).await?;
+    let fan_out = format!(
+        "INSERT INTO webhook_delivery (event_id, endpoint_id, connection_id, sequence, queued_at, run_at) \
+         SELECT event.id, webhook_endpoint.id, connection_id, sequence, event.created_at, event.created_at \
+         FROM event CROSS JOIN webhook_endpoint WHERE {WANTS} AND event.id IN ({})",
+        places(tx.backend(), events.len())
+    );
+    tx.run(&fan_out, events.iter().map(|one| one.id.clone().into())).await.map(|_| ())
+}
+
+/// What a connection that is gone has counted to goes with the last that is remembered of it.
+async fn forget(tx: &Tx<'_>, kind: EventType, before: Moment) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE type = $1 AND created_at < $2 \
+               ORDER BY created_at LIMIT $3) RETURNING connection_id";
+    let values = [kind.as_str().into(), before.unix_ms().into(), PAGE.into()];
+    let rows = tx.all(sql, values).await?;
+    if kind == EventType::ConnectionDisconnected && !rows.is_empty() {
+        let gone =
+            rows.iter().map(|row| row.get::<String>("connection_id")).collect::<Result<Vec<_>, _>>()?;
+        let sql = format!(
+            "DELETE FROM event_sequence WHERE connection_id IN ({}) \
+             AND NOT EXISTS (SELECT 1 FROM token WHERE token.id = connection_id)",
+            places(tx.backend(), gone.len())
+        );
+        tx.run(&sql, gone.into_iter().map(Into::into)).await?;
+    }
+    Ok(rows.len() as u64)
+}
+
+fn read(row: &Row) -> Result<Event, StoreError> {
+    Ok(Event {
+        id: row.get("id")?,
+        kind: row.parsed("type")?,
+        connection: row.maybe("connection_id")?,
+        sequence: row.get("sequence")?,
+        payload: row.get("payload")?,
+        created_at: row.moment("created_at")?,
+    })
+}

@@ -1,0 +1,365 @@
+//! Webhooks on their way out: which addresses they may go to, how they are signed, and one POST.
+//!
+//! The addresses come from whoever has an API key, and the requests from inside the operator's network. So a name is
+//! resolved once for each request, refused if any of its addresses is not public, and connected to at the checked
+//! addresses alone (OWASP, Server Side Request Forgery Prevention). No redirect is followed, no proxy used, no
+//! connection kept, and no header can be chosen. The operator's own list goes before all that.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use reqwest::Client;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use sha2::Sha256;
+use thiserror::Error;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use url::{Host, Url};
+
+use crate::config;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Moment;
+use crate::domain::network::is_public;
+use crate::domain::secret::Secret;
+use crate::domain::webhook::{AllowedHosts, Attempt};
+use crate::egress::{self, EgressError};
+
+/// How long a receiver may take, from the look-up of its name to the end of its answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// So much of an answer is read, so that a receiver that says a word of thanks is not hung up on.
+const MAX_ANSWER: usize = 64 * 1024;
+/// No address needs to be longer.
+const MAX_URL: usize = 2_048;
+/// Before every signing secret (Standard Webhooks 1.0.0, "Signature scheme").
+const PREFIX: &str = "whsec_";
+
+/// Why nothing is sent to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotAllowed {
+    /// It is none, or too long, or carries a name and a password or a fragment.
+    #[error(
+        "The URL must be absolute, without credentials and without a fragment, and 2048 characters at most."
+    )]
+    NotAUrl,
+    /// It is not https.
+    #[error("The URL must be https, unless the operator has listed its host in WEBHOOK_ALLOWED_HOSTS.")]
+    NotHttps,
+    /// It leads into a private network, or to this machine.
+    #[error("The URL leads to an address that is not public, and its host is not in WEBHOOK_ALLOWED_HOSTS.")]
+    NotPublic,
+    /// Its name has no address.
+    #[error("The host of the URL cannot be resolved.")]
+    Unknown,
+}
+
+/// Finds the addresses of a name.
+pub trait Lookup: Send + Sync + fmt::Debug {
+    /// The addresses of this name.
+    fn lookup(&self, name: &str) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
+}
+
+/// The system's own way.
+#[derive(Debug)]
+pub struct SystemLookup;
+
+impl Lookup for SystemLookup {
+    fn lookup(&self, name: &str) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+/// Resolves names, and lets none through that leads to a place which is not public.
+#[derive(Debug)]
+struct Guard {
+    lookup: Arc<dyn Lookup>,
+    /// Whether any address will do, because the operator vouches for the host.
+    open: bool,
+}
+
+/// The addresses of a name are not all public. It comes back out of the HTTP client as the cause of its error.
+#[derive(Debug, Error)]
+#[error("not a public address")]
+struct Blocked;
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (found, open) = (self.lookup.lookup(name.as_str()), self.open);
+        Box::pin(async move {
+            let found = found.await?;
+            if !open && !found.iter().copied().all(is_public) {
+                return Err(Blocked.into());
+            }
+            let addresses: Addrs = Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0)));
+            Ok(addresses)
+        })
+    }
+}
+
+/// A message that is to be sent: what is signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// `evt_…`.
+    pub id: &'a str,
+    /// When it is sent.
+    pub at: Moment,
+    /// JSON.
+    pub body: &'a str,
+}
+
+/// The way out. The clients are made when they are first needed: most services have no endpoint.
+#[derive(Debug)]
+pub struct Webhooks {
+    allowed: AllowedHosts,
+    lookup: Arc<dyn Lookup>,
+    guarded: OnceLock<Client>,
+    open: OnceLock<Client>,
+}
+
+impl Webhooks {
+    /// The way out, with the system's own look-up of names.
+    pub fn new(settings: &config::Webhooks) -> Self {
+        Self::with(settings, Arc::new(SystemLookup))
+    }
+
+    /// The same with another look-up.
+    pub fn with(settings: &config::Webhooks, lookup: Arc<dyn Lookup>) -> Self {
+        let allowed = settings.allowed_hosts.clone();
+        Self { allowed, lookup, guarded: OnceLock::new(), open: OnceLock::new() }
+    }
+
+    /// Whether an endpoint may be here: its address as it stands, and what its name leads to now. Every delivery looks
+    /// again.
+    ///
+    /// # Errors
+    /// [`NotAllowed`] says why not.
+    pub async fn check(&self, text: &str) -> Result<Url, NotAllowed> {
+        let url = self.check_url(text)?;
+        if let (Some(Host::Domain(name)), false) = (url.host(), self.allowed.has(&url)) {
+            let found = tokio::time::timeout(DEADLINE, self.lookup.lookup(name)).await;
+            let found = found.ok().and_then(Result::ok).unwrap_or_default();
+            match found.is_empty() {
+                true => return Err(NotAllowed::Unknown),
+                false if !found.into_iter().all(is_public) => return Err(NotAllowed::NotPublic),
+                false => {}
+            }
+        }
+        Ok(url)
+    }
+
+    /// What can be said without asking anybody. An IPv4 address in an odd spelling (`0x7f.1`, `2130706433`) is an
+    /// address by the rules for URLs (WHATWG URL, "host parsing"), and is looked at as such.
+    fn check_url(&self, text: &str) -> Result<Url, NotAllowed> {
+        let url = Url::parse(text).map_err(|_| NotAllowed::NotAUrl)?;
+        let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        if text.len() > MAX_URL || !bare || !matches!(url.scheme(), "https" | "http") {
+            return Err(NotAllowed::NotAUrl);
+        }
+        if self.allowed.has(&url) {
+            return Ok(url);
+        }
+        if url.scheme() != "https" {
+            return Err(NotAllowed::NotHttps);
+        }
+        let public = match url.host() {
+            Some(Host::Ipv4(address)) => is_public(address.into()),
+            Some(Host::Ipv6(address)) => is_public(address.into()),
+            Some(Host::Domain(name)) => !name.is_empty(),
+            None => false,
+        };
+        if public { Ok(url) } else { Err(NotAllowed::NotPublic) }
+    }
+
+    /// Sends a message, signed with each of these secrets, and says what came of it.
+    pub async fn post(&self, url: &str, message: Message<'_>, secrets: &[Secret]) -> Attempt {
+        let failed = |error| Attempt { status: None, error: Some(error), retry_after: None };
+        let Ok(url) = self.check_url(url) else { return failed("blocked") };
+        let signatures: Option<Vec<_>> = secrets.iter().map(|secret| sign(secret, message)).collect();
+        let Some(signatures) = signatures.filter(|all| !all.is_empty()) else { return failed("bad_secret") };
+        let Ok(client) = self.client(&url) else { return failed("no_client") };
+        let call = client
+            .post(url)
+            .header("content-type", "application/json")
+            .header("webhook-id", message.id)
+            .header("webhook-timestamp", seconds(message.at).to_string())
+            .header("webhook-signature", signatures.join(" "))
+            .body(message.body.to_owned());
+        match tokio::time::timeout(DEADLINE, answered(call, message.at)).await {
+            Ok(attempt) => attempt,
+            Err(_) => failed("timeout"),
+        }
+    }
+
+    fn client(&self, url: &Url) -> Result<&Client, EgressError> {
+        let open = self.allowed.has(url);
+        let kept = if open { &self.open } else { &self.guarded };
+        if let Some(client) = kept.get() {
+            return Ok(client);
+        }
+        let client = egress::wary_client(Arc::new(Guard { lookup: Arc::clone(&self.lookup), open }))?;
+        Ok(kept.get_or_init(|| client))
+    }
+}
+
+/// The status decides. What follows it is read for courtesy, and thrown away.
+async fn answered(call: reqwest::RequestBuilder, now: Moment) -> Attempt {
+    let mut response = match call.send().await {
+        Ok(response) => response,
+        Err(why) => return Attempt { status: None, error: Some(unanswered(&why)), retry_after: None },
+    };
+    let status = response.status();
+    let error = match status.as_u16() {
+        200..=299 => None,
+        300..=399 => Some("redirected"),
+        _ => Some("http_status"),
+    };
+    let retry_after = error.and_then(|_| retry_after(&response, now));
+    let courtesy = async {
+        let mut heard = 0;
+        while let Ok(Some(chunk)) = response.chunk().await {
+            heard += chunk.len();
+            if heard > MAX_ANSWER {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DEADLINE / 5, courtesy).await;
+    Attempt { status: Some(status.as_u16()), error, retry_after }
+}
+
+fn unanswered(why: &reqwest::Error) -> &'static str {
+    let mut cause = why.source();
+    while let Some(inner) = cause {
+        if inner.is::<Blocked>() {
+            return "blocked";
+        }
+        cause = inner.source();
+    }
+    match (why.is_timeout(), why.is_connect()) {
+        (true, _) => "timeout",
+        (false, true) => "unreachable",
+        (false, false) => "bad_answer",
+    }
+}
+
+/// How long the receiver asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date. Nonsense is nothing.
+fn retry_after(response: &reqwest::Response, now: Moment) -> Option<Duration> {
+    let text = response.headers().get("retry-after")?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+    u64::try_from(at.unix_timestamp() - seconds(now)).ok().map(Duration::from_secs)
+}
+
+fn seconds(at: Moment) -> i64 {
+    at.unix_ms().div_euclid(1_000)
+}
+
+/// A new signing secret: 256 random bits.
+pub fn new_secret(chance: &Chance) -> Secret {
+    Secret::new(format!("{PREFIX}{}", STANDARD.encode(chance.bytes::<32>())))
+}
+
+/// The signature of a message: HMAC-SHA256 of id, time in seconds and body (Standard Webhooks 1.0.0, "Signature
+/// scheme"). `None` if the secret is none: it has 24 to 64 bytes.
+pub fn sign(secret: &Secret, message: Message<'_>) -> Option<String> {
+    let key = secret.expose().strip_prefix(PREFIX)?;
+    let key = zeroize::Zeroizing::new(STANDARD.decode(key).ok()?);
+    if !(24..=64).contains(&key.len()) {
+        return None;
+    }
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;
+    mac.update(format!("{}.{}.{}", message.id, seconds(message.at), message.body).as_bytes());
+    Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn webhooks(allowed: &[&str]) -> Webhooks {
+        let mut allowed_hosts = AllowedHosts::default();
+        assert!(allowed.iter().all(|host| allowed_hosts.add(host)));
+        Webhooks::new(&config::Webhooks { allowed_hosts })
+    }
+
+    #[test]
+    fn a_signature_is_the_one_of_the_specification() {
+        let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
+        let at = Moment::from_unix_ms(1_614_265_330_999);
+        let message = Message { id: "msg_p5jXN8AQM9LWM0D4loKWxJek", at, body: r#"{"test": 2432232314}"# };
+        let signed = sign(&secret, message);
+        assert_eq!(signed.as_deref(), Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+    }
+
+    #[test]
+    fn what_is_no_secret_signs_nothing() {
+        let message = Message { id: "a", at: Moment::from_unix_ms(0), body: "" };
+        let short = format!("whsec_{}", STANDARD.encode([7; 23]));
+        let long = format!("whsec_{}", STANDARD.encode([7; 65]));
+        for bad in ["", "whsec_", "whsec_***", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &short, &long] {
+            assert_eq!(sign(&Secret::new(bad.to_owned()), message), None, "{bad}");
+        }
+        assert!(sign(&new_secret(&Chance::seeded(1)), message).is_some());
+    }
+
+    #[test]
+    fn only_public_https_is_allowed_however_it_is_spelled() {
+        let webhooks = webhooks(&["hooks.internal", "127.0.0.1:9000"]);
+        for good in ["https://hooks.example.com/a?b=c", "https://1.1.1.1:8443/", "http://hooks.internal/"] {
+            assert!(webhooks.check_url(good).is_ok(), "{good}");
+        }
+        for private in [
+            "https://127.0.0.1/",
+            "https://127.1/",
+            "https://0x7f.1/",
+            "https://2130706433/",
+            "https://0177.0.0.1/",
+            "https://127.0.0.1./",
+            "https://１２７.0.0.1/",
+            "https://[::1]/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://[::ffff:a9fe:a9fe]/",
+            "https://169.254.169.254/latest",
+            "https://0/",
+            "https://[64:ff9b::a00:1]/",
+            "https://10.0.0.1/",
+            "https://100.64.0.1/",
+            "https://[fd00::1]/",
+            "https://[2002:7f00:1::]/",
+        ] {
+            assert_eq!(webhooks.check_url(private).err(), Some(NotAllowed::NotPublic), "{private}");
+        }
+        for plain in ["http://hooks.example.com/", "http://127.0.0.1:9001/", "http://hooks.internal.example/"]
+        {
+            assert_eq!(webhooks.check_url(plain).err(), Some(NotAllowed::NotHttps), "{plain}");
+        }
+        let long = format!("https://hooks.example.com/{}", "x".repeat(MAX_URL));
+        for bad in [
+            "",
+            "x",
+            "/x",
+            "https://",
+            "ftp://a.example/",
+            "file:///etc/passwd",
+            "https://u:p@a.example/",
+            "https://u@hooks.internal/",
+            "https://a.example/#b",
+            &long,
+        ] {
+            assert_eq!(webhooks.check_url(bad).err(), Some(NotAllowed::NotAUrl), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! What happens to a connection is told exactly when it happens, in order, and never with a token.
+
+use fake_hubspot::{Fault, Kind, Rule};
+use hubspot_connect::domain::event::EventType;
+use serde_json::{Value, json};
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
+use crate::harness::browser::Browser;
+
+const DUE: u64 = 1261;
+const HALF_AN_HOUR: u64 = 1801;
+
+async fn connection_id(browser: &Browser) -> String {
+    browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned()
+}
+
+/// What is remembered of a connection: type, state, reason.
+async fn history(app: &TestApp, connection: &str) -> Vec<(String, String, Value)> {
+    let events = app.store.events_of(connection.parse().unwrap(), 0, 100).await.unwrap();
+    for (at, event) in events.iter().enumerate() {
+        let message: Value = serde_json::from_str(&event.payload).unwrap();
+        assert_eq!(event.sequence, Some(at as i64 + 1), "without a gap");
+        assert_eq!(message["data"]["sequence"], json!(at + 1));
+        assert_eq!(message["data"]["connection_id"], *connection);
+        assert_eq!(message["type"], event.kind.as_str());
+    }
+    events
+        .iter()
+        .map(|event| {
+            let data = serde_json::from_str::<Value>(&event.payload).unwrap()["data"].take();
+            let state = data["state"].as_str().unwrap().to_owned();
+            (event.kind.as_str().to_owned(), state, data["reason"].clone())
+        })
+        .collect()
+}
+
+fn line(kind: &str, state: &str, reason: impl Into<Value>) -> (String, String, Value) {
+    (kind.to_owned(), state.to_owned(), reason.into())
+}
+
+fn dead() -> Fault {
+    Fault::Oauth {
+        status: 400,
+        error: Some("invalid_grant".to_owned()),
+        hubspot_status: Some("BAD_REFRESH_TOKEN".to_owned()),
+        message: "no more".to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_from_connect_to_disconnect_is_told_in_order() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    let id = connection_id(&browser).await;
+    app.advance(DUE);
+    app.refresh_due().await;
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    app.hubspot.script(Rule::times(Kind::Refresh, 2, dead()));
+    for pause in [DUE, 61] {
+        app.advance(pause);
+        assert_eq!(app.refresh_due().await, 1);
+    }
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    assert_eq!(browser.disconnect(&id).await.status, 200);
+    let expected = vec![
+        line("connection.created", "active", Value::Null),
+        line("connection.reconnected", "active", Value::Null),
+        line("connection.revoked_at_provider", "needs_reauth", "grant_dead"),
+        line("connection.needs_reauth", "needs_reauth", "grant_dead"),
+        line("connection.reconnected", "active", Value::Null),
+        line("connection.disconnected", "disconnected", "requested"),
+    ];
+    assert_eq!(history(&app, &id).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_says_whose_account_it_is_and_has_no_token_in_it() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let id = connection_id(&browser).await;
+    app.database
+        .execute("INSERT INTO external_user (external_id, user_id, created_at) SELECT 'u-7', user_id, 1 FROM token")
+        .await;
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    let events = app.store.events_of(id.parse().unwrap(), 1, 100).await.unwrap();
+    let message: Value = serde_json::from_str(&events[0].payload).unwrap();
+    assert_eq!(message["timestamp"], app.clock.now().rfc3339());
+    let data = &message["data"];
+    assert_eq!(data["external_user_id"], "u-7");
+    assert_eq!(data["portal_id"], ACME);
+    assert_eq!(data["hub_domain"], "acme.example");
+    assert_eq!(data["scopes"], json!(["oauth", "crm.objects.contacts.read"]));
+    let members: Vec<_> = data.as_object().unwrap().keys().map(String::as_str).collect();
+    let known = [
+        "connection_id",
+        "external_user_id",
+        "hub_domain",
+        "portal_id",
+        "reason",
+        "scopes",
+        "sequence",
+        "state",
+    ];
+    assert_eq!(members, known);
+    assert!(!events[0].payload.contains(&app.hubspot.current_refresh_token(ACME).unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_committed_is_not_told() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let id = connection_id(&browser).await;
+    // A trigger that refuses the last statement of each of these transactions, or the outbox itself.
+    for (table, statement) in [("event", "INSERT"), ("token", "DELETE")] {
+        let name = format!("refuse_{table}");
+        refuse(&app, &name, table, statement).await;
+        let answer = browser.disconnect(&id).await;
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        allow(&app, &name, table).await;
+        assert_eq!(history(&app, &id).await.len(), 1, "{table}");
+        assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1, "{table}");
+        assert_eq!(app.database.number("SELECT COUNT(*) FROM revocation_job").await, 0, "{table}");
+    }
+    assert_eq!(browser.disconnect(&id).await.status, 200);
+    assert_eq!(history(&app, &id).await.len(), 2);
+}
+
+async fn refuse(app: &TestApp, name: &str, table: &str, statement: &str) {
+    if app.database.is_sqlite() {
+        let sql = format!(
+            "CREATE TRIGGER {name} BEFORE {statement} ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        );
+        app.database.execute(&sql).await;
+        return;
+    }
+    let function = "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger AS \
+                    $$ BEGIN RAISE EXCEPTION 'refused'; END $$ LANGUAGE plpgsql";
+    app.database.execute(function).await;
+    let sql = format!("CREATE TRIGGER {name} BEFORE {statement} ON {table} EXECUTE FUNCTION refuse()");
+    app.database.execute(&sql).await;
+}
+
+async fn allow(app: &TestApp, name: &str, table: &str) {
+    let on = if app.database.is_sqlite() { String::new() } else { format!(" ON {table}") };
+    app.database.execute(&format!("DROP TRIGGER {name}{on}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_told_once_and_its_recovery_too() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    app.connected(GLOBEX).await;
+    let id = connection_id(&browser).await;
+    assert_eq!(app.flows.note_degraded().await.unwrap(), 0);
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 2);
+    assert_eq!(app.flows.note_degraded().await.unwrap(), 0, "the access tokens are still good");
+    app.advance(HALF_AN_HOUR - DUE);
+    assert_eq!(app.flows.note_degraded().await.unwrap(), 2);
+    assert_eq!(app.flows.note_degraded().await.unwrap(), 0, "once");
+    app.hubspot.clear_script();
+    app.advance(300);
+    assert_eq!(app.refresh_due().await, 2);
+    assert_eq!(app.flows.note_degraded().await.unwrap(), 0);
+    let expected = vec![
+        line("connection.created", "active", Value::Null),
+        line("connection.degraded", "degraded", "provider_unreachable"),
+        line("connection.recovered", "active", Value::Null),
+    ];
+    assert_eq!(history(&app, &id).await, expected);
+    // And again, where nobody has even tried.
+    app.advance(HALF_AN_HOUR);
+    assert_eq!(app.flows.note_degraded().await.unwrap(), 2);
+    assert_eq!(history(&app, &id).await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_scopes_are_told_whatever_brings_them_and_another_order_is_not() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    let id = connection_id(&browser).await;
+    let granted = |scopes: Value| Fault::Patch {
+        set: json!({"scopes": scopes, "scope": Value::Null}).as_object().unwrap().clone(),
+        drop: vec!["scope".to_owned()],
+    };
+    for scopes in [json!(["crm.objects.contacts.read", "oauth"]), json!(["oauth"]), json!(["oauth"])] {
+        app.hubspot.script(Rule::once(Kind::Refresh, granted(scopes)));
+        app.advance(DUE);
+        assert_eq!(app.refresh_due().await, 1);
+    }
+    let expected = vec![
+        line("connection.created", "active", Value::Null),
+        line("connection.scopes_changed", "active", Value::Null),
+    ];
+    assert_eq!(history(&app, &id).await, expected);
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    let kinds: Vec<_> = history(&app, &id).await.into_iter().map(|(kind, ..)| kind).collect();
+    assert_eq!(kinds[2..], ["connection.reconnected", "connection.scopes_changed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_credentials_are_told_once_for_each_outage() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    app.connected(GLOBEX).await;
+    let told = "SELECT COUNT(*) FROM event WHERE type = 'app.credentials_invalid'";
+    let rejected = || Fault::Oauth {
+        status: 401,
+        error: Some("invalid_client".to_owned()),
+        hubspot_status: Some("BAD_CLIENT_ID".to_owned()),
+        message: "who?".to_owned(),
+    };
+    for outage in 1..=2 {
+        app.hubspot.script(Rule::always(Kind::Refresh, rejected()));
+        for pause in [DUE, 67, 67] {
+            app.advance(pause);
+            app.refresh_due().await;
+        }
+        assert_eq!(app.database.number(told).await, outage);
+        assert_eq!(app.database.number("SELECT COUNT(*) FROM alarm").await, 1);
+        app.hubspot.clear_script();
+        for _ in 0..4 {
+            app.advance(67);
+            app.refresh_due().await;
+        }
+        assert_eq!(app.database.number("SELECT COUNT(*) FROM alarm").await, 0);
+    }
+    let app = app.restarted(&[]).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, rejected()));
+    app.advance(DUE);
+    app.refresh_due().await;
+    assert_eq!(app.database.number(told).await, 3);
+    // A restart in the middle of it makes it no other outage.
+    let app = app.restarted(&[]).await;
+    app.advance(67);
+    app.refresh_due().await;
+    assert_eq!(app.database.number(told).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_events_are_forgotten_and_the_numbers_go_on() {
+    let app = TestApp::with(&[("ON_SESSION_EXPIRY", "keep")]).await;
+    let browser = app.connected(ACME).await;
+    let id = connection_id(&browser).await;
+    app.advance(31 * 86_400);
+    app.flows.sweep().await.unwrap();
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 0);
+    app.refresh_due().await;
+    let user = app.store.token(id.parse().unwrap()).await.unwrap().unwrap().user_id;
+    app.flows.disconnect(user, id.parse().unwrap(), false).await.unwrap().unwrap();
+    let events = app.store.events_of(id.parse().unwrap(), 0, 100).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [Some(2)]);
+    assert_eq!(app.store.events_of(id.parse().unwrap(), 2, 100).await.unwrap(), []);
+    app.advance(31 * 86_400);
+    app.flows.sweep().await.unwrap();
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 0);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM event_sequence").await, 0, "nobody counts any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_or_lost_secret_is_told_as_a_connection_that_needs_its_person() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let browser = app.connected(ACME).await;
+    let id = connection_id(&browser).await;
+    app.database.execute("UPDATE token SET refresh_sealed = 'damaged'").await;
+    app.advance(DUE);
+    app.refresh_due().await;
+    let told = history(&app, &id).await;
+    assert_eq!(told[1], line("connection.needs_reauth", "integrity_error", "integrity_error"));
+    assert_eq!(told.len(), 2);
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    let key = app.database.text("SELECT key_id FROM token").await;
+    assert_eq!(app.store.give_up_key(&key, app.clock.now()).await.unwrap(), 1);
+    assert_eq!(history(&app, &id).await[3], line("connection.needs_reauth", "needs_reauth", "key_lost"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_is_written_down_only_where_somebody_wants_to_hear_of_it() {
+    let app = TestApp::with(&[LONG_SESSIONS, &[("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1")]].concat()).await;
+    app.connected(ACME).await;
+    let refreshed = "SELECT COUNT(*) FROM event WHERE type = 'connection.refreshed'";
+    app.webhook("http://127.0.0.1:9/", "").await;
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(app.database.number(refreshed).await, 0);
+    app.webhook("http://127.0.0.1:9/", EventType::ConnectionRefreshed.as_str()).await;
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(app.database.number(refreshed).await, 1);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM webhook_delivery").await, 1);
+}
