@@ -42,10 +42,10 @@ pub fn client() -> Result<reqwest::Client, EgressError> {
 /// # Errors
 /// [`EgressError`] if there are no CA certificates to trust.
 pub fn wary_client<R: reqwest::dns::Resolve + 'static>(
-    resolver: Arc<R>,
+    resolver: &Arc<R>,
 ) -> Result<reqwest::Client, EgressError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let wary = || builder().dns_resolver(Arc::clone(&resolver)).pool_max_idle_per_host(0);
+    let wary = || builder().dns_resolver(Arc::clone(resolver)).pool_max_idle_per_host(0);
     let trusted = bundle().and_then(|bundle| wary().tls_certs_only(bundle).build().ok());
     match trusted {
         Some(client) => Ok(client),

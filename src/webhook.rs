@@ -207,7 +207,8 @@ impl Webhooks {
         if let Some(client) = kept.get() {
             return Ok(client);
         }
-        let client = egress::wary_client(Arc::new(Guard { lookup: Arc::clone(&self.lookup), open }))?;
+        let guard = Arc::new(Guard { lookup: Arc::clone(&self.lookup), open });
+        let client = egress::wary_client(&guard)?;
         Ok(kept.get_or_init(|| client))
     }
 }

@@ -12,8 +12,8 @@ use reqwest::Method;
 use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, approve, settle};
 use crate::harness::browser::Browser;
 use crate::harness::database::TestDatabase;
-use crate::harness::eventually;
 use crate::harness::process::{Process, changed, run, value};
+use crate::harness::{Receiver, eventually};
 
 const ACCOUNTS: [u64; 3] = [ACME, GLOBEX, INITECH];
 
@@ -118,7 +118,7 @@ fn every_point_stands_in_the_code_once() {
     let known: BTreeSet<&str> = POINTS.iter().copied().collect();
     assert_eq!(found.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
     assert_eq!(found.len(), POINTS.len(), "a name stands for one place: {found:?}");
-    let walked = ["callback", "refresh", "disconnect", "rotate", "migrate"];
+    let walked = ["callback", "refresh", "disconnect", "webhook", "rotate", "migrate"];
     assert_eq!(walked.iter().map(|work| points(work).count()).sum::<usize>(), POINTS.len());
 }
 
@@ -225,6 +225,38 @@ async fn a_disconnect_that_is_cut_off_has_happened_or_not_and_ends_at_hubspot() 
             assert_eq!(leaving.status().await["authenticated"], false, "{point}");
             assert_eq!(scene.hubspot.grants().len(), 1, "{point}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_cut_off_is_sent_again_under_the_same_id() {
+    for point in points("webhook") {
+        let mut scene = Scene::set(point, false).await;
+        let receiver = Receiver::start().await;
+        scene.variables = changed(&scene.variables, "WEBHOOK_ALLOWED_HOSTS", &receiver.host());
+        let process = scene.serve();
+        let made = run(&["api-keys", "create", "test", "--scope", "webhooks"], &scene.variables);
+        let key =
+            made.stdout.split_whitespace().find(|word| word.starts_with("hsc_key_")).unwrap().to_owned();
+        let backend = Browser::new(&process.base);
+        let create = backend.request(Method::POST, "/api/hubspot/webhooks").bearer_auth(key);
+        let body = serde_json::json!({"url": receiver.url("/")}).to_string();
+        let made = backend.send(create.header("content-type", "application/json").body(body)).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        process.crash();
+        let process = Process::serve(&scene.doomed());
+        process.connected(&scene.hubspot, ACME).await;
+
+        let _process = scene.revive(process).await;
+
+        // The lease of the dead has run out.
+        scene.database.execute("UPDATE webhook_delivery SET lease_until = 0").await;
+        let delivered = "SELECT COUNT(*) FROM webhook_delivery WHERE status = 'delivered'";
+        eventually(&format!("{point}: delivered"), || async { scene.database.number(delivered).await == 1 })
+            .await;
+        let heard = receiver.heard();
+        assert_eq!(heard.len(), if point == "webhook.answered" { 2 } else { 1 }, "{point}");
+        assert!(heard.iter().all(|one| one.header("webhook-id") == heard[0].header("webhook-id")), "{point}");
     }
 }
 

@@ -10,11 +10,12 @@ use serde::Deserialize;
 
 use super::super::Web;
 use super::super::problem::Problem;
+use super::body::ApiJson;
+use super::caller::caller;
 use super::webhook_bodies::{
     DeliveryBody, DeliveryPage, NewWebhook, SecretRotation, WebhookBody, WebhookChanges, WebhookList,
     event_types,
 };
-use super::{ApiJson, caller};
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
 use crate::domain::id::WebhookId;
