@@ -27,6 +27,7 @@ pub fn run() -> Result<Done> {
     }
     let folder = root().join("e2e");
     install_packages("e2e")?;
+    let python = setup::python_packages("e2e")?;
     generate::build_programs()?;
     let files = test_files(&folder)?;
     if files.is_empty() {
@@ -35,6 +36,7 @@ pub fn run() -> Result<Done> {
     let mut node = program("node");
     node.args(["--test", "--test-reporter=spec"]).args(&files);
     node.env(CHROMIUM, chromium).env("DEMO", target_dir().join("debug/demo"));
+    node.env("SERVICE", target_dir().join("debug/hubspot-connect")).env("PYTHON", python);
     if let Some(firefox) = firefox() {
         node.env(FIREFOX, firefox);
     }

@@ -1,18 +1,20 @@
 //! `cargo xtask setup`: what the tests need from the machine, and how it gets there.
 
 use crate::postgres::Binaries;
-use crate::run::{find, program, read};
+use crate::run::{find, program, read, root, target_dir};
 use crate::{Result, Task, browser};
 use clap::Args;
+use std::fs;
+use std::path::PathBuf;
 
-/// Installs what the tests need and this machine lacks: PostgreSQL, Chromium, Firefox, Node.js
+/// Installs what the tests need and this machine lacks: PostgreSQL, Chromium, Firefox, Node.js, Python
 #[derive(Args)]
 pub struct Setup {}
 
 impl Task for Setup {
     fn run(self) -> Result<()> {
-        install_missing(&[POSTGRES, CHROMIUM, FIREFOX, NODE])?;
-        println!("PostgreSQL, Chromium and Node.js are here");
+        install_missing(&[POSTGRES, CHROMIUM, FIREFOX, NODE, PYTHON])?;
+        println!("PostgreSQL, Chromium, Node.js and Python are here");
         Ok(())
     }
 }
@@ -58,6 +60,33 @@ pub const NODE: Need = Need {
     is_here: || find("node").is_some() && find("npm").is_some(),
     is_optional: false,
 };
+
+/// What verifies webhooks as a receiver in Python does.
+pub const PYTHON: Need = Need {
+    what: "Python 3 with venv",
+    packages: &["python3", "python3-venv"],
+    is_here: || read(program("python3").args(["-c", "import ensurepip, venv"])).is_ok(),
+    is_optional: false,
+};
+
+/// Installs the Python packages that a folder's `requirements.txt` names into an environment of its own, if that has not
+/// been done since the list has changed. The interpreter of that environment.
+pub fn python_packages(folder: &str) -> Result<PathBuf> {
+    if PYTHON.is_missing() {
+        return Err(PYTHON.remedy());
+    }
+    let list = root().join(folder).join("requirements.txt");
+    let wanted = fs::read_to_string(&list).map_err(|why| format!("{}: {why}", list.display()))?;
+    let venv = target_dir().join("python").join(folder);
+    let (python, note) = (venv.join("bin/python"), venv.join("installed.txt"));
+    if fs::read_to_string(&note).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    read(program("python3").args(["-m", "venv"]).arg(&venv))?;
+    read(program(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&list))?;
+    fs::write(&note, wanted).map_err(|why| format!("{}: {why}", note.display()))?;
+    Ok(python)
+}
 
 impl Need {
     /// Whether the machine lacks it.

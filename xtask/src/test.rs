@@ -62,7 +62,7 @@ impl Test {
             needs.push(setup::POSTGRES);
         }
         if self.wants(Part::Sdk) || self.wants(Part::Browser) && browser::suite_exists() {
-            needs.extend([setup::CHROMIUM, setup::NODE]);
+            needs.extend([setup::CHROMIUM, setup::NODE, setup::PYTHON]);
         }
         if self.wants(Part::Browser) && browser::suite_exists() {
             needs.push(setup::FIREFOX);

@@ -64,7 +64,6 @@ pub(in crate::http) struct WebhookBody {
     created_at: String,
     /// The signing secret. It is shown when it is made, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")]
     secret: Option<String>,
 }
 

@@ -59,7 +59,7 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
 /// Makes an endpoint. Its signing secret is in this answer alone.
 #[utoipa::path(
     post, path = "/api/hubspot/webhooks", operation_id = "create_webhook", tag = "webhooks",
-    security(("api_key" = [])), request_body = NewWebhook,
+    security(("api_key" = ["webhooks"])), request_body = NewWebhook,
     responses(
         (status = 201, description = "The endpoint, with its secret.", body = WebhookBody),
         (status = 400, description = "`invalid_json`, `webhook_url_not_allowed`"),
@@ -82,7 +82,7 @@ pub(in crate::http) async fn create_webhook(
 /// Lists all endpoints; there are 16 at most.
 #[utoipa::path(
     get, path = "/api/hubspot/webhooks", operation_id = "list_webhooks", tag = "webhooks",
-    security(("api_key" = [])),
+    security(("api_key" = ["webhooks"])),
     responses(
         (status = 200, description = "All endpoints.", body = WebhookList),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
@@ -102,7 +102,7 @@ pub(in crate::http) async fn list_webhooks(
 /// Shows an endpoint.
 #[utoipa::path(
     get, path = "/api/hubspot/webhooks/{id}", operation_id = "get_webhook", tag = "webhooks",
-    security(("api_key" = [])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
         (status = 200, description = "The endpoint.", body = WebhookBody),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
@@ -123,7 +123,7 @@ pub(in crate::http) async fn get_webhook(
 /// Changes where an endpoint is, what it hears of and whether it is told.
 #[utoipa::path(
     patch, path = "/api/hubspot/webhooks/{id}", operation_id = "update_webhook", tag = "webhooks",
-    security(("api_key" = [])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     request_body = WebhookChanges,
     responses(
         (status = 200, description = "The endpoint as it is now.", body = WebhookBody),
@@ -150,7 +150,7 @@ pub(in crate::http) async fn update_webhook(
 /// Removes an endpoint, with what waits for it.
 #[utoipa::path(
     delete, path = "/api/hubspot/webhooks/{id}", operation_id = "delete_webhook", tag = "webhooks",
-    security(("api_key" = [])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
         (status = 204, description = "It is gone."),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
@@ -171,7 +171,7 @@ pub(in crate::http) async fn delete_webhook(
 /// Gives an endpoint a new signing secret, which is in this answer alone.
 #[utoipa::path(
     post, path = "/api/hubspot/webhooks/{id}/rotate-secret", operation_id = "rotate_webhook_secret",
-    tag = "webhooks", security(("api_key" = [])),
+    tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(("id" = uuid::Uuid, Path, description = "The endpoint.")), request_body = SecretRotation,
     responses(
         (status = 200, description = "The endpoint, with its new secret.", body = WebhookBody),
@@ -200,7 +200,7 @@ pub(in crate::http) async fn rotate_webhook_secret(
 /// Sends the message `webhook.test` to an endpoint, and shows what came of it.
 #[utoipa::path(
     post, path = "/api/hubspot/webhooks/{id}/test", operation_id = "test_webhook", tag = "webhooks",
-    security(("api_key" = [])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
         (status = 200, description = "What came of it.", body = DeliveryBody),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
@@ -231,7 +231,7 @@ pub(in crate::http) struct DeliveryQuery {
 /// Lists what was sent to an endpoint, the newest first, for as long as it is remembered.
 #[utoipa::path(
     get, path = "/api/hubspot/webhooks/{id}/deliveries", operation_id = "list_webhook_deliveries",
-    tag = "webhooks", security(("api_key" = [])),
+    tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
@@ -272,7 +272,7 @@ pub(in crate::http) async fn list_webhook_deliveries(
 /// Sends an event to an endpoint again, whatever became of it, and shows what came of it.
 #[utoipa::path(
     post, path = "/api/hubspot/webhooks/{id}/deliveries/{delivery_id}/replay",
-    operation_id = "replay_webhook_delivery", tag = "webhooks", security(("api_key" = [])),
+    operation_id = "replay_webhook_delivery", tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
         ("delivery_id" = String, Path, description = "The delivery: the id of its event."),
