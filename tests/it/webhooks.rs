@@ -459,6 +459,32 @@ async fn a_backlog_is_shown_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_too_many_that_wait_the_oldest_are_given_up() {
+    let (app, _receiver, made, key) = scene("").await;
+    let id = made["id"].as_str().unwrap();
+    let now = app.clock.now().unix_ms();
+    let numbers =
+        "WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 100003)";
+    let events = format!(
+        "INSERT INTO event (id, type, payload, created_at) {numbers} \
+         SELECT 'evt_' || n, 'webhook.test', '{{}}', {now} + n FROM number"
+    );
+    app.database.execute(&events).await;
+    let deliveries = format!(
+        "INSERT INTO webhook_delivery (event_id, endpoint_id, queued_at, run_at) \
+         SELECT id, '{id}', created_at, {now} + 60000 FROM event"
+    );
+    app.database.execute(&deliveries).await;
+    app.flows.sweep().await.unwrap();
+    let page = app.api(&key, Method::GET, &path(&made, "/deliveries?status=failed"), None).await.json();
+    let failed = page["items"].as_array().unwrap().iter();
+    let failed: Vec<_> =
+        failed.map(|one| (one["id"].as_str().unwrap(), one["last_error"].as_str())).collect();
+    assert_eq!(failed, ["evt_3", "evt_2", "evt_1"].map(|id| (id, Some("too_many_waiting"))));
+    assert_eq!(app.flows.webhooks_waiting().await.unwrap(), 100_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_processes_deliver_an_event_once_and_a_lease_that_runs_out_is_taken_over() {
     let (app, receiver, ..) = scene("").await;
     if app.database.is_sqlite() {
