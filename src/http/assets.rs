@@ -11,6 +11,7 @@ use super::problem::Problem;
 
 const FILES: &[(&str, &str, &str)] = &[
     ("app.css", "text/css; charset=utf-8", include_str!("../../static/app.css")),
+    ("docs.css", "text/css; charset=utf-8", include_str!("../../static/docs.css")),
     ("connect.js", "text/javascript; charset=utf-8", include_str!("../../static/connect.js")),
     ("connections.js", "text/javascript; charset=utf-8", include_str!("../../static/connections.js")),
     ("launch.js", "text/javascript; charset=utf-8", include_str!("../../static/launch.js")),

@@ -10,6 +10,7 @@ mod client;
 mod connections;
 mod cookies;
 mod csrf;
+mod docs;
 mod guard;
 mod health;
 mod limits;
@@ -22,7 +23,7 @@ mod session;
 mod status;
 mod templates;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::web::{self as actix, Data, ServiceConfig};
 
@@ -49,6 +50,8 @@ pub struct Web {
     starts: limits::PerAddress,
     wrong_keys: limits::PerAddress,
     key_limits: api::KeyLimits,
+    /// The page that describes the API, once it was asked for.
+    docs: OnceLock<String>,
     /// Hosts we are called by: PUBLIC_URL's and the redirect URI's.
     hosts: Vec<String>,
     cookies: cookies::FlowCookies,
@@ -75,6 +78,7 @@ impl Web {
             starts: limits::PerAddress::new(config.server.starts_per_minute),
             wrong_keys: limits::PerAddress::new(config.server.wrong_keys_per_minute),
             key_limits: api::KeyLimits::new(config.server.api_per_minute),
+            docs: OnceLock::new(),
             hosts: hosts.into_iter().map(guard::authority).collect(),
             cookies: cookies::FlowCookies::new(config.server.secure_cookies),
             session_key: actix_web::cookie::Key::from(&session_key[..]),
@@ -102,6 +106,7 @@ impl Web {
                     .route(actix::head().to(health::get_live)),
             )
             .service(actix::resource("/api/openapi.json").route(actix::get().to(openapi::openapi_document)))
+            .service(actix::resource("/api/docs").route(actix::get().to(docs::get_docs)))
             // A scope, because its name is compared as it stands; a pattern would be tried on every request.
             .service(actix::scope("/static").route("/{file:.*}", actix::get().to(assets::get_asset)))
             // The host's backend

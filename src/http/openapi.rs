@@ -18,7 +18,7 @@ use utoipa::{Modify, OpenApi as Collect};
 
 use super::attempt::{self, VERIFIER};
 use super::problem::error_table;
-use super::{api, auth, connections, health, link, popup, status};
+use super::{api, auth, connections, docs, health, link, popup, status};
 
 const PROBLEM: &str = "application/problem+json";
 
@@ -32,6 +32,7 @@ const PROBLEM: &str = "application/problem+json";
     ),
     paths(
         openapi_document,
+        docs::get_docs,
         status::get_status,
         attempt::redeem_claim,
         attempt::cancel_attempt,
@@ -271,7 +272,9 @@ fn add_idempotency(operation: &mut Operation) {
         let entry = operation.responses.responses.entry(status.to_owned());
         let response = entry.or_insert_with(|| Response::new("").into());
         if let RefOr::T(response) = response {
-            response.description = format!("{} {about}", response.description).trim().to_owned();
+            let before = response.description.trim_end_matches('.');
+            response.description =
+                if before.is_empty() { about.to_owned() } else { format!("{before}. {about}") };
         }
     }
 }

@@ -120,19 +120,39 @@ pub(super) enum StatusAnswer<'a> {
 /// The connections of a session. Its fields are written out one by one: what is not named here does not leave.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionStatus)]
-pub(super) struct Body<'a> {
-    /// Whether the browser has a session with at least one connection. Without one, `connections` is all there is beside it.
+#[serde(untagged)]
+pub(super) enum Body<'a> {
+    /// There is at least one connection.
+    Connected(Connected<'a>),
+    /// There is none, or no session.
+    Nobody(Nobody),
+}
+
+/// What a session has.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionConnected)]
+pub(super) struct Connected<'a> {
+    /// True.
     authenticated: bool,
     /// Who the session belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = Uuid, nullable = false)]
-    user_id: Option<UserId>,
+    #[schema(value_type = String, format = Uuid)]
+    user_id: UserId,
     /// The newest connection's, for the many who have one.
     #[serde(flatten)]
-    #[schema(value_type = Option<Fields>)]
-    newest: Option<Fields<'a>>,
+    newest: Fields<'a>,
     /// The newest first.
     connections: Vec<Entry<'a>>,
+}
+
+/// What nobody has.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionNobody)]
+pub(super) struct Nobody {
+    /// False.
+    authenticated: bool,
+    /// None.
+    #[schema(value_type = Vec<String>, max_items = 0)]
+    connections: [(); 0],
 }
 
 /// A connection.
@@ -147,7 +167,7 @@ pub(super) struct Entry<'a> {
 }
 
 /// How a connection fares.
-#[derive(Serialize, Clone, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = ConnectionFields)]
 struct Fields<'a> {
     /// The HubSpot account (`hub_id`); null until HubSpot has told it.
@@ -183,10 +203,15 @@ struct Fields<'a> {
 
 impl<'a> Body<'a> {
     fn of(caller: Option<&Caller>, connections: &'a [Connection], now: Moment) -> Self {
-        let connections: Vec<_> = connections.iter().map(|one| Entry::of(one, now)).collect();
-        let newest = connections.first().map(|entry| entry.fields.clone());
-        let user_id = caller.filter(|_| newest.is_some()).map(|caller| caller.user);
-        Self { authenticated: newest.is_some(), user_id, newest, connections }
+        let (Some(caller), Some(newest)) = (caller, connections.first()) else {
+            return Self::Nobody(Nobody { authenticated: false, connections: [] });
+        };
+        Self::Connected(Connected {
+            authenticated: true,
+            user_id: caller.user,
+            newest: Entry::of(newest, now).fields,
+            connections: connections.iter().map(|one| Entry::of(one, now)).collect(),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use super::problem::Entry;
 const FILES: &[(&str, &str)] = &[
     ("layout.html", include_str!("../../templates/layout.html")),
     ("popup_layout.html", include_str!("../../templates/popup_layout.html")),
+    ("docs.html", include_str!("../../templates/docs.html")),
     ("index.html", include_str!("../../templates/index.html")),
     ("login.html", include_str!("../../templates/login.html")),
     ("logout.html", include_str!("../../templates/logout.html")),

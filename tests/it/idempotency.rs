@@ -57,13 +57,13 @@ async fn of_requests_that_come_at_once_on_several_replicas_one_is_done() {
     };
     let other = replica.as_ref().map_or(&app.flows, |replica| replica.flows());
     let mut asked = tokio::task::JoinSet::new();
-    for turn in 0..40 {
+    for turn in 0..12 {
         let flows = if turn % 2 == 0 { app.flows.clone() } else { other.clone() };
         asked.spawn(async move { flows.once(caller, "one", &[b"body"]).await.unwrap() });
     }
     let found = asked.join_all().await;
     assert_eq!(found.iter().filter(|one| matches!(one, Once::Do(_))).count(), 1);
-    assert_eq!(found.iter().filter(|one| matches!(one, Once::Busy(_))).count(), 39);
+    assert_eq!(found.iter().filter(|one| matches!(one, Once::Busy(_))).count(), 11);
 }
 
 #[tokio::test(flavor = "multi_thread")]

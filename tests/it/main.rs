@@ -6,6 +6,7 @@
 
 mod abuse;
 mod access;
+mod api_input;
 mod api_keys;
 mod api_limits;
 mod architecture;

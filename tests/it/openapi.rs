@@ -170,3 +170,28 @@ fn the_codes_of_problems_are_those_of_the_table() {
     let table: Vec<&str> = hubspot_connect::http::error_table().iter().map(|entry| entry.code).collect();
     assert_eq!(described, table);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_tells_all_that_the_description_does_and_asks_nobody_for_anything() {
+    let app = TestApp::start().await;
+    let answer = app.browser().get("/api/docs").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(answer.header("content-security-policy").contains("style-src 'self'"));
+    let page = &answer.body;
+    for (path, _, operation) in operations(&committed()) {
+        let id = operation["operationId"].as_str().expect("an id");
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id} is missing");
+        assert!(page.contains(&path.replace('/', "&#x2F;")) || page.contains(&path), "{path} is missing");
+    }
+    for (name, _) in committed()["components"]["schemas"].as_object().expect("schemas") {
+        assert!(page.contains(&format!("id=\"schema-{name}\"")), "{name} is missing");
+    }
+    // Every link inside the page leads somewhere.
+    for target in page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap_or_default()) {
+        assert!(page.contains(&format!("id=\"{target}\"")), "#{target} leads nowhere");
+    }
+    for foreign in ["<script", "style=", "src=\"http", "href=\"http", "onclick"] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    assert_eq!(app.browser().get("/static/docs.css").await.status, 200);
+}

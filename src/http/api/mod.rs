@@ -18,7 +18,7 @@ pub(super) use caller::challenge;
 pub(super) use limits::{KeyLimits, tell};
 
 /// What a path of this side begins with, behind `/api/hubspot/`.
-const SIDES: [&str; 5] = ["api-key", "connections", "connect-sessions", "proxy", "webhooks"];
+const SIDES: [&str; 6] = ["api-key", "connections", "connect-sessions", "installs", "proxy", "webhooks"];
 
 /// The routes, before those of the browser: a scope is taken by the first that fits.
 pub(super) fn routes(routes: &mut ServiceConfig) {
