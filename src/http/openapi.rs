@@ -3,6 +3,7 @@
 //! What stands at a handler is written there: path, parameters, bodies, the answers of its own. What every answer of a
 //! kind has in common is added here, once: the problems of a missing key, of a body that is none, of a wrong host.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
@@ -104,14 +105,21 @@ impl Modify for Common {
         }
         components.schemas.insert("Problem".to_owned(), problem().into());
         components.schemas.insert("ProblemCode".to_owned(), codes().into());
+        let mut names = HashSet::new();
         for (path, item) in &mut document.paths.paths {
             // What HubSpot makes of a header is HubSpot's business.
             let is_proxy = path.starts_with("/api/hubspot/proxy");
             if let Some(post) = item.post.as_mut().filter(|post| asks_for_key(post) && !is_proxy) {
                 add_idempotency(post);
             }
-            for operation in operations(item) {
+            for (method, operation) in operations(item) {
                 complete(operation);
+                if let Some(id) = operation.operation_id.as_mut()
+                    && !names.insert(id.clone())
+                {
+                    // A handler of several methods has given all of them its name.
+                    *id = format!("{id}_{method}");
+                }
             }
         }
     }
@@ -188,9 +196,11 @@ fn codes() -> Schema {
         .into()
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
     let PathItem { get, put, post, delete, head, patch, .. } = item;
-    [get, put, post, delete, head, patch].into_iter().flatten()
+    let all =
+        [("get", get), ("put", put), ("post", post), ("delete", delete), ("head", head), ("patch", patch)];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 /// Gives problems their body, and adds the answers that an operation has by its kind.

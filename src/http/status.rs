@@ -26,7 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(25);
 /// How long the answer may wait for a change, and of which attempt it is asked.
 #[derive(Debug, Deserialize)]
 pub(super) struct Ask {
-    wait: Option<u64>,
+    wait: Option<i64>,
     flow: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Ask {
     get, path = "/api/hubspot/status", tag = "page",
     summary = "Connections of a session, or how an attempt fares",
     params(
-        ("wait" = Option<u64>, Query, description = "How many seconds the answer may wait for a change since the ETag in `If-None-Match`; more than 25 is taken for 25.", example = 20),
+        ("wait" = Option<i64>, Query, minimum = 0, description = "How many seconds the answer may wait for a change since the ETag in `If-None-Match`; more than 25 is taken for 25.", example = 20),
         ("flow" = Option<Uuid>, Query, description = "The attempt that is meant, where the page knows its id. Only beside a verifier."),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer."),
     ),
@@ -55,7 +55,8 @@ pub(super) async fn get_status(
     session: Session,
     ask: Query<Ask>,
 ) -> Result<HttpResponse, Problem> {
-    let deadline = Instant::now() + Duration::from_secs(ask.wait.unwrap_or(0)).min(LONGEST_WAIT);
+    let wait = u64::try_from(ask.wait.unwrap_or(0)).map_err(|_| Problem::new("bad_request"))?;
+    let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
     match (verifier(&request)?, ask.flow.as_deref()) {
         (Some(verifier), flow) => attempt_status(&request, &web, &verifier, flow, deadline).await,
         (None, Some(_)) => Err(Problem::new("flow_unknown")),

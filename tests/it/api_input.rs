@@ -60,11 +60,7 @@ async fn a_body_that_is_no_good_is_told_with_its_place() {
             Some("/scopes/1"),
         ),
         ("a field nobody knows", br#"{"external_user_id": "u", "surprise": 1}"#.into(), Some("/surprise")),
-        (
-            "a doubled key",
-            br#"{"external_user_id": "u", "external_user_id": "v"}"#.into(),
-            Some(""),
-        ),
+        ("a doubled key", br#"{"external_user_id": "u", "external_user_id": "v"}"#.into(), Some("")),
         (
             "a number beyond all",
             br#"{"external_user_id": "u", "expires_in": 1e400}"#.into(),

@@ -88,6 +88,17 @@ pub fn python_packages(folder: &str) -> Result<PathBuf> {
     Ok(python)
 }
 
+/// What runs the checks of the API's description.
+pub const PYTHON: Need = Need {
+    what: "Python 3 with venv",
+    packages: &["python3", "python3-venv"],
+    is_here: || {
+        find("python3")
+            .is_some_and(|python| read(program(python).args(["-c", "import venv, ensurepip"])).is_ok())
+    },
+    is_optional: false,
+};
+
 impl Need {
     /// Whether the machine lacks it.
     pub fn is_missing(&self) -> bool {

@@ -3,7 +3,7 @@
 use crate::postgres::Server;
 use crate::steps::Steps;
 use crate::suite::{self, Part as Suite};
-use crate::{Result, Task, browser, lint, sdk, setup, torture};
+use crate::{Result, Task, browser, lint, schemathesis, sdk, setup, torture};
 use clap::{Args, ValueEnum};
 
 /// Runs every check and every test, after setting up what they need
@@ -30,6 +30,8 @@ enum Part {
     Postgres,
     /// Replicas that are killed, frozen and cut off for a minute
     Torture,
+    /// Requests that are made up out of the description of the API
+    Description,
     /// The browser SDK: its types, its built files, its tests
     Sdk,
     /// The popup in a real browser
@@ -67,6 +69,9 @@ impl Test {
         if self.wants(Part::Browser) && browser::suite_exists() {
             needs.push(setup::FIREFOX);
         }
+        if self.wants(Part::Description) {
+            needs.push(setup::PYTHON);
+        }
         if needs.iter().any(setup::Need::is_missing) {
             steps.run("setup", || setup::install_missing(&needs));
         }
@@ -92,6 +97,9 @@ impl Test {
         }
         if self.wants(Part::Torture) {
             steps.run("torture", torture::briefly);
+        }
+        if self.wants(Part::Description) {
+            steps.run("description of the API", schemathesis::run);
         }
         if self.wants(Part::Sdk) {
             steps.run("browser SDK", sdk::run);
