@@ -42,7 +42,8 @@ pub(crate) fn uninstall(state: &mut State, call: &Incoming) -> Answer {
     }
 }
 
-fn authenticate(state: &State, call: &Incoming) -> Result<Access, Answer> {
+/// Whose token a call shows.
+pub(crate) fn authenticate(state: &State, call: &Incoming) -> Result<Access, Answer> {
     let token = call.bearer().unwrap_or_default();
     let Some(access) = Access::open(&state.access_key, token).filter(|access| access.hub_id != 0) else {
         let message = "Authentication credentials not found.";
@@ -53,7 +54,10 @@ fn authenticate(state: &State, call: &Incoming) -> Result<Access, Answer> {
         return Ok(access);
     }
     let message = format!("The OAuth token used to make this call expired {} second(s) ago.", late_ms / 1000);
-    Err(Answer::failed(401, "EXPIRED_AUTHENTICATION", &message).about(access.hub_id))
+    let refusal = Answer::failed(401, "EXPIRED_AUTHENTICATION", &message);
+    Err(refusal
+        .with("context", json!({ "expire time": [access.expires_at_ms.to_string()] }))
+        .about(access.hub_id))
 }
 
 /// Winter time of the sample accounts. Anything else counts as UTC: the fake carries no calendar.

@@ -15,6 +15,8 @@ pub(crate) struct Answer {
     pub content: Content,
     /// The `Cross-Origin-Opener-Policy` to send along.
     pub coop: Option<String>,
+    /// More headers.
+    pub headers: Vec<(&'static str, String)>,
     pub hub_id: Option<u64>,
     pub grant: Option<u32>,
     pub issued: Option<u32>,
@@ -30,7 +32,16 @@ pub(crate) enum Content {
 
 impl Answer {
     pub(crate) fn new(status: u16, content: Content) -> Answer {
-        Answer { status, content, coop: None, hub_id: None, grant: None, issued: None, superseded: false }
+        Answer {
+            status,
+            content,
+            coop: None,
+            headers: Vec::new(),
+            hub_id: None,
+            grant: None,
+            issued: None,
+            superseded: false,
+        }
     }
 
     pub(crate) fn ok(json: Value) -> Answer {
@@ -60,6 +71,14 @@ impl Answer {
                 "category": category,
             })),
         )
+    }
+
+    /// With one more field in its JSON.
+    pub(crate) fn with(mut self, name: &str, value: Value) -> Answer {
+        if let Content::Json(Value::Object(fields)) = &mut self.content {
+            fields.insert(name.to_owned(), value);
+        }
+        self
     }
 
     pub(crate) fn about(mut self, hub_id: u64) -> Answer {
@@ -103,6 +122,9 @@ impl Answer {
         response.insert_header((CACHE_CONTROL, "no-store"));
         if let Some(coop) = self.coop {
             response.insert_header(("cross-origin-opener-policy", coop));
+        }
+        for header in self.headers {
+            response.insert_header(header);
         }
         match self.content {
             Content::Empty => response.finish(),

@@ -7,13 +7,15 @@ use std::time::Duration;
 use crate::answer::Answer;
 use crate::clock::now_ms;
 use crate::codes::Codes;
+use crate::contacts::Contacts;
 use crate::grants::Grants;
 use crate::incoming::Incoming;
 use crate::journal::{Ending, Journal, Kind};
 use crate::options::Options;
+use crate::quota::Quotas;
 use crate::random;
 use crate::script::{Fault, Script};
-use crate::{account, authorize, lookup, token};
+use crate::{account, authorize, crm, lookup, token};
 
 /// What there is to know.
 pub(crate) struct State {
@@ -22,6 +24,8 @@ pub(crate) struct State {
     pub journal: Journal,
     pub codes: Codes,
     pub grants: Grants,
+    pub contacts: Contacts,
+    pub quotas: Quotas,
     /// Signs access tokens.
     pub access_key: [u8; 32],
     /// The refresh tokens being used right now, with the number of calls that use them.
@@ -40,6 +44,7 @@ impl State {
             Kind::Revoke => lookup::revoke(self, call),
             Kind::AccountInfo => account::details(self, call),
             Kind::Uninstall => account::uninstall(self, call),
+            Kind::Crm | Kind::CrmSearch => crm::answer(self, call),
             Kind::Other => token::unknown(self, call),
         }
     }
@@ -55,6 +60,8 @@ impl Hub {
             script: Script::default(),
             journal: Journal::default(),
             codes: Codes::default(),
+            contacts: Contacts::default(),
+            quotas: Quotas::default(),
             grants: Grants::at_start(random::bytes(), &options),
             options,
             access_key: random::bytes(),

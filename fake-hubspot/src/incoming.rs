@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use actix_web::web::Bytes;
 use url::form_urlencoded;
 
 use crate::clock::now_ms;
@@ -50,12 +51,13 @@ pub(crate) struct Incoming {
     pub authorization: Option<String>,
     pub is_form: bool,
     pub form: Fields,
+    pub body: Bytes,
     pub raw_query: String,
     pub query: Fields,
 }
 
 impl Incoming {
-    pub(crate) fn read(request: &HttpRequest, body: &[u8]) -> Incoming {
+    pub(crate) fn read(request: &HttpRequest, body: &Bytes) -> Incoming {
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         let is_form = header(CONTENT_TYPE)
             .is_some_and(|it| it.trim_start().starts_with("application/x-www-form-urlencoded"));
@@ -71,6 +73,7 @@ impl Incoming {
             authorization: header(AUTHORIZATION).map(str::to_owned),
             is_form,
             form,
+            body: body.clone(),
             raw_query: request.query_string().to_owned(),
             query: Fields::read(request.query_string().as_bytes()),
         }
@@ -89,6 +92,7 @@ impl Incoming {
             authorization: None,
             is_form: false,
             form: Fields::default(),
+            body: Bytes::new(),
             raw_query: query.to_owned(),
             query: Fields::read(query.as_bytes()),
         }
@@ -146,6 +150,12 @@ fn sort(method: &str, path: &str, form: &Fields) -> Sorted {
         ("POST", ["oauth", version, "token", "introspect"]) => (Kind::Introspect, Some(*version)),
         ("POST", ["oauth", version, "token", "revoke"]) => (Kind::Revoke, Some(*version)),
         ("GET", ["account-info", version, "details"]) => (Kind::AccountInfo, Some(*version)),
+        ("POST", ["crm", version, "objects", "contacts", "search"])
+        | ("POST", ["crm", "objects", version, "contacts", "search"]) => (Kind::CrmSearch, Some(*version)),
+        (_, ["crm", version, "objects", "contacts"] | ["crm", version, "objects", "contacts", _])
+        | (_, ["crm", "objects", version, "contacts"] | ["crm", "objects", version, "contacts", _]) => {
+            (Kind::Crm, Some(*version))
+        }
         ("DELETE", ["appinstalls", version, "external-install"]) => (Kind::Uninstall, Some(*version)),
         _ => (Kind::Other, None),
     };

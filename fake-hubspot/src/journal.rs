@@ -24,6 +24,10 @@ pub enum Kind {
     AccountInfo,
     /// The app uninstalled itself from an account.
     Uninstall,
+    /// Contacts were listed, made, read, changed or removed.
+    Crm,
+    /// Contacts were searched.
+    CrmSearch,
     /// Anything else, also a known path with the wrong version, method or grant type.
     Other,
 }

@@ -7,8 +7,9 @@
 //! # Layout
 //! - `serve`: the routes, and the path of a call: `incoming` reads it, `hub` journals it and looks
 //!   up its fault, then a verb answers it
-//! - the verbs: `authorize` with `consent` and `page`, `token`, `lookup` (introspect and revoke), `account`
-//! - what is known: `options`, `codes`, `grants`, `access` (tokens that carry their content)
+//! - the verbs: `authorize` with `consent` and `page`, `token`, `lookup` (introspect and revoke), `account`,
+//!   `crm`
+//! - what is known: `options`, `codes`, `grants`, `contacts`, `quota`, `access` (tokens that carry their content)
 //! - what goes wrong: `script` says when, `fault` and `wire` say how
 //! - what happened: `journal`; `control` is all of this by HTTP
 //!
@@ -37,7 +38,9 @@ mod authorize;
 mod clock;
 mod codes;
 mod consent;
+mod contacts;
 mod control;
+mod crm;
 mod decision;
 mod fault;
 mod grants;
@@ -48,6 +51,7 @@ mod lookup;
 mod millis;
 mod options;
 mod page;
+mod quota;
 mod random;
 mod running;
 mod script;

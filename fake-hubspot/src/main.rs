@@ -39,6 +39,9 @@ struct Arguments {
     /// How many grants there are at the start; `GET /__grants` lists them.
     #[arg(long, default_value_t = 0)]
     grants: u32,
+    /// How many calls to the CRM an account takes in ten seconds; 0 takes any number.
+    #[arg(long, default_value_t = 110)]
+    calls_per_ten_seconds: u32,
 }
 
 impl Arguments {
@@ -54,6 +57,7 @@ impl Arguments {
             latency: Duration::from_millis(self.latency_ms),
             journal_limit: self.journal_limit,
             grants: self.grants,
+            calls_per_ten_seconds: self.calls_per_ten_seconds,
             auto_consent: self.auto_approve.then_some(Decision::Approve { hub_id: 1_234_567, scopes: None }),
             ..Options::default()
         }

@@ -43,6 +43,10 @@ pub struct Options {
     pub accounts: Vec<Account>,
     /// Whether authorizing an account again returns the refresh token it already has.
     pub share_refresh_token_per_account: bool,
+    /// How many calls to the CRM an account takes in ten seconds; 0 takes any number and tells nothing of a limit.
+    pub calls_per_ten_seconds: u32,
+    /// How many searches an account takes in a second; 0 takes any number.
+    pub searches_per_second: u32,
     /// How many calls the journal remembers; 0 remembers all of them.
     pub journal_limit: usize,
     /// How many grants there are at the start, each of an account of its own. Read once.
@@ -67,6 +71,8 @@ impl Default for Options {
             auto_consent: None,
             accounts: Account::samples(),
             share_refresh_token_per_account: false,
+            calls_per_ten_seconds: 110,
+            searches_per_second: 5,
             journal_limit: 0,
             grants: 0,
         }

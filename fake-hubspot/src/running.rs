@@ -15,6 +15,7 @@ use crate::hub::Hub;
 use crate::incoming::Incoming;
 use crate::journal::{Entry, Kind};
 use crate::options::Options;
+use crate::random;
 use crate::script::Rule;
 use crate::serve;
 
@@ -137,6 +138,11 @@ impl FakeHubSpot {
     /// The customer uninstalls the app: every grant of the account ends.
     pub fn uninstall(&self, hub_id: u64) {
         self.hub.lock().grants.uninstall(hub_id);
+    }
+
+    /// From here on no access token is good that was given before, although none has expired.
+    pub fn forget_access_tokens(&self) {
+        self.hub.lock().access_key = random::bytes();
     }
 
     /// Stops and returns once connections are refused. Calls in progress get a second to finish.

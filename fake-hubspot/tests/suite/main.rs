@@ -2,6 +2,7 @@
 
 mod consent;
 mod control;
+mod crm;
 mod faults;
 mod http;
 mod limits;
