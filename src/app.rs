@@ -17,6 +17,7 @@ use crate::domain::clock::{Clock, Moment};
 use crate::egress::{self, EgressError};
 use crate::flows::{Flows, KeyCheckError};
 use crate::http::{Templates, Web, guard, json_bodies};
+use crate::hubspot::proxy::Egress;
 use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
 use crate::keyring::{KeyError, Keyring};
@@ -104,11 +105,18 @@ pub async fn verbs(
         return Err(StartupError::Clock(clock.now().rfc3339()));
     }
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
-    let hubspot = HubSpot::new(&config.hubspot, egress::client()?, clock.clone())?;
+    let hubspot = HubSpot::new(&config.hubspot, egress::client()?, proxy_egress(), clock.clone())?;
     let store = Store::open(&config.database, clock.clone()).await?;
     let flows = Flows::new(config, store.clone(), hubspot, keyring, clock, chance, metrics);
     flows.check_keys().await?;
     Ok((flows, store))
+}
+
+/// The client of the proxy: made like the other one, when somebody needs it.
+fn proxy_egress() -> Egress {
+    Egress::new(|| {
+        egress::client().inspect_err(|why| tracing::error!(error = %why, "the proxy has no client")).ok()
+    })
 }
 
 impl App {
@@ -207,6 +215,8 @@ fn listen(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketAddr), 
     })
     .client_request_timeout(HEAD_DEADLINE)
     .keep_alive(KEEP_ALIVE)
+    // Who hangs up has gone: what was done for them alone ends.
+    .h1_allow_half_closed(false)
     .max_connections(CONNECTIONS)
     .shutdown_timeout(DRAIN)
     .disable_signals()

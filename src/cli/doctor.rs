@@ -7,6 +7,7 @@ use super::{Failure, configured, runtime, say, store};
 use crate::config::Config;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
+use crate::hubspot::proxy::Egress;
 use crate::keyring::Keyring;
 use crate::{domain::clock::Clock, egress};
 
@@ -68,7 +69,10 @@ async fn database(config: &Config) -> Result<String, String> {
 /// Introspects a token that cannot exist: the answer tells whether our credentials are taken.
 async fn hubspot(config: &Config) -> Result<String, String> {
     let http = egress::client().map_err(|why| why.to_string())?;
-    let hubspot = HubSpot::new(&config.hubspot, http, Clock::system()).map_err(|why| why.to_string())?;
+    // Nothing is passed on here.
+    let proxy = Egress::new(|| None);
+    let hubspot =
+        HubSpot::new(&config.hubspot, http, proxy, Clock::system()).map_err(|why| why.to_string())?;
     let probe = Secret::new("hubspot-connect-doctor".to_owned());
     let answer = tokio::time::timeout(Duration::from_secs(20), hubspot.introspect(&probe)).await;
     match answer {

@@ -1,8 +1,11 @@
 //! The HubSpot app: credentials, scopes, endpoints.
 
+use std::time::Duration;
+
 use url::Url;
 
 use super::reader::Reader;
+use crate::domain::rate::Rate;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 
@@ -29,6 +32,8 @@ pub struct HubSpot {
     pub api_url: Url,
     /// HUBSPOT_PKCE.
     pub pkce: bool,
+    /// HUBSPOT_ACCOUNT_RATE.
+    pub account_rate: Rate,
 }
 
 impl HubSpot {
@@ -48,6 +53,7 @@ impl HubSpot {
             authorize_url: endpoint(reader, "HUBSPOT_AUTHORIZE_URL", public_url),
             api_url: endpoint(reader, "HUBSPOT_API_URL", public_url),
             pkce: reader.choice("HUBSPOT_PKCE", &[("off", false), ("s256", true)]),
+            account_rate: account_rate(reader),
         }
     }
 }
@@ -78,6 +84,13 @@ fn redirect_uri(reader: &mut Reader<'_>, public_url: &Url) -> Url {
         "" => usual,
         text => reader.url("HUBSPOT_REDIRECT_URI", text).unwrap_or(usual),
     }
+}
+
+fn account_rate(reader: &mut Reader<'_>) -> Rate {
+    let wanted = "calls and seconds such as 110/10";
+    reader
+        .parsed("HUBSPOT_ACCOUNT_RATE", wanted)
+        .unwrap_or(Rate { calls: 110, interval: Duration::from_secs(10) })
 }
 
 fn endpoint(reader: &mut Reader<'_>, name: &str, stand_in: &Url) -> Url {

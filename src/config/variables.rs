@@ -55,6 +55,11 @@ pub(super) const VARIABLES: &[Variable] = &[
     plain("HUBSPOT_AUTHORIZE_URL", "https://app.hubspot.com/oauth/authorize", "Where people approve."),
     plain("HUBSPOT_API_URL", "https://api.hubapi.com", "Where HubSpot's API is."),
     plain("HUBSPOT_PKCE", "off", "Proof Key for Code Exchange: off or s256."),
+    plain(
+        "HUBSPOT_ACCOUNT_RATE",
+        "110/10",
+        "How many calls the proxy makes to one HubSpot account, in how many seconds; each process counts for itself.",
+    ),
     plain("SERVER_ADDR", "127.0.0.1:6001", "Address and port to listen on."),
     plain(
         "PUBLIC_URL",

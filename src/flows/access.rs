@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::Flows;
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
-use crate::domain::id::ConnectionId;
+use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::domain::token::Token;
@@ -37,6 +37,10 @@ pub struct Access {
     pub generation: i64,
     /// What it is good for.
     pub scopes: Scopes,
+    /// The HubSpot app it was granted to.
+    pub client_id: String,
+    /// Which HubSpot account it is for; unknown until HubSpot has said so.
+    pub portal_id: Option<PortalId>,
 }
 
 /// Why there is no access token.
@@ -85,9 +89,7 @@ impl Flows {
         if token.expires_at > parts.clock.now().plus(wanted) {
             return self.lend(&token);
         }
-        // Whoever holds the other end says nothing: it goes when the renewal is over. That may take for ever, while
-        // new tokens cannot be written.
-        let _ = timeout(CALLER_PATIENCE, self.renewal(id, token.generation).changed()).await;
+        self.await_renewal_of(id, token.generation).await;
         let token = self.lendable(id).await?;
         if token.expires_at > parts.clock.now() {
             return self.lend(&token);
@@ -95,7 +97,19 @@ impl Flows {
         Err(self.unavailable(&token).await?)
     }
 
-    async fn lendable(&self, id: ConnectionId) -> Result<Token, AccessError> {
+    /// Waits for the renewal of tokens of this generation, as long as a caller may.
+    pub(super) async fn await_renewal_of(&self, id: ConnectionId, generation: i64) {
+        // Whoever holds the other end says nothing: it goes when the renewal is over. That may take for ever, while
+        // new tokens cannot be written.
+        let _ = timeout(CALLER_PATIENCE, self.renewal(id, generation).changed()).await;
+    }
+
+    /// Whether somebody of this process has a renewal under way.
+    pub(super) fn is_renewing(&self, id: ConnectionId) -> bool {
+        self.0.renewals.0.lock().expect("nothing panics while it holds this lock").contains_key(&id)
+    }
+
+    pub(super) async fn lendable(&self, id: ConnectionId) -> Result<Token, AccessError> {
         let token = self.0.store.token(id).await?.ok_or(AccessError::Unknown)?;
         match token.state {
             ConnectionState::Active => Ok(token),
@@ -104,12 +118,14 @@ impl Flows {
         }
     }
 
-    fn lend(&self, token: &Token) -> Result<Access, AccessError> {
+    pub(super) fn lend(&self, token: &Token) -> Result<Access, AccessError> {
         Ok(Access {
             token: self.0.open_access(token).map_err(|_| AccessError::Unreadable)?,
             expires_at: token.expires_at,
             generation: token.generation,
             scopes: token.scopes.clone(),
+            client_id: token.client_id.clone(),
+            portal_id: token.portal_id,
         })
     }
 

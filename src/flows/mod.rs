@@ -27,6 +27,7 @@ mod handoff;
 mod idempotency;
 mod keys;
 mod memory;
+pub mod proxy;
 mod ready;
 mod refresh;
 mod reseal;
@@ -83,6 +84,7 @@ use deliver::Outgoing;
 use events::CredentialsAlarm;
 use gate::Gate;
 use memory::Memory;
+use proxy::{Accounts, Forced};
 use waiting::{Key, Waiting};
 
 /// What the verbs need to know of the configuration.
@@ -133,6 +135,10 @@ struct Parts {
     outgoing: Outgoing,
     /// Whether the refusal of our credentials is told.
     credentials: CredentialsAlarm,
+    /// How fast each HubSpot account may be asked.
+    accounts: Accounts,
+    /// Connections that were renewed because of a 401.
+    forced: Forced,
     /// How many of these may ask HubSpot at once.
     slots: Semaphore,
     /// Whether the process is on its way out.
@@ -168,6 +174,8 @@ impl Flows {
             webhooks: Webhooks::new(&config.webhooks),
             outgoing: Outgoing::default(),
             credentials: CredentialsAlarm::default(),
+            accounts: Accounts::new(config.hubspot.account_rate),
+            forced: Forced::default(),
             slots: Semaphore::new(config.refresh.max_in_flight),
             stopping: AtomicBool::new(false),
             store,

@@ -27,6 +27,10 @@ use super::templates::error_page;
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
+/// Marks an answer that is somebody else's: it is passed on as it is, whatever its status.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PassedOn;
+
 /// For pages: nothing but our own files, nothing inline, never in a frame.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -158,6 +162,9 @@ fn is_api(path: &str) -> bool {
 
 /// Gives a problem its body. An error that is not one of ours is read by its status, its own text is not shown.
 fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestId) {
+    if is_passed_on(answer) {
+        return;
+    }
     let status = answer.status();
     let stated = answer.extensions().get::<Problem>().cloned();
     let problem = match stated {
@@ -185,6 +192,10 @@ fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestI
     *answer.status_mut() = problem.status_code();
     let head = std::mem::replace(answer, HttpResponse::new(status));
     *answer = head.set_body(BoxBody::new(body));
+}
+
+fn is_passed_on(answer: &HttpResponse) -> bool {
+    answer.extensions().contains::<PassedOn>()
 }
 
 /// What a bare status of the framework means.
@@ -233,7 +244,8 @@ fn log(response: &ServiceResponse<BoxBody>, id: &RequestId, started: Instant) {
     let request = response.request();
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match status {
-        500.. => {
+        // Somebody else's trouble is told as theirs, where it was passed on.
+        500.. if !is_passed_on(response.response()) => {
             tracing::error!(request_id = %id.0, method = %request.method(), path = request.path(), status, duration_ms, "request failed");
         }
         _ => {

@@ -59,11 +59,13 @@ const PROBLEM: &str = "application/problem+json";
         api::webhooks::list_webhook_deliveries,
         api::webhooks::replay_webhook_delivery,
         link::read_link,
+        api::proxy::proxy,
     ),
     components(schemas(status::ConnectionState, attempt::AttemptStatus)),
     tags(
         (name = "connect sessions", description = "The backend says which of its users is connecting, and may have the last word."),
         (name = "api keys", description = "What a key is good for. Keys are made and revoked on the command line."),
+        (name = "proxy", description = "HubSpot's own API, called with a connection's token that the caller never sees."),
         (name = "page", description = "What the page asks that has begun a connect, in the person's browser. The browser SDK does all of it."),
         (name = "popup", description = "The addresses of the popup. They are opened in a window and answer with pages or redirects."),
         (name = "service", description = "About the service itself."),
@@ -113,6 +115,10 @@ impl Modify for Common {
                 add_idempotency(post);
             }
             for (method, operation) in operations(item) {
+            if is_proxy {
+                name_by_method(item);
+            }
+            for operation in operations(item) {
                 complete(operation);
                 if let Some(id) = operation.operation_id.as_mut()
                     && !names.insert(id.clone())
@@ -197,6 +203,15 @@ fn codes() -> Schema {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+/// One handler takes every method, and each operation needs a name of its own.
+fn name_by_method(item: &mut PathItem) {
+    let methods = ["get", "put", "post", "delete", "head", "patch"];
+    for (operation, method) in operations(item).zip(methods) {
+        operation.operation_id = Some(format!("proxy_{method}"));
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     let PathItem { get, put, post, delete, head, patch, .. } = item;
     let all =
         [("get", get), ("put", put), ("post", post), ("delete", delete), ("head", head), ("patch", patch)];

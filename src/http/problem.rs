@@ -13,6 +13,8 @@ use thiserror::Error;
 use crate::flows::{
     ClaimError, CompleteError, DecideError, FinishError, OnceError, SessionError, StartError, StoreError,
     WebhookError,
+    AccessError, ClaimError, CompleteError, DecideError, FinishError, OnceError, SessionError, StartError,
+    StoreError,
 };
 
 /// One line of the table.
@@ -386,6 +388,50 @@ const TABLE: &[Entry] = &[
         "This API key is not for this",
         "The API key lacks a scope that this call needs. A new key of the same name can have it.",
     ),
+    // The connections of the host's users
+    entry(
+        "needs_reauth",
+        409,
+        false,
+        "The person has to connect again",
+        "HubSpot has ended this connection, or what it needs is lost here. Nothing is handed out until its person connects again.",
+    ),
+    entry(
+        "token_unavailable",
+        503,
+        true,
+        "There is no token right now",
+        "The access token has expired or is too old, and could not be renewed yet. It is tried again; nothing is lost.",
+    ),
+    // The proxy
+    entry(
+        "connection_missing",
+        400,
+        false,
+        "The connection is not named",
+        "The header `Hubspot-Connect-Connection` names the connection whose token is used. It stands once; there is no default.",
+    ),
+    entry(
+        "proxy_path_not_allowed",
+        400,
+        false,
+        "This path is not passed on",
+        "Behind `/api/hubspot/proxy` stands a path of HubSpot's API as RFC 3986 has it, without `.` and `..`. HubSpot's OAuth endpoints are not for callers of the proxy.",
+    ),
+    entry(
+        "proxy_body_too_large",
+        413,
+        false,
+        "The body is too large",
+        "A body that is passed on may have 64 MB.",
+    ),
+    entry(
+        "account_rate_limited",
+        429,
+        true,
+        "This HubSpot account is being asked too fast",
+        "HubSpot allows so many calls to an account in a few seconds. It was not asked; please wait as long as `Retry-After` says.",
+    ),
     entry("not_found", 404, false, "There is nothing here", "This address does not exist."),
     entry(
         "method_not_allowed",
@@ -634,6 +680,17 @@ impl From<WebhookError> for Problem {
             WebhookError::TooMany => Self::new("too_many_webhooks"),
             WebhookError::Disabled => Self::new("webhook_disabled"),
             WebhookError::Store(why) => why.into(),
+impl From<AccessError> for Problem {
+    fn from(why: AccessError) -> Self {
+        match why {
+            AccessError::Unknown => Self::new("not_found"),
+            AccessError::NeedsReauth => Self::new("needs_reauth")
+                .hint("Send the person through a connect once more; the connection then keeps its id."),
+            AccessError::Unreadable => Self::new("integrity_error"),
+            AccessError::Unavailable { code, retry_after } => Self::new("token_unavailable")
+                .hint(format!("The last renewal ended with `{code}`."))
+                .retry_after(retry_after.as_millis().div_ceil(1000).try_into().unwrap_or(60)),
+            AccessError::Store(why) => why.into(),
         }
     }
 }

@@ -104,7 +104,7 @@ impl Calls {
         if busy {
             let code =
                 if matches!(status, 423 | 429 | 477) { "provider_busy" } else { "provider_unavailable" };
-            return Err(Failure::busy(code, self.retry_after(&response)));
+            return Err(Failure::busy(code, self.retry_after(response.headers())));
         }
         if response.status().is_redirection() {
             return Err(Failure::our_fault("provider_redirected"));
@@ -121,8 +121,8 @@ impl Calls {
     }
 
     /// How long HubSpot asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date. Nonsense is nothing.
-    fn retry_after(&self, response: &Response) -> Option<Duration> {
-        let text = response.headers().get("retry-after")?.to_str().ok()?.trim();
+    pub fn retry_after(&self, headers: &reqwest::header::HeaderMap) -> Option<Duration> {
+        let text = headers.get("retry-after")?.to_str().ok()?.trim();
         let pause = match text.parse::<u64>() {
             Ok(seconds) => Duration::from_secs(seconds),
             Err(_) => {

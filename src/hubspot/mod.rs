@@ -7,6 +7,7 @@
 mod authorize;
 mod call;
 mod error;
+pub mod proxy;
 mod wire;
 
 use std::borrow::Cow;
@@ -92,14 +93,21 @@ pub struct HubSpot {
     clients: Vec<Client>,
     /// Which secret was accepted last: it is tried first.
     accepted: AtomicUsize,
+    /// For calls that are passed on.
+    proxy: proxy::Egress,
 }
 
 impl HubSpot {
-    /// HubSpot under these settings, asked through `http`.
+    /// HubSpot under these settings, asked through `http`, and through `proxy` for others.
     ///
     /// # Errors
     /// [`HubSpotError`] if a URL cannot be used.
-    pub fn new(settings: &Settings, http: reqwest::Client, clock: Clock) -> Result<Self, HubSpotError> {
+    pub fn new(
+        settings: &Settings,
+        http: reqwest::Client,
+        proxy: proxy::Egress,
+        clock: Clock,
+    ) -> Result<Self, HubSpotError> {
         let clients = settings
             .client_secrets
             .iter()
@@ -110,6 +118,7 @@ impl HubSpot {
             calls: Calls { http, clock },
             clients,
             accepted: AtomicUsize::new(0),
+            proxy,
         })
     }
 

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub refreshes: Refreshes,
     /// Attempts to deliver webhooks, by outcome.
     pub webhooks: Webhooks,
+    /// Calls of the proxy by status class, and whose answer it was.
+    pub proxied: Proxied,
     connections: Family<Labels, Gauge>,
     waiting: Gauge,
     webhooks_waiting: Gauge,
@@ -78,6 +80,24 @@ impl Webhooks {
 
     fn count(&self, outcome: &str, by: u64) {
         self.0.get_or_create(&vec![("outcome", outcome.to_owned())]).inc_by(by);
+/// Calls of the proxy.
+#[derive(Debug, Default)]
+pub struct Proxied(Family<Labels, Counter<u64, AtomicU64>>);
+
+impl Proxied {
+    /// One that was answered: by HubSpot with this status, or with this status by ourselves.
+    pub fn answered(&self, status: Result<u16, u16>) {
+        let (origin, status) = match status {
+            Ok(status) => ("hubspot", status),
+            Err(status) => ("proxy", status),
+        };
+        let class = match status {
+            0..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        self.0.get_or_create(&vec![("origin", origin.to_owned()), ("status", class.to_owned())]).inc();
     }
 }
 
@@ -105,6 +125,11 @@ impl Metrics {
             self.integrity_errors.clone(),
         );
         registry.register("refreshes", "Refreshes by outcome", self.refreshes.0.clone());
+        registry.register(
+            "proxied",
+            "Calls of the proxy by status class, and whose answer it was",
+            self.proxied.0.clone(),
+        );
         registry.register("connections", "Connections by state", self.connections.clone());
         registry.register("waiting", "Requests that wait for a change", self.waiting.clone());
         registry.register(

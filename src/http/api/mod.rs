@@ -9,6 +9,7 @@ pub(super) mod keys;
 mod limits;
 mod webhook_bodies;
 pub(super) mod webhooks;
+pub(super) mod proxy;
 
 use actix_web::guard::fn_guard;
 use actix_web::middleware::from_fn;
@@ -54,4 +55,7 @@ fn resources(routes: &mut ServiceConfig) {
                 .route(actix::post().to(connect_sessions::complete_connect_session)),
         )
         .configure(webhooks::routes);
+        );
+    // A scope, because its name is compared as it stands.
+    routes.service(actix::scope(proxy::PREFIX).default_service(actix::to(proxy::proxy)));
 }

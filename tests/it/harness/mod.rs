@@ -9,6 +9,7 @@ pub mod page;
 pub mod process;
 pub mod receiver;
 pub mod troubles;
+pub mod wire;
 
 pub use app::TestApp;
 pub use browser::Browser;

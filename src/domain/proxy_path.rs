@@ -1,0 +1,247 @@
+//! ProxyPath: a path and query that may be asked of HubSpot on a connection's behalf.
+
+use std::borrow::Cow;
+
+/// How often a path may be encoded in itself. Nobody does it on purpose.
+const LAYERS: usize = 3;
+
+/// A path and query below HubSpot's API. It leads to no other server, climbs out of nothing, and is none of HubSpot's
+/// OAuth endpoints: there the app's own credentials and tokens are dealt with, which no caller of the proxy has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyPath {
+    path: String,
+    query: Option<String>,
+}
+
+/// A path that may not be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAllowed;
+
+impl ProxyPath {
+    /// Reads a path (with its first slash) and a query (without the question mark) as they were sent. Nothing is
+    /// decoded in what is kept.
+    ///
+    /// # Errors
+    /// [`NotAllowed`] if the path may not be asked for, or is not written as RFC 3986 section 3.3 has it.
+    pub fn parse(path: &str, query: Option<&str>) -> Result<Self, NotAllowed> {
+        let is_written_well =
+            path.starts_with('/') && path.bytes().all(|byte| byte == b'/' || is_pchar(byte));
+        let is_query = query.is_none_or(|query| query.bytes().all(|byte| byte.is_ascii_graphic()));
+        if !is_written_well || !is_query || !has_whole_escapes(path) || !is_harmless(path) {
+            return Err(NotAllowed);
+        }
+        Ok(Self { path: path.to_owned(), query: query.map(str::to_owned) })
+    }
+
+    /// The path, as it was sent.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query, as it was sent.
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// Whether this is a search in the CRM, which HubSpot counts apart from everything else.
+    pub fn is_search(&self) -> bool {
+        let mut segments = self.path.split('/').filter(|segment| !segment.is_empty());
+        segments.next() == Some("crm") && segments.next_back() == Some("search")
+    }
+}
+
+/// Unreserved, escapes, sub-delimiters, `:` and `@` (RFC 3986 section 3.3).
+fn is_pchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@".contains(&byte)
+}
+
+fn has_whole_escapes(path: &str) -> bool {
+    path.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Looks at the path as it stands and as it reads with each layer of escapes removed: servers on the way differ in how
+/// many they remove, and when.
+fn is_harmless(path: &str) -> bool {
+    let mut layer = Cow::Borrowed(path);
+    for _ in 0..=LAYERS {
+        if !is_harmless_as_it_stands(&layer) {
+            return false;
+        }
+        match decoded(layer.as_bytes()) {
+            Some(inner) => match String::from_utf8(inner) {
+                Ok(inner) => layer = Cow::Owned(inner),
+                // An overlong encoding of a dot or a slash is no UTF-8.
+                Err(_) => return false,
+            },
+            None => return true,
+        }
+    }
+    false
+}
+
+fn is_harmless_as_it_stands(path: &str) -> bool {
+    let has_odd_letters = path.chars().any(|letter| letter == '\\' || letter.is_control());
+    let is_elsewhere = path.starts_with("//") || path.contains("://");
+    !has_odd_letters && !is_elsewhere && !segments(path).any(is_dots) && !is_oauth(path)
+}
+
+/// The segments without their parameters (`;x=y`), which many servers cut off before they look at the rest.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').map(|segment| segment.split(';').next().unwrap_or_default().trim())
+}
+
+fn is_dots(segment: &str) -> bool {
+    matches!(segment, "." | "..")
+}
+
+/// HubSpot's OAuth endpoints are `/oauth/{version}/…`. A version or a word like `api` in front of it is passed over.
+fn is_oauth(path: &str) -> bool {
+    segments(path)
+        .find(|segment| !segment.is_empty() && !segment.eq_ignore_ascii_case("api") && !is_version(segment))
+        .is_some_and(|segment| segment.eq_ignore_ascii_case("oauth"))
+}
+
+/// `v3`, `2026-09`.
+fn is_version(segment: &str) -> bool {
+    let digits = segment.strip_prefix(['v', 'V']).unwrap_or(segment);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+}
+
+/// With one layer of escapes removed; `None` if there is none.
+fn decoded(path: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = path;
+    let mut inner = Vec::with_capacity(path.len());
+    while let Some((&byte, behind)) = rest.split_first() {
+        let escape = (byte == b'%').then(|| behind.split_at_checked(2)).flatten();
+        match escape.and_then(|(digits, behind)| Some((hex(digits)?, behind))) {
+            Some((byte, behind)) => {
+                inner.push(byte);
+                rest = behind;
+            }
+            None => {
+                inner.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    (inner.len() < path.len()).then_some(inner)
+}
+
+fn hex(digits: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(digits[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(0)? << 4 | digit(1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hubspot_s_own_clients_ask_for_is_allowed_and_kept_as_it_was_sent() {
+        for (path, query) in [
+            ("/crm/v3/objects/contacts", Some("limit=10&after=a%2Fb&properties=email,name&q=it's%20%25")),
+            ("/crm/v3/objects/contacts/ada%40acme.example", Some("idProperty=email")),
+            ("/crm/v3/objects/contacts/ada@acme.example", None),
+            ("/crm/objects/2026-09/0-1/search", None),
+            ("/cms/v3/source-code/draft/content/theme%2Fmain.css", None),
+            ("/crm/v3/properties/contacts/oauth", None),
+            ("/account-info/2026-09/details", Some("")),
+            ("/oauth-like/v1", Some("next=//evil.example/../x")),
+            ("/files/v3/100%25/a..b/...", None),
+            ("/", None),
+        ] {
+            let kept = ProxyPath::parse(path, query).unwrap_or_else(|_| panic!("{path}"));
+            assert_eq!((kept.path(), kept.query()), (path, query));
+        }
+    }
+
+    #[test]
+    fn nothing_climbs_leaves_or_hides() {
+        for path in [
+            "",
+            "crm",
+            "http://evil.example/",
+            "/http://evil.example/",
+            "/https:%2f%2fevil.example",
+            "//evil.example/x",
+            "/%2fevil.example",
+            "/%2Fevil.example",
+            "/%252fevil.example",
+            "/\\evil.example",
+            "/%5cevil.example",
+            "/crm/..",
+            "/crm/../x",
+            "/..",
+            "/.",
+            "/./x",
+            "/crm/%2e%2e/x",
+            "/crm/.%2E/x",
+            "/crm/%2e/x",
+            "/crm/%252e%252e/x",
+            "/crm/%25252e%25252e/x",
+            "/crm/..;a=b/x",
+            "/crm/%2e%2e%3b/x",
+            "/crm/..%2fx",
+            "/crm/..%5cx",
+            "/crm/x%2f..%2fy",
+            "/crm/%00",
+            "/crm/%0d%0ax",
+            "/crm/%7f",
+            "/crm/%c2%85",
+            "/crm/%c0%ae%c0%ae/x",
+            "/crm/%ff",
+            "/crm/%",
+            "/crm/%2",
+            "/crm/%zz",
+            "/crm/a b",
+            "/crm/a\"b",
+            "/crm/{id}",
+            "/crm/a|b",
+            "/crm/ä",
+            "/crm/a#b",
+            "/crm/a?b",
+        ] {
+            assert_eq!(ProxyPath::parse(path, None), Err(NotAllowed), "{path}");
+        }
+        for query in ["a b", "a\tb", "ä", "\u{7f}", "a\0"] {
+            assert_eq!(ProxyPath::parse("/crm", Some(query)), Err(NotAllowed), "{query:?}");
+        }
+    }
+
+    #[test]
+    fn the_oauth_endpoints_are_refused_in_every_spelling_and_version() {
+        for path in [
+            "/oauth/v1/token",
+            "/oauth/v3/token/introspect",
+            "/oauth/2026-03/token",
+            "/oauth/2026-09/token/revoke",
+            "/oauth/2031-12/token",
+            "/oauth",
+            "/oauth/",
+            "/OAuth/v1/access-tokens/x",
+            "/%6fauth/v1/token",
+            "/o%41uth/v1/token",
+            "/%256fauth/v1/token",
+            "/oauth;x=1/v1/token",
+            "/oauth%3bx/v1/token",
+            "/oauth%20/v1/token",
+            "/oauth%2fv1%2ftoken",
+            "/v1/oauth/token",
+            "/2026-09/oauth/token",
+            "/api/oauth/v1/token",
+            "/crm/../oauth/v1/token",
+            "/api//oauth/v1",
+        ] {
+            assert_eq!(ProxyPath::parse(path, None), Err(NotAllowed), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_search_is_told_from_the_rest() {
+        let is_search = |path| ProxyPath::parse(path, None).expect("a path").is_search();
+        assert!(
+            is_search("/crm/v3/objects/contacts/search") && is_search("/crm/objects/2026-09/0-1/search/")
+        );
+        assert!(!is_search("/crm/v3/objects/contacts") && !is_search("/cms/v3/site-search/search"));
+    }
+}

@@ -1,0 +1,243 @@
+//! How fast one HubSpot account may be asked: a window that rolls, as HubSpot's own does.
+//!
+//! HubSpot counts the calls of an app to an account in any ten seconds, and searches in any second
+//! (developers.hubspot.com, "Usage guidelines and limits"). Whoever comes too early waits for a turn, in order; whoever
+//! would wait too long is told so at once. Each process counts for itself: it learns of the others from what HubSpot says
+//! is left.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::domain::clock::Moment;
+use crate::domain::rate::Rate;
+use crate::hubspot::proxy::Allowance;
+
+/// Who would have to wait longer than this is told to come again.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// What an answer says of the limit is believed for so long after the last of them.
+const LEARNT_FOR: Duration = Duration::from_secs(600);
+
+/// When a call may go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Now.
+    Now,
+    /// After so long. The turn is kept.
+    After(Duration),
+    /// Not soon: it is worth asking again after so long.
+    Refused(Duration),
+}
+
+/// The calls to one account of late.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// What applies as long as HubSpot says nothing else.
+    usual: Rate,
+    /// A lower rate that HubSpot has told, and until when it is believed.
+    learnt: Option<(Rate, Moment)>,
+    /// When each call has gone out or will, oldest first: those of one interval.
+    calls: VecDeque<Moment>,
+    /// How many calls HubSpot has counted that were not ours, and until when they count.
+    others: (u32, Moment),
+    /// Until when HubSpot wants to be left alone.
+    paused_until: Moment,
+}
+
+impl Window {
+    pub fn new(usual: Rate) -> Self {
+        let never = Moment::from_unix_ms(0);
+        Self { usual, learnt: None, calls: VecDeque::new(), others: (0, never), paused_until: never }
+    }
+
+    /// The next turn. If there is one soon, it is taken.
+    pub fn turn(&mut self, now: Moment) -> Turn {
+        self.forget(now);
+        let at = self.earliest(now);
+        match at.since(now) {
+            wait if wait > PATIENCE => Turn::Refused(wait),
+            wait => {
+                self.calls.push_back(at);
+                if wait.is_zero() { Turn::Now } else { Turn::After(wait) }
+            }
+        }
+    }
+
+    /// How long HubSpot still wants to be left alone: somebody whose turn has come may have to learn that meanwhile
+    /// another call was refused.
+    pub fn pause(&self, now: Moment) -> Duration {
+        self.paused_until.since(now)
+    }
+
+    /// Leaves the account alone for so long.
+    pub fn pause_for(&mut self, span: Duration, now: Moment) {
+        self.paused_until = self.paused_until.max(now.plus(span));
+    }
+
+    /// What HubSpot says of its limit. A limit above the usual one is not made use of.
+    pub fn learn(&mut self, allowance: &Allowance, now: Moment) {
+        let told = Rate { calls: allowance.max, interval: allowance.interval };
+        self.learnt = told.is_slower_than(&self.usual).then(|| (told, now.plus(LEARNT_FOR)));
+        self.forget(now);
+        if let Some(remaining) = allowance.remaining {
+            let counted = allowance.max.saturating_sub(remaining);
+            let ours = self.calls.iter().filter(|at| **at <= now).count();
+            let others = counted.saturating_sub(u32::try_from(ours).unwrap_or(u32::MAX));
+            self.others = (others, now.plus(allowance.interval));
+        }
+    }
+
+    /// Whether there is nothing to remember.
+    pub fn is_idle(&self, now: Moment) -> bool {
+        let rate = self.rate(now);
+        let is_quiet = self.calls.back().is_none_or(|last| last.plus(rate.interval) <= now);
+        is_quiet && self.learnt.is_none_or(|(_, until)| until <= now) && self.paused_until <= now
+    }
+
+    fn rate(&self, now: Moment) -> Rate {
+        self.learnt.filter(|(_, until)| now < *until).map_or(self.usual, |(rate, _)| rate)
+    }
+
+    fn forget(&mut self, now: Moment) {
+        // The clock has been set back: what lies far ahead was counted by another time.
+        let furthest = now.plus(PATIENCE);
+        if self.calls.back().is_some_and(|last| *last > furthest) {
+            self.calls.clear();
+        }
+        let interval = self.rate(now).interval;
+        while self.calls.front().is_some_and(|at| at.plus(interval) <= now) {
+            self.calls.pop_front();
+        }
+    }
+
+    fn earliest(&self, now: Moment) -> Moment {
+        let Rate { calls, interval } = self.rate(now);
+        let (others, others_until) = if now < self.others.1 { self.others } else { (0, now) };
+        let room = usize::try_from(calls.saturating_sub(others)).unwrap_or(usize::MAX);
+        let free_at = match self.calls.len().checked_sub(room) {
+            None => now,
+            // The call that has to leave the window first; where others fill it, theirs do.
+            Some(over) => self.calls.get(over).map_or(others_until, |at| at.plus(interval)),
+        };
+        // Nobody overtakes whoever waits already.
+        let last = self.calls.back().copied().unwrap_or(now);
+        free_at.max(last).max(self.paused_until).max(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Moment = Moment::from_unix_ms(1_000_000);
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn window(rate: &str) -> Window {
+        Window::new(rate.parse().expect("a rate"))
+    }
+
+    fn allowance(max: u32, remaining: u32) -> Allowance {
+        Allowance { max, interval: MS(10_000), remaining: Some(remaining) }
+    }
+
+    fn go_out(window: &mut Window, calls: usize, now: Moment) {
+        for call in 0..calls {
+            assert_eq!(window.turn(now), Turn::Now, "call {call}");
+        }
+    }
+
+    #[test]
+    fn in_no_span_of_the_interval_s_length_are_there_more_calls_than_allowed() {
+        let (mut window, mut out) = (window("5/10"), Vec::new());
+        for ms in (0..60_000).step_by(170) {
+            let now = START.plus(MS(ms));
+            match window.turn(now) {
+                Turn::Now => out.push(now),
+                Turn::After(wait) => out.push(now.plus(wait)),
+                Turn::Refused(_) => {}
+            }
+        }
+        assert!(out.len() >= 29, "the limit is made use of: {}", out.len());
+        assert!(out.windows(6).all(|six| six[5].since(six[0]) >= MS(10_000)), "{out:?}");
+        assert!(out.is_sorted(), "nobody overtakes");
+    }
+
+    #[test]
+    fn who_is_a_little_early_waits_in_order_and_who_is_much_too_early_is_told_when_to_come() {
+        let mut window = window("2/10");
+        go_out(&mut window, 1, START);
+        go_out(&mut window, 1, START.plus(MS(1_000)));
+        assert_eq!(window.turn(START.plus(MS(4_000))), Turn::Refused(MS(6_000)));
+        assert_eq!(window.turn(START.plus(MS(8_500))), Turn::After(MS(1_500)));
+        assert_eq!(window.turn(START.plus(MS(9_000))), Turn::After(MS(2_000)));
+        assert_eq!(window.turn(START.plus(MS(9_000))), Turn::Refused(MS(11_000)));
+        assert_eq!(window.turn(START.plus(MS(11_000))), Turn::Refused(MS(9_000)), "the kept turns count");
+    }
+
+    #[test]
+    fn searches_go_five_in_a_second() {
+        let mut window = window("5/1");
+        go_out(&mut window, 5, START);
+        let waits: Vec<_> = (0..11).map(|_| window.turn(START)).collect();
+        assert_eq!(waits[..5], [Turn::After(MS(1_000)); 5]);
+        assert_eq!(waits[5..10], [Turn::After(MS(2_000)); 5]);
+        assert_eq!(waits[10], Turn::Refused(MS(3_000)));
+    }
+
+    #[test]
+    fn a_lower_limit_is_learnt_and_a_higher_one_is_not() {
+        let mut window = window("10/10");
+        window.learn(&allowance(3, 3), START);
+        go_out(&mut window, 3, START);
+        assert_eq!(window.turn(START), Turn::Refused(MS(10_000)));
+        window.learn(&allowance(190, 187), START);
+        go_out(&mut window, 7, START);
+        assert_eq!(window.turn(START), Turn::Refused(MS(10_000)));
+    }
+
+    #[test]
+    fn what_was_learnt_is_forgotten_when_hubspot_has_not_repeated_it() {
+        let mut window = window("10/10");
+        window.learn(&allowance(1, 1), START);
+        assert!(!window.is_idle(START));
+        let later = START.plus(LEARNT_FOR);
+        assert!(window.is_idle(later));
+        go_out(&mut window, 10, later);
+    }
+
+    #[test]
+    fn calls_of_others_to_the_same_account_are_counted_as_long_as_hubspot_does() {
+        let mut window = window("10/10");
+        go_out(&mut window, 2, START);
+        window.learn(&allowance(10, 1), START.plus(MS(100)));
+        go_out(&mut window, 1, START.plus(MS(100)));
+        assert!(matches!(window.turn(START.plus(MS(100))), Turn::Refused(_)));
+        go_out(&mut window, 9, START.plus(MS(10_100)));
+    }
+
+    #[test]
+    fn if_others_take_all_of_it_somebody_may_ask_when_their_calls_are_over() {
+        let mut window = window("10/10");
+        window.learn(&allowance(10, 0), START);
+        assert_eq!(window.turn(START), Turn::Refused(MS(10_000)));
+        assert_eq!(window.turn(START.plus(MS(9_000))), Turn::After(MS(1_000)));
+    }
+
+    #[test]
+    fn while_hubspot_wants_to_be_left_alone_nobody_asks() {
+        let mut window = window("10/10");
+        window.pause_for(MS(7_000), START);
+        window.pause_for(MS(1_000), START);
+        assert_eq!(window.pause(START), MS(7_000));
+        assert_eq!(window.turn(START), Turn::Refused(MS(7_000)));
+        assert!(!window.is_idle(START));
+        assert_eq!(window.turn(START.plus(MS(6_000))), Turn::After(MS(1_000)));
+        assert_eq!(window.turn(START.plus(MS(7_000))), Turn::Now);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_shuts_nobody_out() {
+        let mut window = window("2/10");
+        go_out(&mut window, 2, START.plus(MS(3_600_000)));
+        go_out(&mut window, 2, START);
+    }
+}

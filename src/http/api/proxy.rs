@@ -1,0 +1,236 @@
+//! Any method on /api/hubspot/proxy/…: a call to HubSpot with a connection's access token, which the caller never sees.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
+use actix_web::http::{ConnectionType, StatusCode, Version};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_core::Stream;
+use tokio::time::timeout;
+
+use super::super::Web;
+use super::super::guard::PassedOn;
+use super::super::problem::Problem;
+use super::caller::caller;
+use crate::domain::api_key::ApiScope;
+use crate::domain::id::ConnectionId;
+use crate::domain::proxy_headers::Named;
+use crate::domain::proxy_path::ProxyPath;
+use crate::flows::proxy::{
+    Bytes, Call, Download, HeaderMap, Method, Passed, Pieces, ProxyError, Severed, Upload, UploadError,
+};
+
+/// What stands before HubSpot's own path.
+pub(super) const PREFIX: &str = "/api/hubspot/proxy";
+/// Which connection's token is used.
+const CONNECTION_ID: &str = "hubspot-connect-connection";
+/// Whose answer it is.
+const ORIGIN: HeaderName = HeaderName::from_static("hubspot-connect-origin");
+/// The longest body that is passed on.
+const LONGEST: u64 = 64 * 1024 * 1024;
+/// How long a caller may be silent in the midst of a body.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Passes a call on to HubSpot with the access token of a connection. What HubSpot answers is passed back as it is, with
+/// the header `Hubspot-Connect-Origin: hubspot`; an answer without it is the service's own.
+#[utoipa::path(
+    method(get, post, put, patch, delete, head),
+    path = "/api/hubspot/proxy/{path}",
+    operation_id = "proxy",
+    tag = "proxy",
+    security(("api_key" = [])),
+    params(
+        ("path" = String, Path, description = "HubSpot's own path, such as `crm/v3/objects/contacts`. Everything below `/oauth/` is refused."),
+        ("Hubspot-Connect-Connection" = String, Header, description = "The id of the connection whose token is used. There is no default."),
+    ),
+    responses(
+        (status = 200, description = "HubSpot's answer, whatever its status, with `Hubspot-Connect-Origin: hubspot`."),
+        (status = 400, description = "`connection_missing`, `proxy_path_not_allowed`, `bad_request`"),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`: `proxy`"),
+        (status = 404, description = "`not_found`: there is no such connection."),
+        (status = 405, description = "`method_not_allowed`: CONNECT and TRACE are not passed on."),
+        (status = 409, description = "`needs_reauth`: the person has to connect again."),
+        (status = 413, description = "`proxy_body_too_large`"),
+        (status = 429, description = "`account_rate_limited`, with `Retry-After`: HubSpot was not asked."),
+        (status = 502, description = "`provider_unreachable`, `provider_bad_response`"),
+        (status = 503, description = "`token_unavailable`, with `Retry-After`; `storage_unavailable`"),
+        (status = 504, description = "`provider_timeout`"),
+    )
+)]
+pub(in crate::http) async fn proxy(
+    request: HttpRequest,
+    web: Data<Web>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let outcome = pass(&request, &web, payload).await;
+    web.metrics.proxied.answered(match &outcome {
+        Ok(passed) => Ok(passed.status),
+        Err(problem) => Err(problem.entry.status),
+    });
+    outcome.map(|passed| answer(&request, passed))
+}
+
+async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Passed, Problem> {
+    caller(request, web, ApiScope::Proxy).await?;
+    let connection = connection(request)?;
+    let method = method(request)?;
+    let path = path(request)?;
+    let body = body_length(request)?.map(|length| upload(payload, length));
+    let call = Call { method, path, headers: headers(request), body };
+    web.flows.pass_on(connection, call).await.map_err(Problem::from)
+}
+
+/// The connection that the caller names. What is no id is the id of nothing.
+fn connection(request: &HttpRequest) -> Result<ConnectionId, Problem> {
+    let mut named = request.headers().get_all(CONNECTION_ID);
+    match (named.next(), named.next()) {
+        (Some(id), None) => {
+            id.to_str().ok().and_then(|id| id.parse().ok()).ok_or_else(|| Problem::new("not_found"))
+        }
+        _ => Err(Problem::new("connection_missing")),
+    }
+}
+
+/// CONNECT would open a tunnel, and TRACE would show the access token (RFC 9110 section 9.3.8).
+fn method(request: &HttpRequest) -> Result<Method, Problem> {
+    match request.method().as_str() {
+        "CONNECT" | "TRACE" => Err(Problem::new("method_not_allowed")),
+        name => Method::from_bytes(name.as_bytes()).map_err(|_| Problem::new("method_not_allowed")),
+    }
+}
+
+/// What was asked for, by the request line as it was sent: a path that only looks like ours when it is decoded is none.
+fn path(request: &HttpRequest) -> Result<ProxyPath, Problem> {
+    let uri = request.uri();
+    let is_path = uri.scheme().is_none() && uri.authority().is_none();
+    let below = uri.path().strip_prefix(PREFIX).filter(|_| is_path);
+    let path = below.and_then(|below| ProxyPath::parse(below, uri.query()).ok());
+    path.ok_or_else(|| Problem::new("proxy_path_not_allowed"))
+}
+
+/// How long the body is: `None` if there is none, `Some(None)` if it does not say.
+fn body_length(request: &HttpRequest) -> Result<Option<Option<u64>>, Problem> {
+    let headers = request.headers();
+    let told = headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
+    match told {
+        Some(0) => Ok(None),
+        Some(length) if length > LONGEST => Err(Problem::new("proxy_body_too_large")),
+        Some(length) => Ok(Some(Some(length))),
+        None => Ok(headers.contains_key(TRANSFER_ENCODING).then_some(None)),
+    }
+}
+
+/// The header fields that go on to HubSpot.
+fn headers(request: &HttpRequest) -> HeaderMap {
+    let given = request.headers();
+    let named = Named::by(given.get_all(CONNECTION).filter_map(|value| value.to_str().ok()));
+    let passed = given.iter().filter(|(name, _)| named.passes_to_hubspot(name.as_str()));
+    // The two ends have types of their own for the same thing.
+    let converted = passed.filter_map(|(name, value)| {
+        let name = name.as_str().parse::<reqwest::header::HeaderName>().ok()?;
+        Some((name, reqwest::header::HeaderValue::from_bytes(value.as_bytes()).ok()?))
+    });
+    let mut headers = HeaderMap::with_capacity(given.len());
+    converted.for_each(|(name, value)| {
+        headers.append(name, value);
+    });
+    headers
+}
+
+/// Takes the caller's body in, a piece at a time, as HubSpot takes it.
+fn upload(payload: Payload, length: Option<u64>) -> Upload {
+    let (pieces, upload) = Upload::new(length);
+    actix_web::rt::spawn(take_in(payload, pieces));
+    upload
+}
+
+async fn take_in(mut payload: Payload, pieces: Pieces) {
+    let mut taken = 0;
+    loop {
+        let next = std::future::poll_fn(|context| Pin::new(&mut payload).poll_next(context));
+        let piece = match timeout(IDLE, next).await {
+            Ok(None) => return,
+            Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(_))) | Err(_) => return pieces.fail(UploadError::BrokeOff).await,
+        };
+        taken += piece.len() as u64;
+        if taken > LONGEST {
+            return pieces.fail(UploadError::TooLong).await;
+        }
+        if !pieces.send(piece).await {
+            return;
+        }
+    }
+}
+
+/// HubSpot's answer as it is passed back.
+fn answer(request: &HttpRequest, passed: Passed) -> HttpResponse {
+    let status = StatusCode::from_u16(passed.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut answer = HttpResponse::build(status);
+    for (name, value) in &passed.headers {
+        answer.append_header((name.as_str(), value.as_bytes()));
+    }
+    answer.insert_header((ORIGIN, HeaderValue::from_static("hubspot")));
+    let mut answer = match (passed.status, passed.length) {
+        (204 | 304, _) => answer.finish(),
+        (_, length) => answer.body(Relayed { body: passed.body, length }),
+    };
+    if request.headers().contains_key(UPGRADE) || request.version() < Version::HTTP_11 {
+        // The framework would announce chunks to them, and to whoever offers a WebSocket it would write none.
+        answer.head_mut().no_chunking(true);
+        answer.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    answer.extensions_mut().insert(PassedOn);
+    tracing::debug!(method = %request.method(), path = request.path(), status = passed.status, "passed on to HubSpot");
+    answer
+}
+
+/// HubSpot's body on its way to the caller. If it breaks off, so does the connection to the caller: what came is not
+/// taken for the whole.
+struct Relayed {
+    body: Download,
+    length: Option<u64>,
+}
+
+impl MessageBody for Relayed {
+    type Error = Severed;
+
+    fn size(&self) -> BodySize {
+        self.length.map_or(BodySize::Stream, BodySize::Sized)
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Severed>>> {
+        self.body.poll_piece(context)
+    }
+}
+
+impl From<ProxyError> for Problem {
+    fn from(why: ProxyError) -> Self {
+        use crate::flows::proxy::PassError;
+        match why {
+            ProxyError::Access(why) => why.into(),
+            ProxyError::RateLimited { retry_after } => {
+                Self::new("account_rate_limited").retry_after(whole_seconds(retry_after))
+            }
+            ProxyError::Pass(PassError::Failed(why)) => Self::new(why.code),
+            ProxyError::Pass(PassError::Upload(UploadError::TooLong)) => Self::new("proxy_body_too_large"),
+            ProxyError::Pass(PassError::Upload(UploadError::BrokeOff)) => {
+                Self::new("bad_request").hint("The body broke off.")
+            }
+        }
+    }
+}
+
+fn whole_seconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
+}

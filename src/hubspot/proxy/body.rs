@@ -1,0 +1,166 @@
+//! Bodies on their way, a piece at a time.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
+
+/// How long HubSpot may be silent in the midst of an answer.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Why a caller's body did not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum UploadError {
+    /// It is longer than is passed on.
+    #[error("the body is too long")]
+    TooLong,
+    /// It stopped, or broke off.
+    #[error("the body broke off")]
+    BrokeOff,
+}
+
+/// A caller's body: its pieces come through a channel that holds one of them.
+#[derive(Debug)]
+pub struct Upload {
+    length: Option<u64>,
+    pieces: mpsc::Receiver<Result<Bytes, UploadError>>,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// How far a caller's body has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pieces: AtomicU64,
+    failed: AtomicU8,
+}
+
+/// Where the pieces of a caller's body go in.
+#[derive(Debug)]
+pub struct Pieces {
+    pieces: mpsc::Sender<Result<Bytes, UploadError>>,
+    progress: Arc<Progress>,
+}
+
+impl Upload {
+    /// A body of this length, if it is known, and the end where its pieces go in.
+    pub fn new(length: Option<u64>) -> (Pieces, Self) {
+        let (tx, rx) = mpsc::channel(1);
+        let progress = Arc::new(Progress::default());
+        (Pieces { pieces: tx, progress: Arc::clone(&progress) }, Self { length, pieces: rx, progress })
+    }
+}
+
+impl Pieces {
+    /// Sends a piece; false if nobody wants it any more.
+    pub async fn send(&self, piece: Bytes) -> bool {
+        let taken = self.pieces.send(Ok(piece)).await.is_ok();
+        self.progress.pieces.fetch_add(1, Ordering::Relaxed);
+        taken
+    }
+
+    /// Says that the body will not come to its end. Whoever reads it must not take what has come for the whole.
+    pub async fn fail(self, why: UploadError) {
+        self.progress.failed.store(if why == UploadError::TooLong { 1 } else { 2 }, Ordering::Release);
+        let _ = self.pieces.send(Err(why)).await;
+    }
+}
+
+impl Progress {
+    /// How many pieces have been sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.pieces.load(Ordering::Relaxed)
+    }
+
+    /// Why no more will come.
+    pub(super) fn failed(&self) -> Option<UploadError> {
+        match self.failed.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(UploadError::TooLong),
+            _ => Some(UploadError::BrokeOff),
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let piece = ready!(self.pieces.poll_recv(context));
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// HubSpot's body broke off, or stopped for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("HubSpot's answer broke off")]
+pub struct Severed;
+
+/// HubSpot's body.
+#[derive(Debug)]
+pub struct Download {
+    body: reqwest::Body,
+    /// What was read ahead.
+    ahead: Option<Result<Bytes, Severed>>,
+    /// Runs while HubSpot is silent.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+impl Download {
+    pub(super) fn new(body: reqwest::Body) -> Self {
+        Self { body, ahead: None, silence: None }
+    }
+
+    /// How long it is, where that is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// The first piece, which is given out again. Empty if there is none.
+    pub(super) async fn peek(&mut self) -> Bytes {
+        let first = std::future::poll_fn(|context| self.poll_piece(context)).await;
+        self.ahead = first;
+        self.ahead.clone().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Severed`] if the end will not come. What was read is not the whole.
+    pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Severed>>> {
+        if let Some(ahead) = self.ahead.take() {
+            return Poll::Ready(Some(ahead));
+        }
+        loop {
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.silence = None;
+                    // Trailers belong to the connection that they came by (RFC 9110 section 6.5.1).
+                    if let Ok(piece) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(piece)));
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Severed))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(IDLE)));
+                    return silence.as_mut().poll(context).map(|()| Some(Err(Severed)));
+                }
+            }
+        }
+    }
+}

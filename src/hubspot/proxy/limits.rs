@@ -1,0 +1,86 @@
+//! What HubSpot's answers tell of its limits (developers.hubspot.com, "Usage guidelines and limits").
+
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+
+/// What is told with an answer: `X-HubSpot-RateLimit-Max`, `-Remaining` and `-Interval-Milliseconds`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// How many calls there may be in an interval.
+    pub max: u32,
+    /// How long that is.
+    pub interval: Duration,
+    /// How many are left of them.
+    pub remaining: Option<u32>,
+}
+
+impl Allowance {
+    pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
+        let number = |name| headers.get(name)?.to_str().ok()?.trim().parse::<u32>().ok();
+        let max = number("x-hubspot-ratelimit-max").filter(|max| *max > 0)?;
+        let ms = number("x-hubspot-ratelimit-interval-milliseconds")
+            .filter(|ms| (100..=3_600_000).contains(ms))?;
+        let remaining = number("x-hubspot-ratelimit-remaining");
+        Some(Self { max, interval: Duration::from_millis(ms.into()), remaining })
+    }
+}
+
+/// What is told with a refusal, status 429.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exhausted {
+    /// How long to leave the account alone.
+    pub pause: Duration,
+}
+
+impl Exhausted {
+    /// Goes by `Retry-After`, or else by the policy that the body names.
+    pub(super) fn read(body: &[u8], retry_after: Option<Duration>, is_search: bool) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let policy = text.split_once("\"policyName\"").map_or("", |(_, rest)| rest);
+        let policy = policy.split('"').nth(1).unwrap_or_default();
+        let usual = match policy {
+            // Until midnight nothing helps; somebody may look once a minute whether it is over.
+            "DAILY" => 60,
+            "SECONDLY" => 1,
+            _ if is_search => 1,
+            _ => 10,
+        };
+        Self { pause: retry_after.unwrap_or(Duration::from_secs(usual)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonsense_in_the_headers_is_nothing() {
+        let read = |fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.insert(*name, reqwest::header::HeaderValue::from_static(value));
+            }
+            Allowance::read(&headers)
+        };
+        let (max, interval) = ("x-hubspot-ratelimit-max", "x-hubspot-ratelimit-interval-milliseconds");
+        let told = Allowance { max: 100, interval: Duration::from_secs(10), remaining: None };
+        assert_eq!(read(&[(max, "100"), (interval, "10000")]), Some(told));
+        for nonsense in ["0", "-1", "many", "", "99999999999"] {
+            assert_eq!(read(&[(max, nonsense), (interval, "10000")]), None, "{nonsense}");
+            assert_eq!(read(&[(max, "100"), (interval, nonsense)]), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_by_its_policy_how_long_it_holds() {
+        let pause = |body: &str, is_search| Exhausted::read(body.as_bytes(), None, is_search).pause.as_secs();
+        assert_eq!(pause(r#"{"status":"error","policyName":"TEN_SECONDLY_ROLLING"}"#, false), 10);
+        assert_eq!(pause(r#"{"policyName": "DAILY", "requestId": "x"}"#, false), 60);
+        assert_eq!(pause(r#"{"policyName":"SECONDLY"}"#, false), 1);
+        assert_eq!(pause("", true), 1);
+        assert_eq!(pause("<html>", false), 10);
+        let told = Exhausted::read(b"", Some(Duration::from_secs(3)), false);
+        assert_eq!(told.pause, Duration::from_secs(3));
+    }
+}

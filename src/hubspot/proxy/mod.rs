@@ -1,0 +1,181 @@
+//! A call that somebody else makes of HubSpot, passed on with a connection's access token: bodies as they come, in both
+//! directions.
+
+mod body;
+mod limits;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use tokio::time::timeout;
+
+pub use body::{Download, Pieces, Progress, Severed, Upload, UploadError};
+pub use bytes::Bytes;
+pub use limits::{Allowance, Exhausted};
+pub use reqwest::Method;
+pub use reqwest::header::HeaderMap;
+
+use super::{HubSpot, error, join};
+use crate::domain::failure::Failure;
+use crate::domain::proxy_headers::Named;
+use crate::domain::proxy_path::ProxyPath;
+use crate::domain::secret::Secret;
+
+/// How long HubSpot may take to begin its answer, from the last byte that it was sent.
+const BEGIN: Duration = Duration::from_secs(30);
+
+/// A call to pass on.
+#[derive(Debug)]
+pub struct Call {
+    /// Its method, whatever it is.
+    pub method: Method,
+    /// Where it goes, below HubSpot's API.
+    pub path: ProxyPath,
+    /// Its header fields, less those that end here.
+    pub headers: HeaderMap,
+    /// Its body, if it has one.
+    pub body: Option<Upload>,
+}
+
+impl Call {
+    /// Whether it may be made twice: its method is safe (RFC 9110 section 9.2.1), and all of it is still here.
+    pub fn is_repeatable(&self) -> bool {
+        self.body.is_none() && matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS)
+    }
+}
+
+/// What HubSpot answers.
+#[derive(Debug)]
+pub struct Passed {
+    /// Its status.
+    pub status: u16,
+    /// Its header fields, less those that end here.
+    pub headers: HeaderMap,
+    /// How long its body says it is.
+    pub length: Option<u64>,
+    /// Its body.
+    pub body: Download,
+    /// What it tells of the account's limit.
+    pub allowance: Option<Allowance>,
+    /// What it tells of a limit that is reached.
+    pub exhausted: Option<Exhausted>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum PassError {
+    /// HubSpot gave none.
+    Failed(Failure),
+    /// The caller's body did not come.
+    Upload(UploadError),
+}
+
+/// The client of the proxy, made for the first call. It has connections of its own: they live on the web workers, and
+/// end with them, which those that carry a refresh token must not.
+#[derive(Debug)]
+pub struct Egress {
+    make: fn() -> Option<reqwest::Client>,
+    client: OnceLock<Option<reqwest::Client>>,
+}
+
+impl Egress {
+    /// A client that is made like this, when it is needed.
+    pub fn new(make: fn() -> Option<reqwest::Client>) -> Self {
+        Self { make, client: OnceLock::new() }
+    }
+
+    fn client(&self) -> Option<&reqwest::Client> {
+        self.client.get_or_init(self.make).as_ref()
+    }
+}
+
+impl HubSpot {
+    /// Passes a call on. The body of the answer is read as the caller takes it; if the answer is dropped, the call ends.
+    ///
+    /// # Errors
+    /// [`PassError`] if HubSpot has not begun to answer.
+    pub async fn pass_on(&self, call: &mut Call, access: &Secret) -> Result<Passed, PassError> {
+        let progress = call.body.as_ref().map(|upload| Arc::clone(&upload.progress)).unwrap_or_default();
+        let unreachable = || PassError::Failed(Failure::transient("provider_unreachable"));
+        let client = self.proxy.client().ok_or_else(unreachable)?;
+        let mut request =
+            client.request(call.method.clone(), self.place(&call.path)).headers(call.headers.clone());
+        request = request.header(AUTHORIZATION, bearer(access).ok_or_else(unreachable)?);
+        if let Some(upload) = call.body.take() {
+            request = request.body(reqwest::Body::wrap(upload));
+        }
+        let answer = begun(request.send(), &progress).await?;
+        self.read(answer, &call.method, call.path.is_search()).await
+    }
+
+    /// Host, scheme and port are those of the configuration, whatever the path is.
+    fn place(&self, path: &ProxyPath) -> url::Url {
+        let mut url = join(&self.settings.api_url, path.path());
+        url.set_query(path.query());
+        url
+    }
+
+    async fn read(
+        &self,
+        answer: reqwest::Response,
+        method: &Method,
+        is_search: bool,
+    ) -> Result<Passed, PassError> {
+        let status = answer.status().as_u16();
+        if status < 200 {
+            return Err(PassError::Failed(Failure::uncertain("provider_bad_response")));
+        }
+        let retry_after = self.calls.retry_after(answer.headers());
+        let allowance = Allowance::read(answer.headers());
+        let told = answer.headers().get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok());
+        let headers = end_to_end(answer.headers());
+        let answer: reqwest::Body = http_answer(answer);
+        let mut body = Download::new(answer);
+        let length = if method == Method::HEAD { told } else { body.length() };
+        let exhausted = match status {
+            429 => Some(Exhausted::read(&body.peek().await, retry_after, is_search)),
+            _ => None,
+        };
+        Ok(Passed { status, headers, length, body, allowance, exhausted })
+    }
+}
+
+fn http_answer(answer: reqwest::Response) -> reqwest::Body {
+    answer.into()
+}
+
+fn bearer(access: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", access.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Waits until the answer begins, for as long as the caller's body keeps moving.
+async fn begun(
+    answer: impl Future<Output = Result<reqwest::Response, reqwest::Error>>,
+    progress: &Progress,
+) -> Result<reqwest::Response, PassError> {
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        let sent = progress.sent();
+        match timeout(BEGIN, answer.as_mut()).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(why)) => {
+                return Err(match progress.failed() {
+                    Some(failed) => PassError::Upload(failed),
+                    None => PassError::Failed(error::unanswered(&why)),
+                });
+            }
+            Err(_) if progress.sent() > sent => {}
+            Err(_) => return Err(PassError::Failed(Failure::uncertain("provider_timeout"))),
+        }
+    }
+}
+
+/// The fields of an answer that go back to the caller.
+fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let named = Named::by(headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()));
+    let passed = headers.iter().filter(|(name, _)| named.passes_to_caller(name.as_str()));
+    passed.map(|(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone())).collect()
+}

@@ -1,0 +1,418 @@
+//! The proxy: a backend calls HubSpot's API with a connection's token, which it never sees, and gets nowhere else.
+
+use fake_hubspot::{Fault, Kind, Rule};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::app::{ACME, INITECH, LONG_SESSIONS};
+use crate::harness::browser::{Answer, problem_of};
+use crate::harness::wire::{Upstream, Wire, values};
+use crate::harness::{Browser, TestApp};
+
+pub const CONTACTS: &str = "/crm/v3/objects/contacts";
+const PROXY: &str = "/api/hubspot/proxy";
+pub const SCOPES: (&str, &str) =
+    ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read crm.objects.contacts.write");
+
+/// A backend with a key for the proxy and the connection of one account.
+pub struct Backend {
+    pub app: TestApp,
+    pub key: String,
+    pub connection: String,
+    client: Browser,
+}
+
+impl Backend {
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    pub async fn with(variables: &[(&str, &str)]) -> Self {
+        let variables: Vec<_> = [SCOPES].iter().chain(LONG_SESSIONS).chain(variables).copied().collect();
+        let app = TestApp::with(&variables).await;
+        app.connected(ACME).await;
+        let connection = app.database.text("SELECT id FROM token").await;
+        let key = app.api_key("proxy").await;
+        let client = app.browser();
+        Self { app, key, connection, client }
+    }
+
+    /// The same, with HubSpot's API played by the test.
+    pub async fn before(upstream: &Upstream) -> Self {
+        Self::start().await.with_hubspot_at(&upstream.url).await
+    }
+
+    async fn with_hubspot_at(self, url: &str) -> Self {
+        Self { app: self.app.restarted(&[("HUBSPOT_API_URL", url)]).await, ..self }
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Value) -> Answer {
+        self.call_for(&self.connection, method, path, body).await
+    }
+
+    pub async fn call_for(&self, connection: &str, method: Method, path: &str, body: Value) -> Answer {
+        let request = self.client.request(method, &format!("{PROXY}{path}")).bearer_auth(&self.key);
+        let mut request = request.header("hubspot-connect-connection", connection);
+        if !body.is_null() {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        self.client.send(request).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, Value::Null).await
+    }
+
+    /// The head of a call, for a client that says what it likes.
+    pub fn head(&self, line: &str, more: &str) -> String {
+        let host = self.app.base.trim_start_matches("http://");
+        let (key, connection) = (&self.key, &self.connection);
+        format!(
+            "{line} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n\
+             hubspot-connect-connection: {connection}\r\n{more}\r\n"
+        )
+    }
+
+    pub async fn wire(&self) -> Wire {
+        Wire::to(&self.app.base).await
+    }
+}
+
+pub fn contact(number: u32) -> Value {
+    json!({ "properties": { "email": format!("p{number}@acme.example") } })
+}
+
+fn is_hubspots(answer: &Answer) -> bool {
+    answer.header("hubspot-connect-origin") == "hubspot"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_works_with_contacts_and_never_sees_a_token() {
+    let backend = Backend::start().await;
+    let made = backend.call(Method::POST, CONTACTS, contact(1)).await;
+    assert_eq!((made.status, is_hubspots(&made)), (201, true), "{}", made.body);
+    assert_eq!(made.header("x-hubspot-ratelimit-max"), "110");
+    assert_eq!(made.header("content-type"), "application/json;charset=utf-8");
+    let path = format!("{CONTACTS}/{}", made.json()["id"].as_str().unwrap());
+    let changes = json!({ "properties": { "lastname": "Lovelace" } });
+    assert_eq!(backend.call(Method::PATCH, &path, changes).await.status, 200);
+    let read = backend.get(&format!("{path}?properties=lastname,email")).await;
+    assert_eq!(read.json()["properties"]["lastname"], "Lovelace");
+    let found = backend.call(Method::POST, &format!("{CONTACTS}/search"), json!({ "query": "p1@" })).await;
+    assert_eq!(found.json()["total"], 1);
+    let gone = backend.call(Method::DELETE, &path, Value::Null).await;
+    assert_eq!((gone.status, gone.body.as_str(), is_hubspots(&gone)), (204, "", true));
+    let token = backend.app.hubspot.calls(Kind::Crm)[0].authorization.clone().unwrap();
+    let token = token.strip_prefix("Bearer ").unwrap();
+    for answer in [&made, &read, &found, &gone] {
+        assert!(!answer.body.contains(token) && !format!("{:?}", answer.headers).contains(token));
+        assert!(!answer.body.contains(&backend.key));
+    }
+    let contacts = backend.get(CONTACTS).await;
+    let metrics = backend.app.browser().get(&format!("{}/metrics", backend.app.admin)).await.body;
+    assert_eq!(contacts.status, 200);
+    assert!(
+        metrics.contains(r#"hubspot_connect_proxied_total{origin="hubspot",status="2xx"} 6"#),
+        "{metrics}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hubspot_refuses_is_passed_back_word_for_word_behind_our_own_headers() {
+    let backend = Backend::start().await;
+    let missing = backend.get(&format!("{CONTACTS}/404")).await;
+    assert_eq!((missing.status, is_hubspots(&missing)), (404, true));
+    assert_eq!(missing.json()["category"], "OBJECT_NOT_FOUND");
+    assert_eq!(missing.header("x-content-type-options"), "nosniff");
+    assert!(missing.header("content-security-policy").starts_with("default-src 'none'"));
+    assert_eq!(missing.header("cache-control"), "no-store");
+    for status in [302, 400, 418, 477, 500, 503] {
+        let headers = [("retry-after", "7"), ("location", "https://elsewhere.example/"), ("x-trace", "t")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let body = format!("<p>{status}</p>");
+        backend
+            .app
+            .hubspot
+            .script(Rule::once(Kind::Crm, Fault::Status { status, headers, body: body.clone() }));
+        let answer = backend.get(CONTACTS).await;
+        assert_eq!((answer.status, &answer.body, is_hubspots(&answer)), (status, &body, true));
+        assert_eq!((answer.header("retry-after"), answer.header("x-trace")), ("7", "t"));
+    }
+    let head = backend.call(Method::HEAD, CONTACTS, Value::Null).await;
+    assert_eq!((head.status, head.body.as_str(), is_hubspots(&head)), (200, "", true));
+    assert!(head.header("content-length").parse::<u32>().unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_for_the_proxy_and_one_connection_s_name_nothing_is_asked() {
+    let backend = Backend::start().await;
+    let app = &backend.app;
+    let url = format!("{PROXY}{CONTACTS}");
+    let ask = |key: Option<String>, connections: Vec<String>| {
+        let browser = app.browser();
+        let mut request = browser.request(Method::GET, &url);
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
+        for connection in connections {
+            request = request.header("hubspot-connect-connection", connection);
+        }
+        async move { problem_of(&browser.send(request).await) }
+    };
+    let (key, connection) = (Some(backend.key.clone()), vec![backend.connection.clone()]);
+    assert_eq!(ask(None, connection.clone()).await, "api_key_missing");
+    assert_eq!(ask(Some("hsc_key_no".to_owned()), connection.clone()).await, "api_key_invalid");
+    let other = app.api_key("tokens:read connections:read connections:write sessions:write webhooks").await;
+    assert_eq!(ask(Some(other), connection.clone()).await, "api_key_scope_missing");
+    assert_eq!(ask(key.clone(), vec![]).await, "connection_missing");
+    assert_eq!(
+        ask(key.clone(), [connection.clone(), connection.clone()].concat()).await,
+        "connection_missing"
+    );
+    for unknown in ["", "nonsense", "00000000-0000-4000-8000-000000000000"] {
+        assert_eq!(ask(key.clone(), vec![unknown.to_owned()]).await, "not_found", "{unknown}");
+    }
+    let session = app.connected(INITECH).await;
+    let by_cookie = session.get(&url).await;
+    assert_eq!(by_cookie.json()["code"], "api_key_missing", "a session opens nothing here");
+    assert_eq!(app.hubspot.calls(Kind::Crm).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_connection_reaches_its_own_account_alone() {
+    let backend = Backend::start().await;
+    backend.app.connected(INITECH).await;
+    let sql = format!("SELECT id FROM token WHERE portal_id = {INITECH}");
+    let other = backend.app.database.text(&sql).await;
+    backend.call(Method::POST, CONTACTS, contact(1)).await;
+    let theirs = backend.call_for(&other, Method::GET, CONTACTS, Value::Null).await;
+    assert_eq!((theirs.status, &theirs.json()["results"]), (200, &json!([])));
+    let accounts: Vec<_> = backend.app.hubspot.calls(Kind::Crm).iter().map(|call| call.hub_id).collect();
+    assert_eq!(accounts, [Some(ACME), Some(INITECH)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_path_leaves_hubspot_s_api_or_reaches_its_oauth_endpoints() {
+    let backend = Backend::start().await;
+    let evil = Upstream::start().await;
+    let there = evil.url.trim_start_matches("http://");
+    backend.app.hubspot.clear_journal();
+    let targets = [
+        format!("{PROXY}//{there}/x"),
+        format!("{PROXY}/http://{there}/x"),
+        format!("{PROXY}/http:%2f%2f{there}/x"),
+        format!("{PROXY}/%2f%2f{there}/x"),
+        format!("{PROXY}/%5c%5c{there}/x"),
+        format!("{PROXY}/\\\\{there}/x"),
+        format!("{PROXY}/crm/../../{there}/x"),
+        format!("{PROXY}/crm/%2e%2e/oauth/v1/token"),
+        format!("{PROXY}/crm/..%2foauth/v1/token"),
+        format!("{PROXY}/crm/.%2e;x=1/y"),
+        format!("{PROXY}/crm/%252e%252e/oauth/v1/token"),
+        format!("{PROXY}/crm/%00"),
+        format!("{PROXY}/crm/%0d%0ahost:%20{there}"),
+        format!("{PROXY}/oauth/2026-09/token"),
+        format!("{PROXY}/oauth/v1/access-tokens/x"),
+        format!("{PROXY}/OAUTH/v3/token/introspect"),
+        format!("{PROXY}/%6f%61uth/2026-03/token/revoke"),
+        format!("{PROXY}/oauth%2fv3%2ftoken"),
+        format!("{PROXY}/oauth;v=1/v3/token"),
+        format!("{PROXY}/v3/oauth/token"),
+        format!("{PROXY}/./oauth/v3/token"),
+        PROXY.to_owned(),
+        format!("/api/hubspot/%70roxy{CONTACTS}"),
+        format!("{}{PROXY}{CONTACTS}", backend.app.base),
+        format!("{}{PROXY}{CONTACTS}", evil.url),
+    ];
+    for target in targets {
+        let mut wire = backend.wire().await;
+        wire.say(backend.head(&format!("GET {target}"), "connection: close\r\n")).await;
+        let answer = wire.rest().await;
+        // What only looks like the proxy when it is decoded is nothing at all.
+        let status = if target.contains("%70roxy") { "404" } else { "400" };
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {answer}");
+        assert!(!answer.contains("hubspot-connect-origin"), "{target}: {answer}");
+    }
+    assert_eq!((evil.count(), backend.app.hubspot.journal().len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_in_a_request_names_another_server() {
+    let backend = Backend::start().await;
+    let evil = Upstream::start().await;
+    let there = evil.url.trim_start_matches("http://").to_owned();
+    backend.app.hubspot.clear_journal();
+    let here = backend.app.hubspot.base_url().trim_start_matches("http://").to_owned();
+    for more in [
+        format!("x-forwarded-host: {there}\r\nx-forwarded-port: 1\r\nforwarded: host={there}\r\n"),
+        format!("x-original-url: http://{there}/\r\nx-rewrite-url: /oauth/v3/token\r\nx-host: {there}\r\n"),
+        format!("proxy-connection: keep-alive\r\nproxy-authorization: Basic eDp5\r\nvia: 1.1 {there}\r\n"),
+    ] {
+        let mut wire = backend.wire().await;
+        let line = format!("GET {PROXY}/@{there}/x?url=http://{there}/&host={there}#{there}");
+        wire.say(backend.head(line.split('#').next().unwrap(), &format!("{more}connection: close\r\n")))
+            .await;
+        let answer = wire.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("hubspot-connect-origin"), "{answer}");
+    }
+    let calls = backend.app.hubspot.journal();
+    assert_eq!((calls.len(), evil.count()), (3, 0));
+    assert!(calls.iter().all(|call| call.host.as_deref() == Some(&here)), "{calls:?}");
+    // Under another name the service is not called at all.
+    let mut wire = backend.wire().await;
+    let head = backend.head(&format!("GET {PROXY}{CONTACTS}"), "connection: close\r\n");
+    let own = backend.app.base.trim_start_matches("http://");
+    wire.say(head.replace(&format!("host: {own}"), &format!("host: {there}"))).await;
+    assert!(wire.rest().await.starts_with("HTTP/1.1 421 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn header_fields_of_one_connection_and_credentials_end_here_in_both_directions() {
+    let mut upstream = Upstream::start().await;
+    let backend = Backend::before(&upstream).await;
+    let mut wire = backend.wire().await;
+    let more = "connection: close, x-own\r\nx-own: 1\r\nkeep-alive: timeout=5\r\nte: trailers\r\ntrailer: x-end\r\n\
+                upgrade: websocket\r\nproxy-authorization: Basic eDp5\r\ncookie: hsc_session=stolen\r\n\
+                x-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: https\r\nforwarded: for=10.0.0.1\r\nx-real-ip: 10.0.0.1\r\n\
+                x-http-method-override: DELETE\r\nuser-agent: backend/1\r\naccept: application/json\r\n\
+                accept-encoding: gzip\r\nif-none-match: \"e\"\r\nx-hubspot-thing: yes\r\n";
+    wire.say(backend.head(&format!("GET {PROXY}{CONTACTS}?a=b%20c&d='e'&&x=%2F..%2f+"), more)).await;
+    let mut call = upstream.next().await;
+    let asked = call.head().await;
+    // The one byte that is written otherwise is the apostrophe, whose escape says the same.
+    assert!(
+        asked.starts_with("GET /crm/v3/objects/contacts?a=b%20c&d=%27e%27&&x=%2F..%2f+ HTTP/1.1\r\n"),
+        "{asked}"
+    );
+    for (name, value) in [
+        ("user-agent", "backend/1"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip"),
+        ("if-none-match", "\"e\""),
+        ("x-hubspot-thing", "yes"),
+        ("host", upstream.url.trim_start_matches("http://")),
+    ] {
+        assert_eq!(values(&asked, name), [value], "{asked}");
+    }
+    let authorization = values(&asked, "authorization");
+    assert!(authorization.len() == 1 && authorization[0].starts_with("Bearer C"), "{asked}");
+    let lower = asked.to_lowercase();
+    for name in [
+        "x-own",
+        "keep-alive",
+        "te:",
+        "trailer",
+        "upgrade",
+        "proxy-",
+        "cookie",
+        "x-forwarded",
+        "forwarded",
+        "x-real-ip",
+        "hubspot-connect-",
+        "override",
+        "stolen",
+        "10.0.0.1",
+        &backend.key,
+        "connection:",
+    ] {
+        assert!(!lower.contains(name), "{name} in {asked}");
+    }
+    call.say(
+        "HTTP/1.1 200 OK\r\nconnection: x-theirs, close\r\nx-theirs: 1\r\nkeep-alive: timeout=9\r\nproxy-authenticate: Basic\r\n\
+         transfer-encoding: chunked\r\ntrailer: x-end\r\nset-cookie: __cf_bm=1\r\naccess-control-allow-origin: *\r\n\
+         strict-transport-security: max-age=1\r\nalt-svc: h3=\":443\"\r\ncontent-security-policy: default-src *\r\n\
+         x-frame-options: ALLOWALL\r\ncache-control: public, max-age=99\r\nx-request-id: theirs-1234\r\n\
+         x-hubspot-ratelimit-remaining: 7\r\nx-hubspot-correlation-id: c-1\r\ncontent-type: text/csv\r\n\
+         content-encoding: gzip\r\ncontent-disposition: attachment\r\netag: \"f\"\r\ncf-ray: r\r\n\r\n\
+         2\r\nok\r\n0\r\nx-end: 1\r\n\r\n",
+    )
+    .await;
+    // Whoever offers another protocol gets no chunks, but an answer that lasts as long as the connection.
+    let answer = wire.rest().await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK") && body == "ok", "{answer}");
+    for (name, value) in [
+        ("x-hubspot-ratelimit-remaining", "7"),
+        ("x-hubspot-correlation-id", "c-1"),
+        ("content-type", "text/csv"),
+        ("content-encoding", "gzip"),
+        ("content-disposition", "attachment"),
+        ("etag", "\"f\""),
+        ("cf-ray", "r"),
+        ("hubspot-connect-origin", "hubspot"),
+        ("x-frame-options", "DENY"),
+        ("cache-control", "no-store"),
+    ] {
+        assert_eq!(values(head, name), [value], "{head}");
+    }
+    for name in [
+        "transfer-encoding",
+        "x-theirs",
+        "keep-alive",
+        "proxy-authenticate",
+        "trailer",
+        "set-cookie",
+        "access-control-allow-origin",
+        "alt-svc",
+        "strict-transport-security",
+    ] {
+        assert_eq!(values(head, name), [""; 0], "{head}");
+    }
+    assert!(!answer.contains("x-end") && !answer.contains("theirs-1234"), "{answer}");
+    assert!(values(head, "content-security-policy")[0].starts_with("default-src 'none'"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_method_is_passed_on_but_those_that_tunnel_or_mirror() {
+    let mut upstream = Upstream::start().await;
+    let backend = Backend::before(&upstream).await;
+    for method in ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "POST", "QUERY"] {
+        let mut wire = backend.wire().await;
+        wire.say(backend.head(&format!("{method} {PROXY}{CONTACTS}"), "connection: close\r\n")).await;
+        let mut call = upstream.next().await;
+        assert!(call.head().await.starts_with(&format!("{method} {CONTACTS} ")));
+        call.say("HTTP/1.1 304 Not Modified\r\nconnection: close\r\netag: \"e\"\r\n\r\n").await;
+        let answer = wire.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 304 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+    let seen = upstream.count();
+    let mut wire = backend.wire().await;
+    wire.say(backend.head(&format!("TRACE {PROXY}{CONTACTS}"), "connection: close\r\n")).await;
+    assert!(wire.rest().await.starts_with("HTTP/1.1 405 "));
+    assert_eq!(upstream.count(), seen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_said_whose_fault_it_is_that_there_is_no_answer() {
+    let backend = Backend::start().await;
+    let app = &backend.app;
+    app.hubspot.script(Rule::times(Kind::Crm, 2, Fault::CloseBeforeAnswer));
+    let down = backend.call(Method::POST, CONTACTS, contact(1)).await;
+    assert_eq!(
+        (down.status, problem_of(&down).as_str(), is_hubspots(&down)),
+        (502, "provider_unreachable", false)
+    );
+    app.hubspot.clear_script();
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
+    app.advance(1801);
+    let unavailable = backend.get(CONTACTS).await;
+    assert_eq!((unavailable.status, problem_of(&unavailable).as_str()), (503, "token_unavailable"));
+    assert!((1..=10).contains(&unavailable.header("retry-after").parse::<u32>().unwrap()));
+    app.hubspot.clear_script();
+    app.hubspot.uninstall(ACME);
+    for _ in 0..3 {
+        app.advance(120);
+        backend.get(CONTACTS).await;
+    }
+    let ended = backend.get(CONTACTS).await;
+    assert_eq!((ended.status, problem_of(&ended).as_str()), (409, "needs_reauth"));
+    let nobody = free_upstream().await;
+    let backend = Backend::start().await.with_hubspot_at(&nobody).await;
+    let down = backend.get(CONTACTS).await;
+    assert_eq!((down.status, problem_of(&down).as_str()), (502, "provider_unreachable"));
+}
+
+/// The address of a server that is no more.
+async fn free_upstream() -> String {
+    Upstream::start().await.url.clone()
+}
