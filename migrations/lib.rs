@@ -20,6 +20,7 @@ mod m20261121_000009_looks;
 mod m20261121_000010_api_key;
 mod m20261121_000011_external_user;
 mod m20261121_000012_events;
+mod m20261121_000013_install;
 mod m20261121_000014_idempotency_key;
 mod m20261121_000016_connect_session;
 
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000010_api_key::Migration),
             Box::new(m20261121_000011_external_user::Migration),
             Box::new(m20261121_000012_events::Migration),
+            Box::new(m20261121_000013_install::Migration),
             Box::new(m20261121_000014_idempotency_key::Migration),
             Box::new(m20261121_000016_connect_session::Migration),
         ]

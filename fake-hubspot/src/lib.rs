@@ -10,6 +10,8 @@
 //! - the verbs: `authorize` with `consent` and `page`, `token`, `lookup` (introspect and revoke), `account`,
 //!   `crm`
 //! - what is known: `options`, `codes`, `grants`, `contacts`, `quota`, `access` (tokens that carry their content)
+//!   `marketplace` (installs that begin at HubSpot)
+//! - what is known: `options`, `codes`, `grants`, `access` (tokens that carry their content)
 //! - what goes wrong: `script` says when, `fault` and `wire` say how
 //! - what happened: `journal`; `control` is all of this by HTTP
 //!
@@ -48,6 +50,7 @@ mod hub;
 mod incoming;
 mod journal;
 mod lookup;
+mod marketplace;
 mod millis;
 mod options;
 mod page;

@@ -96,7 +96,8 @@ fn scopes(request: &AuthorizeRequest) -> String {
     html
 }
 
-fn document(title: &str, body: &str) -> String {
+/// A whole page.
+pub(crate) fn document(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\

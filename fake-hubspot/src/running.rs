@@ -14,6 +14,7 @@ use crate::grants::Grant;
 use crate::hub::Hub;
 use crate::incoming::Incoming;
 use crate::journal::{Entry, Kind};
+use crate::marketplace;
 use crate::options::Options;
 use crate::random;
 use crate::script::Rule;
@@ -122,6 +123,11 @@ impl FakeHubSpot {
                 None
             }
         }
+    }
+
+    /// A code for an install that begins at the Marketplace, for the app's own address that takes it.
+    pub fn install(&self, redirect_uri: &str, hub_id: u64) -> String {
+        marketplace::issue(&mut self.hub.lock(), redirect_uri, hub_id)
     }
 
     /// The refresh token in force for an account, of its newest grant.

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::hub::{Hub, Opened};
 use crate::incoming::Incoming;
-use crate::{consent, control, fault, wire};
+use crate::{consent, control, fault, marketplace, wire};
 
 const LARGEST_BODY: usize = 1024 * 1024;
 
@@ -47,6 +47,10 @@ fn routes(app: &mut ServiceConfig) {
         .route("/__options", web::post().to(control::change_options))
         .route("/__uninstall", web::post().to(control::uninstall))
         .route("/__grants", web::get().to(control::grants))
+        .route("/marketplace", web::get().to(marketplace::listing))
+        .route("/marketplace/install", web::get().to(marketplace::install))
+        .route("/marketplace/consent", web::get().to(marketplace::consent))
+        .route("/marketplace/installed", web::get().to(marketplace::installed))
         .default_service(web::to(call));
 }
 

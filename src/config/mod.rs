@@ -6,6 +6,7 @@ use std::fmt;
 mod database;
 pub mod hubspot;
 mod logging;
+pub mod marketplace;
 mod reader;
 mod refresh;
 mod security;
@@ -16,6 +17,7 @@ mod webhooks;
 pub use database::Database;
 pub use hubspot::HubSpot;
 pub use logging::{LogFormat, Logging};
+pub use marketplace::Marketplace;
 pub use reader::Variables;
 pub use refresh::Refresh;
 pub use security::{OnSessionExpiry, Security, TokenDelivery};
@@ -40,6 +42,8 @@ pub struct Config {
     pub refresh: Refresh,
     /// Where webhooks may go.
     pub webhooks: Webhooks,
+    /// Installs that begin at HubSpot's Marketplace.
+    pub marketplace: Marketplace,
     /// What is logged, and where to.
     pub logging: Logging,
 }
@@ -58,6 +62,7 @@ impl Config {
             security: Security::read(&mut reader),
             refresh: Refresh::read(&mut reader),
             webhooks: Webhooks::read(&mut reader),
+            marketplace: Marketplace::read(&mut reader, &server.public_url),
             logging: Logging::read(&mut reader),
             server,
         };

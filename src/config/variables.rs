@@ -96,6 +96,21 @@ pub(super) const VARIABLES: &[Variable] = &[
         "What becomes of a session's connections when it ends: revoke (at HubSpot too), forget (here alone) or keep.",
     ),
     plain("FLOW_TTL_SECONDS", "600", "How long a person may take at HubSpot."),
+    plain(
+        "MARKETPLACE_INSTALLS",
+        "off",
+        "Whether installs may begin at HubSpot's Marketplace: off or on. PUBLIC_URL + /install/hubspot must be registered with your HubSpot app as a redirect URL then.",
+    ),
+    plain(
+        "MARKETPLACE_LANDING_URL",
+        "",
+        "The page where an install ends if HubSpot names none; empty means our own page /install/hubspot/claim.",
+    ),
+    plain(
+        "MARKETPLACE_CLAIM_SECONDS",
+        "604800",
+        "How long an install waits to be claimed. Then its grant is revoked; the app stays installed.",
+    ),
     plain("REFRESH_MAX_IN_FLIGHT", "8", "How many refreshes run at once."),
     plain("REFRESH_RATE_PER_SECOND", "10", "How many refreshes begin per second."),
     plain("REFRESH_WINDOW", "0.55-0.70", "When in its life a token is refreshed, as fractions."),

@@ -65,6 +65,10 @@ uuid_id! {
     /// One attempt to connect, as the outside names it. Public: it opens nothing without the flow's cookie.
     FlowId
 }
+uuid_id! {
+    /// One install that began at HubSpot's Marketplace.
+    InstallId
+}
 
 uuid_id! {
     /// One endpoint that webhooks are posted to.

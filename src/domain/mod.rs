@@ -7,6 +7,7 @@
 //! - **ApiKey**: what a host's backend shows to be let in; **scopes** say what for.
 //! - **ConnectSession**: a backend's word that one of the host's users may connect.
 //! - **External user**: a user of the host, under the id that its backend gives.
+//! - **Install**: a grant that came from HubSpot's Marketplace without an attempt of ours; it waits to be claimed.
 //! - **Opener**: the page that opened the popup, known by its exact [`origin::Origin`].
 //! - **Event**: what has happened to a connection; **Endpoint** and **Delivery**: who is told of it, and how far that is.
 //! - **Portal**: HubSpot's older word for an account; `portal_id` and `hub_id` are the same number.
@@ -22,6 +23,7 @@ pub mod external;
 pub mod failure;
 pub mod id;
 pub mod network;
+pub mod install;
 pub mod origin;
 pub mod proxy_headers;
 pub mod proxy_path;

@@ -86,17 +86,22 @@ pub enum DecideError {
 impl Flows {
     /// Parks a grant until the person has chosen, if it is for another account than the flow expected, or until the
     /// host's backend has confirmed it. `false` if that one wants none any more.
-    pub(super) async fn park(&self, received: Received<'_>, portal: PortalId) -> Result<bool, StoreError> {
-        let Received { request, grant, refresh, owner, session, at, .. } = received;
+    pub(super) async fn park(
+        &self,
+        flow: FlowId,
+        received: Received<'_>,
+        portal: PortalId,
+    ) -> Result<bool, StoreError> {
+        let Received { client_id, grant, refresh, owner, session, at, .. } = received;
         let parts = &self.0;
         let connection = ConnectionId::random(&parts.chance);
         let row = connection.to_string();
-        let context = |kind| Context { kind, row: &row, generation: 1, client_id: &request.client_id };
+        let context = |kind| Context { kind, row: &row, generation: 1, client_id };
         let parked = ParkedGrant {
-            flow: request.id,
+            flow,
             user: owner,
             connection,
-            client_id: request.client_id.clone(),
+            client_id: client_id.to_owned(),
             portal,
             hub_domain: None,
             scopes: grant.scopes.clone(),
@@ -114,12 +119,12 @@ impl Flows {
         if !parts.insist(PATIENCE, || parts.store.park_grant(parked.clone())).await? {
             return Ok(false);
         }
-        tracing::info!(flow = %request.id, portal = portal.0, "a grant waits for somebody's word");
+        tracing::info!(flow = %flow, portal = portal.0, "a grant waits for somebody's word");
         // The person is told the account's name, if HubSpot tells it now. The grant is safe by then.
         if let Ok(identity) = parts.hubspot.introspect(&grant.access).await
-            && let Err(why) = parts.store.name_parked(request.id, identity.hub_domain).await
+            && let Err(why) = parts.store.name_parked(flow, identity.hub_domain).await
         {
-            tracing::warn!(flow = %request.id, error = %why, "could not note an account's name");
+            tracing::warn!(flow = %flow, error = %why, "could not note an account's name");
         }
         Ok(true)
     }
@@ -209,22 +214,17 @@ impl Flows {
             scopes: parked.scopes.clone(),
             portal_id: Some(parked.portal),
         };
-        let received = Received {
-            request,
-            grant: &grant,
-            refresh: &refresh,
-            owner: parked.user,
-            session,
-            portal: Some(parked.portal),
-            at: parked.obtained_at,
-        };
+        let (owner, portal, at) = (parked.user, Some(parked.portal), parked.obtained_at);
+        let received = Received::by(request, &grant, &refresh, owner, session, portal, at);
         let replaces = match (decision, request.portal_id) {
             (Decision::Switch, Some(expected)) => {
                 parts.store.token_for(parked.user, &parked.client_id, expected).await?.map(|old| old.id)
             }
             _ => None,
         };
-        let Some(stored) = self.save(received, Source::Parked { replaces }).await? else { return Ok(None) };
+        let Some(stored) = self.save(received, Source::Parked { flow: parked.flow, replaces }).await? else {
+            return Ok(None);
+        };
         let ending = stored.ended.and_then(|(old, removed)| self.ending(old, parked.user, removed));
         self.welcome(received, stored.connection).await;
         if let Some(ending) = ending {

@@ -262,10 +262,11 @@ impl Flows {
     /// Connects what HubSpot has given for a session, or lets it wait for the backend's word.
     pub(super) async fn settle(
         &self,
+        request: &AuthRequest,
         received: Received<'_>,
         session: &ConnectSession,
     ) -> Result<End, &'static str> {
-        let outcome = self.settle_or_refuse(received, session).await;
+        let outcome = self.settle_or_refuse(request, received, session).await;
         if outcome.is_err() {
             self.end_unused(received.refresh).await;
         }
@@ -274,22 +275,24 @@ impl Flows {
 
     async fn settle_or_refuse(
         &self,
+        request: &AuthRequest,
         received: Received<'_>,
         session: &ConnectSession,
     ) -> Result<End, &'static str> {
         // A backend that names an account means that one: nobody is asked about another.
-        if let Some(expected) = received.request.portal_id
+        if let Some(expected) = request.portal_id
             && received.portal != Some(expected)
         {
             return Err(if received.portal.is_some() { "wrong_account" } else { "provider_unavailable" });
         }
         if session.confirm {
             let portal = received.portal.ok_or("provider_unavailable")?;
-            let held = self.park(received, portal).await.map_err(|_| "storage_unavailable")?;
-            self.0.waiting.wake(Key::Flow(received.request.id));
+            let held = self.park(request.id, received, portal).await.map_err(|_| "storage_unavailable")?;
+            self.0.waiting.wake(Key::Flow(request.id));
             return if held { Ok(End::Held) } else { Err("connect_session_ended") };
         }
-        let saved = self.save(received, Source::Exchange).await.map_err(|_| "storage_unavailable")?;
+        let saved =
+            self.save(received, Source::Exchange(request.id)).await.map_err(|_| "storage_unavailable")?;
         let stored = saved.ok_or("connect_session_ended")?;
         self.welcome(received, stored.connection).await;
         Ok(End::Connected)

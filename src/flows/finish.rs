@@ -58,10 +58,14 @@ pub struct Finished {
     pub return_to: Option<String>,
 }
 
-/// What HubSpot has given for a flow.
+/// What HubSpot has given, and what it was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Received<'a> {
-    pub request: &'a AuthRequest,
+    /// The attempt it came by; none for an install that began at HubSpot.
+    pub flow: Option<FlowId>,
+    pub client_id: &'a str,
+    pub scopes: &'a Scopes,
+    pub optional_scopes: &'a Scopes,
     pub grant: &'a Grant,
     pub refresh: &'a Secret,
     /// Whose connection it is to be.
@@ -70,7 +74,36 @@ pub(super) struct Received<'a> {
     pub session: Option<&'a ConnectSession>,
     /// Which account it is for, where it is known.
     pub portal: Option<PortalId>,
+    /// What the host keeps with the connection, as JSON.
+    pub metadata: Option<&'a str>,
     pub at: Moment,
+}
+
+impl<'a> Received<'a> {
+    /// What came by an attempt.
+    pub fn by(
+        request: &'a AuthRequest,
+        grant: &'a Grant,
+        refresh: &'a Secret,
+        owner: UserId,
+        session: Option<&'a ConnectSession>,
+        portal: Option<PortalId>,
+        at: Moment,
+    ) -> Self {
+        Self {
+            flow: Some(request.id),
+            client_id: &request.client_id,
+            scopes: &request.scopes,
+            optional_scopes: &request.optional_scopes,
+            grant,
+            refresh,
+            owner,
+            session,
+            portal,
+            metadata: session.and_then(|session| session.metadata.as_deref()),
+            at,
+        }
+    }
 }
 
 /// A connection that is stored.
@@ -201,7 +234,7 @@ impl Flows {
             .map_err(|failure| failure.code)?;
         crash::point("callback.answered");
         let refresh = grant.refresh.as_ref().ok_or("no_refresh_token")?;
-        self.refuse_missing_scopes(request, &grant, refresh).await?;
+        self.refuse_missing_scopes(&request.scopes, &grant, refresh).await?;
         // HubSpot names the account with the token. Where it does not, a second account of the same user could not be
         // told from a reconnect, so it is asked; if it does not say, the background asks again.
         let portal = match grant.portal_id {
@@ -209,20 +242,20 @@ impl Flows {
             None => parts.hubspot.introspect(&grant.access).await.ok().map(|identity| identity.portal_id),
         };
         let session = session.as_ref();
-        let received = Received { request, grant: &grant, refresh, owner, session, portal, at: asked_at };
+        let received = Received::by(request, &grant, refresh, owner, session, portal, asked_at);
         if let Some(session) = session {
-            return self.settle(received, session).await;
+            return self.settle(request, received, session).await;
         }
         if let (Some(expected), Some(portal)) = (request.portal_id, portal)
             && expected != portal
         {
-            if self.park(received, portal).await.is_err() {
+            if self.park(request.id, received, portal).await.is_err() {
                 self.end_unused(refresh).await;
                 return Err("storage_unavailable");
             }
             return Ok(End::Asking);
         }
-        match self.save(received, Source::Exchange).await {
+        match self.save(received, Source::Exchange(request.id)).await {
             Ok(Some(stored)) => self.welcome(received, stored.connection).await,
             Ok(None) | Err(_) => {
                 self.end_unused(refresh).await;
@@ -235,14 +268,16 @@ impl Flows {
     /// What follows once a connection is stored.
     pub(super) async fn welcome(&self, received: Received<'_>, connection: ConnectionId) {
         crash::point("callback.stored");
-        let (parts, flow) = (&self.0, received.request.id);
+        let (parts, flow) = (&self.0, received.flow);
         let portal = received.portal.map(|id| id.0);
-        tracing::info!(flow = %flow, connection = %connection, portal, "connected");
+        tracing::info!(flow = flow.map(tracing::field::display), connection = %connection, portal, "connected");
         parts.metrics.flows_connected.inc();
         self.ask_details(connection, &received.grant.access, 0).await;
         crash::point("callback.introduced");
         parts.changed(received.owner);
-        parts.waiting.wake(Key::Flow(flow));
+        if let Some(flow) = flow {
+            parts.waiting.wake(Key::Flow(flow));
+        }
     }
 
     fn pkce(&self, request: &AuthRequest) -> Result<Option<Secret>, &'static str> {
@@ -254,14 +289,14 @@ impl Flows {
         opened.map(Some).map_err(|_| "integrity_error")
     }
 
-    async fn refuse_missing_scopes(
+    pub(super) async fn refuse_missing_scopes(
         &self,
-        request: &AuthRequest,
+        required: &Scopes,
         grant: &Grant,
         refresh: &Secret,
     ) -> Result<(), &'static str> {
-        let granted = grant.scopes.as_ref().unwrap_or(&request.scopes);
-        if !self.0.hubspot.settings().require_all_scopes || request.scopes.missing_from(granted).is_empty() {
+        let granted = grant.scopes.as_ref().unwrap_or(required);
+        if !self.0.hubspot.settings().require_all_scopes || required.missing_from(granted).is_empty() {
             return Ok(());
         }
         self.end_unused(refresh).await;
@@ -291,11 +326,11 @@ impl Flows {
         received: Received<'_>,
         source: Source,
     ) -> Result<Option<Stored>, StoreError> {
-        let (parts, request) = (&self.0, received.request);
+        let parts = &self.0;
         loop {
             let known = match received.portal {
                 Some(portal) => {
-                    let find = || parts.store.token_for(received.owner, &request.client_id, portal);
+                    let find = || parts.store.token_for(received.owner, received.client_id, portal);
                     parts.insist(PATIENCE, find).await?
                 }
                 None => None,
@@ -303,7 +338,7 @@ impl Flows {
             let place = known
                 .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
             let tokens = self.seal(received, place);
-            let save = || parts.store.save_connected(request.id, source, tokens.clone());
+            let save = || parts.store.save_connected(source, tokens.clone());
             match parts.insist(PATIENCE, save).await? {
                 Saved::Done(ended) => return Ok(Some(Stored { connection: place.0, ended })),
                 Saved::Gone => return Ok(None),
@@ -313,17 +348,18 @@ impl Flows {
     }
 
     fn seal(&self, received: Received<'_>, (connection, generation): (ConnectionId, i64)) -> NewTokens {
-        let Received { request, grant, refresh, owner, session, portal, at } = received;
+        let Received { client_id, scopes, optional_scopes, grant, refresh, .. } = received;
+        let Received { owner, session, portal, metadata, at, .. } = received;
         let parts = &self.0;
         let row = connection.to_string();
-        let context = |kind| Context { kind, row: &row, generation, client_id: &request.client_id };
-        let wanted: Scopes = request.scopes.iter().chain(request.optional_scopes.iter()).collect();
+        let context = |kind| Context { kind, row: &row, generation, client_id };
+        let wanted: Scopes = scopes.iter().chain(optional_scopes.iter()).collect();
         let expires_at = at.plus(grant.expires_in);
         NewTokens {
             connection,
             generation,
             user: owner,
-            client_id: request.client_id.clone(),
+            client_id: client_id.to_owned(),
             portal,
             // RFC 6749 section 5.1: no word of scopes means that what was asked for is granted.
             scopes: grant.scopes.clone().unwrap_or_else(|| wanted.clone()),
@@ -335,7 +371,7 @@ impl Flows {
             expires_at,
             refresh_at: parts.rules.refresh.refresh_at(at, expires_at, parts.chance.unit()),
             connect_session: session.map(|session| session.id),
-            metadata: session.and_then(|session| session.metadata.clone()),
+            metadata: metadata.map(str::to_owned),
             details_due_at: parts.clock.now().plus(DETAILS_LATER),
         }
     }

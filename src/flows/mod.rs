@@ -25,6 +25,7 @@ mod finish;
 mod gate;
 mod handoff;
 mod idempotency;
+mod install;
 mod keys;
 mod memory;
 pub mod proxy;
@@ -47,6 +48,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+pub use crate::store::Install as WaitingInstall;
 pub use access::{Access, AccessError};
 pub use attempt::{AccessToken, Attempt, ClaimError};
 pub use choice::{Choice, DecideError, Decision};
@@ -56,6 +58,7 @@ pub use disconnect::{Disconnected, Revoked};
 pub use finish::{Answer, FinishConnect, FinishError, Finished};
 pub use handoff::{Delivery, Ended, Message, Outcome};
 pub use idempotency::{GivenAnswer, Once, OnceError, OnceLease};
+pub use install::{ClaimInstallError, ClaimedInstall, InstallError};
 pub use keys::KeyCheckError;
 pub use ready::Readiness;
 pub use reseal::{Resealed, reseal_all};
@@ -98,6 +101,8 @@ struct Rules {
     session_max: Duration,
     on_session_expiry: OnSessionExpiry,
     refresh: RefreshPolicy,
+    /// How long an install waits to be claimed.
+    claim_time: Duration,
 }
 
 /// The verbs. Clones share everything.
@@ -165,6 +170,7 @@ impl Flows {
             session_max: config.security.session_max,
             on_session_expiry: config.security.on_session_expiry,
             refresh: config.refresh.policy,
+            claim_time: config.marketplace.claim_time,
         };
         Self(Arc::new(Parts {
             memory: Memory::new(store.is_exclusive()),

@@ -26,6 +26,7 @@ impl Flows {
         self.forget_connect_sessions(now).await?;
         self.0.store.sweep_once(now).await?;
         self.sweep_events().await?;
+        self.end_unclaimed_installs(now).await?;
         self.0.store.sweep_anonymous_sessions(now).await?;
         self.end_unreachable(now.minus(LOOK_BACK), now).await
     }

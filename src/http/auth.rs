@@ -13,6 +13,7 @@ use super::Web;
 use super::caller::Caller;
 use super::client::address;
 use super::csrf::same_origin;
+use super::install::{install_at_callback, is_install};
 use super::problem::Problem;
 use crate::domain::auth_request::REMEMBERED;
 use crate::domain::id::FlowId;
@@ -208,7 +209,7 @@ pub(super) async fn prove_opener(
     }
 }
 
-fn admit(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
+pub(super) fn admit(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
     match address(request, web).is_some_and(|address| web.starts.admit(address)) {
         true => Ok(()),
         false => Err(Problem::new("rate_limited")),
@@ -237,6 +238,9 @@ pub(super) async fn finish_auth(
     web: Data<Web>,
     session: Session,
 ) -> Result<HttpResponse, Problem> {
+    if is_install(&request, &web) {
+        return install_at_callback(&request, &web).await;
+    }
     navigation_only(&request)?;
     match finish(&request, &web, &session).await {
         Ok((flow, location)) => {
@@ -294,7 +298,7 @@ pub(super) fn done(flow: FlowId) -> String {
     format!("/auth/hubspot/done?flow={flow}#_")
 }
 
-fn is_state(state: &str) -> bool {
+pub(super) fn is_state(state: &str) -> bool {
     state.len() == 43 && state.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
@@ -307,10 +311,14 @@ pub(super) fn see_other(location: &str) -> HttpResponse {
 fn navigation_only(request: &HttpRequest) -> Result<(), Problem> {
     let navigates = fetch_header(request, "sec-fetch-mode").is_none_or(|mode| mode == "navigate")
         && fetch_header(request, "sec-fetch-dest").is_none_or(|dest| dest == "document");
-    let prefetches = ["sec-purpose", "purpose", "x-moz"]
+    if navigates && !is_prefetch(request) { Ok(()) } else { Err(Problem::new("not_a_navigation")) }
+}
+
+/// Whether the browser fetches for a click that may never come.
+pub(super) fn is_prefetch(request: &HttpRequest) -> bool {
+    ["sec-purpose", "purpose", "x-moz"]
         .iter()
-        .any(|name| fetch_header(request, name).is_some_and(|purpose| purpose.contains("prefetch")));
-    if navigates && !prefetches { Ok(()) } else { Err(Problem::new("not_a_navigation")) }
+        .any(|name| fetch_header(request, name).is_some_and(|purpose| purpose.contains("prefetch")))
 }
 
 /// Another site brought the browser here without a click, and named nobody who is to be told.
@@ -330,16 +338,16 @@ fn confirmation(request: &HttpRequest, web: &Web) -> HttpResponse {
         .body(web.templates.page("start_confirm.html", &values))
 }
 
-fn fetch_header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+pub(super) fn fetch_header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// A query in which every known name stands at most once.
-struct Query(Vec<(String, String)>);
+pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Reads a query. A name that is known and stands twice is refused: whoever reads the other one disagrees with us.
-    fn parse(query: &str, known: &[&str]) -> Result<Self, Problem> {
+    pub fn parse(query: &str, known: &[&str]) -> Result<Self, Problem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let base = name.split('[').next().unwrap_or_default();
@@ -354,7 +362,7 @@ impl Query {
         Ok(Self(pairs))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }

@@ -20,8 +20,10 @@ use super::Web;
 use super::api::{challenge, tell};
 use super::arrival::await_body;
 use super::auth::{done_without_answer, see_other};
+use super::install::CLAIM;
 use super::problem::Problem;
 use super::templates::error_page;
+use crate::config::marketplace::INSTALL;
 
 /// The id of a request, in its log line, in its answer and in its problem.
 #[derive(Debug, Clone)]
@@ -211,8 +213,8 @@ fn by_status(status: StatusCode) -> Problem {
 }
 
 fn secure(headers: &mut HeaderMap, path: &str, https: bool) {
-    let popup = path.starts_with("/auth/");
-    let opens_popups = matches!(path, "/" | "/login" | "/logout");
+    let popup = path.starts_with("/auth/") || path == INSTALL;
+    let opens_popups = matches!(path, "/" | "/login" | "/logout" | CLAIM);
     // Any other policy on a popup page would cut it from its opener for good.
     let opener = match (popup, opens_popups) {
         (true, _) => "unsafe-none",

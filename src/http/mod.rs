@@ -13,6 +13,7 @@ mod csrf;
 mod docs;
 mod guard;
 mod health;
+mod install;
 mod limits;
 mod link;
 mod openapi;
@@ -111,6 +112,8 @@ impl Web {
             .service(actix::scope("/static").route("/{file:.*}", actix::get().to(assets::get_asset)))
             // The host's backend
             .configure(api::routes)
+            // HubSpot's Marketplace
+            .configure(|routes| install::routes(web, routes))
             .service(
                 actix::scope("")
                     .wrap(session::layer(web))

@@ -15,6 +15,8 @@ use crate::flows::{
     WebhookError,
     AccessError, ClaimError, CompleteError, DecideError, FinishError, OnceError, SessionError, StartError,
     StoreError,
+    ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError, OnceError,
+    SessionError, StartError, StoreError,
 };
 
 /// One line of the table.
@@ -164,6 +166,42 @@ const TABLE: &[Entry] = &[
         "HubSpot does not know the address it was to send you back to. The operator has to register HUBSPOT_REDIRECT_URI with the HubSpot app, letter for letter.",
     ),
     entry("disconnected", 410, false, "Disconnected", "This connection has been ended meanwhile."),
+    // Installs that begin at HubSpot's Marketplace
+    entry(
+        "install_incomplete",
+        400,
+        true,
+        "The install is incomplete",
+        "HubSpot sent you here without the details that are needed. Start the install again from the app's page at HubSpot.",
+    ),
+    entry(
+        "install_return_url_not_allowed",
+        400,
+        false,
+        "This does not lead back to HubSpot",
+        "The address to return to is not one of HubSpot's. Nothing was installed. Start the install again from the app's page at HubSpot.",
+    ),
+    entry(
+        "install_state_rejected",
+        400,
+        true,
+        "This install is not known",
+        "The install took too long, or was finished before. Start it again from the app's page at HubSpot.",
+    ),
+    entry(
+        "install_unknown",
+        404,
+        false,
+        "There is no such install",
+        "No install of this id waits to be claimed. It may have expired, or its account was connected meanwhile.",
+    ),
+    entry(
+        "install_claimed",
+        409,
+        false,
+        "Another user has this install",
+        "This install was claimed for another user before.",
+    ),
     // HubSpot
     entry(
         "provider_timeout",
@@ -612,6 +650,28 @@ impl From<FinishError> for Problem {
             FinishError::StateUnknown => Self::new("flow_unknown"),
             FinishError::FlowNotYours => Self::new("flow_not_yours"),
             FinishError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<InstallError> for Problem {
+    fn from(why: InstallError) -> Self {
+        match why {
+            InstallError::StateRejected => Self::new("install_state_rejected"),
+            InstallError::Failed(code) => Self::new(code),
+            InstallError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<ClaimInstallError> for Problem {
+    fn from(why: ClaimInstallError) -> Self {
+        match why {
+            ClaimInstallError::Unknown => Self::new("install_unknown"),
+            ClaimInstallError::Taken => Self::new("install_claimed"),
+            ClaimInstallError::KeyMissing => Self::new("unknown_key"),
+            ClaimInstallError::Damaged => Self::new("integrity_error"),
+            ClaimInstallError::Store(why) => why.into(),
         }
     }
 }

@@ -21,6 +21,7 @@ const FILES: &[(&str, &str)] = &[
     ("confirm_question.html", include_str!("../../templates/confirm_question.html")),
     ("start_confirm.html", include_str!("../../templates/start_confirm.html")),
     ("link.html", include_str!("../../templates/link.html")),
+    ("install_claim.html", include_str!("../../templates/install_claim.html")),
     ("error.html", include_str!("../../templates/error.html")),
 ];
 

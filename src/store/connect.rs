@@ -8,6 +8,10 @@ use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
+use super::{Store, StoreError, Tx, auth_request, connect_session, install, parked, refresh_job, revocation};
+use crate::crash;
+use crate::domain::clock::Moment;
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, InstallId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 
@@ -51,13 +55,17 @@ pub struct NewTokens {
 /// Where new tokens come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// HubSpot has just given them.
-    Exchange,
+    /// HubSpot has just given them for this flow.
+    Exchange(FlowId),
     /// They were parked until a person has chosen.
     Parked {
+        /// The flow they came by.
+        flow: FlowId,
         /// The connection that they take the place of.
         replaces: Option<ConnectionId>,
     },
+    /// An install that waited to be claimed.
+    Install(InstallId),
 }
 
 /// What became of new tokens.
@@ -72,33 +80,32 @@ pub enum Saved {
 }
 
 impl Store {
-    /// Saves a new connection or renews one, with its job, and finishes the flow it came from.
+    /// Saves a new connection or renews one, with its job, and finishes what it came from.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; nothing is saved then.
-    pub async fn save_connected(
-        &self,
-        flow: FlowId,
-        source: Source,
-        tokens: NewTokens,
-    ) -> Result<Saved, StoreError> {
+    pub async fn save_connected(&self, source: Source, tokens: NewTokens) -> Result<Saved, StoreError> {
         self.write(move |tx| {
             let tokens = tokens.clone();
-            Box::pin(async move { save(tx, flow, source, &tokens).await })
+            Box::pin(async move { save(tx, source, &tokens).await })
         })
         .await
     }
 }
 
-async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> Result<Saved, StoreError> {
+async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, StoreError> {
     // The session before its grant, as whoever ends a session does it: two that wait for each other get nowhere.
     if let Some(session) = tokens.connect_session
         && !connect_session::lock(tx, session).await?
     {
         return Ok(Saved::Gone);
     }
-    let is_parked = matches!(source, Source::Parked { .. });
-    if is_parked && !parked::lock(tx, flow).await? {
+    let is_there = match source {
+        Source::Exchange(_) => true,
+        Source::Parked { flow, .. } => parked::lock(tx, flow).await?,
+        Source::Install(install) => install::lock(tx, install).await?,
+    };
+    if !is_there {
         return Ok(Saved::Gone);
     }
     let is_new = tokens.generation == 1;
@@ -114,11 +121,22 @@ async fn save(tx: &Tx<'_>, flow: FlowId, source: Source, tokens: &NewTokens) -> 
     }
     crash::point("callback.half_stored");
     refresh_job::schedule(tx, [(tokens.connection, tokens.refresh_at)].into_iter()).await?;
-    auth_request::connected(tx, flow, tokens.connection, tokens.obtained_at).await?;
+    match source {
+        Source::Exchange(flow) | Source::Parked { flow, .. } => {
+            auth_request::connected(tx, flow, tokens.connection, tokens.obtained_at).await?;
+        }
+        Source::Install(install) => {
+            install::claimed(tx, install, tokens.user, tokens.connection, tx.clock.now()).await?;
+        }
+    }
     if let Some(session) = tokens.connect_session {
         connect_session::take(tx, session, tokens.connection).await?;
     }
-    let Source::Parked { replaces } = source else { return Ok(Saved::Done(None)) };
+    // Somebody of this account is here: nobody has to come for what waits to be claimed.
+    if let Some(portal) = tokens.portal {
+        install::dissolve(tx, &tokens.client_id, portal, tx.clock.now()).await?;
+    }
+    let Source::Parked { flow, replaces } = source else { return Ok(Saved::Done(None)) };
     parked::forget(tx, flow).await?;
     let Some(old) = replaces.filter(|old| *old != tokens.connection) else { return Ok(Saved::Done(None)) };
     let removed = revocation::remove_because(tx, old, true, tx.clock.now(), "replaced").await?;

@@ -18,6 +18,8 @@ impl Store {
         let sql = "SELECT key_id, COUNT(*) AS uses FROM (SELECT key_id FROM token UNION ALL \
                    SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant UNION ALL \
                    SELECT key_id FROM webhook_endpoint) AS sealed \
+                   SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant \
+                   UNION ALL SELECT key_id FROM install) AS sealed \
                    WHERE key_id NOT LIKE 'lost/%' GROUP BY key_id ORDER BY key_id";
         let rows = self.all(sql, []).await?;
         rows.iter().map(|row| Ok((row.get("key_id")?, row.get("uses")?))).collect()
@@ -34,6 +36,7 @@ impl Store {
                    FROM used WHERE used.key_id IS NOT NULL) \
                    SELECT key_id FROM used WHERE key_id IS NOT NULL UNION SELECT key_id FROM revocation_job \
                    UNION SELECT key_id FROM parked_grant UNION SELECT key_id FROM webhook_endpoint";
+                   UNION SELECT key_id FROM parked_grant UNION SELECT key_id FROM install WHERE key_id IS NOT NULL";
         let ids = self
             .all(sql, [])
             .await?
@@ -44,7 +47,7 @@ impl Store {
     }
 
     /// Gives up what is sealed under a key that nobody has any more: its connections need their people, and keep what is
-    /// stored. Revocations and parked grants under it can never be carried out, and go. Says how many connections these
+    /// stored. Revocations, parked grants and installs under it can never be carried out, and go. Says how many connections these
     /// are. It goes page by page; whoever is interrupted begins again where it was.
     ///
     /// # Errors
@@ -109,6 +112,7 @@ async fn forget_key(tx: &Tx<'_>, key_id: String) -> Result<(), StoreError> {
                      WHERE key_id = $1";
     tx.run(endpoints, [key_id.clone().into(), format!("{LOST}{key_id}").into()]).await?;
     for table in ["revocation_job", "parked_grant", "crypto_meta"] {
+    for table in ["revocation_job", "parked_grant", "install", "crypto_meta"] {
         tx.run(&format!("DELETE FROM {table} WHERE key_id = $1"), [key_id.clone().into()]).await?;
     }
     Ok(())

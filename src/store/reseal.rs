@@ -16,6 +16,8 @@ pub enum SealedTable {
     Parked,
     /// Secrets that webhooks are signed with.
     Endpoints,
+    /// Grants of installs that wait to be claimed.
+    Installs,
 }
 
 impl SealedTable {
@@ -31,6 +33,7 @@ impl SealedTable {
     fn sealed(self) -> &'static str {
         if self == Self::Endpoints { "secrets_sealed" } else { "refresh_sealed" }
     }
+    pub const ALL: [Self; 4] = [Self::Tokens, Self::Revocations, Self::Parked, Self::Installs];
 
     /// Its name, the name of its key, and how its rows say for what they are sealed.
     fn columns(self) -> (&'static str, &'static str, &'static str) {
@@ -51,6 +54,14 @@ impl SealedTable {
                 "id",
                 "id AS bound_to, '' AS client_id, generation, NULL AS access_sealed",
             ),
+            Self::Tokens => ("token", "id", "id AS connection_id, generation, access_sealed"),
+            Self::Revocations => ("revocation_job", "id", "connection_id, generation, NULL AS access_sealed"),
+            Self::Installs => {
+                ("install", "id", "connection_id, CAST(1 AS bigint) AS generation, access_sealed")
+            }
+            Self::Parked => {
+                ("parked_grant", "flow_id", "connection_id, CAST(1 AS bigint) AS generation, access_sealed")
+            }
         }
     }
 }

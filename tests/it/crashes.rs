@@ -119,6 +119,7 @@ fn every_point_stands_in_the_code_once() {
     assert_eq!(found.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
     assert_eq!(found.len(), POINTS.len(), "a name stands for one place: {found:?}");
     let walked = ["callback", "refresh", "disconnect", "webhook", "rotate", "migrate"];
+    let walked = ["callback", "install", "refresh", "disconnect", "rotate", "migrate"];
     assert_eq!(walked.iter().map(|work| points(work).count()).sum::<usize>(), POINTS.len());
 }
 
@@ -151,6 +152,53 @@ async fn a_callback_that_is_cut_off_leaves_a_whole_connection_or_none() {
             let back = scene.hubspot.decide(&again, approve(ACME)).unwrap();
             assert_eq!(browser.get(&back).await.status, 303, "{point}");
             assert_eq!(browser.status().await["state"], "active", "{point}");
+            assert_eq!(scene.database.number("SELECT COUNT(*) FROM token").await, 1, "{point}");
+            scene.assert_refreshed(1, &process).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_install_that_is_cut_off_is_kept_or_begun_again_and_claimed_once() {
+    for rotates in [false, true] {
+        for point in points("install") {
+            let mut scene = Scene::set(point, rotates).await;
+            scene.variables = changed(&scene.variables, "MARKETPLACE_INSTALLS", "on");
+            let process = Process::serve(&scene.doomed());
+            let key = run(&["api-keys", "create", "backend", "--scope", "sessions:write"], &scene.variables);
+            assert_eq!(key.code, Some(0), "{}", key.stderr);
+            let key = key.stdout.split_whitespace().find(|word| word.starts_with("hsc_")).unwrap().to_owned();
+            let back = format!("{}/marketplace/installed", scene.hubspot.base_url());
+            let bring = |base: &str| {
+                let code = scene.hubspot.install(&format!("{base}/install/hubspot"), ACME);
+                format!("/install/hubspot?code={code}&returnUrl={back}")
+            };
+            let claim = |browser: &Browser, id: &str| {
+                let path = format!("/api/hubspot/installs/{id}/claim");
+                let request = browser.request(Method::POST, &path).bearer_auth(&key);
+                request.header("content-type", "application/json").body(r#"{"external_user_id":"user_42"}"#)
+            };
+            let browser = Browser::new(&process.base);
+            let first = browser.request(Method::GET, &bring(&process.base)).send().await;
+            let is_claim = point == "install.claimed";
+            assert_eq!(first.is_ok(), is_claim, "{point}");
+            if is_claim {
+                let id = scene.database.text("SELECT id FROM install").await;
+                assert!(claim(&browser, &id).send().await.is_err(), "{point}: it has answered");
+            }
+
+            let process = scene.revive(process).await;
+
+            let kept = scene.database.number("SELECT COUNT(*) FROM install").await;
+            assert_eq!(kept, i64::from(matches!(point, "install.kept" | "install.claimed")), "{point}");
+            // The person begins again at HubSpot; the host's backend asks again.
+            let browser = Browser::new(&process.base);
+            if kept == 0 {
+                assert_eq!(browser.get(&bring(&process.base)).await.status, 302, "{point}");
+            }
+            let id = scene.database.text("SELECT id FROM install").await;
+            let claimed = browser.send(claim(&browser, &id)).await;
+            assert_eq!(claimed.status, 200, "{point}: {}", claimed.body);
             assert_eq!(scene.database.number("SELECT COUNT(*) FROM token").await, 1, "{point}");
             scene.assert_refreshed(1, &process).await;
         }

@@ -35,6 +35,7 @@ mod harness;
 mod headers;
 mod health;
 mod idempotency;
+mod installs;
 mod keys;
 mod lifecycle;
 mod migrations;

@@ -9,13 +9,16 @@ use serde_json::Value;
 use crate::harness::TestApp;
 
 /// Handlers that are no part of the API: pages for a person, and files.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
     "get_index",
     "get_login",
     "get_logout",
     "logout",
     "get_done",
     "get_link",
+    // Opened by HubSpot, in the person's browser.
+    "get_install",
+    "get_install_claim",
     "decide",
     "get_asset",
     // What answers where nothing is.

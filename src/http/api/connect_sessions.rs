@@ -261,10 +261,7 @@ fn read_id(id: &str) -> Result<ConnectSessionId, Problem> {
 impl CreateConnectSession {
     fn read(self) -> Result<NewSession, Problem> {
         let wrong = |place: &str, hint: &str| Problem::new("invalid_json").pointer(place).hint(hint);
-        let metadata = self.metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
-        if metadata.as_ref().is_some_and(|text| text.len() > METADATA || text.contains("\\u0000")) {
-            return Err(wrong("/metadata", "at most 4 kB, without zero characters"));
-        }
+        let metadata = metadata_text(self.metadata)?;
         if self.requested_by.as_deref().is_some_and(|text| {
             text.trim().is_empty() || text.chars().count() > REQUESTED_BY || text.chars().any(is_unfit)
         }) {
@@ -294,6 +291,16 @@ impl CreateConnectSession {
             life: self.expires_in.map(Duration::from_secs),
         })
     }
+}
+
+/// What the host wants to keep with a connection, as JSON.
+pub(super) fn metadata_text(metadata: Option<BTreeMap<String, Value>>) -> Result<Option<String>, Problem> {
+    let text = metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
+    if text.as_ref().is_some_and(|text| text.len() > METADATA || text.contains("\\u0000")) {
+        let hint = "at most 4 kB, without zero characters";
+        return Err(Problem::new("invalid_json").pointer("/metadata").hint(hint));
+    }
+    Ok(text)
 }
 
 /// Scopes as HubSpot writes them: they are put into an address, separated by spaces (RFC 6749 section 3.3).

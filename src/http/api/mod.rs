@@ -5,6 +5,7 @@ mod body;
 mod caller;
 pub(super) mod connect_sessions;
 mod idempotency;
+pub(super) mod installs;
 pub(super) mod keys;
 mod limits;
 mod webhook_bodies;
@@ -55,6 +56,10 @@ fn resources(routes: &mut ServiceConfig) {
                 .route(actix::post().to(connect_sessions::complete_connect_session)),
         )
         .configure(webhooks::routes);
+        .service(actix::resource("/api/hubspot/installs").route(actix::get().to(installs::list_installs)))
+        .service(
+            actix::resource("/api/hubspot/installs/{id}/claim")
+                .route(actix::post().to(installs::claim_install)),
         );
     // A scope, because its name is compared as it stands.
     routes.service(actix::scope(proxy::PREFIX).default_service(actix::to(proxy::proxy)));

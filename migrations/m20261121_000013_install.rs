@@ -1,0 +1,62 @@
+//! Installs that began at HubSpot's Marketplace: the grants that wait to be claimed, and the states and codes that were
+//! seen, so that each is good once.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{big_integer, big_integer_null, text, text_null};
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // A claimed install keeps no tokens: they are its connection's.
+        let install = Table::create()
+            .table("install")
+            .col(text("id").primary_key())
+            .col(text("connection_id"))
+            .col(text("client_id"))
+            .col(big_integer("portal_id"))
+            .col(text_null("hub_domain"))
+            .col(text_null("hub_user"))
+            .col(text_null("scopes"))
+            .col(text_null("key_id"))
+            .col(text_null("access_sealed"))
+            .col(text_null("refresh_sealed"))
+            .col(text_null("refresh_fingerprint"))
+            .col(big_integer("obtained_at"))
+            .col(big_integer("token_expires_at"))
+            .col(big_integer("expires_at"))
+            .col(text_null("claimed_by"))
+            .col(text_null("claimed_as"))
+            .col(big_integer_null("claimed_at"))
+            .to_owned();
+        manager.create_table(install).await?;
+        let seen = Table::create()
+            .table("install_attempt")
+            .col(text("hash").primary_key())
+            .col(text("kind"))
+            .col(big_integer("expires_at"))
+            .to_owned();
+        manager.create_table(seen).await?;
+        for (table, columns) in [
+            ("install", &["client_id", "portal_id"][..]),
+            ("install", &["refresh_fingerprint"]),
+            ("install", &["expires_at"]),
+            ("install_attempt", &["expires_at"]),
+        ] {
+            let name = format!("{table}_{}", columns.join("_"));
+            let mut index = Index::create().name(name).table(table).to_owned();
+            for column in columns {
+                index.col(*column);
+            }
+            manager.create_index(index).await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table("install_attempt").to_owned()).await?;
+        manager.drop_table(Table::drop().table("install").to_owned()).await
+    }
+}

@@ -1,0 +1,40 @@
+//! Installs that begin at HubSpot's Marketplace.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::reader::Reader;
+
+/// Where an install that begins at HubSpot leads. HubSpot has to know it as one of the app's redirect URLs.
+pub const INSTALL: &str = "/install/hubspot";
+
+/// Installs that begin at HubSpot's Marketplace.
+#[derive(Debug, Clone)]
+pub struct Marketplace {
+    /// MARKETPLACE_INSTALLS.
+    pub installs: bool,
+    /// MARKETPLACE_LANDING_URL.
+    pub landing_url: Option<Url>,
+    /// MARKETPLACE_CLAIM_SECONDS.
+    pub claim_time: Duration,
+    /// Where HubSpot sends an install, at PUBLIC_URL.
+    pub install_url: Url,
+}
+
+impl Marketplace {
+    pub(super) fn read(reader: &mut Reader<'_>, public_url: &Url) -> Self {
+        let mut install_url = public_url.clone();
+        install_url.set_path(INSTALL);
+        let landing_url = match reader.text("MARKETPLACE_LANDING_URL") {
+            "" => None,
+            text => reader.url("MARKETPLACE_LANDING_URL", text),
+        };
+        Self {
+            installs: reader.choice("MARKETPLACE_INSTALLS", &[("off", false), ("on", true)]),
+            landing_url,
+            claim_time: reader.seconds("MARKETPLACE_CLAIM_SECONDS", 60..=31_536_000),
+            install_url,
+        }
+    }
+}

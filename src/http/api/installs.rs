@@ -1,0 +1,174 @@
+//! /api/hubspot/installs: installs that began at HubSpot's Marketplace and wait to be claimed.
+
+use std::collections::BTreeMap;
+
+use actix_web::web::{Data, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::super::Web;
+use super::super::problem::Problem;
+use super::body::ApiJson;
+use super::caller::caller;
+use super::connect_sessions::metadata_text;
+use crate::domain::api_key::ApiScope;
+use crate::domain::external::ExternalUserId;
+use crate::domain::id::{ConnectionId, InstallId, PortalId};
+use crate::flows::WaitingInstall;
+
+/// Installs on one page.
+const PAGE: u32 = 100;
+
+/// Which installs to list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    portal_id: Option<u32>,
+    after: Option<InstallId>,
+}
+
+/// An install that waits to be claimed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct InstallBody {
+    #[schema(value_type = uuid::Uuid)]
+    id: InstallId,
+    /// The HubSpot account that has installed the app.
+    #[schema(value_type = i64)]
+    portal_id: PortalId,
+    /// The account's website, where HubSpot has told it.
+    hub_domain: Option<String>,
+    /// The e-mail address of the person who installed it, where HubSpot has told it. It proves nothing by itself.
+    installed_by: Option<String>,
+    scopes: Vec<String>,
+    installed_at: String,
+    /// Until when it can be claimed.
+    expires_at: String,
+}
+
+impl From<WaitingInstall> for InstallBody {
+    fn from(install: WaitingInstall) -> Self {
+        Self {
+            id: install.id,
+            portal_id: install.portal,
+            hub_domain: install.hub_domain,
+            installed_by: install.hub_user,
+            scopes: install.scopes.iter().flat_map(|scopes| scopes.iter()).map(str::to_owned).collect(),
+            installed_at: install.obtained_at.rfc3339(),
+            expires_at: install.expires_at.rfc3339(),
+        }
+    }
+}
+
+/// A page of installs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct InstallsBody {
+    installs: Vec<InstallBody>,
+    /// Where the next page begins; null on the last one.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    next: Option<InstallId>,
+}
+
+/// Lists installs that wait to be claimed.
+#[utoipa::path(
+    get,
+    path = "/api/hubspot/installs",
+    operation_id = "list_installs",
+    tag = "installs",
+    security(("api_key" = ["sessions:write"])),
+    params(
+        ("portal_id" = Option<u32>, Query, description = "Of this HubSpot account alone."),
+        ("after" = Option<uuid::Uuid>, Query, description = "Go on after this id: the `next` of the page before."),
+    ),
+    responses(
+        (status = 200, description = "Installs that wait, in the order of their ids.", body = InstallsBody),
+        (status = 400, description = "`bad_request`"),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 503, description = "`storage_unavailable`"),
+    )
+)]
+pub(in crate::http) async fn list_installs(
+    request: HttpRequest,
+    web: Data<Web>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::SessionsWrite).await?;
+    // Read only now: whoever may not list learns nothing of how to.
+    let wanted =
+        Query::<Wanted>::from_query(request.query_string()).map_err(|_| Problem::new("bad_request"))?;
+    let portal = wanted.portal_id.map(|id| PortalId(i64::from(id)));
+    let mut installs = web.flows.waiting_installs(portal, wanted.after, PAGE + 1).await?;
+    let has_more = installs.len() > PAGE as usize;
+    installs.truncate(PAGE as usize);
+    let next = installs.last().map(|last| last.id).filter(|_| has_more);
+    let installs = installs.into_iter().map(InstallBody::from).collect();
+    Ok(HttpResponse::Ok().json(InstallsBody { installs, next }))
+}
+
+/// Whose an install is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct InstallClaim {
+    /// Your user's id. Be sure by your own means that the HubSpot account is this user's.
+    #[schema(value_type = String, example = "user_42")]
+    external_user_id: ExternalUserId,
+    /// An object of your own to keep with the connection.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<BTreeMap<String, Value>>,
+}
+
+/// A claimed install.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct ClaimedInstallBody {
+    #[schema(value_type = uuid::Uuid)]
+    install_id: InstallId,
+    /// The connection it has become, or has renewed.
+    #[schema(value_type = uuid::Uuid)]
+    connection_id: ConnectionId,
+    #[schema(value_type = i64)]
+    portal_id: PortalId,
+    #[schema(value_type = String)]
+    external_user_id: ExternalUserId,
+}
+
+/// Claims an install for one of your users: it becomes a connection, or renews the one that the user has to that
+/// account. The same claim again has the same answer.
+#[utoipa::path(
+    post,
+    path = "/api/hubspot/installs/{id}/claim",
+    operation_id = "claim_install",
+    tag = "installs",
+    security(("api_key" = ["sessions:write"])),
+    params(("id" = uuid::Uuid, Path, description = "The install.")),
+    request_body = InstallClaim,
+    responses(
+        (status = 200, description = "It is that user's connection.", body = ClaimedInstallBody),
+        (status = 400, description = "`invalid_json`"),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`"),
+        (status = 404, description = "`install_unknown`"),
+        (status = 409, description = "`install_claimed`"),
+        (status = 500, description = "`unknown_key`, `integrity_error`"),
+        (status = 503, description = "`storage_unavailable`"),
+    )
+)]
+pub(in crate::http) async fn claim_install(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+    body: ApiJson<InstallClaim>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::SessionsWrite).await?;
+    let id: InstallId = id.parse().map_err(|_| Problem::new("install_unknown"))?;
+    let InstallClaim { external_user_id, metadata } = body.0;
+    let metadata = metadata_text(metadata)?;
+    let claimed = web.flows.claim_install(id, external_user_id.clone(), metadata).await?;
+    Ok(HttpResponse::Ok().json(ClaimedInstallBody {
+        install_id: id,
+        connection_id: claimed.connection,
+        portal_id: claimed.portal,
+        external_user_id,
+    }))
+}

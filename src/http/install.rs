@@ -1,0 +1,144 @@
+//! /install/hubspot and /install/hubspot/claim: installs that begin at HubSpot's Marketplace.
+//!
+//! HubSpot has three shapes of them. Without a sign-in of ours it sends `code` and `returnUrl`. With one it asks for a
+//! state first (`step=authorize`), and brings it back with the code (`step=finalize`) in a frame inside its own pages.
+//! The oldest has neither `returnUrl` nor state. No cookie is looked at or set here: in the frame there is none, and
+//! whoever opens these addresses has proven nothing.
+
+use actix_web::http::header::LOCATION;
+use actix_web::web::{self as actix, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::json;
+use url::form_urlencoded;
+
+use super::Web;
+use super::auth::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
+use super::problem::{Problem, lookup};
+use crate::config::marketplace::INSTALL;
+use crate::domain::id::PortalId;
+use crate::domain::install::InstallReturnUrl;
+use crate::domain::origin::Origin;
+use crate::domain::secret::Secret;
+
+/// Where a person ends up whom HubSpot names no other page for.
+pub(super) const CLAIM: &str = "/install/hubspot/claim";
+/// What HubSpot may send.
+const FIELDS: [&str; 5] = ["step", "code", "state", "returnUrl", "error"];
+
+/// The routes, outside of the layer that knows sessions.
+pub(super) fn routes(web: &Web, routes: &mut ServiceConfig) {
+    if web.config.marketplace.installs {
+        routes
+            .service(actix::resource(INSTALL).route(actix::get().to(get_install)))
+            .service(actix::resource(CLAIM).route(actix::get().to(get_install_claim)));
+    }
+}
+
+/// `GET /install/hubspot`: HubSpot brings an install.
+async fn get_install(request: HttpRequest, web: Data<Web>) -> Result<HttpResponse, Problem> {
+    let redirect_uri = web.config.marketplace.install_url.to_string();
+    answer(&request, &web, redirect_uri).await
+}
+
+/// The same at the address of the callback, where the app's listing at HubSpot names that one.
+pub(super) async fn install_at_callback(request: &HttpRequest, web: &Web) -> Result<HttpResponse, Problem> {
+    answer(request, web, web.config.hubspot.redirect_uri.to_string()).await
+}
+
+/// Whether what has come to the callback is an install. Whatever brings a state and names no step is an attempt of ours.
+pub(super) fn is_install(request: &HttpRequest, web: &Web) -> bool {
+    let has =
+        |wanted| form_urlencoded::parse(request.query_string().as_bytes()).any(|(name, _)| name == wanted);
+    web.config.marketplace.installs && (has("step") || (has("code") && !has("state")))
+}
+
+/// Whatever came of it, the browser goes on: code and state stay in no history, and in a frame no page of ours is shown.
+async fn answer(request: &HttpRequest, web: &Web, redirect_uri: String) -> Result<HttpResponse, Problem> {
+    let mode = fetch_header(request, "sec-fetch-mode").unwrap_or("navigate");
+    let dest = fetch_header(request, "sec-fetch-dest").unwrap_or("document");
+    if mode != "navigate" || !matches!(dest, "document" | "iframe" | "frame") || is_prefetch(request) {
+        return Err(Problem::new("not_a_navigation"));
+    }
+    Ok(match take(request, web, redirect_uri).await {
+        Ok(location) => HttpResponse::Found().insert_header((LOCATION, location)).finish(),
+        Err(problem) => see_other(&format!("{CLAIM}?problem={}#_", problem.entry.code)),
+    })
+}
+
+/// Where the browser goes.
+async fn take(request: &HttpRequest, web: &Web, redirect_uri: String) -> Result<String, Problem> {
+    let query = Query::parse(request.query_string(), &FIELDS)?;
+    let approval = Origin::of(&web.config.hubspot.authorize_url);
+    let back = match query.get("returnUrl") {
+        Some(text) => {
+            let checked = InstallReturnUrl::parse(text, &approval);
+            Some(checked.ok_or(Problem::new("install_return_url_not_allowed"))?)
+        }
+        None => None,
+    };
+    match (query.get("step"), back) {
+        (Some("authorize"), Some(back)) => {
+            admit(request, web)?;
+            Ok(back.with_state(&web.flows.begin_install().await?))
+        }
+        (Some("finalize"), Some(back)) => {
+            // HubSpot sees for itself whether the app is installed, and tells the person.
+            if let Err(problem) = finalize(web, &query, redirect_uri).await {
+                tracing::warn!(code = problem.entry.code, "an install from the marketplace has failed");
+            }
+            Ok(back.as_str().to_owned())
+        }
+        (None, back) if query.get("state").is_none() => {
+            admit(request, web)?;
+            web.flows.install(code(&query)?, None, redirect_uri).await?;
+            Ok(back.map_or_else(|| landing(web), |back| back.as_str().to_owned()))
+        }
+        _ => Err(Problem::new("install_incomplete")),
+    }
+}
+
+async fn finalize(web: &Web, query: &Query, redirect_uri: String) -> Result<(), Problem> {
+    let state = query.get("state").filter(|state| is_state(state));
+    let state = state.ok_or(Problem::new("install_state_rejected"))?;
+    Ok(web.flows.install(code(query)?, Some(Secret::new(state.to_owned())), redirect_uri).await?)
+}
+
+fn code(query: &Query) -> Result<Secret, Problem> {
+    match (query.get("error"), query.get("code")) {
+        (Some("access_denied"), _) => Err(Problem::new("user_denied")),
+        (Some(_), _) => Err(Problem::new("provider_error")),
+        (None, Some(code)) if (1..=2048).contains(&code.len()) => Ok(Secret::new(code.to_owned())),
+        _ => Err(Problem::new("install_incomplete")),
+    }
+}
+
+fn landing(web: &Web) -> String {
+    let named = web.config.marketplace.landing_url.as_ref();
+    named.map_or_else(|| format!("{CLAIM}#_"), ToString::to_string)
+}
+
+/// What the claim page is about.
+#[derive(Debug, Deserialize)]
+struct About {
+    problem: Option<String>,
+    hub_id: Option<String>,
+}
+
+/// `GET /install/hubspot/claim`: the person shows whose the install is, by a connect of ours. The page knows nothing of
+/// any install: what it says is the same for everybody.
+async fn get_install_claim(web: Data<Web>, about: actix::Query<About>) -> Result<HttpResponse, Problem> {
+    let mut connect_url = start_url(&web.config.server.origin());
+    if let Some(hub_id) = &about.hub_id {
+        let hub_id: PortalId = hub_id.parse().map_err(|_| Problem::new("bad_request"))?;
+        connect_url += &format!("&hub_id={hub_id}");
+    }
+    let problem =
+        about.problem.as_deref().map(|code| lookup(code).unwrap_or(Problem::new("provider_error").entry));
+    let values = json!({
+        "connect_url": connect_url,
+        "problem": problem.map(|entry| json!({"code": entry.code, "title": entry.title, "detail": entry.detail})),
+    });
+    let page = web.templates.page("install_claim.html", &values);
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
+}
