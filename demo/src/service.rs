@@ -34,6 +34,7 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
         ("ADMIN_ADDR", "off".to_owned()),
         ("HOST_ORIGINS", options.host_origins()),
         ("SESSION_IDLE_SECONDS", options.session_seconds.to_string()),
+        ("MARKETPLACE_INSTALLS", "on".to_owned()),
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
         ("LOG_LEVEL", options.log_level.clone()),
     ];
