@@ -101,7 +101,9 @@ fn redirect(config: &Config) -> Result<String, String> {
     if !same_host {
         return Err(format!("{uri} is on another host than PUBLIC_URL; its cookies would not come along"));
     }
-    Ok(format!("register {uri} with your HubSpot app, letter for letter"))
+    let install = &config.marketplace.install_url;
+    let both = if config.marketplace.installs { format!("{uri} and {install}") } else { uri.to_string() };
+    Ok(format!("register {both} with your HubSpot app, letter for letter"))
 }
 
 fn origins(config: &Config) -> Result<String, String> {
