@@ -22,6 +22,7 @@ mod m20261121_000011_external_user;
 mod m20261121_000012_events;
 mod m20261121_000013_install;
 mod m20261121_000014_idempotency_key;
+mod m20261121_000015_catalogue;
 mod m20261121_000016_connect_session;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000012_events::Migration),
             Box::new(m20261121_000013_install::Migration),
             Box::new(m20261121_000014_idempotency_key::Migration),
+            Box::new(m20261121_000015_catalogue::Migration),
             Box::new(m20261121_000016_connect_session::Migration),
         ]
     }

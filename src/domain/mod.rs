@@ -19,6 +19,7 @@ pub mod clock;
 pub mod connect_session;
 pub mod connection;
 pub mod event;
+pub mod explain;
 pub mod external;
 pub mod failure;
 pub mod id;

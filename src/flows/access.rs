@@ -4,7 +4,7 @@
 //! among processes the lease decides.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,11 +16,14 @@ use crate::domain::connection::ConnectionState;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
-use crate::domain::token::Token;
-use crate::store::{ClaimOne, StoreError};
+use crate::domain::token::MIN_REFRESH_INTERVAL;
+use crate::keyring::Context;
+use crate::store::{AccessRow, ClaimOne, StoreError};
 
 /// How long a caller waits: somewhat longer than a call to HubSpot may take.
 const CALLER_PATIENCE: Duration = Duration::from_secs(25);
+/// How long a caller waits while the token in hand still works: not for a HubSpot that says nothing.
+const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long is waited for a renewal that another process has begun.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at it.
@@ -126,14 +129,96 @@ impl Flows {
             scopes: token.scopes.clone(),
             client_id: token.client_id.clone(),
             portal_id: token.portal_id,
+        let row = self.lendable(id, min_ttl).await?;
+        Ok(Access {
+            token: self.open_lendable(&row)?,
+            expires_at: row.expires_at,
+            generation: row.generation,
+            scopes: row.scopes.clone(),
         })
     }
 
-    async fn unavailable(&self, token: &Token) -> Result<AccessError, StoreError> {
+    /// The access token of a connection as [`Flows::access_token`] gives it, still sealed.
+    pub(super) async fn lendable(
+        &self,
+        id: ConnectionId,
+        min_ttl: Duration,
+    ) -> Result<Arc<AccessRow>, AccessError> {
+        let row = self.known(id).await?;
+        let now = self.0.clock.now();
+        let wanted = min_ttl.min(row.expires_at.since(row.obtained_at) / 2);
+        if row.expires_at > now.plus(wanted) {
+            return Ok(row);
+        }
+        // Whoever holds the other end says nothing: it goes when the renewal is over. That may take for ever, while
+        // new tokens cannot be written.
+        let left = row.expires_at.since(now);
+        let patience = if left.is_zero() { CALLER_PATIENCE } else { SHORT_PATIENCE.min(left / 2) };
+        let _ = timeout(patience, self.renewal(id, row.generation).changed()).await;
+        let row = self.reread(id).await?;
+        if row.expires_at > self.0.clock.now() {
+            return Ok(row);
+        }
+        Err(self.unavailable(&row).await?)
+    }
+
+    /// Renews a connection's tokens now, whatever life is left in them. What was received within the last seconds is
+    /// new enough; `false` says that it was not renewed for that reason.
+    ///
+    /// # Errors
+    /// [`AccessError`] says why there are no new ones, and when to ask again.
+    pub async fn refresh_now(&self, id: ConnectionId) -> Result<(Arc<AccessRow>, bool), AccessError> {
         let parts = &self.0;
-        let code = token.last_error.clone().unwrap_or_else(|| "refresh_in_progress".to_owned());
-        let due = parts.store.refresh_due_at(token.id).await?.unwrap_or_else(|| parts.clock.now());
-        let retry_after = due.since(parts.clock.now()).max(Duration::from_secs(1));
+        let row = self.reread(id).await?;
+        if parts.clock.now().since(row.obtained_at) < MIN_REFRESH_INTERVAL {
+            return Ok((row, false));
+        }
+        let _ = timeout(CALLER_PATIENCE, self.renewal(id, row.generation).changed()).await;
+        let after = self.reread(id).await?;
+        if after.generation == row.generation {
+            return Err(self.unavailable(&after).await?);
+        }
+        Ok((after, true))
+    }
+
+    /// As it is remembered, or read.
+    async fn known(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
+        match self.0.memory.access(id) {
+            Some(row) => Ok(row),
+            None => self.reread(id).await,
+        }
+    }
+
+    /// As it is stored now. Only what is well is remembered.
+    async fn reread(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
+        let parts = &self.0;
+        let ticket = parts.memory.ticket();
+        let row = parts.store.access_row(id).await?.ok_or(AccessError::Unknown)?;
+        match row.state {
+            ConnectionState::Active => {}
+            ConnectionState::NeedsReauth => return Err(AccessError::NeedsReauth),
+            ConnectionState::IntegrityError => return Err(AccessError::Unreadable),
+        }
+        let row = Arc::new(row);
+        parts.memory.keep_access(ticket, &row);
+        Ok(row)
+    }
+
+    /// Opens an access token for whoever it is lent to.
+    pub(super) fn open_lendable(&self, row: &AccessRow) -> Result<Secret, AccessError> {
+        let id = row.id.to_string();
+        let context =
+            Context { kind: "access", row: &id, generation: row.generation, client_id: &row.client_id };
+        self.0.keyring.open(&row.access, context).map_err(|_| AccessError::Unreadable)
+    }
+
+    async fn unavailable(&self, row: &AccessRow) -> Result<AccessError, StoreError> {
+        let parts = &self.0;
+        let code = row.last_error.clone().unwrap_or_else(|| "refresh_in_progress".to_owned());
+        let due = parts.store.refresh_due_at(row.id).await?.unwrap_or_else(|| parts.clock.now());
+        // A plan for the ordinary refresh says nothing of when one by request may be tried again.
+        let longest = if row.last_error.is_some() { Duration::MAX } else { MIN_REFRESH_INTERVAL };
+        let retry_after = due.since(parts.clock.now()).min(longest).max(Duration::from_secs(1));
         Ok(AccessError::Unavailable { code, retry_after })
     }
 

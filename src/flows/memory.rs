@@ -5,14 +5,14 @@
 //! [`Ticket`] first, and what it read is kept only if nothing has been forgotten since.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::status::Connections;
-use crate::domain::id::UserId;
+use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::secret::Hash;
-use crate::store::SessionRow;
+use crate::store::{AccessRow, SessionRow};
 
-/// How many sessions, and how many users' connections, are remembered at once.
+/// How many sessions, users' connections and access tokens are remembered at once.
 const MOST: usize = 10_000;
 
 /// Rows as they were last read.
@@ -27,6 +27,10 @@ pub(super) struct Memory {
 struct Rows {
     sessions: HashMap<[u8; 32], SessionRow>,
     connections: HashMap<UserId, Connections>,
+    /// Access tokens, sealed as they are stored: what is opened is never kept.
+    access: HashMap<ConnectionId, Arc<AccessRow>>,
+    /// Whose they are.
+    lent: HashMap<UserId, Vec<ConnectionId>>,
     forgotten: u64,
 }
 
@@ -75,9 +79,30 @@ impl Memory {
         }
     }
 
+    pub fn access(&self, id: ConnectionId) -> Option<Arc<AccessRow>> {
+        self.on.then(|| self.rows().access.get(&id).cloned()).flatten()
+    }
+
+    pub fn keep_access(&self, ticket: Ticket, row: &Arc<AccessRow>) {
+        let mut rows = self.rows();
+        if self.on && rows.forgotten == ticket.0 {
+            if rows.access.len() >= MOST {
+                rows.access.clear();
+                rows.lent.clear();
+            }
+            if rows.access.insert(row.id, Arc::clone(row)).is_none() {
+                rows.lent.entry(row.user_id).or_default().push(row.id);
+            }
+        }
+    }
+
+    /// Forgets a user's connections, and their access tokens with them.
     pub fn forget_connections(&self, user: UserId) {
         let mut rows = self.rows();
         rows.connections.remove(&user);
+        for connection in rows.lent.remove(&user).unwrap_or_default() {
+            rows.access.remove(&connection);
+        }
         rows.forgotten += 1;
     }
 

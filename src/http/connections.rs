@@ -25,9 +25,9 @@ pub(super) struct Disconnect {
 }
 
 /// A connection that has ended.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Disconnected)]
-struct DisconnectAnswer {
+pub(super) struct DisconnectAnswer {
     /// The connection that was.
     #[schema(value_type = String, format = Uuid)]
     connection_id: ConnectionId,
@@ -39,9 +39,9 @@ struct DisconnectAnswer {
 }
 
 /// Whether a grant has ended at HubSpot.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-enum RevokedAnswer {
+pub(super) enum RevokedAnswer {
     /// It has, or it has not.
     Known(bool),
     /// `queued`: HubSpot is still to be told.
@@ -49,7 +49,8 @@ enum RevokedAnswer {
 }
 
 impl DisconnectAnswer {
-    fn of(connection_id: ConnectionId, revoked: Revoked) -> Self {
+    /// What is told of it.
+    pub fn of(connection_id: ConnectionId, revoked: Revoked) -> Self {
         let (revoked, reason) = match revoked {
             Revoked::Yes => (RevokedAnswer::Known(true), None),
             Revoked::Queued => (RevokedAnswer::Word("queued"), None),

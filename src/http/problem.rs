@@ -17,6 +17,8 @@ use crate::flows::{
     StoreError,
     ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError, OnceError,
     SessionError, StartError, StoreError,
+    AccessError, ClaimError, CompleteError, DecideError, FinishError, OnceError, SessionError, StartError,
+    StoreError,
 };
 
 /// One line of the table.
@@ -469,6 +471,12 @@ const TABLE: &[Entry] = &[
         true,
         "This HubSpot account is being asked too fast",
         "HubSpot allows so many calls to an account in a few seconds. It was not asked; please wait as long as `Retry-After` says.",
+    entry(
+        "confirmation_missing",
+        400,
+        false,
+        "This has to be confirmed",
+        "This ends more than one connection. Send `{\"confirm\": true}` as the body if that is what is meant.",
     ),
     entry("not_found", 404, false, "There is nothing here", "This address does not exist."),
     entry(

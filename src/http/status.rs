@@ -252,7 +252,7 @@ pub(super) enum ConnectionState {
 }
 
 /// What a person is told of a state.
-fn sentence(state: &str) -> &'static str {
+pub(super) fn sentence(state: &str) -> &'static str {
     match state {
         "active" => "Access is renewed by itself, always before it expires.",
         "degraded" => "HubSpot could not be reached in time. We keep trying; nothing is lost.",

@@ -91,6 +91,16 @@ impl Calls {
         self.send(call).await.and_then(success)
     }
 
+    /// Deletes a resource with an access token.
+    pub async fn delete(&self, url: Url, access: &Secret) -> Result<Vec<u8>, Failure> {
+        let call = self
+            .http
+            .delete(url)
+            .header(ACCEPT, "application/json")
+            .header(AUTHORIZATION, format!("Bearer {}", access.expose()));
+        self.send(call).await.and_then(success)
+    }
+
     async fn send(&self, call: RequestBuilder) -> Result<Answer, Failure> {
         within(PATIENCE, STEP, self.exchange(call))
             .await

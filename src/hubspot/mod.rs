@@ -216,6 +216,17 @@ impl HubSpot {
         self.calls.get(url, access).await.map(|body| wire::time_zone(&body))
     }
 
+    /// Uninstalls the app from the whole account that this token is for (HubSpot's app uninstalls API). Every grant of
+    /// the account to the app ends with it.
+    ///
+    /// # Errors
+    /// [`Failure`] as above.
+    pub async fn uninstall(&self, access: &Secret) -> Result<(), Failure> {
+        let path = format!("/appinstalls/{}/external-install", self.settings.api_version);
+        let url = join(&self.settings.api_url, &path);
+        self.calls.delete(url, access).await.map(|_| ())
+    }
+
     /// Runs a call with the secret that was accepted last, then with the others while HubSpot refuses our credentials.
     async fn with_each_secret<'a, T, F>(&'a self, call: impl Fn(&'a Client) -> F) -> Result<T, Failure>
     where

@@ -1,20 +1,54 @@
-//! Connections as an operator sees them: everything but the tokens.
+//! Connections as an operator and the host's backend see them: everything but the tokens.
 
+use std::time::Duration;
+
+use sea_orm::Value;
+
+use super::row::Row;
 use super::{Store, StoreError, token};
 use crate::domain::clock::Moment;
-use crate::domain::token::Token;
+use crate::domain::explain::Plan;
+use crate::domain::external::ExternalUserId;
+use crate::domain::id::{ConnectionId, PortalId, UserId};
+use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
 
 /// A connection with the state of its job.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Listed {
     /// The connection.
     pub token: Token,
-    /// When its job runs next; an active connection always has one.
-    pub run_at: Option<Moment>,
-    /// Failed attempts since the last success.
-    pub attempts: Option<i64>,
-    /// Until when somebody is at it.
-    pub lease_until: Option<Moment>,
+    /// What is planned for it.
+    pub plan: Plan,
+    /// Whose it is by the host's own id, if it belongs to one of the host's users.
+    pub external_user: Option<ExternalUserId>,
+    /// What the host has noted with it: a JSON object.
+    pub metadata: Option<String>,
+}
+
+/// In what state connections are looked for. The words of the API; `degraded` is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListedState {
+    /// Well, with an access token that has not expired.
+    Active,
+    /// The access token has expired, and was not renewed yet.
+    Degraded,
+    /// The person has to connect anew.
+    NeedsReauth,
+    /// Frozen.
+    IntegrityError,
+}
+
+/// Which connections are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// Those of this user.
+    pub user: Option<UserId>,
+    /// Those to this account.
+    pub portal: Option<PortalId>,
+    /// Those in this state.
+    pub state: Option<ListedState>,
+    /// Those that come after this one, in the order in which they were made.
+    pub after: Option<(Moment, ConnectionId)>,
 }
 
 impl Store {
@@ -23,22 +57,28 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn list_tokens(&self, after: &str, limit: u32) -> Result<Vec<Listed>, StoreError> {
-        let sql = format!(
-            "SELECT {}, job.run_at, job.attempts, job.lease_until FROM token LEFT JOIN token_refresh_job AS job \
-             ON job.connection_id = id WHERE id > $1 ORDER BY id LIMIT $2",
-            token::COLUMNS
-        );
+        let sql = format!("{} WHERE id > $1 ORDER BY id LIMIT $2", select());
         let rows = self.all(&sql, [after.to_owned().into(), i64::from(limit).into()]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Listed {
-                    token: token::read(row)?,
-                    run_at: row.maybe_moment("run_at")?,
-                    attempts: row.get("attempts")?,
-                    lease_until: row.maybe_moment("lease_until")?,
-                })
-            })
-            .collect()
+        rows.iter().map(read).collect()
+    }
+
+    /// One connection, whoever owns it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn listed(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
+        let sql = format!("{} WHERE id = $1", select());
+        self.one(&sql, [id.to_string().into()]).await?.map(|row| read(&row)).transpose()
+    }
+
+    /// The connections that are asked for, in the order in which they were made.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn page(&self, wanted: Wanted, now: Moment, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        let (conditions, values) = conditions(wanted, now);
+        let sql = format!("{} {conditions} ORDER BY created_at, id LIMIT {limit}", select());
+        self.all(&sql, values).await?.iter().map(read).collect()
     }
 
     /// How many connections there are in each state.
@@ -50,4 +90,80 @@ impl Store {
             self.all("SELECT state, COUNT(*) AS uses FROM token GROUP BY state ORDER BY state", []).await?;
         rows.iter().map(|row| Ok((row.get("state")?, row.get("uses")?))).collect()
     }
+
+    /// How many other connections this app has to the same account.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn count_siblings(&self, id: ConnectionId) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) AS others FROM token AS other JOIN token AS self ON self.id = $1 \
+                   WHERE other.portal_id = self.portal_id AND other.client_id = self.client_id \
+                   AND other.id <> self.id";
+        let row = self.one(sql, [id.to_string().into()]).await?;
+        row.map_or(Ok(0), |row| row.get::<i64>("others")).map(|others| u64::try_from(others).unwrap_or(0))
+    }
+}
+
+fn select() -> String {
+    format!(
+        "SELECT {}, metadata, job.run_at, job.attempts, job.lease_until, (SELECT external_id FROM external_user \
+         WHERE external_user.user_id = token.user_id) AS external_id FROM token \
+         LEFT JOIN token_refresh_job AS job ON job.connection_id = id",
+        token::COLUMNS
+    )
+}
+
+fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
+    let mut conditions: Vec<String> = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
+    let mut add = |condition: &str, given: &[Value]| {
+        let mut condition = condition.to_owned();
+        for value in given {
+            values.push(value.clone());
+            condition = condition.replacen('?', &format!("${}", values.len()), 1);
+        }
+        conditions.push(condition);
+    };
+    if let Some(user) = wanted.user {
+        add("user_id = ?", &[user.to_string().into()]);
+    }
+    if let Some(portal) = wanted.portal {
+        add("portal_id = ?", &[portal.0.into()]);
+    }
+    let ms = now.unix_ms();
+    match wanted.state {
+        None => {}
+        Some(ListedState::Active) => add("state = 'active' AND expires_at > ?", &[ms.into()]),
+        // Whatever has expired has failed before, or is due: that finds it without looking at all that is well.
+        Some(ListedState::Degraded) => add(
+            "state = 'active' AND expires_at <= ? AND id IN (SELECT id FROM token WHERE error_since IS NOT NULL \
+             UNION ALL SELECT connection_id FROM token_refresh_job WHERE run_at <= ?)",
+            &[ms.into(), (now.plus(SOON)).unix_ms().into()],
+        ),
+        Some(ListedState::NeedsReauth) => add("state = 'needs_reauth'", &[]),
+        Some(ListedState::IntegrityError) => add("state = 'integrity_error'", &[]),
+    }
+    if let Some((at, id)) = wanted.after {
+        add("(created_at, id) > (?, ?)", &[at.unix_ms().into(), id.to_string().into()]);
+    }
+    match conditions.is_empty() {
+        true => (String::new(), values),
+        false => (format!("WHERE {}", conditions.join(" AND ")), values),
+    }
+}
+
+/// A token that is dead on arrival is refreshed so much later.
+const SOON: Duration = MIN_REFRESH_INTERVAL;
+
+fn read(row: &Row) -> Result<Listed, StoreError> {
+    Ok(Listed {
+        token: token::read(row)?,
+        plan: Plan {
+            run_at: row.maybe_moment("run_at")?,
+            attempts: row.get::<Option<i64>>("attempts")?.unwrap_or(0),
+            lease_until: row.maybe_moment("lease_until")?,
+        },
+        external_user: row.maybe("external_id")?,
+        metadata: row.get("metadata")?,
+    })
 }

@@ -4,6 +4,7 @@
 //! concurrent callers (`writer`), and read through others; PostgreSQL shares commits by itself.
 //! The store holds ciphertext and hashes, never plaintext.
 
+mod access_row;
 mod api_key;
 mod auth_request;
 mod batch;
@@ -38,12 +39,14 @@ use std::pin::Pin;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
 use thiserror::Error;
 
+pub use access_row::AccessRow;
 pub use auth_request::{Consumed, NewAuthRequest};
 pub use claim::{ClaimOne, Claimed, claim_sql};
 pub use connect::{NewTokens, Saved, Source};
 pub use idempotency::{OnceAsked, OnceFound};
 pub use install::{Install, InstallGrant, InstallState};
 pub use listing::Listed;
+pub use listing::{Listed, ListedState, Wanted};
 pub use open::{OpenError, SchemaStatus};
 pub use parked::ParkedGrant;
 pub use reconcile::Reconciled;

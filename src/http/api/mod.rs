@@ -4,6 +4,7 @@
 mod body;
 mod caller;
 pub(super) mod connect_sessions;
+pub(super) mod connections;
 mod idempotency;
 pub(super) mod installs;
 pub(super) mod keys;
@@ -11,6 +12,8 @@ mod limits;
 mod webhook_bodies;
 pub(super) mod webhooks;
 pub(super) mod proxy;
+mod listing;
+pub(super) mod token;
 
 use actix_web::guard::fn_guard;
 use actix_web::middleware::from_fn;
@@ -63,4 +66,5 @@ fn resources(routes: &mut ServiceConfig) {
         );
     // A scope, because its name is compared as it stands.
     routes.service(actix::scope(proxy::PREFIX).default_service(actix::to(proxy::proxy)));
+        .configure(connections::routes);
 }

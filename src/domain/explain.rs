@@ -1,0 +1,69 @@
+//! How a connection fares, in plain words: for the person at the terminal and for the host's backend.
+
+use super::clock::Moment;
+use super::token::Token;
+
+/// What is planned for a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// When it is refreshed next; an active connection always has such a time.
+    pub run_at: Option<Moment>,
+    /// Failed attempts since the last success.
+    pub attempts: i64,
+    /// Until when somebody is at it.
+    pub lease_until: Option<Moment>,
+}
+
+/// Sentences that say how a connection fares and what will happen next.
+pub fn explain(token: &Token, plan: Plan, now: Moment) -> Vec<String> {
+    let mut text = vec![
+        format!(
+            "Account: {} ({})",
+            token.portal_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string()),
+            token.hub_domain.as_deref().unwrap_or("not known yet")
+        ),
+        format!(
+            "First connected {}, last approved by the person {}.",
+            token.created_at.rfc3339(),
+            token.connected_at.rfc3339()
+        ),
+        format!(
+            "Its tokens are of generation {}, received {}; the access token expires {}.",
+            token.generation,
+            token.obtained_at.rfc3339(),
+            token.expires_at.rfc3339()
+        ),
+        format!("Granted: {}.", token.scopes),
+    ];
+    let missing = token.wanted_scopes.missing_from(&token.scopes);
+    if !missing.is_empty() {
+        text.push(format!("Asked for and not granted: {missing}."));
+    }
+    text.push(state(token, now));
+    if let (Some(error), Some(since)) = (&token.last_error, token.error_since) {
+        text.push(format!("The last refresh failed with `{error}`; failing since {}.", since.rfc3339()));
+    }
+    if let Some(run_at) = plan.run_at {
+        text.push(format!(
+            "The next refresh is planned for {} after {} failed attempt(s).",
+            run_at.rfc3339(),
+            plan.attempts
+        ));
+    }
+    if plan.lease_until.is_some_and(|until| until > now) {
+        text.push("A process is refreshing it right now.".to_owned());
+    }
+    text
+}
+
+fn state(token: &Token, now: Moment) -> String {
+    match token.public_state(now) {
+        "active" => "It is active: it is refreshed before it expires.".to_owned(),
+        "degraded" => "It is degraded: the access token has expired and refreshing has not succeeded yet.".to_owned(),
+        "needs_reauth" if token.last_error.as_deref() == Some("key_lost") => {
+            "It needs its person: the key that it was sealed under is lost. Nothing is refreshed until they reconnect.".to_owned()
+        }
+        "needs_reauth" => "It needs its person: HubSpot has refused the refresh token twice. Nothing is refreshed until they reconnect.".to_owned(),
+        state => format!("Its state is {state}: what is stored cannot be trusted. Nothing is handed out; the person must reconnect."),
+    }
+}

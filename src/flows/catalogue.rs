@@ -1,0 +1,49 @@
+//! The connections of the host's users, as its backend looks through them.
+
+use super::{Disconnected, Flows};
+use crate::domain::external::ExternalUserId;
+use crate::domain::id::ConnectionId;
+use crate::store::{Listed, StoreError, Wanted};
+
+impl Flows {
+    /// Connections in the order in which they were made, at most `limit`; of one of the host's users, if one is named.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn catalogue(
+        &self,
+        external: Option<&ExternalUserId>,
+        wanted: Wanted,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let parts = &self.0;
+        let user = match external {
+            None => None,
+            Some(external) => match parts.store.find_external(external).await? {
+                Some(user) => Some(user),
+                // Nobody has named that user: there is nothing of theirs.
+                None => return Ok(Vec::new()),
+            },
+        };
+        parts.store.page(Wanted { user, ..wanted }, parts.clock.now(), limit).await
+    }
+
+    /// One connection, whoever owns it: for callers who may see all of them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn connection(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
+        self.0.store.listed(id).await
+    }
+
+    /// Ends one connection, whoever owns it; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing has ended then.
+    pub async fn disconnect_any(&self, id: ConnectionId) -> Result<Option<Disconnected>, StoreError> {
+        match self.0.store.token(id).await? {
+            Some(token) => self.disconnect(token.user_id, id, true).await,
+            None => Ok(None),
+        }
+    }
+}

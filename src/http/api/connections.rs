@@ -1,0 +1,355 @@
+//! The connections of the host's users: seen, refreshed and ended by its backend.
+
+use actix_web::web::{self as actix, Data, Path, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::super::Web;
+use super::super::connections::DisconnectAnswer;
+use super::super::problem::Problem;
+use super::super::status::sentence;
+use super::body::ApiJson;
+use super::caller::caller;
+use super::listing;
+use super::token::{connection_id, get_token};
+use crate::domain::api_key::ApiScope;
+use crate::domain::clock::Moment;
+use crate::domain::explain::explain;
+use crate::domain::id::{ConnectionId, PortalId};
+use crate::domain::scopes::Scopes;
+use crate::flows::Listed;
+
+/// The routes of connections.
+pub(super) fn routes(routes: &mut ServiceConfig) {
+    routes.service(
+        actix::scope("/api/hubspot/connections")
+            .service(actix::resource("").route(actix::get().to(list_connections)))
+            .service(actix::resource("/{id}/token").route(actix::get().to(get_token)))
+            .service(actix::resource("/{id}/history").route(actix::get().to(get_history)))
+            .service(actix::resource("/{id}/refresh").route(actix::post().to(refresh_connection)))
+            .service(actix::resource("/{id}/uninstall").route(actix::post().to(uninstall_app)))
+            .service(
+                actix::resource("/{id}")
+                    .route(actix::get().to(get_connection))
+                    .route(actix::delete().to(delete_connection)),
+            ),
+    );
+}
+
+/// One connection: everything but its tokens.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct ConnectionBody {
+    #[schema(value_type = uuid::Uuid)]
+    id: ConnectionId,
+    /// Whose it is, by the host's own id; null if a browser's session owns it.
+    external_user_id: Option<String>,
+    /// The HubSpot account; null until HubSpot has named it.
+    #[schema(value_type = Option<i64>)]
+    portal_id: Option<PortalId>,
+    /// The account's website.
+    hub_domain: Option<String>,
+    /// The e-mail address of the person who connected it.
+    hub_user: Option<String>,
+    time_zone: Option<String>,
+    /// `active`, `degraded`, `needs_reauth` or `integrity_error`.
+    state: &'static str,
+    /// The state as a sentence for a person.
+    state_sentence: &'static str,
+    /// What the account has granted.
+    #[schema(value_type = Vec<String>)]
+    scopes: Scopes,
+    /// What was asked for and not granted.
+    #[schema(value_type = Vec<String>)]
+    missing_scopes: Scopes,
+    /// What the host has noted with it.
+    #[schema(value_type = Object)]
+    metadata: Map<String, Value>,
+    created_at: String,
+    /// When the person last approved it.
+    connected_at: String,
+    /// When the access token expires.
+    expires_at: String,
+    /// When it is refreshed next; null where nothing is planned.
+    next_refresh_at: Option<String>,
+    /// The code of the last failed refresh, until one succeeds.
+    last_error: Option<String>,
+    /// Since when refreshes fail.
+    error_since: Option<String>,
+    /// Rises by one with every renewal of the tokens.
+    generation: i64,
+}
+
+impl ConnectionBody {
+    pub(super) fn of(listed: Listed, now: Moment) -> Self {
+        let Listed { token, plan, external_user, metadata } = listed;
+        let state = token.public_state(now);
+        Self {
+            id: token.id,
+            external_user_id: external_user.map(String::from),
+            portal_id: token.portal_id,
+            state,
+            state_sentence: sentence(state),
+            missing_scopes: token.wanted_scopes.missing_from(&token.scopes),
+            hub_domain: token.hub_domain,
+            hub_user: token.hub_user,
+            time_zone: token.time_zone,
+            scopes: token.scopes,
+            metadata: metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+            created_at: token.created_at.rfc3339(),
+            connected_at: token.connected_at.rfc3339(),
+            expires_at: token.expires_at.rfc3339(),
+            next_refresh_at: plan.run_at.map(Moment::rfc3339),
+            last_error: token.last_error,
+            error_since: token.error_since.map(Moment::rfc3339),
+            generation: token.generation,
+        }
+    }
+}
+
+/// A page of connections.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct ConnectionList {
+    connections: Vec<ConnectionBody>,
+    /// Shown as `cursor`, it leads to the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// Lists connections, the oldest first. The order is stable: whatever is made meanwhile comes at the end.
+#[utoipa::path(
+    get,
+    path = "/api/hubspot/connections",
+    operation_id = "list_connections",
+    tag = "connections",
+    security(("api_key" = [])),
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 50 if nothing is said."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+        ("external_user_id" = Option<String>, Query, description = "Those of one of the host's users."),
+        ("portal_id" = Option<u32>, Query, description = "Those to one HubSpot account."),
+        ("state" = Option<String>, Query, description = "`active`, `degraded`, `needs_reauth` or `integrity_error`."),
+    ),
+    responses(
+        (status = 200, description = "A page.", body = ConnectionList),
+        (status = 400, description = "`bad_request`: a parameter is none of these, stands twice, or has no such value."),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
+        (status = 503, description = "`storage_unavailable`"),
+    )
+)]
+pub(in crate::http) async fn list_connections(
+    request: HttpRequest,
+    web: Data<Web>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::ConnectionsRead).await?;
+    let ask = listing::read(request.query_string())?;
+    // One more than is shown tells whether there is a next page.
+    let more = ask.limit + 1;
+    let mut found = web.flows.catalogue(ask.external_user.as_ref(), ask.wanted, more).await?;
+    let is_last = found.len() <= ask.limit as usize;
+    found.truncate(ask.limit as usize);
+    let next_cursor = found.last().filter(|_| !is_last).map(listing::cursor);
+    let now = web.flows.clock().now();
+    let connections = found.into_iter().map(|listed| ConnectionBody::of(listed, now)).collect();
+    Ok(HttpResponse::Ok().json(ConnectionList { connections, next_cursor }))
+}
+
+/// Shows one connection.
+#[utoipa::path(
+    get,
+    path = "/api/hubspot/connections/{id}",
+    operation_id = "get_connection",
+    tag = "connections",
+    security(("api_key" = [])),
+    params(("id" = String, Path, description = "The connection.")),
+    responses(
+        (status = 200, description = "The connection.", body = ConnectionBody),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
+        (status = 404, description = "`not_found`"),
+        (status = 503, description = "`storage_unavailable`"),
+    )
+)]
+pub(in crate::http) async fn get_connection(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::ConnectionsRead).await?;
+    let listed = find(&web, &id).await?;
+    Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, web.flows.clock().now())))
+}
+
+/// How a connection fares, and what has happened to it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct HistoryBody {
+    #[schema(value_type = uuid::Uuid)]
+    connection_id: ConnectionId,
+    /// Sentences for a person who looks for what is wrong.
+    explanation: Vec<String>,
+}
+
+/// Says in plain words how a connection fares and what will happen next.
+#[utoipa::path(
+    get,
+    path = "/api/hubspot/connections/{id}/history",
+    operation_id = "get_connection_history",
+    tag = "connections",
+    security(("api_key" = [])),
+    params(("id" = String, Path, description = "The connection.")),
+    responses(
+        (status = 200, description = "Sentences.", body = HistoryBody),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
+        (status = 404, description = "`not_found`"),
+        (status = 503, description = "`storage_unavailable`"),
+    )
+)]
+pub(in crate::http) async fn get_history(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::ConnectionsRead).await?;
+    let Listed { token, plan, .. } = find(&web, &id).await?;
+    let explanation = explain(&token, plan, web.flows.clock().now());
+    Ok(HttpResponse::Ok().json(HistoryBody { connection_id: token.id, explanation }))
+}
+
+/// New tokens, but for the tokens.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct RefreshBody {
+    #[schema(value_type = uuid::Uuid)]
+    connection_id: ConnectionId,
+    /// Whether HubSpot was asked; if not, the tokens are less than five seconds old.
+    refreshed: bool,
+    expires_at: String,
+    generation: i64,
+}
+
+/// Refreshes a connection now, whatever life is left in its access token; at most once in five seconds.
+#[utoipa::path(
+    post,
+    path = "/api/hubspot/connections/{id}/refresh",
+    operation_id = "refresh_connection",
+    tag = "connections",
+    security(("api_key" = [])),
+    params(("id" = String, Path, description = "The connection.")),
+    responses(
+        (status = 200, description = "The tokens are new.", body = RefreshBody),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`needs_reauth`: the person has to connect again."),
+        (status = 500, description = "`integrity_error`"),
+        (status = 503, description = "`token_unavailable`, with `Retry-After`: HubSpot gave none; `storage_unavailable`"),
+    )
+)]
+pub(in crate::http) async fn refresh_connection(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::ConnectionsWrite).await?;
+    let (row, refreshed) = web.flows.refresh_now(connection_id(&id)?).await?;
+    Ok(HttpResponse::Ok().json(RefreshBody {
+        connection_id: row.id,
+        refreshed,
+        expires_at: row.expires_at.rfc3339(),
+        generation: row.generation,
+    }))
+}
+
+/// Ends a connection, here at once and at HubSpot as soon as it can be told. The app stays installed there.
+#[utoipa::path(
+    delete,
+    path = "/api/hubspot/connections/{id}",
+    operation_id = "delete_connection",
+    tag = "connections",
+    security(("api_key" = [])),
+    params(("id" = String, Path, description = "The connection.")),
+    responses(
+        (status = 200, description = "It has ended here.", body = DisconnectAnswer),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
+        (status = 404, description = "`not_found`; so it is the second time."),
+        (status = 503, description = "`storage_unavailable`"),
+    )
+)]
+pub(in crate::http) async fn delete_connection(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::ConnectionsWrite).await?;
+    let ended = web.flows.disconnect_any(connection_id(&id)?).await?;
+    let ended = ended.ok_or_else(|| Problem::new("not_found"))?;
+    Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
+}
+
+/// The word that somebody means the whole account.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Uninstall {
+    /// Must be `true`.
+    #[serde(default)]
+    confirm: bool,
+}
+
+/// What became of an app that was to be uninstalled.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct UninstallBody {
+    #[serde(flatten)]
+    ended: DisconnectAnswer,
+    /// Whether HubSpot has uninstalled the app. The connection has ended in any case.
+    uninstalled: bool,
+    /// The code of what went wrong at HubSpot.
+    failed_with: Option<&'static str>,
+    /// How many other connections to the account have lost their grant with the app.
+    also_affected: u64,
+}
+
+/// Uninstalls the app from the whole HubSpot account of a connection, and ends the connection. HubSpot tells the
+/// account's administrators. Other connections to the account need their people again within minutes.
+#[utoipa::path(
+    post,
+    path = "/api/hubspot/connections/{id}/uninstall",
+    operation_id = "uninstall_app",
+    tag = "connections",
+    security(("api_key" = [])),
+    params(("id" = String, Path, description = "The connection.")),
+    request_body = Uninstall,
+    responses(
+        (status = 200, description = "The connection has ended.", body = UninstallBody),
+        (status = 400, description = "`confirmation_missing`, `invalid_json`"),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
+        (status = 404, description = "`not_found`"),
+        (status = 503, description = "`storage_unavailable`"),
+    )
+)]
+pub(in crate::http) async fn uninstall_app(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+    body: ApiJson<Uninstall>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::ConnectionsWrite).await?;
+    if !body.0.confirm {
+        return Err(Problem::new("confirmation_missing").pointer("/confirm"));
+    }
+    let done = web.flows.uninstall(connection_id(&id)?).await?;
+    let done = done.ok_or_else(|| Problem::new("not_found"))?;
+    let body = UninstallBody {
+        ended: DisconnectAnswer::of(done.ended.connection, done.ended.revoked),
+        uninstalled: done.failed.is_none(),
+        failed_with: done.failed,
+        also_affected: done.others,
+    };
+    Ok(HttpResponse::Ok().json(body))
+}
+
+async fn find(web: &Web, id: &str) -> Result<Listed, Problem> {
+    web.flows.connection(connection_id(id)?).await?.ok_or_else(|| Problem::new("not_found"))
+}

@@ -1,0 +1,117 @@
+//! What a backend asks for when it lists connections, and the cursor that leads from page to page.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+use super::super::problem::Problem;
+use crate::domain::clock::Moment;
+use crate::domain::external::ExternalUserId;
+use crate::domain::id::{ConnectionId, PortalId};
+use crate::flows::{Listed, ListedState, Wanted};
+
+const USUAL: u32 = 50;
+const MOST: u32 = 200;
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub external_user: Option<ExternalUserId>,
+    pub wanted: Wanted,
+    pub limit: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    limit: Option<String>,
+    cursor: Option<String>,
+    external_user_id: Option<String>,
+    portal_id: Option<String>,
+    state: Option<String>,
+}
+
+/// Reads the query. What is not known is refused: a filter that is mistyped must not list everything.
+pub(super) fn read(query: &str) -> Result<Ask, Problem> {
+    let query: Query = actix_web::web::Query::<Query>::from_query(query)
+        .map_err(|_| {
+            refused("The parameters are limit, cursor, external_user_id, portal_id and state, each once.")
+        })?
+        .into_inner();
+    let limit = match query.limit {
+        None => USUAL,
+        Some(text) => (text.parse().ok().filter(|limit| (1..=MOST).contains(limit)))
+            .ok_or_else(|| refused("limit is a number from 1 to 200."))?,
+    };
+    let after =
+        query.cursor.map(|text| parse(&text).ok_or_else(|| refused("cursor is the next_cursor of a page.")));
+    let external =
+        query.external_user_id.map(|text| text.parse().map_err(|_| refused("external_user_id is none.")));
+    let portal =
+        query.portal_id.map(|text| text.parse::<PortalId>().map_err(|_| refused("portal_id is a number.")));
+    let state = query.state.map(|text| state(&text));
+    Ok(Ask {
+        external_user: external.transpose()?,
+        wanted: Wanted {
+            user: None,
+            portal: portal.transpose()?,
+            state: state.transpose()?,
+            after: after.transpose()?,
+        },
+        limit,
+    })
+}
+
+fn refused(hint: &'static str) -> Problem {
+    Problem::new("bad_request").hint(hint)
+}
+
+fn state(word: &str) -> Result<ListedState, Problem> {
+    match word {
+        "active" => Ok(ListedState::Active),
+        "degraded" => Ok(ListedState::Degraded),
+        "needs_reauth" => Ok(ListedState::NeedsReauth),
+        "integrity_error" => Ok(ListedState::IntegrityError),
+        _ => Err(refused("state is active, degraded, needs_reauth or integrity_error.")),
+    }
+}
+
+/// Leads to what comes after this connection. It says nothing that the page has not said.
+pub(super) fn cursor(last: &Listed) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}.{}", last.token.created_at.unix_ms(), last.token.id))
+}
+
+fn parse(cursor: &str) -> Option<(Moment, ConnectionId)> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    let (at, id) = text.split_once('.')?;
+    Some((Moment::from_unix_ms(at.parse().ok()?), id.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_mistyped_is_refused() {
+        let good = read("limit=200&portal_id=1&state=degraded&external_user_id=a%20b").unwrap();
+        assert_eq!((good.limit, good.wanted.portal), (200, Some(PortalId(1))));
+        assert_eq!(good.external_user.unwrap().as_str(), "a b");
+        for bad in [
+            "limit=0",
+            "limit=201",
+            "limit=",
+            "limit=1&limit=1",
+            "portal_id=-1",
+            "portal_id=x",
+            "state=dead",
+            "external_user=1",
+            "external_user_id=",
+            "cursor=",
+            "cursor=abc",
+            "cursor=..",
+            "metadata=1",
+        ] {
+            assert_eq!(read(bad).unwrap_err().entry.code, "bad_request", "{bad}");
+        }
+    }
+}

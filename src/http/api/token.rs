@@ -1,0 +1,180 @@
+//! GET /api/hubspot/connections/{id}/token: an access token, lent to the host's backend.
+
+use std::time::Duration;
+
+use actix_web::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::Web;
+use super::super::problem::Problem;
+use super::caller::caller;
+use crate::domain::api_key::ApiScope;
+use crate::domain::id::ConnectionId;
+use crate::domain::scopes::Scopes;
+use crate::flows::{Lease, LeaseWarning};
+
+/// What is asked for where nothing is said, in seconds.
+const USUAL_TTL: u64 = 60;
+/// More cannot be asked for: half of the life that HubSpot gives.
+const LONGEST_TTL: u64 = 900;
+
+/// An access token of HubSpot's, for `Authorization: Bearer`.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct TokenBody<'a> {
+    #[schema(value_type = uuid::Uuid)]
+    connection_id: ConnectionId,
+    /// Show it to HubSpot and to nobody else.
+    access_token: &'a str,
+    /// Always `bearer` (RFC 6750).
+    token_type: &'static str,
+    /// When it expires (RFC 3339, UTC).
+    expires_at: String,
+    /// The seconds until then.
+    expires_in: u64,
+    /// Rises by one with every renewal.
+    generation: i64,
+    /// What the account has granted.
+    #[schema(value_type = Vec<String>)]
+    scopes: &'a Scopes,
+    /// What speaks against relying on it; usually nothing.
+    warnings: Vec<WarningBody>,
+}
+
+/// Something to know about a token.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct WarningBody {
+    /// `expires_soon`, `scopes_missing`, `refresh_failing` or `portal_unknown`.
+    code: &'static str,
+    /// A sentence for the developer.
+    message: String,
+}
+
+/// Lends the access token of a connection. It has at least `min_ttl` seconds left, renewed first if need be; if that
+/// cannot be had, the warning `expires_soon` says so.
+#[utoipa::path(
+    get,
+    path = "/api/hubspot/connections/{id}/token",
+    operation_id = "get_access_token",
+    tag = "tokens",
+    security(("api_key" = [])),
+    params(
+        ("id" = String, Path, description = "The connection."),
+        ("min_ttl" = Option<u64>, Query, minimum = 0, maximum = 900, description = "How many seconds it shall live at least; 60 if nothing is said."),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer: 304 says that its token still does."),
+    ),
+    responses(
+        (status = 200, description = "The token, with `ETag`, and `Cache-Control: private` for as long as `min_ttl` is kept.", body = TokenBody),
+        (status = 304, description = "The token of the last answer still has `min_ttl` left."),
+        (status = 400, description = "`bad_request`: `min_ttl` is not a number from 0 to 900."),
+        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
+        (status = 403, description = "`api_key_scope_missing`: `tokens:read`"),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`needs_reauth`: the person has to connect again."),
+        (status = 500, description = "`integrity_error`"),
+        (status = 503, description = "`token_unavailable`, with `Retry-After`; `storage_unavailable`"),
+    )
+)]
+pub(in crate::http) async fn get_token(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller(&request, &web, ApiScope::TokensRead).await?;
+    let id = connection_id(&id)?;
+    let lease = web.flows.lease(id, min_ttl(request.query_string())?).await?;
+    let tag = format!("\"{}-{:016x}\"", lease.generation(), lease.mark());
+    let fresh = format!("private, max-age={}", lease.fresh_for.as_secs());
+    let is_known = is_known(&request, &tag) && !lease.is_short();
+    let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    answer.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, fresh));
+    answer.insert_header((VARY, "authorization"));
+    if is_known {
+        return Ok(answer.finish());
+    }
+    // The one answer with a token of HubSpot's in it.
+    let token = lease.open()?;
+    Ok(answer.json(body(&lease, token.expose())))
+}
+
+fn body<'a>(lease: &'a Lease, access_token: &'a str) -> TokenBody<'a> {
+    TokenBody {
+        connection_id: lease.connection(),
+        access_token,
+        token_type: "bearer",
+        expires_at: lease.expires_at().rfc3339(),
+        expires_in: lease.expires_in.as_secs(),
+        generation: lease.generation(),
+        scopes: lease.scopes(),
+        warnings: lease.warnings.iter().map(warning).collect(),
+    }
+}
+
+fn warning(warning: &LeaseWarning) -> WarningBody {
+    let (code, message) = match warning {
+        LeaseWarning::ExpiresSoon => (
+            "expires_soon",
+            "The token lives for less than was asked for: it cannot be renewed now.".to_owned(),
+        ),
+        LeaseWarning::ScopesMissing(missing) => (
+            "scopes_missing",
+            format!("The account has not granted {missing}; calls that need it will be refused."),
+        ),
+        LeaseWarning::RefreshFailing { code, since } => {
+            let since = since.map_or_else(String::new, |since| format!(" since {}", since.rfc3339()));
+            ("refresh_failing", format!("Renewals have failed with `{code}`{since}; they are tried again."))
+        }
+        LeaseWarning::PortalUnknown => (
+            "portal_unknown",
+            "HubSpot has not said yet which account this is; it is asked again.".to_owned(),
+        ),
+    };
+    WarningBody { code, message }
+}
+
+/// What is no id is the id of nothing.
+pub(super) fn connection_id(text: &str) -> Result<ConnectionId, Problem> {
+    text.parse().map_err(|_| Problem::new("not_found"))
+}
+
+/// The one parameter. It is read by hand: this is the call that a backend makes before each of its own.
+fn min_ttl(query: &str) -> Result<Duration, Problem> {
+    let refused = || Problem::new("bad_request").hint("min_ttl is a number of seconds from 0 to 900.");
+    let mut given = query.split('&').filter_map(|pair| pair.strip_prefix("min_ttl="));
+    let seconds = match (given.next(), given.next()) {
+        (None, _) => USUAL_TTL,
+        (Some(text), None) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            text.parse().ok().filter(|seconds| *seconds <= LONGEST_TTL).ok_or_else(refused)?
+        }
+        (Some(_), _) => return Err(refused()),
+    };
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Whether the caller has the answer with this ETag (RFC 9110 section 13.1.2).
+fn is_known(request: &HttpRequest, tag: &str) -> bool {
+    let lines = request.headers().get_all(IF_NONE_MATCH).filter_map(|line| line.to_str().ok());
+    let mut tags = lines.flat_map(|line| line.split(','));
+    tags.any(|known| known.trim().trim_start_matches("W/") == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_asked_for_in_whole_seconds_up_to_half_of_the_longest() {
+        for (query, seconds) in
+            [("", 60), ("min_ttl=0", 0), ("a=1&min_ttl=900", 900), ("min_ttl=0060", 60), ("xmin_ttl=5", 60)]
+        {
+            assert_eq!(min_ttl(query).ok(), Some(Duration::from_secs(seconds)), "{query}");
+        }
+        for query in
+            ["min_ttl=", "min_ttl=901", "min_ttl=-1", "min_ttl=+1", "min_ttl=1.5", "min_ttl=1&min_ttl=1"]
+        {
+            assert!(min_ttl(query).is_err(), "{query}");
+        }
+    }
+}

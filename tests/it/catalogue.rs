@@ -1,0 +1,470 @@
+//! The connections of the host's users, as its backend sees, refreshes and ends them.
+
+use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
+use hubspot_connect::domain::chance::Chance;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::app::{ACME, GLOBEX, INITECH, LONG_SESSIONS, settle};
+use crate::harness::browser::Answer;
+use crate::harness::database::TestDatabase;
+use crate::harness::process::{Process, run};
+use crate::harness::{Browser, TestApp, eventually};
+
+const LIST: &str = "/api/hubspot/connections";
+const ALL: &str = "tokens:read connections:read connections:write";
+
+struct Backend<'a> {
+    app: &'a TestApp,
+    key: String,
+}
+
+impl<'a> Backend<'a> {
+    async fn of(app: &'a TestApp) -> Self {
+        Self { app, key: app.api_key(ALL).await }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.app.api(&self.key, Method::GET, path, None).await
+    }
+
+    async fn list(&self, query: &str) -> Value {
+        let answer = self.get(&format!("{LIST}{query}")).await;
+        assert_eq!(answer.status, 200, "{query}: {}", answer.body);
+        answer.json()
+    }
+
+    async fn call(&self, method: Method, id: &str, verb: &str, body: Option<Value>) -> Answer {
+        self.app.api(&self.key, method, &format!("{LIST}/{id}{verb}"), body).await
+    }
+}
+
+/// The ids of the connections in a list.
+fn ids(list: &Value) -> Vec<String> {
+    let connections = list["connections"].as_array().unwrap().iter();
+    connections.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn id_of(app: &TestApp, portal: u64) -> String {
+    app.database.text(&format!("SELECT id FROM token WHERE portal_id = {portal} LIMIT 1")).await
+}
+
+/// Gives the connections of an account to one of the host's users.
+async fn give(app: &TestApp, portal: u64, external: &str) {
+    let external = external.parse().unwrap();
+    let user = app.store.user_of_external(external, &Chance::system()).await.unwrap();
+    app.database.execute(&format!("UPDATE token SET user_id = '{user}' WHERE portal_id = {portal}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_shown_with_all_but_its_tokens() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    give(&app, ACME, "user-1").await;
+    app.database.execute("UPDATE token SET metadata = '{\"team\":\"north\"}'").await;
+    let backend = Backend::of(&app).await;
+    let id = id_of(&app, ACME).await;
+    let answer = backend.get(&format!("{LIST}/{id}")).await;
+    let mut shown = answer.json();
+    assert!(shown["next_refresh_at"].take().as_str().unwrap().starts_with("2026-"));
+    let now = app.clock.now();
+    let expected = json!({
+        "id": id,
+        "external_user_id": "user-1",
+        "portal_id": ACME,
+        "hub_domain": "acme.example",
+        "hub_user": "ada@acme.example",
+        "time_zone": "US/Eastern",
+        "state": "active",
+        "state_sentence": "Access is renewed by itself, always before it expires.",
+        "scopes": ["oauth", "crm.objects.contacts.read"],
+        "missing_scopes": [],
+        "metadata": {"team": "north"},
+        "created_at": now.rfc3339(),
+        "connected_at": now.rfc3339(),
+        "expires_at": now.plus(std::time::Duration::from_secs(1800)).rfc3339(),
+        "next_refresh_at": null,
+        "last_error": null,
+        "error_since": null,
+        "generation": 1,
+    });
+    assert_eq!(shown, expected);
+    assert_eq!(backend.list("").await["connections"][0]["id"], json!(id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_follow_one_another_in_a_stable_order_while_connections_come_and_go() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    let template = id_of(&app, ACME).await;
+    let columns = "client_id, portal_id, scopes, wanted_scopes, state, key_id, access_sealed, refresh_sealed, \
+                   refresh_fingerprint, obtained_at, expires_at, connected_at, generation, details_attempts";
+    let mut made = vec![template.clone()];
+    for number in 1..=24 {
+        let id = format!("{number:08x}-0000-4000-8000-{:012x}", (number * 7919) % 100);
+        // Some were made in the same millisecond.
+        let insert = format!(
+            "INSERT INTO token (id, user_id, created_at, {columns}) SELECT '{id}', '{id}', created_at + {}, {columns} \
+             FROM token WHERE id = '{template}'",
+            number / 3 + 1
+        );
+        app.database.execute(&insert).await;
+        made.push(id);
+    }
+    let backend = Backend::of(&app).await;
+    let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = backend.list(&format!("?limit=4{cursor}")).await;
+        assert!(page["connections"].as_array().unwrap().len() <= 4);
+        seen.extend(ids(&page));
+        pages += 1;
+        if pages == 2 {
+            // What is gone from a page that was read moves nothing, and neither does what is new.
+            assert_eq!(backend.call(Method::DELETE, &seen[0], "", None).await.status, 200);
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((pages, seen.len()), (7, 25));
+    made.sort();
+    let mut sorted = seen.clone();
+    sorted.sort();
+    assert_eq!(sorted, made, "each is seen once");
+    assert_eq!(ids(&backend.list("?limit=200").await), seen[1..], "the order is always the same");
+    assert_eq!(
+        backend.list("?limit=24").await["next_cursor"],
+        Value::Null,
+        "a last page that is full is the last"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_found_by_user_account_and_state() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    app.connected(GLOBEX).await;
+    give(&app, ACME, "анна@example.com").await;
+    let (acme, globex) = (id_of(&app, ACME).await, id_of(&app, GLOBEX).await);
+    let backend = Backend::of(&app).await;
+    let of_user = "?external_user_id=%D0%B0%D0%BD%D0%BD%D0%B0%40example.com";
+    assert_eq!(ids(&backend.list(of_user).await), [acme.as_str()]);
+    assert!(ids(&backend.list("?external_user_id=nobody").await).is_empty());
+    assert_eq!(ids(&backend.list(&format!("?portal_id={GLOBEX}")).await), [globex.as_str()]);
+    assert!(ids(&backend.list(&format!("{of_user}&portal_id={GLOBEX}")).await).is_empty());
+    assert_eq!(ids(&backend.list("?state=active").await).len(), 2);
+    app.hubspot.uninstall(ACME);
+    app.hubspot.script(Rule::times(Kind::Refresh, 2, Fault::CloseBeforeAnswer));
+    app.advance(1801);
+    assert_eq!(ids(&backend.list("?state=degraded").await).len(), 2, "nobody has looked yet");
+    assert!(ids(&backend.list("?state=active").await).is_empty());
+    app.refresh_due().await;
+    assert_eq!(ids(&backend.list("?state=degraded").await).len(), 2, "it has failed");
+    for _ in 0..4 {
+        app.advance(120);
+        app.refresh_due().await;
+    }
+    assert_eq!(ids(&backend.list("?state=needs_reauth").await), [acme.as_str()]);
+    assert_eq!(ids(&backend.list("?state=active").await), [globex.as_str()]);
+    assert!(ids(&backend.list("?state=degraded").await).is_empty());
+    app.database.execute(&format!("UPDATE token SET state = 'integrity_error' WHERE id = '{globex}'")).await;
+    assert_eq!(ids(&backend.list("?state=integrity_error").await), [globex.as_str()]);
+    for bad in ["?state=dead", "?limit=0", "?limit=201", "?cursor=nonsense", "?portal=1", "?portal_id=x"] {
+        let answer = backend.get(&format!("{LIST}{bad}")).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("bad_request")), "{bad}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_backend_and_the_command_line_are_told_the_same() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    let id = id_of(&app, ACME).await;
+    let backend = Backend::of(&app).await;
+    let history = backend.get(&format!("{LIST}/{id}/history")).await.json();
+    let shown = run(&["connections", "explain", &id], &app.variables).stdout;
+    let sentences = history["explanation"].as_array().unwrap();
+    assert!(sentences.len() >= 5, "{history}");
+    // The command goes by the system's clock, so what it says of the state may differ.
+    for sentence in sentences.iter().filter(|one| !one.as_str().unwrap().starts_with("It is ")) {
+        assert!(shown.contains(sentence.as_str().unwrap()), "{sentence}: {shown}");
+    }
+    app.hubspot.uninstall(ACME);
+    app.advance(1801);
+    app.refresh_due().await;
+    let history = backend.get(&format!("{LIST}/{id}/history")).await.body;
+    assert!(history.contains("failed with `grant_dead`") && history.contains("It is degraded"), "{history}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_refreshed_when_it_is_asked_for_and_once_in_five_seconds() {
+    let app = TestApp::with_hubspot(
+        LONG_SESSIONS,
+        Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() },
+    )
+    .await;
+    app.connected(ACME).await;
+    let id = id_of(&app, ACME).await;
+    let backend = Backend::of(&app).await;
+    let soon = backend.call(Method::POST, &id, "/refresh", None).await.json();
+    assert_eq!((soon["refreshed"].as_bool(), soon["generation"].as_i64()), (Some(false), Some(1)));
+    app.advance(5);
+    let asked: Vec<_> = (0..20).map(|_| backend.call(Method::POST, &id, "/refresh", None)).collect();
+    let mut refreshed = 0;
+    for one in asked {
+        let answer = one.await;
+        let body = answer.json();
+        assert_eq!((answer.status, body["generation"].as_i64()), (200, Some(2)), "{body}");
+        assert_eq!(body["expires_at"], app.clock.now().plus(std::time::Duration::from_secs(1800)).rfc3339());
+        refreshed += i32::from(body["refreshed"] == true);
+    }
+    assert_eq!((refreshed, app.hubspot.calls(Kind::Refresh).len()), (1, 1));
+    app.assert_one_job_each().await;
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
+    app.advance(5);
+    let failed = backend.call(Method::POST, &id, "/refresh", None).await;
+    assert_eq!((failed.status, failed.json()["code"].as_str()), (503, Some("token_unavailable")));
+    assert!(failed.header("retry-after").parse::<u64>().unwrap() >= 1);
+    let calls = app.hubspot.calls(Kind::Refresh).len();
+    assert_eq!(backend.call(Method::POST, &id, "/refresh", None).await.status, 503);
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls, "a pause after a failure is kept");
+    let lease = backend.get(&format!("{LIST}/{id}/token")).await;
+    assert_eq!(
+        (lease.status, lease.json()["generation"].as_i64()),
+        (200, Some(2)),
+        "what is there still works"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_who_refresh_at_once_make_one_call() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    let id = id_of(&app, ACME).await;
+    let key = app.api_key(ALL).await;
+    app.advance(10);
+    app.hubspot
+        .script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(std::time::Duration::from_millis(100))));
+    let url = format!("{}{LIST}/{id}/refresh", app.base);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let asked: Vec<_> = (0..50).map(|_| tokio::spawn(client.post(&url).bearer_auth(&key).send())).collect();
+    for one in asked {
+        let body = one.await.unwrap().unwrap().text().await.unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["generation"], 2, "{body}");
+    }
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_once_and_no_token_comes_after_that() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    let id = id_of(&app, ACME).await;
+    let backend = Backend::of(&app).await;
+    let url = format!("{}{LIST}/{id}/token", app.base);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let request = client.get(&url).bearer_auth(&backend.key);
+            let ended = std::sync::Arc::clone(&ended);
+            tokio::spawn(async move {
+                let (mut lent, mut refused) = (0, 0);
+                while refused < 20 {
+                    let is_over = ended.load(std::sync::atomic::Ordering::SeqCst);
+                    let status = request.try_clone().unwrap().send().await.unwrap().status().as_u16();
+                    assert!(!is_over || status == 404, "a token came after the end: {status}");
+                    if status == 200 { lent += 1 } else { refused += 1 }
+                }
+                lent
+            })
+        })
+        .collect();
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let answer = backend.call(Method::DELETE, &id, "", None).await;
+    ended.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(answer.json(), json!({"connection_id": id, "revoked": true, "reason": null}));
+    let mut lent = 0;
+    for reader in readers {
+        lent += reader.await.unwrap();
+    }
+    assert!(lent > 20, "there were tokens before: {lent}");
+    let again = backend.call(Method::DELETE, &id, "", None).await;
+    assert_eq!((again.status, again.json()["code"].as_str()), (404, Some("not_found")));
+    assert!(app.hubspot.grants().is_empty());
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hubspot_cannot_be_told_is_queued_and_what_is_shared_stays() {
+    let app = TestApp::with_hubspot(
+        LONG_SESSIONS,
+        Options { share_refresh_token_per_account: true, ..Options::default() },
+    )
+    .await;
+    app.connected(ACME).await;
+    app.connected(ACME).await;
+    let backend = Backend::of(&app).await;
+    let all = ids(&backend.list("").await);
+    let first = backend.call(Method::DELETE, &all[0], "", None).await.json();
+    assert_eq!((&first["revoked"], &first["reason"]), (&json!(false), &json!("shared")));
+    app.hubspot.script(Rule::once(Kind::Revoke, Fault::CloseBeforeAnswer));
+    let second = backend.call(Method::DELETE, &all[1], "", None).await.json();
+    assert_eq!((&second["revoked"], &second["reason"]), (&json!("queued"), &Value::Null));
+    assert!(ids(&backend.list("").await).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    app.connected(ACME).await;
+    app.connected(INITECH).await;
+    let id = id_of(&app, ACME).await;
+    let backend = Backend::of(&app).await;
+    for body in [None, Some(json!({})), Some(json!({"confirm": false})), Some(json!({"confirm": "true"}))] {
+        assert_eq!(backend.call(Method::POST, &id, "/uninstall", body).await.status / 100, 4);
+    }
+    assert!(app.hubspot.calls(Kind::Uninstall).is_empty());
+    let done = backend.call(Method::POST, &id, "/uninstall", Some(json!({"confirm": true}))).await;
+    let expected = json!({
+        "connection_id": id, "uninstalled": true, "failed_with": null, "revoked": true, "reason": null, "also_affected": 1,
+    });
+    assert_eq!((done.status, done.json()), (200, expected));
+    let order: Vec<Kind> = app.hubspot.journal().iter().map(|call| call.kind).collect();
+    let at = |kind| order.iter().position(|one| *one == kind).unwrap();
+    assert!(at(Kind::Uninstall) < at(Kind::Revoke), "{order:?}");
+    assert_eq!(app.hubspot.calls(Kind::Uninstall)[0].path, "/appinstalls/2026-09/external-install");
+    assert_eq!(app.hubspot.grants().len(), 1, "the other account keeps its grant");
+    assert_eq!(
+        backend.call(Method::POST, &id, "/uninstall", Some(json!({"confirm": true}))).await.status,
+        404
+    );
+    for _ in 0..3 {
+        app.advance(1300);
+        app.refresh_due().await;
+    }
+    let other = id_of(&app, ACME).await;
+    let shown = backend.get(&format!("{LIST}/{other}")).await.json();
+    assert_eq!(shown["state"], "needs_reauth", "{shown}");
+    assert_eq!(ids(&backend.list("?state=active").await).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_cannot_be_uninstalled_leaves_no_connection_either() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    let id = id_of(&app, ACME).await;
+    let backend = Backend::of(&app).await;
+    app.hubspot.script(Rule::always(Kind::Uninstall, Fault::CloseBeforeAnswer));
+    let done = backend.call(Method::POST, &id, "/uninstall", Some(json!({"confirm": true}))).await.json();
+    assert_eq!((&done["uninstalled"], &done["failed_with"]), (&json!(false), &json!("provider_unreachable")));
+    assert_eq!(done["revoked"], true);
+    assert!(ids(&backend.list("").await).is_empty());
+    eventually("the grant has ended", || async { app.hubspot.grants().is_empty() }).await;
+}
+
+/// Every route of connections, good and bad, at a process that logs all it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_is_on_its_own_route_alone_and_a_refresh_token_nowhere() {
+    let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let variables = settle(&hubspot, &database, &[("LOG_LEVEL", "trace")]);
+    let service = Process::serve(&variables);
+    service.connected(&hubspot, ACME).await;
+    let id = database.text("SELECT id FROM token").await;
+    let key = run(&["api-keys", "create", "backend", "--scope", &ALL.replace(' ', ",")], &variables).stdout;
+    let backend = Browser::new(&service.base);
+    let call = async |method: Method, path: &str, body: &str| {
+        let request = backend.request(method, &format!("{LIST}{path}")).bearer_auth(key.trim());
+        backend.send(request.header("content-type", "application/json").body(body.to_owned())).await
+    };
+    let (token, refresh) = (format!("/{id}/token"), format!("/{id}/refresh"));
+    let first = call(Method::GET, &token, "").await.json();
+    eventually("it is old enough to be refreshed", || async {
+        call(Method::POST, &refresh, "").await.json()["refreshed"] == true
+    })
+    .await;
+    let second = call(Method::GET, &token, "").await.json();
+    let secrets: Vec<String> = [&first, &second]
+        .map(|lease| lease["access_token"].as_str().unwrap().to_owned())
+        .into_iter()
+        .chain(hubspot.grants().into_iter().map(|grant| grant.refresh_token))
+        .collect();
+    assert_eq!(secrets.len(), 3);
+    assert_ne!(first["access_token"], second["access_token"]);
+    let mut said = Vec::new();
+    for (method, path, body) in [
+        (Method::GET, String::new(), ""),
+        (Method::GET, format!("/{id}"), ""),
+        (Method::GET, format!("/{id}/history"), ""),
+        (Method::POST, refresh.clone(), ""),
+        (Method::GET, token.clone(), ""),
+        (Method::GET, format!("{token}?min_ttl=901"), ""),
+        (Method::POST, format!("/{id}/uninstall"), ""),
+        (Method::POST, format!("/{id}/uninstall"), r#"{"confirm":true}"#),
+        (Method::DELETE, format!("/{id}"), ""),
+        (Method::GET, token.clone(), ""),
+    ] {
+        let answer = call(method.clone(), &path, body).await;
+        let lends = path == token && answer.status == 200;
+        let text = format!("{:?} {}", answer.headers, answer.body);
+        for (number, secret) in secrets.iter().enumerate() {
+            let shown = lends && number == 1;
+            assert_eq!(text.contains(secret.as_str()), shown, "{method} {path}: {text}");
+        }
+        assert!(!text.contains("gAAAA"), "no ciphertext either: {method} {path}: {text}");
+        said.push(answer.status);
+    }
+    assert_eq!(said, [200, 200, 200, 200, 200, 400, 400, 200, 404, 404]);
+    let log = service.log();
+    assert!(log.contains(&id), "{log}");
+    for secret in secrets.iter().map(String::as_str).chain([key.trim()]) {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_needs_its_scope_and_what_is_no_id_is_not_found() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    let id = id_of(&app, ACME).await;
+    let (reads, writes) = (app.api_key("connections:read").await, app.api_key("connections:write").await);
+    let confirm = Some(json!({"confirm": true}));
+    for (key, method, path, body) in [
+        (&writes, Method::GET, String::new(), None),
+        (&writes, Method::GET, format!("/{id}"), None),
+        (&writes, Method::GET, format!("/{id}/history"), None),
+        (&writes, Method::GET, format!("/{id}/token"), None),
+        (&reads, Method::GET, format!("/{id}/token"), None),
+        (&reads, Method::POST, format!("/{id}/refresh"), None),
+        (&reads, Method::POST, format!("/{id}/uninstall"), confirm.clone()),
+        (&reads, Method::DELETE, format!("/{id}"), None),
+    ] {
+        let answer = app.api(key, method.clone(), &format!("{LIST}{path}"), body).await;
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (403, Some("api_key_scope_missing")),
+            "{method} {path}"
+        );
+    }
+    let backend = Backend::of(&app).await;
+    for id in ["00000000-0000-4000-8000-000000000000", "1", "default", "%2e%2e", &id[..35]] {
+        for (method, verb, body) in [
+            (Method::GET, "", None),
+            (Method::GET, "/history", None),
+            (Method::POST, "/refresh", None),
+            (Method::POST, "/uninstall", confirm.clone()),
+            (Method::DELETE, "", None),
+        ] {
+            let answer = backend.call(method.clone(), id, verb, body).await;
+            assert_eq!(
+                (answer.status, answer.json()["code"].as_str()),
+                (404, Some("not_found")),
+                "{method} {id}{verb}"
+            );
+        }
+    }
+    assert_eq!(backend.call(Method::PUT, &id, "", None).await.status, 405);
+}

@@ -1,0 +1,289 @@
+//! An access token for the host's backend, over HTTP: one that lives as long as was asked for, or says that it does not.
+
+use std::time::Duration;
+
+use fake_hubspot::{Fault, Kind, Options, Rule};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS};
+use crate::harness::browser::Answer;
+
+fn strict() -> Options {
+    Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
+}
+
+/// A backend with a key, and one connection to borrow the token of.
+struct Backend<'a> {
+    app: &'a TestApp,
+    key: String,
+    id: String,
+}
+
+impl<'a> Backend<'a> {
+    async fn of(app: &'a TestApp) -> Self {
+        let id = app.database.text("SELECT id FROM token ORDER BY connected_at DESC LIMIT 1").await;
+        Self { app, key: app.api_key("tokens:read").await, id }
+    }
+
+    async fn lease(&self, min_ttl: u64) -> Answer {
+        let path = format!("/api/hubspot/connections/{}/token?min_ttl={min_ttl}", self.id);
+        self.app.api(&self.key, Method::GET, &path, None).await
+    }
+
+    async fn lease_unless(&self, tag: &str, min_ttl: u64) -> Answer {
+        let path = format!("/api/hubspot/connections/{}/token?min_ttl={min_ttl}", self.id);
+        let backend = self.app.browser();
+        let request = backend.request(Method::GET, &path).bearer_auth(&self.key);
+        backend.send(request.header("if-none-match", tag)).await
+    }
+}
+
+fn warned(lease: &Value) -> Vec<&str> {
+    let warnings = lease["warnings"].as_array().unwrap();
+    warnings.iter().map(|warning| warning["code"].as_str().unwrap()).collect()
+}
+
+fn max_age(answer: &Answer) -> u64 {
+    answer.header("cache-control").strip_prefix("private, max-age=").unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_borrows_a_token_that_works_at_hubspot() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    let backend = Backend::of(&app).await;
+    let answer = backend.lease(60).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let mut lease = answer.json();
+    let token = lease["access_token"].take();
+    let url = format!("{}/account-info/2026-09/details", app.hubspot.base_url());
+    let call = reqwest::Client::new().get(url).bearer_auth(token.as_str().unwrap()).send().await.unwrap();
+    assert_eq!(call.status(), 200);
+    let expected = json!({
+        "connection_id": backend.id,
+        "access_token": null,
+        "token_type": "bearer",
+        "expires_at": app.clock.now().plus(Duration::from_secs(1800)).rfc3339(),
+        "expires_in": 1800,
+        "generation": 1,
+        "scopes": ["oauth", "crm.objects.contacts.read"],
+        "warnings": [],
+    });
+    assert_eq!(lease, expected);
+    assert_eq!(max_age(&answer), 1740);
+    assert_eq!(answer.header("vary"), "authorization");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_the_token_is_told_so_for_as_long_as_it_lives_long_enough() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    app.connected(ACME).await;
+    let backend = Backend::of(&app).await;
+    let tag = backend.lease(60).await.header("etag").to_owned();
+    app.advance(1000);
+    let known = backend.lease_unless(&format!("\"other\", {tag}"), 60).await;
+    assert_eq!((known.status, known.body.as_str(), known.header("etag")), (304, "", tag.as_str()));
+    assert_eq!(max_age(&known), 740, "what is kept is kept no longer than it does");
+    assert_eq!(backend.lease_unless("\"other\"", 60).await.status, 200);
+    app.advance(740);
+    let renewed = backend.lease_unless(&tag, 60).await;
+    assert_eq!((renewed.status, renewed.json()["generation"].as_i64()), (200, Some(2)));
+    assert_ne!(renewed.header("etag"), tag);
+    app.advance(1790);
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
+    let short = backend.lease(60).await;
+    let again = backend.lease_unless(short.header("etag"), 60).await;
+    assert_eq!((short.status, again.status), (200, 200), "a token that is short of life is told each time");
+    assert_eq!(max_age(&again), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_is_kept_or_warned_of_whatever_hubspot_does() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    let backend = Backend::of(&app).await;
+    let life = |seconds: u64| {
+        let set = serde_json::from_value(json!({"expires_in": seconds})).unwrap();
+        Rule::always(Kind::Refresh, Fault::Patch { set, drop: Vec::new() })
+    };
+    let (mut warned_of, mut kept) = (0, 0);
+    for round in 0_u64..60 {
+        app.hubspot.clear_script();
+        match round % 5 {
+            0 => app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer)),
+            1 => app.hubspot.script(life(40 + round * 7)),
+            2 => app.hubspot.script(life(900)),
+            _ => {}
+        }
+        app.advance(round * 37 % 700);
+        let min_ttl = [0, 1, 60, 300, 899, 900][usize::try_from(round * 7 % 6).unwrap()];
+        let answer = backend.lease(min_ttl).await;
+        if answer.status == 503 {
+            continue;
+        }
+        let lease = answer.json();
+        let is_short = lease["expires_in"].as_u64().unwrap() < min_ttl;
+        assert_eq!(warned(&lease).contains(&"expires_soon"), is_short, "round {round}: {lease}");
+        assert!(lease["expires_in"].as_u64().unwrap() > 0, "an expired token is never lent");
+        if is_short { warned_of += 1 } else { kept += 1 }
+    }
+    assert!(warned_of > 5 && kept > 20, "{warned_of} and {kept}: both happen");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_lent_through_an_outage_and_then_it_is_said_when_to_ask_again() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    app.connected(ACME).await;
+    let backend = Backend::of(&app).await;
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
+    app.advance(1790);
+    let lease = backend.lease(60).await.json();
+    assert_eq!((lease["expires_in"].as_u64(), lease["generation"].as_i64()), (Some(10), Some(1)));
+    assert_eq!(warned(&lease), ["expires_soon", "refresh_failing"]);
+    let sentence = lease["warnings"][1]["message"].as_str().unwrap();
+    assert!(sentence.contains("provider_unreachable") && sentence.contains("since 20"), "{sentence}");
+    app.advance(10);
+    let none = backend.lease(0).await;
+    assert_eq!((none.status, none.json()["code"].as_str()), (503, Some("token_unavailable")));
+    assert!(none.json()["hint"].as_str().unwrap().contains("provider_unreachable"));
+    let pause: u64 = none.header("retry-after").parse().unwrap();
+    assert!((1..=300).contains(&pause), "{pause}");
+    app.hubspot.clear_script();
+    app.advance(pause);
+    let lease = backend.lease(60).await.json();
+    assert_eq!((warned(&lease), lease["generation"].as_i64()), (Vec::new(), Some(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_said_why_there_is_no_token_and_what_to_do() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let person = app.connected(ACME).await;
+    let backend = Backend::of(&app).await;
+    assert_eq!(backend.lease(60).await.status, 200);
+    app.hubspot.uninstall(ACME);
+    app.advance(1801);
+    assert_eq!(backend.lease(60).await.status, 503, "HubSpot is asked a second time first");
+    app.advance(60);
+    let ended = backend.lease(60).await;
+    assert_eq!((ended.status, ended.json()["code"].as_str()), (409, Some("needs_reauth")));
+    assert!(ended.json()["hint"].as_str().unwrap().contains("connect"), "{}", ended.body);
+    app.database.execute("UPDATE token SET state = 'integrity_error'").await;
+    let frozen = backend.lease(60).await;
+    assert_eq!((frozen.status, frozen.json()["code"].as_str()), (500, Some("integrity_error")));
+    person.disconnect(&backend.id).await;
+    assert_eq!(backend.lease(60).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_token_is_not_lent() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    // It opens, but it is another secret of another kind.
+    app.database.execute("UPDATE token SET access_sealed = refresh_sealed").await;
+    let backend = Backend::of(&app).await;
+    let answer = backend.lease(60).await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("integrity_error")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lacks_in_a_connection_is_warned_of() {
+    let app = TestApp::with(&[("HUBSPOT_OPTIONAL_SCOPES", "automation")]).await;
+    app.connected(GLOBEX).await;
+    app.database.execute("UPDATE token SET portal_id = NULL").await;
+    let backend = Backend::of(&app).await;
+    let lease = backend.lease(60).await.json();
+    assert_eq!(warned(&lease), ["scopes_missing", "portal_unknown"], "{lease}");
+    assert!(lease["warnings"][0]["message"].as_str().unwrap().contains("automation"), "{lease}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_and_malformed_ids_are_alike_and_a_bad_life_is_refused() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    let mut backend = Backend::of(&app).await;
+    let own = backend.id.clone();
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    for id in [unknown, "1", "me", "null", "%00", "a/b", &own.to_uppercase()[..35], &format!("{{{own}}}")] {
+        id.clone_into(&mut backend.id);
+        let answer = backend.lease(60).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("not_found")), "{id}");
+    }
+    own.clone_into(&mut backend.id);
+    let refused = backend.lease(901).await;
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (400, Some("bad_request")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_key_that_may_read_tokens_gets_one() {
+    let app = TestApp::start().await;
+    let person = app.connected(ACME).await;
+    let backend = Backend::of(&app).await;
+    let path = format!("/api/hubspot/connections/{}/token", backend.id);
+    assert_eq!(person.get(&path).await.status, 401, "the person's own cookie does not count");
+    let other = app.api_key("connections:read connections:write sessions:write proxy webhooks").await;
+    let answer = app.api(&other, Method::GET, &path, None).await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("api_key_scope_missing")));
+    assert_eq!(app.api(&backend.key, Method::GET, &path, None).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_remembered_is_forgotten_with_every_change() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let person = app.connected(ACME).await;
+    let backend = Backend::of(&app).await;
+    assert_eq!(backend.lease(60).await.json()["generation"], 1);
+    app.advance(1300);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(backend.lease(60).await.json()["generation"], 2);
+    person.connect(&app, None, crate::harness::app::approve(ACME)).await;
+    let again = backend.lease(60).await.json();
+    assert_eq!((again["generation"].as_i64(), again["expires_in"].as_u64()), (Some(3), Some(1800)));
+}
+
+/// Fifty backends on each process ask at once, on PostgreSQL of three.
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_ask_of_however_many_replicas_hubspot_is_asked_once() {
+    let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
+    app.connected(ACME).await;
+    let backend = Backend::of(&app).await;
+    let mut bases = vec![app.base.clone()];
+    let (stop, mut running) = (CancellationToken::new(), Vec::new());
+    if !app.database.is_sqlite() {
+        for _ in 0..2 {
+            let replica = app.replica(app.clock.clone()).await;
+            bases.push(format!("http://{}", replica.address()));
+            running.push(tokio::spawn(replica.run(stop.clone(), true)));
+        }
+    }
+    let host = app.base.strip_prefix("http://").unwrap().to_owned();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for round in 1..=3_u64 {
+        app.advance(1801);
+        let delay = Fault::DelayAfterIssue(Duration::from_millis(40 * round));
+        app.hubspot.script(Rule::once(Kind::Refresh, delay));
+        let asked: Vec<_> = (0..50 * bases.len())
+            .map(|number| {
+                let url =
+                    format!("{}/api/hubspot/connections/{}/token", bases[number % bases.len()], backend.id);
+                let request = client.get(url).header("host", &host).bearer_auth(&backend.key);
+                tokio::spawn(async move {
+                    let answer = request.send().await.unwrap().text().await.unwrap();
+                    serde_json::from_str::<Value>(&answer).unwrap()
+                })
+            })
+            .collect();
+        for one in asked {
+            let lease = one.await.unwrap();
+            assert_eq!(lease["generation"].as_u64(), Some(round + 1), "{lease}");
+        }
+        assert_eq!(app.hubspot.calls(Kind::Refresh).len(), usize::try_from(round).unwrap());
+    }
+    assert!(app.hubspot.journal().iter().all(|call| !call.superseded && !call.overlapping));
+    stop.cancel();
+    for one in running {
+        one.await.unwrap().unwrap();
+    }
+}
