@@ -5,7 +5,9 @@ mod connections;
 mod db;
 mod doctor;
 mod ending;
+mod export;
 mod healthcheck;
+mod import;
 mod keys;
 mod print;
 mod serve;
@@ -45,6 +47,10 @@ enum Command {
     /// The connections that are stored.
     #[command(subcommand)]
     Connections(connections::Connections),
+    /// Take over connections whose refresh tokens are in a file, one JSON object a line.
+    Import(import::ImportCommand),
+    /// Print what is known of every connection, one JSON object a line, without tokens.
+    Export,
     /// Generated documents.
     #[command(subcommand)]
     Print(print::Print),
@@ -67,6 +73,8 @@ pub fn main() -> ExitCode {
         Command::Doctor => doctor::run(),
         Command::ApiKeys(command) => command.run(),
         Command::Connections(command) => command.run(),
+        Command::Import(command) => command.run(),
+        Command::Export => export::run(),
         Command::Print(command) => command.run(),
         Command::Healthcheck => healthcheck::run(),
     };

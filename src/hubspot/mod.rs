@@ -189,7 +189,19 @@ impl HubSpot {
     /// # Errors
     /// [`Failure`] as above; a token that HubSpot calls inactive is a grant that is no more.
     pub async fn introspect(&self, access: &Secret) -> Result<Identity, Failure> {
-        let fields = [("token", access.expose()), ("token_type_hint", "access_token")];
+        self.introspect_as(access, "access_token").await
+    }
+
+    /// Whose refresh token this is. It stays as it is.
+    ///
+    /// # Errors
+    /// [`Failure`] as above.
+    pub async fn introspect_refresh(&self, refresh: &Secret) -> Result<Identity, Failure> {
+        self.introspect_as(refresh, "refresh_token").await
+    }
+
+    async fn introspect_as(&self, token: &Secret, hint: &str) -> Result<Identity, Failure> {
+        let fields = [("token", token.expose()), ("token_type_hint", hint)];
         let body = self.with_each_secret(|client| self.post(client, "/token/introspect", &fields)).await?;
         wire::identity(&body)
     }

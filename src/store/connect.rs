@@ -112,6 +112,7 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, 
     let other_scopes = !is_new && token::scopes_differ(tx, tokens.connection, &tokens.scopes).await?;
     let fits = if is_new { insert(tx, tokens).await? } else { renew(tx, tokens).await? };
     if !fits {
+    if !put(tx, tokens).await? {
         return Ok(Saved::Stale);
     }
     let kind = if is_new { EventType::ConnectionCreated } else { EventType::ConnectionReconnected };
@@ -141,6 +142,14 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, 
     let Some(old) = replaces.filter(|old| *old != tokens.connection) else { return Ok(Saved::Done(None)) };
     let removed = revocation::remove_because(tx, old, true, tx.clock.now(), "replaced").await?;
     Ok(Saved::Done(Some((old, removed))))
+}
+
+/// Writes a connection in its place. `false` if the place is not as it was read.
+pub(super) async fn put(tx: &Tx<'_>, tokens: &NewTokens) -> Result<bool, StoreError> {
+    match tokens.generation {
+        1 => insert(tx, tokens).await,
+        _ => renew(tx, tokens).await,
+    }
 }
 
 /// `false` if the user has this account already.

@@ -17,6 +17,7 @@ mod event;
 mod external_user;
 mod idempotency;
 mod install;
+mod imported;
 mod listing;
 mod open;
 mod parked;

@@ -1,0 +1,241 @@
+//! `import FILE|-` and `export`: connections brought from elsewhere, and what is known of those that are here.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader, stdin};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::{Failure, complain, configured, runtime, say};
+use crate::app;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
+use crate::domain::external::ExternalUserId;
+use crate::domain::id::PortalId;
+use crate::domain::secret::Secret;
+use crate::flows::{Flows, Import, ImportError, Imported};
+use crate::http::error_table;
+use crate::telemetry::metrics::Metrics;
+
+/// How many are under way at once; fewer if REFRESH_MAX_IN_FLIGHT says so.
+const AT_ONCE: usize = 16;
+const LONGEST_TOKEN: usize = 4096;
+const LONGEST_METADATA: usize = 4096;
+
+/// Take over connections: one JSON object a line, with `external_user_id`, `refresh_token` and, if wanted, `portal_id`,
+/// `metadata`, `scopes`. Each refresh token is used once. The same file may be imported again.
+#[derive(Debug, Args)]
+pub(super) struct ImportCommand {
+    /// The file; `-` for standard input.
+    file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    external_user_id: ExternalUserId,
+    refresh_token: String,
+    portal_id: Option<u32>,
+    metadata: Option<BTreeMap<String, Value>>,
+    scopes: Option<Vec<String>>,
+}
+
+/// What became of the lines.
+#[derive(Debug, Default)]
+struct Counts {
+    imported: u64,
+    known: u64,
+    refused: u64,
+}
+
+type Done = (usize, Result<Imported, ImportError>);
+
+/// An import under way.
+struct Running {
+    flows: Flows,
+    bar: ProgressBar,
+    counts: Counts,
+    under_way: JoinSet<Done>,
+    /// The tokens that are under way: none may be used twice at once.
+    tokens: HashSet<[u8; 32]>,
+    pace: Interval,
+    at_once: usize,
+}
+
+impl ImportCommand {
+    pub fn run(&self) -> Result<ExitCode, Failure> {
+        let config = configured()?;
+        let (lines, length) = self.open()?;
+        runtime()?.block_on(async {
+            let metrics = Arc::new(Metrics::default());
+            // On SQLite this refuses while the service runs: it remembers what it has read.
+            let (flows, store) = app::verbs(&config, Clock::system(), Chance::system(), metrics).await?;
+            let mut pace = interval(Duration::from_secs(1) / config.refresh.rate_per_second);
+            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut running = Running {
+                flows: flows.clone(),
+                bar: length.map_or_else(ProgressBar::no_length, ProgressBar::new),
+                counts: Counts::default(),
+                under_way: JoinSet::new(),
+                tokens: HashSet::new(),
+                pace,
+                at_once: config.refresh.max_in_flight.min(AT_ONCE),
+            };
+            let outcome = running.all(lines).await;
+            running.bar.finish_and_clear();
+            flows.drain().await;
+            store.close().await;
+            let Counts { imported, known, refused } = running.counts;
+            say(format_args!("{imported} imported, {known} known, {refused} refused"));
+            outcome?;
+            Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        })
+    }
+
+    fn open(&self) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
+        if self.file.as_os_str() == "-" {
+            return Ok((Box::new(BufReader::new(stdin())), None));
+        }
+        let file = File::open(&self.file).map_err(|why| format!("{}: {why}", self.file.display()))?;
+        let length = file.metadata()?.len();
+        Ok((Box::new(BufReader::new(file)), Some(length)))
+    }
+}
+
+impl Running {
+    async fn all(&mut self, mut lines: Box<dyn BufRead>) -> Result<(), Failure> {
+        let mut number = 0;
+        loop {
+            let mut bytes = Vec::new();
+            let length = lines.read_until(b'\n', &mut bytes)?;
+            if length == 0 {
+                break;
+            }
+            number += 1;
+            match read(&bytes) {
+                None => {}
+                Some(Err(why)) => self.refuse(number, &why),
+                Some(Ok(import)) => self.begin(number, import).await?,
+            }
+            self.bar.inc(length as u64);
+        }
+        while self.one_done().await? {}
+        Ok(())
+    }
+
+    async fn begin(&mut self, number: usize, import: Import) -> Result<(), Failure> {
+        let token = *import.refresh.hash().bytes();
+        if self.tokens.contains(&token) {
+            while self.one_done().await? {}
+            self.tokens.clear();
+        }
+        while self.under_way.len() >= self.at_once {
+            self.one_done().await?;
+        }
+        if self.under_way.is_empty() {
+            self.tokens.clear();
+        }
+        self.tokens.insert(token);
+        self.pace.tick().await;
+        let flows = self.flows.clone();
+        self.under_way.spawn(async move { (number, flows.import(import).await) });
+        Ok(())
+    }
+
+    async fn one_done(&mut self) -> Result<bool, Failure> {
+        let Some(done) = self.under_way.join_next().await else { return Ok(false) };
+        match done? {
+            (_, Ok(Imported::Done(_))) => self.counts.imported += 1,
+            (_, Ok(Imported::Known(_))) => self.counts.known += 1,
+            (number, Err(ImportError::Refused(code))) => self.refuse(number, &refusal(code)),
+            (_, Err(ImportError::Store(why))) => return Err(why.into()),
+        }
+        Ok(true)
+    }
+
+    fn refuse(&mut self, number: usize, why: &str) {
+        self.counts.refused += 1;
+        self.bar.suspend(|| complain(&format!("line {number}: {why}")));
+    }
+}
+
+fn refusal(code: &str) -> String {
+    let title = error_table().iter().find(|entry| entry.code == code).map(|entry| entry.title);
+    title.map_or_else(|| code.to_owned(), |title| format!("{code}: {title}"))
+}
+
+/// What a line says; `None` for an empty one. What is wrong is told without any of its values.
+fn read(line: &[u8]) -> Option<Result<Import, String>> {
+    let line = line.trim_ascii();
+    if line.is_empty() {
+        return None;
+    }
+    Some(parse(line))
+}
+
+fn parse(line: &[u8]) -> Result<Import, String> {
+    let line: Line = serde_json::from_slice(line).map_err(|why| {
+        format!(
+            "not an object with external_user_id, refresh_token and, if wanted, portal_id, metadata, scopes (at character {})",
+            why.column()
+        )
+    })?;
+    let refresh = Secret::new(line.refresh_token);
+    let length = refresh.expose().len();
+    if !(1..=LONGEST_TOKEN).contains(&length) || refresh.expose().chars().any(char::is_control) {
+        return Err("refresh_token is no token".to_owned());
+    }
+    let metadata = line.metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
+    if metadata.as_ref().is_some_and(|text| text.len() > LONGEST_METADATA || text.contains("\\u0000")) {
+        return Err("metadata may have 4 kB, without zero characters".to_owned());
+    }
+    let is_scope = |scope: &String| !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic());
+    if line.scopes.as_ref().is_some_and(|scopes| !scopes.iter().all(is_scope)) {
+        return Err("scopes is a list of words".to_owned());
+    }
+    Ok(Import {
+        external_user: line.external_user_id,
+        refresh,
+        portal: line.portal_id.map(|id| PortalId(i64::from(id))),
+        metadata,
+        scopes: line.scopes.map(|scopes| scopes.iter().collect()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_told_without_its_values() {
+        for line in [
+            r#"{"external_user_id":"u","refresh_token":["s3cret"]}"#,
+            r#"{"external_user_id":"u","refresh_token":"s3cret","other":1}"#,
+            r#"{"external_user_id":"","refresh_token":"s3cret"}"#,
+            r#"{"external_user_id":"u","refresh_token":"s3cret","portal_id":-1}"#,
+            r#"{"external_user_id":"u","refresh_token":"s3cret","scopes":["a b"]}"#,
+            r#"{"external_user_id":"u","refresh_token":"s3cret\n"}"#,
+            r#"{"external_user_id":"u"}"#,
+            r#""s3cret""#,
+            "s3cret",
+        ] {
+            let why = read(line.as_bytes()).unwrap().unwrap_err();
+            assert!(!why.contains("s3cret"), "{line}: {why}");
+        }
+        assert!(read(b" \r\n").is_none());
+        assert!(
+            read(b"{\"external_user_id\":\"u\",\"refresh_token\":\"t\",\"metadata\":{\"a\":1}}\r\n")
+                .unwrap()
+                .is_ok()
+        );
+    }
+}
