@@ -37,6 +37,7 @@ mod headers;
 mod health;
 mod idempotency;
 mod installs;
+mod import;
 mod keys;
 mod lease;
 mod lifecycle;

@@ -13,7 +13,7 @@ use super::super::status::sentence;
 use super::body::ApiJson;
 use super::caller::caller;
 use super::listing;
-use super::token::{connection_id, get_token};
+use super::token::{connection_id, get_access_token};
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
 use crate::domain::explain::explain;
@@ -26,8 +26,8 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
     routes.service(
         actix::scope("/api/hubspot/connections")
             .service(actix::resource("").route(actix::get().to(list_connections)))
-            .service(actix::resource("/{id}/token").route(actix::get().to(get_token)))
-            .service(actix::resource("/{id}/history").route(actix::get().to(get_history)))
+            .service(actix::resource("/{id}/token").route(actix::get().to(get_access_token)))
+            .service(actix::resource("/{id}/history").route(actix::get().to(get_connection_history)))
             .service(actix::resource("/{id}/refresh").route(actix::post().to(refresh_connection)))
             .service(actix::resource("/{id}/uninstall").route(actix::post().to(uninstall_app)))
             .service(
@@ -206,7 +206,7 @@ pub(in crate::http) struct HistoryBody {
         (status = 503, description = "`storage_unavailable`"),
     )
 )]
-pub(in crate::http) async fn get_history(
+pub(in crate::http) async fn get_connection_history(
     request: HttpRequest,
     web: Data<Web>,
     id: Path<String>,

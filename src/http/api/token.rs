@@ -77,7 +77,7 @@ pub(in crate::http) struct WarningBody {
         (status = 503, description = "`token_unavailable`, with `Retry-After`; `storage_unavailable`"),
     )
 )]
-pub(in crate::http) async fn get_token(
+pub(in crate::http) async fn get_access_token(
     request: HttpRequest,
     web: Data<Web>,
     id: Path<String>,

@@ -1,0 +1,228 @@
+//! Connections brought from elsewhere: each refresh token is used once, none is lost, and the same file may come again.
+
+use std::fs;
+
+use fake_hubspot::{Fault, Kind, Options, Rule};
+use serde_json::{Value, json};
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, GLOBEX, INITECH, LONG_SESSIONS};
+use crate::harness::process::{Ended, changed, run};
+
+/// A HubSpot where somebody else has obtained refresh tokens for these accounts, and a service that is stopped.
+struct Elsewhere {
+    app: Option<TestApp>,
+    variables: Vec<(String, String)>,
+    tokens: Vec<String>,
+    folder: tempfile::TempDir,
+}
+
+impl Elsewhere {
+    async fn with(options: Options, accounts: &[u64]) -> Self {
+        let app = TestApp::with_hubspot(LONG_SESSIONS, options).await;
+        for account in accounts {
+            app.connected(*account).await;
+        }
+        let tokens = app.hubspot.grants().into_iter().map(|grant| grant.refresh_token).collect();
+        for table in ["token_refresh_job", "token", "session", "auth_request"] {
+            app.database.execute(&format!("DELETE FROM {table}")).await;
+        }
+        let variables = app.variables.clone();
+        Self { app: Some(app), variables, tokens, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn app(&self) -> &TestApp {
+        self.app.as_ref().unwrap()
+    }
+
+    /// Imports these lines while the service is stopped, and starts it again.
+    async fn import(&mut self, lines: &[Value]) -> Ended {
+        let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+        self.import_text(&text.join("\n")).await
+    }
+
+    async fn import_text(&mut self, text: &str) -> Ended {
+        let file = self.folder.path().join("tokens.jsonl");
+        fs::write(&file, text).unwrap();
+        let (database, variables, hubspot, clock) = self.app.take().unwrap().stopped().await;
+        let ended = run(&["import", file.to_str().unwrap()], &variables);
+        for token in hubspot.grants().into_iter().map(|grant| grant.refresh_token).chain(self.tokens.clone())
+        {
+            assert!(!format!("{ended:?}").contains(&token), "a token is shown: {ended:?}");
+        }
+        self.app = Some(TestApp::again(hubspot, database, variables, clock).await);
+        ended
+    }
+
+    fn line(&self, number: usize) -> Value {
+        json!({"external_user_id": format!("user-{number}"), "refresh_token": self.tokens[number]})
+    }
+}
+
+fn strict() -> Options {
+    Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_refresh_tokens_becomes_connections_and_may_come_again() {
+    let mut there = Elsewhere::with(strict(), &[ACME, GLOBEX]).await;
+    let mut first = there.line(0);
+    first["portal_id"] = json!(ACME);
+    first["metadata"] = json!({"team": "north"});
+    first["scopes"] = json!(["oauth", "crm.objects.contacts.read", "automation"]);
+    let lines = [first, there.line(1)];
+    let ended = there.import(&lines).await;
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "2 imported, 0 known, 0 refused"), "{ended:?}");
+    assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), 2, "each is used once");
+    for _ in 0..2 {
+        let again = there.import(&lines).await;
+        assert_eq!(
+            (again.code, again.stdout.trim()),
+            (Some(0), "0 imported, 2 known, 0 refused"),
+            "{again:?}"
+        );
+    }
+    assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), 2, "what is known is left alone");
+    let app = there.app();
+    app.assert_one_job_each().await;
+    let key = app.api_key("connections:read tokens:read").await;
+    let path = "/api/hubspot/connections?external_user_id=user-0";
+    let shown = app.api(&key, reqwest::Method::GET, path, None).await.json();
+    let connection = &shown["connections"][0];
+    assert_eq!(connection["portal_id"], json!(ACME));
+    assert_eq!(connection["metadata"], json!({"team": "north"}));
+    assert_eq!(connection["missing_scopes"], json!(["automation"]));
+    assert_eq!(connection["generation"], 1);
+    let newest: Vec<String> = app.hubspot.grants().into_iter().map(|grant| grant.refresh_token).collect();
+    assert!(newest.iter().all(|token| !there.tokens.contains(token)), "HubSpot has replaced them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_imported_is_refreshed_and_outlives_every_session() {
+    let mut there = Elsewhere::with(strict(), &[ACME]).await;
+    let lines = [there.line(0)];
+    assert_eq!(there.import(&lines).await.code, Some(0));
+    // The import goes by the system's clock, the service by the test's.
+    let app = there.app();
+    app.database.execute("UPDATE token_refresh_job SET run_at = 0").await;
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    app.flows.ask_missing_details().await.unwrap();
+    app.advance(90 * 86_400);
+    app.flows.sweep().await.unwrap();
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1, "its person has no session here");
+    assert_eq!(there.import(&lines).await.stdout.trim(), "0 imported, 1 known, 0 refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_are_refused_are_told_by_number_and_the_others_go_on() {
+    let mut there = Elsewhere::with(strict(), &[ACME, GLOBEX, INITECH]).await;
+    there.app().hubspot.uninstall(INITECH);
+    let mut wrong = there.line(1);
+    wrong["portal_id"] = json!(ACME);
+    let text = format!(
+        "{}\n\n{wrong}\r\n{}\nnonsense {}\n{}\n",
+        there.line(0),
+        there.line(2),
+        there.tokens[0],
+        json!({"external_user_id": "u", "refresh_token": there.tokens[0], "access_token": "x"}),
+    );
+    let ended = there.import_text(&text).await;
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(1), "1 imported, 0 known, 4 refused"), "{ended:?}");
+    for said in
+        ["line 3: wrong_account", "line 4: grant_dead", "line 5: not an object", "line 6: not an object"]
+    {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    let lines = [there.line(1)];
+    let right = there.import(&lines).await;
+    assert_eq!(
+        right.stdout.trim(),
+        "1 imported, 0 known, 0 refused",
+        "the refused token was not used: {right:?}"
+    );
+    assert_eq!(there.app().database.number("SELECT COUNT(*) FROM token").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_token_twice_in_a_file_is_used_once() {
+    let mut there = Elsewhere::with(strict(), &[ACME]).await;
+    let lines = vec![there.line(0); 5];
+    let ended = there.import(&lines).await;
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "1 imported, 4 known, 0 refused"), "{ended:?}");
+    assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), 1);
+    assert!(there.app().hubspot.journal().iter().all(|call| !call.superseded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_token_for_the_same_user_and_account_takes_the_place_of_the_old_one() {
+    let mut there = Elsewhere::with(Options::default(), &[ACME, ACME]).await;
+    let mut other = there.line(1);
+    other["external_user_id"] = json!("user-0");
+    let lines = [there.line(0)];
+    assert_eq!(there.import(&lines).await.code, Some(0));
+    let before = there.app().database.text("SELECT id FROM token").await;
+    assert_eq!(there.import(&[other]).await.stdout.trim(), "1 imported, 0 known, 0 refused");
+    let app = there.app();
+    assert_eq!(app.database.text("SELECT id FROM token").await, before);
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM revocation_job").await, 1, "as at a reconnect");
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_passes_is_tried_again_and_refused_credentials_end_quickly() {
+    let mut there = Elsewhere::with(strict(), &[ACME, GLOBEX]).await;
+    there.app().hubspot.script(Rule::once(Kind::Refresh, Fault::CloseBeforeAnswer));
+    let lines = [there.line(0)];
+    assert_eq!(there.import(&lines).await.code, Some(0));
+    let right = there.variables.clone();
+    let app = there.app.take().unwrap().restarted(&[("HUBSPOT_CLIENT_SECRET", "another-secret")]).await;
+    there.app = Some(app);
+    let lines = vec![there.line(1); 3];
+    let ended = there.import(&lines).await;
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(1), "0 imported, 0 known, 3 refused"), "{ended:?}");
+    assert!(ended.stderr.contains("client_rejected"), "{ended:?}");
+    let secret = crate::harness::process::value(&right, "HUBSPOT_CLIENT_SECRET");
+    let app = there.app.take().unwrap().restarted(&[("HUBSPOT_CLIENT_SECRET", &secret)]).await;
+    there.app = Some(app);
+    let lines = [there.line(1)];
+    assert_eq!(there.import(&lines).await.code, Some(0), "nothing is lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_service_on_sqlite_nothing_is_imported_and_a_missing_file_is_told() {
+    let there = Elsewhere::with(Options::default(), &[ACME]).await;
+    let file = there.folder.path().join("tokens.jsonl");
+    fs::write(&file, there.line(0).to_string()).unwrap();
+    let ended = run(&["import", file.to_str().unwrap()], &there.variables);
+    if there.app().database.is_sqlite() {
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.stderr.contains("another process serves"), "{ended:?}");
+    } else {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(there.app().database.number("SELECT COUNT(*) FROM token").await, 1);
+    }
+    let missing = run(&["import", "/no/such/file"], &there.variables);
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.stderr.contains("/no/such/file"), "{missing:?}");
+    let nothing = changed(&there.variables, "DATABASE_URL", "sqlite:///no/such/folder/test.db");
+    assert_eq!(run(&["import", "-"], &nothing).code, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_says_everything_but_the_tokens() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    app.connected(GLOBEX).await;
+    let ended = run(&["export"], &app.variables);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    let portals: Vec<u64> = lines.iter().map(|line| line["portal_id"].as_u64().unwrap()).collect();
+    assert!(portals.contains(&ACME) && portals.contains(&GLOBEX), "{lines:?}");
+    for grant in app.hubspot.grants() {
+        assert!(!ended.stdout.contains(&grant.refresh_token));
+    }
+    assert!(!ended.stdout.contains("gAAAA") && !ended.stdout.contains("sealed"), "{}", ended.stdout);
+}
