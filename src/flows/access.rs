@@ -86,18 +86,19 @@ impl Flows {
     /// # Errors
     /// [`AccessError`] says why there is none, and when to ask again.
     pub async fn access_token(&self, id: ConnectionId, min_ttl: Duration) -> Result<Access, AccessError> {
-        let parts = &self.0;
-        let token = self.lendable(id).await?;
-        let wanted = min_ttl.min(token.expires_at.since(token.obtained_at) / 2);
-        if token.expires_at > parts.clock.now().plus(wanted) {
-            return self.lend(&token);
-        }
-        self.await_renewal_of(id, token.generation).await;
-        let token = self.lendable(id).await?;
-        if token.expires_at > parts.clock.now() {
-            return self.lend(&token);
-        }
-        Err(self.unavailable(&token).await?)
+        let row = self.lendable(id, min_ttl).await?;
+        self.lend(&row)
+    }
+
+    pub(super) fn lend(&self, row: &AccessRow) -> Result<Access, AccessError> {
+        Ok(Access {
+            token: self.open_lendable(row)?,
+            expires_at: row.expires_at,
+            generation: row.generation,
+            scopes: row.scopes.clone(),
+            client_id: row.client_id.clone(),
+            portal_id: row.portal_id,
+        })
     }
 
     /// Waits for the renewal of tokens of this generation, as long as a caller may.
@@ -112,32 +113,6 @@ impl Flows {
         self.0.renewals.0.lock().expect("nothing panics while it holds this lock").contains_key(&id)
     }
 
-    pub(super) async fn lendable(&self, id: ConnectionId) -> Result<Token, AccessError> {
-        let token = self.0.store.token(id).await?.ok_or(AccessError::Unknown)?;
-        match token.state {
-            ConnectionState::Active => Ok(token),
-            ConnectionState::NeedsReauth => Err(AccessError::NeedsReauth),
-            ConnectionState::IntegrityError => Err(AccessError::Unreadable),
-        }
-    }
-
-    pub(super) fn lend(&self, token: &Token) -> Result<Access, AccessError> {
-        Ok(Access {
-            token: self.0.open_access(token).map_err(|_| AccessError::Unreadable)?,
-            expires_at: token.expires_at,
-            generation: token.generation,
-            scopes: token.scopes.clone(),
-            client_id: token.client_id.clone(),
-            portal_id: token.portal_id,
-        let row = self.lendable(id, min_ttl).await?;
-        Ok(Access {
-            token: self.open_lendable(&row)?,
-            expires_at: row.expires_at,
-            generation: row.generation,
-            scopes: row.scopes.clone(),
-        })
-    }
-
     /// The access token of a connection as [`Flows::access_token`] gives it, still sealed.
     pub(super) async fn lendable(
         &self,
@@ -150,8 +125,6 @@ impl Flows {
         if row.expires_at > now.plus(wanted) {
             return Ok(row);
         }
-        // Whoever holds the other end says nothing: it goes when the renewal is over. That may take for ever, while
-        // new tokens cannot be written.
         let left = row.expires_at.since(now);
         let patience = if left.is_zero() { CALLER_PATIENCE } else { SHORT_PATIENCE.min(left / 2) };
         let _ = timeout(patience, self.renewal(id, row.generation).changed()).await;
@@ -173,7 +146,7 @@ impl Flows {
         if parts.clock.now().since(row.obtained_at) < MIN_REFRESH_INTERVAL {
             return Ok((row, false));
         }
-        let _ = timeout(CALLER_PATIENCE, self.renewal(id, row.generation).changed()).await;
+        self.await_renewal_of(id, row.generation).await;
         let after = self.reread(id).await?;
         if after.generation == row.generation {
             return Err(self.unavailable(&after).await?);
@@ -190,7 +163,7 @@ impl Flows {
     }
 
     /// As it is stored now. Only what is well is remembered.
-    async fn reread(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
+    pub(super) async fn reread(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
         let parts = &self.0;
         let ticket = parts.memory.ticket();
         let row = parts.store.access_row(id).await?.ok_or(AccessError::Unknown)?;

@@ -269,7 +269,6 @@ impl Flows {
     pub(super) async fn welcome(&self, received: Received<'_>, connection: ConnectionId) {
         crash::point("callback.stored");
         let (parts, flow) = (&self.0, received.flow);
-        let (parts, flow) = (&self.0, received.request.id);
         parts.memory.forget_connections(received.owner);
         let portal = received.portal.map(|id| id.0);
         tracing::info!(flow = flow.map(tracing::field::display), connection = %connection, portal, "connected");

@@ -60,7 +60,6 @@ const PROBLEM: &str = "application/problem+json";
         api::webhooks::replay_webhook_delivery,
         api::installs::list_installs,
         api::installs::claim_install,
-        api::token::get_token,
         api::token::get_access_token,
         api::connections::list_connections,
         api::connections::get_connection,
@@ -128,10 +127,6 @@ impl Modify for Common {
                 add_idempotency(post);
             }
             for (method, operation) in operations(item) {
-            if is_proxy {
-                name_by_method(item);
-            }
-            for operation in operations(item) {
                 complete(operation);
                 if let Some(id) = operation.operation_id.as_mut()
                     && !names.insert(id.clone())
@@ -216,15 +211,6 @@ fn codes() -> Schema {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
-/// One handler takes every method, and each operation needs a name of its own.
-fn name_by_method(item: &mut PathItem) {
-    let methods = ["get", "put", "post", "delete", "head", "patch"];
-    for (operation, method) in operations(item).zip(methods) {
-        operation.operation_id = Some(format!("proxy_{method}"));
-    }
-}
-
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     let PathItem { get, put, post, delete, head, patch, .. } = item;
     let all =
         [("get", get), ("put", put), ("post", post), ("delete", delete), ("head", head), ("patch", patch)];

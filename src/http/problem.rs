@@ -11,14 +11,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::flows::{
-    ClaimError, CompleteError, DecideError, FinishError, OnceError, SessionError, StartError, StoreError,
-    WebhookError,
-    AccessError, ClaimError, CompleteError, DecideError, FinishError, OnceError, SessionError, StartError,
-    StoreError,
-    ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError, OnceError,
-    SessionError, StartError, StoreError,
-    AccessError, ClaimError, CompleteError, DecideError, FinishError, OnceError, SessionError, StartError,
-    StoreError,
+    AccessError, ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError,
+    OnceError, SessionError, StartError, StoreError, WebhookError,
 };
 
 /// One line of the table.
@@ -471,6 +465,7 @@ const TABLE: &[Entry] = &[
         true,
         "This HubSpot account is being asked too fast",
         "HubSpot allows so many calls to an account in a few seconds. It was not asked; please wait as long as `Retry-After` says.",
+    ),
     entry(
         "confirmation_missing",
         400,
@@ -748,6 +743,10 @@ impl From<WebhookError> for Problem {
             WebhookError::TooMany => Self::new("too_many_webhooks"),
             WebhookError::Disabled => Self::new("webhook_disabled"),
             WebhookError::Store(why) => why.into(),
+        }
+    }
+}
+
 impl From<AccessError> for Problem {
     fn from(why: AccessError) -> Self {
         match why {

@@ -2,15 +2,12 @@
 
 use super::revocation::Removed;
 use super::{
-    Store, StoreError, Tx, auth_request, connect_session, event, parked, refresh_job, revocation, token,
+    Store, StoreError, Tx, auth_request, connect_session, event, install, parked, refresh_job, revocation,
+    token,
 };
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
-use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
-use super::{Store, StoreError, Tx, auth_request, connect_session, install, parked, refresh_job, revocation};
-use crate::crash;
-use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, InstallId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
@@ -108,17 +105,8 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, 
     if !is_there {
         return Ok(Saved::Gone);
     }
-    let is_new = tokens.generation == 1;
-    let other_scopes = !is_new && token::scopes_differ(tx, tokens.connection, &tokens.scopes).await?;
-    let fits = if is_new { insert(tx, tokens).await? } else { renew(tx, tokens).await? };
-    if !fits {
     if !put(tx, tokens).await? {
         return Ok(Saved::Stale);
-    }
-    let kind = if is_new { EventType::ConnectionCreated } else { EventType::ConnectionReconnected };
-    event::append(tx, kind, tokens.connection, None).await?;
-    if other_scopes {
-        event::append(tx, EventType::ConnectionScopesChanged, tokens.connection, None).await?;
     }
     crash::point("callback.half_stored");
     refresh_job::schedule(tx, [(tokens.connection, tokens.refresh_at)].into_iter()).await?;
@@ -144,12 +132,20 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, 
     Ok(Saved::Done(Some((old, removed))))
 }
 
-/// Writes a connection in its place. `false` if the place is not as it was read.
+/// Writes a connection in its place, and that it has happened. `false` if the place is not as it was read.
 pub(super) async fn put(tx: &Tx<'_>, tokens: &NewTokens) -> Result<bool, StoreError> {
-    match tokens.generation {
-        1 => insert(tx, tokens).await,
-        _ => renew(tx, tokens).await,
+    let is_new = tokens.generation == 1;
+    let other_scopes = !is_new && token::scopes_differ(tx, tokens.connection, &tokens.scopes).await?;
+    let fits = if is_new { insert(tx, tokens).await? } else { renew(tx, tokens).await? };
+    if !fits {
+        return Ok(false);
     }
+    let kind = if is_new { EventType::ConnectionCreated } else { EventType::ConnectionReconnected };
+    event::append(tx, kind, tokens.connection, None).await?;
+    if other_scopes {
+        event::append(tx, EventType::ConnectionScopesChanged, tokens.connection, None).await?;
+    }
+    Ok(true)
 }
 
 /// `false` if the user has this account already.

@@ -35,8 +35,8 @@ impl Store {
                    SELECT (SELECT MIN(token.key_id) FROM token WHERE token.key_id > used.key_id) \
                    FROM used WHERE used.key_id IS NOT NULL) \
                    SELECT key_id FROM used WHERE key_id IS NOT NULL UNION SELECT key_id FROM revocation_job \
-                   UNION SELECT key_id FROM parked_grant UNION SELECT key_id FROM webhook_endpoint";
-                   UNION SELECT key_id FROM parked_grant UNION SELECT key_id FROM install WHERE key_id IS NOT NULL";
+                   UNION SELECT key_id FROM parked_grant UNION SELECT key_id FROM webhook_endpoint \
+                   UNION SELECT key_id FROM install WHERE key_id IS NOT NULL";
         let ids = self
             .all(sql, [])
             .await?
@@ -111,7 +111,6 @@ async fn forget_key(tx: &Tx<'_>, key_id: String) -> Result<(), StoreError> {
     let endpoints = "UPDATE webhook_endpoint SET enabled = 0, disabled_reason = 'key_lost', key_id = $2 \
                      WHERE key_id = $1";
     tx.run(endpoints, [key_id.clone().into(), format!("{LOST}{key_id}").into()]).await?;
-    for table in ["revocation_job", "parked_grant", "crypto_meta"] {
     for table in ["revocation_job", "parked_grant", "install", "crypto_meta"] {
         tx.run(&format!("DELETE FROM {table} WHERE key_id = $1"), [key_id.clone().into()]).await?;
     }

@@ -22,7 +22,8 @@ pub enum SealedTable {
 
 impl SealedTable {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Tokens, Self::Revocations, Self::Parked, Self::Endpoints];
+    pub const ALL: [Self; 5] =
+        [Self::Tokens, Self::Revocations, Self::Parked, Self::Endpoints, Self::Installs];
 
     /// What kind of secret its main column seals.
     pub fn kind(self) -> &'static str {
@@ -33,7 +34,6 @@ impl SealedTable {
     fn sealed(self) -> &'static str {
         if self == Self::Endpoints { "secrets_sealed" } else { "refresh_sealed" }
     }
-    pub const ALL: [Self; 4] = [Self::Tokens, Self::Revocations, Self::Parked, Self::Installs];
 
     /// Its name, the name of its key, and how its rows say for what they are sealed.
     fn columns(self) -> (&'static str, &'static str, &'static str) {
@@ -54,14 +54,11 @@ impl SealedTable {
                 "id",
                 "id AS bound_to, '' AS client_id, generation, NULL AS access_sealed",
             ),
-            Self::Tokens => ("token", "id", "id AS connection_id, generation, access_sealed"),
-            Self::Revocations => ("revocation_job", "id", "connection_id, generation, NULL AS access_sealed"),
-            Self::Installs => {
-                ("install", "id", "connection_id, CAST(1 AS bigint) AS generation, access_sealed")
-            }
-            Self::Parked => {
-                ("parked_grant", "flow_id", "connection_id, CAST(1 AS bigint) AS generation, access_sealed")
-            }
+            Self::Installs => (
+                "install",
+                "id",
+                "connection_id AS bound_to, client_id, CAST(1 AS bigint) AS generation, access_sealed",
+            ),
         }
     }
 }

@@ -80,6 +80,9 @@ impl Webhooks {
 
     fn count(&self, outcome: &str, by: u64) {
         self.0.get_or_create(&vec![("outcome", outcome.to_owned())]).inc_by(by);
+    }
+}
+
 /// Calls of the proxy.
 #[derive(Debug, Default)]
 pub struct Proxied(Family<Labels, Counter<u64, AtomicU64>>);

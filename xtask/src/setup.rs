@@ -61,7 +61,7 @@ pub const NODE: Need = Need {
     is_optional: false,
 };
 
-/// What verifies webhooks as a receiver in Python does.
+/// What verifies webhooks as a receiver in Python does, and what runs the checks of the API's description.
 pub const PYTHON: Need = Need {
     what: "Python 3 with venv",
     packages: &["python3", "python3-venv"],
@@ -87,17 +87,6 @@ pub fn python_packages(folder: &str) -> Result<PathBuf> {
     fs::write(&note, wanted).map_err(|why| format!("{}: {why}", note.display()))?;
     Ok(python)
 }
-
-/// What runs the checks of the API's description.
-pub const PYTHON: Need = Need {
-    what: "Python 3 with venv",
-    packages: &["python3", "python3-venv"],
-    is_here: || {
-        find("python3")
-            .is_some_and(|python| read(program(python).args(["-c", "import venv, ensurepip"])).is_ok())
-    },
-    is_optional: false,
-};
 
 impl Need {
     /// Whether the machine lacks it.

@@ -59,7 +59,7 @@ impl Flows {
 
     /// The stored token, if it is of another generation. Nothing at all if the connection has none to lend.
     async fn lend_other(&self, id: ConnectionId, refused: i64) -> Option<Option<Access>> {
-        let token = self.lendable(id).await.ok()?;
+        let token = self.reread(id).await.ok()?;
         if token.generation == refused {
             return Some(None);
         }

@@ -9,11 +9,11 @@ mod idempotency;
 pub(super) mod installs;
 pub(super) mod keys;
 mod limits;
+mod listing;
+pub(super) mod proxy;
+pub(super) mod token;
 mod webhook_bodies;
 pub(super) mod webhooks;
-pub(super) mod proxy;
-mod listing;
-pub(super) mod token;
 
 use actix_web::guard::fn_guard;
 use actix_web::middleware::from_fn;
@@ -58,7 +58,8 @@ fn resources(routes: &mut ServiceConfig) {
             actix::resource("/api/hubspot/connect-sessions/{id}/complete")
                 .route(actix::post().to(connect_sessions::complete_connect_session)),
         )
-        .configure(webhooks::routes);
+        .configure(webhooks::routes)
+        .configure(connections::routes)
         .service(actix::resource("/api/hubspot/installs").route(actix::get().to(installs::list_installs)))
         .service(
             actix::resource("/api/hubspot/installs/{id}/claim")
@@ -66,5 +67,4 @@ fn resources(routes: &mut ServiceConfig) {
         );
     // A scope, because its name is compared as it stands.
     routes.service(actix::scope(proxy::PREFIX).default_service(actix::to(proxy::proxy)));
-        .configure(connections::routes);
 }
