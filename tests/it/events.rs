@@ -282,9 +282,17 @@ async fn a_refresh_is_written_down_only_where_somebody_wants_to_hear_of_it() {
     app.connected(ACME).await;
     let refreshed = "SELECT COUNT(*) FROM event WHERE type = 'connection.refreshed'";
     app.webhook("http://127.0.0.1:9/", "").await;
+    // Whatever would be written would be refused, and the refresh with it.
+    for table in ["event", "event_sequence", "webhook_delivery"] {
+        refuse(&app, &format!("refuse_{table}"), table, "INSERT").await;
+    }
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
     assert_eq!(app.database.number(refreshed).await, 0);
+    for table in ["event", "event_sequence", "webhook_delivery"] {
+        allow(&app, &format!("refuse_{table}"), table).await;
+    }
     app.webhook("http://127.0.0.1:9/", EventType::ConnectionRefreshed.as_str()).await;
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 1);
