@@ -36,6 +36,8 @@ enum Part {
     Web,
     /// Refreshes that are due, connections that are idle, an outage; on SQLite and on PostgreSQL
     Refresh,
+    /// Calls that are passed on to HubSpot
+    Proxy,
 }
 
 impl Task for Bench {
@@ -49,7 +51,7 @@ impl Task for Bench {
         if let Some(part) = self.only.and_then(|part| part.to_possible_value()) {
             bench.args(["--only", part.get_name()]);
         }
-        let server = if self.only == Some(Part::Web) { None } else { postgres()? };
+        let server = if matches!(self.only, Some(Part::Web | Part::Proxy)) { None } else { postgres()? };
         if let Some(server) = &server {
             bench.env(POSTGRES_URL, server.url());
         }

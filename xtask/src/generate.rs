@@ -66,6 +66,8 @@ pub fn build_programs() -> Result<()> {
         "torture",
         "--bins",
     ]))
+    let packages = ["hubspot-connect", "demo", "torture", "fake-hubspot"];
+    show(build.args(packages.iter().flat_map(|package| ["--package", package])).arg("--bins"))
 }
 
 fn printed(name: &str) -> Result<String> {

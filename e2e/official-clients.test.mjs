@@ -1,0 +1,142 @@
+// HubSpot's own clients, pointed at the proxy: a real service process in front of the simulated HubSpot.
+import { Client } from "@hubspot/api-client";
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import http from "node:http";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+const TIMEOUT_MS = 60_000;
+const ACCESS_TOKEN = /C[\w-]{290}/;
+
+/** The programs lie beside the demo. */
+const program = (name) => join(dirname(process.env.DEMO), name);
+
+async function freePort() {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** Starts a program and waits until it takes connections. */
+async function start(path, args, env, port) {
+  const child = spawn(path, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+  let said = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => { said += chunk; });
+  for (let tries = 0; ; tries++) {
+    const socket = net.connect(port, "127.0.0.1");
+    const up = await Promise.race([once(socket, "connect").then(() => true), once(socket, "error").then(() => false, () => false)]).catch(() => false);
+    socket.destroy();
+    if (up) break;
+    assert.ok(tries < 300 && child.exitCode === null, `${path} does not come up:\n${said}`);
+    await sleep(50);
+  }
+  const stop = async () => {
+    const exited = once(child, "exit");
+    child.kill("SIGTERM");
+    await exited;
+  };
+  return { stop, said: () => said };
+}
+
+/** What a browser does in a window; `fetch` would say that it is none. */
+async function navigate(url, cookies) {
+  const [response] = await once(http.get(url, { headers: { cookie: cookies.join("; ") } }), "response");
+  let body = "";
+  for await (const chunk of response) body += chunk;
+  cookies.push(...(response.headers["set-cookie"] ?? []).map((line) => line.split(";")[0]));
+  return { status: response.statusCode, location: response.headers.location, body };
+}
+
+/** Lets a person connect: the simulated HubSpot approves at once. */
+async function connect(service) {
+  const cookies = [];
+  const begun = await navigate(`${service}/auth/hubspot/start`, cookies);
+  const approved = await navigate(begun.location, []);
+  assert.equal((await navigate(approved.location, cookies)).status, 303);
+  const status = JSON.parse((await navigate(`${service}/api/hubspot/status`, cookies)).body);
+  return status.connections[0].id;
+}
+
+describe("official-clients", () => {
+  let folder;
+  let hubspot;
+  let service;
+  let proxy;
+  let connection;
+  let key;
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), "hubspot-connect-clients-"));
+    const [hubspotPort, port] = [await freePort(), await freePort()];
+    hubspot = await start(program("fake-hubspot"), ["--port", String(hubspotPort), "--auto-approve"], process.env, hubspotPort);
+    const fake = `http://127.0.0.1:${hubspotPort}`;
+    const { stdout: keys } = await run(program("hubspot-connect"), ["keys", "generate"], { cwd: folder });
+    const env = {
+      ...process.env,
+      ...Object.fromEntries(keys.trim().split("\n").filter((line) => /^[A-Z_]+=/.test(line)).map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)])),
+      HUBSPOT_CLIENT_ID: "fake-client-id",
+      HUBSPOT_CLIENT_SECRET: "fake-client-secret",
+      HUBSPOT_SCOPES: "oauth crm.objects.contacts.read crm.objects.contacts.write",
+      HUBSPOT_AUTHORIZE_URL: `${fake}/oauth/authorize`,
+      HUBSPOT_API_URL: fake,
+      DATABASE_URL: `sqlite://${join(folder, "clients.db")}?mode=rwc`,
+      SERVER_ADDR: `127.0.0.1:${port}`,
+      PUBLIC_URL: `http://localhost:${port}`,
+      ADMIN_ADDR: "off",
+    };
+    service = await start(program("hubspot-connect"), ["serve"], env, port);
+    connection = await connect(env.PUBLIC_URL);
+    const made = await run(program("hubspot-connect"), ["api-keys", "create", "clients", "--scope", "proxy"], { cwd: folder, env });
+    key = made.stdout.trim();
+    proxy = `${env.PUBLIC_URL}/api/hubspot/proxy`;
+  }, { timeout: TIMEOUT_MS });
+
+  after(async () => {
+    await service?.stop();
+    await hubspot?.stop();
+    await rm(folder, { recursive: true, force: true });
+  }, { timeout: TIMEOUT_MS });
+
+  test("the one for Node.js makes, lists and finds contacts", { timeout: TIMEOUT_MS }, async () => {
+    const client = new Client({
+      basePath: proxy,
+      accessToken: key,
+      defaultHeaders: { "Hubspot-Connect-Connection": connection },
+    });
+    const { basicApi, searchApi } = client.crm.contacts;
+    const made = await basicApi.create({ properties: { email: "node@acme.example", firstname: "Node" }, associations: [] });
+    assert.equal(made.properties.email, "node@acme.example");
+    const page = await basicApi.getPage(10);
+    assert.ok(page.results.some(({ id }) => id === made.id));
+    const search = { filterGroups: [{ filters: [{ propertyName: "email", operator: "EQ", value: "node@acme.example" }] }], limit: 10, after: "0", sorts: [], properties: [] };
+    assert.equal((await searchApi.doSearch(search)).total, 1);
+    await assert.rejects(basicApi.create({ properties: { email: "node@acme.example" }, associations: [] }), ({ code }) => code === 409);
+    await basicApi.archive(made.id);
+    await assert.rejects(basicApi.getById(made.id), ({ code }) => code === 404);
+    assert.doesNotMatch(JSON.stringify([made, page]), ACCESS_TOKEN);
+  });
+
+  test("the one for Node.js cannot be sent to the OAuth endpoints", { timeout: TIMEOUT_MS }, async () => {
+    const client = new Client({ basePath: proxy, accessToken: key, defaultHeaders: { "Hubspot-Connect-Connection": connection } });
+    const refused = await client.apiRequest({ path: "/oauth/v1/access-tokens/x" });
+    assert.deepEqual([refused.status, (await refused.json()).code], [400, "proxy_path_not_allowed"]);
+  });
+
+  test("the one for Python makes and lists contacts", { timeout: TIMEOUT_MS }, async () => {
+    const script = join(import.meta.dirname ?? dirname(new URL(import.meta.url).pathname), "official_client.py");
+    const env = { ...process.env, PROXY: proxy, API_KEY: key, CONNECTION: connection };
+    const { stdout } = await run(process.env.PYTHON, [script], { env });
+    assert.deepEqual(JSON.parse(stdout), { made: "python@acme.example", listed: true, again: 409 });
+  });
+});
