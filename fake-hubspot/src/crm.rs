@@ -1,21 +1,22 @@
 //! `/crm/v3/objects/contacts`: as much of the CRM as shows that calls arrive with the right token and body.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::access::Access;
 use crate::account::authenticate;
 use crate::answer::Answer;
 use crate::clock::now_ms;
 use crate::contacts::{Contact, Properties};
+use crate::crm_search;
 use crate::hub::State;
 use crate::incoming::Incoming;
 use crate::journal::Kind;
 use crate::token::empty;
 
 /// What is told of a contact where nothing is asked for.
-const USUAL: [&str; 3] = ["email", "firstname", "lastname"];
-const LARGEST_PAGE: usize = 100;
+pub(crate) const USUAL: [&str; 3] = ["email", "firstname", "lastname"];
+pub(crate) const LARGEST_PAGE: usize = 100;
 
 /// Lists, makes, reads, changes, removes or searches contacts of the account whose token is shown.
 pub(crate) fn answer(state: &mut State, call: &Incoming) -> Answer {
@@ -77,7 +78,7 @@ fn act(state: &mut State, hub_id: u64, call: &Incoming) -> Result<Answer, Answer
     let wanted: Vec<&str> =
         call.query.get("properties").map_or_else(|| USUAL.to_vec(), |names| names.split(',').collect());
     match (call.method.as_str(), call.kind, last) {
-        (_, Kind::CrmSearch, _) => search(state, hub_id, call),
+        (_, Kind::CrmSearch, _) => crm_search::answer(state, hub_id, call),
         ("GET" | "HEAD", _, "contacts") => list(state, hub_id, call, &wanted),
         ("POST", _, "contacts") => create(state, hub_id, call),
         (_, _, "contacts") => Err(no_such_method()),
@@ -135,83 +136,6 @@ fn create(state: &mut State, hub_id: u64, call: &Incoming) -> Result<Answer, Ans
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Search {
-    query: String,
-    limit: Option<usize>,
-    after: Option<Value>,
-    properties: Vec<String>,
-    #[serde(rename = "filterGroups")]
-    groups: Vec<Group>,
-}
-
-#[derive(Deserialize)]
-struct Group {
-    filters: Vec<Filter>,
-}
-
-#[derive(Deserialize)]
-struct Filter {
-    #[serde(rename = "propertyName")]
-    property: String,
-    operator: String,
-    #[serde(default)]
-    value: String,
-}
-
-impl Filter {
-    fn fits(&self, contact: &Contact) -> Result<bool, Answer> {
-        let text = contact.properties.get(&self.property).and_then(Option::as_deref);
-        match self.operator.as_str() {
-            "EQ" => Ok(text == Some(&self.value)),
-            "NEQ" => Ok(text.is_some_and(|text| text != self.value)),
-            "HAS_PROPERTY" => Ok(text.is_some()),
-            "NOT_HAS_PROPERTY" => Ok(text.is_none()),
-            other => Err(invalid(&format!("the operator {other} is not known here"))),
-        }
-    }
-}
-
-impl Search {
-    /// Any of the groups fits, with all of its filters.
-    fn fits(&self, contact: &Contact) -> Result<bool, Answer> {
-        let has_text = contact.properties.values().flatten().any(|text| text.contains(&self.query));
-        let mut fits = self.groups.is_empty();
-        for group in &self.groups {
-            let filters = group.filters.iter().map(|filter| filter.fits(contact));
-            fits |= filters.collect::<Result<Vec<_>, _>>()?.into_iter().all(|one| one);
-        }
-        Ok(fits && (self.query.is_empty() || has_text))
-    }
-}
-
-fn search(state: &State, hub_id: u64, call: &Incoming) -> Result<Answer, Answer> {
-    let search: Search = serde_json::from_slice(&call.body).map_err(|why| invalid(&why.to_string()))?;
-    let mut found = Vec::new();
-    for contact in state.contacts.of(hub_id) {
-        if search.fits(contact)? {
-            found.push(contact);
-        }
-    }
-    let after =
-        search.after.as_ref().map(|after| after.as_str().map_or_else(|| after.to_string(), str::to_owned));
-    let after = after.and_then(|after| after.parse().ok()).unwrap_or(0);
-    let limit = search.limit.unwrap_or(10).clamp(1, LARGEST_PAGE);
-    let wanted: Vec<&str> = match search.properties.is_empty() {
-        true => USUAL.to_vec(),
-        false => search.properties.iter().map(String::as_str).collect(),
-    };
-    let page: Vec<Value> =
-        found.iter().skip(after).take(limit).map(|contact| contact.json(&wanted)).collect();
-    let next = after + page.len();
-    let mut body = json!({ "total": found.len(), "results": page });
-    if next < found.len() {
-        body["paging"] = json!({ "next": { "after": next.to_string() } });
-    }
-    Ok(Answer::ok(body))
-}
-
 fn properties(call: &Incoming) -> Result<Properties, Answer> {
     #[derive(Deserialize)]
     struct Input {
@@ -221,7 +145,7 @@ fn properties(call: &Incoming) -> Result<Properties, Answer> {
     Ok(input.properties)
 }
 
-fn invalid(what: &str) -> Answer {
+pub(crate) fn invalid(what: &str) -> Answer {
     Answer::failed(400, "VALIDATION_ERROR", &format!("Invalid input: {what}"))
 }
 

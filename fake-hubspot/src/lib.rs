@@ -8,7 +8,7 @@
 //! - `serve`: the routes, and the path of a call: `incoming` reads it, `hub` journals it and looks
 //!   up its fault, then a verb answers it
 //! - the verbs: `authorize` with `consent` and `page`, `token`, `lookup` (introspect and revoke), `account`,
-//!   `crm`
+//!   `crm` with `crm_search`
 //! - what is known: `options`, `codes`, `grants`, `contacts`, `quota`, `access` (tokens that carry their content)
 //!   `marketplace` (installs that begin at HubSpot)
 //! - what is known: `options`, `codes`, `grants`, `access` (tokens that carry their content)
@@ -43,6 +43,7 @@ mod consent;
 mod contacts;
 mod control;
 mod crm;
+mod crm_search;
 mod decision;
 mod fault;
 mod grants;

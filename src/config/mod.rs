@@ -186,6 +186,13 @@ mod tests {
     }
 
     #[test]
+    fn how_fast_an_account_is_asked_is_told_as_calls_and_seconds() {
+        let config = read(&[]).expect("valid");
+        assert_eq!(config.hubspot.account_rate.to_string(), "110/10");
+        assert!(problems(&[("HUBSPOT_ACCOUNT_RATE", "110")]).contains("110/10"));
+    }
+
+    #[test]
     fn a_mistyped_name_is_answered_with_the_name_that_was_meant() {
         let variables = Variables::from_pairs([("HUBSPOT_CLIENT_IDD".to_owned(), "x".to_owned())]);
         let warnings = variables.unknown();

@@ -118,11 +118,13 @@ pub struct Download {
     ahead: Option<Result<Bytes, Severed>>,
     /// Runs while HubSpot is silent.
     silence: Option<Pin<Box<Sleep>>>,
+    /// How long it may be.
+    idle: Duration,
 }
 
 impl Download {
     pub(super) fn new(body: reqwest::Body) -> Self {
-        Self { body, ahead: None, silence: None }
+        Self { body, ahead: None, silence: None, idle: IDLE }
     }
 
     /// How long it is, where that is known.
@@ -157,10 +159,37 @@ impl Download {
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Severed))),
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(IDLE)));
+                    let idle = self.idle;
+                    let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(idle)));
                     return silence.as_mut().poll(context).map(|()| Some(Err(Severed)));
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_stops_in_the_midst_has_broken_off() {
+        let (pieces, upload) = Upload::new(None);
+        let body = reqwest::Body::wrap(upload);
+        let mut download = Download { idle: Duration::from_millis(20), ..Download::new(body) };
+        assert!(pieces.send(Bytes::from_static(b"first")).await);
+        assert_eq!(download.peek().await, "first");
+        let mut next = async || std::future::poll_fn(|context| download.poll_piece(context)).await;
+        assert_eq!(next().await, Some(Ok(Bytes::from_static(b"first"))), "what was looked at is given out");
+        assert_eq!(next().await, Some(Err(Severed)));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_failed_says_so_to_whoever_waits_for_an_answer() {
+        let (pieces, upload) = Upload::new(Some(10));
+        let progress = Arc::clone(&upload.progress);
+        assert_eq!((progress.failed(), upload.size_hint().exact()), (None, Some(10)));
+        pieces.fail(UploadError::TooLong).await;
+        assert_eq!(progress.failed(), Some(UploadError::TooLong));
     }
 }

@@ -105,7 +105,7 @@ impl HubSpot {
         if let Some(upload) = call.body.take() {
             request = request.body(reqwest::Body::wrap(upload));
         }
-        let answer = begun(request.send(), &progress).await?;
+        let answer = begun(request.send(), &progress, BEGIN).await?;
         self.read(answer, &call.method, call.path.is_search()).await
     }
 
@@ -155,11 +155,12 @@ fn bearer(access: &Secret) -> Option<HeaderValue> {
 async fn begun(
     answer: impl Future<Output = Result<reqwest::Response, reqwest::Error>>,
     progress: &Progress,
+    within: Duration,
 ) -> Result<reqwest::Response, PassError> {
     let mut answer = std::pin::pin!(answer);
     loop {
         let sent = progress.sent();
-        match timeout(BEGIN, answer.as_mut()).await {
+        match timeout(within, answer.as_mut()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(why)) => {
                 return Err(match progress.failed() {
@@ -178,4 +179,38 @@ fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named = Named::by(headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()));
     let passed = headers.iter().filter(|(name, _)| named.passes_to_caller(name.as_str()));
     passed.map(|(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    async fn is_too_late(progress: Arc<Progress>) -> bool {
+        let outcome = begun(std::future::pending(), &progress, SHORT).await;
+        matches!(outcome, Err(PassError::Failed(failure)) if failure.code == "provider_timeout")
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_begin_is_given_up() {
+        assert!(is_too_late(Arc::default()).await);
+    }
+
+    #[tokio::test]
+    async fn it_is_waited_for_as_long_as_the_caller_s_body_keeps_coming() {
+        let (pieces, mut upload) = Upload::new(None);
+        let waiting = tokio::spawn(is_too_late(Arc::clone(&upload.progress)));
+        let started = tokio::time::Instant::now();
+        while started.elapsed() < SHORT * 4 {
+            assert!(pieces.send(Bytes::from_static(b"more")).await);
+            let piece = std::future::poll_fn(|context| {
+                http_body::Body::poll_frame(std::pin::Pin::new(&mut upload), context)
+            });
+            assert!(piece.await.is_some());
+            assert!(!waiting.is_finished(), "it is still waited for");
+            tokio::time::sleep(SHORT / 10).await;
+        }
+        assert!(waiting.await.unwrap(), "when nothing more comes, the time is up");
+    }
 }
