@@ -85,7 +85,7 @@ async fn repeat(port: u16, work: &Work, deadline: Instant) -> Result<u64, Failur
 }
 
 /// One whole flow; the session's cookie.
-async fn flow(
+pub async fn flow(
     service: &mut Connection,
     hubspot: &mut Option<Connection>,
     prefix: &str,

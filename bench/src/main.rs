@@ -7,6 +7,7 @@ mod http;
 mod load;
 mod polls;
 mod process;
+mod proxy;
 mod refresh;
 mod report;
 mod servers;
@@ -19,6 +20,7 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Measures the service against a bare baseline in the same run.
 #[derive(Debug, Parser)]
+#[group(skip)]
 struct Arguments {
     /// Measure only this part.
     #[arg(long)]
@@ -42,6 +44,8 @@ enum Part {
     Web,
     /// What happens in the background.
     Refresh,
+    /// Calls that are passed on to HubSpot.
+    Proxy,
 }
 
 fn main() -> Result<(), Failure> {
@@ -49,11 +53,15 @@ fn main() -> Result<(), Failure> {
     process::tie_to_core(std::process::id(), 1)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        if arguments.only != Some(Part::Refresh) {
+        let wants = |part| arguments.only.is_none_or(|only| only == part);
+        if wants(Part::Web) {
             web::measure(&arguments).await?;
         }
-        if arguments.only != Some(Part::Web) {
+        if wants(Part::Refresh) {
             refresh::measure(&arguments.refresh).await?;
+        }
+        if wants(Part::Proxy) {
+            proxy::measure(&arguments).await?;
         }
         Ok(())
     })

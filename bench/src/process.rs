@@ -47,25 +47,12 @@ impl Process {
     /// CPU time so far. The kernel tells the sum in hundredths of a second (fields 14 and 15 of proc_pid_stat(5), user and
     /// system), and more finely that of the threads that still live: the larger one is nearer to the truth.
     pub fn cpu(&self) -> Result<Duration, Failure> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, fields) = stat.rsplit_once(')').ok_or("an odd /proc/PID/stat")?;
-        let ticks: u64 =
-            fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap_or(0)).sum();
-        let living = Duration::from_nanos(self.cpu_of_threads()?.values().sum());
-        Ok(Duration::from_millis(ticks * 10).max(living))
+        cpu_of(self.child.id())
     }
 
     /// CPU time so far of each thread that lives, in nanoseconds (first field of /proc/PID/task/TID/schedstat).
     pub fn cpu_of_threads(&self) -> Result<BTreeMap<OsString, u64>, Failure> {
-        let mut threads = BTreeMap::new();
-        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let thread = thread?;
-            // A thread may end while it is being looked at.
-            let Ok(stat) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
-            let spent = stat.split_whitespace().next().ok_or("an odd schedstat")?;
-            threads.insert(thread.file_name(), spent.parse()?);
-        }
-        Ok(threads)
+        cpu_of_threads(self.child.id())
     }
 
     /// Resident memory in KiB.
@@ -83,6 +70,28 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
         Ok(line.split_whitespace().next().unwrap_or("0").parse()?)
     }
+}
+
+/// CPU time so far of a process, as [`Process::cpu`] tells it.
+pub fn cpu_of(pid: u32) -> Result<Duration, Failure> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("an odd /proc/PID/stat")?;
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap_or(0)).sum();
+    let living = Duration::from_nanos(cpu_of_threads(pid)?.values().sum());
+    Ok(Duration::from_millis(ticks * 10).max(living))
+}
+
+fn cpu_of_threads(pid: u32) -> Result<BTreeMap<OsString, u64>, Failure> {
+    let mut threads = BTreeMap::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?;
+        // A thread may end while it is being looked at.
+        let Ok(stat) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
+        let spent = stat.split_whitespace().next().ok_or("an odd schedstat")?;
+        threads.insert(thread.file_name(), spent.parse()?);
+    }
+    Ok(threads)
 }
 
 /// The same program, to run on one core.
