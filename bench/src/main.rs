@@ -4,6 +4,7 @@
 //! are tied to core 0, HubSpot and the load to core 1. CPU is what the kernel has counted for the server process.
 
 mod http;
+mod lease;
 mod load;
 mod polls;
 mod process;
@@ -46,6 +47,8 @@ enum Part {
     Refresh,
     /// Calls that are passed on to HubSpot.
     Proxy,
+    /// Access tokens that are lent to a backend.
+    Lease,
 }
 
 fn main() -> Result<(), Failure> {
@@ -58,6 +61,14 @@ fn main() -> Result<(), Failure> {
             web::measure(&arguments).await?;
         }
         if wants(Part::Refresh) {
+        let wanted = |part| arguments.only.is_none_or(|only| only == part);
+        if wanted(Part::Web) {
+            web::measure(&arguments).await?;
+        }
+        if wanted(Part::Lease) {
+            lease::measure(std::time::Duration::from_secs(arguments.seconds)).await?;
+        }
+        if wanted(Part::Refresh) {
             refresh::measure(&arguments.refresh).await?;
         }
         if wants(Part::Proxy) {

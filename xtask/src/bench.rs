@@ -38,6 +38,8 @@ enum Part {
     Refresh,
     /// Calls that are passed on to HubSpot
     Proxy,
+    /// Access tokens that are lent to a backend, on SQLite and on PostgreSQL
+    Lease,
 }
 
 impl Task for Bench {

@@ -3,19 +3,19 @@
 //! `TEST_POSTGRES_URL` names a server.
 #![expect(clippy::print_stdout, reason = "the figures go to standard output")]
 
-mod database;
+pub mod database;
 mod due;
 mod idle;
 mod outage;
 mod replica;
-mod rows;
+pub mod rows;
 
 use hubspot_connect::domain::clock::Clock;
 use serde::Deserialize;
 
 use crate::Failure;
 use crate::servers::HubSpot;
-use database::Engine;
+use database::engines;
 
 /// How many calls are under way at once, in the service and in the bare loop.
 const IN_FLIGHT: usize = 64;
@@ -34,10 +34,7 @@ pub struct Arguments {
 /// Measures and prints.
 pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(".")?;
-    let mut engines = vec![Engine::Sqlite(folder.path().to_owned())];
-    // In the environment, because others may read the arguments of a process, and there is a password in it.
-    engines
-        .extend(std::env::var("TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty()).map(Engine::Postgres));
+    let engines = engines(folder.path());
 
     println!("{}", due::HEAD);
     for engine in &engines {
@@ -88,12 +85,12 @@ async fn tokens(hubspot: &HubSpot) -> Result<Vec<String>, Failure> {
     Ok(grants.into_iter().map(|grant| grant.refresh_token).collect())
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     Clock::system().now().unix_ms()
 }
 
 /// `goal 1.5: met`, or not.
-fn verdict(figure: f64, goal: f64) -> String {
+pub fn verdict(figure: f64, goal: f64) -> String {
     format!("goal {goal}: {}", if figure <= goal { "met" } else { "MISSED" })
 }
 

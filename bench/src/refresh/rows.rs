@@ -65,6 +65,13 @@ impl Connection {
         }))
     }
 
+    /// So many with tokens that were received just now, as the service has sealed them.
+    pub fn fresh(count: u64, now: i64) -> Result<impl Iterator<Item = Self>, Failure> {
+        let tokens: Vec<String> = (0..count).map(|number| format!("na1-{}", id(number, "token"))).collect();
+        let run_at = now + LIFE / 2;
+        Ok(Self::due(&tokens, now)?.map(move |one| Self { run_at, ..one }).collect::<Vec<_>>().into_iter())
+    }
+
     /// So many that are not due for hours. Nobody will open their tokens: they only have the right length.
     pub fn idle(count: u64, now: i64) -> Result<impl Iterator<Item = Self>, Failure> {
         let secret = |text: &str| Secret::new(text.to_owned());

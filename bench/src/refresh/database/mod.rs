@@ -3,7 +3,7 @@
 mod postgres;
 mod sqlite;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Failure;
@@ -30,6 +30,13 @@ pub enum Engine {
     Sqlite(PathBuf),
     /// On the server with this URL.
     Postgres(String),
+}
+
+/// SQLite in this folder, and PostgreSQL if a server is named.
+pub fn engines(folder: &Path) -> Vec<Engine> {
+    // In the environment, because others may read the arguments of a process, and there is a password in it.
+    let server = std::env::var("TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty());
+    std::iter::once(Engine::Sqlite(folder.to_owned())).chain(server.map(Engine::Postgres)).collect()
 }
 
 impl Engine {
