@@ -1,6 +1,7 @@
 //! The connections of the host's users, as its backend looks through them.
 
 use super::{Disconnected, Flows};
+use crate::domain::event::Event;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::ConnectionId;
 use crate::store::{Listed, StoreError, Wanted};
@@ -34,6 +35,14 @@ impl Flows {
     /// [`StoreError`] if the database fails.
     pub async fn connection(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
         self.0.store.listed(id).await
+    }
+
+    /// What has happened to a connection after the event with this number, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn events(&self, id: ConnectionId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.0.store.events_of(id, after, limit).await
     }
 
     /// Ends one connection, whoever owns it; `None` if there is none.

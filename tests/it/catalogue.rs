@@ -195,6 +195,16 @@ async fn the_backend_and_the_command_line_are_told_the_same() {
     app.refresh_due().await;
     let history = backend.get(&format!("{LIST}/{id}/history")).await.body;
     assert!(history.contains("failed with `grant_dead`") && history.contains("It is degraded"), "{history}");
+    app.advance(60);
+    app.refresh_due().await;
+    let history = backend.get(&format!("{LIST}/{id}/history")).await.json();
+    let events = history["events"].as_array().unwrap();
+    assert_eq!(events[0]["type"], "connection.created", "{history}");
+    assert!(events.iter().any(|event| event["type"] == "connection.needs_reauth"), "{history}");
+    let first = events[0]["sequence"].as_i64().unwrap();
+    let later = backend.get(&format!("{LIST}/{id}/history?after={first}")).await.json();
+    assert_eq!(later["events"].as_array().unwrap()[..], events[1..]);
+    assert_eq!(backend.get(&format!("{LIST}/{id}/history?after=x")).await.status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,10 +16,14 @@ use super::listing;
 use super::token::{connection_id, get_access_token};
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
+use crate::domain::event::Event;
 use crate::domain::explain::explain;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::flows::Listed;
+
+/// How many events are told at once.
+const EVENTS: u32 = 100;
 
 /// The routes of connections.
 pub(super) fn routes(routes: &mut ServiceConfig) {
@@ -188,18 +192,45 @@ pub(in crate::http) struct HistoryBody {
     connection_id: ConnectionId,
     /// Sentences for a person who looks for what is wrong.
     explanation: Vec<String>,
+    /// What has happened, the oldest first; as long as events are kept.
+    events: Vec<HistoryEvent>,
 }
 
-/// Says in plain words how a connection fares and what will happen next.
+/// Something that has happened to a connection. Webhooks tell the same.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct HistoryEvent {
+    /// Its id, which is that of the webhook message.
+    id: String,
+    /// Such as `connection.created`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Rises by one with each event of the connection.
+    sequence: Option<i64>,
+    created_at: String,
+}
+
+impl From<Event> for HistoryEvent {
+    fn from(event: Event) -> Self {
+        let Event { id, kind, sequence, created_at, .. } = event;
+        Self { id, kind: kind.as_str(), sequence, created_at: created_at.rfc3339() }
+    }
+}
+
+/// Says in plain words how a connection fares and what will happen next, and lists its first hundred events after
+/// `after`.
 #[utoipa::path(
     get,
     path = "/api/hubspot/connections/{id}/history",
     operation_id = "get_connection_history",
     tag = "connections",
     security(("api_key" = [])),
-    params(("id" = String, Path, description = "The connection.")),
+    params(
+        ("id" = String, Path, description = "The connection."),
+        ("after" = Option<i64>, Query, minimum = 0, description = "The `sequence` of the last event that is known."),
+    ),
     responses(
-        (status = 200, description = "Sentences.", body = HistoryBody),
+        (status = 200, description = "Sentences and events.", body = HistoryBody),
+        (status = 400, description = "`bad_request`: `after` is no number."),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
         (status = 404, description = "`not_found`"),
@@ -214,7 +245,9 @@ pub(in crate::http) async fn get_connection_history(
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let Listed { token, plan, .. } = find(&web, &id).await?;
     let explanation = explain(&token, plan, web.flows.clock().now());
-    Ok(HttpResponse::Ok().json(HistoryBody { connection_id: token.id, explanation }))
+    let events = web.flows.events(token.id, listing::after(request.query_string())?, EVENTS).await?;
+    let events = events.into_iter().map(HistoryEvent::from).collect();
+    Ok(HttpResponse::Ok().json(HistoryBody { connection_id: token.id, explanation, events }))
 }
 
 /// New tokens, but for the tokens.

@@ -62,6 +62,12 @@ pub(super) fn read(query: &str) -> Result<Ask, Problem> {
     })
 }
 
+/// After which event of a connection is asked; zero is before the first.
+pub(super) fn after(query: &str) -> Result<i64, Problem> {
+    let Some(text) = query.split('&').find_map(|pair| pair.strip_prefix("after=")) else { return Ok(0) };
+    text.parse().ok().filter(|after| *after >= 0).ok_or_else(|| refused("after is the sequence of an event."))
+}
+
 fn refused(hint: &'static str) -> Problem {
     Problem::new("bad_request").hint(hint)
 }
