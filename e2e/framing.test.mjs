@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { suite, until } from "./harness.mjs";
 
-const ADDRESSES = ["/", "/login", "/logout", "/auth/hubspot/start", "/auth/hubspot/done?problem=user_denied", "/nothing-here", "/static/app.css"];
+const ADDRESSES = ["/", "/login", "/logout", "/auth/hubspot/start", "/auth/hubspot/done?problem=user_denied", "/install/hubspot/claim", "/nothing-here", "/static/app.css"];
 
 suite([], (test) => {
   test("no page of the service can be framed, by strangers or by the host page", async (stage) => {

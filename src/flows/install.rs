@@ -109,7 +109,11 @@ impl Flows {
                 false => Ok(()),
             }
         });
-        work.await.unwrap_or(Err(StoreError::Closed.into()))
+        let kept = work.await.unwrap_or(Err(StoreError::Closed.into()));
+        if let Err(why) = &kept {
+            tracing::warn!(error = %why, "an install from the marketplace has failed");
+        }
+        kept
     }
 
     async fn keep_install(&self, code: &Secret, redirect_uri: &str) -> Result<(), InstallError> {

@@ -14,6 +14,7 @@ use url::form_urlencoded;
 
 use super::Web;
 use super::auth::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
+use super::guard::RequestId;
 use super::problem::{Problem, lookup};
 use crate::config::marketplace::INSTALL;
 use crate::domain::id::PortalId;
@@ -83,10 +84,8 @@ async fn take(request: &HttpRequest, web: &Web, redirect_uri: String) -> Result<
             Ok(back.with_state(&web.flows.begin_install().await?))
         }
         (Some("finalize"), Some(back)) => {
-            // HubSpot sees for itself whether the app is installed, and tells the person.
-            if let Err(problem) = finalize(web, &query, redirect_uri).await {
-                tracing::warn!(code = problem.entry.code, "an install from the marketplace has failed");
-            }
+            // HubSpot sees for itself whether the app is installed, and tells the person. Why it is not is in the log.
+            let _ = finalize(web, &query, redirect_uri).await;
             Ok(back.as_str().to_owned())
         }
         (None, back) if query.get("state").is_none() => {
@@ -127,7 +126,11 @@ struct About {
 
 /// `GET /install/hubspot/claim`: the person shows whose the install is, by a connect of ours. The page knows nothing of
 /// any install: what it says is the same for everybody.
-async fn get_install_claim(web: Data<Web>, about: actix::Query<About>) -> Result<HttpResponse, Problem> {
+async fn get_install_claim(
+    web: Data<Web>,
+    about: actix::Query<About>,
+    id: actix::ReqData<RequestId>,
+) -> Result<HttpResponse, Problem> {
     let mut connect_url = start_url(&web.config.server.origin());
     if let Some(hub_id) = &about.hub_id {
         let hub_id: PortalId = hub_id.parse().map_err(|_| Problem::new("bad_request"))?;
@@ -137,6 +140,7 @@ async fn get_install_claim(web: Data<Web>, about: actix::Query<About>) -> Result
         about.problem.as_deref().map(|code| lookup(code).unwrap_or(Problem::new("provider_error").entry));
     let values = json!({
         "connect_url": connect_url,
+        "support_code": id.0,
         "problem": problem.map(|entry| json!({"code": entry.code, "title": entry.title, "detail": entry.detail})),
     });
     let page = web.templates.page("install_claim.html", &values);

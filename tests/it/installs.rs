@@ -1,13 +1,14 @@
 //! Installs that begin at HubSpot's Marketplace: kept, shown to nobody who has proven nothing, and claimed once.
 
-use fake_hubspot::{Fault, Kind, Options, Rule};
+use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, LONG_SESSIONS, approve};
+use crate::harness::app::{self, ACME, GLOBEX, HOST, INITECH, LONG_SESSIONS, approve};
 use crate::harness::browser::{Answer, encode, flow_of, parameter, problem_of};
+use crate::harness::database::TestDatabase;
 use crate::harness::page::data;
-use crate::harness::process::run;
+use crate::harness::process::{Process, run};
 use crate::harness::{Browser, TestApp};
 
 const ON: (&str, &str) = ("MARKETPLACE_INSTALLS", "on");
@@ -719,4 +720,28 @@ async fn what_waits_moves_to_a_new_key_with_everything_else() {
     assert_eq!(claim(&app, &key, &install, "user_42").await.status, 200);
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_code_nor_a_state_nor_a_token_is_in_the_log() {
+    let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let process = Process::serve(&app::settle(&hubspot, &database, &[ON, ("LOG_LEVEL", "trace")]));
+    let browser = Browser::new(&process.base);
+    let back = format!("{}/marketplace/installed", hubspot.base_url());
+    let first = browser.get(&with(INSTALL, &[("step", "authorize"), ("returnUrl", &back)])).await;
+    let state = parameter(first.location(), "state");
+    let codes = [ACME, GLOBEX].map(|hub_id| hubspot.install(&format!("{}{INSTALL}", process.base), hub_id));
+    for code in &codes {
+        // The second time the state is good no more.
+        let pairs = [("step", "finalize"), ("code", code), ("state", &state), ("returnUrl", &back)];
+        assert_eq!(browser.get(&with(INSTALL, &pairs)).await.location(), back);
+    }
+    let log = process.log();
+    assert!(log.contains("an install from the marketplace waits to be claimed"), "{log}");
+    assert!(log.contains("an install from the marketplace has failed"), "{log}");
+    let token = &hubspot.grants()[0].refresh_token;
+    for secret in [&state, &codes[0], &codes[1], token] {
+        assert!(!log.contains(secret.as_str()), "{secret} is in the log");
+    }
 }
