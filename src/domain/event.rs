@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::clock::Moment;
 use super::connection::UnknownWord;
-use super::id::{ConnectionId, PortalId};
+use super::id::{ConnectionId, InstallId, PortalId};
 use super::scopes::Scopes;
 
 /// What has happened.
@@ -34,13 +34,15 @@ pub enum EventType {
     ConnectionDisconnected,
     /// HubSpot does not take the app's own credentials, so nothing can be refreshed.
     AppCredentialsInvalid,
+    /// An install from HubSpot's Marketplace waits to be claimed.
+    InstallUnclaimed,
     /// Somebody wants to see whether an endpoint hears.
     WebhookTest,
 }
 
 impl EventType {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ConnectionCreated,
         Self::ConnectionReconnected,
         Self::ConnectionRefreshed,
@@ -51,6 +53,7 @@ impl EventType {
         Self::ConnectionRevokedAtProvider,
         Self::ConnectionDisconnected,
         Self::AppCredentialsInvalid,
+        Self::InstallUnclaimed,
         Self::WebhookTest,
     ];
 
@@ -67,6 +70,7 @@ impl EventType {
             Self::ConnectionRevokedAtProvider => "connection.revoked_at_provider",
             Self::ConnectionDisconnected => "connection.disconnected",
             Self::AppCredentialsInvalid => "app.credentials_invalid",
+            Self::InstallUnclaimed => "install.unclaimed",
             Self::WebhookTest => "webhook.test",
         }
     }
@@ -155,6 +159,22 @@ pub struct ConnectionData<'a> {
     pub scopes: &'a Scopes,
     /// A stable code that says why, where there is one.
     pub reason: Option<&'a str>,
+}
+
+/// What a message says of an install that waits to be claimed. Its account's name is not known yet at that moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct InstallData {
+    /// Which install.
+    pub install_id: InstallId,
+    /// The account that has installed the app.
+    pub portal_id: PortalId,
+    /// Until when it can be claimed (RFC 3339).
+    pub expires_at: String,
+}
+
+/// The id of the event that tells of an install: there is one.
+pub fn id_of_install(install: InstallId) -> String {
+    format!("evt_{}_0", install.uuid().simple())
 }
 
 #[derive(Serialize)]

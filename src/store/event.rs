@@ -7,7 +7,7 @@ use super::row::Row;
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
-use crate::domain::event::{ConnectionData, Event, EventType, id_of, message};
+use crate::domain::event::{ConnectionData, Event, EventType, InstallData, id_of, id_of_install, message};
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 
@@ -96,6 +96,13 @@ pub(super) async fn append(
     reason: Option<&str>,
 ) -> Result<(), StoreError> {
     append_all(tx, kind, &[connection], reason).await
+}
+
+/// Writes that an install waits to be claimed, in the transaction that keeps it.
+pub(super) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(), StoreError> {
+    let (kind, now) = (EventType::InstallUnclaimed, tx.clock.now());
+    let id = id_of_install(data.install_id);
+    insert(tx, kind, now, &[Written { id, place: None, payload: message(kind, now, data) }]).await
 }
 
 /// The same of many connections, each of them named once, in as many statements as for one.

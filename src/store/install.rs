@@ -3,8 +3,9 @@
 
 use super::revocation::{self, RevocationJob};
 use super::row::Row;
-use super::{Store, StoreError, Tx};
+use super::{Store, StoreError, Tx, event};
 use crate::domain::clock::Moment;
+use crate::domain::event::InstallData;
 use crate::domain::id::{ConnectionId, InstallId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::{Hash, Sealed};
@@ -120,7 +121,13 @@ impl Store {
             let install = install.clone();
             Box::pin(async move {
                 let now = tx.clock.now();
-                insert(tx, &install).await?;
+                // Written before, though its answer was lost: the same tokens under the same id.
+                if !insert(tx, &install).await? {
+                    return Ok(());
+                }
+                let expires_at = install.expires_at.rfc3339();
+                let (install_id, portal_id) = (install.id, install.portal);
+                event::append_install(tx, InstallData { install_id, portal_id, expires_at }).await?;
                 end_all(tx, &install.client_id, install.portal, Some(install.id), now).await
             })
         })
@@ -288,8 +295,9 @@ async fn note(tx: &Tx<'_>, kind: &str, hash: Hash, expires_at: Moment) -> Result
     Ok(tx.run(sql, values).await? == 1)
 }
 
-async fn insert(tx: &Tx<'_>, install: &Install) -> Result<(), StoreError> {
-    let InstallState::Waiting(grant) = &install.state else { return Ok(()) };
+/// `false` if it is there already.
+async fn insert(tx: &Tx<'_>, install: &Install) -> Result<bool, StoreError> {
+    let InstallState::Waiting(grant) = &install.state else { return Ok(false) };
     let sql = "INSERT INTO install (id, connection_id, client_id, portal_id, hub_domain, hub_user, scopes, key_id, \
                access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, token_expires_at, expires_at) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (id) DO NOTHING";
@@ -309,7 +317,7 @@ async fn insert(tx: &Tx<'_>, install: &Install) -> Result<(), StoreError> {
         grant.token_expires_at.unix_ms().into(),
         install.expires_at.unix_ms().into(),
     ];
-    tx.run(sql, values).await.map(|_| ())
+    Ok(tx.run(sql, values).await? == 1)
 }
 
 fn read(row: &Row) -> Result<Install, StoreError> {

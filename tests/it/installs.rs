@@ -390,6 +390,23 @@ async fn the_host_s_backend_claims_an_install_for_one_of_its_users() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_host_is_told_of_an_install_that_waits_and_of_its_connection() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+    let told = "SELECT payload FROM event WHERE type = 'install.unclaimed'";
+    let told: Value = serde_json::from_str(&app.database.text(told).await).unwrap();
+    let data = json!({"install_id": install["id"], "portal_id": ACME, "expires_at": install["expires_at"]});
+    assert_eq!(told["data"], data);
+
+    claim(&app, &key, &install, "user_42").await;
+
+    let created = "SELECT payload FROM event WHERE type = 'connection.created'";
+    let created: Value = serde_json::from_str(&app.database.text(created).await).unwrap();
+    assert_eq!(created["data"]["external_user_id"], "user_42");
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_install_is_claimed_once_and_asking_again_is_no_error() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
