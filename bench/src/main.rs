@@ -56,11 +56,6 @@ fn main() -> Result<(), Failure> {
     process::tie_to_core(std::process::id(), 1)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let wants = |part| arguments.only.is_none_or(|only| only == part);
-        if wants(Part::Web) {
-            web::measure(&arguments).await?;
-        }
-        if wants(Part::Refresh) {
         let wanted = |part| arguments.only.is_none_or(|only| only == part);
         if wanted(Part::Web) {
             web::measure(&arguments).await?;
@@ -71,7 +66,7 @@ fn main() -> Result<(), Failure> {
         if wanted(Part::Refresh) {
             refresh::measure(&arguments.refresh).await?;
         }
-        if wants(Part::Proxy) {
+        if wanted(Part::Proxy) {
             proxy::measure(&arguments).await?;
         }
         Ok(())

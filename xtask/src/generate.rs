@@ -55,17 +55,6 @@ pub fn check() -> Result<Done> {
 /// Builds the programs that the checks run in one go, so that all are compiled with the same features, once.
 pub fn build_programs() -> Result<()> {
     let mut build = cargo_build("build");
-    show(build.args([
-        "--package",
-        "hubspot-connect",
-        "--package",
-        "demo",
-        "--package",
-        "fake-hubspot",
-        "--package",
-        "torture",
-        "--bins",
-    ]))
     let packages = ["hubspot-connect", "demo", "torture", "fake-hubspot"];
     show(build.args(packages.iter().flat_map(|package| ["--package", package])).arg("--bins"))
 }
