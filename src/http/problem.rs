@@ -13,8 +13,6 @@ use thiserror::Error;
 use crate::flows::{
     AccessError, ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError,
     OnceError, SessionError, StartError, StoreError, WebhookError,
-    AccessError, ClaimError, CompleteError, DecideError, FinishError, OnceError, SessionError, StartError,
-    StoreError, WebhookError,
 };
 
 /// One line of the table.
