@@ -17,9 +17,7 @@ impl Store {
     pub async fn keys_in_use(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT key_id, COUNT(*) AS uses FROM (SELECT key_id FROM token UNION ALL \
                    SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant UNION ALL \
-                   SELECT key_id FROM webhook_endpoint) AS sealed \
-                   SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant \
-                   UNION ALL SELECT key_id FROM install) AS sealed \
+                   SELECT key_id FROM webhook_endpoint UNION ALL SELECT key_id FROM install) AS sealed \
                    WHERE key_id NOT LIKE 'lost/%' GROUP BY key_id ORDER BY key_id";
         let rows = self.all(sql, []).await?;
         rows.iter().map(|row| Ok((row.get("key_id")?, row.get("uses")?))).collect()
