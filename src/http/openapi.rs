@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
+use utoipa::Number;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{Ref, SchemaType, Type};
+use utoipa::openapi::schema::{KnownFormat, Object, Ref, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, Header, HeaderBuilder, ObjectBuilder, OpenApi, PathItem, RefOr, Required, Response,
@@ -225,6 +226,11 @@ fn complete(operation: &mut Operation) {
         {
             parameter.description.get_or_insert_with(|| "Which one.".to_owned());
         }
+        if let RefOr::T(parameter) = parameter
+            && let Some(RefOr::T(Schema::Object(schema))) = parameter.schema.as_mut()
+        {
+            widen(schema);
+        }
     }
     let needs_key = asks_for_key(operation);
     let has_body = operation.request_body.is_some();
@@ -271,9 +277,19 @@ fn asks_for_key(operation: &Operation) -> bool {
     asked.as_array().is_some_and(|ways| ways.iter().any(|way| way.get("api_key").is_some()))
 }
 
+/// A number without a sign has twice the room that the format `int32` gives it.
+fn widen(schema: &mut Object) {
+    if schema.format == Some(SchemaFormat::KnownFormat(KnownFormat::Int32)) {
+        schema.format = Some(SchemaFormat::KnownFormat(KnownFormat::Int64));
+        schema.maximum.get_or_insert(Number::UInt(u32::MAX as usize));
+    }
+}
+
 /// draft-ietf-httpapi-idempotency-key-header-07.
 fn add_idempotency(operation: &mut Operation) {
-    let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+    // Printable ASCII without quotation mark and backslash, and no space at its ends.
+    let form = r"^[!#-\[\]-~]([ !#-\[\]-~]{0,253}[!#-\[\]-~])?$";
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(form));
     let key = ParameterBuilder::new()
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
