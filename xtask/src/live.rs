@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// How long a program may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The one page that may connect. Nobody listens there: it only has a name.
+pub const HOST: &str = "http://127.0.0.1:3000";
+
 /// Service and HubSpot; both end with this value.
 pub struct Live {
     children: Vec<Child>,
@@ -72,7 +75,7 @@ impl Live {
             ("SERVER_ADDR", format!("127.0.0.1:{port}")),
             ("PUBLIC_URL", self.service.clone()),
             ("ADMIN_ADDR", "off".to_owned()),
-            ("HOST_ORIGINS", "http://127.0.0.1:3000".to_owned()),
+            ("HOST_ORIGINS", HOST.to_owned()),
             // Whoever tests asks more often than any host.
             ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
             ("RATE_LIMIT_API_PER_MINUTE", "0".to_owned()),

@@ -4,6 +4,7 @@
 //! sentence of the struct's documentation is what the list says about it.
 #![expect(clippy::print_stdout, reason = "a command-line program speaks on standard output")]
 
+mod backend_sdk;
 mod bench;
 mod browser;
 mod generate;

@@ -3,7 +3,7 @@
 use crate::postgres::Server;
 use crate::steps::Steps;
 use crate::suite::{self, Part as Suite};
-use crate::{Result, Task, browser, lint, schemathesis, sdk, setup, torture};
+use crate::{Result, Task, backend_sdk, browser, lint, schemathesis, sdk, setup, torture};
 use clap::{Args, ValueEnum};
 
 /// Runs every check and every test, after setting up what they need
@@ -32,6 +32,8 @@ enum Part {
     Torture,
     /// Requests that are made up out of the description of the API
     Description,
+    /// The clients for backends: the whole job in TypeScript and in Python
+    BackendSdk,
     /// The browser SDK: its types, its built files, its tests
     Sdk,
     /// The popup in a real browser
@@ -69,8 +71,11 @@ impl Test {
         if self.wants(Part::Browser) && browser::suite_exists() {
             needs.push(setup::FIREFOX);
         }
-        if self.wants(Part::Description) {
+        if self.wants(Part::Description) || self.wants(Part::BackendSdk) {
             needs.push(setup::PYTHON);
+        }
+        if self.wants(Part::BackendSdk) {
+            needs.push(setup::NODE);
         }
         if needs.iter().any(setup::Need::is_missing) {
             steps.run("setup", || setup::install_missing(&needs));
@@ -100,6 +105,9 @@ impl Test {
         }
         if self.wants(Part::Description) {
             steps.run("description of the API", schemathesis::run);
+        }
+        if self.wants(Part::BackendSdk) {
+            steps.run("clients for backends", backend_sdk::run);
         }
         if self.wants(Part::Sdk) {
             steps.run("browser SDK", sdk::run);

@@ -1,0 +1,37 @@
+//! The clients for a host's backend: their types, and the whole job against the real service.
+
+use crate::live::{HOST, Live};
+use crate::run::{find, program, root, show};
+use crate::steps::Done;
+use crate::{Result, browser, generate, setup};
+use std::process::Command;
+
+const TYPESCRIPT: &str = "sdk/server";
+const PYTHON: &str = "sdk/python";
+
+/// Checks both and has them do their job.
+pub fn run() -> Result<Done> {
+    if setup::NODE.is_missing() {
+        return Err(setup::NODE.remedy());
+    }
+    let python = find("python3").ok_or_else(|| setup::PYTHON.remedy())?;
+    browser::install_packages(TYPESCRIPT)?;
+    for task in ["check", "build"] {
+        show(program("npm").args(["run", "--silent", task]).current_dir(root().join(TYPESCRIPT)))?;
+    }
+    generate::build_programs()?;
+    let live = Live::start("sdk")?;
+    let key = live.api_key()?;
+    let mut npm = program("npm");
+    npm.args(["run", "--silent", "test"]).current_dir(root().join(TYPESCRIPT));
+    show(told(&mut npm, &live, &key))?;
+    let mut tests = program(python);
+    tests.args(["-m", "unittest", "discover", "-s", "tests"]).current_dir(root().join(PYTHON));
+    tests.env("PERSON", root().join(TYPESCRIPT).join("test/person.mjs")).env("PYTHONPATH", ".");
+    show(told(&mut tests, &live, &key)).map(Done::from)
+}
+
+/// Where everything is.
+fn told<'a>(tests: &'a mut Command, live: &Live, key: &str) -> &'a mut Command {
+    tests.env("SERVICE", &live.service).env("API_KEY", key).env("ORIGIN", HOST)
+}
