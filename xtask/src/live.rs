@@ -80,6 +80,8 @@ impl Live {
             ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
             ("RATE_LIMIT_API_PER_MINUTE", "0".to_owned()),
             ("RATE_LIMIT_WRONG_KEYS_PER_MINUTE", "0".to_owned()),
+            // Receivers of webhooks are on this machine too.
+            ("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1".to_owned()),
             ("LOG_LEVEL", "warn".to_owned()),
         ];
         let usual = usual.into_iter().map(|(name, value)| (name.to_owned(), value));

@@ -153,7 +153,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Says in plain words how a connection fares and what will happen next. */
+        /**
+         * Says in plain words how a connection fares and what will happen next, and lists its first hundred events after
+         *     `after`.
+         */
         get: operations["get_connection_history"];
         put?: never;
         post?: never;
@@ -985,8 +988,23 @@ export interface components {
         HistoryBody: {
             /** Format: uuid */
             connection_id: string;
+            /** @description What has happened, the oldest first; as long as events are kept. */
+            events: components["schemas"]["HistoryEvent"][];
             /** @description Sentences for a person who looks for what is wrong. */
             explanation: string[];
+        };
+        /** @description Something that has happened to a connection. Webhooks tell the same. */
+        HistoryEvent: {
+            created_at: string;
+            /** @description Its id, which is that of the webhook message. */
+            id: string;
+            /**
+             * Format: int64
+             * @description Rises by one with each event of the connection.
+             */
+            sequence?: number | null;
+            /** @description Such as `connection.created`. */
+            type: string;
         };
         /** @description An install that waits to be claimed. */
         InstallBody: {
@@ -2418,7 +2436,10 @@ export interface operations {
     };
     get_connection_history: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The `sequence` of the last event that is known. */
+                after?: number;
+            };
             header?: never;
             path: {
                 /** @description The connection. */
@@ -2428,7 +2449,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Sentences. */
+            /** @description Sentences and events. */
             200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2439,6 +2460,19 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HistoryBody"];
+                };
+            };
+            /** @description `bad_request`: `after` is no number. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description `api_key_missing`, `api_key_invalid` */
