@@ -122,6 +122,7 @@ pub(super) enum StatusAnswer<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionStatus)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for as long as it is written out")]
 pub(super) enum Body<'a> {
     /// There is at least one connection.
     Connected(Connected<'a>),
