@@ -215,7 +215,7 @@ fn listen(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketAddr), 
     })
     .client_request_timeout(HEAD_DEADLINE)
     .keep_alive(KEEP_ALIVE)
-    // Who hangs up has gone: what was done for them alone ends.
+    // A call that is passed on to HubSpot ends when its caller hangs up. Every other handler runs to its end (`guard`).
     .h1_allow_half_closed(false)
     .max_connections(CONNECTIONS)
     .shutdown_timeout(DRAIN)

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::{Failure, complain, configured, runtime, say};
 use crate::app;
@@ -24,6 +25,7 @@ use crate::domain::id::PortalId;
 use crate::domain::secret::Secret;
 use crate::flows::{Flows, Import, ImportError, Imported};
 use crate::http::error_table;
+use crate::lifecycle;
 use crate::telemetry::metrics::Metrics;
 
 /// How many are under way at once; fewer if REFRESH_MAX_IN_FLIGHT says so.
@@ -69,6 +71,8 @@ struct Running {
     tokens: HashSet<[u8; 32]>,
     pace: Interval,
     at_once: usize,
+    /// Told when somebody wants it to stop: what is under way is finished, because its tokens are nowhere else.
+    stop: CancellationToken,
 }
 
 impl ImportCommand {
@@ -89,6 +93,7 @@ impl ImportCommand {
                 tokens: HashSet::new(),
                 pace,
                 at_once: config.refresh.max_in_flight.min(AT_ONCE),
+                stop: lifecycle::stop_on_signal()?,
             };
             let outcome = running.all(lines).await;
             running.bar.finish_and_clear();
@@ -114,7 +119,7 @@ impl ImportCommand {
 impl Running {
     async fn all(&mut self, mut lines: Box<dyn BufRead>) -> Result<(), Failure> {
         let mut number = 0;
-        loop {
+        while !self.stop.is_cancelled() {
             let mut bytes = Vec::new();
             let length = lines.read_until(b'\n', &mut bytes)?;
             if length == 0 {
@@ -129,7 +134,10 @@ impl Running {
             self.bar.inc(length as u64);
         }
         while self.one_done().await? {}
-        Ok(())
+        match self.stop.is_cancelled() {
+            true => Err(format!("stopped behind line {number}; run it again to go on").into()),
+            false => Ok(()),
+        }
     }
 
     async fn begin(&mut self, number: usize, import: Import) -> Result<(), Failure> {

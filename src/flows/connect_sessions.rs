@@ -8,7 +8,7 @@
 //!
 //! The connection belongs to the host's user and to no browser session, so a browser in which it was approved gains
 //! nothing by it, and neither does whoever made a person approve it elsewhere: without proof that a page of the host's
-//! began it, nothing is connected unless the backend confirms (cross-user fixation, RFC 9700 section 4.7).
+//! began it, or our own page for a link, nothing is connected (cross-user fixation, RFC 9700 section 4.7).
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ pub enum SessionError {
     /// Neither a user nor a connection is named.
     #[error("no user is named")]
     NoUser,
-    /// The connection is none, or is not that user's, or no user of the host's has it.
+    /// The connection is none, or is not that user's, or no user of the host's has it, or its account is not known yet.
     #[error("the connection is not that user's")]
     UnknownConnection,
     /// One of the pages is not listed in HOST_ORIGINS.
@@ -137,7 +137,7 @@ impl Flows {
             Some(id) => Some(self.renewable(id, new.external_id.as_ref()).await?),
             None => None,
         };
-        let portal_id = renewed.as_ref().map_or(new.portal_id, |(_, portal)| *portal);
+        let portal_id = renewed.as_ref().map_or(new.portal_id, |(_, portal)| Some(*portal));
         let external_id = renewed.map(|(owner, _)| owner).or(new.external_id).ok_or(SessionError::NoUser)?;
         let allowed_origins = self.listed(new.allowed_origins)?;
         if let Some(url) = &new.return_url {
@@ -177,11 +177,13 @@ impl Flows {
         &self,
         id: ConnectionId,
         named: Option<&ExternalUserId>,
-    ) -> Result<(ExternalUserId, Option<PortalId>), SessionError> {
+    ) -> Result<(ExternalUserId, PortalId), SessionError> {
         let token = self.0.store.token(id).await?.ok_or(SessionError::UnknownConnection)?;
         let owner = self.0.store.external_of(token.user_id).await?;
         let owner = owner.filter(|owner| named.is_none_or(|named| named == owner));
-        Ok((owner.ok_or(SessionError::UnknownConnection)?, token.portal_id))
+        // Without an account there is nothing that the renewal could be held to.
+        let account = token.portal_id.ok_or(SessionError::UnknownConnection)?;
+        Ok((owner.ok_or(SessionError::UnknownConnection)?, account))
     }
 
     fn listed(&self, named: Option<Vec<String>>) -> Result<Option<Vec<Origin>>, SessionError> {
@@ -253,7 +255,9 @@ impl Flows {
         // An attempt that began in time may end a little later.
         let open = found.filter(|session| session.status == SessionStatus::Open);
         let session = open.ok_or("connect_session_ended")?;
-        if request.evidence.is_none() && !session.confirm {
+        // Whoever may have a backend confirm can do so for a grant that another person gave. So its word is something
+        // that is asked for besides, and never instead.
+        if request.evidence.is_none() {
             return Err("opener_unproven");
         }
         Ok(Some(session))
@@ -333,7 +337,9 @@ impl Flows {
             SessionStatus::Cancelled | SessionStatus::Expired => return Err(CompleteError::Ended),
             SessionStatus::AwaitingConfirmation => {}
         }
-        let (flow, parked) = session.flow_id.zip(view.awaiting).ok_or(CompleteError::Ended)?;
+        let Some((flow, parked)) = session.flow_id.zip(view.awaiting) else {
+            return self.connected_meanwhile(id).await;
+        };
         let request = self.0.store.flow_of_session(flow, id).await?.ok_or(CompleteError::Ended)?;
         let (flows, session) = (self.clone(), view.session);
         let work = self
@@ -344,11 +350,17 @@ impl Flows {
             // It was ended in this moment, or could not be opened.
             Ok(None) => {
                 self.end_connect_session(id, Some(flow), "integrity_error").await?;
-                Err(CompleteError::Ended)
+                self.connected_meanwhile(id).await
             }
             Err(super::DecideError::Store(why)) => Err(why.into()),
             Err(_) => Err(CompleteError::KeyMissing),
         }
+    }
+
+    /// Somebody else has had the word on a session: it was the same word if there is a connection.
+    async fn connected_meanwhile(&self, id: ConnectSessionId) -> Result<SessionView, CompleteError> {
+        let view = self.connect_session(id).await?.ok_or(CompleteError::Unknown)?;
+        if view.session.status == SessionStatus::Connected { Ok(view) } else { Err(CompleteError::Ended) }
     }
 
     /// Ends a session that has led to nothing yet, for the host's backend. `None` if there is no such session.

@@ -95,7 +95,9 @@ impl Flows {
             Some(token) => Some(self.session_for(token, &opener).await?),
             None => None,
         };
+        // One session may be for pages of several origins; its address is of one of them.
         let named = session.as_ref().and_then(|session| session.return_url.clone());
+        let named = named.filter(|url| ReturnUrl::parse(url, &opener).is_some());
         let return_url = match ask.return_url.as_ref().or(named.as_ref()) {
             Some(url) => Some(ReturnUrl::parse(url, &opener).ok_or(StartError::ReturnUrlNotAllowed)?),
             None if ask.mode == Mode::Redirect => return Err(StartError::ReturnUrlNotAllowed),

@@ -24,7 +24,7 @@ const STREAMED: &str = "/api/hubspot/proxy/";
 /// # Errors
 /// `request_timeout` (408) if it takes too long, `payload_too_large` (413), `bad_request` if it breaks off.
 pub(super) async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
-    if !has_body(request) || request.path().starts_with(STREAMED) {
+    if !has_body(request) || is_streamed(request) {
         return Ok(());
     }
     // The limit is that of the extractors.
@@ -38,6 +38,11 @@ pub(super) async fn await_body(request: &mut ServiceRequest) -> Result<(), Probl
     let arrived: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(Arrived(Some(body)));
     request.set_payload(Payload::Stream { payload: arrived });
     Ok(())
+}
+
+/// Whether a request is passed on as it arrives, and ends with its caller.
+pub(super) fn is_streamed(request: &ServiceRequest) -> bool {
+    request.path().starts_with(STREAMED)
 }
 
 fn has_body(request: &ServiceRequest) -> bool {

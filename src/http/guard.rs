@@ -18,7 +18,7 @@ use url::Url;
 
 use super::Web;
 use super::api::{challenge, tell};
-use super::arrival::await_body;
+use super::arrival::{await_body, is_streamed};
 use super::auth::{done_without_answer, see_other};
 use super::install::CLAIM;
 use super::problem::Problem;
@@ -78,7 +78,7 @@ pub async fn guard(
     };
     let mut response = match refused {
         Some(problem) => refuse(request, &problem),
-        None => match next.call(request).await {
+        None => match to_its_end(&next, request).await {
             Ok(response) => response.map_into_boxed_body(),
             // A layer has failed, not a handler: the session layer, for want of the database. There is no request left
             // to answer, so the answer travels as an error that is finished already.
@@ -87,7 +87,7 @@ pub async fn guard(
                 let mut answer = match back_to {
                     // Code and state must not stay in the address, whatever happens.
                     Some(done) => see_other(&done),
-                    None => Problem::new("storage_unavailable").error_response(),
+                    None => unanswered(&why).error_response(),
                 };
                 finish(&mut answer, web.as_deref(), &path, &id);
                 return Err(InternalError::from_response("answered", answer).into());
@@ -98,6 +98,24 @@ pub async fn guard(
     finish(response.response_mut(), web.as_deref(), &path, &id);
     log(&response, &id, started);
     Ok(response)
+}
+
+/// Runs a handler to its end although its caller hangs up: what it has begun to change is followed by what has to
+/// follow. (A logout that stopped halfway would leave the session.) What is passed on to HubSpot ends with its caller.
+async fn to_its_end<B: MessageBody + 'static>(
+    next: &Next<B>,
+    request: ServiceRequest,
+) -> Result<ServiceResponse<B>, Error> {
+    if is_streamed(&request) {
+        return next.call(request).await;
+    }
+    let work = actix_web::rt::spawn(next.call(request));
+    work.await.unwrap_or_else(|_| Err(Problem::new("internal_error").into()))
+}
+
+/// What it is called if no handler has answered: one that panicked has said so.
+fn unanswered(why: &Error) -> Problem {
+    why.as_error::<Problem>().cloned().unwrap_or_else(|| Problem::new("storage_unavailable"))
 }
 
 /// An answer without a look at the request's handler. Where a body has not been read to its end, nothing can follow it.

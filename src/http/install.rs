@@ -84,6 +84,7 @@ async fn take(request: &HttpRequest, web: &Web, redirect_uri: String) -> Result<
             Ok(back.with_state(&web.flows.begin_install().await?))
         }
         (Some("finalize"), Some(back)) => {
+            admit(request, web)?;
             // HubSpot sees for itself whether the app is installed, and tells the person. Why it is not is in the log.
             let _ = finalize(web, &query, redirect_uri).await;
             Ok(back.as_str().to_owned())

@@ -113,10 +113,11 @@ pub(super) async fn take(
     tx.run(sql, values).await.map(|_| ())
 }
 
-/// Lets a session wait for its backend's word on this attempt. `false` if it waits already, or has ended.
+/// Lets a session wait for its backend's word on this attempt. `false` if it waits for one on another, or has ended. Said
+/// twice it is the same: the answer of the first may have been lost.
 pub(super) async fn hold(tx: &Tx<'_>, id: ConnectSessionId, flow: FlowId) -> Result<bool, StoreError> {
     let sql = "UPDATE connect_session SET status = 'awaiting_confirmation', error_code = NULL, flow_id = $2 \
-               WHERE id = $1 AND status = 'open'";
+               WHERE id = $1 AND (status = 'open' OR (status = 'awaiting_confirmation' AND flow_id = $2))";
     Ok(tx.run(sql, [id.to_string().into(), flow.to_string().into()]).await? == 1)
 }
 

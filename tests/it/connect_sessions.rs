@@ -196,7 +196,7 @@ async fn a_token_in_an_address_is_refused_and_in_no_log_or_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_no_browser_vouches_for_connects_nobody_unless_the_backend_confirms() {
+async fn a_page_that_no_browser_vouches_for_connects_nobody_even_if_the_backend_confirms() {
     let host = Host::new(&[]).await;
     // A form of an attacker's, sent from a page that hides where it is: the victim approves in good faith.
     let session = host.make(json!({"external_user_id": "mallory"})).await;
@@ -210,6 +210,13 @@ async fn a_page_that_no_browser_vouches_for_connects_nobody_unless_the_backend_c
     let answer =
         page.post(&victim, Some("https://evil.example"), &[("connect_session", token(&session))]).await;
     assert_eq!((answer.status, problem_of(&answer).as_str()), (400, "origin_not_allowed"));
+    // The backend's last word is no proof of it: Mallory would give it for a grant that the victim gave.
+    let body = json!({"external_user_id": "mallory", "confirm": "backend"});
+    let confirmed = host.make(body).await;
+    host.approve_as(&confirmed, &host.page(), &victim, approve(ACME), None).await;
+    assert_eq!(host.look(&confirmed).await["error_code"], "opener_unproven");
+    assert_eq!(host.complete(&confirmed, "mallory").await.1["code"], "connect_session_not_approved");
+    assert_eq!(host.app.hubspot.calls(Kind::Exchange).len(), 0);
     // The opener's own key is proof as well.
     let popup = host.app.browser();
     let token = token(&session);
@@ -243,8 +250,10 @@ async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
     // Hours later: somebody had to look. The access token has expired by then.
     host.app.advance(3 * 3600);
     host.app.flows.sweep().await.unwrap();
-    let (status, completed) = host.complete(&session, "user_42").await;
-    assert_eq!((status, completed["status"].as_str()), (200, Some("connected")), "{completed}");
+    let (one, other) = tokio::join!(host.complete(&session, "user_42"), host.complete(&session, "user_42"));
+    for (status, completed) in [one, other] {
+        assert_eq!((status, completed["status"].as_str()), (200, Some("connected")), "{completed}");
+    }
     assert_eq!(host.complete(&session, "user_42").await.0, 200, "saying it twice changes nothing");
     assert_eq!(host.owners().await, ["user_42"]);
     assert_eq!(host.app.refresh_due().await, 1, "and is renewed at once");
@@ -258,7 +267,7 @@ async fn a_session_completed_for_another_user_ends_and_so_does_its_grant() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "mallory", "confirm": "backend"})).await;
     let (page, victim) = (host.page(), host.app.browser());
-    let done = host.approve_as(&session, &page, &victim, approve(ACME), None).await;
+    let done = host.approve(&session, &page, &victim, approve(ACME)).await;
     // The victim's own session at the host says who is in front of it.
     let (status, refused) = host.complete(&session, "victim").await;
     assert_eq!((status, refused["code"].as_str()), (403, Some("external_user_mismatch")));

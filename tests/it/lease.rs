@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::TestApp;
+use crate::harness::{TestApp, eventually};
 use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS};
 use crate::harness::browser::Answer;
 
@@ -48,6 +48,34 @@ fn warned(lease: &Value) -> Vec<&str> {
 
 fn max_age(answer: &Answer) -> u64 {
     answer.header("cache-control").strip_prefix("private, max-age=").unwrap().parse().unwrap()
+}
+
+/// Sends a request and hangs up without waiting for the answer.
+fn send_and_hang_up(app: &TestApp, method: &str, path: &str, key: &str) {
+    use std::io::Write;
+    let host = app.base.trim_start_matches("http://").to_owned();
+    let mut line = std::net::TcpStream::connect(host.replace("localhost", "127.0.0.1")).unwrap();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n\r\n");
+    line.write_all(head.as_bytes()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnect_whose_caller_hangs_up_is_a_whole_one() {
+    let app = TestApp::start().await;
+    let key = app.api_key("tokens:read connections:write").await;
+    for _ in 0..20 {
+        app.connected(ACME).await;
+        let id = app.database.text("SELECT id FROM token").await;
+        let path = format!("/api/hubspot/connections/{id}");
+        let token = format!("{path}/token");
+        // It is remembered from here on, where it may be.
+        assert_eq!(app.api(&key, Method::GET, &token, None).await.status, 200);
+        send_and_hang_up(&app, "DELETE", &path, &key);
+        eventually("it is gone", async || app.database.number("SELECT COUNT(*) FROM token").await == 0).await;
+        eventually("no token is lent", async || app.api(&key, Method::GET, &token, None).await.status == 404)
+            .await;
+        eventually("HubSpot is told", async || app.hubspot.current_refresh_token(ACME).is_none()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,106 @@
+//! Problems: what an answer is that is not what was asked for.
+//!
+//! A handler answers with a [`Problem`]; the guard writes it as a page or as `application/problem+json` (RFC 9457),
+//! with the request's id. What went wrong inside is for the log.
+
+use actix_web::error::JsonPayloadError;
+use actix_web::http::StatusCode;
+use actix_web::web::JsonConfig;
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::{Value, json};
+use thiserror::Error;
+
+mod table;
+mod verbs;
+
+pub use table::error_table;
+pub(super) use table::{Entry, lookup};
+
+/// An answer that is not what was asked for.
+#[derive(Debug, Clone, Error)]
+#[error("{}", .entry.code)]
+pub(super) struct Problem {
+    /// Its line in the table.
+    pub entry: Entry,
+    /// What is special about this one, for the developer who reads it. Never a value out of the request.
+    hint: Option<String>,
+    /// Which part of the body it is about (RFC 6901).
+    pointer: Option<String>,
+    /// After how many seconds it may be tried again, where that is known.
+    pub retry_after: Option<u64>,
+}
+
+impl Problem {
+    /// The problem with this code; a code that is not in the table is our own error.
+    pub fn new(code: &str) -> Self {
+        let entry = lookup(code).or_else(|| lookup("internal_error")).unwrap_or(table::first());
+        Self { entry, hint: None, pointer: None, retry_after: None }
+    }
+
+    /// With a sentence of what is special about this one.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// With the part of the body that it is about.
+    pub fn pointer(self, pointer: impl Into<String>) -> Self {
+        Self { pointer: Some(pointer.into()), ..self }
+    }
+
+    /// With the seconds after which it may be tried again.
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// RFC 9457, with the members that programs go by.
+    pub fn json(&self, instance: &str, request_id: &str) -> Value {
+        let Entry { code, status, title, detail, retryable } = self.entry;
+        let mut body = json!({
+            "type": format!("urn:hubspot-connect:problem:{code}"),
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "instance": instance,
+            "code": code,
+            "request_id": request_id,
+            "retryable": retryable,
+        });
+        for (member, text) in [("hint", &self.hint), ("pointer", &self.pointer)] {
+            if let Some(text) = text {
+                body[member] = text.as_str().into();
+            }
+        }
+        body
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.entry.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The guard fills in the body: it knows the request.
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::new(self.status_code());
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+}
+
+/// JSON bodies up to `limit` bytes, and what it is called if one is no good.
+pub fn json_bodies(limit: usize) -> JsonConfig {
+    JsonConfig::default().limit(limit).error_handler(|why, _| {
+        let code = match why {
+            JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
+                "payload_too_large"
+            }
+            JsonPayloadError::ContentType => "unsupported_media_type",
+            _ => "invalid_json",
+        };
+        Problem::new(code).into()
+    })
+}
+
+pub(super) async fn not_found() -> Result<HttpResponse, Problem> {
+    Err(Problem::new("not_found"))
+}
