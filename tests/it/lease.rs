@@ -7,9 +7,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{TestApp, eventually};
 use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS};
 use crate::harness::browser::Answer;
+use crate::harness::{TestApp, eventually};
 
 fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
