@@ -424,7 +424,8 @@ async fn an_access_token_is_on_its_own_route_alone_and_a_refresh_token_nowhere()
             let shown = lends && number == 1;
             assert_eq!(text.contains(secret.as_str()), shown, "{method} {path}: {text}");
         }
-        assert!(!text.contains("gAAAA"), "no ciphertext either: {method} {path}: {text}");
+        // A token of HubSpot's may have these letters inside; a ciphertext begins with them.
+        assert!(!text.contains("\"gAAAA"), "no ciphertext either: {method} {path}: {text}");
         said.push(answer.status);
     }
     assert_eq!(said, [200, 200, 200, 200, 200, 400, 400, 200, 404, 404]);
