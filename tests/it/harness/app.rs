@@ -61,7 +61,7 @@ impl TestApp {
     /// With a HubSpot of one's own.
     pub async fn with_hubspot(variables: &[(&str, &str)], options: Options) -> Self {
         let hubspot = FakeHubSpot::start(options).await.expect("a fake HubSpot");
-        let database = TestDatabase::fresh().await;
+        let database = TestDatabase::migrated().await;
         let variables = settle(&hubspot, &database, variables);
         let clock = Clock::manual(Moment::from_unix_ms(1_795_000_000_000));
         Self::assemble(hubspot, database, variables, clock).await.expect("the service starts")

@@ -1,7 +1,8 @@
 //! A database for one test: a file, or a database on the PostgreSQL server that TEST_POSTGRES_URL names.
 
 use hubspot_connect::domain::chance::Chance;
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use migrations::{Migrator, MigratorTrait};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -15,10 +16,26 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
+    /// An empty one.
     pub async fn fresh() -> Self {
+        Self::new(None).await
+    }
+
+    /// One that may have the tables already: on a server they are copied, because making them for each test would take
+    /// longer than most tests do.
+    pub async fn migrated() -> Self {
+        let server = std::env::var("TEST_POSTGRES_URL").ok();
+        let template = match &server {
+            Some(server) => Some(template(server).await),
+            None => None,
+        };
+        Self::new(template.as_deref()).await
+    }
+
+    async fn new(template: Option<&str>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = match std::env::var("TEST_POSTGRES_URL") {
-            Ok(server) => on_server(&server).await,
+            Ok(server) => on_server(&server, template).await,
             Err(_) => format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display()),
         };
         Self { url, folder, kept: OnceCell::new() }
@@ -151,12 +168,40 @@ impl TestServer {
     }
 }
 
-async fn on_server(server: &str) -> String {
+async fn on_server(server: &str, template: Option<&str>) -> String {
     let name = format!("test_{}", Chance::system().uuid().simple());
     let admin = Database::connect(server).await.expect("TEST_POSTGRES_URL");
-    admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a new database");
+    let template = template.map(|template| format!(" TEMPLATE {template}")).unwrap_or_default();
+    admin.execute_unprepared(&format!("CREATE DATABASE {name}{template}")).await.expect("a new database");
     admin.close().await.expect("closes");
+    at(server, &name)
+}
+
+fn at(server: &str, name: &str) -> String {
     let mut url = url::Url::parse(server).expect("a URL");
-    url.set_path(&name);
+    url.set_path(name);
     url.to_string()
+}
+
+/// The database that others are copied from. The first test that needs it makes it, the others wait. It has another
+/// name while it is made, so that nobody takes half of it.
+async fn template(server: &str) -> String {
+    let last = Migrator::migrations().last().expect("a schema change").name().to_owned();
+    let name = format!("template_{last}");
+    let mut options = ConnectOptions::new(server);
+    // The lock is held by a session, so there is to be one.
+    let admin = Database::connect(options.max_connections(1).to_owned()).await.expect("TEST_POSTGRES_URL");
+    admin.execute_unprepared("SELECT pg_advisory_lock(4711)").await.expect("the lock");
+    let known = format!("SELECT 1 AS found FROM pg_database WHERE datname = '{name}'");
+    let known = Statement::from_string(DbBackend::Postgres, known);
+    if admin.query_one_raw(known).await.expect("an answer").is_none() {
+        let half = format!("half_{}", Chance::system().uuid().simple());
+        admin.execute_unprepared(&format!("CREATE DATABASE {half}")).await.expect("a new database");
+        let db = Database::connect(at(server, &half)).await.expect("the new database");
+        Migrator::up(&db, None).await.expect("the tables");
+        db.close().await.expect("closes");
+        admin.execute_unprepared(&format!("ALTER DATABASE {half} RENAME TO {name}")).await.expect("a name");
+    }
+    admin.close().await.expect("closes");
+    name
 }
