@@ -172,7 +172,6 @@ impl Flows {
             ConnectionState::NeedsReauth => return Err(AccessError::NeedsReauth),
             ConnectionState::IntegrityError => return Err(AccessError::Unreadable),
         }
-        let row = Arc::new(row);
         parts.memory.keep_access(ticket, &row);
         Ok(row)
     }

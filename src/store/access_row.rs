@@ -1,16 +1,22 @@
 //! What is read of a connection for lending its access token: the most frequent read of all, so no more than is needed,
 //! and the refresh token least of all.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sea_orm::DatabaseConnection;
+
+use super::batch::places;
 use super::row::Row;
-use super::{Store, StoreError};
+use super::{Store, StoreError, all};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 
-const SQL: &str = "SELECT user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
-    access_sealed, obtained_at, expires_at, last_error, error_since FROM token WHERE id = $1";
+const COLUMNS: &str = "id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
+    access_sealed, obtained_at, expires_at, last_error, error_since";
 
 /// A connection's access token, sealed, and what goes with it.
 #[derive(Debug, Clone)]
@@ -44,14 +50,25 @@ pub struct AccessRow {
 }
 
 impl Store {
-    /// The access token of one connection, whoever owns it.
+    /// The access token of one connection, whoever owns it. Those who ask at once are answered by one statement.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn access_row(&self, id: ConnectionId) -> Result<Option<AccessRow>, StoreError> {
-        self.one(SQL, [id.to_string().into()]).await?.map(|row| read(id, &row)).transpose()
+    pub async fn access_row(&self, id: ConnectionId) -> Result<Option<Arc<AccessRow>>, StoreError> {
+        self.access.read(id).await
     }
 }
+
+/// Reads these connections. A row that cannot be read spoils no other.
+pub(super) async fn read_all(db: &DatabaseConnection, ids: &[ConnectionId]) -> Result<Found, StoreError> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM token WHERE id IN ({})", places(db.get_database_backend(), ids.len()));
+    let rows = all(db, &sql, ids.iter().map(|id| id.to_string().into())).await?;
+    rows.iter().map(|row| row.parsed("id").map(|id| (id, read(id, row).map(Arc::new)))).collect()
+}
+
+/// Rows by their ids.
+pub(super) type Found = HashMap<ConnectionId, Result<Arc<AccessRow>, StoreError>>;
 
 fn read(id: ConnectionId, row: &Row) -> Result<AccessRow, StoreError> {
     let scopes = row.scopes("scopes")?;

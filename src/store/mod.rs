@@ -15,6 +15,7 @@ mod crypto_meta;
 mod degraded;
 mod event;
 mod external_user;
+mod gathered;
 mod idempotency;
 mod imported;
 mod install;
@@ -59,6 +60,7 @@ pub use webhook_delivery::{Behind, ClaimedDelivery};
 
 use crate::domain::clock::{Clock, Moment};
 use batch::Batch;
+use gathered::Gathered;
 use row::Row;
 use writer::Writer;
 
@@ -108,6 +110,8 @@ pub struct Store {
     /// Reads; on PostgreSQL writes too.
     db: DatabaseConnection,
     writer: Writer,
+    /// Reads of access tokens.
+    access: Gathered,
     /// New AuthRequests.
     starts: Batch<NewAuthRequest, ()>,
     /// Refreshed tokens.
@@ -151,8 +155,7 @@ impl Store {
     }
 
     async fn all(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<Row>, StoreError> {
-        let asked = self.db.query_all_raw(statement(self.backend(), sql, values));
-        Ok(within_deadline(async { Ok(asked.await?) }).await?.into_iter().map(Row).collect())
+        all(&self.db, sql, values).await
     }
 
     fn backend(&self) -> DbBackend {
@@ -216,6 +219,15 @@ impl Tx<'_> {
     fn backend(&self) -> DbBackend {
         self.db.get_database_backend()
     }
+}
+
+async fn all(
+    db: &DatabaseConnection,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<Row>, StoreError> {
+    let asked = db.query_all_raw(statement(db.get_database_backend(), sql, values));
+    Ok(within_deadline(async { Ok(asked.await?) }).await?.into_iter().map(Row).collect())
 }
 
 /// Gives up on a database that says nothing. Its own limits end what takes too long, but a line that has gone dead tells

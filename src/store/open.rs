@@ -13,6 +13,7 @@ use sea_orm::{
 use thiserror::Error;
 
 use super::batch::Batch;
+use super::gathered::Gathered;
 use super::writer::{Writer, begin};
 use super::{Store, StoreError, refreshed, starts};
 use crate::config::Database as Settings;
@@ -110,7 +111,8 @@ impl Store {
     fn over(db: DatabaseConnection, writer: Writer, lock: Option<Arc<File>>) -> Self {
         let starts = Batch::through(writer.clone(), starts::insert_all);
         let refreshed = Batch::through(writer.clone(), refreshed::store_all);
-        Self { db, starts, refreshed, writer, _lock: lock }
+        let access = Gathered::from(db.clone());
+        Self { db, access, starts, refreshed, writer, _lock: lock }
     }
 
     /// Makes the missing schema changes, one replica at a time: all of them, or none if it is interrupted.
@@ -215,6 +217,8 @@ fn sqlite(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
         .connect_timeout(ACQUIRE)
         .sqlx_logging(false);
     options.idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
+    // A file does not hang up.
+    options.test_before_acquire(false);
     options.map_sqlx_sqlite_opts(move |options| {
         options
             .foreign_keys(true)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fake_hubspot::{Fault, Kind, Options, Rule};
 use hubspot_connect::flows::{Access, AccessError, Flows};
+use hubspot_connect::store::StoreError;
 
 use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS};
 use crate::harness::{TestApp, eventually};
@@ -101,6 +102,36 @@ async fn fifty_callers_on_each_of_three_replicas_make_one_call() {
     }
     assert!(app.hubspot.journal().iter().all(|call| !call.superseded && !call.overlapping));
     app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_ask_at_once_each_is_told_of_the_connection_that_it_has_named() {
+    let app = TestApp::start().await;
+    for portal in [ACME, GLOBEX] {
+        app.connected(portal).await;
+    }
+    let of = |portal| format!("SELECT id FROM token WHERE portal_id = {portal}");
+    let (acme, globex) = (app.database.text(&of(ACME)).await, app.database.text(&of(GLOBEX)).await);
+    let damage = format!("UPDATE token SET state = 'lost' WHERE portal_id = {GLOBEX}");
+    app.database.execute(&damage).await;
+    let unknown = "00000000-0000-7000-8000-000000000000".to_owned();
+    let asked: Vec<_> = [acme, globex, unknown].iter().cycle().take(150).cloned().collect();
+    let answers: Vec<_> = asked
+        .iter()
+        .map(|id| {
+            let (flows, id) = (app.flows.clone(), id.parse().unwrap());
+            tokio::spawn(async move { flows.access_token(id, MINUTE).await })
+        })
+        .collect();
+    for (number, answer) in answers.into_iter().enumerate() {
+        match (number % 3, answer.await.unwrap()) {
+            (0, Ok(access)) => assert_eq!(access.portal_id.unwrap().to_string(), ACME.to_string()),
+            // What is wrong with one row is said of that row alone.
+            (1, Err(AccessError::Store(StoreError::Unreadable("state")))) => {}
+            (2, Err(AccessError::Unknown)) => {}
+            (which, answer) => panic!("{which}: {answer:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,6 +116,7 @@ async fn whoever_has_the_token_is_told_so_for_as_long_as_it_lives_long_enough() 
     assert_eq!((known.status, known.body.as_str(), known.header("etag")), (304, "", tag.as_str()));
     assert_eq!(max_age(&known), 740, "what is kept is kept no longer than it does");
     assert_eq!(backend.lease_unless("\"other\"", 60).await.status, 200);
+    assert_eq!(backend.lease_unless("*", 60).await.status, 304);
     app.advance(740);
     let renewed = backend.lease_unless(&tag, 60).await;
     assert_eq!((renewed.status, renewed.json()["generation"].as_i64()), (200, Some(2)));

@@ -153,11 +153,11 @@ fn min_ttl(query: &str) -> Result<Duration, Problem> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Whether the caller has the answer with this ETag (RFC 9110 section 13.1.2).
+/// Whether the caller has the answer with this ETag, or any at all (RFC 9110 section 13.1.2).
 fn is_known(request: &HttpRequest, tag: &str) -> bool {
     let lines = request.headers().get_all(IF_NONE_MATCH).filter_map(|line| line.to_str().ok());
     let mut tags = lines.flat_map(|line| line.split(','));
-    tags.any(|known| known.trim().trim_start_matches("W/") == tag)
+    tags.any(|known| known.trim() == "*" || known.trim().trim_start_matches("W/") == tag)
 }
 
 #[cfg(test)]
