@@ -91,6 +91,10 @@ impl Flows {
         if let Some(known) = parts.store.imported(user, parts.hubspot.client_id(), &brought).await? {
             return Ok(Imported::Known(known));
         }
+        // Its connection refreshes it under a lease, and a second use beside that one may cost both of them the grant.
+        if parts.store.is_in_use(&brought).await? {
+            return Err(ImportError::Refused("refresh_token_in_use"));
+        }
         if let Some(expected) = import.portal
             && self.patiently(|| parts.hubspot.introspect_refresh(&import.refresh)).await?.portal_id
                 != expected

@@ -17,6 +17,7 @@ mod api_keys;
 mod attempt;
 mod catalogue;
 mod choice;
+mod connect_attempt;
 mod connect_sessions;
 mod deliver;
 mod details;

@@ -133,6 +133,13 @@ const TABLE: &[Entry] = &[
         "Another HubSpot account was chosen than the expected one. Nothing was connected, and nothing has changed.",
     ),
     entry(
+        "refresh_token_in_use",
+        409,
+        false,
+        "This refresh token is in use",
+        "Another connection or an installation has this refresh token. It was not used.",
+    ),
+    entry(
         "scopes_missing",
         403,
         false,
