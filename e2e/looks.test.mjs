@@ -151,4 +151,33 @@ suite(["--token-seconds", "10"], (test) => {
     await page.goto(`${demo.service}/logout`);
     await portray(page, "logout");
   });
+
+  test("the pages of a link and of the API can be read, and used with the keyboard", async (stage) => {
+    const { demo } = stage;
+    stage.expectProblem(/410/);
+    const { body: session } = await demo.api("POST", "/api/hubspot/connect-sessions", {
+      external_user_id: "user_42", hosted: true, requested_by: "Anna Smith", scopes: ["oauth", "crm.objects.contacts.read"],
+    });
+    const page = await stage.open(session.link);
+    await page.getByRole("heading", { name: "Connect your HubSpot account?" }).waitFor();
+    await portray(page, "link");
+    await tabTo(page, "button");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#approve");
+    await approve(page, ACME);
+    await page.getByRole("heading", { name: "Approved" }).waitFor();
+    await portray(page, "popup-held");
+    await demo.api("DELETE", `/api/hubspot/connect-sessions/${session.id}`);
+    await page.goto(session.link);
+    await page.getByRole("heading", { name: "This link is not good any more" }).waitFor();
+    await portray(page, "link-ended");
+
+    await page.goto(`${demo.service}/api/docs`);
+    await portray(page, "api-docs", { fullPage: false });
+    await tabTo(page, 'a[href="#get_access_token"]');
+    await page.keyboard.press("Enter");
+    await page.locator("#get_access_token").waitFor();
+    assert.equal(await page.evaluate(() => Math.round(document.querySelector("#get_access_token").getBoundingClientRect().top) < innerHeight / 2), true);
+    await portray(page, "api-docs-token", { fullPage: false });
+  });
 });
