@@ -14,9 +14,22 @@ const SEAL: usize = 16;
 const USUAL_LENGTH: usize = 224;
 const LEAST_NOISE: usize = 16;
 
+/// What a test is told of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessToken {
+    /// The number of the grant it was given for.
+    pub grant: u32,
+    /// The account.
+    pub hub_id: u64,
+    /// When it expires, in milliseconds since 1970.
+    pub expires_at_ms: i64,
+}
+
 /// What an access token stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Access {
+    /// Of which grant it is; zero for a token of the app itself.
+    pub grant: u32,
     pub hub_id: u64,
     pub user_id: u64,
     pub expires_at_ms: i64,
@@ -28,6 +41,7 @@ impl Access {
     pub(crate) fn seal(&self, key: &[u8; 32]) -> String {
         let scopes = self.scopes.join(" ");
         let mut blob = vec![0; SEAL];
+        blob.extend(self.grant.to_be_bytes());
         blob.extend(self.hub_id.to_be_bytes());
         blob.extend(self.user_id.to_be_bytes());
         blob.extend(self.expires_at_ms.to_be_bytes());
@@ -49,12 +63,14 @@ impl Access {
         if seal(key, rest) != sealed_with {
             return None;
         }
+        let (grant, rest) = rest.split_first_chunk()?;
         let (hub_id, rest) = rest.split_first_chunk()?;
         let (user_id, rest) = rest.split_first_chunk()?;
         let (expires_at_ms, rest) = rest.split_first_chunk()?;
         let (noise, rest) = rest.split_first()?;
         let scopes = std::str::from_utf8(rest.get(usize::from(*noise)..)?).ok()?;
         Some(Access {
+            grant: u32::from_be_bytes(*grant),
             hub_id: u64::from_be_bytes(*hub_id),
             user_id: u64::from_be_bytes(*user_id),
             expires_at_ms: i64::from_be_bytes(*expires_at_ms),
@@ -77,6 +93,7 @@ mod tests {
     #[test]
     fn a_token_is_long_unique_and_opens_only_with_its_key() {
         let access = Access {
+            grant: 6,
             hub_id: 7,
             user_id: 8,
             expires_at_ms: 9,

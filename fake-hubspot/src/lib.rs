@@ -63,6 +63,7 @@ mod serve;
 mod token;
 mod wire;
 
+pub use access::AccessToken;
 pub use decision::Decision;
 pub use grants::Grant;
 pub use journal::{Count, Entry, Kind};

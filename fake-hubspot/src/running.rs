@@ -8,6 +8,7 @@ use actix_web::rt::System;
 use tokio::sync::oneshot;
 use url::Url;
 
+use crate::access::{Access, AccessToken};
 use crate::authorize::{AuthorizeRequest, Outcome, conclude};
 use crate::decision::Decision;
 use crate::grants::Grant;
@@ -134,6 +135,13 @@ impl FakeHubSpot {
     pub fn current_refresh_token(&self, hub_id: u64) -> Option<String> {
         let state = self.hub.lock();
         Some(state.grants.newest(hub_id)?.refresh_token.clone())
+    }
+
+    /// What an access token stands for, expired or not; `None` if it was not given here.
+    pub fn access_token(&self, token: &str) -> Option<AccessToken> {
+        let access = Access::open(&self.hub.lock().access_key, token)?;
+        let Access { grant, hub_id, expires_at_ms, .. } = access;
+        Some(AccessToken { grant, hub_id, expires_at_ms })
     }
 
     /// Every grant that is alive, oldest first.

@@ -105,6 +105,7 @@ pub(crate) fn refresh(state: &mut State, call: &Incoming) -> Answer {
 fn tokens(state: &State, grant: &Grant) -> Answer {
     let seconds = state.options.access_token_seconds;
     let access = Access {
+        grant: grant.id,
         hub_id: grant.hub_id,
         user_id: grant.user_id,
         expires_at_ms: now_ms().saturating_add(seconds.saturating_mul(1000)),
@@ -132,6 +133,7 @@ pub(crate) fn client_credentials(state: &State, call: &Incoming) -> Answer {
     };
     let seconds = state.options.access_token_seconds;
     let access = Access {
+        grant: 0,
         hub_id: 0,
         user_id: 0,
         expires_at_ms: now_ms().saturating_add(seconds.saturating_mul(1000)),

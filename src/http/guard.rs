@@ -96,6 +96,10 @@ pub async fn guard(
     };
     tell(&mut response);
     finish(response.response_mut(), web.as_deref(), &path, &id);
+    if web.is_some_and(|web| web.flows.is_stopping()) {
+        // Whoever asks on over the same connection would hold the stop up; over a new one somebody else answers.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     log(&response, &id, started);
     Ok(response)
 }

@@ -9,6 +9,7 @@ use crate::harness::browser::Browser;
 use crate::harness::database::TestDatabase;
 use crate::harness::eventually;
 use crate::harness::process::Process;
+use crate::harness::wire::{Wire, values};
 
 struct Scene {
     hubspot: FakeHubSpot,
@@ -113,6 +114,28 @@ async fn a_stop_with_nothing_to_finish_is_quick() {
     process.ask_to_stop();
     assert!(process.wait().success());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_asks_on_and_on_over_one_connection_does_not_hold_a_stop_up() {
+    let scene = Scene::set(|_| {}).await;
+    let process = Process::serve(&scene.variables);
+    let host = process.base.trim_start_matches("http://").to_owned();
+    let mut client = Wire::to(&process.base).await;
+    let question = format!("GET /api/hubspot/status HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    client.say(&question).await;
+    assert_eq!(values(&client.head().await, "connection"), [""; 0], "it may ask again");
+    process.ask_to_stop();
+    let closed = async {
+        loop {
+            client.say(&question).await;
+            if values(&client.head().await, "connection") == ["close"] {
+                break client.rest().await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("it is told to go");
+    assert!(process.wait().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

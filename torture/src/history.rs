@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use fake_hubspot::Kind;
+use fake_hubspot::{AccessToken, Kind};
 
 use crate::plan::Step;
 
@@ -25,6 +25,12 @@ pub struct History {
     pub starts: Vec<Start>,
     /// Connections that a person has ended, and was told so.
     pub goodbyes: Vec<Goodbye>,
+    /// Accounts whose person was told that they are connected.
+    pub welcomes: Vec<Welcome>,
+    /// What backends have asked for.
+    pub reads: Vec<Read>,
+    /// Since when everything was at rest and backends asked on, if it came to that.
+    pub rest: Option<i64>,
     /// Connections that were seen to need their person, with the refresh token they had then.
     pub needy: Vec<Needy>,
     /// The most memory that each replica was seen to use, in KiB.
@@ -46,17 +52,17 @@ pub struct History {
 /// How the replicas were set.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// REFRESH_MAX_IN_FLIGHT.
+    /// REFRESH_MAX_IN_FLIGHT: of those that are due, and again of those that a backend waits for.
     pub max_in_flight: usize,
     /// How long an access token lives.
     pub life_ms: i64,
-    /// The earliest moment of a refresh, as a share of that life.
+    /// The earliest moment of a refresh, as a share of that life: backends may ask for the other half.
     pub window_from: f64,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { max_in_flight: 8, life_ms: 20_000, window_from: 0.55 }
+        Self { max_in_flight: 8, life_ms: 20_000, window_from: 0.5 }
     }
 }
 
@@ -178,6 +184,81 @@ pub struct Goodbye {
     pub at: i64,
     /// Which.
     pub connection: String,
+}
+
+/// An account whose person was told that it is connected.
+#[derive(Clone, Copy, Debug)]
+pub struct Welcome {
+    /// When the person was told so.
+    pub at: i64,
+    /// Which.
+    pub hub: u64,
+}
+
+/// A backend has asked for an access token.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// When it asked.
+    pub at: i64,
+    /// When it was answered.
+    pub answered: i64,
+    /// Whom it asked.
+    pub replica: usize,
+    /// For which connection.
+    pub connection: String,
+    /// The account of that connection.
+    pub hub: Option<u64>,
+    /// How much life it asked for.
+    pub min_ttl_ms: i64,
+    /// What it got.
+    pub answer: Answer,
+}
+
+/// What a backend got that has asked for an access token.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// 200.
+    Lent {
+        /// The token.
+        token: Lent,
+        /// What was said of it.
+        promise: Promise,
+    },
+    /// 304: the token of an earlier answer is still as good.
+    Unchanged(Lent),
+    /// Another status.
+    Refused {
+        /// The status.
+        status: u16,
+        /// The code of the problem.
+        code: String,
+        /// Whether it says when to come back.
+        retry_after: bool,
+    },
+    /// The connection broke, or nothing came for very long.
+    Silence,
+}
+
+/// A token that was lent.
+#[derive(Clone, Copy, Debug)]
+pub struct Lent {
+    /// What HubSpot knows of it; `None` if it was never given out there.
+    pub known: Option<AccessToken>,
+    /// Its generation, as the service tells it.
+    pub generation: i64,
+}
+
+/// What the service says of a token that it lends.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    /// When it expires.
+    pub expires_at: i64,
+    /// How long it still lives.
+    pub expires_in_ms: i64,
+    /// How long it may be kept without asking again.
+    pub fresh_for_ms: i64,
+    /// Whether it is said to live for less than was asked for.
+    pub is_short: bool,
 }
 
 /// A connection that was seen to need its person.

@@ -1,14 +1,16 @@
-//! Kills, freezes and cuts off replicas of the service while they refresh, and judges that no refresh token is lost.
+//! Kills, freezes and cuts off replicas of the service while they refresh, and judges that no refresh token is lost and
+//! that whoever reads an access token gets one that works.
 //!
 //! Three real processes serve from one PostgreSQL database, each behind lines to the database and to a simulated HubSpot
 //! that can be cut. The HubSpot replaces refresh tokens at every use and refuses old ones, so whatever is lost shows.
-//! What goes wrong is drawn from a seed ([`plan`], [`noise`], [`people`]); what happens is written down ([`history`]);
+//! What goes wrong is drawn from a seed ([`plan`], [`noise`], [`people`], [`backend`]); what happens is written down ([`history`]);
 //! what must hold of it stands in [`judge`].
 //!
 //! Not done here: clocks that differ between replicas. Real processes share the clock of the machine; the tests of the
 //! service run replicas with clocks of their own in one process.
 #![expect(clippy::print_stdout, reason = "a command-line program speaks on standard output")]
 
+mod backend;
 mod browser;
 mod chaos;
 mod commits;

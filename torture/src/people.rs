@@ -45,7 +45,12 @@ impl Person {
         let Some(back) = town.hubspot.decide(&authorize, decision) else { return false };
         // The way back may lead to another replica than the way out.
         let answer = self.browser.get(town.cluster.near(replica + 1), &back).await;
-        answer.is_some_and(|answer| answer.status == 303) && self.state(town, replica).await == "active"
+        let connected =
+            answer.is_some_and(|answer| answer.status == 303) && self.state(town, replica).await == "active";
+        if connected {
+            town.cluster.record.welcome(self.hub);
+        }
+        connected
     }
 
     async fn begin(&mut self, town: &Town, replica: usize) -> Option<String> {

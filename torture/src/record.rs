@@ -9,7 +9,9 @@ use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 
 use crate::Failure;
-use crate::history::{Call, Cut, End, Ended, Freeze, Goodbye, History, Life, Living, Needy, Start};
+use crate::history::{
+    Call, Cut, End, Ended, Freeze, Goodbye, History, Life, Living, Needy, Read, Start, Welcome,
+};
 use crate::plan::Step;
 use crate::replica::Replica;
 
@@ -143,6 +145,16 @@ impl Record {
     /// Somebody has begun to connect.
     pub fn started(&self, flow: String) {
         self.history().starts.push(Start { at: now(), flow });
+    }
+
+    /// Somebody was told that an account is connected.
+    pub fn welcome(&self, hub: u64) {
+        self.history().welcomes.push(Welcome { at: now(), hub });
+    }
+
+    /// A backend has asked for a token.
+    pub fn read(&self, read: Read) {
+        self.history().reads.push(read);
     }
 
     /// Somebody was told that a connection has ended.

@@ -96,6 +96,20 @@ impl Replica {
         self.folder.join(format!("replica-{}.log", self.index))
     }
 
+    /// Runs another command of the program to its end, and hands over what it prints.
+    pub fn command(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let done = Command::new(&self.program)
+            .args(arguments)
+            .env_clear()
+            .envs(self.variables.iter().cloned())
+            .current_dir(&self.folder)
+            .output()?;
+        if done.status.success() {
+            return Ok(String::from_utf8(done.stdout)?.trim().to_owned());
+        }
+        Err(format!("{arguments:?} has failed: {}", String::from_utf8_lossy(&done.stderr)).into())
+    }
+
     /// Starts a process.
     pub fn start(&self) -> Result<(), Failure> {
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;

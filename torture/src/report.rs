@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use fake_hubspot::Kind;
 
-use crate::history::{Ended, History};
+use crate::history::{Answer, Ended, History, Read};
 use crate::judge::{Cause, Finding, Loss, MOST_MIB, Verdict, losses};
 use crate::plan::{LONG_FREEZE_MS, Step};
 
@@ -39,7 +39,6 @@ impl Display for Report<'_> {
             let (word, remark) = match finding {
                 Finding::Held(remark) if remark.is_empty() => ("held", String::new()),
                 Finding::Held(remark) => ("held", format!(" ({remark})")),
-                Finding::NotJudged(why) => ("not judged", format!(": {why}")),
                 Finding::Broken(_) => ("BROKEN", String::new()),
             };
             writeln!(f, "    {word:<12}{name:<5}{sentence}{remark}")?;
@@ -90,7 +89,7 @@ fn figures(history: &History) -> Vec<(&'static str, String)> {
             .filter(|call| call.kind == kind && call.status.is_some_and(|it| it < 300))
             .count()
     };
-    vec![
+    let mut figures = vec![
         ("connections stored in the end", history.stored.connections.len().to_string()),
         ("killed (SIGKILL)", kills.to_string()),
         (
@@ -134,6 +133,47 @@ fn figures(history: &History) -> Vec<(&'static str, String)> {
             format!("{} ms, {} ms", median(&mut stops), stops.last().unwrap_or(&0)),
         ),
         ("resident memory of a replica, at most", format!("{heaviest} MiB of {MOST_MIB} MiB")),
+    ];
+    figures.extend(reads(&history.reads));
+    figures
+}
+
+/// What backends were told that asked for access tokens.
+fn reads(reads: &[Read]) -> Vec<(&'static str, String)> {
+    let count = |is: fn(&Answer) -> bool| reads.iter().filter(|read| is(&read.answer)).count();
+    let refused = |wanted: &str| {
+        let is = |read: &&Read| matches!(&read.answer, Answer::Refused { code, .. } if code == wanted);
+        reads.iter().filter(is).count()
+    };
+    let short = count(|answer| matches!(answer, Answer::Lent { promise, .. } if promise.is_short));
+    let mut took: Vec<_> = reads.iter().map(|read| read.answered - read.at).collect();
+    let seconds = match (reads.first(), reads.last()) {
+        (Some(first), Some(last)) => (last.answered - first.at).max(1) as f64 / 1000.0,
+        _ => 1.0,
+    };
+    vec![
+        (
+            "reads of access tokens, per second",
+            format!("{}, {:.0}", reads.len(), reads.len() as f64 / seconds),
+        ),
+        (
+            "  lent (200), of these with expires_soon",
+            format!("{}, {short}", count(|answer| matches!(answer, Answer::Lent { .. }))),
+        ),
+        ("  unchanged (304)", count(|answer| matches!(answer, Answer::Unchanged(_))).to_string()),
+        (
+            "  put off (503): token, database",
+            format!("{}, {}", refused("token_unavailable"), refused("storage_unavailable")),
+        ),
+        (
+            "  needs its person (409), gone (404)",
+            format!("{}, {}", refused("needs_reauth"), refused("not_found")),
+        ),
+        ("  connection broken, no answer", count(|answer| matches!(answer, Answer::Silence)).to_string()),
+        (
+            "  time to the answer: median, p99",
+            format!("{} ms, {} ms", median(&mut took), took.get(took.len() * 99 / 100).unwrap_or(&0)),
+        ),
     ]
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::backend::Backend;
 use crate::browser::{HOST, Web};
 use crate::chaos::{Cluster, carry_out, watch as look};
 use crate::commits::spans;
@@ -37,6 +38,9 @@ const FIRST_LIFE_SECONDS: i64 = 8;
 const GROUPS: usize = 6;
 /// How long coming to rest may take: a lease, the pause between two refusals, and pauses after errors.
 const REST: Duration = Duration::from_secs(300);
+/// How long backends ask on when everything is at rest: for longer than half a token's life, so that they get what they
+/// ask for only if it is renewed for them.
+const EXAM: Duration = Duration::from_secs(12);
 
 /// Everything that takes part.
 struct World {
@@ -98,6 +102,7 @@ async fn build(arguments: &Arguments, folder: &Path) -> Result<World, Failure> {
         ("PUBLIC_URL", public.clone()),
         ("HOST_ORIGINS", HOST.to_owned()),
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
+        ("RATE_LIMIT_API_PER_MINUTE", "0".to_owned()),
         ("FLOW_TTL_SECONDS", "10".to_owned()),
         ("SESSION_IDLE_SECONDS", "86400".to_owned()),
         ("SESSION_MAX_SECONDS", "2592000".to_owned()),
@@ -156,6 +161,9 @@ async fn trouble(arguments: &Arguments, seed: u64, world: &World, tell: fn(&str)
         let seed = seed.wrapping_add(1 + number as u64);
         people.spawn(live(group, world.town.clone(), seed, stopped.clone()));
     }
+    let (enough, asking) = watch::channel(false);
+    let backend = Arc::new(Backend::new(world.town.clone(), Arc::clone(&world.web))?);
+    let backend = tokio::spawn(backend.ask(seed, asking));
     let hubspot = Arc::clone(&world.town.hubspot);
     let noise = tokio::spawn(async move { noise::make(&hubspot, seed).await });
     carry_out(Arc::clone(&world.town.cluster), plan).await?;
@@ -170,7 +178,14 @@ async fn trouble(arguments: &Arguments, seed: u64, world: &World, tell: fn(&str)
     }
     tell("the trouble is over; everything comes to rest");
     let unsettled = settle(arguments.hurry, world).await?;
+    let is_at_rest = unsettled.is_none();
     world.town.cluster.record.history().unsettled = unsettled;
+    if is_at_rest {
+        world.town.cluster.record.history().rest = Some(now());
+        sleep(EXAM).await;
+    }
+    enough.send_replace(true);
+    backend.await?;
     Ok(())
 }
 

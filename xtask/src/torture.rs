@@ -6,11 +6,12 @@ use crate::suite::POSTGRES_URL;
 use crate::{Result, Task, generate};
 use clap::Args;
 
-/// Kills, freezes and cuts off replicas while they refresh, and judges that no refresh token is lost
+/// Kills, freezes and cuts off replicas while they refresh, and judges that no refresh token is lost and that access
+/// tokens are what they are said to be
 ///
-/// Three replicas on a PostgreSQL server of their own, a HubSpot that replaces every refresh token at its use, and people
-/// who connect and disconnect meanwhile. Prints a table of figures, a line for each invariant, and the command that
-/// repeats the run.
+/// Three replicas on a PostgreSQL server of their own, a HubSpot that replaces every refresh token at its use, people who
+/// connect and disconnect, and backends that read access tokens meanwhile. Prints a table of figures, a line for each
+/// invariant, and the command that repeats the run.
 #[derive(Args)]
 pub struct Torture {
     /// How long things go wrong, in minutes

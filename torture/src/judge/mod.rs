@@ -2,6 +2,7 @@
 
 mod causes;
 mod processes;
+mod reads;
 mod rows;
 mod tokens;
 
@@ -31,8 +32,6 @@ pub enum Finding {
     Held(String),
     /// It did not, and here is what shows it.
     Broken(Vec<String>),
-    /// Nobody has looked, for this reason.
-    NotJudged(&'static str),
 }
 
 impl Verdict {
@@ -55,8 +54,8 @@ pub fn judge(history: &History) -> Vec<Verdict> {
         ),
         verdict(
             "I4",
-            "no access token is given out with less life than was asked for",
-            Finding::NotJudged("there is no such read over HTTP yet"),
+            "no access token is lent with less life than was asked for, unless it says so",
+            reads::long_enough(history),
         ),
         verdict("I5", "what has ended here has ended at HubSpot", rows::no_grant_left(history)),
         verdict(
@@ -82,6 +81,8 @@ pub fn judge(history: &History) -> Vec<Verdict> {
             "a killed replica is ready again within five seconds, and none ends by itself",
             processes::back_soon(history),
         ),
+        verdict("I13", "an access token that is lent is one that HubSpot accepts", reads::accepted(history)),
+        verdict("I14", "a token is refused or put off for a reason", reads::refused_for_a_reason(history)),
         verdict("rest", "everything comes to rest when the trouble is over", rest(history)),
     ]
 }

@@ -41,8 +41,8 @@ pub fn no_old_token(history: &History) -> Finding {
 }
 
 /// I3. A refresh token may be lost where a kill or a freeze of two minutes hit the moment between HubSpot's answer and its
-/// commit, and then at most as many as are refreshed at once. A stop loses none. Nobody is sent to connect anew while
-/// what is stored is good.
+/// commit, and then at most as many as are refreshed at once: those that were due, and as many again that backends wait
+/// for. A stop loses none. Nobody is sent to connect anew while what is stored is good.
 pub fn none_lost(history: &History) -> Finding {
     let current: HashSet<_> = history.grants.iter().map(|grant| &grant.fingerprint).collect();
     let mut evidence = Vec::new();
@@ -67,7 +67,7 @@ pub fn none_lost(history: &History) -> Finding {
             )),
         }
     }
-    let most = history.rules.max_in_flight;
+    let most = 2 * history.rules.max_in_flight;
     for (cause, count) in causes.iter().filter(|(_, count)| **count > most) {
         let (what, replica, moment) = match *cause {
             Cause::Kill(life) => {

@@ -1,0 +1,196 @@
+//! Backends: they read access tokens of all connections from every replica, through whatever goes wrong there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hubspot_connect::domain::chance::Chance;
+use reqwest::{Response, header};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::Failure;
+use crate::browser::Web;
+use crate::history::{Answer, Lent, Promise, Read};
+use crate::people::Town;
+use crate::plan::{REPLICAS, pick};
+use crate::record::now;
+
+/// How many ask one replica at a time.
+const READERS: usize = 3;
+/// No life is asked for that is longer; half of a token's is the most that can be had.
+const LONGEST_SECONDS: u64 = 12;
+/// How often backends look which connections there are.
+const LOOK: Duration = Duration::from_secs(1);
+/// Longer than a frozen replica is silent: what it says when it wakes counts, too.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// One of so many reads is for a connection that has ended lately.
+const ENDED: u64 = 20;
+
+/// What all backends have in common.
+pub struct Backend {
+    town: Town,
+    web: Arc<Web>,
+    key: String,
+    known: Mutex<Known>,
+}
+
+/// What backends know.
+#[derive(Default)]
+struct Known {
+    /// Connections, with their accounts.
+    listed: Vec<(String, Option<u64>)>,
+    /// The accounts of connections, ended ones too.
+    hubs: HashMap<String, Option<u64>>,
+    /// The last token of each connection, with its ETag.
+    held: HashMap<String, (String, Lent)>,
+}
+
+impl Backend {
+    /// Backends with a key of their own. The first replica must be running.
+    pub fn new(town: Town, web: Arc<Web>) -> Result<Self, Failure> {
+        let scopes = "tokens:read,connections:read";
+        let key = town.cluster.replicas[0].command(&["api-keys", "create", "torture", "--scope", scopes])?;
+        town.cluster.record.secrets().push(key.clone());
+        Ok(Self { town, web, key, known: Mutex::default() })
+    }
+
+    /// Asks until told to stop.
+    pub async fn ask(self: Arc<Self>, seed: u64, stop: watch::Receiver<bool>) {
+        let mut readers = JoinSet::new();
+        for number in 0..REPLICAS * READERS {
+            let (backend, stop) = (Arc::clone(&self), stop.clone());
+            let chance = Chance::seeded(seed.wrapping_add(1_000 + number as u64));
+            readers.spawn(async move {
+                while !*stop.borrow() {
+                    backend.read(number % REPLICAS, &chance).await;
+                    sleep(Duration::from_millis(10 + pick(&chance, 100))).await;
+                }
+            });
+        }
+        while !*stop.borrow() {
+            let began = Instant::now();
+            let _ = self.list().await;
+            tokio::time::sleep_until(began + LOOK).await;
+        }
+        while readers.join_next().await.is_some() {}
+    }
+
+    /// Reads which connections there are. A list that breaks off changes nothing.
+    async fn list(&self) -> Option<()> {
+        let (mut listed, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/api/hubspot/connections?limit=200{cursor}");
+            let replica = self.town.cluster.near(0);
+            let page: Value =
+                serde_json::from_str(&self.get(replica, &path, None).await?.text().await.ok()?).ok()?;
+            for one in page["connections"].as_array()? {
+                listed.push((one["id"].as_str()?.to_owned(), one["portal_id"].as_u64()));
+            }
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        let mut known = self.known();
+        known.hubs.extend(listed.iter().filter(|(_, hub)| hub.is_some()).cloned());
+        known.listed = listed;
+        Some(())
+    }
+
+    async fn read(&self, replica: usize, chance: &Chance) {
+        let Some(connection) = self.choose(chance) else { return };
+        let seconds = pick(chance, LONGEST_SECONDS + 1);
+        let held = self.known().held.get(&connection).cloned().filter(|_| pick(chance, 2) == 0);
+        let path = format!("/api/hubspot/connections/{connection}/token?min_ttl={seconds}");
+        let at = now();
+        let answer = match self.get(replica, &path, held.as_ref().map(|(tag, _)| tag.as_str())).await {
+            Some(response) => self.write_down(response, &connection, held.map(|(_, token)| token)).await,
+            None => None,
+        };
+        let answer = answer.unwrap_or(Answer::Silence);
+        let hub = self.known().hubs.get(&connection).copied().flatten();
+        let min_ttl_ms = 1000 * i64::try_from(seconds).unwrap_or(i64::MAX);
+        self.town.cluster.record.read(Read {
+            at,
+            answered: now(),
+            replica,
+            connection,
+            hub,
+            min_ttl_ms,
+            answer,
+        });
+    }
+
+    fn choose(&self, chance: &Chance) -> Option<String> {
+        if pick(chance, ENDED) == 0 {
+            let history = self.town.cluster.record.history();
+            let ended: Vec<_> = history.goodbyes.iter().rev().take(20).collect();
+            if !ended.is_empty() {
+                return Some(ended[pick(chance, ended.len() as u64) as usize].connection.clone());
+            }
+        }
+        let known = self.known();
+        let which = pick(chance, known.listed.len() as u64) as usize;
+        known.listed.get(which).map(|(connection, _)| connection.clone())
+    }
+
+    async fn get(&self, replica: usize, path: &str, tag: Option<&str>) -> Option<Response> {
+        let url = format!("http://127.0.0.1:{}{path}", self.web.ports[replica]);
+        let host = self.web.public.trim_start_matches("http://");
+        let mut request = self.web.http.get(url).header(header::HOST, host).timeout(PATIENCE);
+        request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.key));
+        if let Some(tag) = tag {
+            request = request.header(header::IF_NONE_MATCH, tag);
+        }
+        request.send().await.ok()
+    }
+
+    /// Writes an answer down as it is; what is to be thought of it the judge says.
+    async fn write_down(&self, response: Response, connection: &str, held: Option<Lent>) -> Option<Answer> {
+        let text = |name: header::HeaderName| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        let status = response.status().as_u16();
+        let (tag, fresh) = (text(header::ETAG), text(header::CACHE_CONTROL));
+        let retry_after = text(header::RETRY_AFTER).is_some_and(|seconds| seconds.parse::<u32>().is_ok());
+        let body = response.text().await.ok()?;
+        let body: Value = serde_json::from_str(&body).unwrap_or_default();
+        match (status, held) {
+            (200, _) => {
+                let lent = Lent {
+                    known: self.town.hubspot.access_token(body["access_token"].as_str().unwrap_or_default()),
+                    generation: body["generation"].as_i64().unwrap_or(-1),
+                };
+                if let Some(tag) = tag {
+                    self.known().held.insert(connection.to_owned(), (tag, lent));
+                }
+                Some(Answer::Lent { token: lent, promise: promise(&body, &fresh.unwrap_or_default()) })
+            }
+            (304, Some(held)) => Some(Answer::Unchanged(held)),
+            _ => {
+                let code = body["code"].as_str().unwrap_or_default().to_owned();
+                Some(Answer::Refused { status, code, retry_after })
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is said of a token. Where nothing is said, nothing that could hold.
+fn promise(body: &Value, cache_control: &str) -> Promise {
+    let expires_at = OffsetDateTime::parse(body["expires_at"].as_str().unwrap_or_default(), &Rfc3339);
+    let max_age = cache_control.rsplit_once("max-age=").and_then(|(_, seconds)| seconds.parse::<i64>().ok());
+    let warnings = body["warnings"].as_array().into_iter().flatten();
+    Promise {
+        expires_at: expires_at.map_or(i64::MAX, |at| at.unix_timestamp() * 1000),
+        expires_in_ms: body["expires_in"].as_i64().map_or(-1, |seconds| 1000 * seconds),
+        fresh_for_ms: max_age.map_or(i64::MAX, |seconds| 1000 * seconds),
+        is_short: warnings.into_iter().any(|warning| warning["code"] == "expires_soon"),
+    }
+}
