@@ -2,7 +2,7 @@
 //! say: the client's own deadline would throw away an answer that came while the process stood still.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -66,7 +66,14 @@ fn builder() -> reqwest::ClientBuilder {
 /// The system's CA certificates from their one file. Left to itself the client reads the folder with the same hundreds
 /// of certificates as well, which takes a third of a start. It is left to itself where there is no such file, or where
 /// one of its certificates cannot be read.
+///
+/// They are read once: every client of a process trusts the same.
 fn bundle() -> Option<Vec<reqwest::Certificate>> {
+    static BUNDLE: OnceLock<Option<Vec<reqwest::Certificate>>> = OnceLock::new();
+    BUNDLE.get_or_init(read_bundle).clone()
+}
+
+fn read_bundle() -> Option<Vec<reqwest::Certificate>> {
     let named = |name| std::env::var_os(name).map(PathBuf::from);
     let (file, with_folder) = bundle_file(named("SSL_CERT_FILE"), named("SSL_CERT_DIR").as_deref())?;
     let mut trusted = certificates(&file).filter(|certificates| !certificates.is_empty())?;
