@@ -117,7 +117,7 @@ pub struct Store {
     /// Refreshed tokens.
     refreshed: Batch<Committed, bool>,
     /// Held as long as the process serves from this SQLite file.
-    _lock: Option<std::sync::Arc<std::fs::File>>,
+    lock: Option<std::sync::Arc<std::fs::File>>,
 }
 
 impl Store {
@@ -162,11 +162,15 @@ impl Store {
         self.db.get_database_backend()
     }
 
-    /// Closes the database. On SQLite the write-ahead log is folded into the file.
+    /// Closes the database. On SQLite the write-ahead log is folded into the file, and the file is anybody's again,
+    /// whoever still holds this store.
     pub async fn close(&self) {
         self.writer.close().await;
         if let Err(why) = self.db.close_by_ref().await {
             tracing::warn!(error = %why, "could not close the database");
+        }
+        if let Some(why) = self.lock.as_ref().and_then(|lock| lock.unlock().err()) {
+            tracing::warn!(error = %why, "could not give the database file back");
         }
     }
 }

@@ -112,7 +112,7 @@ impl Store {
         let starts = Batch::through(writer.clone(), starts::insert_all);
         let refreshed = Batch::through(writer.clone(), refreshed::store_all);
         let access = Gathered::from(db.clone());
-        Self { db, access, starts, refreshed, writer, _lock: lock }
+        Self { db, access, starts, refreshed, writer, lock }
     }
 
     /// Makes the missing schema changes, one replica at a time: all of them, or none if it is interrupted.
