@@ -1,10 +1,14 @@
 //! A database for one test: a file, or a database on the PostgreSQL server that TEST_POSTGRES_URL names.
 
+use std::path::PathBuf;
+
 use hubspot_connect::domain::chance::Chance;
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
+
+use super::tables;
 
 /// A database that nobody else uses.
 pub struct TestDatabase {
@@ -21,24 +25,34 @@ impl TestDatabase {
         Self::new(None).await
     }
 
-    /// One that may have the tables already: on a server they are copied, because making them for each test would take
-    /// longer than most tests do.
+    /// One that has the tables already: they are copied, because making them for each test would take longer than most
+    /// tests do.
     pub async fn migrated() -> Self {
-        let server = std::env::var("TEST_POSTGRES_URL").ok();
-        let template = match &server {
-            Some(server) => Some(template(server).await),
-            None => None,
+        let new = match std::env::var("TEST_POSTGRES_URL") {
+            Ok(server) => {
+                let template = template(&server).await;
+                Self::new(Some(&template)).await
+            }
+            Err(_) => Self::new(None).await,
         };
-        Self::new(template.as_deref()).await
+        if new.is_sqlite() {
+            tables::copy_to(&new.file()).await;
+        }
+        new
     }
 
     async fn new(template: Option<&str>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = tables::folder();
         let url = match std::env::var("TEST_POSTGRES_URL") {
             Ok(server) => on_server(&server, template).await,
-            Err(_) => format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display()),
+            Err(_) => tables::url_of(&folder.path().join("test.db")),
         };
         Self { url, folder, kept: OnceCell::new() }
+    }
+
+    /// The SQLite file.
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("test.db")
     }
 
     pub fn is_sqlite(&self) -> bool {

@@ -8,6 +8,7 @@ pub mod line;
 pub mod page;
 pub mod process;
 pub mod receiver;
+mod tables;
 pub mod troubles;
 pub mod wire;
 

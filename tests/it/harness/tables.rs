@@ -1,0 +1,89 @@
+//! An SQLite file that has the tables already, and folders in memory: what a test would otherwise spend most of its time
+//! on is made once, or not waited for.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use migrations::{Migrator, MigratorTrait};
+use sea_orm::{ConnectionTrait, Database, TransactionTrait};
+use tempfile::TempDir;
+
+/// Files that are in memory, on Linux.
+const MEMORY: &str = "/dev/shm";
+/// Less free memory than this is left to others. A container often has 64 MiB there.
+const ENOUGH: u64 = 1 << 30;
+
+/// A folder that goes with the test, in memory if there is room: no test looks at a disk, and each commit would wait
+/// for one. TMPDIR wins.
+pub fn folder() -> TempDir {
+    let room = |at| rustix::fs::statvfs(at).is_ok_and(|at| at.f_bavail * at.f_frsize >= ENOUGH);
+    let made = match std::env::var_os("TMPDIR").is_none() && room(MEMORY) {
+        true => tempfile::tempdir_in(MEMORY),
+        false => tempfile::tempdir(),
+    };
+    made.expect("a temporary folder")
+}
+
+/// The address of a file.
+pub fn url_of(file: &Path) -> String {
+    format!("sqlite://{}?mode=rwc", file.display())
+}
+
+/// Copies the tables to this file. The first test of a build makes them, under a lock that ends with its process,
+/// however that ends; the others wait.
+pub async fn copy_to(file: &Path) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(folder).expect("the folder of the tables");
+    let name = name_of_this_build();
+    let lock = lock(folder.join("tables.lock")).await;
+    let tables = folder.join(&name);
+    if !tables.exists() {
+        forget_others(folder);
+        let half = folder.join(format!("{name}.half"));
+        let _ = std::fs::remove_file(&half);
+        make(&half).await;
+        std::fs::rename(&half, &tables).expect("a name");
+    }
+    std::fs::copy(&tables, file).expect("a copy of the tables");
+    drop(lock);
+}
+
+/// The tables are those of the very binary that made them: a schema change, even one that was only edited, is another
+/// binary, so nobody ever gets older ones.
+fn name_of_this_build() -> String {
+    let binary = std::env::current_exe().expect("this binary");
+    let about = binary.metadata().expect("its size and age");
+    let built = about.modified().expect("its age").duration_since(UNIX_EPOCH).expect("later than 1970");
+    let name = binary.file_name().expect("a name").to_string_lossy().into_owned();
+    format!("tables-{name}-{}-{}.db", about.len(), built.as_nanos())
+}
+
+/// Waits for the lock outside of the tests' threads: the test that holds it may need this one to go on.
+async fn lock(path: PathBuf) -> File {
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        file.lock().map(|()| file)
+    });
+    locked.await.expect("does not panic").expect("the lock of the tables")
+}
+
+/// What earlier builds have left.
+fn forget_others(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("the folder of the tables").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("tables-") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+async fn make(file: &Path) {
+    let db = Database::connect(url_of(file)).await.expect("a new file");
+    let tx = db.begin().await.expect("a transaction");
+    Migrator::up(&tx, None).await.expect("the tables");
+    tx.commit().await.expect("the tables");
+    // As the service has its file, which is spared the change.
+    db.execute_unprepared("PRAGMA journal_mode = WAL").await.expect("a write-ahead log");
+    // The last one to close takes the log away: what is left is one whole file.
+    db.close().await.expect("closes");
+}
