@@ -126,7 +126,7 @@ pub(in crate::http) struct ConnectionList {
     path = "/api/hubspot/connections",
     operation_id = "list_connections",
     tag = "connections",
-    security(("api_key" = [])),
+    security(("api_key" = ["connections:read"])),
     params(
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 50 if nothing is said."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
@@ -165,7 +165,7 @@ pub(in crate::http) async fn list_connections(
     path = "/api/hubspot/connections/{id}",
     operation_id = "get_connection",
     tag = "connections",
-    security(("api_key" = [])),
+    security(("api_key" = ["connections:read"])),
     params(("id" = String, Path, description = "The connection.")),
     responses(
         (status = 200, description = "The connection.", body = ConnectionBody),
@@ -223,7 +223,7 @@ impl From<Event> for HistoryEvent {
     path = "/api/hubspot/connections/{id}/history",
     operation_id = "get_connection_history",
     tag = "connections",
-    security(("api_key" = [])),
+    security(("api_key" = ["connections:read"])),
     params(
         ("id" = String, Path, description = "The connection."),
         ("after" = Option<i64>, Query, minimum = 0, description = "The `sequence` of the last event that is known."),
@@ -267,7 +267,7 @@ pub(in crate::http) struct RefreshBody {
     path = "/api/hubspot/connections/{id}/refresh",
     operation_id = "refresh_connection",
     tag = "connections",
-    security(("api_key" = [])),
+    security(("api_key" = ["connections:write"])),
     params(("id" = String, Path, description = "The connection.")),
     responses(
         (status = 200, description = "The tokens are new.", body = RefreshBody),
@@ -300,7 +300,7 @@ pub(in crate::http) async fn refresh_connection(
     path = "/api/hubspot/connections/{id}",
     operation_id = "delete_connection",
     tag = "connections",
-    security(("api_key" = [])),
+    security(("api_key" = ["connections:write"])),
     params(("id" = String, Path, description = "The connection.")),
     responses(
         (status = 200, description = "It has ended here.", body = DisconnectAnswer),
@@ -350,7 +350,7 @@ pub(in crate::http) struct UninstallBody {
     path = "/api/hubspot/connections/{id}/uninstall",
     operation_id = "uninstall_app",
     tag = "connections",
-    security(("api_key" = [])),
+    security(("api_key" = ["connections:write"])),
     params(("id" = String, Path, description = "The connection.")),
     request_body = Uninstall,
     responses(

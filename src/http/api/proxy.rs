@@ -44,7 +44,7 @@ const IDLE: Duration = Duration::from_secs(30);
     path = "/api/hubspot/proxy/{path}",
     operation_id = "proxy",
     tag = "proxy",
-    security(("api_key" = [])),
+    security(("api_key" = ["proxy"])),
     params(
         ("path" = String, Path, description = "HubSpot's own path, such as `crm/v3/objects/contacts`. Everything below `/oauth/` is refused."),
         ("Hubspot-Connect-Connection" = String, Header, description = "The id of the connection whose token is used. There is no default."),

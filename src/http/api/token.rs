@@ -59,7 +59,7 @@ pub(in crate::http) struct WarningBody {
     path = "/api/hubspot/connections/{id}/token",
     operation_id = "get_access_token",
     tag = "tokens",
-    security(("api_key" = [])),
+    security(("api_key" = ["tokens:read"])),
     params(
         ("id" = String, Path, description = "The connection."),
         ("min_ttl" = Option<u64>, Query, minimum = 0, maximum = 900, description = "How many seconds it shall live at least; 60 if nothing is said."),
