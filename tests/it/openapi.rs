@@ -30,13 +30,13 @@ const OPERATOR: [&str; 2] = ["get_ready", "get_metrics"];
 const METHODS: [Method; 6] =
     [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
 
-fn committed() -> Value {
+pub fn committed() -> Value {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
     serde_json::from_str(&std::fs::read_to_string(file).expect("openapi.json")).expect("JSON")
 }
 
 /// Path, method and operation, one by one.
-fn operations(document: &Value) -> Vec<(String, Method, Value)> {
+pub fn operations(document: &Value) -> Vec<(String, Method, Value)> {
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for method in &METHODS {

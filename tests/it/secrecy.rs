@@ -1,6 +1,5 @@
 //! Secrets stay where they belong: not in logs, figures, pages or answers, and not in what a process shows of itself.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use fake_hubspot::{Decision, FakeHubSpot, Fault, Kind, Options, Rule};
@@ -9,77 +8,11 @@ use hubspot_connect::telemetry;
 use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve, settle};
-use crate::harness::browser::{Answer, encode, parameter};
+use crate::harness::browser::{Answer, parameter};
 use crate::harness::database::TestDatabase;
 use crate::harness::process::Process;
+use crate::harness::watch::Watch;
 use crate::harness::{Browser, TestApp};
-
-/// Secrets that are on their way somewhere, and every text in which they must not stand.
-#[derive(Default)]
-struct Watch {
-    secrets: BTreeSet<String>,
-    texts: Vec<(String, String)>,
-}
-
-impl Watch {
-    fn secret(&mut self, secret: &str) {
-        assert!(secret.len() >= 16, "too short to be told from chance: {secret}");
-        self.secrets.insert(secret.to_owned());
-        self.secrets.insert(encode(secret));
-    }
-
-    fn text(&mut self, what: &str, text: &str) {
-        self.texts.push((what.to_owned(), text.to_owned()));
-    }
-
-    /// The secrets that a browser holds.
-    fn cookies_of(&mut self, browser: &Browser) {
-        let cookies = browser.cookies.lock().expect("cookies").clone();
-        for value in cookies.into_values() {
-            self.secret(value.split('.').next_back().unwrap_or_default());
-        }
-    }
-
-    /// The secrets that went to HubSpot, and those that it gave.
-    fn calls_of(&mut self, hubspot: &FakeHubSpot) {
-        for call in hubspot.journal() {
-            for name in ["code", "code_verifier", "refresh_token", "token", "client_secret"] {
-                if let Some(secret) = call.form.get(name) {
-                    self.secret(secret);
-                }
-            }
-            if let Some(bearer) = call.authorization.as_deref() {
-                self.secret(bearer.strip_prefix("Bearer ").unwrap_or(bearer));
-            }
-            if let Some(state) = call.query.get("state") {
-                self.secret(state);
-            }
-        }
-        for grant in hubspot.grants() {
-            self.secret(&grant.refresh_token);
-        }
-    }
-
-    fn settings_of(&mut self, variables: &[(String, String)]) {
-        for (name, value) in variables {
-            if ["ENCRYPTION_KEYS", "APP_SECRET", "HUBSPOT_CLIENT_SECRET"].contains(&name.as_str()) {
-                self.secret(value);
-            }
-        }
-    }
-
-    fn assert_kept(&self) {
-        assert!(self.secrets.len() > 20, "a whole journey has many secrets");
-        for secret in &self.secrets {
-            for (what, text) in &self.texts {
-                if let Some((before, _)) = text.split_once(secret.as_str()) {
-                    let from = before.char_indices().rev().nth(200).map_or(0, |(at, _)| at);
-                    panic!("{secret} stands in {what}, behind: {}", &before[from..]);
-                }
-            }
-        }
-    }
-}
 
 /// Everything that was logged to files in this folder.
 fn logged(folder: &Path) -> String {
@@ -211,10 +144,10 @@ async fn the_log_shows_no_secret_of_a_whole_journey_even_at_its_most_talkative()
 }
 
 /// Not the service alone, the libraries too.
-const EVERYTHING: (&str, &str) = ("LOG_LEVEL", "trace,hubspot_connect=trace");
+pub const EVERYTHING: (&str, &str) = ("LOG_LEVEL", "trace,hubspot_connect=trace");
 
 /// The variables of a process that logs all it can, to a file in this folder too.
-fn talkative(
+pub fn talkative(
     hubspot: &FakeHubSpot,
     database: &TestDatabase,
     folder: &Path,
@@ -228,7 +161,7 @@ fn talkative(
 }
 
 /// Stops it; everything that it printed, and logged to this folder.
-fn said_by(service: Process, folder: &Path) -> String {
+pub fn said_by(service: Process, folder: &Path) -> String {
     let printed = service.log();
     service.ask_to_stop();
     assert!(service.wait().success());

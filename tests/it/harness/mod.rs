@@ -10,6 +10,7 @@ pub mod process;
 pub mod receiver;
 mod tables;
 pub mod troubles;
+pub mod watch;
 pub mod wire;
 
 pub use app::TestApp;

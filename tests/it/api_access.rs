@@ -1,0 +1,303 @@
+//! Who may call what, over all that the description of the API names: a route that comes later is in it by itself.
+
+use std::collections::BTreeSet;
+
+use hubspot_connect::domain::api_key::ApiScope;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS};
+use crate::harness::browser::Answer;
+use crate::harness::{Browser, Receiver, TestApp};
+use crate::openapi::{committed, operations};
+
+/// Called without an API key: by pages, popups and anyone. Each has its own proof, or needs none.
+const WITHOUT_A_KEY: [&str; 14] = [
+    "cancel_attempt",
+    "disconnect_connection",
+    "finish_auth",
+    "get_docs",
+    "get_live",
+    "get_live_head",
+    "get_status",
+    "openapi_document",
+    "prove_opener",
+    "read_link",
+    "redeem_claim",
+    "start_by_form",
+    "start_by_link",
+    "take_handoff",
+];
+/// Called with any key: it tells of the key itself.
+const WITH_ANY_KEY: [&str; 1] = ["get_api_key"];
+
+const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
+const CONNECTION: &str = "hubspot-connect-connection";
+
+/// One operation of the description.
+struct Operation {
+    id: String,
+    method: Method,
+    path: String,
+    needs_a_key: bool,
+    /// The scope that the description names.
+    scope: Option<String>,
+}
+
+fn all() -> Vec<Operation> {
+    let described = operations(&committed()).into_iter().map(|(path, method, operation)| {
+        let security = operation["security"].as_array().expect("who may call it").clone();
+        let key = security.iter().find_map(|way| way.get("api_key"));
+        Operation {
+            id: operation["operationId"].as_str().expect("an id").to_owned(),
+            method,
+            path,
+            // Where there is a way in without a key, none is needed.
+            needs_a_key: security.len() == 1 && key.is_some(),
+            scope: key.and_then(|scopes| scopes[0].as_str()).map(str::to_owned),
+        }
+    });
+    described.collect()
+}
+
+fn of_backends() -> Vec<Operation> {
+    all().into_iter().filter(|operation| operation.needs_a_key).collect()
+}
+
+/// The scopes of all keys, less one.
+fn all_but(scope: &str) -> String {
+    let words = ApiScope::ALL.iter().map(|one| one.as_str()).filter(|one| *one != scope);
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// What stands for the parameters of paths.
+struct Ids {
+    connection: String,
+    session: String,
+    install: String,
+    webhook: String,
+    delivery: String,
+}
+
+impl Ids {
+    /// The same id for everything.
+    fn all(id: &str) -> Self {
+        let id = || id.to_owned();
+        Self { connection: id(), session: id(), install: id(), webhook: id(), delivery: id() }
+    }
+
+    fn path(&self, operation: &Operation) -> String {
+        let text = operation.path.as_str();
+        let of = |prefix: &str| text.starts_with(&format!("/api/hubspot/{prefix}/"));
+        let id = match () {
+            () if of("connections") => &self.connection,
+            () if of("connect-sessions") => &self.session,
+            () if of("installs") => &self.install,
+            () if of("webhooks") => &self.webhook,
+            () => "",
+        };
+        let text = text.replace("{id}", id).replace("{delivery_id}", &self.delivery);
+        let text = text.replace("{path}", "crm/v3/objects/contacts");
+        assert!(!text.contains('{') && !text.contains("//"), "say above what stands for {}", operation.path);
+        text
+    }
+}
+
+/// A body that an operation takes, and that changes as little as may be.
+fn body(operation: &Operation) -> Value {
+    match operation.id.as_str() {
+        "create_connect_session" | "complete_connect_session" | "claim_install" => {
+            json!({"external_user_id": "user_42"})
+        }
+        // Nobody is let in there.
+        "create_webhook" => json!({"url": "https://localhost/"}),
+        "update_webhook" => json!({"enabled": true}),
+        "uninstall_app" => json!({"confirm": true}),
+        _ => json!({}),
+    }
+}
+
+async fn ask(browser: &Browser, key: Option<&str>, operation: &Operation, ids: &Ids) -> Answer {
+    let mut request = browser
+        .request(operation.method.clone(), &ids.path(operation))
+        .header(CONNECTION, ids.connection.as_str());
+    if let Some(key) = key {
+        request = request.bearer_auth(key);
+    }
+    if operation.method != Method::GET && operation.method != Method::HEAD {
+        request = request.header("content-type", "application/json").body(body(operation).to_string());
+    }
+    browser.send(request).await
+}
+
+/// Status, headers and body, less what is of this one request: its number, and the path that it named.
+fn told(answer: &Answer) -> (u16, BTreeSet<String>, Value) {
+    let own = ["connection", "content-length", "date", "x-request-id", "ratelimit"];
+    let headers = answer.headers.iter().filter(|(name, _)| !own.contains(&name.as_str()));
+    let headers = headers.map(|(name, value)| format!("{name}: {value:?}")).collect();
+    let mut body = if answer.body.is_empty() { Value::Null } else { answer.json() };
+    if let Value::Object(fields) = &mut body {
+        fields.retain(|name, _| name != "request_id" && name != "instance");
+    }
+    (answer.status, headers, body)
+}
+
+fn code(answer: &Answer) -> String {
+    let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    body["code"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Status and code; an answer to HEAD has no body that could tell.
+fn assert_refused(operation: &Operation, answer: &Answer, status: u16, wanted: &str, who: &str) {
+    let place = format!("{} {} {who}: {}", operation.method, operation.path, answer.body);
+    assert_eq!(answer.status, status, "{place}");
+    if operation.method != Method::HEAD {
+        assert_eq!(code(answer), wanted, "{place}");
+    }
+    assert!(answer.header("www-authenticate").starts_with("Bearer"), "{place}");
+    assert!(answer.cookies().is_empty(), "{place}");
+}
+
+#[test]
+fn whatever_is_called_without_a_key_is_known_by_name() {
+    let open: Vec<String> =
+        all().into_iter().filter(|one| !one.needs_a_key).map(|operation| operation.id).collect();
+    assert_eq!(open.iter().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(WITHOUT_A_KEY));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_of_the_backend_is_closed_without_a_key_and_open_by_one_scope_alone() {
+    let app = TestApp::with(&[("MARKETPLACE_INSTALLS", "on")]).await;
+    let (stranger, person) = (app.browser(), app.connected(ACME).await);
+    let good = app.api_key(&all_but("")).await;
+    let secret_of_another = format!("{}_{}", &good[..16], "A".repeat(43));
+    let mut lacking = Vec::new();
+    for scope in ApiScope::ALL {
+        let (without, only) =
+            (app.api_key(&all_but(scope.as_str())).await, app.api_key(scope.as_str()).await);
+        lacking.push((scope.as_str(), without, only));
+    }
+    let ids = Ids::all(UNKNOWN);
+    for operation in of_backends() {
+        let bare = ask(&stranger, None, &operation, &ids).await;
+        assert_refused(&operation, &bare, 401, "api_key_missing", "without a key");
+        let by_cookie = ask(&person, None, &operation, &ids).await;
+        assert_refused(&operation, &by_cookie, 401, "api_key_missing", "with a person's cookie");
+        for wrong in ["hsc_key_00000000_wrong", &secret_of_another, &good[..16], &good.to_uppercase()] {
+            let answer = ask(&stranger, Some(wrong), &operation, &ids).await;
+            assert_refused(&operation, &answer, 401, "api_key_invalid", "with a wrong key");
+        }
+        let mut needed = Vec::new();
+        for (scope, without, only) in &lacking {
+            let answer = ask(&stranger, Some(without), &operation, &ids).await;
+            if answer.status == 403 {
+                assert_refused(&operation, &answer, 403, "api_key_scope_missing", "without its scope");
+                let enough = ask(&stranger, Some(only), &operation, &ids).await.status;
+                assert!(enough != 401 && enough != 403, "{}: {scope} is enough", operation.id);
+                needed.push(*scope);
+            }
+        }
+        let place = format!("{} {}", operation.method, operation.path);
+        let any_will_do = WITH_ANY_KEY.contains(&operation.id.as_str());
+        assert_eq!(needed.len(), usize::from(!any_will_do), "{place} needs one scope: {needed:?}");
+        assert_eq!(operation.scope.as_deref(), needed.first().copied(), "{place}: what the description says");
+    }
+}
+
+/// One of everything that the host's backend can name.
+async fn scene() -> (TestApp, Receiver, Ids, String) {
+    let receiver = Receiver::start().await;
+    let allowed = receiver.host();
+    let more = [("MARKETPLACE_INSTALLS", "on"), ("WEBHOOK_ALLOWED_HOSTS", allowed.as_str())];
+    let app = TestApp::with(&[LONG_SESSIONS, &more].concat()).await;
+    let key = app.api_key(&all_but("")).await;
+    let webhook = app.webhook(&receiver.url("/"), "").await;
+    app.connected(ACME).await;
+    app.deliver_due().await;
+    let code = app.hubspot.install(&format!("{}/install/hubspot", app.base), GLOBEX);
+    assert!(app.browser().get(&format!("/install/hubspot?code={code}")).await.status < 400);
+    let body = json!({"external_user_id": "user_42"});
+    let session = app.api(&key, Method::POST, "/api/hubspot/connect-sessions", Some(body)).await;
+    assert_eq!(session.status, 201, "{}", session.body);
+    let text = |value: &Value| value["id"].as_str().expect("an id").to_owned();
+    let ids = Ids {
+        connection: app.database.text("SELECT id FROM token").await,
+        session: text(&session.json()),
+        install: app.database.text("SELECT id FROM install").await,
+        webhook: text(&webhook),
+        delivery: app.database.text("SELECT MIN(event_id) FROM webhook_delivery").await,
+    };
+    (app, receiver, ids, key)
+}
+
+/// How much there is, and how it fares.
+async fn state(app: &TestApp) -> Vec<String> {
+    let mut all = vec![format!("{} calls at HubSpot", app.hubspot.journal().len())];
+    for (table, columns) in [
+        ("token", "state || generation"),
+        ("install", "COALESCE(refresh_sealed, 'claimed')"),
+        ("connect_session", "COALESCE(connection_id, 'open')"),
+        ("webhook_endpoint", "secrets_sealed || url"),
+        ("webhook_delivery", "status || attempts"),
+    ] {
+        let count = app.database.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+        let (least, most) =
+            (format!("SELECT MIN({columns}) FROM {table}"), format!("SELECT MAX({columns}) FROM {table}"));
+        all.push(format!("{count} in {table}"));
+        all.extend([app.database.text(&least).await, app.database.text(&most).await]);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_ask_learns_nothing_of_what_is_there_and_changes_nothing() {
+    let (app, receiver, real, _) = scene().await;
+    let (before, unknown) = (state(&app).await, Ids::all(UNKNOWN));
+    let heard = receiver.heard().len();
+    let stranger = app.browser();
+    for operation in of_backends() {
+        let Some(scope) = &operation.scope else { continue };
+        let lacking = app.api_key(&all_but(scope)).await;
+        for key in [None, Some("hsc_key_00000000_wrong".to_owned()), Some(lacking)] {
+            let there = ask(&stranger, key.as_deref(), &operation, &real).await;
+            let nowhere = ask(&stranger, key.as_deref(), &operation, &unknown).await;
+            assert!(matches!(there.status, 401 | 403), "{}: {}", operation.id, there.body);
+            assert_eq!(told(&there), told(&nowhere), "{}", operation.id);
+        }
+    }
+    assert_eq!(state(&app).await, before);
+    assert_eq!(receiver.heard().len(), heard, "and no webhook was tested or sent again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_of_something_else_is_answered_like_one_of_nothing() {
+    let (app, _receiver, real, key) = scene().await;
+    let (before, backend) = (state(&app).await, app.browser());
+    let unknown = Ids::all(UNKNOWN);
+    let named = of_backends().into_iter().filter(|one| one.path.contains('{'));
+    for operation in named {
+        let nothing = ask(&backend, Some(&key), &operation, &unknown).await;
+        assert_eq!(nothing.status, 404, "{} {}: {}", operation.method, operation.path, nothing.body);
+        let own = operation_id(&real, &operation);
+        for id in [&real.connection, &real.session, &real.install, &real.webhook, &real.delivery] {
+            if id == own {
+                continue;
+            }
+            let other = ask(&backend, Some(&key), &operation, &Ids::all(id)).await;
+            assert_eq!(told(&other), told(&nothing), "{} with {id}", operation.id);
+        }
+    }
+    assert_eq!(state(&app).await, before);
+}
+
+/// The id by which an operation finds what it is about.
+fn operation_id<'a>(ids: &'a Ids, operation: &Operation) -> &'a str {
+    let first = operation.path.trim_start_matches("/api/hubspot/").split('/').next();
+    match first.unwrap_or_default() {
+        "connections" | "proxy" => &ids.connection,
+        "connect-sessions" => &ids.session,
+        "installs" => &ids.install,
+        "webhooks" => &ids.webhook,
+        other => panic!("say here what {other} names"),
+    }
+}

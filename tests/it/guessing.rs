@@ -1,0 +1,102 @@
+//! A thousand guesses in a row: they find nothing, tell nothing, and keep nobody else out.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::secret::Secret;
+use reqwest::Method;
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::harness::app::HOST;
+use crate::harness::browser::Answer;
+use crate::harness::page::{Page, connected, text};
+use crate::harness::{Browser, TestApp};
+
+const KEY: &str = "/api/hubspot/api-key";
+const AT_ONCE: usize = 8;
+const EACH: usize = 125;
+
+fn random() -> String {
+    Secret::random(&Chance::system()).expose().to_owned()
+}
+
+/// What an answer tells, less what is of this one request.
+fn told(answer: &Answer) -> String {
+    let mut body: Value = answer.json();
+    body["request_id"] = Value::Null;
+    format!("{} {body}", answer.status)
+}
+
+/// A thousand guesses from one address, several at once; all that they were told.
+async fn guesses(app: &TestApp, guess: fn(&Browser, usize) -> reqwest::RequestBuilder) -> Vec<Answer> {
+    let mut guessing = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let guesser = app.browser();
+        guessing.spawn(async move {
+            let mut answers = Vec::new();
+            for number in 0..EACH {
+                let request = guess(&guesser, number);
+                answers.push(guesser.send(request).await);
+            }
+            answers
+        });
+    }
+    guessing.join_all().await.into_iter().flatten().collect()
+}
+
+/// A key of the right form, and every tenth time something that is none.
+fn guess_key(guesser: &Browser, number: usize) -> reqwest::RequestBuilder {
+    let key = if number % 10 == 0 { random() } else { format!("hsc_key_{number:08x}_{}", random()) };
+    guesser.request(Method::GET, KEY).bearer_auth(key)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_wrong_keys_are_told_to_slow_down_while_a_good_one_is_let_in() {
+    let app = TestApp::with(&[("RATE_LIMIT_WRONG_KEYS_PER_MINUTE", "30")]).await;
+    let good = app.api_key("proxy").await;
+    let began = Instant::now();
+    let welcome = async {
+        for _ in 0..100 {
+            let answer = app.api(&good, Method::GET, KEY, None).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+    };
+
+    let (answers, ()) = tokio::join!(guesses(&app, guess_key), welcome);
+
+    // Ten at once, and one more every two seconds.
+    let most = 10 + began.elapsed().as_secs() as usize / 2 + 1;
+    let refused = answers.iter().filter(|answer| answer.status == 401).count();
+    assert!((10..=most).contains(&refused), "{refused} of {most}");
+    assert_eq!(answers.len(), AT_ONCE * EACH);
+    assert!(answers.iter().all(|answer| matches!(answer.status, 401 | 429)));
+    let words: BTreeSet<String> = answers.iter().map(told).collect();
+    assert_eq!(words.len(), 2, "every guess is told the same: {words:?}");
+    assert_eq!(app.api(&good, Method::GET, KEY, None).await.status, 200);
+}
+
+fn guess_verifier(guesser: &Browser, _: usize) -> reqwest::RequestBuilder {
+    guesser
+        .request(Method::GET, "/api/hubspot/status")
+        .header("origin", HOST)
+        .header("x-hsc-verifier", random())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_wrong_verifiers_find_no_attempt_and_disturb_none() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    connected(&app, &page, &popup).await;
+    let before = page.look().await.json();
+
+    let answers = guesses(&app, guess_verifier).await;
+
+    let words: BTreeSet<String> = answers.iter().map(told).collect();
+    assert_eq!(words.len(), 1, "every guess is told the same: {words:?}");
+    assert!(answers.iter().all(|answer| answer.status == 404 && answer.cookies().is_empty()));
+    assert_eq!(page.look().await.json(), before);
+    let redeemed = page.redeem(&text(&before["flow"]), &text(&before["claim"])).await;
+    assert!(redeemed.json()["access_token"].is_string(), "{}", redeemed.body);
+}
