@@ -88,11 +88,14 @@ impl Process {
 
     fn up(mut self, variables: &[(String, String)]) -> Self {
         let address = value(variables, "SERVER_ADDR");
+        let admin = self.admin.trim_start_matches("http://").to_owned();
         let began = Instant::now();
-        while TcpStream::connect(&address).is_err() {
-            let ended = self.child.try_wait().expect("a state");
-            assert!(ended.is_none() && began.elapsed() < PATIENCE, "it does not come up: {}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
+        for address in [address, admin] {
+            while TcpStream::connect(&address).is_err() {
+                let ended = self.child.try_wait().expect("a state");
+                assert!(ended.is_none() && began.elapsed() < PATIENCE, "it does not come up: {}", self.log());
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
         self
     }
