@@ -6,7 +6,7 @@ use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::app::{ACME, GLOBEX, HOST, approve, secret_of};
 use crate::harness::browser::Answer;
 use crate::harness::database::TestDatabase;
 use crate::harness::page::{Page, data};
@@ -178,7 +178,7 @@ async fn nothing_secret_of_a_backend_is_logged_or_stored_in_the_clear() {
     let backend = Backend { service: &service, hubspot: &hubspot, browser, key };
     let mut watch = Watch::default();
     watch.settings_of(&variables);
-    watch.secret(backend.key.rsplit('_').next().expect("a secret"));
+    watch.secret(secret_of(&backend.key));
     watch.secret(CANARY);
 
     backend.webhooks(&receiver, &mut watch).await;

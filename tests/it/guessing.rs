@@ -48,7 +48,7 @@ async fn guesses(app: &TestApp, guess: fn(&Browser, usize) -> reqwest::RequestBu
 
 /// A key of the right form, and every tenth time something that is none.
 fn guess_key(guesser: &Browser, number: usize) -> reqwest::RequestBuilder {
-    let key = if number % 10 == 0 { random() } else { format!("hsc_key_{number:08x}_{}", random()) };
+    let key = if number.is_multiple_of(10) { random() } else { format!("hsc_key_{number:08x}_{}", random()) };
     guesser.request(Method::GET, KEY).bearer_auth(key)
 }
 

@@ -257,6 +257,12 @@ pub fn settle(
     all
 }
 
+/// The part of an API key that is secret, behind its prefix. It may have underscores of its own.
+pub fn secret_of(key: &str) -> &str {
+    let secret = key.strip_prefix("hsc_key_").and_then(|rest| rest.split_once('_'));
+    secret.expect("an API key").1
+}
+
 /// A port that was free a moment ago, from below those that the system gives to connections on their way out: of these
 /// each test has hundreds, and one of them might take it in the meantime.
 pub fn free_port() -> u16 {
