@@ -18,9 +18,11 @@ pub(crate) async fn order(hub: Data<Hub>, body: Bytes) -> HttpResponse {
     })
 }
 
-/// `DELETE /__script`.
+/// `DELETE /__script`, which lets go of what is held back as well.
 pub(crate) async fn clear_script(hub: Data<Hub>) -> HttpResponse {
-    hub.lock().script.clear();
+    let mut state = hub.lock();
+    state.script.clear();
+    state.release();
     HttpResponse::NoContent().finish()
 }
 

@@ -35,6 +35,15 @@ pub(crate) async fn play(
             sleep(time).await;
             answer.into_response()
         }
+        Fault::Hold => {
+            ticket.released().await;
+            compute(call, &mut ticket).into_response()
+        }
+        Fault::HoldAfterIssue => {
+            let answer = compute(call, &mut ticket);
+            ticket.released().await;
+            answer.into_response()
+        }
         Fault::Patch { set, drop } => {
             let mut answer = compute(call, &mut ticket);
             answer.patch(set, &drop);

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::answer::Answer;
 use crate::clock::now_ms;
 use crate::codes::Codes;
@@ -30,9 +32,16 @@ pub(crate) struct State {
     pub access_key: [u8; 32],
     /// The refresh tokens being used right now, with the number of calls that use them.
     refreshing: HashMap<String, u32>,
+    /// Wakes the calls that are held back.
+    release: watch::Sender<()>,
 }
 
 impl State {
+    /// Lets go of every call that is held back.
+    pub(crate) fn release(&self) {
+        self.release.send_replace(());
+    }
+
     /// Does what the call asks for and says how it went.
     pub(crate) fn answer(&mut self, call: &Incoming) -> Answer {
         match call.kind {
@@ -66,6 +75,7 @@ impl Hub {
             options,
             access_key: random::bytes(),
             refreshing: HashMap::new(),
+            release: watch::Sender::new(()),
         })))
     }
 
@@ -82,6 +92,7 @@ impl Hub {
             hub: self.clone(),
             seq: state.journal.open(visit.entry(), limit),
             refreshing: None,
+            release: state.release.subscribe(),
             ending: Ending::default(),
         }
     }
@@ -113,6 +124,7 @@ impl Hub {
                 hub: self.clone(),
                 seq: state.journal.open(entry, limit),
                 refreshing,
+                release: state.release.subscribe(),
                 ending: Ending::default(),
             },
             fault,
@@ -134,8 +146,18 @@ pub(crate) struct Ticket {
     pub hub: Hub,
     seq: u64,
     refreshing: Option<String>,
+    /// Looked at since the call is in the journal: whoever has seen it there can let it go.
+    release: watch::Receiver<()>,
     /// What the journal will say.
     pub ending: Ending,
+}
+
+impl Ticket {
+    /// Waits until the calls that are held back are let go.
+    pub(crate) async fn released(&mut self) {
+        // Without a sender there is nobody left who could let it go.
+        let _ = self.release.changed().await;
+    }
 }
 
 impl Drop for Ticket {

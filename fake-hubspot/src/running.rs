@@ -67,9 +67,16 @@ impl FakeHubSpot {
         self.hub.lock().script.order(rule);
     }
 
-    /// Takes every order back.
+    /// Lets go of every call that is held back by now ([`crate::Fault::Hold`], [`crate::Fault::HoldAfterIssue`]).
+    pub fn release(&self) {
+        self.hub.lock().release();
+    }
+
+    /// Takes every order back, and lets go of what is held back.
     pub fn clear_script(&self) {
-        self.hub.lock().script.clear();
+        let mut state = self.hub.lock();
+        state.script.clear();
+        state.release();
     }
 
     /// Every call so far, oldest first.

@@ -60,6 +60,11 @@ pub enum Fault {
     Delay(#[serde(with = "millis")] Duration),
     /// Computes the answer at once, grants and rotations included, and keeps it back for a while.
     DelayAfterIssue(#[serde(with = "millis")] Duration),
+    /// Waits for [`crate::FakeHubSpot::release`], then answers normally.
+    Hold,
+    /// Computes the answer at once, grants and rotations included, and keeps it back until
+    /// [`crate::FakeHubSpot::release`].
+    HoldAfterIssue,
     /// Stays silent for so long, then closes the connection.
     Hang(#[serde(with = "millis")] Duration),
     /// Closes the connection without a byte.
@@ -145,6 +150,8 @@ impl Fault {
         match self {
             Fault::Delay(_) => "delay",
             Fault::DelayAfterIssue(_) => "delay_after_issue",
+            Fault::Hold => "hold",
+            Fault::HoldAfterIssue => "hold_after_issue",
             Fault::Hang(_) => "hang",
             Fault::CloseBeforeAnswer => "close_before_answer",
             Fault::CloseAfterHeaders => "close_after_headers",

@@ -199,13 +199,14 @@ async fn a_caller_who_goes_away_does_not_take_the_new_tokens_along() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     app.advance(1801);
-    app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(300))));
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
     let flows = app.flows.clone();
     let caller = tokio::spawn(async move { flows.access_token(id, MINUTE).await });
     eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
+    app.hubspot.release();
     eventually("the answer is stored", || async {
         app.database.number("SELECT generation FROM token").await == 2
     })

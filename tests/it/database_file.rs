@@ -4,7 +4,6 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
 use hubspot_connect::app::StartupError;
@@ -88,12 +87,12 @@ async fn a_full_disk_costs_no_call_to_hubspot() {
 async fn what_hubspot_gave_while_the_disk_was_full_is_stored_when_there_is_space() {
     let Some(scene) = Scene::set().await else { return };
     let browser = scene.process.connected(&scene.hubspot, ACME).await;
-    let delay = Fault::DelayAfterIssue(Duration::from_millis(500));
-    scene.hubspot.script(Rule::once(Kind::Refresh, delay));
+    scene.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     scene.make_due().await;
     eventually("the call", || async { scene.hubspot.calls(Kind::Refresh).len() == 1 }).await;
 
     scene.fill_the_disk();
+    scene.hubspot.release();
     scene.logged("could not save what HubSpot gave; trying again").await;
     assert_eq!(scene.database.number("SELECT generation FROM token").await, 1);
     assert_eq!(browser.status().await["state"], "active");

@@ -63,12 +63,13 @@ async fn what_hubspot_gave_while_the_database_was_gone_is_stored_when_it_is_back
     let Some((app, line)) = service_on_a_line().await else { return };
     app.connected(ACME).await;
     app.advance(DUE);
-    app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(300))));
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
     let late = app.flows.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
 
     line.cut();
+    app.hubspot.release();
     answered(&app, Kind::Refresh, 1).await;
     eventually("the service tries to store it", || async { line.refused() > 0 }).await;
 
@@ -86,11 +87,12 @@ async fn a_connect_whose_answer_met_no_database_is_stored_when_it_is_back() {
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
     let back = app.hubspot.decide(&authorize, approve(ACME)).unwrap();
-    app.hubspot.script(Rule::once(Kind::Exchange, Fault::DelayAfterIssue(Duration::from_millis(300))));
+    app.hubspot.script(Rule::once(Kind::Exchange, Fault::HoldAfterIssue));
     let visit = tokio::spawn(browser.request(reqwest::Method::GET, &back).send());
     eventually("the exchange", || async { app.hubspot.calls(Kind::Exchange).len() == 1 }).await;
 
     line.cut();
+    app.hubspot.release();
     answered(&app, Kind::Exchange, 1).await;
     eventually("the service tries to store it", || async { line.refused() > 0 }).await;
     line.mend();
@@ -110,7 +112,7 @@ async fn half_a_minute_without_a_database_costs_no_token() {
         app.connected(3_000 + account).await;
     }
     app.advance(DUE);
-    app.hubspot.script(Rule::always(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(200))));
+    app.hubspot.script(Rule::always(Kind::Refresh, Fault::HoldAfterIssue));
     let running: Vec<_> =
         app.flows.claim_refreshes(3).await.unwrap().into_iter().map(|job| app.flows.refresh(job)).collect();
     eventually("three are under way", || async { app.hubspot.calls(Kind::Refresh).len() == 3 }).await;
@@ -120,6 +122,7 @@ async fn half_a_minute_without_a_database_costs_no_token() {
         app.advance(1);
         assert!(app.flows.claim_refreshes(8).await.is_err());
     }
+    app.hubspot.clear_script();
     answered(&app, Kind::Refresh, 3).await;
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 3, "without a claim HubSpot is not asked");
     assert!(running.iter().all(|one| !one.is_finished()));

@@ -145,7 +145,7 @@ async fn a_token_never_comes_back_by_a_refresh_that_was_under_way() {
     let id = connection_id(&browser).await;
     let held = app.hubspot.current_refresh_token(ACME).unwrap();
     app.advance(1261);
-    app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(700))));
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
     let late = app.flows.refresh(jobs.remove(0));
     eventually("HubSpot has given a new token", || async {
@@ -160,6 +160,7 @@ async fn a_token_never_comes_back_by_a_refresh_that_was_under_way() {
     ));
     assert_eq!(browser.disconnect(&id).await.status, 200);
     assert!(!late.is_finished(), "the refresh is still under way");
+    app.hubspot.release();
     late.await.unwrap();
     assert_eq!((count(&app, "token").await, count(&app, "token_refresh_job").await), (0, 0));
     assert_eq!(app.flows.revoke_due().await.unwrap(), 1);
@@ -176,12 +177,13 @@ async fn a_refresh_that_finds_its_grant_ended_by_the_disconnect_changes_nothing(
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     app.advance(1261);
-    app.hubspot.script(Rule::once(Kind::Refresh, Fault::Delay(Duration::from_millis(500))));
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::Hold));
     let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
     let late = app.flows.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     let answer = browser.disconnect(&connection_id(&browser).await).await;
     assert_eq!(answer.json()["revoked"], true);
+    app.hubspot.release();
     late.await.unwrap();
     for table in ["token", "token_refresh_job", "revocation_job"] {
         assert_eq!(count(&app, table).await, 0, "{table}");

@@ -105,13 +105,13 @@ async fn a_database_that_fails_between_hubspots_answer_and_ours_loses_no_token()
     let app = TestApp::with_hubspot(LONG_SESSIONS, options).await;
     let browser = app.connected(ACME).await;
     app.advance(1261);
-    let delay = Fault::DelayAfterIssue(std::time::Duration::from_millis(300));
-    app.hubspot.script(Rule::once(Kind::Refresh, delay));
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
     let refresh = app.flows.refresh(jobs.remove(0));
     crate::harness::eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 })
         .await;
     app.database.execute("ALTER TABLE token_refresh_job RENAME TO token_refresh_job_away").await;
+    app.hubspot.release();
     tokio::time::sleep(std::time::Duration::from_millis(800)).await;
     assert!(!refresh.is_finished(), "it insists");
     app.database.execute("ALTER TABLE token_refresh_job_away RENAME TO token_refresh_job").await;

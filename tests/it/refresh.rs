@@ -1,7 +1,5 @@
 //! Refreshing, again and again: each token once, the newest kept, whoever else is at it.
 
-use std::time::Duration;
-
 use fake_hubspot::{Fault, Kind, Options, Rule};
 use hubspot_connect::flows::Flows;
 
@@ -70,8 +68,7 @@ async fn a_lease_holds_for_a_minute_and_its_own_process_does_not_ask_twice() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     app.advance(DUE);
-    let delay = Fault::DelayAfterIssue(Duration::from_millis(700));
-    app.hubspot.script(Rule::once(Kind::Refresh, delay));
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let mut first = app.flows.claim_refreshes(8).await.unwrap();
     let late = app.flows.refresh(first.remove(0));
     eventually("the first call", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
@@ -84,6 +81,7 @@ async fn a_lease_holds_for_a_minute_and_its_own_process_does_not_ask_twice() {
     // The first answer is still on its way to this process: asking again would spend a token that is spent.
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
     assert!(!late.is_finished(), "the first call is still under way");
+    app.hubspot.release();
     late.await.unwrap();
     assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
     app.assert_one_job_each().await;
@@ -96,12 +94,13 @@ async fn a_new_token_is_stored_although_its_lease_ran_out_if_nobody_was_faster()
     let app = TestApp::with_hubspot(&[], strict()).await;
     app.connected(ACME).await;
     app.advance(DUE);
-    app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(500))));
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let mut first = app.flows.claim_refreshes(8).await.unwrap();
     let late = app.flows.refresh(first.remove(0));
     eventually("the first call", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     app.advance(60);
     let mut second = app.flows.claim_refreshes(8).await.unwrap();
+    app.hubspot.release();
     late.await.unwrap();
     assert_eq!(app.database.number("SELECT generation FROM token").await, 2, "the only copy is kept");
     // The second holder was held up as well, and finds that all is done.
@@ -156,7 +155,7 @@ async fn a_reconnect_during_a_refresh_wins() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     let browser = app.connected(ACME).await;
     app.advance(DUE);
-    app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(700))));
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
     let late = app.flows.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
@@ -164,6 +163,7 @@ async fn a_reconnect_during_a_refresh_wins() {
     assert_eq!(done["message"]["type"], "hubspot_auth_success");
     let sealed = app.database.text("SELECT refresh_sealed FROM token").await;
     assert!(!late.is_finished(), "the refresh is still under way");
+    app.hubspot.release();
     late.await.unwrap();
     assert_eq!(app.database.text("SELECT refresh_sealed FROM token").await, sealed);
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);

@@ -120,12 +120,12 @@ async fn a_disconnect_on_one_replica_beats_a_refresh_on_another() {
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     app.advance(1261);
-    let delay = Fault::DelayAfterIssue(Duration::from_millis(500));
-    app.hubspot.script(Rule::once(Kind::Refresh, delay));
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let mut jobs = replica.flows().claim_refreshes(8).await.unwrap();
     let late = replica.flows().refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     assert_eq!(browser.disconnect(&id).await.status, 200);
+    app.hubspot.release();
     late.await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
     app.flows.revoke_due().await.unwrap();

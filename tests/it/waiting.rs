@@ -33,13 +33,14 @@ async fn a_page_is_told_of_its_connection_when_it_is_known_whose_it_is() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
-    app.hubspot.script(Rule::once(Kind::Introspect, Fault::Delay(Duration::from_millis(1500))));
+    app.hubspot.script(Rule::once(Kind::Introspect, Fault::Hold));
     let callback = approved(&app, &popup, &authorize);
     let look = async {
         while app.database.number("SELECT COUNT(*) FROM token").await == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let early = page.look().await;
+        app.hubspot.release();
         (early.json(), page.wait(early.header("etag"), 25).await.json())
     };
 
@@ -74,12 +75,14 @@ async fn a_page_that_has_its_connection_keeps_it_while_another_renews_it() {
     connected(&app, &first, &popup).await;
     app.advance(1);
     let authorize = second.begin(&popup).await;
-    app.hubspot.script(Rule::once(Kind::Introspect, Fault::Delay(Duration::from_millis(1500))));
+    app.hubspot.script(Rule::once(Kind::Introspect, Fault::Hold));
     let look = async {
         while app.database.number("SELECT MAX(generation) FROM token").await == 1 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        (first.look().await.json(), second.look().await.json())
+        let both = (first.look().await.json(), second.look().await.json());
+        app.hubspot.release();
+        both
     };
 
     let (_, (first, second)) = tokio::join!(approved(&app, &popup, &authorize), look);
