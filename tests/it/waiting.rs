@@ -11,6 +11,13 @@ use crate::harness::app::{ACME, HOST};
 use crate::harness::page::{Page, approved, connected};
 use crate::harness::process::eventually;
 
+/// How many pages wait.
+async fn waiting(app: &TestApp) -> usize {
+    let figures = app.browser().get(&format!("{}/metrics", app.admin)).await.body;
+    let line = figures.lines().find_map(|line| line.strip_prefix("hubspot_connect_waiting "));
+    line.expect("it is told").parse().expect("a number")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_page_is_answered_as_soon_as_the_outcome_is_stored() {
     let app = TestApp::start().await;
@@ -20,7 +27,7 @@ async fn a_waiting_page_is_answered_as_soon_as_the_outcome_is_stored() {
     let started = Instant::now();
 
     let (woken, _) = tokio::join!(page.wait(&tag, 25), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        eventually("the page waits", || async { waiting(&app).await == 1 }).await;
         approved(&app, &popup, &authorize).await
     });
 
@@ -137,13 +144,13 @@ async fn waiting_pages_do_not_hold_a_stop_up() {
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
     let tag = page.look().await.header("etag").to_owned();
-    let waiting = tokio::spawn(async move { page.wait(&tag, 25).await });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let held = tokio::spawn(async move { page.wait(&tag, 25).await });
+    eventually("the page waits", || async { waiting(&app).await == 1 }).await;
     let started = Instant::now();
 
     let _ = app.stopped().await;
 
-    assert_eq!(waiting.await.unwrap().status, 304);
+    assert_eq!(held.await.unwrap().status, 304);
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
@@ -154,17 +161,12 @@ async fn pages_that_have_gone_wait_no_longer_than_they_asked_to() {
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
     let tag = page.look().await.header("etag").to_owned();
-    let waiting = async || {
-        let figures = app.browser().get(&format!("{}/metrics", app.admin)).await.body;
-        let line = figures.lines().find_map(|line| line.strip_prefix("hubspot_connect_waiting "));
-        line.expect("it is told").parse::<usize>().expect("a number")
-    };
     let mut pages: Vec<_> = Vec::new();
     for _ in 0..PAGES {
         let (other, tag) = (page.again(), tag.clone());
-        pages.push(tokio::spawn(async move { other.wait(&tag, 12).await }));
+        pages.push(tokio::spawn(async move { other.wait(&tag, 4).await }));
     }
-    eventually("all wait", || async { waiting().await == PAGES }).await;
+    eventually("all wait", || async { waiting(&app).await == PAGES }).await;
     pages.iter().for_each(tokio::task::JoinHandle::abort);
-    eventually("nobody waits", || async { waiting().await == 0 }).await;
+    eventually("nobody waits", || async { waiting(&app).await == 0 }).await;
 }

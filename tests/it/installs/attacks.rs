@@ -1,0 +1,159 @@
+//! What somebody else makes of the address that takes installs.
+
+use fake_hubspot::{FakeHubSpot, Kind, Options};
+
+use crate::harness::app::{self, ACME, GLOBEX};
+use crate::harness::browser::{encode, parameter, problem_of};
+use crate::harness::database::TestDatabase;
+use crate::harness::process::Process;
+use crate::harness::{Browser, TestApp};
+
+use super::{
+    CALLBACK, INSTALL, ON, back, code, exchanges, finalize, started, state_of, tokens, waiting, with,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_led_anywhere_but_to_hubspot_and_no_code_is_exchanged_then() {
+    let app = started().await;
+    let home = app.hubspot.base_url();
+    let port = home.rsplit(':').next().unwrap();
+    let abuse = [
+        "https://evil.example/",
+        "http://app.hubspot.com/",
+        "//app.hubspot.com/",
+        "/\\app.hubspot.com/",
+        "/install/hubspot",
+        "https:app.hubspot.com",
+        "https:///app.hubspot.com/",
+        "https://app.hubspot.com@evil.example/",
+        "https://app.hubspot.com:443@evil.example/",
+        "https://evil.example\\@app.hubspot.com/",
+        "https://user@app.hubspot.com/",
+        "https://app.hubspot.com.evil.example/",
+        "https://app.hubspot.com:8443/",
+        "https://app.hubspot.com./",
+        "https://app-eu1.hubspot.com.evil.example/",
+        "https://app-evil.hubspot.com/",
+        "https://evil.example/?https://app.hubspot.com/",
+        "https://evil.example#@app.hubspot.com/",
+        "https://app%2Ehubspot%2Ecom/",
+        "https://aрp.hubspot.com/",
+        "https://app。hubspot。com/",
+        "https://app.hubspot.com\u{0}.evil.example/",
+        "https://app.hub\nspot.com/",
+        " https://app.hubspot.com/",
+        "javascript:alert(1)//https://app.hubspot.com/",
+        "data:text/html,app.hubspot.com",
+        "",
+        &format!("http://evil.example:{port}/"),
+        &format!("{home}@evil.example/"),
+        &format!("{home}.evil.example/"),
+        &format!("http://user@{}/", &home["http://".len()..]),
+    ];
+    for url in abuse {
+        let state = state_of(&app, &app.browser()).await;
+        let code = code(&app, ACME);
+        for pairs in [
+            &[("code", code.as_str()), ("returnUrl", url)][..],
+            &[("step", "authorize"), ("returnUrl", url)],
+            &[("step", "finalize"), ("code", &code), ("state", &state), ("returnUrl", url)],
+        ] {
+            let answer = app.browser().get(&with(INSTALL, pairs)).await;
+            assert_eq!(
+                (answer.status, answer.location()),
+                (303, "/install/hubspot/claim?problem=install_return_url_not_allowed#_"),
+                "{url:?} {pairs:?}"
+            );
+        }
+        // Nor is the state used up.
+        assert_eq!(finalize(&app, INSTALL, "na1-no-code", &state).await.status, 302);
+    }
+    let twice = format!("{INSTALL}?code=x&returnUrl={0}&returnUrl={0}", encode(&back(&app)));
+    assert_eq!(problem_of(&app.browser().get(&twice).await), "bad_request");
+    assert!(app.hubspot.calls(Kind::Exchange).iter().all(|call| call.form["code"] == "na1-no-code"));
+    assert_eq!(waiting(&app).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attacker_s_code_gives_the_victim_s_browser_nothing() {
+    let app = started().await;
+    let victim = app.connected(GLOBEX).await;
+    let fresh = app.browser();
+    let (before, cookies) = (victim.status().await, victim.cookies.lock().unwrap().clone());
+
+    for browser in [&victim, &fresh] {
+        for path in [INSTALL, CALLBACK] {
+            let stolen = || app.hubspot.install(&format!("{}{path}", app.base), ACME);
+            let back = back(&app);
+            let plain = browser.get(&with(path, &[("code", &stolen()), ("returnUrl", &back)])).await;
+            let old = browser.get(&with(path, &[("code", &stolen())])).await;
+            let state = state_of(&app, browser).await;
+            let code = stolen();
+            let pairs = [("step", "finalize"), ("code", &code), ("state", &state), ("returnUrl", &back)];
+            let signed = browser.get(&with(path, &pairs)).await;
+            for answer in [plain, old, signed] {
+                assert_eq!((answer.status, answer.cookies()), (302, Vec::new()), "{path}");
+            }
+        }
+    }
+
+    assert_eq!(*victim.cookies.lock().unwrap(), cookies);
+    assert_eq!(victim.status().await["connections"], before["connections"]);
+    assert_eq!(fresh.status().await["authenticated"], false);
+    assert_eq!((tokens(&app).await, waiting(&app).await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_a_script_or_a_prefetch_installs_nothing() {
+    let app = started().await;
+    let url = with(INSTALL, &[("code", &code(&app, ACME)), ("returnUrl", &back(&app))]);
+    for headers in [
+        &[("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")][..],
+        &[("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")],
+        &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "embed")],
+        &[("sec-fetch-mode", "navigate"), ("sec-purpose", "prefetch;prerender")],
+    ] {
+        let answer = app.browser().navigate(&url, headers).await;
+        assert_eq!((answer.status, problem_of(&answer).as_str()), (400, "not_a_navigation"));
+    }
+    assert_eq!((exchanges(&app), waiting(&app).await), (0, 0));
+    assert_eq!(app.browser().get(&url).await.status, 302, "the code is still good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_may_not_make_us_exchange_codes_without_end() {
+    let app = TestApp::with(&[ON, ("RATE_LIMIT_START_PER_MINUTE", "2")]).await;
+    let try_one = |code: &'static str| async {
+        problem_of(&app.browser().get(&with(INSTALL, &[("code", code)])).await)
+    };
+    assert_eq!(
+        (try_one("a").await.as_str(), try_one("b").await.as_str()),
+        ("code_rejected", "code_rejected")
+    );
+    assert_eq!(try_one("c").await, "rate_limited");
+    assert_eq!(exchanges(&app), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_code_nor_a_state_nor_a_token_is_in_the_log() {
+    let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let process = Process::serve(&app::settle(&hubspot, &database, &[ON, ("LOG_LEVEL", "trace")]));
+    let browser = Browser::new(&process.base);
+    let back = format!("{}/marketplace/installed", hubspot.base_url());
+    let first = browser.get(&with(INSTALL, &[("step", "authorize"), ("returnUrl", &back)])).await;
+    let state = parameter(first.location(), "state");
+    let codes = [ACME, GLOBEX].map(|hub_id| hubspot.install(&format!("{}{INSTALL}", process.base), hub_id));
+    for code in &codes {
+        // The second time the state is good no more.
+        let pairs = [("step", "finalize"), ("code", code), ("state", &state), ("returnUrl", &back)];
+        assert_eq!(browser.get(&with(INSTALL, &pairs)).await.location(), back);
+    }
+    let log = process.log();
+    assert!(log.contains("an install from the marketplace waits to be claimed"), "{log}");
+    assert!(log.contains("an install from the marketplace has failed"), "{log}");
+    let token = &hubspot.grants()[0].refresh_token;
+    for secret in [&state, &codes[0], &codes[1], token] {
+        assert!(!log.contains(secret.as_str()), "{secret} is in the log");
+    }
+}

@@ -1,0 +1,140 @@
+//! An install becomes a connection of one of the host's users: once, and of one of them.
+
+use fake_hubspot::Kind;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::app::ACME;
+
+use super::{LIST, claim, installed, listed, living, settle, started, tokens, waiting, with_install};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_claim_page_says_the_same_to_everybody() {
+    let app = started().await;
+    let before = app.browser().get("/install/hubspot/claim").await;
+    installed(&app, ACME).await;
+    let after = app.browser().get("/install/hubspot/claim").await;
+
+    assert_eq!((before.status, &before.body), (200, &after.body));
+    assert_eq!(after.cookies(), Vec::<String>::new());
+    assert!(!after.body.contains("acme") && !after.body.contains(&ACME.to_string()));
+    let told = app.browser().get("/install/hubspot/claim?problem=code_rejected").await;
+    assert!(told.body.contains("HubSpot did not take its own code"), "{}", told.body);
+    let odd = app.browser().get("/install/hubspot/claim?problem=%3Cscript%3E").await;
+    assert!(!odd.body.contains("<script>") && odd.status == 200);
+    assert_eq!(app.browser().get("/install/hubspot/claim?hub_id=1/..").await.status, 400);
+    let expected = app.browser().get(&format!("/install/hubspot/claim?hub_id={ACME}")).await;
+    assert!(expected.body.contains(&format!("hub_id={ACME}\"")), "{}", expected.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_s_backend_claims_an_install_for_one_of_its_users() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+
+    let body = json!({"external_user_id": "user_42", "metadata": {"plan": "gold"}});
+    let path = format!("{LIST}/{}/claim", install["id"].as_str().unwrap());
+    let answer = app.api(&key, Method::POST, &path, Some(body)).await;
+
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let claimed = answer.json();
+    assert_eq!((&claimed["portal_id"], &claimed["external_user_id"]), (&json!(ACME), &json!("user_42")));
+    let id = claimed["connection_id"].as_str().unwrap();
+    let row = format!(
+        "SELECT id || ' ' || external_id || ' ' || state || ' ' || metadata FROM token \
+         JOIN external_user ON external_user.user_id = token.user_id WHERE id = '{id}'"
+    );
+    assert_eq!(app.database.text(&row).await, format!("{id} user_42 active {{\"plan\":\"gold\"}}"));
+    assert_eq!(app.database.text("SELECT hub_domain FROM token").await, "acme.example");
+    assert_eq!((waiting(&app).await, listed(&app, &key).await.len()), (0, 0));
+    let kept = "SELECT COUNT(*) FROM install WHERE access_sealed IS NOT NULL OR key_id IS NOT NULL \
+                OR refresh_fingerprint IS NOT NULL";
+    assert_eq!(app.database.number(kept).await, 0, "its tokens are the connection's alone");
+    app.assert_one_job_each().await;
+    app.advance(1261);
+    assert_eq!(app.refresh_due().await, 1);
+    app.flows.sweep().await.unwrap();
+    assert_eq!((tokens(&app).await, living(&app)), (1, vec![ACME]), "it needs no browser session");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_is_told_of_an_install_that_waits_and_of_its_connection() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+    let told = "SELECT payload FROM event WHERE type = 'install.unclaimed'";
+    let told: Value = serde_json::from_str(&app.database.text(told).await).unwrap();
+    let data = json!({"install_id": install["id"], "portal_id": ACME, "expires_at": install["expires_at"]});
+    assert_eq!(told["data"], data);
+
+    claim(&app, &key, &install, "user_42").await;
+
+    let created = "SELECT payload FROM event WHERE type = 'connection.created'";
+    let created: Value = serde_json::from_str(&app.database.text(created).await).unwrap();
+    assert_eq!(created["data"]["external_user_id"], "user_42");
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_install_is_claimed_once_and_asking_again_is_no_error() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+    let first = claim(&app, &key, &install, "user_42").await;
+    let again = claim(&app, &key, &install, "user_42").await;
+    let other = claim(&app, &key, &install, "user_43").await;
+
+    assert_eq!((first.status, again.status, again.json()), (200, 200, first.json()));
+    assert_eq!((other.status, other.json()["code"].as_str()), (409, Some("install_claimed")));
+    assert_eq!(tokens(&app).await, 1);
+    let known = app.database.number("SELECT COUNT(*) FROM external_user").await;
+    assert_eq!(known, 1, "whoever is refused is not remembered");
+    app.advance(8 * 86_400);
+    app.flows.sweep().await.unwrap();
+    assert_eq!(claim(&app, &key, &install, "user_42").await.status, 404);
+    assert_eq!((tokens(&app).await, app.hubspot.calls(Kind::Revoke).len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_users_for_whom_it_is_claimed_at_once_one_has_it() {
+    for _ in 0..5 {
+        let app = started().await;
+        let (key, install) = with_install(&app, ACME).await;
+        let both = tokio::join!(claim(&app, &key, &install, "one"), claim(&app, &key, &install, "two"));
+        let mut statuses = [both.0.status, both.1.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409], "{} {}", both.0.body, both.1.body);
+        assert_eq!((tokens(&app).await, living(&app)), (1, vec![ACME]));
+        app.assert_one_job_each().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_renews_the_connection_that_the_user_has_to_that_account() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+    let first = claim(&app, &key, &install, "user_42").await.json();
+    let (_, install) = with_install(&app, ACME).await;
+    let second = claim(&app, &key, &install, "user_42").await.json();
+
+    assert_eq!(first["connection_id"], second["connection_id"]);
+    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    assert_eq!(tokens(&app).await, 1);
+    settle(&app).await;
+    assert_eq!(living(&app), [ACME], "the older grant has ended");
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_long_after_the_install_is_refreshed_at_once() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+    app.advance(3 * 86_400);
+    app.flows.sweep().await.unwrap();
+    assert_eq!(claim(&app, &key, &install, "user_42").await.status, 200);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(app.database.text("SELECT state FROM token").await, "active");
+    let good = format!("SELECT COUNT(*) FROM token WHERE expires_at > {}", app.clock.now().unix_ms());
+    assert_eq!(app.database.number(&good).await, 1);
+    app.advance(60);
+    app.flows.ask_missing_details().await.unwrap();
+    assert_eq!(app.database.text("SELECT hub_domain FROM token").await, "acme.example");
+}

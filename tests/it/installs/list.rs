@@ -1,0 +1,60 @@
+//! The installs that wait, as the host's backend sees them.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::app::{ACME, GLOBEX};
+
+use super::{LIST, claim, installed, started, tokens, waiting, with_install};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn installs_are_for_keys_that_may_say_who_connects() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+    let other = app.api_key("connections:read connections:write tokens:read proxy webhooks").await;
+    assert_eq!(app.api(&other, Method::GET, LIST, None).await.status, 403);
+    assert_eq!(claim(&app, &other, &install, "user_42").await.status, 403);
+    let person = app.connected(GLOBEX).await;
+    assert_eq!(person.get(LIST).await.status, 401);
+
+    let path = format!("{LIST}/{}/claim", install["id"].as_str().unwrap());
+    for body in [
+        json!({}),
+        json!({"external_user_id": ""}),
+        json!({"external_user_id": "a\u{202e}b"}),
+        json!({"external_user_id": "a", "extra": 1}),
+        json!({"external_user_id": "a", "metadata": "text"}),
+    ] {
+        let answer = app.api(&key, Method::POST, &path, Some(body.clone())).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("invalid_json")), "{body}");
+    }
+    for id in ["00000000-0000-4000-8000-000000000000", "x", "..%2f"] {
+        let path = format!("{LIST}/{id}/claim");
+        let answer = app.api(&key, Method::POST, &path, Some(json!({"external_user_id": "a"}))).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("install_unknown")), "{id}");
+    }
+    for query in ["portal_id=x", "portal_id=-1", "after=x", "other=1"] {
+        let answer = app.api(&key, Method::GET, &format!("{LIST}?{query}"), None).await;
+        assert_eq!(answer.status, 400, "{query}");
+    }
+    assert_eq!((waiting(&app).await, tokens(&app).await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_goes_page_by_page_and_by_account() {
+    let app = started().await;
+    for number in 0..103 {
+        installed(&app, 1000 + number).await;
+    }
+    let key = app.api_key("sessions:write").await;
+    let first = app.api(&key, Method::GET, LIST, None).await.json();
+    assert_eq!(first["installs"].as_array().unwrap().len(), 100);
+    let after = format!("{LIST}?after={}", first["next"].as_str().unwrap());
+    let second = app.api(&key, Method::GET, &after, None).await.json();
+    assert_eq!((second["installs"].as_array().unwrap().len(), &second["next"]), (3, &Value::Null));
+    let one = app.api(&key, Method::GET, &format!("{LIST}?portal_id=1042"), None).await.json();
+    assert_eq!(
+        (&one["installs"][0]["portal_id"], one["installs"].as_array().unwrap().len()),
+        (&json!(1042), 1)
+    );
+}

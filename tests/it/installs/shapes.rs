@@ -1,0 +1,225 @@
+//! How HubSpot brings an install, in each of its shapes, and what is none.
+
+use fake_hubspot::{Fault, Kind, Rule};
+use serde_json::json;
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, approve};
+use crate::harness::browser::{parameter, problem_of};
+use crate::harness::page::data;
+
+use super::{
+    CALLBACK, FRAME, INSTALL, ON, back, code, exchanges, finalize, installed, listed, living, started,
+    state_of, tokens, waiting, with,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_install_without_a_sign_in_is_kept_for_whoever_claims_it() {
+    let app = started().await;
+    let answer = installed(&app, ACME).await;
+
+    assert_eq!((answer.status, answer.location()), (302, back(&app).as_str()));
+    assert_eq!(answer.cookies(), Vec::<String>::new());
+    assert_eq!((waiting(&app).await, tokens(&app).await), (1, 0));
+    let key = app.api_key("sessions:write").await;
+    let install = &listed(&app, &key).await[0];
+    assert_eq!(
+        (&install["portal_id"], &install["hub_domain"], &install["installed_by"]),
+        (&json!(ACME), &json!("acme.example"), &json!("ada@acme.example"))
+    );
+    assert_eq!(install["scopes"], json!(["oauth", "crm.objects.contacts.read"]));
+    let stored = String::from_utf8_lossy(&app.database.dump().await).into_owned();
+    for grant in app.hubspot.grants() {
+        assert!(!stored.contains(&grant.refresh_token), "a refresh token lies in the clear");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_install_with_a_sign_in_is_finished_in_a_frame_without_a_cookie() {
+    let app = started().await;
+    let state = state_of(&app, &app.browser()).await;
+    let answer = finalize(&app, INSTALL, &code(&app, ACME), &state).await;
+
+    assert_eq!((answer.status, answer.location()), (302, back(&app).as_str()));
+    assert_eq!((answer.body.as_str(), answer.cookies()), ("", Vec::new()));
+    assert_eq!((waiting(&app).await, tokens(&app).await), (1, 0));
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM install_attempt WHERE kind = 'state'").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_window_that_hubspot_has_opened_keeps_its_opener() {
+    let app = started().await;
+    let first = with(INSTALL, &[("step", "authorize"), ("returnUrl", &back(&app))]);
+    let answer = app.browser().get(&first).await;
+    assert_eq!(answer.header("cross-origin-opener-policy"), "unsafe-none");
+    assert_eq!(answer.header("referrer-policy"), "no-referrer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_is_good_once_and_for_ten_minutes() {
+    let app = started().await;
+    let browser = app.browser();
+    let state = state_of(&app, &browser).await;
+    finalize(&app, INSTALL, &code(&app, ACME), &state).await;
+    assert_eq!(exchanges(&app), 1);
+
+    let late = state_of(&app, &browser).await;
+    app.advance(600);
+    let made_up = "A".repeat(43);
+    for bad in [state.as_str(), late.as_str(), made_up.as_str(), "", "short", &"x".repeat(5000)] {
+        let answer = finalize(&app, INSTALL, &code(&app, GLOBEX), bad).await;
+        // HubSpot's own page tells the person that the app is not installed.
+        assert_eq!((answer.status, answer.location()), (302, back(&app).as_str()), "{bad}");
+    }
+    let pairs = [("step", "finalize"), ("code", &code(&app, GLOBEX)), ("returnUrl", &back(&app))];
+    assert_eq!(app.browser().get(&with(INSTALL, &pairs)).await.status, 302);
+    assert_eq!((exchanges(&app), waiting(&app).await), (1, 1), "no code was exchanged for any of them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_bring_the_same_state_one_is_heard() {
+    let app = started().await;
+    let state = state_of(&app, &app.browser()).await;
+    let (one, two) = (code(&app, ACME), code(&app, GLOBEX));
+    let both = tokio::join!(finalize(&app, INSTALL, &one, &state), finalize(&app, INSTALL, &two, &state));
+    assert_eq!((both.0.status, both.1.status), (302, 302));
+    assert_eq!((exchanges(&app), waiting(&app).await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_of_a_connect_is_none_of_an_install_and_the_other_way_round() {
+    let app = started().await;
+    let browser = app.browser();
+    let authorize = browser.start(Some(HOST)).await;
+    let of_connect = parameter(&authorize, "state");
+
+    for path in [INSTALL, CALLBACK] {
+        let back = back(&app);
+        let code = app.hubspot.install(&format!("{}{path}", app.base), ACME);
+        let pairs = [("step", "finalize"), ("code", &code), ("state", &of_connect), ("returnUrl", &back)];
+        let answer = browser.navigate(&with(path, &pairs), FRAME).await;
+        assert_eq!((answer.status, answer.location()), (302, back.as_str()));
+    }
+    assert_eq!((exchanges(&app), waiting(&app).await, tokens(&app).await), (0, 0, 0));
+    // It was not used up by that.
+    let done = browser.get(&app.hubspot.decide(&authorize, approve(ACME)).unwrap()).await;
+    assert_eq!(browser.handoff(done.location()).await.json()["message"]["type"], "hubspot_auth_success");
+
+    let of_install = state_of(&app, &browser).await;
+    let code = app.hubspot.install(&format!("{}{CALLBACK}", app.base), GLOBEX);
+    let answer = browser.get(&with(CALLBACK, &[("code", &code), ("state", &of_install)])).await;
+    assert_eq!((answer.status, problem_of(&answer).as_str()), (303, "flow_unknown"));
+    assert_eq!((exchanges(&app), waiting(&app).await, tokens(&app).await), (1, 0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_switch_there_are_no_installs() {
+    let app = TestApp::start().await;
+    let back = back(&app);
+    let code = app.hubspot.install(&format!("{}{CALLBACK}", app.base), ACME);
+    for pairs in [
+        &[("code", code.as_str())][..],
+        &[("code", &code), ("returnUrl", &back)],
+        &[("step", "authorize"), ("returnUrl", &back)],
+        &[("step", "finalize"), ("code", &code), ("returnUrl", &back)],
+    ] {
+        let answer = app.browser().get(&with(CALLBACK, pairs)).await;
+        assert_eq!((answer.status, problem_of(&answer).as_str()), (303, "callback_incomplete"), "{pairs:?}");
+        assert_eq!(app.browser().get(&with(INSTALL, pairs)).await.status, 404, "{pairs:?}");
+    }
+    assert_eq!(app.browser().get("/install/hubspot/claim").await.status, 404);
+    assert_eq!((exchanges(&app), waiting(&app).await), (0, 0));
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM install_attempt").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shape_is_taken_at_the_callback_too() {
+    let app = started().await;
+    let back = back(&app);
+    let code = |hub_id| app.hubspot.install(&format!("{}{CALLBACK}", app.base), hub_id);
+
+    let plain = app.browser().get(&with(CALLBACK, &[("code", &code(ACME)), ("returnUrl", &back)])).await;
+    assert_eq!((plain.status, plain.location()), (302, back.as_str()));
+    let first = app.browser().get(&with(CALLBACK, &[("step", "authorize"), ("returnUrl", &back)])).await;
+    let state = parameter(first.location(), "state");
+    assert_eq!(finalize(&app, CALLBACK, &code(GLOBEX), &state).await.location(), back);
+    let old = app.browser().get(&with(CALLBACK, &[("code", &code(INITECH))])).await;
+    assert_eq!((old.status, old.location()), (302, "/install/hubspot/claim#_"));
+
+    assert_eq!((waiting(&app).await, tokens(&app).await), (3, 0));
+    // What has a state is an attempt of ours as before.
+    assert_eq!(app.connected(ACME).await.status().await["state"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_shape_ends_on_the_host_s_page_where_there_is_one() {
+    let landing = "https://host.example/welcome?from=hubspot";
+    let app = TestApp::with(&[ON, ("MARKETPLACE_LANDING_URL", landing)]).await;
+    let answer = app.browser().get(&with(INSTALL, &[("code", &code(&app, ACME))])).await;
+    assert_eq!((answer.status, answer.location()), (302, landing));
+    assert_eq!(waiting(&app).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hubspot_may_bring_the_same_code_more_than_once() {
+    let app = started().await;
+    let (code, back) = (code(&app, ACME), back(&app));
+    let url = with(INSTALL, &[("code", &code), ("returnUrl", &back)]);
+    let (one, two) = (app.browser(), app.browser());
+    let both = tokio::join!(one.get(&url), two.get(&url));
+    let later = one.get(&url).await;
+    for answer in [both.0, both.1, later] {
+        assert_eq!((answer.status, answer.location()), (302, back.as_str()));
+    }
+    assert_eq!((exchanges(&app), waiting(&app).await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_at_hubspot_is_told_and_leaves_nothing_behind() {
+    let app = started().await;
+    let back = back(&app);
+    app.hubspot.script(Rule::once(Kind::Exchange, Fault::CloseBeforeAnswer));
+    let url = with(INSTALL, &[("code", &code(&app, ACME)), ("returnUrl", &back)]);
+    let answer = app.browser().get(&url).await;
+    assert_eq!(answer.status, 303);
+    assert!(
+        answer.location().starts_with("/install/hubspot/claim?problem=provider_"),
+        "{}",
+        answer.location()
+    );
+    let shown = app.browser().get(answer.location().split('#').next().unwrap()).await;
+    assert!(data(&shown, "code").starts_with("provider_"), "{}", shown.body);
+    assert_eq!(exchanges(&app), 1, "a code that was sent is not sent again");
+
+    let state = state_of(&app, &app.browser()).await;
+    let expired = finalize(&app, INSTALL, "na1-not-a-code", &state).await;
+    assert_eq!((expired.status, expired.location()), (302, back.as_str()));
+    for pairs in [
+        &[("error", "access_denied"), ("returnUrl", back.as_str())][..],
+        &[("returnUrl", &back)],
+        &[("step", "authorize")],
+        &[("step", "finalize"), ("code", "x")],
+        &[("step", "other"), ("code", "x"), ("returnUrl", &back)],
+        &[("code", "x"), ("state", "y"), ("returnUrl", &back)],
+        &[("code", ""), ("returnUrl", &back)],
+        &[],
+    ] {
+        let answer = app.browser().get(&with(INSTALL, pairs)).await;
+        assert_eq!(answer.status, 303, "{pairs:?}");
+        assert!(answer.location().starts_with("/install/hubspot/claim?problem="), "{pairs:?}");
+    }
+    assert_eq!((exchanges(&app), waiting(&app).await, living(&app)), (2, 0, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_grants_too_little_is_refused_where_all_is_required() {
+    let wants = [
+        ON,
+        ("HUBSPOT_REQUIRE_ALL_SCOPES", "true"),
+        ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read tickets"),
+    ];
+    let app = TestApp::with(&wants).await;
+    let answer = installed(&app, GLOBEX).await;
+    assert_eq!((answer.status, problem_of(&answer).as_str()), (303, "scopes_missing"));
+    assert_eq!((waiting(&app).await, living(&app)), (0, vec![]));
+}

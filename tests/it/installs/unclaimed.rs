@@ -1,0 +1,131 @@
+//! An install that waits: what takes its place, what ends it, and what it outlives.
+
+use fake_hubspot::{Kind, Options};
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS, approve};
+use crate::harness::browser::flow_of;
+use crate::harness::process::run;
+
+use super::{ON, claim, installed, living, settle, started, tokens, waiting, with_install};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_connect_of_the_account_takes_the_place_of_its_install() {
+    let app = started().await;
+    installed(&app, ACME).await;
+    installed(&app, GLOBEX).await;
+    let browser = app.browser();
+    let page = browser.get("/install/hubspot/claim").await;
+    let (_, rest) = page.body.split_once("href=\"/auth/hubspot/start").expect("a link that connects");
+    let link = format!("/auth/hubspot/start{}", rest.split('"').next().unwrap().replace("&amp;", "&"));
+    let start = browser.get(&link.replace("&#x2F;", "/")).await;
+    let back = app.hubspot.decide(start.location(), approve(ACME)).expect("back");
+    let done = browser.get(&back).await;
+
+    assert!(!flow_of(done.location()).is_empty());
+    assert_eq!(browser.status().await["portal_id"], ACME);
+    assert_eq!((waiting(&app).await, tokens(&app).await), (1, 1), "another account's waits on");
+    settle(&app).await;
+    assert_eq!(living(&app), [ACME, GLOBEX], "of the two of that account one has ended");
+    app.advance(1261);
+    assert_eq!(app.refresh_due().await, 1);
+    assert_eq!(browser.status().await["state"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_hubspot_gives_the_same_refresh_token_nothing_ends_by_a_fresh_connect() {
+    let options = Options { share_refresh_token_per_account: true, ..Options::default() };
+    let app = TestApp::with_hubspot(&[ON], options).await;
+    installed(&app, ACME).await;
+    let browser = app.connected(ACME).await;
+    settle(&app).await;
+    assert_eq!((waiting(&app).await, app.hubspot.calls(Kind::Revoke).len()), (0, 0));
+
+    // And the other way round: one who leaves does not end what waits.
+    installed(&app, ACME).await;
+    browser.logout().await;
+    settle(&app).await;
+    assert_eq!((waiting(&app).await, living(&app)), (1, vec![ACME]));
+    app.advance(604_800);
+    app.flows.sweep().await.unwrap();
+    settle(&app).await;
+    assert_eq!(living(&app), Vec::<u64>::new(), "now nobody has it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_of_whom_nothing_came_by_a_claim_yet_may_be_connected_by_anybody_of_it() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+    let connect = app.connected(ACME);
+    let both = tokio::join!(connect, claim(&app, &key, &install, "user_42"));
+    assert!(matches!(both.1.status, 200 | 404), "{}", both.1.body);
+    settle(&app).await;
+    let here = tokens(&app).await;
+    assert_eq!(here, if both.1.status == 200 { 2 } else { 1 });
+    assert_eq!(living(&app).len() as i64, here, "what is connected here lives there, and nothing else");
+    app.assert_one_job_each().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_claims_ends_after_a_week_and_stays_installed() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+    app.advance(604_799);
+    app.flows.sweep().await.unwrap();
+    assert_eq!(waiting(&app).await, 1);
+
+    app.advance(1);
+    assert_eq!(claim(&app, &key, &install, "user_42").await.status, 404);
+    app.flows.sweep().await.unwrap();
+    app.flows.revoke_due().await.unwrap();
+
+    assert_eq!((waiting(&app).await, living(&app)), (0, vec![]));
+    assert_eq!((app.hubspot.calls(Kind::Revoke).len(), app.hubspot.calls(Kind::Uninstall).len()), (1, 0));
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM install_attempt").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_install_of_an_account_takes_the_place_of_the_first() {
+    let app = started().await;
+    let (key, first) = with_install(&app, ACME).await;
+    let (_, second) = with_install(&app, ACME).await;
+    assert_ne!(first["id"], second["id"]);
+    assert_eq!(claim(&app, &key, &first, "user_42").await.json()["code"], "install_unknown");
+    settle(&app).await;
+    assert_eq!((waiting(&app).await, living(&app)), (1, vec![ACME]));
+    assert_eq!(claim(&app, &key, &second, "user_42").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_its_key_is_missing_an_install_waits_and_one_that_was_tampered_with_ends() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+    let key_id = app.database.text("SELECT key_id FROM install").await;
+    app.database.execute("UPDATE install SET key_id = 'gone'").await;
+    let refused = claim(&app, &key, &install, "user_42").await;
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (500, Some("unknown_key")));
+    app.database.execute(&format!("UPDATE install SET key_id = '{key_id}'")).await;
+    app.database.execute("UPDATE install SET access_sealed = refresh_sealed").await;
+
+    let refused = claim(&app, &key, &install, "user_42").await;
+
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (500, Some("integrity_error")));
+    assert_eq!((waiting(&app).await, tokens(&app).await), (0, 0));
+    settle(&app).await;
+    assert_eq!(living(&app), Vec::<u64>::new(), "its refresh token is good, and ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_moves_to_a_new_key_with_everything_else() {
+    let app = TestApp::with(&[&[ON], LONG_SESSIONS].concat()).await;
+    let (key, install) = with_install(&app, ACME).await;
+    let old = app.variables.iter().find(|(name, _)| name == "ENCRYPTION_KEYS").unwrap().1.clone();
+    let new = hubspot_connect::keyring::Keyring::generate();
+    let app = app.restarted(&[("ENCRYPTION_KEYS", &format!("{},{old}", new.expose()))]).await;
+    let rotated = run(&["keys", "rotate"], &app.variables);
+    assert_eq!(rotated.code, Some(0), "{}", rotated.stderr);
+    let app = app.restarted(&[("ENCRYPTION_KEYS", new.expose())]).await;
+    assert_eq!(claim(&app, &key, &install, "user_42").await.status, 200);
+    app.advance(1261);
+    assert_eq!(app.refresh_due().await, 1);
+}

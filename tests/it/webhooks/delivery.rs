@@ -1,0 +1,281 @@
+//! A delivery: signed, in order, again and again if need be, and in nobody's way.
+
+use std::time::{Duration, Instant};
+
+use hubspot_connect::domain::clock::{Clock, Moment};
+use hubspot_connect::domain::secret::Secret;
+use hubspot_connect::webhook::{Message, sign};
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use standardwebhooks::Webhook;
+
+use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, approve};
+use crate::harness::{Manner, Receiver, eventually};
+
+use super::{DUE, PATH, app_for, deliveries, is_signed, path, scene};
+
+/// The headers of a message, as the official library reads them.
+fn headers(id: &str, at: Moment, signature: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("webhook-id", id.parse().unwrap());
+    headers.insert("webhook-timestamp", (at.unix_ms() / 1000).to_string().parse().unwrap());
+    headers.insert("webhook-signature", signature.parse().unwrap());
+    headers
+}
+
+/// A key from the command line.
+fn made_key(variables: &[(String, String)]) -> String {
+    let made =
+        crate::harness::process::run(&["api-keys", "create", "test", "--scope", "webhooks"], variables);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let key = made.stdout.split_whitespace().find(|word| word.starts_with("hsc_key_"));
+    key.unwrap_or_else(|| panic!("no key in {}", made.stdout)).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_arrives_signed_and_once() {
+    let (app, receiver, made, key) = scene("").await;
+    app.connected(ACME).await;
+    assert_eq!(app.deliver_due().await, 1);
+    let heard = receiver.heard().remove(0);
+    assert_eq!((heard.path.as_str(), heard.kind().as_str()), ("/hooks", "connection.created"));
+    assert_eq!(heard.header("content-type"), "application/json");
+    assert!(heard.header("user-agent").starts_with("hubspot-connect/"));
+    assert_eq!(heard.header("webhook-timestamp"), (app.clock.now().unix_ms() / 1000).to_string());
+    assert!(is_signed(&heard, made["secret"].as_str().unwrap()));
+    assert_eq!(app.deliver_due().await, 0);
+    let listed = deliveries(&app, &key, &made).await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["id"], heard.header("webhook-id"));
+    assert_eq!(listed[0]["type"], "connection.created");
+    assert_eq!((&listed[0]["status"], &listed[0]["last_status"]), (&json!("delivered"), &json!(200)));
+    assert_eq!(listed[0]["delivered_at"], app.clock.now().rfc3339());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_taken_is_sent_again_later_and_later_and_then_given_up() {
+    let (app, receiver, made, key) = scene("").await;
+    receiver.always(Manner::Status(500));
+    app.connected(ACME).await;
+    assert_eq!(app.deliver_due().await, 1);
+    for pause in [5_u64, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400] {
+        app.advance(pause * 9 / 10);
+        assert_eq!(app.deliver_due().await, 0, "{pause}: not before its time");
+        app.advance(pause / 5 + 1);
+        assert_eq!(app.deliver_due().await, 1, "{pause}");
+    }
+    let listed = deliveries(&app, &key, &made).await;
+    assert_eq!((&listed[0]["status"], &listed[0]["attempts"]), (&json!("failed"), &json!(10)));
+    assert_eq!((&listed[0]["last_error"], &listed[0]["last_status"]), (&json!("http_status"), &json!(500)));
+    assert_eq!(listed[0]["next_attempt_at"], Value::Null);
+    app.advance(864_000);
+    assert_eq!(app.deliver_due().await, 0);
+    let ids: std::collections::BTreeSet<_> =
+        receiver.heard().iter().map(|heard| heard.header("webhook-id").to_owned()).collect();
+    assert_eq!((receiver.heard().len(), ids.len()), (10, 1), "the receiver can tell that it is the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_receiver_does_only_a_2xx_is_a_delivery() {
+    let (app, receiver, made, key) = scene("").await;
+    let elsewhere = Receiver::start().await;
+    let troubles = [
+        (Manner::With(302, "location", elsewhere.url("/latest/meta-data")), "redirected"),
+        (Manner::With(308, "location", elsewhere.url("/")), "redirected"),
+        (Manner::HangUp, "bad_answer"),
+        (Manner::Status(404), "http_status"),
+        (Manner::Status(204), ""),
+        (Manner::Huge(20_000_000), ""),
+        (Manner::Status(299), ""),
+    ];
+    for (manner, error) in troubles {
+        receiver.next([manner.clone()]);
+        let began = Instant::now();
+        let outcome = app.api(&key, Method::POST, &path(&made, "/test"), None).await.json();
+        assert!(began.elapsed() < Duration::from_secs(5), "{manner:?}");
+        assert_eq!(outcome["last_error"].as_str().unwrap_or_default(), error, "{manner:?}: {outcome}");
+        let status = if error.is_empty() { "delivered" } else { "pending" };
+        assert_eq!(outcome["status"], status, "{manner:?}");
+    }
+    assert_eq!(elsewhere.connections(), 0, "nobody follows a redirect");
+    let closed = { Receiver::start().await.port };
+    let app = app.restarted(&[("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1")]).await;
+    let made = app.webhook(&format!("http://127.0.0.1:{closed}/"), "").await;
+    let outcome = app.api(&key, Method::POST, &path(&made, "/test"), None).await.json();
+    assert_eq!(outcome["last_error"], "unreachable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
+    let (app, receiver, ..) = scene("").await;
+    receiver.next([Manner::With(503, "retry-after", "3600".to_owned())]);
+    app.connected(ACME).await;
+    assert_eq!(app.deliver_due().await, 1);
+    app.advance(3_599);
+    assert_eq!(app.deliver_due().await, 0);
+    app.advance(1);
+    assert_eq!(app.deliver_due().await, 1);
+    assert_eq!(receiver.heard().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_says_it_is_gone_is_told_nothing_more_until_it_is_enabled() {
+    let (app, receiver, made, key) = scene("").await;
+    receiver.next([Manner::Status(410)]);
+    app.connected(ACME).await;
+    assert_eq!(app.deliver_due().await, 1);
+    let shown = app.api(&key, Method::GET, &path(&made, ""), None).await.json();
+    assert_eq!((&shown["enabled"], &shown["disabled_reason"]), (&json!(false), &json!("gone")));
+    app.connected(GLOBEX).await;
+    app.advance(86_400);
+    assert_eq!(app.deliver_due().await, 0);
+    let refused = app.api(&key, Method::POST, &path(&made, "/test"), None).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("webhook_disabled")));
+    app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"enabled": true}))).await;
+    app.connected(INITECH).await;
+    assert_eq!(app.deliver_due().await, 1, "what happened in between is not told");
+    let event = receiver.heard()[0].header("webhook-id").to_owned();
+    let replay = path(&made, &format!("/deliveries/{event}/replay"));
+    assert_eq!(app.api(&key, Method::POST, &replay, None).await.json()["status"], "delivered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_event_waits_for_the_first_attempt_of_an_earlier_one_of_its_connection() {
+    let (app, receiver, ..) = scene("").await;
+    receiver.next([Manner::Status(500), Manner::Status(500)]);
+    let browser = app.connected(ACME).await;
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    app.connected(GLOBEX).await;
+    // The two connections do not wait for one another, and the second event of the first one does.
+    let first = app.flows.claim_deliveries().await.unwrap();
+    assert_eq!(first.len(), 2);
+    assert_eq!(app.flows.claim_deliveries().await.unwrap().len(), 0);
+    for one in first {
+        app.flows.deliver_webhook(one).await.unwrap();
+    }
+    // It may go although the earlier one has failed: its number tells the order.
+    assert_eq!(app.deliver_due().await, 1);
+    let told = receiver.heard().into_iter().map(|heard| heard.json()["data"]["sequence"].clone());
+    assert_eq!(told.collect::<Vec<_>>(), [1, 1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_receiver_holds_up_no_other_and_no_refresh() {
+    let (slow, quick) = (Receiver::start().await, Receiver::start().await);
+    let app = app_for(&[&slow, &quick]).await;
+    slow.always(Manner::Slow(Duration::from_secs(60)));
+    app.webhook(&slow.url("/"), "").await;
+    app.webhook(&quick.url("/"), "").await;
+    for account in 1..=10 {
+        app.connected(9_000 + account).await;
+    }
+    let mut stuck = Vec::new();
+    let began = Instant::now();
+    while quick.heard().len() < 10 {
+        let claimed = app.flows.claim_deliveries().await.unwrap();
+        stuck.extend(claimed.into_iter().map(|one| app.flows.deliver_webhook(one)));
+        assert!(began.elapsed() < Duration::from_secs(4), "the slow ones are still under way");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(slow.heard().len() <= 4, "so many at once");
+    app.advance(DUE);
+    assert_eq!(app.refresh_due().await, 10);
+    assert!(stuck.iter().any(|one| !one.is_finished()), "the slow ones are still under way");
+    for one in stuck {
+        one.await.unwrap();
+    }
+    let waiting =
+        app.database.number("SELECT COUNT(*) FROM webhook_delivery WHERE last_error = 'timeout'").await;
+    assert_eq!(waiting, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_deliver_an_event_once_and_a_lease_that_runs_out_is_taken_over() {
+    let (app, receiver, ..) = scene("").await;
+    if app.database.is_sqlite() {
+        return; // There is one process.
+    }
+    for account in 1..=10 {
+        app.connected(9_000 + account).await;
+    }
+    let replica = app.replica(app.clock.clone()).await;
+    let mut running = Vec::new();
+    let began = Instant::now();
+    loop {
+        let (one, other) = tokio::join!(app.flows.claim_deliveries(), replica.flows().claim_deliveries());
+        running.extend(one.unwrap().into_iter().map(|one| app.flows.deliver_webhook(one)));
+        running.extend(other.unwrap().into_iter().map(|one| replica.flows().deliver_webhook(one)));
+        if running.len() >= 10 && running.iter().all(tokio::task::JoinHandle::is_finished) {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "not all are delivered");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((running.len(), receiver.heard().len()), (10, 10));
+    app.connected(ACME).await;
+    let dead = app.flows.claim_deliveries().await.unwrap();
+    assert_eq!(dead.len(), 1);
+    app.advance(29);
+    assert_eq!(replica.flows().claim_deliveries().await.unwrap().len(), 0);
+    app.advance(1);
+    let mut taken = replica.flows().claim_deliveries().await.unwrap();
+    replica.flows().deliver_webhook(taken.remove(0)).await.unwrap();
+    assert_eq!(receiver.heard().len(), 11);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_library_takes_our_signatures_and_refuses_forged_and_old_ones() {
+    let text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let (verifier, secret) = (Webhook::new(text).unwrap(), Secret::new(text.to_owned()));
+    let now = Clock::system().now();
+    let body = r#"{"type":"connection.created"}"#;
+    let signed = |at| sign(&secret, Message { id: "evt_1", at, body }).unwrap();
+    assert!(verifier.verify(body.as_bytes(), &headers("evt_1", now, &signed(now))).is_ok());
+    let rotated = format!("v1,{} {}", "A".repeat(43) + "=", signed(now));
+    assert!(verifier.verify(body.as_bytes(), &headers("evt_1", now, &rotated)).is_ok());
+    let (old, ahead) = (now.minus(Duration::from_secs(330)), now.plus(Duration::from_secs(330)));
+    for (body, id, at, signature) in [
+        (body, "evt_1", old, signed(old)),
+        (body, "evt_1", ahead, signed(ahead)),
+        (body, "evt_1", now, signed(old)),
+        (body, "evt_2", now, signed(now)),
+        ("{}", "evt_1", now, signed(now)),
+        (body, "evt_1", now, "v1,".to_owned()),
+    ] {
+        assert!(verifier.verify(body.as_bytes(), &headers(id, at, &signature)).is_err(), "{id} {at:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_background_delivers_by_itself() {
+    let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
+    let database = crate::harness::database::TestDatabase::fresh().await;
+    let receiver = Receiver::start().await;
+    let allowed = receiver.host();
+    let variables =
+        crate::harness::app::settle(&hubspot, &database, &[("WEBHOOK_ALLOWED_HOSTS", allowed.as_str())]);
+    let process = crate::harness::process::Process::serve(&variables);
+    let sql = "SELECT COUNT(*) FROM webhook_delivery WHERE status = 'delivered'";
+    let app_key = made_key(&variables);
+    let backend = crate::harness::Browser::new(&process.base);
+    let made = backend
+        .send(
+            backend
+                .request(Method::POST, PATH)
+                .bearer_auth(&app_key)
+                .header("content-type", "application/json")
+                .body(json!({"url": receiver.url("/")}).to_string()),
+        )
+        .await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    process.connected(&hubspot, ACME).await;
+    eventually("the delivery", || async { receiver.heard().len() == 1 }).await;
+    eventually("its note", || async { database.number(sql).await == 1 }).await;
+    let heard = receiver.heard().remove(0);
+    assert_eq!(heard.kind(), "connection.created");
+    let secret = Webhook::new(made.json()["secret"].as_str().unwrap()).unwrap();
+    let at = Moment::from_unix_ms(heard.header("webhook-timestamp").parse::<i64>().unwrap() * 1000);
+    let shown = headers(heard.header("webhook-id"), at, heard.header("webhook-signature"));
+    assert!(secret.verify(heard.body.as_bytes(), &shown).is_ok());
+}

@@ -1,0 +1,181 @@
+//! Webhook endpoints: made and changed with the right key, with secrets that sign and are shown once.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::app::ACME;
+use crate::harness::{Receiver, TestApp};
+
+use super::{DUE, PATH, app_for, is_signed, path, scene};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_shown_when_it_is_made_and_nowhere_else() {
+    let (app, _receiver, made, key) = scene("").await;
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    let rotated = app.api(&key, Method::POST, &path(&made, "/rotate-secret"), Some(json!({}))).await.json();
+    let second = rotated["secret"].as_str().unwrap().to_owned();
+    assert_ne!(secret, second);
+    for answer in [
+        app.api(&key, Method::GET, PATH, None).await,
+        app.api(&key, Method::GET, &path(&made, ""), None).await,
+        app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"enabled": true}))).await,
+        app.api(&key, Method::POST, &path(&made, "/test"), None).await,
+        app.api(&key, Method::GET, &path(&made, "/deliveries"), None).await,
+    ] {
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(!answer.body.contains("whsec_"), "{}", answer.body);
+    }
+    let dump = String::from_utf8_lossy(&app.database.dump().await).into_owned();
+    assert!(!dump.contains(&secret[6..]) && !dump.contains(&second[6..]) && !dump.contains("whsec_"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_are_made_changed_and_removed_with_the_right_key_alone() {
+    let (app, receiver, made, key) = scene("").await;
+    let other = app.api_key("connections:read proxy").await;
+    assert_eq!(app.api(&other, Method::GET, PATH, None).await.status, 403);
+    assert_eq!(app.browser().get(PATH).await.status, 401);
+    assert_eq!((&made["events"], &made["enabled"]), (&Value::Null, &json!(true)));
+    let change =
+        json!({"url": receiver.url("/other"), "events": ["connection.needs_reauth"], "enabled": false});
+    let changed = app.api(&key, Method::PATCH, &path(&made, ""), Some(change)).await.json();
+    assert_eq!(changed["url"], receiver.url("/other"));
+    assert_eq!(changed["events"], json!(["connection.needs_reauth"]));
+    assert_eq!((&changed["enabled"], &changed["disabled_reason"]), (&json!(false), &json!("by_request")));
+    let back = json!({"events": null, "enabled": true});
+    let changed = app.api(&key, Method::PATCH, &path(&made, ""), Some(back)).await.json();
+    assert_eq!((&changed["events"], &changed["disabled_reason"]), (&Value::Null, &Value::Null));
+    assert_eq!(changed["url"], receiver.url("/other"), "what is not named stays");
+    for (body, pointer) in [
+        (json!({"events": ["connection.exploded"]}), "/events/0"),
+        (json!({"events": ["connection.created", "webhook.test"]}), "/events/1"),
+        (json!({"events": []}), "/events"),
+    ] {
+        let refused = app.api(&key, Method::PATCH, &path(&made, ""), Some(body)).await;
+        assert_eq!((refused.status, &refused.json()["pointer"]), (400, &json!(pointer)), "{}", refused.body);
+    }
+    let unknown = app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"secret": "mine"}))).await;
+    assert_eq!(unknown.json()["code"], "invalid_json");
+    assert_eq!(app.api(&key, Method::DELETE, &path(&made, ""), None).await.status, 204);
+    for (method, rest) in [
+        (Method::GET, ""),
+        (Method::DELETE, ""),
+        (Method::POST, "/test"),
+        (Method::GET, "/deliveries"),
+        (Method::POST, "/deliveries/evt_1/replay"),
+    ] {
+        let gone = app.api(&key, method.clone(), &path(&made, rest), None).await;
+        assert_eq!(gone.json()["code"], "webhook_not_found", "{method} {rest}");
+    }
+    for at in 0..16 {
+        app.webhook(&receiver.url(&format!("/{at}")), "").await;
+    }
+    let body = json!({"url": receiver.url("/17")});
+    let full = app.api(&key, Method::POST, PATH, Some(body)).await;
+    assert_eq!((full.status, &full.json()["code"]), (409, &json!("too_many_webhooks")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_hears_of_what_it_has_named_and_of_nothing_else() {
+    let receiver = Receiver::start().await;
+    let app = app_for(&[&receiver]).await;
+    app.webhook(&receiver.url("/usual"), "").await;
+    app.webhook(&receiver.url("/all"), "connection.created connection.refreshed").await;
+    app.webhook(&receiver.url("/end"), "connection.disconnected").await;
+    let browser = app.connected(ACME).await;
+    app.advance(DUE);
+    app.refresh_due().await;
+    let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
+    browser.disconnect(&id).await;
+    app.deliver_due().await;
+    let mut heard: Vec<_> =
+        receiver.heard().iter().map(|one| format!("{} {}", one.path, one.kind())).collect();
+    heard.sort_unstable();
+    let expected = [
+        "/all connection.created",
+        "/all connection.refreshed",
+        "/end connection.disconnected",
+        "/usual connection.created",
+        "/usual connection.disconnected",
+    ];
+    assert_eq!(heard, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_secrets_sign_while_they_overlap_and_the_older_one_ends() {
+    let (app, receiver, made, key) = scene("").await;
+    let (test_path, rotate_path) = (path(&made, "/test"), path(&made, "/rotate-secret"));
+    let test = || app.api(&key, Method::POST, &test_path, None);
+    let rotate = |body: Value| app.api(&key, Method::POST, &rotate_path, Some(body));
+    let first = made["secret"].as_str().unwrap().to_owned();
+    let rotated = rotate(json!({})).await.json();
+    let second = rotated["secret"].as_str().unwrap().to_owned();
+    let until = app.clock.now().plus(Duration::from_secs(86_400));
+    assert_eq!(rotated["secret_overlap_until"], until.rfc3339());
+    app.advance(86_399);
+    test().await;
+    app.advance(1);
+    test().await;
+    let third = rotate(json!({"overlap_seconds": 0})).await.json();
+    assert_eq!(third["secret_overlap_until"], Value::Null);
+    test().await;
+    let third = third["secret"].as_str().unwrap();
+    let signed: Vec<_> = receiver
+        .heard()
+        .iter()
+        .map(|heard| [&first, &second, third].map(|secret| is_signed(heard, secret)))
+        .collect();
+    assert_eq!(signed, [[true, true, false], [false, true, false], [false, false, true]]);
+    assert!(receiver.heard()[0].header("webhook-signature").starts_with("v1,"));
+    for bad in [json!({"overlap_seconds": 604_801}), json!({"overlap_seconds": -1}), json!({"overlap": 1})] {
+        assert_eq!(rotate(bad).await.status, 400);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_keys_take_the_secrets_along_and_a_lost_key_ends_them() {
+    let (app, receiver, made, key) = scene("").await;
+    let old = crate::harness::process::value(&app.variables, "ENCRYPTION_KEYS");
+    let new = hubspot_connect::keyring::Keyring::generate().expose().to_owned();
+    let app = app.restarted(&[("ENCRYPTION_KEYS", &format!("{new},{old}"))]).await;
+    assert_eq!(app.store.keys_in_use().await.unwrap().len(), 1, "the secret is counted");
+    let (database, variables, hubspot, clock) = app.stopped().await;
+    let rotated = crate::harness::process::run(&["keys", "rotate"], &variables);
+    assert_eq!(rotated.code, Some(0), "{}", rotated.stderr);
+    let app = TestApp::again(hubspot, database, variables, clock).await;
+    let app = app.restarted(&[("ENCRYPTION_KEYS", &new)]).await;
+    app.api(&key, Method::POST, &path(&made, "/test"), None).await;
+    assert!(is_signed(&receiver.heard()[0], made["secret"].as_str().unwrap()));
+    let (database, variables, hubspot, clock) = app.stopped().await;
+    let lost = hubspot_connect::keyring::Keyring::generate().expose().to_owned();
+    let mut changed = variables.clone();
+    changed.push(("ENCRYPTION_KEYS".to_owned(), lost));
+    let refused = TestApp::build(&changed, clock.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("ENCRYPTION_KEYS"), "{refused}");
+    let app = TestApp::again(hubspot, database, variables, clock).await;
+    let key_id = app.database.text("SELECT key_id FROM webhook_endpoint").await;
+    app.store.give_up_key(&key_id, app.clock.now()).await.unwrap();
+    let shown = app.api(&key, Method::GET, &path(&made, ""), None).await.json();
+    assert_eq!((&shown["enabled"], &shown["disabled_reason"]), (&json!(false), &json!("key_lost")));
+    let anew = app.api(&key, Method::POST, &path(&made, "/rotate-secret"), Some(json!({}))).await.json();
+    app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"enabled": true}))).await;
+    app.api(&key, Method::POST, &path(&made, "/test"), None).await;
+    let heard = receiver.heard();
+    assert!(is_signed(heard.last().unwrap(), anew["secret"].as_str().unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_moved_or_brought_back_signs_nothing() {
+    let (app, receiver, made, key) = scene("").await;
+    let other = app.webhook(&receiver.url("/other"), "").await;
+    let sealed = app.database.text("SELECT MIN(secrets_sealed) FROM webhook_endpoint").await;
+    app.database.execute(&format!("UPDATE webhook_endpoint SET secrets_sealed = '{sealed}'")).await;
+    let mut errors = Vec::new();
+    for endpoint in [&made, &other] {
+        let tested = app.api(&key, Method::POST, &path(endpoint, "/test"), None).await.json();
+        errors.extend(tested["last_error"].as_str().map(str::to_owned));
+    }
+    assert_eq!((errors, receiver.heard().len()), (vec!["integrity_error".to_owned()], 1));
+}
