@@ -5,11 +5,6 @@
 //! addresses alone (OWASP, Server Side Request Forgery Prevention). No redirect is followed, no proxy used, no
 //! connection kept, and no header can be chosen. The operator's own list goes before all that.
 
-use std::error::Error;
-use std::fmt;
-use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,7 +12,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use reqwest::Client;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use sha2::Sha256;
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -30,6 +24,8 @@ use crate::domain::clock::Moment;
 use crate::domain::network::is_public;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::{AllowedHosts, Attempt};
+use crate::egress::guard::{Guard, Reach, was_blocked};
+pub use crate::egress::guard::{Lookup, SystemLookup};
 use crate::egress::{self, EgressError};
 
 /// How long a receiver may take, from the look-up of its name to the end of its answer.
@@ -58,53 +54,6 @@ pub enum NotAllowed {
     /// Its name has no address.
     #[error("The host of the URL cannot be resolved.")]
     Unknown,
-}
-
-/// Finds the addresses of a name.
-pub trait Lookup: Send + Sync + fmt::Debug {
-    /// The addresses of this name.
-    fn lookup(&self, name: &str) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
-}
-
-/// The system's own way.
-#[derive(Debug)]
-pub struct SystemLookup;
-
-impl Lookup for SystemLookup {
-    fn lookup(&self, name: &str) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
-        let name = name.to_owned();
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
-        })
-    }
-}
-
-/// Resolves names, and lets none through that leads to a place which is not public.
-#[derive(Debug)]
-struct Guard {
-    lookup: Arc<dyn Lookup>,
-    /// Whether any address will do, because the operator vouches for the host.
-    open: bool,
-}
-
-/// The addresses of a name are not all public. It comes back out of the HTTP client as the cause of its error.
-#[derive(Debug, Error)]
-#[error("not a public address")]
-struct Blocked;
-
-impl Resolve for Guard {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (found, open) = (self.lookup.lookup(name.as_str()), self.open);
-        Box::pin(async move {
-            let found = found.await?;
-            if !open && !found.iter().copied().all(is_public) {
-                return Err(Blocked.into());
-            }
-            let addresses: Addrs = Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0)));
-            Ok(addresses)
-        })
-    }
 }
 
 /// A message that is to be sent: what is signed.
@@ -207,7 +156,8 @@ impl Webhooks {
         if let Some(client) = kept.get() {
             return Ok(client);
         }
-        let guard = Arc::new(Guard { lookup: Arc::clone(&self.lookup), open });
+        let reach = if open { Reach::Anywhere } else { Reach::Public };
+        let guard = Arc::new(Guard::new(Arc::clone(&self.lookup), reach));
         let client = egress::wary_client(&guard)?;
         Ok(kept.get_or_init(|| client))
     }
@@ -240,12 +190,8 @@ async fn answered(call: reqwest::RequestBuilder, now: Moment) -> Attempt {
 }
 
 fn unanswered(why: &reqwest::Error) -> &'static str {
-    let mut cause = why.source();
-    while let Some(inner) = cause {
-        if inner.is::<Blocked>() {
-            return "blocked";
-        }
-        cause = inner.source();
+    if was_blocked(why) {
+        return "blocked";
     }
     match (why.is_timeout(), why.is_connect()) {
         (true, _) => "timeout",

@@ -35,7 +35,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "domain"]),
     ("config", &["keyring", "domain"]),
     ("keyring", &["domain"]),
-    ("egress", &[]),
+    ("egress", &["domain"]),
     ("lifecycle", &[]),
     ("crash", &[]),
     ("domain", &[]),

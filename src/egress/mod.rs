@@ -1,6 +1,8 @@
 //! The one HTTP client: no redirects, no proxies of the environment. How long a whole call may take is for its caller to
 //! say: the client's own deadline would throw away an answer that came while the process stood still.
 
+pub mod guard;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
