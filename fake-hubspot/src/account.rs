@@ -35,7 +35,7 @@ pub(crate) fn details(state: &State, call: &Incoming) -> Answer {
 pub(crate) fn uninstall(state: &mut State, call: &Incoming) -> Answer {
     match authenticate(state, call) {
         Ok(access) => {
-            state.grants.uninstall(access.hub_id);
+            state.uninstall(access.hub_id, now_ms());
             empty(204).about(access.hub_id)
         }
         Err(refusal) => refusal,

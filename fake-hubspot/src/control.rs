@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::clock::now_ms;
 use crate::hub::Hub;
 use crate::options::Options;
 use crate::script::Rule;
@@ -67,7 +68,7 @@ pub(crate) async fn uninstall(hub: Data<Hub>, body: Bytes) -> HttpResponse {
         hub_id: u64,
     }
     with_body(&body, |account: Uninstall| {
-        hub.lock().grants.uninstall(account.hub_id);
+        hub.lock().uninstall(account.hub_id, now_ms());
         Ok(())
     })
 }

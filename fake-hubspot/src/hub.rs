@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::quota::Quotas;
 use crate::random;
 use crate::script::{Fault, Script};
+use crate::webhooks_journal::{self, WebhooksJournal};
 use crate::{account, authorize, crm, lookup, token};
 
 /// What there is to know.
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub grants: Grants,
     pub contacts: Contacts,
     pub quotas: Quotas,
+    pub webhooks_journal: WebhooksJournal,
     /// Signs access tokens.
     pub access_key: [u8; 32],
     /// The refresh tokens being used right now, with the number of calls that use them.
@@ -42,6 +44,13 @@ impl State {
         self.release.send_replace(());
     }
 
+    /// The customer uninstalls the app: every grant of the account ends, and the Webhooks Journal tells of it if the app
+    /// has subscribed.
+    pub(crate) fn uninstall(&mut self, hub_id: u64, at_ms: i64) {
+        self.grants.uninstall(hub_id);
+        self.webhooks_journal.uninstalled(hub_id, at_ms);
+    }
+
     /// Does what the call asks for and says how it went.
     pub(crate) fn answer(&mut self, call: &Incoming) -> Answer {
         match call.kind {
@@ -54,6 +63,9 @@ impl State {
             Kind::AccountInfo => account::details(self, call),
             Kind::Uninstall => account::uninstall(self, call),
             Kind::Crm | Kind::CrmSearch => crm::answer(self, call),
+            Kind::Subscriptions => webhooks_journal::subscriptions(self, call),
+            Kind::WebhooksJournal => webhooks_journal::entry(self, call),
+            Kind::JournalFile => webhooks_journal::file(self, call),
             Kind::Other => token::unknown(self, call),
         }
     }
@@ -71,6 +83,7 @@ impl Hub {
             codes: Codes::default(),
             contacts: Contacts::default(),
             quotas: Quotas::default(),
+            webhooks_journal: WebhooksJournal::default(),
             grants: Grants::at_start(random::bytes(), &options),
             options,
             access_key: random::bytes(),

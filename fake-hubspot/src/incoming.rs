@@ -156,6 +156,14 @@ fn sort(method: &str, path: &str, form: &Fields) -> Sorted {
         | (_, ["crm", "objects", version, "contacts"] | ["crm", "objects", version, "contacts", _]) => {
             (Kind::Crm, Some(*version))
         }
+        ("GET" | "POST", ["webhooks-journal", "subscriptions", version]) => {
+            (Kind::Subscriptions, Some(*version))
+        }
+        ("GET", ["webhooks-journal", "journal", version, "earliest" | "latest"])
+        | ("GET", ["webhooks-journal", "journal", version, "offset", _, "next"]) => {
+            (Kind::WebhooksJournal, Some(*version))
+        }
+        ("GET", ["journal-files", _]) => (Kind::JournalFile, None),
         ("DELETE", ["appinstalls", version, "external-install"]) => (Kind::Uninstall, Some(*version)),
         _ => (Kind::Other, None),
     };

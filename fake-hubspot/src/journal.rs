@@ -28,6 +28,12 @@ pub enum Kind {
     Crm,
     /// Contacts were searched.
     CrmSearch,
+    /// Subscriptions of the Webhooks Journal were listed, or one was made.
+    Subscriptions,
+    /// The Webhooks Journal was asked for an entry.
+    WebhooksJournal,
+    /// A file of the Webhooks Journal was fetched.
+    JournalFile,
     /// Anything else, also a known path with the wrong version, method or grant type.
     Other,
 }

@@ -8,7 +8,7 @@
 //! - `serve`: the routes, and the path of a call: `incoming` reads it, `hub` journals it and looks
 //!   up its fault, then a verb answers it
 //! - the verbs: `authorize` with `consent` and `page`, `token`, `lookup` (introspect and revoke), `account`,
-//!   `crm` with `crm_search`
+//!   `crm` with `crm_search`, `webhooks_journal`
 //! - what is known: `options`, `codes`, `grants`, `contacts`, `quota`, `access` (tokens that carry their content)
 //!   `marketplace` (installs that begin at HubSpot)
 //! - what is known: `options`, `codes`, `grants`, `access` (tokens that carry their content)
@@ -61,6 +61,7 @@ mod running;
 mod script;
 mod serve;
 mod token;
+mod webhooks_journal;
 mod wire;
 
 pub use access::AccessToken;

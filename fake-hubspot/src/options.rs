@@ -47,6 +47,10 @@ pub struct Options {
     pub calls_per_ten_seconds: u32,
     /// How many searches an account takes in a second; 0 takes any number.
     pub searches_per_second: u32,
+    /// The scopes that the app itself has, for tokens that belong to no account.
+    pub app_scopes: Vec<String>,
+    /// The status with which the Webhooks Journal says that nothing is new. HubSpot's is 204; some have seen 404.
+    pub nothing_new_status: u16,
     /// How many calls the journal remembers; 0 remembers all of them.
     pub journal_limit: usize,
     /// How many grants there are at the start, each of an account of its own. Read once.
@@ -73,6 +77,10 @@ impl Default for Options {
             share_refresh_token_per_account: false,
             calls_per_ten_seconds: 110,
             searches_per_second: 5,
+            app_scopes: ["read", "subscriptions.read", "subscriptions.write"]
+                .map(|right| format!("developer.webhooks_journal.{right}"))
+                .to_vec(),
+            nothing_new_status: 204,
             journal_limit: 0,
             grants: 0,
         }

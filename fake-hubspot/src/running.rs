@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::access::{Access, AccessToken};
 use crate::authorize::{AuthorizeRequest, Outcome, conclude};
+use crate::clock::now_ms;
 use crate::decision::Decision;
 use crate::grants::Grant;
 use crate::hub::Hub;
@@ -158,7 +159,22 @@ impl FakeHubSpot {
 
     /// The customer uninstalls the app: every grant of the account ends.
     pub fn uninstall(&self, hub_id: u64) {
-        self.hub.lock().grants.uninstall(hub_id);
+        self.uninstall_at(hub_id, now_ms());
+    }
+
+    /// The same, at a moment that the Webhooks Journal tells: Unix milliseconds.
+    pub fn uninstall_at(&self, hub_id: u64, at_ms: i64) {
+        self.hub.lock().uninstall(hub_id, at_ms);
+    }
+
+    /// The Webhooks Journal forgets its entries but for the newest so many, as it does after three days.
+    pub fn forget_journal_entries(&self, but: usize) {
+        self.hub.lock().webhooks_journal.forget(but);
+    }
+
+    /// To how many kinds of events the app has subscribed.
+    pub fn subscriptions(&self) -> usize {
+        self.hub.lock().webhooks_journal.subscriptions()
     }
 
     /// From here on no access token is good that was given before, although none has expired.

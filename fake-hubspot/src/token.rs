@@ -137,7 +137,11 @@ pub(crate) fn client_credentials(state: &State, call: &Incoming) -> Answer {
         hub_id: 0,
         user_id: 0,
         expires_at_ms: now_ms().saturating_add(seconds.saturating_mul(1000)),
-        scopes: scope.split_whitespace().map(str::to_owned).collect(),
+        scopes: scope
+            .split_whitespace()
+            .filter(|scope| state.options.app_scopes.iter().any(|known| known == scope))
+            .map(str::to_owned)
+            .collect(),
     };
     Answer::ok(json!({
         "access_token": access.seal(&state.access_key),
