@@ -24,6 +24,7 @@ mod m20261121_000013_install;
 mod m20261121_000014_idempotency_key;
 mod m20261121_000015_catalogue;
 mod m20261121_000016_connect_session;
+mod m20261121_000017_journal;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000014_idempotency_key::Migration),
             Box::new(m20261121_000015_catalogue::Migration),
             Box::new(m20261121_000016_connect_session::Migration),
+            Box::new(m20261121_000017_journal::Migration),
         ]
     }
 }

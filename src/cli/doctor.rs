@@ -11,6 +11,9 @@ use crate::hubspot::proxy::Egress;
 use crate::keyring::Keyring;
 use crate::{domain::clock::Clock, egress};
 
+/// How long HubSpot may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A finding: what was looked at, and what is wrong with it.
 type Finding = (&'static str, Result<String, String>);
 
@@ -26,6 +29,9 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
         let mut findings = vec![("configuration", Ok("all variables are understood".to_owned()))];
         findings.push(("database", database(&config).await));
         findings.push(("hubspot", hubspot(&config).await));
+        if config.hubspot.webhooks_journal {
+            findings.push(("journal", journal(&config).await));
+        }
         findings.push(("redirect", redirect(&config)));
         findings.push(("origins", origins(&config)));
         findings
@@ -66,15 +72,18 @@ async fn database(config: &Config) -> Result<String, String> {
     }
 }
 
+/// HubSpot as the service asks it; nothing is passed on here.
+fn client(config: &Config) -> Result<HubSpot, String> {
+    let http = egress::client().map_err(|why| why.to_string())?;
+    let proxy = Egress::new(|| None);
+    HubSpot::new(&config.hubspot, http, proxy, Clock::system()).map_err(|why| why.to_string())
+}
+
 /// Introspects a token that cannot exist: the answer tells whether our credentials are taken.
 async fn hubspot(config: &Config) -> Result<String, String> {
-    let http = egress::client().map_err(|why| why.to_string())?;
-    // Nothing is passed on here.
-    let proxy = Egress::new(|| None);
-    let hubspot =
-        HubSpot::new(&config.hubspot, http, proxy, Clock::system()).map_err(|why| why.to_string())?;
+    let hubspot = client(config)?;
     let probe = Secret::new("hubspot-connect-doctor".to_owned());
-    let answer = tokio::time::timeout(Duration::from_secs(20), hubspot.introspect(&probe)).await;
+    let answer = tokio::time::timeout(PATIENCE, hubspot.introspect(&probe)).await;
     match answer {
         Ok(Ok(_)) => Ok("reachable, credentials are taken".to_owned()),
         Ok(Err(why)) if why.code == "grant_dead" => Ok("reachable, credentials are taken".to_owned()),
@@ -85,6 +94,20 @@ async fn hubspot(config: &Config) -> Result<String, String> {
         Ok(Err(why)) => {
             Err(format!("{}: no usable answer from HUBSPOT_API_URL; check the network and the URL", why.code))
         }
+        Err(_) => Err("no answer within 20 s; check the network and HUBSPOT_API_URL".to_owned()),
+    }
+}
+
+/// Reads what the service would read, and keeps none of it.
+async fn journal(config: &Config) -> Result<String, String> {
+    match tokio::time::timeout(PATIENCE, client(config)?.check_journal()).await {
+        Ok(Ok(())) => Ok("HubSpot lets this app read its Webhooks Journal".to_owned()),
+        Ok(Err(why)) if why.code == "journal_scopes_missing" => Err(
+            "this app may not read its Webhooks Journal; give it the scopes that docs/marketplace.md names, or set \
+             WEBHOOKS_JOURNAL=off"
+                .to_owned(),
+        ),
+        Ok(Err(why)) => Err(format!("{}: the Webhooks Journal cannot be read", why.code)),
         Err(_) => Err("no answer within 20 s; check the network and HUBSPOT_API_URL".to_owned()),
     }
 }

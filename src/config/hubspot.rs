@@ -34,6 +34,8 @@ pub struct HubSpot {
     pub pkce: bool,
     /// HUBSPOT_ACCOUNT_RATE.
     pub account_rate: Rate,
+    /// WEBHOOKS_JOURNAL.
+    pub webhooks_journal: bool,
 }
 
 impl HubSpot {
@@ -54,6 +56,7 @@ impl HubSpot {
             api_url: endpoint(reader, "HUBSPOT_API_URL", public_url),
             pkce: reader.choice("HUBSPOT_PKCE", &[("off", false), ("s256", true)]),
             account_rate: account_rate(reader),
+            webhooks_journal: reader.choice("WEBHOOKS_JOURNAL", &[("off", false), ("on", true)]),
         }
     }
 }

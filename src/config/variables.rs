@@ -60,6 +60,11 @@ pub(super) const VARIABLES: &[Variable] = &[
         "110/10",
         "How many calls the proxy makes to one HubSpot account, in how many seconds; each process counts for itself.",
     ),
+    plain(
+        "WEBHOOKS_JOURNAL",
+        "off",
+        "Whether uninstalls are read from HubSpot's Webhooks Journal: off or on. Your HubSpot app must have the scopes developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read and developer.webhooks_journal.subscriptions.write then.",
+    ),
     plain("SERVER_ADDR", "127.0.0.1:6001", "Address and port to listen on."),
     plain(
         "PUBLIC_URL",

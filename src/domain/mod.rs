@@ -8,6 +8,7 @@
 //! - **ConnectSession**: a backend's word that one of the host's users may connect.
 //! - **External user**: a user of the host, under the id that its backend gives.
 //! - **Install**: a grant that came from HubSpot's Marketplace without an attempt of ours; it waits to be claimed.
+//! - **Notice**: what HubSpot's Webhooks Journal says of an uninstall.
 //! - **Opener**: the page that opened the popup, known by its exact [`origin::Origin`].
 //! - **Event**: what has happened to a connection; **Endpoint** and **Delivery**: who is told of it, and how far that is.
 //! - **Portal**: HubSpot's older word for an account; `portal_id` and `hub_id` are the same number.
@@ -24,6 +25,7 @@ pub mod external;
 pub mod failure;
 pub mod id;
 pub mod install;
+pub mod journal;
 pub mod network;
 pub mod origin;
 pub mod proxy_headers;

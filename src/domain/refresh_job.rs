@@ -32,6 +32,8 @@ pub struct TokenRefreshJob {
     pub strikes: i64,
     /// Whether an earlier holder of the lease vanished in the middle of its call.
     pub was_interrupted: bool,
+    /// When the app was uninstalled, if HubSpot's Webhooks Journal says so. It is forgotten with every new pair of tokens.
+    pub announced_at: Option<Moment>,
 }
 
 /// What becomes of a job after a failure.
@@ -103,7 +105,14 @@ mod tests {
 
     fn job(attempts: i64, strikes: i64) -> TokenRefreshJob {
         let connection_id = ConnectionId::random(&Chance::seeded(1));
-        TokenRefreshJob { connection_id, fence: 1, attempts, strikes, was_interrupted: false }
+        TokenRefreshJob {
+            connection_id,
+            fence: 1,
+            attempts,
+            strikes,
+            was_interrupted: false,
+            announced_at: None,
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod handoff;
 mod idempotency;
 mod import;
 mod install;
+mod journal;
 mod keys;
 mod lease;
 mod memory;
@@ -65,6 +66,7 @@ pub use handoff::{Delivery, Ended, Message, Outcome};
 pub use idempotency::{GivenAnswer, Once, OnceError, OnceLease};
 pub use import::{Import, ImportError, Imported};
 pub use install::{ClaimInstallError, ClaimedInstall, InstallError};
+pub use journal::{Look, Looked};
 pub use keys::KeyCheckError;
 pub use lease::{Lease, LeaseWarning};
 pub use ready::Readiness;
@@ -94,6 +96,7 @@ use api_keys::KnownKeys;
 use deliver::Outgoing;
 use events::CredentialsAlarm;
 use gate::Gate;
+use journal::Watch;
 use memory::Memory;
 use proxy::{Accounts, Forced};
 use waiting::{Key, Waiting};
@@ -148,6 +151,8 @@ struct Parts {
     outgoing: Outgoing,
     /// Whether the refusal of our credentials is told.
     credentials: CredentialsAlarm,
+    /// How reading the Webhooks Journal has gone lately.
+    watch: Watch,
     /// How fast each HubSpot account may be asked.
     accounts: Accounts,
     /// Connections that were renewed because of a 401.
@@ -188,6 +193,7 @@ impl Flows {
             webhooks: Webhooks::new(&config.webhooks),
             outgoing: Outgoing::default(),
             credentials: CredentialsAlarm::default(),
+            watch: Watch::default(),
             accounts: Accounts::new(config.hubspot.account_rate),
             forced: Forced::default(),
             slots: Semaphore::new(config.refresh.max_in_flight),

@@ -7,6 +7,7 @@ use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::ConnectionId;
+use crate::domain::journal::concerned_until;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 use crate::domain::secret::Secret;
 use crate::domain::token::Token;
@@ -163,11 +164,13 @@ impl Flows {
     ) -> Result<(), StoreError> {
         let parts = &self.0;
         let now = parts.clock.now();
-        if failure.class == FailureClass::GrantDead && job.strikes == 0 {
+        // What HubSpot itself has announced is no mass event, however many connections an account has.
+        let is_announced = job.announced_at.is_some_and(|at| token.obtained_at <= concerned_until(at));
+        if failure.class == FailureClass::GrantDead && job.strikes == 0 && !is_announced {
             parts.gate.struck();
         }
         let next = match job.after(failure, now, parts.chance.unit(), parts.gate.is_outage()) {
-            Next::GiveUp if self.is_mass_event(token, now).await? => {
+            Next::GiveUp if !is_announced && self.is_mass_event(token, now).await? => {
                 tracing::error!(connection = %token.id, "HubSpot refuses many grants at once; nobody is given up");
                 job.kept(now, parts.chance.unit())
             }

@@ -39,9 +39,10 @@ pub(super) struct Calls {
     pub clock: Clock,
 }
 
-struct Answer {
-    status: u16,
-    body: Vec<u8>,
+/// An answer that came to its end.
+pub(super) struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
 }
 
 impl<'c> AsyncHttpClient<'c> for Calls {
@@ -101,13 +102,27 @@ impl Calls {
         self.send(call).await.and_then(success)
     }
 
-    async fn send(&self, call: RequestBuilder) -> Result<Answer, Failure> {
-        within(PATIENCE, STEP, self.exchange(call))
+    /// Makes a call whose answer is no refusal of a token: its status says what it means, and its body may be up to so
+    /// many bytes of anything.
+    pub async fn ask(&self, call: RequestBuilder, max_body: usize) -> Result<Answer, Failure> {
+        within(PATIENCE, STEP, self.answer(call, max_body))
             .await
             .unwrap_or(Err(Failure::uncertain("provider_timeout")))
     }
 
-    async fn exchange(&self, call: RequestBuilder) -> Result<Answer, Failure> {
+    async fn send(&self, call: RequestBuilder) -> Result<Answer, Failure> {
+        let Answer { status, body } = self.ask(call, MAX_BODY).await?;
+        let success = (200..=299).contains(&status);
+        if success && !body.is_empty() && serde_json::from_slice::<IgnoredAny>(&body).is_err() {
+            return Err(Failure::uncertain("provider_bad_response"));
+        }
+        if !success && serde_json::from_slice::<ErrorBody>(&body).is_err() {
+            return Err(Failure::our_fault("provider_refused"));
+        }
+        Ok(Answer { status, body })
+    }
+
+    async fn answer(&self, call: RequestBuilder, max_body: usize) -> Result<Answer, Failure> {
         let response = call.send().await.map_err(|why| error::unanswered(&why))?;
         let status = response.status().as_u16();
         let busy = matches!(status, 408 | 423 | 425 | 429 | 477 | 500..=599);
@@ -119,14 +134,7 @@ impl Calls {
         if response.status().is_redirection() {
             return Err(Failure::our_fault("provider_redirected"));
         }
-        let success = response.status().is_success();
-        let body = read(response).await?;
-        if success && !body.is_empty() && serde_json::from_slice::<IgnoredAny>(&body).is_err() {
-            return Err(Failure::uncertain("provider_bad_response"));
-        }
-        if !success && serde_json::from_slice::<ErrorBody>(&body).is_err() {
-            return Err(Failure::our_fault("provider_refused"));
-        }
+        let body = read(response, max_body).await?;
         Ok(Answer { status, body })
     }
 
@@ -167,10 +175,11 @@ fn success(answer: Answer) -> Result<Vec<u8>, Failure> {
     }
 }
 
-async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
+/// The body of an answer, if it has so many bytes at most.
+pub(super) async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|why| error::unanswered(&why))? {
-        if body.len() + chunk.len() > MAX_BODY {
+        if body.len() + chunk.len() > max {
             return Err(Failure::uncertain("provider_bad_response"));
         }
         body.extend_from_slice(&chunk);

@@ -7,6 +7,7 @@
 mod authorize;
 mod call;
 mod error;
+pub mod journal;
 pub mod proxy;
 mod wire;
 
@@ -95,6 +96,8 @@ pub struct HubSpot {
     accepted: AtomicUsize,
     /// For calls that are passed on.
     proxy: proxy::Egress,
+    /// What reading the Webhooks Journal takes.
+    journal: journal::Reading,
 }
 
 impl HubSpot {
@@ -119,6 +122,7 @@ impl HubSpot {
             clients,
             accepted: AtomicUsize::new(0),
             proxy,
+            journal: journal::Reading::new(&settings.api_url),
         })
     }
 

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Refresh;
 use crate::domain::chance::Chance;
+use crate::domain::journal::POLL;
 use crate::flows::{Flows, StoreError};
 
 /// Due moments lie in the database, not in timers: after a suspended night or a moved clock the next look finds them.
@@ -43,7 +44,7 @@ impl Jobs {
     /// Works until told to stop. Refreshes have a loop of their own: nothing else that waits for HubSpot, or for a
     /// receiver of webhooks, may hold them up. What is in flight then is finished by whoever drains the verbs.
     pub async fn run(self, stop: CancellationToken) {
-        let rest = async { tokio::join!(self.chores(), self.sweeps(), self.watch()) };
+        let rest = async { tokio::join!(self.chores(), self.sweeps(), self.watch(), self.journal()) };
         tokio::join!(self.refreshes(&stop), self.deliveries(&stop), stop.run_until_cancelled(rest));
     }
 
@@ -97,6 +98,15 @@ impl Jobs {
             note(self.flows.revoke_due().await);
             note(self.flows.ask_missing_details().await);
             self.pause(TICK).await;
+        }
+    }
+
+    /// What HubSpot tells of uninstalls. What is due goes first here too.
+    async fn journal(&self) {
+        while self.flows.reads_journal() {
+            self.pause(TICK).await;
+            let look = note(self.flows.read_journal().await);
+            self.pause(look.map_or(POLL, |look| look.again_in)).await;
         }
     }
 

@@ -94,7 +94,7 @@ impl Store {
 const TAKE: &str = "UPDATE token_refresh_job SET lease_owner = $2, lease_until = $3, fence = fence + 1, \
                     run_at = CASE WHEN run_at > $1 THEN $1 ELSE run_at END, \
                     interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1";
-const TAKEN: &str = "RETURNING connection_id, fence, attempts, strikes, interrupted";
+const TAKEN: &str = "RETURNING connection_id, fence, attempts, strikes, interrupted, announced_at";
 
 /// Claims what is due: `$1` the time, `$2` who claims, `$3` until when, `$4` how many at most. Where others may claim at
 /// the same time, their rows are passed over.
@@ -177,5 +177,6 @@ fn read_job(row: &Row) -> Result<TokenRefreshJob, StoreError> {
         attempts: row.get("attempts")?,
         strikes: row.get("strikes")?,
         was_interrupted: row.get::<i64>("interrupted")? != 0,
+        announced_at: row.maybe_moment("announced_at")?,
     })
 }

@@ -20,7 +20,7 @@ pub struct Reconciled {
 }
 
 impl Store {
-    /// Frees the jobs that a process held when it died. Only for the one process that serves from this database.
+    /// Frees what a process held when it died: jobs, and the Webhooks Journal. Only for the one process that serves from this database.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -29,7 +29,11 @@ impl Store {
             // A claim makes its job due, and due it stays for as long as the lease holds.
             let sql = "UPDATE token_refresh_job SET lease_owner = NULL, lease_until = NULL \
                        WHERE run_at <= $1 AND lease_until IS NOT NULL";
-            Box::pin(async move { tx.run(sql, [now.unix_ms().into()]).await.map(|_| ()) })
+            let journal = "UPDATE journal_reader SET lease_owner = NULL, lease_until = NULL";
+            Box::pin(async move {
+                tx.run(sql, [now.unix_ms().into()]).await?;
+                tx.run(journal, []).await.map(|_| ())
+            })
         })
         .await
     }

@@ -27,12 +27,15 @@ impl Store {
         self.refreshed.write(new).await
     }
 
-    /// How many connections HubSpot has refused once and not been asked about a second time.
+    /// How many connections HubSpot has refused once and not been asked about a second time, without having announced
+    /// that they have ended.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn count_struck(&self) -> Result<u64, StoreError> {
-        let row = self.one("SELECT COUNT(*) AS struck FROM token_refresh_job WHERE strikes > 0", []).await?;
+        let sql =
+            "SELECT COUNT(*) AS struck FROM token_refresh_job WHERE strikes > 0 AND announced_at IS NULL";
+        let row = self.one(sql, []).await?;
         row.map_or(Ok(0), |row| row.get::<i64>("struck")).map(|struck| u64::try_from(struck).unwrap_or(0))
     }
 
@@ -67,7 +70,7 @@ pub(super) async fn schedule(
     let sql = format!(
         "INSERT INTO token_refresh_job (connection_id, run_at, fence) {} ON CONFLICT (connection_id) \
          DO UPDATE SET run_at = excluded.run_at, attempts = 0, strikes = 0, lease_owner = NULL, \
-         lease_until = NULL, intent_at = NULL, fence = token_refresh_job.fence + 1",
+         lease_until = NULL, intent_at = NULL, announced_at = NULL, fence = token_refresh_job.fence + 1",
         values(tx.backend(), due.len(), 3, "")
     );
     let fence = tx.clock.now().unix_ms();

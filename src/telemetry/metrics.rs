@@ -28,6 +28,8 @@ pub struct Metrics {
     pub webhooks: Webhooks,
     /// Calls of the proxy by status class, and whose answer it was.
     pub proxied: Proxied,
+    /// Looks into HubSpot's Webhooks Journal, by outcome.
+    pub journal: Journal,
     connections: Family<Labels, Gauge>,
     waiting: Gauge,
     webhooks_waiting: Gauge,
@@ -104,6 +106,29 @@ impl Proxied {
     }
 }
 
+/// Looks into HubSpot's Webhooks Journal, by outcome.
+#[derive(Debug, Default)]
+pub struct Journal(Family<Labels, Counter<u64, AtomicU64>>);
+
+impl Journal {
+    /// One that HubSpot has answered as it should.
+    pub fn succeeded(&self) {
+        self.count("ok");
+    }
+
+    /// One that failed.
+    pub fn failed(&self, failure: &Failure) {
+        self.count(match failure.class {
+            FailureClass::Transient { .. } => "transient",
+            FailureClass::OurFault | FailureClass::GrantDead => "our_fault",
+        });
+    }
+
+    fn count(&self, outcome: &str) {
+        self.0.get_or_create(&vec![("outcome", outcome.to_owned())]).inc();
+    }
+}
+
 impl Metrics {
     /// The figures in the OpenMetrics text format, with the number of connections in each state, of requests that
     /// wait for a change, and of webhooks that wait for their delivery.
@@ -132,6 +157,11 @@ impl Metrics {
             "proxied",
             "Calls of the proxy by status class, and whose answer it was",
             self.proxied.0.clone(),
+        );
+        registry.register(
+            "journal_looks",
+            "Looks into HubSpot's Webhooks Journal by outcome",
+            self.journal.0.clone(),
         );
         registry.register("connections", "Connections by state", self.connections.clone());
         registry.register("waiting", "Requests that wait for a change", self.waiting.clone());

@@ -29,7 +29,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("http", &["flows", "telemetry", "config", "domain"]),
     ("jobs", &["flows", "config", "domain"]),
     ("flows", &["hubspot", "store", "webhook", "keyring", "telemetry", "config", "crash", "domain"]),
-    ("hubspot", &["config", "domain"]),
+    ("hubspot", &["config", "egress", "domain"]),
     ("store", &["config", "crash", "domain"]),
     ("webhook", &["config", "egress", "domain"]),
     ("telemetry", &["config", "domain"]),

@@ -74,6 +74,11 @@ impl Scene {
         self.database.execute("UPDATE revocation_job SET run_at = 0").await;
     }
 
+    /// The lease of the dead on the Webhooks Journal has run out.
+    async fn lose_journal_lease(&self) {
+        self.database.execute("UPDATE journal_reader SET lease_until = 0").await;
+    }
+
     async fn well(&self, generation: i64) -> i64 {
         let well = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
                     WHERE state = 'active' AND last_error IS NULL AND generation >= ";
@@ -118,7 +123,7 @@ fn every_point_stands_in_the_code_once() {
     let known: BTreeSet<&str> = POINTS.iter().copied().collect();
     assert_eq!(found.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
     assert_eq!(found.len(), POINTS.len(), "a name stands for one place: {found:?}");
-    let walked = ["callback", "install", "refresh", "disconnect", "webhook", "rotate", "migrate"];
+    let walked = ["callback", "install", "refresh", "disconnect", "journal", "webhook", "rotate", "migrate"];
     assert_eq!(walked.iter().map(|work| points(work).count()).sum::<usize>(), POINTS.len());
 }
 
@@ -272,6 +277,38 @@ async fn a_disconnect_that_is_cut_off_has_happened_or_not_and_ends_at_hubspot() 
             assert_eq!(leaving.status().await["authenticated"], false, "{point}");
             assert_eq!(scene.hubspot.grants().len(), 1, "{point}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_into_the_journal_that_is_cut_off_is_repeated_or_was_done() {
+    for point in points("journal") {
+        let mut scene = Scene::set(point, true).await;
+        scene.variables = changed(&scene.variables, "WEBHOOKS_JOURNAL", "on");
+        let process = scene.serve();
+        process.connected(&scene.hubspot, ACME).await;
+        process.connected(&scene.hubspot, GLOBEX).await;
+        eventually("it has subscribed", || async { scene.hubspot.subscriptions() == 1 }).await;
+        process.crash();
+        scene.hubspot.uninstall(ACME);
+        scene.lose_journal_lease().await;
+
+        let ended = Process::launch(&scene.doomed()).wait();
+
+        assert!(ended.code().is_none(), "{point} {ended:?}");
+        scene.lose_journal_lease().await;
+        let process = scene.serve();
+        let refused = "SELECT COUNT(*) FROM token_refresh_job WHERE strikes = 1 AND announced_at IS NOT NULL";
+        eventually(&format!("{point}: HubSpot is asked and refuses: {}", process.log()), || async {
+            scene.database.number(refused).await == 1
+        })
+        .await;
+        let read = "SELECT COUNT(*) FROM journal_reader WHERE position IS NOT NULL";
+        assert_eq!(scene.database.number(read).await, 1, "{point}");
+        let fetched = scene.hubspot.calls(Kind::JournalFile).len();
+        assert_eq!(fetched, if point == "journal.stored" { 1 } else { 2 }, "{point}");
+        let other = scene.hubspot.calls(Kind::Refresh);
+        assert!(other.iter().all(|call| call.hub_id != Some(GLOBEX)), "{point}: nobody else is asked about");
     }
 }
 

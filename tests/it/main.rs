@@ -41,6 +41,7 @@ mod health;
 mod idempotency;
 mod import;
 mod installs;
+mod journal;
 mod keys;
 mod lease;
 mod lifecycle;

@@ -1,0 +1,224 @@
+//! Reads HubSpot's Webhooks Journal for uninstalls, so that they are noticed within a minute or two instead of with the
+//! next refresh.
+//!
+//! A notice ends no connection: it may be old, and the account may have installed the app again. It makes the refreshes
+//! due that it concerns, and HubSpot's answer to these counts, twice, as always.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::Flows;
+use crate::crash;
+use crate::domain::clock::Moment;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::journal::{POLL, pause};
+use crate::hubspot::journal::Next;
+use crate::store::{JournalLease, StoreError};
+
+/// How many entries one look reads at most: after a long silence there are more, and the lease must not run out.
+const AT_ONCE: usize = 100;
+/// How often it is looked whether the subscription is still there.
+const SUBSCRIBED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// What came of a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The outcome.
+    pub looked: Looked,
+    /// When to look again.
+    pub again_in: Duration,
+}
+
+/// The outcome of a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Looked {
+    /// Another process reads the journal.
+    NotOurs,
+    /// Read to its end, or as far as one look goes.
+    Read {
+        /// How many entries.
+        entries: usize,
+        /// How many connections are refreshed because of them.
+        concerned: usize,
+    },
+    /// HubSpot, or the way to it, has failed; what was read before is stored.
+    Failed(Failure),
+}
+
+/// How reading has gone lately, as far as this process knows.
+#[derive(Debug, Default)]
+pub(super) struct Watch(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    /// What was said of a failure that is not over, so that it is said once.
+    told: Option<&'static str>,
+    subscribed_at: Option<Moment>,
+}
+
+impl Watch {
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.lock().expect("nothing panics while it holds this lock"))
+    }
+}
+
+/// What stops a look before its end.
+enum Stop {
+    HubSpot(Failure),
+    Store(StoreError),
+    /// The lease is somebody else's by now.
+    Lost,
+}
+
+impl From<Failure> for Stop {
+    fn from(why: Failure) -> Self {
+        Self::HubSpot(why)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(why: StoreError) -> Self {
+        Self::Store(why)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    entries: usize,
+    concerned: usize,
+}
+
+impl Flows {
+    /// Whether the journal is to be read at all.
+    pub fn reads_journal(&self) -> bool {
+        self.0.hubspot.settings().webhooks_journal
+    }
+
+    /// Looks for what is new in the journal, if no other process does.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is skipped, what was read may be read again.
+    pub async fn read_journal(&self) -> Result<Look, StoreError> {
+        let parts = &self.0;
+        let claimed = parts.store.claim_journal(parts.hubspot.client_id(), &parts.owner).await?;
+        let Some(lease) = claimed else { return Ok(Look { looked: Looked::NotOurs, again_in: POLL }) };
+        let mut progress = Progress::default();
+        match self.read_on(lease, &mut progress).await {
+            Ok(()) => {
+                self.note_read();
+                let again_in = if progress.entries < AT_ONCE { POLL } else { Duration::ZERO };
+                let Progress { entries, concerned } = progress;
+                Ok(Look { looked: Looked::Read { entries, concerned }, again_in })
+            }
+            Err(Stop::Lost) => Ok(Look { looked: Looked::NotOurs, again_in: POLL }),
+            Err(Stop::Store(why)) => Err(why),
+            Err(Stop::HubSpot(failure)) => {
+                let again_in = self.note_unread(&failure);
+                Ok(Look { looked: Looked::Failed(failure), again_in })
+            }
+        }
+    }
+
+    async fn read_on(&self, mut lease: JournalLease, progress: &mut Progress) -> Result<(), Stop> {
+        let parts = &self.0;
+        self.subscribe().await?;
+        let mut was_forgotten = false;
+        while progress.entries < AT_ONCE {
+            let (position, notices) = match parts.hubspot.next_entry(lease.position.as_deref()).await? {
+                Next::Nothing => return Ok(()),
+                // The earliest entry itself is unknown: asking on would go round in circles.
+                Next::Forgotten if was_forgotten => {
+                    return Err(Failure::transient("journal_offset_refused").into());
+                }
+                Next::Forgotten => {
+                    was_forgotten = true;
+                    tracing::warn!(
+                        "HubSpot has forgotten how far its Webhooks Journal was read; it is read again from the earliest entry"
+                    );
+                    (None, Vec::new())
+                }
+                Next::Entry(entry) => {
+                    let notices = parts.hubspot.notices(&entry, parts.clock.now()).await?;
+                    (Some(entry.offset), notices)
+                }
+            };
+            crash::point("journal.read");
+            let told = notices.len();
+            let advanced = parts.store.advance_journal(&lease, position.clone(), notices).await?;
+            crash::point("journal.stored");
+            let Some(advanced) = advanced else { return Err(Stop::Lost) };
+            lease.position = position;
+            progress.entries += 1;
+            progress.concerned += advanced.users.len();
+            for user in &advanced.users {
+                parts.changed(*user);
+            }
+            if told > 0 {
+                let concerned = advanced.users.len();
+                tracing::info!(
+                    uninstalls = told,
+                    concerned,
+                    "HubSpot tells of uninstalls; the connections that may be meant are refreshed now"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that HubSpot writes uninstalls into the journal: at the first look, and once a day.
+    async fn subscribe(&self) -> Result<(), Failure> {
+        let now = self.0.clock.now();
+        let is_known = |state: &mut State| {
+            state.subscribed_at.is_some_and(|at| at <= now && now.since(at) < SUBSCRIBED_FOR)
+        };
+        if self.0.watch.with(is_known) {
+            return Ok(());
+        }
+        if self.0.hubspot.subscribe_to_uninstalls().await? {
+            tracing::info!("subscribed to uninstalls in HubSpot's Webhooks Journal");
+        }
+        self.0.watch.with(|state| state.subscribed_at = Some(now));
+        Ok(())
+    }
+
+    fn note_read(&self) {
+        self.0.metrics.journal.succeeded();
+        let told = self.0.watch.with(|state| {
+            state.failures = 0;
+            state.told.take()
+        });
+        if told.is_some() {
+            tracing::info!("HubSpot's Webhooks Journal is read again");
+        }
+    }
+
+    /// Says what is wrong, once for each outage and code, and when to look again.
+    fn note_unread(&self, failure: &Failure) -> Duration {
+        self.0.metrics.journal.failed(failure);
+        let (failures, is_news) = self.0.watch.with(|state| {
+            state.failures = state.failures.saturating_add(1);
+            (state.failures, state.told.replace(failure.code) != Some(failure.code))
+        });
+        let code = failure.code;
+        match failure.class {
+            _ if !is_news => tracing::debug!(code, failures, "HubSpot's Webhooks Journal is still not read"),
+            _ if code == "journal_scopes_missing" => tracing::error!(code, "{SCOPES_MISSING}"),
+            FailureClass::OurFault | FailureClass::GrantDead => {
+                tracing::error!(
+                    code,
+                    "HubSpot's Webhooks Journal cannot be read; uninstalls are noticed by refreshes alone"
+                );
+            }
+            FailureClass::Transient { .. } => {
+                tracing::warn!(code, "HubSpot's Webhooks Journal could not be read and will be tried again");
+            }
+        }
+        pause(failure, failures, self.0.chance.unit())
+    }
+}
+
+const SCOPES_MISSING: &str = "HubSpot does not let this app read its Webhooks Journal: give the app the scopes \
+    developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read and \
+    developer.webhooks_journal.subscriptions.write, or set WEBHOOKS_JOURNAL=off; until then uninstalls are noticed by \
+    refreshes alone";

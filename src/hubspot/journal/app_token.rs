@@ -1,0 +1,105 @@
+//! The app's own access token: of no account, and not stored.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::super::call::Answer;
+use super::super::wire::{ErrorBody, TokenBody};
+use super::super::{Client, HubSpot, error};
+use crate::domain::clock::Moment;
+use crate::domain::failure::Failure;
+use crate::domain::secret::Secret;
+
+/// Asked for by name: without them the journal answers nothing (HubSpot developer docs, "Webhooks journal and management
+/// APIs", authentication and scopes).
+const SCOPES: &str = "developer.webhooks_journal.read developer.webhooks_journal.subscriptions.read \
+                      developer.webhooks_journal.subscriptions.write";
+/// A token that has less left is renewed: a call must not outlive it.
+const RESERVE: Duration = Duration::from_secs(60);
+const MAX_BODY: usize = 64 * 1024;
+
+/// A token, while it is good.
+#[derive(Debug)]
+pub(super) struct Held {
+    token: Secret,
+    until: Moment,
+}
+
+impl Held {
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.token.expose())
+    }
+}
+
+/// The token in this process's memory.
+#[derive(Debug, Default)]
+pub(super) struct AppToken(Mutex<Option<Arc<Held>>>);
+
+impl AppToken {
+    /// Forgets this token, unless there is another one by now.
+    pub fn forget(&self, refused: &Arc<Held>) {
+        let mut held = self.lock();
+        if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, refused)) {
+            *held = None;
+        }
+    }
+
+    fn good_at(&self, now: Moment) -> Option<Arc<Held>> {
+        self.lock().clone().filter(|held| held.until > now)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Held>>> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl HubSpot {
+    /// The app's own token, a new one if need be (RFC 6749 section 4.4; HubSpot developer docs, "Manage OAuth tokens",
+    /// client credentials).
+    pub(super) async fn app_token(&self) -> Result<Arc<Held>, Failure> {
+        let now = self.calls.clock.now();
+        if let Some(held) = self.journal.token.good_at(now) {
+            return Ok(held);
+        }
+        let grant = self.with_each_secret(|client| self.app_token_as(client)).await?.into_grant();
+        let until = now.plus(grant.expires_in).minus(RESERVE.min(grant.expires_in / 2));
+        let held = Arc::new(Held { token: grant.access, until });
+        *self.journal.token.lock() = Some(Arc::clone(&held));
+        Ok(held)
+    }
+
+    async fn app_token_as(&self, client: &Client) -> Result<TokenBody, Failure> {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("client_id", &self.settings.client_id)
+            .append_pair("client_secret", client.secret.expose())
+            .append_pair("scope", SCOPES)
+            .finish();
+        let request = self
+            .calls
+            .http
+            .post(self.endpoint("/token"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json")
+            .body(form);
+        let Answer { status, body } = self.calls.ask(request, MAX_BODY).await?;
+        match status {
+            200..=299 => {
+                serde_json::from_slice(&body).map_err(|_| Failure::transient("provider_bad_response"))
+            }
+            _ => Err(refused(&body)),
+        }
+    }
+}
+
+/// A refusal of the scopes (RFC 6749 section 5.2, HubSpot's status BAD_SCOPES) is told from every other one.
+fn refused(body: &[u8]) -> Failure {
+    let said: Option<ErrorBody> = serde_json::from_slice(body).ok();
+    let is_scopes = said.is_some_and(|said| {
+        said.error.as_deref() == Some("invalid_scope") || said.status.as_deref() == Some("BAD_SCOPES")
+    });
+    if is_scopes {
+        return Failure::our_fault("journal_scopes_missing");
+    }
+    error::refused_body(body, error::Asked::Other)
+}

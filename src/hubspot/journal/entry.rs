@@ -1,0 +1,139 @@
+//! The JSON of the journal: pointers, and the files they lead to. Read leniently, because HubSpot's schema says nothing of
+//! what stands in a file (what others have seen: `journalEvents`, each with `type`, `action`, `portalId`, `occurredAt`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::subscription::UNINSTALLED;
+use crate::domain::clock::Moment;
+use crate::domain::failure::Failure;
+use crate::domain::id::PortalId;
+use crate::domain::journal::Notice;
+
+const LONGEST_OFFSET: usize = 200;
+
+/// A pointer to a file of the journal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where the journal is read on from after this entry.
+    pub offset: String,
+    /// Where its file is. Whoever knows the address has the file, so it is never shown.
+    pub(super) url: String,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("offset", &self.offset).finish_non_exhaustive()
+    }
+}
+
+/// `{"url", "expiresAt", "currentOffset"}` (schema `JournalFetchResponse`). The offset becomes a part of an address, so
+/// it has to look like one: HubSpot's are UUIDs.
+pub(super) fn pointer(body: &[u8]) -> Result<Entry, Failure> {
+    let bad = || Failure::transient("provider_bad_response");
+    let body: Value = serde_json::from_slice(body).map_err(|_| bad())?;
+    let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(bad);
+    let entry = Entry { offset: text("currentOffset")?, url: text("url")? };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    let starts_well = entry.offset.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
+    let is_offset = starts_well && entry.offset.len() <= LONGEST_OFFSET && entry.offset.bytes().all(is_plain);
+    if is_offset { Ok(entry) } else { Err(bad()) }
+}
+
+/// The uninstalls that a file tells of, the last one of each account. Where a time is missing or lies ahead, `now` takes
+/// its place.
+pub(super) fn notices(file: &[u8], now: Moment) -> Result<Vec<Notice>, Failure> {
+    let bad = || Failure::transient("journal_file_unreadable");
+    let file: Value = serde_json::from_slice(file).map_err(|_| bad())?;
+    let events = file.get("journalEvents").and_then(Value::as_array).ok_or_else(bad)?;
+    let published = file.get("publishedAt").and_then(moment);
+    let mut last = BTreeMap::new();
+    for event in events.iter().filter(|event| is_uninstall(event)) {
+        let Some(portal_id) = event.get("portalId").and_then(portal) else { continue };
+        let at = event.get("occurredAt").and_then(moment).or(published).unwrap_or(now).min(now);
+        last.entry(portal_id).and_modify(|known: &mut Moment| *known = at.max(*known)).or_insert(at);
+    }
+    Ok(last.into_iter().map(|(portal_id, at)| Notice { portal_id: PortalId(portal_id), at }).collect())
+}
+
+fn is_uninstall(event: &Value) -> bool {
+    let is = |name: &str, wanted: &str| event.get(name).and_then(Value::as_str) == Some(wanted);
+    is("action", "APP_UNINSTALL") || is("eventTypeId", UNINSTALLED) || is("objectTypeId", UNINSTALLED)
+}
+
+fn portal(id: &Value) -> Option<i64> {
+    id.as_i64().or_else(|| id.as_str()?.parse().ok()).filter(|id| *id > 0)
+}
+
+/// RFC 3339, or Unix milliseconds.
+fn moment(at: &Value) -> Option<Moment> {
+    if let Some(ms) = at.as_i64().or_else(|| at.as_str()?.parse().ok()) {
+        return Some(Moment::from_unix_ms(ms));
+    }
+    let at = OffsetDateTime::parse(at.as_str()?, &Rfc3339).ok()?;
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Moment::from_unix_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const NOW: Moment = Moment::from_unix_ms(1_795_000_000_000);
+
+    fn read(file: &Value) -> Vec<(i64, i64)> {
+        let found = notices(file.to_string().as_bytes(), NOW).expect("readable");
+        found.iter().map(|one| (one.portal_id.0, one.at.unix_ms())).collect()
+    }
+
+    #[test]
+    fn uninstalls_are_told_from_all_else_and_the_last_of_each_account_counts() {
+        let file = json!({"journalEvents": [
+            {"type": "app_lifecycle_event", "action": "APP_UNINSTALL", "portalId": 2, "occurredAt": "2026-11-18T11:00:00.5Z"},
+            {"type": "app_lifecycle_event", "action": "APP_UNINSTALL", "portalId": 2, "occurredAt": "2026-11-18T10:00:00Z"},
+            {"type": "app_lifecycle_event", "action": "APP_INSTALL", "portalId": 3, "occurredAt": "2026-11-18T11:00:00Z"},
+            {"type": "crm_object", "action": "UPDATE", "portalId": 4, "objectTypeId": "0-1"},
+            {"eventTypeId": "4-1916193", "portalId": "5", "occurredAt": 1_794_999_000_000_i64},
+            {"action": "APP_UNINSTALL"}, {"action": "APP_UNINSTALL", "portalId": -1}, 7, null,
+        ]});
+        assert_eq!(read(&file), [(2, 1_794_999_600_500), (5, 1_794_999_000_000)]);
+    }
+
+    #[test]
+    fn a_time_that_is_missing_or_lies_ahead_is_replaced() {
+        let event = |at: Value| json!({"action": "APP_UNINSTALL", "portalId": 1, "occurredAt": at});
+        for at in [json!(null), json!("soon"), json!("2099-01-01T00:00:00Z")] {
+            assert_eq!(read(&json!({"journalEvents": [event(at)]})), [(1, NOW.unix_ms())]);
+        }
+        let file = json!({"journalEvents": [event(json!(null))], "publishedAt": "2026-11-18T11:00:00Z"});
+        assert_eq!(read(&file), [(1, 1_794_999_600_000)]);
+    }
+
+    #[test]
+    fn what_is_no_file_of_the_journal_is_an_error() {
+        for bad in ["", "<html>", "{}", "[]", r#"{"journalEvents": 7}"#] {
+            assert_eq!(
+                notices(bad.as_bytes(), NOW).expect_err("bad").code,
+                "journal_file_unreadable",
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_offset_is_taken_only_if_it_leads_nowhere_else() {
+        let entry = |offset: &str| {
+            pointer(json!({"url": "https://a.example/x?y", "currentOffset": offset}).to_string().as_bytes())
+        };
+        let shown = format!("{:?}", entry("550e8400-e29b-41d4-a716-446655440000").expect("an entry"));
+        assert!(!shown.contains("a.example"), "{shown}");
+        for bad in ["", "..", ".", "a/b", "a?b", "a#b", "a b", "é", &"x".repeat(201)] {
+            assert!(entry(bad).is_err(), "{bad}");
+        }
+        assert!(pointer(b"{}").is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! The files of the journal. Their addresses come out of an answer, so they are gone to with care: by https, to public
+//! hosts, without credentials of ours, without following redirects, within limits. Where HubSpot itself is on this
+//! machine, for a test, the files may be too.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::Client;
+use url::{Host, Url};
+
+use super::super::{call, error};
+use crate::domain::failure::Failure;
+use crate::egress::guard::{Guard, Reach, SystemLookup, was_blocked};
+use crate::egress::{self, EgressError};
+
+/// HubSpot writes files of 5 MB at most ("up to 10,000 or 5MB", developer changelog, July 2026).
+const MAX_FILE: usize = 16 * 1024 * 1024;
+/// How long a whole file may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// A signed address is long, but not without end.
+const MAX_URL: usize = 16 * 1024;
+
+/// The way to the files. Its client is made when it is first needed: most services do not read the journal.
+#[derive(Debug)]
+pub(super) struct Files {
+    reach: Reach,
+    client: OnceLock<Client>,
+}
+
+impl Files {
+    /// Files of a HubSpot that is there.
+    pub fn new(api_url: &Url) -> Self {
+        let is_here = match api_url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        Self { reach: if is_here { Reach::PublicOrHere } else { Reach::Public }, client: OnceLock::new() }
+    }
+
+    /// The content of a file.
+    pub async fn get(&self, url: &str) -> Result<Vec<u8>, Failure> {
+        let url = self.check(url).ok_or_else(refused)?;
+        let client = self.client().map_err(|_| Failure::our_fault("provider_unreachable"))?;
+        let whole = async {
+            let response = client.get(url).send().await.map_err(|why| unanswered(&why))?;
+            match response.status().as_u16() {
+                200..=299 => call::read(response, MAX_FILE).await,
+                // The address has expired: the next look has a new one.
+                401 | 403 | 404 | 410 => Err(Failure::transient("journal_file_gone")),
+                300..=399 => Err(refused()),
+                _ => Err(Failure::transient("provider_unavailable")),
+            }
+        };
+        tokio::time::timeout(DEADLINE, whole).await.unwrap_or(Err(Failure::transient("provider_timeout")))
+    }
+
+    /// What can be said of an address without asking anybody. Names are looked at when they are resolved.
+    fn check(&self, text: &str) -> Option<Url> {
+        let url = Url::parse(text).ok().filter(|_| text.len() <= MAX_URL)?;
+        let (may_reach, is_here) = match url.host()? {
+            Host::Ipv4(address) => self.known(address.into()),
+            Host::Ipv6(address) => self.known(address.into()),
+            Host::Domain(name) => (true, name == "localhost" && self.reach == Reach::PublicOrHere),
+        };
+        let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_here;
+        (may_reach && is_safe && url.username().is_empty() && url.password().is_none()).then_some(url)
+    }
+
+    /// Whether an address may be reached, and whether it is this machine's.
+    fn known(&self, address: IpAddr) -> (bool, bool) {
+        (self.reach.allows(address), address.is_loopback())
+    }
+
+    fn client(&self) -> Result<&Client, EgressError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = egress::wary_client(&Arc::new(Guard::new(Arc::new(SystemLookup), self.reach)))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
+
+fn refused() -> Failure {
+    Failure::our_fault("journal_url_refused")
+}
+
+fn unanswered(why: &reqwest::Error) -> Failure {
+    if was_blocked(why) { refused() } else { error::unanswered(why) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(api_url: &str) -> Files {
+        Files::new(&Url::parse(api_url).expect("a URL"))
+    }
+
+    #[test]
+    fn only_public_https_is_gone_to() {
+        let files = files("https://api.hubapi.com");
+        for good in ["https://bucket.s3.amazonaws.com/a?X-Amz-Signature=b", "https://1.1.1.1/a"] {
+            assert!(files.check(good).is_some(), "{good}");
+        }
+        for bad in [
+            "http://bucket.s3.amazonaws.com/a",
+            "http://127.0.0.1/a",
+            "https://127.0.0.1/a",
+            "https://0x7f.1/a",
+            "https://[::1]/a",
+            "https://169.254.169.254/latest",
+            "https://10.0.0.1/a",
+            "https://user:pass@bucket.s3.amazonaws.com/a",
+            "ftp://bucket.s3.amazonaws.com/a",
+            "file:///etc/passwd",
+            "/a",
+            "",
+        ] {
+            assert!(files.check(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn files_are_on_this_machine_only_if_hubspot_is() {
+        let files = files("http://127.0.0.1:7000");
+        assert!(files.check("http://127.0.0.1:7000/a").is_some());
+        assert!(files.check("http://localhost:7000/a").is_some());
+        assert!(files.check("http://10.0.0.1/a").is_none());
+        assert!(files.check("http://example.com/a").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_is_refused() {
+        let failure =
+            files("https://api.hubapi.com").get("https://localhost:9/a").await.expect_err("refused");
+        assert_eq!(failure.code, "journal_url_refused");
+    }
+}

@@ -1,0 +1,149 @@
+//! HubSpot's Webhooks Journal, as far as it tells of uninstalls.
+//!
+//! HubSpot pushes no notice of an uninstall. It writes one into a journal of the app, if the app has subscribed to it,
+//! and keeps it for three days. An answer of the journal is a pointer to a file somewhere else (HubSpot developer docs,
+//! "Webhooks journal and management APIs" and "Webhook journal APIs"; paths and schemas as in HubSpot's public API
+//! specification "Webhooks Journal", rollout 284944, versions 2026-03 and 2026-09).
+//!
+//! What HubSpot answers about an offset that it has forgotten stands nowhere; see [`HubSpot::next_entry`].
+
+mod app_token;
+mod entry;
+mod file;
+mod subscription;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION};
+use reqwest::{Method, RequestBuilder};
+use url::Url;
+
+pub use entry::Entry;
+
+use super::call::Answer;
+use super::{HubSpot, error, join};
+use crate::domain::clock::Moment;
+use crate::domain::failure::Failure;
+use crate::domain::journal::Notice;
+use app_token::AppToken;
+use file::Files;
+
+/// More than a pointer needs.
+const MAX_POINTER: usize = 64 * 1024;
+/// The first version of the journal with a date; `v3` of other APIs had none.
+const OLDEST_DATED: &str = "2026-03";
+
+/// What reading the journal takes: the app's own token, in memory alone, and the way to the files.
+#[derive(Debug)]
+pub(super) struct Reading {
+    token: AppToken,
+    files: Files,
+}
+
+impl Reading {
+    pub fn new(api_url: &Url) -> Self {
+        Self { token: AppToken::default(), files: Files::new(api_url) }
+    }
+}
+
+/// What stands in the journal behind an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another entry.
+    Entry(Entry),
+    /// Nothing yet.
+    Nothing,
+    /// HubSpot does not know the entry (any more). It is to be read again from the earliest.
+    Forgotten,
+}
+
+impl HubSpot {
+    /// The entry behind this offset, or the earliest.
+    ///
+    /// HubSpot answers 204 where nothing is new. An offset that it has forgotten is told from that by a second question:
+    /// whichever refusal comes, the offset is either the one of the latest entry, or lost.
+    ///
+    /// # Errors
+    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
+    pub async fn next_entry(&self, after: Option<&str>) -> Result<Next, Failure> {
+        let Some(after) = after else {
+            return self.pointer("/earliest").await.map(|found| match found {
+                Next::Forgotten => Next::Nothing,
+                found => found,
+            });
+        };
+        Ok(match self.pointer(&format!("/offset/{after}/next")).await? {
+            // The one that was read last, once more.
+            Next::Entry(entry) if entry.offset == after => Next::Nothing,
+            Next::Forgotten => match self.pointer("/latest").await? {
+                Next::Entry(latest) if latest.offset != after => Next::Forgotten,
+                _ => Next::Nothing,
+            },
+            found => found,
+        })
+    }
+
+    /// What an entry tells of uninstalls, none of it later than `now`.
+    ///
+    /// # Errors
+    /// [`Failure`] if its file cannot be had, or read.
+    pub async fn notices(&self, entry: &Entry, now: Moment) -> Result<Vec<Notice>, Failure> {
+        let file = self.journal.files.get(&entry.url).await?;
+        entry::notices(&file, now)
+    }
+
+    /// Whether HubSpot lets the app read its journal and its subscriptions. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
+    pub async fn check_journal(&self) -> Result<(), Failure> {
+        self.is_subscribed().await?;
+        self.pointer("/latest").await.map(|_| ())
+    }
+
+    /// What this place of the journal has: [`Next::Forgotten`] where HubSpot knows no such place.
+    async fn pointer(&self, place: &str) -> Result<Next, Failure> {
+        let path = format!("journal/{}{place}", self.journal_version());
+        let answer = self.ask_journal(Method::GET, &path, None).await?;
+        match answer.status {
+            204 => Ok(Next::Nothing),
+            200..=299 if answer.body.is_empty() => Ok(Next::Nothing),
+            200..=299 => entry::pointer(&answer.body).map(Next::Entry),
+            400 | 404 | 410 => Ok(Next::Forgotten),
+            _ => Err(error::refused_body(&answer.body, error::Asked::Other)),
+        }
+    }
+
+    /// Asks with the app's own token. One that HubSpot does not take is renewed once.
+    async fn ask_journal(&self, method: Method, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
+        let url = join(&self.settings.api_url, &format!("/webhooks-journal/{path}"));
+        let max = if path.starts_with("subscriptions") { subscription::MAX_LIST } else { MAX_POINTER };
+        for is_renewed in [false, true] {
+            let token = self.app_token().await?;
+            let request =
+                self.request(method.clone(), url.clone(), body).header(AUTHORIZATION, token.bearer());
+            let answer = self.calls.ask(request, max).await?;
+            match answer.status {
+                401 if !is_renewed => self.journal.token.forget(&token),
+                401 => return Err(Failure::our_fault("journal_token_refused")),
+                // HubSpot's category is MISSING_SCOPES; nothing else is known to be forbidden here.
+                403 => return Err(Failure::our_fault("journal_scopes_missing")),
+                _ => return Ok(answer),
+            }
+        }
+        Err(Failure::our_fault("journal_token_refused"))
+    }
+
+    fn request(&self, method: Method, url: Url, body: Option<&str>) -> RequestBuilder {
+        let request = self.calls.http.request(method, url).header(ACCEPT, "application/json");
+        match body {
+            Some(body) => request.header("content-type", "application/json").body(body.to_owned()),
+            None => request,
+        }
+    }
+
+    fn journal_version(&self) -> &str {
+        match self.settings.api_version.as_str() {
+            "v3" => OLDEST_DATED,
+            dated => dated,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The app's subscription to its own uninstalls.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::super::{HubSpot, error};
+use crate::domain::failure::Failure;
+
+/// An app may have a subscription for each account, of other kinds than ours.
+pub(super) const MAX_LIST: usize = 8 * 1024 * 1024;
+/// HubSpot's number for the event "app uninstalled" (HubSpot developer docs, "Webhooks journal management APIs", "Create
+/// an app install or uninstall event subscription").
+pub(super) const UNINSTALLED: &str = "4-1916193";
+const KIND: &str = "APP_LIFECYCLE_EVENT";
+
+impl HubSpot {
+    /// Sees to it that uninstalls are written into the journal. What is there already is left alone. Says whether the
+    /// subscription is new.
+    ///
+    /// # Errors
+    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
+    pub async fn subscribe_to_uninstalls(&self) -> Result<bool, Failure> {
+        if self.is_subscribed().await? {
+            return Ok(false);
+        }
+        let wanted = json!({"subscriptionType": KIND, "eventTypeId": UNINSTALLED, "properties": []});
+        let made = self.ask_journal(Method::POST, &self.subscriptions(), Some(&wanted.to_string())).await?;
+        match made.status {
+            200..=299 => Ok(true),
+            // Somebody else was faster.
+            409 => Ok(false),
+            _ => Err(error::refused_body(&made.body, error::Asked::Other)),
+        }
+    }
+
+    /// Whether uninstalls are written into the journal.
+    pub(super) async fn is_subscribed(&self) -> Result<bool, Failure> {
+        let list = self.ask_journal(Method::GET, &self.subscriptions(), None).await?;
+        match list.status {
+            200..=299 => has_ours(&list.body),
+            _ => Err(error::refused_body(&list.body, error::Asked::Other)),
+        }
+    }
+
+    fn subscriptions(&self) -> String {
+        format!("subscriptions/{}", self.journal_version())
+    }
+}
+
+/// Whether one of the subscriptions is ours. HubSpot's schema of the answer has `objectTypeId` and `actions`, what others
+/// have seen has `eventTypeId`: each of them will do.
+fn has_ours(list: &[u8]) -> Result<bool, Failure> {
+    let list: Value =
+        serde_json::from_slice(list).map_err(|_| Failure::transient("provider_bad_response"))?;
+    let is_ours = |one: &Value| {
+        let names = |field: &str| one.get(field).and_then(Value::as_str) == Some(UNINSTALLED);
+        let acts = one.get("actions").and_then(Value::as_array);
+        let acts = acts.is_some_and(|all| all.iter().any(|action| action == "APP_UNINSTALL"));
+        let is_deleted = one.get("deletedAt").is_some_and(|at| !at.is_null());
+        one["subscriptionType"] == KIND
+            && (names("eventTypeId") || names("objectTypeId") || acts)
+            && !is_deleted
+    };
+    Ok(list.get("results").and_then(Value::as_array).is_some_and(|all| all.iter().any(is_ours)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_subscription_is_known_in_each_shape_and_no_other_is_taken_for_it() {
+        let is = |one: Value| has_ours(json!({"results": [one]}).to_string().as_bytes()).expect("a list");
+        for ours in [
+            json!({"subscriptionType": KIND, "eventTypeId": UNINSTALLED}),
+            json!({"subscriptionType": KIND, "objectTypeId": UNINSTALLED, "deletedAt": null}),
+            json!({"subscriptionType": KIND, "actions": ["APP_UNINSTALL"]}),
+        ] {
+            assert!(is(ours.clone()), "{ours}");
+        }
+        for other in [
+            json!({"subscriptionType": KIND, "eventTypeId": "4-1909196"}),
+            json!({"subscriptionType": "OBJECT", "objectTypeId": UNINSTALLED}),
+            json!({"subscriptionType": KIND, "eventTypeId": UNINSTALLED, "deletedAt": "2026-11-07T05:31:56Z"}),
+            json!(7),
+        ] {
+            assert!(!is(other.clone()), "{other}");
+        }
+        assert!(has_ours(b"<html>").is_err());
+        assert!(!has_ours(b"{}").expect("a list"));
+    }
+}
