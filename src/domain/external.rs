@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// More than any sensible id needs; it is compared byte for byte and stored as it is.
+/// More characters than any sensible id needs; it is compared byte for byte and stored as it is.
 const LONGEST: usize = 255;
 
 /// The id of a user of the host. Not empty, no control characters, nothing that changes the direction of what is
@@ -24,7 +24,7 @@ impl ExternalUserId {
 /// Text that is no id of a user.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "an external user id has 1 to {LONGEST} bytes, no control or direction characters, no space at its ends"
+    "an external user id has 1 to {LONGEST} characters, no control or direction characters, no space at its ends"
 )]
 pub struct BadExternalId;
 
@@ -32,7 +32,9 @@ impl TryFrom<String> for ExternalUserId {
     type Error = BadExternalId;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let fits = (1..=LONGEST).contains(&text.len()) && text.trim() == text && !text.chars().any(is_unfit);
+        let fits = (1..=LONGEST).contains(&text.chars().count())
+            && text.trim() == text
+            && !text.chars().any(is_unfit);
         if fits { Ok(Self(text)) } else { Err(BadExternalId) }
     }
 }
@@ -69,7 +71,8 @@ mod tests {
 
     #[test]
     fn an_id_is_any_text_that_cannot_mislead() {
-        for good in ["1", "user_42", "anna@example.com", "Жанна", "𝔘𝔰𝔢𝔯", "a b"] {
+        for good in ["1", "user_42", "anna@example.com", "Жанна", "𝔘𝔰𝔢𝔯", "a b", &"Ж".repeat(255)]
+        {
             assert_eq!(good.parse::<ExternalUserId>().unwrap().as_str(), good);
         }
         for bad in ["", " a", "a\n", "a\u{0}b", "a\u{202e}b", "a\u{200d}b", "\u{feff}a", &"a".repeat(256)] {

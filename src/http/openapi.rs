@@ -129,6 +129,9 @@ impl Modify for Common {
             }
             for (method, operation) in operations(item) {
                 complete(operation);
+                if is_proxy {
+                    share_with_hubspot(operation);
+                }
                 if let Some(id) = operation.operation_id.as_mut()
                     && !names.insert(id.clone())
                 {
@@ -268,6 +271,15 @@ fn complete(operation: &mut Operation) {
         }
         if status == "429" || status == "503" {
             response.headers.insert("Retry-After".to_owned(), header("Seconds after which to try again."));
+        }
+    }
+}
+
+/// Whatever status an answer of the service's own has, HubSpot may have answered so too, in words of its own.
+fn share_with_hubspot(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            response.content.insert("*/*".to_owned(), ContentBuilder::new().build().into());
         }
     }
 }

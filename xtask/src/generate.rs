@@ -2,13 +2,17 @@
 
 use crate::run::{cargo_build, program, read, root, show, target_dir};
 use crate::steps::Done;
-use crate::{Result, Task};
+use crate::{Result, Task, browser, setup};
 use clap::Args;
 use std::fs;
 
-/// Writes the documents that are made from the code: .env.example, docs/errors.md and openapi.json
+/// Writes what is made from the code: .env.example, docs/errors.md, openapi.json, and the types of the client in
+/// sdk/server, if Node.js is there
 #[derive(Args)]
 pub struct Generate {}
+
+/// The client whose types are made from openapi.json.
+const CLIENT: &str = "sdk/server";
 
 /// What `hubspot-connect print` is asked for, and the file that keeps the answer.
 const DOCUMENTS: [(&str, &str); 3] =
@@ -21,8 +25,19 @@ impl Task for Generate {
             fs::write(root().join(file), printed(name)?).map_err(|why| format!("{file}: {why}"))?;
             println!("{file} written");
         }
-        Ok(())
+        write_types()
     }
+}
+
+/// The types that the TypeScript client takes from the description of the API. Its own check, a part of `cargo xtask
+/// test`, compares them.
+fn write_types() -> Result<()> {
+    if setup::NODE.is_missing() {
+        println!("{CLIENT}/src/schema.ts stays as it is: {}", setup::NODE.remedy());
+        return Ok(());
+    }
+    browser::install_packages(CLIENT)?;
+    show(program("npm").args(["run", "--silent", "generate"]).current_dir(root().join(CLIENT)))
 }
 
 /// Compares the committed documents with what the program prints.

@@ -19,7 +19,8 @@ pub const HOST: &str = "http://127.0.0.1:3000";
 /// Service and HubSpot; both end with this value.
 pub struct Live {
     children: Vec<Child>,
-    folder: PathBuf,
+    /// Where its files are, for as long as it lives.
+    pub folder: PathBuf,
     /// Where the service is.
     pub service: String,
     /// Where HubSpot is.
@@ -30,6 +31,11 @@ pub struct Live {
 impl Live {
     /// Starts both on free ports of this machine. The programs must have been built.
     pub fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, &[])
+    }
+
+    /// The same with variables that go before the usual ones.
+    pub fn start_with(name: &str, variables: &[(&str, &str)]) -> Result<Self> {
         let folder = target_dir().join(format!("live-{name}-{}", id()));
         fs::create_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
         let (port, hubspot_port) = free_ports()?;
@@ -37,6 +43,8 @@ impl Live {
         let service = format!("http://localhost:{port}");
         let mut live = Self { children: Vec::new(), variables: Vec::new(), folder, service, hubspot };
         live.variables = live.settle(port)?;
+        live.variables
+            .extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let mut fake = Command::new(built("fake-hubspot"));
         live.children.push(live.spawn(fake.args(["--port", &hubspot_port.to_string(), "--auto-approve"]))?);
         wait_for(hubspot_port)?;

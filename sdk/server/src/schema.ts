@@ -711,9 +711,8 @@ export interface components {
             /**
              * @description Your id of the user who is in front of your page now, from your own session: not from the request that told you
              *     of this session.
-             * @example user_42
              */
-            external_user_id: string;
+            external_user_id: components["schemas"]["ExternalUserId"];
         };
         /**
          * @description Who has the last word.
@@ -869,15 +868,11 @@ export interface components {
              * @description How long it is good: half an hour if left out, a week with a link.
              */
             expires_in?: number | null;
-            /**
-             * @description Your own id of the user whose connection it is to be. May be left out where `connection_id` is given.
-             * @example user_42
-             */
-            external_user_id?: string | null;
+            external_user_id?: components["schemas"]["ExternalUserId"] | null;
             /** @description Makes a link that somebody else may open, such as an administrator. It implies `confirm: backend`. */
             hosted?: boolean;
             /**
-             * Format: int32
+             * Format: int64
              * @description The one HubSpot account that may be connected.
              */
             hub_id?: number | null;
@@ -886,7 +881,7 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /** @description Scopes that the account may lack, instead of HUBSPOT_OPTIONAL_SCOPES. */
-            optional_scopes?: string[] | null;
+            optional_scopes?: components["schemas"]["ScopeWord"][] | null;
             /**
              * @description Who is asking, in words for the person who opens the link.
              * @example Anna Smith, anna@example.com
@@ -901,7 +896,7 @@ export interface components {
              *       "crm.objects.contacts.read"
              *     ]
              */
-            scopes?: string[] | null;
+            scopes?: components["schemas"]["ScopeWord"][] | null;
         };
         /** @description One event on its way to one endpoint. */
         DeliveryBody: {
@@ -962,6 +957,11 @@ export interface components {
             /** @description Whether its grant has ended at HubSpot too: `true`, `false`, or `"queued"` if HubSpot is still to be told. */
             revoked: components["schemas"]["RevokedAnswer"];
         };
+        /**
+         * @description Your id of one of your users: nothing that controls the characters around it, and no space at its ends.
+         * @example user_42
+         */
+        ExternalUserId: string;
         /** @description Which flow the popup asks for. */
         Handoff: {
             /**
@@ -1026,11 +1026,8 @@ export interface components {
         };
         /** @description Whose an install is. */
         InstallClaim: {
-            /**
-             * @description Your user's id. Be sure by your own means that the HubSpot account is this user's.
-             * @example user_42
-             */
-            external_user_id: string;
+            /** @description Your user's id. Be sure by your own means that the HubSpot account is this user's. */
+            external_user_id: components["schemas"]["ExternalUserId"];
             /** @description An object of your own to keep with the connection. */
             metadata?: Record<string, never> | null;
         };
@@ -1083,8 +1080,8 @@ export interface components {
         };
         /** @description A new endpoint. */
         NewWebhook: {
-            /** @description What it hears of; without it all but `connection.refreshed`. */
-            events?: string[] | null;
+            /** @description What it hears of; without it, or with `null`, all but `connection.refreshed`. */
+            events?: ("connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "install.unclaimed")[] | null;
             /**
              * @description Where messages are posted to: https, and public.
              * @example https://app.example.com/hooks/hubspot
@@ -1162,6 +1159,11 @@ export interface components {
         };
         /** @description Whether a grant has ended at HubSpot. */
         RevokedAnswer: boolean | string;
+        /**
+         * @description A scope as HubSpot writes it.
+         * @example crm.objects.contacts.read
+         */
+        ScopeWord: string;
         /** @description How a secret is replaced. */
         SecretRotation: {
             /**
@@ -1246,8 +1248,11 @@ export interface components {
         };
         /** @description The word that somebody means the whole account. */
         Uninstall: {
-            /** @description Must be `true`. */
-            confirm?: boolean;
+            /**
+             * @description Must be `true`.
+             * @enum {boolean}
+             */
+            confirm: true;
         };
         /** @description What became of an app that was to be uninstalled. */
         UninstallBody: components["schemas"]["Disconnected"] & {
@@ -1288,9 +1293,12 @@ export interface components {
         WebhookChanges: {
             /** @description Whether it is told. What happens while it is not is not told later. */
             enabled?: boolean | null;
-            /** @description What it hears of; `null` for all but `connection.refreshed`. */
-            events?: string[] | null;
-            /** @description Where messages are posted to. */
+            /** @description What it hears of; without it, or with `null`, all but `connection.refreshed`. */
+            events?: ("connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "install.unclaimed")[] | null;
+            /**
+             * @description Where messages are posted to.
+             * @example https://app.example.com/hooks/hubspot
+             */
             url?: string | null;
         };
         /** @description All endpoints. */
@@ -2105,13 +2113,13 @@ export interface operations {
                 /** @description The `next_cursor` of the page before. */
                 cursor?: string;
                 /** @description Those of one of the host's users. */
-                external_user_id?: string;
+                external_user_id?: components["schemas"]["ExternalUserId"];
                 /** @description How many at most; 50 if nothing is said. */
                 limit?: number;
                 /** @description Those to one HubSpot account. */
                 portal_id?: number;
                 /** @description `active`, `degraded`, `needs_reauth` or `integrity_error`. */
-                state?: string;
+                state?: components["schemas"]["ConnectionState"];
             };
             header?: never;
             path?: never;
@@ -3490,7 +3498,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description HubSpot's answer, whatever its status, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
             200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3499,7 +3507,9 @@ export interface operations {
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "*/*": unknown;
+                };
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -3511,6 +3521,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3524,6 +3535,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3537,6 +3549,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3550,6 +3563,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3563,6 +3577,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3576,6 +3591,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3589,6 +3605,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3602,6 +3619,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3617,6 +3635,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3630,6 +3649,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3645,6 +3665,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3658,6 +3679,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3678,7 +3714,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description HubSpot's answer, whatever its status, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
             200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3687,7 +3723,9 @@ export interface operations {
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "*/*": unknown;
+                };
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -3699,6 +3737,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3712,6 +3751,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3725,6 +3765,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3738,6 +3779,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3751,6 +3793,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3764,6 +3807,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3777,6 +3821,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3790,6 +3835,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3805,6 +3851,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3818,6 +3865,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3833,6 +3881,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3846,6 +3895,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3866,7 +3930,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description HubSpot's answer, whatever its status, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
             200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3875,7 +3939,9 @@ export interface operations {
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "*/*": unknown;
+                };
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -3887,6 +3953,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3900,6 +3967,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3913,6 +3981,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3926,6 +3995,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3939,6 +4009,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3952,6 +4023,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3965,6 +4037,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3978,6 +4051,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -3993,6 +4067,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4006,6 +4081,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4021,6 +4097,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4034,6 +4111,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4054,7 +4146,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description HubSpot's answer, whatever its status, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
             200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4063,7 +4155,9 @@ export interface operations {
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "*/*": unknown;
+                };
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -4075,6 +4169,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4088,6 +4183,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4101,6 +4197,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4114,6 +4211,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4127,6 +4225,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4140,6 +4239,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4153,6 +4253,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4166,6 +4267,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4181,6 +4283,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4194,6 +4297,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4209,6 +4313,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4222,6 +4327,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4242,7 +4362,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description HubSpot's answer, whatever its status, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
             200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4251,7 +4371,9 @@ export interface operations {
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "*/*": unknown;
+                };
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -4263,6 +4385,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4276,6 +4399,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4289,6 +4413,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4302,6 +4427,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4315,6 +4441,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4328,6 +4455,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4341,6 +4469,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4354,6 +4483,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4369,6 +4499,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4382,6 +4513,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4397,6 +4529,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4410,6 +4543,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4430,7 +4578,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description HubSpot's answer, whatever its status, with `Hubspot-Connect-Origin: hubspot`. */
+            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
             200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4439,7 +4587,9 @@ export interface operations {
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "*/*": unknown;
+                };
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -4451,6 +4601,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4464,6 +4615,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4477,6 +4629,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4490,6 +4643,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4503,6 +4657,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4516,6 +4671,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4529,6 +4685,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4542,6 +4699,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4557,6 +4715,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4570,6 +4729,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4585,6 +4745,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4598,6 +4759,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "*/*": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };

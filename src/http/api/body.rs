@@ -4,7 +4,8 @@ use actix_web::dev::Payload;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Bytes;
 use actix_web::{Error, FromRequest, HttpRequest};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_path_to_error::Segment;
 
 use super::super::problem::Problem;
@@ -44,6 +45,10 @@ fn is_json(request: &HttpRequest) -> bool {
 /// Reads a body. An empty one is an empty object: a call without particulars needs no braces.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
+    // Read as a list of its fields, an object would be taken from an array too.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new("invalid_json").hint("expected an object"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|why| {
         let place = pointer(why.path());
@@ -53,6 +58,14 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         Ok(()) => Ok(value),
         Err(why) => Err(Problem::new("invalid_json").hint(sentence(&why))),
     }
+}
+
+/// A number that is whole, also where it is written `60.0`: to JSON that is the same (RFC 8259 section 6).
+pub(super) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(value)? else { return Ok(None) };
+    let rounded = || number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..9e15).contains(it));
+    let whole = number.as_u64().or_else(|| rounded().map(|it| it as u64));
+    whole.map(Some).ok_or_else(|| D::Error::custom("expected a whole number from 0 on"))
 }
 
 /// The place as a JSON pointer (RFC 6901).
@@ -102,6 +115,24 @@ mod tests {
         assert_eq!(refused(r#"{"scopes": null, "scopes": null}"#)["code"], "invalid_json");
         assert_eq!(refused("{} {}")["code"], "invalid_json");
         assert_eq!(refused(&"[".repeat(10_000))["code"], "invalid_json");
+        assert_eq!(refused(" [null]")["code"], "invalid_json");
         assert!(read::<Example>(b"").is_ok());
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        #[derive(Debug, Deserialize)]
+        struct Count {
+            #[serde(default, deserialize_with = "whole")]
+            n: Option<u64>,
+        }
+        let n = |body: &str| read::<Count>(body.as_bytes()).map(|count| count.n);
+        for (body, wanted) in [("60", Some(60)), ("60.0", Some(60)), ("6e1", Some(60)), ("null", None)] {
+            assert_eq!(n(&format!("{{\"n\": {body}}}")).unwrap(), wanted, "{body}");
+        }
+        assert_eq!(n("{}").unwrap(), None);
+        for body in ["60.5", "-1", "1e30", "\"60\"", "true"] {
+            assert!(n(&format!("{{\"n\": {body}}}")).is_err(), "{body}");
+        }
     }
 }

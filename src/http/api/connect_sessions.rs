@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::super::Web;
 use super::super::problem::Problem;
-use super::body::ApiJson;
+use super::body::{ApiJson, whole};
 use super::caller::caller;
 use crate::domain::api_key::ApiScope;
 use crate::domain::external::{ExternalUserId, is_unfit};
@@ -33,27 +33,35 @@ const WEEK: u64 = 7 * 24 * 3600;
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct CreateConnectSession {
     /// Your own id of the user whose connection it is to be. May be left out where `connection_id` is given.
-    #[schema(value_type = Option<String>, max_length = 255, example = "user_42")]
+    #[schema(value_type = Option<ExternalUserIdWord>)]
     external_user_id: Option<ExternalUserId>,
     /// Renews this connection, with the same account and no other.
     #[schema(value_type = Option<uuid::Uuid>)]
     connection_id: Option<ConnectionId>,
     /// Scopes that the account must grant, instead of HUBSPOT_SCOPES.
-    #[schema(example = json!(["oauth", "crm.objects.contacts.read"]))]
+    #[schema(value_type = Option<Vec<ScopeWord>>, max_items = 200, example = json!(["oauth", "crm.objects.contacts.read"]))]
     scopes: Option<Vec<String>>,
     /// Scopes that the account may lack, instead of HUBSPOT_OPTIONAL_SCOPES.
+    #[schema(value_type = Option<Vec<ScopeWord>>, max_items = 200)]
     optional_scopes: Option<Vec<String>>,
     /// The one HubSpot account that may be connected.
-    hub_id: Option<u32>,
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 4_294_967_295_u64)]
+    hub_id: Option<u64>,
     /// The pages that may use it, out of those listed in HOST_ORIGINS; all of these if left out.
     #[schema(example = json!(["https://app.example.com"]))]
     allowed_origins: Option<Vec<String>>,
     /// Where the browser goes in the end, if no popup is open: an address of one of these pages.
+    #[schema(pattern = "^https?://[!-~]+$")]
     return_url: Option<String>,
     /// What you want to find with the connection: up to 4 kB of JSON.
     metadata: Option<BTreeMap<String, Value>>,
     /// Who is asking, in words for the person who opens the link.
-    #[schema(max_length = 120, example = "Anna Smith, anna@example.com")]
+    #[schema(
+        max_length = 120,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]*[^\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000][^\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]*$",
+        example = "Anna Smith, anna@example.com"
+    )]
     requested_by: Option<String>,
     /// `backend`: nothing is connected until you complete the session.
     confirm: Option<Confirm>,
@@ -61,9 +69,28 @@ pub(in crate::http) struct CreateConnectSession {
     #[serde(default)]
     hosted: bool,
     /// How long it is good: half an hour if left out, a week with a link.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 60, maximum = 604800)]
     expires_in: Option<u64>,
 }
+
+/// Your id of one of your users: nothing that controls the characters around it, and no space at its ends.
+#[derive(ToSchema)]
+#[schema(
+    as = ExternalUserId,
+    value_type = String,
+    max_length = 255,
+    pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000]([^\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]*[^\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000])?$",
+    example = "user_42"
+)]
+#[expect(dead_code, reason = "the domain reads it; this says how it is written")]
+pub(in crate::http) struct ExternalUserIdWord(String);
+
+/// A scope as HubSpot writes it.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9._:-]{1,100}$", example = "crm.objects.contacts.read")]
+#[expect(dead_code, reason = "scopes are read as text; this says how they are written")]
+pub(in crate::http) struct ScopeWord(String);
 
 /// Who has the last word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -135,7 +162,7 @@ pub(in crate::http) struct NewConnectSession {
 pub(in crate::http) struct CompleteConnectSession {
     /// Your id of the user who is in front of your page now, from your own session: not from the request that told you
     /// of this session.
-    #[schema(value_type = String, example = "user_42")]
+    #[schema(value_type = ExternalUserIdWord)]
     external_user_id: ExternalUserId,
 }
 
@@ -281,7 +308,7 @@ impl CreateConnectSession {
             connection: self.connection_id,
             scopes: scopes(self.scopes, "/scopes")?,
             optional_scopes: scopes(self.optional_scopes, "/optional_scopes")?,
-            portal_id: self.hub_id.map(|id| PortalId(i64::from(id))),
+            portal_id: portal(self.hub_id)?,
             allowed_origins: self.allowed_origins,
             return_url: self.return_url,
             metadata,
@@ -301,6 +328,13 @@ pub(super) fn metadata_text(metadata: Option<BTreeMap<String, Value>>) -> Result
         return Err(Problem::new("invalid_json").pointer("/metadata").hint(hint));
     }
     Ok(text)
+}
+
+/// HubSpot numbers its accounts with 32 bits.
+fn portal(hub_id: Option<u64>) -> Result<Option<PortalId>, Problem> {
+    let refused = |_| Problem::new("invalid_json").pointer("/hub_id").hint("at most 4294967295");
+    let number = hub_id.map(u32::try_from).transpose().map_err(refused)?;
+    Ok(number.map(|id| PortalId(i64::from(id))))
 }
 
 /// Scopes as HubSpot writes them: they are put into an address, separated by spaces (RFC 6749 section 3.3).

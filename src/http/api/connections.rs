@@ -5,13 +5,16 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::ObjectBuilder;
+use utoipa::openapi::schema::{Object, Type};
 
 use super::super::Web;
 use super::super::connections::DisconnectAnswer;
 use super::super::problem::Problem;
-use super::super::status::sentence;
+use super::super::status::{ConnectionState, sentence};
 use super::body::ApiJson;
 use super::caller::caller;
+use super::connect_sessions::ExternalUserIdWord;
 use super::listing;
 use super::token::{connection_id, get_access_token};
 use crate::domain::api_key::ApiScope;
@@ -129,10 +132,10 @@ pub(in crate::http) struct ConnectionList {
     security(("api_key" = ["connections:read"])),
     params(
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 50 if nothing is said."),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
-        ("external_user_id" = Option<String>, Query, description = "Those of one of the host's users."),
+        ("cursor" = Option<String>, Query, pattern = "^[0-9]{1,15}\\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description = "The `next_cursor` of the page before."),
+        ("external_user_id" = Option<ExternalUserIdWord>, Query, description = "Those of one of the host's users."),
         ("portal_id" = Option<u32>, Query, description = "Those to one HubSpot account."),
-        ("state" = Option<String>, Query, description = "`active`, `degraded`, `needs_reauth` or `integrity_error`."),
+        ("state" = Option<ConnectionState>, Query, description = "`active`, `degraded`, `needs_reauth` or `integrity_error`."),
     ),
     responses(
         (status = 200, description = "A page.", body = ConnectionList),
@@ -166,7 +169,7 @@ pub(in crate::http) async fn list_connections(
     operation_id = "get_connection",
     tag = "connections",
     security(("api_key" = ["connections:read"])),
-    params(("id" = String, Path, description = "The connection.")),
+    params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
         (status = 200, description = "The connection.", body = ConnectionBody),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
@@ -225,7 +228,7 @@ impl From<Event> for HistoryEvent {
     tag = "connections",
     security(("api_key" = ["connections:read"])),
     params(
-        ("id" = String, Path, description = "The connection."),
+        ("id" = uuid::Uuid, Path, description = "The connection."),
         ("after" = Option<i64>, Query, minimum = 0, description = "The `sequence` of the last event that is known."),
     ),
     responses(
@@ -268,7 +271,7 @@ pub(in crate::http) struct RefreshBody {
     operation_id = "refresh_connection",
     tag = "connections",
     security(("api_key" = ["connections:write"])),
-    params(("id" = String, Path, description = "The connection.")),
+    params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
         (status = 200, description = "The tokens are new.", body = RefreshBody),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
@@ -301,7 +304,7 @@ pub(in crate::http) async fn refresh_connection(
     operation_id = "delete_connection",
     tag = "connections",
     security(("api_key" = ["connections:write"])),
-    params(("id" = String, Path, description = "The connection.")),
+    params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
         (status = 200, description = "It has ended here.", body = DisconnectAnswer),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
@@ -327,7 +330,17 @@ pub(in crate::http) async fn delete_connection(
 pub(in crate::http) struct Uninstall {
     /// Must be `true`.
     #[serde(default)]
+    #[schema(schema_with = yes, required)]
     confirm: bool,
+}
+
+/// The one word that is taken.
+fn yes() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .enum_values(Some([true]))
+        .description(Some("Must be `true`."))
+        .build()
 }
 
 /// What became of an app that was to be uninstalled.
@@ -351,7 +364,7 @@ pub(in crate::http) struct UninstallBody {
     operation_id = "uninstall_app",
     tag = "connections",
     security(("api_key" = ["connections:write"])),
-    params(("id" = String, Path, description = "The connection.")),
+    params(("id" = uuid::Uuid, Path, description = "The connection.")),
     request_body = Uninstall,
     responses(
         (status = 200, description = "The connection has ended.", body = UninstallBody),

@@ -12,7 +12,7 @@ use super::super::Web;
 use super::super::problem::Problem;
 use super::body::ApiJson;
 use super::caller::caller;
-use super::connect_sessions::metadata_text;
+use super::connect_sessions::{ExternalUserIdWord, metadata_text};
 use crate::domain::api_key::ApiScope;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, InstallId, PortalId};
@@ -111,7 +111,7 @@ pub(in crate::http) async fn list_installs(
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct InstallClaim {
     /// Your user's id. Be sure by your own means that the HubSpot account is this user's.
-    #[schema(value_type = String, example = "user_42")]
+    #[schema(value_type = ExternalUserIdWord)]
     external_user_id: ExternalUserId,
     /// An object of your own to keep with the connection.
     #[serde(default)]

@@ -50,7 +50,8 @@ const IDLE: Duration = Duration::from_secs(30);
         ("Hubspot-Connect-Connection" = String, Header, description = "The id of the connection whose token is used. There is no default."),
     ),
     responses(
-        (status = 200, description = "HubSpot's answer, whatever its status, with `Hubspot-Connect-Origin: hubspot`."),
+        (status = 200, description = "HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`."),
+        (status = "default", description = "HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`."),
         (status = 400, description = "`connection_missing`, `proxy_path_not_allowed`, `bad_request`"),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `proxy`"),

@@ -61,7 +61,7 @@ pub(in crate::http) struct WarningBody {
     tag = "tokens",
     security(("api_key" = ["tokens:read"])),
     params(
-        ("id" = String, Path, description = "The connection."),
+        ("id" = uuid::Uuid, Path, description = "The connection."),
         ("min_ttl" = Option<u64>, Query, minimum = 0, maximum = 900, description = "How many seconds it shall live at least; 60 if nothing is said."),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer: 304 says that its token still does."),
     ),

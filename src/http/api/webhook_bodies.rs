@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, SchemaType, Type};
+use utoipa::openapi::{ObjectBuilder, Schema};
 
 use super::super::problem::Problem;
+use super::body::whole;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::WebhookId;
@@ -15,10 +18,15 @@ use crate::domain::webhook::{Delivery, Endpoint};
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct NewWebhook {
     /// Where messages are posted to: https, and public.
-    #[schema(example = "https://app.example.com/hooks/hubspot")]
+    #[schema(
+        pattern = "^https?://[!-~]+$",
+        max_length = 2048,
+        example = "https://app.example.com/hooks/hubspot"
+    )]
     pub url: String,
     /// What it hears of; without it all but `connection.refreshed`.
     #[serde(default)]
+    #[schema(schema_with = events)]
     pub events: Option<Vec<String>>,
 }
 
@@ -28,10 +36,15 @@ pub(in crate::http) struct NewWebhook {
 pub(in crate::http) struct WebhookChanges {
     /// Where messages are posted to.
     #[serde(default)]
+    #[schema(
+        pattern = "^https?://[!-~]+$",
+        max_length = 2048,
+        example = "https://app.example.com/hooks/hubspot"
+    )]
     pub url: Option<String>,
     /// What it hears of; `null` for all but `connection.refreshed`.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(schema_with = events)]
     pub events: Option<Option<Vec<String>>>,
     /// Whether it is told. What happens while it is not is not told later.
     #[serde(default)]
@@ -43,7 +56,7 @@ pub(in crate::http) struct WebhookChanges {
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct SecretRotation {
     /// How long the older secret signs beside the new one, in seconds: 86400 without it, 604800 at most.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 604_800)]
     pub overlap_seconds: Option<u64>,
 }
@@ -140,6 +153,18 @@ pub(in crate::http) struct DeliveryPage {
     pub items: Vec<DeliveryBody>,
     /// Where the next page begins; `null` on the last.
     pub next_cursor: Option<String>,
+}
+
+/// The words for events that an endpoint may name.
+fn events() -> Schema {
+    let named = EventType::ALL.into_iter().filter(|kind| kind.can_be_named());
+    let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(named.map(EventType::as_str)));
+    let list = ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
+        .items(word)
+        .min_items(Some(1))
+        .description(Some("What it hears of; without it, or with `null`, all but `connection.refreshed`."));
+    list.build().into()
 }
 
 /// A member that is there counts, even if it is `null`.

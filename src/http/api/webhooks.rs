@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use actix_web::web::{self as actix, Data, Path, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::super::Web;
@@ -234,8 +232,8 @@ pub(in crate::http) struct DeliveryQuery {
     tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
-        ("status" = Option<String>, Query, description = "`pending`, `delivered` or `failed` alone."),
+        ("cursor" = Option<String>, Query, pattern = "^[0-9]{1,15}\\.evt_[0-9a-f]{32}(_[0-9]{1,18})?$", description = "`next_cursor` of the page before."),
+        ("status" = Option<String>, Query, pattern = "^(pending|delivered|failed)$", description = "`pending`, `delivered` or `failed` alone."),
         ("limit" = Option<u32>, Query, description = "How many: 50 without it, 100 at most.", minimum = 1, maximum = 100),
     ),
     responses(
@@ -263,8 +261,7 @@ pub(in crate::http) async fn list_webhook_deliveries(
     let behind = query.cursor.as_deref().map(read_cursor).transpose()?;
     let page = web.flows.deliveries(webhook_id(&id)?, status, behind, limit).await?;
     let last = page.last().filter(|_| page.len() == limit as usize);
-    let next_cursor =
-        last.map(|last| URL_SAFE_NO_PAD.encode(format!("{} {}", last.queued_at.unix_ms(), last.event_id)));
+    let next_cursor = last.map(|last| format!("{}.{}", last.queued_at.unix_ms(), last.event_id));
     let items = page.into_iter().map(DeliveryBody::from).collect();
     Ok(HttpResponse::Ok().json(DeliveryPage { items, next_cursor }))
 }
@@ -275,7 +272,7 @@ pub(in crate::http) async fn list_webhook_deliveries(
     operation_id = "replay_webhook_delivery", tag = "webhooks", security(("api_key" = ["webhooks"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
-        ("delivery_id" = String, Path, description = "The delivery: the id of its event."),
+        ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_[0-9]{1,18})?$", description = "The delivery: the id of its event."),
     ),
     responses(
         (status = 200, description = "What came of it.", body = DeliveryBody),
@@ -301,8 +298,11 @@ fn webhook_id(text: &str) -> Result<WebhookId, Problem> {
 }
 
 fn read_cursor(cursor: &str) -> Result<(Moment, String), Problem> {
-    let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let parts = text.as_deref().and_then(|text| text.split_once(' '));
+    let is_event = |id: &str| {
+        let rest = id.strip_prefix("evt_").unwrap_or_default();
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'_')
+    };
+    let parts = cursor.split_once('.').filter(|(_, id)| is_event(id));
     let read = parts.and_then(|(at, id)| Some((Moment::from_unix_ms(at.parse().ok()?), id.to_owned())));
     read.ok_or_else(|| Problem::new("bad_request").hint("cursor is the next_cursor of another page."))
 }

@@ -1,0 +1,134 @@
+"""Gives the service something to be asked about, and writes the ids into dictionaries that schemathesis.toml names.
+
+Whoever is made up finds nothing: a random id is a 404, and the code behind it is never reached. Every connection is to an
+account of its own, so that one that is ended or uninstalled takes no other with it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+SERVICE, HUBSPOT, ORIGIN, KEY = (os.environ[name] for name in ("SERVICE", "HUBSPOT", "ORIGIN", "API_KEY"))
+FOLDER = Path(sys.argv[1])
+NAVIGATION = {
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Site": "cross-site",
+    "Sec-Fetch-User": "?1",
+}
+
+
+class Stay(HTTPRedirectHandler):
+    """Where it leads is looked at, not followed."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+browser = build_opener(Stay)
+
+
+def ask(method, url, body=None, **headers):
+    """One request; an answer of whatever status."""
+    request = Request(url, data=body, method=method, headers=headers)
+    try:
+        return browser.open(request, timeout=30)
+    except HTTPError as answer:
+        return answer
+
+
+def api(method, path, body=None):
+    """A call of the host's backend."""
+    content = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    answer = ask(method, SERVICE + path, content, **headers)
+    text = answer.read().decode()
+    if answer.status >= 400:
+        raise SystemExit(f"{method} {path}: {answer.status} {text}")
+    return json.loads(text) if text else None
+
+
+def approve_for(account):
+    """From now on HubSpot approves everything for this account."""
+    choice = {"auto_consent": {"approve": {"hub_id": account, "scopes": None}}}
+    answer = ask("POST", f"{HUBSPOT}/__options", json.dumps(choice).encode())
+    if answer.status != 204:
+        raise SystemExit(f"options: {answer.status} {answer.read().decode()}")
+
+
+def approve(token):
+    """What a person does: the host page's form, HubSpot's consent, the callback."""
+    challenge = urlsafe_b64encode(hashlib.sha256(os.urandom(32)).digest()).rstrip(b"=").decode()
+    form = urlencode({"origin": ORIGIN, "challenge": challenge, "connect_session": token}).encode()
+    launch = ask("POST", f"{SERVICE}/auth/hubspot/start", form, Origin=ORIGIN, **NAVIGATION)
+    page = launch.read().decode()
+    found = re.search(r'data-authorize-url="([^"]+)"', page)
+    if not found:
+        raise SystemExit(f"start: {launch.status} {page}")
+    address = found[1].replace("&amp;", "&").replace("&#x2F;", "/")
+    cookies = "; ".join(line.split(";")[0] for line in launch.headers.get_all("Set-Cookie") or [])
+    back = ask("GET", address, **NAVIGATION).headers["Location"]
+    done = ask("GET", back, Cookie=cookies, **NAVIGATION)
+    if done.status != 303 or "problem=" in done.headers["Location"]:
+        raise SystemExit(f"callback: {done.status} {done.headers['Location']}")
+
+
+def session(**fields):
+    return api("POST", "/api/hubspot/connect-sessions", {"external_user_id": "user_42", **fields})
+
+
+def sessions(count, first_account, **fields):
+    """Connect sessions that a person has approved."""
+    ids = []
+    for account in range(first_account, first_account + count):
+        approve_for(account)
+        made = session(**fields)
+        approve(made["token"])
+        ids.append(made["id"])
+    return ids
+
+
+def connections(count, first_account):
+    made = sessions(count, first_account)
+    return [api("GET", f"/api/hubspot/connect-sessions/{one}")["connection_id"] for one in made]
+
+
+def installs(count, first_account):
+    """Installs that began at HubSpot's Marketplace and wait to be claimed."""
+    for account in range(first_account, first_account + count):
+        there = urlencode({"install_url": f"{SERVICE}/install/hubspot", "shape": "legacy", "hub_id": account})
+        code = ask("GET", f"{HUBSPOT}/marketplace/install?{there}", **NAVIGATION)
+        ask("GET", code.headers["Location"], **NAVIGATION)
+    return [one["id"] for one in api("GET", "/api/hubspot/installs")["installs"]]
+
+
+def webhooks(count):
+    url = f"{HUBSPOT}/hook"
+    return [api("POST", "/api/hubspot/webhooks", {"url": url})["id"] for _ in range(count)]
+
+
+def write(name, values):
+    text = "".join(f'"{value}"\n' for value in values)
+    (FOLDER / f"{name}.dict").write_text(text, encoding="utf-8")
+
+
+told = webhooks(1)
+write("connections", connections(4, 2_000_000))
+write("expendable-connections", connections(12, 3_000_000))
+write("webhooks", webhooks(2))
+write("expendable-webhooks", webhooks(3))
+write("told-webhooks", told)
+write("deliveries", [api("POST", f"/api/hubspot/webhooks/{told[0]}/test")["id"] for _ in range(3)])
+write("sessions", [session()["id"] for _ in range(3)])
+write("expendable-sessions", [session(hosted=True)["id"] for _ in range(6)])
+write("approved-sessions", sessions(6, 4_000_000, confirm="backend"))
+write("users", ["user_42"])
+write("addresses", [f"{HUBSPOT}/hook", "https://app.example.com/hooks/hubspot"])
+write("installs", installs(8, 5_000_000))
