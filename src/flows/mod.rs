@@ -76,7 +76,7 @@ pub use start::{StartConnect, StartError, Started, flow_of_state};
 pub use status::{Connection, Connections};
 pub use uninstall::Uninstalled;
 pub use waiting::Wakes;
-pub use webhooks::{EndpointChanges, WebhookError};
+pub use webhooks::WebhookError;
 
 use crate::config::{Config, OnSessionExpiry, TokenDelivery};
 use crate::domain::chance::Chance;
@@ -88,7 +88,7 @@ use crate::domain::token::{RefreshPolicy, Token};
 use crate::hubspot::HubSpot;
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::Store;
-pub use crate::store::{AccessRow, Listed, ListedState, StoreError, Wanted};
+pub use crate::store::{AccessRow, EndpointChanges, Listed, ListedState, StoreError, Wanted};
 use crate::telemetry::metrics::Metrics;
 use crate::webhook::Webhooks;
 use access::Renewals;

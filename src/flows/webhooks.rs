@@ -12,7 +12,7 @@ use crate::domain::id::WebhookId;
 use crate::domain::secret::{Sealed, Secret};
 use crate::domain::webhook::{Delivery, DeliveryStatus, Endpoint};
 use crate::keyring::{Context, OpenError};
-use crate::store::{Behind, StoreError};
+use crate::store::{Behind, EndpointChanges, StoreError};
 use crate::webhook::{self, NotAllowed};
 
 /// How many secrets sign at once at most: rotations that follow one another closely end the oldest early.
@@ -40,18 +40,6 @@ pub enum WebhookError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
-
-/// What is to be changed about an endpoint; `None` is left as it is.
-#[derive(Debug, Default)]
-pub struct EndpointChanges {
-    /// Where it is.
-    pub url: Option<String>,
-    /// What it hears of; `Some(None)` for all but refreshes.
-    pub types: Option<Option<Vec<EventType>>>,
-    /// Whether it is told.
-    pub enabled: Option<bool>,
-}
-
 /// The signing secrets of an endpoint, newest first.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Secrets(Vec<SigningSecret>);
@@ -158,19 +146,14 @@ impl Flows {
         id: WebhookId,
         changes: EndpointChanges,
     ) -> Result<Endpoint, WebhookError> {
-        let mut endpoint = self.webhook(id).await?;
-        if let Some(url) = changes.url {
-            endpoint.url = self.0.webhooks.check(&url).await?.to_string();
-        }
-        if let Some(types) = changes.types {
-            endpoint.types = types;
-        }
-        if let Some(enabled) = changes.enabled {
-            let reason = endpoint.disabled_reason.take().filter(|_| !endpoint.enabled);
-            endpoint.disabled_reason = (!enabled).then(|| reason.unwrap_or_else(|| "by_request".to_owned()));
-            endpoint.enabled = enabled;
-        }
-        self.0.store.save_endpoint(endpoint).await?.ok_or(WebhookError::Unknown)
+        // Whoever names no endpoint is told so, whatever the address.
+        self.webhook(id).await?;
+        let url = match changes.url {
+            Some(url) => Some(self.0.webhooks.check(&url).await?.to_string()),
+            None => None,
+        };
+        let changes = EndpointChanges { url, ..changes };
+        self.0.store.change_endpoint(id, changes).await?.ok_or(WebhookError::Unknown)
     }
 
     /// Removes an endpoint, with what waits for it.

@@ -59,6 +59,7 @@ pub use revocation::{Removed, RevocationJob};
 pub use session::{Revoke, SessionRow};
 pub use token::Details;
 pub use webhook_delivery::{Behind, ClaimedDelivery};
+pub use webhook_endpoint::EndpointChanges;
 
 use crate::domain::clock::{Clock, Moment};
 use batch::Batch;

@@ -179,3 +179,20 @@ async fn a_secret_that_was_moved_or_brought_back_signs_nothing() {
     }
     assert_eq!((errors, receiver.heard().len()), (vec!["integrity_error".to_owned()], 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_an_endpoint_that_are_made_at_once_lose_nothing() {
+    let (app, _receiver, made, key) = scene("").await;
+    let change = async |body: Value| app.api(&key, Method::PATCH, &path(&made, ""), Some(body)).await;
+    for round in 0..10 {
+        let kind = ["connection.created", "connection.disconnected"][round % 2];
+        let enabled = round % 2 == 0;
+        let (one, other) =
+            tokio::join!(change(json!({"events": [kind]})), change(json!({"enabled": enabled})));
+        assert_eq!((one.status, other.status), (200, 200));
+        let now = change(json!({})).await.json();
+        assert_eq!((&now["events"], &now["enabled"]), (&json!([kind]), &json!(enabled)), "round {round}");
+        let reason = if enabled { Value::Null } else { json!("by_request") };
+        assert_eq!(now["disabled_reason"], reason, "round {round}");
+    }
+}
