@@ -166,6 +166,9 @@ async fn assert_openers_are_asked_for(app: &TestApp, what: &str) {
 async fn no_value_of_any_variable_takes_away_the_proof_of_who_has_begun_an_attempt() {
     let (hubspot, database) =
         (FakeHubSpot::start(Options::default()).await.unwrap(), TestDatabase::fresh().await);
+    if !database.is_sqlite() {
+        return; // What is proven does not depend on the database, and a hundred services on a server take minutes.
+    }
     let all = switched(&settle(&hubspot, &database, &[]));
     let touched: BTreeSet<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
     assert!(touched.len() > 25, "most variables take one of these: {touched:?}");
