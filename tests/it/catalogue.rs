@@ -275,23 +275,33 @@ async fn a_connection_ends_once_and_no_token_comes_after_that() {
     let url = format!("{}{LIST}/{id}/token", app.base);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let lent_already = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let readers: Vec<_> = (0..8)
         .map(|_| {
             let request = client.get(&url).bearer_auth(&backend.key);
             let ended = std::sync::Arc::clone(&ended);
+            let lent_already = std::sync::Arc::clone(&lent_already);
             tokio::spawn(async move {
                 let (mut lent, mut refused) = (0, 0);
                 while refused < 20 {
                     let is_over = ended.load(std::sync::atomic::Ordering::SeqCst);
                     let status = request.try_clone().unwrap().send().await.unwrap().status().as_u16();
                     assert!(!is_over || status == 404, "a token came after the end: {status}");
-                    if status == 200 { lent += 1 } else { refused += 1 }
+                    if status == 200 {
+                        lent += 1;
+                        lent_already.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    } else {
+                        refused += 1;
+                    }
                 }
                 lent
             })
         })
         .collect();
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    eventually("readers have tokens", || async {
+        lent_already.load(std::sync::atomic::Ordering::SeqCst) > 100
+    })
+    .await;
     let answer = backend.call(Method::DELETE, &id, "", None).await;
     ended.store(true, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(answer.json(), json!({"connection_id": id, "revoked": true, "reason": null}));
@@ -392,6 +402,7 @@ async fn an_access_token_is_on_its_own_route_alone_and_a_refresh_token_nowhere()
     };
     let (token, refresh) = (format!("/{id}/token"), format!("/{id}/refresh"));
     let first = call(Method::GET, &token, "").await.json();
+    database.execute("UPDATE token SET obtained_at = obtained_at - 10000").await;
     eventually("it is old enough to be refreshed", || async {
         call(Method::POST, &refresh, "").await.json()["refreshed"] == true
     })

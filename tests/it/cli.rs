@@ -73,15 +73,21 @@ async fn without_a_database_every_command_fails_with_a_sentence() {
         ["postgres://somebody:hunter2@127.0.0.1:9/nothing", "sqlite:///no/such/folder/test.db?mode=rwc"]
     {
         let variables = changed(&app.variables, "DATABASE_URL", url);
-        for arguments in [
+        let commands = [
             &["serve"][..],
             &["db", "status"],
             &["db", "migrate"],
             &["keys", "status"],
             &["connections", "list"],
             &["doctor"],
-        ] {
-            let ended = run(arguments, &variables);
+        ];
+        // Each waits for the server as long as it would for one that is starting, so they wait side by side.
+        let running = commands.map(|arguments| {
+            let variables = variables.clone();
+            (arguments, tokio::task::spawn_blocking(move || run(arguments, &variables)))
+        });
+        for (arguments, running) in running {
+            let ended = running.await.unwrap();
             assert_ends(&ended, 1, "");
             assert!(
                 ended.stderr.contains("cannot be opened") || ended.stdout.contains("cannot be opened"),
