@@ -10,7 +10,7 @@ use std::fs;
 /// What is installed, what is there to be asked about, and what is told to it, with the reasons for what is left out.
 const FOLDER: &str = "xtask/schemathesis";
 /// Made-up requests for each operation and phase: a minute of them in all.
-const EXAMPLES: &str = "20";
+const EXAMPLES: &str = "30";
 /// What the examples of the description name is good here, and there are installs to be claimed.
 const VARIABLES: [(&str, &str); 3] = [
     ("HOST_ORIGINS", "http://127.0.0.1:3000,https://app.example.com"),
