@@ -3,34 +3,33 @@
 
 use std::time::Duration;
 
-use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
+use fake_hubspot::{FakeHubSpot, Kind, Options};
 use hubspot_connect::flows::{Flows, Look, Looked};
-use serde_json::json;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve, settle};
 use crate::harness::database::TestDatabase;
-use crate::harness::process::{Process, run, without};
-use crate::harness::{Browser, TestApp, eventually};
+use crate::harness::process::Process;
+use crate::harness::{TestApp, eventually};
 
 /// An account that nobody has connected.
-const STRANGER: u64 = 3_333_333;
+pub const STRANGER: u64 = 3_333_333;
 
-const ON: (&str, &str) = ("WEBHOOKS_JOURNAL", "on");
+pub const ON: (&str, &str) = ("WEBHOOKS_JOURNAL", "on");
 
-async fn reading() -> TestApp {
+pub async fn reading() -> TestApp {
     TestApp::with(&[ON, LONG_SESSIONS[0], LONG_SESSIONS[1]]).await
 }
 
-async fn look(flows: &Flows) -> Look {
+pub async fn look(flows: &Flows) -> Look {
     flows.read_journal().await.unwrap()
 }
 
 /// So many entries were read, and so many connections are refreshed because of them.
-fn read(entries: usize, concerned: usize) -> Looked {
+pub fn read(entries: usize, concerned: usize) -> Looked {
     Looked::Read { entries, concerned }
 }
 
-fn code(look: &Look) -> &'static str {
+pub fn code(look: &Look) -> &'static str {
     match &look.looked {
         Looked::Failed(failure) => failure.code,
         other => panic!("{other:?}"),
@@ -38,11 +37,11 @@ fn code(look: &Look) -> &'static str {
 }
 
 /// The customer uninstalls the app, at the time of the service's clock.
-fn uninstall(app: &TestApp, hub_id: u64) {
+pub fn uninstall(app: &TestApp, hub_id: u64) {
     app.hubspot.uninstall_at(hub_id, app.clock.now().unix_ms());
 }
 
-async fn position(app: &TestApp) -> String {
+pub async fn position(app: &TestApp) -> String {
     app.database.text("SELECT COALESCE(position, '') FROM journal_reader").await
 }
 
@@ -203,141 +202,6 @@ async fn one_process_reads_until_it_is_silent_for_longer_than_its_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_lost_the_lease_while_reading_stores_nothing() {
-    let app = reading().await;
-    look(&app.flows).await;
-    app.connected(ACME).await;
-    app.advance(300);
-    uninstall(&app, ACME);
-    app.hubspot.script(Rule::once(Kind::JournalFile, Fault::Hold));
-    let flows = app.flows.clone();
-    let late = tokio::spawn(async move { look(&flows).await });
-    eventually("the file is asked for", || async { !app.hubspot.calls(Kind::JournalFile).is_empty() }).await;
-    app.database.execute("UPDATE journal_reader SET fence = fence + 1, lease_owner = 'another'").await;
-    app.hubspot.release();
-    assert_eq!(late.await.unwrap().looked, Looked::NotOurs);
-    assert_eq!(position(&app).await, "");
-    assert_eq!(app.refresh_due().await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_nothing_is_skipped_and_it_is_tried_again() {
-    let status = |status: u16| Fault::Status { status, headers: Vec::new(), body: "{}".to_owned() };
-    let json = |body: &str| Fault::Body { content_type: None, body: body.to_owned() };
-    let faults = [
-        (Kind::ClientCredentials, status(500), "provider_unavailable"),
-        (Kind::ClientCredentials, json("<html>"), "provider_bad_response"),
-        (Kind::WebhooksJournal, status(429), "provider_busy"),
-        (Kind::WebhooksJournal, status(500), "provider_unavailable"),
-        (Kind::WebhooksJournal, json("<html>"), "provider_bad_response"),
-        (
-            Kind::WebhooksJournal,
-            json(r#"{"url": "https://a.example", "currentOffset": "../x"}"#),
-            "provider_bad_response",
-        ),
-        (Kind::WebhooksJournal, Fault::HalfBody, "provider_bad_response"),
-        (Kind::JournalFile, status(403), "journal_file_gone"),
-        (Kind::JournalFile, status(503), "provider_unavailable"),
-        (Kind::JournalFile, Fault::HalfBody, "provider_bad_response"),
-        (Kind::JournalFile, Fault::BadChunk, "provider_bad_response"),
-        (Kind::JournalFile, json("{}"), "journal_file_unreadable"),
-        (Kind::JournalFile, Fault::Gzip, "journal_file_unreadable"),
-        (Kind::JournalFile, Fault::Large(17 * 1024 * 1024), "provider_bad_response"),
-        (Kind::JournalFile, Fault::Endless, "provider_bad_response"),
-        (
-            Kind::JournalFile,
-            Fault::Redirect { status: 302, location: "/elsewhere".to_owned() },
-            "journal_url_refused",
-        ),
-    ];
-    let app = reading().await;
-    look(&app.flows).await;
-    app.connected(ACME).await;
-    app.advance(300);
-    uninstall(&app, ACME);
-    for (on, fault, expected) in faults {
-        if on == Kind::ClientCredentials {
-            app.advance(1800);
-        }
-        let name = fault.name();
-        app.hubspot.script(Rule::once(on, fault));
-        let failed = look(&app.flows).await;
-        assert_eq!(code(&failed), expected, "{on:?} {name}");
-        assert!(failed.again_in >= Duration::from_secs(54), "{on:?} {name}");
-        assert_eq!(position(&app).await, "", "{on:?} {name}");
-    }
-    assert_eq!(look(&app.flows).await.looked, read(1, 1));
-    assert_ne!(position(&app).await, "");
-    for call in app.hubspot.calls(Kind::JournalFile) {
-        assert_eq!(call.authorization, None, "no credentials go along");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_leads_elsewhere_is_not_gone_to() {
-    let app = reading().await;
-    look(&app.flows).await;
-    uninstall(&app, ACME);
-    for url in
-        ["http://10.0.0.1/a", "https://169.254.169.254/a", "http://example.com/a", "file:///etc/passwd", ""]
-    {
-        let set = json!({ "url": url }).as_object().cloned().unwrap();
-        app.hubspot.script(Rule::once(Kind::WebhooksJournal, Fault::Patch { set, drop: Vec::new() }));
-        assert_eq!(code(&look(&app.flows).await), "journal_url_refused", "{url}");
-    }
-    assert_eq!(position(&app).await, "");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn missing_scopes_are_told_as_such_wherever_hubspot_notices_them() {
-    let lacking = Options { app_scopes: Vec::new(), ..Options::default() };
-    let app = TestApp::with_hubspot(&[ON], lacking).await;
-    assert_eq!(code(&look(&app.flows).await), "journal_scopes_missing");
-    let refusal = Fault::Oauth {
-        status: 400,
-        error: Some("invalid_scope".to_owned()),
-        hubspot_status: Some("BAD_SCOPES".to_owned()),
-        message: "missing or invalid scopes".to_owned(),
-    };
-    app.hubspot.script(Rule::once(Kind::ClientCredentials, refusal));
-    app.advance(1800);
-    let failed = look(&app.flows).await;
-    assert_eq!(code(&failed), "journal_scopes_missing");
-    assert!(failed.again_in > Duration::from_secs(800), "a person has to mend it");
-    let metrics = Browser::new(&app.admin).get("/metrics").await.body;
-    assert!(metrics.contains(r#"hubspot_connect_journal_looks_total{outcome="our_fault"} 2"#), "{metrics}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_offset_that_hubspot_has_forgotten_is_read_again_from_the_earliest() {
-    let app = reading().await;
-    look(&app.flows).await;
-    uninstall(&app, STRANGER);
-    assert_eq!(look(&app.flows).await.looked, read(1, 0));
-    app.connected(ACME).await;
-    app.advance(300);
-    uninstall(&app, ACME);
-    app.hubspot.forget_journal_entries(1);
-    assert_eq!(look(&app.flows).await.looked, read(2, 1), "the start anew, and the entry");
-    assert_eq!(look(&app.flows).await.looked, read(0, 0));
-    app.hubspot.forget_journal_entries(0);
-    assert_eq!(look(&app.flows).await.looked, read(0, 0), "an empty journal has nothing new");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_journal_that_says_404_where_nothing_is_new_is_not_read_again_and_again() {
-    let app = TestApp::with_hubspot(&[ON], Options { nothing_new_status: 404, ..Options::default() }).await;
-    assert_eq!(look(&app.flows).await.looked, read(0, 0));
-    uninstall(&app, ACME);
-    assert_eq!(look(&app.flows).await.looked, read(1, 0));
-    for _ in 0..3 {
-        app.advance(60);
-        assert_eq!(look(&app.flows).await.looked, read(0, 0));
-    }
-    assert_eq!(app.hubspot.calls(Kind::JournalFile).len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_has_piled_up_is_read_in_portions() {
     let app = reading().await;
     look(&app.flows).await;
@@ -346,29 +210,6 @@ async fn what_has_piled_up_is_read_in_portions() {
     }
     assert_eq!(look(&app.flows).await, Look { looked: read(100, 0), again_in: Duration::ZERO });
     assert_eq!(look(&app.flows).await.looked, read(20, 0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_and_the_log_say_in_plain_words_which_scopes_are_missing() {
-    let hubspot = FakeHubSpot::start(Options { app_scopes: Vec::new(), ..Options::default() }).await.unwrap();
-    let database = TestDatabase::migrated().await;
-    let variables = settle(&hubspot, &database, &[ON]);
-    let doctor = run(&["doctor"], &variables);
-    assert_eq!(doctor.code, Some(1), "{}", doctor.stderr);
-    assert!(doctor.stdout.contains("WRONG journal: this app may not read"), "{}", doctor.stdout);
-    let process = Process::serve(&variables);
-    let told = "give the app the scopes developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read";
-    eventually("the log says it", || async { process.log().contains(told) }).await;
-    process.crash();
-
-    let scopes = Options::default().app_scopes;
-    hubspot.options(|options| options.app_scopes = scopes);
-    let doctor = run(&["doctor"], &variables);
-    assert_eq!(doctor.code, Some(0), "{}", doctor.stdout);
-    assert!(doctor.stdout.contains("ok    journal: HubSpot lets this app read"), "{}", doctor.stdout);
-    assert_eq!(hubspot.subscriptions(), 0, "it changes nothing");
-    let off = run(&["doctor"], &without(&variables, "WEBHOOKS_JOURNAL"));
-    assert!(!off.stdout.contains("journal"), "{}", off.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,22 +4,20 @@
 //! A notice ends no connection: it may be old, and the account may have installed the app again. It makes the refreshes
 //! due that it concerns, and HubSpot's answer to these counts, twice, as always.
 
-use std::sync::Mutex;
+mod watch;
+
 use std::time::Duration;
 
 use super::Flows;
 use crate::crash;
-use crate::domain::clock::Moment;
-use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::journal::{POLL, pause};
-use crate::hubspot::journal::Next;
+use crate::domain::failure::Failure;
+use crate::domain::journal::{Notice, POLL};
+use crate::hubspot::journal::{Entry, Next};
 use crate::store::{JournalLease, StoreError};
+pub(super) use watch::Watch;
 
 /// How many entries one look reads at most: after a long silence there are more, and the lease must not run out.
 const AT_ONCE: usize = 100;
-/// How often it is looked whether the subscription is still there.
-const SUBSCRIBED_FOR: Duration = Duration::from_secs(24 * 3600);
-
 /// What came of a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
@@ -43,24 +41,6 @@ pub enum Looked {
     },
     /// HubSpot, or the way to it, has failed; what was read before is stored.
     Failed(Failure),
-}
-
-/// How reading has gone lately, as far as this process knows.
-#[derive(Debug, Default)]
-pub(super) struct Watch(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    failures: u32,
-    /// What was said of a failure that is not over, so that it is said once.
-    told: Option<&'static str>,
-    subscribed_at: Option<Moment>,
-}
-
-impl Watch {
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.0.lock().expect("nothing panics while it holds this lock"))
-    }
 }
 
 /// What stops a look before its end.
@@ -139,7 +119,7 @@ impl Flows {
                     (None, Vec::new())
                 }
                 Next::Entry(entry) => {
-                    let notices = parts.hubspot.notices(&entry, parts.clock.now()).await?;
+                    let notices = self.notices(&entry).await?;
                     (Some(entry.offset), notices)
                 }
             };
@@ -166,59 +146,17 @@ impl Flows {
         Ok(())
     }
 
-    /// Sees to it that HubSpot writes uninstalls into the journal: at the first look, and once a day.
-    async fn subscribe(&self) -> Result<(), Failure> {
-        let now = self.0.clock.now();
-        let is_known = |state: &mut State| {
-            state.subscribed_at.is_some_and(|at| at <= now && now.since(at) < SUBSCRIBED_FOR)
-        };
-        if self.0.watch.with(is_known) {
-            return Ok(());
-        }
-        if self.0.hubspot.subscribe_to_uninstalls().await? {
-            tracing::info!("subscribed to uninstalls in HubSpot's Webhooks Journal");
-        }
-        self.0.watch.with(|state| state.subscribed_at = Some(now));
-        Ok(())
-    }
-
-    fn note_read(&self) {
-        self.0.metrics.journal.succeeded();
-        let told = self.0.watch.with(|state| {
-            state.failures = 0;
-            state.told.take()
-        });
-        if told.is_some() {
-            tracing::info!("HubSpot's Webhooks Journal is read again");
-        }
-    }
-
-    /// Says what is wrong, once for each outage and code, and when to look again.
-    fn note_unread(&self, failure: &Failure) -> Duration {
-        self.0.metrics.journal.failed(failure);
-        let (failures, is_news) = self.0.watch.with(|state| {
-            state.failures = state.failures.saturating_add(1);
-            (state.failures, state.told.replace(failure.code) != Some(failure.code))
-        });
-        let code = failure.code;
-        match failure.class {
-            _ if !is_news => tracing::debug!(code, failures, "HubSpot's Webhooks Journal is still not read"),
-            _ if code == "journal_scopes_missing" => tracing::error!(code, "{SCOPES_MISSING}"),
-            FailureClass::OurFault | FailureClass::GrantDead => {
+    /// What an entry tells. One whose file is broken for good must not keep all later ones from being read.
+    async fn notices(&self, entry: &Entry) -> Result<Vec<Notice>, Failure> {
+        match self.0.hubspot.notices(entry, self.0.clock.now()).await {
+            Err(why) if self.0.watch.with(|state| state.gives_up(&entry.offset, why.code)) => {
                 tracing::error!(
-                    code,
-                    "HubSpot's Webhooks Journal cannot be read; uninstalls are noticed by refreshes alone"
+                    code = why.code,
+                    "an entry of HubSpot's Webhooks Journal is passed over, because its file cannot be read"
                 );
+                Ok(Vec::new())
             }
-            FailureClass::Transient { .. } => {
-                tracing::warn!(code, "HubSpot's Webhooks Journal could not be read and will be tried again");
-            }
+            read => read,
         }
-        pause(failure, failures, self.0.chance.unit())
     }
 }
-
-const SCOPES_MISSING: &str = "HubSpot does not let this app read its Webhooks Journal: give the app the scopes \
-    developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read and \
-    developer.webhooks_journal.subscriptions.write, or set WEBHOOKS_JOURNAL=off; until then uninstalls are noticed by \
-    refreshes alone";
