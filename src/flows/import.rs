@@ -92,7 +92,7 @@ impl Flows {
             return Ok(Imported::Known(known));
         }
         // Its connection refreshes it under a lease, and a second use beside that one may cost both of them the grant.
-        if parts.store.is_in_use(&brought).await? {
+        if parts.store.is_in_use(&brought).await? || parts.store.was_imported(&brought).await? {
             return Err(ImportError::Refused("refresh_token_in_use"));
         }
         if let Some(expected) = import.portal

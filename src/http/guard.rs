@@ -1,9 +1,13 @@
 //! What goes around every answer: the host check, the request's id, the security headers, problems written out, one
 //! line in the log.
 
+use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -96,10 +100,6 @@ pub async fn guard(
     };
     tell(&mut response);
     finish(response.response_mut(), web.as_deref(), &path, &id);
-    if web.is_some_and(|web| web.flows.is_stopping()) {
-        // Whoever asks on over the same connection would hold the stop up; over a new one somebody else answers.
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
     log(&response, &id, started);
     Ok(response)
 }
@@ -113,8 +113,16 @@ async fn to_its_end<B: MessageBody + 'static>(
     if is_streamed(&request) {
         return next.call(request).await;
     }
-    let work = actix_web::rt::spawn(next.call(request));
-    work.await.unwrap_or_else(|_| Err(Problem::new("internal_error").into()))
+    let mut work = next.call(request);
+    let panicked = || Err(Problem::new("internal_error").into());
+    // What never waits cannot be cut off, and needs no task of its own.
+    let begin =
+        poll_fn(|context| Poll::Ready(catch_unwind(AssertUnwindSafe(|| Pin::new(&mut work).poll(context)))));
+    match begin.await {
+        Ok(Poll::Ready(answer)) => answer,
+        Ok(Poll::Pending) => actix_web::rt::spawn(work).await.unwrap_or_else(|_| panicked()),
+        Err(_) => panicked(),
+    }
 }
 
 /// What it is called if no handler has answered: one that panicked has said so.
@@ -134,6 +142,10 @@ fn refuse(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBody
 /// Gives an answer its body, if it is a problem, and its headers.
 fn finish(answer: &mut HttpResponse, web: Option<&Web>, path: &str, id: &RequestId) {
     if let Some(web) = web {
+        if web.flows.is_stopping() {
+            // Whoever asks on over the same connection would hold the stop up; over a new one somebody else answers.
+            answer.head_mut().set_connection_type(ConnectionType::Close);
+        }
         write_problem(answer, web, path, id);
         secure(answer.headers_mut(), path, web.config.server.public_url.scheme() == "https");
     }
@@ -274,6 +286,38 @@ fn log(response: &ServiceResponse<BoxBody>, id: &RequestId, started: Instant) {
         }
         _ => {
             tracing::debug!(request_id = %id.0, method = %request.method(), path = request.path(), status, duration_ms, "request");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, init_service, try_call_service};
+    use actix_web::{App, web};
+
+    use super::*;
+
+    async fn panics_at_once() -> HttpResponse {
+        panic!("at once")
+    }
+
+    async fn panics_later() -> HttpResponse {
+        tokio::task::yield_now().await;
+        panic!("later")
+    }
+
+    #[actix_web::test]
+    async fn for_a_handler_that_panics_there_is_an_answer() {
+        let app = App::new()
+            .wrap(from_fn(guard))
+            .route("/once", web::get().to(panics_at_once))
+            .route("/later", web::get().to(panics_later));
+        let app = init_service(app).await;
+        for path in ["/once", "/later"] {
+            let answer = try_call_service(&app, TestRequest::get().uri(path).to_request()).await;
+            let status = answer.expect_err("nobody has answered").as_response_error().status_code();
+            assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
         }
     }
 }

@@ -22,6 +22,15 @@ impl Store {
         self.one(sql, values).await?.map(|row| row.parsed("id")).transpose()
     }
 
+    /// Whether any connection was made of this refresh token, which HubSpot may have replaced since.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn was_imported(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 AS found FROM token WHERE imported_fingerprint = $1 LIMIT 1";
+        Ok(self.one(sql, [refresh_fingerprint.to_owned().into()]).await?.is_some())
+    }
+
     /// Saves a connection with the fingerprint of the refresh token that it was made of: HubSpot may have replaced that
     /// one by now. `false` if the connection has changed since it was read.
     ///

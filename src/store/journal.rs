@@ -64,6 +64,37 @@ impl Store {
     }
 }
 
+/// How many accounts one statement looks for.
+const PAGE: usize = 500;
+
+impl Store {
+    /// Of these notices those about accounts that somebody has connected: an app may be uninstalled from thousands of
+    /// others in a day.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn notices_of_known(
+        &self,
+        client_id: &str,
+        notices: Vec<Notice>,
+    ) -> Result<Vec<Notice>, StoreError> {
+        let mut known = Vec::new();
+        for page in notices.chunks(PAGE) {
+            let places: Vec<_> = (2..=page.len() + 1).map(|at| format!("${at}")).collect();
+            let sql = format!(
+                "SELECT DISTINCT portal_id FROM token WHERE client_id = $1 AND state = 'active' AND portal_id IN ({})",
+                places.join(", ")
+            );
+            let accounts = page.iter().map(|notice| Value::from(notice.portal_id.0));
+            let rows = self.all(&sql, [Value::from(client_id)].into_iter().chain(accounts)).await?;
+            let found: Vec<i64> =
+                rows.iter().map(|row| row.get("portal_id")).collect::<Result<_, StoreError>>()?;
+            known.extend(page.iter().copied().filter(|notice| found.contains(&notice.portal_id.0)));
+        }
+        Ok(known)
+    }
+}
+
 async fn claim(tx: &Tx<'_>, client_id: String, owner: String) -> Result<Option<JournalLease>, StoreError> {
     let now = tx.now().await?;
     let sql = "INSERT INTO journal_reader (client_id, lease_owner, lease_until, fence) VALUES ($1, $2, $3, 1) \
@@ -99,13 +130,12 @@ async fn advance(
     Ok(Some(advanced))
 }
 
-/// Which jobs a notice concerns: `$1` the account, `$2` the app, `$3` until when their tokens were received, `$4` the
-/// time.
-const CONCERNED: &str = "(lease_until IS NULL OR lease_until <= $4) AND connection_id IN (SELECT id FROM token \
+/// Which jobs a notice concerns: `$1` the account, `$2` the app, `$3` until when their tokens were received.
+const CONCERNED: &str = "connection_id IN (SELECT id FROM token \
                          WHERE portal_id = $1 AND client_id = $2 AND state = 'active' AND obtained_at <= $3)";
 
-/// Makes the refreshes due that a notice concerns, and notes that their refusal is announced. Who is being refreshed at
-/// this moment is left alone, and who waits after a failure keeps waiting: that is a minute where HubSpot has refused.
+/// Makes the refreshes due that a notice concerns, and notes that their refusal is announced. The time of a refresh that
+/// is under way is left alone, and who waits after a failure keeps waiting: that is a minute where HubSpot has refused.
 async fn announce(
     tx: &Tx<'_>,
     client_id: &str,
@@ -113,13 +143,8 @@ async fn announce(
     now: Moment,
     advanced: &mut Advanced,
 ) -> Result<(), StoreError> {
-    let values = || -> [Value; 4] {
-        [
-            notice.portal_id.0.into(),
-            client_id.into(),
-            concerned_until(notice.at).unix_ms().into(),
-            now.unix_ms().into(),
-        ]
+    let values = || -> [Value; 3] {
+        [notice.portal_id.0.into(), client_id.into(), concerned_until(notice.at).unix_ms().into()]
     };
     // In the order of their ids, as all that changes several jobs at once.
     let jobs = format!(
@@ -130,11 +155,12 @@ async fn announce(
         return Ok(());
     }
     let sql = format!(
-        "UPDATE token_refresh_job SET announced_at = $5, \
-         run_at = CASE WHEN attempts = 0 AND run_at > $4 THEN $4 ELSE run_at END WHERE {CONCERNED} \
+        "UPDATE token_refresh_job SET announced_at = $5, run_at = CASE WHEN attempts = 0 AND run_at > $4 \
+         AND (lease_until IS NULL OR lease_until <= $4) THEN $4 ELSE run_at END WHERE {CONCERNED} \
          RETURNING (SELECT user_id FROM token WHERE token.id = connection_id) AS user_id"
     );
-    let rows = tx.all(&sql, values().into_iter().chain([notice.at.unix_ms().into()])).await?;
+    let times: [Value; 2] = [now.unix_ms().into(), notice.at.unix_ms().into()];
+    let rows = tx.all(&sql, values().into_iter().chain(times)).await?;
     for row in &rows {
         advanced.users.extend(row.maybe::<UserId>("user_id")?);
     }

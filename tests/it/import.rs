@@ -155,18 +155,24 @@ async fn the_same_token_twice_in_a_file_is_used_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_another_users_connection_has_is_not_touched() {
-    let mut there = Elsewhere::with(Options::default(), &[ACME]).await;
-    let lines = [there.line(0)];
-    assert_eq!(there.import(&lines).await.code, Some(0));
-    let used = there.app().hubspot.calls(Kind::Refresh).len();
-    let mut other = there.line(0);
-    other["external_user_id"] = json!("somebody else");
-    let ended = there.import(&[other]).await;
-    assert_eq!((ended.code, ended.stdout.trim()), (Some(1), "0 imported, 0 known, 1 refused"), "{ended:?}");
-    assert!(ended.stderr.contains("line 1: refresh_token_in_use"), "{}", ended.stderr);
-    assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), used);
-    assert_eq!(there.app().database.number("SELECT COUNT(*) FROM token").await, 1);
+async fn a_token_that_another_users_connection_has_or_had_is_not_touched() {
+    for options in [Options::default(), strict()] {
+        let mut there = Elsewhere::with(options, &[ACME]).await;
+        let lines = [there.line(0)];
+        assert_eq!(there.import(&lines).await.code, Some(0));
+        let used = there.app().hubspot.calls(Kind::Refresh).len();
+        let mut other = there.line(0);
+        other["external_user_id"] = json!("somebody else");
+        let ended = there.import(&[other]).await;
+        assert_eq!(
+            (ended.code, ended.stdout.trim()),
+            (Some(1), "0 imported, 0 known, 1 refused"),
+            "{ended:?}"
+        );
+        assert!(ended.stderr.contains("line 1: refresh_token_in_use"), "{}", ended.stderr);
+        assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), used);
+        assert_eq!(there.app().database.number("SELECT COUNT(*) FROM token").await, 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -148,10 +148,10 @@ async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
     let held = app.flows.claim_refreshes(8).await.unwrap();
     assert_eq!(held.len(), 1);
     uninstall(&app, ACME);
-    let before = "SELECT fence * 1000000 + COALESCE(announced_at, 0) FROM token_refresh_job";
-    let fence = app.database.number(before).await;
-    assert_eq!(look(&app.flows).await.looked, read(1, 0));
-    assert_eq!(app.database.number(before).await, fence);
+    let before = "SELECT fence || ' ' || run_at FROM token_refresh_job";
+    let held_as = app.database.text(before).await;
+    assert_eq!(look(&app.flows).await.looked, read(1, 1));
+    assert_eq!(app.database.text(before).await, held_as, "it keeps its lease and its time");
     for job in held {
         app.flows.refresh(job).await.unwrap();
     }

@@ -61,26 +61,29 @@ async fn whatever_goes_wrong_nothing_is_skipped_and_it_is_tried_again() {
             "journal_url_refused",
         ),
     ];
-    let app = reading().await;
-    look(&app.flows).await;
-    app.connected(ACME).await;
-    app.advance(300);
-    uninstall(&app, ACME);
-    for (on, fault, expected) in faults {
-        if on == Kind::ClientCredentials {
-            app.advance(1800);
+    // An entry that cannot be had eight times is passed over.
+    for faults in Vec::from(faults).chunks(7) {
+        let app = reading().await;
+        look(&app.flows).await;
+        app.connected(ACME).await;
+        app.advance(300);
+        uninstall(&app, ACME);
+        for (on, fault, expected) in faults.iter().cloned() {
+            if on == Kind::ClientCredentials {
+                app.advance(1800);
+            }
+            let name = fault.name();
+            app.hubspot.script(Rule::once(on, fault));
+            let failed = look(&app.flows).await;
+            assert_eq!(code(&failed), expected, "{on:?} {name}");
+            assert!(failed.again_in >= Duration::from_secs(54), "{on:?} {name}");
+            assert_eq!(position(&app).await, "", "{on:?} {name}");
         }
-        let name = fault.name();
-        app.hubspot.script(Rule::once(on, fault));
-        let failed = look(&app.flows).await;
-        assert_eq!(code(&failed), expected, "{on:?} {name}");
-        assert!(failed.again_in >= Duration::from_secs(54), "{on:?} {name}");
-        assert_eq!(position(&app).await, "", "{on:?} {name}");
-    }
-    assert_eq!(look(&app.flows).await.looked, read(1, 1));
-    assert_ne!(position(&app).await, "");
-    for call in app.hubspot.calls(Kind::JournalFile) {
-        assert_eq!(call.authorization, None, "no credentials go along");
+        assert_eq!(look(&app.flows).await.looked, read(1, 1));
+        assert_ne!(position(&app).await, "");
+        for call in app.hubspot.calls(Kind::JournalFile) {
+            assert_eq!(call.authorization, None, "no credentials go along");
+        }
     }
 }
 

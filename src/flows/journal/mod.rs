@@ -125,6 +125,7 @@ impl Flows {
             };
             crash::point("journal.read");
             let told = notices.len();
+            let notices = parts.store.notices_of_known(&lease.client_id, notices).await?;
             let advanced = parts.store.advance_journal(&lease, position.clone(), notices).await?;
             crash::point("journal.stored");
             let Some(advanced) = advanced else { return Err(Stop::Lost) };

@@ -31,7 +31,8 @@ pub(super) struct State {
 impl State {
     /// Notes that the file of this entry could not be read. Says whether that was once too often.
     pub fn gives_up(&mut self, offset: &str, code: &str) -> bool {
-        if !matches!(code, "journal_file_unreadable" | "journal_file_gone" | "provider_bad_response") {
+        // The way to the file is at fault, not the file.
+        if matches!(code, "provider_unreachable" | "provider_busy") {
             return false;
         }
         let before = self.broken.take().filter(|(known, _)| known == offset).map_or(0, |(_, count)| count);

@@ -137,7 +137,7 @@ const TABLE: &[Entry] = &[
         409,
         false,
         "This refresh token is in use",
-        "Another connection or an installation has this refresh token. It was not used.",
+        "Another connection or an installation has this refresh token, or was made of it. It was not used.",
     ),
     entry(
         "scopes_missing",

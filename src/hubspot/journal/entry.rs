@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -15,6 +16,8 @@ use crate::domain::id::PortalId;
 use crate::domain::journal::Notice;
 
 const LONGEST_OFFSET: usize = 200;
+/// HubSpot keeps an entry for three days: a time that is older than any is written in some other way than we read it.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A pointer to a file of the journal.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,8 +47,8 @@ pub(super) fn pointer(body: &[u8]) -> Result<Entry, Failure> {
     if is_offset { Ok(entry) } else { Err(bad()) }
 }
 
-/// The uninstalls that a file tells of, the last one of each account. Where a time is missing or lies ahead, `now` takes
-/// its place.
+/// The uninstalls that a file tells of, the last one of each account. Where a time is missing, lies ahead or
+/// cannot be, `now` takes its place.
 pub(super) fn notices(file: &[u8], now: Moment) -> Result<Vec<Notice>, Failure> {
     let bad = || Failure::transient("journal_file_unreadable");
     let file: Value = serde_json::from_slice(file).map_err(|_| bad())?;
@@ -54,7 +57,8 @@ pub(super) fn notices(file: &[u8], now: Moment) -> Result<Vec<Notice>, Failure> 
     let mut last = BTreeMap::new();
     for event in events.iter().filter(|event| is_uninstall(event)) {
         let Some(portal_id) = event.get("portalId").and_then(portal) else { continue };
-        let at = event.get("occurredAt").and_then(moment).or(published).unwrap_or(now).min(now);
+        let occurred = event.get("occurredAt").and_then(moment).or(published);
+        let at = occurred.filter(|at| now.since(*at) < KEPT).unwrap_or(now).min(now);
         last.entry(portal_id).and_modify(|known: &mut Moment| *known = at.max(*known)).or_insert(at);
     }
     Ok(last.into_iter().map(|(portal_id, at)| Notice { portal_id: PortalId(portal_id), at }).collect())
@@ -106,7 +110,8 @@ mod tests {
     #[test]
     fn a_time_that_is_missing_or_lies_ahead_is_replaced() {
         let event = |at: Value| json!({"action": "APP_UNINSTALL", "portalId": 1, "occurredAt": at});
-        for at in [json!(null), json!("soon"), json!("2099-01-01T00:00:00Z")] {
+        for at in [json!(null), json!("soon"), json!("2099-01-01T00:00:00Z"), json!(0), json!(1_795_000_000)]
+        {
             assert_eq!(read(&json!({"journalEvents": [event(at)]})), [(1, NOW.unix_ms())]);
         }
         let file = json!({"journalEvents": [event(json!(null))], "publishedAt": "2026-11-18T11:00:00Z"});

@@ -15,7 +15,7 @@ use crate::egress::guard::{Guard, Reach, SystemLookup, was_blocked};
 use crate::egress::{self, EgressError};
 
 /// HubSpot writes files of 5 MB at most ("up to 10,000 or 5MB", developer changelog, July 2026).
-const MAX_FILE: usize = 16 * 1024 * 1024;
+const MAX_FILE: usize = 8 * 1024 * 1024;
 /// How long a whole file may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// A signed address is long, but not without end.
@@ -49,7 +49,8 @@ impl Files {
             match response.status().as_u16() {
                 200..=299 => call::read(response, MAX_FILE).await,
                 // The address has expired: the next look has a new one.
-                401 | 403 | 404 | 410 => Err(Failure::transient("journal_file_gone")),
+                429 => Err(Failure::transient("provider_busy")),
+                400..=499 => Err(Failure::transient("journal_file_gone")),
                 300..=399 => Err(refused()),
                 _ => Err(Failure::transient("provider_unavailable")),
             }

@@ -74,7 +74,10 @@ impl HubSpot {
             // The one that was read last, once more.
             Next::Entry(entry) if entry.offset == after => Next::Nothing,
             Next::Forgotten => match self.pointer("/latest").await? {
-                Next::Entry(latest) if latest.offset != after => Next::Forgotten,
+                // It may have been written between the two questions.
+                Next::Entry(latest) if latest.offset != after => {
+                    self.pointer(&format!("/offset/{after}/next")).await?
+                }
                 _ => Next::Nothing,
             },
             found => found,
