@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, configured, runtime, say, store};
+use super::{Failure, configured, ready_store, runtime, say};
 use crate::domain::api_key::{AT_ONCE, ApiKey, ApiScope, new_key};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
@@ -33,7 +33,7 @@ impl ApiKeys {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let config = configured()?;
         runtime()?.block_on(async {
-            let store = store(&config).await?;
+            let store = ready_store(&config).await?;
             let now = Clock::system().now();
             match self {
                 Self::Create { name, scopes } => {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, configured, ending, runtime, say, store};
+use super::{Failure, configured, ending, ready_store, runtime, say};
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::explain::explain;
 use crate::domain::id::ConnectionId;
@@ -46,7 +46,7 @@ impl Connections {
     fn tell(&self) -> Result<ExitCode, Failure> {
         let config = configured()?;
         runtime()?.block_on(async {
-            let store = store(&config).await?;
+            let store = ready_store(&config).await?;
             let now = Clock::system().now();
             let found = match self {
                 Self::Explain { id } => {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Failure, configured, runtime, say, store};
+use super::{Failure, configured, runtime, say, store, unfit};
 use crate::config::Config;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
@@ -51,14 +51,8 @@ fn report((what, finding): &Finding) {
 async fn database(config: &Config) -> Result<String, String> {
     let store = store(config).await.map_err(|why| why.to_string())?;
     let schema = store.schema_status().await.map_err(|why| why.to_string())?;
-    if let Some(newer) = schema.unknown.last() {
-        return Err(format!("its schema is newer than this release ({newer}); upgrade hubspot-connect"));
-    }
-    if !schema.missing.is_empty() {
-        return Err(format!(
-            "{} schema change(s) are missing; run `hubspot-connect db migrate`",
-            schema.missing.len()
-        ));
+    if let Some(why) = unfit(&schema) {
+        return Err(why);
     }
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)
         .map_err(|why| why.to_string())?;

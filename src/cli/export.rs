@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::{Failure, configured, runtime, say, store};
+use super::{Failure, configured, ready_store, runtime, say};
 use crate::domain::clock::{Clock, Moment};
 use crate::store::Listed;
 
@@ -13,7 +13,7 @@ const PAGE: u32 = 500;
 pub(super) fn run() -> Result<ExitCode, Failure> {
     let config = configured()?;
     runtime()?.block_on(async {
-        let store = store(&config).await?;
+        let store = ready_store(&config).await?;
         let now = Clock::system().now();
         let mut after = String::new();
         loop {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use indicatif::ProgressBar;
 
-use super::{Failure, configured, runtime, say, store};
+use super::{Failure, configured, ready_store, runtime, say};
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::secret::Secret;
@@ -57,7 +57,7 @@ fn status() -> Result<ExitCode, Failure> {
     let config = configured()?;
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
     runtime()?.block_on(async {
-        let store = store(&config).await?;
+        let store = ready_store(&config).await?;
         let used = store.keys_in_use().await?;
         store.close().await;
         for id in keyring.key_ids() {
@@ -80,7 +80,7 @@ fn rotate() -> Result<ExitCode, Failure> {
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
     let newest = keyring.newest_key_id();
     let (done, left) = runtime()?.block_on(async {
-        let store = store(&config).await?;
+        let store = ready_store(&config).await?;
         let bar = ProgressBar::new(rows_under_others(&store, newest).await?);
         let done = reseal_all(&store, &keyring, |done| bar.set_position(done.moved)).await?;
         bar.finish_and_clear();
@@ -118,7 +118,7 @@ fn retire(key: &str) -> Result<ExitCode, Failure> {
         return Err(format!("ENCRYPTION_KEYS has no key {key}; `keys status` shows those it has").into());
     }
     runtime()?.block_on(async {
-        let store = store(&config).await?;
+        let store = ready_store(&config).await?;
         let used = store.keys_in_use().await?;
         if let Some((_, rows)) = used.iter().find(|(id, _)| id == key) {
             return Err(format!("{rows} row(s) are sealed under {key}: `keys rotate` moves them").into());

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 
 use crate::config::{Config, Variables};
 use crate::domain::clock::Clock;
-use crate::store::Store;
+use crate::store::{SchemaStatus, Store};
 
 /// Connects web applications to HubSpot: OAuth in a popup, tokens encrypted and kept alive.
 #[derive(Debug, Parser)]
@@ -113,4 +113,23 @@ fn runtime() -> Result<Runtime, Failure> {
 /// The database, opened beside whoever serves from it.
 async fn store(config: &Config) -> Result<Store, Failure> {
     Ok(Store::open_beside(&config.database, Clock::system()).await?)
+}
+
+/// The same with the schema of this release: a command may come before the first start.
+async fn ready_store(config: &Config) -> Result<Store, Failure> {
+    let store = store(config).await?;
+    match unfit(&store.schema_status().await?) {
+        Some(why) => Err(why.into()),
+        None => Ok(store),
+    }
+}
+
+/// Why this release cannot work with a schema, and what to do.
+fn unfit(schema: &SchemaStatus) -> Option<String> {
+    if let Some(newer) = schema.unknown.last() {
+        return Some(format!("its schema is newer than this release ({newer}); upgrade hubspot-connect"));
+    }
+    let missing = schema.missing.len();
+    let advice = || format!("{missing} schema change(s) are missing; run `hubspot-connect db migrate`");
+    (missing > 0).then(advice)
 }

@@ -104,9 +104,15 @@ async fn a_database_without_tables_is_told_as_that() {
     let fresh = crate::harness::database::TestDatabase::fresh().await;
     let variables = changed(&app.variables, "DATABASE_URL", &fresh.url);
     assert_ends(&run(&["db", "status"], &variables), 1, "missing");
-    assert_ends(&run(&["doctor"], &variables), 1, "hubspot-connect db migrate");
-    for arguments in [&["keys", "status"][..], &["connections", "list"]] {
-        assert_ends(&run(arguments, &variables), 1, "");
+    for command in [
+        &["doctor"][..],
+        &["api-keys", "create", "backend", "--scope", "proxy"],
+        &["api-keys", "list"],
+        &["connections", "list"],
+        &["export"],
+        &["keys", "status"],
+    ] {
+        assert_ends(&run(command, &variables), 1, "hubspot-connect db migrate");
     }
 }
 
