@@ -292,29 +292,23 @@ fn log(response: &ServiceResponse<BoxBody>, id: &RequestId, started: Instant) {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::App;
+    use actix_web::dev::fn_service;
     use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, init_service, try_call_service};
-    use actix_web::{App, web};
 
     use super::*;
 
-    async fn panics_at_once() -> HttpResponse {
-        panic!("at once")
-    }
-
-    async fn panics_later() -> HttpResponse {
-        tokio::task::yield_now().await;
-        panic!("later")
-    }
-
     #[actix_web::test]
     async fn for_a_handler_that_panics_there_is_an_answer() {
-        let app = App::new()
-            .wrap(from_fn(guard))
-            .route("/once", web::get().to(panics_at_once))
-            .route("/later", web::get().to(panics_later));
-        let app = init_service(app).await;
-        for path in ["/once", "/later"] {
+        let panics = fn_service(async |request: ServiceRequest| -> Result<ServiceResponse, Error> {
+            if request.path() == "/later" {
+                tokio::task::yield_now().await;
+            }
+            panic!("{}", request.path())
+        });
+        let app = init_service(App::new().wrap(from_fn(guard)).default_service(panics)).await;
+        for path in ["/at-once", "/later"] {
             let answer = try_call_service(&app, TestRequest::get().uri(path).to_request()).await;
             let status = answer.expect_err("nobody has answered").as_response_error().status_code();
             assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");

@@ -44,16 +44,22 @@ impl Wire {
 
     /// Waits until this has been heard, and gives all up to its end.
     pub async fn hear(&mut self, end: &str) -> String {
+        match self.try_hear(end).await {
+            Some(said) => said,
+            None => panic!("gone before {end:?}: {}", String::from_utf8_lossy(&self.heard)),
+        }
+    }
+
+    /// The same; `None` if the other end hangs up before.
+    pub async fn try_hear(&mut self, end: &str) -> Option<String> {
         loop {
             if let Some(at) = self.heard.windows(end.len()).position(|bytes| bytes == end.as_bytes()) {
                 let said = self.heard.drain(..at + end.len()).collect();
-                return String::from_utf8(said).expect("text");
+                return Some(String::from_utf8(said).expect("text"));
             }
-            assert!(
-                self.more().await,
-                "the other end is gone before {end:?}: {}",
-                String::from_utf8_lossy(&self.heard)
-            );
+            if !self.more().await {
+                return None;
+            }
         }
     }
 
