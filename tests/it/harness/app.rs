@@ -1,5 +1,7 @@
 //! The service, started as an operator would: by variables alone, with a clock that the test moves.
 
+use std::net::{TcpListener, UdpSocket};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use fake_hubspot::{Decision, FakeHubSpot, Options};
@@ -263,13 +265,19 @@ pub fn secret_of(key: &str) -> &str {
     secret.expect("an API key").1
 }
 
-/// A port that was free a moment ago, from below those that the system gives to connections on their way out: of these
-/// each test has hundreds, and one of them might take it in the meantime.
+/// A port for this test alone, until its process ends, from below those that the system gives to connections on their
+/// way out: of these each test has hundreds, and one of them might take it in the meantime.
+///
+/// That it was free a moment ago is not enough: among a thousand tests two choose the same one before either listens. So
+/// whoever takes a port holds the UDP port of the same number, which nobody here needs and only one can have.
 pub fn free_port() -> u16 {
+    static HELD: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
     let chance = Chance::system();
     loop {
         let port = 10_000 + (chance.unit() * 22_000.0) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let Ok(hold) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            HELD.lock().expect("not poisoned").push(hold);
             return port;
         }
     }
