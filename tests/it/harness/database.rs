@@ -1,7 +1,5 @@
 //! A database for one test: a file, or a database on the PostgreSQL server that TEST_POSTGRES_URL names.
 
-use std::path::PathBuf;
-
 use hubspot_connect::domain::chance::Chance;
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
@@ -22,37 +20,28 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// An empty one.
     pub async fn fresh() -> Self {
-        Self::new(None).await
+        Self::new(false).await
     }
 
     /// One that has the tables already: they are copied, because making them for each test would take longer than most
     /// tests do.
     pub async fn migrated() -> Self {
-        let new = match std::env::var("TEST_POSTGRES_URL") {
-            Ok(server) => {
-                let template = template(&server).await;
-                Self::new(Some(&template)).await
-            }
-            Err(_) => Self::new(None).await,
-        };
-        if new.is_sqlite() {
-            tables::copy_to(&new.file()).await;
-        }
-        new
+        Self::new(true).await
     }
 
-    async fn new(template: Option<&str>) -> Self {
+    async fn new(tables: bool) -> Self {
         let folder = tables::folder();
         let url = match std::env::var("TEST_POSTGRES_URL") {
-            Ok(server) => on_server(&server, template).await,
-            Err(_) => tables::url_of(&folder.path().join("test.db")),
+            Ok(server) => on_server(&server, tables).await,
+            Err(_) => {
+                let file = folder.path().join("test.db");
+                if tables {
+                    tables::copy_to(&file).await;
+                }
+                tables::url_of(&file)
+            }
         };
         Self { url, folder, kept: OnceCell::new() }
-    }
-
-    /// The SQLite file.
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("test.db")
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -182,10 +171,16 @@ impl TestServer {
     }
 }
 
-async fn on_server(server: &str, template: Option<&str>) -> String {
+/// A new database on this server: an empty one, or one with the tables.
+async fn on_server(server: &str, tables: bool) -> String {
     let name = format!("test_{}", Chance::system().uuid().simple());
-    let admin = Database::connect(server).await.expect("TEST_POSTGRES_URL");
-    let template = template.map(|template| format!(" TEMPLATE {template}")).unwrap_or_default();
+    let mut options = ConnectOptions::new(server);
+    // A lock is held by a session, so there is to be one.
+    let admin = Database::connect(options.max_connections(1).to_owned()).await.expect("TEST_POSTGRES_URL");
+    let template = match tables {
+        true => format!(" TEMPLATE {}", template(server, &admin).await),
+        false => String::new(),
+    };
     admin.execute_unprepared(&format!("CREATE DATABASE {name}{template}")).await.expect("a new database");
     admin.close().await.expect("closes");
     at(server, &name)
@@ -199,12 +194,9 @@ fn at(server: &str, name: &str) -> String {
 
 /// The database that others are copied from. The first test that needs it makes it, the others wait. It has another
 /// name while it is made, so that nobody takes half of it.
-async fn template(server: &str) -> String {
+async fn template(server: &str, admin: &DatabaseConnection) -> String {
     let last = Migrator::migrations().last().expect("a schema change").name().to_owned();
     let name = format!("template_{last}");
-    let mut options = ConnectOptions::new(server);
-    // The lock is held by a session, so there is to be one.
-    let admin = Database::connect(options.max_connections(1).to_owned()).await.expect("TEST_POSTGRES_URL");
     admin.execute_unprepared("SELECT pg_advisory_lock(4711)").await.expect("the lock");
     let known = format!("SELECT 1 AS found FROM pg_database WHERE datname = '{name}'");
     let known = Statement::from_string(DbBackend::Postgres, known);
@@ -216,6 +208,6 @@ async fn template(server: &str) -> String {
         db.close().await.expect("closes");
         admin.execute_unprepared(&format!("ALTER DATABASE {half} RENAME TO {name}")).await.expect("a name");
     }
-    admin.close().await.expect("closes");
+    admin.execute_unprepared("SELECT pg_advisory_unlock(4711)").await.expect("the lock");
     name
 }

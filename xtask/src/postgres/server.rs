@@ -28,12 +28,19 @@ max_connections = 300
 shared_buffers = 64MB
 ";
 
-/// Nothing a server holds outlives the tests, so it need not survive a power cut.
-const FORGETFUL: &str = "
-fsync = off
-synchronous_commit = off
-full_page_writes = off
-";
+/// A server that people would have.
+const DURABLE: Kind = Kind { settings: "", login: "scram-sha-256" };
+
+/// Nothing that this one holds outlives the tests, so it need not survive a power cut. Each test logs in a dozen times,
+/// and the thousands of hashes of SCRAM take a client that is not optimised longer than the test itself.
+const FORGETFUL: Kind =
+    Kind { settings: "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n", login: "password" };
+
+struct Kind {
+    settings: &'static str,
+    /// How pg_hba.conf calls the way to log in.
+    login: &'static str,
+}
 
 /// Another program may take the free port before the server does.
 const ATTEMPTS: usize = 3;
@@ -46,7 +53,7 @@ impl Server {
 
     /// The server that `TEST_POSTGRES_URL` names, or a fresh one whose commits cost what they cost in earnest.
     pub fn given_or_durable() -> Result<Self> {
-        Self::given().map_or_else(|| Self::start_with(""), Ok)
+        Self::given().map_or_else(|| Self::start_as(&DURABLE), Ok)
     }
 
     fn given() -> Option<Self> {
@@ -56,18 +63,17 @@ impl Server {
 
     /// Starts a fresh server.
     pub fn start() -> Result<Self> {
-        Self::start_with(FORGETFUL)
+        Self::start_as(&FORGETFUL)
     }
 
-    fn start_with(settings: &str) -> Result<Self> {
+    fn start_as(kind: &Kind) -> Result<Self> {
         let binaries = Binaries::find().ok_or_else(|| setup::POSTGRES.remedy())?;
         let owner = Owner::choose()?;
         let password = random_word()?;
         let home = make_home(&owner)?;
         // Before anything is started, so that no way out leaves something behind.
         let keeper = Keeper::watch(&owner, &binaries, &home)?;
-        make_cluster(&owner, &binaries, &home, &password)?;
-        append(&home.join("data/postgresql.conf"), settings)?;
+        make_cluster(&owner, &binaries, &home, &password, kind)?;
         let port = start_on_free_port(&owner, &binaries, &home)?;
         let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
         Ok(Self { url, _keeper: Some(keeper) })
@@ -87,15 +93,15 @@ fn make_home(owner: &Owner) -> Result<PathBuf> {
     Ok(home)
 }
 
-fn make_cluster(owner: &Owner, binaries: &Binaries, home: &Path, password: &str) -> Result<()> {
+fn make_cluster(owner: &Owner, binaries: &Binaries, home: &Path, password: &str, kind: &Kind) -> Result<()> {
     let secret = home.join("password");
     write_private(&secret, password)?;
     owner.give(&secret)?;
     let mut initdb = owner.program(binaries.path("initdb"));
-    initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync", "-D"]);
+    initdb.args(["-U", "postgres", "-A", kind.login, "-E", "UTF8", "--locale=C", "--no-sync", "-D"]);
     initdb.arg(home.join("data")).arg("--pwfile").arg(&secret);
     read(initdb.current_dir(home))?;
-    append(&home.join("data/postgresql.conf"), SETTINGS)
+    append(&home.join("data/postgresql.conf"), &format!("{SETTINGS}{}", kind.settings))
 }
 
 fn start_on_free_port(owner: &Owner, binaries: &Binaries, home: &Path) -> Result<u16> {
