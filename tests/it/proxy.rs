@@ -378,7 +378,10 @@ async fn any_method_is_passed_on_but_those_that_tunnel_or_mirror() {
     let seen = upstream.count();
     let mut wire = backend.wire().await;
     wire.say(backend.head(&format!("TRACE {PROXY}{CONTACTS}"), "connection: close\r\n")).await;
-    assert!(wire.rest().await.starts_with("HTTP/1.1 405 "));
+    let refused = wire.rest().await;
+    let (head, _) = refused.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 405 "));
+    assert_eq!(values(head, "allow"), ["DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"]);
     assert_eq!(upstream.count(), seen);
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    ALLOW, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use futures_core::Stream;
 use tokio::time::timeout;
 
@@ -32,6 +32,8 @@ pub(super) const PREFIX: &str = "/api/hubspot/proxy";
 const CONNECTION_ID: &str = "hubspot-connect-connection";
 /// Whose answer it is.
 const ORIGIN: HeaderName = HeaderName::from_static("hubspot-connect-origin");
+/// What HubSpot's API takes. Other methods are passed on too, for HubSpot to refuse.
+const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 /// The longest body that is passed on.
 const LONGEST: u64 = 64 * 1024 * 1024;
 /// How long a caller may be silent in the midst of a body.
@@ -75,7 +77,16 @@ pub(in crate::http) async fn proxy(
         Ok(passed) => Ok(passed.status),
         Err(problem) => Err(problem.entry.status),
     });
-    outcome.map(|passed| answer(&request, passed))
+    match outcome {
+        Ok(passed) => Ok(answer(&request, passed)),
+        // Whoever may not use a method is told which ones there are (RFC 9110 section 15.5.6).
+        Err(problem) if problem.entry.code == "method_not_allowed" => {
+            let mut answer = problem.error_response();
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+            Ok(answer)
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Passed, Problem> {
