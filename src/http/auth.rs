@@ -32,12 +32,12 @@ const SESSION: &str = "connect_session";
     get, path = "/auth/hubspot/start", tag = "popup",
     summary = "Begins a connect, by a link",
     params(
-        ("origin" = Option<String>, Query, description = "The origin of the page that is to be told, out of HOST_ORIGINS.", example = "https://app.example.com"),
-        ("hub_id" = Option<i64>, Query, description = "The HubSpot account that the person is expected to choose.", example = 1234567),
-        ("return_url" = Option<String>, Query, description = "Where the window goes if there is no opener to tell: an address of `origin`.", example = "https://app.example.com/settings"),
-        ("challenge" = Option<String>, Query, description = "SHA-256 of the page's verifier in base64url, 43 characters. With it, the page can ask for the outcome."),
-        ("opener_challenge" = Option<String>, Query, description = "SHA-256 of the key that the opener will show, in base64url."),
-        ("mode" = Option<String>, Query, description = "`popup` (as if left out) or `redirect`."),
+        ("origin" = Option<String>, Query, pattern = "^https?://[!-~]+$", description = "The origin of the page that is to be told, out of HOST_ORIGINS.", example = "https://app.example.com"),
+        ("hub_id" = Option<u32>, Query, description = "The HubSpot account that the person is expected to choose.", example = 1234567),
+        ("return_url" = Option<String>, Query, max_length = 2048, pattern = "^https?://[!-~]+$", description = "Where the window goes if there is no opener to tell: an address of `origin`.", example = "https://app.example.com/settings"),
+        ("challenge" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description = "SHA-256 of the page's verifier in base64url, 43 characters. With it, the page can ask for the outcome."),
+        ("opener_challenge" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description = "SHA-256 of the key that the opener will show, in base64url."),
+        ("mode" = Option<String>, Query, pattern = "^(popup|redirect)$", description = "`popup` (as if left out) or `redirect`."),
     ),
     security(()),
     responses(
@@ -75,6 +75,7 @@ pub(super) async fn start_by_link(
     responses(
         (status = 200, description = "The launch page, which leads on to HubSpot.", content_type = "text/html", body = String),
         (status = 400, description = "A page that shows `origin_not_allowed`, `return_url_not_allowed`, `bad_challenge`, `not_a_navigation` or `bad_request`.", content_type = "text/html", body = String),
+        (status = 410, description = "A page that shows `connect_session_ended`.", content_type = "text/html", body = String),
         (status = 413, description = "A page that shows `payload_too_large`.", content_type = "text/html", body = String),
         (status = 429, description = "A page that shows `rate_limited`.", content_type = "text/html", body = String),
     )
@@ -99,17 +100,26 @@ pub(super) async fn start_by_form(
 #[expect(dead_code, reason = "the form is read field by field, because each may stand once alone")]
 pub(super) struct StartForm {
     /// The origin of the page that is to be told, out of HOST_ORIGINS.
+    #[schema(nullable = false, pattern = "^https?://[!-~]+$", example = "https://app.example.com")]
     origin: Option<String>,
     /// The HubSpot account that the person is expected to choose.
-    hub_id: Option<i64>,
+    #[schema(value_type = Option<i64>, nullable = false, minimum = 0, maximum = 4_294_967_295_u64)]
+    hub_id: Option<u32>,
     /// Where the window goes if there is no opener to tell: an address of `origin`.
+    #[schema(nullable = false, max_length = 2048, pattern = "^https?://[!-~]+$")]
     return_url: Option<String>,
     /// SHA-256 of the page's verifier in base64url, 43 characters.
+    #[schema(nullable = false, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$")]
     challenge: Option<String>,
     /// SHA-256 of the key that the opener will show, in base64url.
+    #[schema(nullable = false, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$")]
     opener_challenge: Option<String>,
     /// `popup` (as if left out) or `redirect`.
+    #[schema(nullable = false, pattern = "^(popup|redirect)$")]
     mode: Option<String>,
+    /// The token of a connect session that the host's backend has made for this.
+    #[schema(nullable = false)]
+    connect_session: Option<String>,
 }
 
 /// The page that has sent a form, as far as the browser says. One that sends no referrer sends the origin `null`.
@@ -229,6 +239,7 @@ pub(super) fn admit(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
     ),
     security(()),
     responses(
+        (status = 302, description = "On to HubSpot, where an install from its Marketplace has begun.", headers(("Location" = String, description = "HubSpot's own address, as it has named it."))),
         (status = 303, description = "To the popup's last page, whatever came of it.", headers(("Location" = String, description = "The popup's last page."))),
         (status = 400, description = "A page that shows `not_a_navigation`.", content_type = "text/html", body = String),
     )

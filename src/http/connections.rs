@@ -66,7 +66,10 @@ impl DisconnectAnswer {
     post, path = "/api/hubspot/disconnect", tag = "page",
     summary = "Ends a connection, by the browser or the page that made it",
     request_body = Disconnect,
-    params(("X-CSRF-Token" = Option<String>, Header, description = "The form token of our own pages, beside a session.")),
+    params(
+        ("X-CSRF-Token" = Option<String>, Header, description = "The form token of our own pages, beside a session."),
+        ("X-HSC-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has made the connection, in place of a session."),
+    ),
     security(("session" = []), ("verifier" = [])),
     responses(
         (status = 200, description = "It has ended.", body = DisconnectAnswer),

@@ -191,7 +191,7 @@ fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
 }
 
 /// Whether a path is answered with JSON.
-fn is_api(path: &str) -> bool {
+pub(super) fn is_api(path: &str) -> bool {
     path.starts_with("/api/") && path != "/api/docs"
         || matches!(path, "/auth/hubspot/handoff" | "/auth/hubspot/launch" | "/auth/hubspot/link" | "/livez")
 }

@@ -11,6 +11,7 @@ mod connections;
 mod cookies;
 mod csrf;
 mod docs;
+mod exact;
 mod guard;
 mod health;
 mod install;

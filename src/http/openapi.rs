@@ -8,9 +8,8 @@ use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
-use utoipa::Number;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{KnownFormat, Object, Ref, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{Ref, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, Header, HeaderBuilder, ObjectBuilder, OpenApi, PathItem, RefOr, Required, Response,
@@ -18,11 +17,12 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi as Collect};
 
-use super::attempt::{self, VERIFIER};
+use super::attempt;
+use super::guard::is_api;
 use super::problem::error_table;
-use super::{api, auth, connections, docs, health, link, popup, status};
+use super::{api, auth, connections, docs, exact, health, link, popup, status};
 
-const PROBLEM: &str = "application/problem+json";
+pub(super) const PROBLEM: &str = "application/problem+json";
 
 /// The handlers that are described.
 #[derive(Collect)]
@@ -120,6 +120,7 @@ impl Modify for Common {
         }
         components.schemas.insert("Problem".to_owned(), problem().into());
         components.schemas.insert("ProblemCode".to_owned(), codes().into());
+        exact::connect_session(components);
         let mut names = HashSet::new();
         for (path, item) in &mut document.paths.paths {
             // What HubSpot makes of a header is HubSpot's business.
@@ -128,9 +129,16 @@ impl Modify for Common {
                 add_idempotency(post);
             }
             for (method, operation) in operations(item) {
+                exact::parameters(operation, is_proxy);
                 complete(operation);
+                if !is_api(path) {
+                    exact::tell_of_pages(operation);
+                }
                 if is_proxy {
                     share_with_hubspot(operation);
+                    if matches!(method, "post" | "put" | "patch") {
+                        exact::any_body(operation);
+                    }
                 }
                 if let Some(id) = operation.operation_id.as_mut()
                     && !names.insert(id.clone())
@@ -157,7 +165,7 @@ fn schemes() -> [(&'static str, SecurityScheme); 3] {
          `hsc_sid`.",
     );
     let verifier = ApiKeyValue::with_description(
-        VERIFIER,
+        "X-HSC-Verifier",
         "The secret of the page that has begun an attempt: 43 to 128 letters, digits, `-`, `.`, `_` or `~`. Its SHA-256 \
          was the `challenge` (as in RFC 7636 section 4).",
     );
@@ -223,20 +231,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
 
 /// Gives problems their body, and adds the answers that an operation has by its kind.
 fn complete(operation: &mut Operation) {
-    for parameter in operation.parameters.iter_mut().flatten() {
-        if let RefOr::T(parameter) = parameter
-            && parameter.name == "id"
-        {
-            parameter.description.get_or_insert_with(|| "Which one.".to_owned());
-        }
-        if let RefOr::T(parameter) = parameter
-            && let Some(RefOr::T(Schema::Object(schema))) = parameter.schema.as_mut()
-        {
-            widen(schema);
-        }
-    }
     let needs_key = asks_for_key(operation);
-    let has_body = operation.request_body.is_some();
+    let has_body = match &operation.request_body {
+        Some(RefOr::T(body)) => body.content.contains_key("application/json"),
+        _ => false,
+    };
     let is_static = operation.tags.iter().flatten().any(|tag| tag == "service");
     let responses = &mut operation.responses.responses;
     let mut add = |status: &str, about: &str| {
@@ -277,8 +276,11 @@ fn complete(operation: &mut Operation) {
 
 /// Whatever status an answer of the service's own has, HubSpot may have answered so too, in words of its own.
 fn share_with_hubspot(operation: &mut Operation) {
-    for response in operation.responses.responses.values_mut() {
-        if let RefOr::T(response) = response {
+    for (status, response) in &mut operation.responses.responses {
+        // These two have no body (RFC 9110 sections 15.3.5 and 15.4.5).
+        if let RefOr::T(response) = response
+            && !matches!(status.as_str(), "204" | "304")
+        {
             response.content.insert("*/*".to_owned(), ContentBuilder::new().build().into());
         }
     }
@@ -287,14 +289,6 @@ fn share_with_hubspot(operation: &mut Operation) {
 fn asks_for_key(operation: &Operation) -> bool {
     let asked = serde_json::to_value(&operation.security).unwrap_or_default();
     asked.as_array().is_some_and(|ways| ways.iter().any(|way| way.get("api_key").is_some()))
-}
-
-/// A number without a sign has twice the room that the format `int32` gives it.
-fn widen(schema: &mut Object) {
-    if schema.format == Some(SchemaFormat::KnownFormat(KnownFormat::Int32)) {
-        schema.format = Some(SchemaFormat::KnownFormat(KnownFormat::Int64));
-        schema.maximum.get_or_insert(Number::UInt(u32::MAX as usize));
-    }
 }
 
 /// draft-ietf-httpapi-idempotency-key-header-07.

@@ -39,6 +39,7 @@ pub(super) struct Ask {
         ("wait" = Option<i64>, Query, minimum = 0, description = "How many seconds the answer may wait for a change since the ETag in `If-None-Match`; more than 25 is taken for 25.", example = 20),
         ("flow" = Option<Uuid>, Query, description = "The attempt that is meant, where the page knows its id. Only beside a verifier."),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer."),
+        ("X-HSC-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt, which is then what is told."),
     ),
     security((), ("session" = []), ("verifier" = [])),
     responses(

@@ -149,6 +149,24 @@ async fn each_path_takes_the_methods_that_are_described_and_says_so_of_any_other
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_told_in_the_form_that_is_described() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    for (path, method, operation) in operations(&committed()) {
+        let request = browser.request(method.clone(), &filled(&path)).header("host", "elsewhere.example");
+        let answer = browser.send(request).await;
+        // Health checks come by address.
+        if path == "/livez" {
+            continue;
+        }
+        assert_eq!(answer.status, 421, "{method} {path}");
+        let kind = answer.header("content-type").split(';').next().unwrap_or_default().to_owned();
+        let described = operation["responses"]["421"]["content"].as_object().expect("a body");
+        assert!(described.contains_key(&kind), "{method} {path} is refused with {kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_served_description_is_the_committed_one() {
     let app = TestApp::start().await;
     let answer = app.browser().get("/api/openapi.json").await;

@@ -897,7 +897,18 @@ export interface components {
              *     ]
              */
             scopes?: components["schemas"]["ScopeWord"][] | null;
-        };
+        } & ({
+            external_user_id: string;
+        } | {
+            connection_id: string;
+        }) & ({
+            /** @enum {boolean} */
+            hosted?: false;
+        } | {
+            /** @enum {string|null} */
+            confirm?: "backend" | null;
+            return_url?: null;
+        });
         /** @description One event on its way to one endpoint. */
         DeliveryBody: {
             /**
@@ -1204,20 +1215,25 @@ export interface components {
         /** @description The fields of the form that begins a connect, for the description of the API. */
         StartForm: {
             /** @description SHA-256 of the page's verifier in base64url, 43 characters. */
-            challenge?: string | null;
+            challenge?: string;
+            /** @description The token of a connect session that the host's backend has made for this. */
+            connect_session?: string;
             /**
              * Format: int64
              * @description The HubSpot account that the person is expected to choose.
              */
-            hub_id?: number | null;
+            hub_id?: number;
             /** @description `popup` (as if left out) or `redirect`. */
-            mode?: string | null;
+            mode?: string;
             /** @description SHA-256 of the key that the opener will show, in base64url. */
-            opener_challenge?: string | null;
-            /** @description The origin of the page that is to be told, out of HOST_ORIGINS. */
-            origin?: string | null;
+            opener_challenge?: string;
+            /**
+             * @description The origin of the page that is to be told, out of HOST_ORIGINS.
+             * @example https://app.example.com
+             */
+            origin?: string;
             /** @description Where the window goes if there is no opener to tell: an address of `origin`. */
-            return_url?: string | null;
+            return_url?: string;
         };
         /** @description What a status says: of a session, or of an attempt. */
         Status: components["schemas"]["SessionStatus"] | components["schemas"]["Attempt"];
@@ -1339,7 +1355,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
         };
@@ -1440,7 +1456,10 @@ export interface operations {
     cancel_attempt: {
         parameters: {
             query?: never;
-            header?: never;
+            header: {
+                /** @description The secret of the page that has begun the attempt. */
+                "X-HSC-Verifier": string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2739,7 +2758,7 @@ export interface operations {
             };
             header?: {
                 /** @description The ETag of the last answer: 304 says that its token still does. */
-                "If-None-Match"?: string | null;
+                "If-None-Match"?: string;
             };
             path: {
                 /** @description The connection. */
@@ -3082,7 +3101,9 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description The form token of our own pages, beside a session. */
-                "X-CSRF-Token"?: string | null;
+                "X-CSRF-Token"?: string;
+                /** @description The secret of the page that has made the connection, in place of a session. */
+                "X-HSC-Verifier"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3491,7 +3512,10 @@ export interface operations {
                 "Hubspot-Connect-Connection": string;
             };
             path: {
-                /** @description HubSpot's own path, such as `crm/v3/objects/contacts`. Everything below `/oauth/` is refused. */
+                /**
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @example crm/v3/objects/contacts
+                 */
                 path: string;
             };
             cookie?: never;
@@ -3510,6 +3534,28 @@ export interface operations {
                 content: {
                     "*/*": unknown;
                 };
+            };
+            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
+            204: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            304: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -3707,12 +3753,21 @@ export interface operations {
                 "Hubspot-Connect-Connection": string;
             };
             path: {
-                /** @description HubSpot's own path, such as `crm/v3/objects/contacts`. Everything below `/oauth/` is refused. */
+                /**
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @example crm/v3/objects/contacts
+                 */
                 path: string;
             };
             cookie?: never;
         };
-        requestBody?: never;
+        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
+        requestBody?: {
+            content: {
+                "*/*": unknown;
+                "application/json": unknown;
+            };
+        };
         responses: {
             /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
             200: {
@@ -3726,6 +3781,28 @@ export interface operations {
                 content: {
                     "*/*": unknown;
                 };
+            };
+            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
+            204: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            304: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -3923,12 +4000,21 @@ export interface operations {
                 "Hubspot-Connect-Connection": string;
             };
             path: {
-                /** @description HubSpot's own path, such as `crm/v3/objects/contacts`. Everything below `/oauth/` is refused. */
+                /**
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @example crm/v3/objects/contacts
+                 */
                 path: string;
             };
             cookie?: never;
         };
-        requestBody?: never;
+        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
+        requestBody?: {
+            content: {
+                "*/*": unknown;
+                "application/json": unknown;
+            };
+        };
         responses: {
             /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
             200: {
@@ -3942,6 +4028,28 @@ export interface operations {
                 content: {
                     "*/*": unknown;
                 };
+            };
+            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
+            204: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            304: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -4139,7 +4247,10 @@ export interface operations {
                 "Hubspot-Connect-Connection": string;
             };
             path: {
-                /** @description HubSpot's own path, such as `crm/v3/objects/contacts`. Everything below `/oauth/` is refused. */
+                /**
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @example crm/v3/objects/contacts
+                 */
                 path: string;
             };
             cookie?: never;
@@ -4158,6 +4269,28 @@ export interface operations {
                 content: {
                     "*/*": unknown;
                 };
+            };
+            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
+            204: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            304: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -4355,7 +4488,10 @@ export interface operations {
                 "Hubspot-Connect-Connection": string;
             };
             path: {
-                /** @description HubSpot's own path, such as `crm/v3/objects/contacts`. Everything below `/oauth/` is refused. */
+                /**
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @example crm/v3/objects/contacts
+                 */
                 path: string;
             };
             cookie?: never;
@@ -4374,6 +4510,28 @@ export interface operations {
                 content: {
                     "*/*": unknown;
                 };
+            };
+            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
+            204: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            304: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -4571,12 +4729,21 @@ export interface operations {
                 "Hubspot-Connect-Connection": string;
             };
             path: {
-                /** @description HubSpot's own path, such as `crm/v3/objects/contacts`. Everything below `/oauth/` is refused. */
+                /**
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @example crm/v3/objects/contacts
+                 */
                 path: string;
             };
             cookie?: never;
         };
-        requestBody?: never;
+        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
+        requestBody?: {
+            content: {
+                "*/*": unknown;
+                "application/json": unknown;
+            };
+        };
         responses: {
             /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
             200: {
@@ -4590,6 +4757,28 @@ export interface operations {
                 content: {
                     "*/*": unknown;
                 };
+            };
+            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
+            204: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
+            304: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
             400: {
@@ -4792,7 +4981,9 @@ export interface operations {
             };
             header?: {
                 /** @description The ETag of the last answer. */
-                "If-None-Match"?: string | null;
+                "If-None-Match"?: string;
+                /** @description The secret of the page that has begun the attempt, which is then what is told. */
+                "X-HSC-Verifier"?: string;
             };
             path?: never;
             cookie?: never;
@@ -4862,7 +5053,10 @@ export interface operations {
     redeem_claim: {
         parameters: {
             query?: never;
-            header?: never;
+            header: {
+                /** @description The secret of the page that has begun the attempt. */
+                "X-HSC-Verifier": string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -6242,6 +6436,15 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description On to HubSpot, where an install from its Marketplace has begun. */
+            302: {
+                headers: {
+                    /** @description HubSpot's own address, as it has named it. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description To the popup's last page, whatever came of it. */
             303: {
                 headers: {
@@ -6266,7 +6469,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
             /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
@@ -6277,7 +6480,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
         };
@@ -6640,7 +6843,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
             /** @description A page that shows `rate_limited`. */
@@ -6662,7 +6865,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
         };
@@ -6698,6 +6901,15 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description A page that shows `connect_session_ended`. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
             /** @description A page that shows `payload_too_large`. */
             413: {
                 headers: {
@@ -6707,22 +6919,13 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description `unsupported_media_type`: the body has to be `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description `wrong_host`: the service does not go by that name. */
             421: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
             /** @description A page that shows `rate_limited`. */
@@ -6744,7 +6947,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
         };

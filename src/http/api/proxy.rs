@@ -48,11 +48,13 @@ const IDLE: Duration = Duration::from_secs(30);
     tag = "proxy",
     security(("api_key" = ["proxy"])),
     params(
-        ("path" = String, Path, description = "HubSpot's own path, such as `crm/v3/objects/contacts`. Everything below `/oauth/` is refused."),
-        ("Hubspot-Connect-Connection" = String, Header, description = "The id of the connection whose token is used. There is no default."),
+        ("path" = String, Path, example = "crm/v3/objects/contacts", description = "HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads."),
+        ("Hubspot-Connect-Connection" = uuid::Uuid, Header, description = "The id of the connection whose token is used. There is no default."),
     ),
     responses(
         (status = 200, description = "HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`."),
+        (status = 204, description = "HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`."),
+        (status = 304, description = "HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`."),
         (status = "default", description = "HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`."),
         (status = 400, description = "`connection_missing`, `proxy_path_not_allowed`, `bad_request`"),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),

@@ -19,7 +19,7 @@ use crate::domain::webhook::{Delivery, Endpoint};
 pub(in crate::http) struct NewWebhook {
     /// Where messages are posted to: https, and public.
     #[schema(
-        pattern = "^https?://[!-~]+$",
+        pattern = "^https?://[A-Za-z0-9.:\\[\\]-]+([/?][!\"$-~]*)?$",
         max_length = 2048,
         example = "https://app.example.com/hooks/hubspot"
     )]
@@ -37,7 +37,7 @@ pub(in crate::http) struct WebhookChanges {
     /// Where messages are posted to.
     #[serde(default)]
     #[schema(
-        pattern = "^https?://[!-~]+$",
+        pattern = "^https?://[A-Za-z0-9.:\\[\\]-]+([/?][!\"$-~]*)?$",
         max_length = 2048,
         example = "https://app.example.com/hooks/hubspot"
     )]

@@ -1,0 +1,107 @@
+//! What the annotations at the handlers cannot say of parameters, bodies and answers, so that the description is as
+//! exact as the service: what it allows is taken, what it does not is refused.
+
+use utoipa::Number;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{
+    AllOfBuilder, AnyOfBuilder, Components, KnownFormat, Object, SchemaFormat, SchemaType, Type,
+};
+use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, Schema};
+
+use super::openapi::PROBLEM;
+
+/// A path that is passed on to HubSpot, as [`crate::domain::proxy_path::ProxyPath`] reads it once it is decoded: it
+/// begins with no slash; no segment is `.` or `..` (its parameters, behind `;`, do not count); nothing is a URL, and the
+/// first segment that is neither a version nor `api` is not `oauth`.
+const PROXY_PATH: &str = concat!(
+    r"^(?!/)(?!.*://)",
+    r"(?!(.*/)?\s*\.{1,2}\s*(;[^/]*)?(/|$))",
+    r"(?!(\s*([aA][pP][iI]|[vV]?[0-9-]+)?\s*(;[^/]*)?/)*\s*[oO][aA][uU][tT][hH]\s*(;[^/]*)?(/|$))",
+    r"([^\\%\u0000-\u001f\u007f-\u009f]|%(?![0-9A-Fa-f]{2}))+$"
+);
+
+/// Makes the parameters exact.
+pub(super) fn parameters(operation: &mut Operation, is_proxy: bool) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        let RefOr::T(parameter) = parameter else { continue };
+        if parameter.name == "id" {
+            parameter.description.get_or_insert_with(|| "Which one.".to_owned());
+        }
+        let Some(RefOr::T(Schema::Object(schema))) = parameter.schema.as_mut() else { continue };
+        widen(schema);
+        never_null(schema);
+        if is_proxy && parameter.name == "path" {
+            schema.pattern = Some(PROXY_PATH.to_owned());
+        }
+    }
+}
+
+/// A number without a sign has twice the room that the format `int32` gives it.
+fn widen(schema: &mut Object) {
+    if schema.format == Some(SchemaFormat::KnownFormat(KnownFormat::Int32)) {
+        schema.format = Some(SchemaFormat::KnownFormat(KnownFormat::Int64));
+        schema.maximum.get_or_insert(Number::UInt(u32::MAX as usize));
+    }
+}
+
+/// A parameter is there or it is not: in an address and in a header field, `null` is a word as any other.
+fn never_null(schema: &mut Object) {
+    if let SchemaType::Array(types) = &mut schema.schema_type {
+        types.retain(|kind| *kind != Type::Null);
+        if let [only] = types.as_slice() {
+            schema.schema_type = SchemaType::Type(only.clone());
+        }
+    }
+}
+
+/// A body of any kind goes on to HubSpot, where the method gives it a meaning.
+pub(super) fn any_body(operation: &mut Operation) {
+    let any = || ContentBuilder::new().build();
+    let body = RequestBodyBuilder::new()
+        .description(Some("Passed on as it comes, with its `Content-Type`: up to 64 MiB."))
+        .required(Some(Required::False))
+        .content("application/json", any())
+        .content("*/*", any());
+    operation.request_body = Some(body.build().into());
+}
+
+/// A page is refused with a page: what is added to every operation speaks of problems as programs read them.
+pub(super) fn tell_of_pages(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if status.as_str() >= "400" && response.content.shift_remove(PROBLEM).is_some() {
+            let page = ContentBuilder::new().schema(Some(text())).build();
+            response.content.insert("text/html".to_owned(), page.into());
+        }
+    }
+}
+
+/// Which fields of a connect session go together: a user or a connection is named, and a link that somebody else opens
+/// ends on a page of ours and is always confirmed by the backend.
+pub(super) fn connect_session(components: &mut Components) {
+    let Some(entry) = components.schemas.get_mut("CreateConnectSession") else { return };
+    let RefOr::T(Schema::Object(object)) = &mut *entry else { return };
+    let named = |field: &str| ObjectBuilder::new().property(field, text()).required(field);
+    let who = AnyOfBuilder::new().item(named("external_user_id")).item(named("connection_id"));
+    let here = ObjectBuilder::new()
+        .property("hosted", ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([false])));
+    let elsewhere =
+        ObjectBuilder::new().property("return_url", ObjectBuilder::new().schema_type(Type::Null)).property(
+            "confirm",
+            ObjectBuilder::new()
+                .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+                .enum_values(Some([Some("backend"), None])),
+        );
+    let description = object.description.take();
+    let exact = AllOfBuilder::new()
+        .description(description)
+        .item(object.clone())
+        .item(who)
+        .item(AnyOfBuilder::new().item(here).item(elsewhere));
+    *entry = exact.into();
+}
+
+fn text() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).into()
+}
