@@ -12,7 +12,7 @@ import sys
 from base64 import urlsafe_b64encode
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 SERVICE, HUBSPOT, ORIGIN, KEY = (os.environ[name] for name in ("SERVICE", "HUBSPOT", "ORIGIN", "API_KEY"))
@@ -23,6 +23,11 @@ NAVIGATION = {
     "Sec-Fetch-Site": "cross-site",
     "Sec-Fetch-User": "?1",
 }
+
+
+# The secret of the page that begins all of these attempts, and of the opener that may prove it has.
+VERIFIER = "the-verifier-of-the-page-that-begins-them-all"
+OPENER_KEY = "the-key-of-the-opener"
 
 
 class Stay(HTTPRedirectHandler):
@@ -63,21 +68,30 @@ def approve_for(account):
         raise SystemExit(f"options: {answer.status} {answer.read().decode()}")
 
 
-def approve(token):
-    """What a person does: the host page's form, HubSpot's consent, the callback."""
-    challenge = urlsafe_b64encode(hashlib.sha256(os.urandom(32)).digest()).rstrip(b"=").decode()
-    form = urlencode({"origin": ORIGIN, "challenge": challenge, "connect_session": token}).encode()
+def digest(secret):
+    return urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).rstrip(b"=").decode()
+
+
+def begin(**fields):
+    """The host page's form: the attempt, HubSpot's consent page and the cookies of this browser."""
+    form = urlencode({"origin": ORIGIN, "challenge": digest(VERIFIER), **fields}).encode()
     launch = ask("POST", f"{SERVICE}/auth/hubspot/start", form, Origin=ORIGIN, **NAVIGATION)
     page = launch.read().decode()
-    found = re.search(r'data-authorize-url="([^"]+)"', page)
-    if not found:
+    address, flow = (re.search(rf'data-{name}="([^"]+)"', page) for name in ("authorize-url", "flow"))
+    if not address or not flow:
         raise SystemExit(f"start: {launch.status} {page}")
-    address = found[1].replace("&amp;", "&").replace("&#x2F;", "/")
-    cookies = "; ".join(line.split(";")[0] for line in launch.headers.get_all("Set-Cookie") or [])
+    cookies = [line.split(";")[0] for line in launch.headers.get_all("Set-Cookie") or []]
+    return flow[1], address[1].replace("&amp;", "&").replace("&#x2F;", "/"), cookies
+
+
+def approve(**fields):
+    """What a person does: the host page's form, HubSpot's consent, the callback."""
+    flow, address, cookies = begin(**fields)
     back = ask("GET", address, **NAVIGATION).headers["Location"]
-    done = ask("GET", back, Cookie=cookies, **NAVIGATION)
+    done = ask("GET", back, Cookie="; ".join(cookies), **NAVIGATION)
     if done.status != 303 or "problem=" in done.headers["Location"]:
         raise SystemExit(f"callback: {done.status} {done.headers['Location']}")
+    return flow, cookies
 
 
 def session(**fields):
@@ -90,7 +104,7 @@ def sessions(count, first_account, **fields):
     for account in range(first_account, first_account + count):
         approve_for(account)
         made = session(**fields)
-        approve(made["token"])
+        approve(connect_session=made["token"])
         ids.append(made["id"])
     return ids
 
@@ -119,6 +133,30 @@ def write(name, values):
     (FOLDER / f"{name}.dict").write_text(text, encoding="utf-8")
 
 
+def connected(count, first_account, **fields):
+    """Attempts that a person has approved, each for an account of its own."""
+    made = []
+    for account in range(first_account, first_account + count):
+        approve_for(account)
+        made.append(approve(**fields))
+    return made
+
+
+def waiting(count, **fields):
+    """Attempts with the person at HubSpot."""
+    made = [begin(**fields) for _ in range(count)]
+    states = [parse_qs(urlsplit(address).query)["state"][0] for _, address, _ in made]
+    return [(flow, cookies) for flow, _, cookies in made], states
+
+
+def with_verifier(number, account):
+    """A connected attempt with a verifier of its own, by which it can be ended."""
+    verifier = f"{VERIFIER}-{number}"
+    [(flow, _)] = connected(1, account, challenge=digest(verifier))
+    answer = ask("GET", f"{SERVICE}/api/hubspot/status", **{"X-HSC-Verifier": verifier})
+    return {"flow": flow, "verifier": verifier, "connection": json.loads(answer.read())["connection"]["id"]}
+
+
 told = webhooks(1)
 write("connections", connections(4, 2_000_000))
 write("expendable-connections", connections(12, 3_000_000))
@@ -132,3 +170,17 @@ write("approved-sessions", sessions(6, 4_000_000, confirm="backend"))
 write("users", ["user_42"])
 write("addresses", [f"{HUBSPOT}/hook", "https://app.example.com/hooks/hubspot"])
 write("installs", installs(8, 5_000_000))
+write("origins", [ORIGIN])
+write("tokens", [session()["token"] for _ in range(3)])
+write("links", [session(hosted=True)["link"].split("#")[1] for _ in range(3)])
+write("flows", [flow for flow, _ in connected(3, 6_000_000) + waiting(3)[0]])
+write("verifiers", [VERIFIER])
+delivered, (proven, _) = connected(3, 6_100_000), waiting(3, opener_challenge=digest(OPENER_KEY))
+write("popup-flows", [flow for flow, _ in delivered + proven])
+write("opener-keys", [OPENER_KEY])
+back, states = waiting(2)
+write("states", states)
+# What goes together, for hooks.py.
+cookies = [cookie for _, kept in delivered + proven + back for cookie in kept]
+pairs = [with_verifier(number, 6_200_000 + number) for number in range(6)]
+(FOLDER / "made.json").write_text(json.dumps({"cookies": "; ".join(cookies), "pairs": pairs}), encoding="utf-8")

@@ -12,9 +12,11 @@ const FOLDER: &str = "xtask/schemathesis";
 /// Made-up requests for each operation and phase: a minute of them in all.
 const EXAMPLES: &str = "30";
 /// What the examples of the description name is good here, and there are installs to be claimed.
-const VARIABLES: [(&str, &str); 3] = [
+const VARIABLES: [(&str, &str); 4] = [
     ("HOST_ORIGINS", "http://127.0.0.1:3000,https://app.example.com"),
     ("MARKETPLACE_INSTALLS", "on"),
+    // What is passed on to HubSpot may change something there.
+    ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read crm.objects.contacts.write"),
     ("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1,app.example.com"),
 ];
 
@@ -32,6 +34,8 @@ pub fn run() -> Result<Done> {
     let config = live.folder.join("schemathesis.toml");
     fs::copy(root().join(FOLDER).join("schemathesis.toml"), &config).map_err(|why| why.to_string())?;
     let mut run = program(python.with_file_name("schemathesis"));
+    run.env("SCHEMATHESIS_HOOKS", root().join(FOLDER).join("hooks.py"));
+    run.env("FOLDER", &live.folder).env("SERVICE", &live.service);
     run.arg("--config-file")
         .arg(config)
         .args(["run", &format!("{}/api/openapi.json", live.service)])
