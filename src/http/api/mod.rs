@@ -25,7 +25,7 @@ pub(super) use limits::{KeyLimits, tell};
 /// What a path of this side begins with, behind `/api/hubspot/`.
 const SIDES: [&str; 6] = ["api-key", "connections", "connect-sessions", "installs", "proxy", "webhooks"];
 
-/// The routes, before those of the browser: a scope is taken by the first that fits.
+/// The routes, before those of the browser: a path is taken by the first scope that fits.
 pub(super) fn routes(routes: &mut ServiceConfig) {
     let ours = fn_guard(|request| is_ours(request.head().uri.path()));
     routes.service(
@@ -42,8 +42,12 @@ fn is_ours(path: &str) -> bool {
     first.is_some_and(|first| SIDES.contains(&first))
 }
 
+/// They are tried in turn, and patterns are slow. So first come scopes, whose names are compared as they stand: what a
+/// backend asks before each of its own calls, and what it calls instead.
 fn resources(routes: &mut ServiceConfig) {
     routes
+        .configure(connections::routes)
+        .service(actix::scope(proxy::PREFIX).default_service(actix::to(proxy::proxy)))
         .service(actix::resource("/api/hubspot/api-key").route(actix::get().to(keys::get_api_key)))
         .service(
             actix::resource("/api/hubspot/connect-sessions")
@@ -59,12 +63,9 @@ fn resources(routes: &mut ServiceConfig) {
                 .route(actix::post().to(connect_sessions::complete_connect_session)),
         )
         .configure(webhooks::routes)
-        .configure(connections::routes)
         .service(actix::resource("/api/hubspot/installs").route(actix::get().to(installs::list_installs)))
         .service(
             actix::resource("/api/hubspot/installs/{id}/claim")
                 .route(actix::post().to(installs::claim_install)),
         );
-    // A scope, because its name is compared as it stands.
-    routes.service(actix::scope(proxy::PREFIX).default_service(actix::to(proxy::proxy)));
 }
