@@ -16,7 +16,7 @@ use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::egress::{self, EgressError};
 use crate::flows::{Flows, KeyCheckError};
-use crate::http::{Templates, Web, guard, json_bodies};
+use crate::http::{Templates, Web, guard};
 use crate::hubspot::proxy::Egress;
 use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
@@ -207,7 +207,6 @@ fn listen(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketAddr), 
     let server = HttpServer::new(move || {
         let web = web.clone();
         ActixApp::new()
-            .app_data(json_bodies(BODY))
             .app_data(FormConfig::default().limit(BODY))
             .app_data(PayloadConfig::default().limit(BODY))
             .configure(|routes| Web::routes(&web, routes))

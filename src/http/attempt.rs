@@ -4,13 +4,14 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use actix_web::http::header::{ETAG, ORIGIN};
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::Web;
+use super::api::ApiJson;
 use super::problem::{Problem, lookup};
 use super::status::{Entry, known_tag};
 use crate::domain::clock::Moment;
@@ -121,11 +122,11 @@ struct AccessTokenAnswer<'a> {
 pub(super) async fn redeem_claim(
     request: HttpRequest,
     web: Data<Web>,
-    body: Json<Redeem>,
+    body: ApiJson<Redeem>,
 ) -> Result<HttpResponse, Problem> {
     let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
     let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
-    let access = web.flows.redeem(body.flow, &body.claim, &verifier, origin).await?;
+    let access = web.flows.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
     Ok(HttpResponse::Ok().json(AccessTokenAnswer {
         // This is what the page has asked for, with a claim and its own secret.
         access_token: access.token.expose(),
@@ -159,10 +160,10 @@ pub(super) struct Cancel {
 pub(super) async fn cancel_attempt(
     request: HttpRequest,
     web: Data<Web>,
-    body: Json<Cancel>,
+    body: ApiJson<Cancel>,
 ) -> Result<HttpResponse, Problem> {
     let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
-    let attempt = web.flows.cancel(body.flow, &verifier).await?.ok_or(Problem::new("flow_unknown"))?;
+    let attempt = web.flows.cancel(body.0.flow, &verifier).await?.ok_or(Problem::new("flow_unknown"))?;
     Ok(HttpResponse::Ok().json(self::body(&attempt, web.flows.clock().now())))
 }
 

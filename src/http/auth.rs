@@ -3,13 +3,14 @@
 use actix_session::Session;
 use actix_web::http::Method;
 use actix_web::http::header::{LOCATION, ORIGIN};
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
 use url::form_urlencoded;
 
 use super::Web;
+use super::api::ApiJson;
 use super::caller::Caller;
 use super::client::address;
 use super::csrf::same_origin;
@@ -208,10 +209,10 @@ pub(super) struct Proof {
 pub(super) async fn prove_opener(
     request: HttpRequest,
     web: Data<Web>,
-    body: Json<Proof>,
+    body: ApiJson<Proof>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
-    let Proof { flow, opener_key } = body.into_inner();
+    let Proof { flow, opener_key } = body.0;
     let binding = web.cookies.binding(&request, flow).ok_or(Problem::new("flow_unknown"))?;
     match web.flows.prove_opener(flow, &binding, &Secret::new(opener_key)).await? {
         true => Ok(HttpResponse::NoContent().finish()),

@@ -1,12 +1,13 @@
 //! POST /api/hubspot/disconnect, by a session or by the verifier of the attempt that connected.
 
 use actix_session::Session;
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Web;
+use super::api::ApiJson;
 use super::attempt::verifier;
 use super::caller::Caller;
 use super::csrf;
@@ -83,10 +84,10 @@ pub(super) async fn disconnect_connection(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
-    body: Json<Disconnect>,
+    body: ApiJson<Disconnect>,
 ) -> Result<HttpResponse, Problem> {
     let user = match verifier(&request)? {
-        Some(verifier) => owner(&web, &verifier, body.connection_id).await?,
+        Some(verifier) => owner(&web, &verifier, body.0.connection_id).await?,
         None => {
             let caller = Caller::of(&session).ok_or(Problem::new("not_authenticated"))?;
             let token = request.headers().get("x-csrf-token").and_then(|token| token.to_str().ok());
@@ -94,7 +95,7 @@ pub(super) async fn disconnect_connection(
             caller.user
         }
     };
-    let ended = web.flows.disconnect(user, body.connection_id, true).await?;
+    let ended = web.flows.disconnect(user, body.0.connection_id, true).await?;
     let ended = ended.ok_or(Problem::new("not_found"))?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }

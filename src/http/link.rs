@@ -1,12 +1,13 @@
 //! /connect: the page behind a hosted link. It names who asks, and for what, before the person goes on to HubSpot.
 
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::Web;
+use super::api::ApiJson;
 use super::client::address;
 use super::csrf::same_origin;
 use super::problem::Problem;
@@ -67,13 +68,13 @@ struct LinkBody<'a> {
 pub(super) async fn read_link(
     request: HttpRequest,
     web: Data<Web>,
-    body: Json<Link>,
+    body: ApiJson<Link>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
     if !address(&request, &web).is_some_and(|address| web.starts.admit(address)) {
         return Err(Problem::new("rate_limited"));
     }
-    let found = web.flows.hosted_session(&Secret::new(body.into_inner().token)).await?;
+    let found = web.flows.hosted_session(&Secret::new(body.0.token)).await?;
     let session = found.ok_or_else(|| Problem::new("connect_session_ended"))?;
     let settings = &web.config.hubspot;
     let applications = match &session.allowed_origins {

@@ -31,7 +31,7 @@ use actix_web::web::{self as actix, Data, ServiceConfig};
 
 pub use guard::guard;
 pub use openapi::document;
-pub use problem::{error_table, json_bodies};
+pub use problem::error_table;
 pub use templates::Templates;
 
 use crate::config::Config;

@@ -1,12 +1,13 @@
 //! The popup's last page, and the message for its opener.
 
 use actix_session::Session;
-use actix_web::web::{Data, Form, Json, Query};
+use actix_web::web::{Data, Form, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Web;
+use super::api::ApiJson;
 use super::auth::{done, see_other, start_url};
 use super::caller::Caller;
 use super::csrf::same_origin;
@@ -179,13 +180,14 @@ pub(super) struct Handoff {
 pub(super) async fn take_handoff(
     request: HttpRequest,
     web: Data<Web>,
-    body: Json<Handoff>,
+    body: ApiJson<Handoff>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
-    let binding = web.cookies.binding(&request, body.flow).ok_or(Problem::new("flow_unknown"))?;
-    match web.flows.deliver(body.flow, &binding).await? {
+    let Handoff { flow } = body.0;
+    let binding = web.cookies.binding(&request, flow).ok_or(Problem::new("flow_unknown"))?;
+    match web.flows.deliver(flow, &binding).await? {
         Delivery::Now(origin, message) => {
-            Ok(HttpResponse::Ok().json(json!({"origin": origin, "message": text(body.flow, &message)})))
+            Ok(HttpResponse::Ok().json(json!({"origin": origin, "message": text(flow, &message)})))
         }
         Delivery::Pending => Ok(HttpResponse::Accepted().json(json!({"status": "exchanging"}))),
         Delivery::Gone => Err(Problem::new("already_delivered")),

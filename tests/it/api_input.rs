@@ -49,6 +49,25 @@ async fn post(app: &TestApp, key: &str, kind: &str, body: impl Into<reqwest::Bod
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_fields_of_a_body_have_names_and_are_taken_from_no_list() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    for (path, list) in [
+        ("/api/hubspot/cancel", "[null]".to_owned()),
+        ("/api/hubspot/token", format!("[\"{SOME_ID}\", \"claim\"]")),
+        ("/api/hubspot/disconnect", format!("[\"{SOME_ID}\"]")),
+        ("/auth/hubspot/handoff", format!("[\"{SOME_ID}\"]")),
+        ("/auth/hubspot/launch", format!("[\"{SOME_ID}\", \"key\"]")),
+        ("/auth/hubspot/link", "[\"token\"]".to_owned()),
+    ] {
+        let request = browser.request(Method::POST, path).header("content-type", "application/json");
+        let request =
+            request.header("sec-fetch-site", "same-origin").header("x-hsc-verifier", "v".repeat(43));
+        assert_problem(&browser.send(request.body(list)).await, 400, "invalid_json", path);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_no_good_is_told_with_its_place() {
     let app = TestApp::start().await;
     let key = app.api_key("sessions:write").await;

@@ -19,6 +19,7 @@ use actix_web::guard::fn_guard;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self as actix, ServiceConfig};
 
+pub(super) use body::ApiJson;
 pub(super) use caller::challenge;
 pub(super) use limits::{KeyLimits, tell};
 

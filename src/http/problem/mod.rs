@@ -3,9 +3,7 @@
 //! A handler answers with a [`Problem`]; the guard writes it as a page or as `application/problem+json` (RFC 9457),
 //! with the request's id. What went wrong inside is for the log.
 
-use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
-use actix_web::web::JsonConfig;
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -85,20 +83,6 @@ impl ResponseError for Problem {
         response.extensions_mut().insert(self.clone());
         response
     }
-}
-
-/// JSON bodies up to `limit` bytes, and what it is called if one is no good.
-pub fn json_bodies(limit: usize) -> JsonConfig {
-    JsonConfig::default().limit(limit).error_handler(|why, _| {
-        let code = match why {
-            JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
-                "payload_too_large"
-            }
-            JsonPayloadError::ContentType => "unsupported_media_type",
-            _ => "invalid_json",
-        };
-        Problem::new(code).into()
-    })
 }
 
 pub(super) async fn not_found() -> Result<HttpResponse, Problem> {
