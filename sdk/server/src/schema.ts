@@ -3506,14 +3506,19 @@ export interface operations {
     };
     proxy: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description HubSpot's own query, passed on as it is. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -3747,14 +3752,19 @@ export interface operations {
     };
     proxy_put: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description HubSpot's own query, passed on as it is. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -3994,14 +4004,19 @@ export interface operations {
     };
     proxy_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description HubSpot's own query, passed on as it is. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -4241,14 +4256,19 @@ export interface operations {
     };
     proxy_delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description HubSpot's own query, passed on as it is. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -4482,14 +4502,19 @@ export interface operations {
     };
     proxy_head: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description HubSpot's own query, passed on as it is. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -4723,14 +4748,19 @@ export interface operations {
     };
     proxy_patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description HubSpot's own query, passed on as it is. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
