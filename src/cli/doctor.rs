@@ -101,6 +101,15 @@ async fn journal(config: &Config) -> Result<String, String> {
              WEBHOOKS_JOURNAL=off"
                 .to_owned(),
         ),
+        Ok(Err(why)) if why.code == "journal_absent" => Err(
+            "nobody at HUBSPOT_API_URL knows of a Webhooks Journal (404); check the URL, or set WEBHOOKS_JOURNAL=off"
+                .to_owned(),
+        ),
+        Ok(Err(why)) if why.code == "journal_entries_absent" => Err(
+            "this app may list its subscriptions, but no entry of its Webhooks Journal was seen: HubSpot knows of no latest \
+             one, where an empty journal answers 204; check HUBSPOT_API_URL and whether the app has a journal"
+                .to_owned(),
+        ),
         Ok(Err(why)) => Err(format!("{}: the Webhooks Journal cannot be read", why.code)),
         Err(_) => Err("no answer within 20 s; check the network and HUBSPOT_API_URL".to_owned()),
     }

@@ -193,3 +193,23 @@ async fn the_doctor_and_the_log_say_in_plain_words_which_scopes_are_missing() {
     let off = run(&["doctor"], &without(&variables, "WEBHOOKS_JOURNAL"));
     assert!(!off.stdout.contains("journal"), "{}", off.stdout);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_tells_a_journal_that_is_empty_from_one_that_is_not_there() {
+    let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
+    let database = TestDatabase::migrated().await;
+    let variables = settle(&hubspot, &database, &[ON]);
+    let doctor = run(&["doctor"], &variables);
+    assert_eq!(doctor.code, Some(0), "an empty journal is well: {}", doctor.stdout);
+
+    let missing = || Fault::Status { status: 404, headers: Vec::new(), body: "{}".to_owned() };
+    hubspot.script(Rule::once(Kind::WebhooksJournal, missing()));
+    let doctor = run(&["doctor"], &variables);
+    assert_eq!(doctor.code, Some(1), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("no entry of its Webhooks Journal was seen"), "{}", doctor.stdout);
+
+    hubspot.script(Rule::once(Kind::Subscriptions, missing()));
+    let doctor = run(&["doctor"], &variables);
+    assert_eq!(doctor.code, Some(1), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("nobody at HUBSPOT_API_URL knows of a Webhooks Journal"), "{}", doctor.stdout);
+}

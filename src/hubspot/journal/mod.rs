@@ -95,11 +95,18 @@ impl HubSpot {
 
     /// Whether HubSpot lets the app read its journal and its subscriptions. Nothing is changed.
     ///
+    /// An empty journal answers 204 (HubSpot's API specification "Webhooks Journal", `latest`). Whoever knows no such place
+    /// has no journal, or is not HubSpot: reading would go on for good and tell of nothing.
+    ///
     /// # Errors
-    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
+    /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken; `journal_absent` if there is no journal, and
+    /// `journal_entries_absent` if there are subscriptions to one only.
     pub async fn check_journal(&self) -> Result<(), Failure> {
         self.is_subscribed().await?;
-        self.pointer("/latest").await.map(|_| ())
+        match self.pointer("/latest").await? {
+            Next::Forgotten => Err(Failure::our_fault("journal_entries_absent")),
+            Next::Entry(_) | Next::Nothing => Ok(()),
+        }
     }
 
     /// What this place of the journal has: [`Next::Forgotten`] where HubSpot knows no such place.

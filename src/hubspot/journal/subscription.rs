@@ -38,6 +38,8 @@ impl HubSpot {
         let list = self.ask_journal(Method::GET, &self.subscriptions(), None).await?;
         match list.status {
             200..=299 => has_ours(&list.body),
+            // An app without subscriptions has an empty list.
+            404 => Err(Failure::our_fault("journal_absent")),
             _ => Err(error::refused_body(&list.body, error::Asked::Other)),
         }
     }
