@@ -167,6 +167,11 @@ impl FakeHubSpot {
         self.hub.lock().uninstall(hub_id, at_ms);
     }
 
+    /// The same for several customers, told in one file of the Webhooks Journal.
+    pub fn uninstall_together(&self, hub_ids: &[u64], at_ms: i64) {
+        self.hub.lock().uninstall_together(hub_ids, at_ms);
+    }
+
     /// The Webhooks Journal forgets its entries but for the newest so many, as it does after three days.
     pub fn forget_journal_entries(&self, but: usize) {
         self.hub.lock().webhooks_journal.forget(but);

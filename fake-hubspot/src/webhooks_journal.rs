@@ -32,21 +32,24 @@ struct Entry {
 
 impl WebhooksJournal {
     /// Writes an entry, if the app has subscribed.
-    pub(crate) fn uninstalled(&mut self, hub_id: u64, at_ms: i64) {
+    pub(crate) fn uninstalled(&mut self, hub_ids: &[u64], at_ms: i64) {
         if !self.subscriptions.iter().any(|one| one["eventTypeId"] == UNINSTALLED) {
             return;
         }
-        let offset = uuid();
-        let file = json!({
-            "offset": offset,
-            "journalEvents": [{
+        let event = |hub_id: &u64| {
+            json!({
                 "type": "app_lifecycle_event",
                 "action": "APP_UNINSTALL",
                 "eventTypeId": UNINSTALLED,
                 "portalId": hub_id,
                 "occurredAt": rfc3339(at_ms),
                 "properties": {"hs_app_install_level": "PORTAL"},
-            }],
+            })
+        };
+        let offset = uuid();
+        let file = json!({
+            "offset": offset,
+            "journalEvents": hub_ids.iter().map(event).collect::<Vec<_>>(),
             "publishedAt": rfc3339(at_ms),
         });
         self.entries.push_back(Entry { offset, file });

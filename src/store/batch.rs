@@ -111,7 +111,8 @@ pub(super) fn places(backend: DbBackend, count: usize) -> String {
     places_from(backend, 0, count)
 }
 
-fn places_from(backend: DbBackend, before: usize, count: usize) -> String {
+/// The same behind so many values.
+pub(super) fn places_from(backend: DbBackend, before: usize, count: usize) -> String {
     match backend {
         DbBackend::Postgres => {
             (1..=count).map(|at| format!("${}", before + at)).collect::<Vec<_>>().join(", ")

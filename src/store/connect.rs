@@ -135,6 +135,9 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, 
 /// Writes a connection in its place, and that it has happened. `false` if the place is not as it was read.
 pub(super) async fn put(tx: &Tx<'_>, tokens: &NewTokens) -> Result<bool, StoreError> {
     let is_new = tokens.generation == 1;
+    if !is_new {
+        revocation::lock_with_grant(tx, tokens.connection).await?;
+    }
     let other_scopes = !is_new && token::scopes_differ(tx, tokens.connection, &tokens.scopes).await?;
     let fits = if is_new { insert(tx, tokens).await? } else { renew(tx, tokens).await? };
     if !fits {

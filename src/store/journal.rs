@@ -1,11 +1,14 @@
 //! Rows of JournalReader: how far HubSpot's Webhooks Journal is read, and the lease under which one process reads it.
 
-use sea_orm::Value;
+use std::collections::HashMap;
 
+use sea_orm::{DbBackend, Value};
+
+use super::batch::{places, places_from, values};
 use super::{Store, StoreError, Tx};
 use crate::crash;
 use crate::domain::clock::Moment;
-use crate::domain::id::UserId;
+use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::journal::{LEASE, Notice, concerned_until};
 
 /// The right to read the journal.
@@ -64,7 +67,7 @@ impl Store {
     }
 }
 
-/// How many accounts one statement looks for.
+/// How many accounts or connections one statement is about.
 const PAGE: usize = 500;
 
 impl Store {
@@ -80,19 +83,27 @@ impl Store {
     ) -> Result<Vec<Notice>, StoreError> {
         let mut known = Vec::new();
         for page in notices.chunks(PAGE) {
-            let places: Vec<_> = (2..=page.len() + 1).map(|at| format!("${at}")).collect();
             let sql = format!(
-                "SELECT DISTINCT portal_id FROM token WHERE client_id = $1 AND state = 'active' AND portal_id IN ({})",
-                places.join(", ")
+                "SELECT DISTINCT portal_id FROM token WHERE {}",
+                of_accounts(self.backend(), page.len())
             );
-            let accounts = page.iter().map(|notice| Value::from(notice.portal_id.0));
-            let rows = self.all(&sql, [Value::from(client_id)].into_iter().chain(accounts)).await?;
+            let rows = self.all(&sql, accounts(page, client_id)).await?;
             let found: Vec<i64> =
                 rows.iter().map(|row| row.get("portal_id")).collect::<Result<_, StoreError>>()?;
             known.extend(page.iter().copied().filter(|notice| found.contains(&notice.portal_id.0)));
         }
         Ok(known)
     }
+}
+
+/// Which connections are those of so many accounts with one app; see [`accounts`].
+fn of_accounts(backend: DbBackend, count: usize) -> String {
+    let (accounts, app) = (places(backend, count), places_from(backend, count, 1));
+    format!("portal_id IN ({accounts}) AND client_id = {app} AND state = 'active'")
+}
+
+fn accounts<'a>(page: &'a [Notice], client_id: &str) -> impl Iterator<Item = Value> + use<'a> {
+    page.iter().map(|notice| Value::from(notice.portal_id.0)).chain([Value::from(client_id)])
 }
 
 async fn claim(tx: &Tx<'_>, client_id: String, owner: String) -> Result<Option<JournalLease>, StoreError> {
@@ -124,44 +135,72 @@ async fn advance(
     }
     crash::point("journal.half_stored");
     let mut advanced = Advanced::default();
-    for notice in notices {
-        announce(tx, &lease.client_id, *notice, now, &mut advanced).await?;
+    for page in concerned(tx, &lease.client_id, notices).await?.chunks(PAGE) {
+        announce(tx, page, now, &mut advanced).await?;
     }
     Ok(Some(advanced))
 }
 
-/// Which jobs a notice concerns: `$1` the account, `$2` the app, `$3` until when their tokens were received.
-const CONCERNED: &str = "connection_id IN (SELECT id FROM token \
-                         WHERE portal_id = $1 AND client_id = $2 AND state = 'active' AND obtained_at <= $3)";
+/// A connection, and what a notice says of it.
+struct Concerned {
+    connection: ConnectionId,
+    /// When the app was uninstalled.
+    at: Moment,
+    /// Tokens that were received later are from after that.
+    received_until: Moment,
+}
 
-/// Makes the refreshes due that a notice concerns, and notes that their refusal is announced. The time of a refresh that
+/// The connections that notices concern, all of them in the order of their ids: whoever locks several at once does it in
+/// that order, or two of them could wait for each other.
+async fn concerned(tx: &Tx<'_>, client_id: &str, notices: &[Notice]) -> Result<Vec<Concerned>, StoreError> {
+    let mut found = Vec::new();
+    for page in notices.chunks(PAGE) {
+        let by_account: HashMap<_, _> = page.iter().map(|notice| (notice.portal_id.0, notice.at)).collect();
+        let sql = format!(
+            "SELECT id, portal_id, obtained_at FROM token WHERE {}",
+            of_accounts(tx.backend(), page.len())
+        );
+        for row in tx.all(&sql, accounts(page, client_id)).await? {
+            let Some(at) = by_account.get(&row.get("portal_id")?).copied() else { continue };
+            let received_until = concerned_until(at);
+            if row.moment("obtained_at")? <= received_until {
+                found.push(Concerned { connection: row.parsed("id")?, at, received_until });
+            }
+        }
+    }
+    found.sort_unstable_by_key(|one| one.connection);
+    Ok(found)
+}
+
+/// Makes the refreshes of these connections due, and notes that their refusal is announced. The time of a refresh that
 /// is under way is left alone, and who waits after a failure keeps waiting: that is a minute where HubSpot has refused.
 async fn announce(
     tx: &Tx<'_>,
-    client_id: &str,
-    notice: Notice,
+    page: &[Concerned],
     now: Moment,
     advanced: &mut Advanced,
 ) -> Result<(), StoreError> {
-    let values = || -> [Value; 3] {
-        [notice.portal_id.0.into(), client_id.into(), concerned_until(notice.at).unix_ms().into()]
-    };
-    // In the order of their ids, as all that changes several jobs at once.
     let jobs = format!(
-        "SELECT connection_id FROM token_refresh_job WHERE {CONCERNED} ORDER BY connection_id {}",
+        "SELECT connection_id FROM token_refresh_job WHERE connection_id IN ({}) ORDER BY connection_id {}",
+        places(tx.backend(), page.len()),
         tx.for_update()
     );
-    if tx.all(&jobs, values()).await?.is_empty() {
-        return Ok(());
-    }
+    tx.all(&jobs, page.iter().map(|one| one.connection.to_string().into())).await?;
+    // Tokens that have come since they were looked at are none of the notice's business.
     let sql = format!(
-        "UPDATE token_refresh_job SET announced_at = $5, run_at = CASE WHEN attempts = 0 AND run_at > $4 \
-         AND (lease_until IS NULL OR lease_until <= $4) THEN $4 ELSE run_at END WHERE {CONCERNED} \
-         RETURNING (SELECT user_id FROM token WHERE token.id = connection_id) AS user_id"
+        "UPDATE token_refresh_job SET announced_at = new.column2, run_at = CASE WHEN attempts = 0 AND run_at > {now} \
+         AND (lease_until IS NULL OR lease_until <= {now}) THEN {now} ELSE run_at END FROM ({}) AS new \
+         WHERE connection_id = new.column1 AND EXISTS (SELECT 1 FROM token WHERE token.id = connection_id \
+         AND state = 'active' AND obtained_at <= new.column3) \
+         RETURNING (SELECT user_id FROM token WHERE token.id = connection_id) AS user_id",
+        values(tx.backend(), page.len(), 3, ""),
+        now = now.unix_ms(),
     );
-    let times: [Value; 2] = [now.unix_ms().into(), notice.at.unix_ms().into()];
-    let rows = tx.all(&sql, values().into_iter().chain(times)).await?;
-    for row in &rows {
+    let columns = page.iter().flat_map(|one| -> [Value; 3] {
+        let (at, until) = (one.at.unix_ms(), one.received_until.unix_ms());
+        [one.connection.to_string().into(), at.into(), until.into()]
+    });
+    for row in &tx.all(&sql, columns).await? {
         advanced.users.extend(row.maybe::<UserId>("user_id")?);
     }
     Ok(())

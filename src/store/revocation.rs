@@ -1,5 +1,6 @@
 //! Removing connections, and rows of RevocationJob: refresh tokens that have to end at HubSpot too.
 
+use super::row::Row;
 use super::{Store, StoreError, Tx, event};
 use crate::crash;
 use crate::domain::clock::Moment;
@@ -175,6 +176,38 @@ pub(super) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result
     Ok(())
 }
 
+/// Locks a connection together with those that have its grant. The order is that of their ids, wherever several are
+/// locked: two who took their own first would wait for each other with the next.
+pub(super) async fn lock_with_grant(tx: &Tx<'_>, id: ConnectionId) -> Result<Option<Row>, StoreError> {
+    for row in tx.all(&lock_sharing(tx, "id"), [id.to_string().into()]).await? {
+        if row.parsed::<ConnectionId>("id")? == id {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
+/// Locks all connections of a user in the same way, and says which these are.
+pub(super) async fn lock_of_user(tx: &Tx<'_>, user: UserId) -> Result<Vec<ConnectionId>, StoreError> {
+    let mut own = Vec::new();
+    for row in tx.all(&lock_sharing(tx, "user_id"), [user.to_string().into()]).await? {
+        if row.parsed::<UserId>("user_id")? == user {
+            own.push(row.parsed("id")?);
+        }
+    }
+    Ok(own)
+}
+
+/// Those whose `column` is `$1`, and all that share a grant with one of them.
+fn lock_sharing(tx: &Tx<'_>, column: &str) -> String {
+    format!(
+        "SELECT id, user_id, generation, refresh_fingerprint FROM token WHERE id IN (SELECT sibling.id FROM token AS own \
+         JOIN token AS sibling ON sibling.refresh_fingerprint = own.refresh_fingerprint WHERE own.{column} = $1) \
+         ORDER BY id {}",
+        tx.for_update()
+    )
+}
+
 /// Queues the end of a grant inside the transaction that forgets it.
 pub(super) async fn insert(tx: &Tx<'_>, job: RevocationJob) -> Result<(), StoreError> {
     let sql = "INSERT INTO revocation_job (id, connection_id, client_id, key_id, refresh_sealed, \
@@ -211,10 +244,7 @@ pub(super) async fn remove_because(
     now: Moment,
     reason: &str,
 ) -> Result<Removed, StoreError> {
-    let sql = format!("SELECT generation, refresh_fingerprint FROM token WHERE id = $1 {}", tx.for_update());
-    let Some(row) = tx.one(&sql, [id.to_string().into()]).await? else {
-        return Ok(Removed::Absent);
-    };
+    let Some(row) = lock_with_grant(tx, id).await? else { return Ok(Removed::Absent) };
     let (generation, fingerprint): (i64, String) = (row.get("generation")?, row.get("refresh_fingerprint")?);
     let removed = match revoke {
         true if queue(tx, id, &fingerprint, now).await? => Removed::Queued(job_id(id, generation)),
@@ -266,7 +296,7 @@ pub(super) fn job_id(id: ConnectionId, generation: i64) -> String {
     format!("{id}/{generation}")
 }
 
-fn read(row: &super::Row) -> Result<RevocationJob, StoreError> {
+fn read(row: &Row) -> Result<RevocationJob, StoreError> {
     Ok(RevocationJob {
         id: row.get("id")?,
         connection_id: row.parsed("connection_id")?,

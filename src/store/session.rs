@@ -148,12 +148,11 @@ impl Store {
                 let (Some(Revoke(revoke)), None) = (remove, tx.one(alive, of_user()).await?) else {
                     return Ok(0);
                 };
-                let rows =
-                    tx.all("SELECT id FROM token WHERE user_id = $1", [user.to_string().into()]).await?;
-                for row in &rows {
-                    revocation::remove_because(tx, row.parsed("id")?, revoke, now, "session_expired").await?;
+                let connections = revocation::lock_of_user(tx, user).await?;
+                for id in &connections {
+                    revocation::remove_because(tx, *id, revoke, now, "session_expired").await?;
                 }
-                Ok(rows.len())
+                Ok(connections.len())
             })
         })
         .await

@@ -172,13 +172,13 @@ async fn a_database_that_does_not_answer_is_not_waited_for_for_ever() {
 }
 
 /// The test's own transaction, in the service's way.
-struct InTheWay {
+pub struct InTheWay {
     db: DatabaseConnection,
-    own: DatabaseTransaction,
+    pub own: DatabaseTransaction,
 }
 
 impl InTheWay {
-    async fn with(database: &TestDatabase, sql: &str) -> Self {
+    pub async fn with(database: &TestDatabase, sql: &str) -> Self {
         let db = database.connect().await;
         let own = db.begin().await.unwrap();
         own.execute_unprepared(sql).await.unwrap();
@@ -186,7 +186,7 @@ impl InTheWay {
     }
 
     /// Waits until the service waits for this transaction; its process number at the server.
-    async fn waiter(&self) -> i32 {
+    pub async fn waiter(&self) -> i32 {
         let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
                    AND application_name = 'hubspot-connect' AND wait_event_type = 'Lock'";
         let began = Instant::now();

@@ -46,6 +46,7 @@ mod journal_troubles;
 mod keys;
 mod lease;
 mod lifecycle;
+mod lock_order;
 mod migrations;
 mod openapi;
 mod outages;

@@ -1,0 +1,96 @@
+//! Who locks several connections does it in the order of their ids, whatever led to them: two who did it in different
+//! orders would wait for each other until the server ends one of them. On SQLite there is one writer.
+
+use fake_hubspot::Options;
+use sea_orm::ConnectionTrait;
+
+use crate::database_trouble::InTheWay;
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
+use crate::journal::{ON, look, read, reading};
+
+/// The job, or the connection, with the lowest id is somebody else's.
+async fn lowest(app: &TestApp, table: &str, key: &str) -> InTheWay {
+    let sql = format!("SELECT 1 FROM {table} ORDER BY {key} LIMIT 1 FOR UPDATE");
+    InTheWay::with(&app.database, &sql).await
+}
+
+/// The service waits for the lowest, and holds none with a higher id.
+async fn assert_highest_is_free(way: &InTheWay, table: &str, key: &str) {
+    way.waiter().await;
+    let sql =
+        format!("SELECT 1 FROM {table} WHERE {key} = (SELECT MAX({key}) FROM {table}) FOR UPDATE NOWAIT");
+    way.own.execute_unprepared(&sql).await.expect("the lowest is asked for first");
+}
+
+/// The row with the lowest id comes last in its table, where the server would find it last.
+async fn put_lowest_last(app: &TestApp) {
+    app.database.execute("UPDATE token SET hub_user = 'x' WHERE id = (SELECT MIN(id) FROM token)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uninstalls_from_several_accounts_are_noted_in_the_order_of_the_connections() {
+    let app = reading().await;
+    if app.database.is_sqlite() {
+        return;
+    }
+    look(&app.flows).await;
+    app.connected(ACME).await;
+    app.connected(GLOBEX).await;
+    // The accounts in the other order than the connections.
+    let accounts =
+        "UPDATE token SET portal_id = CASE WHEN id = (SELECT MIN(id) FROM token) THEN 9002 ELSE 9001 END";
+    app.database.execute(accounts).await;
+    app.advance(300);
+    app.hubspot.uninstall_together(&[9_001, 9_002], app.clock.now().unix_ms());
+    let way = lowest(&app, "token_refresh_job", "connection_id").await;
+    let flows = app.flows.clone();
+    let looking = tokio::spawn(async move { look(&flows).await });
+    assert_highest_is_free(&way, "token_refresh_job", "connection_id").await;
+    way.own.rollback().await.unwrap();
+    assert_eq!(looking.await.unwrap().looked, read(1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_nobody_can_reach_are_removed_in_the_order_of_their_ids() {
+    let app = TestApp::with(&[ON]).await;
+    if app.database.is_sqlite() {
+        return;
+    }
+    let browser = app.connected(ACME).await;
+    browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
+    app.advance(700);
+    app.database.execute("UPDATE session SET expires_at = 1").await;
+    put_lowest_last(&app).await;
+    let way = lowest(&app, "token", "id").await;
+    let flows = app.flows.clone();
+    let sweeping = tokio::spawn(async move { flows.sweep().await });
+    assert_highest_is_free(&way, "token", "id").await;
+    way.own.rollback().await.unwrap();
+    sweeping.await.unwrap().unwrap();
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_ends_a_connection_locks_those_that_share_its_grant_in_the_order_of_their_ids() {
+    let sharing = Options { share_refresh_token_per_account: true, ..Options::default() };
+    let app = TestApp::with_hubspot(LONG_SESSIONS, sharing).await;
+    if app.database.is_sqlite() {
+        return;
+    }
+    let mut people = Vec::new();
+    for _ in 0..2 {
+        let browser = app.connected(ACME).await;
+        let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
+        people.push((id, browser));
+    }
+    people.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let (id, browser) = people.pop().unwrap();
+    let way = lowest(&app, "token", "id").await;
+    let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
+    assert_highest_is_free(&way, "token", "id").await;
+    way.own.rollback().await.unwrap();
+    let left = leaving.await.unwrap();
+    assert_eq!((left.status, left.json()["revoked"].as_bool()), (200, Some(false)), "{}", left.body);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+}
