@@ -42,6 +42,7 @@ mod idempotency;
 mod import;
 mod installs;
 mod journal;
+mod journal_many;
 mod journal_troubles;
 mod keys;
 mod lease;

@@ -1,0 +1,126 @@
+//! The Webhooks Journal on a bad day: thousands of uninstalls in one file, and several processes that take turns.
+
+use std::time::Duration;
+
+use fake_hubspot::{Fault, Kind, Rule};
+use hubspot_connect::domain::journal::LEASE;
+use hubspot_connect::flows::Looked;
+
+use crate::harness::app::ACME;
+use crate::harness::{TestApp, eventually};
+use crate::journal::{STRANGER, look, position, read, reading, uninstall};
+
+const MANY: u64 = 5_000;
+const FIRST: u64 = 50_001;
+
+/// As many connections as that, each of an account of its own, written behind the service's back.
+async fn with_many_connections(app: &TestApp) {
+    app.connected(ACME).await;
+    let columns = "user_id, client_id, scopes, wanted_scopes, state, generation, key_id, access_sealed, refresh_sealed, \
+                   refresh_fingerprint, obtained_at, expires_at, created_at, connected_at";
+    let numbers =
+        format!("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
+    // Twelve digits on both databases.
+    let id = "'00000000-0000-4000-8000-' || substr(CAST(1000000000000 + i AS TEXT), 2)";
+    let copy = format!(
+        "INSERT INTO token (id, portal_id, {columns}) {numbers} \
+         SELECT {id}, {FIRST} - 1 + i, {columns} FROM n CROSS JOIN token"
+    );
+    assert_eq!(app.database.execute(&copy).await, MANY);
+    let jobs = format!(
+        "INSERT INTO token_refresh_job (connection_id, run_at, fence) \
+         SELECT id, obtained_at + 1200000, 1 FROM token WHERE portal_id BETWEEN {FIRST} AND {FIRST} - 1 + {MANY}"
+    );
+    assert_eq!(app.database.execute(&jobs).await, MANY);
+}
+
+/// What changes jobs is counted: statements, and the transactions they belong to.
+async fn count_statements(app: &TestApp) {
+    for sql in [
+        "CREATE TABLE seen (tx bigint NOT NULL)",
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN INSERT INTO seen VALUES (txid_current()); RETURN NULL; END'",
+        "CREATE TRIGGER see AFTER UPDATE ON token_refresh_job FOR EACH STATEMENT EXECUTE FUNCTION see()",
+    ] {
+        app.database.execute(sql).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_thousands_of_uninstalls_takes_a_handful_of_statements_in_one_transaction() {
+    let app = reading().await;
+    look(&app.flows).await;
+    with_many_connections(&app).await;
+    app.advance(300);
+    let accounts: Vec<u64> = (FIRST..FIRST + MANY).chain([STRANGER]).collect();
+    app.hubspot.uninstall_together(&accounts, app.clock.now().unix_ms());
+    let on_server = !app.database.is_sqlite();
+    if on_server {
+        count_statements(&app).await;
+    }
+    assert_eq!(look(&app.flows).await.looked, read(1, usize::try_from(MANY).unwrap()));
+    let noted = "SELECT COUNT(*) FROM token_refresh_job WHERE announced_at IS NOT NULL";
+    assert_eq!(app.database.number(noted).await, i64::try_from(MANY).unwrap());
+    let due = format!("SELECT COUNT(*) FROM token_refresh_job WHERE run_at <= {}", app.clock.now().unix_ms());
+    assert_eq!(
+        app.database.number(&due).await,
+        i64::try_from(MANY).unwrap(),
+        "the one of another account is not"
+    );
+    if on_server {
+        assert_eq!(app.database.number("SELECT COUNT(DISTINCT tx) FROM seen").await, 1);
+        let statements = app.database.number("SELECT COUNT(*) FROM seen").await;
+        assert!((1..=20).contains(&statements), "{statements} statements");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_slept_past_its_lease_moves_nothing_back() {
+    let app = reading().await;
+    look(&app.flows).await;
+    app.advance(3600);
+    let claim = |owner: &'static str| app.store.claim_journal("fake-client-id", owner);
+    let late = claim("the one").await.unwrap().expect("nobody has it");
+    assert_eq!(claim("the other").await.unwrap(), None);
+    app.clock.advance(LEASE + Duration::from_millis(1));
+    let current = claim("the other").await.unwrap().expect("it has run out");
+    for entry in ["entry-1", "entry-2"] {
+        let moved = app.store.advance_journal(&current, Some(entry.to_owned()), Vec::new()).await.unwrap();
+        assert!(moved.is_some(), "{entry}");
+    }
+    let moved = app.store.advance_journal(&late, Some("entry-1".to_owned()), Vec::new()).await.unwrap();
+    assert_eq!(moved, None);
+    assert_eq!(position(&app).await, "entry-2");
+    assert_eq!(claim("the one").await.unwrap(), None, "the lease has begun anew with each entry");
+    app.clock.advance(LEASE + Duration::from_millis(1));
+    let again = claim("the one").await.unwrap().expect("it has run out");
+    assert_eq!(again.position.as_deref(), Some("entry-2"), "it goes on behind what the other has read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_overtakes_a_slow_one_skips_nothing_and_is_not_set_back() {
+    let app = reading().await;
+    if app.database.is_sqlite() {
+        return; // One process has the file for itself.
+    }
+    let replica = app.replica(app.clock.clone()).await;
+    look(&app.flows).await;
+    app.connected(ACME).await;
+    app.advance(300);
+    uninstall(&app, STRANGER);
+    uninstall(&app, ACME);
+    app.hubspot.script(Rule::once(Kind::JournalFile, Fault::Hold));
+    let flows = app.flows.clone();
+    let slow = tokio::spawn(async move { look(&flows).await });
+    eventually("the first file is asked for", || async { !app.hubspot.calls(Kind::JournalFile).is_empty() })
+        .await;
+    app.clock.advance(LEASE + Duration::from_millis(1));
+    assert_eq!(look(replica.flows()).await.looked, read(2, 1), "both entries");
+    let reached = position(&app).await;
+    app.hubspot.release();
+    assert_eq!(slow.await.unwrap().looked, Looked::NotOurs);
+    assert_eq!(position(&app).await, reached);
+    uninstall(&app, STRANGER);
+    app.clock.advance(LEASE + Duration::from_millis(1));
+    assert_eq!(look(&app.flows).await.looked, read(1, 0), "only what has come since");
+}
