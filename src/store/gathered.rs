@@ -78,3 +78,80 @@ fn wanted(batch: &[Question]) -> Vec<ConnectionId> {
     }
     ids
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use migrations::{Migrator, MigratorTrait};
+    use sea_orm::{ConnectOptions, Database, TransactionTrait};
+
+    use super::*;
+
+    /// An empty database with room for one connection, and what it is asked: how many values each statement has.
+    async fn database() -> (DatabaseConnection, Arc<Mutex<Vec<usize>>>) {
+        let mut options = ConnectOptions::new("sqlite::memory:");
+        options.max_connections(1).acquire_timeout(Duration::from_millis(50));
+        let mut db = Database::connect(options).await.expect("a database");
+        Migrator::up(&db, None).await.expect("its tables");
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&asked);
+        db.set_metric_callback(move |info| {
+            let values = info.statement.values.as_ref().map_or(0, |values| values.0.len());
+            heard.lock().expect("unharmed").push(values);
+        });
+        (db, asked)
+    }
+
+    fn question(number: u128) -> (Question, oneshot::Receiver<Answer>) {
+        let (asked, answered) = oneshot::channel();
+        let id = uuid::Uuid::from_u128(number).to_string().parse().expect("an id");
+        ((id, asked), answered)
+    }
+
+    /// Answers these, that have come together, until there are no more.
+    async fn answer(db: DatabaseConnection, questions: Vec<Question>) {
+        let (queue, waiting) = mpsc::channel(4 * MOST);
+        for one in questions {
+            queue.send(one).await.expect("there is room");
+        }
+        drop(queue);
+        serve(db, waiting).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_stands_in_line_for_a_database_that_is_away_hears_so_with_the_first() {
+        let (db, _) = database().await;
+        let (questions, answers): (Vec<_>, Vec<_>) = (1..=3 * MOST as u128 + 1).map(question).unzip();
+        let taken = db.begin().await.expect("the only connection");
+        answer(db, questions).await;
+        let mut failures = Vec::new();
+        for answer in answers {
+            match answer.await.expect("an answer") {
+                Err(StoreError::Database(why)) => failures.push(why),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(failures.len(), 3 * MOST + 1);
+        assert!(failures.iter().all(|why| Arc::ptr_eq(why, &failures[0])), "the database was asked once");
+        taken.rollback().await.expect("given back");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_not_asked() {
+        let (db, asked) = database().await;
+        let ((first, one), (gone, left), (last, other)) = (question(1), question(2), question(3));
+        drop(left);
+        answer(db.clone(), vec![first, gone, last]).await;
+        for answered in [one, other] {
+            assert!(answered.await.expect("an answer").expect("the database is there").is_none());
+        }
+        assert_eq!(*asked.lock().expect("unharmed"), [2], "two of three");
+
+        let (gone, left) = question(4);
+        drop(left);
+        answer(db, vec![gone]).await;
+        assert_eq!(asked.lock().expect("unharmed").len(), 1, "nobody is left, and nothing asked");
+    }
+}
