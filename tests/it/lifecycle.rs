@@ -7,9 +7,9 @@ use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
 use crate::harness::app::{ACME, settle};
 use crate::harness::browser::Browser;
 use crate::harness::database::TestDatabase;
-use crate::harness::eventually;
 use crate::harness::process::Process;
 use crate::harness::wire::{Wire, values};
+use crate::harness::{TestApp, eventually};
 
 struct Scene {
     hubspot: FakeHubSpot,
@@ -139,6 +139,29 @@ async fn a_client_that_asks_on_and_on_over_one_connection_does_not_hold_a_stop_u
     };
     tokio::time::timeout(Duration::from_secs(20), closed).await.expect("it is told to go");
     assert!(process.wait().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_answered_by_a_layer_that_failed_is_told_to_go_as_well() {
+    let app = TestApp::start().await;
+    let (name, session) = app.connected(ACME).await.cookie("__Host-hsc_sid").expect("a session");
+    // It has the session in memory no more.
+    let app = app.restarted(&[]).await;
+    let host = app.base.trim_start_matches("http://").to_owned();
+    let mut client = Wire::to(&app.base).await;
+    let head = format!(
+        "POST /api/hubspot/disconnect HTTP/1.1\r\nHost: {host}\r\nCookie: {name}={session}\r\n\
+         Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    );
+    client.say(&head).await;
+    assert!(client.head().await.starts_with("HTTP/1.1 100 "), "it waits for the body");
+    app.ask_to_stop();
+    eventually("it stops", || async { app.flows.is_stopping() }).await;
+    app.store.close().await;
+    client.say("{}").await;
+    let answer = client.head().await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "the session layer has no database: {answer}");
+    assert_eq!(values(&answer, "connection"), ["close"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
