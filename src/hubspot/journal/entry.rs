@@ -6,10 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
-use super::subscription::UNINSTALLED;
+use super::uninstalls::File;
 use crate::domain::clock::Moment;
 use crate::domain::failure::Failure;
 use crate::domain::id::PortalId;
@@ -50,36 +48,15 @@ pub(super) fn pointer(body: &[u8]) -> Result<Entry, Failure> {
 /// The uninstalls that a file tells of, the last one of each account. Where a time is missing, lies ahead or
 /// cannot be, `now` takes its place.
 pub(super) fn notices(file: &[u8], now: Moment) -> Result<Vec<Notice>, Failure> {
-    let bad = || Failure::transient("journal_file_unreadable");
-    let file: Value = serde_json::from_slice(file).map_err(|_| bad())?;
-    let events = file.get("journalEvents").and_then(Value::as_array).ok_or_else(bad)?;
-    let published = file.get("publishedAt").and_then(moment);
+    let file: File =
+        serde_json::from_slice(file).map_err(|_| Failure::transient("journal_file_unreadable"))?;
     let mut last = BTreeMap::new();
-    for event in events.iter().filter(|event| is_uninstall(event)) {
-        let Some(portal_id) = event.get("portalId").and_then(portal) else { continue };
-        let occurred = event.get("occurredAt").and_then(moment).or(published);
+    for (portal_id, occurred) in file.uninstalls {
+        let occurred = occurred.or(file.published);
         let at = occurred.filter(|at| now.since(*at) < KEPT).unwrap_or(now).min(now);
         last.entry(portal_id).and_modify(|known: &mut Moment| *known = at.max(*known)).or_insert(at);
     }
     Ok(last.into_iter().map(|(portal_id, at)| Notice { portal_id: PortalId(portal_id), at }).collect())
-}
-
-fn is_uninstall(event: &Value) -> bool {
-    let is = |name: &str, wanted: &str| event.get(name).and_then(Value::as_str) == Some(wanted);
-    is("action", "APP_UNINSTALL") || is("eventTypeId", UNINSTALLED) || is("objectTypeId", UNINSTALLED)
-}
-
-fn portal(id: &Value) -> Option<i64> {
-    id.as_i64().or_else(|| id.as_str()?.parse().ok()).filter(|id| *id > 0)
-}
-
-/// RFC 3339, or Unix milliseconds.
-fn moment(at: &Value) -> Option<Moment> {
-    if let Some(ms) = at.as_i64().or_else(|| at.as_str()?.parse().ok()) {
-        return Some(Moment::from_unix_ms(ms));
-    }
-    let at = OffsetDateTime::parse(at.as_str()?, &Rfc3339).ok()?;
-    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Moment::from_unix_ms)
 }
 
 #[cfg(test)]
@@ -116,6 +93,20 @@ mod tests {
         }
         let file = json!({"journalEvents": [event(json!(null))], "publishedAt": "2026-11-18T11:00:00Z"});
         assert_eq!(read(&file), [(1, 1_794_999_600_000)]);
+    }
+
+    #[test]
+    fn what_is_not_looked_at_may_be_anything() {
+        let file = br#"{"offset": [{"a": 1e999}], "journalEvents": [
+            {"action": "OBJECT_UPDATE", "portalId": 3, "properties": {"name": "\ud800", "size": -1e999}},
+            {"action": ["APP_UNINSTALL"], "portalId": 4}, {"action": {"action": "APP_UNINSTALL"}, "portalId": 5},
+            {"action": "APP_UNINSTALL", "portalId": {"portalId": 6}}, {"action": "APP_UNINSTALL", "portalId": 7.5},
+            {"action": "APP_UNINSTALL", "portalId": 18446744073709551615}, [{"action": "APP_UNINSTALL", "portalId": 8}],
+            {"action": "APP_INSTALL", "action": "APP_UNINSTALL", "portal\u0049d": 9, "occurredAt": true}
+        ], "publishedAt": 1794999000000, "next": {"journalEvents": []}}"#;
+        let found = notices(file, NOW).expect("readable");
+        let told: Vec<_> = found.iter().map(|one| (one.portal_id.0, one.at.unix_ms())).collect();
+        assert_eq!(told, [(9, 1_794_999_000_000)]);
     }
 
     #[test]
