@@ -82,6 +82,11 @@ pub fn judge(history: &History) -> Vec<Verdict> {
             processes::back_soon(history),
         ),
         verdict("I13", "an access token that is lent is one that HubSpot accepts", reads::accepted(history)),
+        verdict(
+            "lent",
+            "access tokens are lent at all, so that I4 and I13 say something",
+            reads::any(history),
+        ),
         verdict("I14", "a token is refused or put off for a reason", reads::refused_for_a_reason(history)),
         verdict("rest", "everything comes to rest when the trouble is over", rest(history)),
     ]

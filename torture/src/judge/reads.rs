@@ -37,6 +37,17 @@ pub fn long_enough(history: &History) -> Finding {
     })
 }
 
+/// Where nothing was lent, whatever is demanded of what is lent holds.
+pub fn any(history: &History) -> Finding {
+    match history.reads.iter().filter(|read| lent(read).is_some()).count() {
+        0 => Finding::Broken(vec![format!(
+            "not one access token was lent in the whole run ({} reads): nothing is known of I4 and I13",
+            history.reads.len()
+        )]),
+        count => Finding::Held(format!("{count} of {} reads", history.reads.len())),
+    }
+}
+
 fn lent_too_short(
     history: &History,
     read: &Read,
