@@ -199,3 +199,23 @@ async fn all_that_loosens_something_together_takes_no_proof_away() {
     assert_bound(&app, "all of them").await;
     assert_openers_are_asked_for(&app, "all of them").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wherever_it_listens_no_proof_is_taken_away() {
+    let mut seen = 0;
+    for host in ["127.0.0.2", "[::1]"] {
+        // Not every machine has each of these.
+        let Ok(free) = std::net::TcpListener::bind(format!("{host}:0")) else { continue };
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        for (name, value) in [("SERVER_ADDR", address.as_str()), ("ADMIN_ADDR", &address)] {
+            let app = TestApp::with(&[(name, value)]).await;
+            let what = format!("{name}={value}");
+            assert_bound(&app, &what).await;
+            assert_openers_are_asked_for(&app, &what).await;
+            app.stopped().await;
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "this machine has one address of its own at most");
+}
