@@ -2,7 +2,7 @@
 
 use crate::run::{cargo, cargo_build, has_cargo, show};
 use crate::steps::{Done, Steps};
-use crate::{Result, Task, generate};
+use crate::{Result, Task, generate, sbom};
 use clap::Args;
 
 /// Checks formatting, lints, documentation, licences and generated documents
@@ -41,5 +41,6 @@ pub fn papers(steps: &mut Steps) {
         }
         show(cargo("deny").args(["--locked", "check", "bans", "licenses", "sources"])).map(Done::from)
     });
+    steps.run("bill of materials", sbom::check);
     steps.run("generated documents", generate::check);
 }

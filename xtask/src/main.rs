@@ -12,6 +12,7 @@ mod lint;
 mod live;
 mod postgres;
 mod run;
+mod sbom;
 mod schemathesis;
 mod sdk;
 mod setup;
@@ -40,6 +41,7 @@ fn tasks() -> Vec<Entry> {
         Entry::of::<setup::Setup>("setup"),
         Entry::of::<postgres::Postgres>("postgres"),
         Entry::of::<generate::Generate>("generate"),
+        Entry::of::<sbom::Sbom>("sbom"),
         Entry::of::<bench::Bench>("bench"),
         Entry::of::<torture::Torture>("torture"),
     ]
