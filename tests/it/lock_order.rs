@@ -23,9 +23,13 @@ async fn assert_highest_is_free(way: &InTheWay, table: &str, key: &str) {
     way.own.execute_unprepared(&sql).await.expect("the lowest is asked for first");
 }
 
-/// The row with the lowest id comes last in its table, where the server would find it last.
+/// The connection with the lowest id is the last one in its table and by its account, whichever way the server goes.
 async fn put_lowest_last(app: &TestApp) {
-    app.database.execute("UPDATE token SET hub_user = 'x' WHERE id = (SELECT MIN(id) FROM token)").await;
+    for (account, which) in [(9_001, "MAX"), (9_002, "MIN")] {
+        let sql =
+            format!("UPDATE token SET portal_id = {account} WHERE id = (SELECT {which}(id) FROM token)");
+        app.database.execute(&sql).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
