@@ -147,21 +147,20 @@ async fn who_is_answered_by_a_layer_that_failed_is_told_to_go_as_well() {
     let (name, session) = app.connected(ACME).await.cookie("__Host-hsc_sid").expect("a session");
     // It has the session in memory no more.
     let app = app.restarted(&[]).await;
-    let host = app.base.trim_start_matches("http://").to_owned();
-    let mut client = Wire::to(&app.base).await;
-    let head = format!(
-        "POST /api/hubspot/disconnect HTTP/1.1\r\nHost: {host}\r\nCookie: {name}={session}\r\n\
-         Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
-    );
-    client.say(&head).await;
-    assert!(client.head().await.starts_with("HTTP/1.1 100 "), "it waits for the body");
-    app.ask_to_stop();
-    eventually("it stops", || async { app.flows.is_stopping() }).await;
     app.store.close().await;
-    client.say("{}").await;
-    let answer = client.head().await;
-    assert!(answer.starts_with("HTTP/1.1 503 "), "the session layer has no database: {answer}");
-    assert_eq!(values(&answer, "connection"), ["close"]);
+    let host = app.base.trim_start_matches("http://").to_owned();
+    let question =
+        format!("GET /api/hubspot/status HTTP/1.1\r\nHost: {host}\r\nCookie: {name}={session}\r\n\r\n");
+    for (is_stopping, goodbye) in [(false, &[][..]), (true, &["close"])] {
+        if is_stopping {
+            app.flows.begin_stop();
+        }
+        let mut client = Wire::to(&app.base).await;
+        client.say(&question).await;
+        let answer = client.head().await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "the session layer has no database: {answer}");
+        assert_eq!(values(&answer, "connection"), goodbye, "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,11 +104,6 @@ impl TestApp {
         Self::assemble(hubspot, database, variables, clock).await.expect("the service starts again")
     }
 
-    /// Asks it to stop, and goes on.
-    pub fn ask_to_stop(&self) {
-        self.stop.cancel();
-    }
-
     /// Starts again on what [`TestApp::stopped`] left.
     pub async fn again(
         hubspot: FakeHubSpot,
