@@ -2,7 +2,7 @@
 //! exact as the service: what it allows is taken, what it does not is refused.
 
 use utoipa::Number;
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, ParameterStyle};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{
     AllOfBuilder, AnyOfBuilder, Components, KnownFormat, Object, SchemaFormat, SchemaType, Type,
@@ -53,19 +53,6 @@ fn never_null(schema: &mut Object) {
             schema.schema_type = SchemaType::Type(only.clone());
         }
     }
-}
-
-/// Whatever stands in the query goes on to HubSpot.
-pub(super) fn any_query(operation: &mut Operation) {
-    let query = ParameterBuilder::new()
-        .name("query")
-        .parameter_in(ParameterIn::Query)
-        .required(Required::False)
-        .style(Some(ParameterStyle::Form))
-        .explode(Some(true))
-        .description(Some("HubSpot's own query, passed on as it is."))
-        .schema(Some(ObjectBuilder::new().additional_properties(Some(Schema::from(text())))));
-    operation.parameters.get_or_insert_default().push(query.build().into());
 }
 
 /// A body of any kind goes on to HubSpot, where the method gives it a meaning.

@@ -136,7 +136,6 @@ impl Modify for Common {
                 }
                 if is_proxy {
                     share_with_hubspot(operation);
-                    exact::any_query(operation);
                     if matches!(method, "post" | "put" | "patch") {
                         exact::any_body(operation);
                     }

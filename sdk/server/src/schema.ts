@@ -3506,19 +3506,14 @@ export interface operations {
     };
     proxy: {
         parameters: {
-            query?: {
-                /** @description HubSpot's own query, passed on as it is. */
-                query?: {
-                    [key: string]: string;
-                };
-            };
+            query?: never;
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -3752,19 +3747,14 @@ export interface operations {
     };
     proxy_put: {
         parameters: {
-            query?: {
-                /** @description HubSpot's own query, passed on as it is. */
-                query?: {
-                    [key: string]: string;
-                };
-            };
+            query?: never;
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -4004,19 +3994,14 @@ export interface operations {
     };
     proxy_post: {
         parameters: {
-            query?: {
-                /** @description HubSpot's own query, passed on as it is. */
-                query?: {
-                    [key: string]: string;
-                };
-            };
+            query?: never;
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -4256,19 +4241,14 @@ export interface operations {
     };
     proxy_delete: {
         parameters: {
-            query?: {
-                /** @description HubSpot's own query, passed on as it is. */
-                query?: {
-                    [key: string]: string;
-                };
-            };
+            query?: never;
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -4502,19 +4482,14 @@ export interface operations {
     };
     proxy_head: {
         parameters: {
-            query?: {
-                /** @description HubSpot's own query, passed on as it is. */
-                query?: {
-                    [key: string]: string;
-                };
-            };
+            query?: never;
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;
@@ -4748,19 +4723,14 @@ export interface operations {
     };
     proxy_patch: {
         parameters: {
-            query?: {
-                /** @description HubSpot's own query, passed on as it is. */
-                query?: {
-                    [key: string]: string;
-                };
-            };
+            query?: never;
             header: {
                 /** @description The id of the connection whose token is used. There is no default. */
                 "Hubspot-Connect-Connection": string;
             };
             path: {
                 /**
-                 * @description HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
+                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
                  * @example crm/v3/objects/contacts
                  */
                 path: string;

@@ -48,7 +48,7 @@ const IDLE: Duration = Duration::from_secs(30);
     tag = "proxy",
     security(("api_key" = ["proxy"])),
     params(
-        ("path" = String, Path, example = "crm/v3/objects/contacts", description = "HubSpot's own path, with its slashes as they are. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads."),
+        ("path" = String, Path, example = "crm/v3/objects/contacts", description = "HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads."),
         ("Hubspot-Connect-Connection" = uuid::Uuid, Header, description = "The id of the connection whose token is used. There is no default."),
     ),
     responses(
