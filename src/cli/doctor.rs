@@ -106,8 +106,8 @@ async fn journal(config: &Config) -> Result<String, String> {
                 .to_owned(),
         ),
         Ok(Err(why)) if why.code == "journal_entries_absent" => Err(
-            "this app may list its subscriptions, but no entry of its Webhooks Journal was seen: HubSpot knows of no latest \
-             one, where an empty journal answers 204; check HUBSPOT_API_URL and whether the app has a journal"
+            "this app may list its subscriptions, but no entry of its Webhooks Journal was seen: HubSpot refuses to name the \
+             latest one, where an empty journal answers 204; check HUBSPOT_API_URL and whether the app has a journal"
                 .to_owned(),
         ),
         Ok(Err(why)) => Err(format!("{}: the Webhooks Journal cannot be read", why.code)),

@@ -1,5 +1,5 @@
-//! What the annotations at the handlers cannot say of parameters, bodies and answers, so that the description is as
-//! exact as the service: what it allows is taken, what it does not is refused.
+//! What the annotations at the handlers cannot say of parameters, bodies and answers, so that the description is exact
+//! enough for machines to test the service by it.
 
 use utoipa::Number;
 use utoipa::openapi::path::Operation;

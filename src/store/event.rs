@@ -167,10 +167,9 @@ async fn snapshots(tx: &Tx<'_>, connections: &[ConnectionId]) -> Result<Vec<Snap
     if connections.is_empty() {
         return Ok(Vec::new());
     }
-    // In the order of their ids, in which their numbers are held.
     let sql = format!(
         "SELECT id, external_id, portal_id, hub_domain, state, scopes, last_error FROM token \
-         LEFT JOIN external_user ON external_user.user_id = token.user_id WHERE id IN ({}) ORDER BY id",
+         LEFT JOIN external_user ON external_user.user_id = token.user_id WHERE id IN ({})",
         places(tx.backend(), connections.len())
     );
     let rows = tx.all(&sql, connections.iter().map(|id| id.to_string().into())).await?;

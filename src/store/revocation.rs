@@ -176,8 +176,9 @@ pub(super) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result
     Ok(())
 }
 
-/// Locks a connection together with those that have its grant. The order is that of their ids, wherever several are
-/// locked: two who took their own first would wait for each other with the next.
+/// Locks a connection together with those that have its grant, in the order of their ids: two who took their own first
+/// would wait for each other with the next. (Where the order cannot be kept, the database ends one of two, and it is
+/// tried again: see the writer.)
 pub(super) async fn lock_with_grant(tx: &Tx<'_>, id: ConnectionId) -> Result<Option<Row>, StoreError> {
     for row in tx.all(&lock_sharing(tx, "id"), [id.to_string().into()]).await? {
         if row.parsed::<ConnectionId>("id")? == id {

@@ -138,6 +138,8 @@ impl Store {
                 if tx.one(external, [user.to_string().into()]).await?.is_some() {
                     return Ok(0);
                 }
+                // Before anything is looked at: a reconnect that is being saved is waited for, and seen.
+                let connections = revocation::lock_of_user(tx, user).await?;
                 // A connect is saved before its session is: one that has just been made is looked at again later.
                 let fresh = "SELECT 1 AS found FROM token WHERE user_id = $1 AND connected_at > $2 LIMIT 1";
                 let grace = now.minus(SIGN_IN_GRACE).unix_ms();
@@ -148,7 +150,6 @@ impl Store {
                 let (Some(Revoke(revoke)), None) = (remove, tx.one(alive, of_user()).await?) else {
                     return Ok(0);
                 };
-                let connections = revocation::lock_of_user(tx, user).await?;
                 for id in &connections {
                     revocation::remove_because(tx, *id, revoke, now, "session_expired").await?;
                 }

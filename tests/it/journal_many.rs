@@ -47,7 +47,7 @@ async fn count_statements(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_with_thousands_of_uninstalls_takes_a_handful_of_statements_in_one_transaction() {
+async fn a_file_with_thousands_of_uninstalls_is_noted_by_a_few_changes_in_one_transaction() {
     let app = reading().await;
     look(&app.flows).await;
     with_many_connections(&app).await;

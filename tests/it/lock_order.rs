@@ -1,12 +1,13 @@
-//! Who locks several connections does it in the order of their ids, whatever led to them: two who did it in different
-//! orders would wait for each other until the server ends one of them. On SQLite there is one writer.
+//! Connections that are ended or reconnected are locked in the order of their ids, together with those that share their
+//! grant, and so are jobs that uninstalls make due: two who did it in different orders would wait for each other until
+//! the server ends one of them. On SQLite there is one writer.
 
 use fake_hubspot::Options;
 use sea_orm::ConnectionTrait;
 
 use crate::database_trouble::InTheWay;
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
+use crate::harness::{Browser, TestApp};
 use crate::journal::{ON, look, read, reading};
 
 /// The job, or the connection, with the lowest id is somebody else's.
@@ -76,12 +77,29 @@ async fn connections_that_nobody_can_reach_are_removed_in_the_order_of_their_ids
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_ends_a_connection_locks_those_that_share_its_grant_in_the_order_of_their_ids() {
-    let sharing = Options { share_refresh_token_per_account: true, ..Options::default() };
-    let app = TestApp::with_hubspot(LONG_SESSIONS, sharing).await;
+async fn who_reconnects_while_the_old_session_is_swept_away_stays() {
+    let app = TestApp::start().await;
     if app.database.is_sqlite() {
         return;
     }
+    app.connected(ACME).await;
+    app.advance(700);
+    app.database.execute("UPDATE session SET expires_at = 1").await;
+    // A reconnect that is being saved; its session comes after it.
+    let sql = format!("UPDATE token SET connected_at = {}", app.clock.now().unix_ms());
+    let reconnect = InTheWay::with(&app.database, &sql).await;
+    let flows = app.flows.clone();
+    let sweeping = tokio::spawn(async move { flows.sweep().await });
+    reconnect.waiter().await;
+    reconnect.own.commit().await.unwrap();
+    sweeping.await.unwrap().unwrap();
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+}
+
+/// Two people with connections of one grant: the higher of their ids, and its browser.
+async fn sharing() -> (TestApp, String, Browser) {
+    let options = Options { share_refresh_token_per_account: true, ..Options::default() };
+    let app = TestApp::with_hubspot(LONG_SESSIONS, options).await;
     let mut people = Vec::new();
     for _ in 0..2 {
         let browser = app.connected(ACME).await;
@@ -90,6 +108,15 @@ async fn who_ends_a_connection_locks_those_that_share_its_grant_in_the_order_of_
     }
     people.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     let (id, browser) = people.pop().unwrap();
+    (app, id, browser)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_ends_a_connection_locks_those_that_share_its_grant_in_the_order_of_their_ids() {
+    let (app, id, browser) = sharing().await;
+    if app.database.is_sqlite() {
+        return;
+    }
     let way = lowest(&app, "token", "id").await;
     let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
     assert_highest_is_free(&way, "token", "id").await;
@@ -97,4 +124,24 @@ async fn who_ends_a_connection_locks_those_that_share_its_grant_in_the_order_of_
     let left = leaving.await.unwrap();
     assert_eq!((left.status, left.json()["revoked"].as_bool()), (200, Some(false)), "{}", left.body);
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reconnects_locks_those_that_share_the_old_grant_in_the_order_of_their_ids() {
+    let (app, id, browser) = sharing().await;
+    if app.database.is_sqlite() {
+        return;
+    }
+    let authorize = browser.start(Some(HOST)).await;
+    let back = app.hubspot.decide(&authorize, approve(ACME)).expect("HubSpot sends the browser back");
+    let way = lowest(&app, "token", "id").await;
+    let again = tokio::spawn(async move {
+        let callback = browser.get(&back).await;
+        (callback.status, browser.status().await["connections"][0]["id"].clone())
+    });
+    assert_highest_is_free(&way, "token", "id").await;
+    way.own.rollback().await.unwrap();
+    let (status, connection) = again.await.unwrap();
+    assert_eq!((status, connection.as_str()), (303, Some(id.as_str())));
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE generation > 1").await, 1);
 }

@@ -66,8 +66,8 @@ fn document(tree: &str, lock: &str, target: &str) -> Result<String> {
         components.push(component("library", id, package, &locked)?);
     }
     let graph = packages.iter().map(|(id, package)| {
-        let needs: Vec<_> = package.needs.iter().map(|id| quoted(&purl(id))).collect();
-        format!(r#"{{"ref":{},"dependsOn":[{}]}}"#, quoted(&purl(id)), needs.join(","))
+        let needs: Vec<_> = package.needs.iter().map(|id| quoted(&reference(id))).collect();
+        format!(r#"{{"ref":{},"dependsOn":[{}]}}"#, quoted(&reference(id)), needs.join(","))
     });
     Ok(format!(
         "{{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.5\",\"version\":1,\n\"metadata\":{{\"component\":{},\n\
@@ -131,24 +131,28 @@ fn component(
     if package.licence.is_empty() {
         return Err(format!("{name} {version} names no licence"));
     }
-    let purl = quoted(&purl(id));
+    let reference = quoted(&reference(id));
     let mut json = format!(
-        r#"{{"type":"{kind}","bom-ref":{purl},"name":{},"version":{},"licenses":[{{"expression":{}}}]"#,
+        r#"{{"type":"{kind}","bom-ref":{reference},"name":{},"version":{},"licenses":[{{"expression":{}}}]"#,
         quoted(name),
         quoted(version),
         quoted(&package.licence)
     );
     match checksum {
         Some(sum) if sum.is_empty() => return Err(format!("{name} {version} has no checksum in Cargo.lock")),
-        Some(sum) => write!(json, r#","hashes":[{{"alg":"SHA-256","content":{}}}]"#, quoted(sum)),
+        Some(sum) => {
+            write!(json, r#","hashes":[{{"alg":"SHA-256","content":{}}}],"purl":{reference}"#, quoted(sum))
+        }
+        // What is ours is in no registry, where a stranger's package may have its name.
         None => Ok(()),
     }
     .map_err(|why| why.to_string())?;
-    Ok(format!(r#"{json},"purl":{purl}}}"#))
+    Ok(json + "}")
 }
 
-/// A plus sign of a version is written as such in no address.
-fn purl((name, version): &Id) -> String {
+/// How a package is referred to: as its package URL, where it is out of a registry. A plus sign of a version is written as
+/// such in no address.
+fn reference((name, version): &Id) -> String {
     format!("pkg:cargo/{name}@{}", version.replace('+', "%2B"))
 }
 
@@ -192,7 +196,8 @@ mod tests {
                 {"ref": two, "dependsOn": []},
             ])
         );
-        assert_eq!(document["metadata"]["component"]["name"], "app");
+        let program = &document["metadata"]["component"];
+        assert_eq!((&program["name"], &program["purl"]), (&json!("app"), &Value::Null));
     }
 
     #[test]

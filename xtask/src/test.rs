@@ -96,7 +96,7 @@ impl Test {
         }
         if self.wants(Part::Postgres) {
             steps.run("integration suite on PostgreSQL", || {
-                let server = Server::given_or_started()?;
+                let server = Server::given_or_quick()?;
                 suite::run(Suite::Integration, Some(server.url()))
             });
         }

@@ -62,7 +62,7 @@ pub fn briefly() -> Result<()> {
 }
 
 fn torture(profile: &str, arguments: &[String]) -> Result<()> {
-    let server = Server::given_or_started()?;
+    let server = Server::given_or_forgetful()?;
     let mut torture = program(target_dir().join(profile).join("torture"));
     show(torture.args(arguments).env(POSTGRES_URL, server.url()))
 }

@@ -52,7 +52,7 @@ pub(in crate::http) struct CreateConnectSession {
     #[schema(example = json!(["https://app.example.com"]))]
     allowed_origins: Option<Vec<String>>,
     /// Where the browser goes in the end, if no popup is open: an address of one of these pages.
-    #[schema(pattern = "^https?://[!-~]+$")]
+    #[schema(max_length = 2048, pattern = "^https?://[!-~]+$")]
     return_url: Option<String>,
     /// What you want to find with the connection: up to 4 kB of JSON.
     metadata: Option<BTreeMap<String, Value>>,

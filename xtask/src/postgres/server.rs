@@ -31,10 +31,15 @@ shared_buffers = 64MB
 /// A server that people would have.
 const DURABLE: Kind = Kind { settings: "", login: "scram-sha-256" };
 
-/// Nothing that this one holds outlives the tests, so it need not survive a power cut. Each test logs in a dozen times,
-/// and the thousands of hashes of SCRAM take a client that is not optimised longer than the test itself.
-const FORGETFUL: Kind =
-    Kind { settings: "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n", login: "password" };
+/// What it holds does not outlive the run, so it need not survive a power cut.
+const FORGETFUL: Kind = Kind {
+    settings: "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n",
+    login: "scram-sha-256",
+};
+
+/// The same for the tests. Each of them logs in a dozen times, and the thousands of hashes of SCRAM take a client that is
+/// not optimised longer than the test itself.
+const QUICK: Kind = Kind { login: "password", ..FORGETFUL };
 
 struct Kind {
     settings: &'static str,
@@ -46,9 +51,14 @@ struct Kind {
 const ATTEMPTS: usize = 3;
 
 impl Server {
-    /// The server that `TEST_POSTGRES_URL` names, or a fresh one.
-    pub fn given_or_started() -> Result<Self> {
+    /// The server that `TEST_POSTGRES_URL` names, or a fresh one for the tests.
+    pub fn given_or_quick() -> Result<Self> {
         Self::given().map_or_else(Self::start, Ok)
+    }
+
+    /// The server that `TEST_POSTGRES_URL` names, or a fresh one that forgets all in a power cut.
+    pub fn given_or_forgetful() -> Result<Self> {
+        Self::given().map_or_else(|| Self::start_as(&FORGETFUL), Ok)
     }
 
     /// The server that `TEST_POSTGRES_URL` names, or a fresh one whose commits cost what they cost in earnest.
@@ -61,9 +71,9 @@ impl Server {
         Some(Self { url, _keeper: None })
     }
 
-    /// Starts a fresh server.
+    /// Starts a fresh server for the tests.
     pub fn start() -> Result<Self> {
-        Self::start_as(&FORGETFUL)
+        Self::start_as(&QUICK)
     }
 
     fn start_as(kind: &Kind) -> Result<Self> {
