@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use fake_hubspot::Decision;
 use reqwest::{Client, Method, RequestBuilder, redirect};
@@ -37,6 +38,9 @@ impl Answer {
     }
 }
 
+/// Longer than any page waits: a request that is never answered is to be named, not the test that hangs.
+const PATIENCE: Duration = Duration::from_secs(40);
+
 /// One browser: its own cookies.
 pub struct Browser {
     pub base: String,
@@ -50,7 +54,7 @@ impl Browser {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Nothing here is asked by TLS, and to read the system's certificates takes longer than most requests do.
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().tls_certs_only([]);
-        let client = client.build().expect("a client");
+        let client = client.timeout(PATIENCE).build().expect("a client");
         Self { base: base.to_owned(), client, cookies: Mutex::default() }
     }
 
