@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use super::uninstalls::File;
+use super::subscription::UNINSTALLED;
 use crate::domain::clock::Moment;
 use crate::domain::failure::Failure;
 use crate::domain::id::PortalId;
@@ -45,18 +49,53 @@ pub(super) fn pointer(body: &[u8]) -> Result<Entry, Failure> {
     if is_offset { Ok(entry) } else { Err(bad()) }
 }
 
+/// A file, as far as it is looked at. Its events are read one by one: it may have 8 MB, and would be several times that as
+/// a tree. What is odd in one of them spoils that one alone.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File<'a> {
+    #[serde(borrow)]
+    journal_events: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    published_at: Option<&'a RawValue>,
+}
+
 /// The uninstalls that a file tells of, the last one of each account. Where a time is missing, lies ahead or
 /// cannot be, `now` takes its place.
 pub(super) fn notices(file: &[u8], now: Moment) -> Result<Vec<Notice>, Failure> {
     let file: File =
         serde_json::from_slice(file).map_err(|_| Failure::transient("journal_file_unreadable"))?;
+    let published = file.published_at.and_then(value).as_ref().and_then(moment);
     let mut last = BTreeMap::new();
-    for (portal_id, occurred) in file.uninstalls {
-        let occurred = occurred.or(file.published);
+    for event in file.journal_events.into_iter().filter_map(value).filter(is_uninstall) {
+        let Some(portal_id) = event.get("portalId").and_then(portal) else { continue };
+        let occurred = event.get("occurredAt").and_then(moment).or(published);
         let at = occurred.filter(|at| now.since(*at) < KEPT).unwrap_or(now).min(now);
         last.entry(portal_id).and_modify(|known: &mut Moment| *known = at.max(*known)).or_insert(at);
     }
     Ok(last.into_iter().map(|(portal_id, at)| Notice { portal_id: PortalId(portal_id), at }).collect())
+}
+
+fn value(raw: &RawValue) -> Option<Value> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+fn is_uninstall(event: &Value) -> bool {
+    let is = |name: &str, wanted: &str| event.get(name).and_then(Value::as_str) == Some(wanted);
+    is("action", "APP_UNINSTALL") || is("eventTypeId", UNINSTALLED) || is("objectTypeId", UNINSTALLED)
+}
+
+fn portal(id: &Value) -> Option<i64> {
+    id.as_i64().or_else(|| id.as_str()?.parse().ok()).filter(|id| *id > 0)
+}
+
+/// RFC 3339, or Unix milliseconds.
+fn moment(at: &Value) -> Option<Moment> {
+    if let Some(ms) = at.as_i64().or_else(|| at.as_str()?.parse().ok()) {
+        return Some(Moment::from_unix_ms(ms));
+    }
+    let at = OffsetDateTime::parse(at.as_str()?, &Rfc3339).ok()?;
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Moment::from_unix_ms)
 }
 
 #[cfg(test)]
@@ -96,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_looked_at_may_be_anything() {
+    fn what_is_odd_in_one_event_spoils_no_other() {
         let file = br#"{"offset": [{"a": 1e999}], "journalEvents": [
             {"action": "OBJECT_UPDATE", "portalId": 3, "properties": {"name": "\ud800", "size": -1e999}},
             {"action": ["APP_UNINSTALL"], "portalId": 4}, {"action": {"action": "APP_UNINSTALL"}, "portalId": 5},

@@ -11,7 +11,6 @@ mod app_token;
 mod entry;
 mod file;
 mod subscription;
-mod uninstalls;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION};
 use reqwest::{Method, RequestBuilder};

@@ -228,7 +228,7 @@ pub async fn send_raw(base: &str, bytes: &[u8]) -> String {
     let bytes = bytes.to_vec();
     let talk = move || {
         let mut line = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-        let patience = std::time::Duration::from_secs(10);
+        let patience = Duration::from_secs(10);
         line.set_read_timeout(Some(patience)).expect("a timeout");
         line.write_all(&bytes).expect("sends");
         let mut heard = Vec::new();
