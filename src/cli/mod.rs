@@ -9,6 +9,7 @@ mod export;
 mod healthcheck;
 mod import;
 mod keys;
+mod output;
 mod print;
 mod serve;
 
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
+use self::output::{complain, has_been_heard, say};
 use crate::config::{Config, Variables};
 use crate::domain::clock::Clock;
 use crate::store::{SchemaStatus, Store};
@@ -79,22 +81,13 @@ pub fn main() -> ExitCode {
         Command::Healthcheck => healthcheck::run(),
     };
     match outcome {
+        Ok(_) if !has_been_heard() => ExitCode::FAILURE,
         Ok(code) => code,
         Err(why) => {
             complain(&why.to_string());
             ExitCode::FAILURE
         }
     }
-}
-
-#[expect(clippy::print_stderr, reason = "the person at the terminal is told here")]
-fn complain(why: &str) {
-    eprintln!("hubspot-connect: {why}");
-}
-
-#[expect(clippy::print_stdout, reason = "what a command was asked for goes to standard output")]
-fn say(line: impl std::fmt::Display) {
-    println!("{line}");
 }
 
 /// The configuration of this process, with a warning for each mistyped name.

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::harness::app::{ACME, GLOBEX, free_port};
-use crate::harness::process::{Ended, Process, changed, run, without};
+use crate::harness::process::{Ended, Process, changed, run, run_into, without};
 use crate::harness::{Browser, TestApp};
 
 fn assert_ends(ended: &Ended, code: i32, said: &str) {
@@ -49,6 +49,21 @@ fn what_needs_no_configuration_asks_for_none() {
     let keys = run(&["keys", "generate"], &[]);
     assert_ends(&keys, 0, "ENCRYPTION_KEYS=");
     assert_ne!(keys.stdout, run(&["keys", "generate"], &[]).stdout);
+}
+
+#[test]
+fn what_nobody_reads_any_more_ends_quietly_and_what_cannot_be_written_is_told() {
+    let (reader, gone) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for (ended, said) in [
+        (run_into(gone, &["print", "errors"]), ""),
+        (run_into(full, &["print", "errors"]), "hubspot-connect: standard output: No space left on device"),
+    ] {
+        let complaint = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{complaint}");
+        assert!(complaint.starts_with(said) && complaint.is_empty() == said.is_empty(), "{complaint}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use fake_hubspot::FakeHubSpot;
@@ -39,6 +39,11 @@ pub fn run_in(folder: &Path, arguments: &[&str], variables: &[(String, String)])
     let status = end(&mut child).expect("the command ends by itself");
     let read = |name| std::fs::read_to_string(streams.path().join(name)).expect("a stream");
     Ended { code: status.code(), stdout: read("stdout"), stderr: read("stderr"), took: began.elapsed() }
+}
+
+/// The same with a standard output of one's own.
+pub fn run_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).env_clear().stdout(stdout).output().expect("it runs")
 }
 
 /// Runs the binary and kills it after a while (SIGKILL). Says whether it was still running.
