@@ -848,7 +848,19 @@ export interface components {
              */
             status: string;
         };
-        /** @description What a connect session is to be like. */
+        /**
+         * @description What a connect session is to be like.
+         * @example {
+         *       "allowed_origins": [
+         *         "https://app.example.com"
+         *       ],
+         *       "external_user_id": "user_42",
+         *       "scopes": [
+         *         "oauth",
+         *         "crm.objects.contacts.read"
+         *       ]
+         *     }
+         */
         CreateConnectSession: {
             /**
              * @description The pages that may use it, out of those listed in HOST_ORIGINS; all of these if left out.
