@@ -96,11 +96,11 @@ pub(super) fn connect_session(components: &mut Components) {
     let description = object.description.take();
     let exact = AllOfBuilder::new()
         .description(description)
-        .example(Some(serde_json::json!({
+        .examples([serde_json::json!({
             "external_user_id": "user_42",
             "allowed_origins": ["https://app.example.com"],
             "scopes": ["oauth", "crm.objects.contacts.read"],
-        })))
+        })])
         .item(object.clone())
         .item(who)
         .item(AnyOfBuilder::new().item(here).item(elsewhere));
