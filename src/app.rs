@@ -1,22 +1,24 @@
 //! Assembly: a [`Config`] in, a wired service out. The only file that knows every part.
 
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
+use actix_web::App as ActixApp;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, FormConfig, PayloadConfig};
-use actix_web::{App as ActixApp, HttpServer};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::egress::{self, EgressError};
 use crate::flows::{Flows, KeyCheckError};
-use crate::http::{Templates, Web, guard};
+use crate::http::{Limits, Templates, Web, guard, serve};
 use crate::hubspot::proxy::Egress;
 use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
@@ -25,9 +27,8 @@ use crate::store::{OpenError, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 const BODY: usize = 16 * 1024;
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-const CONNECTIONS: usize = 10_000;
+/// Connections of the admin listener, in all and of one address: a handful of scrapers and probes.
+const ADMIN_CONNECTIONS: (usize, usize) = (64, 16);
 /// How long open requests may take after the signal, in seconds.
 const DRAIN: u64 = 30;
 
@@ -79,6 +80,8 @@ pub struct App {
     admin: Option<Server>,
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
+    /// Cancelled when the listeners close their idle connections.
+    closing: CancellationToken,
     flows: Flows,
     jobs: Jobs,
     store: Store,
@@ -130,15 +133,18 @@ impl App {
         flows.begin().await?;
         let templates = Templates::new().map_err(|why| StartupError::Templates(why.to_string()))?;
         let jobs = Jobs::new(flows.clone(), &config.refresh, chance);
-        let web = Web::new(&config, flows.clone(), metrics, templates);
-        let (server, address) = listen(&web, config.server.addr)?;
-        let admin = config.server.admin_addr.map(|address| listen_admin(&web, address)).transpose()?;
+        let web = Web::new(&config, flows.clone(), Arc::clone(&metrics), templates);
+        let closing = CancellationToken::new();
+        let listeners = Listeners { web, metrics, closing: closing.clone() };
+        let (server, address) = listeners.public(&config.server)?;
+        let admin = config.server.admin_addr.map(|address| listeners.admin(address)).transpose()?;
         let admin_address = admin.as_ref().map(|(_, address)| *address);
         Ok(Self {
             server,
             admin: admin.map(|(server, _)| server),
             address,
             admin_address,
+            closing,
             flows,
             jobs,
             store,
@@ -182,6 +188,7 @@ impl App {
         // to the database that were opened on them: they go last.
         self.flows.begin_stop();
         handle.pause().await;
+        self.closing.cancel();
         if let Some(jobs) = jobs {
             let _ = jobs.await;
         }
@@ -201,42 +208,45 @@ impl App {
     }
 }
 
-fn listen(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketAddr), StartupError> {
-    let (listener, taken) = bind(address, "SERVER_ADDR")?;
-    let web = web.clone();
-    let server = HttpServer::new(move || {
-        let web = web.clone();
-        ActixApp::new()
-            .app_data(FormConfig::default().limit(BODY))
-            .app_data(PayloadConfig::default().limit(BODY))
-            .configure(|routes| Web::routes(&web, routes))
-            .wrap(from_fn(guard))
-    })
-    .client_request_timeout(HEAD_DEADLINE)
-    .keep_alive(KEEP_ALIVE)
-    // A call that is passed on to HubSpot ends when its caller hangs up. Every other handler runs to its end (`guard`).
-    .h1_allow_half_closed(false)
-    .max_connections(CONNECTIONS)
-    .shutdown_timeout(DRAIN)
-    .disable_signals()
-    .listen(listener)
-    .map_err(|why| StartupError::Listen { address, why, variable: "SERVER_ADDR" })?;
-    Ok((server.run(), taken))
+/// What both listeners need.
+struct Listeners {
+    web: Data<Web>,
+    metrics: Arc<Metrics>,
+    closing: CancellationToken,
 }
 
-fn listen_admin(web: &Data<Web>, address: SocketAddr) -> Result<(Server, SocketAddr), StartupError> {
-    let (listener, taken) = bind(address, "ADMIN_ADDR")?;
-    let web = web.clone();
-    let server = HttpServer::new(move || {
-        let web = web.clone();
-        ActixApp::new().configure(|routes| Web::admin_routes(&web, routes))
-    })
-    .workers(1)
-    .shutdown_timeout(1)
-    .disable_signals()
-    .listen(listener)
-    .map_err(|why| StartupError::Listen { address, why, variable: "ADMIN_ADDR" })?;
-    Ok((server.run(), taken))
+impl Listeners {
+    fn public(&self, settings: &config::Server) -> Result<(Server, SocketAddr), StartupError> {
+        let limits = Limits {
+            connections: settings.max_connections,
+            per_client: settings.max_connections_per_client,
+            proxies: settings.trusted_proxies.clone(),
+            workers: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            drain: DRAIN,
+        };
+        let (web, variable) = (self.web.clone(), "SERVER_ADDR");
+        let (listener, address) = bind(settings.addr, variable)?;
+        let server = serve(listener, limits, Arc::clone(&self.metrics), self.closing.clone(), move || {
+            ActixApp::new()
+                .app_data(FormConfig::default().limit(BODY))
+                .app_data(PayloadConfig::default().limit(BODY))
+                .configure(|routes| Web::routes(&web, routes))
+                .wrap(from_fn(guard))
+        });
+        Ok((server.map_err(|why| StartupError::Listen { address, why, variable })?, address))
+    }
+
+    fn admin(&self, address: SocketAddr) -> Result<(Server, SocketAddr), StartupError> {
+        let (connections, per_client) = ADMIN_CONNECTIONS;
+        let limits =
+            Limits { connections, per_client, proxies: Vec::new(), workers: NonZeroUsize::MIN, drain: 1 };
+        let (web, variable) = (self.web.clone(), "ADMIN_ADDR");
+        let (listener, address) = bind(address, variable)?;
+        let server = serve(listener, limits, Arc::clone(&self.metrics), self.closing.clone(), move || {
+            ActixApp::new().configure(|routes| Web::admin_routes(&web, routes))
+        });
+        Ok((server.map_err(|why| StartupError::Listen { address, why, variable })?, address))
+    }
 }
 
 fn bind(address: SocketAddr, variable: &'static str) -> Result<(TcpListener, SocketAddr), StartupError> {

@@ -21,6 +21,10 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether cookies can be `Secure`: with https, and on this machine, where browsers trust plain http.
     pub secure_cookies: bool,
+    /// MAX_CONNECTIONS.
+    pub max_connections: usize,
+    /// MAX_CONNECTIONS_PER_CLIENT; zero for no limit.
+    pub max_connections_per_client: usize,
     /// RATE_LIMIT_START_PER_MINUTE; zero for no limit.
     pub starts_per_minute: u32,
     /// RATE_LIMIT_API_PER_MINUTE; zero for no limit.
@@ -40,6 +44,10 @@ impl Server {
         };
         let trusted_proxies = proxies(reader);
         let (public_url, secure_cookies) = public_url(reader);
+        let mut connections =
+            |name, least| usize::try_from(reader.number(name, least..=1_000_000)).unwrap_or(usize::MAX);
+        let max_connections = connections("MAX_CONNECTIONS", 16);
+        let max_connections_per_client = connections("MAX_CONNECTIONS_PER_CLIENT", 0);
         let mut limit = |name| u32::try_from(reader.number(name, 0..=1_000_000)).unwrap_or(u32::MAX);
         Self {
             addr,
@@ -47,6 +55,8 @@ impl Server {
             public_url,
             trusted_proxies,
             secure_cookies,
+            max_connections,
+            max_connections_per_client,
             starts_per_minute: limit("RATE_LIMIT_START_PER_MINUTE"),
             api_per_minute: limit("RATE_LIMIT_API_PER_MINUTE"),
             wrong_keys_per_minute: limit("RATE_LIMIT_WRONG_KEYS_PER_MINUTE"),

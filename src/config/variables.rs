@@ -125,6 +125,16 @@ pub(super) const VARIABLES: &[Variable] = &[
         "Hosts (host or host:port) that webhooks may go to although they are private or speak plain http, with commas between. All others must be public and https.",
     ),
     plain(
+        "MAX_CONNECTIONS",
+        "10000",
+        "How many connections the public listener keeps open; fewer where the limit on open files leaves no room for them.",
+    ),
+    plain(
+        "MAX_CONNECTIONS_PER_CLIENT",
+        "256",
+        "How many of them one client address may have (an IPv6 /64 is one); 0 for no limit. TRUSTED_PROXIES have none.",
+    ),
+    plain(
         "RATE_LIMIT_START_PER_MINUTE",
         "20",
         "How many connects one address may begin per minute; 0 for no limit.",

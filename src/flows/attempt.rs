@@ -125,8 +125,8 @@ impl Flows {
         }))
     }
 
-    /// Wakes up when something may have happened to the attempt with this id.
-    pub fn attempt_wakes(&self, flow: FlowId) -> Wakes {
+    /// Wakes up when something may have happened to the attempt with this id. `None` if too many requests wait already.
+    pub fn attempt_wakes(&self, flow: FlowId) -> Option<Wakes> {
         self.0.waiting.wakes(Key::Flow(flow))
     }
 

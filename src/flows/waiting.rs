@@ -17,6 +17,10 @@ use crate::store::StoreError;
 const LOOK: Duration = Duration::from_secs(1);
 /// How many are asked for in one statement.
 const ASKED_AT_ONCE: usize = 500;
+/// How many requests may wait for the same flow or user: a few pages of one browser, and their retries.
+const MAX_WAITS_PER_KEY: usize = 16;
+/// How many requests of this process may wait: half of the connections that are open at most by default.
+const MAX_WAITS: usize = 5_000;
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,9 +38,16 @@ struct Place {
     mark: Option<u64>,
 }
 
+#[derive(Debug, Default)]
+struct Places {
+    by_key: HashMap<Key, Place>,
+    /// How many wait at all of them.
+    count: usize,
+}
+
 /// The waiting requests of this process.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Waiting(Arc<Mutex<HashMap<Key, Place>>>);
+pub(super) struct Waiting(Arc<Mutex<Places>>);
 
 /// Wakes its holder; whoever drops it waits no longer.
 #[derive(Debug)]
@@ -61,30 +72,41 @@ impl Drop for Wakes {
         let mut places = self.waiting.places();
         // Under the lock, so that of two who leave at once one sees that it is the last.
         self.bell = None;
-        if places.get(&self.key).is_some_and(|place| place.bell.receiver_count() == 0) {
-            places.remove(&self.key);
+        places.count -= 1;
+        if places.by_key.get(&self.key).is_some_and(|place| place.bell.receiver_count() == 0) {
+            places.by_key.remove(&self.key);
         }
     }
 }
 
 impl Waiting {
-    /// Begins to wait: to be called before the state is read that is to be compared.
-    pub fn wakes(&self, key: Key) -> Wakes {
+    /// Begins to wait: to be called before the state is read that is to be compared. `None` if too many wait already,
+    /// for the same key or in all.
+    pub fn wakes(&self, key: Key) -> Option<Wakes> {
         let mut places = self.places();
-        let place = places.entry(key).or_insert_with(|| Place { bell: watch::Sender::new(()), mark: None });
-        Wakes { waiting: self.clone(), key, bell: Some(place.bell.subscribe()) }
+        if places.count >= MAX_WAITS {
+            return None;
+        }
+        let new = || Place { bell: watch::Sender::new(()), mark: None };
+        let place = places.by_key.entry(key).or_insert_with(new);
+        if place.bell.receiver_count() >= MAX_WAITS_PER_KEY {
+            return None;
+        }
+        let bell = Some(place.bell.subscribe());
+        places.count += 1;
+        Some(Wakes { waiting: self.clone(), key, bell })
     }
 
     /// Wakes whoever waits for this.
     pub fn wake(&self, key: Key) {
-        if let Some(place) = self.places().get(&key) {
+        if let Some(place) = self.places().by_key.get(&key) {
             place.bell.send_replace(());
         }
     }
 
     /// Wakes everyone.
     pub fn wake_all(&self) {
-        self.places().values().for_each(|place| {
+        self.places().by_key.values().for_each(|place| {
             place.bell.send_replace(());
         });
     }
@@ -92,7 +114,7 @@ impl Waiting {
     /// Notes what stands in the database for this, and wakes whoever waits if it is not what stood there before. At
     /// first nobody knows whether it is what they have read.
     fn mark(&self, key: Key, mark: u64) {
-        if let Some(place) = self.places().get_mut(&key)
+        if let Some(place) = self.places().by_key.get_mut(&key)
             && place.mark.replace(mark) != Some(mark)
         {
             place.bell.send_replace(());
@@ -100,12 +122,12 @@ impl Waiting {
     }
 
     fn count(&self) -> usize {
-        self.places().values().map(|place| place.bell.receiver_count()).sum()
+        self.places().count
     }
 
     fn keys(&self) -> (Vec<FlowId>, Vec<UserId>) {
         let (mut flows, mut users) = (Vec::new(), Vec::new());
-        for key in self.places().keys() {
+        for key in self.places().by_key.keys() {
             match key {
                 Key::Flow(flow) => flows.push(*flow),
                 Key::User(user) => users.push(*user),
@@ -114,14 +136,14 @@ impl Waiting {
         (flows, users)
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<Key, Place>> {
+    fn places(&self) -> MutexGuard<'_, Places> {
         self.0.lock().expect("nothing panics while it holds this lock")
     }
 }
 
 impl Flows {
-    /// Wakes up when something may have changed in a user's connections.
-    pub fn user_wakes(&self, user: UserId) -> Wakes {
+    /// Wakes up when something may have changed in a user's connections. `None` if too many requests wait already.
+    pub fn user_wakes(&self, user: UserId) -> Option<Wakes> {
         self.0.waiting.wakes(Key::User(user))
     }
 
@@ -173,6 +195,10 @@ mod tests {
         Instant::now() + Duration::from_millis(20)
     }
 
+    fn wait(waiting: &Waiting, user: UserId) -> Wakes {
+        waiting.wakes(Key::User(user)).expect("few wait")
+    }
+
     fn has_rung(wakes: &Wakes) -> bool {
         wakes.bell.as_ref().expect("not dropped").has_changed().expect("open")
     }
@@ -181,7 +207,7 @@ mod tests {
     async fn each_is_woken_for_its_own_and_misses_nothing() {
         let (waiting, chance) = (Waiting::default(), Chance::seeded(1));
         let (mine, other) = (UserId::random(&chance), UserId::random(&chance));
-        let (mut first, mut second) = (waiting.wakes(Key::User(mine)), waiting.wakes(Key::User(mine)));
+        let (mut first, mut second) = (wait(&waiting, mine), wait(&waiting, mine));
 
         waiting.wake(Key::User(other));
         assert!(!has_rung(&first));
@@ -197,35 +223,52 @@ mod tests {
     #[test]
     fn whoever_leaves_is_forgotten() {
         let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
-        let (first, second) = (waiting.wakes(Key::User(user)), waiting.wakes(Key::User(user)));
+        let (first, second) = (wait(&waiting, user), wait(&waiting, user));
         drop(first);
-        assert_eq!(waiting.places().len(), 1);
+        assert_eq!(waiting.places().by_key.len(), 1);
         drop(second);
-        assert!(waiting.places().is_empty());
+        assert!(waiting.places().by_key.is_empty());
     }
 
     #[test]
     fn of_those_who_leave_at_once_nobody_is_left_behind() {
         let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
         for _ in 0..500 {
-            let leaving: Vec<Wakes> = (0..4).map(|_| waiting.wakes(Key::User(user))).collect();
+            let leaving: Vec<Wakes> = (0..4).map(|_| wait(&waiting, user)).collect();
             std::thread::scope(|threads| {
                 for one in leaving {
                     threads.spawn(move || drop(one));
                 }
             });
-            assert!(waiting.places().is_empty());
+            assert!(waiting.places().by_key.is_empty());
         }
     }
 
     #[test]
     fn a_mark_wakes_at_first_and_when_it_changes() {
         let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
-        let mut wakes = waiting.wakes(Key::User(user));
+        let mut wakes = wait(&waiting, user);
         for (mark, woken) in [(1, true), (1, false), (2, true)] {
             waiting.mark(Key::User(user), mark);
             assert_eq!(has_rung(&wakes), woken, "{mark}");
             wakes.bell.as_mut().expect("not dropped").mark_unchanged();
         }
+    }
+
+    #[test]
+    fn waits_are_limited_for_each_key_and_in_all() {
+        let (waiting, chance) = (Waiting::default(), Chance::seeded(1));
+        let user = UserId::random(&chance);
+        let mut waits: Vec<Wakes> = (0..MAX_WAITS_PER_KEY).map(|_| wait(&waiting, user)).collect();
+        assert!(waiting.wakes(Key::User(user)).is_none());
+        waits.pop();
+        assert!(waiting.wakes(Key::User(user)).is_some(), "one that has left makes room");
+        while waits.len() < MAX_WAITS {
+            waits.push(wait(&waiting, UserId::random(&chance)));
+        }
+        assert!(waiting.wakes(Key::User(UserId::random(&chance))).is_none());
+        assert_eq!(waiting.count(), MAX_WAITS);
+        drop(waits);
+        assert_eq!((waiting.count(), waiting.places().by_key.len()), (0, 0));
     }
 }

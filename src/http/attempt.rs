@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::Web;
 use super::api::ApiJson;
 use super::problem::{Problem, lookup};
-use super::status::{Entry, known_tag};
+use super::status::{Entry, known_tag, unchanged_for_now};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
@@ -60,6 +60,7 @@ pub(super) async fn attempt_status(
             if Instant::now() >= deadline || web.flows.is_stopping() {
                 return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
             }
+            let Some(wakes) = wakes.as_mut() else { return Ok(unchanged_for_now(tag)) };
             let left = attempt.changes_at.since(now);
             // A moment that has passed changes nothing any more.
             let until = if left.is_zero() { deadline } else { deadline.min(Instant::now() + left) };
@@ -72,7 +73,7 @@ pub(super) async fn attempt_status(
 }
 
 /// What a page waits for: the outcome, and then what becomes of the connection.
-fn wakes_for(web: &Web, attempt: &Attempt) -> Wakes {
+fn wakes_for(web: &Web, attempt: &Attempt) -> Option<Wakes> {
     match &attempt.outcome {
         Some(Outcome::Connected(connection)) => web.flows.user_wakes(connection.token.user_id),
         _ => web.flows.attempt_wakes(attempt.flow),

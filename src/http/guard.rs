@@ -105,23 +105,28 @@ pub async fn guard(
 }
 
 /// Runs a handler to its end although its caller hangs up: what it has begun to change is followed by what has to
-/// follow. (A logout that stopped halfway would leave the session.) What is passed on to HubSpot ends with its caller.
+/// follow. (A logout that stopped halfway would leave the session.) Reads change nothing, and end with their caller: a
+/// poll without one would wait for nobody. So does what is passed on to HubSpot.
 async fn to_its_end<B: MessageBody + 'static>(
     next: &Next<B>,
     request: ServiceRequest,
 ) -> Result<ServiceResponse<B>, Error> {
-    if is_streamed(&request) {
+    if is_streamed(request.path()) {
         return next.call(request).await;
     }
+    let is_read = request.method().is_safe() && is_api(request.path());
     let mut work = next.call(request);
     let panicked = || Err(Problem::new("internal_error").into());
+    let mut caught = poll_fn(move |context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(panicked()))
+    });
     // What never waits cannot be cut off, and needs no task of its own.
-    let begin =
-        poll_fn(|context| Poll::Ready(catch_unwind(AssertUnwindSafe(|| Pin::new(&mut work).poll(context)))));
+    let begin = poll_fn(|context| Poll::Ready(Pin::new(&mut caught).poll(context)));
     match begin.await {
-        Ok(Poll::Ready(answer)) => answer,
-        Ok(Poll::Pending) => actix_web::rt::spawn(work).await.unwrap_or_else(|_| panicked()),
-        Err(_) => panicked(),
+        Poll::Ready(answer) => answer,
+        Poll::Pending if is_read => caught.await,
+        Poll::Pending => actix_web::rt::spawn(caught).await.unwrap_or_else(|_| panicked()),
     }
 }
 

@@ -21,6 +21,7 @@ mod openapi;
 mod pages;
 mod popup;
 mod problem;
+mod server;
 mod session;
 mod status;
 mod templates;
@@ -32,6 +33,7 @@ use actix_web::web::{self as actix, Data, ServiceConfig};
 pub use guard::guard;
 pub use openapi::document;
 pub use problem::error_table;
+pub use server::{Limits, serve};
 pub use templates::Templates;
 
 use crate::config::Config;

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use actix_session::Session;
-use actix_web::http::header::{ETAG, IF_NONE_MATCH};
+use actix_web::http::header::{ETAG, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ use crate::flows::Connection;
 
 /// A longer wait would outlast proxies on the way.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
+/// When a request that may not wait should be repeated, in seconds.
+const ASK_AGAIN: u16 = 10;
 
 /// How long the answer may wait for a change, and of which attempt it is asked.
 #[derive(Debug, Deserialize)]
@@ -45,7 +47,10 @@ pub(super) struct Ask {
     responses(
         (status = 200, description = "Without a verifier the connections of the browser's session, with one the attempt.",
             body = StatusAnswer, headers(("ETag" = String, description = "Stands for this answer."))),
-        (status = 304, description = "Nothing has changed.", headers(("ETag" = String, description = "The same as before."))),
+        (status = 304, description = "Nothing has changed. Without a session, or with too many requests that wait already, the answer comes at once.", headers(
+            ("ETag" = String, description = "The same as before."),
+            ("Retry-After" = Option<i64>, description = "After how many seconds to ask again, where the answer has not waited."),
+        )),
         (status = 400, description = "`bad_request`: `wait` is no number. `bad_challenge`: the verifier is none."),
         (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
     )
@@ -73,7 +78,7 @@ async fn session_status(
 ) -> Result<HttpResponse, Problem> {
     let known = known_tag(request);
     let caller = Caller::of(session);
-    let mut wakes = known.and(caller.as_ref()).map(|caller| web.flows.user_wakes(caller.user));
+    let mut wakes = known.and(caller.as_ref()).and_then(|caller| web.flows.user_wakes(caller.user));
     loop {
         let now = web.flows.clock().now();
         let connections = match &caller {
@@ -88,12 +93,16 @@ async fn session_status(
         if Instant::now() >= deadline || web.flows.is_stopping() {
             return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
         }
-        match &mut wakes {
-            Some(wakes) => wakes.next(deadline.min(next_expiry(&connections, now))).await,
-            // Who has no session gets none by waiting.
-            None => tokio::time::sleep_until(deadline).await,
-        }
+        // A request without a session gets none by waiting.
+        let Some(wakes) = &mut wakes else { return Ok(unchanged_for_now(tag)) };
+        wakes.next(deadline.min(next_expiry(&connections, now))).await;
     }
+}
+
+/// The answer to a request that may not wait for a change: the same as before, and when to ask again.
+pub(super) fn unchanged_for_now(tag: String) -> HttpResponse {
+    let retry_after = (RETRY_AFTER, HeaderValue::from(ASK_AGAIN));
+    HttpResponse::NotModified().insert_header((ETAG, tag)).insert_header(retry_after).finish()
 }
 
 /// The ETag of the last answer, as the caller shows it.

@@ -30,6 +30,8 @@ pub struct Metrics {
     pub proxied: Proxied,
     /// Looks into HubSpot's Webhooks Journal, by outcome.
     pub journal: Journal,
+    /// Connections of HTTP clients.
+    pub http: Http,
     connections: Family<Labels, Gauge>,
     waiting: Gauge,
     webhooks_waiting: Gauge,
@@ -129,6 +131,38 @@ impl Journal {
     }
 }
 
+/// Connections of HTTP clients, of both listeners.
+#[derive(Debug, Default)]
+pub struct Http {
+    /// Requests that could not be parsed.
+    pub malformed: Counter<u64, AtomicU64>,
+    open: Gauge,
+    closed: Family<Labels, Counter<u64, AtomicU64>>,
+}
+
+/// Counts a connection for as long as it is open.
+#[derive(Debug)]
+pub struct Open(Gauge);
+
+impl Http {
+    /// Counts a connection until the returned value is dropped.
+    pub fn opened(&self) -> Open {
+        self.open.inc();
+        Open(self.open.clone())
+    }
+
+    /// Counts a connection that the service has closed, and why.
+    pub fn closed(&self, reason: &'static str) {
+        self.closed.get_or_create(&vec![("reason", reason.to_owned())]).inc();
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
     /// The figures in the OpenMetrics text format, with the number of connections in each state, of requests that
     /// wait for a change, and of webhooks that wait for their delivery.
@@ -162,6 +196,17 @@ impl Metrics {
             "journal_looks",
             "Looks into HubSpot's Webhooks Journal by outcome",
             self.journal.0.clone(),
+        );
+        registry.register("http_connections", "Connections of HTTP clients", self.http.open.clone());
+        registry.register(
+            "http_connections_closed",
+            "Connections of HTTP clients that the service has closed, by reason",
+            self.http.closed.clone(),
+        );
+        registry.register(
+            "http_malformed_requests",
+            "Requests that could not be parsed",
+            self.http.malformed.clone(),
         );
         registry.register("connections", "Connections by state", self.connections.clone());
         registry.register("waiting", "Requests that wait for a change", self.waiting.clone());

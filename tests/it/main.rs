@@ -38,6 +38,7 @@ mod hardships;
 mod harness;
 mod headers;
 mod health;
+mod held_connections;
 mod idempotency;
 mod import;
 mod installs;

@@ -1,0 +1,213 @@
+//! The HTTP server: actix-http on connections that are counted and watched.
+//!
+//! `HttpServer` of actix-web hands a connection over and never sees it again. Here the server is put together from the
+//! same parts, with two more between the socket and actix-http: a limit on the connections of one client, and a watch
+//! that bounds how long a connection may stay in any state.
+
+mod answer;
+mod clients;
+mod patrol;
+mod stream;
+mod watch;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Request, Response};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_factory, fn_service,
+    map_config,
+};
+use actix_web::Error;
+use actix_web::body::BoxBody;
+use actix_web::dev::{AppConfig, Server, ServiceResponse};
+use ipnet::IpNet;
+use rustix::net::sockopt::set_tcp_user_timeout;
+use rustix::process::{Resource, getrlimit};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use self::answer::{Answer, Exchange};
+use self::clients::Clients;
+use self::patrol::Patrol;
+use self::stream::WatchedStream;
+use self::watch::Watch;
+use super::arrival::is_streamed;
+use crate::telemetry::metrics::Metrics;
+
+/// How long the head of the first request of a connection may take before it is answered with 408.
+const HEAD: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long the system tries to hand over what was written, in milliseconds, also after the connection is closed.
+const UNSENT: u32 = 30_000;
+/// Descriptors that connections leave to everything else: calls to HubSpot and to webhooks, the database, log files.
+const RESERVE: usize = 256;
+
+/// What bounds a server.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How many connections may be open.
+    pub connections: usize,
+    /// How many of them one client address may have; zero for no limit.
+    pub per_client: usize,
+    /// Addresses that are no clients, because each stands for many.
+    pub proxies: Vec<IpNet>,
+    /// How many threads serve them.
+    pub workers: NonZeroUsize,
+    /// How long open requests may take once the server stops, in seconds.
+    pub drain: u64,
+}
+
+/// Serves an application on a listener. Once `stop` is cancelled, connections without a request are closed; the server
+/// itself is stopped by its handle.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub fn serve<F, I, S>(
+    listener: TcpListener,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    app: F,
+) -> io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<
+            Request,
+            Config = AppConfig,
+            Response = ServiceResponse<BoxBody>,
+            Error = Error,
+            InitError = (),
+        > + 'static,
+{
+    let per_worker = capacity(limits.connections).div_ceil(limits.workers.get());
+    let clients = Clients::new(limits.per_client, limits.proxies);
+    let server = Server::build()
+        .workers(limits.workers.get())
+        .max_concurrent_connections(per_worker)
+        .shutdown_timeout(limits.drain)
+        .disable_signals();
+    let server = server.listen("http", listener, move || {
+        let http = HttpService::build()
+            .client_request_timeout(HEAD)
+            .keep_alive(KEEP_ALIVE)
+            // A call that is passed on to HubSpot ends when its caller hangs up, and so do reads (`guard`).
+            .h1_allow_half_closed(false)
+            .on_connect_ext(|stream: &WatchedStream, data| {
+                data.insert(Rc::clone(&stream.watch));
+            })
+            .h1(watched(app().into_factory()));
+        let (clients, metrics, stop) = (Arc::clone(&clients), Arc::clone(&metrics), stop.clone());
+        // Runs once in the thread of each worker.
+        fn_factory(move || {
+            let http = http.new_service(());
+            let (clients, metrics, stop) = (Arc::clone(&clients), Arc::clone(&metrics), stop.clone());
+            async move {
+                let patrol = Rc::new(Patrol::default());
+                actix_web::rt::spawn(Rc::clone(&patrol).walk(stop));
+                let worker = Rc::new(Worker { http: http.await?, clients, metrics, patrol });
+                Ok::<_, ()>(fn_service(move |tcp: TcpStream| Rc::clone(&worker).serve(tcp)))
+            }
+        })
+    })?;
+    Ok(server.run())
+}
+
+/// As many connections as are wanted, or as many as the limit on open files has room for.
+fn capacity(wanted: usize) -> usize {
+    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+    files.map_or(wanted, |files| wanted.min(files.saturating_sub(RESERVE).max(files / 2)))
+}
+
+/// The application, with each request and its answer noted at the connection's watch.
+fn watched<S>(
+    app: S,
+) -> impl ServiceFactory<
+    Request,
+    Config = (),
+    Response = Response<Answer>,
+    Error = Response<BoxBody>,
+    InitError = (),
+    Future = impl Future,
+    Service = impl Service<Request, Response = Response<Answer>, Error = Response<BoxBody>>,
+>
+where
+    S: ServiceFactory<
+            Request,
+            Config = AppConfig,
+            Response = ServiceResponse<BoxBody>,
+            Error = Error,
+            InitError = (),
+        > + 'static,
+{
+    let app = app.map_err(|why: Error| Response::from(why.error_response()));
+    apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app| {
+        let watch = request.conn_data::<Rc<Watch>>().cloned().unwrap_or_default();
+        let exchange = Exchange::begin(watch, is_streamed(request.path()));
+        let answer = app.call(request);
+        async move { Ok(Response::from(answer.await?).map_body(|_, body| Answer::new(body, exchange))) }
+    })
+}
+
+/// What the connections of one thread have in common.
+struct Worker<H> {
+    http: H,
+    clients: Arc<Clients>,
+    metrics: Arc<Metrics>,
+    patrol: Rc<Patrol>,
+}
+
+impl<H> Worker<H>
+where
+    H: Service<(WatchedStream, Option<SocketAddr>), Response = (), Error = DispatchError>,
+{
+    /// Serves one connection to its end.
+    async fn serve(self: Rc<Self>, tcp: TcpStream) -> Result<(), ()> {
+        // A client that has gone already has no address any more.
+        let Ok(peer) = tcp.peer_addr() else { return Ok(()) };
+        let Some(_place) = self.clients.admit(peer.ip()) else {
+            self.metrics.http.closed("client_limit");
+            let _ = tcp.set_zero_linger();
+            return Ok(());
+        };
+        let _ = set_tcp_user_timeout(&tcp, UNSENT);
+        let _open = self.metrics.http.opened();
+        let watched = self.patrol.watch();
+        let watch = Rc::clone(&watched.watch);
+        let mut http = pin!(self.http.call((WatchedStream { tcp, watch }, Some(peer))));
+        let end = poll_fn(|context| match watched.watch.closed(context.waker()) {
+            Some(why) => Poll::Ready(Err(why)),
+            None => http.as_mut().poll(context).map(Ok),
+        });
+        match end.await {
+            Err(why) => self.metrics.http.closed(why),
+            Ok(Err(why)) => self.failed(peer, &why),
+            Ok(Ok(())) => {}
+        }
+        Ok(())
+    }
+
+    /// Anyone can send bytes that are no request, so a line for each would let anyone fill the log.
+    fn failed(&self, peer: SocketAddr, why: &DispatchError) {
+        match why {
+            DispatchError::Parse(_) => {
+                self.metrics.http.malformed.inc();
+            }
+            DispatchError::Body(why) => {
+                tracing::warn!(error = %why, "response body failed");
+                return;
+            }
+            _ => {}
+        }
+        tracing::debug!(%peer, error = %why, "connection failed");
+    }
+}

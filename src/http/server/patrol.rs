@@ -1,0 +1,66 @@
+//! Ends the connections of one worker that have lasted too long.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::watch::{Second, Watch};
+
+/// The connections of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Patrol {
+    clock: Rc<Cell<Second>>,
+    next: Cell<u64>,
+    watches: RefCell<HashMap<u64, Rc<Watch>>>,
+}
+
+/// A connection under watch, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub watch: Rc<Watch>,
+    patrol: Rc<Patrol>,
+    id: u64,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.patrol.watches.borrow_mut().remove(&self.id);
+    }
+}
+
+impl Patrol {
+    /// Begins to watch a new connection.
+    pub fn watch(self: &Rc<Self>) -> Watched {
+        let id = self.next.replace(self.next.get() + 1);
+        let watch = Rc::new(Watch::new(Rc::clone(&self.clock)));
+        self.watches.borrow_mut().insert(id, Rc::clone(&watch));
+        Watched { watch, patrol: Rc::clone(self), id }
+    }
+
+    /// Looks at every connection once a second, for as long as the worker lives. When the service stops, connections
+    /// without a request are closed at once: no request could follow on them.
+    pub async fn walk(self: Rc<Self>, stop: CancellationToken) {
+        let began = Instant::now();
+        let mut seconds = interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_stopping = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled(), if !is_stopping => is_stopping = true,
+                _ = seconds.tick() => {}
+            }
+            self.clock.set(began.elapsed().as_secs());
+            for watch in self.watches.borrow().values() {
+                if let Some(why) = watch.overdue() {
+                    watch.close(why);
+                } else if is_stopping && watch.is_idle() {
+                    watch.close("stop");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What one connection is doing, and until when it may go on doing it.
+//!
+//! actix-http times the head of the first request of a connection and the idle time between two requests. It does not
+//! time a second head, a body that nobody reads any more, or an answer that the client does not take. Here every state
+//! has a deadline, so that a client that falls silent is gone within [`MAX_SILENCE`], whatever it has sent before.
+//!
+//! Time is counted in whole seconds since the worker began: a deadline costs a request no look at the clock.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+
+/// Seconds since the worker began.
+pub(super) type Second = u64;
+
+/// How long a head may take, in seconds: more than actix-http's own limit for the first one, which it answers with 408.
+const HEAD: Second = 8;
+/// How long a connection may be kept open without a request, in seconds: more than actix-http's keep-alive.
+const IDLE: Second = 20;
+/// How long a request may take to be answered, in seconds. Handlers have shorter limits of their own.
+const EXCHANGE: Second = 60;
+/// How long a client may take no byte of an answer that is passed on as it arrives, or may need for the last part of
+/// any other answer, in seconds.
+const WRITE: Second = 20;
+/// How long a connection stays open after the last byte of its client, in seconds, if its client has sent requests
+/// ahead: each of them may wait for a change otherwise.
+const MAX_SILENCE: Second = 30;
+
+/// What a connection is doing. The names are those of the metric's label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waits for a request.
+    Idle,
+    /// Reads the head of a request, or what is left of a body that nobody reads.
+    Head,
+    /// Answers a request.
+    Exchange,
+    /// Passes a request on to HubSpot as it arrives, and its answer back. Both have limits of their own on silence.
+    Stream,
+}
+
+/// The state of one connection. It is known to the connection's own thread alone.
+#[derive(Debug)]
+pub(super) struct Watch {
+    clock: Rc<Cell<Second>>,
+    phase: Cell<Phase>,
+    /// When the phase has lasted too long.
+    until: Cell<Second>,
+    /// When the client has taken too long to take what was written.
+    write_until: Cell<Option<Second>>,
+    read_at: Cell<Second>,
+    /// Whether a byte was read since the last answer.
+    has_read: Cell<bool>,
+    ended_for: Cell<Option<&'static str>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Default for Watch {
+    /// The watch of a request without a connection, in unit tests.
+    fn default() -> Self {
+        Self::new(Rc::default())
+    }
+}
+
+impl Watch {
+    pub fn new(clock: Rc<Cell<Second>>) -> Self {
+        let now = clock.get();
+        Self {
+            clock,
+            phase: Cell::new(Phase::Head),
+            until: Cell::new(now + HEAD),
+            write_until: Cell::new(None),
+            read_at: Cell::new(now),
+            has_read: Cell::new(true),
+            ended_for: Cell::new(None),
+            waker: RefCell::default(),
+        }
+    }
+
+    /// Notes that the client has sent something.
+    pub fn read(&self) {
+        let now = self.clock.get();
+        self.read_at.set(now);
+        self.has_read.set(true);
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head, now + HEAD);
+        }
+    }
+
+    /// Notes that the client does not take what is written.
+    pub fn write_blocked(&self) {
+        if self.write_until.get().is_none() {
+            self.write_until.set(Some(self.clock.get() + WRITE));
+        }
+    }
+
+    /// Notes that the client has taken something. Only a stream gets more time for that: any other answer is short, and
+    /// a client that takes a byte now and then would hold it for as long as it likes.
+    pub fn write_advanced(&self) {
+        if self.phase.get() == Phase::Stream && self.write_until.get().is_some() {
+            self.write_until.set(Some(self.clock.get() + WRITE));
+        }
+    }
+
+    /// Notes that the client has taken all that was written.
+    pub fn written(&self) {
+        self.write_until.set(None);
+    }
+
+    /// Notes that a request is being answered.
+    pub fn begin(&self, is_stream: bool) {
+        let now = self.clock.get();
+        match is_stream {
+            true => self.enter(Phase::Stream, Second::MAX),
+            // It was sent before the last answer was there, so its client may be silent since then.
+            false if !self.has_read.get() => self.enter(Phase::Exchange, self.read_at.get() + MAX_SILENCE),
+            false => self.enter(Phase::Exchange, now + EXCHANGE),
+        }
+    }
+
+    /// Notes that the answer is complete.
+    pub fn end(&self) {
+        self.has_read.set(false);
+        self.enter(Phase::Idle, self.clock.get() + IDLE);
+    }
+
+    fn enter(&self, phase: Phase, until: Second) {
+        self.phase.set(phase);
+        self.until.set(until);
+    }
+
+    /// What the connection has done for too long, if anything: a label for the metric.
+    pub fn overdue(&self) -> Option<&'static str> {
+        let now = self.clock.get();
+        if self.write_until.get().is_some_and(|until| until <= now) {
+            return Some("write");
+        }
+        (self.until.get() <= now).then(|| match self.phase.get() {
+            Phase::Idle => "idle",
+            Phase::Head => "head",
+            Phase::Exchange | Phase::Stream => "exchange",
+        })
+    }
+
+    /// Whether the connection waits for a request.
+    pub fn is_idle(&self) -> bool {
+        self.phase.get() == Phase::Idle && self.write_until.get().is_none()
+    }
+
+    /// Ends the connection: it is closed as soon as its task runs.
+    pub fn close(&self, why: &'static str) {
+        self.ended_for.set(Some(why));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Why the connection was ended, if it was. Otherwise its task is woken when it is.
+    pub fn closed(&self, waker: &Waker) -> Option<&'static str> {
+        let ended = self.ended_for.get();
+        if ended.is_none() {
+            match &mut *self.waker.borrow_mut() {
+                Some(known) => known.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+        }
+        ended
+    }
+
+    /// Whether the connection was ended.
+    pub fn is_closed(&self) -> bool {
+        self.ended_for.get().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bench {
+        clock: Rc<Cell<Second>>,
+        watch: Watch,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let clock = Rc::new(Cell::new(100));
+            Self { watch: Watch::new(Rc::clone(&clock)), clock }
+        }
+
+        /// When the watch is overdue if nothing more happens, in seconds from now, and for what.
+        fn overdue_after(&self) -> (Second, &'static str) {
+            let now = self.clock.get();
+            let found = (0..200).find_map(|seconds| {
+                self.clock.set(now + seconds);
+                self.watch.overdue().map(|why| (seconds, why))
+            });
+            self.clock.set(now);
+            found.expect("every state has a deadline")
+        }
+
+        fn pass(&self, seconds: Second) {
+            self.clock.set(self.clock.get() + seconds);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_sends_nothing_or_half_a_head_is_overdue() {
+        let bench = Bench::new();
+        assert_eq!(bench.overdue_after(), (HEAD, "head"));
+        bench.pass(5);
+        bench.watch.read();
+        assert_eq!(bench.overdue_after(), (HEAD - 5, "head"), "a byte now and then gives no more time");
+    }
+
+    #[test]
+    fn one_byte_after_an_answer_gives_less_time_than_silence() {
+        let bench = Bench::new();
+        bench.watch.begin(false);
+        bench.watch.end();
+        assert_eq!(bench.overdue_after(), (IDLE, "idle"));
+        bench.watch.read();
+        assert_eq!(bench.overdue_after(), (HEAD, "head"));
+        bench.pass(3);
+        bench.watch.read();
+        assert_eq!(
+            bench.overdue_after(),
+            (HEAD - 3, "head"),
+            "the rest of a refused body gives no more time"
+        );
+    }
+
+    #[test]
+    fn requests_that_were_sent_ahead_are_not_answered_for_ever() {
+        let bench = Bench::new();
+        bench.watch.read();
+        bench.watch.begin(false);
+        assert_eq!(bench.overdue_after(), (EXCHANGE, "exchange"));
+        bench.pass(25);
+        bench.watch.end();
+        bench.watch.begin(false);
+        assert_eq!(bench.overdue_after(), (MAX_SILENCE - 25, "exchange"));
+    }
+
+    #[test]
+    fn an_answer_that_is_taken_byte_by_byte_is_overdue_all_the_same() {
+        let bench = Bench::new();
+        bench.watch.begin(false);
+        bench.watch.write_blocked();
+        bench.watch.end();
+        bench.pass(10);
+        bench.watch.write_advanced();
+        bench.watch.write_blocked();
+        assert_eq!(bench.overdue_after(), (WRITE - 10, "write"));
+        bench.watch.written();
+        assert_eq!(bench.overdue_after(), (IDLE - 10, "idle"));
+    }
+
+    #[test]
+    fn a_stream_lasts_for_as_long_as_its_client_takes_it() {
+        let bench = Bench::new();
+        bench.watch.begin(true);
+        for _ in 0..50 {
+            bench.watch.write_blocked();
+            bench.pass(WRITE - 1);
+            assert_eq!(bench.watch.overdue(), None);
+            bench.watch.write_advanced();
+        }
+        assert_eq!(bench.overdue_after(), (WRITE, "write"));
+    }
+}

@@ -1,0 +1,284 @@
+//! Clients that hold connections and polls open: every state of a connection ends, one client has a share of them, and a
+//! read ends with its caller.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use fake_hubspot::{FakeHubSpot, Options};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::harness::TestApp;
+use crate::harness::app::{ACME, HOST, settle};
+use crate::harness::browser::Browser;
+use crate::harness::database::TestDatabase;
+use crate::harness::page::Page;
+use crate::harness::process::{Process, eventually};
+
+/// How long a silent connection may stay open: the promise, a second for each of two coarse clocks, and some for a
+/// machine that is busy.
+const GONE_AFTER: Duration = Duration::from_secs(37);
+
+fn address(base: &str) -> SocketAddr {
+    base.trim_start_matches("http://").replace("localhost", "127.0.0.1").parse().unwrap()
+}
+
+/// The value of a metric; zero if it is not there.
+async fn figure(admin: &str, name: &str) -> u64 {
+    let figures = Browser::new(admin).get("/metrics").await.body;
+    let line = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().unwrap())
+}
+
+async fn waiting(app: &TestApp) -> u64 {
+    figure(&app.admin, "hubspot_connect_waiting").await
+}
+
+/// A connection from this loopback address.
+async fn connect_from(source: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    socket.connect(to).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_connection_is_closed_in_every_state() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    page.begin(&popup).await;
+    let tag = page.look().await.header("etag").to_owned();
+    let host = app.base.trim_start_matches("http://").to_owned();
+    let get = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n");
+    let chunked = |path: &str, host: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n")
+    };
+    let verifier = format!("X-HSC-Verifier: {}\r\nIf-None-Match: {tag}\r\n", page.verifier);
+    let states = [
+        ("nothing was sent", String::new()),
+        ("half a head", "GET /livez HTTP/1.1\r\nHo".to_owned()),
+        ("a request, and one byte of the next", get("/livez", "") + "G"),
+        ("a request, then idle", get("/livez", "")),
+        ("a body that is refused: 401", chunked("/api/hubspot/proxy/crm/v3/objects/contacts", &host)),
+        ("a body that is refused: 421", chunked("/api/hubspot/disconnect", "elsewhere.example")),
+        ("a body that never ends: 408", chunked("/api/hubspot/disconnect", &host)),
+        (
+            "a body that is too long: 413",
+            chunked("/api/hubspot/disconnect", &host) + &format!("8000\r\n{}\r\n", "x".repeat(0x8000)),
+        ),
+        ("polls that were sent ahead", get("/api/hubspot/status?wait=25", &verifier).repeat(200)),
+        ("answers that are never read", get("/api/openapi.json", "").repeat(16)),
+    ];
+    let began = Instant::now();
+    let mut held = Vec::new();
+    for (_, text) in &states {
+        for _ in 0..3 {
+            let mut tcp = TcpStream::connect(address(&app.base)).await.unwrap();
+            tcp.write_all(text.as_bytes()).await.unwrap();
+            held.push(tcp);
+        }
+    }
+    let served = app.browser().get("/livez").await;
+    assert_eq!(served.status, 200);
+    for (at, mut tcp) in held.into_iter().enumerate() {
+        let left = GONE_AFTER.saturating_sub(began.elapsed());
+        let (state, mut heard) = (states[at / 3].0, Vec::new());
+        // However much is still in the buffers, the connection is at its end; a reset is one too.
+        let end = tokio::time::timeout(left, tcp.read_to_end(&mut heard)).await;
+        assert!(end.is_ok(), "still open after {:?}: {state}", began.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_trickles_in_after_a_request_is_cut_off() {
+    let app = TestApp::start().await;
+    let host = app.base.trim_start_matches("http://").to_owned();
+    let mut tcp = TcpStream::connect(address(&app.base)).await.unwrap();
+    let began = Instant::now();
+    let mut text = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\nGET /livez?").into_bytes();
+    // A byte now and then keeps no connection open. It is closed when a write or a read says so.
+    while began.elapsed() < Duration::from_secs(30) {
+        if tcp.write_all(&text).await.is_err() {
+            return;
+        }
+        text = b"x".to_vec();
+        let mut heard = [0; 4096];
+        if let Ok(Ok(0) | Err(_)) =
+            tokio::time::timeout(Duration::from_millis(500), tcp.read(&mut heard)).await
+        {
+            return;
+        }
+    }
+    panic!("still open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_costs_no_more_than_a_buffer() {
+    let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let process = Process::serve(&settle(&hubspot, &database, &[]));
+    let host = process.base.trim_start_matches("http://").to_owned();
+    let before = resident(process.id());
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let tcp = TcpSocket::new_v4().unwrap();
+        // A small window, so that what is not read stays with the service.
+        tcp.set_recv_buffer_size(4096).unwrap();
+        let mut tcp = tcp.connect(address(&process.base)).await.unwrap();
+        let text = format!("GET /api/openapi.json HTTP/1.1\r\nHost: {host}\r\n\r\n").repeat(16);
+        tcp.write_all(text.as_bytes()).await.unwrap();
+        held.push(tcp);
+    }
+    for _ in 0..20 {
+        assert_eq!(Browser::new(&process.base).get("/livez").await.status, 200);
+    }
+    let cost = resident(process.id()).saturating_sub(before) / held.len() as u64;
+    assert!(cost < 200, "{cost} KiB for each client");
+}
+
+/// The resident memory of a process, in KiB.
+fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_client_address_has_its_share_of_the_connections() {
+    let app = TestApp::with(&[("MAX_CONNECTIONS_PER_CLIENT", "5")]).await;
+    let (greedy, to) = (Ipv4Addr::new(127, 0, 0, 2), address(&app.base));
+    let host = app.base.trim_start_matches("http://").to_owned();
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(connect_from(greedy, to).await.unwrap());
+    }
+    assert_eq!(app.browser().get("/livez").await.status, 200, "another client is served");
+    eventually("all but five are closed", || async {
+        figure(&app.admin, "hubspot_connect_http_connections_closed_total{reason=\"client_limit\"}").await == 15
+    })
+    .await;
+    drop(held);
+    eventually("there is room again", || async {
+        let Ok(mut tcp) = connect_from(greedy, to).await else { return false };
+        let text = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let mut heard = String::new();
+        tcp.write_all(text.as_bytes()).await.is_ok()
+            && tcp.read_to_string(&mut heard).await.is_ok()
+            && heard.starts_with("HTTP/1.1 200")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_may_have_as_many_connections_as_there_are() {
+    let variables = [("MAX_CONNECTIONS_PER_CLIENT", "2"), ("TRUSTED_PROXIES", "127.0.0.0/8")];
+    let app = TestApp::with(&variables).await;
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(TcpStream::connect(address(&app.base)).await.unwrap());
+    }
+    assert_eq!(app.browser().get("/livez").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_ends_with_its_caller() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    page.begin(&popup).await;
+    let tag = page.look().await.header("etag").to_owned();
+    let connected = app.connected(ACME).await;
+    let known = connected.get("/api/hubspot/status").await.header("etag").to_owned();
+    let polls = [
+        tokio::spawn(async move { page.wait(&tag, 25).await.status }),
+        tokio::spawn(async move {
+            let poll = connected.request(reqwest::Method::GET, "/api/hubspot/status?wait=25");
+            connected.send(poll.header("if-none-match", known)).await.status
+        }),
+    ];
+    eventually("both wait", || async { waiting(&app).await == 2 }).await;
+    let began = Instant::now();
+    polls.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually("neither waits", || async { waiting(&app).await == 0 }).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "they ended with their callers: {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_without_a_session_is_answered_at_once_and_told_when_to_ask_again() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let tag = browser.get("/api/hubspot/status").await.header("etag").to_owned();
+    let began = Instant::now();
+    let poll = browser.request(reqwest::Method::GET, "/api/hubspot/status?wait=25");
+    let answer = browser.send(poll.header("if-none-match", tag)).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (304, "10"));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_so_many_polls_wait_for_one_flow() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    page.begin(&popup).await;
+    let tag = page.look().await.header("etag").to_owned();
+    let polls: Vec<_> = (0..40)
+        .map(|_| {
+            let (page, tag) = (page.again(), tag.clone());
+            tokio::spawn(async move {
+                let answer = page.wait(&tag, 25).await;
+                (answer.status, answer.headers.contains_key("retry-after"))
+            })
+        })
+        .collect();
+    eventually("as many wait as may", || async { waiting(&app).await == 16 }).await;
+    eventually("the others are answered", || async {
+        polls.iter().filter(|poll| poll.is_finished()).count() == 24
+    })
+    .await;
+    for poll in polls {
+        match poll.is_finished() {
+            true => assert_eq!(poll.await.unwrap(), (304, true)),
+            false => poll.abort(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_no_poll_and_no_idle_connection() {
+    let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let process = Process::serve(&settle(&hubspot, &database, &[]));
+    let (page, popup) = (Page::new(&process.base, HOST), Browser::new(&process.base));
+    page.begin(&popup).await;
+    let tag = page.look().await.header("etag").to_owned();
+    let poll = tokio::spawn({
+        let page = page.again();
+        async move { page.wait(&tag, 25).await.status }
+    });
+    let admin = process.admin.clone();
+    eventually("the poll waits", || async { figure(&admin, "hubspot_connect_waiting").await == 1 }).await;
+    let began = Instant::now();
+    process.ask_to_stop();
+    assert!(tokio::task::spawn_blocking(move || process.wait().success()).await.unwrap());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(poll.await.unwrap(), 304, "it was answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_requests_are_counted_and_not_logged() {
+    let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    let process = Process::serve(&settle(&hubspot, &database, &[]));
+    let to = address(&process.base);
+    let heard = tokio::task::spawn_blocking(move || {
+        for _ in 0..20 {
+            let mut tcp = std::net::TcpStream::connect(to).unwrap();
+            tcp.write_all(b"\x16\x03\x01 no request at all\r\n\r\n").unwrap();
+            let mut heard = Vec::new();
+            let _ = std::io::Read::read_to_end(&mut tcp, &mut heard);
+            assert!(heard.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&heard));
+        }
+    });
+    heard.await.unwrap();
+    assert_eq!(figure(&process.admin, "hubspot_connect_http_malformed_requests_total").await, 20);
+    assert!(!process.log().contains("ERROR"), "{}", process.log());
+}
