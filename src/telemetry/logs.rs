@@ -36,8 +36,11 @@ pub fn install(settings: &Logging) -> Result<(), LogError> {
     // Libraries speak up only when something is wrong, unless the operator's own filter says otherwise.
     let level = match settings.level.contains(['=', ',']) {
         true => settings.level.clone(),
-        // actix-http reports each malformed request as an error of its own; those are counted instead.
-        false => format!("warn,actix_http::h1::dispatcher=off,hubspot_connect={}", settings.level),
+        // Anyone can make these two write a line for each request: malformed ones, and many at once.
+        false => format!(
+            "warn,actix_http::h1::dispatcher=off,sqlx::pool::acquire=off,hubspot_connect={}",
+            settings.level
+        ),
     };
     let filter = || EnvFilter::try_new(&level).map_err(|_| LogError::Level);
     let pretty = match settings.format {

@@ -154,7 +154,8 @@ async fn one_client_address_has_its_share_of_the_connections() {
     }
     assert_eq!(app.browser().get("/livez").await.status, 200, "another client is served");
     eventually("all but five are closed", || async {
-        figure(&app.admin, "hubspot_connect_http_connections_closed_total{reason=\"client_limit\"}").await == 15
+        figure(&app.admin, "hubspot_connect_http_connections_closed_total{reason=\"client_limit\"}").await
+            == 15
     })
     .await;
     drop(held);
@@ -199,7 +200,11 @@ async fn a_poll_ends_with_its_caller() {
     let began = Instant::now();
     polls.iter().for_each(tokio::task::JoinHandle::abort);
     eventually("neither waits", || async { waiting(&app).await == 0 }).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "they ended with their callers: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "they ended with their callers: {:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ mod sbom;
 mod schemathesis;
 mod sdk;
 mod setup;
+mod siege;
 mod steps;
 mod suite;
 mod test;
@@ -44,6 +45,7 @@ fn tasks() -> Vec<Entry> {
         Entry::of::<sbom::Sbom>("sbom"),
         Entry::of::<bench::Bench>("bench"),
         Entry::of::<torture::Torture>("torture"),
+        Entry::of::<siege::Siege>("siege"),
     ]
 }
 

@@ -3,13 +3,13 @@
 use crate::postgres::Server;
 use crate::steps::Steps;
 use crate::suite::{self, Part as Suite};
-use crate::{Result, Task, backend_sdk, browser, lint, schemathesis, sdk, setup, torture};
+use crate::{Result, Task, backend_sdk, browser, lint, schemathesis, sdk, setup, siege, torture};
 use clap::{Args, ValueEnum};
 
 /// Runs every check and every test, after setting up what they need
 ///
 /// Formatting, lints, documentation, unit tests, the integration suite on SQLite and again on PostgreSQL, a minute of
-/// torture, the browser suite, licences and generated documents. PostgreSQL, Chromium and npm packages are installed when
+/// torture and one of siege, the browser suite, licences and generated documents. PostgreSQL, Chromium and npm packages are installed when
 /// they are missing; what cannot be installed is named, with the command that would. All steps run, even after a failure.
 #[derive(Args)]
 pub struct Test {
@@ -28,7 +28,7 @@ enum Part {
     Sqlite,
     /// The integration suite on a PostgreSQL server of its own
     Postgres,
-    /// Replicas that are killed, frozen and cut off for a minute
+    /// Replicas that are killed, frozen and cut off for a minute, and a service that is besieged for one
     Torture,
     /// Requests that are made up out of the description of the API
     Description,
@@ -102,6 +102,7 @@ impl Test {
         }
         if self.wants(Part::Torture) {
             steps.run("torture", torture::briefly);
+            steps.run("siege", siege::briefly);
         }
         if self.wants(Part::Description) {
             steps.run("description of the API", schemathesis::run);

@@ -20,7 +20,7 @@ pub(super) struct WatchedStream {
 impl Drop for WatchedStream {
     fn drop(&mut self) {
         // The client has shown that it will not take what is left: the system need not keep it either.
-        if self.watch.is_closed() {
+        if self.watch.discards_unsent() {
             let _ = self.tcp.set_zero_linger();
         }
     }

@@ -22,9 +22,12 @@ const EXCHANGE: Second = 60;
 /// How long a client may take no byte of an answer that is passed on as it arrives, or may need for the last part of
 /// any other answer, in seconds.
 const WRITE: Second = 20;
-/// How long a connection stays open after the last byte of its client, in seconds, if its client has sent requests
-/// ahead: each of them may wait for a change otherwise.
+/// How long a connection stays open after the last byte of its client, in seconds. A request that is being answered may
+/// take longer, but not one that was sent ahead: each of them might wait for a change otherwise.
 const MAX_SILENCE: Second = 30;
+
+/// The metric's label of a connection whose client does not take what was written.
+const WRITE_LABEL: &str = "write";
 
 /// What a connection is doing. The names are those of the metric's label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +124,10 @@ impl Watch {
     /// Notes that the answer is complete.
     pub fn end(&self) {
         self.has_read.set(false);
-        self.enter(Phase::Idle, self.clock.get() + IDLE);
+        let now = self.clock.get();
+        let silent = self.read_at.get() + MAX_SILENCE;
+        // After a slow answer there is still time for the client to take it.
+        self.enter(Phase::Idle, silent.min(now + IDLE).max(now + 1));
     }
 
     fn enter(&self, phase: Phase, until: Second) {
@@ -133,7 +139,7 @@ impl Watch {
     pub fn overdue(&self) -> Option<&'static str> {
         let now = self.clock.get();
         if self.write_until.get().is_some_and(|until| until <= now) {
-            return Some("write");
+            return Some(WRITE_LABEL);
         }
         (self.until.get() <= now).then(|| match self.phase.get() {
             Phase::Idle => "idle",
@@ -167,9 +173,9 @@ impl Watch {
         ended
     }
 
-    /// Whether the connection was ended.
-    pub fn is_closed(&self) -> bool {
-        self.ended_for.get().is_some()
+    /// Whether the connection was ended because its client does not take what was written.
+    pub fn discards_unsent(&self) -> bool {
+        self.ended_for.get() == Some(WRITE_LABEL)
     }
 }
 
@@ -238,13 +244,18 @@ mod tests {
         assert_eq!(bench.overdue_after(), (EXCHANGE, "exchange"));
         bench.pass(25);
         bench.watch.end();
+        assert_eq!(bench.overdue_after(), (MAX_SILENCE - 25, "idle"));
         bench.watch.begin(false);
         assert_eq!(bench.overdue_after(), (MAX_SILENCE - 25, "exchange"));
+        bench.pass(4);
+        bench.watch.end();
+        assert_eq!(bench.overdue_after(), (1, "idle"));
     }
 
     #[test]
     fn an_answer_that_is_taken_byte_by_byte_is_overdue_all_the_same() {
         let bench = Bench::new();
+        bench.watch.read();
         bench.watch.begin(false);
         bench.watch.write_blocked();
         bench.watch.end();
