@@ -1,55 +1,70 @@
 //! Which header fields the proxy passes on, in each direction.
 
-/// Fields of one connection and not of the message (RFC 9110 section 7.6.1), and what proxies say to one another.
-const HOP_BY_HOP: [&str; 6] = ["connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
-
-/// Of a request: what belongs to us, what says where the caller is, and what makes some servers take a request for
-/// another one.
-const OURS: [&str; 19] = [
-    "authorization",
-    "content-length",
-    "cookie",
-    "cookie2",
-    "expect",
-    "forwarded",
-    "host",
-    "http2-settings",
-    "max-forwards",
-    "true-client-ip",
-    "via",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-host",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
+/// Describe a body, in either direction. Its length is not among them: each side frames the body itself.
+const CONTENT: [&str; 10] = [
+    "content-digest",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-md5",
+    "content-range",
+    "content-type",
+    "digest",
+    "repr-digest",
 ];
 
-/// Of an answer: what would speak for our own host. What the guard writes anew is not in the list.
-const OF_THEIR_HOST: [&str; 20] = [
-    "age",
-    "alt-svc",
+/// Passed on to HubSpot, together with [`CONTENT`] and [`HUBSPOT`]. Other fields may carry credentials or the caller's
+/// address, or make some servers treat the request as another one (`X-Original-URL`, `X-HTTP-Method-Override`).
+const REQUEST: [&str; 20] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "baggage",
     "cache-control",
-    "clear-site-data",
-    "content-length",
-    "content-security-policy-report-only",
-    "expires",
-    "nel",
-    "pragma",
-    "public-key-pins",
-    "refresh",
-    "report-to",
-    "reporting-endpoints",
-    "server",
-    "service-worker-allowed",
-    "set-cookie",
-    "set-cookie2",
-    "strict-transport-security",
-    "via",
-    "x-powered-by",
+    "date",
+    "idempotency-key",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "prefer",
+    "range",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-correlation-id",
+    "x-request-id",
 ];
+
+/// Passed back to the caller, together with [`CONTENT`] and [`HUBSPOT`]. Other fields may be instructions to the servers
+/// in front of the service (`X-Accel-Redirect`, `CDN-Cache-Control`) or claims about its own host (`Set-Cookie`).
+const RESPONSE: [&str; 19] = [
+    "accept-patch",
+    "accept-post",
+    "accept-ranges",
+    "allow",
+    "cf-ray",
+    "date",
+    "deprecation",
+    "etag",
+    "last-modified",
+    "link",
+    "location",
+    "preference-applied",
+    "retry-after",
+    "sunset",
+    "vary",
+    "warning",
+    "www-authenticate",
+    "x-correlation-id",
+    "x-trace",
+];
+
+/// HubSpot's own fields begin with this: rate limits, correlation ids.
+const HUBSPOT: &str = "x-hubspot-";
 
 /// The fields that `Connection` names, which end with it. In lower case.
 #[derive(Debug, Default)]
@@ -64,25 +79,16 @@ impl Named {
 
     /// Whether a field of a request goes on to HubSpot. `name` is in lower case.
     pub fn passes_to_hubspot(&self, name: &str) -> bool {
-        self.passes(name)
-            && !OURS.contains(&name)
-            && !["hubspot-connect-", "x-forwarded-", "x-real-", "x-original-", "cf-"]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
+        self.passes(name, &REQUEST)
     }
 
     /// Whether a field of an answer goes back to the caller. `name` is in lower case.
     pub fn passes_to_caller(&self, name: &str) -> bool {
-        self.passes(name)
-            && !OF_THEIR_HOST.contains(&name)
-            && !["hubspot-connect-", "access-control-", "cross-origin-"]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
+        self.passes(name, &RESPONSE)
     }
 
-    fn passes(&self, name: &str) -> bool {
-        !HOP_BY_HOP.contains(&name)
-            && !name.starts_with("proxy-")
+    fn passes(&self, name: &str, listed: &[&str]) -> bool {
+        (CONTENT.contains(&name) || listed.contains(&name) || name.starts_with(HUBSPOT))
             && !self.0.iter().any(|named| named == name)
     }
 }
@@ -93,11 +99,11 @@ mod tests {
 
     #[test]
     fn what_a_connection_names_ends_with_it() {
-        let named = Named::by(["close, X-Own", " ,X-Other "].into_iter());
-        for name in ["x-own", "x-other", "close"] {
+        let named = Named::by(["close, X-HubSpot-Own", " ,Content-Type "].into_iter());
+        for name in ["x-hubspot-own", "content-type", "close"] {
             assert!(!named.passes_to_hubspot(name) && !named.passes_to_caller(name), "{name}");
         }
-        assert!(named.passes_to_hubspot("x-third"));
+        assert!(named.passes_to_hubspot("x-hubspot-other"));
     }
 
     #[test]
@@ -116,6 +122,9 @@ mod tests {
             "keep-alive",
             "hubspot-connect-connection",
             "x-original-url",
+            "x-http-method",
+            "fastly-client-ip",
+            "x-unknown",
         ] {
             assert!(!Named::default().passes_to_hubspot(name), "{name}");
         }
@@ -160,6 +169,14 @@ mod tests {
             "strict-transport-security",
             "cache-control",
             "hubspot-connect-origin",
+            "x-accel-redirect",
+            "x-accel-buffering",
+            "x-sendfile",
+            "x-reproxy-url",
+            "cdn-cache-control",
+            "cloudflare-cdn-cache-control",
+            "surrogate-control",
+            "x-unknown",
         ] {
             assert!(!Named::default().passes_to_caller(name), "{name}");
         }

@@ -85,26 +85,30 @@ fn is_harmless_as_it_stands(path: &str) -> bool {
     !has_odd_letters && !is_elsewhere && !segments(path).any(is_dots) && !is_oauth(path)
 }
 
-/// The segments without their parameters (`;x=y`), which many servers cut off before they look at the rest.
+/// The segments as a lenient server may read them: up to parameters (`;x=y`), or to a query or fragment that was encoded,
+/// and without spaces around them.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').map(|segment| segment.split(';').next().unwrap_or_default().trim())
+    path.split('/').map(|segment| segment.split([';', '?', '#']).next().unwrap_or_default().trim())
 }
 
 fn is_dots(segment: &str) -> bool {
     matches!(segment, "." | "..")
 }
 
-/// HubSpot's OAuth endpoints are `/oauth/{version}/…`. A version or a word like `api` in front of it is passed over.
+/// HubSpot's OAuth endpoints are `/oauth/{version}/…`. Versions and `api` are skipped, and one more word may precede
+/// `oauth`. Behind two words HubSpot's paths name objects and properties, which may be called `oauth`.
 fn is_oauth(path: &str) -> bool {
     segments(path)
-        .find(|segment| !segment.is_empty() && !segment.eq_ignore_ascii_case("api") && !is_version(segment))
-        .is_some_and(|segment| segment.eq_ignore_ascii_case("oauth"))
+        // Some servers ignore dots at the end of a name.
+        .map(|segment| segment.trim_end_matches(['.', ' ']))
+        .filter(|segment| !segment.is_empty() && !segment.eq_ignore_ascii_case("api") && !is_version(segment))
+        .take(2)
+        .any(|segment| segment.eq_ignore_ascii_case("oauth"))
 }
 
-/// `v3`, `2026-09`.
+/// `v3`, `v1.0`, `2026-09`, `2026-09-beta`.
 fn is_version(segment: &str) -> bool {
-    let digits = segment.strip_prefix(['v', 'V']).unwrap_or(segment);
-    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+    segment.strip_prefix(['v', 'V']).unwrap_or(segment).starts_with(|letter: char| letter.is_ascii_digit())
 }
 
 /// With one layer of escapes removed; `None` if there is none.
@@ -145,6 +149,8 @@ mod tests {
             ("/crm/objects/2026-09/0-1/search", None),
             ("/cms/v3/source-code/draft/content/theme%2Fmain.css", None),
             ("/crm/v3/properties/contacts/oauth", None),
+            ("/crm/v3/objects/oauth", None),
+            ("/crm/objects/2026-09/oauth", None),
             ("/account-info/2026-09/details", Some("")),
             ("/oauth-like/v1", Some("next=//evil.example/../x")),
             ("/files/v3/100%25/a..b/...", None),
@@ -231,6 +237,22 @@ mod tests {
             "/api/oauth/v1/token",
             "/crm/../oauth/v1/token",
             "/api//oauth/v1",
+            "/v1.0/oauth/token",
+            "/V1.0/oauth/token",
+            "/v4-beta/oauth/token",
+            "/v1beta1/oauth/token",
+            "/2026-09-beta/api/v3/oauth/token",
+            "/oauth./v1/token",
+            "/oauth.../v1/token",
+            "/oauth%2e/v1/token",
+            "/oauth%20.%20/v1/token",
+            "/oauth%3fx/v1/token",
+            "/oauth%23x/v1/token",
+            "/oauth%253fx/v1/token",
+            "/public/oauth/v1/token",
+            "/latest/OAUTH/token",
+            "/v1.0%2foauth%2ftoken",
+            "/v1.0//oauth/token",
         ] {
             assert_eq!(ProxyPath::parse(path, None), Err(NotAllowed), "{path}");
         }

@@ -218,6 +218,10 @@ async fn no_path_leaves_hubspot_s_api_or_reaches_its_oauth_endpoints() {
         format!("{PROXY}/oauth%2fv3%2ftoken"),
         format!("{PROXY}/oauth;v=1/v3/token"),
         format!("{PROXY}/v3/oauth/token"),
+        format!("{PROXY}/v1.0/oauth/token"),
+        format!("{PROXY}/v1.0//OAuth%2e/token"),
+        format!("{PROXY}/oauth%3fx/v3/token"),
+        format!("{PROXY}/public/oauth/v3/token"),
         format!("{PROXY}/./oauth/v3/token"),
         PROXY.to_owned(),
         format!("/api/hubspot/%70roxy{CONTACTS}"),
@@ -274,7 +278,8 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
     let more = "connection: close, x-own\r\nx-own: 1\r\nkeep-alive: timeout=5\r\nte: trailers\r\ntrailer: x-end\r\n\
                 upgrade: websocket\r\nproxy-authorization: Basic eDp5\r\ncookie: hsc_session=stolen\r\n\
                 x-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: https\r\nforwarded: for=10.0.0.1\r\nx-real-ip: 10.0.0.1\r\n\
-                x-http-method-override: DELETE\r\nuser-agent: backend/1\r\naccept: application/json\r\n\
+                x-http-method-override: DELETE\r\nx-http-method: DELETE\r\nfastly-client-ip: 10.0.0.1\r\n\
+                x-unknown: 1\r\nuser-agent: backend/1\r\naccept: application/json\r\n\
                 accept-encoding: gzip\r\nif-none-match: \"e\"\r\nx-hubspot-thing: yes\r\n";
     wire.say(backend.head(&format!("GET {PROXY}{CONTACTS}?a=b%20c&d='e'&&x=%2F..%2f+"), more)).await;
     let mut call = upstream.next().await;
@@ -309,7 +314,9 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
         "forwarded",
         "x-real-ip",
         "hubspot-connect-",
-        "override",
+        "x-http-method",
+        "client-ip",
+        "x-unknown",
         "stolen",
         "10.0.0.1",
         &backend.key,
@@ -323,7 +330,10 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
          strict-transport-security: max-age=1\r\nalt-svc: h3=\":443\"\r\ncontent-security-policy: default-src *\r\n\
          x-frame-options: ALLOWALL\r\ncache-control: public, max-age=99\r\nx-request-id: theirs-1234\r\n\
          x-hubspot-ratelimit-remaining: 7\r\nx-hubspot-correlation-id: c-1\r\ncontent-type: text/csv\r\n\
-         content-encoding: gzip\r\ncontent-disposition: attachment\r\netag: \"f\"\r\ncf-ray: r\r\n\r\n\
+         content-encoding: gzip\r\ncontent-disposition: attachment\r\netag: \"f\"\r\ncf-ray: r\r\n\
+         last-modified: Thu, 26 Nov 2026 09:00:00 GMT\r\nlink: <https://x.example>; rel=next\r\n\
+         x-accel-redirect: /internal\r\nx-accel-expires: 99\r\nx-sendfile: /etc/passwd\r\nx-unknown: 1\r\n\
+         cdn-cache-control: max-age=99\r\nsurrogate-control: max-age=99\r\n\r\n\
          2\r\nok\r\n0\r\nx-end: 1\r\n\r\n",
     )
     .await;
@@ -339,6 +349,8 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
         ("content-disposition", "attachment"),
         ("etag", "\"f\""),
         ("cf-ray", "r"),
+        ("last-modified", "Thu, 26 Nov 2026 09:00:00 GMT"),
+        ("link", "<https://x.example>; rel=next"),
         ("hubspot-connect-origin", "hubspot"),
         ("x-frame-options", "DENY"),
         ("cache-control", "no-store"),
@@ -355,6 +367,12 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
         "access-control-allow-origin",
         "alt-svc",
         "strict-transport-security",
+        "x-accel-redirect",
+        "x-accel-expires",
+        "x-sendfile",
+        "cdn-cache-control",
+        "surrogate-control",
+        "x-unknown",
     ] {
         assert_eq!(values(head, name), [""; 0], "{head}");
     }
@@ -376,12 +394,14 @@ async fn any_method_is_passed_on_but_those_that_tunnel_or_mirror() {
         assert!(answer.starts_with("HTTP/1.1 304 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     }
     let seen = upstream.count();
-    let mut wire = backend.wire().await;
-    wire.say(backend.head(&format!("TRACE {PROXY}{CONTACTS}"), "connection: close\r\n")).await;
-    let refused = wire.rest().await;
-    let (head, _) = refused.split_once("\r\n\r\n").expect("a head");
-    assert!(head.starts_with("HTTP/1.1 405 "));
-    assert_eq!(values(head, "allow"), ["DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"]);
+    for method in ["TRACE", "trace", "TrAcE", "connect", "TRACK"] {
+        let mut wire = backend.wire().await;
+        wire.say(backend.head(&format!("{method} {PROXY}{CONTACTS}"), "connection: close\r\n")).await;
+        let refused = wire.rest().await;
+        let (head, _) = refused.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 405 "), "{method}: {head}");
+        assert_eq!(values(head, "allow"), ["DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"]);
+    }
     assert_eq!(upstream.count(), seen);
 }
 

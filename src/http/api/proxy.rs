@@ -60,7 +60,7 @@ const IDLE: Duration = Duration::from_secs(30);
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `proxy`"),
         (status = 404, description = "`not_found`: there is no such connection."),
-        (status = 405, description = "`method_not_allowed`: CONNECT and TRACE are not passed on."),
+        (status = 405, description = "`method_not_allowed`: CONNECT, TRACE and TRACK are not passed on."),
         (status = 409, description = "`needs_reauth`: the person has to connect again."),
         (status = 413, description = "`proxy_body_too_large`"),
         (status = 429, description = "`account_rate_limited`, with `Retry-After`: HubSpot was not asked."),
@@ -112,12 +112,16 @@ fn connection(request: &HttpRequest) -> Result<ConnectionId, Problem> {
     }
 }
 
-/// CONNECT would open a tunnel, and TRACE would show the access token (RFC 9110 section 9.3.8).
+/// Methods that are not passed on: CONNECT would open a tunnel, and TRACE would show the access token (RFC 9110 section
+/// 9.3.8), as would Microsoft's TRACK.
+const REFUSED: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
+
+/// Method names are case-sensitive, but not every server compares them so.
 fn method(request: &HttpRequest) -> Result<Method, Problem> {
-    match request.method().as_str() {
-        "CONNECT" | "TRACE" => Err(Problem::new("method_not_allowed")),
-        name => Method::from_bytes(name.as_bytes()).map_err(|_| Problem::new("method_not_allowed")),
-    }
+    let name = request.method().as_str();
+    let is_refused = REFUSED.iter().any(|refused| name.eq_ignore_ascii_case(refused));
+    let method = Method::from_bytes(name.as_bytes()).ok().filter(|_| !is_refused);
+    method.ok_or_else(|| Problem::new("method_not_allowed"))
 }
 
 /// What was asked for, by the request line as it was sent: a path that only looks like ours when it is decoded is none.
