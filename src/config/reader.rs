@@ -29,6 +29,7 @@ const PREFIXES: &[&str] = &[
     "TRUSTED_PROX",
     "ADMIN_ADDR",
     "PUBLIC_URL",
+    "ADMIN_HOST",
     "RATE_LIMIT_",
     "ON_SESSION_",
     "ALLOW_INSECURE",

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use url::Url;
+use url::{Host, Url};
 
 use super::reader::Reader;
 use crate::domain::origin::{Origin, is_loopback};
@@ -15,6 +15,8 @@ pub struct Server {
     pub addr: SocketAddr,
     /// ADMIN_ADDR; none if it is `off`.
     pub admin_addr: Option<SocketAddr>,
+    /// ADMIN_HOSTS.
+    pub admin_hosts: Vec<Host>,
     /// PUBLIC_URL: scheme, host and port.
     pub public_url: Url,
     /// TRUSTED_PROXIES.
@@ -42,6 +44,7 @@ impl Server {
             "off" => None,
             _ => reader.parsed("ADMIN_ADDR", "an address and a port such as 127.0.0.1:9464, or `off`"),
         };
+        let admin_hosts = admin_hosts(reader);
         let trusted_proxies = proxies(reader);
         let (public_url, secure_cookies) = public_url(reader);
         let mut connections =
@@ -52,6 +55,7 @@ impl Server {
         Self {
             addr,
             admin_addr,
+            admin_hosts,
             public_url,
             trusted_proxies,
             secure_cookies,
@@ -67,6 +71,20 @@ impl Server {
     pub fn origin(&self) -> Origin {
         Origin::of(&self.public_url)
     }
+}
+
+fn admin_hosts(reader: &mut Reader<'_>) -> Vec<Host> {
+    let mut hosts = Vec::new();
+    for item in reader.list("ADMIN_HOSTS") {
+        match Host::parse(item) {
+            Ok(host) => hosts.push(host),
+            Err(_) => reader.problem(
+                "ADMIN_HOSTS",
+                format_args!("contains `{item}`, which is not a host without a port"),
+            ),
+        }
+    }
+    hosts
 }
 
 fn proxies(reader: &mut Reader<'_>) -> Vec<IpNet> {

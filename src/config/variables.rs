@@ -73,6 +73,11 @@ pub(super) const VARIABLES: &[Variable] = &[
     ),
     plain("ADMIN_ADDR", "127.0.0.1:9464", "Address and port of /readyz and /metrics; `off` for none."),
     plain(
+        "ADMIN_HOSTS",
+        "",
+        "Hosts by which ADMIN_ADDR may be called besides its own address and loopback names, with commas between, such as hubspot-connect.monitoring.svc.",
+    ),
+    plain(
         "TRUSTED_PROXIES",
         "",
         "Networks (CIDR) of proxies whose X-Forwarded-For is believed, for rate limits alone.",

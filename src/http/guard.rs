@@ -187,12 +187,17 @@ fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
     if request.path() == "/livez" {
         return None;
     }
-    let mut hosts = request.headers().get_all(header::HOST);
-    match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
-        (Some(Ok(host)), None) if web.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) => None,
-        (Some(Ok(_)), None) => Some(Problem::new("wrong_host")),
-        _ => Some(Problem::new("bad_request")),
+    match only_host(request) {
+        Some(host) if web.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) => None,
+        Some(_) => Some(Problem::new("wrong_host")),
+        None => Some(Problem::new("bad_request")),
     }
+}
+
+/// The value of `Host`, if there is exactly one.
+pub(super) fn only_host(request: &ServiceRequest) -> Option<&str> {
+    let mut hosts = request.headers().get_all(header::HOST);
+    hosts.next().filter(|_| hosts.next().is_none())?.to_str().ok()
 }
 
 /// Whether a path is answered with JSON.

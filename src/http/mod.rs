@@ -1,5 +1,6 @@
 //! The route table and the order of the layers, on one screen.
 
+mod admin;
 mod api;
 mod arrival;
 mod assets;
@@ -176,10 +177,6 @@ impl Web {
 
     /// The operator's routes, on the admin listener.
     pub fn admin_routes(web: &Data<Self>, routes: &mut ServiceConfig) {
-        routes
-            .app_data(web.clone())
-            .service(actix::resource("/livez").route(actix::get().to(health::get_live)))
-            .service(actix::resource("/readyz").route(actix::get().to(health::get_ready)))
-            .service(actix::resource("/metrics").route(actix::get().to(health::get_metrics)));
+        admin::routes(web, routes);
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::TestApp;
 use crate::harness::app::{ACME, HOST, LONG_SESSIONS};
 use crate::harness::browser::problem_of;
+use crate::harness::wire::Wire;
 
 async fn ready(app: &TestApp) -> (u16, Value) {
     let answer = app.browser().get(&format!("{}/readyz", app.admin)).await;
@@ -25,6 +26,53 @@ async fn a_healthy_service_is_live_and_ready() {
     assert_eq!(live(&app).await, 200);
     let healthy = json!({"status": "ok", "database": "ok", "hubspot": "ok"});
     assert_eq!(ready(&app).await, (200, healthy));
+}
+
+/// The status of a request for this host on the admin listener.
+async fn admin_status(app: &TestApp, path: &str, hosts: &[&str]) -> String {
+    let mut wire = Wire::to(&app.admin).await;
+    let hosts: String = hosts.iter().map(|host| format!("host: {host}\r\n")).collect();
+    wire.say(format!("GET {path} HTTP/1.1\r\n{hosts}connection: close\r\n\r\n")).await;
+    wire.rest().await.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_listener_refuses_hosts_that_are_not_its_own() {
+    let app = TestApp::with(&[("ADMIN_HOSTS", "connect.monitoring.svc, 192.0.2.7")]).await;
+    let port = app.admin.rsplit_once(':').unwrap().1;
+    for path in ["/metrics", "/readyz", "/nowhere"] {
+        let served = if path == "/nowhere" { "404" } else { "200" };
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "[::1]", "connect.monitoring.svc", "192.0.2.7"] {
+            assert_eq!(admin_status(&app, path, &[host]).await, served, "{path} {host}");
+            let with_port = format!("{host}:{port}");
+            assert_eq!(admin_status(&app, path, &[&with_port]).await, served, "{path} {with_port}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "127.0.0.1@evil.example",
+            "monitoring.svc",
+            "a.connect.monitoring.svc",
+            "192.0.2.8",
+            "[2001:db8::1]",
+            "a b",
+            "",
+        ] {
+            assert_eq!(admin_status(&app, path, &[host]).await, "421", "{path} {host}");
+            assert_eq!(admin_status(&app, "/livez", &["evil.example"]).await, "200");
+        }
+        assert_eq!(admin_status(&app, path, &["localhost", "evil.example"]).await, "400", "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_listener_on_every_address_is_called_by_any_address_and_by_no_other_name() {
+    let app = TestApp::with(&[("ADMIN_ADDR", "0.0.0.0:0")]).await;
+    for host in ["10.1.2.3:9464", "[2001:db8::1]:9464", "127.0.0.1"] {
+        assert_eq!(admin_status(&app, "/readyz", &[host]).await, "200", "{host}");
+    }
+    assert_eq!(admin_status(&app, "/metrics", &["evil.example"]).await, "421");
 }
 
 #[tokio::test(flavor = "multi_thread")]
