@@ -22,6 +22,7 @@ use crate::config;
 use crate::domain::chance::Chance;
 use crate::domain::clock::Moment;
 use crate::domain::network::is_public;
+use crate::domain::origin::web_url;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::{AllowedHosts, Attempt};
 use crate::egress::guard::{Guard, Reach, was_blocked};
@@ -110,11 +111,8 @@ impl Webhooks {
     /// What can be said without asking anybody. An IPv4 address in an odd spelling (`0x7f.1`, `2130706433`) is an
     /// address by the rules for URLs (WHATWG URL, "host parsing"), and is looked at as such.
     fn check_url(&self, text: &str) -> Result<Url, NotAllowed> {
-        let url = Url::parse(text).map_err(|_| NotAllowed::NotAUrl)?;
-        let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        if text.len() > MAX_URL || !bare || !matches!(url.scheme(), "https" | "http") {
-            return Err(NotAllowed::NotAUrl);
-        }
+        let is_plain = |url: &Url| text.len() <= MAX_URL && url.fragment().is_none();
+        let url = web_url(text).filter(is_plain).ok_or(NotAllowed::NotAUrl)?;
         if self.allowed.has(&url) {
             return Ok(url);
         }

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::Problems;
 use super::variables::{VARIABLES, Variable};
-use crate::domain::origin::is_loopback;
+use crate::domain::origin::{is_loopback, web_url};
 use crate::domain::secret::Secret;
 
 /// Names with these beginnings are ours: an unknown one is a typing error.
@@ -185,8 +185,7 @@ impl<'a> Reader<'a> {
 
     /// A URL that is https, or on this machine.
     pub fn url(&mut self, name: &str, text: &str) -> Option<Url> {
-        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let Some(url) = url.filter(|url| url.host().is_some() && url.username().is_empty()) else {
+        let Some(url) = web_url(text) else {
             self.problem(name, "must be a URL such as https://connect.example.com");
             return None;
         };

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::reader::Reader;
-use crate::domain::origin::{Origin, is_loopback};
+use crate::domain::origin::{Origin, is_loopback, web_url};
 
 /// Addresses, the public URL, proxies.
 #[derive(Debug, Clone)]
@@ -101,8 +101,8 @@ fn proxies(reader: &mut Reader<'_>) -> Vec<IpNet> {
 fn public_url(reader: &mut Reader<'_>) -> (Url, bool) {
     let text = reader.text("PUBLIC_URL");
     let insists = reader.text("ALLOW_INSECURE") == "i-know";
-    let url = match Url::parse(text) {
-        Ok(url) if insists && url.scheme() == "http" && url.host().is_some() => Some(url),
+    let url = match web_url(text) {
+        Some(url) if insists && url.scheme() == "http" => Some(url),
         _ => reader.url("PUBLIC_URL", text),
     };
     let url = url.unwrap_or_else(|| Url::parse("http://localhost:6001").expect("a constant URL"));

@@ -2,7 +2,7 @@
 
 use url::{Host, Url};
 
-use super::origin::Origin;
+use super::origin::{Origin, web_url};
 use super::secret::Secret;
 
 /// Longer than any address of HubSpot's.
@@ -19,11 +19,11 @@ impl InstallReturnUrl {
     pub fn parse(text: &str, approval: &Origin) -> Option<Self> {
         // What a parser leaves out or replaces is read differently by somebody.
         let plain = text.len() <= LONGEST && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
-        let url = Url::parse(text).ok().filter(|_| plain)?;
+        let url = web_url(text).filter(|_| plain)?;
         let is_hubspot = url.scheme() == "https"
             && url.port().is_none()
             && matches!(url.host(), Some(Host::Domain(name)) if is_app_host(name));
-        let nobody = url.username().is_empty() && url.password().is_none() && !authority(text).contains('@');
+        let nobody = !authority(text).contains('@');
         let leads_home = is_hubspot || url.origin().ascii_serialization() == approval.as_str();
         (nobody && leads_home && names_its_host(text, &url)).then_some(Self(url))
     }
@@ -136,6 +136,11 @@ mod tests {
             "https://app.hubspot.com%00.evil.example/x",
             "javascript://app.hubspot.com/%0aalert(1)",
             "data:text/html,x",
+            "blob:https://app.hubspot.com/x",
+            "filesystem:https://app.hubspot.com/x",
+            "view-source:https://app.hubspot.com/x",
+            "ftp://app.hubspot.com/x",
+            "wss://app.hubspot.com/x",
             "https://[::1]/x",
             "https://127.0.0.1/x",
             "",
@@ -149,9 +154,13 @@ mod tests {
     fn where_people_approve_counts_too_in_its_one_spelling() {
         let here = Origin::parse("http://127.0.0.1:8910").expect("an origin");
         assert!(InstallReturnUrl::parse("http://127.0.0.1:8910/installed", &here).is_some());
-        for bad in
-            ["http://127.0.0.1:8911/", "http://127.0.0.1/", "http://127.1:8910/", "http://2130706433:8910/"]
-        {
+        for bad in [
+            "http://127.0.0.1:8911/",
+            "http://127.0.0.1/",
+            "http://127.1:8910/",
+            "http://2130706433:8910/",
+            "blob:http://127.0.0.1:8910/installed",
+        ] {
             assert_eq!(InstallReturnUrl::parse(bad, &here), None, "{bad}");
         }
     }

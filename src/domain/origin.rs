@@ -6,6 +6,13 @@ use serde::{Serialize, Serializer};
 use thiserror::Error;
 use url::{Host, Url};
 
+/// Parses an http or https URL without credentials. Every URL that comes from outside goes through here: `blob:`,
+/// `filesystem:` and `view-source:` URLs name an http origin too, but are not an address on it.
+pub fn web_url(text: &str) -> Option<Url> {
+    let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    Url::parse(text).ok().filter(|url| is_web(url) && url.username().is_empty() && url.password().is_none())
+}
+
 /// A web origin in its one canonical spelling, such as `https://app.example.com` (RFC 6454 section 6.2).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin(String);
@@ -36,11 +43,8 @@ impl Origin {
         if text.contains('*') {
             return Err(OriginError::Wildcard);
         }
-        let url = Url::parse(text).map_err(|_| OriginError::NotAnOrigin)?;
+        let url = web_url(text).filter(|url| url.port() != Some(0)).ok_or(OriginError::NotAnOrigin)?;
         let host = url.host().ok_or(OriginError::NotAnOrigin)?;
-        if !matches!(url.scheme(), "http" | "https") || url.port() == Some(0) {
-            return Err(OriginError::NotAnOrigin);
-        }
         if url.scheme() == "http" && !is_loopback(&host) {
             return Err(OriginError::Insecure);
         }
@@ -91,15 +95,14 @@ impl ReturnUrl {
     /// Reads an address. It must be a whole URL of that origin, in the spelling browsers give it, without a fragment:
     /// that place is ours.
     pub fn parse(text: &str, origin: &Origin) -> Option<Self> {
-        let url = Url::parse(text).ok()?;
+        let url = web_url(text)?;
         let plain = text.len() <= LONGEST && url.as_str() == text && url.fragment().is_none();
         let ours = url.origin().ascii_serialization() == origin.as_str();
         // A backslash or an encoded slash in front of the path is read as a host by somebody.
         let path = url.path().to_ascii_lowercase();
         let slashes =
             path.starts_with("//") || path.contains('\\') || path.contains("%2f") || path.contains("%5c");
-        (plain && ours && !slashes && url.username().is_empty() && url.password().is_none())
-            .then(|| Self(text.to_owned()))
+        (plain && ours && !slashes).then(|| Self(text.to_owned()))
     }
 
     /// An address that was read from outside before it was stored.
@@ -181,7 +184,6 @@ mod tests {
             ("https://a.example.com/path", "https://a.example.com"),
             ("HTTPS://A.Example.com", "https://a.example.com"),
             ("https://a.example.com:443", "https://a.example.com"),
-            ("https://user@a.example.com", "https://a.example.com"),
             ("https://bücher.example", "https://xn--bcher-kva.example"),
         ] {
             assert_eq!(Origin::parse(bad), Err(OriginError::NotCanonical(right.into())), "{bad}");
@@ -195,9 +197,36 @@ mod tests {
         assert_eq!(Origin::parse("null"), Err(OriginError::NotAnOrigin));
         assert_eq!(Origin::parse("https://a.example.com:0"), Err(OriginError::NotAnOrigin));
         assert_eq!(Origin::parse("file:///etc"), Err(OriginError::NotAnOrigin));
+        assert_eq!(Origin::parse("https://user@a.example.com"), Err(OriginError::NotAnOrigin));
         assert_eq!(Origin::parse("http://app.example.com"), Err(OriginError::Insecure));
         assert!(Origin::parse("https://a.example.com.").is_err());
     }
+
+    #[test]
+    fn only_http_urls_without_credentials_are_web_urls() {
+        for good in ["https://host.example/a?b#c", "http://host.example", "http://[::1]:80/"] {
+            assert!(web_url(good).is_some(), "{good}");
+        }
+        for bad in NOT_WEB_URLS {
+            assert_eq!(web_url(bad), None, "{bad}");
+            assert_eq!(Origin::parse(bad), Err(OriginError::NotAnOrigin), "{bad}");
+        }
+    }
+
+    const NOT_WEB_URLS: [&str; 12] = [
+        "blob:https://host.example/7d2c0cd0-7e9f-4b1e-9a34-1f2f2b6f0c11",
+        "javascript://host.example/%0aalert(1)",
+        "data:text/html,https://host.example/",
+        "filesystem:https://host.example/temporary/x",
+        "view-source:https://host.example/",
+        "ftp://host.example/",
+        "ws://host.example/",
+        "wss://host.example/",
+        "file://host.example/etc/passwd",
+        "intent://host.example/",
+        "https://user@host.example/",
+        "https://:secret@host.example/",
+    ];
 
     #[test]
     fn a_return_address_is_a_plain_one_of_the_very_origin() {
@@ -241,6 +270,11 @@ mod tests {
             "https://host.example/\n",
             "javascript:alert(1)//https://host.example/",
             "data:text/html,https://host.example/",
+            "blob:https://host.example/7d2c0cd0-7e9f-4b1e-9a34-1f2f2b6f0c11",
+            "filesystem:https://host.example/temporary/x",
+            "view-source:https://host.example/",
+            "ftp://host.example/",
+            "wss://host.example/",
             "null",
         ] {
             assert_eq!(ReturnUrl::parse(bad, &origin), None, "{bad}");

@@ -130,6 +130,11 @@ async fn nobody_is_sent_back_to_another_origin_than_the_page_s_own() {
         "http://host.localhost:3000/#hsc=1",
         "http://host.localhost:3000/\tx",
         "javascript:alert(1)",
+        "blob:http://host.localhost:3000/7d2c0cd0-7e9f-4b1e-9a34-1f2f2b6f0c11",
+        "filesystem:http://host.localhost:3000/temporary/x",
+        "view-source:http://host.localhost:3000/",
+        "ftp://host.localhost:3000/",
+        "ws://host.localhost:3000/",
     ] {
         for mode in ["popup", "redirect"] {
             let refused = page.post(&browser, Some(HOST), &[("return_url", bad), ("mode", mode)]).await;

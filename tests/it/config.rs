@@ -136,6 +136,34 @@ async fn a_public_url_is_scheme_host_and_port_alone_and_private() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_are_urls_take_http_and_https_only() {
+    let (_hubspot, _database, variables) = good().await;
+    for name in [
+        "PUBLIC_URL",
+        "HOST_ORIGINS",
+        "HUBSPOT_REDIRECT_URI",
+        "HUBSPOT_AUTHORIZE_URL",
+        "HUBSPOT_API_URL",
+        "MARKETPLACE_LANDING_URL",
+    ] {
+        for url in [
+            "blob:https://connect.example.com",
+            "javascript://connect.example.com/%0aalert(1)",
+            "data:text/html,https://connect.example.com",
+            "filesystem:https://connect.example.com/temporary/",
+            "view-source:https://connect.example.com",
+            "ftp://connect.example.com",
+            "wss://connect.example.com",
+            "https://:hunter2@connect.example.com",
+        ] {
+            let insists = changed(&variables, "ALLOW_INSECURE", "i-know");
+            let text = problems(&changed(&insists, name, url));
+            assert!(text.contains(name), "{name}={url}: {text}");
+        }
+    }
+}
+
 async fn plain_http_in_public_needs_the_operators_word_and_is_warned_of() {
     let (_hubspot, _database, variables) = good().await;
     let public = changed(&variables, "PUBLIC_URL", "http://connect.example.com");

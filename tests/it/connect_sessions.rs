@@ -418,6 +418,11 @@ async fn a_link_for_somebody_else_names_who_asks_and_releases_nothing_by_itself(
     let session = host.make(body).await;
     assert_eq!(session["token"], Value::Null);
     let link = session["link"].as_str().unwrap();
+        (
+            json!({"external_user_id": "u", "return_url": format!("blob:{HOST}/x")}),
+            "return_url_not_allowed",
+            "/return_url",
+        ),
     let (address, token) = link.split_once('#').unwrap();
     assert_eq!(address, format!("{}/connect", host.app.base));
     let admin = host.app.browser();

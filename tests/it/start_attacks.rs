@@ -94,6 +94,7 @@ async fn no_parameter_leads_the_person_anywhere_else() {
         "http://host.localhost:3000%0d%0aSet-Cookie:a=b",
         "java\tscript:alert(1)",
         "javascript:alert(1)",
+        "blob:http://host.localhost:3000/7d2c0cd0-7e9f-4b1e-9a34-1f2f2b6f0c11",
         "data:text/html,<script>alert(1)</script>",
         "\thttps://evil.example",
         "ht\ntps://evil.example",

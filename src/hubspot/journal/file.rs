@@ -11,6 +11,7 @@ use url::{Host, Url};
 
 use super::super::{call, error};
 use crate::domain::failure::Failure;
+use crate::domain::origin::web_url;
 use crate::egress::guard::{Guard, Reach, SystemLookup, was_blocked};
 use crate::egress::{self, EgressError};
 
@@ -60,14 +61,13 @@ impl Files {
 
     /// What can be said of an address without asking anybody. Names are looked at when they are resolved.
     fn check(&self, text: &str) -> Option<Url> {
-        let url = Url::parse(text).ok().filter(|_| text.len() <= MAX_URL)?;
+        let url = web_url(text).filter(|_| text.len() <= MAX_URL)?;
         let (may_reach, is_here) = match url.host()? {
             Host::Ipv4(address) => self.known(address.into()),
             Host::Ipv6(address) => self.known(address.into()),
             Host::Domain(name) => (true, name == "localhost" && self.reach == Reach::PublicOrHere),
         };
-        let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_here;
-        (may_reach && is_safe && url.username().is_empty() && url.password().is_none()).then_some(url)
+        (may_reach && (url.scheme() == "https" || is_here)).then_some(url)
     }
 
     /// Whether an address may be reached, and whether it is this machine's.
@@ -116,6 +116,7 @@ mod tests {
             "https://10.0.0.1/a",
             "https://user:pass@bucket.s3.amazonaws.com/a",
             "ftp://bucket.s3.amazonaws.com/a",
+            "blob:https://bucket.s3.amazonaws.com/a",
             "file:///etc/passwd",
             "/a",
             "",

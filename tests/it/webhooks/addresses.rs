@@ -54,6 +54,8 @@ async fn an_address_inside_is_refused_when_it_is_named_however_it_is_spelled() {
         "https://does-not-exist.invalid/".to_owned(),
         "file:///etc/passwd".to_owned(),
         "gopher://127.0.0.1/".to_owned(),
+        "blob:https://example.com/".to_owned(),
+        "wss://example.com/".to_owned(),
         "not a url".to_owned(),
     ] {
         let refused = app.api(&key, Method::POST, PATH, Some(json!({"url": url}))).await;
