@@ -34,5 +34,6 @@ pub mod rate;
 pub mod refresh_job;
 pub mod scopes;
 pub mod secret;
+pub mod text;
 pub mod token;
 pub mod webhook;

@@ -1,6 +1,8 @@
 //! What the annotations at the handlers cannot say of parameters, bodies and answers, so that the description is exact
 //! enough for machines to test the service by it.
 
+use std::sync::LazyLock;
+
 use utoipa::Number;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -10,14 +12,17 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, Schema};
 
 use super::openapi::PROBLEM;
+use crate::domain::text::is_unfit;
 
 /// A path that is passed on to HubSpot, as [`crate::domain::proxy_path::ProxyPath`] reads it once it is decoded: it
-/// begins with no slash; no segment is `.` or `..` (its parameters, behind `;`, do not count); nothing is a URL, and the
-/// first segment that is neither a version nor `api` is not `oauth`.
+/// begins with no slash; no segment is `.` or `..` (its parameters, behind `;`, do not count); nothing is a URL, and
+/// neither of the first two segments that are no version and not `api` is `oauth`.
 const PROXY_PATH: &str = concat!(
     r"^(?!/)(?!.*://)",
-    r"(?!(.*/)?\s*\.{1,2}\s*(;[^/]*)?(/|$))",
-    r"(?!(\s*([aA][pP][iI]|[vV]?[0-9-]+)?\s*(;[^/]*)?/)*\s*[oO][aA][uU][tT][hH]\s*(;[^/]*)?(/|$))",
+    r"(?!(.*/)?\s*\.{1,2}\s*([;?#][^/]*)?(/|$))",
+    r"(?!(\s*([aA][pP][iI]|[vV]?[0-9][^/;?#]*)?[.\s]*([;?#][^/]*)?/)*([^/]*/)?",
+    r"(\s*([aA][pP][iI]|[vV]?[0-9][^/;?#]*)?[.\s]*([;?#][^/]*)?/)*",
+    r"\s*[oO][aA][uU][tT][hH][.\s]*([;?#][^/]*)?(/|$))",
     r"([^\\%\u0000-\u001f\u007f-\u009f]|%(?![0-9A-Fa-f]{2}))+$"
 );
 
@@ -74,6 +79,37 @@ pub(super) fn tell_of_pages(operation: &mut Operation) {
             let page = ContentBuilder::new().schema(Some(text())).build();
             response.content.insert("text/html".to_owned(), page.into());
         }
+    }
+}
+
+/// Characters that [`str::trim`] removes and that are fit to be shown.
+const SPACES: &str = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000";
+
+/// Unfit characters, as the inside of a character class.
+static UNFIT: LazyLock<String> = LazyLock::new(|| {
+    let unfit: Vec<u32> = ('\0'..=char::MAX).filter(|c| is_unfit(*c)).map(u32::from).collect();
+    let ranges = unfit.chunk_by(|one, next| one + 1 == *next);
+    let written = |code: &u32| match char::from_u32(*code) {
+        // Only what stands for itself is read alike by every dialect of regular expressions.
+        Some(c) if *code > 0xffff => c.to_string(),
+        _ => format!("\\u{code:04x}"),
+    };
+    ranges
+        .filter_map(|range| Some(format!("{}-{}", written(range.first()?), written(range.last()?))))
+        .collect()
+});
+
+/// Which text is an id of a user or a name, as [`crate::domain::external`] and [`crate::domain::text`] read it.
+pub(super) fn texts(components: &mut Components) {
+    let (fit, visible) = (format!("[^{}]", *UNFIT), format!("[^{}{SPACES}]", *UNFIT));
+    let joined = r"\ufe0f?[\u200c\u200d]?";
+    if let Some(RefOr::T(Schema::Object(id))) = components.schemas.get_mut("ExternalUserId") {
+        id.pattern = Some(format!("^{visible}({fit}*{visible})?$"));
+    }
+    if let Some(RefOr::T(Schema::Object(session))) = components.schemas.get_mut("CreateConnectSession")
+        && let Some(RefOr::T(Schema::Object(name))) = session.properties.get_mut("requested_by")
+    {
+        name.pattern = Some(format!("^({fit}{joined})*{visible}{joined}({fit}{joined})*$"));
     }
 }
 

@@ -120,6 +120,7 @@ impl Modify for Common {
         }
         components.schemas.insert("Problem".to_owned(), problem().into());
         components.schemas.insert("ProblemCode".to_owned(), codes().into());
+        exact::texts(components);
         exact::connect_session(components);
         let mut names = HashSet::new();
         for (path, item) in &mut document.paths.paths {

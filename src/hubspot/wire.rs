@@ -16,6 +16,7 @@ use crate::domain::failure::Failure;
 use crate::domain::id::PortalId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
+use crate::domain::text::visible;
 
 /// What HubSpot gives today; taken when it does not say.
 const USUAL_LIFE: Duration = Duration::from_secs(1800);
@@ -174,9 +175,9 @@ fn portal_id(body: &Value) -> Option<PortalId> {
     id.as_i64().or_else(|| id.as_str()?.parse().ok()).filter(|id| *id > 0).map(PortalId)
 }
 
-/// A text for people: cut to a sane length, without control characters.
+/// A text for people: cut to a sane length, without characters that control or hide others.
 fn text(body: &Value, name: &str) -> Option<String> {
-    let text: String = body.get(name)?.as_str()?.chars().filter(|c| !c.is_control()).take(255).collect();
+    let text: String = visible(body.get(name)?.as_str()?).chars().take(255).collect();
     (!text.is_empty()).then_some(text)
 }
 

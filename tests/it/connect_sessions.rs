@@ -368,18 +368,45 @@ async fn a_session_asks_for_its_own_scopes_and_works_on_its_own_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_may_name_people_in_any_script() {
+    let host = Host::new(&[]).await;
+    for name in ["می\u{200c}خواهم", "ක්\u{200d}රිස්", "👩\u{200d}❤\u{fe0f}\u{200d}👩 Anna", "김민수", "Жанна"]
+    {
+        let body = json!({"external_user_id": "u", "hosted": true, "requested_by": name});
+        let answer = host.app.api(&host.key, Method::POST, SESSIONS, Some(body)).await;
+        assert_eq!(answer.status, 201, "{name}: {}", answer.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_is_refused_with_its_place() {
     let host = Host::new(&[]).await;
     for (body, code, place) in [
         (json!({}), "invalid_json", "/external_user_id"),
         (json!({"external_user_id": ""}), "invalid_json", "/external_user_id"),
         (json!({"external_user_id": "a\u{202e}b"}), "invalid_json", "/external_user_id"),
+        (json!({"external_user_id": "a\u{61c}b"}), "invalid_json", "/external_user_id"),
+        (json!({"external_user_id": "a\u{3164}b"}), "invalid_json", "/external_user_id"),
+        (json!({"external_user_id": "a\u{fe0f}"}), "invalid_json", "/external_user_id"),
+        (json!({"external_user_id": "a\u{200d}b"}), "invalid_json", "/external_user_id"),
+        (json!({"external_user_id": "a\u{e0041}b"}), "invalid_json", "/external_user_id"),
         (json!({"external_user_id": 7}), "invalid_json", "/external_user_id"),
         (json!({"external_user_id": "u", "scopes": ["a b"]}), "invalid_json", "/scopes/0"),
         (json!({"external_user_id": "u", "scopes": ["oauth", 1]}), "invalid_json", "/scopes/1"),
         (json!({"external_user_id": "u", "hub_id": -1}), "invalid_json", "/hub_id"),
         (json!({"external_user_id": "u", "expires_in": 1}), "invalid_json", "/expires_in"),
         (json!({"external_user_id": "u", "requested_by": "a\u{202e}"}), "invalid_json", "/requested_by"),
+        (json!({"external_user_id": "u", "requested_by": "a\u{61c}b"}), "invalid_json", "/requested_by"),
+        (
+            json!({"external_user_id": "u", "requested_by": "\u{115f}\u{ffa0}"}),
+            "invalid_json",
+            "/requested_by",
+        ),
+        (
+            json!({"external_user_id": "u", "requested_by": "a\u{200d}\u{200d}"}),
+            "invalid_json",
+            "/requested_by",
+        ),
         (json!({"external_user_id": "u", "metadata": {"a": "x".repeat(5000)}}), "invalid_json", "/metadata"),
         (
             json!({"external_user_id": "u", "allowed_origins": ["https://evil.example"]}),
@@ -388,6 +415,11 @@ async fn what_does_not_fit_is_refused_with_its_place() {
         ),
         (
             json!({"external_user_id": "u", "return_url": "https://evil.example/"}),
+            "return_url_not_allowed",
+            "/return_url",
+        ),
+        (
+            json!({"external_user_id": "u", "return_url": format!("blob:{HOST}/x")}),
             "return_url_not_allowed",
             "/return_url",
         ),
@@ -418,11 +450,6 @@ async fn a_link_for_somebody_else_names_who_asks_and_releases_nothing_by_itself(
     let session = host.make(body).await;
     assert_eq!(session["token"], Value::Null);
     let link = session["link"].as_str().unwrap();
-        (
-            json!({"external_user_id": "u", "return_url": format!("blob:{HOST}/x")}),
-            "return_url_not_allowed",
-            "/return_url",
-        ),
     let (address, token) = link.split_once('#').unwrap();
     assert_eq!(address, format!("{}/connect", host.app.base));
     let admin = host.app.browser();

@@ -1,0 +1,131 @@
+//! Text from outside that is shown to people: on pages, in logs, on a terminal.
+
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, NoncharacterCodePoint};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+/// Whether a character controls, hides or reorders the text around it, or shows nothing of its own: control and format
+/// characters, line and paragraph separators, private use, noncharacters, and what Unicode lets a font leave out
+/// (UAX #44, `Default_Ignorable_Code_Point`). Letters that are not assigned yet are fit: a later Unicode may name them.
+pub fn is_unfit(c: char) -> bool {
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    matches!(
+        category,
+        GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+            | GeneralCategory::PrivateUse
+    ) || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+        || CodePointSetData::new::<NoncharacterCodePoint>().contains(c)
+}
+
+/// Whether a text may be shown as a name. Joiners are part of Persian and Indic names and of emoji, and so is the
+/// selector of the emoji style, so each may follow a visible character: first the selector, then one joiner. More than
+/// that shows nothing. A name is only shown, never compared.
+pub fn is_name(text: &str) -> bool {
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        if is_unfit(c) {
+            return false;
+        }
+        rest.next_if_eq(&'\u{fe0f}');
+        rest.next_if(|c| matches!(c, '\u{200c}' | '\u{200d}'));
+    }
+    !text.trim().is_empty()
+}
+
+/// The text without its unfit characters.
+pub fn visible(text: &str) -> String {
+    text.chars().filter(|c| !is_unfit(*c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_show_nothing_or_reorder_others_are_unfit() {
+        for bad in [
+            '\0',
+            '\n',
+            '\u{7f}',
+            '\u{85}',
+            '\u{ad}',
+            '\u{34f}',
+            '\u{600}',
+            '\u{61c}',
+            '\u{115f}',
+            '\u{1160}',
+            '\u{17b4}',
+            '\u{180b}',
+            '\u{180e}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{200e}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2065}',
+            '\u{2069}',
+            '\u{3164}',
+            '\u{e000}',
+            '\u{fdd0}',
+            '\u{fe00}',
+            '\u{fe0f}',
+            '\u{feff}',
+            '\u{ffa0}',
+            '\u{fff0}',
+            '\u{fffb}',
+            '\u{fffe}',
+            '\u{1d173}',
+            '\u{1fffe}',
+            '\u{e0001}',
+            '\u{e0041}',
+            '\u{e0100}',
+            '\u{f0000}',
+            '\u{10ffff}',
+        ] {
+            assert!(is_unfit(bad), "{bad:?}");
+        }
+        for good in "aÄЖغאकไ字𝔘é\u{301}\u{fffd}\u{20} \u{3000}👩\u{1f3fd}½".chars() {
+            assert!(!is_unfit(good), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_all_scripts_are_names() {
+        for good in [
+            "Anna Smith, anna@example.com",
+            "Жанна д’Арк",
+            "محمد",
+            "می\u{200c}خواهم",
+            "क\u{94d}\u{200d}ष",
+            "යශෝධා ශ\u{dca}\u{200d}රී",
+            "김민수",
+            "山田 太郎",
+            "ฐานิตา",
+            "👩\u{200d}❤\u{fe0f}\u{200d}👩",
+            "👍🏽",
+        ] {
+            assert!(is_name(good), "{good:?}");
+        }
+        for bad in [
+            "",
+            " ",
+            "\u{3000}",
+            "\u{200d}a",
+            "a\u{200d}\u{200d}b",
+            "a\u{200d}\u{fe0f}b",
+            "a\u{fe0e}",
+            "a\u{61c}b",
+            "a\u{202e}b",
+            "a\u{3164}b",
+            "a\u{e0041}b",
+            "\u{115f}",
+        ] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+        assert_eq!(visible("a\u{202e}b\u{3164}c\n"), "abc");
+    }
+}
