@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
-use crate::domain::secret::{Sealed, Secret};
+use crate::domain::secret::{Sealed, Secret, is_guessable};
 
 /// What a ciphertext belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub enum KeyError {
         "is not a Fernet key (32 bytes in base64url, 44 characters); `hubspot-connect keys generate` makes one"
     )]
     NotAKey,
-    /// A key that everybody knows.
-    #[error("is a sample, not a secret; `hubspot-connect keys generate` makes one")]
+    /// A published or guessable key.
+    #[error("is a sample or follows a pattern; `hubspot-connect keys generate` makes one")]
     Sample,
     /// None at all.
     #[error("is empty; `hubspot-connect keys generate` makes one")]
@@ -213,14 +213,16 @@ fn check_plaintext(key_id: &str) -> String {
     format!("hubspot-connect check of {key_id}")
 }
 
+/// Published keys: those of Fernet's specification and of a much copied configuration of Airflow.
+const SAMPLES: [&str; 2] =
+    ["cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=", "46BKJoQYlPPOexq0OhDZnIlNepKFf87WFwLbfzqDDho="];
+
 fn read_key(key: &Secret) -> Result<Key, KeyError> {
     let text = key.expose().trim();
     let bytes = Zeroizing::new(decode(text).ok_or(KeyError::NotAKey)?);
-    // Bytes that hardly vary are no key: all zeros, a repeated letter, the sample of somebody's tutorial.
-    let mut distinct = bytes.to_vec();
-    distinct.sort_unstable();
-    distinct.dedup();
-    if distinct.len() < 8 {
+    // A key may also be a text that was typed, in base64: all zeros, `abcd…`.
+    if SAMPLES.contains(&text) || is_guessable(&bytes) || is_guessable(text.trim_end_matches('=').as_bytes())
+    {
         return Err(KeyError::Sample);
     }
     let fernet = Fernet::new(text).ok_or(KeyError::NotAKey)?;
@@ -388,7 +390,22 @@ mod tests {
         let secret = Secret::new("s".into());
         let read = |key: &str| Keyring::new(&[Secret::new(key.to_owned())], &secret).err();
         assert_eq!(read("short"), Some(KeyError::NotAKey));
-        assert_eq!(read("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), Some(KeyError::Sample));
+        let encoded = |bytes: &[u8; 32]| URL_SAFE.encode(bytes);
+        for sample in [
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+            "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=",
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ=",
+            &encoded(&std::array::from_fn(|at| at as u8)),
+            &encoded(&std::array::from_fn(|at| 255 - at as u8)),
+            &encoded(b"0123456789abcdef0123456789abcdef"),
+            &encoded(b"abcdefghijklmnopqrstuvwxyz012345"),
+            &encoded(b"changeme-changeme-changeme-chang"),
+        ] {
+            assert_eq!(read(sample), Some(KeyError::Sample), "{sample}");
+        }
+        for _ in 0..1000 {
+            assert_eq!(read(Keyring::generate().expose()), None);
+        }
         assert_eq!(Keyring::new(&[], &secret).err(), Some(KeyError::None));
     }
 }

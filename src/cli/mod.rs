@@ -90,10 +90,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The configuration of this process, with a warning for each mistyped name.
+/// The configuration of this process, with a warning for each mistyped name and each file of secrets that others can
+/// read.
 fn configured() -> Result<Config, Failure> {
     let variables = Variables::of_process()?;
-    for warning in variables.unknown() {
+    for warning in variables.unknown().into_iter().chain(variables.exposed_files()) {
         complain(&warning);
     }
     Ok(Config::read(&variables)?)

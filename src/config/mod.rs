@@ -90,7 +90,7 @@ mod tests {
             ("HUBSPOT_CLIENT_ID", "client".to_owned()),
             ("HUBSPOT_CLIENT_SECRET", "hush-hush".to_owned()),
             ("ENCRYPTION_KEYS", crate::keyring::Keyring::generate().expose().to_owned()),
-            ("APP_SECRET", "0123456789abcdef0123456789abcdef".to_owned()),
+            ("APP_SECRET", "an application secret that is long enough".to_owned()),
         ]
     }
 

@@ -1,8 +1,9 @@
 //! Reads variables one by one and remembers every problem instead of stopping at the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,8 +29,8 @@ const PREFIXES: &[&str] = &[
     "HOST_ORIGIN",
     "TRUSTED_PROX",
     "ADMIN_ADDR",
-    "PUBLIC_URL",
     "ADMIN_HOST",
+    "PUBLIC_URL",
     "RATE_LIMIT_",
     "ON_SESSION_",
     "ALLOW_INSECURE",
@@ -37,12 +38,19 @@ const PREFIXES: &[&str] = &[
     "WEBHOOK_",
 ];
 
+/// The file that variables are read from, besides the environment.
+const ENV_FILE: &str = ".env";
+
 /// The variables of the environment and of `.env`.
-pub struct Variables(BTreeMap<String, String>);
+pub struct Variables {
+    all: BTreeMap<String, String>,
+    /// Whether there is a `.env`.
+    has_file: bool,
+}
 
 impl std::fmt::Debug for Variables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.all.keys()).finish()
     }
 }
 
@@ -52,33 +60,48 @@ impl Variables {
     /// # Errors
     /// [`Problems`] if there is a `.env` file that cannot be read.
     pub fn of_process() -> Result<Self, Problems> {
-        let file = match dotenvy::from_path_iter(Path::new(".env")) {
-            Ok(lines) => lines
-                .collect::<Result<Vec<_>, _>>()
+        let file = match dotenvy::from_path_iter(Path::new(ENV_FILE)) {
+            Ok(lines) => Some(lines.collect::<Result<Vec<_>, _>>())
+                .transpose()
                 // The error's text shows the line, and the line may be a secret.
                 .map_err(|_| Problems(vec![".env has a line that is not NAME=value".to_owned()]))?,
-            Err(why) if why.not_found() => Vec::new(),
+            Err(why) if why.not_found() => None,
             Err(_) => return Err(Problems(vec![".env cannot be read".to_owned()])),
         };
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Ok(Self::from_pairs(file.into_iter().chain(environment)))
+        let has_file = file.is_some();
+        Ok(Self { has_file, ..Self::from_pairs(file.into_iter().flatten().chain(environment)) })
     }
 
     /// Variables given one by one; a later one wins over an earlier one of the same name.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let all = envy::from_iter::<_, BTreeMap<String, String>>(pairs).unwrap_or_default();
-        Self(all.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect())
+        let all = all.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
+        Self { all, has_file: false }
     }
 
     /// A sentence for each variable that looks like ours and is not known.
     pub fn unknown(&self) -> Vec<String> {
-        self.0.keys().filter(|name| is_ours(name) && !is_known(name)).map(|name| guess(name)).collect()
+        self.all.keys().filter(|name| is_ours(name) && !is_known(name)).map(|name| guess(name)).collect()
+    }
+
+    /// A sentence for each file with secrets that other users of this machine can read or write.
+    pub fn exposed_files(&self) -> Vec<String> {
+        let secrets = VARIABLES.iter().filter(|known| known.secret);
+        let named = secrets.filter_map(|known| self.get(&format!("{}_FILE", known.name)));
+        let files: BTreeSet<&str> = named.chain(self.has_file.then_some(ENV_FILE)).collect();
+        let exposed = files.into_iter().filter_map(|path| {
+            let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+            let advice = format!("{path} is open to other users (mode {mode:o}); run `chmod 600 {path}`");
+            (mode & 0o077 != 0).then_some(advice)
+        });
+        exposed.collect()
     }
 
     /// The value, with the spaces around it removed; an empty one is as good as none.
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        self.all.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use crate::domain::origin::{AllowedOrigins, Origin};
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Secret, is_guessable};
 use crate::keyring::Keyring;
 
 /// What the opener's message carries.
@@ -85,11 +85,13 @@ impl Security {
 
 fn app_secret(reader: &mut Reader<'_>) -> Secret {
     let secret = reader.required_secret("APP_SECRET");
-    if secret.as_ref().is_some_and(|secret| secret.expose().len() < 32) {
-        reader.problem(
-            "APP_SECRET",
-            "must have at least 32 characters; `hubspot-connect keys generate` makes one",
-        );
+    let problem = match secret.as_ref().map(Secret::expose) {
+        Some(text) if text.len() < 32 => Some("must have at least 32 characters"),
+        Some(text) if is_guessable(text.as_bytes()) => Some("repeats itself or follows a pattern"),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        reader.problem("APP_SECRET", format_args!("{problem}; `hubspot-connect keys generate` makes one"));
     }
     secret.unwrap_or_else(|| Secret::new(String::new()))
 }
@@ -105,6 +107,9 @@ fn encryption_keys(reader: &mut Reader<'_>, app_secret: &Secret) -> Vec<Secret> 
         .filter(|key| !key.is_empty())
         .map(|key| Secret::new(key.to_owned()))
         .collect();
+    if keys.iter().any(|key| key.expose() == app_secret.expose()) {
+        reader.problem("APP_SECRET", "is one of ENCRYPTION_KEYS; `hubspot-connect keys generate` makes one");
+    }
     if let Err(why) = Keyring::new(&keys, app_secret) {
         reader.problem("ENCRYPTION_KEYS", why);
     }

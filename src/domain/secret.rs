@@ -1,6 +1,7 @@
 //! [`Secret`] and [`Sealed`]: plaintext that cannot be printed, and ciphertext. Only the keyring leads from one to the
 //! other.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use base64::Engine;
@@ -45,6 +46,22 @@ impl Secret {
     pub fn hash(&self) -> Hash {
         Hash(Sha256::digest(self.0.as_bytes()).into())
     }
+}
+
+/// Fewer distinct bytes than a random secret of 32 digits has, but for one in ten million (one in a thousand if the digits
+/// are decimal).
+const FEWEST_BYTES: usize = 8;
+
+/// Whether a secret was typed rather than drawn at random: it has few distinct bytes, repeats a part of itself, or
+/// mostly counts on by one step (`aaaa`, `abcabc`, `0123…`).
+pub fn is_guessable(secret: &[u8]) -> bool {
+    let distinct: BTreeSet<&u8> = secret.iter().collect();
+    let repeats = (1..=secret.len() / 2).any(|period| secret[period..] == secret[..secret.len() - period]);
+    let mut steps = [0_usize; 256];
+    for pair in secret.windows(2) {
+        steps[usize::from(pair[1].wrapping_sub(pair[0]))] += 1;
+    }
+    distinct.len() < FEWEST_BYTES || repeats || steps.iter().any(|count| *count > secret.len() / 2)
 }
 
 impl fmt::Debug for Secret {
@@ -100,6 +117,28 @@ mod tests {
     fn a_secret_prints_nothing_of_itself() {
         let secret = Secret::new("hunter2".to_owned());
         assert!(!format!("{secret:?} {:?}", Some(&secret)).contains("hunter2"));
+    }
+
+    #[test]
+    fn typed_secrets_are_guessable_and_random_ones_are_not() {
+        for typed in [
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "abababababababababababababababab",
+            "change-me-change-me-change-me-change-me",
+            "0123456789abcdef0123456789abcdef",
+            "01234567890123456789012345678901",
+            "abcdefghijklmnopqrstuvwxyzabcdef",
+            "zyxwvutsrqponmlkjihgfedcba987654",
+            "0000000000000000000000000000secret!",
+        ] {
+            assert!(is_guessable(typed.as_bytes()), "{typed}");
+        }
+        let chance = Chance::seeded(7);
+        for _ in 0..10_000 {
+            assert!(!is_guessable(Secret::random(&chance).expose().as_bytes()));
+            let hex: String = chance.bytes::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(!is_guessable(&hex.as_bytes()[..32]) && !is_guessable(hex.as_bytes()), "{hex}");
+        }
     }
 
     #[test]

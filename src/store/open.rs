@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use migrations::{Migrator, MigratorTrait};
+use rustix::fs::{Mode, OFlags};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
@@ -100,11 +101,12 @@ impl Store {
             let db = connect(postgres(url)).await?;
             return Ok(Self::over(db.clone(), Writer::direct(db, clock), None));
         }
+        let path = sqlite_path(url);
+        // SQLite gives what it makes beside a database the mode of the database.
+        path.iter().for_each(|path| keep_private(path));
         let writing = connect(sqlite(url, 1, WRITING_CACHE)).await?;
         let db = connect(sqlite(url, 2, READING_CACHE)).await?;
-        if let Some(path) = sqlite_path(url) {
-            keep_private(&path);
-        }
+        path.iter().for_each(|path| keep_private(path));
         Ok(Self::over(db, Writer::shared(writing, clock), lock))
     }
 
@@ -242,11 +244,14 @@ fn sqlite_path(url: &str) -> Option<PathBuf> {
     (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
 }
 
-/// Takes the file for this process. The lock ends with the process, however it ends.
+/// Takes the file for this process. The lock ends with the process, however it ends. A symbolic link in its place is not
+/// followed: its target could be any file.
 fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
     let path = database.with_added_extension("lock");
     let unreachable = |why: std::io::Error| OpenError::Unreachable(format!("its lock file: {why}"));
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(unreachable)?;
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
+    let file = File::from(opened.map_err(|why| unreachable(why.into()))?);
     match file.try_lock() {
         Ok(()) => Ok(Arc::new(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse),
@@ -254,12 +259,18 @@ fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
     }
 }
 
-/// The database is for its owner alone, whatever the umask said when it was made. What the owner may not do stays so: a
-/// file that was made read-only is not to be written to.
+/// The database and what SQLite keeps beside it are for their owner alone, whatever the umask said when they were made.
+/// What the owner may not do stays so: a file that was made read-only is not to be written to.
 fn keep_private(database: &Path) {
     use std::os::unix::fs::PermissionsExt;
-    for path in [database.to_owned(), database.with_added_extension("lock")] {
-        let Ok(usual) = std::fs::metadata(&path) else { continue };
+    let Ok(database) = database.canonicalize() else { return };
+    for suffix in ["", ".lock", "-wal", "-shm"] {
+        let mut path = database.clone();
+        path.as_mut_os_string().push(suffix);
+        let Ok(usual) = std::fs::symlink_metadata(&path) else { continue };
+        if !usual.is_file() {
+            continue;
+        }
         let private = std::fs::Permissions::from_mode(usual.permissions().mode() & 0o700);
         if let Err(why) = std::fs::set_permissions(&path, private) {
             tracing::warn!(error = %why, path = %path.display(), "could not make the database private");

@@ -377,7 +377,7 @@ fn refusal(changes: &[(&str, &str)]) -> String {
         ("HUBSPOT_CLIENT_ID", "client"),
         ("HUBSPOT_CLIENT_SECRET", "hush-hush"),
         ("ENCRYPTION_KEYS", key.expose()),
-        ("APP_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("APP_SECRET", "an application secret that is long enough"),
     ];
     let all = good.iter().chain(changes);
     let all = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -410,7 +410,13 @@ fn unsafe_settings_are_refused_with_their_name() {
         ("HUBSPOT_AUTHORIZE_URL", "http://app.hubspot.com/oauth/authorize"),
         ("ENCRYPTION_KEYS", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         ("ENCRYPTION_KEYS", "changeme"),
+        ("ENCRYPTION_KEYS", "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="),
+        ("ENCRYPTION_KEYS", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+        ("ENCRYPTION_KEYS", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
         ("APP_SECRET", "short"),
+        ("APP_SECRET", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        ("APP_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("APP_SECRET", "change-me-change-me-change-me-change-me"),
         ("TRUSTED_PROXIES", "everyone"),
         ("HUBSPOT_PKCE", "plain"),
     ] {

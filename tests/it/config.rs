@@ -79,6 +79,7 @@ async fn keys_that_are_missing_malformed_or_samples_are_refused_without_being_sh
         (Some(","), "is empty"),
         (Some("too-short-hunter2"), "is not a Fernet key"),
         (Some(sample), "is a sample"),
+        (Some("cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="), "is a sample"),
         (Some("hunter2hunter2hunter2hunter2hunter2hunter2!="), "is not a Fernet key"),
     ] {
         let variables = match keys {
@@ -136,7 +137,6 @@ async fn a_public_url_is_scheme_host_and_port_alone_and_private() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[tokio::test(flavor = "multi_thread")]
 async fn settings_that_are_urls_take_http_and_https_only() {
     let (_hubspot, _database, variables) = good().await;
     for name in [
@@ -164,6 +164,7 @@ async fn settings_that_are_urls_take_http_and_https_only() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
 async fn plain_http_in_public_needs_the_operators_word_and_is_warned_of() {
     let (_hubspot, _database, variables) = good().await;
     let public = changed(&variables, "PUBLIC_URL", "http://connect.example.com");
@@ -264,4 +265,31 @@ async fn a_dot_env_file_is_read_below_the_environment_and_never_shown() {
     std::fs::write(folder.path().join(".env"), "DATABASE_URL=mysql://x\nLOG_LEVEL=debug\n").unwrap();
     let ended = crate::harness::process::run_in(folder.path(), &["db", "migrate"], &variables);
     assert_eq!(ended.code, Some(0), "the environment wins: {}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_secrets_that_other_users_can_read_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_hubspot, _database, variables) = good().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (env, secret) = (folder.path().join(".env"), folder.path().join("secret"));
+    std::fs::write(&env, "LOG_LEVEL=info\n").unwrap();
+    std::fs::write(&secret, crate::harness::process::value(&variables, "APP_SECRET")).unwrap();
+    let variables = without(&variables, "APP_SECRET");
+    let variables = changed(&variables, "APP_SECRET_FILE", &secret.display().to_string());
+    for command in [&["db", "migrate"][..], &["doctor"]] {
+        for (mode, is_open) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o602, true)] {
+            for path in [&env, &secret] {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+            }
+            let ended = crate::harness::process::run_in(folder.path(), command, &variables);
+            assert_eq!(ended.code, Some(0), "{command:?}: {}", ended.stderr);
+            let secret = secret.display().to_string();
+            for path in [".env", &secret] {
+                let warning =
+                    format!("{path} is open to other users (mode {mode:o}); run `chmod 600 {path}`");
+                assert_eq!(ended.stderr.contains(&warning), is_open, "{mode:o} {path}: {}", ended.stderr);
+            }
+        }
+    }
 }

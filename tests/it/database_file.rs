@@ -160,3 +160,41 @@ async fn a_file_or_folder_that_may_only_be_read_is_refused_with_the_reason() {
     }
     TestApp::build(&variables, clock).await.expect("it starts again");
 }
+
+fn mode_of(path: &std::path::Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_and_all_that_is_beside_it_become_private_while_it_is_served() {
+    let Some((database, variables, path, clock)) = stopped().await else { return };
+    let beside = ["test.db-wal", "test.db-shm", "test.db.lock"].map(|name| database.folder.path().join(name));
+    for file in [&path].into_iter().chain(&beside) {
+        std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        std::fs::set_permissions(file, Permissions::from_mode(0o666)).unwrap();
+    }
+    let app = TestApp::build(&variables, clock).await.expect("it starts");
+    for file in [&path].into_iter().chain(&beside) {
+        assert_eq!(mode_of(file), 0o600, "{}", file.display());
+    }
+    drop(app);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_in_place_of_the_lock_file_is_not_followed() {
+    let Some((database, variables, path, clock)) = stopped().await else { return };
+    let lock = path.with_added_extension("lock");
+    let target = database.folder.path().join("target");
+    std::fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(&target, &lock).unwrap();
+    for exists in [false, true] {
+        if exists {
+            std::fs::write(&target, "theirs").unwrap();
+            std::fs::set_permissions(&target, Permissions::from_mode(0o644)).unwrap();
+        }
+        let why = TestApp::build(&variables, clock.clone()).await.map(|_| ()).unwrap_err();
+        assert!(why.to_string().contains("lock file"), "{why}");
+        assert_eq!(target.exists(), exists, "nothing is made at the end of a link");
+    }
+    assert_eq!((mode_of(&target), std::fs::read_to_string(&target).unwrap().as_str()), (0o644, "theirs"));
+}
