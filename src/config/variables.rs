@@ -142,7 +142,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     plain(
         "RATE_LIMIT_START_PER_MINUTE",
         "20",
-        "How many connects one address may begin per minute; 0 for no limit.",
+        "How many connects one address may begin per minute, and how many installs; 0 for no limit.",
     ),
     plain(
         "RATE_LIMIT_API_PER_MINUTE",

@@ -220,7 +220,7 @@ pub(super) async fn prove_opener(
     }
 }
 
-pub(super) fn admit(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
+fn admit(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
     match address(request, web).is_some_and(|address| web.starts.admit(address)) {
         true => Ok(()),
         false => Err(Problem::new("rate_limited")),

@@ -5,6 +5,9 @@
 //! The oldest has neither `returnUrl` nor state. No cookie is looked at or set here: in the frame there is none, and
 //! whoever opens these addresses has proven nothing.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use actix_web::http::header::LOCATION;
 use actix_web::web::{self as actix, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -13,8 +16,10 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::Web;
-use super::auth::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
+use super::auth::{Query, fetch_header, is_prefetch, is_state, see_other, start_url};
+use super::client::address;
 use super::guard::RequestId;
+use super::limits::PerProcess;
 use super::problem::{Problem, lookup};
 use crate::config::marketplace::INSTALL;
 use crate::domain::id::PortalId;
@@ -55,21 +60,68 @@ pub(super) fn is_install(request: &HttpRequest, web: &Web) -> bool {
 }
 
 /// Whatever came of it, the browser goes on: code and state stay in no history, and in a frame no page of ours is shown.
+/// But for a limit: then nothing was spent, and loading the same address again later brings the install.
 async fn answer(request: &HttpRequest, web: &Web, redirect_uri: String) -> Result<HttpResponse, Problem> {
-    let mode = fetch_header(request, "sec-fetch-mode").unwrap_or("navigate");
-    let dest = fetch_header(request, "sec-fetch-dest").unwrap_or("document");
-    if mode != "navigate" || !matches!(dest, "document" | "iframe" | "frame") || is_prefetch(request) {
+    let query = Query::parse(request.query_string(), &FIELDS);
+    if !is_navigation(request, query.as_ref().ok()) {
         return Err(Problem::new("not_a_navigation"));
     }
-    Ok(match take(request, web, redirect_uri).await {
-        Ok(location) => HttpResponse::Found().insert_header((LOCATION, location)).finish(),
-        Err(problem) => see_other(&format!("{CLAIM}?problem={}#_", problem.entry.code)),
-    })
+    let taken = match &query {
+        Ok(query) => take(request, web, query, redirect_uri).await,
+        Err(problem) => Err(problem.clone()),
+    };
+    match taken {
+        Ok(location) => Ok(HttpResponse::Found().insert_header((LOCATION, location)).finish()),
+        Err(problem) if problem.entry.code == "rate_limited" => Err(problem),
+        Err(problem) => Ok(see_other(&format!("{CLAIM}?problem={}#_", problem.entry.code))),
+    }
+}
+
+/// Whether a window brings this; of frames, only the one in which HubSpot finalizes. Any page can put a frame into a
+/// visitor's browser, so in a frame nothing is begun, and no code goes to HubSpot without a state of ours.
+fn is_navigation(request: &HttpRequest, query: Option<&Query>) -> bool {
+    let step = query.and_then(|query| query.get("step"));
+    let is_expected = match fetch_header(request, "sec-fetch-dest") {
+        None | Some("document") => true,
+        Some("iframe" | "frame") => step == Some("finalize"),
+        Some(_) => false,
+    };
+    let mode = fetch_header(request, "sec-fetch-mode");
+    is_expected && mode.is_none_or(|mode| mode == "navigate") && !is_prefetch(request)
+}
+
+/// How many codes without a state this process exchanges at once, and in what time one more. HubSpot sends them for apps
+/// without a sign-in, but anybody may make them up, from any number of browsers, and HubSpot counts the exchanges
+/// against the app.
+const STATELESS_CODES: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
+const STATELESS_CODE_SECONDS: u64 = 5;
+
+/// The limit on codes that no state of ours vouches for.
+pub(super) fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
+    PerProcess::new(STATELESS_CODES, Duration::from_secs(STATELESS_CODE_SECONDS), is_on)
+}
+
+fn admit(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
+    match address(request, web).is_some_and(|address| web.installs.admit(address)) {
+        true => Ok(()),
+        false => Err(Problem::new("rate_limited")),
+    }
+}
+
+fn admit_stateless_code(web: &Web) -> Result<(), Problem> {
+    match web.stateless_codes.admit() {
+        true => Ok(()),
+        false => Err(Problem::new("rate_limited").retry_after(STATELESS_CODE_SECONDS)),
+    }
 }
 
 /// Where the browser goes.
-async fn take(request: &HttpRequest, web: &Web, redirect_uri: String) -> Result<String, Problem> {
-    let query = Query::parse(request.query_string(), &FIELDS)?;
+async fn take(
+    request: &HttpRequest,
+    web: &Web,
+    query: &Query,
+    redirect_uri: String,
+) -> Result<String, Problem> {
     let approval = Origin::of(&web.config.hubspot.authorize_url);
     let back = match query.get("returnUrl") {
         Some(text) => {
@@ -84,14 +136,16 @@ async fn take(request: &HttpRequest, web: &Web, redirect_uri: String) -> Result<
             Ok(back.with_state(&web.flows.begin_install().await?))
         }
         (Some("finalize"), Some(back)) => {
-            admit(request, web)?;
-            // HubSpot sees for itself whether the app is installed, and tells the person. Why it is not is in the log.
-            let _ = finalize(web, &query, redirect_uri).await;
+            // The state was paid for when it was handed out. HubSpot sees for itself whether the app is installed, and
+            // tells the person. Why it is not is in the log.
+            let _ = finalize(web, query, redirect_uri).await;
             Ok(back.as_str().to_owned())
         }
         (None, back) if query.get("state").is_none() => {
+            let code = code(query)?;
             admit(request, web)?;
-            web.flows.install(code(&query)?, None, redirect_uri).await?;
+            admit_stateless_code(web)?;
+            web.flows.install(code, None, redirect_uri).await?;
             Ok(back.map_or_else(|| landing(web), |back| back.as_str().to_owned()))
         }
         _ => Err(Problem::new("install_incomplete")),

@@ -4,8 +4,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 /// Room for somebody who tries a few times in a row.
 const BURST: u32 = 10;
@@ -36,6 +37,23 @@ impl PerAddress {
             limiter.retain_recent();
         }
         limiter.check_key(&subscriber(address)).is_ok()
+    }
+}
+
+/// A limit for the whole process, whatever the address: a few at once, then one per interval.
+#[derive(Debug)]
+pub(super) struct PerProcess(Option<DefaultDirectRateLimiter>);
+
+impl PerProcess {
+    /// No limit if it is switched off.
+    pub fn new(burst: NonZeroU32, interval: Duration, is_on: bool) -> Self {
+        let quota = Quota::with_period(interval).filter(|_| is_on);
+        Self(quota.map(|quota| RateLimiter::direct(quota.allow_burst(burst))))
+    }
+
+    /// Whether one more is admitted.
+    pub fn admit(&self) -> bool {
+        self.0.as_ref().is_none_or(|limiter| limiter.check().is_ok())
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Web {
     config: Config,
     csrf: csrf::Csrf,
     starts: limits::PerAddress,
+    installs: limits::PerAddress,
+    stateless_codes: limits::PerProcess,
     wrong_keys: limits::PerAddress,
     key_limits: api::KeyLimits,
     /// The page that describes the API, once it was asked for.
@@ -81,6 +83,9 @@ impl Web {
             templates,
             csrf: csrf::Csrf::new(secret),
             starts: limits::PerAddress::new(config.server.starts_per_minute),
+            // Of its own, so that what another site makes a browser ask for here does not keep it from connecting.
+            installs: limits::PerAddress::new(config.server.starts_per_minute),
+            stateless_codes: install::limit_on_stateless_codes(config.server.starts_per_minute > 0),
             wrong_keys: limits::PerAddress::new(config.server.wrong_keys_per_minute),
             key_limits: api::KeyLimits::new(config.server.api_per_minute),
             docs: OnceLock::new(),

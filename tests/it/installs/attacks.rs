@@ -2,14 +2,15 @@
 
 use fake_hubspot::{FakeHubSpot, Kind, Options};
 
-use crate::harness::app::{self, ACME, GLOBEX};
+use crate::harness::app::{self, ACME, GLOBEX, HOST};
 use crate::harness::browser::{encode, parameter, problem_of};
 use crate::harness::database::TestDatabase;
 use crate::harness::process::Process;
 use crate::harness::{Browser, TestApp};
 
 use super::{
-    CALLBACK, INSTALL, ON, back, code, exchanges, finalize, started, state_of, tokens, waiting, with,
+    CALLBACK, FRAME, INSTALL, ON, back, code, exchanges, finalize, installed, started, state_of, tokens,
+    waiting, with,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,12 +45,12 @@ async fn nobody_is_led_anywhere_but_to_hubspot_and_no_code_is_exchanged_then() {
         " https://app.hubspot.com/",
         "javascript:alert(1)//https://app.hubspot.com/",
         "data:text/html,app.hubspot.com",
-        "",
         "blob:https://app.hubspot.com/",
         "view-source:https://app.hubspot.com/",
         "wss://app.hubspot.com/",
-        &format!("http://evil.example:{port}/"),
+        "",
         &format!("blob:{home}/"),
+        &format!("http://evil.example:{port}/"),
         &format!("{home}@evil.example/"),
         &format!("{home}.evil.example/"),
         &format!("http://user@{}/", &home["http://".len()..]),
@@ -122,6 +123,87 @@ async fn an_image_a_script_or_a_prefetch_installs_nothing() {
     }
     assert_eq!((exchanges(&app), waiting(&app).await), (0, 0));
     assert_eq!(app.browser().get(&url).await.status, 302, "the code is still good");
+}
+
+/// What a hidden frame of any page can bring: every shape but the one that HubSpot sends in a frame.
+const FRAMED: [&[(&str, &str)]; 5] = [
+    &[("code", "x")],
+    &[("code", "x"), ("returnUrl", "BACK")],
+    &[("step", "authorize"), ("returnUrl", "BACK")],
+    &[("step", "other"), ("code", "x"), ("returnUrl", "BACK")],
+    &[("error", "access_denied"), ("code", "x")],
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_brings_an_install_only_to_finalize_it_with_a_state_of_ours() {
+    let app = started().await;
+    let back = back(&app);
+    let browser = app.browser();
+    for path in [INSTALL, CALLBACK] {
+        for dest in ["iframe", "frame"] {
+            let headers = [FRAME[0], ("sec-fetch-dest", dest), FRAME[2]];
+            for pairs in FRAMED {
+                let pairs: Vec<_> = pairs
+                    .iter()
+                    .map(|(name, value)| (*name, if *value == "BACK" { &back } else { *value }))
+                    .collect();
+                let answer = browser.navigate(&with(path, &pairs), &headers).await;
+                assert_eq!(
+                    (answer.status, problem_of(&answer).as_str()),
+                    (400, "not_a_navigation"),
+                    "{path} {pairs:?}"
+                );
+            }
+            let pairs =
+                [("step", "finalize"), ("code", "x"), ("state", &"A".repeat(43)), ("returnUrl", &back)];
+            assert_eq!(browser.navigate(&with(path, &pairs), &headers).await.location(), back);
+        }
+    }
+    assert_eq!(exchanges(&app), 0);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM install_attempt").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_and_installs_use_up_nothing_that_connects_need() {
+    let app = TestApp::with(&[ON, ("RATE_LIMIT_START_PER_MINUTE", "2")]).await;
+    let (browser, back) = (app.browser(), back(&app));
+    for _ in 0..3 {
+        for pairs in FRAMED {
+            browser.navigate(&with(INSTALL, pairs), FRAME).await;
+        }
+        finalize(&app, INSTALL, "x", &"A".repeat(43)).await;
+    }
+    assert_eq!(installed(&app, ACME).await.location(), back, "an install is taken");
+    assert_eq!(installed(&app, GLOBEX).await.location(), back);
+    let third = installed(&app, ACME).await;
+    assert_eq!((third.status, problem_of(&third).as_str()), (429, "rate_limited"));
+    let start = browser.start(Some(HOST)).await;
+    assert!(start.starts_with(&app.hubspot.authorize_url()), "a connect begins: {start}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_without_a_state_are_exchanged_slowly_whoever_brings_them() {
+    let app =
+        TestApp::with(&[ON, ("RATE_LIMIT_START_PER_MINUTE", "20"), ("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let state = state_of(&app, &app.browser()).await;
+    let mut refused = 0;
+    for number in 0..20 {
+        let from = format!("203.0.113.{number}");
+        let path = if number % 2 == 0 { INSTALL } else { CALLBACK };
+        let url = with(path, &[("code", &format!("junk-{number}"))]);
+        let answer = app.browser().navigate(&url, &[("x-forwarded-for", &from)]).await;
+        match problem_of(&answer).as_str() {
+            "rate_limited" => {
+                assert_eq!((answer.status, answer.header("retry-after")), (429, "5"));
+                refused += 1;
+            }
+            code => assert_eq!((answer.status, code), (303, "code_rejected")),
+        }
+    }
+    assert!((5..=8).contains(&exchanges(&app)), "{} exchanges", exchanges(&app));
+    assert_eq!(refused + exchanges(&app), 20);
+    let answer = finalize(&app, INSTALL, &code(&app, ACME), &state).await;
+    assert_eq!((answer.status, waiting(&app).await), (302, 1), "a state of ours vouches for its code");
 }
 
 #[tokio::test(flavor = "multi_thread")]
