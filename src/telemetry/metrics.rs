@@ -1,5 +1,7 @@
-//! Every figure, named in one place. Labels have few values: no ids, no accounts.
+//! Every figure, named in one place. Labels have few values: no accounts, and no ids but those of API keys.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
@@ -9,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::id::ApiKeyId;
 use crate::domain::webhook::After;
 
 type Labels = Vec<(&'static str, String)>;
@@ -28,6 +31,8 @@ pub struct Metrics {
     pub webhooks: Webhooks,
     /// Calls of the proxy by status class, and whose answer it was.
     pub proxied: Proxied,
+    /// Access tokens that backends have asked for, by API key and outcome.
+    pub token_reads: TokenReads,
     /// Looks into HubSpot's Webhooks Journal, by outcome.
     pub journal: Journal,
     /// Connections of HTTP clients.
@@ -105,6 +110,34 @@ impl Proxied {
             _ => "5xx",
         };
         self.0.get_or_create(&vec![("origin", origin.to_owned()), ("status", class.to_owned())]).inc();
+    }
+}
+
+/// API keys that are counted by themselves. Keys are made by hand, so there are few; further ones are counted together.
+const MAX_COUNTED_KEYS: usize = 1000;
+
+/// Access tokens that backends have asked for.
+#[derive(Debug, Default)]
+pub struct TokenReads {
+    counts: Family<Labels, Counter<u64, AtomicU64>>,
+    keys: Mutex<HashSet<ApiKeyId>>,
+}
+
+impl TokenReads {
+    /// Counts one that was answered with this status.
+    pub fn answered(&self, key: ApiKeyId, status: u16) {
+        let outcome = match status {
+            200..=299 => "ok",
+            304 => "not_modified",
+            _ => "failed",
+        };
+        let mut keys = self.keys.lock().expect("nothing panics while it holds this lock");
+        if keys.len() < MAX_COUNTED_KEYS {
+            keys.insert(key);
+        }
+        let key = if keys.contains(&key) { key.to_string() } else { "other".to_owned() };
+        drop(keys);
+        self.counts.get_or_create(&vec![("key", key), ("outcome", outcome.to_owned())]).inc();
     }
 }
 
@@ -193,6 +226,11 @@ impl Metrics {
             self.proxied.0.clone(),
         );
         registry.register(
+            "token_reads",
+            "Access tokens that backends have asked for, by API key and outcome",
+            self.token_reads.counts.clone(),
+        );
+        registry.register(
             "journal_looks",
             "Looks into HubSpot's Webhooks Journal by outcome",
             self.journal.0.clone(),
@@ -224,5 +262,24 @@ impl Metrics {
         // Writing to a String does not fail.
         let _ = encode(&mut text, &registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::chance::Chance;
+
+    #[test]
+    fn token_reads_have_a_bounded_set_of_labels() {
+        let metrics = Metrics::default();
+        let chance = Chance::seeded(1);
+        for _ in 0..MAX_COUNTED_KEYS + 10 {
+            metrics.token_reads.answered(ApiKeyId::random(&chance), 200);
+        }
+        let text = metrics.render(&[], 0, 0);
+        let series = text.lines().filter(|line| line.starts_with("hubspot_connect_token_reads_total{"));
+        assert_eq!(series.count(), MAX_COUNTED_KEYS + 1);
+        assert!(text.contains(r#"token_reads_total{key="other",outcome="ok"} 10"#));
     }
 }

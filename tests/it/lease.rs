@@ -323,3 +323,33 @@ async fn however_many_ask_of_however_many_replicas_hubspot_is_asked_once() {
         one.await.unwrap().unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_reads_are_counted_for_each_key_with_their_outcome() {
+    let app = TestApp::start().await;
+    app.connected(ACME).await;
+    let (one, other) = (Backend::of(&app).await, Backend::of(&app).await);
+    let tag = one.lease(0).await.header("etag").to_owned();
+    assert_eq!(one.lease(0).await.status, 200);
+    assert_eq!(one.lease_unless(&tag, 0).await.status, 304);
+    assert_eq!(other.lease(0).await.status, 200);
+    assert_eq!(other.lease(901).await.status, 400);
+    let proxy = app.api_key("proxy").await;
+    let path = format!("/api/hubspot/connections/{}/token", one.id);
+    assert_eq!(app.api(&proxy, Method::GET, &path, None).await.status, 403);
+
+    let metrics = app.browser().get(&format!("{}/metrics", app.admin)).await.body;
+    let counted: Vec<_> =
+        metrics.lines().filter_map(|line| line.strip_prefix("hubspot_connect_token_reads_total")).collect();
+    for (key, outcome, count) in
+        [(&one.key, "ok", 2), (&one.key, "not_modified", 1), (&other.key, "ok", 1), (&other.key, "failed", 1)]
+    {
+        // A key begins with the first digits of its id.
+        let start = format!("{{key=\"{}-", key.split('_').nth(2).expect("an id"));
+        let end = format!(",outcome=\"{outcome}\"}} {count}");
+        let series = counted.iter().filter(|line| line.starts_with(&start) && line.ends_with(&end));
+        assert_eq!(series.count(), 1, "{start}{end}: {counted:?}");
+    }
+    assert_eq!(counted.len(), 4, "a key that may not read tokens has no series: {counted:?}");
+    assert!(!metrics.contains("hsc_key_"), "no key is in the metrics");
+}

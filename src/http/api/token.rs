@@ -82,12 +82,20 @@ pub(in crate::http) async fn get_access_token(
     web: Data<Web>,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    caller(&request, &web, ApiScope::TokensRead).await?;
-    let id = connection_id(&id)?;
+    let key = caller(&request, &web, ApiScope::TokensRead).await?;
+    let answer = lend(&request, &web, &id).await;
+    let status =
+        answer.as_ref().map_or_else(|problem| problem.entry.status, |answer| answer.status().as_u16());
+    web.metrics.token_reads.answered(key.id, status);
+    answer
+}
+
+async fn lend(request: &HttpRequest, web: &Web, id: &str) -> Result<HttpResponse, Problem> {
+    let id = connection_id(id)?;
     let lease = web.flows.lease(id, min_ttl(request.query_string())?).await?;
     let tag = format!("\"{}-{:016x}\"", lease.generation(), lease.mark());
     let fresh = format!("private, max-age={}", lease.fresh_for.as_secs());
-    let is_known = is_known(&request, &tag) && !lease.is_short();
+    let is_known = is_known(request, &tag) && !lease.is_short();
     let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     answer.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, fresh));
     answer.insert_header((VARY, "authorization"));
