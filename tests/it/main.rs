@@ -50,6 +50,7 @@ mod lease;
 mod lifecycle;
 mod lock_order;
 mod migrations;
+mod nginx;
 mod openapi;
 mod outages;
 mod proxy;

@@ -29,7 +29,11 @@ impl Backend {
 
     pub async fn with(variables: &[(&str, &str)]) -> Self {
         let variables: Vec<_> = [SCOPES].iter().chain(LONG_SESSIONS).chain(variables).copied().collect();
-        let app = TestApp::with(&variables).await;
+        Self::of(TestApp::with(&variables).await).await
+    }
+
+    /// A backend of a service that runs already.
+    pub async fn of(app: TestApp) -> Self {
         app.connected(ACME).await;
         let connection = app.database.text("SELECT id FROM token").await;
         let key = app.api_key("proxy").await;
@@ -42,7 +46,7 @@ impl Backend {
         Self::start().await.with_hubspot_at(&upstream.url).await
     }
 
-    async fn with_hubspot_at(self, url: &str) -> Self {
+    pub async fn with_hubspot_at(self, url: &str) -> Self {
         Self { app: self.app.restarted(&[("HUBSPOT_API_URL", url)]).await, ..self }
     }
 

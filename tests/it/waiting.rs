@@ -12,7 +12,7 @@ use crate::harness::page::{Page, approved, connected};
 use crate::harness::process::eventually;
 
 /// How many pages wait.
-async fn waiting(app: &TestApp) -> usize {
+pub async fn waiting(app: &TestApp) -> usize {
     let figures = app.browser().get(&format!("{}/metrics", app.admin)).await.body;
     let line = figures.lines().find_map(|line| line.strip_prefix("hubspot_connect_waiting "));
     line.expect("it is told").parse().expect("a number")

@@ -5,16 +5,16 @@ use crate::run::{find, program, read, root, target_dir};
 use crate::{Result, Task, browser};
 use clap::Args;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Installs what the tests need and this machine lacks: PostgreSQL, Chromium, Firefox, Node.js, Python
+/// Installs what the tests need and this machine lacks: PostgreSQL, nginx, Chromium, Firefox, Node.js, Python
 #[derive(Args)]
 pub struct Setup {}
 
 impl Task for Setup {
     fn run(self) -> Result<()> {
-        install_missing(&[POSTGRES, CHROMIUM, FIREFOX, NODE, PYTHON])?;
-        println!("PostgreSQL, Chromium, Node.js and Python are here");
+        install_missing(&[POSTGRES, NGINX, CHROMIUM, FIREFOX, NODE, PYTHON])?;
+        println!("PostgreSQL, nginx, Chromium, Node.js and Python are here");
         Ok(())
     }
 }
@@ -34,6 +34,15 @@ pub const POSTGRES: Need = Need {
     what: "PostgreSQL server",
     packages: &["postgresql"],
     is_here: || Binaries::find().is_some(),
+    is_optional: false,
+};
+
+/// The proxy that the integration suite puts in front of the service once.
+pub const NGINX: Need = Need {
+    what: "nginx",
+    packages: &["nginx"],
+    // Debian keeps it where the path of most users does not lead.
+    is_here: || find("nginx").is_some() || Path::new("/usr/sbin/nginx").is_file(),
     is_optional: false,
 };
 

@@ -9,8 +9,9 @@ use clap::{Args, ValueEnum};
 /// Runs every check and every test, after setting up what they need
 ///
 /// Formatting, lints, documentation, unit tests, the integration suite on SQLite and again on PostgreSQL, a minute of
-/// torture and one of siege, the browser suite, licences and generated documents. PostgreSQL, Chromium and npm packages are installed when
-/// they are missing; what cannot be installed is named, with the command that would. All steps run, even after a failure.
+/// torture and one of siege, the browser suite, licences and generated documents. PostgreSQL, nginx, Chromium and npm
+/// packages are installed when they are missing; what cannot be installed is named, with the command that would. All
+/// steps run, even after a failure.
 #[derive(Args)]
 pub struct Test {
     /// Run only this part; may be given more than once
@@ -64,6 +65,9 @@ impl Test {
         let mut needs = Vec::new();
         if self.wants(Part::Postgres) || self.wants(Part::Torture) {
             needs.push(setup::POSTGRES);
+        }
+        if self.wants(Part::Sqlite) || self.wants(Part::Postgres) {
+            needs.push(setup::NGINX);
         }
         if self.wants(Part::Sdk) || self.wants(Part::Browser) && browser::suite_exists() {
             needs.extend([setup::CHROMIUM, setup::NODE, setup::PYTHON]);

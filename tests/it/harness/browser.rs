@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -50,11 +51,16 @@ pub struct Browser {
 
 impl Browser {
     pub fn new(base: &str) -> Self {
+        Self::at(base, None)
+    }
+
+    /// One that connects from this address.
+    pub fn at(base: &str, address: Option<IpAddr>) -> Self {
         // The service installs it too; a test that runs the binary has only the one of its own.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Nothing here is asked by TLS, and to read the system's certificates takes longer than most requests do.
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().tls_certs_only([]);
-        let client = client.timeout(PATIENCE).build().expect("a client");
+        let client = client.timeout(PATIENCE).local_address(address).build().expect("a client");
         Self { base: base.to_owned(), client, cookies: Mutex::default() }
     }
 

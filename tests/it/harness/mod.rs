@@ -5,6 +5,7 @@ pub mod app;
 pub mod browser;
 pub mod database;
 pub mod line;
+pub mod nginx;
 pub mod page;
 pub mod process;
 pub mod receiver;
