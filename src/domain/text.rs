@@ -1,6 +1,8 @@
 //! Text from outside that is shown to people: on pages, in logs, on a terminal.
 
-use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, NoncharacterCodePoint};
+use icu_properties::props::{
+    DefaultIgnorableCodePoint, GeneralCategory, NoncharacterCodePoint, VariationSelector,
+};
 use icu_properties::{CodePointMapData, CodePointSetData};
 
 /// Whether a character controls, hides or reorders the text around it, or shows nothing of its own: control and format
@@ -19,19 +21,24 @@ pub fn is_unfit(c: char) -> bool {
         || CodePointSetData::new::<NoncharacterCodePoint>().contains(c)
 }
 
-/// Whether a text may be shown as a name. Joiners are part of Persian and Indic names and of emoji, and so is the
-/// selector of the emoji style, so each may follow a visible character: first the selector, then one joiner. More than
-/// that shows nothing. A name is only shown, never compared.
+/// Whether a text may be shown as a name. Joiners are part of Persian and Indic names and of emoji, and variation
+/// selectors of Japanese and Mongolian names and of emoji, so each may follow a visible character: first one selector,
+/// then one joiner. Any more would only hide something. A name is only shown, never compared.
 pub fn is_name(text: &str) -> bool {
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
         if is_unfit(c) {
             return false;
         }
-        rest.next_if_eq(&'\u{fe0f}');
+        rest.next_if(|c| is_selector(*c));
         rest.next_if(|c| matches!(c, '\u{200c}' | '\u{200d}'));
     }
-    !text.trim().is_empty()
+    text.chars().any(|c| !c.is_whitespace() && !is_unfit(c))
+}
+
+/// Whether a character selects a variant of the one before it.
+pub fn is_selector(c: char) -> bool {
+    CodePointSetData::new::<VariationSelector>().contains(c)
 }
 
 /// The text without its unfit characters.
@@ -104,6 +111,8 @@ mod tests {
             "යශෝධා ශ\u{dca}\u{200d}රී",
             "김민수",
             "山田 太郎",
+            "渡邉\u{e0102}",
+            "ᠮᠣᠩ\u{180b}ᠭ",
             "ฐานิตา",
             "👩\u{200d}❤\u{fe0f}\u{200d}👩",
             "👍🏽",
@@ -117,7 +126,8 @@ mod tests {
             "\u{200d}a",
             "a\u{200d}\u{200d}b",
             "a\u{200d}\u{fe0f}b",
-            "a\u{fe0e}",
+            " \u{200d}",
+            "a\u{fe0e}\u{fe0f}",
             "a\u{61c}b",
             "a\u{202e}b",
             "a\u{3164}b",

@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, Schema};
 
 use super::openapi::PROBLEM;
-use crate::domain::text::is_unfit;
+use crate::domain::text::{is_selector, is_unfit};
 
 /// A path that is passed on to HubSpot, as [`crate::domain::proxy_path::ProxyPath`] reads it once it is decoded: it
 /// begins with no slash; no segment is `.` or `..` (its parameters, behind `;`, do not count); nothing is a URL, and
@@ -85,10 +85,12 @@ pub(super) fn tell_of_pages(operation: &mut Operation) {
 /// Characters that [`str::trim`] removes and that are fit to be shown.
 const SPACES: &str = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000";
 
-/// Unfit characters, as the inside of a character class.
-static UNFIT: LazyLock<String> = LazyLock::new(|| {
-    let unfit: Vec<u32> = ('\0'..=char::MAX).filter(|c| is_unfit(*c)).map(u32::from).collect();
-    let ranges = unfit.chunk_by(|one, next| one + 1 == *next);
+/// Unfit characters, and variation selectors among them, as the inside of a character class.
+static UNFIT: LazyLock<[String; 2]> = LazyLock::new(|| [class(is_unfit), class(is_selector)]);
+
+fn class(has: fn(char) -> bool) -> String {
+    let codes: Vec<u32> = ('\0'..=char::MAX).filter(|c| has(*c)).map(u32::from).collect();
+    let ranges = codes.chunk_by(|one, next| one + 1 == *next);
     let written = |code: &u32| match char::from_u32(*code) {
         // Only what stands for itself is read alike by every dialect of regular expressions.
         Some(c) if *code > 0xffff => c.to_string(),
@@ -97,12 +99,13 @@ static UNFIT: LazyLock<String> = LazyLock::new(|| {
     ranges
         .filter_map(|range| Some(format!("{}-{}", written(range.first()?), written(range.last()?))))
         .collect()
-});
+}
 
 /// Which text is an id of a user or a name, as [`crate::domain::external`] and [`crate::domain::text`] read it.
 pub(super) fn texts(components: &mut Components) {
-    let (fit, visible) = (format!("[^{}]", *UNFIT), format!("[^{}{SPACES}]", *UNFIT));
-    let joined = r"\ufe0f?[\u200c\u200d]?";
+    let [unfit, selectors] = &*UNFIT;
+    let (fit, visible) = (format!("[^{unfit}]"), format!("[^{unfit}{SPACES}]"));
+    let joined = format!(r"[{selectors}]?[\u200c\u200d]?");
     if let Some(RefOr::T(Schema::Object(id))) = components.schemas.get_mut("ExternalUserId") {
         id.pattern = Some(format!("^{visible}({fit}*{visible})?$"));
     }

@@ -370,8 +370,14 @@ async fn a_session_asks_for_its_own_scopes_and_works_on_its_own_pages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_may_name_people_in_any_script() {
     let host = Host::new(&[]).await;
-    for name in ["می\u{200c}خواهم", "ක්\u{200d}රිස්", "👩\u{200d}❤\u{fe0f}\u{200d}👩 Anna", "김민수", "Жанна"]
-    {
+    for name in [
+        "می\u{200c}خواهم",
+        "ක්\u{200d}රිස්",
+        "👩\u{200d}❤\u{fe0f}\u{200d}👩 Anna",
+        "김민수",
+        "渡邉\u{e0102}",
+        "Жанна",
+    ] {
         let body = json!({"external_user_id": "u", "hosted": true, "requested_by": name});
         let answer = host.app.api(&host.key, Method::POST, SESSIONS, Some(body)).await;
         assert_eq!(answer.status, 201, "{name}: {}", answer.body);
