@@ -30,13 +30,14 @@ suite([], (test) => {
     await assertNoCookies(stage);
   });
 
-  test("the same goes through in a frame on another site", async (stage) => {
+  test("the same is refused in a frame on another site, and its code is not spent", async (stage) => {
     const site = await stage.stranger({ "/": `<title>A site</title><iframe title="HubSpot" src="${listing(stage, "plain").replaceAll("&", "&amp;")}"></iframe>` });
     const page = await stage.open(site);
     const frame = page.frameLocator("iframe");
-    await frame.locator("#install").click();
-    await frame.locator("#installed").waitFor();
-    assert.equal(await exchanged(stage), 1);
+    const isInstall = (response) => response.url().startsWith(`${stage.demo.service}/install/hubspot`);
+    const [answer] = await Promise.all([page.waitForResponse(isInstall), frame.locator("#install").click()]);
+    assert.equal(answer.status(), 400);
+    assert.equal(await exchanged(stage), 0);
     await assertNoCookies(stage);
   });
 
