@@ -981,7 +981,7 @@ export interface components {
             revoked: components["schemas"]["RevokedAnswer"];
         };
         /**
-         * @description Your id of one of your users: nothing that controls the characters around it, and no space at its ends.
+         * @description Your id of one of your users: nothing invisible in it, and no space at its ends.
          * @example user_42
          */
         ExternalUserId: string;
@@ -3625,7 +3625,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `method_not_allowed`: CONNECT and TRACE are not passed on. */
+            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
             405: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3872,7 +3872,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `method_not_allowed`: CONNECT and TRACE are not passed on. */
+            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
             405: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4119,7 +4119,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `method_not_allowed`: CONNECT and TRACE are not passed on. */
+            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
             405: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4360,7 +4360,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `method_not_allowed`: CONNECT and TRACE are not passed on. */
+            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
             405: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4601,7 +4601,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `method_not_allowed`: CONNECT and TRACE are not passed on. */
+            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
             405: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4848,7 +4848,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `method_not_allowed`: CONNECT and TRACE are not passed on. */
+            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
             405: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
