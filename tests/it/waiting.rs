@@ -161,20 +161,3 @@ async fn waiting_pages_do_not_hold_a_stop_up() {
     assert_eq!(held.await.unwrap().status, 304);
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pages_that_have_gone_wait_no_longer_than_they_asked_to() {
-    const PAGES: usize = 30;
-    let app = TestApp::start().await;
-    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
-    page.begin(&popup).await;
-    let tag = page.look().await.header("etag").to_owned();
-    let mut pages: Vec<_> = Vec::new();
-    for _ in 0..PAGES {
-        let (other, tag) = (page.again(), tag.clone());
-        pages.push(tokio::spawn(async move { other.wait(&tag, 4).await }));
-    }
-    eventually("all wait", || async { waiting(&app).await == PAGES }).await;
-    pages.iter().for_each(tokio::task::JoinHandle::abort);
-    eventually("nobody waits", || async { waiting(&app).await == 0 }).await;
-}
