@@ -31,7 +31,7 @@ pub fn is_name(text: &str) -> bool {
             return false;
         }
         rest.next_if(|c| is_selector(*c));
-        rest.next_if(|c| matches!(c, '\u{200c}' | '\u{200d}'));
+        rest.next_if(|c| is_joiner(*c));
     }
     text.chars().any(|c| !c.is_whitespace() && !is_unfit(c))
 }
@@ -39,6 +39,11 @@ pub fn is_name(text: &str) -> bool {
 /// Whether a character selects a variant of the one before it.
 pub fn is_selector(c: char) -> bool {
     CodePointSetData::new::<VariationSelector>().contains(c)
+}
+
+/// Whether a character joins or parts the letters around it.
+pub fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
 }
 
 /// The text without its unfit characters.

@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, Schema};
 
 use super::openapi::PROBLEM;
-use crate::domain::text::{is_selector, is_unfit};
+use crate::domain::text::{is_joiner, is_selector, is_unfit};
 
 /// A path that is passed on to HubSpot, as [`crate::domain::proxy_path::ProxyPath`] reads it once it is decoded: it
 /// begins with no slash; no segment is `.` or `..` (its parameters, behind `;`, do not count); nothing is a URL, and
@@ -85,10 +85,14 @@ pub(super) fn tell_of_pages(operation: &mut Operation) {
 /// Characters that [`str::trim`] removes and that are fit to be shown.
 const SPACES: &str = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000";
 
-/// Unfit characters, and variation selectors among them, as the inside of a character class.
-static UNFIT: LazyLock<[String; 2]> = LazyLock::new(|| [class(is_unfit), class(is_selector)]);
+/// Characters in rows of thousands. Programs that make texts up are slow with classes that have them, so patterns speak
+/// of these in lookaheads.
+fn is_far(c: char) -> bool {
+    ('\u{e000}'..='\u{f8ff}').contains(&c) || c >= '\u{e0000}'
+}
 
-fn class(has: fn(char) -> bool) -> String {
+/// The inside of a character class.
+fn class(has: impl Fn(char) -> bool) -> String {
     let codes: Vec<u32> = ('\0'..=char::MAX).filter(|c| has(*c)).map(u32::from).collect();
     let ranges = codes.chunk_by(|one, next| one + 1 == *next);
     let written = |code: &u32| match char::from_u32(*code) {
@@ -101,18 +105,35 @@ fn class(has: fn(char) -> bool) -> String {
         .collect()
 }
 
-/// Which text is an id of a user or a name, as [`crate::domain::external`] and [`crate::domain::text`] read it.
+/// The pattern of an id of a user, as [`crate::domain::external`] reads it.
+static EXTERNAL_USER_ID: LazyLock<String> = LazyLock::new(|| {
+    let near = class(|c| is_unfit(c) && !is_far(c));
+    let far = class(|c| is_unfit(c) && is_far(c));
+    let visible = format!("[^{near}{SPACES}]");
+    format!("^(?!.*[{far}]){visible}([^{near}]*{visible})?$")
+});
+
+/// The pattern of a name, as [`crate::domain::text`] reads it.
+static NAME: LazyLock<String> = LazyLock::new(|| {
+    let is_attached = |c| is_selector(c) || is_joiner(c);
+    let (selectors, joiners) = (class(is_selector), class(is_joiner));
+    let invisible = class(|c| is_unfit(c) && (!is_far(c) || is_selector(c)));
+    let any = class(|c| is_unfit(c) && !is_far(c) && !is_attached(c));
+    let far = class(|c| is_unfit(c) && is_far(c) && !is_attached(c));
+    let misplaced = format!("[{selectors}{joiners}][{selectors}]|[{joiners}]{{2}}");
+    let fit = format!("(?![{selectors}{joiners}])(?!.*({misplaced}|[{far}]))");
+    format!("^{fit}[^{any}]*[^{invisible}{SPACES}][^{any}]*$")
+});
+
+/// Makes the texts exact that people are shown.
 pub(super) fn texts(components: &mut Components) {
-    let [unfit, selectors] = &*UNFIT;
-    let (fit, visible) = (format!("[^{unfit}]"), format!("[^{unfit}{SPACES}]"));
-    let joined = format!(r"[{selectors}]?[\u200c\u200d]?");
     if let Some(RefOr::T(Schema::Object(id))) = components.schemas.get_mut("ExternalUserId") {
-        id.pattern = Some(format!("^{visible}({fit}*{visible})?$"));
+        id.pattern = Some(EXTERNAL_USER_ID.clone());
     }
     if let Some(RefOr::T(Schema::Object(session))) = components.schemas.get_mut("CreateConnectSession")
         && let Some(RefOr::T(Schema::Object(name))) = session.properties.get_mut("requested_by")
     {
-        name.pattern = Some(format!("^({fit}{joined})*{visible}{joined}({fit}{joined})*$"));
+        name.pattern = Some(NAME.clone());
     }
 }
 
