@@ -1,24 +1,36 @@
 //! Text from outside that is shown to people: on pages, in logs, on a terminal.
 
+use std::collections::BTreeSet;
+
 use icu_properties::props::{
     DefaultIgnorableCodePoint, GeneralCategory, NoncharacterCodePoint, VariationSelector,
 };
 use icu_properties::{CodePointMapData, CodePointSetData};
 
+const UNFIT: [GeneralCategory; 5] = [
+    GeneralCategory::Control,
+    GeneralCategory::Format,
+    GeneralCategory::LineSeparator,
+    GeneralCategory::ParagraphSeparator,
+    GeneralCategory::PrivateUse,
+];
+
 /// Whether a character controls, hides or reorders the text around it, or shows nothing of its own: control and format
 /// characters, line and paragraph separators, private use, noncharacters, and what Unicode lets a font leave out
 /// (UAX #44, `Default_Ignorable_Code_Point`). Letters that are not assigned yet are fit: a later Unicode may name them.
 pub fn is_unfit(c: char) -> bool {
-    let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    matches!(
-        category,
-        GeneralCategory::Control
-            | GeneralCategory::Format
-            | GeneralCategory::LineSeparator
-            | GeneralCategory::ParagraphSeparator
-            | GeneralCategory::PrivateUse
-    ) || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+    UNFIT.contains(&CodePointMapData::<GeneralCategory>::new().get(c))
+        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
         || CodePointSetData::new::<NoncharacterCodePoint>().contains(c)
+}
+
+/// All characters that [`is_unfit`] finds.
+pub fn unfit_characters() -> BTreeSet<char> {
+    let categories = CodePointMapData::<GeneralCategory>::new();
+    let ranges = UNFIT.into_iter().flat_map(|category| categories.iter_ranges_for_value(category));
+    let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>().iter_ranges();
+    let noncharacters = CodePointSetData::new::<NoncharacterCodePoint>().iter_ranges();
+    ranges.chain(ignorable).chain(noncharacters).flatten().filter_map(char::from_u32).collect()
 }
 
 /// Whether a text may be shown as a name. Joiners are part of Persian and Indic names and of emoji, and variation
@@ -102,6 +114,14 @@ mod tests {
         }
         for good in "aÄЖغאकไ字𝔘é\u{301}\u{fffd}\u{20} \u{3000}👩\u{1f3fd}½".chars() {
             assert!(!is_unfit(good), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn all_unfit_characters_are_listed() {
+        let listed = unfit_characters();
+        for c in ('\0'..='\u{ffff}').chain('\u{e0000}'..='\u{e0fff}') {
+            assert_eq!(listed.contains(&c), is_unfit(c), "{c:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the annotations at the handlers cannot say of parameters, bodies and answers, so that the description is exact
 //! enough for machines to test the service by it.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use utoipa::Number;
@@ -12,7 +13,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, Schema};
 
 use super::openapi::PROBLEM;
-use crate::domain::text::{is_joiner, is_selector, is_unfit};
+use crate::domain::text::{is_joiner, is_selector, unfit_characters};
 
 /// A path that is passed on to HubSpot, as [`crate::domain::proxy_path::ProxyPath`] reads it once it is decoded: it
 /// begins with no slash; no segment is `.` or `..` (its parameters, behind `;`, do not count); nothing is a URL, and
@@ -91,9 +92,10 @@ fn is_far(c: char) -> bool {
     ('\u{e000}'..='\u{f8ff}').contains(&c) || c >= '\u{e0000}'
 }
 
-/// The inside of a character class.
+/// The inside of a character class of unfit characters.
 fn class(has: impl Fn(char) -> bool) -> String {
-    let codes: Vec<u32> = ('\0'..=char::MAX).filter(|c| has(*c)).map(u32::from).collect();
+    static UNFIT: LazyLock<BTreeSet<char>> = LazyLock::new(unfit_characters);
+    let codes: Vec<u32> = UNFIT.iter().filter(|c| has(**c)).map(|c| u32::from(*c)).collect();
     let ranges = codes.chunk_by(|one, next| one + 1 == *next);
     let written = |code: &u32| match char::from_u32(*code) {
         // Only what stands for itself is read alike by every dialect of regular expressions.
@@ -107,8 +109,8 @@ fn class(has: impl Fn(char) -> bool) -> String {
 
 /// The pattern of an id of a user, as [`crate::domain::external`] reads it.
 static EXTERNAL_USER_ID: LazyLock<String> = LazyLock::new(|| {
-    let near = class(|c| is_unfit(c) && !is_far(c));
-    let far = class(|c| is_unfit(c) && is_far(c));
+    let near = class(|c| !is_far(c));
+    let far = class(is_far);
     let visible = format!("[^{near}{SPACES}]");
     format!("^(?!.*[{far}]){visible}([^{near}]*{visible})?$")
 });
@@ -117,9 +119,9 @@ static EXTERNAL_USER_ID: LazyLock<String> = LazyLock::new(|| {
 static NAME: LazyLock<String> = LazyLock::new(|| {
     let is_attached = |c| is_selector(c) || is_joiner(c);
     let (selectors, joiners) = (class(is_selector), class(is_joiner));
-    let invisible = class(|c| is_unfit(c) && (!is_far(c) || is_selector(c)));
-    let any = class(|c| is_unfit(c) && !is_far(c) && !is_attached(c));
-    let far = class(|c| is_unfit(c) && is_far(c) && !is_attached(c));
+    let invisible = class(|c| !is_far(c) || is_selector(c));
+    let any = class(|c| !is_far(c) && !is_attached(c));
+    let far = class(|c| is_far(c) && !is_attached(c));
     let misplaced = format!("[{selectors}{joiners}][{selectors}]|[{joiners}]{{2}}");
     let fit = format!("(?![{selectors}{joiners}])(?!.*({misplaced}|[{far}]))");
     format!("^{fit}[^{any}]*[^{invisible}{SPACES}][^{any}]*$")
