@@ -25,6 +25,7 @@ mod m20261121_000014_idempotency_key;
 mod m20261121_000015_catalogue;
 mod m20261121_000016_connect_session;
 mod m20261121_000017_journal;
+mod m20261129_000018_session_seen;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000015_catalogue::Migration),
             Box::new(m20261121_000016_connect_session::Migration),
             Box::new(m20261121_000017_journal::Migration),
+            Box::new(m20261129_000018_session_seen::Migration),
         ]
     }
 }

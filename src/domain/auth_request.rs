@@ -53,7 +53,7 @@ pub struct AuthRequest {
     pub created_at: Moment,
     /// Until when HubSpot's answer is awaited.
     pub expires_at: Moment,
-    /// When it came to an end; of one that led to a connection, when its tokens were received.
+    /// When it came to an end; of one that led to a connection, that connection's `connected_at`.
     pub finished_at: Option<Moment>,
     /// When the outcome was handed to the popup.
     pub delivered_at: Option<Moment>,
@@ -71,6 +71,11 @@ impl AuthRequest {
     /// The page that can be told when the opener cannot: it is of the opener's origin and finds the page that waits.
     pub fn return_link(&self) -> Option<String> {
         self.return_url.as_ref().map(|url| format!("{}#hsc={}", url.as_str(), self.id))
+    }
+
+    /// Whether its outcome is older than [`HANDOFF_WINDOW`].
+    pub fn is_over(&self, now: Moment) -> bool {
+        self.finished_at.is_some_and(|finished_at| finished_at.plus(HANDOFF_WINDOW) < now)
     }
 
     /// How far it has come, seen at `now`: one that nobody finished in time is expired.
@@ -148,6 +153,10 @@ pub const EXCHANGE_GRACE: std::time::Duration = std::time::Duration::from_secs(6
 
 /// How long after its expiry an attempt is remembered, so that whoever comes late is told so.
 pub const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// How long after the outcome the browser's cookie can still repair a lost answer, that is restore the session, and the
+/// popup's message can still carry a token. The cookie outlives the browser's session, so it must not replace it.
+pub const HANDOFF_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How far an attempt has come. The last four are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

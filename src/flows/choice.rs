@@ -72,7 +72,7 @@ impl FromStr for Decision {
 /// Why a decision has no effect.
 #[derive(Debug, Error)]
 pub enum DecideError {
-    /// The browser belongs to another user by now.
+    /// The browser belongs to another user by now, or the session of the user who is asked has ended.
     #[error("another user is asked")]
     NotYours,
     /// The tokens are sealed with a key that is not configured.
@@ -165,8 +165,13 @@ impl Flows {
             return Ok(None);
         }
         let Some(parked) = parts.store.parked_grant(flow).await? else { return Ok(None) };
-        // Somebody else has logged in here meanwhile, and is to get nobody's connection.
-        if user.is_some_and(|user| user != parked.user) {
+        // Another user has logged in here meanwhile, or the session has ended: neither may decide on this user's
+        // connections, nor open them.
+        let allowed = match user {
+            Some(user) => user == parked.user,
+            None => self.may_sign_in(parked.user).await?,
+        };
+        if !allowed {
             return Err(DecideError::NotYours);
         }
         let flows = self.clone();

@@ -8,7 +8,7 @@ use super::Flows;
 use super::start::pkce_context;
 use super::waiting::Key;
 use crate::crash;
-use crate::domain::auth_request::{AuthRequest, FlowStatus};
+use crate::domain::auth_request::{AuthRequest, FlowStatus, HANDOFF_WINDOW};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::ConnectSession;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
@@ -161,8 +161,10 @@ impl Flows {
             match parts.store.consume_auth_request(back.state.hash(), binding, client_id, now).await? {
                 Consumed::Now(request) => *request,
                 Consumed::Before(request) => {
-                    let user = self.owner_of(&request).await?;
-                    let user = user.filter(|_| back.user.is_none());
+                    let user = match back.user {
+                        Some(_) => None,
+                        None => self.lost_session_of(&request).await?,
+                    };
                     // While it is under way, or the person is being asked, our own page is the place to be.
                     let ended = request.status_at(now) != FlowStatus::Exchanging;
                     let return_to = request.return_to().filter(|_| ended);
@@ -171,39 +173,82 @@ impl Flows {
                 Consumed::Expired(request) => {
                     return Ok(Finished { flow: request.id, user: None, return_to: request.return_to() });
                 }
+                Consumed::Over(flow) => return Ok(Finished { flow, user: None, return_to: None }),
                 Consumed::NotYours => return Err(FinishError::FlowNotYours),
                 Consumed::Unknown => return Err(FinishError::StateUnknown),
             };
         crash::point("callback.consumed");
         let (flow, return_to) = (request.id, request.return_to());
-        // What a backend has begun for a user of the host's is that user's, whoever's browser this is.
-        let of_host = request.connect_session.is_some();
-        let owner = back.user.filter(|_| !of_host).unwrap_or(request.user_id);
-        let end = match back.answer {
-            Answer::Code(code) => match self.exchange(&request, &code, owner).await {
+        let owner = parts.insist(PATIENCE, || self.owner(&request, back.user)).await;
+        let end = match (back.answer, &owner) {
+            (Answer::Code(code), Ok(owner)) => match self.exchange(&request, &code, *owner).await {
                 Ok(end) => end,
                 Err(error) => self.failed(flow, error).await,
             },
-            Answer::Denied => self.failed(flow, "user_denied").await,
-            Answer::Error => self.failed(flow, "provider_error").await,
+            (Answer::Code(_), Err(_)) => self.failed(flow, "storage_unavailable").await,
+            (Answer::Denied, _) => self.failed(flow, "user_denied").await,
+            (Answer::Error, _) => self.failed(flow, "provider_error").await,
         };
         if let (Some(session), End::Failed) = (request.connect_session, end) {
             self.note_failed_attempt(session, flow).await;
         }
         Ok(Finished {
             flow,
-            user: (end == End::Connected && !of_host).then_some(owner),
+            user: owner.ok().filter(|_| end == End::Connected && request.connect_session.is_none()),
             return_to: return_to.filter(|_| end != End::Asking),
         })
     }
 
-    /// Who has the connection that a finished flow led to. The answer that was to begin the session may have been lost
-    /// on its way; the browser that holds the flow's cookie gets it by asking again.
-    async fn owner_of(&self, request: &AuthRequest) -> Result<Option<UserId>, StoreError> {
+    /// The owner of the connection that is about to be made: the session's user, or else the user that the request was
+    /// begun for.
+    ///
+    /// Where the session has ended meanwhile, that user's connections stay closed: the cookie of the request outlives the
+    /// session, and the next person at the computer can finish the request with an account of their own. A new user gets
+    /// the connection then.
+    async fn owner(&self, request: &AuthRequest, user: Option<UserId>) -> Result<UserId, StoreError> {
+        let begun_for = request.user_id;
+        match user {
+            // What a backend has begun for a user of the host's is that user's, whoever's browser this is.
+            _ if request.connect_session.is_some() => Ok(begun_for),
+            Some(user) => Ok(user),
+            None if self.may_sign_in(begun_for).await? => Ok(begun_for),
+            None => Ok(UserId::random(&self.0.chance)),
+        }
+    }
+
+    /// Whether a browser that shows no session can become this user without opening connections of an ended session. A
+    /// session may also just have been given a new key, by an answer that has not arrived.
+    pub(super) async fn may_sign_in(&self, user: UserId) -> Result<bool, StoreError> {
+        let store = &self.0.store;
+        if self.connections(user).await?.is_empty() {
+            return Ok(true);
+        }
+        let since = self.0.clock.now().minus(HANDOFF_WINDOW);
+        Ok(!store.has_seen_session(user).await? && store.has_unseen_session(user, since).await?)
+    }
+
+    /// The user whose session was begun by an answer that was lost on its way, for the browser that holds the cookie of
+    /// the request. `None` if the session has arrived, or if the outcome is too old.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn lost_session(&self, flow: FlowId, binding: &Secret) -> Result<Option<UserId>, StoreError> {
+        match self.0.store.flow(flow, binding.hash()).await? {
+            Some(request) => self.lost_session_of(&request).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn lost_session_of(&self, request: &AuthRequest) -> Result<Option<UserId>, StoreError> {
+        let store = &self.0.store;
         let (Some(connection), None) = (request.connection_id, request.connect_session) else {
             return Ok(None);
         };
-        Ok(self.0.store.token(connection).await?.map(|token| token.user_id))
+        if request.is_over(self.0.clock.now()) {
+            return Ok(None);
+        }
+        let Some(token) = store.token(connection).await? else { return Ok(None) };
+        Ok((!store.has_seen_session(token.user_id).await?).then_some(token.user_id))
     }
 
     pub(super) async fn failed(&self, flow: FlowId, error: &'static str) -> End {
@@ -355,7 +400,7 @@ impl Flows {
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id };
         let wanted: Scopes = scopes.iter().chain(optional_scopes.iter()).collect();
-        let expires_at = at.plus(grant.expires_in);
+        let (now, expires_at) = (parts.clock.now(), at.plus(grant.expires_in));
         NewTokens {
             connection,
             generation,
@@ -369,11 +414,12 @@ impl Flows {
             refresh: parts.keyring.seal(refresh, context("refresh")),
             refresh_fingerprint: parts.keyring.fingerprint(refresh),
             obtained_at: at,
+            connected_at: now,
             expires_at,
             refresh_at: parts.rules.refresh.refresh_at(at, expires_at, parts.chance.unit()),
             connect_session: session.map(|session| session.id),
             metadata: metadata.map(str::to_owned),
-            details_due_at: parts.clock.now().plus(DETAILS_LATER),
+            details_due_at: now.plus(DETAILS_LATER),
         }
     }
 }

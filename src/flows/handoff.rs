@@ -46,6 +46,8 @@ pub struct Ended {
     pub of_host: bool,
     /// Whether the host's backend has the last word now.
     pub awaiting_confirmation: bool,
+    /// Whether the browser's cookie has done its work: nothing is left to hand off.
+    pub is_spent: bool,
 }
 
 /// What the popup is to tell its opener.
@@ -81,7 +83,11 @@ impl Flows {
         let Some(request) = self.0.store.flow(flow, binding.hash()).await? else { return Ok(None) };
         let choice = self.choice(&request).await?;
         let outcome = self.outcome_of(&request).await?;
+        let is_told = request.delivered_at.is_some()
+            || request.mode == Mode::Redirect
+            || request.is_over(self.0.clock.now());
         Ok(Some(Ended {
+            is_spent: is_told && !matches!(outcome, Outcome::Pending { .. }),
             outcome,
             choice,
             opener: request.opener.clone(),
@@ -108,13 +114,15 @@ impl Flows {
             return Ok(Delivery::Pending);
         }
         let now = self.0.clock.now();
-        let access_token = self.access_for(&request, &outcome);
+        let is_over = request.is_over(now);
+        let access_token = self.access_for(&request, &outcome).filter(|_| !is_over);
         let taken = self.0.store.deliver_auth_request(flow, access_token.is_some(), now).await?;
         let Some(with_token) = taken else { return Ok(Delivery::Gone) };
         // Another way may have been quicker.
         let access_token = access_token.filter(|_| with_token);
         let claim = match access_token {
             Some(_) => None,
+            None if is_over => None,
             None => self.claim_for(&request, request.status_at(now), now),
         };
         Ok(Delivery::Now(request.opener, Box::new(Message { outcome, access_token, claim })))

@@ -212,6 +212,7 @@ impl Flows {
             refresh: parts.keyring.seal(refresh, context("refresh")),
             refresh_fingerprint: parts.keyring.fingerprint(refresh),
             obtained_at: at,
+            connected_at: at,
             expires_at,
             refresh_at: parts.rules.refresh.refresh_at(at, expires_at, parts.chance.unit()),
             connect_session: None,

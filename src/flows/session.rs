@@ -36,8 +36,8 @@ impl Flows {
         }) else {
             return Ok(None);
         };
-        if now.since(row.seen_at) >= TOUCH.min(parts.rules.session_idle / 4) {
-            (row.seen_at, row.expires_at) = (now, self.expiry(row.created_at, now));
+        if !row.seen || now.since(row.seen_at) >= TOUCH.min(parts.rules.session_idle / 4) {
+            (row.seen, row.seen_at, row.expires_at) = (true, now, self.expiry(row.created_at, now));
             // Only a session that is still there is kept alive: one that has just ended must stay ended.
             if !parts.store.touch_session(hash, row.seen_at, row.expires_at).await? {
                 parts.memory.forget_session(hash);
@@ -64,7 +64,8 @@ impl Flows {
         let user = values.get(USER).and_then(|text| serde_json::from_str::<UserId>(text).ok());
         let state = serde_json::to_string(&values).unwrap_or_default();
         let expires_at = self.expiry(created_at, now);
-        let row = SessionRow { key_hash: key.hash(), user, state, created_at, seen_at: now, expires_at };
+        let key_hash = key.hash();
+        let row = SessionRow { key_hash, user, state, created_at, seen_at: now, expires_at, seen: false };
         parts.store.insert_session(row).await?;
         Ok(key)
     }

@@ -20,7 +20,7 @@ use crate::domain::auth_request::REMEMBERED;
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::domain::secret::{Hash, Secret};
-use crate::flows::{Answer, FinishConnect, StartConnect, flow_of_state};
+use crate::flows::{Answer, FinishConnect, Finished, StartConnect, flow_of_state};
 
 /// What a page may ask for when it begins a connect.
 const FIELDS: [&str; 7] =
@@ -255,9 +255,14 @@ pub(super) async fn finish_auth(
     }
     navigation_only(&request)?;
     match finish(&request, &web, &session).await {
-        Ok((flow, location)) => {
-            let mut answer = see_other(&location);
-            for cookie in web.cookies.make_room(&request, flow) {
+        Ok(Finished { flow, return_to, .. }) => {
+            let mut cookies = web.cookies.make_room(&request, flow);
+            // The browser leaves for the host's page, so nothing is left to hand off here.
+            if return_to.is_some() {
+                cookies.push(web.cookies.removal(flow));
+            }
+            let mut answer = see_other(&return_to.unwrap_or_else(|| done(flow)));
+            for cookie in cookies {
                 answer.add_cookie(&cookie).map_err(|_| Problem::new("internal_error"))?;
             }
             Ok(answer)
@@ -266,7 +271,7 @@ pub(super) async fn finish_auth(
     }
 }
 
-async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<(FlowId, String), Problem> {
+async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<Finished, Problem> {
     let query = Query::parse(request.query_string(), &["code", "state", "error", "error_description"])?;
     let state =
         query.get("state").filter(|state| is_state(state)).ok_or_else(|| match query.get("state") {
@@ -286,7 +291,7 @@ async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<(
     if let Some(user) = finished.user {
         Caller::sign_in(session, user);
     }
-    Ok((finished.flow, finished.return_to.unwrap_or_else(|| done(finished.flow))))
+    Ok(finished)
 }
 
 /// Where the popup goes when the callback could not be answered: to the outcome of its flow, if the state names one.

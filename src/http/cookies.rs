@@ -61,14 +61,19 @@ impl FlowCookies {
             .collect();
         flows.sort_unstable();
         let spare = (flows.len() + 1).saturating_sub(MOST);
-        flows.into_iter().take(spare).map(|(_, name)| self.removal(name)).collect()
+        flows.into_iter().take(spare).map(|(_, name)| self.removal_of(name)).collect()
+    }
+
+    /// The cookie that removes the one of this flow.
+    pub fn removal(&self, flow: FlowId) -> Cookie<'static> {
+        self.removal_of(self.name(flow))
     }
 
     fn name(&self, flow: FlowId) -> String {
         format!("{}{}", self.prefix, flow.short())
     }
 
-    fn removal(&self, name: String) -> Cookie<'static> {
+    fn removal_of(&self, name: String) -> Cookie<'static> {
         self.cookie(name, String::new(), CookieDuration::ZERO)
     }
 

@@ -43,6 +43,9 @@ pub(super) async fn get_done(
     }
     let of_host = ended.as_ref().is_some_and(|ended| ended.of_host);
     let held = ended.as_ref().is_some_and(|ended| ended.awaiting_confirmation);
+    // A cookie without an outcome belongs to a flow that is forgotten.
+    let is_spent = ended.as_ref().is_none_or(|ended| ended.is_spent);
+    let spent = flow.filter(|_| is_spent && binding.is_some()).map(|flow| web.cookies.removal(flow));
     let (outcome, opener, way) = match ended {
         Some(Ended { outcome, opener, return_link, mode, .. }) => {
             (Some(outcome), opener, json!({"link": return_link, "mode": mode.as_str()}))
@@ -52,9 +55,11 @@ pub(super) async fn get_done(
     let page = match (flow, outcome) {
         (Some(flow), Some(Outcome::Connected(connection))) => {
             // The answer that was to begin the session may have been lost on its way, with the callback that a browser
-            // dropped and repeated. Whoever holds the flow's cookie is who it was meant for.
-            if !of_host && Caller::of(&session).is_none() {
-                Caller::sign_in(&session, connection.token.user_id);
+            // dropped and repeated.
+            if let (Some(binding), None) = (&binding, Caller::of(&session))
+                && let Some(user) = web.flows.lost_session(flow, binding).await?
+            {
+                Caller::sign_in(&session, user);
             }
             success(&web, flow, &connection, &way, of_host)
         }
@@ -66,7 +71,8 @@ pub(super) async fn get_done(
             // Only the page that has the token of the connect session can begin it anew.
             failure(&web, Some(flow), &code, (opener.as_ref().filter(|_| !of_host), &way), &id.0)
         }
-        _ => failure(
+        (Some(_), None) => web.templates.page("popup_over.html", &json!({})),
+        (None, _) => failure(
             &web,
             None,
             about.problem.as_deref().unwrap_or("flow_unknown"),
@@ -74,7 +80,11 @@ pub(super) async fn get_done(
             &id.0,
         ),
     };
-    Ok(html(page))
+    let mut answer = html(page);
+    if let Some(cookie) = spent {
+        answer.add_cookie(&cookie).map_err(|_| Problem::new("internal_error"))?;
+    }
+    Ok(answer)
 }
 
 fn html(page: String) -> HttpResponse {
@@ -162,7 +172,8 @@ pub(super) struct Handoff {
     flow: FlowId,
 }
 
-/// `POST /auth/hubspot/handoff`: the message for the opener and the one origin it may be posted to, once.
+/// `POST /auth/hubspot/handoff`: the message for the opener and the one origin it may be posted to, once. The flow's
+/// cookie has done its work then and is removed.
 #[utoipa::path(
     post, path = "/auth/hubspot/handoff", tag = "popup",
     summary = "The message for the opener, once",
@@ -187,7 +198,8 @@ pub(super) async fn take_handoff(
     let binding = web.cookies.binding(&request, flow).ok_or(Problem::new("flow_unknown"))?;
     match web.flows.deliver(flow, &binding).await? {
         Delivery::Now(origin, message) => {
-            Ok(HttpResponse::Ok().json(json!({"origin": origin, "message": text(flow, &message)})))
+            let answer = json!({"origin": origin, "message": text(flow, &message)});
+            Ok(HttpResponse::Ok().cookie(web.cookies.removal(flow)).json(answer))
         }
         Delivery::Pending => Ok(HttpResponse::Accepted().json(json!({"status": "exchanging"}))),
         Delivery::Gone => Err(Problem::new("already_delivered")),

@@ -16,6 +16,7 @@ const FILES: &[(&str, &str)] = &[
     ("popup_error.html", include_str!("../../templates/popup_error.html")),
     ("popup_waiting.html", include_str!("../../templates/popup_waiting.html")),
     ("popup_held.html", include_str!("../../templates/popup_held.html")),
+    ("popup_over.html", include_str!("../../templates/popup_over.html")),
     ("popup_choice.html", include_str!("../../templates/popup_choice.html")),
     ("popup_launch.html", include_str!("../../templates/popup_launch.html")),
     ("confirm_question.html", include_str!("../../templates/confirm_question.html")),

@@ -30,6 +30,8 @@ pub enum Consumed {
     Before(Box<AuthRequest>),
     /// It is too late.
     Expired(Box<AuthRequest>),
+    /// It has come to its end, and this browser holds no cookie for it (any more).
+    Over(FlowId),
     /// It belongs to another browser; it stays good for that one.
     NotYours,
     /// Nobody began it.
@@ -293,7 +295,10 @@ async fn consume(
         return Ok(Consumed::Unknown);
     };
     let request = Box::new(read(&row)?);
-    Ok(if Some(row.get("binding_hash")?) != binding || request.client_id != client_id {
+    let awaited = matches!(request.status, FlowStatus::AwaitingUser | FlowStatus::Exchanging);
+    Ok(if binding.is_none() && !awaited {
+        Consumed::Over(request.id)
+    } else if Some(row.get("binding_hash")?) != binding || request.client_id != client_id {
         Consumed::NotYours
     } else if request.status_at(now) == FlowStatus::Expired {
         Consumed::Expired(request)

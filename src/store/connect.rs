@@ -37,6 +37,8 @@ pub struct NewTokens {
     pub refresh_fingerprint: String,
     /// When the access token was received.
     pub obtained_at: Moment,
+    /// When the connection is stored. Tokens may have waited for a decision or a claim before.
+    pub connected_at: Moment,
     /// When it expires.
     pub expires_at: Moment,
     /// When it is refreshed.
@@ -112,7 +114,7 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, 
     refresh_job::schedule(tx, [(tokens.connection, tokens.refresh_at)].into_iter()).await?;
     match source {
         Source::Exchange(flow) | Source::Parked { flow, .. } => {
-            auth_request::connected(tx, flow, tokens.connection, tokens.obtained_at).await?;
+            auth_request::connected(tx, flow, tokens.connection, tokens.connected_at).await?;
         }
         Source::Install(install) => {
             install::claimed(tx, install, tokens.user, tokens.connection, tx.clock.now()).await?;
@@ -156,7 +158,7 @@ async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let sql = "INSERT INTO token (id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
                access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, expires_at, details_due_at, created_at, \
                connected_at, metadata) \
-               VALUES ($1, $2, $3, $4, $5, $6, 'active', 1, $7, $8, $9, $10, $11, $12, $13, $11, $11, $14) \
+               VALUES ($1, $2, $3, $4, $5, $6, 'active', 1, $7, $8, $9, $10, $11, $12, $13, $11, $15, $14) \
                ON CONFLICT (user_id, client_id, portal_id) DO NOTHING";
     let values = [
         new.connection.to_string().into(),
@@ -173,6 +175,7 @@ async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
         new.expires_at.unix_ms().into(),
         new.details_due_at.unix_ms().into(),
         new.metadata.clone().into(),
+        new.connected_at.unix_ms().into(),
     ];
     Ok(tx.run(sql, values).await? == 1)
 }
@@ -185,7 +188,7 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let sql = "UPDATE token SET scopes = $3, wanted_scopes = $4, state = 'active', generation = generation + 1, \
                key_id = $5, access_sealed = $6, refresh_sealed = $7, refresh_fingerprint = $8, obtained_at = $9, \
                expires_at = $10, details_due_at = $11, details_attempts = 0, last_error = NULL, error_since = NULL, \
-               degraded_since = NULL, connected_at = $9, metadata = COALESCE($12, metadata) \
+               degraded_since = NULL, connected_at = $13, metadata = COALESCE($12, metadata) \
                WHERE id = $1 AND generation = $2";
     let values = [
         new.connection.to_string().into(),
@@ -200,6 +203,7 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
         new.expires_at.unix_ms().into(),
         new.details_due_at.unix_ms().into(),
         new.metadata.clone().into(),
+        new.connected_at.unix_ms().into(),
     ];
     Ok(tx.run(sql, values).await? == 1)
 }

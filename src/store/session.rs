@@ -22,6 +22,8 @@ pub struct SessionRow {
     pub seen_at: Moment,
     /// When it ends if it is not used before.
     pub expires_at: Moment,
+    /// Whether a request with it has come: until then, the answer that carries its key may be lost.
+    pub seen: bool,
 }
 
 impl Store {
@@ -30,7 +32,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn session(&self, key: Hash, now: Moment) -> Result<Option<SessionRow>, StoreError> {
-        let sql = "SELECT user_id, state, created_at, seen_at, expires_at FROM session \
+        let sql = "SELECT user_id, state, created_at, seen_at, expires_at, seen FROM session \
                    WHERE key_hash = $1 AND expires_at > $2";
         let Some(row) = self.one(sql, [key.text().into(), now.unix_ms().into()]).await? else {
             return Ok(None);
@@ -42,6 +44,7 @@ impl Store {
             created_at: row.moment("created_at")?,
             seen_at: row.moment("seen_at")?,
             expires_at: row.moment("expires_at")?,
+            seen: row.get::<i64>("seen")? != 0,
         }))
     }
 
@@ -51,8 +54,8 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn insert_session(&self, session: SessionRow) -> Result<(), StoreError> {
         self.write(move |tx| {
-            let sql = "INSERT INTO session (key_hash, user_id, state, created_at, seen_at, expires_at) \
-                       VALUES ($1, $2, $3, $4, $5, $6)";
+            let sql = "INSERT INTO session (key_hash, user_id, state, created_at, seen_at, expires_at, seen) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7)";
             let values = [
                 session.key_hash.text().into(),
                 session.user.map(|user| user.to_string()).into(),
@@ -60,6 +63,7 @@ impl Store {
                 session.created_at.unix_ms().into(),
                 session.seen_at.unix_ms().into(),
                 session.expires_at.unix_ms().into(),
+                i64::from(session.seen).into(),
             ];
             Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
         })
@@ -77,11 +81,29 @@ impl Store {
         expires_at: Moment,
     ) -> Result<bool, StoreError> {
         self.write(move |tx| {
-            let sql = "UPDATE session SET seen_at = $2, expires_at = $3 WHERE key_hash = $1";
+            let sql = "UPDATE session SET seen_at = $2, expires_at = $3, seen = 1 WHERE key_hash = $1";
             let values = [key.text().into(), seen_at.unix_ms().into(), expires_at.unix_ms().into()];
             Box::pin(async move { Ok(tx.run(sql, values).await? == 1) })
         })
         .await
+    }
+
+    /// Whether a request with a session of this user has come. An expired session counts for as long as its row is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn has_seen_session(&self, user: UserId) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 AS found FROM session WHERE user_id = $1 AND seen = 1 LIMIT 1";
+        Ok(self.one(sql, [user.to_string().into()]).await?.is_some())
+    }
+
+    /// Whether this user has a session, written since then, with which no request has come yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn has_unseen_session(&self, user: UserId, since: Moment) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 AS found FROM session WHERE user_id = $1 AND seen = 0 AND seen_at >= $2 LIMIT 1";
+        Ok(self.one(sql, [user.to_string().into(), since.unix_ms().into()]).await?.is_some())
     }
 
     /// Ends a session.

@@ -32,6 +32,7 @@ mod evidence;
 mod faults_exchange;
 mod faults_input;
 mod faults_refresh;
+mod flow_cookies;
 mod fuzz;
 mod guessing;
 mod hardships;

@@ -1,0 +1,222 @@
+//! The cookie of an authorization request: what it can repair and for how long, when it is set, and when it is removed.
+
+use fake_hubspot::Kind;
+use serde_json::json;
+
+use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::browser::{Answer, problem_of};
+use crate::harness::page::{Page, connected, data};
+use crate::harness::{Browser, TestApp};
+
+const SESSION: &str = "__Host-hsc_sid";
+const FLOW: &str = "__Host-hsc_f_";
+
+/// The browser was closed: session cookies are gone, those of authorization requests have a lifetime of their own.
+fn close(browser: &Browser) {
+    browser.cookies.lock().unwrap().remove(SESSION);
+}
+
+async fn accounts(browser: &Browser) -> Vec<u64> {
+    let status = browser.status().await;
+    let connections = status["connections"].as_array().expect("a list");
+    let mut accounts: Vec<u64> =
+        connections.iter().map(|connection| connection["portal_id"].as_u64().expect("an account")).collect();
+    accounts.sort_unstable();
+    accounts
+}
+
+/// Begins a request and approves it at HubSpot; the address of the callback.
+async fn approved(app: &TestApp, browser: &Browser, account: u64) -> String {
+    let authorize = browser.start(Some(HOST)).await;
+    app.hubspot.decide(&authorize, approve(account)).expect("HubSpot sends the browser back")
+}
+
+fn assert_calm(page: &Answer) {
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("data-outcome=\"over\""), "{}", page.body);
+    assert_eq!(problem_of(page), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_repaired_within_a_minute_of_the_outcome() {
+    for (seconds, repaired) in [(0, true), (59, true), (61, false), (1_000, false)] {
+        for by_callback in [false, true] {
+            let app = TestApp::start().await;
+            let browser = app.browser();
+            let back = approved(&app, &browser, ACME).await;
+            let done = browser.get(&back).await.location().to_owned();
+            close(&browser);
+            app.advance(seconds);
+
+            browser.get(if by_callback { &back } else { &done }).await;
+
+            let expected: &[u64] = if repaired { &[ACME] } else { &[] };
+            assert_eq!(accounts(&browser).await, expected, "{seconds} s, by the callback: {by_callback}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_seen_is_never_restored() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let back = approved(&app, &browser, ACME).await;
+    let done = browser.get(&back).await.location().to_owned();
+    browser.get(&done).await;
+    close(&browser);
+
+    for address in [&done, &back] {
+        browser.get(address).await;
+        assert_eq!(browser.status().await, json!({"authenticated": false, "connections": []}), "{address}");
+    }
+
+    assert!(browser.cookie(FLOW).is_some(), "its cookie is still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_is_handed_off_later_than_a_minute_after_the_outcome() {
+    let app = TestApp::start().await;
+    for by_page in [false, true] {
+        let (browser, page) = (app.browser(), Page::new(&app.base, HOST));
+        let done = match by_page {
+            true => connected(&app, &page, &browser).await,
+            false => browser.come_back(&app, Some(HOST), approve(ACME)).await,
+        };
+        app.advance(61);
+
+        let message = browser.handoff(done.location()).await.json()["message"].clone();
+
+        assert_eq!(message["type"], "hubspot_auth_success", "{message}");
+        assert!(message.get("access_token").is_none() && message.get("claim").is_none(), "{message}");
+        if by_page {
+            // The page that began it has a secret of its own, and asks for itself.
+            assert!(page.look().await.json()["claim"].is_string());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_finished_without_its_session_opens_no_older_connection() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let before = browser.status().await["user_id"].clone();
+    let back = approved(&app, &browser, GLOBEX).await;
+    close(&browser);
+
+    browser.get(&back).await;
+
+    assert_eq!(accounts(&browser).await, [GLOBEX]);
+    assert_ne!(browser.status().await["user_id"], before);
+    assert_eq!(app.database.number("SELECT COUNT(DISTINCT user_id) FROM token").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_back_while_its_session_changes_keys_stays_with_its_user() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    browser.status().await;
+    let (one, two) = (approved(&app, &browser, GLOBEX).await, approved(&app, &browser, ACME).await);
+    // The answer with the new key has not arrived when the second window comes back with the old one.
+    browser.request(reqwest::Method::GET, &one).send().await.expect("an answer");
+
+    browser.get(&two).await;
+
+    assert_eq!(accounts(&browser).await, [ACME, GLOBEX]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_session_nobody_decides_on_another_account() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let page = Page::new(&app.base, HOST);
+    let launch = page.post(&browser, Some(HOST), &[("hub_id", &ACME.to_string())]).await;
+    let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).expect("back");
+    let done = browser.get(&back).await;
+    let question = browser.get(done.location()).await;
+    let flow = data(&question, "flow");
+    let session = browser.cookie(SESSION).expect("a session").1;
+    close(&browser);
+
+    for decision in ["keep", "switch", "back"] {
+        let form = [("flow", flow.as_str()), ("decision", decision)];
+        let refused = browser.post_form("/auth/hubspot/decide", &form).await;
+        assert_eq!((refused.status, problem_of(&refused).as_str()), (403, "flow_not_yours"), "{decision}");
+    }
+
+    assert_eq!(accounts(&browser).await, [0; 0]);
+    assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
+    browser.plant(SESSION, &session);
+    browser.post_form("/auth/hubspot/decide", &[("flow", &flow), ("decision", "switch")]).await;
+    assert_eq!(accounts(&browser).await, [GLOBEX], "who is asked can still decide");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_has_a_minute_of_its_own_for_the_hand_off() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let start = format!("/auth/hubspot/start?origin={HOST}&hub_id={ACME}");
+    let back = app.hubspot.decide(browser.get(&start).await.location(), approve(GLOBEX)).expect("back");
+    let done = browser.get(&back).await;
+    let flow = data(&browser.get(done.location()).await, "flow");
+    app.advance(300);
+
+    let decided = browser.post_form("/auth/hubspot/decide", &[("flow", &flow), ("decision", "keep")]).await;
+
+    let message = browser.handoff(decided.location()).await.json()["message"].clone();
+    assert!(message["access_token"].is_string(), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cookie_is_removed_with_the_hand_off_and_a_reload_shows_a_calm_page() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    let back = approved(&app, &browser, ACME).await;
+    let done = browser.get(&back).await.location().to_owned();
+    browser.get(&done).await;
+
+    let handed = browser.handoff(&done).await;
+
+    let removed = handed.cookies();
+    assert!(
+        removed.len() == 1 && removed[0].starts_with(FLOW) && removed[0].contains("Max-Age=0"),
+        "{removed:?}"
+    );
+    assert!(browser.cookie(FLOW).is_none());
+    assert_calm(&browser.get(&done).await);
+    let again = browser.get(&back).await;
+    assert_eq!((again.status, again.location()), (303, done.as_str()));
+    assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1);
+    assert_eq!(accounts(&browser).await, [ACME], "the session goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cookie_is_removed_where_nothing_is_left_to_hand_off() {
+    let app = TestApp::start().await;
+    // The answer to the hand-off was lost, with the removal.
+    let browser = app.browser();
+    let done = browser.come_back(&app, Some(HOST), approve(ACME)).await.location().to_owned();
+    let (name, value) = browser.cookie(FLOW).expect("a cookie");
+    browser.handoff(&done).await;
+    browser.plant(&name, &value);
+    assert!(browser.get(&done).await.body.contains("data-outcome=\"success\""));
+    assert!(browser.cookie(FLOW).is_none(), "handed off");
+    assert_calm(&browser.get(&done).await);
+
+    // A minute has passed.
+    let browser = app.browser();
+    let done = browser.come_back(&app, Some(HOST), approve(ACME)).await.location().to_owned();
+    app.advance(61);
+    browser.get(&done).await;
+    assert!(browser.cookie(FLOW).is_none(), "a minute later");
+
+    // The window goes back to the host's page.
+    let browser = app.browser();
+    let url = format!("{HOST}/settings");
+    let more = [("mode", "redirect"), ("return_url", &url)];
+    let launch = Page::new(&app.base, HOST).post(&browser, Some(HOST), &more).await;
+    let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).expect("back");
+    let leaves = browser.get(&back).await;
+    assert!(leaves.location().starts_with(&url), "{}", leaves.location());
+    assert!(browser.cookie(FLOW).is_none(), "redirected");
+    assert_eq!(accounts(&browser).await, [ACME]);
+}
