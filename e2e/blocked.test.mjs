@@ -75,7 +75,7 @@ suite(hosts.flags, (test) => {
     await page.click("#link");
     await page.getByRole("heading", { name: "Did you start this?" }).waitFor();
     assert.match(await page.innerText("main"), new RegExp(hosts.origin));
-    await page.getByRole("link", { name: "Continue" }).click();
+    await page.getByRole("button", { name: "Continue" }).click();
     await approve(page);
     assert.equal(await page.textContent("h1"), "Connected");
     const answer = await stage.attempt(VERIFIER);

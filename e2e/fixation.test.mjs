@@ -65,7 +65,7 @@ async function approvesAll(popup, evil, { verifier }, stage) {
   await evil?.evaluate((id) => window.tellFlow(id), flow);
   // Long enough for the key to be heard, if anybody listened to it.
   await popup.waitForTimeout(500);
-  await popup.getByRole("link", { name: "Continue" }).click();
+  await popup.getByRole("button", { name: "Continue" }).click();
   await approve(popup);
   await until("the connection is there", async () => (await stage.demo.grants()).length === 1);
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { ACME, GLOBEX, approve, suite } from "./harness.mjs";
 
-const ROUTES = ["/logout", "/auth/hubspot/launch", "/auth/hubspot/handoff", "/api/hubspot/disconnect", "/api/hubspot/cancel", "/api/hubspot/token"];
+const ROUTES = ["/logout", "/auth/hubspot/launch", "/auth/hubspot/continue", "/auth/hubspot/handoff", "/api/hubspot/disconnect", "/api/hubspot/cancel", "/api/hubspot/token"];
 const ENCODINGS = ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data"];
 
 /** A form whose body is JSON when it is sent as plain text. */
@@ -52,6 +52,34 @@ suite([], (test) => {
     assert.deepEqual(await demo.calls("revoke"), []);
     await done.reload();
     assert.deepEqual((await done.locator("[data-name]").allInnerTexts()).map((name) => name.trim()), [ACME.domain]);
+  });
+
+  test("forms of another site, sent again and again, leave no cookie behind and evict none", async (stage) => {
+    const { demo, context } = stage;
+    await stage.connectInTab();
+    const [before, held] = [await context.cookies(demo.service), (await stage.flowCookies()).length];
+    assert.ok(before.some(({ name }) => name === "__Host-hsc_sid"));
+    // A page without a referrer sends its forms with the origin `null`, and without our cookies.
+    const evil = await stage.open(await stage.stranger({
+      "/": `<meta name="referrer" content="no-referrer"><form method="post" target="w" action="${demo.service}/auth/hubspot/start">
+        <input name="origin" value="${demo.host}"></form><button onclick="window.open('about:blank', 'w')">Win a prize</button>`,
+    }));
+    const window = await stage.popupOf(evil, () => evil.click("button"));
+    for (let sent = 1; sent <= 40; sent += 1) {
+      const answered = context.waitForEvent("response", (response) => response.url() === `${demo.service}/auth/hubspot/start`);
+      await evil.evaluate(() => document.querySelector("form").submit());
+      assert.equal((await answered).status(), 200);
+      assert.ok((await stage.flowCookies()).length <= 5, `${sent} forms`);
+    }
+    assert.deepEqual(await context.cookies(demo.service), before);
+    // Only the user's own answer, on our own page, brings the cookie.
+    await window.getByRole("button", { name: "Continue" }).click();
+    await window.waitForSelector("#approve");
+    assert.equal((await stage.flowCookies()).length, held + 1);
+    await approve(window, GLOBEX);
+    await window.waitForSelector('[data-outcome="success"]');
+    const page = await stage.open(demo.service);
+    assert.equal(await page.locator("[data-name]").count(), 2, "the session has gone on");
   });
 
   test("a page beside the service plants no cookie in it", async (stage) => {

@@ -93,7 +93,7 @@ suite(hosts.flags, (test) => {
     await ready(host);
     await host.evaluate(() => { window.options = { mode: "redirect" }; });
     await host.click("#connect");
-    await host.getByRole("link", { name: "Continue" }).click();
+    await host.getByRole("button", { name: "Continue" }).click();
     await approve(host);
     const { outcome } = await until("resume() has the result", () => host.evaluate(() => window.resumed).catch(() => null));
     assert.equal(outcome, "csp_blocked");

@@ -9,7 +9,7 @@
 const LAUNCH_URL = "/auth/hubspot/launch";
 const KEY_WAIT_MS = 1_500;
 
-const { flow, origin, proven, authorizeUrl } = document.body.dataset;
+const { flow, origin, proven, binding, authorizeUrl } = document.body.dataset;
 const opener = /** @type {Window|null} */ (window.opener?.closed === false ? window.opener : null);
 
 const goOn = () => location.replace(authorizeUrl ?? "/login");
@@ -36,12 +36,15 @@ function keyFromOpener() {
   });
 }
 
-/** @param {string} key */
+/**
+ * Shows the key to the service. The browser gets the cookie of this flow with the answer.
+ * @param {string} key
+ */
 async function prove(key) {
   const response = await fetch(LAUNCH_URL, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ flow, opener_key: key }),
+    body: JSON.stringify({ flow, opener_key: key, binding }),
     signal: AbortSignal.timeout(10_000),
   });
   if (!response.ok) throw new Error(`the key was not taken: ${response.status}`);

@@ -117,6 +117,7 @@ impl Service {
             // As long as the pages wait here, they must not be told that their time is up.
             ("FLOW_TTL_SECONDS", "1800".to_owned()),
             ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
+            ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
             ("LOG_LEVEL", "warn".to_owned()),
         ]);
         Ok(command)

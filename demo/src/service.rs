@@ -36,6 +36,7 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
         ("SESSION_IDLE_SECONDS", options.session_seconds.to_string()),
         ("MARKETPLACE_INSTALLS", "on".to_owned()),
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
+        ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
         // Whoever plays the backend does so on this machine.
         ("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1,localhost".to_owned()),
         ("LOG_LEVEL", options.log_level.clone()),

@@ -29,6 +29,8 @@ pub struct Server {
     pub max_connections_per_client: usize,
     /// RATE_LIMIT_START_PER_MINUTE; zero for no limit.
     pub starts_per_minute: u32,
+    /// RATE_LIMIT_UNVERIFIED_START_PER_MINUTE; zero for no limit.
+    pub unverified_starts_per_minute: u32,
     /// RATE_LIMIT_API_PER_MINUTE; zero for no limit.
     pub api_per_minute: u32,
     /// RATE_LIMIT_WRONG_KEYS_PER_MINUTE; zero for no limit.
@@ -62,6 +64,7 @@ impl Server {
             max_connections,
             max_connections_per_client,
             starts_per_minute: limit("RATE_LIMIT_START_PER_MINUTE"),
+            unverified_starts_per_minute: limit("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE"),
             api_per_minute: limit("RATE_LIMIT_API_PER_MINUTE"),
             wrong_keys_per_minute: limit("RATE_LIMIT_WRONG_KEYS_PER_MINUTE"),
         }

@@ -145,6 +145,11 @@ pub(super) const VARIABLES: &[Variable] = &[
         "How many connects one address may begin per minute, and how many installs; 0 for no limit.",
     ),
     plain(
+        "RATE_LIMIT_UNVERIFIED_START_PER_MINUTE",
+        "10",
+        "How many of these may come by forms of other sites whose page the browser does not name; 0 for no limit.",
+    ),
+    plain(
         "RATE_LIMIT_API_PER_MINUTE",
         "6000",
         "How many requests one API key may make per minute, in each process; 0 for no limit.",

@@ -326,7 +326,7 @@ impl Flows {
         }
     }
 
-    fn pkce(&self, request: &AuthRequest) -> Result<Option<Secret>, &'static str> {
+    pub(super) fn pkce(&self, request: &AuthRequest) -> Result<Option<Secret>, &'static str> {
         let Some(sealed) = &request.pkce else {
             return Ok(None);
         };

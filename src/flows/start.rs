@@ -47,6 +47,8 @@ pub struct Started {
     pub flow: FlowId,
     /// What binds it to the browser, for its cookie alone.
     pub binding: Secret,
+    /// The state (RFC 6749 section 4.1.1).
+    pub state: Secret,
     /// Where the person approves.
     pub authorize_url: Url,
     /// The one origin that is told.
@@ -147,11 +149,37 @@ impl Flows {
         parts.store.insert_auth_request(new).await?;
         parts.metrics.flows_started.inc();
         tracing::info!(flow = %flow, "a connect has begun");
-        Ok(Started { flow, binding, authorize_url, opener, proven: evidence.is_some(), expires_at })
+        Ok(Started { flow, binding, state, authorize_url, opener, proven: evidence.is_some(), expires_at })
     }
 
-    /// Notes that the opener has shown the key of its challenge: now it is proven who began the flow. `false` if it is
-    /// another key, or too late.
+    /// The connect that was begun with this state, for the page that holds its binding, while HubSpot's answer is awaited.
+    /// `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn started(&self, state: Secret, binding: Secret) -> Result<Option<Started>, StoreError> {
+        let hubspot = &self.0.hubspot;
+        let flow = flow_of_state(&state);
+        let found = self.0.store.flow(flow, binding.hash()).await?;
+        let awaited = |request: &AuthRequest| {
+            request.status_at(self.0.clock.now()) == FlowStatus::AwaitingUser
+                && request.client_id == hubspot.client_id()
+        };
+        let Some(request) = found.filter(awaited) else { return Ok(None) };
+        let (Ok(pkce), Some(opener)) = (self.pkce(&request), request.opener.clone()) else { return Ok(None) };
+        let authorize_url = hubspot.authorize_url(&Authorize {
+            state: &state,
+            scopes: &request.scopes,
+            optional_scopes: &request.optional_scopes,
+            pkce: pkce.as_ref(),
+            portal_id: request.portal_id,
+        });
+        let (proven, expires_at) = (request.evidence.is_some(), request.expires_at);
+        Ok(Some(Started { flow, binding, state, authorize_url, opener, proven, expires_at }))
+    }
+
+    /// Notes that the opener has shown the key of its challenge: now it is proven who began the flow. Says until when
+    /// HubSpot's answer is awaited; `None` if it is another key, or too late.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -160,7 +188,7 @@ impl Flows {
         flow: FlowId,
         binding: &Secret,
         key: &Secret,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Moment>, StoreError> {
         self.0.store.prove_opener(flow, binding.hash(), key.hash()).await
     }
 

@@ -1,10 +1,10 @@
-//! /auth/hubspot/start, /auth/hubspot/launch and /auth/hubspot/callback.
+//! /auth/hubspot/start, /auth/hubspot/launch, /auth/hubspot/continue and /auth/hubspot/callback.
 
 use actix_session::Session;
 use actix_web::http::Method;
 use actix_web::http::header::{LOCATION, ORIGIN};
-use actix_web::web::Data;
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::web::{Data, Form};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::json;
 use url::form_urlencoded;
@@ -15,12 +15,14 @@ use super::caller::Caller;
 use super::client::address;
 use super::csrf::same_origin;
 use super::install::{install_at_callback, is_install};
+use super::limits::PerAddress;
 use super::problem::Problem;
 use crate::domain::auth_request::REMEMBERED;
+use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::domain::secret::{Hash, Secret};
-use crate::flows::{Answer, FinishConnect, Finished, StartConnect, flow_of_state};
+use crate::flows::{Answer, FinishConnect, Finished, StartConnect, Started, flow_of_state};
 
 /// What a page may ask for when it begins a connect.
 const FIELDS: [&str; 7] =
@@ -58,7 +60,7 @@ pub(super) async fn start_by_link(
         return Err(Problem::new("connect_session_in_url"));
     }
     navigation_only(&request)?;
-    let limit = admit(&request, &web);
+    let limit = admit(&request, &web, &web.starts);
     if limit.is_ok() && fields.get("origin").is_none() && was_not_asked_for(&request) {
         return Ok(confirmation(&request, &web));
     }
@@ -92,8 +94,12 @@ pub(super) async fn start_by_form(
     }
     let fields = Query::parse(&body, &FIELDS)?;
     navigation_only(&request)?;
-    admit(&request, &web)?;
-    start(&request, &web, &session, &fields, sender(&request, &web)).await
+    admit(&request, &web, &web.starts)?;
+    let sender = sender(&request, &web);
+    if sender.is_none() {
+        admit(&request, &web, &web.unverified_starts)?;
+    }
+    start(&request, &web, &session, &fields, sender).await
 }
 
 /// The fields of the form that begins a connect, for the description of the API.
@@ -161,25 +167,72 @@ async fn start(
     };
     let goes_by_page = ask.challenge.is_some() || request.method() == Method::POST;
     let started = web.flows.start(ask).await?;
-    let now = web.flows.clock().now();
     // A form must not be answered with a redirect: a host page's `form-action` is held against every hop.
     let mut answer = if goes_by_page { HttpResponse::Ok() } else { HttpResponse::Found() };
-    for cookie in web.cookies.make_room(request, started.flow) {
-        answer.cookie(cookie);
+    // The form of any page gets here, without our cookies, so that there is no telling which are too many. One that is
+    // not verified gets its cookie when our own page asks for it.
+    let by_page_of_ours = request.method() == Method::POST && !started.proven;
+    if !by_page_of_ours {
+        bind(&mut answer, request, web, (started.flow, &started.binding, started.expires_at));
     }
-    // The cookie outlives the flow, so that whoever comes too late is told so, and told so in this browser.
-    let max_age = started.expires_at.since(now) + REMEMBERED;
-    answer.cookie(web.cookies.new_cookie(started.flow, &started.binding, now, max_age));
     if !goes_by_page {
         return Ok(answer.insert_header((LOCATION, started.authorize_url.as_str())).finish());
     }
+    Ok(launch_page(answer, web, &started, !started.proven))
+}
+
+/// Gives the browser the cookie of a flow, and takes from it those of the oldest.
+fn bind(
+    answer: &mut HttpResponseBuilder,
+    request: &HttpRequest,
+    web: &Web,
+    (flow, binding, expires_at): (FlowId, &Secret, Moment),
+) {
+    for cookie in web.cookies.make_room(request, flow) {
+        answer.cookie(cookie);
+    }
+    let now = web.flows.clock().now();
+    // The cookie outlives the flow, so that whoever comes too late is told so, and told so in this browser.
+    let max_age = expires_at.since(now) + REMEMBERED;
+    answer.cookie(web.cookies.new_cookie(flow, binding, now, max_age));
+}
+
+/// The page that leads on to HubSpot: at once, or after the opener has shown its key or the user has answered. The opener
+/// cannot read it: an unverified form is not of our origin.
+fn launch_page(mut answer: HttpResponseBuilder, web: &Web, started: &Started, asks: bool) -> HttpResponse {
     let values = json!({
         "flow": started.flow,
         "origin": started.opener,
-        "proven": started.proven,
+        "proven": !asks,
         "authorize_url": started.authorize_url,
+        "state": started.state.expose(),
+        "binding": started.binding.expose(),
     });
-    Ok(answer.content_type("text/html; charset=utf-8").body(web.templates.page("popup_launch.html", &values)))
+    answer.content_type("text/html; charset=utf-8").body(web.templates.page("popup_launch.html", &values))
+}
+
+/// What the launch page's form sends when the user goes on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Continued {
+    state: String,
+    binding: String,
+}
+
+/// `POST /auth/hubspot/continue`: the user has said that they have begun this. The browser gets the cookie of the flow,
+/// and the page goes on to HubSpot.
+pub(super) async fn continue_start(
+    request: HttpRequest,
+    web: Data<Web>,
+    form: Form<Continued>,
+) -> Result<HttpResponse, Problem> {
+    same_origin(&request, &web)?;
+    let Continued { state, binding } = form.0;
+    let started = web.flows.started(Secret::new(state), Secret::new(binding)).await?;
+    let started = started.ok_or(Problem::new("flow_unknown"))?;
+    let mut answer = HttpResponse::Ok();
+    bind(&mut answer, &request, &web, (started.flow, &started.binding, started.expires_at));
+    Ok(launch_page(answer, &web, &started, false))
 }
 
 /// The key that an opener shows, for the flow it has begun.
@@ -191,6 +244,9 @@ pub(super) struct Proof {
     flow: FlowId,
     /// What the opener has shown.
     opener_key: String,
+    /// What binds the attempt to this browser, out of the launch page; left out where the browser has its cookie.
+    #[schema(nullable = false)]
+    binding: Option<String>,
 }
 
 /// `POST /auth/hubspot/launch`: the launch page passes on the key that the opener has shown.
@@ -201,9 +257,9 @@ pub(super) struct Proof {
     request_body = Proof,
     security(()),
     responses(
-        (status = 204, description = "It is the opener."),
+        (status = 204, description = "It is the opener. The attempt's cookie comes with the answer."),
         (status = 403, description = "`csrf_rejected`: not sent from our own page."),
-        (status = 404, description = "`flow_unknown`: no such attempt in this browser, or not its key."),
+        (status = 404, description = "`flow_unknown`: no such attempt, or not its key."),
     )
 )]
 pub(super) async fn prove_opener(
@@ -212,16 +268,18 @@ pub(super) async fn prove_opener(
     body: ApiJson<Proof>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
-    let Proof { flow, opener_key } = body.0;
-    let binding = web.cookies.binding(&request, flow).ok_or(Problem::new("flow_unknown"))?;
-    match web.flows.prove_opener(flow, &binding, &Secret::new(opener_key)).await? {
-        true => Ok(HttpResponse::NoContent().finish()),
-        false => Err(Problem::new("flow_unknown")),
-    }
+    let Proof { flow, opener_key, binding } = body.0;
+    let binding = binding.map(Secret::new).or_else(|| web.cookies.binding(&request, flow));
+    let binding = binding.ok_or(Problem::new("flow_unknown"))?;
+    let proven = web.flows.prove_opener(flow, &binding, &Secret::new(opener_key)).await?;
+    let expires_at = proven.ok_or(Problem::new("flow_unknown"))?;
+    let mut answer = HttpResponse::NoContent();
+    bind(&mut answer, &request, &web, (flow, &binding, expires_at));
+    Ok(answer.finish())
 }
 
-fn admit(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
-    match address(request, web).is_some_and(|address| web.starts.admit(address)) {
+pub(super) fn admit(request: &HttpRequest, web: &Web, limit: &PerAddress) -> Result<(), Problem> {
+    match address(request, web).is_some_and(|address| limit.admit(address)) {
         true => Ok(()),
         false => Err(Problem::new("rate_limited")),
     }

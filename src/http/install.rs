@@ -16,8 +16,7 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::Web;
-use super::auth::{Query, fetch_header, is_prefetch, is_state, see_other, start_url};
-use super::client::address;
+use super::auth::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
 use super::guard::RequestId;
 use super::limits::PerProcess;
 use super::problem::{Problem, lookup};
@@ -101,13 +100,6 @@ pub(super) fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
     PerProcess::new(STATELESS_CODES, Duration::from_secs(STATELESS_CODE_SECONDS), is_on)
 }
 
-fn admit(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
-    match address(request, web).is_some_and(|address| web.installs.admit(address)) {
-        true => Ok(()),
-        false => Err(Problem::new("rate_limited")),
-    }
-}
-
 fn admit_stateless_code(web: &Web) -> Result<(), Problem> {
     match web.stateless_codes.admit() {
         true => Ok(()),
@@ -132,7 +124,7 @@ async fn take(
     };
     match (query.get("step"), back) {
         (Some("authorize"), Some(back)) => {
-            admit(request, web)?;
+            admit(request, web, &web.installs)?;
             Ok(back.with_state(&web.flows.begin_install().await?))
         }
         (Some("finalize"), Some(back)) => {
@@ -143,7 +135,7 @@ async fn take(
         }
         (None, back) if query.get("state").is_none() => {
             let code = code(query)?;
-            admit(request, web)?;
+            admit(request, web, &web.installs)?;
             admit_stateless_code(web)?;
             web.flows.install(code, None, redirect_uri).await?;
             Ok(back.map_or_else(|| landing(web), |back| back.as_str().to_owned()))

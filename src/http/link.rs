@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::Web;
 use super::api::ApiJson;
-use super::client::address;
+use super::auth::admit;
 use super::csrf::same_origin;
 use super::problem::Problem;
 use crate::domain::id::PortalId;
@@ -71,9 +71,7 @@ pub(super) async fn read_link(
     body: ApiJson<Link>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
-    if !address(&request, &web).is_some_and(|address| web.starts.admit(address)) {
-        return Err(Problem::new("rate_limited"));
-    }
+    admit(&request, &web, &web.starts)?;
     let found = web.flows.hosted_session(&Secret::new(body.0.token)).await?;
     let session = found.ok_or_else(|| Problem::new("connect_session_ended"))?;
     let settings = &web.config.hubspot;

@@ -53,6 +53,7 @@ pub struct Web {
     config: Config,
     csrf: csrf::Csrf,
     starts: limits::PerAddress,
+    unverified_starts: limits::PerAddress,
     installs: limits::PerAddress,
     stateless_codes: limits::PerProcess,
     wrong_keys: limits::PerAddress,
@@ -83,6 +84,7 @@ impl Web {
             templates,
             csrf: csrf::Csrf::new(secret),
             starts: limits::PerAddress::new(config.server.starts_per_minute),
+            unverified_starts: limits::PerAddress::new(config.server.unverified_starts_per_minute),
             // Of its own, so that what another site makes a browser ask for here does not keep it from connecting.
             installs: limits::PerAddress::new(config.server.starts_per_minute),
             stateless_codes: install::limit_on_stateless_codes(config.server.starts_per_minute > 0),
@@ -134,6 +136,10 @@ impl Web {
                     )
                     .service(
                         actix::resource("/auth/hubspot/launch").route(actix::post().to(auth::prove_opener)),
+                    )
+                    .service(
+                        actix::resource("/auth/hubspot/continue")
+                            .route(actix::post().to(auth::continue_start)),
                     )
                     .service(actix::resource("/auth/hubspot/done").route(actix::get().to(popup::get_done)))
                     .service(actix::resource("/auth/hubspot/decide").route(actix::post().to(popup::decide)))

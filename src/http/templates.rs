@@ -20,6 +20,7 @@ const FILES: &[(&str, &str)] = &[
     ("popup_choice.html", include_str!("../../templates/popup_choice.html")),
     ("popup_launch.html", include_str!("../../templates/popup_launch.html")),
     ("confirm_question.html", include_str!("../../templates/confirm_question.html")),
+    ("launch_question.html", include_str!("../../templates/launch_question.html")),
     ("start_confirm.html", include_str!("../../templates/start_confirm.html")),
     ("link.html", include_str!("../../templates/link.html")),
     ("install_claim.html", include_str!("../../templates/install_claim.html")),

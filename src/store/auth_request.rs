@@ -142,17 +142,25 @@ impl Store {
         rows.iter().map(mark).collect()
     }
 
-    /// Notes that the opener has shown the key of its challenge. `false` if it is not the key, or too late.
+    /// Notes that the opener has shown the key of its challenge. Says until when HubSpot's answer is awaited; `None` if
+    /// it is not the key, or too late.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn prove_opener(&self, id: FlowId, binding: Hash, key: Hash) -> Result<bool, StoreError> {
+    pub async fn prove_opener(
+        &self,
+        id: FlowId,
+        binding: Hash,
+        key: Hash,
+    ) -> Result<Option<Moment>, StoreError> {
         self.write(move |tx| {
             let sql = "UPDATE auth_request SET evidence = $4 WHERE id = $1 AND binding_hash = $2 \
-                       AND opener_challenge = $3 AND status = 'awaiting_user'";
+                       AND opener_challenge = $3 AND status = 'awaiting_user' RETURNING expires_at";
             let proof = Evidence::OpenerHandshake.as_str();
             let values = [id.to_string().into(), binding.text().into(), key.text().into(), proof.into()];
-            Box::pin(async move { Ok(tx.run(sql, values).await? == 1) })
+            Box::pin(
+                async move { tx.one(sql, values).await?.map(|row| row.moment("expires_at")).transpose() },
+            )
         })
         .await
     }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fake_hubspot::{Decision, Kind};
+use reqwest::Method;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
-use crate::harness::browser::{encode, parameter, problem_of};
+use crate::harness::browser::{encode, flow_of, parameter, problem_of};
 use crate::harness::{Browser, TestApp};
 
 /// Begins a connect and approves it; where HubSpot sends the browser back to.
@@ -352,7 +354,7 @@ async fn a_grant_of_less_than_was_asked_is_told_as_such() {
 
     let done = browser.connect(&app, Some(HOST), less).await;
 
-    let missing = serde_json::json!(["crm.objects.contacts.read"]);
+    let missing = json!(["crm.objects.contacts.read"]);
     assert_eq!(done["message"]["missing_scopes"], missing);
     assert_eq!(browser.status().await["missing_scopes"], missing);
 }
@@ -379,8 +381,14 @@ async fn a_message_is_handed_out_once_however_often_it_is_asked_for() {
     let done = browser.come_back(&app, Some(HOST), approve(ACME)).await;
     let mut asks = JoinSet::new();
     for _ in 0..8 {
-        let (browser, done) = (Arc::clone(&browser), done.location().to_owned());
-        asks.spawn(async move { browser.handoff(&done).await });
+        // With the cookie, which the first answer removes.
+        let request = browser
+            .request(Method::POST, "/auth/hubspot/handoff")
+            .header("sec-fetch-site", "same-origin")
+            .header("content-type", "application/json")
+            .body(json!({"flow": flow_of(done.location())}).to_string());
+        let browser = Arc::clone(&browser);
+        asks.spawn(async move { browser.send(request).await });
     }
 
     let answers = asks.join_all().await;

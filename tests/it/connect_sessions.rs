@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{flow_of, parameter, problem_of};
-use crate::harness::page::{Page, data};
+use crate::harness::page::{Page, data, go_on};
 use crate::harness::{Browser, TestApp};
 
 const SESSIONS: &str = "/api/hubspot/connect-sessions";
@@ -65,6 +65,9 @@ impl Host {
         let token = session["token"].as_str().unwrap();
         let launch = page.post(popup, sender, &[("connect_session", token)]).await;
         assert_eq!(launch.status, 200, "{}", launch.body);
+        if sender.is_none() {
+            go_on(popup, &launch).await;
+        }
         data(&launch, "authorize-url")
     }
 
@@ -222,7 +225,7 @@ async fn a_page_that_no_browser_vouches_for_connects_nobody_even_if_the_backend_
     let token = token(&session);
     let launch = page.post(&popup, None, &[("connect_session", token)]).await;
     let flow = data(&launch, "flow");
-    let proof = json!({"flow": flow, "opener_key": page.opener_key});
+    let proof = json!({"flow": flow, "opener_key": page.opener_key, "binding": data(&launch, "binding")});
     assert_eq!(popup.post_json("/auth/hubspot/launch", &proof).await.status, 204);
     let back = host.app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).unwrap();
     popup.get(&back).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{Browser, flow_of, problem_of};
-use crate::harness::page::{Page, approved, assert_tells_nothing, connected, data, text};
+use crate::harness::page::{Page, approved, assert_tells_nothing, connected, data, go_on, text};
 
 const EVIL: &str = "http://evil.localhost:3000";
 
@@ -18,11 +18,12 @@ async fn an_attempt_that_nobody_is_proven_to_have_begun_looks_unfinished_to_whoe
         let (attacker, victim) = (Page::new(&app.base, HOST), app.browser());
         let launch = match sender {
             None => attacker.link(&victim).await,
-            sender => attacker.post(&victim, sender, &[]).await,
+            Some(_) => attacker.post_unverified(&victim).await,
         };
         assert_eq!((launch.status, data(&launch, "proven").as_str()), (200, "false"), "{}", launch.body);
         assert!(launch.body.contains("Did you start this?"));
 
+        go_on(&victim, &launch).await;
         let done = approved(&app, &victim, &data(&launch, "authorize-url")).await;
 
         let seen = attacker.look().await;

@@ -4,8 +4,8 @@ use fake_hubspot::Kind;
 use serde_json::json;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
-use crate::harness::browser::{Answer, problem_of};
-use crate::harness::page::{Page, connected, data};
+use crate::harness::browser::{Answer, parameter, problem_of};
+use crate::harness::page::{Page, connected, data, go_on};
 use crate::harness::{Browser, TestApp};
 
 const SESSION: &str = "__Host-hsc_sid";
@@ -218,5 +218,176 @@ async fn the_cookie_is_removed_where_nothing_is_left_to_hand_off() {
     let leaves = browser.get(&back).await;
     assert!(leaves.location().starts_with(&url), "{}", leaves.location());
     assert!(browser.cookie(FLOW).is_none(), "redirected");
+    assert_eq!(accounts(&browser).await, [ACME]);
+}
+
+fn jar(browser: &Browser) -> Vec<String> {
+    browser.cookies.lock().unwrap().keys().cloned().collect()
+}
+
+fn flow_cookies(browser: &Browser) -> usize {
+    jar(browser).iter().filter(|name| name.starts_with(FLOW)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unverified_form_gets_its_cookie_only_when_our_own_page_asks() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let before = jar(&browser);
+    let mut launches = Vec::new();
+    for _ in 0..50 {
+        let page = Page::new(&app.base, HOST);
+        let launch = page.post_unverified(&browser).await;
+        assert_eq!((launch.status, launch.cookies()), (200, Vec::new()), "{}", launch.body);
+        launches.push((page, launch));
+        app.advance(1);
+    }
+    assert_eq!(jar(&browser), before);
+
+    for (at, (page, launch)) in launches.iter().enumerate() {
+        let bound = if at % 2 == 0 {
+            go_on(&browser, launch).await
+        } else {
+            let shown = json!({
+                "flow": data(launch, "flow"), "opener_key": page.opener_key, "binding": data(launch, "binding"),
+            });
+            browser.post_json("/auth/hubspot/launch", &shown).await
+        };
+        assert_eq!(bound.status, if at % 2 == 0 { 200 } else { 204 }, "{}", bound.body);
+        assert!(flow_cookies(&browser) <= 5, "{:?}", jar(&browser));
+        assert_eq!(page.look().await.json()["withheld"] == true, at % 2 == 0);
+        app.advance(1);
+    }
+
+    assert_eq!(accounts(&browser).await, [ACME]);
+    let (_, last) = &launches[49];
+    let back = app.hubspot.decide(&data(last, "authorize-url"), approve(GLOBEX)).expect("back");
+    browser.get(&back).await;
+    assert_eq!(accounts(&browser).await, [ACME, GLOBEX]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_of_another_site_leave_five_cookies_and_the_session() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let headers =
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    for at in 0..50 {
+        let path = format!("/auth/hubspot/start?origin={HOST}&hub_id={}", ACME + at);
+        assert_eq!(browser.navigate(&path, &headers).await.status, 302);
+        app.advance(1);
+        assert!(flow_cookies(&browser) <= 5, "{:?}", jar(&browser));
+    }
+    let size: usize =
+        browser.cookies.lock().unwrap().iter().map(|(name, value)| name.len() + value.len() + 3).sum();
+    assert!(size < 1_024, "{size}");
+    assert_eq!(accounts(&browser).await, [ACME]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launch_page_goes_on_for_our_own_form_and_its_own_secrets_alone() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let launch = page.post_unverified(&popup).await;
+    let state = parameter(&data(&launch, "authorize-url"), "state");
+    let binding = data(&launch, "binding");
+    let other = page.post_unverified(&popup).await;
+    let (of_other, unknown) = (data(&other, "binding"), "A".repeat(43));
+
+    for (state, binding) in [(&state, &of_other), (&unknown, &binding), (&state, &state)] {
+        let form = [("state", state.as_str()), ("binding", binding.as_str())];
+        let refused = popup.post_form("/auth/hubspot/continue", &form).await;
+        assert_eq!((refused.status, problem_of(&refused).as_str()), (404, "flow_unknown"));
+        assert!(refused.cookies().is_empty());
+    }
+    for headers in [
+        [("origin", HOST), ("sec-fetch-site", "cross-site")],
+        [("origin", "null"), ("sec-fetch-site", "same-site")],
+    ] {
+        let request = popup
+            .request(reqwest::Method::POST, "/auth/hubspot/continue")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("state={state}&binding={binding}"));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let refused = popup.send(request).await;
+        assert_eq!((refused.status, problem_of(&refused).as_str()), (403, "csrf_rejected"));
+        assert!(refused.cookies().is_empty());
+    }
+
+    let goes_on = go_on(&popup, &launch).await;
+    assert_eq!(data(&goes_on, "authorize-url"), data(&launch, "authorize-url"));
+    assert_eq!(data(&goes_on, "proven"), "true");
+    assert!(
+        goes_on.body.contains("http-equiv=\"refresh\""),
+        "without a script it goes on too: {}",
+        goes_on.body
+    );
+    app.advance(601);
+    assert_eq!(problem_of(&go_on(&popup, &launch).await), "flow_unknown", "too late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_pkce_the_launch_page_goes_on_with_the_same_challenge() {
+    let app = TestApp::with(&[("HUBSPOT_PKCE", "s256")]).await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let launch = page.post_unverified(&popup).await;
+
+    let goes_on = go_on(&popup, &launch).await;
+
+    assert_eq!(data(&goes_on, "authorize-url"), data(&launch, "authorize-url"));
+    let back = app.hubspot.decide(&data(&goes_on, "authorize-url"), approve(ACME)).expect("back");
+    popup.get(&back).await;
+    assert_eq!(accounts(&popup).await, [ACME]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unverified_forms_have_a_limit_of_their_own() {
+    let app = TestApp::with(&[("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "2")]).await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(page.post_unverified(&popup).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 429]);
+    page.begin(&popup).await;
+    popup.start(Some(HOST)).await;
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_form_of_another_site_is_answered_with_a_cookie() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let body = Page::new(&app.base, HOST).form(&[]);
+    for path in [
+        "/",
+        "/login",
+        "/logout",
+        "/connect",
+        "/auth/hubspot/start",
+        "/auth/hubspot/launch",
+        "/auth/hubspot/continue",
+        "/auth/hubspot/callback",
+        "/auth/hubspot/done",
+        "/auth/hubspot/decide",
+        "/auth/hubspot/handoff",
+        "/auth/hubspot/link",
+        "/api/hubspot/disconnect",
+    ] {
+        // A browser sends such a form without its cookies of ours.
+        for sender in ["null", "https://evil.example"] {
+            let request = app
+                .browser()
+                .request(reqwest::Method::POST, path)
+                .header("origin", sender)
+                .header("sec-fetch-site", "cross-site")
+                .header("sec-fetch-mode", "navigate")
+                .header("sec-fetch-dest", "document")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(body.clone());
+            let answer = browser.send(request).await;
+            assert_eq!(answer.cookies(), Vec::<String>::new(), "{path} {sender}");
+        }
+    }
     assert_eq!(accounts(&browser).await, [ACME]);
 }

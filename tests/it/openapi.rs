@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::TestApp;
 
 /// Handlers that are no part of the API: pages for a person, and files.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "get_index",
     "get_login",
     "get_logout",
@@ -20,6 +20,7 @@ const PAGES: [&str; 11] = [
     "get_install",
     "get_install_claim",
     "decide",
+    "continue_start",
     "get_asset",
     // What answers where nothing is.
     "not_found",

@@ -192,6 +192,7 @@ async fn all_that_loosens_something_together_takes_no_proof_away() {
         ("MARKETPLACE_INSTALLS", "on"),
         ("ON_SESSION_EXPIRY", "keep"),
         ("RATE_LIMIT_START_PER_MINUTE", "0"),
+        ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0"),
         ("RATE_LIMIT_WRONG_KEYS_PER_MINUTE", "0"),
         ("RATE_LIMIT_API_PER_MINUTE", "0"),
     ];

@@ -102,6 +102,7 @@ async fn build(arguments: &Arguments, folder: &Path) -> Result<World, Failure> {
         ("PUBLIC_URL", public.clone()),
         ("HOST_ORIGINS", HOST.to_owned()),
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
+        ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
         ("RATE_LIMIT_API_PER_MINUTE", "0".to_owned()),
         ("FLOW_TTL_SECONDS", "10".to_owned()),
         ("SESSION_IDLE_SECONDS", "86400".to_owned()),

@@ -86,6 +86,7 @@ impl Live {
             ("HOST_ORIGINS", HOST.to_owned()),
             // Whoever tests asks more often than any host.
             ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
+            ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
             ("RATE_LIMIT_API_PER_MINUTE", "0".to_owned()),
             ("RATE_LIMIT_WRONG_KEYS_PER_MINUTE", "0".to_owned()),
             // Receivers of webhooks are on this machine too.

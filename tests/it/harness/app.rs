@@ -247,6 +247,7 @@ pub fn settle(
         ("ADMIN_ADDR", "127.0.0.1:0".to_owned()),
         ("HOST_ORIGINS", HOST.to_owned()),
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
+        ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
         ("RATE_LIMIT_WRONG_KEYS_PER_MINUTE", "0".to_owned()),
     ];
     let usual = usual.into_iter().map(|(name, value)| (name.to_owned(), value));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::TestApp;
 use super::app::{ACME, approve};
-use super::browser::{Answer, Browser};
+use super::browser::{Answer, Browser, parameter};
 
 /// A host page with one attempt.
 pub struct Page {
@@ -67,6 +67,14 @@ impl Page {
         data(&launch, "authorize-url")
     }
 
+    /// Sends the form as a page that sends no referrer does, on another site: without the service's cookies.
+    pub async fn post_unverified(&self, popup: &Browser) -> Answer {
+        let cookies = std::mem::take(&mut *popup.cookies.lock().expect("cookies"));
+        let launch = self.post(popup, Some("null"), &[]).await;
+        popup.cookies.lock().expect("cookies").extend(cookies);
+        launch
+    }
+
     /// The same by a link, which proves nothing.
     pub async fn link(&self, popup: &Browser) -> Answer {
         popup.get(&format!("/auth/hubspot/start?{}", self.form(&[]))).await
@@ -113,6 +121,13 @@ impl Page {
     pub async fn cancel(&self, flow: &str) -> Answer {
         self.ask(Method::POST, "/api/hubspot/cancel", Some(json!({"flow": flow})), &[]).await
     }
+}
+
+/// Answers a launch page's question with Continue; the page that leads on to HubSpot.
+pub async fn go_on(popup: &Browser, launch: &Answer) -> Answer {
+    let state = parameter(&data(launch, "authorize-url"), "state");
+    let binding = data(launch, "binding");
+    popup.post_form("/auth/hubspot/continue", &[("state", &state), ("binding", &binding)]).await
 }
 
 /// A `data-` attribute of a page's body.
