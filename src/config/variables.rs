@@ -147,7 +147,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     plain(
         "RATE_LIMIT_UNVERIFIED_START_PER_MINUTE",
         "10",
-        "How many of these may come by forms of other sites whose page the browser does not name; 0 for no limit.",
+        "How many authorization requests one address may start per minute by forms whose sending page the browser does not name; 0 for no limit.",
     ),
     plain(
         "RATE_LIMIT_API_PER_MINUTE",

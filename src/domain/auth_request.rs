@@ -73,7 +73,7 @@ impl AuthRequest {
         self.return_url.as_ref().map(|url| format!("{}#hsc={}", url.as_str(), self.id))
     }
 
-    /// Whether its outcome is older than [`HANDOFF_WINDOW`].
+    /// Returns whether its outcome is older than [`HANDOFF_WINDOW`].
     pub fn is_over(&self, now: Moment) -> bool {
         self.finished_at.is_some_and(|finished_at| finished_at.plus(HANDOFF_WINDOW) < now)
     }

@@ -199,12 +199,11 @@ impl Flows {
         })
     }
 
-    /// The owner of the connection that is about to be made: the session's user, or else the user that the request was
-    /// begun for.
+    /// Returns the owner of the new connection: the session's user, or else the user that the request was started for.
     ///
-    /// Where the session has ended meanwhile, that user's connections stay closed: the cookie of the request outlives the
-    /// session, and the next person at the computer can finish the request with an account of their own. A new user gets
-    /// the connection then.
+    /// If the session has ended in the meantime, a new user owns the connection. The cookie of the request outlives the
+    /// session: the next person at the computer could finish the request with an account of their own, and must not get
+    /// the older connections with it.
     async fn owner(&self, request: &AuthRequest, user: Option<UserId>) -> Result<UserId, StoreError> {
         let begun_for = request.user_id;
         match user {
@@ -216,8 +215,8 @@ impl Flows {
         }
     }
 
-    /// Whether a browser that shows no session can become this user without opening connections of an ended session. A
-    /// session may also just have been given a new key, by an answer that has not arrived.
+    /// Returns whether a browser without a session can be signed in as this user: the user has no connections, or has
+    /// just been given a session by an answer that has not arrived.
     pub(super) async fn may_sign_in(&self, user: UserId) -> Result<bool, StoreError> {
         let store = &self.0.store;
         if self.connections(user).await?.is_empty() {
@@ -227,8 +226,8 @@ impl Flows {
         Ok(!store.has_seen_session(user).await? && store.has_unseen_session(user, since).await?)
     }
 
-    /// The user whose session was begun by an answer that was lost on its way, for the browser that holds the cookie of
-    /// the request. `None` if the session has arrived, or if the outcome is too old.
+    /// Returns the user whose session was lost with the answer to the callback, for the browser that holds the cookie of
+    /// the request. `None` if the session has been seen, or if the outcome is older than [`HANDOFF_WINDOW`].
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.

@@ -46,7 +46,7 @@ pub struct Ended {
     pub of_host: bool,
     /// Whether the host's backend has the last word now.
     pub awaiting_confirmation: bool,
-    /// Whether the browser's cookie has done its work: nothing is left to hand off.
+    /// Whether nothing is left to hand off, so that the cookie can be removed.
     pub is_spent: bool,
 }
 

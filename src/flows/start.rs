@@ -152,8 +152,8 @@ impl Flows {
         Ok(Started { flow, binding, state, authorize_url, opener, proven: evidence.is_some(), expires_at })
     }
 
-    /// The connect that was begun with this state, for the page that holds its binding, while HubSpot's answer is awaited.
-    /// `None` if there is none.
+    /// Returns the authorization request with this state, for the page that holds its binding. `None` if it is unknown,
+    /// expired or already back from HubSpot.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.

@@ -169,10 +169,10 @@ async fn start(
     let started = web.flows.start(ask).await?;
     // A form must not be answered with a redirect: a host page's `form-action` is held against every hop.
     let mut answer = if goes_by_page { HttpResponse::Ok() } else { HttpResponse::Found() };
-    // The form of any page gets here, without our cookies, so that there is no telling which are too many. One that is
-    // not verified gets its cookie when our own page asks for it.
-    let by_page_of_ours = request.method() == Method::POST && !started.proven;
-    if !by_page_of_ours {
+    // A form of another site comes without our cookies, so no room could be made for one more. Any page can send an
+    // unverified form: the launch page asks for its cookie in a request of our own origin.
+    let is_unverified_form = request.method() == Method::POST && !started.proven;
+    if !is_unverified_form {
         bind(&mut answer, request, web, (started.flow, &started.binding, started.expires_at));
     }
     if !goes_by_page {
@@ -181,7 +181,7 @@ async fn start(
     Ok(launch_page(answer, web, &started, !started.proven))
 }
 
-/// Gives the browser the cookie of a flow, and takes from it those of the oldest.
+/// Sets the cookie of a flow, and removes those of the oldest flows.
 fn bind(
     answer: &mut HttpResponseBuilder,
     request: &HttpRequest,
@@ -197,8 +197,8 @@ fn bind(
     answer.cookie(web.cookies.new_cookie(flow, binding, now, max_age));
 }
 
-/// The page that leads on to HubSpot: at once, or after the opener has shown its key or the user has answered. The opener
-/// cannot read it: an unverified form is not of our origin.
+/// The page that leads on to HubSpot: at once, or after the opener has shown its key or the user has confirmed. It holds
+/// the binding, which an opener on another origin cannot read.
 fn launch_page(mut answer: HttpResponseBuilder, web: &Web, started: &Started, asks: bool) -> HttpResponse {
     let values = json!({
         "flow": started.flow,
@@ -219,8 +219,8 @@ pub(super) struct Continued {
     binding: String,
 }
 
-/// `POST /auth/hubspot/continue`: the user has said that they have begun this. The browser gets the cookie of the flow,
-/// and the page goes on to HubSpot.
+/// `POST /auth/hubspot/continue`: the user has confirmed the launch page's question. Sets the cookie of the flow; the page
+/// goes on to HubSpot.
 pub(super) async fn continue_start(
     request: HttpRequest,
     web: Data<Web>,
@@ -244,7 +244,7 @@ pub(super) struct Proof {
     flow: FlowId,
     /// What the opener has shown.
     opener_key: String,
-    /// What binds the attempt to this browser, out of the launch page; left out where the browser has its cookie.
+    /// The binding from the launch page. Omit it if the browser already has the cookie.
     #[schema(nullable = false)]
     binding: Option<String>,
 }
@@ -257,7 +257,7 @@ pub(super) struct Proof {
     request_body = Proof,
     security(()),
     responses(
-        (status = 204, description = "It is the opener. The attempt's cookie comes with the answer."),
+        (status = 204, description = "The opener is verified. The response sets the cookie of the authorization request."),
         (status = 403, description = "`csrf_rejected`: not sent from our own page."),
         (status = 404, description = "`flow_unknown`: no such attempt, or not its key."),
     )
@@ -315,7 +315,7 @@ pub(super) async fn finish_auth(
     match finish(&request, &web, &session).await {
         Ok(Finished { flow, return_to, .. }) => {
             let mut cookies = web.cookies.make_room(&request, flow);
-            // The browser leaves for the host's page, so nothing is left to hand off here.
+            // The browser returns to the host's page: nothing is left to hand off here.
             if return_to.is_some() {
                 cookies.push(web.cookies.removal(flow));
             }

@@ -64,7 +64,7 @@ impl FlowCookies {
         flows.into_iter().take(spare).map(|(_, name)| self.removal_of(name)).collect()
     }
 
-    /// The cookie that removes the one of this flow.
+    /// Returns the cookie that removes the one of this flow.
     pub fn removal(&self, flow: FlowId) -> Cookie<'static> {
         self.removal_of(self.name(flow))
     }

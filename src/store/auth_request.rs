@@ -30,7 +30,7 @@ pub enum Consumed {
     Before(Box<AuthRequest>),
     /// It is too late.
     Expired(Box<AuthRequest>),
-    /// It has come to its end, and this browser holds no cookie for it (any more).
+    /// It has ended, and this browser does not have its cookie, or no longer.
     Over(FlowId),
     /// It belongs to another browser; it stays good for that one.
     NotYours,

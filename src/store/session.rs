@@ -22,7 +22,7 @@ pub struct SessionRow {
     pub seen_at: Moment,
     /// When it ends if it is not used before.
     pub expires_at: Moment,
-    /// Whether a request with it has come: until then, the answer that carries its key may be lost.
+    /// Whether a request with it has been received. Until then, the answer that carries its key may be lost.
     pub seen: bool,
 }
 
@@ -88,7 +88,8 @@ impl Store {
         .await
     }
 
-    /// Whether a request with a session of this user has come. An expired session counts for as long as its row is kept.
+    /// Returns whether a request with a session of this user has been received. Expired sessions count until their rows
+    /// are deleted.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -97,7 +98,7 @@ impl Store {
         Ok(self.one(sql, [user.to_string().into()]).await?.is_some())
     }
 
-    /// Whether this user has a session, written since then, with which no request has come yet.
+    /// Returns whether this user has a session, written since then, with which no request has been received.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.

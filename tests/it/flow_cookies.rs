@@ -125,7 +125,7 @@ async fn a_request_that_comes_back_while_its_session_changes_keys_stays_with_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_session_nobody_decides_on_another_account() {
+async fn a_decision_on_another_account_needs_the_session() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let page = Page::new(&app.base, HOST);
@@ -147,7 +147,7 @@ async fn without_the_session_nobody_decides_on_another_account() {
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     browser.plant(SESSION, &session);
     browser.post_form("/auth/hubspot/decide", &[("flow", &flow), ("decision", "switch")]).await;
-    assert_eq!(accounts(&browser).await, [GLOBEX], "who is asked can still decide");
+    assert_eq!(accounts(&browser).await, [GLOBEX], "the user who is asked can still decide");
 }
 
 #[tokio::test(flavor = "multi_thread")]

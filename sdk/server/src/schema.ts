@@ -1152,7 +1152,7 @@ export interface components {
         ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "claim_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_unknown" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "webhook_not_found" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "needs_reauth" | "token_unavailable" | "connection_missing" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
         /** @description The key that an opener shows, for the flow it has begun. */
         Proof: {
-            /** @description What binds the attempt to this browser, out of the launch page; left out where the browser has its cookie. */
+            /** @description The binding from the launch page. Omit it if the browser already has the cookie. */
             binding?: string;
             /**
              * Format: uuid
@@ -6619,7 +6619,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is the opener. The attempt's cookie comes with the answer. */
+            /** @description The opener is verified. The response sets the cookie of the authorization request. */
             204: {
                 headers: {
                     [name: string]: unknown;
