@@ -179,24 +179,35 @@ impl Flows {
             };
         crash::point("callback.consumed");
         let (flow, return_to) = (request.id, request.return_to());
-        let owner = parts.insist(PATIENCE, || self.owner(&request, back.user)).await;
-        let end = match (back.answer, &owner) {
-            (Answer::Code(code), Ok(owner)) => match self.exchange(&request, &code, *owner).await {
-                Ok(end) => end,
-                Err(error) => self.failed(flow, error).await,
-            },
-            (Answer::Code(_), Err(_)) => self.failed(flow, "storage_unavailable").await,
-            (Answer::Denied, _) => self.failed(flow, "user_denied").await,
-            (Answer::Error, _) => self.failed(flow, "provider_error").await,
+        let (end, owner) = match self.take(&request, back.answer, back.user).await {
+            Ok((end, owner)) => (end, Some(owner)),
+            Err(error) => (self.failed(flow, error).await, None),
         };
         if let (Some(session), End::Failed) = (request.connect_session, end) {
             self.note_failed_attempt(session, flow).await;
         }
         Ok(Finished {
             flow,
-            user: owner.ok().filter(|_| end == End::Connected && request.connect_session.is_none()),
+            user: owner.filter(|_| end == End::Connected && request.connect_session.is_none()),
             return_to: return_to.filter(|_| end != End::Asking),
         })
+    }
+
+    /// Exchanges the code that HubSpot has given, if it has, for its owner.
+    async fn take(
+        &self,
+        request: &AuthRequest,
+        answer: Answer,
+        user: Option<UserId>,
+    ) -> Result<(End, UserId), &'static str> {
+        let code = match answer {
+            Answer::Code(code) => code,
+            Answer::Denied => return Err("user_denied"),
+            Answer::Error => return Err("provider_error"),
+        };
+        let owner = self.0.insist(PATIENCE, || self.owner(request, user)).await;
+        let owner = owner.map_err(|_| "storage_unavailable")?;
+        Ok((self.exchange(request, &code, owner).await?, owner))
     }
 
     /// Returns the owner of the new connection: the session's user, or else the user that the request was started for.

@@ -184,7 +184,7 @@ pub(super) struct Handoff {
         (status = 200, description = "The message and the one origin it may be posted to.", body = HandoffAnswer),
         (status = 202, description = "The attempt has come to nothing yet; ask again.", body = HandoffPending),
         (status = 403, description = "`csrf_rejected`: not sent from our own page."),
-        (status = 404, description = "`flow_unknown`: no such attempt in this browser."),
+        (status = 404, description = "`flow_unknown`: no such attempt in this browser, or it was handed over and its cookie removed."),
         (status = 410, description = "`already_delivered`: it was handed over before."),
     )
 )]

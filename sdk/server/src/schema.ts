@@ -6548,7 +6548,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `flow_unknown`: no such attempt in this browser. */
+            /** @description `flow_unknown`: no such attempt in this browser, or it was handed over and its cookie removed. */
             404: {
                 headers: {
                     [name: string]: unknown;
