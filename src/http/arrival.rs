@@ -3,16 +3,18 @@
 //! A body is read whole before any handler sees it; they are small. What is passed on as it arrives keeps its own time.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::error::PayloadError;
-use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::web::Bytes;
 use futures_core::Stream;
 
 use super::problem::Problem;
+use super::server::Watch;
 
 /// How long a body may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -24,7 +26,7 @@ const STREAMED: &str = "/api/hubspot/proxy/";
 /// # Errors
 /// `request_timeout` (408) if it takes too long, `payload_too_large` (413), `bad_request` if it breaks off.
 pub(super) async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
-    if !has_body(request) || is_streamed(request.path()) {
+    if !has_body(request.headers()) || is_streamed(request.path()) {
         return Ok(());
     }
     // The limit is that of the extractors.
@@ -35,6 +37,9 @@ pub(super) async fn await_body(request: &mut ServiceRequest) -> Result<(), Probl
         413 => Problem::new("payload_too_large"),
         _ => Problem::new("bad_request"),
     })?;
+    if let Some(watch) = request.conn_data::<Rc<Watch>>() {
+        watch.body_arrived();
+    }
     let arrived: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(Arrived(Some(body)));
     request.set_payload(Payload::Stream { payload: arrived });
     Ok(())
@@ -45,8 +50,8 @@ pub(super) fn is_streamed(path: &str) -> bool {
     path.starts_with(STREAMED)
 }
 
-fn has_body(request: &ServiceRequest) -> bool {
-    let headers = request.headers();
+/// Whether a request with these headers has a body.
+pub(super) fn has_body(headers: &HeaderMap) -> bool {
     let named = headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     named || headers.contains_key(TRANSFER_ENCODING)
 }

@@ -26,9 +26,9 @@ use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_factory, fn_service,
     map_config,
 };
-use actix_web::Error;
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, Server, ServiceResponse};
+use actix_web::{Error, HttpMessage};
 use ipnet::IpNet;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::process::{Resource, getrlimit};
@@ -39,8 +39,8 @@ use self::answer::{Answer, Exchange};
 use self::clients::Clients;
 use self::patrol::Patrol;
 use self::stream::WatchedStream;
-use self::watch::Watch;
-use super::arrival::is_streamed;
+pub(super) use self::watch::Watch;
+use super::arrival::{has_body, is_streamed};
 use crate::telemetry::metrics::Metrics;
 
 /// How long the head of the first request of a connection may take before it is answered with 408.
@@ -152,7 +152,7 @@ where
     let app = app.map_err(|why: Error| Response::from(why.error_response()));
     apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app| {
         let watch = request.conn_data::<Rc<Watch>>().cloned().unwrap_or_default();
-        let exchange = Exchange::begin(watch, is_streamed(request.path()));
+        let exchange = Exchange::begin(watch, is_streamed(request.path()), has_body(request.headers()));
         let answer = app.call(request);
         async move { Ok(Response::from(answer.await?).map_body(|_, body| Answer::new(body, exchange))) }
     })
@@ -183,7 +183,7 @@ where
         let _open = self.metrics.http.opened();
         let watched = self.patrol.watch();
         let watch = Rc::clone(&watched.watch);
-        let mut http = pin!(self.http.call((WatchedStream { tcp, watch }, Some(peer))));
+        let mut http = pin!(self.http.call((WatchedStream::new(tcp, watch), Some(peer))));
         let end = poll_fn(|context| match watched.watch.closed(context.waker()) {
             Some(why) => Poll::Ready(Err(why)),
             None => http.as_mut().poll(context).map(Ok),

@@ -10,11 +10,35 @@ use tokio::net::TcpStream;
 
 use super::watch::Watch;
 
+/// How much is read at once. actix-http takes all requests apart that it has read, and keeps some 8 kB for each until it
+/// is answered: a client that sends thousands of small ones ahead would cost as many times that.
+const PIECE: usize = 1024;
+
 /// A TCP connection and its watch.
 #[derive(Debug)]
 pub(super) struct WatchedStream {
-    pub tcp: TcpStream,
+    tcp: TcpStream,
     pub watch: Rc<Watch>,
+    /// Whether a whole piece was read, so that it is looked at before the next one is read.
+    is_full: bool,
+}
+
+impl WatchedStream {
+    pub fn new(tcp: TcpStream, watch: Rc<Watch>) -> Self {
+        Self { tcp, watch, is_full: false }
+    }
+
+    /// Reads nothing, but notices if the client hangs up: then a read says how.
+    fn poll_hang_up(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut byte = [0];
+        match ready!(self.tcp.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
+            Ok(1..) => {
+                self.watch.sent_ahead();
+                Poll::Pending
+            }
+            Ok(0) | Err(_) => Poll::Ready(()),
+        }
+    }
 }
 
 impl Drop for WatchedStream {
@@ -32,11 +56,26 @@ impl AsyncRead for WatchedStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.tcp).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            self.watch.read();
+        if !self.watch.may_read() {
+            ready!(self.poll_hang_up(context));
         }
+        if std::mem::take(&mut self.is_full) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut space = [0; PIECE];
+        let length = buffer.remaining().min(PIECE);
+        let mut piece = ReadBuf::new(&mut space[..length]);
+        match Pin::new(&mut self.tcp).poll_read(context, &mut piece)? {
+            Poll::Pending => {
+                self.watch.drained();
+                return Poll::Pending;
+            }
+            Poll::Ready(()) if piece.filled().is_empty() => {}
+            Poll::Ready(()) => self.watch.read(),
+        }
+        self.is_full = piece.filled().len() == PIECE;
+        buffer.put_slice(piece.filled());
         Poll::Ready(Ok(()))
     }
 }

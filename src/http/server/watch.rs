@@ -44,7 +44,7 @@ pub(super) enum Phase {
 
 /// The state of one connection. It is known to the connection's own thread alone.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(in crate::http) struct Watch {
     clock: Rc<Cell<Second>>,
     phase: Cell<Phase>,
     /// When the phase has lasted too long.
@@ -52,8 +52,12 @@ pub(super) struct Watch {
     /// When the client has taken too long to take what was written.
     write_until: Cell<Option<Second>>,
     read_at: Cell<Second>,
-    /// Whether a byte was read since the last answer.
+    /// Whether the client has sent anything since the last answer.
     has_read: Cell<bool>,
+    /// Whether the connection may be read from: not while a request is answered, once its body is there.
+    may_read: Cell<bool>,
+    /// Whether the client has sent something before it could be read.
+    is_ahead: Cell<bool>,
     ended_for: Cell<Option<&'static str>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -75,16 +79,38 @@ impl Watch {
             write_until: Cell::new(None),
             read_at: Cell::new(now),
             has_read: Cell::new(true),
+            may_read: Cell::new(true),
+            is_ahead: Cell::new(false),
             ended_for: Cell::new(None),
             waker: RefCell::default(),
         }
     }
 
-    /// Notes that the client has sent something.
+    /// Whether the connection may be read from now. Otherwise its task is woken when it may.
+    pub fn may_read(&self) -> bool {
+        self.may_read.get()
+    }
+
+    /// Notes that the client has sent something that may not be read yet.
+    pub fn sent_ahead(&self) {
+        if !self.is_ahead.replace(true) {
+            self.read_at.set(self.clock.get());
+        }
+    }
+
+    /// Notes that all that the client has sent was read.
+    pub fn drained(&self) {
+        self.is_ahead.set(false);
+    }
+
+    /// Notes that something was read.
     pub fn read(&self) {
         let now = self.clock.get();
-        self.read_at.set(now);
-        self.has_read.set(true);
+        // What was sent ahead is older.
+        if !self.is_ahead.get() {
+            self.read_at.set(now);
+            self.has_read.set(true);
+        }
         if self.phase.get() == Phase::Idle {
             self.enter(Phase::Head, now + HEAD);
         }
@@ -111,8 +137,9 @@ impl Watch {
     }
 
     /// Notes that a request is being answered.
-    pub fn begin(&self, is_stream: bool) {
+    pub fn begin(&self, is_stream: bool, has_body: bool) {
         let now = self.clock.get();
+        self.may_read.set(has_body);
         match is_stream {
             true => self.enter(Phase::Stream, Second::MAX),
             // It was sent before the last answer was there, so its client may be silent since then.
@@ -121,9 +148,17 @@ impl Watch {
         }
     }
 
+    /// Notes that the body of the request is there.
+    pub(in crate::http) fn body_arrived(&self) {
+        self.may_read.set(false);
+    }
+
     /// Notes that the answer is complete.
     pub fn end(&self) {
         self.has_read.set(false);
+        if !self.may_read.replace(true) && self.is_ahead.get() {
+            self.wake();
+        }
         let now = self.clock.get();
         let silent = self.read_at.get() + MAX_SILENCE;
         // After a slow answer there is still time for the client to take it.
@@ -156,8 +191,12 @@ impl Watch {
     /// Ends the connection: it is closed as soon as its task runs.
     pub fn close(&self, why: &'static str) {
         self.ended_for.set(Some(why));
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
         }
     }
 
@@ -222,7 +261,7 @@ mod tests {
     #[test]
     fn one_byte_after_an_answer_gives_less_time_than_silence() {
         let bench = Bench::new();
-        bench.watch.begin(false);
+        bench.watch.begin(false, false);
         bench.watch.end();
         assert_eq!(bench.overdue_after(), (IDLE, "idle"));
         bench.watch.read();
@@ -240,12 +279,12 @@ mod tests {
     fn requests_that_were_sent_ahead_are_not_answered_for_ever() {
         let bench = Bench::new();
         bench.watch.read();
-        bench.watch.begin(false);
+        bench.watch.begin(false, false);
         assert_eq!(bench.overdue_after(), (EXCHANGE, "exchange"));
         bench.pass(25);
         bench.watch.end();
         assert_eq!(bench.overdue_after(), (MAX_SILENCE - 25, "idle"));
-        bench.watch.begin(false);
+        bench.watch.begin(false, false);
         assert_eq!(bench.overdue_after(), (MAX_SILENCE - 25, "exchange"));
         bench.pass(4);
         bench.watch.end();
@@ -253,10 +292,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_ahead_is_not_read_before_the_answer_and_is_as_old_as_it_is() {
+        let bench = Bench::new();
+        bench.watch.read();
+        bench.watch.begin(false, true);
+        assert!(bench.watch.may_read(), "the body is still to come");
+        bench.watch.body_arrived();
+        assert!(!bench.watch.may_read());
+        bench.watch.sent_ahead();
+        bench.pass(25);
+        bench.watch.sent_ahead();
+        bench.watch.end();
+        assert!(bench.watch.may_read());
+        bench.watch.read();
+        bench.watch.begin(false, false);
+        assert_eq!(bench.overdue_after(), (MAX_SILENCE - 25, "exchange"));
+        bench.watch.end();
+        bench.watch.drained();
+        bench.watch.read();
+        bench.watch.begin(false, false);
+        assert_eq!(bench.overdue_after(), (EXCHANGE, "exchange"), "a new request has all its time");
+    }
+
+    #[test]
     fn an_answer_that_is_taken_byte_by_byte_is_overdue_all_the_same() {
         let bench = Bench::new();
         bench.watch.read();
-        bench.watch.begin(false);
+        bench.watch.begin(false, false);
         bench.watch.write_blocked();
         bench.watch.end();
         bench.pass(10);
@@ -270,7 +332,7 @@ mod tests {
     #[test]
     fn a_stream_lasts_for_as_long_as_its_client_takes_it() {
         let bench = Bench::new();
-        bench.watch.begin(true);
+        bench.watch.begin(true, false);
         for _ in 0..50 {
             bench.watch.write_blocked();
             bench.pass(WRITE - 1);
