@@ -26,6 +26,7 @@ mod m20261121_000015_catalogue;
 mod m20261121_000016_connect_session;
 mod m20261121_000017_journal;
 mod m20261129_000018_session_seen;
+mod m20261129_000019_challenge;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000016_connect_session::Migration),
             Box::new(m20261121_000017_journal::Migration),
             Box::new(m20261129_000018_session_seen::Migration),
+            Box::new(m20261129_000019_challenge::Migration),
         ]
     }
 }

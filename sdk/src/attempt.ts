@@ -122,17 +122,25 @@ export function follow(
     });
   };
 
-  const learn = (flow: string) => {
-    if (memo.flow === flow) return;
-    memo.flow = flow;
-    remember(service, memo);
+  const cancelAtService = () => post(service, "cancel", verifier, { flow: memo.flow });
+
+  const cancel = (code: ErrorCode) => {
+    if (signal.aborted) return;
+    popup?.close();
+    if (memo.flow) void cancelAtService();
+    fail(code);
   };
 
-  const cancelAtService = () => post(service, "cancel", verifier, { flow: memo.flow });
+  /** The popup and the service name one flow. If they differ, the challenge of this page was used by another program. */
+  const learn = (flow: string | null | undefined) => {
+    if (!flow) return;
+    if (flow !== (memo.flow ??= flow)) cancel("flow_mismatch");
+    else remember(service, memo);
+  };
 
   /** Takes what the service says about the attempt. @returns whether it still waits for the person */
   const take = ({ body }: Answer): boolean => {
-    if (body.flow) learn(body.flow);
+    learn(body.flow);
     const { status, connection } = body;
     if (body.awaiting_confirmation) {
       const tell = onConfirm;
@@ -219,9 +227,9 @@ export function follow(
 
   const onMessage = (event: MessageEvent) => {
     const message = read(event, { service, popup, flow: memo.flow });
-    if (message === "ignored") onIgnored();
-    if (!message || message === "ignored") return;
-    if (message.flow) learn(message.flow);
+    if (message === "ignored") return onIgnored();
+    if (!message) return;
+    learn(message.flow);
     if (message.type === "hubspot_auth_success") {
       void succeed(message.connection_id, message, message);
     } else if (message.type === "hubspot_auth_error") {
@@ -257,12 +265,7 @@ export function follow(
     get ended() {
       return signal.aborted;
     },
-    cancel(code) {
-      if (signal.aborted) return;
-      popup?.close();
-      if (memo.flow) void cancelAtService();
-      fail(code);
-    },
+    cancel,
   };
 }
 

@@ -20,23 +20,24 @@ export interface Trusted {
   flow: string | undefined;
 }
 
-const ERROR = "hubspot_auth_error";
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 
 /**
  * Reads what a window has posted.
  *
  * Any page with a reference to this window can post to it, and a popup of an earlier attempt is of the right origin
- * too. So origin, window, version, shape and flow must all fit.
+ * too. So origin, window, version, shape and flow must all fit; of a hello the caller compares the flow.
  * @returns `"ignored"` for what pretends to be ours, null for what has nothing to do with us
  */
 export function read(event: Pick<MessageEvent, "origin" | "source" | "data">, trusted: Trusted): Message | "ignored" | null {
   const { origin, source, data } = event;
   const { type, flow } = data ?? {};
-  const fits = type === ERROR
+  const fits = type === "hubspot_auth_error"
     // An error can come from a page that does not know which attempt it belongs to; the window does.
     ? isText(data.error?.code) && (flow === null || belongs(flow, trusted))
-    : (type === "hubspot_auth_hello" || (type === "hubspot_auth_success" && isText(data.connection_id))) && belongs(flow, trusted);
+    // Another flow in this popup's hello is no stray message: the attempt must not go on.
+    : type === "hubspot_auth_hello" ? isText(flow)
+    : type === "hubspot_auth_success" && isText(data.connection_id) && belongs(flow, trusted);
   if (fits && origin === trusted.service && source === trusted.popup && data.version === 1) return data;
   return origin === trusted.service || (isText(type) && type.startsWith("hubspot_auth_")) ? "ignored" : null;
 }

@@ -14,6 +14,7 @@ const CODES: Record<ErrorCode, readonly [retryable: 0 | 1, sentence?: string]> =
   wrong_account: [1],
   sandboxed_iframe: [0, "This page forbids it."],
   csp_blocked: [0, "This page forbids it."],
+  flow_mismatch: [1],
   service_unavailable: [1, "The service does not answer."],
 };
 

@@ -72,6 +72,25 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(stage.calls("/api/hubspot/token", "POST").length, 1);
   });
 
+  staged("an attempt of another program with this page's challenge is not taken for the popup's", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await until("the popup has said hello", () => stage.key);
+    stage.change(flow, { id: "flow-of-another", ...connected({ claim: "the-claim" }) });
+    assert.deepEqual(await stage.results(page), [{ code: "flow_mismatch", flow: "flow-1", ours: true }]);
+    assert.deepEqual(stage.calls("/api/hubspot/token"), []);
+    await until("the popup is closed", () => popup.isClosed());
+  });
+
+  staged("a popup whose hello names another attempt than the service does ends the attempt", {
+    onStart: () => `<!doctype html><h1>Slow</h1>`,
+  }, async (stage) => {
+    const { page, popup } = await stage.begin();
+    await until("the status has come", async () => JSON.parse((await memory(page))[0]?.[1] ?? "{}").flow);
+    await say(popup, { type: "hubspot_auth_hello", version: 1, flow: "flow-of-another", needs_key: true }, stage.host);
+    assert.deepEqual(await stage.results(page), [{ code: "flow_mismatch", flow: "flow-1", ours: true }]);
+    assert.equal(stage.key, undefined);
+  });
+
   staged("where the browser refuses everything that is stored, the result comes all the same", {}, async (stage) => {
     // As Firefox does in a frame of another site.
     await stage.context.addInitScript(() => {

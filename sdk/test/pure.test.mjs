@@ -29,7 +29,7 @@ describe("geometry", () => {
 describe("errors", () => {
   const known = [
     "popup_blocked", "closed", "cancelled", "timeout", "origin_not_allowed", "user_denied", "flow_expired", "provider_error",
-    "scopes_missing", "wrong_account", "sandboxed_iframe", "csp_blocked", "service_unavailable",
+    "scopes_missing", "wrong_account", "sandboxed_iframe", "csp_blocked", "flow_mismatch", "service_unavailable",
   ];
 
   test("every code has a sentence and says whether to try again", () => {
@@ -91,9 +91,10 @@ describe("messages", () => {
     }
   });
 
-  test("another attempt is ignored, and only an error may name none", () => {
+  test("another attempt is ignored but in a hello, and only an error may name none", () => {
     const known = { ...trusted, flow: "f2" };
-    for (const data of [hello, success, { ...failure, flow: "f1" }]) assert.equal(heard(data, {}, known), "ignored");
+    for (const data of [success, { ...failure, flow: "f1" }]) assert.equal(heard(data, {}, known), "ignored");
+    assert.equal(heard(hello, {}, known), hello);
     for (const data of [hello, success]) {
       for (const flow of [null, undefined, "", 7]) assert.equal(heard({ ...data, flow }), "ignored");
     }

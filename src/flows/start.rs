@@ -68,6 +68,9 @@ pub enum StartError {
     /// The browser is not to be sent back there.
     #[error("the return address is not the opener's")]
     ReturnUrlNotAllowed,
+    /// Another attempt has this challenge.
+    #[error("the challenge was used before")]
+    ChallengeUsed,
     /// The connect session is none, or has come to its end.
     #[error("the connect session is none, or has ended")]
     SessionEnded,
@@ -146,7 +149,9 @@ impl Flows {
         let expires_at = request.expires_at;
         let (state_hash, binding_hash) = (state.hash(), binding.hash());
         let new = NewAuthRequest { request, state_hash, binding_hash };
-        parts.store.insert_auth_request(new).await?;
+        if !parts.store.insert_auth_request(new).await? {
+            return Err(StartError::ChallengeUsed);
+        }
         parts.metrics.flows_started.inc();
         tracing::info!(flow = %flow, "a connect has begun");
         Ok(Started { flow, binding, state, authorize_url, opener, proven: evidence.is_some(), expires_at })

@@ -43,11 +43,12 @@ const COLUMNS: &str = "id, user_id, client_id, redirect_uri, scopes, optional_sc
     challenge, opener_challenge, return_url, mode, token_taken_at, connect_session_id";
 
 impl Store {
-    /// Remembers an attempt to connect.
+    /// Remembers an attempt to connect. `false` if another attempt has its challenge: of several at once one is
+    /// inserted.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be written.
-    pub async fn insert_auth_request(&self, new: NewAuthRequest) -> Result<(), StoreError> {
+    pub async fn insert_auth_request(&self, new: NewAuthRequest) -> Result<bool, StoreError> {
         self.starts.write(new).await
     }
 
@@ -97,8 +98,7 @@ impl Store {
         self.one(&sql, values).await?.map(|row| read(&row)).transpose()
     }
 
-    /// The flow that the page with this challenge began: the one it names, or the newest, if it has sent its form
-    /// twice.
+    /// The flow that the page with this challenge began, if it is the one that the page names.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -107,13 +107,9 @@ impl Store {
         challenge: Hash,
         named: Option<FlowId>,
     ) -> Result<Option<AuthRequest>, StoreError> {
-        let (filter, named) = match named {
-            Some(named) => ("AND id = $2", Some(named.to_string().into())),
-            None => ("ORDER BY created_at DESC, id LIMIT 1", None),
-        };
-        let sql = format!("SELECT {COLUMNS} FROM auth_request WHERE challenge = $1 {filter}");
-        let values = [Some(challenge.text().into()), named];
-        self.one(&sql, values.into_iter().flatten()).await?.map(|row| read(&row)).transpose()
+        let sql = format!("SELECT {COLUMNS} FROM auth_request WHERE challenge = $1");
+        let found = self.one(&sql, [challenge.text().into()]).await?.map(|row| read(&row)).transpose()?;
+        Ok(found.filter(|request| named.is_none_or(|named| named == request.id)))
     }
 
     /// For each of these flows that is not as it was when it began, a number that changes with what its page may be

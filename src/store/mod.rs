@@ -116,7 +116,7 @@ pub struct Store {
     /// Reads of access tokens.
     access: Gathered,
     /// New AuthRequests.
-    starts: Batch<NewAuthRequest, ()>,
+    starts: Batch<NewAuthRequest, bool>,
     /// Refreshed tokens.
     refreshed: Batch<Committed, bool>,
     /// Held as long as the process serves from this SQLite file.

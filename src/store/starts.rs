@@ -1,17 +1,29 @@
 //! Inserting AuthRequests. Anyone can begin a connect, so this has to be the cheapest write of all.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::auth_request::{COLUMNS_OF_INSERT, NewAuthRequest, insert_values};
-use super::batch::values;
+use super::batch::{places, values};
 use super::{Tx, Work};
+use crate::domain::id::FlowId;
 
-pub(super) fn insert_all<'a>(tx: &'a Tx<'a>, rows: Arc<[NewAuthRequest]>) -> Work<'a, Vec<()>> {
+/// Inserts some rows. `false` for each whose challenge another row has.
+pub(super) fn insert_all<'a>(tx: &'a Tx<'a>, rows: Arc<[NewAuthRequest]>) -> Work<'a, Vec<bool>> {
     Box::pin(async move {
         let columns = COLUMNS_OF_INSERT.split(',').count();
-        let places = values(tx.backend(), rows.len(), columns, ", 'awaiting_user'");
-        let sql = format!("INSERT INTO auth_request ({COLUMNS_OF_INSERT}, status) {places}");
-        tx.run(&sql, rows.iter().flat_map(insert_values)).await?;
-        Ok(vec![(); rows.len()])
+        let values = values(tx.backend(), rows.len(), columns, ", 'awaiting_user'");
+        let sql = format!(
+            "INSERT INTO auth_request ({COLUMNS_OF_INSERT}, status) {values} ON CONFLICT (challenge) DO NOTHING"
+        );
+        let inserted = tx.run(&sql, rows.iter().flat_map(insert_values)).await?;
+        if usize::try_from(inserted) == Ok(rows.len()) {
+            return Ok(vec![true; rows.len()]);
+        }
+        let ids = rows.iter().map(|new| new.request.id);
+        let sql = format!("SELECT id FROM auth_request WHERE id IN ({})", places(tx.backend(), rows.len()));
+        let found = tx.all(&sql, ids.clone().map(|id| id.to_string().into())).await?;
+        let found = found.iter().map(|row| row.parsed("id")).collect::<Result<HashSet<FlowId>, _>>()?;
+        Ok(ids.map(|id| found.contains(&id)).collect())
     })
 }

@@ -36,6 +36,7 @@ export type ErrorCode =
   | "wrong_account"
   | "sandboxed_iframe"
   | "csp_blocked"
+  | "flow_mismatch"
   | "service_unavailable";
 
 export declare class HubSpotConnectError extends Error {

@@ -166,17 +166,6 @@ async fn the_page_that_connected_an_account_can_end_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_that_is_sent_twice_is_followed_in_its_newest_attempt() {
-    let app = TestApp::start().await;
-    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
-    page.begin(&popup).await;
-    app.advance(1);
-    let authorize = page.begin(&popup).await;
-    approved(&app, &popup, &authorize).await;
-    assert_eq!(page.look().await.json()["status"], "connected");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn attempts_begun_by_forms_do_not_fill_the_browser_with_cookies() {
     let app = TestApp::start().await;
     let popup = app.browser();

@@ -6,7 +6,7 @@ use hubspot_connect::app::StartupError;
 use hubspot_connect::store::OpenError;
 
 use crate::harness::TestApp;
-use crate::harness::app::{ACME, settle};
+use crate::harness::app::{ACME, HOST, settle};
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{changed, run, run_and_kill};
 
@@ -75,6 +75,35 @@ async fn changes_are_taken_back_only_on_demand_and_can_be_made_again() {
     }
     let app = TestApp::again(hubspot, database, variables, clock).await;
     app.connected(ACME).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_attempts_with_one_challenge_the_first_outlives_the_change_that_forbids_them() {
+    let app = TestApp::start().await;
+    for _ in 0..4 {
+        app.browser().start(Some(HOST)).await;
+        app.advance(1);
+    }
+    let (database, variables, hubspot, clock) = app.stopped().await;
+    let since = "SELECT COUNT(*) FROM seaql_migrations WHERE version >= 'm20261129_000019_challenge'";
+    let steps = database.number(since).await.to_string();
+    let back = run(&["db", "rollback", "--steps", &steps, "--yes-lose-data"], &variables);
+    assert_eq!(back.code, Some(0), "{}", back.stderr);
+    let first = "(SELECT MIN(created_at) FROM auth_request)";
+    database
+        .execute(&format!(
+            "UPDATE auth_request SET challenge = 'the same' WHERE created_at <= {first} + 2000"
+        ))
+        .await;
+
+    let migrated = run(&["db", "migrate"], &variables);
+
+    assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
+    let left = "SELECT COUNT(*) FROM auth_request";
+    assert_eq!(database.number(left).await, 2);
+    let kept = format!("{left} WHERE challenge = 'the same' AND created_at = {first}");
+    assert_eq!(database.number(&kept).await, 1);
+    TestApp::again(hubspot, database, variables, clock).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::id::{ConnectionId, UserId};
 use hubspot_connect::domain::refresh_job::LEASE;
 use hubspot_connect::domain::secret::Secret;
-use hubspot_connect::flows::{Flows, reseal_all};
+use hubspot_connect::flows::{Flows, StartConnect, StartError, reseal_all};
 use hubspot_connect::keyring::Keyring;
 use sea_orm::{ConnectionTrait, QueryResult, Statement};
 use tokio::task::JoinHandle;
@@ -597,5 +597,28 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
         let active = "SELECT COUNT(*) FROM token WHERE state = 'active'";
         assert_eq!(scene.app.database.number(active).await, i64::try_from(people.len()).unwrap());
         scene.assert_each_token_is_the_newest().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_starts_with_one_challenge_at_once_one_begins() {
+    let scene = Scene::set(&[]).await;
+    for batch in Batch::all() {
+        let starts: Vec<_> = (1..=AT_ONCE)
+            .map(|nth| {
+                let flows = scene.any(&batch);
+                // Two challenges, so that rows written by one statement meet both.
+                let challenge = Secret::new(format!("{} of {}", nth % 2, batch.number)).hash();
+                let ask = StartConnect { challenge: Some(challenge), ..StartConnect::default() };
+                batch.begin(async move { flows.start(ask).await.map(|started| started.flow) })
+            })
+            .collect();
+
+        let (begun, refused): (Vec<_>, Vec<_>) = ended(starts).await.into_iter().partition(Result::is_ok);
+
+        assert_eq!(begun.len(), 2, "{refused:?}");
+        assert!(refused.iter().all(|why| matches!(why, Err(StartError::ChallengeUsed))), "{refused:?}");
+        let kept = scene.app.database.number("SELECT COUNT(*) FROM auth_request").await;
+        assert_eq!(kept, 2 * i64::from(batch.number + 1));
     }
 }

@@ -3,6 +3,7 @@
 use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{Answer, encode, problem_of};
+use crate::harness::page::{Page, approved};
 
 async fn attempts(app: &TestApp) -> i64 {
     app.database.number("SELECT COUNT(*) FROM auth_request").await
@@ -248,4 +249,35 @@ async fn thirty_attempts_leave_a_short_cookie_header_and_the_last_five_still_suc
         let message = browser.handoff(done.location()).await.json()["message"].clone();
         assert_eq!(message["type"], "hubspot_auth_success", "attempt {at} of the last five");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenge_that_another_attempt_has_begins_nothing() {
+    let app = TestApp::start().await;
+    let (page, popup, attacker) = (Page::new(&app.base, HOST), app.browser(), app.browser());
+    let authorize = page.begin(&popup).await;
+    let flow = page.look().await.json()["flow"].clone();
+
+    // A program says whatever it likes of where its form comes from. The popup itself may be reloaded.
+    for (browser, again) in [
+        (&attacker, page.post(&attacker, Some(HOST), &[]).await),
+        (&attacker, page.link(&attacker).await),
+        (&popup, page.post(&popup, Some(HOST), &[]).await),
+    ] {
+        assert_eq!((again.status, problem_of(&again).as_str()), (409, "challenge_used"), "{}", again.body);
+        assert!(again.cookies().is_empty() && !again.body.contains("oauth/authorize"), "{}", again.body);
+        assert_eq!(browser.cookie("__Host-hsc_f_").is_some(), std::ptr::eq(browser, &popup));
+    }
+
+    assert_eq!(attempts(&app).await, 1);
+    approved(&app, &popup, &authorize).await;
+    let state = page.look().await.json();
+    assert_eq!((&state["status"], &state["flow"]), (&"connected".into(), &flow), "{state}");
+    // It stays taken for as long as its attempt is remembered.
+    let late = page.post(&attacker, Some(HOST), &[]).await;
+    assert_eq!((late.status, problem_of(&late).as_str()), (409, "challenge_used"));
+    // Attempts without one are as many as before.
+    attacker.start(Some(HOST)).await;
+    attacker.start(Some(HOST)).await;
+    assert_eq!(attempts(&app).await, 3);
 }

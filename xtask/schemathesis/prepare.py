@@ -26,7 +26,7 @@ NAVIGATION = {
 
 
 # The secret of the page that begins all of these attempts, and of the opener that may prove it has.
-VERIFIER = "the-verifier-of-the-page-that-begins-them-all"
+VERIFIER = "the-verifier-of-the-page-that-is-asked-about"
 OPENER_KEY = "the-key-of-the-opener"
 
 
@@ -74,7 +74,7 @@ def digest(secret):
 
 def begin(**fields):
     """The host page's form: the attempt, HubSpot's consent page and the cookies of this browser."""
-    form = urlencode({"origin": ORIGIN, "challenge": digest(VERIFIER), **fields}).encode()
+    form = urlencode({"origin": ORIGIN, **fields}).encode()
     launch = ask("POST", f"{SERVICE}/auth/hubspot/start", form, Origin=ORIGIN, **NAVIGATION)
     page = launch.read().decode()
     address, flow = (re.search(rf'data-{name}="([^"]+)"', page) for name in ("authorize-url", "flow"))
@@ -173,7 +173,8 @@ write("installs", installs(8, 5_000_000))
 write("origins", [ORIGIN])
 write("tokens", [session()["token"] for _ in range(3)])
 write("links", [session(hosted=True)["link"].split("#")[1] for _ in range(3)])
-write("flows", [flow for flow, _ in connected(3, 6_000_000) + waiting(3)[0]])
+# A challenge is one attempt's, so a verifier fits one flow.
+write("flows", [flow for flow, _ in connected(1, 6_000_000, challenge=digest(VERIFIER))])
 write("verifiers", [VERIFIER])
 delivered, (proven, _) = connected(3, 6_100_000), waiting(3, opener_challenge=digest(OPENER_KEY))
 write("popup-flows", [flow for flow, _ in delivered + proven])

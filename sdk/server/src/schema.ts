@@ -1149,7 +1149,7 @@ export interface components {
          * @description Stable. What each means stands in docs/errors.md.
          * @enum {string}
          */
-        ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "claim_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_unknown" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "webhook_not_found" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "needs_reauth" | "token_unavailable" | "connection_missing" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
+        ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "challenge_used" | "claim_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_unknown" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "webhook_not_found" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "needs_reauth" | "token_unavailable" | "connection_missing" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
         /** @description The key that an opener shows, for the flow it has begun. */
         Proof: {
             /** @description The binding from the launch page. Omit it if the browser already has the cookie. */
@@ -6851,6 +6851,15 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description A page that shows `challenge_used`: another attempt has this challenge. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
             /** @description `wrong_host`: the service does not go by that name. */
             421: {
                 headers: {
@@ -6908,6 +6917,15 @@ export interface operations {
             };
             /** @description A page that shows `origin_not_allowed`, `return_url_not_allowed`, `bad_challenge`, `not_a_navigation` or `bad_request`. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description A page that shows `challenge_used`: another attempt has this challenge. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

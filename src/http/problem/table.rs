@@ -49,6 +49,13 @@ const TABLE: &[Entry] = &[
         "A challenge is a SHA-256 in base64url, 43 characters; a verifier has 43 to 128 letters, digits, `-`, `.`, `_` or `~`.",
     ),
     entry(
+        "challenge_used",
+        409,
+        false,
+        "Code challenge already used",
+        "This connect was started before; each start needs its own code challenge. Close this window and connect again.",
+    ),
+    entry(
         "claim_rejected",
         403,
         false,

@@ -18,6 +18,7 @@ impl From<StartError> for Problem {
         match why {
             StartError::OriginNotAllowed => Self::new("origin_not_allowed"),
             StartError::ReturnUrlNotAllowed => Self::new("return_url_not_allowed"),
+            StartError::ChallengeUsed => Self::new("challenge_used"),
             StartError::SessionEnded => Self::new("connect_session_ended"),
             StartError::Store(why) => why.into(),
         }
