@@ -23,7 +23,7 @@ async function write(outdir) {
     target: "es2022",
     minify: true,
     // Names that no page and no server ever sees.
-    mangleProps: /^(ignored|makers|etag|rest|ended|result|attempt|cancel)$/,
+    mangleProps: /^(ignored|makers|etag|rest|ended|result|attempt|memo|cancel)$/,
     legalComments: "none",
     banner: { js: "// hubspot-connect 0.1.0" },
     // Loaded when it is asked for, and by its own name.

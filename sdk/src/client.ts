@@ -19,8 +19,8 @@ const NOBODY: Body & api.Status = { authenticated: false, connections: [] };
 interface Shared {
   attempt?: Attempt | undefined;
   ignored: number;
-  /** Of the last attempt: what the status is asked with. */
-  verifier?: string;
+  /** The last attempt: what the status is asked with. */
+  memo?: Memo;
   /** Which attempt has made which connection: it alone may end it. */
   makers: Record<string, string>;
 }
@@ -126,7 +126,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
 
   #follow(memo: Memo, { onConfirm }: api.ConnectOptions, popup: Window | null = null, openerKey = ""): Attempt {
     const shared = this.#shared;
-    shared.verifier = memo.verifier;
+    shared.memo = memo;
     const attempt = follow(this.#service, memo, popup, openerKey, () => {
       shared.ignored += 1;
     }, onConfirm, (connectionId) => {
@@ -142,12 +142,12 @@ export class HubSpotConnect implements api.HubSpotConnect {
 
   /** Asks for the status, and makes one of what an attempt's verifier gives. */
   async #ask(etag: string | null, signal?: AbortSignal): Promise<Answer> {
-    const verifier = this.#ownPage ? null : this.#shared.verifier;
-    if (!verifier && !this.#ownPage) return { status: 200, body: NOBODY, etag: null, rest: 0 };
-    const answer = await ask(this.#service, verifier, etag, signal);
-    const { connection } = answer.body;
-    if (answer.status === 404 || (verifier && !connection)) answer.body = NOBODY;
-    else if (connection) answer.body = { authenticated: true, connections: [{ ...connection }] };
+    const memo = this.#ownPage ? null : this.#shared.memo;
+    if (memo === undefined) return { status: 200, body: NOBODY, etag: null, rest: 0 };
+    const answer = await ask(this.#service, memo?.verifier, etag, signal);
+    const { connection, flow } = answer.body;
+    // Once the service has forgotten the attempt, another program can begin one with its challenge.
+    if (memo) answer.body = connection && flow === (memo.flow ?? flow) ? { authenticated: true, connections: [connection] } : NOBODY;
     return answer;
   }
 
@@ -183,7 +183,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   }
 
   async disconnect(connectionId: string): Promise<void> {
-    const verifier = this.#ownPage ? null : this.#shared.makers[connectionId] ?? this.#shared.verifier;
+    const verifier = this.#ownPage ? null : this.#shared.makers[connectionId] ?? this.#shared.memo?.verifier;
     const answer = await post(this.#service, "disconnect", verifier, { connection_id: connectionId },
       // The verifier is the better proof, and other origins may not send this header.
       verifier ? {} : { "x-csrf-token": this.#csrf ?? document.body.dataset.csrf ?? "" });

@@ -437,6 +437,17 @@ describe("the browser", { concurrency: 2 }, () => {
     await popup.close();
   });
 
+  staged("what another program connects with a challenge that is forgotten is not this page's", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await say(popup, success("flow-1"), stage.host);
+    await stage.results(page);
+    const known = () => page.evaluate(async () => (await hubspot.status()).connections.length);
+    stage.change(flow, connected());
+    assert.equal(await known(), 1);
+    stage.change(flow, { id: "flow-of-another" });
+    assert.equal(await known(), 0);
+  });
+
   staged("a frame whose sandbox takes its origin says so", {
     hostPage: (service, path) => (path === "/framed"
       ? `<!doctype html><iframe sandbox="allow-scripts allow-popups allow-forms" srcdoc='<button>Go</button><script type="module">import { HubSpotConnect } from "${service}/static/sdk/hubspot-connect.js"; document.querySelector("button").onclick = () => new HubSpotConnect({ service: "${service}" }).connect().catch((error) => { document.body.dataset.code = error.code; });</script>'></iframe><script>window.ready = true</script>`
