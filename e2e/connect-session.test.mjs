@@ -72,9 +72,27 @@ suite([], (test) => {
     await admin.goto(session.link);
     await admin.getByRole("heading", { name: "Connect your HubSpot account?" }).waitFor();
     assert.equal(new URL(admin.url()).hash, "", "what opens it is out of the address");
+    // Looking at it burns nothing.
+    const scanner = await (await stage.anotherBrowser()).newPage();
+    await scanner.goto(session.link);
+    await scanner.getByRole("heading", { name: "Connect your HubSpot account?" }).waitFor();
     const shown = await admin.locator("[data-ask]").innerText();
     for (const words of ["Anna Smith <script>", demo.host, "crm.objects.contacts.read"]) assert.ok(shown.includes(words), words);
     await admin.getByRole("button", { name: "Go on to HubSpot" }).press("Enter");
+    await admin.waitForSelector("#approve");
+    // From now on nobody else can, whether the page was open before or not.
+    await scanner.getByRole("button", { name: "Go on to HubSpot" }).click();
+    await scanner.getByRole("heading", { name: "This link is not good any more" }).waitFor();
+    assert.match(await scanner.locator("[data-over]").innerText(), /ask .* for a new link/i);
+    // In this tab the person can: by the Back button, by a reload, and by the link itself.
+    await admin.goBack();
+    await admin.getByRole("button", { name: "Go on to HubSpot" }).click();
+    await admin.waitForSelector("#approve");
+    await admin.click("#deny");
+    await admin.getByRole("heading", { name: "You did not approve" }).waitFor();
+    await admin.goto(session.link);
+    await admin.reload();
+    await admin.getByRole("button", { name: "Go on to HubSpot" }).click();
     await admin.waitForSelector("#approve");
     await approve(admin, ACME);
     await admin.getByRole("heading", { name: "Approved" }).waitFor();

@@ -209,11 +209,22 @@ class Stage {
 
   /** A browser that takes third-party cookies, which the others refuse: only a profile's preferences can say so. */
   async lenientBrowser() {
+    const folder = await this.profile();
+    const profile = { cookie_controls_mode: 0, block_third_party_cookies: false };
+    await writeFile(join(folder, "Default", "Preferences"), JSON.stringify({ profile }));
+    return this.browserOf(folder);
+  }
+
+  /** A folder for what a browser keeps. */
+  async profile() {
     const folder = await mkdtemp(join(tmpdir(), "hubspot-connect-profile-"));
     this.folders.push(folder);
     await mkdir(join(folder, "Default"));
-    const profile = { cookie_controls_mode: 0, block_third_party_cookies: false };
-    await writeFile(join(folder, "Default", "Preferences"), JSON.stringify({ profile }));
+    return folder;
+  }
+
+  /** A browser that keeps cookies and history in this folder; the others keep nothing on disk. */
+  async browserOf(folder) {
     return this.#adopt(await chromium.launchPersistentContext(folder, { ...LAUNCH, viewport: null }));
   }
 

@@ -24,7 +24,7 @@ function assertFreeOf(secrets, where, text) {
 }
 
 suite([], (test) => {
-  test("after success neither address nor page, storage, cookies nor history hold a secret", async (stage) => {
+  test("after success neither address nor page, storage, cookies nor session history hold a secret", async (stage) => {
     const { host, popup, secrets } = await connected(stage);
     const { href, html, rest } = await popup.evaluate(async () => ({
       href: location.href,
@@ -44,11 +44,11 @@ suite([], (test) => {
     const cdp = await stage.context.newCDPSession(popup);
     const { entries } = await cdp.send("Page.getNavigationHistory");
     const { state, ...others } = secrets;
-    assertFreeOf(others, "history", JSON.stringify(entries));
+    assertFreeOf(others, "session history", JSON.stringify(entries));
     // HubSpot's own page, where the person came from, has it in its address.
     const ours = entries.filter(({ url }) => url.startsWith(stage.demo.service));
     assert.ok(ours.length >= 1);
-    assertFreeOf({ state }, "history", JSON.stringify(ours));
+    assertFreeOf({ state }, "session history", JSON.stringify(ours));
 
     const { "access token": _, ...never } = secrets;
     assertFreeOf(never, "host page's messages", JSON.stringify(await heard(host)));

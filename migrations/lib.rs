@@ -27,6 +27,7 @@ mod m20261121_000016_connect_session;
 mod m20261121_000017_journal;
 mod m20261129_000018_session_seen;
 mod m20261129_000019_challenge;
+mod m20261129_000020_link;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000017_journal::Migration),
             Box::new(m20261129_000018_session_seen::Migration),
             Box::new(m20261129_000019_challenge::Migration),
+            Box::new(m20261129_000020_link::Migration),
         ]
     }
 }

@@ -1,9 +1,12 @@
 /**
- * The page behind a hosted link. What opens it stands behind the `#`: it is taken out of the
- * address at once, and sent in bodies alone.
+ * The page behind a hosted link. The token behind the `#` is taken out of the address at once, and
+ * sent in bodies alone. The browser's history keeps the address that was opened, so the token is
+ * exchanged when the user goes on: from then on only this tab can continue, and try again.
  */
 
 const LINK_URL = "/auth/hubspot/link";
+const OPEN_URL = "/auth/hubspot/link/open";
+const KEPT = "hubspot-connect:link";
 
 /** @param {string} name */
 const part = (name) => /** @type {HTMLElement} */ (document.querySelector(`[data-${name}]`));
@@ -29,21 +32,53 @@ function list(name, texts, className) {
   }));
 }
 
-async function run() {
-  const token = location.hash.slice(1);
-  history.replaceState(null, "", location.pathname);
-  if (!token) return show("over");
-  const response = await fetch(LINK_URL, {
+/**
+ * @param {string} url
+ * @param {string} token
+ * @returns {Promise<any>} the answer, or null once the page says why there is none
+ */
+async function post(url, token) {
+  const response = await fetch(url, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ token }),
     signal: AbortSignal.timeout(10_000),
   });
   const answer = await response.json();
-  if (!response.ok) {
-    if (response.status !== 410) part("reason").textContent = answer.detail;
-    return show("over");
+  if (response.ok) return answer;
+  if (response.status !== 410) part("reason").textContent = answer.detail;
+  show("over");
+  return null;
+}
+
+/** @returns {{link: string, token: string} | null} the link that this tab has opened, and its token */
+function kept() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
+  } catch {
+    return null;
   }
+}
+
+/** @param {{link: string, token: string}} opened */
+function keep(opened) {
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify(opened));
+  } catch {
+    // This page can go on; only a second try in this tab needs a new link.
+  }
+}
+
+async function run() {
+  const link = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  const opened = kept();
+  let token = link;
+  let isOpen = false;
+  if (opened && (!link || link === opened.link)) [token, isOpen] = [opened.token, true];
+  if (!token) return show("over");
+  const answer = await post(LINK_URL, token);
+  if (!answer) return;
   part("requested-by").textContent = answer.requested_by;
   list("applications", answer.applications, "origin");
   list("scopes", [...answer.scopes, ...answer.optional_scopes], "chip");
@@ -51,11 +86,32 @@ async function run() {
   part("hub-id").textContent = answer.hub_id;
   part("expires").textContent = new Date(answer.expires_at).toLocaleString();
   const field = /** @type {HTMLInputElement} */ (document.querySelector("[name=connect_session]"));
-  field.value = token;
+  const form = /** @type {HTMLFormElement} */ (field.form);
+  const button = /** @type {HTMLButtonElement} */ (form.querySelector("button"));
+  const goOn = async () => {
+    if (!isOpen) {
+      const page = await post(OPEN_URL, token);
+      if (!page) return;
+      [token, isOpen] = [page.token, true];
+      keep({ link, token });
+    }
+    field.value = token;
+    form.submit();
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    // A second click must not exchange the link again.
+    button.disabled = true;
+    goOn().catch(unreachable);
+  });
+  // A page that the browser has kept is shown again by its Back button.
+  window.addEventListener("pageshow", () => { button.disabled = false; });
   show("ask");
 }
 
-run().catch(() => {
+function unreachable() {
   part("reason").textContent = "This service could not be reached. Open the link again.";
   show("over");
-});
+}
+
+run().catch(unreachable);

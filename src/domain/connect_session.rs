@@ -52,6 +52,8 @@ pub struct ConnectSession {
     pub expires_at: Moment,
     /// When it came to its end.
     pub finished_at: Option<Moment>,
+    /// When its hosted link was exchanged for a token that one page alone knows.
+    pub opened_at: Option<Moment>,
 }
 
 impl ConnectSession {

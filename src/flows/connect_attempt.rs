@@ -21,7 +21,18 @@ impl Flows {
         Ok(found.filter(|session| session.hosted && session.status_at(now) == SessionStatus::Open))
     }
 
-    /// The session that a page begins an attempt with. A hosted link is for our own page alone.
+    /// Exchanges the token of a hosted link, once, for a token that the page behind the link keeps to itself: the link
+    /// stays in mailboxes and in the browser's history.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn open_link(&self, link: &Secret) -> Result<Option<Secret>, StoreError> {
+        let page = Secret::random(&self.0.chance);
+        let opened = self.0.store.open_link(link.hash(), page.hash(), self.0.clock.now()).await?;
+        Ok(opened.then_some(page))
+    }
+
+    /// The session that a page begins an attempt with. A hosted link is for our own page alone, once it is opened.
     pub(super) async fn session_for(
         &self,
         token: &Secret,
@@ -34,10 +45,13 @@ impl Flows {
         });
         let session = open.ok_or(StartError::SessionEnded)?;
         let own = *page == self.0.rules.own_origin;
-        if if session.hosted { own } else { session.admits(page) } {
-            return Ok(session);
+        if !(if session.hosted { own } else { session.admits(page) }) {
+            return Err(StartError::OriginNotAllowed);
         }
-        Err(StartError::OriginNotAllowed)
+        if session.hosted && session.opened_at.is_none() {
+            return Err(StartError::SessionEnded);
+        }
+        Ok(session)
     }
 
     /// The session of an attempt that has come back from HubSpot. Nothing is exchanged for one that can lead nowhere.

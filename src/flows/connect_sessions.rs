@@ -165,6 +165,7 @@ impl Flows {
             created_at: now,
             expires_at: now.plus(new.life.unwrap_or(usual)),
             finished_at: None,
+            opened_at: None,
         };
         parts.store.insert_connect_session(session.clone(), token.hash()).await?;
         Ok(NewlyMade { session, token })

@@ -288,7 +288,8 @@ pub(super) fn admit(request: &HttpRequest, web: &Web, limit: &PerAddress) -> Res
 }
 
 /// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever came of it, the popup goes on to a clean
-/// address: code and state are in no history, no log and no referrer from here on.
+/// address: code and state are in no session history, no log of ours and no referrer from here on. The browser's history
+/// database lists every hop of a redirect; there both have been used.
 #[utoipa::path(
     get, path = "/auth/hubspot/callback", tag = "popup",
     summary = "HubSpot's redirect",

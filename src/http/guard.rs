@@ -203,7 +203,8 @@ pub(super) fn only_host(request: &ServiceRequest) -> Option<&str> {
 /// Whether a path is answered with JSON.
 pub(super) fn is_api(path: &str) -> bool {
     path.starts_with("/api/") && path != "/api/docs"
-        || matches!(path, "/auth/hubspot/handoff" | "/auth/hubspot/launch" | "/auth/hubspot/link" | "/livez")
+        || path.starts_with("/auth/hubspot/link")
+        || matches!(path, "/auth/hubspot/handoff" | "/auth/hubspot/launch" | "/livez")
 }
 
 /// Gives a problem its body. An error that is not one of ours is read by its status, its own text is not shown.

@@ -58,7 +58,8 @@ pub(super) fn is_install(request: &HttpRequest, web: &Web) -> bool {
     web.config.marketplace.installs && (has("step") || (has("code") && !has("state")))
 }
 
-/// Whatever came of it, the browser goes on: code and state stay in no history, and in a frame no page of ours is shown.
+/// Whatever came of it, the browser goes on: no page of ours has code and state in its address, and none is shown in a
+/// frame.
 /// But for a limit: then nothing was spent, and loading the same address again later brings the install.
 async fn answer(request: &HttpRequest, web: &Web, redirect_uri: String) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &FIELDS);

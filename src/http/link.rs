@@ -22,12 +22,20 @@ pub(super) async fn get_link(web: Data<Web>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
 }
 
-/// What opens a link.
+/// What opens a link, or what its page has got for it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Link {
-    /// What stands behind the `#` of the link.
+    /// What stands behind the `#` of the link, or the token that its page has exchanged it for.
     token: String,
+}
+
+/// What the page behind a link goes on with.
+#[derive(Serialize, ToSchema)]
+struct OpenedLink<'a> {
+    /// For the form that begins an attempt. It opens no link.
+    #[schema(example = "<token>")]
+    token: &'a str,
 }
 
 /// Who asks, and for what.
@@ -55,7 +63,7 @@ struct LinkBody<'a> {
 #[utoipa::path(
     post, path = "/auth/hubspot/link", tag = "popup",
     summary = "Who asks by a hosted link, and for what",
-    description = "For the script of the page behind a link.",
+    description = "For the script of the page behind a link. The link stays as it is: programs that look at mail open links too.",
     request_body = Link,
     security(()),
     responses(
@@ -87,4 +95,30 @@ pub(super) async fn read_link(
         hub_id: session.portal_id,
         expires_at: session.expires_at.rfc3339(),
     }))
+}
+
+/// `POST /auth/hubspot/link/open`: the person goes on. From here on the link opens nothing.
+#[utoipa::path(
+    post, path = "/auth/hubspot/link/open", tag = "popup",
+    summary = "Exchanges what opens a hosted link, once",
+    description = "For the script of the page behind a link, when the person goes on. The page keeps the new token to itself; the link opens nothing from then on, wherever it is still found.",
+    request_body = Link,
+    security(()),
+    responses(
+        (status = 200, description = "What the page goes on with.", body = OpenedLink),
+        (status = 403, description = "`csrf_rejected`: not sent from our own page."),
+        (status = 410, description = "`connect_session_ended`: there is no such link, or it was opened before or has ended."),
+        (status = 429, description = "`rate_limited`: too many from this address."),
+    )
+)]
+pub(super) async fn open_link(
+    request: HttpRequest,
+    web: Data<Web>,
+    body: ApiJson<Link>,
+) -> Result<HttpResponse, Problem> {
+    same_origin(&request, &web)?;
+    admit(&request, &web, &web.starts)?;
+    let opened = web.flows.open_link(&Secret::new(body.0.token)).await?;
+    let token = opened.ok_or_else(|| Problem::new("connect_session_ended"))?;
+    Ok(HttpResponse::Ok().json(OpenedLink { token: token.expose() }))
 }

@@ -153,6 +153,9 @@ impl Web {
                     // Whoever was sent a link
                     .service(actix::resource("/connect").route(actix::get().to(link::get_link)))
                     .service(actix::resource("/auth/hubspot/link").route(actix::post().to(link::read_link)))
+                    .service(
+                        actix::resource("/auth/hubspot/link/open").route(actix::post().to(link::open_link)),
+                    )
                     // The host page, and our own
                     .service(
                         actix::resource("/api/hubspot/status")

@@ -69,6 +69,7 @@ pub(super) const PROBLEM: &str = "application/problem+json";
         api::connections::delete_connection,
         api::connections::uninstall_app,
         link::read_link,
+        link::open_link,
         api::proxy::proxy,
     ),
     components(schemas(status::ConnectionState, attempt::AttemptStatus)),

@@ -11,7 +11,7 @@ use crate::domain::secret::Hash;
 
 const COLUMNS: &str = "id, external_id, user_id, client_id, scopes, optional_scopes, portal_id, allowed_origins, \
     return_url, metadata, requested_by, confirm, hosted, status, error_code, flow_id, connection_id, created_at, \
-    expires_at, finished_at";
+    expires_at, finished_at, opened_at";
 
 impl Store {
     /// Keeps a new session under the hash of its token.
@@ -46,6 +46,21 @@ impl Store {
     pub async fn connect_session_of(&self, token: Hash) -> Result<Option<ConnectSession>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM connect_session WHERE token_hash = $1");
         self.one(&sql, [token.text().into()]).await?.map(|row| read(&row)).transpose()
+    }
+
+    /// Replaces the token of a hosted link, once. `false` if there is no such link, or it was opened before or has ended.
+    /// One statement decides, so of several pages at once one opens it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; the link is as it was then.
+    pub async fn open_link(&self, link: Hash, page: Hash, now: Moment) -> Result<bool, StoreError> {
+        self.write(move |tx| {
+            let sql = "UPDATE connect_session SET token_hash = $2, opened_at = $3 WHERE token_hash = $1 \
+                       AND hosted <> 0 AND opened_at IS NULL AND status = 'open' AND expires_at > $3";
+            let values = [link.text().into(), page.text().into(), now.unix_ms().into()];
+            Box::pin(async move { Ok(tx.run(sql, values).await? == 1) })
+        })
+        .await
     }
 
     /// Notes why the last attempt of an open session came to nothing.
@@ -140,7 +155,7 @@ async fn cancel(
 async fn insert(tx: &Tx<'_>, new: &ConnectSession, token: Hash) -> Result<(), StoreError> {
     let sql = format!(
         "INSERT INTO connect_session (token_hash, {COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
-         $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+         $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)"
     );
     let origins = new
         .allowed_origins
@@ -168,6 +183,7 @@ async fn insert(tx: &Tx<'_>, new: &ConnectSession, token: Hash) -> Result<(), St
         new.created_at.unix_ms().into(),
         new.expires_at.unix_ms().into(),
         new.finished_at.map(Moment::unix_ms).into(),
+        new.opened_at.map(Moment::unix_ms).into(),
     ];
     tx.run(&sql, values).await.map(|_| ())
 }
@@ -198,5 +214,6 @@ fn read(row: &Row) -> Result<ConnectSession, StoreError> {
         created_at: row.moment("created_at")?,
         expires_at: row.moment("expires_at")?,
         finished_at: row.maybe_moment("finished_at")?,
+        opened_at: row.maybe_moment("opened_at")?,
     })
 }

@@ -12,7 +12,7 @@ use crate::harness::{Browser, Receiver, TestApp};
 use crate::openapi::{committed, operations};
 
 /// Called without an API key: by pages, popups and anyone. Each has its own proof, or needs none.
-const WITHOUT_A_KEY: [&str; 14] = [
+const WITHOUT_A_KEY: [&str; 15] = [
     "cancel_attempt",
     "disconnect_connection",
     "finish_auth",
@@ -20,6 +20,7 @@ const WITHOUT_A_KEY: [&str; 14] = [
     "get_live",
     "get_live_head",
     "get_status",
+    "open_link",
     "openapi_document",
     "prove_opener",
     "read_link",

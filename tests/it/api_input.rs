@@ -59,6 +59,7 @@ async fn the_fields_of_a_body_have_names_and_are_taken_from_no_list() {
         ("/auth/hubspot/handoff", format!("[\"{SOME_ID}\"]")),
         ("/auth/hubspot/launch", format!("[\"{SOME_ID}\", \"key\"]")),
         ("/auth/hubspot/link", "[\"token\"]".to_owned()),
+        ("/auth/hubspot/link/open", "[\"token\"]".to_owned()),
     ] {
         let request = browser.request(Method::POST, path).header("content-type", "application/json");
         let request =

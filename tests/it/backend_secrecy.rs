@@ -90,6 +90,8 @@ impl Backend<'_> {
         assert_eq!(shown.status, 200, "{}", shown.body);
         watch.text("what a link shows", &shown.body);
         watch.secret(&token);
+        let opened = popup.post_json("/auth/hubspot/link/open", &json!({"token": token})).await;
+        watch.secret(&text(&opened.json()["token"]));
         let id = text(&session["id"]);
         text(&self.call(Method::GET, &format!("connect-sessions/{id}"), None).await.json()["connection_id"])
     }

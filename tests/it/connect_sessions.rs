@@ -1,12 +1,13 @@
 //! Connect sessions: the host's backend says who is connecting, and nobody else's browser gains or loses by it.
 
 use fake_hubspot::{Decision, Kind};
+use hubspot_connect::domain::secret::Secret;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
-use crate::harness::browser::{flow_of, parameter, problem_of};
-use crate::harness::page::{Page, data, go_on};
+use crate::harness::browser::{Answer, flow_of, parameter, problem_of};
+use crate::harness::page::{Page, data, go_on, text};
 use crate::harness::{Browser, TestApp};
 
 const SESSIONS: &str = "/api/hubspot/connect-sessions";
@@ -221,7 +222,7 @@ async fn a_page_that_no_browser_vouches_for_connects_nobody_even_if_the_backend_
     assert_eq!(host.complete(&confirmed, "mallory").await.1["code"], "connect_session_not_approved");
     assert_eq!(host.app.hubspot.calls(Kind::Exchange).len(), 0);
     // The opener's own key is proof as well.
-    let popup = host.app.browser();
+    let (page, popup) = (host.page(), host.app.browser());
     let token = token(&session);
     let launch = page.post(&popup, None, &[("connect_session", token)]).await;
     let flow = data(&launch, "flow");
@@ -478,6 +479,8 @@ async fn a_link_for_somebody_else_names_who_asks_and_releases_nothing_by_itself(
     // No other page can use it, the host's own included.
     let foreign = host.page().post(&admin, Some(HOST), &[("connect_session", token)]).await;
     assert_eq!(problem_of(&foreign), "origin_not_allowed");
+    let token =
+        &text(&admin.post_json("/auth/hubspot/link/open", &json!({"token": token})).await.json()["token"]);
     let own = host.app.base.clone();
     let launch =
         admin.post_form("/auth/hubspot/start", &[("origin", &own), ("connect_session", token)]).await;
@@ -511,4 +514,97 @@ async fn a_session_that_has_expired_begins_nothing_but_finishes_what_it_began() 
     host.app.flows.sweep().await.unwrap();
     let path = format!("{SESSIONS}/{}", session["id"].as_str().unwrap());
     assert_eq!(host.app.api(&host.key, Method::GET, &path, None).await.status, 404, "it is forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_was_opened_opens_nothing_and_its_page_goes_on() {
+    let host = Host::new(&[]).await;
+    let session = host.make(json!({"external_user_id": "user_42", "hosted": true})).await;
+    let link = text(&session["link"]).split_once('#').expect("a token").1.to_owned();
+    let (admin, reader) = (host.app.browser(), host.app.browser());
+    let own = host.app.base.clone();
+    let send = async |browser: &Browser, path: &str, token: &str| {
+        browser.post_json(path, &json!({"token": token})).await
+    };
+    let start = async |browser: &Browser, token: &str| {
+        browser.post_form("/auth/hubspot/start", &[("origin", &own), ("connect_session", token)]).await
+    };
+    let ended =
+        |answer: &Answer| (answer.status, problem_of(answer)) == (410, "connect_session_ended".to_owned());
+
+    // Programs that look at mail open links: looking burns nothing, and begins nothing.
+    for _ in 0..3 {
+        assert_eq!(send(&reader, "/auth/hubspot/link", &link).await.status, 200);
+    }
+    let unopened = start(&reader, &link).await;
+    assert!(ended(&unopened) && unopened.cookies().is_empty(), "{}", unopened.body);
+    let elsewhere = reader
+        .request(Method::POST, "/auth/hubspot/link/open")
+        .header("origin", HOST)
+        .header("sec-fetch-site", "cross-site")
+        .header("content-type", "application/json")
+        .body(json!({"token": link}).to_string());
+    assert_eq!(reader.send(elsewhere).await.status, 403);
+
+    let opened = send(&admin, "/auth/hubspot/link/open", &link).await;
+
+    let token = text(&opened.json()["token"]);
+    assert!(opened.status == 200 && token != link, "{}", opened.body);
+    for late in [
+        send(&reader, "/auth/hubspot/link", &link).await,
+        send(&reader, "/auth/hubspot/link/open", &link).await,
+        send(&admin, "/auth/hubspot/link/open", &token).await,
+        start(&reader, &link).await,
+    ] {
+        assert!(ended(&late), "{}", late.body);
+        assert!(late.body.contains("ask for a new link"), "{}", late.body);
+    }
+    // In that tab the person may try again.
+    assert_eq!(send(&admin, "/auth/hubspot/link", &token).await.status, 200);
+    let launch = start(&admin, &token).await;
+    let denied = host.app.hubspot.decide(&data(&launch, "authorize-url"), Decision::Deny).expect("back");
+    admin.get(&denied).await;
+    let launch = start(&admin, &token).await;
+    let back = host.app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).expect("back");
+    admin.get(&back).await;
+    assert_eq!(host.complete(&session, "user_42").await.0, 200);
+    assert!(ended(&send(&admin, "/auth/hubspot/link", &token).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_pages_that_open_a_link_at_once_one_does() {
+    let host = Host::new(&[]).await;
+    for round in 0..20 {
+        let session = host.make(json!({"external_user_id": "user_42", "hosted": true})).await;
+        let link = Secret::new(text(&session["link"]).split_once('#').expect("a token").1.to_owned());
+        let pages: Vec<_> = (0..8)
+            .map(|_| {
+                let (flows, link) = (host.app.flows.clone(), link.clone());
+                tokio::spawn(async move { flows.open_link(&link).await.expect("answers").is_some() })
+            })
+            .collect();
+        let mut opened = 0;
+        for page in pages {
+            opened += u32::from(page.await.expect("a page"));
+        }
+        assert_eq!(opened, 1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_over_cannot_be_opened_nor_can_a_token_for_a_page() {
+    let host = Host::new(&[]).await;
+    let browser = host.app.browser();
+    let open = async |token: &str| {
+        let answer = browser.post_json("/auth/hubspot/link/open", &json!({"token": token})).await;
+        (answer.status, problem_of(&answer))
+    };
+    let ended = (410, "connect_session_ended".to_owned());
+    let for_a_page = host.make(json!({"external_user_id": "user_42"})).await;
+    assert_eq!(open(&text(&for_a_page["token"])).await, ended);
+    assert_eq!(open("nonsense").await, ended);
+    let late = host.make(json!({"external_user_id": "user_42", "hosted": true})).await;
+    host.app.advance(7 * 24 * 3600);
+    assert_eq!(open(text(&late["link"]).split_once('#').expect("a token").1).await, ended);
+    assert_eq!(host.app.database.number("SELECT COUNT(opened_at) FROM connect_session").await, 0);
 }

@@ -26,6 +26,7 @@ def entries(name):
 ORIGIN = entries("origins")[0]
 # Each is good once.
 REDEEMABLE, CONNECTED = iter(MADE["pairs"][:3]), iter(MADE["pairs"][3:])
+OPENABLE = iter(entries("expendable-links"))
 ADDRESSES = cycle(entries("addresses"))
 # Every fourth time the made-up one stays.
 TOKENS, LINKS = cycle([*entries("tokens"), None]), cycle([*entries("links"), None])
@@ -54,6 +55,8 @@ def before_call(context, case, kwargs):
             case.body = configured(case.body)
         case "read_link" if isinstance(case.body, dict):
             case.body = {"token": next(LINKS) or case.body["token"]}
+        case "open_link" if isinstance(case.body, dict) and (link := next(OPENABLE, None)):
+            case.body = {"token": link}
         case "create_connect_session" if isinstance(case.body, dict):
             case.body = listed(case.body)
         case "redeem_claim" if pair := next(REDEEMABLE, None):

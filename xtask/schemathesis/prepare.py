@@ -173,6 +173,7 @@ write("installs", installs(8, 5_000_000))
 write("origins", [ORIGIN])
 write("tokens", [session()["token"] for _ in range(3)])
 write("links", [session(hosted=True)["link"].split("#")[1] for _ in range(3)])
+write("expendable-links", [session(hosted=True)["link"].split("#")[1] for _ in range(3)])
 # A challenge is one attempt's, so a verifier fits one flow.
 write("flows", [flow for flow, _ in connected(1, 6_000_000, challenge=digest(VERIFIER))])
 write("verifiers", [VERIFIER])

@@ -544,9 +544,29 @@ export interface paths {
         put?: never;
         /**
          * Who asks by a hosted link, and for what
-         * @description For the script of the page behind a link.
+         * @description For the script of the page behind a link. The link stays as it is: programs that look at mail open links too.
          */
         post: operations["read_link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/hubspot/link/open": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Exchanges what opens a hosted link, once
+         * @description For the script of the page behind a link, when the person goes on. The page keeps the new token to itself; the link opens nothing from then on, wherever it is still found.
+         */
+        post: operations["open_link"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1063,9 +1083,9 @@ export interface components {
              */
             next?: string | null;
         };
-        /** @description What opens a link. */
+        /** @description What opens a link, or what its page has got for it. */
         Link: {
-            /** @description What stands behind the `#` of the link. */
+            /** @description What stands behind the `#` of the link, or the token that its page has exchanged it for. */
             token: string;
         };
         /** @description Who asks, and for what. */
@@ -1110,6 +1130,14 @@ export interface components {
              * @example https://app.example.com/hooks/hubspot
              */
             url: string;
+        };
+        /** @description What the page behind a link goes on with. */
+        OpenedLink: {
+            /**
+             * @description For the form that begins an attempt. It opens no link.
+             * @example <token>
+             */
+            token: string;
         };
         /**
          * @description An answer that is not what was asked for (RFC 9457). Programs go by `code`.
@@ -6734,6 +6762,106 @@ export interface operations {
                 };
             };
             /** @description `connect_session_ended`: there is no such link, or it has ended. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `payload_too_large`: a body may have 16 kB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `wrong_host`: the service does not go by that name. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: too many from this address. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    open_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Link"];
+            };
+        };
+        responses: {
+            /** @description What the page goes on with. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenedLink"];
+                };
+            };
+            /** @description `invalid_json`: the body is not what this operation takes; `pointer` says where. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `csrf_rejected`: not sent from our own page. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `connect_session_ended`: there is no such link, or it was opened before or has ended. */
             410: {
                 headers: {
                     [name: string]: unknown;

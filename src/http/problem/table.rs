@@ -362,7 +362,7 @@ const TABLE: &[Entry] = &[
         410,
         false,
         "This invitation to connect is over",
-        "The connect session is not known here, has expired, was used or was ended. Go back to the page that you came from, and connect from there.",
+        "The connect session is not known here, has expired, was used or was ended. Go back to the page that you came from, and connect from there. If you came by a link that was sent to you, it works once: ask for a new link.",
     ),
     entry(
         "connect_session_in_url",
@@ -383,7 +383,7 @@ const TABLE: &[Entry] = &[
         403,
         false,
         "It is not clear who began this",
-        "Your browser did not say which page began this, so nothing was connected. Go back to the page that you came from, and connect from there.",
+        "Your browser did not say which page began this, so nothing was connected. Go back to the page that you came from, and connect from there. If you came by a link that was sent to you, it works once: ask for a new link.",
     ),
     entry(
         "external_user_mismatch",
