@@ -181,3 +181,35 @@ suite(["--token-seconds", "10"], (test) => {
     await portray(page, "api-docs-token", { fullPage: false });
   });
 });
+
+suite(["--session-seconds", "8"], (test) => {
+  test("an open page says when the session ends, and says so as soon as it has ended", async (stage) => {
+    const { demo } = stage;
+    await (await stage.connectInTab(ACME)).close();
+    const page = await stage.open(demo.service);
+    const note = page.locator(".session-end");
+    assert.match(await note.innerText(), /Without activity, your session ends .*\d:\d\d.*disconnected, and access is revoked at HubSpot/);
+    // The page polls all the while, as it does when it is shown again.
+    const ended = page.getByRole("heading", { name: "Your session has ended" });
+    await until("the session has ended", async () => {
+      await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+      return ended.isVisible();
+    });
+    assert.equal(page.url(), `${demo.service}/`);
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), "Your session has ended");
+    assert.ok(await page.getByText("Your accounts are disconnected, and access is revoked at HubSpot.").isVisible());
+    for (const gone of ["Disconnect", "Log out"]) assert.equal(await page.getByText(gone, { exact: true }).filter({ visible: true }).count(), 0, gone);
+    await portray(page, "session-over");
+    await page.getByRole("link", { name: "Connect again" }).click();
+    await page.waitForURL(`${demo.service}/login`);
+  });
+
+  test("a page at rest says that the session has ended, also while it asks whether to disconnect", async (stage) => {
+    const { demo } = stage;
+    await (await stage.connectInTab(ACME)).close();
+    const page = await stage.open(demo.service);
+    await page.getByRole("button", { name: "Disconnect" }).click();
+    await page.getByRole("heading", { name: "Your session has ended" }).waitFor();
+    assert.ok(await page.getByRole("dialog").isHidden());
+  });
+});

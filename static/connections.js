@@ -1,5 +1,6 @@
 /**
- * The connections page: counts down to each refresh, keeps in step with the server, disconnects.
+ * The connections page: counts down to each refresh, keeps in step with the server, disconnects, and
+ * says when the session ends. Its polls do not keep the session alive.
  */
 
 const STATUS_URL = "/api/hubspot/status";
@@ -7,6 +8,8 @@ const DISCONNECT_URL = "/api/hubspot/disconnect";
 const RESYNC_MS = 30_000;
 const REFRESHING_MS = 2_000;
 const REQUEST_TIMEOUT_MS = 15_000;
+/** The service writes its times in whole seconds. */
+const ROUNDING_MS = 1_000;
 
 const BADGES = {
   active: "Active",
@@ -31,6 +34,10 @@ const BADGES = {
  * @type {Map<string, number>}
  */
 const due = new Map();
+
+/** When the session ends without activity, in `Date.now()` milliseconds. */
+let sessionEndsAt = Infinity;
+let sessionIsOver = false;
 
 /** @type {number|undefined} */
 let syncTimer;
@@ -132,10 +139,35 @@ function updateCards(connections) {
   drawTimes();
 }
 
-/** Plans the next look at the server: soon while a refresh is due, else at leisure. */
+/**
+ * @param {string} expiresAt
+ * @param {Response} response
+ */
+function updateSessionEnd(expiresAt, response) {
+  // The clock of this machine may be wrong; the service's own clock came with the answer.
+  const ahead = Date.now() - Date.parse(response.headers.get("date") ?? "");
+  sessionEndsAt = Date.parse(expiresAt) + (Number.isNaN(ahead) ? 0 : ahead);
+  part(document, "[data-session-end]").setAttribute("datetime", expiresAt);
+}
+
+/** Says that the session has ended, and hides what it can no longer do. */
+function showSessionOver() {
+  sessionIsOver = true;
+  document.querySelector("dialog")?.close();
+  part(document, "[data-session]").hidden = true;
+  part(document, ".nav").hidden = true;
+  const over = part(document, "[data-session-over]");
+  over.hidden = false;
+  part(over, "h1").focus();
+}
+
+/** Plans the next sync: soon while a refresh is due, as soon as the session must have ended, else at leisure. */
 function planSync() {
   window.clearTimeout(syncTimer);
-  syncTimer = window.setTimeout(sync, anyRefreshing() ? REFRESHING_MS : RESYNC_MS);
+  if (sessionIsOver) return;
+  const usual = anyRefreshing() ? REFRESHING_MS : RESYNC_MS;
+  const left = sessionEndsAt - Date.now();
+  syncTimer = window.setTimeout(sync, left > 0 ? Math.min(usual, left + ROUNDING_MS) : usual);
 }
 
 async function sync() {
@@ -149,8 +181,14 @@ async function sync() {
     });
     if (response.ok) {
       const status = await response.json();
-      if (status.authenticated) updateCards(status.connections);
-      else location.assign("/login");
+      if (status.authenticated) {
+        updateSessionEnd(status.session_expires_at, response);
+        updateCards(status.connections);
+      } else if (Date.now() >= sessionEndsAt - ROUNDING_MS) {
+        showSessionOver();
+      } else {
+        location.assign("/login");
+      }
     }
   } catch {
     // The service is away for a moment. The countdown goes on, and the next look sets it right.
@@ -193,6 +231,7 @@ async function disconnect(connectionId) {
     });
     // Already gone is what was asked for.
     if (response.ok || response.status === 404) return null;
+    if (response.status === 401) void sync();
     const problem = await response.json().catch(() => ({}));
     const code = problem.request_id ? ` Support code: ${problem.request_id}` : "";
     return `${problem.detail ?? problem.title ?? "This did not work. Please try again."}${code}`;
@@ -249,6 +288,7 @@ function setUpDisconnect() {
 for (const card of cards()) {
   if (card.dataset.seconds !== undefined) setDue(idOf(card), Number(card.dataset.seconds));
 }
+sessionEndsAt = Date.now() + Number(part(document, "[data-session]").dataset.seconds) * 1_000;
 drawTimes();
 setUpDisconnect();
 window.setInterval(() => cards().forEach(drawCountdown), 1_000);

@@ -95,6 +95,8 @@ export interface StatusEntry {
 
 export interface Status {
   readonly authenticated: boolean;
+  /** On the service's own pages: when the session ends without activity, RFC 3339. Absent without a connection. */
+  readonly session_expires_at?: string;
   readonly connections: readonly StatusEntry[];
   readonly [field: string]: unknown;
 }

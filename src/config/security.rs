@@ -31,6 +31,17 @@ pub enum OnSessionExpiry {
     Keep,
 }
 
+impl OnSessionExpiry {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoke => "revoke",
+            Self::Forget => "forget",
+            Self::Keep => "keep",
+        }
+    }
+}
+
 /// Keys, origins, sessions.
 #[derive(Debug, Clone)]
 pub struct Security {

@@ -98,7 +98,11 @@ pub(super) const VARIABLES: &[Variable] = &[
         "auto",
         "What the opener's message carries: auto, access_token, claim or handle.",
     ),
-    plain("SESSION_IDLE_SECONDS", "1800", "A browser session ends after so long without a request."),
+    plain(
+        "SESSION_IDLE_SECONDS",
+        "1800",
+        "A browser session ends after so long without an action of its user.",
+    ),
     plain("SESSION_MAX_SECONDS", "43200", "A browser session ends after so long in any case."),
     plain(
         "ON_SESSION_EXPIRY",

@@ -71,7 +71,7 @@ pub use keys::KeyCheckError;
 pub use lease::{Lease, LeaseWarning};
 pub use ready::Readiness;
 pub use reseal::{Resealed, reseal_all};
-pub use session::SessionValues;
+pub use session::{ENDS_AT, SessionValues, Use};
 pub use start::{StartConnect, StartError, Started, flow_of_state};
 pub use status::{Connection, Connections};
 pub use uninstall::Uninstalled;

@@ -17,15 +17,26 @@ pub type SessionValues = HashMap<String, String>;
 
 /// The value that says who it is, as the session layer encodes it (JSON).
 const USER: &str = "user_id";
+/// The value that says when the session ends, in Unix milliseconds. It is the row's, and is not kept among the values.
+pub const ENDS_AT: &str = "ends_at";
 /// The value that says since when, in Unix milliseconds; it outlives a change of the session's key.
 const SINCE: &str = "since";
+
+/// A request's effect on the session that it comes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// An action of the user keeps the session alive.
+    Action,
+    /// A poll does not: an open page would keep its session alive all night.
+    Poll,
+}
 
 impl Flows {
     /// The session with this key, unless it has expired.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn load_session(&self, key: &Secret) -> Result<Option<SessionValues>, StoreError> {
+    pub async fn load_session(&self, key: &Secret, by: Use) -> Result<Option<SessionValues>, StoreError> {
         let parts = &self.0;
         let (now, hash, ticket) = (parts.clock.now(), key.hash(), parts.memory.ticket());
         let known = parts.memory.session(hash).filter(|row| row.expires_at > now);
@@ -36,8 +47,12 @@ impl Flows {
         }) else {
             return Ok(None);
         };
-        if !row.seen || now.since(row.seen_at) >= TOUCH.min(parts.rules.session_idle / 4) {
-            (row.seen, row.seen_at, row.expires_at) = (true, now, self.expiry(row.created_at, now));
+        let is_used = by == Use::Action && now.since(row.seen_at) >= TOUCH.min(parts.rules.session_idle / 4);
+        if is_used {
+            (row.seen_at, row.expires_at) = (now, self.expiry(row.created_at, now));
+        }
+        if is_used || !row.seen {
+            row.seen = true;
             // Only a session that is still there is kept alive: one that has just ended must stay ended.
             if !parts.store.touch_session(hash, row.seen_at, row.expires_at).await? {
                 parts.memory.forget_session(hash);
@@ -48,7 +63,9 @@ impl Flows {
         if fresh {
             parts.memory.keep_session(ticket, &row);
         }
-        Ok(Some(serde_json::from_str(&row.state).unwrap_or_default()))
+        let mut values: SessionValues = serde_json::from_str(&row.state).unwrap_or_default();
+        values.insert(ENDS_AT.to_owned(), row.expires_at.unix_ms().to_string());
+        Ok(Some(values))
     }
 
     /// Saves a new session. It counts from its first day, whatever its key was then.
@@ -59,6 +76,7 @@ impl Flows {
         let parts = &self.0;
         let key = Secret::random(&parts.chance);
         let now = parts.clock.now();
+        values.remove(ENDS_AT);
         let since = values.entry(SINCE.to_owned()).or_insert_with(|| now.unix_ms().to_string());
         let created_at = since.parse().map_or(now, Moment::from_unix_ms);
         let user = values.get(USER).and_then(|text| serde_json::from_str::<UserId>(text).ok());

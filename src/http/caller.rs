@@ -3,8 +3,10 @@
 use actix_session::Session;
 
 use crate::domain::chance::Chance;
+use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
+use crate::flows::ENDS_AT;
 
 const USER: &str = "user_id";
 const NONCE: &str = "nonce";
@@ -16,6 +18,8 @@ pub(super) struct Caller {
     pub user: UserId,
     /// What the session's form tokens are made from; new with every new key.
     pub nonce: String,
+    /// When the session ends if the user does nothing.
+    pub ends_at: Moment,
 }
 
 impl Caller {
@@ -23,7 +27,8 @@ impl Caller {
     pub fn of(session: &Session) -> Option<Self> {
         let user = session.get(USER).ok().flatten()?;
         let nonce = session.get(NONCE).ok().flatten()?;
-        Some(Self { user, nonce })
+        let ends_at = Moment::from_unix_ms(session.get(ENDS_AT).ok().flatten()?);
+        Some(Self { user, nonce, ends_at })
     }
 
     /// Makes the session this user's, under a new key: an older key, known or planted, opens nothing any more. (Every

@@ -39,7 +39,7 @@ pub use templates::Templates;
 
 use crate::config::Config;
 use crate::domain::origin::AllowedOrigins;
-use crate::flows::Flows;
+use crate::flows::{Flows, Use};
 use crate::telemetry::metrics::Metrics;
 
 /// Where HubSpot sends people back to, unless the redirect URI says otherwise.
@@ -125,9 +125,16 @@ impl Web {
             .configure(api::routes)
             // HubSpot's Marketplace
             .configure(|routes| install::routes(web, routes))
+            // The host page, and our own: polls, which keep no session alive
+            .service(
+                actix::resource("/api/hubspot/status")
+                    .wrap(client::cors(web, "GET"))
+                    .wrap(session::layer(web, Use::Poll))
+                    .route(actix::get().to(status::get_status)),
+            )
             .service(
                 actix::scope("")
-                    .wrap(session::layer(web))
+                    .wrap(session::layer(web, Use::Action))
                     // The person's browser, in the popup
                     .service(
                         actix::resource("/auth/hubspot/start")
@@ -155,12 +162,6 @@ impl Web {
                     .service(actix::resource("/auth/hubspot/link").route(actix::post().to(link::read_link)))
                     .service(
                         actix::resource("/auth/hubspot/link/open").route(actix::post().to(link::open_link)),
-                    )
-                    // The host page, and our own
-                    .service(
-                        actix::resource("/api/hubspot/status")
-                            .wrap(client::cors(web, "GET"))
-                            .route(actix::get().to(status::get_status)),
                     )
                     .service(
                         actix::resource("/api/hubspot/token")

@@ -11,7 +11,7 @@ use super::auth::{see_other, start_url};
 use super::caller::Caller;
 use super::csrf;
 use super::problem::Problem;
-use super::status::Entry;
+use super::status::{Entry, seconds_until};
 use crate::domain::clock::Moment;
 use crate::flows::Connection;
 
@@ -30,6 +30,9 @@ pub(super) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpRe
         "user_id": caller.user,
         "csrf": web.csrf.token(&caller),
         "connections": cards,
+        "session_seconds": seconds_until(caller.ends_at, now),
+        "session_expires_at": caller.ends_at.rfc3339(),
+        "on_session_expiry": web.config.security.on_session_expiry.as_str(),
         "connect_url": connect_url(&web, None),
     });
     Ok(html(web.templates.page("index.html", &values)))

@@ -10,16 +10,16 @@ use actix_web::cookie::time::Duration;
 
 use super::Web;
 use crate::domain::secret::Secret;
-use crate::flows::Flows;
+use crate::flows::{Flows, Use};
 
 /// Sessions in the database.
-pub(super) struct Sessions(Flows);
+pub(super) struct Sessions(Flows, Use);
 
 /// The layer that gives handlers their session.
-pub(super) fn layer(web: &Web) -> SessionMiddleware<Sessions> {
+pub(super) fn layer(web: &Web, by: Use) -> SessionMiddleware<Sessions> {
     let secure = web.config.server.secure_cookies;
     let name = if secure { "__Host-hsc_sid" } else { "hsc_sid" };
-    SessionMiddleware::builder(Sessions(web.flows.clone()), web.session_key.clone())
+    SessionMiddleware::builder(Sessions(web.flows.clone(), by), web.session_key.clone())
         .cookie_name(name.to_owned())
         .cookie_secure(secure)
         .cookie_http_only(true)
@@ -33,7 +33,7 @@ pub(super) fn layer(web: &Web) -> SessionMiddleware<Sessions> {
 
 impl SessionStore for Sessions {
     async fn load(&self, key: &SessionKey) -> Result<Option<HashMap<String, String>>, LoadError> {
-        self.0.load_session(&secret(key)).await.map_err(|why| LoadError::Other(why.into()))
+        self.0.load_session(&secret(key), self.1).await.map_err(|why| LoadError::Other(why.into()))
     }
 
     async fn save(&self, state: HashMap<String, String>, _: &Duration) -> Result<SessionKey, SaveError> {

@@ -78,6 +78,9 @@ async fn session_status(
 ) -> Result<HttpResponse, Problem> {
     let known = known_tag(request);
     let caller = Caller::of(session);
+    // An action in another tab may have moved the end: the next request sees whether it has come.
+    let ends_at = caller.as_ref().map(|caller| caller.ends_at.since(web.flows.clock().now()));
+    let deadline = ends_at.map_or(deadline, |left| deadline.min(Instant::now() + left));
     let mut wakes = known.and(caller.as_ref()).and_then(|caller| web.flows.user_wakes(caller.user));
     loop {
         let now = web.flows.clock().now();
@@ -85,7 +88,7 @@ async fn session_status(
             Some(caller) => web.flows.connections(caller.user).await?,
             None => Default::default(),
         };
-        let tag = etag(&connections, now);
+        let tag = etag(caller.as_ref(), &connections, now);
         if known != Some(tag.as_str()) {
             let body = Body::of(caller.as_ref(), &connections, now);
             return Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body));
@@ -149,6 +152,9 @@ pub(super) struct Connected<'a> {
     /// Who the session belongs to.
     #[schema(value_type = String, format = Uuid)]
     user_id: UserId,
+    /// When the session ends without an action of the user. Polls of this address do not move it.
+    #[schema(format = DateTime, example = "2026-11-21T09:30:00Z")]
+    session_expires_at: String,
     /// The newest connection's, for the many who have one.
     #[serde(flatten)]
     newest: Fields<'a>,
@@ -221,6 +227,7 @@ impl<'a> Body<'a> {
         Self::Connected(Connected {
             authenticated: true,
             user_id: caller.user,
+            session_expires_at: caller.ends_at.rfc3339(),
             newest: Entry::of(newest, now).fields,
             connections: connections.iter().map(|one| Entry::of(one, now)).collect(),
         })
@@ -273,13 +280,16 @@ pub(super) fn sentence(state: &str) -> &'static str {
 }
 
 /// Seconds until a moment, rounded up; zero once it is there.
-fn seconds_until(at: Moment, now: Moment) -> i64 {
+pub(super) fn seconds_until(at: Moment, now: Moment) -> i64 {
     i64::try_from(at.since(now).as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
 /// Stands for all that the answer says, but for the seconds that pass: the moment of the next refresh in their place.
-fn etag(connections: &[Connection], now: Moment) -> String {
+fn etag(caller: Option<&Caller>, connections: &[Connection], now: Moment) -> String {
     let mut hasher = DefaultHasher::new();
+    if !connections.is_empty() {
+        caller.map(|caller| caller.ends_at).hash(&mut hasher);
+    }
     for Connection { token, refresh_at } in connections {
         (token.user_id, token.id, token.public_state(now), token.portal_id, refresh_at).hash(&mut hasher);
         (&token.hub_domain, &token.time_zone, &token.scopes, &token.wanted_scopes).hash(&mut hasher);

@@ -1,7 +1,9 @@
 //! Sessions: whose they are, how long they last, and what an old or a foreign one opens.
 
+use std::time::{Duration, Instant};
+
 use fake_hubspot::Kind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{encode, flow_of, problem_of};
@@ -160,7 +162,7 @@ async fn a_session_ends_when_it_is_not_used_and_takes_its_connections_along() {
     let browser = app.connected(ACME).await;
     for _ in 0..3 {
         app.advance(200);
-        assert_eq!(browser.status().await["authenticated"], true);
+        assert_eq!(browser.get("/").await.status, 200);
     }
 
     app.advance(301);
@@ -172,6 +174,92 @@ async fn a_session_ends_when_it_is_not_used_and_takes_its_connections_along() {
     assert_eq!(app.database.number("SELECT COUNT(*) FROM session").await, 0);
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_do_not_keep_a_session_alive_and_say_when_it_ends() {
+    let app = TestApp::with(&[("SESSION_IDLE_SECONDS", "300")]).await;
+    let browser = app.connected(ACME).await;
+    let ends = |status: &Value| status["session_expires_at"].as_str().expect("a moment").to_owned();
+    let first = browser.get("/api/hubspot/status").await;
+    let end = ends(&first.json());
+    assert_eq!(end, app.clock.now().plus(Duration::from_secs(300)).rfc3339());
+    assert!(browser.get("/").await.body.contains(&format!("datetime=\"{end}\"")));
+    // An open page asks every thirty seconds, and hears that nothing has changed.
+    for _ in 0..9 {
+        app.advance(30);
+        let poll = browser.request(reqwest::Method::GET, "/api/hubspot/status");
+        let polled = browser.send(poll.header("if-none-match", first.header("etag"))).await;
+        assert_eq!(polled.status, 304, "{}", polled.body);
+    }
+
+    // What a person does moves the end: a page that is opened, a form that is sent.
+    browser.get("/").await;
+    let moved = browser.get("/api/hubspot/status").await;
+    assert_ne!(moved.header("etag"), first.header("etag"));
+    assert_eq!(ends(&moved.json()), app.clock.now().plus(Duration::from_secs(300)).rfc3339());
+    app.advance(200);
+    let none = "00000000-0000-4000-8000-000000000000";
+    assert_eq!(browser.disconnect(none).await.status, 404);
+    assert_eq!(ends(&browser.status().await), app.clock.now().plus(Duration::from_secs(300)).rfc3339());
+
+    for _ in 0..10 {
+        assert_eq!(browser.status().await["authenticated"], true);
+        app.advance(30);
+    }
+
+    assert_anonymous(&browser).await;
+    app.flows.sweep().await.unwrap();
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_names_its_last_end_where_activity_cannot_move_it() {
+    let app = TestApp::with(&[("SESSION_IDLE_SECONDS", "300"), ("SESSION_MAX_SECONDS", "400")]).await;
+    let browser = app.connected(ACME).await;
+    let last = app.clock.now().plus(Duration::from_secs(400)).rfc3339();
+    app.advance(200);
+    browser.get("/").await;
+    assert_eq!(browser.status().await["session_expires_at"], last);
+    // Connecting again gives it another key, and no other end.
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    assert_eq!(browser.status().await["session_expires_at"], last);
+    let kept = "SELECT COUNT(*) FROM session WHERE state LIKE '%ends_at%'";
+    assert_eq!(app.database.number(kept).await, 0, "the end is the row's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_waits_is_answered_when_the_session_ends() {
+    let app = TestApp::with(&[("SESSION_IDLE_SECONDS", "300")]).await;
+    let browser = app.connected(ACME).await;
+    let tag = browser.get("/api/hubspot/status").await.header("etag").to_owned();
+    app.advance(299);
+    let began = Instant::now();
+    let wait = |tag: &str| {
+        let poll = browser.request(reqwest::Method::GET, "/api/hubspot/status?wait=25");
+        browser.send(poll.header("if-none-match", tag.to_owned()))
+    };
+
+    let answer = wait(&tag).await;
+
+    assert_eq!(answer.status, 304, "it may have been extended meanwhile");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    app.advance(1);
+    let answer = wait(&tag).await;
+    assert_eq!((answer.status, &answer.json()["authenticated"]), (200, &json!(false)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_what_becomes_of_the_connections_when_the_session_ends() {
+    for (what, words) in [
+        ("revoke", "access is revoked at HubSpot"),
+        ("forget", "The app stays installed at HubSpot"),
+        ("keep", "stay connected"),
+    ] {
+        let app = TestApp::with(&[("ON_SESSION_EXPIRY", what)]).await;
+        let page = app.connected(ACME).await.get("/").await.body;
+        assert_eq!(page.matches(words).count(), 2, "{what}: before it ends, and after");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

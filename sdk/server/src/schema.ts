@@ -1232,6 +1232,12 @@ export interface components {
             /** @description The newest first. */
             connections: components["schemas"]["SessionConnection"][];
             /**
+             * Format: date-time
+             * @description When the session ends without an action of the user. Polls of this address do not move it.
+             * @example 2026-11-21T09:30:00Z
+             */
+            session_expires_at: string;
+            /**
              * Format: uuid
              * @description Who the session belongs to.
              */
