@@ -7,12 +7,18 @@
  */
 
 const LAUNCH_URL = "/auth/hubspot/launch";
+const RELOAD_URL = "/auth/hubspot/launched";
 const KEY_WAIT_MS = 1_500;
 
-const { flow, origin, proven, binding, authorizeUrl } = document.body.dataset;
+const { flow, origin, proven, binding } = document.body.dataset;
+const authorizeUrl = document.body.dataset.authorizeUrl || history.state?.authorizeUrl;
 const opener = /** @type {Window|null} */ (window.opener?.closed === false ? window.opener : null);
 
-const goOn = () => location.replace(authorizeUrl ?? "/login");
+function goOn() {
+  // HubSpot may be slow, and the user may reload: the form must not be sent again, because its challenge is used.
+  history.replaceState({ authorizeUrl }, "", RELOAD_URL);
+  location.replace(authorizeUrl ?? "/login");
+}
 
 /** Lets the person decide, once. */
 function ask() {

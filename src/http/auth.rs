@@ -237,6 +237,15 @@ pub(super) async fn continue_start(
     Ok(launch_page(answer, &web, &started, false))
 }
 
+/// `GET /auth/hubspot/launched`: the launch page once more, where it is reloaded while HubSpot's page is on its way. Its
+/// script has kept where it leads to.
+pub(super) async fn get_launched(web: Data<Web>) -> HttpResponse {
+    let values = json!({"flow": "", "origin": "", "proven": true, "authorize_url": ""});
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .body(web.templates.page("popup_launch.html", &values))
+}
+
 /// The key that an opener shows, for the flow it has begun.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -148,6 +148,9 @@ impl Web {
                         actix::resource("/auth/hubspot/continue")
                             .route(actix::post().to(auth::continue_start)),
                     )
+                    .service(
+                        actix::resource("/auth/hubspot/launched").route(actix::get().to(auth::get_launched)),
+                    )
                     .service(actix::resource("/auth/hubspot/done").route(actix::get().to(popup::get_done)))
                     .service(actix::resource("/auth/hubspot/decide").route(actix::post().to(popup::decide)))
                     .service(

@@ -49,6 +49,7 @@ async fn every_answer_carries_the_security_headers_whatever_its_status() {
         ("/auth/hubspot/start", 302),
         ("/auth/hubspot/start?origin=https://evil.example", 400),
         ("/auth/hubspot/callback", 303),
+        ("/auth/hubspot/launched", 200),
         ("/auth/hubspot/done", 200),
         ("/auth/hubspot/handoff", 405),
         ("/api/hubspot/status", 200),
@@ -115,6 +116,7 @@ async fn popup_pages_keep_their_opener_and_pages_that_open_popups_keep_theirs() 
         ("/logout", "same-origin-allow-popups"),
         ("/auth/hubspot/start", "unsafe-none"),
         ("/auth/hubspot/callback", "unsafe-none"),
+        ("/auth/hubspot/launched", "unsafe-none"),
         ("/auth/hubspot/done", "unsafe-none"),
         ("/nowhere", "same-origin"),
     ] {

@@ -9,12 +9,13 @@ use serde_json::Value;
 use crate::harness::TestApp;
 
 /// Handlers that are no part of the API: pages for a person, and files.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "get_index",
     "get_login",
     "get_logout",
     "logout",
     "get_done",
+    "get_launched",
     "get_link",
     // Opened by HubSpot, in the person's browser.
     "get_install",

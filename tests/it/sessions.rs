@@ -119,7 +119,7 @@ async fn a_flow_with_the_wrong_secret_looks_like_no_flow_at_all() {
 async fn who_connects_the_same_account_sees_only_a_connection_of_his_own() {
     let app = TestApp::start().await;
     let (first, second) = (app.connected(ACME).await, app.connected(ACME).await);
-    let id = |status: &serde_json::Value| status["connections"][0]["id"].as_str().unwrap().to_owned();
+    let id = |status: &Value| status["connections"][0]["id"].as_str().unwrap().to_owned();
     let (of_first, of_second) = (id(&first.status().await), id(&second.status().await));
     assert_ne!(of_first, of_second);
     assert_eq!(second.status().await["connections"].as_array().unwrap().len(), 1);

@@ -258,7 +258,7 @@ async fn a_challenge_that_another_attempt_has_begins_nothing() {
     let authorize = page.begin(&popup).await;
     let flow = page.look().await.json()["flow"].clone();
 
-    // A program says whatever it likes of where its form comes from. The popup itself may be reloaded.
+    // A program says whatever it likes of where its form comes from. Without scripts the popup's reload sends the form too.
     for (browser, again) in [
         (&attacker, page.post(&attacker, Some(HOST), &[]).await),
         (&attacker, page.link(&attacker).await),
