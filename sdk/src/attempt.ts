@@ -199,10 +199,10 @@ export function follow(
         // An answer that the browser withholds from this page, by a service that can be reached.
         strangers = !status && !heardAt && !known && (await reachable(service)) ? strangers + 1 : 0;
         if (strangers > 2 || answer.body.code === "origin_not_allowed") fail("origin_not_allowed");
-        rest = Math.max(answer.rest, backoff);
+        rest = backoff;
         backoff = Math.min(backoff * 2, Span.LongestPause);
       }
-      await pause(rest);
+      await pause(Math.max(answer.rest, rest));
     }
   };
 

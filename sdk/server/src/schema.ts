@@ -5049,11 +5049,13 @@ export interface operations {
                     "application/json": components["schemas"]["Status"];
                 };
             };
-            /** @description Nothing has changed. */
+            /** @description Nothing has changed. Without a session, or with too many requests that wait already, the answer comes at once. */
             304: {
                 headers: {
                     /** @description The same as before. */
                     ETag?: string;
+                    /** @description After how many seconds to ask again, where the answer has not waited. */
+                    "Retry-After"?: number | null;
                     [name: string]: unknown;
                 };
                 content?: never;
