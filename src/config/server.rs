@@ -25,7 +25,7 @@ pub struct Server {
     pub secure_cookies: bool,
     /// MAX_CONNECTIONS.
     pub max_connections: usize,
-    /// MAX_CONNECTIONS_PER_CLIENT; zero for no limit.
+    /// MAX_CONNECTIONS_PER_CLIENT.
     pub max_connections_per_client: usize,
     /// RATE_LIMIT_START_PER_MINUTE; zero for no limit.
     pub starts_per_minute: u32,
@@ -50,9 +50,9 @@ impl Server {
         let trusted_proxies = proxies(reader);
         let (public_url, secure_cookies) = public_url(reader);
         let mut connections =
-            |name, least| usize::try_from(reader.number(name, least..=1_000_000)).unwrap_or(usize::MAX);
-        let max_connections = connections("MAX_CONNECTIONS", 16);
-        let max_connections_per_client = connections("MAX_CONNECTIONS_PER_CLIENT", 0);
+            |name| usize::try_from(reader.number(name, 16..=1_000_000)).unwrap_or(usize::MAX);
+        let max_connections = connections("MAX_CONNECTIONS");
+        let max_connections_per_client = connections("MAX_CONNECTIONS_PER_CLIENT");
         let mut limit = |name| u32::try_from(reader.number(name, 0..=1_000_000)).unwrap_or(u32::MAX);
         Self {
             addr,

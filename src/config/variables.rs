@@ -141,7 +141,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     plain(
         "MAX_CONNECTIONS_PER_CLIENT",
         "256",
-        "How many of them one client address may have (an IPv6 /64 is one); 0 for no limit. TRUSTED_PROXIES have none.",
+        "How many of them one client address may have (an IPv6 /64 is one). TRUSTED_PROXIES have no such limit.",
     ),
     plain(
         "RATE_LIMIT_START_PER_MINUTE",

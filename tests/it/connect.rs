@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::TestApp;
-use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
 use fake_hubspot::Kind;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +35,7 @@ async fn a_person_connects_and_the_opener_gets_one_message_for_its_exact_origin(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_refreshed_before_it_expires_again_and_again() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     for round in 1..=5 {
         app.advance(1261);

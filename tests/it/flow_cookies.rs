@@ -343,13 +343,13 @@ async fn with_pkce_the_launch_page_goes_on_with_the_same_challenge() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unverified_forms_have_a_limit_of_their_own() {
     let app = TestApp::with(&[("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "2")]).await;
-    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let (page, popup) = (|| Page::new(&app.base, HOST), app.browser());
     let mut statuses = Vec::new();
     for _ in 0..3 {
-        statuses.push(page.post_unverified(&popup).await.status);
+        statuses.push(page().post_unverified(&popup).await.status);
     }
     assert_eq!(statuses, [200, 200, 429]);
-    page.begin(&popup).await;
+    page().begin(&popup).await;
     popup.start(Some(HOST)).await;
     assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 4);
 }

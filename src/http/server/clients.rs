@@ -21,7 +21,7 @@ pub(super) struct Clients {
 pub(super) struct Place(Option<(Arc<Clients>, IpAddr)>);
 
 impl Clients {
-    /// At most so many connections of one address; zero for no limit.
+    /// At most so many connections of one address.
     pub fn new(most: usize, proxies: Vec<IpNet>) -> Arc<Self> {
         Arc::new(Self { most, proxies, open: Mutex::default() })
     }
@@ -29,7 +29,7 @@ impl Clients {
     /// Counts a connection of this address. `None` if it has too many already.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = address.to_canonical();
-        if self.most == 0 || self.proxies.iter().any(|network| network.contains(&address)) {
+        if self.proxies.iter().any(|network| network.contains(&address)) {
             return Some(Place(None));
         }
         let client = subscriber(address);

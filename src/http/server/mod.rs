@@ -51,12 +51,16 @@ const UNSENT: u32 = 30_000;
 /// Descriptors that connections leave to everything else: calls to HubSpot and to webhooks, the database, log files.
 const RESERVE: usize = 256;
 
+/// How many connections may wait to be accepted. The standard library asks for 128: a burst of others then makes the
+/// system drop a client's first packet, which it repeats a second later.
+const BACKLOG: i32 = 4096;
+
 /// What bounds a server.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// How many connections may be open.
     pub connections: usize,
-    /// How many of them one client address may have; zero for no limit.
+    /// How many of them one client address may have.
     pub per_client: usize,
     /// Addresses that are no clients, because each stands for many.
     pub proxies: Vec<IpNet>,
@@ -89,6 +93,7 @@ where
             InitError = (),
         > + 'static,
 {
+    rustix::net::listen(&listener, BACKLOG)?;
     let per_worker = capacity(limits.connections).div_ceil(limits.workers.get());
     let clients = Clients::new(limits.per_client, limits.proxies);
     let server = Server::build()

@@ -28,6 +28,7 @@ pub struct Service {
 }
 
 impl Service {
+    #[expect(clippy::disallowed_methods, reason = "the tool's own client is not the service's")]
     pub async fn start() -> Result<Self, Failure> {
         let program = std::env::current_exe()?.with_file_name("hubspot-connect");
         let folder = tempfile::Builder::new().prefix("siege-").tempdir()?;
