@@ -102,6 +102,14 @@ where
         .shutdown_timeout(limits.drain)
         .disable_signals();
     let server = server.listen("http", listener, move || {
+        let app = app().into_factory().map_err(|why: Error| Response::from(why.error_response()));
+        let app = map_config(app, |()| AppConfig::default());
+        let watched = apply_fn_factory(app, |request: Request, app: &_| {
+            let watch = request.conn_data::<Rc<Watch>>().cloned().unwrap_or_default();
+            let exchange = Exchange::begin(watch, is_streamed(request.path()), has_body(request.headers()));
+            let answer = Service::call(app, request);
+            async move { Ok(Response::from(answer.await?).map_body(|_, body| Answer::new(body, exchange))) }
+        });
         let http = HttpService::build()
             .client_request_timeout(HEAD)
             .keep_alive(KEEP_ALIVE)
@@ -110,7 +118,7 @@ where
             .on_connect_ext(|stream: &WatchedStream, data| {
                 data.insert(Rc::clone(&stream.watch));
             })
-            .h1(watched(app().into_factory()));
+            .h1(watched);
         let (clients, metrics, stop) = (Arc::clone(&clients), Arc::clone(&metrics), stop.clone());
         // Runs once in the thread of each worker.
         fn_factory(move || {
@@ -131,36 +139,6 @@ where
 fn capacity(wanted: usize) -> usize {
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
     files.map_or(wanted, |files| wanted.min(files.saturating_sub(RESERVE).max(files / 2)))
-}
-
-/// The application, with each request and its answer noted at the connection's watch.
-fn watched<S>(
-    app: S,
-) -> impl ServiceFactory<
-    Request,
-    Config = (),
-    Response = Response<Answer>,
-    Error = Response<BoxBody>,
-    InitError = (),
-    Future = impl Future,
-    Service = impl Service<Request, Response = Response<Answer>, Error = Response<BoxBody>>,
->
-where
-    S: ServiceFactory<
-            Request,
-            Config = AppConfig,
-            Response = ServiceResponse<BoxBody>,
-            Error = Error,
-            InitError = (),
-        > + 'static,
-{
-    let app = app.map_err(|why: Error| Response::from(why.error_response()));
-    apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app| {
-        let watch = request.conn_data::<Rc<Watch>>().cloned().unwrap_or_default();
-        let exchange = Exchange::begin(watch, is_streamed(request.path()), has_body(request.headers()));
-        let answer = app.call(request);
-        async move { Ok(Response::from(answer.await?).map_body(|_, body| Answer::new(body, exchange))) }
-    })
 }
 
 /// What the connections of one thread have in common.
