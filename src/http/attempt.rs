@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::Web;
 use super::api::ApiJson;
 use super::problem::{Problem, lookup};
-use super::status::{Entry, known_tag, unchanged_for_now};
+use super::status::{Entry, known_tag, unchanged_for_now, wait};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
@@ -64,7 +64,9 @@ pub(super) async fn attempt_status(
             let left = attempt.changes_at.since(now);
             // A moment that has passed changes nothing any more.
             let until = if left.is_zero() { deadline } else { deadline.min(Instant::now() + left) };
-            wakes.next(until).await;
+            if !wait(request, wakes, until).await {
+                return Ok(unchanged_for_now(tag));
+            }
         }
     }
     let body = body(&attempt, web.flows.clock().now());

@@ -1,6 +1,9 @@
 //! GET /api/hubspot/status.
 
+use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_session::Session;
@@ -15,10 +18,11 @@ use super::Web;
 use super::attempt::{attempt_status, verifier};
 use super::caller::Caller;
 use super::problem::Problem;
+use super::server::Watch;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
-use crate::flows::Connection;
+use crate::flows::{Connection, Wakes};
 
 /// A longer wait would outlast proxies on the way.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
@@ -98,7 +102,24 @@ async fn session_status(
         }
         // A request without a session gets none by waiting.
         let Some(wakes) = &mut wakes else { return Ok(unchanged_for_now(tag)) };
-        wakes.next(deadline.min(next_expiry(&connections, now))).await;
+        if !wait(request, wakes, deadline.min(next_expiry(&connections, now))).await {
+            return Ok(unchanged_for_now(tag));
+        }
+    }
+}
+
+/// Waits for a change, or until the deadline. `false` if the client has sent something ahead of the answer: then nothing
+/// would tell when it hangs up, so the answer does not wait.
+pub(super) async fn wait(request: &HttpRequest, wakes: &mut Wakes, deadline: Instant) -> bool {
+    let watch = request.conn_data::<Rc<Watch>>();
+    // Polled whenever the connection is, because a read runs in the connection's own task.
+    let is_ahead = poll_fn(|_| match watch.is_some_and(|watch| watch.is_ahead()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    tokio::select! {
+        () = wakes.next(deadline) => true,
+        () = is_ahead => false,
     }
 }
 

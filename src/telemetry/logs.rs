@@ -15,6 +15,10 @@ use crate::config::{LogFormat, Logging};
 /// How many days of log files are kept.
 const DAYS: usize = 7;
 
+/// What anyone can make a library write for each request: that it is malformed, that many come at once, that a session
+/// cookie is not ours.
+const QUIET: &str = "actix_http::h1::dispatcher=off,sqlx::pool::acquire=off,actix_session=error";
+
 /// Why logging cannot be set up.
 #[derive(Debug, Error)]
 pub enum LogError {
@@ -36,11 +40,7 @@ pub fn install(settings: &Logging) -> Result<(), LogError> {
     // Libraries speak up only when something is wrong, unless the operator's own filter says otherwise.
     let level = match settings.level.contains(['=', ',']) {
         true => settings.level.clone(),
-        // Anyone can make these two write a line for each request: malformed ones, and many at once.
-        false => format!(
-            "warn,actix_http::h1::dispatcher=off,sqlx::pool::acquire=off,hubspot_connect={}",
-            settings.level
-        ),
+        false => format!("warn,{QUIET},hubspot_connect={}", settings.level),
     };
     let filter = || EnvFilter::try_new(&level).map_err(|_| LogError::Level);
     let pretty = match settings.format {

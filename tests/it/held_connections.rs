@@ -224,6 +224,29 @@ async fn a_poll_without_a_session_is_answered_at_once_and_told_when_to_ask_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_poll_does_not_wait_once_its_client_has_sent_more() {
+    let app = TestApp::start().await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    page.begin(&popup).await;
+    let tag = page.look().await.header("etag").to_owned();
+    let host = app.base.trim_start_matches("http://");
+    let poll = format!(
+        "GET /api/hubspot/status?wait=25 HTTP/1.1\r\nHost: {host}\r\nX-HSC-Verifier: {}\r\nIf-None-Match: {tag}\r\n\r\n",
+        page.verifier
+    );
+    let mut tcp = TcpStream::connect(address(&app.base)).await.unwrap();
+    tcp.write_all(poll.as_bytes()).await.unwrap();
+    eventually("it waits", || async { waiting(&app).await == 1 }).await;
+    // Behind this byte the service could not notice that the client has gone.
+    tcp.write_all(b"G").await.unwrap();
+    let mut heard = [0; 1024];
+    let length = tcp.read(&mut heard).await.unwrap();
+    let heard = String::from_utf8_lossy(&heard[..length]);
+    assert!(heard.starts_with("HTTP/1.1 304") && heard.contains("retry-after: 10"), "{heard}");
+    assert_eq!(waiting(&app).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_so_many_polls_wait_for_one_flow() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
@@ -273,7 +296,7 @@ async fn a_stop_waits_for_no_poll_and_no_idle_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_requests_are_counted_and_not_logged() {
+async fn malformed_requests_and_foreign_cookies_are_not_logged() {
     let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
     let database = TestDatabase::fresh().await;
     let process = Process::serve(&settle(&hubspot, &database, &[]));
@@ -289,5 +312,11 @@ async fn malformed_requests_are_counted_and_not_logged() {
     });
     heard.await.unwrap();
     assert_eq!(figure(&process.admin, "hubspot_connect_http_malformed_requests_total").await, 20);
-    assert!(!process.log().contains("ERROR"), "{}", process.log());
+    for path in ["/", "/login", "/api/hubspot/status"] {
+        let browser = Browser::new(&process.base);
+        let request = browser.request(reqwest::Method::GET, path);
+        browser.send(request.header("cookie", "__Host-hsc_sid=made-up; hsc_sid=made-up")).await;
+    }
+    let log = process.log();
+    assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }

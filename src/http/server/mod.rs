@@ -163,6 +163,8 @@ where
             return Ok(());
         };
         let _ = set_tcp_user_timeout(&tcp, UNSENT);
+        // An answer may take several writes, none of which should wait until the one before is acknowledged.
+        let _ = tcp.set_nodelay(true);
         let _open = self.metrics.http.opened();
         let watched = self.patrol.watch();
         let watch = Rc::clone(&watched.watch);

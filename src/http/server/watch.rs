@@ -98,6 +98,11 @@ impl Watch {
         }
     }
 
+    /// Whether the client has sent something that may not be read yet. Behind it, a hang-up would not be noticed.
+    pub(in crate::http) fn is_ahead(&self) -> bool {
+        self.is_ahead.get()
+    }
+
     /// Notes that all that the client has sent was read.
     pub fn drained(&self) {
         self.is_ahead.set(false);
