@@ -90,7 +90,7 @@ suite([], (test) => {
   });
 });
 
-plain("no script posts to anyone who listens, runs text, or keeps anything in the browser", async () => {
+plain("no script posts to anyone who listens, runs text, or keeps anything in the browser but an opened link", async () => {
   const root = new URL("../", import.meta.url);
   const names = (await readdir(new URL("static/", root))).filter((name) => name.endsWith(".js")).map((name) => `static/${name}`);
   assert.ok(names.length >= 3);
@@ -99,6 +99,8 @@ plain("no script posts to anyone who listens, runs text, or keeps anything in th
     assert.doesNotMatch(source, /(["'`])\*\1/, `${name}: a star is no address`);
     assert.doesNotMatch(source, /postMessage\([^)]*\.origin\s*\)/, `${name}: the address is not taken from whoever speaks`);
     assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function/, name);
-    assert.doesNotMatch(source, /localStorage|sessionStorage|indexedDB|document\.cookie/, name);
+    // A hosted link opens once: the tab that has opened it keeps what it got for it, so that the user can try again.
+    const kept = name === "static/link.js" ? source.replaceAll("sessionStorage", "") : source;
+    assert.doesNotMatch(kept, /localStorage|sessionStorage|indexedDB|document\.cookie/, name);
   }
 });
