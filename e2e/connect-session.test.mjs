@@ -80,7 +80,7 @@ suite([], (test) => {
     for (const words of ["Anna Smith <script>", demo.host, "crm.objects.contacts.read"]) assert.ok(shown.includes(words), words);
     await admin.getByRole("button", { name: "Go on to HubSpot" }).press("Enter");
     await admin.waitForSelector("#approve");
-    // From now on nobody else can, whether the page was open before or not.
+    // From now on no other page can, whether it was open before or not.
     await scanner.getByRole("button", { name: "Go on to HubSpot" }).click();
     await scanner.getByRole("heading", { name: "This link is not good any more" }).waitFor();
     assert.match(await scanner.locator("[data-over]").innerText(), /ask .* for a new link/i);

@@ -1,4 +1,4 @@
-//! A challenge belongs to one attempt: whoever else knows it must not begin a second one in its place.
+//! A challenge belongs to one attempt: another client that knows it must not begin a second one in its place.
 
 use sea_orm_migration::prelude::*;
 

@@ -11,7 +11,7 @@ use super::text::is_unfit;
 const LONGEST: usize = 255;
 
 /// The id of a user of the host. Not empty, and nothing invisible in it ([`is_unfit`]): it is compared byte for byte, and two
-/// ids that look the same would mislead whoever reads them on pages and in logs.
+/// ids that look the same would mislead the people who read them on pages and in logs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ExternalUserId(String);

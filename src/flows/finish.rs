@@ -218,7 +218,7 @@ impl Flows {
     async fn owner(&self, request: &AuthRequest, user: Option<UserId>) -> Result<UserId, StoreError> {
         let begun_for = request.user_id;
         match user {
-            // What a backend has begun for a user of the host's is that user's, whoever's browser this is.
+            // What a backend has begun for a user of the host's is that user's, in any browser.
             _ if request.connect_session.is_some() => Ok(begun_for),
             Some(user) => Ok(user),
             None if self.may_sign_in(begun_for).await? => Ok(begun_for),
