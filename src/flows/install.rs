@@ -84,8 +84,8 @@ impl Flows {
         Ok(state)
     }
 
-    /// Keeps what an install has brought, to be claimed later. A code that was brought before is not exchanged again,
-    /// and is no error: whoever brought it first has seen to it.
+    /// Keeps the tokens of an install until they are claimed. A code that has brought an install is not exchanged again
+    /// and is no error. A code that was refused is refused again, so that reloading the page does not look like success.
     ///
     /// # Errors
     /// [`InstallError`] as it says.
@@ -104,10 +104,14 @@ impl Flows {
             {
                 return Err(InstallError::StateRejected);
             }
-            match flows.0.store.take_install_code(code.hash(), now.plus(CODE_MEMORY)).await? {
-                true => flows.keep_install(&code, &redirect_uri).await,
-                false => Ok(()),
+            if !flows.0.store.take_install_code(code.hash(), now.plus(CODE_MEMORY)).await? {
+                return Ok(());
             }
+            let kept = flows.keep_install(&code, &redirect_uri).await;
+            if kept.is_err() {
+                flows.0.store.forget_install_code(code.hash()).await?;
+            }
+            kept
         });
         let kept = work.await.unwrap_or(Err(StoreError::Closed.into()));
         if let Err(why) = &kept {

@@ -96,6 +96,18 @@ impl Store {
         self.write(move |tx| Box::pin(async move { note(tx, "code", code, expires_at).await })).await
     }
 
+    /// Forgets a code whose exchange has failed: the next who brings it is told so too.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn forget_install_code(&self, code: Hash) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let sql = "DELETE FROM install_attempt WHERE hash = $1 AND kind = 'code'";
+            Box::pin(async move { tx.run(sql, [code.text().into()]).await.map(|_| ()) })
+        })
+        .await
+    }
+
     /// Forgets states and codes that are of no use any more, and installs that were claimed long ago.
     ///
     /// # Errors

@@ -175,6 +175,21 @@ async fn hubspot_may_bring_the_same_code_more_than_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_was_refused_is_refused_again_when_the_page_is_reloaded() {
+    let app = started().await;
+    for path in [INSTALL, "/auth/hubspot/callback"] {
+        let url = with(path, &[("code", "na1-not-a-code"), ("returnUrl", &back(&app))]);
+        for _ in 0..2 {
+            let answer = app.browser().get(&url).await;
+            let location = answer.location();
+            assert_eq!(answer.status, 303, "{location}");
+            assert!(location.starts_with("/install/hubspot/claim?problem=code_rejected"), "{location}");
+        }
+    }
+    assert_eq!(waiting(&app).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn trouble_at_hubspot_is_told_and_leaves_nothing_behind() {
     let app = started().await;
     let back = back(&app);
