@@ -12,7 +12,7 @@ use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use futures_core::Stream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::super::Web;
 use super::super::guard::PassedOn;
@@ -38,6 +38,8 @@ const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 const LONGEST: u64 = 64 * 1024 * 1024;
 /// How long a caller may be silent in the midst of a body.
 const IDLE: Duration = Duration::from_secs(30);
+/// How long a body may take in all: the longest one at a slow 1 Mbit/s.
+const WHOLE: Duration = Duration::from_secs(600);
 
 /// Passes a call on to HubSpot with the access token of a connection. What HubSpot answers is passed back as it is, with
 /// the header `Hubspot-Connect-Origin: hubspot`; an answer without it is the service's own.
@@ -171,9 +173,10 @@ fn upload(payload: Payload, length: Option<u64>) -> Upload {
 
 async fn take_in(mut payload: Payload, pieces: Pieces) {
     let mut taken = 0;
+    let ends_at = Instant::now() + WHOLE;
     loop {
         let next = std::future::poll_fn(|context| Pin::new(&mut payload).poll_next(context));
-        let piece = match timeout(IDLE, next).await {
+        let piece = match timeout_at(ends_at.min(Instant::now() + IDLE), next).await {
             Ok(None) => return,
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(_))) | Err(_) => return pieces.fail(UploadError::BrokeOff).await,
