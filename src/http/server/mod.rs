@@ -30,8 +30,8 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, Server, ServiceResponse};
 use actix_web::{Error, HttpMessage};
 use ipnet::IpNet;
-use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::process::{Resource, getrlimit};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -46,8 +46,10 @@ use crate::telemetry::metrics::Metrics;
 /// How long the head of the first request of a connection may take before it is answered with 408.
 const HEAD: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long the system tries to hand over what was written, in milliseconds, also after the connection is closed.
-const UNSENT: u32 = 30_000;
+/// How long the system tries to hand over what was written, also after the connection is closed.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// How many bytes the system keeps for a client that takes none. It would let this grow to megabytes.
+const UNSENT: u32 = 64 * 1024;
 /// Descriptors that connections leave to everything else: calls to HubSpot and to webhooks, the database, log files.
 const RESERVE: usize = 256;
 
@@ -162,7 +164,9 @@ where
             let _ = tcp.set_zero_linger();
             return Ok(());
         };
-        let _ = set_tcp_user_timeout(&tcp, UNSENT);
+        let socket = SockRef::from(&tcp);
+        let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        let _ = socket.set_tcp_notsent_lowat(UNSENT);
         // An answer may take several writes, none of which should wait until the one before is acknowledged.
         let _ = tcp.set_nodelay(true);
         let _open = self.metrics.http.opened();
