@@ -197,8 +197,11 @@ impl Flows {
         self.0.store.prove_opener(flow, binding.hash(), key.hash()).await
     }
 
-    /// Who is told: the page that named itself, if it may be told; else the only listed one; else our own pages.
-    fn opener(&self, named: Option<&str>) -> Result<Origin, StartError> {
+    /// The origin that is told of the outcome: the named one, the only listed one, or our own.
+    ///
+    /// # Errors
+    /// [`StartError::OriginNotAllowed`] if the named one may not be told.
+    pub fn opener(&self, named: Option<&str>) -> Result<Origin, StartError> {
         let rules = &self.0.rules;
         match named {
             Some(named) if named == rules.own_origin.as_str() => Ok(rules.own_origin.clone()),

@@ -62,8 +62,9 @@ pub(super) async fn start_by_link(
     }
     navigation_only(&request)?;
     let limit = admit(&request, &web, &web.starts);
-    if limit.is_ok() && fields.get("origin").is_none() && was_not_asked_for(&request) {
-        return Ok(confirmation(&request, &web));
+    // The launch page of a challenge asks the user itself.
+    if limit.is_ok() && fields.get("challenge").is_none() && was_not_asked_for(&request) {
+        return confirmation(&request, &web, fields.get("origin"));
     }
     limit?;
     start(&request, &web, &session, &fields, None).await
@@ -171,10 +172,9 @@ async fn start(
     let started = web.flows.start(ask).await?;
     // A form must not be answered with a redirect: a host page's `form-action` is held against every hop.
     let mut answer = if goes_by_page { HttpResponse::Ok() } else { HttpResponse::Found() };
-    // A form of another site comes without our cookies, so no room could be made for one more. Any page can send an
-    // unverified form: the launch page asks for its cookie in a request of our own origin.
-    let is_unverified_form = request.method() == Method::POST && !started.proven;
-    if !is_unverified_form {
+    // Any page can lead a browser here as often as it likes, and a form of another site comes without our cookies, so no
+    // room could be made for one more. An unverified launch page asks for its cookie in a request of our own origin.
+    if started.proven || !goes_by_page {
         bind(&mut answer, request, web, (started.flow, &started.binding, started.expires_at));
     }
     if !goes_by_page {
@@ -408,21 +408,20 @@ pub(super) fn is_prefetch(request: &HttpRequest) -> bool {
         .any(|name| fetch_header(request, name).is_some_and(|purpose| purpose.contains("prefetch")))
 }
 
-/// Another site brought the browser here without a click, and named nobody who is to be told.
+/// Another site brought the browser here without a click.
 fn was_not_asked_for(request: &HttpRequest) -> bool {
     fetch_header(request, "sec-fetch-site") == Some("cross-site")
         && fetch_header(request, "sec-fetch-user").is_none()
 }
 
-/// Asks the person. The link leads back to this address from our own page, which no other site can do.
-fn confirmation(request: &HttpRequest, web: &Web) -> HttpResponse {
-    let origin = web.allowed_origins().only().cloned().unwrap_or_else(|| web.config.server.origin());
+/// Asks the user. The link leads back to this address from our own page, which no other site can do.
+fn confirmation(request: &HttpRequest, web: &Web, named: Option<&str>) -> Result<HttpResponse, Problem> {
+    let origin = web.flows.opener(named)?;
     // Path and query alone: a request line may name another host.
     let here = request.uri().path_and_query().map_or("/login", |here| here.as_str());
     let values = json!({"origin": origin, "continue_url": here, "cancel_url": "/login"});
-    HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .body(web.templates.page("start_confirm.html", &values))
+    let page = web.templates.page("start_confirm.html", &values);
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
 }
 
 pub(super) fn fetch_header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {

@@ -61,15 +61,18 @@ async fn an_opener_that_shows_the_key_of_its_challenge_has_begun_the_attempt_and
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let launch = page.link(&popup).await;
-    let flow = data(&launch, "flow");
-    let show = async |browser: &Browser, key: &str| {
-        browser.post_json("/auth/hubspot/launch", &json!({"flow": flow, "opener_key": key})).await
+    let (flow, binding) = (data(&launch, "flow"), data(&launch, "binding"));
+    let show = async |browser: &Browser, key: &str, binding: Option<&str>| {
+        let body = json!({"flow": flow, "opener_key": key, "binding": binding});
+        browser.post_json("/auth/hubspot/launch", &body).await
     };
 
     for wrong in ["", &page.verifier, "the key"] {
-        assert_eq!(show(&popup, wrong).await.status, 404, "{wrong}");
+        assert_eq!(show(&popup, wrong, Some(&binding)).await.status, 404, "{wrong}");
     }
-    assert_eq!(show(&app.browser(), &page.opener_key).await.status, 404, "another browser");
+    for wrong in [None, Some(page.verifier.as_str())] {
+        assert_eq!(show(&app.browser(), &page.opener_key, wrong).await.status, 404, "another browser");
+    }
     let foreign = popup
         .request(Method::POST, "/auth/hubspot/launch")
         .header("origin", HOST)
@@ -78,12 +81,12 @@ async fn an_opener_that_shows_the_key_of_its_challenge_has_begun_the_attempt_and
         .body(json!({"flow": flow, "opener_key": page.opener_key}).to_string());
     assert_eq!(popup.send(foreign).await.status, 403);
     assert_eq!(page.look().await.json()["withheld"], true);
-    assert_eq!(show(&popup, &page.opener_key).await.status, 204);
+    assert_eq!(show(&popup, &page.opener_key, Some(&binding)).await.status, 204);
 
     assert_eq!(page.look().await.json()["withheld"], Value::Null);
     approved(&app, &popup, &data(&launch, "authorize-url")).await;
     assert_eq!(page.look().await.json()["status"], "connected");
-    assert_eq!(show(&popup, &page.opener_key).await.status, 404, "too late");
+    assert_eq!(show(&popup, &page.opener_key, None).await.status, 404, "too late");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,6 +146,7 @@ async fn how_long_an_unproven_attempt_is_open_says_nothing_of_how_it_fares() {
     let attacker = Page::new(&app.base, HOST);
     let path = format!("/auth/hubspot/start?{}", attacker.form(&[("hub_id", &ACME.to_string())]));
     let launch = victim.get(&path).await;
+    go_on(&victim, &launch).await;
     let before = attacker.look().await;
     app.advance(30);
 
@@ -162,6 +166,7 @@ async fn an_unproven_attempt_gives_its_token_to_its_opener_and_to_no_claim() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let launch = page.link(&popup).await;
+    go_on(&popup, &launch).await;
     let done = approved(&app, &popup, &data(&launch, "authorize-url")).await;
 
     let handed = popup.handoff(done.location()).await.json();

@@ -270,8 +270,12 @@ async fn an_unverified_form_gets_its_cookie_only_when_our_own_page_asks() {
 async fn links_of_another_site_leave_five_cookies_and_the_session() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    let headers =
-        [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    let headers = [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+        ("sec-fetch-user", "?1"),
+    ];
     for at in 0..50 {
         let path = format!("/auth/hubspot/start?origin={HOST}&hub_id={}", ACME + at);
         assert_eq!(browser.navigate(&path, &headers).await.status, 302);
@@ -282,6 +286,28 @@ async fn links_of_another_site_leave_five_cookies_and_the_session() {
         browser.cookies.lock().unwrap().iter().map(|(name, value)| name.len() + value.len() + 3).sum();
     assert!(size < 1_024, "{size}");
     assert_eq!(accounts(&browser).await, [ACME]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visit_that_another_site_forces_sets_no_cookie_and_removes_none() {
+    let app = TestApp::start().await;
+    let browser = app.browser();
+    browser.navigate(&format!("/auth/hubspot/start?origin={HOST}"), &[]).await;
+    let pending = jar(&browser);
+    let forced =
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+
+    let named = browser.navigate(&format!("/auth/hubspot/start?origin={HOST}"), &forced).await;
+    let page = Page::new(&app.base, HOST);
+    let asked = browser.navigate(&format!("/auth/hubspot/start?{}", page.form(&[])), &forced).await;
+    let stranger = browser.navigate("/auth/hubspot/start?origin=https://evil.example", &forced).await;
+
+    assert!(named.body.contains("data-page=\"confirm\"") && named.body.contains(HOST), "{}", named.body);
+    assert_eq!((asked.status, data(&asked, "proven").as_str()), (200, "false"));
+    assert_eq!((stranger.status, problem_of(&stranger).as_str()), (400, "origin_not_allowed"));
+    assert_eq!(jar(&browser), pending);
+    go_on(&browser, &asked).await;
+    assert_eq!(flow_cookies(&browser), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
