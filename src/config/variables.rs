@@ -135,7 +135,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     ),
     plain(
         "MAX_CONNECTIONS",
-        "10000",
+        "4096",
         "How many connections the public listener keeps open; fewer where the limit on open files leaves no room for them.",
     ),
     plain(
