@@ -41,7 +41,7 @@ fn object(listed: &Listed, now: Moment) -> Value {
         "time_zone": token.time_zone,
         "state": token.public_state(now),
         "scopes": token.scopes,
-        "missing_scopes": token.wanted_scopes.missing_from(&token.scopes),
+        "missing_scopes": token.missing_scopes(),
         "metadata": metadata,
         "created_at": token.created_at.rfc3339(),
         "connected_at": token.connected_at.rfc3339(),

@@ -155,8 +155,8 @@ pub struct ConnectionData<'a> {
     pub hub_domain: Option<&'a str>,
     /// `active`, `degraded`, `needs_reauth`, `integrity_error` or `disconnected`.
     pub state: &'a str,
-    /// What is granted.
-    pub scopes: &'a Scopes,
+    /// The granted scopes; null as long as HubSpot has not named them.
+    pub scopes: Option<&'a Scopes>,
     /// A stable code that says why, where there is one.
     pub reason: Option<&'a str>,
 }

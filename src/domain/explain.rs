@@ -33,9 +33,12 @@ pub fn explain(token: &Token, plan: Plan, now: Moment) -> Vec<String> {
             token.obtained_at.rfc3339(),
             token.expires_at.rfc3339()
         ),
-        format!("Granted: {}.", token.scopes),
+        token.scopes.as_ref().map_or_else(
+            || "HubSpot has not named the granted scopes yet.".to_owned(),
+            |scopes| format!("Granted: {scopes}."),
+        ),
     ];
-    let missing = token.wanted_scopes.missing_from(&token.scopes);
+    let missing = token.missing_scopes();
     if !missing.is_empty() {
         text.push(format!("Asked for and not granted: {missing}."));
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use uuid::Uuid;
 
 use super::chance::Chance;
@@ -95,6 +96,21 @@ impl FlowId {
 #[serde(transparent)]
 pub struct PortalId(pub i64);
 
+impl PortalId {
+    /// The largest number that JavaScript keeps exactly.
+    pub const MAX: u64 = (1 << 53) - 1;
+
+    /// Returns the account of this number; `None` above [`PortalId::MAX`].
+    pub fn new(number: u64) -> Option<Self> {
+        i64::try_from(number).ok().filter(|_| number <= Self::MAX).map(Self)
+    }
+}
+
+/// The text is no number of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("not the number of a HubSpot account")]
+pub struct InvalidPortalId;
+
 impl fmt::Display for PortalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -102,10 +118,11 @@ impl fmt::Display for PortalId {
 }
 
 impl FromStr for PortalId {
-    type Err = std::num::ParseIntError;
+    type Err = InvalidPortalId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<u32>().map(|id| Self(i64::from(id)))
+        let id = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        id.and_then(Self::new).ok_or(InvalidPortalId)
     }
 }
 
@@ -124,7 +141,10 @@ mod tests {
     #[test]
     fn a_portal_id_is_a_plain_positive_number() {
         assert_eq!("1234567".parse::<PortalId>().ok(), Some(PortalId(1_234_567)));
+        assert_eq!("9007199254740991".parse::<PortalId>().ok(), Some(PortalId(9_007_199_254_740_991)));
+        assert!("9007199254740992".parse::<PortalId>().is_err());
         assert!("-1".parse::<PortalId>().is_err());
+        assert!("+1".parse::<PortalId>().is_err());
         assert!("../1".parse::<PortalId>().is_err());
     }
 }

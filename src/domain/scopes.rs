@@ -19,6 +19,19 @@ impl Scopes {
         self.0.iter().filter(|scope| !granted.0.contains(scope)).collect()
     }
 
+    /// Returns the scopes of both, each once.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        self.iter().chain(other.iter()).collect()
+    }
+
+    /// Returns these scopes and `oauth`. HubSpot refuses an authorization request without it, on a page that leads
+    /// nowhere.
+    #[must_use]
+    pub fn with_oauth(&self) -> Self {
+        std::iter::once("oauth").chain(self.iter()).collect()
+    }
+
     /// Whether both have the same, in whatever order.
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.missing_from(other).is_empty() && other.missing_from(self).is_empty()

@@ -25,8 +25,8 @@ pub struct Token {
     pub hub_user: Option<String>,
     /// The account's time zone.
     pub time_zone: Option<String>,
-    /// What was granted.
-    pub scopes: Scopes,
+    /// The granted scopes; unknown until HubSpot has named them.
+    pub scopes: Option<Scopes>,
     /// What was asked for.
     pub wanted_scopes: Scopes,
     /// Its state.
@@ -64,6 +64,11 @@ impl Token {
         self.details_due_at.filter(|due| self.details_attempts == 0 && now < *due)
     }
 
+    /// Returns the scopes that were asked for and not granted; none as long as the granted ones are unknown.
+    pub fn missing_scopes(&self) -> Scopes {
+        missing(&self.wanted_scopes, self.scopes.as_ref())
+    }
+
     /// The state as people are told it.
     pub fn public_state(&self, now: Moment) -> &'static str {
         match self.state {
@@ -71,6 +76,11 @@ impl Token {
             state => state.as_str(),
         }
     }
+}
+
+/// Returns the wanted scopes that were not granted; none as long as the granted ones are unknown.
+pub fn missing(wanted: &Scopes, granted: Option<&Scopes>) -> Scopes {
+    granted.map(|granted| wanted.missing_from(granted)).unwrap_or_default()
 }
 
 /// When in a token's life it is refreshed.

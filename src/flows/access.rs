@@ -38,8 +38,8 @@ pub struct Access {
     pub expires_at: Moment,
     /// The generation of the connection's tokens: it rises with every renewal.
     pub generation: i64,
-    /// What it is good for.
-    pub scopes: Scopes,
+    /// The granted scopes; unknown until HubSpot has named them.
+    pub scopes: Option<Scopes>,
     /// The HubSpot app it was granted to.
     pub client_id: String,
     /// Which HubSpot account it is for; unknown until HubSpot has said so.

@@ -149,7 +149,7 @@ impl Flows {
             external_id,
             user_id,
             client_id: parts.hubspot.client_id().to_owned(),
-            scopes: new.scopes,
+            scopes: new.scopes.map(|scopes| scopes.with_oauth()),
             optional_scopes: new.optional_scopes,
             portal_id,
             allowed_origins,

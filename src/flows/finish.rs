@@ -5,6 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::Flows;
+use super::details::Lacking;
 use super::start::pkce_context;
 use super::waiting::Key;
 use crate::crash;
@@ -14,6 +15,7 @@ use crate::domain::connect_session::ConnectSession;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
+use crate::domain::token::missing;
 use crate::hubspot::Grant;
 use crate::keyring::Context;
 use crate::store::{Consumed, NewTokens, Removed, Saved, Source, StoreError};
@@ -288,14 +290,10 @@ impl Flows {
             .await
             .map_err(|failure| failure.code)?;
         crash::point("callback.answered");
+        let grant = self.complete(grant).await;
         let refresh = grant.refresh.as_ref().ok_or("no_refresh_token")?;
         self.refuse_missing_scopes(&request.scopes, &grant, refresh).await?;
-        // HubSpot names the account with the token. Where it does not, a second account of the same user could not be
-        // told from a reconnect, so it is asked; if it does not say, the background asks again.
-        let portal = match grant.portal_id {
-            Some(portal) => Some(portal),
-            None => parts.hubspot.introspect(&grant.access).await.ok().map(|identity| identity.portal_id),
-        };
+        let portal = grant.portal_id;
         let session = session.as_ref();
         let received = Received::by(request, &grant, refresh, owner, session, portal, asked_at);
         if let Some(session) = session {
@@ -328,7 +326,7 @@ impl Flows {
         let portal = received.portal.map(|id| id.0);
         tracing::info!(flow = flow.map(tracing::field::display), connection = %connection, portal, "connected");
         parts.metrics.flows_connected.inc();
-        self.ask_details(connection, &received.grant.access, 0).await;
+        self.ask_details(connection, &received.grant.access, Lacking::ALL, 0).await;
         crash::point("callback.introduced");
         parts.changed(received.owner);
         if let Some(flow) = flow {
@@ -345,14 +343,28 @@ impl Flows {
         opened.map(Some).map_err(|_| "integrity_error")
     }
 
+    /// Asks introspection for the account and the scopes of a grant where the token response leaves them out. Without
+    /// the account, a second account of the same user could not be told from a reconnect. If HubSpot does not answer,
+    /// they stay unknown, and the background asks again.
+    pub(super) async fn complete(&self, mut grant: Grant) -> Grant {
+        if grant.portal_id.is_some() && grant.scopes.is_some() {
+            return grant;
+        }
+        if let Ok(identity) = self.0.hubspot.introspect(&grant.access).await {
+            grant.portal_id = grant.portal_id.or(Some(identity.portal_id));
+            grant.scopes = grant.scopes.or(identity.scopes);
+        }
+        grant
+    }
+
     pub(super) async fn refuse_missing_scopes(
         &self,
         required: &Scopes,
         grant: &Grant,
         refresh: &Secret,
     ) -> Result<(), &'static str> {
-        let granted = grant.scopes.as_ref().unwrap_or(required);
-        if !self.0.hubspot.settings().require_all_scopes || required.missing_from(granted).is_empty() {
+        let is_strict = self.0.hubspot.settings().require_all_scopes;
+        if !is_strict || missing(required, grant.scopes.as_ref()).is_empty() {
             return Ok(());
         }
         self.end_unused(refresh).await;
@@ -409,7 +421,6 @@ impl Flows {
         let parts = &self.0;
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id };
-        let wanted: Scopes = scopes.iter().chain(optional_scopes.iter()).collect();
         let (now, expires_at) = (parts.clock.now(), at.plus(grant.expires_in));
         NewTokens {
             connection,
@@ -417,9 +428,8 @@ impl Flows {
             user: owner,
             client_id: client_id.to_owned(),
             portal,
-            // RFC 6749 section 5.1: no word of scopes means that what was asked for is granted.
-            scopes: grant.scopes.clone().unwrap_or_else(|| wanted.clone()),
-            wanted_scopes: wanted,
+            scopes: grant.scopes.clone(),
+            wanted_scopes: scopes.and(optional_scopes),
             access: parts.keyring.seal(&grant.access, context("access")),
             refresh: parts.keyring.seal(refresh, context("refresh")),
             refresh_fingerprint: parts.keyring.fingerprint(refresh),

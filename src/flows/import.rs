@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Flows;
+use super::details::Lacking;
 use crate::domain::clock::Moment;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::{Failure, FailureClass};
@@ -107,7 +108,7 @@ impl Flows {
         parts.changed(user);
         tracing::info!(connection = %connection, portal = grant.portal_id.map(|id| id.0), "imported");
         if grant.portal_id.is_none() {
-            self.ask_details(connection, &grant.access, 0).await;
+            self.ask_details(connection, &grant.access, Lacking::ALL, 0).await;
             parts.changed(user);
         }
         Ok(Imported::Done(connection))
@@ -198,7 +199,6 @@ impl Flows {
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id };
         let refresh = grant.refresh.as_ref().unwrap_or(&import.refresh);
-        let granted = grant.scopes.clone().or_else(|| import.scopes.clone()).unwrap_or_default();
         let expires_at = at.plus(grant.expires_in);
         NewTokens {
             connection,
@@ -206,8 +206,8 @@ impl Flows {
             user,
             client_id: client_id.to_owned(),
             portal: grant.portal_id,
-            wanted_scopes: import.scopes.clone().unwrap_or_else(|| granted.clone()),
-            scopes: granted,
+            wanted_scopes: import.scopes.clone().or_else(|| grant.scopes.clone()).unwrap_or_default(),
+            scopes: grant.scopes.clone(),
             access: parts.keyring.seal(&grant.access, context("access")),
             refresh: parts.keyring.seal(refresh, context("refresh")),
             refresh_fingerprint: parts.keyring.fingerprint(refresh),

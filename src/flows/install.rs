@@ -127,15 +127,12 @@ impl Flows {
         let answer = parts.hubspot.exchange(code, redirect_uri, None).await;
         let grant = answer.map_err(|failure| InstallError::Failed(failure.code))?;
         crash::point("install.answered");
+        let grant = self.complete(grant).await;
         let refresh = grant.refresh.as_ref().ok_or(InstallError::Failed("no_refresh_token"))?;
         let required = &parts.hubspot.settings().scopes;
         self.refuse_missing_scopes(required, &grant, refresh).await.map_err(InstallError::Failed)?;
-        // HubSpot names the account with the token. Of one that it does not name, nobody could say whose it is.
-        let portal = match grant.portal_id {
-            Some(portal) => Some(portal),
-            None => parts.hubspot.introspect(&grant.access).await.ok().map(|identity| identity.portal_id),
-        };
-        let Some(portal) = portal else {
+        // Without the account, nobody could say whose install it is.
+        let Some(portal) = grant.portal_id else {
             self.end_unused(refresh).await;
             return Err(InstallError::Failed("provider_bad_response"));
         };

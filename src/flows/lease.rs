@@ -81,9 +81,9 @@ impl Lease {
         self.row.generation
     }
 
-    /// What it is good for.
-    pub fn scopes(&self) -> &Scopes {
-        &self.row.scopes
+    /// The granted scopes; unknown until HubSpot has named them.
+    pub fn scopes(&self) -> Option<&Scopes> {
+        self.row.scopes.as_ref()
     }
 
     /// Stands for the token and all that is said about it, but for the time that passes.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Flows, context};
 use crate::crash;
 use crate::domain::clock::Moment;
+use crate::domain::connection::ConnectionState;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::ConnectionId;
 use crate::domain::journal::concerned_until;
@@ -116,7 +117,10 @@ impl Flows {
             access: parts.keyring.seal(&grant.access, next("access")),
             refresh: parts.keyring.seal(refresh, next("refresh")),
             refresh_fingerprint: parts.keyring.fingerprint(refresh),
-            other_scopes: grant.scopes.as_ref().is_some_and(|granted| !granted.is_same_as(&token.scopes)),
+            other_scopes: grant
+                .scopes
+                .as_ref()
+                .is_some_and(|granted| token.scopes.as_ref().is_some_and(|known| !granted.is_same_as(known))),
             scopes: grant.scopes,
             obtained_at,
             expires_at,
@@ -214,7 +218,16 @@ impl Flows {
                 parts.store.fail_refresh(job, "unknown_key", next, now).await.map(|_| ())
             }
             OpenError::Damaged | OpenError::Misplaced => {
-                parts.store.freeze(token.id, token.generation, "integrity_error", now).await
+                parts
+                    .store
+                    .freeze(
+                        token.id,
+                        token.generation,
+                        ConnectionState::IntegrityError,
+                        "integrity_error",
+                        now,
+                    )
+                    .await
             }
         }
     }

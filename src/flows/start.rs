@@ -113,7 +113,12 @@ impl Flows {
         let flow = flow_of_state(&state);
         let pkce = settings.pkce.then(|| Secret::random(&parts.chance));
         let now = parts.clock.now();
-        let wish = Wish::of(session.as_ref(), &ask, settings);
+        let mut wish = Wish::of(session.as_ref(), &ask, settings);
+        if let (Some(user), Some(portal)) = (wish.user, wish.portal_id)
+            && let Some(connection) = parts.store.token_for(user, &settings.client_id, portal).await?
+        {
+            wish.keep(&connection.scopes.unwrap_or_default());
+        }
         let authorize_url = parts.hubspot.authorize_url(&Authorize {
             state: &state,
             scopes: &wish.scopes,
@@ -242,6 +247,13 @@ impl Wish {
                 .unwrap_or_else(|| settings.optional_scopes.clone()),
             portal_id: session.portal_id.or(ask.portal_id),
         }
+    }
+
+    /// Asks besides for the scopes that a connection has which is connected again. They are optional, because the account
+    /// may have lost the product that they belong to, and HubSpot then refuses required ones.
+    fn keep(&mut self, granted: &Scopes) {
+        let more = granted.missing_from(&self.scopes);
+        self.optional_scopes = self.optional_scopes.and(&more);
     }
 }
 

@@ -36,7 +36,7 @@ const SESSION: &str = "connect_session";
     summary = "Begins a connect, by a link",
     params(
         ("origin" = Option<String>, Query, pattern = "^https?://[!-~]+$", description = "The origin of the page that is to be told, out of HOST_ORIGINS.", example = "https://app.example.com"),
-        ("hub_id" = Option<u32>, Query, description = "The HubSpot account that the person is expected to choose.", example = 1234567),
+        ("hub_id" = Option<u64>, Query, description = "The HubSpot account that the person is expected to choose.", example = 1234567),
         ("return_url" = Option<String>, Query, max_length = 2048, pattern = "^https?://[!-~]+$", description = "Where the window goes if there is no opener to tell: an address of `origin`.", example = "https://app.example.com/settings"),
         ("challenge" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description = "SHA-256 of the page's verifier in base64url, 43 characters. With it, the page can ask for the outcome."),
         ("opener_challenge" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description = "SHA-256 of the key that the opener will show, in base64url."),
@@ -113,8 +113,8 @@ pub(super) struct StartForm {
     #[schema(nullable = false, pattern = "^https?://[!-~]+$", example = "https://app.example.com")]
     origin: Option<String>,
     /// The HubSpot account that the person is expected to choose.
-    #[schema(value_type = Option<i64>, nullable = false, minimum = 0, maximum = 4_294_967_295_u64)]
-    hub_id: Option<u32>,
+    #[schema(value_type = Option<i64>, nullable = false, minimum = 0, maximum = 9_007_199_254_740_991_u64)]
+    hub_id: Option<u64>,
     /// Where the window goes if there is no opener to tell: an address of `origin`.
     #[schema(nullable = false, max_length = 2048, pattern = "^https?://[!-~]+$")]
     return_url: Option<String>,

@@ -137,7 +137,7 @@ fn success(web: &Web, flow: FlowId, connection: &Connection, way: &Value, of_hos
         "of_host": of_host,
         "hub_domain": token.hub_domain,
         "portal_id": token.portal_id,
-        "missing_scopes": token.wanted_scopes.missing_from(&token.scopes),
+        "missing_scopes": token.missing_scopes(),
     });
     web.templates.page("popup_success.html", &values)
 }
@@ -245,7 +245,7 @@ fn text(flow: FlowId, message: &Message) -> Value {
         "portal_id": token.portal_id,
         "hub_domain": token.hub_domain,
         "scopes": token.scopes,
-        "missing_scopes": token.wanted_scopes.missing_from(&token.scopes),
+        "missing_scopes": token.missing_scopes(),
         "expires_at": token.expires_at.rfc3339(),
     });
     if let Some(access_token) = &message.access_token {

@@ -223,10 +223,10 @@ struct Fields<'a> {
     state: &'static str,
     /// The same in a sentence for a person.
     state_sentence: &'static str,
-    /// What was granted.
-    #[schema(value_type = Vec<String>, example = json!(["oauth", "crm.objects.contacts.read"]))]
-    scopes: &'a Scopes,
-    /// What was asked for, optional scopes included, and not granted.
+    /// The granted scopes; null as long as HubSpot has not named them.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["oauth", "crm.objects.contacts.read"]))]
+    scopes: Option<&'a Scopes>,
+    /// Scopes that were asked for, optional ones included, and not granted; none as long as `scopes` is null.
     #[schema(value_type = Vec<String>)]
     missing_scopes: Scopes,
     /// When the access token expires.
@@ -265,8 +265,8 @@ impl<'a> Entry<'a> {
             time_zone: token.time_zone.as_deref(),
             state: token.public_state(now),
             state_sentence: sentence(token.public_state(now)),
-            scopes: &token.scopes,
-            missing_scopes: token.wanted_scopes.missing_from(&token.scopes),
+            scopes: token.scopes.as_ref(),
+            missing_scopes: token.missing_scopes(),
             expires_at: token.expires_at.rfc3339(),
             connected_at: token.connected_at.rfc3339(),
             seconds_until_refresh: connection.refresh_at.map(|at| seconds_until(at, now)),

@@ -167,7 +167,8 @@ fn scopes(body: &Value) -> Option<Scopes> {
         _ => return None,
     };
     let is_scope = |scope: &&str| scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-    Some(given.iter().filter(is_scope).collect())
+    // Every token has at least `oauth`, so an empty list says nothing.
+    Some(given.iter().filter(is_scope).collect()).filter(|scopes: &Scopes| !scopes.is_empty())
 }
 
 fn portal_id(body: &Value) -> Option<PortalId> {

@@ -14,6 +14,7 @@ use crate::domain::connection::ConnectionState;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
+use crate::domain::token::missing;
 
 const COLUMNS: &str = "id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
     access_sealed, obtained_at, expires_at, last_error, error_since";
@@ -30,7 +31,7 @@ pub struct AccessRow {
     /// Which account, where it is known.
     pub portal_id: Option<PortalId>,
     /// What was granted.
-    pub scopes: Scopes,
+    pub scopes: Option<Scopes>,
     /// What was asked for and not granted.
     pub missing_scopes: Scopes,
     /// Its state.
@@ -71,13 +72,13 @@ pub(super) async fn read_all(db: &DatabaseConnection, ids: &[ConnectionId]) -> R
 pub(super) type Found = HashMap<ConnectionId, Result<Arc<AccessRow>, StoreError>>;
 
 fn read(id: ConnectionId, row: &Row) -> Result<AccessRow, StoreError> {
-    let scopes = row.scopes("scopes")?;
+    let scopes = row.granted_scopes("scopes")?;
     Ok(AccessRow {
         id,
         user_id: row.parsed("user_id")?,
         client_id: row.get("client_id")?,
         portal_id: row.get::<Option<i64>>("portal_id")?.map(PortalId),
-        missing_scopes: row.scopes("wanted_scopes")?.missing_from(&scopes),
+        missing_scopes: missing(&row.scopes("wanted_scopes")?, scopes.as_ref()),
         scopes,
         state: row.parsed("state")?,
         generation: row.get("generation")?,

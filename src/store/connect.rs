@@ -25,8 +25,8 @@ pub struct NewTokens {
     pub client_id: String,
     /// Which account, where it is known.
     pub portal: Option<PortalId>,
-    /// What was granted.
-    pub scopes: Scopes,
+    /// The granted scopes, where HubSpot has named them.
+    pub scopes: Option<Scopes>,
     /// What was asked for.
     pub wanted_scopes: Scopes,
     /// The access token.
@@ -140,7 +140,7 @@ pub(super) async fn put(tx: &Tx<'_>, tokens: &NewTokens) -> Result<bool, StoreEr
     if !is_new {
         revocation::lock_with_grant(tx, tokens.connection).await?;
     }
-    let other_scopes = !is_new && token::scopes_differ(tx, tokens.connection, &tokens.scopes).await?;
+    let other_scopes = !is_new && token::scopes_differ(tx, tokens.connection, tokens.scopes.as_ref()).await?;
     let fits = if is_new { insert(tx, tokens).await? } else { renew(tx, tokens).await? };
     if !fits {
         return Ok(false);
@@ -151,6 +151,11 @@ pub(super) async fn put(tx: &Tx<'_>, tokens: &NewTokens) -> Result<bool, StoreEr
         event::append(tx, EventType::ConnectionScopesChanged, tokens.connection, None).await?;
     }
     Ok(true)
+}
+
+/// Returns granted scopes as they are stored: an empty text while they are unknown.
+fn stored(granted: Option<&Scopes>) -> String {
+    granted.map(Scopes::to_string).unwrap_or_default()
 }
 
 /// `false` if the user has this account already.
@@ -165,7 +170,7 @@ async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
         new.user.to_string().into(),
         new.client_id.clone().into(),
         new.portal.map(|portal| portal.0).into(),
-        new.scopes.to_string().into(),
+        stored(new.scopes.as_ref()).into(),
         new.wanted_scopes.to_string().into(),
         new.refresh.key_id.clone().into(),
         new.access.ciphertext.clone().into(),
@@ -193,7 +198,7 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let values = [
         new.connection.to_string().into(),
         before.into(),
-        new.scopes.to_string().into(),
+        stored(new.scopes.as_ref()).into(),
         new.wanted_scopes.to_string().into(),
         new.refresh.key_id.clone().into(),
         new.access.ciphertext.clone().into(),

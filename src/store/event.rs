@@ -135,7 +135,7 @@ struct Snapshot {
     portal: Option<PortalId>,
     hub_domain: Option<String>,
     state: ConnectionState,
-    scopes: Scopes,
+    scopes: Option<Scopes>,
     last_error: Option<String>,
 }
 
@@ -152,7 +152,7 @@ impl Snapshot {
                 EventType::ConnectionDisconnected => "disconnected",
                 _ => self.state.as_str(),
             },
-            scopes: &self.scopes,
+            scopes: self.scopes.as_ref(),
             reason: reason.or_else(|| self.last_error.as_deref().filter(|_| kind.tells_error())),
         };
         Written {
@@ -180,7 +180,7 @@ async fn snapshots(tx: &Tx<'_>, connections: &[ConnectionId]) -> Result<Vec<Snap
             portal: row.get::<Option<i64>>("portal_id")?.map(PortalId),
             hub_domain: row.get("hub_domain")?,
             state: row.parsed("state")?,
-            scopes: row.scopes("scopes")?,
+            scopes: row.granted_scopes("scopes")?,
             last_error: row.get("last_error")?,
         })
     };

@@ -90,7 +90,7 @@ async fn with_other_scopes(tx: &Tx<'_>, new: &[&Committed]) -> Result<Vec<Connec
     for one in new.iter().filter(|one| one.other_scopes) {
         let id = one.job.connection_id;
         if let Some(granted) = &one.scopes
-            && token::scopes_differ(tx, id, granted).await?
+            && token::scopes_differ(tx, id, Some(granted)).await?
         {
             found.push(id);
         }

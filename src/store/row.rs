@@ -46,6 +46,11 @@ impl Row {
         Ok(Scopes::parse(&self.get::<String>(column)?))
     }
 
+    /// The granted scopes: an empty text while they are unknown.
+    pub fn granted_scopes(&self, column: &'static str) -> Result<Option<Scopes>, StoreError> {
+        Ok(Some(self.scopes(column)?).filter(|scopes| !scopes.is_empty()))
+    }
+
     pub fn sealed(&self, key_id: &'static str, ciphertext: &'static str) -> Result<Sealed, StoreError> {
         Ok(Sealed { key_id: self.get(key_id)?, ciphertext: self.get(ciphertext)? })
     }

@@ -17,8 +17,8 @@ pub(super) const COLUMNS: &str = "id, user_id, client_id, portal_id, hub_domain,
     wanted_scopes, state, generation, key_id, access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, \
     expires_at, last_error, error_since, created_at, connected_at, details_due_at, details_attempts";
 
-/// What HubSpot tells of an account beside its tokens.
-#[derive(Debug, Clone)]
+/// What HubSpot tells of an account beside its tokens. What is `None` stays as it is stored.
+#[derive(Debug, Clone, Default)]
 pub struct Details {
     /// Which account.
     pub portal_id: Option<PortalId>,
@@ -98,29 +98,20 @@ impl Store {
         self.one(&sql, values).await?.map(|row| read(&row)).transpose()
     }
 
-    /// Stores what HubSpot tells of an account. If it turns out to be an account that the same user has connected
-    /// already, the older connection gives way.
+    /// Stores what HubSpot tells of an account, and when it is asked for the rest. If it turns out to be an account that
+    /// the same user has connected already, the older connection gives way.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn save_details(&self, id: ConnectionId, details: Details) -> Result<(), StoreError> {
+    pub async fn save_details(
+        &self,
+        id: ConnectionId,
+        details: Details,
+        due: Option<Moment>,
+    ) -> Result<(), StoreError> {
         self.write(move |tx| {
             let details = details.clone();
-            Box::pin(async move { save_details(tx, id, &details).await })
-        })
-        .await
-    }
-
-    /// Asks for the details again later.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
-    pub async fn postpone_details(&self, id: ConnectionId, due: Moment) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            let sql =
-                "UPDATE token SET details_due_at = $2, details_attempts = details_attempts + 1 WHERE id = $1";
-            let values = [id.to_string().into(), due.unix_ms().into()];
-            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
+            Box::pin(async move { save_details(tx, id, &details, due).await })
         })
         .await
     }
@@ -137,7 +128,7 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Takes a connection out of service because its tokens cannot be read. Nothing is deleted.
+    /// Takes a connection out of service, as long as it has the tokens of this generation. Nothing is deleted.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -145,6 +136,7 @@ impl Store {
         &self,
         id: ConnectionId,
         generation: i64,
+        state: ConnectionState,
         error: &'static str,
         now: Moment,
     ) -> Result<(), StoreError> {
@@ -153,7 +145,7 @@ impl Store {
                 let lock = tx.for_update();
                 let sql = format!("SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2 {lock}");
                 match tx.one(&sql, [id.to_string().into(), generation.into()]).await? {
-                    Some(_) => park(tx, id, ConnectionState::IntegrityError, error, now).await,
+                    Some(_) => park(tx, id, state, error, now).await,
                     // It was reconnected meanwhile, and is well.
                     None => Ok(()),
                 }
@@ -163,7 +155,12 @@ impl Store {
     }
 }
 
-async fn save_details(tx: &Tx<'_>, id: ConnectionId, details: &Details) -> Result<(), StoreError> {
+async fn save_details(
+    tx: &Tx<'_>,
+    id: ConnectionId,
+    details: &Details,
+    due: Option<Moment>,
+) -> Result<(), StoreError> {
     if let Some(portal) = details.portal_id {
         let older = "SELECT CASE WHEN other.connected_at > self.connected_at THEN self.id ELSE other.id END AS id \
                      FROM token AS other JOIN token AS self ON self.id = $1 WHERE other.id <> self.id \
@@ -173,13 +170,11 @@ async fn save_details(tx: &Tx<'_>, id: ConnectionId, details: &Details) -> Resul
             super::revocation::remove_because(tx, older, true, tx.clock.now(), "replaced").await?;
         }
     }
-    let changed = match &details.scopes {
-        Some(granted) => scopes_differ(tx, id, granted).await?,
-        None => false,
-    };
+    let changed = scopes_differ(tx, id, details.scopes.as_ref()).await?;
     let sql = "UPDATE token SET portal_id = COALESCE($2, portal_id), hub_domain = COALESCE($3, hub_domain), \
                hub_user = COALESCE($4, hub_user), time_zone = COALESCE($5, time_zone), scopes = COALESCE($6, scopes), \
-               details_due_at = NULL, details_attempts = 0 WHERE id = $1";
+               details_due_at = $7, details_attempts = CASE WHEN $7 IS NULL THEN 0 ELSE details_attempts + 1 END \
+               WHERE id = $1";
     let values = [
         id.to_string().into(),
         details.portal_id.map(|portal| portal.0).into(),
@@ -187,6 +182,7 @@ async fn save_details(tx: &Tx<'_>, id: ConnectionId, details: &Details) -> Resul
         details.hub_user.clone().into(),
         details.time_zone.clone().into(),
         details.scopes.as_ref().map(Scopes::to_string).into(),
+        due.map(Moment::unix_ms).into(),
     ];
     tx.run(sql, values).await?;
     if changed {
@@ -195,15 +191,16 @@ async fn save_details(tx: &Tx<'_>, id: ConnectionId, details: &Details) -> Resul
     Ok(())
 }
 
-/// Whether a connection has other scopes than these. Their order says nothing.
+/// Whether a connection is known to have other scopes than these. Their order says nothing.
 pub(super) async fn scopes_differ(
     tx: &Tx<'_>,
     id: ConnectionId,
-    granted: &Scopes,
+    granted: Option<&Scopes>,
 ) -> Result<bool, StoreError> {
+    let Some(granted) = granted else { return Ok(false) };
     let sql = format!("SELECT scopes FROM token WHERE id = $1 {}", tx.for_update());
     let Some(row) = tx.one(&sql, [id.to_string().into()]).await? else { return Ok(false) };
-    Ok(!row.scopes("scopes")?.is_same_as(granted))
+    Ok(row.granted_scopes("scopes")?.is_some_and(|known| !known.is_same_as(granted)))
 }
 
 /// The error of a connection whose grant HubSpot says is no more.
@@ -243,7 +240,7 @@ pub(super) fn read(row: &Row) -> Result<Token, StoreError> {
         hub_domain: row.get("hub_domain")?,
         hub_user: row.get("hub_user")?,
         time_zone: row.get("time_zone")?,
-        scopes: row.scopes("scopes")?,
+        scopes: row.granted_scopes("scopes")?,
         wanted_scopes: row.scopes("wanted_scopes")?,
         state: row.parsed("state")?,
         generation: row.get("generation")?,

@@ -35,7 +35,13 @@ async fn a_token_with_enough_life_left_is_given_without_asking_hubspot() {
     app.connected(ACME).await;
     let access = ask(&app, &app.flows, MINUTE).await.unwrap();
     assert_eq!(access.expires_at.since(app.clock.now()), Duration::from_secs(1800));
-    assert!(access.scopes.iter().any(|scope| scope == "crm.objects.contacts.read"));
+    assert!(
+        access
+            .scopes
+            .iter()
+            .flat_map(|scopes| scopes.iter())
+            .any(|scope| scope == "crm.objects.contacts.read")
+    );
     app.advance(1700);
     ask(&app, &app.flows, MINUTE).await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);

@@ -60,6 +60,7 @@ mod proxy_limits;
 mod races;
 mod refresh;
 mod replicas;
+mod scopes;
 mod secrecy;
 mod sessions;
 mod start_attacks;

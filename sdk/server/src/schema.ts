@@ -765,7 +765,7 @@ export interface components {
             last_error?: string | null;
             /** @description What the host has noted with it. */
             metadata: Record<string, never>;
-            /** @description What was asked for and not granted. */
+            /** @description Scopes that were asked for and not granted; none as long as `scopes` is null. */
             missing_scopes: string[];
             /** @description When it is refreshed next; null where nothing is planned. */
             next_refresh_at?: string | null;
@@ -774,8 +774,8 @@ export interface components {
              * @description The HubSpot account; null until HubSpot has named it.
              */
             portal_id?: number | null;
-            /** @description What the account has granted. */
-            scopes: string[];
+            /** @description The granted scopes; null as long as HubSpot has not named them. */
+            scopes?: string[] | null;
             /** @description `active`, `degraded`, `needs_reauth` or `integrity_error`. */
             state: string;
             /** @description The state as a sentence for a person. */
@@ -801,7 +801,7 @@ export interface components {
              * @example acme.example
              */
             hub_domain?: string | null;
-            /** @description What was asked for, optional scopes included, and not granted. */
+            /** @description Scopes that were asked for, optional ones included, and not granted; none as long as `scopes` is null. */
             missing_scopes: string[];
             /**
              * Format: int64
@@ -810,13 +810,13 @@ export interface components {
              */
             portal_id?: number | null;
             /**
-             * @description What was granted.
+             * @description The granted scopes; null as long as HubSpot has not named them.
              * @example [
              *       "oauth",
              *       "crm.objects.contacts.read"
              *     ]
              */
-            scopes: string[];
+            scopes?: string[] | null;
             /**
              * Format: int64
              * @description When it is refreshed next, in seconds; null where nothing is planned.
@@ -922,7 +922,8 @@ export interface components {
             /** @description Where the browser goes in the end, if no popup is open: an address of one of these pages. */
             return_url?: string | null;
             /**
-             * @description Scopes that the account must grant, instead of HUBSPOT_SCOPES.
+             * @description Scopes that the account must grant, instead of HUBSPOT_SCOPES. `oauth`, without which HubSpot shows an error page,
+             *     is added. A reconnect asks for what the connection has besides, as optional scopes.
              * @example [
              *       "oauth",
              *       "crm.objects.contacts.read"
@@ -1303,8 +1304,8 @@ export interface components {
              * @description Rises by one with every renewal.
              */
             generation: number;
-            /** @description What the account has granted. */
-            scopes: string[];
+            /** @description The granted scopes; null as long as HubSpot has not named them. */
+            scopes?: string[] | null;
             /** @description Always `bearer` (RFC 6750). */
             token_type: string;
             /** @description What speaks against relying on it; usually nothing. */

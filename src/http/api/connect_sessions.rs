@@ -39,7 +39,8 @@ pub(in crate::http) struct CreateConnectSession {
     /// Renews this connection, with the same account and no other.
     #[schema(value_type = Option<uuid::Uuid>)]
     connection_id: Option<ConnectionId>,
-    /// Scopes that the account must grant, instead of HUBSPOT_SCOPES.
+    /// Scopes that the account must grant, instead of HUBSPOT_SCOPES. `oauth`, without which HubSpot shows an error page,
+    /// is added. A reconnect asks for what the connection has besides, as optional scopes.
     #[schema(value_type = Option<Vec<ScopeWord>>, max_items = 200, example = json!(["oauth", "crm.objects.contacts.read"]))]
     scopes: Option<Vec<String>>,
     /// Scopes that the account may lack, instead of HUBSPOT_OPTIONAL_SCOPES.
@@ -47,7 +48,7 @@ pub(in crate::http) struct CreateConnectSession {
     optional_scopes: Option<Vec<String>>,
     /// The one HubSpot account that may be connected.
     #[serde(default, deserialize_with = "whole")]
-    #[schema(minimum = 0, maximum = 4_294_967_295_u64)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     hub_id: Option<u64>,
     /// The pages that may use it, out of those listed in HOST_ORIGINS; all of these if left out.
     #[schema(example = json!(["https://app.example.com"]))]
@@ -320,11 +321,9 @@ pub(super) fn metadata_text(metadata: Option<BTreeMap<String, Value>>) -> Result
     Ok(text)
 }
 
-/// HubSpot numbers its accounts with 32 bits.
 fn portal(hub_id: Option<u64>) -> Result<Option<PortalId>, Problem> {
-    let refused = |_| Problem::new("invalid_json").pointer("/hub_id").hint("at most 4294967295");
-    let number = hub_id.map(u32::try_from).transpose().map_err(refused)?;
-    Ok(number.map(|id| PortalId(i64::from(id))))
+    let refused = || Problem::new("invalid_json").pointer("/hub_id").hint("at most 9007199254740991");
+    hub_id.map(|number| PortalId::new(number).ok_or_else(refused)).transpose()
 }
 
 /// Scopes as HubSpot writes them: they are put into an address, separated by spaces (RFC 6749 section 3.3).

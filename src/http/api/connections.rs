@@ -64,10 +64,10 @@ pub(in crate::http) struct ConnectionBody {
     state: &'static str,
     /// The state as a sentence for a person.
     state_sentence: &'static str,
-    /// What the account has granted.
-    #[schema(value_type = Vec<String>)]
-    scopes: Scopes,
-    /// What was asked for and not granted.
+    /// The granted scopes; null as long as HubSpot has not named them.
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<Scopes>,
+    /// Scopes that were asked for and not granted; none as long as `scopes` is null.
     #[schema(value_type = Vec<String>)]
     missing_scopes: Scopes,
     /// What the host has noted with it.
@@ -98,7 +98,7 @@ impl ConnectionBody {
             portal_id: token.portal_id,
             state,
             state_sentence: sentence(state),
-            missing_scopes: token.wanted_scopes.missing_from(&token.scopes),
+            missing_scopes: token.missing_scopes(),
             hub_domain: token.hub_domain,
             hub_user: token.hub_user,
             time_zone: token.time_zone,

@@ -36,9 +36,9 @@ pub(in crate::http) struct TokenBody<'a> {
     expires_in: u64,
     /// Rises by one with every renewal.
     generation: i64,
-    /// What the account has granted.
-    #[schema(value_type = Vec<String>)]
-    scopes: &'a Scopes,
+    /// The granted scopes; null as long as HubSpot has not named them.
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<&'a Scopes>,
     /// What speaks against relying on it; usually nothing.
     warnings: Vec<WarningBody>,
 }

@@ -1,0 +1,202 @@
+//! Scopes and account details come from HubSpot, whichever of its endpoints names them.
+
+use fake_hubspot::{Fault, Kind, Rule};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::app::{ACME, GLOBEX, HOST, approve};
+use crate::harness::page::{Page, data};
+use crate::harness::troubles::{lacking, patch};
+use crate::harness::{Browser, TestApp};
+
+const STRICT: (&str, &str) = ("HUBSPOT_REQUIRE_ALL_SCOPES", "true");
+const MORE: &str = "crm.objects.deals.read";
+
+fn busy(retry_after: u64) -> Fault {
+    Fault::Status {
+        status: 429,
+        headers: vec![("Retry-After".to_owned(), retry_after.to_string())],
+        body: String::new(),
+    }
+}
+
+async fn come_back(app: &TestApp) -> (Browser, Value) {
+    let browser = app.browser();
+    let done = browser.come_back(app, Some(HOST), approve(ACME)).await;
+    let message = browser.handoff(done.location()).await.json()["message"].clone();
+    (browser, message)
+}
+
+async fn events(app: &TestApp) -> Vec<String> {
+    let connection = app.database.text("SELECT id FROM token").await;
+    let listed = app.store.events_of(connection.parse().unwrap(), 0, 100).await.unwrap();
+    listed.into_iter().map(|event| event.kind.as_str().to_owned()).collect()
+}
+
+/// The scopes of an authorization URL: the required and the optional ones.
+fn asked(authorize: &str) -> (Vec<String>, Vec<String>) {
+    let url = url::Url::parse(authorize).expect("a URL");
+    let list = |name| {
+        let values = url.query_pairs().filter(|(known, _)| known == name);
+        values.flat_map(|(_, list)| list.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    (list("scope"), list("optional_scope"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn introspection_names_the_scopes_where_the_token_response_does_not() {
+    let app = TestApp::with(&[STRICT]).await;
+    app.hubspot.script(Rule::always(Kind::Exchange, lacking("scopes")));
+    app.hubspot.script(Rule::once(Kind::Introspect, patch("scopes", json!(["oauth"]))));
+
+    let (_, refused) = come_back(&app).await;
+
+    assert_eq!(refused["error"]["code"], "scopes_missing", "{refused}");
+    assert_eq!(app.hubspot.grants().len(), 0, "the grant has ended");
+    let (browser, message) = come_back(&app).await;
+    assert_eq!(message["type"], "hubspot_auth_success", "{message}");
+    assert_eq!(browser.status().await["scopes"], json!(["oauth", "crm.objects.contacts.read"]));
+    assert_eq!(events(&app).await, ["connection.created"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_list_of_scopes_names_none() {
+    let app = TestApp::with(&[STRICT]).await;
+    app.hubspot.script(Rule::always(Kind::Exchange, patch("scopes", json!([]))));
+    app.hubspot.script(Rule::once(Kind::Introspect, patch("scopes", json!(["oauth"]))));
+    let (_, refused) = come_back(&app).await;
+    assert_eq!(refused["error"]["code"], "scopes_missing", "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scopes_that_nothing_names_are_unknown_until_the_background_has_asked() {
+    let app = TestApp::start().await;
+    app.hubspot.script(Rule::once(Kind::Exchange, lacking("scopes")));
+    app.hubspot.script(Rule::times(Kind::Introspect, 2, busy(1)));
+
+    let (browser, message) = come_back(&app).await;
+
+    assert_eq!((&message["scopes"], &message["missing_scopes"]), (&Value::Null, &json!([])), "{message}");
+    assert_eq!(browser.status().await["scopes"], Value::Null);
+    app.advance(301);
+    app.flows.ask_missing_details().await.unwrap();
+    let status = browser.status().await;
+    assert_eq!(status["scopes"], json!(["oauth", "crm.objects.contacts.read"]), "{status}");
+    assert_eq!(events(&app).await, ["connection.created"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_whose_scopes_turn_out_too_few_needs_a_reconnect() {
+    let app = TestApp::with(&[STRICT]).await;
+    app.hubspot.script(Rule::once(Kind::Exchange, lacking("scopes")));
+    app.hubspot.script(Rule::times(Kind::Introspect, 2, busy(1)));
+    let (browser, _) = come_back(&app).await;
+    app.hubspot.script(Rule::once(Kind::Introspect, patch("scopes", json!(["oauth"]))));
+
+    app.advance(301);
+    app.flows.ask_missing_details().await.unwrap();
+
+    let status = browser.status().await;
+    assert_eq!(
+        (&status["state"], &status["scopes"]),
+        (&json!("needs_reauth"), &json!(["oauth"])),
+        "{status}"
+    );
+    assert_eq!(app.database.text("SELECT last_error FROM token").await, "scopes_missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oauth_is_always_asked_for() {
+    let app = TestApp::start().await;
+    let key = app.api_key("sessions:write").await;
+    for scopes in [json!([]), json!([MORE]), json!([MORE, "oauth"])] {
+        let body = json!({"external_user_id": "u1", "scopes": scopes});
+        let session = app.api(&key, Method::POST, "/api/hubspot/connect-sessions", Some(body)).await.json();
+        let page = Page::new(&app.base, HOST);
+        let token = session["token"].as_str().unwrap();
+        let launch = page.post(&app.browser(), Some(HOST), &[("connect_session", token)]).await;
+        let (required, _) = asked(&data(&launch, "authorize-url"));
+        assert_eq!(required.iter().filter(|scope| *scope == "oauth").count(), 1, "{required:?}");
+        assert_eq!(required.contains(&MORE.to_owned()), scopes != json!([]), "{required:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconnect_asks_for_what_the_connection_has() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    let granted = format!("oauth crm.objects.contacts.read {MORE}");
+    app.database.execute(&format!("UPDATE token SET scopes = '{granted}'")).await;
+    let user = app.database.text("SELECT user_id FROM token").await;
+    app.database
+        .execute(&format!(
+            "INSERT INTO external_user (external_id, user_id, created_at) VALUES ('u1', '{user}', 0)"
+        ))
+        .await;
+    let id = app.database.text("SELECT id FROM token").await;
+
+    // The button of a page.
+    let link = format!("/auth/hubspot/start?origin={HOST}&hub_id={ACME}");
+    let by_button = browser.get(&link).await.location().to_owned();
+    // A connect session for the connection, with scopes of its own.
+    let key = app.api_key("sessions:write").await;
+    let body = json!({"connection_id": id, "scopes": ["tickets"]});
+    let session = app.api(&key, Method::POST, "/api/hubspot/connect-sessions", Some(body)).await.json();
+    let page = Page::new(&app.base, HOST);
+    let token = session["token"].as_str().unwrap();
+    let launch = page.post(&app.browser(), Some(HOST), &[("connect_session", token)]).await;
+    let by_session = data(&launch, "authorize-url");
+    // Once more, after another account was chosen by mistake.
+    let back = app.hubspot.decide(&by_button, approve(GLOBEX)).expect("back");
+    let done = browser.get(&back).await;
+    let question = browser.get(done.location().split('#').next().unwrap()).await;
+    let flow = data(&question, "flow");
+    browser.post_form("/auth/hubspot/decide", &[("flow", &flow), ("decision", "back")]).await;
+    let after_choice = browser.get(&link).await.location().to_owned();
+
+    for (authorize, also) in [(&by_button, "oauth"), (&by_session, "tickets"), (&after_choice, "oauth")] {
+        let (required, optional) = asked(authorize);
+        assert!(required.contains(&also.to_owned()), "{authorize}");
+        for scope in ["oauth", "crm.objects.contacts.read", MORE] {
+            assert!(required.iter().chain(&optional).any(|asked| asked == scope), "{scope}: {authorize}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_detail_is_asked_for_on_its_own_when_hubspot_allows() {
+    let app = TestApp::start().await;
+    app.hubspot.script(Rule::once(Kind::AccountInfo, busy(1_000)));
+    let (browser, _) = come_back(&app).await;
+    let before = browser.status().await;
+    assert_eq!((&before["hub_domain"], &before["time_zone"]), (&json!("acme.example"), &Value::Null));
+    let introspected = app.hubspot.calls(Kind::Introspect).len();
+
+    app.advance(999);
+    app.flows.ask_missing_details().await.unwrap();
+    assert_eq!(app.hubspot.calls(Kind::AccountInfo).len(), 1, "HubSpot has asked for more time");
+    app.advance(2);
+    app.flows.ask_missing_details().await.unwrap();
+
+    assert_eq!(browser.status().await["time_zone"], "US/Eastern");
+    assert_eq!(app.hubspot.calls(Kind::Introspect).len(), introspected);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE details_due_at IS NOT NULL").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_zone_is_kept_though_introspection_fails_and_asked_for_a_few_times_where_it_is_refused() {
+    let app = TestApp::start().await;
+    app.hubspot.script(Rule::once(Kind::Introspect, busy(1)));
+    come_back(&app).await;
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE time_zone IS NOT NULL").await, 1);
+
+    let refused = Fault::Status { status: 403, headers: Vec::new(), body: String::new() };
+    app.hubspot.script(Rule::always(Kind::AccountInfo, refused));
+    app.database.execute("UPDATE token SET time_zone = NULL").await;
+    for _ in 0..12 {
+        app.advance(301);
+        app.flows.ask_missing_details().await.unwrap();
+    }
+    assert!(app.hubspot.calls(Kind::AccountInfo).len() < 12);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE details_due_at IS NOT NULL").await, 0);
+}
