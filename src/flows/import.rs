@@ -130,7 +130,8 @@ impl Flows {
                 }
                 Err(failure) => failure,
             };
-            parts.gate.failed(&failure, parts.clock.now());
+            // It has no connection yet.
+            parts.gate.failed(ConnectionId::random(&parts.chance), &failure, parts.clock.now());
             attempt += 1;
             let FailureClass::Transient { retry_after } = failure.class else { return Err(failure.into()) };
             if attempt == ATTEMPTS {

@@ -88,7 +88,7 @@ impl Flows {
             }
             Err(failure) => {
                 crash::point("refresh.failed");
-                parts.gate.failed(&failure, parts.clock.now());
+                parts.gate.failed(token.id, &failure, parts.clock.now());
                 self.note_credentials(Err(&failure)).await;
                 self.note_failure(&token, job, &failure).await
             }

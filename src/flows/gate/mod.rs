@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use crate::domain::clock::Moment;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{OUR_FAULT_PAUSE, STRIKE_PAUSE};
 use pace::Pace;
 use recent::Recent;
 
-/// So many refusals of an unknown kind in a row are our own fault, not a connection's.
-const SUSPICIOUS: u32 = 3;
+/// So many connections that HubSpot refuses one after the other, for reasons that we do not know, are our own fault. A
+/// single one may be odd, however often it is refused.
+const SUSPICIOUS: usize = 3;
 /// So many failed calls in a row are an outage, however few connections there are.
 const OUTAGE_IN_A_ROW: u32 = 5;
 /// Of at least so many calls within [`WATCHED`] more than half have failed: an outage too.
@@ -43,7 +45,8 @@ pub(super) struct Gate(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    refusals: u32,
+    /// Connections that were refused since the last answer that was none of our faults, up to [`SUSPICIOUS`].
+    refused: Vec<ConnectionId>,
     failures_in_a_row: u32,
     struck_in_a_row: u32,
     answered: Recent,
@@ -57,7 +60,7 @@ struct State {
 impl Default for State {
     fn default() -> Self {
         Self {
-            refusals: 0,
+            refused: Vec::new(),
             failures_in_a_row: 0,
             struck_in_a_row: 0,
             answered: Recent::over(WATCHED),
@@ -167,12 +170,12 @@ impl Gate {
         });
     }
 
-    /// HubSpot has refused, or has not answered.
-    pub fn failed(&self, failure: &Failure, now: Moment) {
+    /// HubSpot has refused a call for this connection, or has not answered it.
+    pub fn failed(&self, connection: ConnectionId, failure: &Failure, now: Moment) {
         self.with(|state| match failure.class {
             // HubSpot looked at the grant, so it is there and took our credentials.
             FailureClass::GrantDead => state.well(now),
-            FailureClass::OurFault => state.refused(failure, now),
+            FailureClass::OurFault => state.refused(connection, failure, now),
             FailureClass::Transient { retry_after } => state.failed(failure, retry_after, now),
         });
     }
@@ -184,7 +187,7 @@ impl Gate {
 
 impl State {
     fn well(&mut self, now: Moment) {
-        self.refusals = 0;
+        self.refused.clear();
         self.failures_in_a_row = 0;
         self.answered.add(now);
         if let Some(shut) = self.shut.take() {
@@ -199,10 +202,12 @@ impl State {
         }
     }
 
-    fn refused(&mut self, failure: &Failure, now: Moment) {
-        self.refusals = self.refusals.saturating_add(1);
+    fn refused(&mut self, connection: ConnectionId, failure: &Failure, now: Moment) {
+        if self.refused.len() < SUSPICIOUS && !self.refused.contains(&connection) {
+            self.refused.push(connection);
+        }
         let ours = failure.code == "client_rejected"
-            || (self.refusals >= SUSPICIOUS && failure.code != "grant_of_another_app");
+            || (self.refused.len() >= SUSPICIOUS && failure.code != "grant_of_another_app");
         if ours && self.shut.is_none_or(|shut| shut.is_outage) {
             tracing::error!(code = failure.code, "HubSpot refuses our own request; refreshes are held back");
             self.shut = Some(Shut::new(failure.code, false, OUR_FAULT_PAUSE, now));
@@ -246,8 +251,13 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::chance::Chance;
 
     const NOW: Moment = Moment::from_unix_ms(1_000_000_000);
+
+    fn connection(number: u64) -> ConnectionId {
+        ConnectionId::random(&Chance::seeded(number))
+    }
 
     fn later(seconds: u64) -> Moment {
         NOW.plus(Duration::from_secs(seconds))
@@ -260,7 +270,7 @@ mod tests {
     #[test]
     fn refused_credentials_shut_the_gate_but_for_one_probe_a_minute() {
         let gate = Gate::default();
-        gate.failed(&Failure::our_fault("client_rejected"), NOW);
+        gate.failed(connection(1), &Failure::our_fault("client_rejected"), NOW);
         assert_eq!(gate.admit(8, NOW), 0);
         assert_eq!(gate.admit(8, later(60)), 1);
         assert_eq!(gate.admit(8, later(60)), 0);
@@ -276,10 +286,10 @@ mod tests {
     fn a_probe_that_was_not_made_undoes_nothing_that_another_has_learned() {
         let gate = Gate::default();
         for _ in 0..OUTAGE_IN_A_ROW {
-            gate.failed(&down(), NOW);
+            gate.failed(connection(1), &down(), NOW);
         }
         assert_eq!(gate.admit(8, later(1)), 1);
-        gate.failed(&Failure::busy("provider_busy", Some(Duration::from_secs(40))), later(2));
+        gate.failed(connection(1), &Failure::busy("provider_busy", Some(Duration::from_secs(40))), later(2));
         gate.give_back(1, later(2));
         assert_eq!(gate.admit(8, later(41)), 0, "HubSpot has asked to be left alone");
         assert_eq!(gate.admit(8, later(42)), 1);
@@ -288,7 +298,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_does_not_hold_the_gate_shut() {
         let gate = Gate::default();
-        gate.failed(&Failure::our_fault("client_rejected"), later(7200));
+        gate.failed(connection(1), &Failure::our_fault("client_rejected"), later(7200));
         assert_eq!(gate.admit(8, NOW), 1);
         assert_eq!(gate.admit(8, NOW), 0);
     }
@@ -296,11 +306,12 @@ mod tests {
     #[test]
     fn one_odd_connection_does_not_shut_the_gate() {
         let gate = Gate::default();
-        for _ in 0..2 {
-            gate.failed(&Failure::our_fault("provider_refused"), NOW);
+        for _ in 0..10 {
+            gate.failed(connection(1), &Failure::our_fault("provider_refused"), NOW);
+            gate.failed(connection(2), &Failure::our_fault("provider_refused"), NOW);
         }
         assert_eq!(gate.admit(8, NOW), 8);
-        gate.failed(&Failure::our_fault("provider_refused"), NOW);
+        gate.failed(connection(3), &Failure::our_fault("provider_refused"), NOW);
         assert_eq!(gate.admit(8, NOW), 0);
     }
 
@@ -309,14 +320,14 @@ mod tests {
         let gate = Gate::default();
         for _ in 0..OUTAGE_IN_A_ROW {
             assert!(!gate.is_outage());
-            gate.failed(&down(), NOW);
+            gate.failed(connection(1), &down(), NOW);
         }
         assert!(gate.is_outage());
         let mut probes = Vec::new();
         for second in 0..120 {
             if gate.admit(8, later(second)) == 1 {
                 probes.push(second);
-                gate.failed(&down(), later(second));
+                gate.failed(connection(1), &down(), later(second));
             }
         }
         assert_eq!(probes, [1, 3, 7, 15, 30, 45, 60, 75, 90, 105]);
@@ -332,10 +343,10 @@ mod tests {
         let gate = Gate::default();
         for second in 0..30 {
             gate.succeeded(later(second));
-            gate.failed(&down(), later(second));
+            gate.failed(connection(1), &down(), later(second));
         }
         assert!(!gate.is_outage());
-        gate.failed(&down(), later(30));
+        gate.failed(connection(1), &down(), later(30));
         assert!(gate.is_outage());
     }
 
@@ -344,7 +355,11 @@ mod tests {
         for (asked, waited) in [(7, 7), (3600, 60)] {
             let gate = Gate::default();
             for _ in 0..OUTAGE_IN_A_ROW {
-                gate.failed(&Failure::busy("provider_busy", Some(Duration::from_secs(asked))), NOW);
+                gate.failed(
+                    connection(1),
+                    &Failure::busy("provider_busy", Some(Duration::from_secs(asked))),
+                    NOW,
+                );
             }
             assert_eq!(gate.admit(8, later(waited - 1)), 0);
             assert_eq!(gate.admit(8, later(waited)), 1);
@@ -359,7 +374,7 @@ mod tests {
                 gate.succeeded(later(second));
             }
         }
-        gate.failed(&Failure::busy("provider_busy", None), later(59));
+        gate.failed(connection(1), &Failure::busy("provider_busy", None), later(59));
         let begun = gate.admit(1_000, later(60));
         assert!((18..=22).contains(&begun), "{begun}");
     }
