@@ -137,7 +137,8 @@ impl App {
         let closing = CancellationToken::new();
         let listeners = Listeners { web, metrics, closing: closing.clone() };
         let (server, address) = listeners.public(&config.server)?;
-        let admin = config.server.admin_addr.map(|address| listeners.admin(address)).transpose()?;
+        let admin =
+            config.server.admin_addr.map(|address| listeners.admin(&config.server, address)).transpose()?;
         let admin_address = admin.as_ref().map(|(_, address)| *address);
         Ok(Self {
             server,
@@ -220,6 +221,7 @@ impl Listeners {
         let limits = Limits {
             connections: settings.max_connections,
             per_client: settings.max_connections_per_client,
+            keep_alive: settings.keep_alive,
             proxies: settings.trusted_proxies.clone(),
             workers: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             drain: DRAIN,
@@ -236,10 +238,20 @@ impl Listeners {
         Ok((server.map_err(|why| StartupError::Listen { address, why, variable })?, address))
     }
 
-    fn admin(&self, address: SocketAddr) -> Result<(Server, SocketAddr), StartupError> {
+    fn admin(
+        &self,
+        settings: &config::Server,
+        address: SocketAddr,
+    ) -> Result<(Server, SocketAddr), StartupError> {
         let (connections, per_client) = ADMIN_CONNECTIONS;
-        let limits =
-            Limits { connections, per_client, proxies: Vec::new(), workers: NonZeroUsize::MIN, drain: 1 };
+        let limits = Limits {
+            connections,
+            per_client,
+            keep_alive: settings.keep_alive,
+            proxies: Vec::new(),
+            workers: NonZeroUsize::MIN,
+            drain: 1,
+        };
         let (web, variable) = (self.web.clone(), "ADMIN_ADDR");
         let (listener, address) = bind(address, variable)?;
         let server = serve(listener, limits, Arc::clone(&self.metrics), self.closing.clone(), move || {

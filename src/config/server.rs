@@ -27,6 +27,10 @@ pub struct Server {
     pub max_connections: usize,
     /// MAX_CONNECTIONS_PER_CLIENT.
     pub max_connections_per_client: usize,
+    /// KEEP_ALIVE_SECONDS.
+    pub keep_alive: u64,
+    /// ALTERNATE_HOSTS, as a `Host` header names them.
+    pub alternate_hosts: Vec<String>,
     /// RATE_LIMIT_START_PER_MINUTE; zero for no limit.
     pub starts_per_minute: u32,
     /// RATE_LIMIT_UNVERIFIED_START_PER_MINUTE; zero for no limit.
@@ -53,6 +57,8 @@ impl Server {
             |name| usize::try_from(reader.number(name, 16..=1_000_000)).unwrap_or(usize::MAX);
         let max_connections = connections("MAX_CONNECTIONS");
         let max_connections_per_client = connections("MAX_CONNECTIONS_PER_CLIENT");
+        let keep_alive = reader.number("KEEP_ALIVE_SECONDS", 1..=3600);
+        let alternate_hosts = alternate_hosts(reader);
         let mut limit = |name| u32::try_from(reader.number(name, 0..=1_000_000)).unwrap_or(u32::MAX);
         Self {
             addr,
@@ -63,6 +69,8 @@ impl Server {
             secure_cookies,
             max_connections,
             max_connections_per_client,
+            keep_alive,
+            alternate_hosts,
             starts_per_minute: limit("RATE_LIMIT_START_PER_MINUTE"),
             unverified_starts_per_minute: limit("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE"),
             api_per_minute: limit("RATE_LIMIT_API_PER_MINUTE"),
@@ -84,6 +92,21 @@ fn admin_hosts(reader: &mut Reader<'_>) -> Vec<Host> {
             Err(_) => reader.problem(
                 "ADMIN_HOSTS",
                 format_args!("contains `{item}`, which is not a host without a port"),
+            ),
+        }
+    }
+    hosts
+}
+
+fn alternate_hosts(reader: &mut Reader<'_>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for item in reader.list("ALTERNATE_HOSTS") {
+        let url = Url::parse(&format!("http://{item}"));
+        match url.ok().filter(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty()) {
+            Some(_) => hosts.push(item.to_ascii_lowercase()),
+            None => reader.problem(
+                "ALTERNATE_HOSTS",
+                format_args!("contains `{item}`, which is not a host, or a host and a port"),
             ),
         }
     }

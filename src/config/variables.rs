@@ -144,6 +144,16 @@ pub(super) const VARIABLES: &[Variable] = &[
         "How many of them one client address may have (an IPv6 /64 is one). TRUSTED_PROXIES have no such limit.",
     ),
     plain(
+        "KEEP_ALIVE_SECONDS",
+        "75",
+        "How long a connection is kept open without a request. Longer than the idle time of a load balancer in front, which answers 502 otherwise; shorter where there is no room.",
+    ),
+    plain(
+        "ALTERNATE_HOSTS",
+        "",
+        "Further names (host or host:port, with commas between) by which a backend may call the API, such as the name in a cluster. Browsers use PUBLIC_URL alone.",
+    ),
+    plain(
         "RATE_LIMIT_START_PER_MINUTE",
         "20",
         "How many connects one address may begin per minute, and how many installs; 0 for no limit.",

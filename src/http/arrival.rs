@@ -26,7 +26,7 @@ const STREAMED: &str = "/api/hubspot/proxy/";
 /// # Errors
 /// `request_timeout` (408) if it takes too long, `payload_too_large` (413), `bad_request` if it breaks off.
 pub(super) async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
-    if !has_body(request.headers()) || is_streamed(request.path()) {
+    if body_length(request.headers()) == Some(0) || is_streamed(request.path()) {
         return Ok(());
     }
     // The limit is that of the extractors.
@@ -50,10 +50,12 @@ pub(super) fn is_streamed(path: &str) -> bool {
     path.starts_with(STREAMED)
 }
 
-/// Whether a request with these headers has a body.
-pub(super) fn has_body(headers: &HeaderMap) -> bool {
-    let named = headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    named || headers.contains_key(TRANSFER_ENCODING)
+/// Returns the length of the body of a request with these headers; `None` if it comes in chunks.
+pub(super) fn body_length(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    headers.get(CONTENT_LENGTH).map_or(Some(0), |length| length.to_str().ok()?.parse().ok())
 }
 
 /// A body that is there.

@@ -44,7 +44,7 @@ async fn connect_from(source: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpSt
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_connection_is_closed_in_every_state() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(&[("KEEP_ALIVE_SECONDS", "20")]).await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
     let tag = page.look().await.header("etag").to_owned();

@@ -19,8 +19,8 @@ pub(super) struct Exchange(Rc<Watch>);
 
 impl Exchange {
     /// Notes at the connection's watch that a request is being answered.
-    pub fn begin(watch: Rc<Watch>, is_stream: bool, has_body: bool) -> Self {
-        watch.begin(is_stream, has_body);
+    pub fn begin(watch: Rc<Watch>, is_stream: bool, body: Option<u64>) -> Self {
+        watch.begin(is_stream, body);
         Self(watch)
     }
 }
@@ -75,7 +75,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_body_is_sent_in_pieces_and_stays_the_same() {
         let long: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
-        let exchange = Exchange::begin(Rc::default(), false, false);
+        let exchange = Exchange::begin(Rc::default(), false, Some(0));
         let mut answer = Answer::new(BoxBody::new(long.clone()), exchange);
         assert_eq!(answer.size(), BodySize::Sized(100_000));
         let mut sent = Vec::new();

@@ -1,4 +1,4 @@
-//! How many connections each client has open.
+//! The number of connections that each client has open.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,50 +11,75 @@ use crate::http::limits::subscriber;
 /// The open connections of all workers, by client address. The trusted proxies are no clients: each stands for many.
 #[derive(Debug)]
 pub(super) struct Clients {
-    most: usize,
+    /// The limit on all connections together.
+    connections: usize,
+    per_client: usize,
     proxies: Vec<IpNet>,
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: usize,
+    of: HashMap<IpAddr, usize>,
 }
 
 /// One open connection; dropped when it is closed.
 #[derive(Debug)]
-pub(super) struct Place(Option<(Arc<Clients>, IpAddr)>);
+pub(super) struct Place {
+    clients: Arc<Clients>,
+    /// `None` for a trusted proxy.
+    client: Option<IpAddr>,
+}
 
 impl Clients {
-    /// At most so many connections of one address.
-    pub fn new(most: usize, proxies: Vec<IpNet>) -> Arc<Self> {
-        Arc::new(Self { most, proxies, open: Mutex::default() })
+    /// At most `connections` in all, which the caller sees to, and `per_client` of one address.
+    pub fn new(connections: usize, per_client: usize, proxies: Vec<IpNet>) -> Arc<Self> {
+        Arc::new(Self { connections, per_client, proxies, open: Mutex::default() })
     }
 
     /// Counts a connection of this address. `None` if it has too many already.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = address.to_canonical();
-        if self.proxies.iter().any(|network| network.contains(&address)) {
-            return Some(Place(None));
-        }
-        let client = subscriber(address);
+        let is_proxy = self.proxies.iter().any(|network| network.contains(&address));
+        let client = (!is_proxy).then(|| subscriber(address));
         let mut open = self.open();
-        let count = open.entry(client).or_default();
-        if *count >= self.most {
-            return None;
+        if let Some(client) = client {
+            let count = open.of.entry(client).or_default();
+            if *count >= self.per_client {
+                return None;
+            }
+            *count += 1;
         }
-        *count += 1;
-        Some(Place(Some((Arc::clone(self), client))))
+        open.all += 1;
+        Some(Place { clients: Arc::clone(self), client })
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Place {
+    /// Returns whether others need the room: the client has a quarter of what one may have, or half of all places are
+    /// taken. A trusted proxy keeps its connections.
+    pub fn is_needed(&self) -> bool {
+        let Some(client) = self.client else { return false };
+        let open = self.clients.open();
+        let own = open.of.get(&client).copied().unwrap_or_default();
+        own * 4 >= self.clients.per_client || open.all * 2 >= self.clients.connections
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some((clients, client)) = &self.0 else { return };
-        let mut open = clients.open();
-        if let Some(count) = open.get_mut(client) {
+        let mut open = self.clients.open();
+        open.all -= 1;
+        let Some(client) = self.client else { return };
+        if let Some(count) = open.of.get_mut(&client) {
             *count -= 1;
             if *count == 0 {
-                open.remove(client);
+                open.of.remove(&client);
             }
         }
     }
@@ -70,7 +95,7 @@ mod tests {
 
     #[test]
     fn each_client_has_its_own_limit_and_a_closed_connection_makes_room() {
-        let clients = Clients::new(2, vec!["10.0.0.0/8".parse().expect("a network")]);
+        let clients = Clients::new(100, 2, vec!["10.0.0.0/8".parse().expect("a network")]);
         let first = clients.admit(address("192.0.2.1"));
         // The same address as a socket for both protocols shows it.
         let second = clients.admit(address("::ffff:192.0.2.1"));
@@ -80,16 +105,31 @@ mod tests {
         drop(first);
         assert!(clients.admit(address("192.0.2.1")).is_some());
         drop(second);
-        assert!(clients.open().is_empty(), "addresses without connections are forgotten");
+        assert!(clients.open().of.is_empty(), "addresses without connections are forgotten");
     }
 
     #[test]
     fn a_subscriber_of_ipv6_is_one_client_and_a_trusted_proxy_is_none() {
-        let clients = Clients::new(1, vec!["10.0.0.0/8".parse().expect("a network")]);
+        let clients = Clients::new(100, 1, vec!["10.0.0.0/8".parse().expect("a network")]);
         let _first = clients.admit(address("2001:db8::1"));
         assert!(clients.admit(address("2001:db8::2")).is_none());
         assert!(clients.admit(address("2001:db8:0:1::1")).is_some());
         let proxied: Vec<_> = (0..10).map(|_| clients.admit(address("10.1.2.3"))).collect();
         assert!(proxied.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn a_client_with_many_connections_or_a_full_server_needs_the_room_of_idle_ones() {
+        let clients = Clients::new(20, 16, vec!["10.0.0.0/8".parse().expect("a network")]);
+        let place = |text: &str| clients.admit(address(text)).expect("a place");
+        let few: Vec<_> = (0..3).map(|_| place("192.0.2.1")).collect();
+        assert!(!few[0].is_needed());
+        let _fourth = place("192.0.2.1");
+        assert!(few[0].is_needed());
+        let other = place("192.0.2.2");
+        assert!(!other.is_needed());
+        let proxied: Vec<_> = (0..5).map(|_| place("10.1.2.3")).collect();
+        assert!(other.is_needed(), "half of all");
+        assert!(!proxied[0].is_needed());
     }
 }

@@ -5,6 +5,7 @@
 //! that bounds how long a connection may stay in any state.
 
 mod answer;
+mod boundary;
 mod clients;
 mod patrol;
 mod stream;
@@ -40,12 +41,11 @@ use self::clients::Clients;
 use self::patrol::Patrol;
 use self::stream::WatchedStream;
 pub(super) use self::watch::Watch;
-use super::arrival::{has_body, is_streamed};
+use super::arrival::{body_length, is_streamed};
 use crate::telemetry::metrics::Metrics;
 
 /// How long the head of the first request of a connection may take before it is answered with 408.
 const HEAD: Duration = Duration::from_secs(5);
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long the system tries to hand over what was written, also after the connection is closed.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// How many bytes the system keeps for a client that takes none. It would let this grow to megabytes.
@@ -64,6 +64,8 @@ pub struct Limits {
     pub connections: usize,
     /// How many of them one client address may have.
     pub per_client: usize,
+    /// How long a connection may be kept open without a request, in seconds, unless others need the room.
+    pub keep_alive: u64,
     /// Addresses that are no clients, because each stands for many.
     pub proxies: Vec<IpNet>,
     /// How many threads serve them.
@@ -97,7 +99,7 @@ where
 {
     rustix::net::listen(&listener, BACKLOG)?;
     let per_worker = capacity(limits.connections).div_ceil(limits.workers.get());
-    let clients = Clients::new(limits.per_client, limits.proxies);
+    let clients = Clients::new(capacity(limits.connections), limits.per_client, limits.proxies);
     let server = Server::build()
         .workers(limits.workers.get())
         .max_concurrent_connections(per_worker)
@@ -108,13 +110,14 @@ where
         let app = map_config(app, |()| AppConfig::default());
         let watched = apply_fn_factory(app, |request: Request, app: &_| {
             let watch = request.conn_data::<Rc<Watch>>().cloned().unwrap_or_default();
-            let exchange = Exchange::begin(watch, is_streamed(request.path()), has_body(request.headers()));
+            let exchange =
+                Exchange::begin(watch, is_streamed(request.path()), body_length(request.headers()));
             let answer = Service::call(app, request);
             async move { Ok(Response::from(answer.await?).map_body(|_, body| Answer::new(body, exchange))) }
         });
         let http = HttpService::build()
             .client_request_timeout(HEAD)
-            .keep_alive(KEEP_ALIVE)
+            .keep_alive(Duration::from_secs(limits.keep_alive))
             // A call that is passed on to HubSpot ends when its caller hangs up, and so do reads (`guard`).
             .h1_allow_half_closed(false)
             .on_connect_ext(|stream: &WatchedStream, data| {
@@ -129,7 +132,8 @@ where
             async move {
                 let patrol = Rc::new(Patrol::default());
                 actix_web::rt::spawn(Rc::clone(&patrol).walk(stop));
-                let worker = Rc::new(Worker { http: http.await?, clients, metrics, patrol });
+                let keep_alive = limits.keep_alive;
+                let worker = Rc::new(Worker { http: http.await?, clients, keep_alive, metrics, patrol });
                 Ok::<_, ()>(fn_service(move |tcp: TcpStream| Rc::clone(&worker).serve(tcp)))
             }
         })
@@ -147,6 +151,7 @@ fn capacity(wanted: usize) -> usize {
 struct Worker<H> {
     http: H,
     clients: Arc<Clients>,
+    keep_alive: u64,
     metrics: Arc<Metrics>,
     patrol: Rc<Patrol>,
 }
@@ -159,7 +164,7 @@ where
     async fn serve(self: Rc<Self>, tcp: TcpStream) -> Result<(), ()> {
         // A client that has gone already has no address any more.
         let Ok(peer) = tcp.peer_addr() else { return Ok(()) };
-        let Some(_place) = self.clients.admit(peer.ip()) else {
+        let Some(place) = self.clients.admit(peer.ip()) else {
             self.metrics.http.closed("client_limit");
             let _ = tcp.set_zero_linger();
             return Ok(());
@@ -170,7 +175,7 @@ where
         // An answer may take several writes, none of which should wait until the one before is acknowledged.
         let _ = tcp.set_nodelay(true);
         let _open = self.metrics.http.opened();
-        let watched = self.patrol.watch();
+        let watched = self.patrol.watch(self.keep_alive, place);
         let watch = Rc::clone(&watched.watch);
         let mut http = pin!(self.http.call((WatchedStream::new(tcp, watch), Some(peer))));
         let end = poll_fn(|context| match watched.watch.closed(context.waker()) {

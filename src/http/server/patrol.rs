@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::clients::Place;
 use super::watch::{Second, Watch};
 
 /// The connections of one worker.
@@ -33,10 +34,10 @@ impl Drop for Watched {
 }
 
 impl Patrol {
-    /// Begins to watch a new connection.
-    pub fn watch(self: &Rc<Self>) -> Watched {
+    /// Begins to watch a new connection, which may be idle for `keep_alive` seconds.
+    pub fn watch(self: &Rc<Self>, keep_alive: Second, place: Place) -> Watched {
         let id = self.next.replace(self.next.get() + 1);
-        let watch = Rc::new(Watch::new(Rc::clone(&self.clock)));
+        let watch = Rc::new(Watch::new(Rc::clone(&self.clock), keep_alive, Some(place)));
         self.watches.borrow_mut().insert(id, Rc::clone(&watch));
         Watched { watch, patrol: Rc::clone(self), id }
     }

@@ -72,7 +72,7 @@ impl AsyncRead for WatchedStream {
                 return Poll::Pending;
             }
             Poll::Ready(()) if piece.filled().is_empty() => {}
-            Poll::Ready(()) => self.watch.read(),
+            Poll::Ready(()) => self.watch.read(piece.filled()),
         }
         self.is_full = piece.filled().len() == PIECE;
         buffer.put_slice(piece.filled());

@@ -2,7 +2,8 @@
 //!
 //! actix-http times the head of the first request of a connection and the idle time between two requests. It does not
 //! time a second head, a body that nobody reads any more, or an answer that the client does not take. Here every state
-//! has a deadline, so that a client that falls silent is gone within [`MAX_SILENCE`], whatever it has sent before.
+//! has a deadline, so that a client that falls silent is gone within [`MAX_SILENCE`], whatever it has sent before. Only a
+//! connection whose last request was answered may be kept longer, unless others need the room.
 //!
 //! Time is counted in whole seconds since the worker began: a deadline costs a request no look at the clock.
 
@@ -10,13 +11,18 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
+use super::boundary::Boundary;
+use super::clients::Place;
+
 /// Seconds since the worker began.
 pub(super) type Second = u64;
 
 /// How long a head may take, in seconds: more than actix-http's own limit for the first one, which it answers with 408.
 const HEAD: Second = 8;
-/// How long a connection may be kept open without a request, in seconds: more than actix-http's keep-alive.
+/// How long a connection may be kept open without a request where others need the room, in seconds.
 const IDLE: Second = 20;
+/// How much longer than actix-http's own keep-alive a connection may stay open, in seconds.
+const GRACE: Second = 5;
 /// How long a request may take to be answered, in seconds. Handlers have shorter limits of their own.
 const EXCHANGE: Second = 60;
 /// How long a client may take no byte of an answer that is passed on as it arrives, or may need for the last part of
@@ -46,12 +52,19 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(in crate::http) struct Watch {
     clock: Rc<Cell<Second>>,
+    /// `None` for a request without a connection, in unit tests.
+    place: Option<Place>,
+    /// How long the connection may be kept open without a request, in seconds.
+    keep_alive: Second,
     phase: Cell<Phase>,
     /// When the phase has lasted too long.
     until: Cell<Second>,
+    /// When an idle connection has lasted too long where others need the room.
+    needed_at: Cell<Second>,
     /// When the client has taken too long to take what was written.
     write_until: Cell<Option<Second>>,
     read_at: Cell<Second>,
+    boundary: Cell<Boundary>,
     /// Whether the client has sent anything since the last answer.
     has_read: Cell<bool>,
     /// Whether the connection may be read from: not while a request is answered, once its body is there.
@@ -65,19 +78,23 @@ pub(in crate::http) struct Watch {
 impl Default for Watch {
     /// The watch of a request without a connection, in unit tests.
     fn default() -> Self {
-        Self::new(Rc::default())
+        Self::new(Rc::default(), 0, None)
     }
 }
 
 impl Watch {
-    pub fn new(clock: Rc<Cell<Second>>) -> Self {
+    pub(super) fn new(clock: Rc<Cell<Second>>, keep_alive: Second, place: Option<Place>) -> Self {
         let now = clock.get();
         Self {
             clock,
+            place,
+            keep_alive,
+            needed_at: Cell::new(Second::MAX),
             phase: Cell::new(Phase::Head),
             until: Cell::new(now + HEAD),
             write_until: Cell::new(None),
             read_at: Cell::new(now),
+            boundary: Cell::default(),
             has_read: Cell::new(true),
             may_read: Cell::new(true),
             is_ahead: Cell::new(false),
@@ -108,8 +125,9 @@ impl Watch {
         self.is_ahead.set(false);
     }
 
-    /// Notes that something was read.
-    pub fn read(&self) {
+    /// Notes what was read.
+    pub fn read(&self, bytes: &[u8]) {
+        self.at_boundary(|boundary| boundary.read(bytes));
         let now = self.clock.get();
         // What was sent ahead is older.
         if !self.is_ahead.get() {
@@ -141,10 +159,11 @@ impl Watch {
         self.write_until.set(None);
     }
 
-    /// Notes that a request is being answered.
-    pub fn begin(&self, is_stream: bool, has_body: bool) {
+    /// Notes that a request is being answered, with the length of its body; `None` if it comes in chunks.
+    pub fn begin(&self, is_stream: bool, body: Option<u64>) {
         let now = self.clock.get();
-        self.may_read.set(has_body);
+        self.at_boundary(|boundary| boundary.begin(body));
+        self.may_read.set(body != Some(0));
         match is_stream {
             true => self.enter(Phase::Stream, Second::MAX),
             // It was sent before the last answer was there, so its client may be silent since then.
@@ -167,7 +186,17 @@ impl Watch {
         let now = self.clock.get();
         let silent = self.read_at.get() + MAX_SILENCE;
         // After a slow answer there is still time for the client to take it.
-        self.enter(Phase::Idle, silent.min(now + IDLE).max(now + 1));
+        let needed_at = silent.min(now + IDLE).max(now + 1);
+        self.needed_at.set(needed_at);
+        let is_kept = self.at_boundary(Boundary::end);
+        self.enter(Phase::Idle, if is_kept { now + self.keep_alive + GRACE } else { needed_at });
+    }
+
+    fn at_boundary<T>(&self, work: impl FnOnce(&mut Boundary) -> T) -> T {
+        let mut boundary = self.boundary.get();
+        let found = work(&mut boundary);
+        self.boundary.set(boundary);
+        found
     }
 
     fn enter(&self, phase: Phase, until: Second) {
@@ -178,6 +207,10 @@ impl Watch {
     /// What the connection has done for too long, if anything: a label for the metric.
     pub fn overdue(&self) -> Option<&'static str> {
         let now = self.clock.get();
+        if self.phase.get() == Phase::Idle && self.place.as_ref().is_some_and(Place::is_needed) {
+            // For good: the last of many idle connections would stay otherwise.
+            self.until.set(self.until.get().min(self.needed_at.get()));
+        }
         if self.write_until.get().is_some_and(|until| until <= now) {
             return Some(WRITE_LABEL);
         }
@@ -226,6 +259,10 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::server::clients::Clients;
+
+    const KEEP_ALIVE: Second = 75;
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 
     struct Bench {
         clock: Rc<Cell<Second>>,
@@ -234,8 +271,12 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
+            Self::at(None)
+        }
+
+        fn at(place: Option<Place>) -> Self {
             let clock = Rc::new(Cell::new(100));
-            Self { watch: Watch::new(Rc::clone(&clock)), clock }
+            Self { watch: Watch::new(Rc::clone(&clock), KEEP_ALIVE, place), clock }
         }
 
         /// When the watch is overdue if nothing more happens, in seconds from now, and for what.
@@ -249,6 +290,13 @@ mod tests {
             found.expect("every state has a deadline")
         }
 
+        /// A request without a body comes and is answered.
+        fn answer(&self, bytes: &[u8]) {
+            self.watch.read(bytes);
+            self.watch.begin(false, Some(0));
+            self.watch.end();
+        }
+
         fn pass(&self, seconds: Second) {
             self.clock.set(self.clock.get() + seconds);
         }
@@ -259,20 +307,19 @@ mod tests {
         let bench = Bench::new();
         assert_eq!(bench.overdue_after(), (HEAD, "head"));
         bench.pass(5);
-        bench.watch.read();
+        bench.watch.read(REQUEST);
         assert_eq!(bench.overdue_after(), (HEAD - 5, "head"), "a byte now and then gives no more time");
     }
 
     #[test]
     fn one_byte_after_an_answer_gives_less_time_than_silence() {
         let bench = Bench::new();
-        bench.watch.begin(false, false);
-        bench.watch.end();
-        assert_eq!(bench.overdue_after(), (IDLE, "idle"));
-        bench.watch.read();
+        bench.answer(REQUEST);
+        assert_eq!(bench.overdue_after(), (KEEP_ALIVE + GRACE, "idle"));
+        bench.watch.read(b"G");
         assert_eq!(bench.overdue_after(), (HEAD, "head"));
         bench.pass(3);
-        bench.watch.read();
+        bench.watch.read(b"E");
         assert_eq!(
             bench.overdue_after(),
             (HEAD - 3, "head"),
@@ -281,26 +328,45 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_that_came_with_the_request_is_no_silence() {
+        let bench = Bench::new();
+        bench.answer(b"GET / HTTP/1.1\r\n\r\nG");
+        assert_eq!(bench.overdue_after(), (IDLE, "idle"));
+    }
+
+    #[test]
     fn requests_that_were_sent_ahead_are_not_answered_for_ever() {
         let bench = Bench::new();
-        bench.watch.read();
-        bench.watch.begin(false, false);
+        bench.watch.read(REQUEST);
+        bench.watch.begin(false, Some(0));
         assert_eq!(bench.overdue_after(), (EXCHANGE, "exchange"));
         bench.pass(25);
         bench.watch.end();
-        assert_eq!(bench.overdue_after(), (MAX_SILENCE - 25, "idle"));
-        bench.watch.begin(false, false);
+        bench.watch.begin(false, Some(0));
         assert_eq!(bench.overdue_after(), (MAX_SILENCE - 25, "exchange"));
-        bench.pass(4);
-        bench.watch.end();
-        assert_eq!(bench.overdue_after(), (1, "idle"));
+    }
+
+    #[test]
+    fn an_idle_connection_makes_room_where_others_need_it() {
+        let clients = Clients::new(100, 4, Vec::new());
+        let place = || clients.admit([192, 0, 2, 1].into());
+        let bench = Bench::at(place());
+        bench.answer(REQUEST);
+        assert_eq!(bench.overdue_after(), (IDLE, "idle"), "one of four is a quarter");
+        let roomy = Clients::new(100, 8, Vec::new());
+        let bench = Bench::at(roomy.admit([192, 0, 2, 1].into()));
+        bench.answer(REQUEST);
+        let other = roomy.admit([192, 0, 2, 1].into());
+        assert_eq!(bench.watch.overdue(), None);
+        drop(other);
+        assert_eq!(bench.overdue_after(), (IDLE, "idle"), "although there is room again");
     }
 
     #[test]
     fn what_was_sent_ahead_is_not_read_before_the_answer_and_is_as_old_as_it_is() {
         let bench = Bench::new();
-        bench.watch.read();
-        bench.watch.begin(false, true);
+        bench.watch.read(REQUEST);
+        bench.watch.begin(false, None);
         assert!(bench.watch.may_read(), "the body is still to come");
         bench.watch.body_arrived();
         assert!(!bench.watch.may_read());
@@ -309,21 +375,21 @@ mod tests {
         bench.watch.sent_ahead();
         bench.watch.end();
         assert!(bench.watch.may_read());
-        bench.watch.read();
-        bench.watch.begin(false, false);
+        bench.watch.read(REQUEST);
+        bench.watch.begin(false, Some(0));
         assert_eq!(bench.overdue_after(), (MAX_SILENCE - 25, "exchange"));
         bench.watch.end();
         bench.watch.drained();
-        bench.watch.read();
-        bench.watch.begin(false, false);
+        bench.watch.read(REQUEST);
+        bench.watch.begin(false, Some(0));
         assert_eq!(bench.overdue_after(), (EXCHANGE, "exchange"), "a new request has all its time");
     }
 
     #[test]
     fn an_answer_that_is_taken_byte_by_byte_is_overdue_all_the_same() {
         let bench = Bench::new();
-        bench.watch.read();
-        bench.watch.begin(false, false);
+        bench.watch.read(REQUEST);
+        bench.watch.begin(false, Some(0));
         bench.watch.write_blocked();
         bench.watch.end();
         bench.pass(10);
@@ -331,13 +397,13 @@ mod tests {
         bench.watch.write_blocked();
         assert_eq!(bench.overdue_after(), (WRITE - 10, "write"));
         bench.watch.written();
-        assert_eq!(bench.overdue_after(), (IDLE - 10, "idle"));
+        assert_eq!(bench.overdue_after(), (KEEP_ALIVE + GRACE - 10, "idle"));
     }
 
     #[test]
     fn a_stream_lasts_for_as_long_as_its_client_takes_it() {
         let bench = Bench::new();
-        bench.watch.begin(true, false);
+        bench.watch.begin(true, Some(0));
         for _ in 0..50 {
             bench.watch.write_blocked();
             bench.pass(WRITE - 1);

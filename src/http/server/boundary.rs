@@ -1,0 +1,75 @@
+//! Whether a client has sent one whole request and nothing more.
+//!
+//! Only then does an idle connection wait for a request. actix-http does not say what is left in its buffer: a request
+//! and one byte of the next look like a request alone.
+
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// What a client has sent since its last request was answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Boundary {
+    /// How many bytes of [`HEAD_END`] have been seen in a row.
+    matched: usize,
+    after_head: u64,
+    /// The length of the body, unless it comes in chunks.
+    body: Option<u64>,
+    /// The client has sent more than a request: from here on, nobody knows where one ends.
+    is_lost: bool,
+}
+
+impl Boundary {
+    /// Notes bytes that were read.
+    pub fn read(&mut self, mut bytes: &[u8]) {
+        while self.matched < HEAD_END.len() {
+            let Some((byte, rest)) = bytes.split_first() else { return };
+            self.matched = match *byte {
+                byte if byte == HEAD_END[self.matched] => self.matched + 1,
+                b'\r' => 1,
+                _ => 0,
+            };
+            bytes = rest;
+        }
+        self.after_head += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    }
+
+    /// Notes the length of the request's body; `None` if it is not known.
+    pub fn begin(&mut self, body: Option<u64>) {
+        self.body = body;
+    }
+
+    /// Ends the request. Returns whether the client has sent all of it and nothing more.
+    pub fn end(&mut self) -> bool {
+        let is_whole = self.matched == HEAD_END.len() && self.body == Some(self.after_head);
+        *self = Self { is_lost: self.is_lost || !is_whole, ..Self::default() };
+        !self.is_lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether each of the requests was whole and alone, with the length of its body.
+    fn answered(requests: &[(&str, Option<u64>)], piece: usize) -> Vec<bool> {
+        let mut boundary = Boundary::default();
+        let one = |(text, body): &(&str, Option<u64>)| {
+            text.as_bytes().chunks(piece).for_each(|piece| boundary.read(piece));
+            boundary.begin(*body);
+            boundary.end()
+        };
+        requests.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_request_is_whole_with_its_head_and_body_and_nothing_more() {
+        let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let post = "POST / HTTP/1.1\r\r\n\r\n{}";
+        for piece in [1, 3, 1024] {
+            assert_eq!(answered(&[(get, Some(0)), (post, Some(2)), (get, Some(0))], piece), [true; 3]);
+            assert_eq!(answered(&[(post, Some(3))], piece), [false], "half a body");
+            assert_eq!(answered(&[(post, None)], piece), [false], "chunks");
+            let more = format!("{get}G");
+            assert_eq!(answered(&[(&more, Some(0)), ("ET / HTTP/1.1\r\n\r\n", Some(0))], piece), [false; 2]);
+        }
+    }
+}
