@@ -7,10 +7,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::Flows;
 use super::disconnect::WAIT;
 use super::finish::Received;
 use super::waiting::Key;
+use super::{Flows, joined};
 use crate::domain::auth_request::{AuthRequest, FlowStatus};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::ConnectSession;
@@ -184,7 +184,7 @@ impl Flows {
                 Decision::Keep | Decision::Switch => flows.take_up(&request, &parked, None, decision).await,
             }
         });
-        work.await.unwrap_or(Err(StoreError::Closed.into()))
+        joined(work).await
     }
 
     pub(super) async fn take_up(

@@ -15,9 +15,9 @@ use std::time::Duration;
 use thiserror::Error;
 use url::Url;
 
-use super::Flows;
 use super::choice::Decision;
 use super::waiting::Key;
+use super::{Flows, joined};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::{ConnectSession, SessionStatus};
 use crate::domain::external::ExternalUserId;
@@ -250,7 +250,7 @@ impl Flows {
         let work = self
             .0
             .detach(async move { flows.take_up(&request, &parked, Some(&session), Decision::Keep).await });
-        match work.await.unwrap_or(Err(StoreError::Closed.into())) {
+        match joined(work).await {
             Ok(Some(_)) => self.connect_session(id).await?.ok_or(CompleteError::Unknown),
             // It was ended in this moment, or could not be opened.
             Ok(None) => {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::Flows;
 use super::details::Lacking;
 use super::start::pkce_context;
 use super::waiting::Key;
+use super::{Flows, joined};
 use crate::crash;
 use crate::domain::auth_request::{AuthRequest, FlowStatus, HANDOFF_WINDOW};
 use crate::domain::clock::Moment;
@@ -151,7 +151,7 @@ impl Flows {
         // that was sent is spent.
         let flows = self.clone();
         let work = self.0.detach(async move { flows.finish_all(back).await });
-        work.await.unwrap_or(Err(StoreError::Closed.into()))
+        joined(work).await
     }
 
     async fn finish_all(&self, back: FinishConnect) -> Result<Finished, FinishError> {

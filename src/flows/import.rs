@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::Flows;
 use super::details::Lacking;
+use super::{Flows, joined};
 use crate::domain::clock::Moment;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::{Failure, FailureClass};
@@ -82,7 +82,7 @@ impl Flows {
         // What was begun is finished: HubSpot may have replaced the token.
         let flows = self.clone();
         let work = self.0.detach(async move { flows.take_over(&import).await });
-        work.await.unwrap_or(Err(ImportError::Store(StoreError::Closed)))
+        joined(work).await
     }
 
     async fn take_over(&self, import: &Import) -> Result<Imported, ImportError> {

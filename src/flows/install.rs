@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::Flows;
 use super::finish::Received;
+use super::{Flows, joined};
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::external::ExternalUserId;
@@ -113,7 +113,7 @@ impl Flows {
             }
             kept
         });
-        let kept = work.await.unwrap_or(Err(StoreError::Closed.into()));
+        let kept = joined(work).await;
         if let Err(why) = &kept {
             tracing::warn!(error = %why, "an install from the marketplace has failed");
         }
@@ -208,7 +208,7 @@ impl Flows {
     ) -> Result<ClaimedInstall, ClaimInstallError> {
         let flows = self.clone();
         let work = self.0.detach(async move { flows.claim(id, &external, metadata.as_deref()).await });
-        work.await.unwrap_or(Err(StoreError::Closed.into()))
+        joined(work).await
     }
 
     async fn claim(

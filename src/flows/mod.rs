@@ -46,6 +46,7 @@ mod waiting;
 mod webhooks;
 
 use std::collections::HashSet;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -53,6 +54,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 pub use crate::store::Install as WaitingInstall;
 pub use access::{Access, AccessError};
@@ -237,10 +239,19 @@ impl Flows {
     }
 }
 
+/// Waits for detached work. If it panics, so does its caller, whose request is answered with `internal_error`.
+async fn joined<T, E: From<StoreError>>(work: JoinHandle<Result<T, E>>) -> Result<T, E> {
+    work.await.unwrap_or_else(|why| match why.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        // The runtime is shutting down.
+        Err(_) => Err(StoreError::Closed.into()),
+    })
+}
+
 impl Parts {
     /// Runs work to its end, whatever becomes of the caller who waits for it.
     fn detach<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        self.tasks.spawn_on(work, &self.runtime)
+        self.tasks.spawn_on(work.in_current_span(), &self.runtime)
     }
 
     /// To be called after every change to a user's connections, and before it is told to anybody.
@@ -280,4 +291,16 @@ impl Parts {
 
 fn context<'a>(token: &'a Token, kind: &'static str, row: &'a str) -> Context<'a> {
     Context { kind, row, generation: token.generation, client_id: &token.client_id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "as ordered")]
+    async fn a_panic_in_detached_work_is_no_closed_database() {
+        let work = tokio::spawn(async { panic!("as ordered") });
+        let _: Result<(), StoreError> = joined(work).await;
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AccessError, Disconnected, Flows};
+use super::{AccessError, Disconnected, Flows, joined};
 use crate::domain::id::ConnectionId;
 use crate::store::StoreError;
 
@@ -30,7 +30,7 @@ impl Flows {
         // It goes on although the caller goes away: an app that is uninstalled leaves no connection behind.
         let flows = self.clone();
         let work = self.0.detach(async move { flows.uninstall_all(id).await });
-        work.await.unwrap_or(Err(StoreError::Closed))
+        joined(work).await
     }
 
     async fn uninstall_all(&self, id: ConnectionId) -> Result<Option<Uninstalled>, StoreError> {

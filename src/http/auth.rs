@@ -17,6 +17,7 @@ use super::csrf::same_origin;
 use super::install::{install_at_callback, is_install};
 use super::limits::PerAddress;
 use super::problem::Problem;
+use super::span::about_flow;
 use crate::domain::auth_request::REMEMBERED;
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
@@ -170,6 +171,7 @@ async fn start(
     };
     let goes_by_page = ask.challenge.is_some() || request.method() == Method::POST;
     let started = web.flows.start(ask).await?;
+    about_flow(started.flow);
     // A form must not be answered with a redirect: a host page's `form-action` is held against every hop.
     let mut answer = if goes_by_page { HttpResponse::Ok() } else { HttpResponse::Found() };
     // Any page can lead a browser here as often as it likes, and a form of another site comes without our cookies, so no
@@ -355,7 +357,9 @@ async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<F
         _ => return Err(Problem::new("callback_incomplete")),
     };
     let state = Secret::new(state.to_owned());
-    let binding = web.cookies.binding(request, flow_of_state(&state));
+    let flow = flow_of_state(&state);
+    about_flow(flow);
+    let binding = web.cookies.binding(request, flow);
     let user = Caller::of(session).map(|caller| caller.user);
     let finished = web.flows.finish(FinishConnect { state, binding, user, answer }).await?;
     if let Some(user) = finished.user {

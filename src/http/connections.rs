@@ -77,7 +77,7 @@ impl DisconnectAnswer {
         (status = 400, description = "`bad_challenge`: the verifier is none."),
         (status = 401, description = "`not_authenticated`: neither a session nor a verifier."),
         (status = 403, description = "`csrf_rejected`: not sent from our own page."),
-        (status = 404, description = "`not_found`: no such connection, or not the caller's."),
+        (status = 404, description = "`connection_not_found`: no such connection, or not the caller's."),
     )
 )]
 pub(super) async fn disconnect_connection(
@@ -96,7 +96,7 @@ pub(super) async fn disconnect_connection(
         }
     };
     let ended = web.flows.disconnect(user, body.0.connection_id, true).await?;
-    let ended = ended.ok_or(Problem::new("not_found"))?;
+    let ended = ended.ok_or(Problem::new("connection_not_found"))?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
 
@@ -104,6 +104,6 @@ pub(super) async fn disconnect_connection(
 async fn owner(web: &Web, verifier: &Secret, connection: ConnectionId) -> Result<UserId, Problem> {
     match web.flows.attempt(verifier, None).await?.and_then(|attempt| attempt.outcome) {
         Some(Outcome::Connected(found)) if found.token.id == connection => Ok(found.token.user_id),
-        _ => Err(Problem::new("not_found")),
+        _ => Err(Problem::new("connection_not_found")),
     }
 }

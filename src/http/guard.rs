@@ -14,10 +14,11 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
+use tracing::Instrument;
 use url::Url;
 
 use super::Web;
@@ -26,6 +27,7 @@ use super::arrival::{await_body, is_streamed};
 use super::auth::{done_without_answer, see_other};
 use super::install::CLAIM;
 use super::problem::Problem;
+use super::span;
 use super::templates::error_page;
 use crate::config::marketplace::INSTALL;
 
@@ -68,12 +70,26 @@ pub async fn guard(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let started = Instant::now();
     let id = request_id(&request);
+    let span = span::of(&request, &id.0);
+    let path = request.path().to_owned();
+    let web = request.app_data::<Data<Web>>().cloned();
+    if web.as_ref().is_none_or(|web| !web.acts_on_get(&path)) {
+        head_as_get(&mut request);
+    }
+    answer(request, next, id, path).instrument(span).await
+}
+
+async fn answer(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+    id: RequestId,
+    path: String,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
     request.extensions_mut().insert(id.clone());
     let web = request.app_data::<Data<Web>>().map(|web| web.clone().into_inner());
     let refused = web.as_ref().and_then(|web| wrong_host(&request, web));
-    let path = request.path().to_owned();
     let is_callback = web.as_ref().is_some_and(|web| web.is_callback(&path));
     let back_to = is_callback.then(|| done_without_answer(request.query_string()));
     let refused = match refused {
@@ -87,7 +103,7 @@ pub async fn guard(
             // A layer has failed, not a handler: the session layer, for want of the database. There is no request left
             // to answer, so the answer travels as an error that is finished already.
             Err(why) => {
-                tracing::error!(request_id = %id.0, path, error = %why, "a layer has failed");
+                tracing::error!(error = %why, "middleware failed");
                 let mut answer = match back_to {
                     // Code and state must not stay in the address, whatever happens.
                     Some(done) => see_other(&done),
@@ -100,8 +116,29 @@ pub async fn guard(
     };
     tell(&mut response);
     finish(response.response_mut(), web.as_deref(), &path, &id);
-    log(&response, &id, started);
+    log(&response, started);
     Ok(response)
+}
+
+/// Answers HEAD as GET is answered; the server leaves the body out (RFC 9110 section 9.3.2). HubSpot answers what is passed
+/// on to it.
+fn head_as_get(request: &mut ServiceRequest) {
+    if request.method() == Method::HEAD && !is_streamed(request.path()) {
+        request.head_mut().method = Method::GET;
+    }
+}
+
+/// The framework knows of the methods of the routes alone.
+fn allow_head(headers: &mut HeaderMap) {
+    let allowed = headers.get(header::ALLOW).and_then(|allowed| allowed.to_str().ok());
+    let has = |method| allowed.is_some_and(|allowed| allowed.split(',').any(|name| name.trim() == method));
+    if has("GET") && !has("HEAD") {
+        let allowed = format!("{}, HEAD", allowed.unwrap_or_default());
+        headers.insert(
+            header::ALLOW,
+            HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static("GET, HEAD")),
+        );
+    }
 }
 
 /// Runs a handler to its end although its caller hangs up: what it has begun to change is followed by what has to
@@ -126,7 +163,7 @@ async fn to_its_end<B: MessageBody + 'static>(
     match begin.await {
         Poll::Ready(answer) => answer,
         Poll::Pending if is_read => caught.await,
-        Poll::Pending => actix_web::rt::spawn(caught).await.unwrap_or_else(|_| panicked()),
+        Poll::Pending => actix_web::rt::spawn(caught.in_current_span()).await.unwrap_or_else(|_| panicked()),
     }
 }
 
@@ -150,6 +187,9 @@ fn finish(answer: &mut HttpResponse, web: Option<&Web>, path: &str, id: &Request
         if web.flows.is_stopping() {
             // Whoever asks on over the same connection would hold the stop up; over a new one somebody else answers.
             answer.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        if answer.status() == StatusCode::METHOD_NOT_ALLOWED && !web.acts_on_get(path) {
+            allow_head(answer.headers_mut());
         }
         write_problem(answer, web, path, id);
         secure(answer.headers_mut(), path, web.config.server.public_url.scheme() == "https");
@@ -176,22 +216,35 @@ fn fresh_id() -> String {
     format!("{:016x}", KEY.hash_one(COUNT.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Host and port as a browser writes them into `Host`.
-pub(super) fn authority(url: &Url) -> String {
+/// Returns the host and port of a URL as a browser writes them into `Host`.
+fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Another name for this address is somebody else's page (DNS rebinding). Health checks come by address.
+/// Returns the authorities of a URL: a client may name the default port too.
+pub(super) fn authorities(url: &Url) -> Vec<String> {
+    let explicit = url.host_str().zip(url.port_or_known_default());
+    explicit.map(|(host, port)| format!("{host}:{port}")).into_iter().chain([authority(url)]).collect()
+}
+
+/// Another name for this address is somebody else's page (DNS rebinding). Health checks come by address, and a backend
+/// may have a name of its own for the API.
 fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
     if request.path() == "/livez" {
         return None;
     }
-    match only_host(request) {
-        Some(host) if web.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) => None,
-        Some(_) => Some(Problem::new("wrong_host")),
-        None => Some(Problem::new("bad_request")),
+    let Some(host) = only_host(request) else { return Some(Problem::new("bad_request")) };
+    let is_one_of = |hosts: &[String]| hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
+    let is_backend_s = request.path().starts_with("/api/") && is_one_of(&web.config.server.alternate_hosts);
+    if is_one_of(&web.hosts) || is_backend_s {
+        return None;
     }
+    let expected = authority(&web.config.server.public_url);
+    if web.refusals.admit() {
+        tracing::warn!(host, expected, path = request.path(), "request refused: unexpected Host header");
+    }
+    Some(Problem::new("wrong_host").hint(format!("Expected the host {expected}.")))
 }
 
 /// The value of `Host`, if there is exactly one.
@@ -221,7 +274,7 @@ fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestI
     };
     let (kind, body) = match is_api(path) {
         true => ("application/problem+json", problem.json(path, &id.0).to_string()),
-        false => ("text/html; charset=utf-8", error_page(&web.templates, problem.entry, &id.0)),
+        false => ("text/html; charset=utf-8", error_page(&web.templates, &problem, &id.0)),
     };
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -237,6 +290,7 @@ fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestI
         headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     *answer.status_mut() = problem.status_code();
+    answer.extensions_mut().insert(problem);
     let head = std::mem::replace(answer, HttpResponse::new(status));
     *answer = head.set_body(BoxBody::new(body));
 }
@@ -285,19 +339,24 @@ fn secure(headers: &mut HeaderMap, path: &str, https: bool) {
     }
 }
 
-/// One line per request, without its query: that carries codes and states.
-fn log(response: &ServiceResponse<BoxBody>, id: &RequestId, started: Instant) {
+/// Logs one line per request, without its query: that carries codes and states. A page with a problem has a support code,
+/// so its line is there at the default level.
+fn log(response: &ServiceResponse<BoxBody>, started: Instant) {
     let status = response.status().as_u16();
-    let request = response.request();
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match status {
-        // Somebody else's trouble is told as theirs, where it was passed on.
-        500.. if !is_passed_on(response.response()) => {
-            tracing::error!(request_id = %id.0, method = %request.method(), path = request.path(), status, duration_ms, "request failed");
+    let answer = response.response();
+    let extensions = answer.extensions();
+    match extensions.get::<Problem>().map(|problem| (problem.entry.code, problem.about())) {
+        // HubSpot's own errors are passed on without a problem of ours.
+        _ if is_passed_on(answer) => tracing::debug!(status, duration_ms, "request"),
+        Some((code, about)) if status >= 500 => {
+            tracing::error!(code, about, status, duration_ms, "request failed");
         }
-        _ => {
-            tracing::debug!(request_id = %id.0, method = %request.method(), path = request.path(), status, duration_ms, "request");
+        Some((code, about)) if !is_api(response.request().path()) => {
+            tracing::info!(code, about, status, duration_ms, "problem shown");
         }
+        Some((code, about)) => tracing::debug!(code, about, status, duration_ms, "request"),
+        None => tracing::debug!(status, duration_ms, "request"),
     }
 }
 

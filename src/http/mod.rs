@@ -24,10 +24,13 @@ mod popup;
 mod problem;
 mod server;
 mod session;
+mod span;
 mod status;
 mod templates;
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actix_web::web::{self as actix, Data, ServiceConfig};
 
@@ -38,12 +41,18 @@ pub use server::{Limits, serve};
 pub use templates::Templates;
 
 use crate::config::Config;
+use crate::config::marketplace::INSTALL;
 use crate::domain::origin::AllowedOrigins;
 use crate::flows::{Flows, Use};
 use crate::telemetry::metrics::Metrics;
 
 /// Where HubSpot sends people back to, unless the redirect URI says otherwise.
 const CALLBACK: &str = "/auth/hubspot/callback";
+/// Where a connect begins.
+const START: &str = "/auth/hubspot/start";
+
+/// How many refusals of a host are logged at once; then one per minute.
+const REFUSALS: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 
 /// What the handlers share.
 pub struct Web {
@@ -57,6 +66,8 @@ pub struct Web {
     installs: limits::PerAddress,
     stateless_codes: limits::PerProcess,
     wrong_keys: limits::PerAddress,
+    /// Lines in the log about requests for another host, which anybody can send.
+    refusals: limits::PerProcess,
     key_limits: api::KeyLimits,
     /// The page that describes the API, once it was asked for.
     docs: OnceLock<String>,
@@ -89,9 +100,10 @@ impl Web {
             installs: limits::PerAddress::new(config.server.starts_per_minute),
             stateless_codes: install::limit_on_stateless_codes(config.server.starts_per_minute > 0),
             wrong_keys: limits::PerAddress::new(config.server.wrong_keys_per_minute),
+            refusals: limits::PerProcess::new(REFUSALS, Duration::from_secs(60), true),
             key_limits: api::KeyLimits::new(config.server.api_per_minute),
             docs: OnceLock::new(),
-            hosts: hosts.into_iter().map(guard::authority).collect(),
+            hosts: hosts.into_iter().flat_map(guard::authorities).collect(),
             cookies: cookies::FlowCookies::new(config.server.secure_cookies),
             session_key: actix_web::cookie::Key::from(&session_key[..]),
             config: config.clone(),
@@ -100,6 +112,12 @@ impl Web {
 
     fn is_callback(&self, path: &str) -> bool {
         path == CALLBACK || path == self.config.hubspot.redirect_uri.path()
+    }
+
+    /// Returns whether GET at this path begins or finishes something. HEAD must not, which programs send that only check a
+    /// link.
+    fn acts_on_get(&self, path: &str) -> bool {
+        matches!(path, START | INSTALL) || self.is_callback(path)
     }
 
     fn allowed_origins(&self) -> &AllowedOrigins {
@@ -137,7 +155,7 @@ impl Web {
                     .wrap(session::layer(web, Use::Action))
                     // The person's browser, in the popup
                     .service(
-                        actix::resource("/auth/hubspot/start")
+                        actix::resource(START)
                             .route(actix::get().to(auth::start_by_link))
                             .route(actix::post().to(auth::start_by_form)),
                     )

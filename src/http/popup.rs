@@ -13,6 +13,7 @@ use super::caller::Caller;
 use super::csrf::same_origin;
 use super::guard::RequestId;
 use super::problem::{Problem, lookup};
+use super::span::about_flow;
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::flows::{Choice, Connection, Decision, Delivery, Ended, Message, Outcome};
@@ -33,6 +34,7 @@ pub(super) async fn get_done(
     id: actix_web::web::ReqData<RequestId>,
 ) -> Result<HttpResponse, Problem> {
     let flow = about.flow.as_deref().and_then(|flow| flow.parse::<FlowId>().ok());
+    flow.into_iter().for_each(about_flow);
     let binding = flow.and_then(|flow| web.cookies.binding(&request, flow));
     let ended = match (flow, &binding) {
         (Some(flow), Some(binding)) => web.flows.outcome(flow, binding).await?,
@@ -151,6 +153,7 @@ fn failure(
     support_code: &str,
 ) -> String {
     let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
+    tracing::info!(code = entry.code, "problem shown");
     let values = json!({
         "flow": flow,
         "way": way,

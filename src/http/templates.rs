@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tera::{Context, Tera};
 
-use super::problem::Entry;
+use super::problem::{Entry, Problem};
 
 const FILES: &[(&str, &str)] = &[
     ("layout.html", include_str!("../../templates/layout.html")),
@@ -53,10 +53,15 @@ impl Templates {
 }
 
 /// The page of a problem.
-pub(super) fn error_page(templates: &Templates, entry: Entry, support_code: &str) -> String {
-    let Entry { code, status, title, detail, .. } = entry;
+pub(super) fn error_page(templates: &Templates, problem: &Problem, support_code: &str) -> String {
+    let Entry { code, status, title, detail, .. } = problem.entry;
     let values = serde_json::json!({
-        "code": code, "status": status, "title": title, "detail": detail, "support_code": support_code,
+        "code": code,
+        "status": status,
+        "title": title,
+        "detail": detail,
+        "about": problem.about(),
+        "support_code": support_code,
     });
     templates.page("error.html", &values)
 }

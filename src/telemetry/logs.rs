@@ -56,8 +56,18 @@ pub fn install(settings: &Logging) -> Result<(), LogError> {
         layers.push(json().with_writer(std::sync::Mutex::new(file)).with_filter(filter()?).boxed());
     }
     // A process that embeds the service may have set up its own.
-    let _ = tracing_subscriber::registry().with(layers).try_init();
+    if tracing_subscriber::registry().with(layers).try_init().is_ok() {
+        log_panics();
+    }
     Ok(())
+}
+
+/// Logs panics as every other event: the log file has them too, with the request in which they happened.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, panic = panic.payload_as_str(), "panicked");
+    }));
 }
 
 fn json<S>() -> fmt::Layer<S, fmt::format::JsonFields, fmt::format::Format<fmt::format::Json>> {

@@ -184,7 +184,10 @@ async fn a_path_a_method_or_a_query_that_is_none_is_a_problem_too() {
             assert_eq!(answer.status, 404);
             continue;
         }
-        assert_problem(&answer, 404, "not_found", path);
+        let is_session = path.strip_prefix("/api/hubspot/connect-sessions/");
+        let is_session = is_session.is_some_and(|id| !id.is_empty() && !id.contains('/'));
+        let code = if is_session { "connect_session_not_found" } else { "not_found" };
+        assert_problem(&answer, 404, code, path);
     }
     for (method, path, allowed) in [
         (Method::PUT, SESSIONS.to_owned(), "POST"),

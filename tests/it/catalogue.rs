@@ -311,7 +311,7 @@ async fn a_connection_ends_once_and_no_token_comes_after_that() {
     }
     assert!(lent > 20, "there were tokens before: {lent}");
     let again = backend.call(Method::DELETE, &id, "", None).await;
-    assert_eq!((again.status, again.json()["code"].as_str()), (404, Some("not_found")));
+    assert_eq!((again.status, again.json()["code"].as_str()), (404, Some("connection_not_found")));
     assert!(app.hubspot.grants().is_empty());
     app.assert_one_job_each().await;
 }
@@ -483,7 +483,7 @@ async fn each_call_needs_its_scope_and_what_is_no_id_is_not_found() {
             let answer = backend.call(method.clone(), id, verb, body).await;
             assert_eq!(
                 (answer.status, answer.json()["code"].as_str()),
-                (404, Some("not_found")),
+                (404, Some("connection_not_found")),
                 "{method} {id}{verb}"
             );
         }

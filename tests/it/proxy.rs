@@ -174,7 +174,7 @@ async fn without_a_key_for_the_proxy_and_one_connection_s_name_nothing_is_asked(
         "connection_missing"
     );
     for unknown in ["", "nonsense", "00000000-0000-4000-8000-000000000000"] {
-        assert_eq!(ask(key.clone(), vec![unknown.to_owned()]).await, "not_found", "{unknown}");
+        assert_eq!(ask(key.clone(), vec![unknown.to_owned()]).await, "connection_not_found", "{unknown}");
     }
     let session = app.connected(INITECH).await;
     let by_cookie = session.get(&url).await;

@@ -128,8 +128,8 @@ async fn who_connects_the_same_account_sees_only_a_connection_of_his_own() {
     let refused = second.disconnect(&of_first).await;
 
     let unknown = second.disconnect("00000000-0000-4000-8000-000000000000").await;
-    assert_eq!((refused.status, problem_of(&refused).as_str()), (404, "not_found"));
-    assert_eq!((unknown.status, problem_of(&unknown).as_str()), (404, "not_found"));
+    assert_eq!((refused.status, problem_of(&refused).as_str()), (404, "connection_not_found"));
+    assert_eq!((unknown.status, problem_of(&unknown).as_str()), (404, "connection_not_found"));
     assert_eq!(id(&first.status().await), of_first);
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
 }

@@ -92,7 +92,7 @@ class WholeJob(unittest.TestCase):
         self.assertEqual(ended["data"]["connection_id"], connection)
         with self.assertRaises(HubSpotConnectError) as gone:
             hubspot.token(connection)
-        self.assertEqual(gone.exception.code, "not_found")
+        self.assertEqual(gone.exception.code, "connection_not_found")
         hubspot.delete_webhook(webhook["id"])
 
     def test_a_post_is_done_once_under_its_name(self) -> None:

@@ -73,7 +73,7 @@ test("a backend has a user connect, uses the connection, hears of it and ends it
     assert.equal((await hubspot.connections.disconnect(id)).connection_id, id);
     const ended = await ear.next("connection.disconnected", webhook.secret);
     assert.equal(ended.data.connection_id, id);
-    const gone = (error) => error instanceof HubSpotConnectError && error.code === "not_found";
+    const gone = (error) => error instanceof HubSpotConnectError && error.code === "connection_not_found";
     await assert.rejects(hubspot.connections.token(id), gone);
     await hubspot.webhooks.delete(webhook.id);
   } finally {

@@ -171,7 +171,7 @@ pub(in crate::http) struct CompleteConnectSession {
         (status = 400, description = "`invalid_json`, `origin_not_allowed`, `return_url_not_allowed`"),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`"),
-        (status = 404, description = "`not_found`: there is no such connection to renew."),
+        (status = 404, description = "`connect_session_not_found`: there is no such connection to renew."),
     )
 )]
 pub(in crate::http) async fn create_connect_session(
@@ -201,7 +201,7 @@ pub(in crate::http) async fn create_connect_session(
         (status = 200, description = "The session.", body = ConnectSessionBody),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`"),
-        (status = 404, description = "`not_found`"),
+        (status = 404, description = "`connect_session_not_found`"),
     )
 )]
 pub(in crate::http) async fn get_connect_session(
@@ -210,7 +210,11 @@ pub(in crate::http) async fn get_connect_session(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let view = web.flows.connect_session(read_id(&id)?).await?.ok_or_else(|| Problem::new("not_found"))?;
+    let view = web
+        .flows
+        .connect_session(read_id(&id)?)
+        .await?
+        .ok_or_else(|| Problem::new("connect_session_not_found"))?;
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
 
@@ -231,7 +235,7 @@ pub(in crate::http) async fn get_connect_session(
         (status = 400, description = "`invalid_json`"),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`, `external_user_mismatch`"),
-        (status = 404, description = "`not_found`"),
+        (status = 404, description = "`connect_session_not_found`"),
         (status = 409, description = "`connect_session_not_approved`"),
         (status = 410, description = "`connect_session_ended`"),
     )
@@ -259,7 +263,7 @@ pub(in crate::http) async fn complete_connect_session(
         (status = 200, description = "The session as it is now; one that was connected stays so.", body = ConnectSessionBody),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`"),
-        (status = 404, description = "`not_found`"),
+        (status = 404, description = "`connect_session_not_found`"),
     )
 )]
 pub(in crate::http) async fn delete_connect_session(
@@ -269,12 +273,13 @@ pub(in crate::http) async fn delete_connect_session(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     let ended = web.flows.cancel_connect_session(read_id(&id)?).await?;
-    Ok(HttpResponse::Ok().json(ConnectSessionBody::of(ended.ok_or_else(|| Problem::new("not_found"))?)))
+    Ok(HttpResponse::Ok()
+        .json(ConnectSessionBody::of(ended.ok_or_else(|| Problem::new("connect_session_not_found"))?)))
 }
 
 /// An id of another form is no session's.
 fn read_id(id: &str) -> Result<ConnectSessionId, Problem> {
-    id.parse().map_err(|_| Problem::new("not_found"))
+    id.parse().map_err(|_| Problem::new("connect_session_not_found"))
 }
 
 impl CreateConnectSession {

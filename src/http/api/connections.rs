@@ -174,7 +174,7 @@ pub(in crate::http) async fn list_connections(
         (status = 200, description = "The connection.", body = ConnectionBody),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
-        (status = 404, description = "`not_found`"),
+        (status = 404, description = "`connection_not_found`"),
         (status = 503, description = "`storage_unavailable`"),
     )
 )]
@@ -236,7 +236,7 @@ impl From<Event> for HistoryEvent {
         (status = 400, description = "`bad_request`: `after` is no number."),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
-        (status = 404, description = "`not_found`"),
+        (status = 404, description = "`connection_not_found`"),
         (status = 503, description = "`storage_unavailable`"),
     )
 )]
@@ -276,7 +276,7 @@ pub(in crate::http) struct RefreshBody {
         (status = 200, description = "The tokens are new.", body = RefreshBody),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
-        (status = 404, description = "`not_found`"),
+        (status = 404, description = "`connection_not_found`"),
         (status = 409, description = "`needs_reauth`: the person has to connect again."),
         (status = 500, description = "`integrity_error`"),
         (status = 503, description = "`token_unavailable`, with `Retry-After`: HubSpot gave none; `storage_unavailable`"),
@@ -309,7 +309,7 @@ pub(in crate::http) async fn refresh_connection(
         (status = 200, description = "It has ended here.", body = DisconnectAnswer),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
-        (status = 404, description = "`not_found`; so it is the second time."),
+        (status = 404, description = "`connection_not_found`; so it is the second time."),
         (status = 503, description = "`storage_unavailable`"),
     )
 )]
@@ -320,7 +320,7 @@ pub(in crate::http) async fn delete_connection(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     let ended = web.flows.disconnect_any(connection_id(&id)?).await?;
-    let ended = ended.ok_or_else(|| Problem::new("not_found"))?;
+    let ended = ended.ok_or_else(|| Problem::new("connection_not_found"))?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
 
@@ -371,7 +371,7 @@ pub(in crate::http) struct UninstallBody {
         (status = 400, description = "`confirmation_missing`, `invalid_json`"),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
-        (status = 404, description = "`not_found`"),
+        (status = 404, description = "`connection_not_found`"),
         (status = 503, description = "`storage_unavailable`"),
     )
 )]
@@ -386,7 +386,7 @@ pub(in crate::http) async fn uninstall_app(
         return Err(Problem::new("confirmation_missing").pointer("/confirm"));
     }
     let done = web.flows.uninstall(connection_id(&id)?).await?;
-    let done = done.ok_or_else(|| Problem::new("not_found"))?;
+    let done = done.ok_or_else(|| Problem::new("connection_not_found"))?;
     let body = UninstallBody {
         ended: DisconnectAnswer::of(done.ended.connection, done.ended.revoked),
         uninstalled: done.failed.is_none(),
@@ -397,5 +397,5 @@ pub(in crate::http) async fn uninstall_app(
 }
 
 async fn find(web: &Web, id: &str) -> Result<Listed, Problem> {
-    web.flows.connection(connection_id(id)?).await?.ok_or_else(|| Problem::new("not_found"))
+    web.flows.connection(connection_id(id)?).await?.ok_or_else(|| Problem::new("connection_not_found"))
 }

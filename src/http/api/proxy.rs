@@ -61,7 +61,7 @@ const WHOLE: Duration = Duration::from_secs(600);
         (status = 400, description = "`connection_missing`, `proxy_path_not_allowed`, `bad_request`"),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `proxy`"),
-        (status = 404, description = "`not_found`: there is no such connection."),
+        (status = 404, description = "`connection_not_found`: there is no such connection."),
         (status = 405, description = "`method_not_allowed`: CONNECT, TRACE and TRACK are not passed on."),
         (status = 409, description = "`needs_reauth`: the person has to connect again."),
         (status = 413, description = "`proxy_body_too_large`"),
@@ -107,9 +107,11 @@ async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Pass
 fn connection(request: &HttpRequest) -> Result<ConnectionId, Problem> {
     let mut named = request.headers().get_all(CONNECTION_ID);
     match (named.next(), named.next()) {
-        (Some(id), None) => {
-            id.to_str().ok().and_then(|id| id.parse().ok()).ok_or_else(|| Problem::new("not_found"))
-        }
+        (Some(id), None) => id
+            .to_str()
+            .ok()
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| Problem::new("connection_not_found")),
         _ => Err(Problem::new("connection_missing")),
     }
 }

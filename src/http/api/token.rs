@@ -71,7 +71,7 @@ pub(in crate::http) struct WarningBody {
         (status = 400, description = "`bad_request`: `min_ttl` is not a number from 0 to 900."),
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `tokens:read`"),
-        (status = 404, description = "`not_found`"),
+        (status = 404, description = "`connection_not_found`"),
         (status = 409, description = "`needs_reauth`: the person has to connect again."),
         (status = 500, description = "`integrity_error`"),
         (status = 503, description = "`token_unavailable`, with `Retry-After`; `storage_unavailable`"),
@@ -144,7 +144,7 @@ fn warning(warning: &LeaseWarning) -> WarningBody {
 
 /// What is no id is the id of nothing.
 pub(super) fn connection_id(text: &str) -> Result<ConnectionId, Problem> {
-    text.parse().map_err(|_| Problem::new("not_found"))
+    text.parse().map_err(|_| Problem::new("connection_not_found"))
 }
 
 /// The one parameter. It is read by hand: this is the call that a backend makes before each of its own.

@@ -50,6 +50,11 @@ impl Problem {
         Self { retry_after: Some(seconds), ..self }
     }
 
+    /// Returns what is special about this one, or the part of the body that it is about.
+    pub fn about(&self) -> Option<&str> {
+        self.hint.as_deref().or(self.pointer.as_deref())
+    }
+
     /// RFC 9457, with the members that programs go by.
     pub fn json(&self, instance: &str, request_id: &str) -> Value {
         let Entry { code, status, title, detail, retryable } = self.entry;

@@ -290,6 +290,20 @@ const TABLE: &[Entry] = &[
         "Webhooks may not go there",
         "A webhook goes to a public address by https. The operator can list other hosts in WEBHOOK_ALLOWED_HOSTS.",
     ),
+    entry(
+        "connection_not_found",
+        404,
+        false,
+        "Connection not found",
+        "No connection of yours has this id. It may have been disconnected.",
+    ),
+    entry(
+        "connect_session_not_found",
+        404,
+        false,
+        "Connect session not found",
+        "No connect session has this id, or it ended more than a week ago.",
+    ),
     entry("webhook_not_found", 404, false, "There is no such webhook", "No webhook endpoint has this id."),
     entry(
         "delivery_not_found",
@@ -480,7 +494,7 @@ const TABLE: &[Entry] = &[
         "This cannot be done here",
         "This address does not take that method.",
     ),
-    entry("wrong_host", 421, false, "Wrong host", "This service does not go by that name."),
+    entry("wrong_host", 421, false, "Wrong host", "The Host header does not match PUBLIC_URL."),
     entry(
         "already_delivered",
         410,

@@ -73,7 +73,7 @@ impl From<SessionError> for Problem {
             SessionError::NoUser => Self::new("invalid_json")
                 .pointer("/external_user_id")
                 .hint("either external_user_id or connection_id is needed"),
-            SessionError::UnknownConnection => Self::new("not_found")
+            SessionError::UnknownConnection => Self::new("connection_not_found")
                 .pointer("/connection_id")
                 .hint("there is no connection with this id that belongs to this user of yours"),
             SessionError::OriginNotListed => Self::new("origin_not_allowed")
@@ -88,7 +88,7 @@ impl From<SessionError> for Problem {
 impl From<CompleteError> for Problem {
     fn from(why: CompleteError) -> Self {
         match why {
-            CompleteError::Unknown => Self::new("not_found"),
+            CompleteError::Unknown => Self::new("connect_session_not_found"),
             CompleteError::NotYet => Self::new("connect_session_not_approved"),
             CompleteError::Ended => Self::new("connect_session_ended"),
             CompleteError::Mismatch => Self::new("external_user_mismatch"),
@@ -128,7 +128,7 @@ impl From<WebhookError> for Problem {
 impl From<AccessError> for Problem {
     fn from(why: AccessError) -> Self {
         match why {
-            AccessError::Unknown => Self::new("not_found"),
+            AccessError::Unknown => Self::new("connection_not_found"),
             AccessError::NeedsReauth => Self::new("needs_reauth")
                 .hint("Send the person through a connect once more; the connection then keeps its id."),
             AccessError::Unreadable => Self::new("integrity_error"),
