@@ -24,10 +24,14 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     )
 }
 
-/// Global unicast is what IANA has given out of 2000::/3. All else is private, local or a translation of IPv4 (mapped,
-/// NAT64), whose inside would have to be looked at.
+/// Global unicast is what IANA has given out of 2000::/3. All else is private, local or a mapped IPv4 address, but for the
+/// well-known prefix of NAT64 (RFC 6052 section 2.1): in a network without IPv4, every IPv4 host has such an address. It
+/// is as public as the IPv4 address in it.
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
+    let [a, b, .., high, low] = address.segments();
+    if address.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
+        return is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    }
     let special = match a {
         // Protocol assignments with Teredo and ORCHID, documentation
         0x2001 => b < 0x0200 || b == 0x0db8,
@@ -71,5 +75,16 @@ mod tests {
         all(&["64:ff9b:1::1", "100::1", "fc00::1", "fd12::1", "fe80::1", "fec0::1", "ff02::1"], false);
         all(&["2001::1", "2001:2::1", "2001:10::1", "2001:20::1", "2001:db8::1", "2002:7f00:1::1"], false);
         all(&["3fff::1", "5f00::1", "4000::1", "1fff::1"], false);
+    }
+
+    #[test]
+    fn an_address_of_nat64_is_as_public_as_the_one_inside() {
+        all(&["64:ff9b::8.8.8.8", "64:ff9b::1.1.1.1"], true);
+        all(
+            &["64:ff9b::10.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b::192.168.1.1"],
+            false,
+        );
+        // For use inside a network (RFC 8215), or not the prefix.
+        all(&["64:ff9b:1::8.8.8.8", "64:ff9b::1:808:808", "64:ff9b:0:1::8.8.8.8"], false);
     }
 }

@@ -81,7 +81,9 @@ fn is_harmless(path: &str) -> bool {
 
 fn is_harmless_as_it_stands(path: &str) -> bool {
     let has_odd_letters = path.chars().any(|letter| letter == '\\' || letter.is_control());
-    let is_elsewhere = path.starts_with("//") || path.contains("://");
+    // An address may be a name in the CRM (`/crm/v3/objects/companies/https%3A%2F%2F…`), but nothing starts with one.
+    let (first, _) = path.trim_start_matches('/').split_once("://").unwrap_or_default();
+    let is_elsewhere = path.starts_with("//") || !first.is_empty() && !first.contains('/');
     !has_odd_letters && !is_elsewhere && !segments(path).any(is_dots) && !is_oauth(path)
 }
 
@@ -148,6 +150,8 @@ mod tests {
             ("/crm/v3/objects/contacts/ada@acme.example", None),
             ("/crm/objects/2026-09/0-1/search", None),
             ("/cms/v3/source-code/draft/content/theme%2Fmain.css", None),
+            ("/crm/v3/objects/companies/https%3A%2F%2Fwww.example.com%2Facme", Some("idProperty=website")),
+            ("/crm/v3/objects/companies/https:%2f%2fwww.example.com%2f%2facme%3Fa=b%23c", None),
             ("/crm/v3/properties/contacts/oauth", None),
             ("/crm/v3/objects/oauth", None),
             ("/crm/objects/2026-09/oauth", None),
@@ -169,6 +173,9 @@ mod tests {
             "http://evil.example/",
             "/http://evil.example/",
             "/https:%2f%2fevil.example",
+            "/%68ttps%3a%2f%2fevil.example",
+            "/https%253a%252f%252fevil.example",
+            "/crm/v3/objects/companies/https%3A%2F%2Fwww.example.com%2F..%2F..",
             "//evil.example/x",
             "/%2fevil.example",
             "/%2Fevil.example",

@@ -19,7 +19,7 @@ use crate::domain::text::{is_joiner, is_selector, unfit_characters};
 /// begins with no slash; no segment is `.` or `..` (its parameters, behind `;`, do not count); nothing is a URL, and
 /// neither of the first two segments that are no version and not `api` is `oauth`.
 const PROXY_PATH: &str = concat!(
-    r"^(?!/)(?!.*://)",
+    r"^(?!/)(?![^/]+://)",
     r"(?!(.*/)?\s*\.{1,2}\s*([;?#][^/]*)?(/|$))",
     r"(?!(\s*([aA][pP][iI]|[vV]?[0-9][^/;?#]*)?[.\s]*([;?#][^/]*)?/)*([^/]*/)?",
     r"(\s*([aA][pP][iI]|[vV]?[0-9][^/;?#]*)?[.\s]*([;?#][^/]*)?/)*",
