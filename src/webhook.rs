@@ -3,7 +3,7 @@
 //! The addresses come from whoever has an API key, and the requests from inside the operator's network. So a name is
 //! resolved once for each request, refused if any of its addresses is not public, and connected to at the checked
 //! addresses alone (OWASP, Server Side Request Forgery Prevention). No redirect is followed, no proxy used, no
-//! connection kept, and no header can be chosen. The operator's own list goes before all that.
+//! connection kept, and no header field of the message or of the connection can be chosen. The operator's own list goes before all that.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use reqwest::Client;
+use reqwest::header::HeaderValue;
 use sha2::Sha256;
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -128,15 +129,25 @@ impl Webhooks {
         if public { Ok(url) } else { Err(NotAllowed::NotPublic) }
     }
 
-    /// Sends a message, signed with each of these secrets, and says what came of it.
-    pub async fn post(&self, url: &str, message: Message<'_>, secrets: &[Secret]) -> Attempt {
+    /// Sends a message, signed with each of these secrets and with more header fields, and says what came of it.
+    pub async fn post<'a>(
+        &self,
+        url: &str,
+        message: Message<'_>,
+        secrets: &[Secret],
+        headers: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Attempt {
         let failed = |error| Attempt { status: None, error: Some(error), retry_after: None };
         let Ok(url) = self.check_url(url) else { return failed("blocked") };
         let signatures: Option<Vec<_>> = secrets.iter().map(|secret| sign(secret, message)).collect();
         let Some(signatures) = signatures.filter(|all| !all.is_empty()) else { return failed("bad_secret") };
         let Ok(client) = self.client(&url) else { return failed("no_client") };
-        let call = client
-            .post(url)
+        let call = headers.fold(client.post(url), |call, (name, value)| {
+            let mut value = HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static(""));
+            value.set_sensitive(true);
+            call.header(name, value)
+        });
+        let call = call
             .header("content-type", "application/json")
             .header("webhook-id", message.id)
             .header("webhook-timestamp", seconds(message.at).to_string())

@@ -37,3 +37,4 @@ pub mod secret;
 pub mod text;
 pub mod token;
 pub mod webhook;
+pub mod webhook_headers;

@@ -95,8 +95,8 @@ impl Flows {
         let attempt = match self.open_secrets(&claimed.endpoint) {
             Ok(secrets) => {
                 let message = Message { id: &claimed.event_id, at, body: &claimed.payload };
-                let secrets = secrets.good_at(at);
-                parts.webhooks.post(&claimed.endpoint.url, message, &secrets).await
+                let signing = secrets.good_at(at);
+                parts.webhooks.post(&claimed.endpoint.url, message, &signing, secrets.headers()).await
             }
             Err(code) => Attempt { status: None, error: Some(code), retry_after: None },
         };

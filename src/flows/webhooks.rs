@@ -11,6 +11,7 @@ use crate::domain::event::EventType;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::{Sealed, Secret};
 use crate::domain::webhook::{Delivery, DeliveryStatus, Endpoint};
+use crate::domain::webhook_headers::WebhookHeaders;
 use crate::keyring::{Context, OpenError};
 use crate::store::{Behind, EndpointChanges, StoreError};
 use crate::webhook::{self, NotAllowed};
@@ -33,6 +34,9 @@ pub enum WebhookError {
     /// There are as many endpoints as there may be.
     #[error("there are too many endpoints")]
     TooMany,
+    /// What is sealed with it cannot be opened; the code.
+    #[error("the stored secrets cannot be opened: {0}")]
+    Unreadable(&'static str),
     /// It is disabled, so nothing is sent to it.
     #[error("the endpoint is disabled")]
     Disabled,
@@ -40,9 +44,44 @@ pub enum WebhookError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
-/// The signing secrets of an endpoint, newest first.
+
+/// What is sealed of an endpoint.
 #[derive(Default, Serialize, Deserialize)]
-pub(super) struct Secrets(Vec<SigningSecret>);
+#[serde(from = "Stored")]
+pub(super) struct Secrets {
+    /// The signing secrets, newest first.
+    signing: Vec<SigningSecret>,
+    headers: Vec<Header>,
+}
+
+/// Secrets as they are stored. Before there were header fields, it was the list of signing secrets alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Signing(Vec<SigningSecret>),
+    All { signing: Vec<SigningSecret>, headers: Vec<Header> },
+}
+
+impl From<Stored> for Secrets {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Signing(signing) => Self { signing, headers: Vec::new() },
+            Stored::All { signing, headers } => Self { signing, headers },
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    name: String,
+    value: String,
+}
+
+impl Drop for Header {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.value);
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct SigningSecret {
@@ -61,22 +100,36 @@ impl Drop for SigningSecret {
 impl Secrets {
     /// Those that sign at this moment.
     pub fn good_at(&self, now: Moment) -> Vec<Secret> {
-        let good = self.0.iter().filter(|one| one.u.is_none_or(|until| until > now.unix_ms()));
+        let good = self.signing.iter().filter(|one| one.u.is_none_or(|until| until > now.unix_ms()));
         good.map(|one| Secret::new(one.s.clone())).collect()
     }
 
     /// These with a new one before them; the others end then, or before.
     fn rotated(mut self, new: &Secret, until: Moment, now: Moment) -> Self {
-        self.0.retain(|one| one.u.is_none_or(|until| until > now.unix_ms()));
-        for one in &mut self.0 {
+        let signing = &mut self.signing;
+        signing.retain(|one| one.u.is_none_or(|until| until > now.unix_ms()));
+        for one in &mut *signing {
             one.u = Some(one.u.map_or(until.unix_ms(), |earlier| earlier.min(until.unix_ms())));
         }
         if until <= now {
-            self.0.clear();
+            signing.clear();
         }
-        self.0.insert(0, SigningSecret { s: new.expose().to_owned(), u: None });
-        self.0.truncate(MAX_SECRETS);
+        signing.insert(0, SigningSecret { s: new.expose().to_owned(), u: None });
+        signing.truncate(MAX_SECRETS);
         self
+    }
+
+    fn with_headers(mut self, headers: &WebhookHeaders) -> Self {
+        let fields = headers.iter();
+        let owned =
+            fields.map(|(name, value)| Header { name: name.to_owned(), value: value.expose().to_owned() });
+        self.headers = owned.collect();
+        self
+    }
+
+    /// Returns the header fields that go with each message.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|header| (header.name.as_str(), header.value.as_str()))
     }
 }
 
@@ -89,12 +142,14 @@ impl Flows {
         &self,
         url: &str,
         types: Option<Vec<EventType>>,
+        headers: &WebhookHeaders,
     ) -> Result<(Endpoint, Secret), WebhookError> {
         let parts = &self.0;
         let url = parts.webhooks.check(url).await?.to_string();
         let (id, now) = (WebhookId::random(&parts.chance), parts.clock.now());
         let secret = webhook::new_secret(&parts.chance);
-        let secrets = self.seal_secrets(id, 1, &Secrets::default().rotated(&secret, now, now));
+        let secrets = Secrets::default().rotated(&secret, now, now).with_headers(headers);
+        let secrets = self.seal_secrets(id, 1, &secrets);
         let endpoint = Endpoint {
             id,
             url,
@@ -145,6 +200,7 @@ impl Flows {
         &self,
         id: WebhookId,
         changes: EndpointChanges,
+        headers: Option<&WebhookHeaders>,
     ) -> Result<Endpoint, WebhookError> {
         // Whoever names no endpoint is told so, whatever the address.
         self.webhook(id).await?;
@@ -152,8 +208,30 @@ impl Flows {
             Some(url) => Some(self.0.webhooks.check(&url).await?.to_string()),
             None => None,
         };
+        if let Some(headers) = headers {
+            self.change_headers(id, headers).await?;
+        }
         let changes = EndpointChanges { url, ..changes };
         self.0.store.change_endpoint(id, changes).await?.ok_or(WebhookError::Unknown)
+    }
+
+    async fn change_headers(&self, id: WebhookId, headers: &WebhookHeaders) -> Result<(), WebhookError> {
+        loop {
+            let endpoint = self.webhook(id).await?;
+            let secrets =
+                self.open_secrets(&endpoint).map_err(WebhookError::Unreadable)?.with_headers(headers);
+            let (generation, overlap_until) = (endpoint.generation, endpoint.overlap_until);
+            let sealed = self.seal_secrets(id, generation + 1, &secrets);
+            if self.0.store.save_endpoint_secrets(id, generation, sealed, overlap_until).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns the names of the header fields that go with each message; none if they cannot be opened.
+    pub fn header_names(&self, endpoint: &Endpoint) -> Vec<String> {
+        let secrets = self.open_secrets(endpoint).unwrap_or_default();
+        secrets.headers().map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Removes an endpoint, with what waits for it.
@@ -186,7 +264,7 @@ impl Flows {
             let older = self.open_secrets(&endpoint).unwrap_or_default();
             let until = now.plus(overlap);
             let secrets = older.rotated(&secret, until, now);
-            let overlap_until = (secrets.0.len() > 1).then_some(until);
+            let overlap_until = (secrets.signing.len() > 1).then_some(until);
             let generation = endpoint.generation;
             let sealed = self.seal_secrets(id, generation + 1, &secrets);
             if parts.store.save_endpoint_secrets(id, generation, sealed, overlap_until).await? {

@@ -1127,6 +1127,15 @@ export interface components {
             /** @description What it hears of; without it, or with `null`, all but `connection.refreshed`. */
             events?: ("connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "install.unclaimed")[] | null;
             /**
+             * @description Header fields that go with each message, such as `Authorization`. They are stored sealed and never shown again; a new list replaces the older one.
+             * @example {
+             *       "authorization": "Bearer of-your-own"
+             *     }
+             */
+            headers?: {
+                [key: string]: string;
+            };
+            /**
              * @description Where messages are posted to: https, and public.
              * @example https://app.example.com/hooks/hubspot
              */
@@ -1346,6 +1355,8 @@ export interface components {
             enabled: boolean;
             /** @description What it hears of; `null` for all but `connection.refreshed`. */
             events?: string[] | null;
+            /** @description The names of the header fields that go with each message. */
+            header_names: string[];
             /** Format: uuid */
             id: string;
             /** @description The signing secret. It is shown when it is made, and never again. */
@@ -1360,6 +1371,15 @@ export interface components {
             enabled?: boolean | null;
             /** @description What it hears of; without it, or with `null`, all but `connection.refreshed`. */
             events?: ("connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "install.unclaimed")[] | null;
+            /**
+             * @description Header fields that go with each message, such as `Authorization`. They are stored sealed and never shown again; a new list replaces the older one.
+             * @example {
+             *       "authorization": "Bearer of-your-own"
+             *     }
+             */
+            headers?: {
+                [key: string]: string;
+            };
             /**
              * @description Where messages are posted to.
              * @example https://app.example.com/hooks/hubspot

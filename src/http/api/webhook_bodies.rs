@@ -1,10 +1,13 @@
 //! What is said and heard of webhook endpoints.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ArrayBuilder, SchemaType, Type};
 use utoipa::openapi::{ObjectBuilder, Schema};
 
+use super::super::Web;
 use super::super::problem::Problem;
 use super::body::whole;
 use crate::domain::clock::Moment;
@@ -12,6 +15,7 @@ use crate::domain::event::EventType;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::{Delivery, Endpoint};
+use crate::domain::webhook_headers::{InvalidHeaders, MAX_HEADERS, MAX_VALUE, RESERVED, WebhookHeaders};
 
 /// A new endpoint.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -28,6 +32,11 @@ pub(in crate::http) struct NewWebhook {
     #[serde(default)]
     #[schema(schema_with = events)]
     pub events: Option<Vec<String>>,
+    /// Header fields that go with each message, such as `Authorization`: up to 8, with values of up to 1024 visible
+    /// characters. They are stored sealed and never shown again.
+    #[serde(default)]
+    #[schema(schema_with = header_fields)]
+    pub headers: BTreeMap<String, Hidden>,
 }
 
 /// What is to be changed. What is not named stays as it is.
@@ -49,6 +58,36 @@ pub(in crate::http) struct WebhookChanges {
     /// Whether it is told. What happens while it is not is not told later.
     #[serde(default)]
     pub enabled: Option<bool>,
+    /// Header fields that go with each message, in place of all earlier ones.
+    #[serde(default)]
+    #[schema(schema_with = header_fields)]
+    pub headers: Option<BTreeMap<String, Hidden>>,
+}
+
+/// A text that may be a credential.
+#[derive(Debug)]
+pub(in crate::http) struct Hidden(Secret);
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        String::deserialize(value).map(|text| Self(Secret::new(text)))
+    }
+}
+
+/// Reads header fields.
+///
+/// # Errors
+/// `invalid_json` with the place of a field that cannot be sent.
+pub(super) fn headers(fields: BTreeMap<String, Hidden>) -> Result<WebhookHeaders, Problem> {
+    WebhookHeaders::parse(fields.into_iter().map(|(name, value)| (name, value.0))).map_err(|why| {
+        let pointer = match &why {
+            InvalidHeaders::Name(name) | InvalidHeaders::Value(name) => {
+                format!("/headers/{}", name.replace('~', "~0").replace('/', "~1"))
+            }
+            InvalidHeaders::TooMany => "/headers".to_owned(),
+        };
+        Problem::new("invalid_json").pointer(pointer).hint(why.to_string())
+    })
 }
 
 /// How a secret is replaced.
@@ -69,6 +108,8 @@ pub(in crate::http) struct WebhookBody {
     url: String,
     /// What it hears of; `null` for all but `connection.refreshed`.
     events: Option<Vec<&'static str>>,
+    /// The names of the header fields that go with each message.
+    header_names: Vec<String>,
     enabled: bool,
     /// Why it is disabled: `gone` (it has answered 410), `by_request`, `key_lost`.
     disabled_reason: Option<String>,
@@ -82,8 +123,9 @@ pub(in crate::http) struct WebhookBody {
 
 impl WebhookBody {
     /// An endpoint, with its secret if that has just been made.
-    pub fn new(endpoint: Endpoint, secret: Option<&Secret>) -> Self {
+    pub fn new(web: &Web, endpoint: Endpoint, secret: Option<&Secret>) -> Self {
         Self {
+            header_names: web.flows.header_names(&endpoint),
             id: endpoint.id,
             url: endpoint.url,
             events: endpoint.types.map(|types| types.into_iter().map(EventType::as_str).collect()),
@@ -165,6 +207,35 @@ fn events() -> Schema {
         .min_items(Some(1))
         .description(Some("What it hears of; without it, or with `null`, all but `connection.refreshed`."));
     list.build().into()
+}
+
+/// The header fields that an endpoint may name.
+fn header_fields() -> Schema {
+    let in_any_case = |word: &str| -> String {
+        let letter = |letter: char| match letter.is_ascii_alphabetic() {
+            true => format!("[{letter}{}]", letter.to_ascii_uppercase()),
+            false => letter.to_string(),
+        };
+        word.chars().map(letter).collect::<String>() + if word.ends_with('-') { "" } else { "$" }
+    };
+    let reserved: Vec<_> = RESERVED.iter().map(|word| in_any_case(word)).collect();
+    let name = format!("^(?!{})[A-Za-z0-9!#$%&'*+.^_`|~-]{{1,64}}$", reserved.join("|"));
+    let value = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .max_length(Some(MAX_VALUE))
+        .pattern(Some("^([!-~]([ -~]*[!-~])?)?$"));
+    let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some(name));
+    let fields = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(value))
+        .property_names(Some(name))
+        .max_properties(Some(MAX_HEADERS))
+        .examples([serde_json::json!({"authorization": "Bearer of-your-own"})])
+        .description(Some(
+            "Header fields that go with each message, such as `Authorization`. They are stored sealed and never shown \
+             again; a new list replaces the older one.",
+        ));
+    fields.build().into()
 }
 
 /// A member that is there counts, even if it is `null`.

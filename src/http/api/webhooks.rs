@@ -12,7 +12,7 @@ use super::body::ApiJson;
 use super::caller::caller;
 use super::webhook_bodies::{
     DeliveryBody, DeliveryPage, NewWebhook, SecretRotation, WebhookBody, WebhookChanges, WebhookList,
-    event_types,
+    event_types, headers,
 };
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
@@ -72,9 +72,10 @@ pub(in crate::http) async fn create_webhook(
     body: ApiJson<NewWebhook>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::Webhooks).await?;
-    let NewWebhook { url, events } = body.0;
-    let (endpoint, secret) = web.flows.add_webhook(&url, event_types(events)?).await?;
-    Ok(HttpResponse::Created().json(WebhookBody::new(endpoint, Some(&secret))))
+    let NewWebhook { url, events, headers: fields } = body.0;
+    let fields = headers(fields)?;
+    let (endpoint, secret) = web.flows.add_webhook(&url, event_types(events)?, &fields).await?;
+    Ok(HttpResponse::Created().json(WebhookBody::new(&web, endpoint, Some(&secret))))
 }
 
 /// Lists all endpoints; there are 16 at most.
@@ -93,7 +94,7 @@ pub(in crate::http) async fn list_webhooks(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let all = web.flows.webhooks().await?;
-    let items = all.into_iter().map(|endpoint| WebhookBody::new(endpoint, None)).collect();
+    let items = all.into_iter().map(|endpoint| WebhookBody::new(&web, endpoint, None)).collect();
     Ok(HttpResponse::Ok().json(WebhookList { items }))
 }
 
@@ -115,7 +116,7 @@ pub(in crate::http) async fn get_webhook(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let endpoint = web.flows.webhook(webhook_id(&id)?).await?;
-    Ok(HttpResponse::Ok().json(WebhookBody::new(endpoint, None)))
+    Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
 }
 
 /// Changes where an endpoint is, what it hears of and whether it is told.
@@ -138,11 +139,12 @@ pub(in crate::http) async fn update_webhook(
     body: ApiJson<WebhookChanges>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::Webhooks).await?;
-    let WebhookChanges { url, events, enabled } = body.0;
+    let WebhookChanges { url, events, enabled, headers: fields } = body.0;
+    let fields = fields.map(headers).transpose()?;
     let types = events.map(event_types).transpose()?;
     let changes = EndpointChanges { url, types, enabled };
-    let endpoint = web.flows.change_webhook(webhook_id(&id)?, changes).await?;
-    Ok(HttpResponse::Ok().json(WebhookBody::new(endpoint, None)))
+    let endpoint = web.flows.change_webhook(webhook_id(&id)?, changes, fields.as_ref()).await?;
+    Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
 }
 
 /// Removes an endpoint, with what waits for it.
@@ -192,7 +194,7 @@ pub(in crate::http) async fn rotate_webhook_secret(
         return Err(Problem::new("invalid_json").pointer("/overlap_seconds").hint(hint));
     }
     let (endpoint, secret) = web.flows.rotate_webhook_secret(webhook_id(&id)?, overlap).await?;
-    Ok(HttpResponse::Ok().json(WebhookBody::new(endpoint, Some(&secret))))
+    Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, Some(&secret))))
 }
 
 /// Sends the message `webhook.test` to an endpoint, and shows what came of it.

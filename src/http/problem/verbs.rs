@@ -118,6 +118,7 @@ impl From<WebhookError> for Problem {
             WebhookError::UrlNotAllowed(why) => {
                 Self::new("webhook_url_not_allowed").pointer("/url").hint(why.to_string())
             }
+            WebhookError::Unreadable(code) => Self::new(code),
             WebhookError::TooMany => Self::new("too_many_webhooks"),
             WebhookError::Disabled => Self::new("webhook_disabled"),
             WebhookError::Store(why) => why.into(),

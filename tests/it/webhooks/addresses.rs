@@ -105,7 +105,7 @@ async fn a_name_that_leads_inside_at_the_second_look_is_not_followed() {
     assert_eq!(webhooks.check(&url).await.err(), Some(NotAllowed::NotPublic));
     let message = Message { id: "evt_1", at: Moment::from_unix_ms(0), body: "{}" };
     let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
-    let attempt = webhooks.post(&url, message, &[secret]).await;
+    let attempt = webhooks.post(&url, message, &[secret], std::iter::empty()).await;
     assert_eq!((attempt.status, attempt.error), (None, Some("blocked")));
     assert_eq!(lookup.0.load(Ordering::SeqCst), 3, "one look for one delivery");
     assert_eq!(inside.connections(), 0);

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use hubspot_connect::domain::secret::Secret;
+use hubspot_connect::keyring::{Context, Keyring};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::app::ACME;
+use crate::harness::process::value;
 use crate::harness::{Receiver, TestApp};
 
 use super::{DUE, PATH, app_for, is_signed, path, scene};
@@ -137,8 +140,8 @@ async fn both_secrets_sign_while_they_overlap_and_the_older_one_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_keys_take_the_secrets_along_and_a_lost_key_ends_them() {
     let (app, receiver, made, key) = scene("").await;
-    let old = crate::harness::process::value(&app.variables, "ENCRYPTION_KEYS");
-    let new = hubspot_connect::keyring::Keyring::generate().expose().to_owned();
+    let old = value(&app.variables, "ENCRYPTION_KEYS");
+    let new = Keyring::generate().expose().to_owned();
     let app = app.restarted(&[("ENCRYPTION_KEYS", &format!("{new},{old}"))]).await;
     assert_eq!(app.store.keys_in_use().await.unwrap().len(), 1, "the secret is counted");
     let (database, variables, hubspot, clock) = app.stopped().await;
@@ -149,7 +152,7 @@ async fn new_keys_take_the_secrets_along_and_a_lost_key_ends_them() {
     app.api(&key, Method::POST, &path(&made, "/test"), None).await;
     assert!(is_signed(&receiver.heard()[0], made["secret"].as_str().unwrap()));
     let (database, variables, hubspot, clock) = app.stopped().await;
-    let lost = hubspot_connect::keyring::Keyring::generate().expose().to_owned();
+    let lost = Keyring::generate().expose().to_owned();
     let mut changed = variables.clone();
     changed.push(("ENCRYPTION_KEYS".to_owned(), lost));
     let refused = TestApp::build(&changed, clock.clone()).await.unwrap_err().to_string();
@@ -195,4 +198,62 @@ async fn changes_of_an_endpoint_that_are_made_at_once_lose_nothing() {
         let reason = if enabled { Value::Null } else { json!("by_request") };
         assert_eq!(now["disabled_reason"], reason, "round {round}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn header_fields_go_with_each_message_and_are_never_shown_again() {
+    let (app, receiver, made, key) = scene("").await;
+    let change = json!({"headers": {"Authorization": "Bearer let-me-in", "x-tenant": "7"}});
+    let changed = app.api(&key, Method::PATCH, &path(&made, ""), Some(change)).await;
+    assert_eq!(changed.json()["header_names"], json!(["authorization", "x-tenant"]), "{}", changed.body);
+    let again = app.api(
+        &key,
+        Method::POST,
+        PATH,
+        Some(json!({
+            "url": receiver.url("/more"), "headers": {"x-key": "let-me-in-too"}
+        })),
+    );
+    let again = again.await;
+    assert_eq!(again.json()["header_names"], json!(["x-key"]), "{}", again.body);
+    for answer in [&changed, &again, &app.api(&key, Method::GET, PATH, None).await] {
+        assert!(!answer.body.contains("let-me-in"), "{}", answer.body);
+    }
+    let dump = String::from_utf8_lossy(&app.database.dump().await).into_owned();
+    assert!(!dump.contains("let-me-in"));
+
+    // A new secret leaves them, and a new list replaces them.
+    app.api(&key, Method::POST, &path(&made, "/rotate-secret"), Some(json!({}))).await;
+    app.api(&key, Method::POST, &path(&made, "/test"), None).await;
+    app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"headers": {}}))).await;
+    app.api(&key, Method::POST, &path(&made, "/test"), None).await;
+    let heard = receiver.heard();
+    assert_eq!((heard[0].header("authorization"), heard[0].header("x-tenant")), ("Bearer let-me-in", "7"));
+    assert_eq!(heard[1].header("authorization"), "");
+
+    for (headers, pointer) in [
+        (json!({"webhook-id": "x"}), "/headers/webhook-id"),
+        (json!({"x": "a\r\nb: c"}), "/headers/x"),
+        (json!({"a/b": "c"}), "/headers/a~1b"),
+    ] {
+        let refused = app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"headers": headers}))).await;
+        assert_eq!((refused.status, &refused.json()["pointer"]), (400, &json!(pointer)), "{}", refused.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_of_an_endpoint_from_before_there_were_header_fields_still_sign() {
+    let (app, receiver, made, key) = scene("").await;
+    let secret = |name| Secret::new(value(&app.variables, name));
+    let keyring = Keyring::new(&[secret("ENCRYPTION_KEYS")], &secret("APP_SECRET")).expect("a keyring");
+    let id = made["id"].as_str().unwrap();
+    let older = json!([{"s": made["secret"], "u": null}]).to_string();
+    let context = Context { kind: "webhook", row: id, generation: 1, client_id: "" };
+    let sealed = keyring.seal(&Secret::new(older), context);
+    app.database
+        .execute(&format!("UPDATE webhook_endpoint SET secrets_sealed = '{}'", sealed.ciphertext))
+        .await;
+    let tested = app.api(&key, Method::POST, &path(&made, "/test"), None).await;
+    assert_eq!(tested.json()["status"], "delivered", "{}", tested.body);
+    assert!(is_signed(&receiver.heard()[0], made["secret"].as_str().unwrap()));
 }
