@@ -1,13 +1,14 @@
 //! Files served as they are, from inside the binary.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::problem::Problem;
+use super::public_text::PublicText;
 
 const FILES: &[(&str, &str, &str)] = &[
     ("app.css", "text/css; charset=utf-8", include_str!("../../static/app.css")),
@@ -31,29 +32,17 @@ const FILES: &[(&str, &str, &str)] = &[
     ("icon.svg", "image/svg+xml", include_str!("../../static/icon.svg")),
 ];
 
-/// What stands for each file's content.
-static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let tag = |text: &str| {
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        format!("\"{:016x}\"", hasher.finish())
-    };
-    FILES.iter().map(|(_, _, text)| tag(text)).collect()
-});
+/// The files, compressed when the first of them is asked for.
+static TEXTS: LazyLock<HashMap<&str, PublicText>> =
+    LazyLock::new(|| FILES.iter().map(|(name, kind, text)| (*name, PublicText::new(kind, *text))).collect());
 
 /// `GET /static/…`
 pub(super) async fn get_asset(request: HttpRequest, file: Path<String>) -> Result<HttpResponse, Problem> {
-    let found = FILES.iter().position(|(name, _, _)| *name == file.as_str());
-    let at = found.ok_or(Problem::new("not_found"))?;
-    let ((_, kind, text), tag) = (FILES[at], TAGS[at].as_str());
-    let mut answer = match request.headers().get(IF_NONE_MATCH).is_some_and(|known| known == tag) {
-        true => HttpResponse::NotModified(),
-        false => HttpResponse::Ok(),
-    };
+    let found = TEXTS.get(file.as_str()).ok_or(Problem::new("not_found"))?;
+    let mut answer = found.answer(&request);
     if file.starts_with("sdk/") {
         // A module is fetched with CORS (HTML standard); it is the same for everyone.
-        answer.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
+        answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
-    answer.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, "public, no-cache")).content_type(kind);
-    Ok(answer.body(text))
+    Ok(answer)
 }

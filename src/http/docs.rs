@@ -1,13 +1,13 @@
 //! `GET /api/docs`: the description of the API as a page to read. It is written on the server, so that it needs no
 //! script and nothing from anywhere else.
 
-use actix_web::HttpResponse;
-use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 use super::Web;
 use super::openapi::document;
+use super::public_text::PublicText;
 
 /// In the order in which they stand.
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "head"];
@@ -23,16 +23,13 @@ const DEEPEST: usize = 6;
     security(()),
     responses((status = 200, description = "A page.", body = String, content_type = "text/html"))
 )]
-pub(super) async fn get_docs(web: Data<Web>) -> HttpResponse {
+pub(super) async fn get_docs(request: HttpRequest, web: Data<Web>) -> HttpResponse {
     let page = web.docs.get_or_init(|| {
         let document = serde_json::to_value(document()).unwrap_or_default();
         let values = Reader(&document).page(web.config.server.origin().as_str());
-        web.templates.page("docs.html", &values)
+        PublicText::new("text/html; charset=utf-8", web.templates.page("docs.html", &values))
     });
-    HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .insert_header((CACHE_CONTROL, "public, no-cache"))
-        .body(page.clone())
+    page.answer(&request)
 }
 
 /// Reads the description.

@@ -22,6 +22,7 @@ mod openapi;
 mod pages;
 mod popup;
 mod problem;
+mod public_text;
 mod server;
 mod session;
 mod span;
@@ -70,7 +71,7 @@ pub struct Web {
     refusals: limits::PerProcess,
     key_limits: api::KeyLimits,
     /// The page that describes the API, once it was asked for.
-    docs: OnceLock<String>,
+    docs: OnceLock<public_text::PublicText>,
     /// Hosts we are called by: PUBLIC_URL's and the redirect URI's.
     hosts: Vec<String>,
     cookies: cookies::FlowCookies,

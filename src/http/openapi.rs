@@ -6,8 +6,7 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use actix_web::HttpResponse;
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpRequest, HttpResponse};
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{Ref, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
@@ -20,6 +19,7 @@ use utoipa::{Modify, OpenApi as Collect};
 use super::attempt;
 use super::guard::is_api;
 use super::problem::error_table;
+use super::public_text::PublicText;
 use super::{api, auth, connections, docs, exact, health, link, popup, status};
 
 pub(super) const PROBLEM: &str = "application/problem+json";
@@ -101,12 +101,10 @@ pub fn document() -> OpenApi {
     security(()),
     responses((status = 200, description = "OpenAPI 3.1.", body = Object, content_type = "application/json"))
 )]
-pub(super) async fn openapi_document() -> HttpResponse {
-    static TEXT: LazyLock<String> = LazyLock::new(|| document().to_json().unwrap_or_default());
-    HttpResponse::Ok()
-        .content_type("application/json")
-        .insert_header((CACHE_CONTROL, "public, no-cache"))
-        .body(TEXT.as_str())
+pub(super) async fn openapi_document(request: HttpRequest) -> HttpResponse {
+    static TEXT: LazyLock<PublicText> =
+        LazyLock::new(|| PublicText::new("application/json", document().to_json().unwrap_or_default()));
+    TEXT.answer(&request)
 }
 
 /// What all operations of a kind have in common.

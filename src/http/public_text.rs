@@ -42,7 +42,8 @@ impl PublicText {
     /// Answers a request, in the coding that the client prefers.
     pub fn answer(&self, request: &HttpRequest) -> HttpResponse {
         let codings = [Encoding::gzip(), Encoding::identity()];
-        let accepted = AcceptEncoding::parse(request).ok().and_then(|accepted| accepted.negotiate(codings.iter()));
+        let accepted =
+            AcceptEncoding::parse(request).ok().and_then(|accepted| accepted.negotiate(codings.iter()));
         let is_compressed = accepted == Some(Encoding::gzip()) && !self.gzip.bytes.is_empty();
         let form = if is_compressed { &self.gzip } else { &self.plain };
         let mut answer = match form.is_known(request) {

@@ -18,6 +18,7 @@ mod callback_attacks;
 mod catalogue;
 mod claims;
 mod cli;
+mod compression;
 mod config;
 mod connect;
 mod connect_sessions;
