@@ -2,11 +2,11 @@
 
 use crate::run::{cargo_build, program, read, root, show, target_dir};
 use crate::steps::Done;
-use crate::{Result, Task, browser, setup};
+use crate::{Result, Task, browser, log_events, setup};
 use clap::Args;
 use std::fs;
 
-/// Writes what is made from the code: .env.example, docs/errors.md, openapi.json, and the types of the client in
+/// Writes what is made from the code: .env.example, docs/errors.md, docs/log-events.md, openapi.json, and the types of the client in
 /// sdk/server, if Node.js is there
 #[derive(Args)]
 pub struct Generate {}
@@ -14,9 +14,15 @@ pub struct Generate {}
 /// The client whose types are made from openapi.json.
 const CLIENT: &str = "sdk/server";
 
-/// What `hubspot-connect print` is asked for, and the file that keeps the answer.
-const DOCUMENTS: [(&str, &str); 3] =
-    [("env", ".env.example"), ("errors", "docs/errors.md"), ("openapi", "openapi.json")];
+/// The names of the documents, and the files that keep them.
+const DOCUMENTS: [(&str, &str); 4] = [
+    ("env", ".env.example"),
+    ("errors", "docs/errors.md"),
+    (LOG_EVENTS, "docs/log-events.md"),
+    ("openapi", "openapi.json"),
+];
+/// The document that is made from the source. `hubspot-connect print` writes the others.
+const LOG_EVENTS: &str = "log-events";
 
 impl Task for Generate {
     fn run(self) -> Result<()> {
@@ -75,5 +81,8 @@ pub fn build_programs() -> Result<()> {
 }
 
 fn printed(name: &str) -> Result<String> {
+    if name == LOG_EVENTS {
+        return log_events::document();
+    }
     read(program(target_dir().join("debug/hubspot-connect")).args(["print", name]))
 }

@@ -10,6 +10,7 @@ mod browser;
 mod generate;
 mod lint;
 mod live;
+mod log_events;
 mod postgres;
 mod run;
 mod sbom;
