@@ -125,7 +125,7 @@ class Stage {
     const stage = new Stage();
     const context = await browser.newContext({ viewport: null, ...contextOptions });
     context.setDefaultTimeout(PATIENCE_MS);
-    Object.assign(stage, { demo, context, problems: [], expected: [], tolerated: [], sites: new Set(), servers: [], others: [], folders: [] });
+    Object.assign(stage, { demo, context, problems: [], expected: [], tolerated: [], requests: [], sites: new Set(), servers: [], others: [], folders: [] });
     for (const origin of [demo.host, demo.service, demo.hubspot]) stage.sites.add(origin);
     stage.#watch(context);
     await context.addInitScript(recordMessages);
@@ -148,6 +148,7 @@ class Stage {
       void dialog.dismiss();
     });
     context.on("request", (request) => {
+      this.requests.push(request);
       const url = new URL(request.url());
       if (!url.protocol.startsWith("http")) return;
       if (!this.sites.has(url.origin)) note(`request to a foreign site: ${url}`);

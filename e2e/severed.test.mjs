@@ -1,6 +1,7 @@
 // A HubSpot that cuts the popup off from the page that opened it.
 import assert from "node:assert/strict";
 import { ACME, approve, closesAfterTwoSeconds, heard, suite, timeLastPage } from "./harness.mjs";
+import { hold } from "./hosts.mjs";
 
 suite(["--coop", "same-origin"], (test) => {
   test("the login page finds out by asking, although it gets no message and believes the popup closed", async (stage) => {
@@ -18,6 +19,19 @@ suite(["--coop", "same-origin"], (test) => {
     await closesAfterTwoSeconds(times);
     await login.waitForURL(`${demo.service}/`);
     assert.equal((await login.textContent("[data-name]")).trim(), ACME.domain);
+  });
+
+  test("however slow the machine or HubSpot is, the login page finds out", async (stage) => {
+    const consent = await hold(stage.context, /\/oauth\/authorize\?/);
+    const login = await stage.open(`${stage.demo.service}/login`);
+    const popup = await stage.popupOf(login, () => login.click("[data-connect]"));
+    await consent.asked;
+    await popup.waitForTimeout(7_000);
+    consent.release();
+    await popup.waitForSelector("#approve");
+    await popup.waitForTimeout(5_000);
+    await approve(popup, ACME);
+    await login.waitForURL(`${stage.demo.service}/`);
   });
 
   test("an error stays in the popup that is cut off, for nobody else has been told", async (stage) => {

@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
-const LIMIT = 6_000;
+/** 6,000 before the state of the popup was kept apart from what is guessed. */
+const LIMIT = 6_300;
 const MAIN = "hubspot-connect.js";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const committed = here("../static/sdk");
@@ -23,7 +24,7 @@ async function write(outdir) {
     target: "es2022",
     minify: true,
     // Names that no page and no server ever sees.
-    mangleProps: /^(ignored|makers|etag|rest|ended|result|attempt|memo|cancel)$/,
+    mangleProps: /^(ignored|makers|etag|rest|ended|result|attempt|memo|cancel|readings|heard|known|muted|canHear|fail)$/,
     legalComments: "none",
     banner: { js: "// hubspot-connect 0.1.0" },
     // Loaded when it is asked for, and by its own name.

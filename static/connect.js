@@ -9,6 +9,8 @@ import { HubSpotConnect } from "/static/sdk/hubspot-connect.js";
 const WAITING = "Continue in the window that opened. If you have closed it, press the button again.";
 
 const hubspot = new HubSpotConnect({ service: location.origin });
+/** Counts the clicks: the end of an earlier request is no news. */
+let clicks = 0;
 
 /**
  * @param {string} selector
@@ -44,10 +46,11 @@ function onConnectClick(event) {
   event.preventDefault();
   showError("");
   showStatus(WAITING);
-  const hubId = Number(new URL(link.href).searchParams.get("hub_id")) || undefined;
-  hubspot.connect({ hubId }).then(succeed, (error) => {
+  const click = clicks += 1;
+  const hubId = new URL(link.href).searchParams.get("hub_id");
+  hubspot.connect(hubId === null ? {} : { hubId: Number(hubId) }).then(succeed, (error) => {
     if (error.code === "popup_blocked") location.assign(link.href);
-    else fail(error);
+    else if (click === clicks) fail(error);
   });
 }
 
@@ -55,4 +58,6 @@ for (const link of document.querySelectorAll("a[data-connect]")) {
   link.addEventListener("click", /** @type {EventListener} */ (onConnectClick));
 }
 // The page was reloaded while the popup was open.
-hubspot.resume().then((connection) => connection && succeed(), fail);
+hubspot.resume().then((connection) => connection && succeed(), (error) => {
+  if (clicks === 0) fail(error);
+});

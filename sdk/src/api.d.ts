@@ -77,6 +77,12 @@ export interface ConnectOptions {
   connectSession?: string;
   /** Your backend has the last word: called when it is time to have it complete the session. */
   onConfirm?: (flow: string) => void;
+  /**
+   * Called when the popup is out of this page's reach: the user has closed it, or a page in it has cut it off with a
+   * Cross-Origin-Opener-Policy. A page cannot tell the two apart, so the promise stays pending and the user may still
+   * finish. Enable your button here if you have disabled it: another `connect()` in a click takes over.
+   */
+  onPopupLost?: () => void;
   /** `false` cuts the popup off from this page: it cannot reach this window, and the result comes by asking alone. */
   opener?: boolean;
 }
@@ -123,7 +129,12 @@ export declare class HubSpotConnect {
   constructor(options: HubSpotConnectOptions);
   /** Messages that came while an attempt was waiting and were not believed. */
   readonly ignoredMessages: number;
-  /** Opens the popup. Call it in the click itself, before anything is awaited, or browsers block the popup. */
+  /**
+   * Opens the popup. Call it in the click itself, before anything is awaited, or browsers block the popup.
+   *
+   * Called again while the popup is open, it brings the popup to the front and returns the same promise. Called again
+   * when the popup is lost (`onPopupLost`), it opens another popup and the earlier promise rejects with `closed`.
+   */
   connect(options?: ConnectOptions): Promise<Connection>;
   /** Takes up what a reload or a redirect has interrupted. Null if there is nothing to take up. */
   resume(options?: Pick<ConnectOptions, "onConfirm">): Promise<Connection | null>;

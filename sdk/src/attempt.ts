@@ -10,6 +10,7 @@ import { read, type Secrets } from "./channel.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { whenForbidden } from "./launch.ts";
 import { forget, type Memo, news, remember } from "./memory.ts";
+import { initial, next, type PopupEvent, silenceCode } from "./popup_state.ts";
 import { type Answer, ask, post, type WireConnection } from "./wire.ts";
 
 /** In milliseconds, but for the last two: ticks do not pass while the page is frozen. */
@@ -22,13 +23,6 @@ const enum Span {
   LongestPause = 10_000,
   /** An answer that takes longer is lost: the service waits 25 seconds with it at most. */
   Lost = 40_000,
-  /** By then the popup has shown a sign of life, or cannot. */
-  Silent = 4_000,
-  /**
-   * By then HubSpot's page is in the popup, and if `closed` has stayed false it has not cut the popup off. Too short
-   * gives up an attempt that goes on; too long only leaves a popup unnoticed that was closed at once.
-   */
-  Intact = 5_000,
   /** Ticks without a word of the popup or the service: three minutes. */
   GiveUp = 360,
   /** The same after a word of either: a quarter of an hour. The service says itself when an attempt has expired. */
@@ -37,15 +31,16 @@ const enum Span {
 
 export interface Attempt {
   readonly result: Promise<Connection>;
-  readonly popup: Window | null;
   readonly ended: boolean;
+  /** Brings the popup to the front. @returns false if there is none within reach of this page */
+  focus(): boolean;
   /** Ends it at once, with its popup, and tells the service in the background. */
   cancel(code: ErrorCode): void;
 }
 
 /**
  * @param openerKey what the popup's first page may ask for, to know who has opened it
- * @param onConfirm told once if the host's backend has the last word
+ * @param options `onConfirm` is called once, if the host's backend has the last word
  * @param onIgnored told of every message that was not believed
  */
 export function follow(
@@ -54,25 +49,18 @@ export function follow(
   popup: Window | null,
   openerKey: string,
   onIgnored: () => void,
-  onConfirm: ConnectOptions["onConfirm"],
+  options: ConnectOptions,
   onEnd: (connectionId?: string) => void,
 ): Attempt {
   const { verifier, startedAt } = memo;
+  let { onConfirm } = options;
   const end = new AbortController();
   const { signal } = end;
   let resolve: (connection: Connection) => void;
   let reject: (error: HubSpotConnectError) => void;
   const result = new Promise<Connection>((yes, no) => [resolve, reject] = [yes, no]);
 
-  /** A message has come: there was a way from the popup to here. */
-  let heardAt = 0;
-  /** A status has come: the service knows the attempt. */
-  let known = false;
-  /** The popup was open when HubSpot's page must have been in it, so that `closed` can be believed. */
-  let intact = false;
-  let closedAt = 0;
-  /** The page's policy forbids to ask the service. */
-  let muted = false;
+  let state = initial(popup ? "open" : "none", options.opener !== false);
   let unavailable = false;
   /** How many ticks ago anybody has said anything. What is taken up late gets ten seconds for an answer. */
   let silence = Math.min((Date.now() - startedAt) / Span.Tick, Span.GiveUp - 20);
@@ -122,14 +110,23 @@ export function follow(
     });
   };
 
-  const cancelAtService = () => post(service, "cancel", verifier, { flow: memo.flow });
-
+  /** For what the user or the page has decided, and for nothing that is guessed: the user may be signing in. */
   const cancel = (code: ErrorCode) => {
     if (signal.aborted) return;
     popup?.close();
-    if (memo.flow) void cancelAtService();
+    if (memo.flow) void post(service, "cancel", verifier, { flow: memo.flow });
     fail(code);
   };
+
+  const note = (event: PopupEvent) => {
+    if (signal.aborted) return;
+    const [after, action] = next(state, event);
+    state = after;
+    if (action === "ask") wake();
+    else if (action === "report") options.onPopupLost?.();
+    else if (action) fail(action.fail);
+  };
+  const look = () => note(popup?.closed === false ? "reads_open" : "reads_closed");
 
   /** The popup and the service name one flow. If they differ, the challenge of this page was used by another program. */
   const learn = (flow: string | null | undefined) => {
@@ -138,8 +135,8 @@ export function follow(
     else remember(service, memo);
   };
 
-  /** Takes what the service says about the attempt. @returns whether it still waits for the person */
-  const take = ({ body }: Answer): boolean => {
+  /** Takes what the service says about the authorization request. */
+  const take = ({ body }: Answer): void => {
     learn(body.flow);
     const { status, connection } = body;
     if (body.awaiting_confirmation) {
@@ -153,22 +150,18 @@ export function follow(
     else if (body.error) fail(fromServer(body.error, memo.flow));
     // So it looks, without a reason, to whoever has no proof.
     else if (status === "expired") fail("flow_expired");
-    return status === "awaiting_user";
   };
 
   const poll = async () => {
     let etag: string | null = null;
     let backoff: number = Span.Pause;
     let strangers = 0;
-    let quiet = 0;
     if (popup) await pause(Span.FirstAsk);
-    while (!signal.aborted && !muted) {
+    while (!signal.aborted && !state.muted) {
       if (bell.signal.aborted) bell = new AbortController();
       const heardIt = bell.signal;
-      // Without the tag the answer comes at once, whether anything has changed or not.
-      const closing = intact && closedAt > 0;
       const began = askedAt = Date.now();
-      const answer: Answer = await ask(service, verifier, closing ? null : etag, heardIt);
+      const answer: Answer = await ask(service, verifier, etag, heardIt);
       askedAt = Infinity;
       const { status } = answer;
       if (signal.aborted) return;
@@ -177,27 +170,20 @@ export function follow(
       unavailable = !status || status >= 500;
       let rest: number = Span.Pause;
       if (status === 200 || status === 304) {
-        known = true;
+        note("known");
         silence = 0;
         backoff = rest;
         if (status === 200) {
           etag = answer.etag;
-          const waiting = take(answer);
-          if (signal.aborted) return;
-          if (closing && waiting && ++quiet > 2) {
-            // It may be committed in this very moment, or have been; then the answer says so.
-            const last = await cancelAtService();
-            if (last.body.status === "connected") take(last);
-            if (last.body.status !== "exchanging") fail("closed");
-          }
+          take(answer);
         }
         // A tag that the browser hides from us leaves every answer to come at once.
-        if (etag && !closing) rest = began + Span.Pace - Date.now();
+        if (etag) rest = began + Span.Pace - Date.now();
       } else if (status === 404) {
         backoff = rest;
       } else {
         // An answer that the browser withholds from this page, by a service that can be reached.
-        strangers = !status && !heardAt && !known && (await reachable(service)) ? strangers + 1 : 0;
+        strangers = !status && !state.heard && !state.known && (await reachable(service)) ? strangers + 1 : 0;
         if (strangers > 2 || answer.body.code === "origin_not_allowed") fail("origin_not_allowed");
         rest = backoff;
         backoff = Math.min(backoff * 2, Span.LongestPause);
@@ -207,22 +193,12 @@ export function follow(
   };
 
   const tick = () => {
-    const now = Date.now();
-    const age = now - startedAt;
-    if (popup && !popup.closed) {
-      intact ||= heardAt > 0 && now - heardAt > Span.Intact;
-    } else if (popup && !closedAt) {
-      closedAt = now;
-      wake();
-    }
-    if (closedAt && intact && muted && now - closedAt > 2 * Span.Pause) return fail("closed");
-    if (!heardAt && !known && age > Span.Silent) {
-      if (closedAt && window !== top) return fail("sandboxed_iframe");
-      if (muted && (closedAt || age > 5 * Span.Silent)) return fail("csp_blocked");
-    }
+    look();
     // A page that was frozen comes back to a question that nobody will answer any more.
-    if (now - askedAt > Span.Lost) wake();
-    if (++silence > (heardAt || known ? Span.GiveUpKnown : Span.GiveUp)) fail(unavailable ? "service_unavailable" : "timeout");
+    if (Date.now() - askedAt > Span.Lost) wake();
+    if (++silence > (state.heard || state.known ? Span.GiveUpKnown : Span.GiveUp)) {
+      fail(silenceCode(state, window !== top, unavailable));
+    }
   };
 
   const onMessage = (event: MessageEvent) => {
@@ -236,10 +212,10 @@ export function follow(
       fail(fromServer(message.error, message.flow ?? memo.flow));
     } else {
       // Once, and to nobody but the service's own page.
-      if (!heardAt && message.needs_key) {
+      if (!state.heard && message.needs_key) {
         popup?.postMessage({ type: "hubspot_auth_key", version: 1, flow: message.flow, opener_key: openerKey }, service);
       }
-      heardAt ||= Date.now();
+      note("heard");
       silence = 0;
     }
   };
@@ -254,16 +230,21 @@ export function follow(
     if (!document.hidden) wake();
   }, { signal });
   whenForbidden("connect-src", service, signal, () => {
-    muted = true;
+    note("muted");
     wake();
   });
   void poll();
 
   return {
     result,
-    popup,
     get ended() {
       return signal.aborted;
+    },
+    focus() {
+      look();
+      if (state.window !== "open") return false;
+      popup?.focus();
+      return true;
     },
     cancel,
   };

@@ -52,23 +52,26 @@ export class HubSpotConnect implements api.HubSpotConnect {
     };
     if (signal?.aborted) return refuse("cancelled");
     const { attempt: running } = this.#shared;
-    if (running?.popup && !running.popup.closed) {
-      running.popup.focus();
-      return heed(running);
-    }
-    running?.cancel("closed");
+    if (running?.focus()) return heed(running);
     // No list of origins has an unencrypted one, and without encryption browsers offer no hashes.
     if (!isSecureContext) return refuse("origin_not_allowed");
     // An opaque origin can be named to nobody, and no message would find it.
     if (origin === "null") return refuse("sandboxed_iframe");
-    // The popup gets a copy of what this tab remembers.
-    forget(this.#service);
     if (options.mode === "redirect") return this.#redirect(options);
+    // The popup gets a copy of what this tab remembers.
+    const kept = recall(this.#service);
+    forget(this.#service);
 
     // A random name: one that can be guessed lets another page reach the window.
     const name = `hsc_${crypto.randomUUID()}`;
     const popup = open("about:blank", name, popupFeatures(window, options.popup));
-    if (!popup) return options.fallback ? this.#redirect(options) : refuse("popup_blocked");
+    if (!popup) {
+      if (options.fallback) return this.#redirect(options);
+      // Nothing has begun, so what was begun before goes on.
+      if (kept) remember(this.#service, kept);
+      return refuse("popup_blocked");
+    }
+    running?.cancel("closed");
     if (options.opener === false) popup.opener = null;
 
     const memo: Memo = { verifier: secret(), startedAt: Date.now(), mode: "popup" };
@@ -83,6 +86,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   }
 
   async #redirect(options: api.ConnectOptions): Promise<api.Connection> {
+    this.#shared.attempt?.cancel("closed");
     const memo: Memo = { verifier: secret(), startedAt: Date.now(), mode: "redirect" };
     const fields = await startFields(memo, secret(), options);
     if (options.signal?.aborted) throw new HubSpotConnectError("cancelled");
@@ -124,12 +128,12 @@ export class HubSpotConnect implements api.HubSpotConnect {
     });
   }
 
-  #follow(memo: Memo, { onConfirm }: api.ConnectOptions, popup: Window | null = null, openerKey = ""): Attempt {
+  #follow(memo: Memo, options: api.ConnectOptions, popup: Window | null = null, openerKey = ""): Attempt {
     const shared = this.#shared;
     shared.memo = memo;
     const attempt = follow(this.#service, memo, popup, openerKey, () => {
       shared.ignored += 1;
-    }, onConfirm, (connectionId) => {
+    }, options, (connectionId) => {
       if (shared.attempt === attempt) shared.attempt = undefined;
       if (connectionId) shared.makers[connectionId] = memo.verifier;
     });

@@ -82,8 +82,9 @@ export function defineElement(): void {
       // After a long silence a click begins anew. Before, it brings the popup to the front.
       if (this.state === "stalled") this.#abort?.abort();
       const abort = new AbortController();
-      const result = this.#sdk?.connect({
+      const result: Promise<api.Connection> | undefined = this.#sdk?.connect({
         signal: abort.signal,
+        onPopupLost: () => this.#wait(result),
         hubId: Number(this.#get("hub-id")),
         returnUrl: this.#get("return-url"),
         fallback: this.#get("fallback") as "redirect",
@@ -117,6 +118,13 @@ export function defineElement(): void {
         this.#show("error");
         this.#error.textContent = `${error.message} (${[reason, flow].filter(Boolean).join(", ")})`;
         this.#tell("error", error);
+      }
+    }
+
+    /** Says that the popup may be closed: only the user knows whether it is. A click opens another. */
+    #wait(result: Promise<api.Connection> | undefined): void {
+      if (this.#result === result && this.state === "waiting") {
+        this.#status.textContent = "Continue in the popup. If you have closed it, press the button again.";
       }
     }
 

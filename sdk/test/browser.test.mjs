@@ -208,34 +208,56 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(stage.flows.size, 0);
   });
 
-  staged("a popup that a person closes ends it, and the service is told", {}, async (stage) => {
+  staged("a popup that is closed may be cut off as well: the page is told once, waits on, and the next click takes over", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await until("the key has come", () => stage.key);
     await sleep(6_500);
     await popup.close();
+    await until("the page is told", () => page.evaluate(() => window.lost));
+    await sleep(3_000);
+    assert.deepEqual(await page.evaluate(() => [window.lost, window.results]), [1, []]);
+    assert.deepEqual([flow.state.status, stage.calls("/api/hubspot/cancel")], ["awaiting_user", []]);
+    await stage.press(page);
     assert.deepEqual(await stage.results(page), [{ code: "closed", flow: "flow-1", ours: true }]);
-    assert.equal(flow.state.status, "cancelled");
+    await until("the user's own decision is final", () => flow.state.status === "cancelled");
+    stage.change(await stage.flow(2), connected());
+    assert.equal((await stage.results(page, 2))[1].connection.flow, "flow-2");
+  });
+
+  staged("a popup that is cut off late is no closed popup, and nothing is cancelled", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    await sleep(6_000);
+    stage.launchHeaders = { "cross-origin-opener-policy": "same-origin" };
+    await popup.evaluate(() => location.assign("/auth/hubspot/start?challenge=hubspot"));
+    await until("it is cut off", () => popup.evaluate(() => window.opener === null).catch(() => false));
+    await sleep(5_000);
+    assert.deepEqual(await page.evaluate(() => [window.lost, window.results]), [1, []]);
+    assert.deepEqual(stage.calls("/api/hubspot/cancel"), []);
+    stage.change(flow, connected());
+    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
+  });
+
+  staged("a call without a click opens nothing and ends nothing", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    const before = await memory(page);
+    await page.evaluate(() => { setTimeout(() => void window.settle(window.hubspot.connect()), 6_000); });
+    await popup.close();
+    await sleep(7_000);
+    assert.deepEqual(await stage.results(page), [{ code: "popup_blocked", ours: true }]);
+    assert.deepEqual([await memory(page), stage.calls("/api/hubspot/cancel")], [before, []]);
+    stage.change(flow, connected());
+    assert.deepEqual((await stage.results(page, 2))[1], { connection: RESULT });
   });
 
   staged("a popup that closes after the connection was made is a success", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await until("the key has come", () => stage.key);
-    await sleep(6_500);
     await popup.close();
     await sleep(1_200);
     stage.change(flow, connected());
     assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
-  });
-
-  staged("a popup that closes while the connection is being committed is a success", {
-    cancelAnswer: { status: "connected", connection: CONNECTION },
-  }, async (stage) => {
-    const { page, popup } = await stage.begin();
-    await until("the key has come", () => stage.key);
-    await sleep(6_500);
-    await popup.close();
-    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
-    assert.equal(stage.calls("/api/hubspot/cancel", "POST").length, 1);
   });
 
   staged("on a page of the service the cookies speak, and its token", {}, async (stage) => {

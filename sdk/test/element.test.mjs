@@ -92,6 +92,23 @@ describe("the element", { concurrency: 2 }, () => {
     assert.deepEqual(await host.evaluate(() => window.events), [], "starting again is no error");
   });
 
+  staged("a popup that may be closed: it says so, and the next click opens another", {}, async (stage) => {
+    const { host, state, press } = await begin(stage);
+    const popup = await press();
+    await stage.flow();
+    await state("waiting");
+    await popup.close();
+    const button = host.getByRole("button");
+    await host.getByText("If you have closed it, press the button again.").waitFor();
+    assert.ok(await button.isEnabled());
+    await press();
+    assert.equal(await host.getByRole("status").innerText(), "Continue in the popup.");
+    const flow = await stage.flow(2);
+    stage.change(flow, { state: { status: "connected", connection: CONNECTION } });
+    await state("connected");
+    assert.deepEqual(await host.evaluate(() => window.events), [["connected", "c1"]], "the earlier request's end is no news");
+  });
+
   staged("takes up what a reload has interrupted", {}, async (stage) => {
     const { host, state, press } = await begin(stage);
     await press();

@@ -49,7 +49,8 @@ const hostScript = (service) => `
     (connection) => window.results.push({ connection }),
     (error) => window.results.push(JSON.parse(JSON.stringify({ code: error.code, reason: error.reason, flow: error.flow, ours: error instanceof HubSpotConnectError }))),
   );
-  window.options = {};
+  window.lost = 0;
+  window.options = { onPopupLost: () => { window.lost += 1; } };
   document.querySelector("#go").onclick = () => {
     window.promises ??= [];
     const promise = hubspot.connect(window.options);

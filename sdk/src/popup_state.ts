@@ -1,0 +1,66 @@
+/**
+ * What is known about the popup of an authorization request.
+ *
+ * `closed === false` is certain: the window is open and within reach. `closed === true` is not. It reads the same for
+ * a window that the user has closed and for one that a Cross-Origin-Opener-Policy has cut off while the user is still
+ * signing in, at whatever time that happens. So a window that reads as closed is lost, which ends nothing: no action
+ * of this machine cancels an authorization request, and it fails only where no result could reach the page any more.
+ */
+import type { ErrorCode } from "./api";
+
+export interface PopupState {
+  /** `none`: this page has opened none, or a reload has lost it. */
+  readonly window: "none" | "open" | "lost";
+  /** How many times in a row `closed` has read true. */
+  readonly readings: number;
+  /** The popup has sent a message. */
+  readonly heard: boolean;
+  /** The service has answered for this authorization request. */
+  readonly known: boolean;
+  /** The page's policy forbids requests to the service. */
+  readonly muted: boolean;
+  /** The popup has an opener, and so can send messages. */
+  readonly canHear: boolean;
+}
+
+export type PopupEvent = "reads_open" | "reads_closed" | "heard" | "known" | "muted";
+
+/** `ask`: poll now. `report`: let the host page know that the popup may be closed. */
+export type PopupAction = "ask" | "report" | { readonly fail: ErrorCode };
+
+/** Readings before a lost popup counts: a message that was sent before the loss is still on its way. */
+export const REPORT_AFTER = 4;
+
+export function initial(window: "none" | "open", canHear: boolean): PopupState {
+  return { window, readings: 0, heard: false, known: false, muted: false, canHear };
+}
+
+export function next(state: PopupState, event: PopupEvent): [PopupState, PopupAction?] {
+  switch (event) {
+    case "heard":
+      return [{ ...state, heard: true }];
+    case "known":
+      return [{ ...state, known: true }];
+    case "muted":
+      state = { ...state, muted: true };
+      // Neither way is left to hear from.
+      return state.window === "open" && !state.canHear ? [state, { fail: "csp_blocked" }] : [state];
+    case "reads_open":
+      return state.window === "lost" ? [{ ...state, window: "open", readings: 0 }] : [state];
+    case "reads_closed": {
+      if (state.window === "none") return [state];
+      state = { ...state, window: "lost", readings: state.readings + 1 };
+      if (state.muted && state.readings >= REPORT_AFTER) return [state, { fail: state.heard ? "closed" : "csp_blocked" }];
+      return state.readings === 1 ? [state, "ask"] : state.readings === REPORT_AFTER ? [state, "report"] : [state];
+    }
+  }
+}
+
+/** The error for an authorization request of which nothing has been heard for too long. */
+export function silenceCode({ window, heard, known, muted }: PopupState, framed: boolean, unavailable: boolean): ErrorCode {
+  if (!heard && !known) {
+    if (muted) return "csp_blocked";
+    if (window === "lost" && framed) return "sandboxed_iframe";
+  }
+  return unavailable ? "service_unavailable" : "timeout";
+}

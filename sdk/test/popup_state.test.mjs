@@ -1,0 +1,88 @@
+// What is known about the popup: every order of events, and what each is allowed to do.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { load } from "./load.mjs";
+
+const { initial, next, REPORT_AFTER, silenceCode } = await load("popup_state");
+const EVENTS = ["reads_open", "reads_closed", "heard", "known", "muted"];
+const LENGTH = 7;
+
+/** @returns the last state, and the actions in their order; nothing happens after a failure */
+function play(events, state = initial("open", true)) {
+  const actions = [];
+  for (const event of events) {
+    const [after, action] = next(state, event);
+    state = after;
+    if (action) actions.push(action);
+    if (action?.fail) break;
+  }
+  return { state, actions };
+}
+
+const times = (count, event) => Array(count).fill(event);
+const CLOSED = times(REPORT_AFTER, "reads_closed");
+
+describe("the popup's state", () => {
+  const table = [
+    ["an open popup", times(50, "reads_open"), "open", []],
+    ["closed at once", CLOSED, "lost", ["ask", "report"]],
+    ["closed late, after all is known", ["heard", "known", ...times(50, "reads_open"), ...CLOSED], "lost", ["ask", "report"]],
+    ["closed for long", times(500, "reads_closed"), "lost", ["ask", "report"]],
+    ["closed, and a message was still on its way", ["reads_closed", "heard", ...CLOSED], "lost", ["ask", "report"]],
+    ["not lost after all", ["reads_closed", "reads_open"], "open", ["ask"]],
+    ["lost twice", [...CLOSED, "reads_open", ...CLOSED], "lost", ["ask", "report", "ask", "report"]],
+    ["muted, and the popup open: its message can still come", ["muted", ...times(500, "reads_open")], "open", []],
+    ["muted, then lost before it has sent a message", ["muted", ...CLOSED], "lost", ["ask", { fail: "csp_blocked" }]],
+    ["muted, then lost after a message", ["heard", "muted", ...CLOSED], "lost", ["ask", { fail: "closed" }]],
+    ["muted, and the message comes late", ["muted", "reads_closed", "reads_closed", "heard", ...CLOSED], "lost", ["ask", { fail: "closed" }]],
+    ["lost, then muted", [...CLOSED, "muted", "reads_closed"], "lost", ["ask", "report", { fail: "csp_blocked" }]],
+  ];
+  for (const [name, events, window, actions] of table) {
+    test(name, () => {
+      const end = play(events);
+      assert.deepEqual([end.state.window, end.actions], [window, actions]);
+    });
+  }
+
+  test("without a popup of this page nothing is lost", () => {
+    assert.deepEqual(play([...CLOSED, "muted", ...CLOSED], initial("none", true)).actions, []);
+  });
+
+  test("a popup without an opener is of no use where polling is forbidden", () => {
+    assert.deepEqual(play(["reads_open", "muted"], initial("open", false)).actions, [{ fail: "csp_blocked" }]);
+    assert.deepEqual(play([...CLOSED, "known"], initial("open", false)).actions, ["ask", "report"]);
+  });
+
+  test(`in every order of ${LENGTH} events: it ends only where nothing can be heard any more, and cancels nothing`, () => {
+    let count = 0;
+    const walk = (state, events, report) => {
+      if (events.length === LENGTH) return;
+      for (const event of EVENTS) {
+        const [after, action] = next(state, event);
+        const path = [...events, event].join(" ");
+        count += 1;
+        assert.ok([undefined, "ask", "report", "closed", "csp_blocked"].includes(action?.fail ?? action), path);
+        if (action?.fail) assert.ok(after.muted && after.window === "lost" && after.readings >= REPORT_AFTER, path);
+        if (action?.fail === "closed") assert.ok(after.heard, path);
+        assert.equal(after.window === "lost", event === "reads_closed" || (state.window === "lost" && event !== "reads_open"), path);
+        for (const fact of ["heard", "known", "muted"]) assert.equal(after[fact], state[fact] || event === fact, path);
+        // Each loss is reported once.
+        if (action === "report") assert.ok(!report, path);
+        if (!action?.fail) walk(after, [...events, event], action === "report" || (report && after.window === "lost"));
+      }
+    };
+    walk(initial("open", true), [], false);
+    assert.ok(count > 50_000);
+  });
+
+  test("a long silence is named by what is known", () => {
+    const after = (...events) => play(events).state;
+    assert.equal(silenceCode(after(), false, false), "timeout");
+    assert.equal(silenceCode(after(), true, true), "service_unavailable");
+    assert.equal(silenceCode(after("muted"), false, false), "csp_blocked");
+    assert.equal(silenceCode(after("muted", "heard"), false, false), "timeout");
+    assert.equal(silenceCode(after("reads_closed"), true, false), "sandboxed_iframe");
+    assert.equal(silenceCode(after("reads_closed"), false, false), "timeout");
+    assert.equal(silenceCode(after("reads_closed", "known"), true, false), "timeout");
+  });
+});
