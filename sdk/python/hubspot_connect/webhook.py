@@ -20,17 +20,18 @@ class WebhookVerificationError(Exception):
 
 def verify_webhook(
     body: bytes | str,
-    headers: Mapping[str, str],
+    headers: Mapping[str, str | Sequence[str]],
     secrets: str | Sequence[str],
     now: float | None = None,
 ) -> dict[str, Any]:
-    """Checks a message and reads it. `body` is the body as it came; `secrets` are `whsec_…`, one of which has to fit."""
+    """Checks a message and reads it. `body` is the body as it came; `secrets` are `whsec_…`, one of which has to fit.
+
+    Header names may be in any case; a header that came more than once may be a list.
+    """
     raw = body.encode() if isinstance(body, str) else body
-    found = {name.lower(): value for name, value in headers.items()}
-    try:
-        message, timestamp, signatures = (found[f"webhook-{name}"] for name in ("id", "timestamp", "signature"))
-    except KeyError:
-        raise WebhookVerificationError("A header of the signature is missing") from None
+    message, timestamp, signatures = (_header(headers, f"webhook-{name}") for name in ("id", "timestamp", "signature"))
+    if not (message and timestamp and signatures):
+        raise WebhookVerificationError("A header of the signature is missing")
     moment = time.time() if now is None else now
     digits = timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12
     if not digits or abs(moment - int(timestamp)) > TOLERANCE:
@@ -51,3 +52,9 @@ def verify_webhook(
         raise WebhookVerificationError("No signature fits")
     event: dict[str, Any] = json.loads(raw)
     return event
+
+
+def _header(headers: Mapping[str, str | Sequence[str]], name: str) -> str:
+    """Returns the value of a header. Several values are joined by a space, which only the signature may contain."""
+    found = [value for key, value in headers.items() if key.lower() == name]
+    return " ".join(one for value in found for one in ([value] if isinstance(value, str) else value))

@@ -17,7 +17,10 @@ export class WebhookVerificationError extends Error {
 /** How far the clocks may be apart, in seconds. */
 const TOLERANCE = 300;
 
-type HeadersLike = Headers | Record<string, string | string[] | undefined>;
+/** Header names may be in any case; a header that came more than once may be an array. */
+export type HeadersLike =
+  | { get(name: string): string | null | undefined }
+  | Readonly<Record<string, string | readonly string[] | undefined>>;
 
 /**
  * Checks a message by Standard Webhooks 1.0.0 and reads it. `body` is the body as it came, byte for byte.
@@ -42,8 +45,10 @@ export function verifyWebhook(body: string | Uint8Array, headers: HeadersLike, s
   return JSON.parse(text) as WebhookEvent;
 }
 
+/** Returns the value of a header. Several values are joined by a space, which only the signature may contain. */
 function header(headers: HeadersLike, name: string): string | undefined {
-  if (headers instanceof Headers) return headers.get(name) ?? undefined;
-  const value = headers[name];
-  return typeof value === "string" ? value : undefined;
+  // Not by class: each fetch library has its own.
+  if (typeof headers.get === "function") return headers.get(name) ?? undefined;
+  const found = Object.entries(headers).filter(([key]) => key.toLowerCase() === name);
+  return found.flatMap(([, value]) => value ?? []).join(" ");
 }
