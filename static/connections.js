@@ -2,6 +2,7 @@
  * The connections page: counts down to each refresh, keeps in step with the server, disconnects, and
  * says when the session ends. Its polls do not keep the session alive.
  */
+import { timeLimit } from "./time_limit.js";
 
 const STATUS_URL = "/api/hubspot/status";
 const DISCONNECT_URL = "/api/hubspot/disconnect";
@@ -177,7 +178,7 @@ async function sync() {
     const response = await fetch(STATUS_URL, {
       cache: "no-store",
       headers: { accept: "application/json" },
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      signal: timeLimit(REQUEST_TIMEOUT_MS),
     });
     if (response.ok) {
       const status = await response.json();
@@ -227,7 +228,7 @@ async function disconnect(connectionId) {
       method: "POST",
       headers: { "content-type": "application/json", "X-CSRF-Token": document.body.dataset.csrf ?? "" },
       body: JSON.stringify({ connection_id: connectionId }),
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      signal: timeLimit(REQUEST_TIMEOUT_MS),
     });
     // Already gone is what was asked for.
     if (response.ok || response.status === 404) return null;

@@ -5,6 +5,7 @@
  * opener must show a key whose hash came with it; whoever cannot is asked whether they know what
  * they are doing, and the result then stays in this browser.
  */
+import { timeLimit } from "./time_limit.js";
 
 const LAUNCH_URL = "/auth/hubspot/launch";
 const RELOAD_URL = "/auth/hubspot/launched";
@@ -51,7 +52,7 @@ async function prove(key) {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ flow, opener_key: key, binding }),
-    signal: AbortSignal.timeout(10_000),
+    signal: timeLimit(10_000),
   });
   if (!response.ok) throw new Error(`the key was not taken: ${response.status}`);
 }

@@ -3,6 +3,7 @@
  * sent in bodies alone. The browser's history keeps the address that was opened, so the token is
  * exchanged when the user goes on: from then on only this tab can continue, and try again.
  */
+import { timeLimit } from "./time_limit.js";
 
 const LINK_URL = "/auth/hubspot/link";
 const OPEN_URL = "/auth/hubspot/link/open";
@@ -42,7 +43,7 @@ async function post(url, token) {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ token }),
-    signal: AbortSignal.timeout(10_000),
+    signal: timeLimit(10_000),
   });
   const answer = await response.json();
   if (response.ok) return answer;

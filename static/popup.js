@@ -2,6 +2,7 @@
  * The last page of the popup: fetches the result once, hands it to the page that opened the
  * window, and closes.
  */
+import { timeLimit } from "./time_limit.js";
 
 const HANDOFF_URL = "/auth/hubspot/handoff";
 const CLOSE_AFTER_MS = 2_000;
@@ -44,9 +45,12 @@ async function fetchHandoff(flowId) {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ flow: flowId }),
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      signal: timeLimit(REQUEST_TIMEOUT_MS),
     });
-    if (response.status === 200) return { ...(await response.json()), kind: "delivered" };
+    if (response.status === 200) {
+      // Taken by now: if it cannot be read, the page that began this learns the result by polling.
+      return response.json().then((handoff) => ({ ...handoff, kind: "delivered" }), () => ({ kind: "gone" }));
+    }
     if (response.status === 410) return { kind: "gone" };
     if (response.status !== 202) break;
     await sleep(RETRY_MS);
@@ -63,10 +67,14 @@ async function fetchHandoff(flowId) {
  */
 function tellOpener(message, origin) {
   if (!opener || typeof origin !== "string") return false;
-  // A slash or an asterisk would be valid targets too, but name no single site.
-  if (!URL.canParse(origin) || new URL(origin).origin !== origin) return false;
-  opener.postMessage(message, origin);
-  return true;
+  try {
+    // A slash or an asterisk would be valid targets too, but name no single site.
+    if (new URL(origin).origin !== origin) return false;
+    opener.postMessage(message, origin);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** @returns {boolean} whether a page of ours opened the window: no other lets us read its address */
@@ -163,4 +171,5 @@ async function run() {
   else reveal("data-stays");
 }
 
-void run();
+// Whatever has failed, the page that began this learns the result by polling. An error stays for the user to read.
+run().catch(() => (outcome === "error" ? reveal("data-stays") : close()));

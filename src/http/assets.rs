@@ -18,6 +18,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("launch.js", "text/javascript; charset=utf-8", include_str!("../../static/launch.js")),
     ("link.js", "text/javascript; charset=utf-8", include_str!("../../static/link.js")),
     ("popup.js", "text/javascript; charset=utf-8", include_str!("../../static/popup.js")),
+    ("time_limit.js", "text/javascript; charset=utf-8", include_str!("../../static/time_limit.js")),
     (
         "sdk/hubspot-connect.js",
         "text/javascript; charset=utf-8",
