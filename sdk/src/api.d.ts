@@ -37,7 +37,8 @@ export type ErrorCode =
   | "sandboxed_iframe"
   | "csp_blocked"
   | "flow_mismatch"
-  | "service_unavailable";
+  | "service_unavailable"
+  | "invalid_option";
 
 export declare class HubSpotConnectError extends Error {
   constructor(code: ErrorCode, message?: string, details?: { flow?: string | undefined; reason?: string | undefined });
@@ -126,6 +127,7 @@ export interface Finding {
 }
 
 export declare class HubSpotConnect {
+  /** Throws a HubSpotConnectError with `invalid_option` if `service` is no address of a service. */
   constructor(options: HubSpotConnectOptions);
   /** Messages that came while an attempt was waiting and were not believed. */
   readonly ignoredMessages: number;
@@ -145,23 +147,4 @@ export declare class HubSpotConnect {
   disconnect(connectionId: string): Promise<void>;
   /** Looks for what would keep `connect()` from working here. Opens and changes nothing. */
   diagnose(): Promise<Finding[]>;
-}
-
-export type ElementState = "idle" | "waiting" | "stalled" | "connected" | "needs_reauth" | "error";
-
-/**
- * `<hubspot-connect service="https://connect.example.com"></hubspot-connect>`
- *
- * Attributes: `service`, `label`, `hub-id`, `return-url`, `fallback`, `scopes` (for the explanation only).
- * Reflects `state`. Events: `connected` (detail: Connection), `error` (detail: HubSpotConnectError); both bubble.
- * Parts: `button`, `status`, `error`.
- */
-export interface HubSpotConnectElement extends HTMLElement {
-  readonly state: ElementState;
-}
-
-declare global {
-  interface HTMLElementTagNameMap {
-    "hubspot-connect": HubSpotConnectElement;
-  }
 }

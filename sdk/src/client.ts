@@ -4,6 +4,7 @@ import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { popupFeatures } from "./geometry.ts";
 import { launch, startFields } from "./launch.ts";
 import { forget, type Memo, news, recall, remember } from "./memory.ts";
+import { invalidOption, serviceOrigin } from "./options.ts";
 import { secret } from "./secrets.ts";
 import { type Answer, ask, type Body, post } from "./wire.ts";
 
@@ -33,7 +34,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   #shared: Shared;
 
   constructor({ service, csrf }: api.HubSpotConnectOptions) {
-    this.#service = new URL(service).origin;
+    this.#service = serviceOrigin(service);
     this.#csrf = csrf;
     this.#shared = services[this.#service] ??= { ignored: 0, makers: {} };
   }
@@ -45,6 +46,8 @@ export class HubSpotConnect implements api.HubSpotConnect {
   // Not an async function: all up to the opening of the window has to happen in the click.
   connect(options: api.ConnectOptions = {}): Promise<api.Connection> {
     const { signal } = options;
+    const invalid = invalidOption(options);
+    if (invalid) return Promise.reject(invalid);
     const refuse = (code: api.ErrorCode) => Promise.reject(new HubSpotConnectError(code));
     const heed = (attempt: Attempt) => {
       signal?.addEventListener("abort", () => attempt.cancel("cancelled"));
@@ -63,7 +66,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     forget(this.#service);
 
     // A random name: one that can be guessed lets another page reach the window.
-    const name = `hsc_${crypto.randomUUID()}`;
+    const name = `hsc_${secret()}`;
     const popup = open("about:blank", name, popupFeatures(window, options.popup));
     if (!popup) {
       if (options.fallback) return this.#redirect(options);

@@ -1,5 +1,6 @@
 /** Looks for what would keep `connect()` from working on this page. A module of its own: it is rarely needed. */
 import type { Finding } from "./api";
+import { timeLimit } from "./wire.ts";
 
 const CLOCK_MS = 60_000;
 
@@ -10,7 +11,7 @@ async function attempt(url: string, init: RequestInit): Promise<{ response: Resp
     forbidden ||= event.disposition === "enforce" && event.effectiveDirective === "connect-src" && url.startsWith(event.blockedURI);
   };
   document.addEventListener("securitypolicyviolation", note);
-  const response = await fetch(url, { credentials: "omit", cache: "no-store", signal: AbortSignal.timeout(10_000), ...init })
+  const response = await fetch(url, { credentials: "omit", cache: "no-store", signal: timeLimit(10_000), ...init })
     .catch(() => null);
   // The report is an event of its own, and may come after the failure.
   if (!response) await new Promise((done) => setTimeout(done, 100));

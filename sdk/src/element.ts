@@ -1,35 +1,51 @@
+/** Defines `<hubspot-connect>`. Importing this module registers the element where there is a browser. */
 import type * as api from "./api";
+import type { ElementState, HubSpotConnectElement } from "./element_api";
 import { HubSpotConnect } from "./client.ts";
 import { HubSpotConnectError } from "./errors.ts";
 import { make } from "./make.ts";
 import { recall } from "./memory.ts";
 
-/** In milliseconds: by then somebody has chosen an account, or HubSpot has shown an error. */
+/** In milliseconds: by then the user has chosen an account, or HubSpot has shown an error. */
 const enum Span {
   Stalled = 90_000,
 }
 
-// `light-dark()` follows the page's `color-scheme`; texts have the page's own colour. The transparent border is what
-// forced colours draw the button's edge with.
+// `light-dark()` follows the page's `color-scheme`; browsers without it take the colours before it. Texts have the
+// page's own colour. The transparent border is what forced colours draw the button's edge with.
 const STYLE = `:host{display:inline-block;max-width:100%}
 :host([hidden]),:empty{display:none}
-button{font:inherit;font-weight:600;max-width:100%;padding:.6em 1.1em;border:1px solid transparent;border-radius:.5em;color:light-dark(#fff,#2a1006);background:light-dark(#c2410c,#ff8f5f);cursor:pointer}
+button{font:inherit;font-weight:600;max-width:100%;padding:.6em 1.1em;border:1px solid transparent;border-radius:.5em;color:#fff;background:#c2410c;color:light-dark(#fff,#2a1006);background:light-dark(#c2410c,#ff8f5f);cursor:pointer}
 :host([state=connected]) button{color:inherit;background:none;border-color:currentcolor}
 div div{margin-top:.5em;overflow-wrap:anywhere}
 [part=error]{border-inline-start:3px solid #d33;padding-inline-start:.6em}`;
 
-export function defineElement(): void {
-  // A server that renders pages knows no elements; importing this there must not fail.
-  if (typeof customElements === "undefined" || customElements.get("hubspot-connect")) return;
-  const style = new CSSStyleSheet();
-  style.replaceSync(STYLE);
+let sheet: CSSStyleSheet | undefined;
 
-  class Element extends HTMLElement implements api.HubSpotConnectElement {
+/** Styles the element by a constructed style sheet, which no policy of the page forbids, or else by a style element. */
+function paint(root: ShadowRoot): void {
+  try {
+    if (!sheet) {
+      const made = new CSSStyleSheet();
+      made.replaceSync(STYLE);
+      sheet = made;
+    }
+    // Fails as well where there is no such property.
+    root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
+  } catch {
+    root.append(make("style", { textContent: STYLE }));
+  }
+}
+
+function define(): void {
+  class Element extends HTMLElement implements HubSpotConnectElement {
     static observedAttributes = ["label", "service"];
-    #button = make("button", { type: "button", part: "button", onclick: () => this.#connect() });
-    #status = make("div", { part: "status" });
-    #error = make("div", { part: "error" });
+    #button = make("button", { type: "button", onclick: () => this.#connect() }, { part: "button" });
+    #status = make("div", {}, { part: "status" });
+    #error = make("div", {}, { part: "error" });
     #sdk: HubSpotConnect | undefined;
+    /** The value of `service` that was read last. */
+    #service: string | undefined;
     #result: Promise<api.Connection | null> | undefined;
     #abort: AbortController | undefined;
     #timer: ReturnType<typeof setTimeout> | undefined;
@@ -41,15 +57,16 @@ export function defineElement(): void {
 
     constructor() {
       super();
-      const live = make("div", { role: "status", ariaLive: "polite" });
+      // As attributes: the properties are younger than some supported browsers.
+      const live = make("div", {}, { role: "status", "aria-live": "polite" });
       live.append(this.#status, this.#error);
       const root = this.attachShadow({ mode: "open" });
-      root.adoptedStyleSheets = [style];
+      paint(root);
       root.append(this.#button, live);
     }
 
-    get state(): api.ElementState {
-      return (this.#get("state") || "idle") as api.ElementState;
+    get state(): ElementState {
+      return (this.#get("state") || "idle") as ElementState;
     }
 
     #get(attribute: string): string {
@@ -57,14 +74,15 @@ export function defineElement(): void {
     }
 
     connectedCallback(): void {
-      const service = this.#get("service");
       this.#show(this.state, this.#status.textContent ?? "");
-      if (service && !this.#sdk) {
-        this.#sdk = new HubSpotConnect({ service });
-        const { origin } = new URL(service);
-        this.#own = origin === location.origin;
-        const pending = !!recall(origin);
-        void this.#settle(this.#sdk.resume(), pending);
+      const service = this.getAttribute("service") ?? undefined;
+      if (!this.#sdk && service !== this.#service) {
+        this.#service = service;
+        try {
+          this.#start();
+        } catch (error) {
+          this.#fail(error as HubSpotConnectError);
+        }
       }
       if (this.#id || this.#own) this.#watch();
     }
@@ -78,18 +96,35 @@ export function defineElement(): void {
       if (this.isConnected) this.connectedCallback();
     }
 
+    /** Reads `service`, and resumes what a reload has interrupted. */
+    #start(): HubSpotConnect {
+      const service = this.#get("service");
+      const sdk = new HubSpotConnect({ service });
+      this.#sdk = sdk;
+      const { origin } = new URL(service);
+      this.#own = origin === location.origin;
+      const pending = !!recall(origin);
+      void this.#settle(sdk.resume(), pending);
+      return sdk;
+    }
+
     #connect(): void {
-      // After a long silence a click begins anew. Before, it brings the popup to the front.
+      // After a long silence a click begins again. Before, it brings the popup to the front.
       if (this.state === "stalled") this.#abort?.abort();
       const abort = new AbortController();
-      const result: Promise<api.Connection> | undefined = this.#sdk?.connect({
-        signal: abort.signal,
-        onPopupLost: () => this.#wait(result),
-        hubId: Number(this.#get("hub-id")),
-        returnUrl: this.#get("return-url"),
-        fallback: this.#get("fallback") as "redirect",
-      });
-      if (!result || result === this.#result) return;
+      const options: Record<string, unknown> = { signal: abort.signal, onPopupLost: () => this.#wait(result) };
+      for (const [attribute, option] of [["return-url", "returnUrl"], ["fallback", "fallback"]] as const) {
+        if (this.hasAttribute(attribute)) options[option] = this.#get(attribute);
+      }
+      if (this.hasAttribute("hub-id")) options.hubId = /^\d+$/.test(this.#get("hub-id")) ? Number(this.#get("hub-id")) : NaN;
+      let result: Promise<api.Connection> | undefined;
+      try {
+        result = (this.#sdk ?? this.#start()).connect(options);
+      } catch (error) {
+        // Without a valid `service` nothing can begin.
+        return this.#fail(error as HubSpotConnectError);
+      }
+      if (result === this.#result) return;
       this.#abort = abort;
       void this.#settle(result, true);
     }
@@ -112,12 +147,8 @@ export function defineElement(): void {
           this.#show("idle");
         }
       } catch (error) {
-        // A click has begun another attempt meanwhile, and the end of this one is no news.
-        if (this.#result !== result || !(error instanceof HubSpotConnectError)) return;
-        const { code, reason = code, flow } = error;
-        this.#show("error");
-        this.#error.textContent = `${error.message} (${[reason, flow].filter(Boolean).join(", ")})`;
-        this.#tell("error", error);
+        // A click has begun another request meanwhile, and the end of this one is no news.
+        if (this.#result === result && error instanceof HubSpotConnectError) this.#fail(error);
       }
     }
 
@@ -126,6 +157,13 @@ export function defineElement(): void {
       if (this.#result === result && this.state === "waiting") {
         this.#status.textContent = "Continue in the popup. If you have closed it, press the button again.";
       }
+    }
+
+    #fail(error: HubSpotConnectError): void {
+      const { code, reason = code, flow } = error;
+      this.#show("error");
+      this.#error.textContent = `${error.message} (${[reason, flow].filter(Boolean).join(", ")})`;
+      this.#tell("failed", error);
     }
 
     #watch(): void {
@@ -147,7 +185,7 @@ export function defineElement(): void {
       this.#show("connected", `Connected${domain ? ` as ${domain}` : ""}${account ? ` (account ${account})` : ""}.`);
     }
 
-    /** Says why HubSpot does not send a person back: in none of the three cases does it do so by itself. */
+    /** Says why HubSpot does not send a user back: in none of the three cases does it do so by itself. */
     #stall(): void {
       const scopes = this.#get("scopes");
       this.#show("stalled", "HubSpot has not come back. It does not if");
@@ -162,7 +200,7 @@ export function defineElement(): void {
       this.#status.append(list);
     }
 
-    #show(state: api.ElementState, sentence = ""): void {
+    #show(state: ElementState, sentence = ""): void {
       this.#button.textContent = state === "stalled" ? "Start again"
         : state === "connected" || state === "needs_reauth" ? "Reconnect"
         : this.#get("label") || "Connect to HubSpot";
@@ -180,3 +218,6 @@ export function defineElement(): void {
   }
   customElements.define("hubspot-connect", Element);
 }
+
+// A server that renders pages knows no elements; importing this there must not fail.
+if (typeof customElements !== "undefined" && !customElements.get("hubspot-connect")) define();

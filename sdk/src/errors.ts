@@ -16,6 +16,7 @@ const CODES: Record<ErrorCode, readonly [retryable: 0 | 1, sentence?: string]> =
   csp_blocked: [0, "This page forbids it."],
   flow_mismatch: [1],
   service_unavailable: [1, "The service does not answer."],
+  invalid_option: [0],
 };
 
 /** Server codes that speak of the service and not of HubSpot. */
@@ -43,7 +44,7 @@ export class HubSpotConnectError extends Error {
 
 /** The error for a code that the service has sent: its own vocabulary is larger, and may grow. */
 export function fromServer({ code: reason = "", message }: { code?: string; message?: string | undefined } = {}, flow?: string): HubSpotConnectError {
-  if (Object.hasOwn(CODES, reason)) return new HubSpotConnectError(reason as ErrorCode, message, { flow });
+  if (Object.keys(CODES).includes(reason)) return new HubSpotConnectError(reason as ErrorCode, message, { flow });
   const code = OF_THE_SERVICE.test(reason) ? "service_unavailable" : "provider_error";
   return new HubSpotConnectError(code, message, { flow, reason });
 }

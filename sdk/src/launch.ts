@@ -2,6 +2,7 @@ import type { ConnectOptions } from "./api";
 import { make } from "./make.ts";
 import type { Memo } from "./memory.ts";
 import { challengeOf } from "./secrets.ts";
+import { timeLimit } from "./wire.ts";
 
 /** The fields of the start address. Secrets stay here; their hashes go. */
 export async function startFields(memo: Memo, openerKey: string, options: ConnectOptions): Promise<Record<string, string>> {
@@ -34,7 +35,7 @@ export function whenForbidden(directive: string, service: string, signal: AbortS
  */
 export function launch(service: string, fields: Record<string, string>, target: string, into: Window, refuse: () => void): void {
   const action = `${service}/auth/hubspot/start`;
-  whenForbidden("form-action", service, AbortSignal.timeout(3_000), () => {
+  whenForbidden("form-action", service, timeLimit(3_000), () => {
     if (fields.connect_session) refuse();
     else into.location.href = `${action}?${new URLSearchParams(fields)}`;
   });

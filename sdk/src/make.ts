@@ -1,4 +1,6 @@
-/** A new element with these properties. Nothing is parsed as HTML, so no policy has anything to say. */
-export function make(tag: string, properties: Record<string, unknown> = {}): HTMLElement {
-  return Object.assign(document.createElement(tag), properties);
+/** Returns a new element with these properties and attributes. Nothing is parsed as HTML, so no policy has anything to say. */
+export function make(tag: string, properties: Record<string, unknown> = {}, attributes: Record<string, string> = {}): HTMLElement {
+  const element = Object.assign(document.createElement(tag), properties);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
 }

@@ -38,6 +38,13 @@ export interface Answer {
   rest: number;
 }
 
+/** Returns a signal that aborts after so many milliseconds. `AbortSignal.timeout` is younger than some supported browsers. */
+export function timeLimit(ms: number): AbortSignal {
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), ms);
+  return controller.signal;
+}
+
 export async function call(url: string, init: RequestInit): Promise<Answer> {
   try {
     const response = await fetch(url, { cache: "no-store", credentials: "omit", ...init });
@@ -91,6 +98,6 @@ export function post(
     body: JSON.stringify(body),
     credentials: verifier ? "omit" : "same-origin",
     keepalive: true,
-    signal: AbortSignal.timeout(10_000),
+    signal: timeLimit(10_000),
   });
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CONNECTION, launchBrowser, Stage, until } from "./stage.mjs";
+import { CONNECTION, launchBrowser, Stage, until, withoutNewApis } from "./stage.mjs";
 
 const sha = (text) => createHash("sha256").update(text).digest("base64url");
 const connected = (more = {}) => ({ state: { status: "connected", connection: CONNECTION, ...more } });
@@ -101,6 +101,41 @@ describe("the browser", { concurrency: 2 }, () => {
     const { page, popup } = await stage.begin();
     await say(popup, success("flow-1", { access_token: "in-the-message", token_type: "bearer" }), stage.host);
     assert.deepEqual(await stage.results(page), [{ connection: { ...RESULT, accessToken: "in-the-message", tokenType: "bearer" } }]);
+  });
+
+  staged("in the oldest supported browsers the result comes all the same", {}, async (stage) => {
+    await stage.context.addInitScript(withoutNewApis);
+    const { page, popup } = await stage.begin();
+    await until("the key has come", () => stage.key);
+    await say(popup, success("flow-1", { claim: "the-claim" }), stage.host);
+    assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
+    const findings = await page.evaluate(() => window.hubspot.diagnose());
+    assert.ok(findings.every(({ ok }) => ok), JSON.stringify(findings));
+  });
+
+  staged("invalid options are errors and open nothing", {}, async (stage) => {
+    const page = await stage.open();
+    const codeOf = (options) => page.evaluate((given) => window.hubspot.connect(given).catch(({ code, message, retryable }) => [code, message, retryable]), options);
+    for (const [name, values] of Object.entries({
+      hubId: [NaN, 0, -1, 1.5, Infinity, "42", null, 2 ** 53],
+      mode: ["tab", ""], fallback: ["popup", ""], returnUrl: ["", "https://elsewhere.example/", "http://", "/back#there"],
+      connectSession: ["", null, 7], popup: [{ width: NaN }, { height: 0 }, { width: "wide" }],
+    })) {
+      for (const value of values) {
+        assert.deepEqual(await codeOf({ [name]: value }), ["invalid_option", `The option ${name} is invalid.`, false], `${name}: ${value}`);
+      }
+    }
+    const services = ["", "connect.example.com", "ftp://connect.example.com", "https://connect.example.com/path", "https://user@connect.example.com"];
+    const thrown = await page.evaluate((list) => list.map((service) => {
+      try {
+        return new window.hubspot.constructor({ service });
+      } catch (error) {
+        return error.code;
+      }
+    }), services);
+    assert.deepEqual(thrown, services.map(() => "invalid_option"));
+    assert.equal(stage.context.pages().length, 1);
+    assert.equal(stage.flows.size, 0);
   });
 
   staged("a popup that is cut off from its opener is found out about by asking", {

@@ -1,7 +1,7 @@
 // The element, as two lines of HTML.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { CONNECTION, launchBrowser, Stage, until } from "./stage.mjs";
+import { CONNECTION, launchBrowser, Stage, until, withoutNewApis } from "./stage.mjs";
 
 let browser;
 before(async () => { browser = await launchBrowser(); });
@@ -10,7 +10,10 @@ after(() => browser?.close());
 const page = (attributes = "", scheme = "light dark") => (service) => `<!doctype html><html lang="en" style="color-scheme:${scheme}"><meta name="viewport" content="width=device-width">
 <title>Host</title><link rel="icon" href="data:,"><script>
   window.events = [];
-  for (const name of ["connected", "error"]) addEventListener(name, (event) => { if (event.detail) window.events.push([name, event.detail.code ?? event.detail.connectionId]); });
+  for (const name of ["connected", "failed"]) addEventListener(name, ({ detail }) => window.events.push([name, detail.code ?? detail.connectionId]));
+  // What error trackers listen to, in both phases.
+  for (const capture of [false, true]) addEventListener("error", (event) => window.events.push(["tracked", event.message]), capture);
+  window.onerror = (event) => window.events.push(["onerror", String(event)]);
 </script>
 <script type="module" src="${service}/static/sdk/hubspot-connect.js"></script>
 <hubspot-connect service="${service}" ${attributes}></hubspot-connect>`;
@@ -67,7 +70,7 @@ describe("the element", { concurrency: 2 }, () => {
     stage.change(flow, { state: { status: "failed", error: { code: "user_denied", message: "You did not <b>approve</b>." } } });
     await state("error");
     assert.equal(await host.getByRole("status").innerText(), "You did not <b>approve</b>. (user_denied, flow-1)");
-    assert.deepEqual(await host.evaluate(() => window.events), [["error", "user_denied"]]);
+    assert.deepEqual(await host.evaluate(() => window.events), [["failed", "user_denied"]]);
     await popup.close();
     await press();
     await state("waiting");
@@ -107,6 +110,51 @@ describe("the element", { concurrency: 2 }, () => {
     stage.change(flow, { state: { status: "connected", connection: CONNECTION } });
     await state("connected");
     assert.deepEqual(await host.evaluate(() => window.events), [["connected", "c1"]], "the earlier request's end is no news");
+  });
+
+  for (const [name, attributes, option] of [
+    ["hub-id", 'hub-id="abc"', "hubId"], ["hub-id", 'hub-id=""', "hubId"], ["hub-id", 'hub-id="-7"', "hubId"],
+    ["hub-id", 'hub-id="7.5"', "hubId"], ["hub-id", 'hub-id="9007199254740992"', "hubId"],
+    ["fallback", 'fallback="popup"', "fallback"], ["return-url", 'return-url="https://elsewhere.example/"', "returnUrl"],
+  ]) {
+    staged(`an invalid ${name} is an error: ${attributes}`, { hostPage: page(attributes) }, async (stage) => {
+      const { host, state } = await begin(stage);
+      await host.getByRole("button").click();
+      await state("error");
+      assert.equal(await host.getByRole("status").innerText(), `The option ${option} is invalid. (invalid_option)`);
+      assert.deepEqual(await host.evaluate(() => window.events), [["failed", "invalid_option"]]);
+      assert.equal(stage.flows.size, 0);
+    });
+  }
+
+  staged("an invalid service is an error at once, and a valid one later repairs it", { hostPage: () => page()("connect.example.com") }, async (stage) => {
+    const host = await stage.open("/element");
+    await host.addScriptTag({ type: "module", url: `${stage.service}/static/sdk/hubspot-connect.js` });
+    await host.locator("hubspot-connect[state=error]").waitFor();
+    await host.getByRole("button").click();
+    assert.deepEqual(await host.evaluate(() => window.events.filter(([name]) => name === "failed")), Array(2).fill(["failed", "invalid_option"]));
+    await host.evaluate((service) => document.querySelector("hubspot-connect").setAttribute("service", service), stage.service);
+    await stage.press(host, "hubspot-connect button");
+    await host.locator("hubspot-connect[state=waiting]").waitFor();
+  });
+
+  staged("the largest account number is sent as it stands", { hostPage: page('hub-id="9007199254740991"') }, async (stage) => {
+    const { press } = await begin(stage);
+    await press();
+    assert.equal((await stage.flow()).fields.hub_id, "9007199254740991");
+  });
+
+  staged("works in the oldest supported browsers", {}, async (stage) => {
+    await stage.context.addInitScript(withoutNewApis);
+    const { host, state, press } = await begin(stage);
+    assert.equal(await host.getByRole("status").getAttribute("aria-live"), "polite");
+    assert.equal(await host.getByRole("button").evaluate((button) => getComputedStyle(button).fontWeight), "600");
+    const popup = await press();
+    await until("the key has come", () => stage.key);
+    await state("waiting");
+    stage.change(await stage.flow(), { state: { status: "connected", connection: CONNECTION } });
+    await state("connected");
+    await popup.close();
   });
 
   staged("takes up what a reload has interrupted", {}, async (stage) => {

@@ -225,6 +225,25 @@ export class Stage {
   }
 }
 
+/** Runs in a page: takes away what the oldest supported browsers, and browsers in other programs, lack. */
+export function withoutNewApis() {
+  delete URL.canParse;
+  delete URL.parse;
+  delete AbortSignal.timeout;
+  delete AbortSignal.any;
+  delete Crypto.prototype.randomUUID;
+  delete window.structuredClone;
+  delete Object.hasOwn;
+  delete Object.groupBy;
+  delete Promise.withResolvers;
+  delete Promise.try;
+  for (const name of ["at", "findLast", "toSorted", "toReversed", "with"]) delete Array.prototype[name];
+  for (const name of ["at", "isWellFormed"]) delete String.prototype[name];
+  for (const name of ["role", ...Object.keys(Element.prototype).filter((one) => one.startsWith("aria"))]) delete Element.prototype[name];
+  window.CSSStyleSheet = function CSSStyleSheet() { throw new TypeError("Illegal constructor"); };
+  for (const root of [Document.prototype, ShadowRoot.prototype]) delete root.adoptedStyleSheets;
+}
+
 /** Waits until something is truthy and returns it. */
 export async function until(what, ask) {
   const deadline = performance.now() + PATIENCE_MS;

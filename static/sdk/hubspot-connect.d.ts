@@ -37,7 +37,8 @@ export type ErrorCode =
   | "sandboxed_iframe"
   | "csp_blocked"
   | "flow_mismatch"
-  | "service_unavailable";
+  | "service_unavailable"
+  | "invalid_option";
 
 export declare class HubSpotConnectError extends Error {
   constructor(code: ErrorCode, message?: string, details?: { flow?: string | undefined; reason?: string | undefined });
@@ -126,6 +127,7 @@ export interface Finding {
 }
 
 export declare class HubSpotConnect {
+  /** Throws a HubSpotConnectError with `invalid_option` if `service` is no address of a service. */
   constructor(options: HubSpotConnectOptions);
   /** Messages that came while an attempt was waiting and were not believed. */
   readonly ignoredMessages: number;
@@ -149,15 +151,37 @@ export declare class HubSpotConnect {
 
 export type ElementState = "idle" | "waiting" | "stalled" | "connected" | "needs_reauth" | "error";
 
+/** The attributes of `<hubspot-connect>`. One that is present and invalid is an error (`invalid_option`). */
+export interface HubSpotConnectAttributes {
+  /** The address of the service. */
+  service?: string;
+  /** The text of the button, instead of "Connect to HubSpot". */
+  label?: string;
+  /** The HubSpot account that the user is expected to choose. */
+  "hub-id"?: number | string;
+  "return-url"?: string;
+  fallback?: "redirect";
+  /** The scopes that are requested; they are named where HubSpot does not come back. */
+  scopes?: string;
+}
+
+export interface HubSpotConnectElementEventMap {
+  connected: CustomEvent<Connection>;
+  failed: CustomEvent<HubSpotConnectError>;
+}
+
 /**
  * `<hubspot-connect service="https://connect.example.com"></hubspot-connect>`
  *
- * Attributes: `service`, `label`, `hub-id`, `return-url`, `fallback`, `scopes` (for the explanation only).
- * Reflects `state`. Events: `connected` (detail: Connection), `error` (detail: HubSpotConnectError); both bubble.
+ * Reflects `state`. Events: `connected` (detail: Connection), `failed` (detail: HubSpotConnectError); both bubble.
  * Parts: `button`, `status`, `error`.
  */
 export interface HubSpotConnectElement extends HTMLElement {
   readonly state: ElementState;
+  addEventListener<K extends keyof HubSpotConnectElementEventMap>(
+    type: K, listener: (this: HubSpotConnectElement, event: HubSpotConnectElementEventMap[K]) => void, options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
 }
 
 declare global {

@@ -1,0 +1,39 @@
+/** Checks what a page passes in. An invalid value that is silently dropped would drop what it guards. */
+import type { ConnectOptions } from "./api";
+import { HubSpotConnectError } from "./errors.ts";
+
+const invalid = (name: string) => new HubSpotConnectError("invalid_option", `The option ${name} is invalid.`);
+
+/** Returns the address, or null if it is invalid. `URL.canParse` is younger than some supported browsers. */
+function parse(address: string, base?: string): URL | null {
+  try {
+    return new URL(address, base);
+  } catch {
+    return null;
+  }
+}
+
+/** Returns the origin of the service. */
+export function serviceOrigin(service: string): string {
+  const url = parse(service);
+  // With a path another service would be asked than the page names.
+  if (url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`) return url.origin;
+  throw invalid("service");
+}
+
+/** Returns the error for the first invalid option. */
+export function invalidOption(options: ConnectOptions): HubSpotConnectError | undefined {
+  const { hubId, mode, returnUrl = "", connectSession, popup } = options;
+  const url = parse(returnUrl, location.href);
+  const valid: Record<string, unknown> = {
+    hubId: Number.isSafeInteger(hubId) && hubId! > 0,
+    mode: mode === "popup" || mode === "redirect",
+    fallback: options.fallback === "redirect",
+    returnUrl: returnUrl && url?.origin === location.origin && !url.hash,
+    connectSession: connectSession && typeof connectSession === "string",
+    popup: [popup?.width, popup?.height].every((size = 1) => size > 0 && size < Infinity),
+  };
+  for (const [name, value] of Object.entries(options)) {
+    if (value !== undefined && name in valid && !valid[name]) return invalid(name);
+  }
+}

@@ -1,0 +1,11 @@
+// A page without a framework, with the npm package.
+import { HubSpotConnect, HubSpotConnectError, type Connection } from "hubspot-connect";
+import type { ElementState } from "hubspot-connect/element";
+
+const element = document.createElement("hubspot-connect");
+element.addEventListener("connected", ({ detail }) => { const connection: Connection = detail; console.log(connection.flow); });
+element.addEventListener("failed", ({ detail }) => console.log(detail instanceof HubSpotConnectError && detail.code));
+export const state: ElementState = element.state;
+export const hubspot = new HubSpotConnect({ service: "https://connect.example.com" });
+// @ts-expect-error the event has another name, for `error` is what error trackers listen to
+element.addEventListener("error", ({ detail }) => console.log(detail));
