@@ -118,6 +118,10 @@ export interface Finding {
     | "form_action"
     | "opener_policy"
     | "sandbox"
+    | "private_address"
+    | "local_network_permission"
+    | "third_party_storage"
+    | "web_view"
     | "cookies"
     | "clock";
   /** null: cannot be told from here. */

@@ -6,7 +6,7 @@ import { launch, startFields } from "./launch.ts";
 import { forget, type Memo, news, recall, remember } from "./memory.ts";
 import { invalidOption, serviceOrigin } from "./options.ts";
 import { secret } from "./secrets.ts";
-import { type Answer, ask, type Body, post } from "./wire.ts";
+import { type Answer, ask, type Body, post, timeLimit } from "./wire.ts";
 
 /** In milliseconds. */
 const enum Watch {
@@ -22,6 +22,8 @@ interface Shared {
   ignored: number;
   /** The last attempt: what the status is asked with. */
   memo?: Memo;
+  /** `open()` returned null, and the page lost the focus at once all the same: some web views open a window so. */
+  lostFocus: boolean;
   /** Which attempt has made which connection: it alone may end it. */
   makers: Record<string, string>;
 }
@@ -36,7 +38,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   constructor({ service, csrf }: api.HubSpotConnectOptions) {
     this.#service = serviceOrigin(service);
     this.#csrf = csrf;
-    this.#shared = services[this.#service] ??= { ignored: 0, makers: {} };
+    this.#shared = services[this.#service] ??= { ignored: 0, lostFocus: false, makers: {} };
   }
 
   get ignoredMessages(): number {
@@ -69,6 +71,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const name = `hsc_${secret()}`;
     const popup = open("about:blank", name, popupFeatures(window, options.popup));
     if (!popup) {
+      addEventListener("blur", () => { this.#shared.lostFocus = true; }, { once: true, signal: timeLimit(1_000) });
       if (options.fallback) return this.#redirect(options);
       // Nothing has begun, so what was begun before goes on.
       if (kept) remember(this.#service, kept);
@@ -203,6 +206,6 @@ export class HubSpotConnect implements api.HubSpotConnect {
   async diagnose(): Promise<api.Finding[]> {
     // Rarely needed, and so a file of its own.
     const { diagnose } = await import("./diagnose.js");
-    return diagnose(this.#service);
+    return diagnose(this.#service, this.#shared);
   }
 }

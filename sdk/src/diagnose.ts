@@ -19,7 +19,29 @@ async function attempt(url: string, init: RequestInit): Promise<{ response: Resp
   return { response, forbidden };
 }
 
-export async function diagnose(service: string): Promise<Finding[]> {
+/** Hosts that only a local network has, as far as their name tells. */
+const PRIVATE = /^(localhost|.+\.(localhost|local|internal|home\.arpa)|(127|10)\..+|192\.168\..+|169\.254\..+|172\.(1[6-9]|2\d|3[01])\..+|\[(::1|f[cd].+|fe[89ab].+)\])$/;
+const isPrivate = (host: string) => PRIVATE.test(host);
+
+/** Web views of apps. An app decides by itself whether a new window opens, and most hand none to the page. */
+const WEB_VIEW = /; wv\)|\bFBA[NV]\b|Instagram|\bLine\/|\bMicroMessenger\b|(iPhone|iPad).*AppleWebKit(?!.*Safari\/)/;
+
+/** The state of Chrome's permission for requests to the local network; null where the browser has no such permission. */
+async function localNetworkPermission(): Promise<PermissionState | null> {
+  for (const name of ["local-network", "loopback-network", "local-network-access"]) {
+    const state = await navigator.permissions?.query({ name: name as PermissionName }).then((status) => status.state, () => null);
+    if (state) return state;
+  }
+  return null;
+}
+
+/** What the SDK has seen of the last `connect()`. */
+export interface Seen {
+  /** The browser returned no window, and this page lost the focus at once all the same. */
+  lostFocus: boolean;
+}
+
+export async function diagnose(service: string, seen: Seen): Promise<Finding[]> {
   const findings: Finding[] = [];
   const add = (check: Finding["check"], ok: boolean | null, detail: string, remedy?: string) => {
     findings.push({ check, ok, detail, ...(ok !== true && remedy && { remedy }) });
@@ -51,6 +73,21 @@ export async function diagnose(service: string): Promise<Finding[]> {
     response ? `${location.origin} may connect.` : reached ? `The service does not know ${location.origin}.` : "It cannot be asked.",
     `Add ${location.origin} to HOST_ORIGINS of the service.`);
 
+  const remote = new URL(service).hostname;
+  const intoPrivate = isPrivate(remote) && !isPrivate(location.hostname);
+  add("private_address", !intoPrivate, intoPrivate
+    ? `The service is on a private address (${remote}) and this page is not: only users of that network reach it, and browsers guard requests to it.`
+    : isPrivate(remote) ? "The service and the page are both on a private address." : "The name of the service is not that of a private address.",
+    "Give the service a public https address, or open this page from the same network.");
+
+  const permission = await localNetworkPermission();
+  // A public name may lead to a private address as well, which a page cannot see.
+  const matters = intoPrivate || (!reached && !forbidden);
+  add("local_network_permission", !matters || permission === null || permission === "granted" ? true : permission === "denied" ? false : null,
+    permission === null ? "The browser has no permission for requests to the local network, or does not tell."
+      : `The browser's permission for requests to the local network: ${permission}. It matters where the service is on a private address.`,
+    "Allow \"Local network access\" for this site in the browser's site settings. In a frame, the page around it must allow it too (allow=\"local-network-access\").");
+
   const own = await attempt(location.href, { method: "HEAD", credentials: "same-origin" });
   const header = (name: string) => own.response?.headers.get(name) ?? "";
   const formAction = /(?:^|[;,])\s*form-action\s+([^;,]*)/i.exec(header("content-security-policy"))?.[1];
@@ -71,12 +108,32 @@ export async function diagnose(service: string): Promise<Finding[]> {
   add("cookies", navigator.cookieEnabled, navigator.cookieEnabled ? "The browser takes cookies." : "The browser takes no cookies.",
     "Allow cookies for the service.");
 
+  const storage = keeps();
+  add("third_party_storage", storage, storage ? "The page may store something in this tab." : "The browser refuses storage to this page, as it may in frames of another site.",
+    "Without storage a reload cannot be resumed, and a redirect is not possible: use the popup, or open the page in its own tab.");
+
+  const inView = WEB_VIEW.test(navigator.userAgent);
+  add("web_view", seen.lostFocus ? false : inView ? null : true, seen.lostFocus
+    ? "The browser has opened a window and returned none to the page, as web views of apps do: connect() then rejects with popup_blocked."
+    : inView ? "The page is in an app's web view, which may open a window and return none to the page." : "The page is in no known web view.",
+    "Use fallback: \"redirect\" or mode: \"redirect\", or open the page in the system's browser.");
+
   const date = Date.parse(response?.headers.get("date") ?? "");
   const apart = Math.abs(Date.now() - date);
   add("clock", Number.isNaN(date) ? null : apart <= CLOCK_MS,
     Number.isNaN(date) ? "The service does not tell its time." : `The clocks are ${Math.round(apart / 1000)} s apart.`,
     "Set this device's clock.");
   return findings;
+}
+
+function keeps(): boolean {
+  try {
+    sessionStorage.setItem("hubspot-connect:diagnose", "1");
+    sessionStorage.removeItem("hubspot-connect:diagnose");
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function isFramed(): boolean {

@@ -521,7 +521,8 @@ describe("the browser", { concurrency: 2 }, () => {
     const found = (where) => where.evaluate(() => window.hubspot.diagnose());
     const good = await found(page);
     assert.deepEqual(good.map(({ check }) => check), [
-      "secure_context", "sandbox", "connect_src", "service_reachable", "origin_listed", "form_action", "opener_policy", "cookies", "clock",
+      "secure_context", "sandbox", "connect_src", "service_reachable", "origin_listed", "private_address", "local_network_permission",
+      "form_action", "opener_policy", "cookies", "third_party_storage", "web_view", "clock",
     ]);
     assert.ok(good.every(({ ok, detail, remedy }) => ok && detail && !remedy), JSON.stringify(good));
 
@@ -538,5 +539,45 @@ describe("the browser", { concurrency: 2 }, () => {
     stage.hostHeaders = { "content-security-policy": `default-src 'self'; script-src 'self' ${stage.service}` };
     const blocked = Object.fromEntries((await found(await stage.open())).map((finding) => [finding.check, finding.ok]));
     assert.deepEqual([blocked.connect_src, blocked.service_reachable, blocked.origin_listed], [false, null, null]);
+  });
+
+  staged("diagnose names a private address, the local network permission, refused storage and a web view", {}, async (stage) => {
+    const of = async (page) => {
+      const findings = await page.evaluate(() => window.hubspot.diagnose());
+      return Object.fromEntries(findings.map((finding) => [finding.check, finding]));
+    };
+    await stage.context.addInitScript(() => {
+      if (!location.search.includes("odd")) return;
+      Object.defineProperty(navigator, "permissions", { value: { query: async ({ name }) => {
+        if (name !== "local-network-access") throw new TypeError("no such permission");
+        return { state: "denied" };
+      } } });
+      Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("refused", "SecurityError"); } });
+      // Some web views open a window and give none to the page.
+      window.open = () => { setTimeout(() => window.dispatchEvent(new Event("blur")), 100); return null; };
+    });
+    const page = await stage.open("/?odd");
+    stage.silent = true;
+    await page.click("#go");
+    assert.equal((await stage.results(page))[0].code, "popup_blocked");
+    await sleep(300);
+    await page.evaluate(() => { window.fetch = () => Promise.reject(new TypeError("blocked")); });
+    const bad = await of(page);
+    assert.deepEqual(["local_network_permission", "third_party_storage", "web_view"].map((check) => bad[check].ok), [false, false, false]);
+    assert.match(bad.web_view.remedy, /redirect/);
+    // As a page on the internet sees it.
+    await stage.context.route("http://public.example/*", (route) => {
+      const { pathname } = new URL(route.request().url());
+      if (pathname !== "/") return route.fulfill({ path: new URL(`../../static/sdk${pathname}`, import.meta.url).pathname });
+      return route.fulfill({ contentType: "text/html", body: `<script type="module">
+        import { HubSpotConnect } from "/hubspot-connect.js";
+        window.hubspot = new HubSpotConnect({ service: "${stage.service}" });
+        window.ready = true;
+      </script>` });
+    });
+    const outside = await stage.context.newPage();
+    await outside.goto("http://public.example/");
+    await outside.waitForFunction(() => window.ready);
+    assert.equal((await of(outside)).private_address.ok, false);
   });
 });
