@@ -75,6 +75,17 @@ suite(hosts.flags, (test) => {
     assert.equal((await start.allHeaders()).origin, "null");
   });
 
+  test("a page that is busy shows its key late, and it still counts", async (stage) => {
+    const busy = `addEventListener("message", ({ data }) => {
+      if (data.needs_key) for (const end = Date.now() + 4_000; Date.now() < end;);
+    });`;
+    const { result } = await connect(stage, { "referrer-policy": "no-referrer" }, busy);
+    assertConnected(result);
+    const shown = stage.requests.find((request) => request.url().endsWith("/auth/hubspot/launch"));
+    assert.ok(JSON.parse(shown.postData()).opener_key);
+    assert.ok(result.connection.accessToken, "it is verified who opened the popup");
+  });
+
   test("an error in the host's own handler keeps neither the popup open nor the result back", async (stage) => {
     stage.expectProblem(/script error: Error: not the SDK's/);
     const broken = `addEventListener("message", () => { throw new Error("not the SDK's"); });`;

@@ -29,15 +29,13 @@ function ask() {
   /** @type {HTMLElement|null} */ (document.querySelector("[data-ask] h1"))?.focus();
 }
 
-/** @returns {Promise<string>} the key, from the opener at the one origin; rejects if none comes in time */
+/** @returns {Promise<string>} the key, from the opener at the one origin, whenever it comes */
 function keyFromOpener() {
-  return new Promise((resolve, reject) => {
-    const timer = window.setTimeout(() => reject(new Error("no key")), KEY_WAIT_MS);
+  return new Promise((resolve) => {
     window.addEventListener("message", ({ origin: sender, source, data }) => {
       if (sender !== origin || source !== opener) return;
       if (data?.type !== "hubspot_auth_key" || data.version !== 1 || data.flow !== flow) return;
       if (typeof data.opener_key !== "string") return;
-      window.clearTimeout(timer);
       resolve(data.opener_key);
     });
   });
@@ -59,14 +57,18 @@ async function prove(key) {
 
 async function run() {
   const needsKey = proven !== "true";
-  const key = needsKey && opener ? keyFromOpener() : Promise.reject(new Error("no opener"));
-  // Handled below where it matters.
-  key.catch(() => {});
+  const key = keyFromOpener();
   if (opener && origin) {
     opener.postMessage({ type: "hubspot_auth_hello", version: 1, flow, needs_key: needsKey }, origin);
   }
   if (!needsKey) return goOn();
-  return key.then(prove).then(goOn, ask);
+  if (!opener) return ask();
+  // The opener may only be slow: its key counts as well while the user is asked.
+  const timer = window.setTimeout(ask, KEY_WAIT_MS);
+  await key.then((text) => {
+    window.clearTimeout(timer);
+    return prove(text);
+  }).then(goOn, ask);
 }
 
 void run();
