@@ -11,6 +11,9 @@ const enum Span {
   Stalled = 90_000,
 }
 
+const WAITING = "Continue in the popup.";
+const LOST = `${WAITING} If you have closed it, press the button again.`;
+
 // `light-dark()` follows the page's `color-scheme`; browsers without it take the colours before it. Texts have the
 // page's own colour. The transparent border is what forced colours draw the button's edge with.
 const STYLE = `:host{display:inline-block;max-width:100%}
@@ -103,8 +106,8 @@ function define(): void {
       this.#sdk = sdk;
       const { origin } = new URL(service);
       this.#own = origin === location.origin;
-      const pending = !!recall(origin);
-      void this.#settle(sdk.resume(), pending);
+      // After a reload this page has no hold on the popup.
+      void this.#settle(sdk.resume(), recall(origin) ? LOST : undefined);
       return sdk;
     }
 
@@ -126,13 +129,14 @@ function define(): void {
       }
       if (result === this.#result) return;
       this.#abort = abort;
-      void this.#settle(result, true);
+      void this.#settle(result, WAITING);
     }
 
-    async #settle(result: Promise<api.Connection | null>, waits: boolean): Promise<void> {
+    /** Shows what comes of a request, and until then this sentence if there is one. */
+    async #settle(result: Promise<api.Connection | null>, sentence?: string): Promise<void> {
       this.#result = result;
-      if (waits) {
-        this.#show("waiting", "Continue in the popup.");
+      if (sentence) {
+        this.#show("waiting", sentence);
         this.#timer = setTimeout(() => this.#stall(), Span.Stalled);
       }
       try {
@@ -143,7 +147,7 @@ function define(): void {
           this.#connected(connection.hubDomain, connection.portalId);
           this.#watch();
           this.#tell("connected", connection);
-        } else if (waits) {
+        } else if (sentence) {
           this.#show("idle");
         }
       } catch (error) {
@@ -155,7 +159,7 @@ function define(): void {
     /** Says that the popup may be closed: only the user knows whether it is. A click opens another. */
     #wait(result: Promise<api.Connection> | undefined): void {
       if (this.#result === result && this.state === "waiting") {
-        this.#status.textContent = "Continue in the popup. If you have closed it, press the button again.";
+        this.#status.textContent = LOST;
       }
     }
 

@@ -163,6 +163,7 @@ describe("the element", { concurrency: 2 }, () => {
     const flow = await stage.flow();
     await host.reload();
     await state("waiting");
+    await host.getByText("If you have closed it, press the button again.").waitFor();
     stage.change(flow, { state: { status: "connected", connection: CONNECTION } });
     await state("connected");
   });
