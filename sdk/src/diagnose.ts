@@ -20,11 +20,12 @@ async function attempt(url: string, init: RequestInit): Promise<{ response: Resp
 }
 
 /** Hosts that only a local network has, as far as their name tells. */
-const PRIVATE = /^(localhost|.+\.(localhost|local|internal|home\.arpa)|(127|10)\..+|192\.168\..+|169\.254\..+|172\.(1[6-9]|2\d|3[01])\..+|\[(::1|f[cd].+|fe[89ab].+)\])$/;
-const isPrivate = (host: string) => PRIVATE.test(host);
+const PRIVATE = /^(localhost|.+\.(localhost|local|internal|home\.arpa)|(127|10)(\.\d+){3}|(192\.168|169\.254|172\.(1[6-9]|2\d|3[01]))(\.\d+){2}|\[(::1|f[cd].+|fe[89ab].+)\])$/;
+export const isPrivate = (host: string) => PRIVATE.test(host);
 
 /** Web views of apps. An app decides by itself whether a new window opens, and most hand none to the page. */
 const WEB_VIEW = /; wv\)|\bFBA[NV]\b|Instagram|\bLine\/|\bMicroMessenger\b|(iPhone|iPad).*AppleWebKit(?!.*Safari\/)/;
+export const isWebView = (userAgent: string) => WEB_VIEW.test(userAgent);
 
 /** The state of Chrome's permission for requests to the local network; null where the browser has no such permission. */
 async function localNetworkPermission(): Promise<PermissionState | null> {
@@ -112,7 +113,7 @@ export async function diagnose(service: string, seen: Seen): Promise<Finding[]> 
   add("third_party_storage", storage, storage ? "The page may store something in this tab." : "The browser refuses storage to this page, as it may in frames of another site.",
     "Without storage a reload cannot be resumed, and a redirect is not possible: use the popup, or open the page in its own tab.");
 
-  const inView = WEB_VIEW.test(navigator.userAgent);
+  const inView = isWebView(navigator.userAgent);
   add("web_view", seen.lostFocus ? false : inView ? null : true, seen.lostFocus
     ? "The browser has opened a window and returned none to the page, as web views of apps do: connect() then rejects with popup_blocked."
     : inView ? "The page is in an app's web view, which may open a window and return none to the page." : "The page is in no known web view.",

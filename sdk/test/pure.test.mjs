@@ -7,6 +7,7 @@ const { popupFeatures } = await load("geometry");
 const { HubSpotConnectError, fromServer } = await load("errors");
 const { read } = await load("channel");
 const { challengeOf, secret } = await load("secrets");
+const { isPrivate, isWebView } = await load("diagnose");
 
 describe("geometry", () => {
   test("the popup stands in the middle of the window that opens it", () => {
@@ -29,7 +30,7 @@ describe("geometry", () => {
 describe("errors", () => {
   const known = [
     "popup_blocked", "closed", "cancelled", "timeout", "origin_not_allowed", "user_denied", "flow_expired", "provider_error",
-    "scopes_missing", "wrong_account", "sandboxed_iframe", "csp_blocked", "flow_mismatch", "service_unavailable",
+    "scopes_missing", "wrong_account", "sandboxed_iframe", "csp_blocked", "flow_mismatch", "service_unavailable", "invalid_option",
   ];
 
   test("every code has a sentence and says whether to try again", () => {
@@ -113,6 +114,32 @@ describe("messages", () => {
     for (const data of [null, undefined, "text", 7, [], {}, { type: "webpackOk" }, { type: { toString: 7 } }]) {
       assert.equal(heard(data, { origin: "https://widget.example", source: {} }), null);
     }
+  });
+});
+
+describe("diagnose", () => {
+  test("a private address is known by its name", () => {
+    for (const host of [
+      "localhost", "app.localhost", "printer.local", "db.internal", "127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.1", "192.168.1.1",
+      "169.254.1.1", "[::1]", "[fd00::1]", "[fe80::1]",
+    ]) assert.ok(isPrivate(host), host);
+    for (const host of ["connect.example.com", "local.example.com", "127.example.com.example", "11.0.0.1", "172.32.0.1", "192.169.1.1", "[2001:db8::1]"]) {
+      assert.ok(!isPrivate(host), host);
+    }
+  });
+
+  test("a web view is known by what it calls itself", () => {
+    const ios = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)";
+    for (const view of [
+      "Mozilla/5.0 (Linux; Android 14; Pixel 8 Build/UD1A; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/120.0.0.0 Mobile Safari/537.36",
+      `${ios} Mobile/15E148`, `${ios} Mobile/15E148 Instagram 300.0`, `${ios} Mobile/15E148 [FBAN/FBIOS;FBAV/440.0]`, `${ios} Mobile/15E148 Safari Line/13.0`,
+    ]) assert.ok(isWebView(view), view);
+    for (const browser of [
+      `${ios} Version/17.0 Mobile/15E148 Safari/604.1`, `${ios} CriOS/120.0 Mobile/15E148 Safari/604.1`,
+      "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36",
+      "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile Safari/537.36",
+      "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:102.0) Gecko/20100101 Firefox/102.0",
+    ]) assert.ok(!isWebView(browser), browser);
   });
 });
 
