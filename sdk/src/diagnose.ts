@@ -28,8 +28,10 @@ const WEB_VIEW = /; wv\)|\bFBA[NV]\b|Instagram|\bLine\/|\bMicroMessenger\b|(iPho
 export const isWebView = (userAgent: string) => WEB_VIEW.test(userAgent);
 
 /** The state of Chrome's permission for requests to the local network; null where the browser has no such permission. */
-async function localNetworkPermission(): Promise<PermissionState | null> {
-  for (const name of ["local-network", "loopback-network", "local-network-access"]) {
+async function localNetworkPermission(host: string): Promise<PermissionState | null> {
+  const loopback = /^(localhost|.+\.localhost|127\..+|\[::1\])$/.test(host);
+  // Newer versions have one permission for each; older ones have one for both.
+  for (const name of [loopback ? "loopback-network" : "local-network", "local-network-access"]) {
     const state = await navigator.permissions?.query({ name: name as PermissionName }).then((status) => status.state, () => null);
     if (state) return state;
   }
@@ -81,7 +83,7 @@ export async function diagnose(service: string, seen: Seen): Promise<Finding[]> 
     : isPrivate(remote) ? "The service and the page are both on a private address." : "The name of the service is not that of a private address.",
     "Give the service a public https address, or open this page from the same network.");
 
-  const permission = await localNetworkPermission();
+  const permission = await localNetworkPermission(remote);
   // A public name may lead to a private address as well, which a page cannot see.
   const matters = intoPrivate || (!reached && !forbidden);
   add("local_network_permission", !matters || permission === null || permission === "granted" ? true : permission === "denied" ? false : null,
