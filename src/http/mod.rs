@@ -49,6 +49,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// Where HubSpot sends people back to, unless the redirect URI says otherwise.
 const CALLBACK: &str = "/auth/hubspot/callback";
+/// The page behind a hosted link.
+const HOSTED_LINK: &str = "/connect";
 /// Where a connect begins.
 const START: &str = "/auth/hubspot/start";
 
@@ -180,7 +182,7 @@ impl Web {
                             .route(actix::get().to(auth::finish_auth)),
                     )
                     // Whoever was sent a link
-                    .service(actix::resource("/connect").route(actix::get().to(link::get_link)))
+                    .service(actix::resource(HOSTED_LINK).route(actix::get().to(link::get_link)))
                     .service(actix::resource("/auth/hubspot/link").route(actix::post().to(link::read_link)))
                     .service(
                         actix::resource("/auth/hubspot/link/open").route(actix::post().to(link::open_link)),

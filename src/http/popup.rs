@@ -6,7 +6,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Web;
 use super::api::ApiJson;
 use super::auth::{done, see_other, start_url};
 use super::caller::Caller;
@@ -14,6 +13,7 @@ use super::csrf::same_origin;
 use super::guard::RequestId;
 use super::problem::{Problem, lookup};
 use super::span::about_flow;
+use super::{HOSTED_LINK, Web};
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::flows::{Choice, Connection, Decision, Delivery, Ended, Message, Outcome};
@@ -70,8 +70,8 @@ pub(super) async fn get_done(
             web.templates.page(page, &json!({"flow": flow, "way": way}))
         }
         (Some(flow), Some(Outcome::Failed { code })) => {
-            // Only the page that has the token of the connect session can begin it anew.
-            failure(&web, Some(flow), &code, (opener.as_ref().filter(|_| !of_host), &way), &id.0)
+            let retry_url = opener.and_then(|opener| retry_url(&web, &opener, of_host));
+            failure(&web, Some(flow), &code, (retry_url, &way), &id.0)
         }
         (Some(_), None) => web.templates.page("popup_over.html", &json!({})),
         (None, _) => failure(
@@ -144,12 +144,22 @@ fn success(web: &Web, flow: FlowId, connection: &Connection, way: &Value, of_hos
     web.templates.page("popup_success.html", &values)
 }
 
-/// Where it makes sense to try again, there is a link that does, for the same opener.
+/// Returns where the user can start again for the same opener. Only the page that has the token of a connect session can:
+/// that of a hosted link is our own, and the others close with the popup.
+fn retry_url(web: &Web, opener: &Origin, of_host: bool) -> Option<String> {
+    let is_own = *opener == web.config.server.origin();
+    match of_host {
+        true => is_own.then(|| HOSTED_LINK.to_owned()),
+        false => Some(start_url(opener)),
+    }
+}
+
+/// Where it makes sense to try again, there is a link that does.
 fn failure(
     web: &Web,
     flow: Option<FlowId>,
     code: &str,
-    (opener, way): (Option<&Origin>, &Value),
+    (retry_url, way): (Option<String>, &Value),
     support_code: &str,
 ) -> String {
     let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
@@ -161,7 +171,7 @@ fn failure(
         "title": entry.title,
         "detail": entry.detail,
         "support_code": support_code,
-        "retry_url": opener.filter(|_| entry.retryable).map(start_url),
+        "retry_url": retry_url.filter(|_| entry.retryable),
     });
     web.templates.page("popup_error.html", &values)
 }

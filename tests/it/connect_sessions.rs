@@ -563,7 +563,15 @@ async fn a_link_that_was_opened_opens_nothing_and_its_page_goes_on() {
     assert_eq!(send(&admin, "/auth/hubspot/link", &token).await.status, 200);
     let launch = start(&admin, &token).await;
     let denied = host.app.hubspot.decide(&data(&launch, "authorize-url"), Decision::Deny).expect("back");
-    admin.get(&denied).await;
+    let late = start(&admin, &token).await;
+    let late = host.app.hubspot.decide(&data(&late, "authorize-url"), approve(ACME)).expect("back");
+    for (back, code, wait) in [(denied, "user_denied", 0), (late, "flow_expired", 601)] {
+        host.app.advance(wait);
+        let done = admin.get(&back).await;
+        let page = admin.get(done.location().split('#').next().unwrap()).await;
+        assert!(page.body.contains(&format!("data-code=\"{code}\"")), "{}", page.body);
+        assert!(page.body.contains("href=\"/connect\""), "{}", page.body);
+    }
     let launch = start(&admin, &token).await;
     let back = host.app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).expect("back");
     admin.get(&back).await;
