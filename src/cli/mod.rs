@@ -90,13 +90,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The configuration of this process, with a warning for each mistyped name and each file of secrets that others can
-/// read.
+/// Reads the configuration of this process, and warns of what is probably a mistake in it.
 fn configured() -> Result<Config, Failure> {
     let variables = Variables::of_process()?;
-    for warning in variables.unknown().into_iter().chain(variables.exposed_files()) {
-        complain(&warning);
-    }
+    variables.warnings().for_each(|warning| complain(&warning));
     Ok(Config::read(&variables)?)
 }
 

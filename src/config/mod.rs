@@ -4,6 +4,7 @@
 use std::fmt;
 
 mod database;
+mod env_file;
 pub mod hubspot;
 mod logging;
 pub mod marketplace;
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn a_mistyped_name_is_answered_with_the_name_that_was_meant() {
         let variables = Variables::from_pairs([("HUBSPOT_CLIENT_IDD".to_owned(), "x".to_owned())]);
-        let warnings = variables.unknown();
+        let warnings: Vec<_> = variables.warnings().collect();
         assert_eq!(
             warnings,
             vec!["HUBSPOT_CLIENT_IDD is not a variable of hubspot-connect; is HUBSPOT_CLIENT_ID meant?"]

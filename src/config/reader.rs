@@ -2,52 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use url::Url;
 
-use super::Problems;
 use super::variables::{VARIABLES, Variable};
 use crate::domain::origin::{is_loopback, web_url};
 use crate::domain::secret::Secret;
-
-/// Names with these beginnings are ours: an unknown one is a typing error.
-const PREFIXES: &[&str] = &[
-    "HUBSPOT_",
-    "SERVER_",
-    "DATABASE_",
-    "ENCRYPTION_",
-    "SESSION_",
-    "REFRESH_",
-    "LOG_",
-    "FLOW_",
-    "TOKEN_DELIVERY",
-    "HOST_ORIGIN",
-    "TRUSTED_PROX",
-    "ADMIN_ADDR",
-    "ADMIN_HOST",
-    "PUBLIC_URL",
-    "RATE_LIMIT_",
-    "ON_SESSION_",
-    "ALLOW_INSECURE",
-    "APP_SECRET",
-    "WEBHOOK_",
-];
+use super::{Problems, env_file};
 
 /// The file that variables are read from, besides the environment.
 const ENV_FILE: &str = ".env";
 
 /// The variables of the environment and of `.env`.
+/// A first word that so many of our variables share is ours: any other name with it is a typing error.
+const SHARED_BY: usize = 3;
 pub struct Variables {
     all: BTreeMap<String, String>,
     /// Whether there is a `.env`.
     has_file: bool,
 }
 
+    /// Why there is one that was not read.
+    unread_file: Option<String>,
 impl std::fmt::Debug for Variables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.all.keys()).finish()
@@ -55,30 +35,49 @@ impl std::fmt::Debug for Variables {
 }
 
 impl Variables {
-    /// The process's environment, and below it the `.env` file of the working directory if there is one.
+    /// Reads the process's environment, and below it the `.env` file of the working directory if there is one.
+    ///
+    /// A file that may not be read is only warned of: a container may start in a folder that is not its user's, and has
+    /// everything in its environment.
     ///
     /// # Errors
-    /// [`Problems`] if there is a `.env` file that cannot be read.
+    /// [`Problems`] if a line of `.env` or a variable of ours cannot be read.
     pub fn of_process() -> Result<Self, Problems> {
-        let file = match dotenvy::from_path_iter(Path::new(ENV_FILE)) {
-            Ok(lines) => Some(lines.collect::<Result<Vec<_>, _>>())
-                .transpose()
-                // The error's text shows the line, and the line may be a secret.
-                .map_err(|_| Problems(vec![".env has a line that is not NAME=value".to_owned()]))?,
-            Err(why) if why.not_found() => None,
-            Err(_) => return Err(Problems(vec![".env cannot be read".to_owned()])),
+        let (file, unread_file) = match std::fs::read(ENV_FILE) {
+            Ok(file) => (Some(env_file::parse(&file).map_err(Problems)?), None),
+            Err(why) if why.kind() == ErrorKind::NotFound => (None, None),
+            Err(why) => {
+                let kind = why.kind();
+                (None, Some(format!("{ENV_FILE} cannot be read ({kind}); only the environment is used")))
+            }
         };
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let (mut environment, mut problems) = (Vec::new(), Vec::new());
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => environment.push((name, env_file::unquoted(value))),
+                Err(_) if is_known(&name.to_uppercase()) => problems.push(format!("{name} is not UTF-8")),
+                Err(_) => {}
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
         let has_file = file.is_some();
-        Ok(Self { has_file, ..Self::from_pairs(file.into_iter().flatten().chain(environment)) })
+        let mut all = by_name(file.unwrap_or_default());
+        all.extend(by_name(environment));
+        Ok(Self { all, has_file, unread_file })
     }
 
     /// Variables given one by one; a later one wins over an earlier one of the same name.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        let all = envy::from_iter::<_, BTreeMap<String, String>>(pairs).unwrap_or_default();
-        let all = all.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
-        Self { all, has_file: false }
+        Self { all: by_name(pairs), has_file: false, unread_file: None }
+    }
+
+    /// A sentence for each mistyped variable, for each file with secrets that others can read, and for a `.env` that was
+    /// not read.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.unread_file.clone().into_iter().chain(self.mistyped()).chain(self.exposed_files())
     }
 
     /// A sentence for each variable that looks like ours and is not known.
@@ -105,25 +104,51 @@ impl Variables {
     }
 }
 
-fn is_ours(name: &str) -> bool {
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+/// Variables by their names in capitals. `HTTPS_PROXY` wins over `https_proxy`, wherever the two stand.
+fn by_name(pairs: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    let (small, capital): (Vec<_>, Vec<_>) =
+        pairs.into_iter().partition(|(name, _)| name.contains(|c: char| c.is_ascii_lowercase()));
+    small.into_iter().chain(capital).map(|(name, value)| (name.to_uppercase(), value)).collect()
 }
 
 fn is_known(name: &str) -> bool {
-    let base = name.strip_suffix("_FILE").unwrap_or(name);
-    VARIABLES.iter().any(|known| known.name == name || (known.secret && known.name == base))
+    VARIABLES.iter().any(|known| name.strip_prefix(known.name).is_some_and(|rest| known.takes(rest)))
 }
 
-fn guess(name: &str) -> String {
-    let near =
-        VARIABLES.iter().map(|known| (strsim::damerau_levenshtein(known.name, name), known.name)).min();
-    match near {
-        Some((distance, known)) if distance <= 3 => {
-            format!("{name} is not a variable of hubspot-connect; is {known} meant?")
-        }
-        _ => {
-            format!("{name} is not a variable of hubspot-connect; `hubspot-connect print env` lists them all")
-        }
+/// Whether Kubernetes has made this variable, for a service that begins like one of our variables. The links of a service
+/// `x` are `X_SERVICE_HOST`, `X_SERVICE_PORT…`, `X_PORT` with a URL, and `X_PORT_80_TCP…`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_port = |rest: &str| {
+        let mut words = rest.split('_');
+        words.next().is_some_and(|number| number.parse::<u16>().is_ok())
+            && matches!(words.next(), Some("TCP" | "UDP" | "SCTP"))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || (name.ends_with("_PORT") && value.contains("://"))
+        || name.split_once("_PORT_").is_some_and(|(_, rest)| is_port(rest))
+}
+
+/// A sentence for a name that is not known, if it looks like one of ours: it is nearly the same, is the beginning of one
+/// or begins with one, or has a first word that only we use.
+fn mistyped(name: &str) -> Option<String> {
+    let ours = || VARIABLES.iter().filter(|known| known.ours);
+    let names = ours().flat_map(|known| {
+        [Some(known.name.to_owned()), known.secret.then(|| format!("{}_FILE", known.name))]
+            .into_iter()
+            .flatten()
+    });
+    let near = names.filter_map(|known| {
+        let distance = strsim::damerau_levenshtein(&known, name);
+        let is_near = distance <= known.len().max(name.len()) / 5;
+        let is_beginning = known.starts_with(&format!("{name}_")) && name.contains('_');
+        // A further word makes another variable: platforms set DATABASE_URL_UNPOOLED.
+        let is_longer =
+            name.strip_prefix(&known).is_some_and(|rest| rest == "_FILE" || !rest.starts_with('_'));
+        (is_near || is_beginning || is_longer).then_some((distance, known))
+    });
+    if let Some((_, known)) = near.min() {
+        return Some(format!("{name} is not a variable of hubspot-connect; is {known} meant?"));
     }
 }
 

@@ -8,14 +8,27 @@ pub(super) struct Variable {
     pub about: &'static str,
     /// A secret is never shown, and may be read from the file that NAME_FILE names.
     pub secret: bool,
+    /// Whether the name is ours. Others are set by platforms and for all programs of a machine.
+    pub ours: bool,
+}
+
+impl Variable {
+    /// Whether a name that has this behind ours is known too.
+    pub fn takes(&self, suffix: &str) -> bool {
+        suffix.is_empty() || (self.secret && suffix == "_FILE")
+    }
 }
 
 const fn plain(name: &'static str, default: &'static str, about: &'static str) -> Variable {
-    Variable { name, default, about, secret: false }
+    Variable { name, default, about, secret: false, ours: true }
 }
 
 const fn secret(name: &'static str, default: &'static str, about: &'static str) -> Variable {
-    Variable { name, default, about, secret: true }
+    Variable { name, default, about, secret: true, ours: true }
+}
+
+const fn foreign(name: &'static str, about: &'static str) -> Variable {
+    Variable { name, default: "", about, secret: false, ours: false }
 }
 
 pub(super) const VARIABLES: &[Variable] = &[
@@ -192,7 +205,11 @@ pub fn example_env() -> String {
     let mut text = String::from(
         "# Configuration of hubspot-connect. Copy this file to .env and fill in the first two lines;\n\
          # `hubspot-connect keys generate` prints the next two. Every secret may also be read from a file:\n\
-         # set NAME_FILE to its path instead. (This file is printed by `hubspot-connect print env`.)\n",
+         # set NAME_FILE to its path instead. (This file is printed by `hubspot-connect print env`.)\n\
+         #\n\
+         # One NAME=value a line. Values are taken literally, $ and backslashes included; quotes around a whole value are\n\
+         # removed. A comment is a line of its own, or begins with a # behind a space. Variables of the environment win.\n\
+         # For `docker run --env-file`: no `export`, and no comment behind a value.\n",
     );
     for variable in VARIABLES {
         let required = variable.about.starts_with("Required");

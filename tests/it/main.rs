@@ -28,6 +28,7 @@ mod database_file;
 mod database_trouble;
 mod disconnect;
 mod endings;
+mod env_file;
 mod events;
 mod evidence;
 mod faults_exchange;

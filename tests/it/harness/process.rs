@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -39,6 +40,20 @@ pub fn run_in(folder: &Path, arguments: &[&str], variables: &[(String, String)])
     let status = end(&mut child).expect("the command ends by itself");
     let read = |name| std::fs::read_to_string(streams.path().join(name)).expect("a stream");
     Ended { code: status.code(), stdout: read("stdout"), stderr: read("stderr"), took: began.elapsed() }
+}
+
+/// The same, as a user to whom nothing belongs: root may do everything, so where the tests are root's another one runs
+/// the binary.
+pub fn run_as_stranger(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> Ended {
+    let began = Instant::now();
+    let mut command = Command::new(BINARY);
+    command.args(arguments).current_dir(folder).env_clear().envs(variables.iter().cloned());
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_531).gid(65_531);
+    }
+    let Output { status, stdout, stderr } = command.output().expect("it runs");
+    let [stdout, stderr] = [stdout, stderr].map(|stream| String::from_utf8(stream).expect("UTF-8"));
+    Ended { code: status.code(), stdout, stderr, took: began.elapsed() }
 }
 
 /// The same with a standard output of one's own.
