@@ -24,7 +24,7 @@ COPY --from=build --chmod=0755 /hubspot-connect /usr/local/bin/hubspot-connect
 LABEL org.opencontainers.image.title="hubspot-connect" \
       org.opencontainers.image.description="A Connect to HubSpot button for any web application" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
-ENV SERVER_ADDR=0.0.0.0:6001 \
+ENV PORT=6001 \
     DATABASE_URL=sqlite:///data/hubspot-connect.db?mode=rwc
 USER 65532:65532
 WORKDIR /data

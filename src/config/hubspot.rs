@@ -48,15 +48,15 @@ impl HubSpot {
             client_secrets,
             scopes: scopes(reader),
             optional_scopes: Scopes::parse(reader.text("HUBSPOT_OPTIONAL_SCOPES")),
-            require_all_scopes: reader
-                .choice("HUBSPOT_REQUIRE_ALL_SCOPES", &[("false", false), ("true", true)]),
+            require_all_scopes: reader.switch("HUBSPOT_REQUIRE_ALL_SCOPES"),
             redirect_uri: redirect_uri(reader, public_url),
             api_version: api_version.to_owned(),
             authorize_url: endpoint(reader, "HUBSPOT_AUTHORIZE_URL", public_url),
             api_url: endpoint(reader, "HUBSPOT_API_URL", public_url),
-            pkce: reader.choice("HUBSPOT_PKCE", &[("off", false), ("s256", true)]),
+            // The method's name was the only way to switch it on once.
+            pkce: reader.text("HUBSPOT_PKCE").eq_ignore_ascii_case("s256") || reader.switch("HUBSPOT_PKCE"),
             account_rate: account_rate(reader),
-            webhooks_journal: reader.choice("WEBHOOKS_JOURNAL", &[("off", false), ("on", true)]),
+            webhooks_journal: reader.switch("WEBHOOKS_JOURNAL"),
         }
     }
 }
@@ -90,10 +90,11 @@ fn redirect_uri(reader: &mut Reader<'_>, public_url: &Url) -> Url {
 }
 
 fn account_rate(reader: &mut Reader<'_>) -> Rate {
-    let wanted = "calls and seconds such as 110/10";
-    reader
-        .parsed("HUBSPOT_ACCOUNT_RATE", wanted)
-        .unwrap_or(Rate { calls: 110, interval: Duration::from_secs(10) })
+    let rate = reader.text("HUBSPOT_ACCOUNT_RATE").parse();
+    rate.unwrap_or_else(|_| {
+        reader.problem("HUBSPOT_ACCOUNT_RATE", "must be calls and seconds such as 110/10");
+        Rate { calls: 110, interval: Duration::from_secs(10) }
+    })
 }
 
 fn endpoint(reader: &mut Reader<'_>, name: &str, stand_in: &Url) -> Url {

@@ -20,7 +20,7 @@ pub enum LogFormat {
 /// What is logged, and where to.
 #[derive(Debug, Clone)]
 pub struct Logging {
-    /// LOG_LEVEL: a level or a tracing filter.
+    /// LOG_LEVEL or RUST_LOG: a level or a tracing filter.
     pub level: String,
     /// LOG_FORMAT.
     pub format: LogFormat,
@@ -38,9 +38,11 @@ impl Logging {
         if file.as_ref().is_some_and(|path| path.file_name().is_none()) {
             reader.problem("LOG_FILE", "must be the path of a file");
         }
-        if EnvFilter::try_new(reader.text("LOG_LEVEL")).is_err() {
-            reader.problem("LOG_LEVEL", "must be error, warn, info, debug, trace, or a tracing filter");
+        let name = reader.first_set(&["LOG_LEVEL", "RUST_LOG"]);
+        let level = reader.text(name);
+        if EnvFilter::try_new(level).is_err() {
+            reader.problem(name, "must be error, warn, info, debug, trace, or a tracing filter");
         }
-        Self { level: reader.text("LOG_LEVEL").to_owned(), format, file }
+        Self { level: level.to_owned(), format, file }
     }
 }

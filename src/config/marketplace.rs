@@ -31,7 +31,7 @@ impl Marketplace {
             text => reader.url("MARKETPLACE_LANDING_URL", text),
         };
         Self {
-            installs: reader.choice("MARKETPLACE_INSTALLS", &[("off", false), ("on", true)]),
+            installs: reader.switch("MARKETPLACE_INSTALLS"),
             landing_url,
             claim_time: reader.seconds("MARKETPLACE_CLAIM_SECONDS", 60..=31_536_000),
             install_url,

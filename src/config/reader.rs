@@ -7,27 +7,29 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::variables::{VARIABLES, Variable};
+use super::{Problems, env_file};
 use crate::domain::origin::{is_loopback, web_url};
 use crate::domain::secret::Secret;
-use super::{Problems, env_file};
 
 /// The file that variables are read from, besides the environment.
 const ENV_FILE: &str = ".env";
-
-/// The variables of the environment and of `.env`.
 /// A first word that so many of our variables share is ours: any other name with it is a typing error.
 const SHARED_BY: usize = 3;
+
+/// The variables of the environment and of `.env`.
 pub struct Variables {
     all: BTreeMap<String, String>,
     /// Whether there is a `.env`.
     has_file: bool,
-}
-
     /// Why there is one that was not read.
     unread_file: Option<String>,
+}
+
 impl std::fmt::Debug for Variables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.all.keys()).finish()
@@ -81,12 +83,14 @@ impl Variables {
     }
 
     /// A sentence for each variable that looks like ours and is not known.
-    pub fn unknown(&self) -> Vec<String> {
-        self.all.keys().filter(|name| is_ours(name) && !is_known(name)).map(|name| guess(name)).collect()
+    fn mistyped(&self) -> Vec<String> {
+        let unknown =
+            self.all.iter().filter(|(name, value)| !is_known(name) && !is_service_link(name, value));
+        unknown.filter_map(|(name, _)| mistyped(name)).collect()
     }
 
     /// A sentence for each file with secrets that other users of this machine can read or write.
-    pub fn exposed_files(&self) -> Vec<String> {
+    fn exposed_files(&self) -> Vec<String> {
         let secrets = VARIABLES.iter().filter(|known| known.secret);
         let named = secrets.filter_map(|known| self.get(&format!("{}_FILE", known.name)));
         let files: BTreeSet<&str> = named.chain(self.has_file.then_some(ENV_FILE)).collect();
@@ -150,6 +154,22 @@ fn mistyped(name: &str) -> Option<String> {
     if let Some((_, known)) = near.min() {
         return Some(format!("{name} is not a variable of hubspot-connect; is {known} meant?"));
     }
+    let (first_word, _) = name.split_once('_')?;
+    let shares = |known: &&Variable| known.name.split_once('_').is_some_and(|(first, _)| first == first_word);
+    let shared = ours().filter(shares).count();
+    (shared >= SHARED_BY).then(|| {
+        format!("{name} is not a variable of hubspot-connect; `hubspot-connect print env` lists them all")
+    })
+}
+
+/// The words for yes and no.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Switch {
+    #[serde(alias = "on", alias = "yes", alias = "1")]
+    True,
+    #[serde(alias = "off", alias = "no", alias = "0")]
+    False,
 }
 
 /// Reads variables and collects problems.
@@ -187,9 +207,21 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// A value that a parser understands. The report does not repeat the value.
-    pub fn parsed<T: FromStr>(&mut self, name: &str, wanted: &str) -> Option<T> {
-        let parsed = self.text(name).parse().ok();
+    /// The first of these names that is set, or else the first one.
+    pub fn first_set<'n>(&self, names: &[&'n str]) -> &'n str {
+        names.iter().find(|name| self.variables.get(name).is_some()).unwrap_or(&names[0])
+    }
+
+    /// Deserializes a value with envy. Each variable goes through it by itself: envy stops at the first error, and repeats
+    /// the value in it, which may be a secret.
+    fn deserialized<T: DeserializeOwned>(&self, name: &str, text: &str) -> Option<T> {
+        let one = [(name.to_owned(), text.to_owned())];
+        envy::from_iter::<_, BTreeMap<String, T>>(one).ok()?.into_values().next()
+    }
+
+    /// A value that can be deserialized. The report does not repeat the value.
+    pub fn parsed<T: DeserializeOwned>(&mut self, name: &str, wanted: &str) -> Option<T> {
+        let parsed = self.deserialized(name, self.text(name));
         if parsed.is_none() {
             self.problem(name, format_args!("must be {wanted}"));
         }
@@ -198,8 +230,8 @@ impl<'a> Reader<'a> {
 
     /// A whole number within bounds.
     pub fn number(&mut self, name: &str, bounds: RangeInclusive<u64>) -> u64 {
-        match self.text(name).parse::<u64>() {
-            Ok(number) if bounds.contains(&number) => number,
+        match self.deserialized::<u64>(name, self.text(name)) {
+            Some(number) if bounds.contains(&number) => number,
             _ => {
                 self.problem(
                     name,
@@ -215,10 +247,25 @@ impl<'a> Reader<'a> {
         Duration::from_secs(self.number(name, bounds))
     }
 
+    /// Whether something is switched on, if the value is a word for yes or no.
+    pub fn switched(&self, name: &str) -> Option<bool> {
+        let word = self.text(name).to_ascii_lowercase();
+        self.deserialized(name, &word).map(|switch| matches!(switch, Switch::True))
+    }
+
+    /// Whether something is switched on.
+    pub fn switch(&mut self, name: &str) -> bool {
+        let on = self.switched(name);
+        if on.is_none() {
+            self.problem(name, "must be on or off (also true or false, yes or no, 1 or 0)");
+        }
+        on.unwrap_or_default()
+    }
+
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
         let word = self.text(name);
-        if let Some((_, choice)) = choices.iter().find(|(known, _)| *known == word) {
+        if let Some((_, choice)) = choices.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)) {
             return *choice;
         }
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
@@ -227,8 +274,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The parts of a list with commas, without the spaces around them.
-    pub fn list(&self, name: &str) -> Vec<&'a str> {
-        self.text(name).split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let items: Vec<String> = self.deserialized(name, self.text(name)).unwrap_or_default();
+        items.iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
     }
 
     /// A URL that is https, or on this machine.

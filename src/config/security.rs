@@ -130,7 +130,7 @@ fn encryption_keys(reader: &mut Reader<'_>, app_secret: &Secret) -> Vec<Secret> 
 fn host_origins(reader: &mut Reader<'_>) -> AllowedOrigins {
     let mut origins = Vec::new();
     for item in reader.list("HOST_ORIGINS") {
-        match Origin::parse(item) {
+        match Origin::parse(&item) {
             Ok(origin) => origins.push(origin),
             Err(why) => reader.problem("HOST_ORIGINS", format_args!("contains `{item}`, which {why}")),
         }

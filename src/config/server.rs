@@ -11,7 +11,7 @@ use crate::domain::origin::{Origin, is_loopback, web_url};
 /// Addresses, the public URL, proxies.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// SERVER_ADDR.
+    /// SERVER_ADDR, or PORT on all addresses.
     pub addr: SocketAddr,
     /// ADMIN_ADDR; none if it is `off`.
     pub admin_addr: Option<SocketAddr>,
@@ -43,11 +43,9 @@ pub struct Server {
 
 impl Server {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let loopback = SocketAddr::from(([127, 0, 0, 1], 6001));
-        let addr =
-            reader.parsed("SERVER_ADDR", "an address and a port such as 127.0.0.1:6001").unwrap_or(loopback);
-        let admin_addr = match reader.text("ADMIN_ADDR") {
-            "off" => None,
+        let addr = addr(reader);
+        let admin_addr = match reader.switched("ADMIN_ADDR") {
+            Some(false) => None,
             _ => reader.parsed("ADMIN_ADDR", "an address and a port such as 127.0.0.1:9464, or `off`"),
         };
         let admin_hosts = admin_hosts(reader);
@@ -87,12 +85,22 @@ impl Server {
 fn admin_hosts(reader: &mut Reader<'_>) -> Vec<Host> {
     let mut hosts = Vec::new();
     for item in reader.list("ADMIN_HOSTS") {
-        match Host::parse(item) {
+        match Host::parse(&item) {
             Ok(host) => hosts.push(host),
             Err(_) => reader.problem(
                 "ADMIN_HOSTS",
                 format_args!("contains `{item}`, which is not a host without a port"),
             ),
+fn addr(reader: &mut Reader<'_>) -> SocketAddr {
+    // Platforms that name a port forward to it from outside.
+    if reader.first_set(&["SERVER_ADDR", "PORT"]) == "PORT" {
+        let port = reader.number("PORT", 1..=65_535);
+        return SocketAddr::from(([0, 0, 0, 0], u16::try_from(port).unwrap_or_default()));
+    }
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 6001));
+    reader.parsed("SERVER_ADDR", "an address and a port such as 127.0.0.1:6001").unwrap_or(loopback)
+}
+
         }
     }
     hosts

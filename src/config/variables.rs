@@ -67,7 +67,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     plain("HUBSPOT_API_VERSION", "2026-09", "HubSpot's API version: 2026-09, 2026-03 or v3."),
     plain("HUBSPOT_AUTHORIZE_URL", "https://app.hubspot.com/oauth/authorize", "Where people approve."),
     plain("HUBSPOT_API_URL", "https://api.hubapi.com", "Where HubSpot's API is."),
-    plain("HUBSPOT_PKCE", "off", "Proof Key for Code Exchange: off or s256."),
+    plain("HUBSPOT_PKCE", "off", "Proof Key for Code Exchange (S256): on or off."),
     plain(
         "HUBSPOT_ACCOUNT_RATE",
         "110/10",
@@ -79,6 +79,10 @@ pub(super) const VARIABLES: &[Variable] = &[
         "Whether uninstalls are read from HubSpot's Webhooks Journal: off or on. Your HubSpot app must have the scopes developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read and developer.webhooks_journal.subscriptions.write then.",
     ),
     plain("SERVER_ADDR", "127.0.0.1:6001", "Address and port to listen on."),
+    foreign(
+        "PORT",
+        "Port to listen on, on all addresses, where SERVER_ADDR is not set; many platforms set it.",
+    ),
     plain(
         "PUBLIC_URL",
         "http://localhost:6001",
@@ -100,7 +104,7 @@ pub(super) const VARIABLES: &[Variable] = &[
         "sqlite://hubspot-connect.db?mode=rwc",
         "SQLite file, or postgres://… to run several replicas.",
     ),
-    plain("DATABASE_AUTO_MIGRATE", "true", "Whether schema changes are made at start."),
+    plain("DATABASE_AUTO_MIGRATE", "true", "Whether schema changes are made at start: true or false."),
     plain(
         "HOST_ORIGINS",
         "",
@@ -207,6 +211,7 @@ pub fn example_env() -> String {
          # `hubspot-connect keys generate` prints the next two. Every secret may also be read from a file:\n\
          # set NAME_FILE to its path instead. (This file is printed by `hubspot-connect print env`.)\n\
          #\n\
+    foreign("RUST_LOG", "The same where LOG_LEVEL is not set."),
          # One NAME=value a line. Values are taken literally, $ and backslashes included; quotes around a whole value are\n\
          # removed. A comment is a line of its own, or begins with a # behind a space. Variables of the environment win.\n\
          # For `docker run --env-file`: no `export`, and no comment behind a value.\n",

@@ -116,6 +116,141 @@ async fn a_mistyped_name_is_a_warning_with_the_name_that_was_meant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_mistyped_variable_is_named_and_no_other_one_is() {
+    let (_hubspot, _database, variables) = good().await;
+    let mistyped = [
+        ("MARKETPLACE_INSTALL", "MARKETPLACE_INSTALLS"),
+        ("WEBHOOKS_JOURNL", "WEBHOOKS_JOURNAL"),
+        ("WEBHOOK_JOURNAL", "WEBHOOKS_JOURNAL"),
+        ("WEBHOOKS_ALLOWED_HOSTS", "WEBHOOK_ALLOWED_HOSTS"),
+        ("HUSBPOT_CLIENT_ID", "HUBSPOT_CLIENT_ID"),
+        ("ENCRYPTION_KEY", "ENCRYPTION_KEYS"),
+        ("APP_SECRETS", "APP_SECRET"),
+        ("APP_SECERT_FILE", "APP_SECRET_FILE"),
+        ("PUBLIC_URI", "PUBLIC_URL"),
+        ("HOST_ORIGIN", "HOST_ORIGINS"),
+        ("SERVER_ADDRESS", "SERVER_ADDR"),
+        ("MAX_CONNECTION", "MAX_CONNECTIONS"),
+        ("RATELIMIT_API_PER_MINUTE", "RATE_LIMIT_API_PER_MINUTE"),
+        ("FLOW_TTL", "FLOW_TTL_SECONDS"),
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+        ("DATABASE_URI", "DATABASE_URL"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("PUBLIC_URL_FILE", "PUBLIC_URL"),
+        ("LOGS_FILE", "LOG_FILE"),
+    ];
+    // Links of Kubernetes to services of these names, and what desktops, shells and other programs set.
+    let foreign = [
+        ("HUBSPOT_CONNECT_PORT", "tcp://10.0.0.1:6001"),
+        ("HUBSPOT_CONNECT_PORT_6001_TCP", "tcp://10.0.0.1:6001"),
+        ("HUBSPOT_CONNECT_PORT_6001_TCP_ADDR", "10.0.0.1"),
+        ("HUBSPOT_CONNECT_PORT_6001_TCP_PORT", "6001"),
+        ("HUBSPOT_CONNECT_PORT_6001_TCP_PROTO", "tcp"),
+        ("HUBSPOT_CONNECT_SERVICE_HOST", "10.0.0.1"),
+        ("HUBSPOT_CONNECT_SERVICE_PORT", "6001"),
+        ("HUBSPOT_CONNECT_SERVICE_PORT_HTTP", "6001"),
+        ("REFRESH_SERVICE_HOST", "10.0.0.2"),
+        ("SESSION_MANAGER", "local/host:@/tmp/.ICE-unix/1"),
+        ("RUST_LOG_STYLE", "never"),
+        ("HOSTNAME", "host"),
+        ("HOST", "host"),
+        ("TOKEN", "x"),
+        ("PORTAL_URL", "x"),
+        ("APP_ENV", "production"),
+        ("APP_NAME", "x"),
+        ("FTP_PROXY", "x"),
+        ("PATH", "/bin"),
+        ("SHELL", "/bin/sh"),
+        ("LANG", "C"),
+        ("POSTGRES_PASSWORD", "x"),
+        ("SERVER_SOFTWARE", "x"),
+        ("MAX_JOBS", "1"),
+        ("PUBLIC_KEY", "x"),
+        ("DATABASE_URL_UNPOOLED", "x"),
+        ("LOG", "x"),
+    ];
+    let all = mistyped.iter().map(|(name, _)| (*name, "x")).chain(foreign);
+    let variables = all.fold(variables, |variables, (name, value)| changed(&variables, name, value));
+    let ended = run(&["db", "migrate"], &variables);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for (name, meant) in mistyped {
+        let said = format!("{name} is not a variable of hubspot-connect; is {meant} meant?");
+        assert!(ended.stderr.contains(&said), "{said}\n{}", ended.stderr);
+    }
+    for (name, _) in foreign {
+        assert!(!ended.stderr.contains(&format!(": {name} is not")), "{name}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switches_take_every_word_for_yes_and_no() {
+    let (_hubspot, _database, variables) = good().await;
+    let on = ["true", "on", "yes", "1", "True", "ON"];
+    let off = ["false", "off", "no", "0", "FALSE", "No"];
+    for (word, is_on) in on.map(|word| (word, true)).into_iter().chain(off.map(|word| (word, false))) {
+        let mut variables = variables.clone();
+        for name in [
+            "DATABASE_AUTO_MIGRATE",
+            "HUBSPOT_REQUIRE_ALL_SCOPES",
+            "HUBSPOT_PKCE",
+            "WEBHOOKS_JOURNAL",
+            "MARKETPLACE_INSTALLS",
+        ] {
+            variables = changed(&variables, name, word);
+        }
+        let config = Config::read(&Variables::from_pairs(variables)).expect(word);
+        let (hubspot, marketplace) = (config.hubspot, config.marketplace);
+        let read = [
+            config.database.auto_migrate,
+            hubspot.require_all_scopes,
+            hubspot.pkce,
+            hubspot.webhooks_journal,
+            marketplace.installs,
+        ];
+        assert_eq!(read, [is_on; 5], "{word}");
+    }
+    for name in ["DATABASE_AUTO_MIGRATE", "HUBSPOT_PKCE", "WEBHOOKS_JOURNAL"] {
+        assert!(problems(&changed(&variables, name, "maybe")).contains(name));
+    }
+    for word in off {
+        let config = Config::read(&Variables::from_pairs(changed(&variables, "ADMIN_ADDR", word)));
+        assert_eq!(config.expect(word).server.admin_addr, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_and_the_log_level_of_a_platform_are_taken_where_ours_are_not_set() {
+    let (_hubspot, _database, variables) = good().await;
+    let variables = changed(&without(&variables, "SERVER_ADDR"), "PORT", "8080");
+    let variables = changed(&variables, "RUST_LOG", "debug");
+    let read = |variables: &[(String, String)]| {
+        let config = Config::read(&Variables::from_pairs(variables.iter().cloned())).expect("valid");
+        (config.server.addr.to_string(), config.logging.level)
+    };
+    assert_eq!(read(&variables), ("0.0.0.0:8080".to_owned(), "debug".to_owned()));
+    let ours = changed(&changed(&variables, "SERVER_ADDR", "127.0.0.1:6001"), "LOG_LEVEL", "warn");
+    assert_eq!(read(&ours), ("127.0.0.1:6001".to_owned(), "warn".to_owned()));
+    for (name, value) in
+        [("PORT", "tcp://10.0.0.1:80"), ("PORT", "0"), ("PORT", "65536"), ("RUST_LOG", "a=b=c")]
+    {
+        let text = problems(&changed(&variables, name, value));
+        assert!(
+            text.contains(&format!("{name} must be")) && !text.contains("LEVEL"),
+            "{name}={value}: {text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_may_take_up_to_two_hours_at_hubspot() {
+    let (_hubspot, _database, variables) = good().await;
+    let read =
+        |seconds| Config::read(&Variables::from_pairs(changed(&variables, "FLOW_TTL_SECONDS", seconds)));
+    assert_eq!(read("7200").expect("valid").security.flow_ttl.as_secs(), 7200);
+    assert!(read("7201").is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_public_url_is_scheme_host_and_port_alone_and_private() {
     let (_hubspot, _database, variables) = good().await;
     for url in [
