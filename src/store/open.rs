@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use migrations::{Migrator, MigratorTrait};
 use rustix::fs::{Mode, OFlags};
+use sea_orm::sqlx::Executor;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
@@ -36,6 +37,14 @@ pub enum OpenError {
     /// It cannot be reached, or is none.
     #[error("the database cannot be opened: {0}")]
     Unreachable(String),
+    /// There is no file yet, and only a command that makes one may.
+    #[error(
+        "the database file is missing; run `hubspot-connect db migrate`, or start the service, to make it"
+    )]
+    Missing,
+    /// The tables are for somebody else to make.
+    #[error("the user of DATABASE_URL may not create tables; have the owner of the database run: {0}")]
+    Grant(String),
     /// Another process serves from this file.
     #[error(
         "another process serves from this SQLite file; SQLite is for one process, use PostgreSQL for replicas"
@@ -146,6 +155,12 @@ impl Store {
             // A replica may have to wait for another one's changes longer than any query may take.
             let patience = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
             tx.execute_unprepared(patience).await.map_err(unmade)?;
+        if self.schema_status().await?.missing.is_empty() {
+            return Ok(());
+        }
+        if let Some(grant) = self.missing_grant().await? {
+            return Err(OpenError::Grant(grant));
+        }
             let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
             tx.execute_unprepared(&lock).await.map_err(unmade)?;
         }
@@ -195,6 +210,21 @@ fn without_url(why: &DbErr) -> String {
         DbErr::Conn(sea_orm::RuntimeErr::SqlxError(why)) => why.to_string(),
         DbErr::ConnectionAcquire(_) => "no connection within 3 seconds".to_owned(),
         _ => "DATABASE_URL is not understood".to_owned(),
+    /// The statement that lets our user create tables; `None` if it may already. In PostgreSQL 15 and later only the owner
+    /// of a database may at first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn missing_grant(&self) -> Result<Option<String>, StoreError> {
+        if self.backend() != DbBackend::Postgres {
+            return Ok(None);
+        }
+        let sql = "SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', schema, current_user) AS wanted \
+                   FROM (SELECT COALESCE(current_schema(), 'public') AS schema) AS here \
+                   WHERE NOT has_schema_privilege(schema, 'CREATE')";
+        self.one(sql, []).await?.map(|row| row.get("wanted")).transpose()
+    }
+
     }
 }
 
@@ -202,11 +232,12 @@ fn postgres(url: &str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.max_connections(10).acquire_timeout(ACQUIRE).connect_timeout(ACQUIRE).sqlx_logging(false);
     options.map_sqlx_postgres_opts(|options| {
-        options.application_name("hubspot-connect").options([
-            ("statement_timeout", "5s"),
-            ("lock_timeout", "3s"),
-            ("idle_in_transaction_session_timeout", "10s"),
-        ])
+        options.application_name("hubspot-connect").extra_float_digits(None)
+    });
+    options.map_sqlx_postgres_pool_opts(|pool| {
+        pool.after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(SESSION).await.map(|_| ()) })
+        })
     });
     options
 }
@@ -222,6 +253,11 @@ fn sqlite(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
     // A file does not hang up.
     options.test_before_acquire(false);
     options.map_sqlx_sqlite_opts(move |options| {
+/// Set for each connection after it is made: a pooler in between may refuse parameters at the start of a connection, and
+/// PgBouncer does.
+const SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '3s'; \
+                       SET idle_in_transaction_session_timeout = '10s'";
+
         options
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))

@@ -57,6 +57,8 @@ mod migrations;
 mod nginx;
 mod openapi;
 mod outages;
+mod outbound_proxy;
+mod postgres;
 mod proxy;
 mod proxy_bodies;
 mod proxy_limits;
