@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{Failure, configured, runtime, say, store};
+use crate::domain::clock::Clock;
+use crate::store::Store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Db {
@@ -27,7 +29,10 @@ impl Db {
     pub fn run(&self) -> Result<ExitCode, Failure> {
         let config = configured()?;
         runtime()?.block_on(async {
-            let store = store(&config).await?;
+            let store = match self {
+                Self::Migrate => Store::open_to_migrate(&config.database, Clock::system()).await?,
+                Self::Status | Self::Rollback { .. } => store(&config).await?,
+            };
             match self {
                 Self::Migrate => store.migrate().await?,
                 Self::Rollback { yes_lose_data: false, .. } => {

@@ -1,14 +1,18 @@
 //! `doctor`: looks at configuration, database, keys and HubSpot, and says what to do about what it finds.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Failure, configured, runtime, say, store, unfit};
+use rustix::fs::Access;
+use url::Url;
+
+use super::{Failure, configured, runtime, say, unfit};
 use crate::config::Config;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
-use crate::hubspot::proxy::Egress;
 use crate::keyring::Keyring;
+use crate::store::{OpenError, Store};
 use crate::{domain::clock::Clock, egress};
 
 /// How long HubSpot may take.
@@ -49,15 +53,42 @@ fn report((what, finding): &Finding) {
 }
 
 async fn database(config: &Config) -> Result<String, String> {
-    let store = store(config).await.map_err(|why| why.to_string())?;
+    let settings = &config.database;
+    let store = match Store::inspect(settings, Clock::system()).await {
+        Ok(store) => store,
+        Err(OpenError::Missing) if !settings.creates_file() => {
+            return Err("the file is missing; `serve` makes it if DATABASE_URL ends in ?mode=rwc".to_owned());
+        }
+        Err(OpenError::Missing) if settings.auto_migrate => {
+            let folder = settings.folder().unwrap_or(Path::new("."));
+            rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
+                .map_err(|why| format!("the file is missing, and {} takes none: {why}", folder.display()))?;
+            return Ok("the file is missing; `serve` makes it, with its tables".to_owned());
+        }
+        Err(why) => return Err(why.to_string()),
+    };
+    let found = stored(config, &store).await;
+    store.close().await;
+    found
+}
+
+async fn stored(config: &Config, store: &Store) -> Result<String, String> {
     let schema = store.schema_status().await.map_err(|why| why.to_string())?;
     if let Some(why) = unfit(&schema) {
         return Err(why);
     }
+/// Looks at the database and changes nothing, not even what `serve` would change by itself.
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)
         .map_err(|why| why.to_string())?;
     let used = store.keys_in_use().await.map_err(|why| why.to_string())?;
-    store.close().await;
+    if config.database.auto_migrate && schema.unknown.is_empty() && !schema.missing.is_empty() {
+        let grant = store.missing_grant().await.map_err(|why| why.to_string())?;
+        let missing = schema.missing.len();
+        return match grant {
+            Some(grant) => Err(OpenError::Grant(grant).to_string()),
+            None => Ok(format!("reachable; `serve` makes the {missing} schema change(s) that are missing")),
+        };
+    }
     match used.iter().find(|(id, _)| !keyring.key_ids().contains(&id.as_str())) {
         Some((id, rows)) => {
             Err(format!("{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest"))

@@ -1,5 +1,9 @@
 //! Where rows are kept.
 
+use std::path::{Path, PathBuf};
+
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
+
 use super::reader::Reader;
 use crate::domain::secret::Secret;
 
@@ -10,6 +14,8 @@ pub struct Database {
     pub url: Secret,
     /// DATABASE_AUTO_MIGRATE.
     pub auto_migrate: bool,
+    /// The file, if this is SQLite.
+    pub file: Option<PathBuf>,
 }
 
 impl Database {
@@ -19,17 +25,48 @@ impl Database {
         if !known.iter().any(|scheme| url.expose().starts_with(scheme)) {
             reader.problem("DATABASE_URL", "must begin with sqlite: or postgres://");
         }
-        if url.expose().starts_with("sqlite:")
-            && (url.expose().contains(":memory:") || url.expose().contains("mode=memory"))
-        {
-            reader.problem("DATABASE_URL", "must name a file: what is in memory does not survive a restart");
-        }
-        let auto_migrate = reader.choice("DATABASE_AUTO_MIGRATE", &[("true", true), ("false", false)]);
-        Self { url, auto_migrate }
+        let file = if url.expose().starts_with("sqlite:") { sqlite_file(reader, url.expose()) } else { None };
+        Self { url, auto_migrate: reader.switch("DATABASE_AUTO_MIGRATE"), file }
+    }
+
+    /// Whether the file is made if it is missing.
+    pub fn creates_file(&self) -> bool {
+        self.url.expose().contains("mode=rwc")
+    }
+
+    /// The folder that the file is in, if this is SQLite.
+    pub fn folder(&self) -> Option<&Path> {
+        let folder = self.file.as_ref()?.parent().filter(|folder| *folder != Path::new(""));
+        Some(folder.unwrap_or(Path::new(".")))
     }
 
     /// Whether this is SQLite.
     pub fn is_sqlite(&self) -> bool {
-        self.url.expose().starts_with("sqlite:")
+        self.file.is_some()
     }
+}
+
+/// The file of an SQLite URL. The driver's own parser decides: it decodes what is percent-encoded, and whatever is looked
+/// for beside the database must be where the driver puts the database.
+fn sqlite_file(reader: &mut Reader<'_>, url: &str) -> Option<PathBuf> {
+    let Ok(options) = url.parse::<SqliteConnectOptions>() else {
+        reader.problem(
+            "DATABASE_URL",
+            "must be an SQLite URL such as sqlite:///data/hubspot-connect.db?mode=rwc",
+        );
+        return None;
+    };
+    let file = options.get_filename();
+    // SQLite itself reads a name that begins with `file:` as another URL.
+    let is_other = file == Path::new("")
+        || file == Path::new(":memory:")
+        || file.as_os_str().as_encoded_bytes().starts_with(b"file:");
+    if is_other || url.contains("mode=memory") {
+        reader.problem(
+            "DATABASE_URL",
+            "must name a file by its path; what is in memory does not survive a restart",
+        );
+        return None;
+    }
+    Some(file.to_owned())
 }

@@ -81,10 +81,7 @@ impl Store {
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.
     pub async fn open(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
-        let lock = match settings.is_sqlite() {
-            true => sqlite_path(settings.url.expose()).map(|path| lock(&path)).transpose()?,
-            false => None,
-        };
+        let lock = settings.file.as_deref().map(lock).transpose()?;
         let store = Self::connect(settings, clock, lock).await?;
         let status = store.schema_status().await?;
         match (status.unknown.last(), status.missing.len()) {
@@ -99,23 +96,50 @@ impl Store {
     /// Opens the database beside a process that serves from it, for the command line.
     ///
     /// # Errors
-    /// [`OpenError`] says what is wrong and what to do.
+    /// [`OpenError`] says what is wrong and what to do; a missing file is not made.
     pub async fn open_beside(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        must_exist(settings)?;
         Self::connect(settings, clock, None).await
+    }
+
+    /// The same for the command that makes the tables: it makes a missing file too.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong and what to do.
+    pub async fn open_to_migrate(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        Self::connect(settings, clock, None).await
+    }
+
+    /// Opens the database to look at it alone: no file is made or changed. Only SQLite's shared memory is written to, if
+    /// there is something in the write-ahead log.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong and what to do.
+    pub async fn inspect(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        let Some(file) = &settings.file else { return Self::connect(settings, clock, None).await };
+        must_exist(settings)?;
+        let log = beside(file, "-wal").metadata();
+        // Without this SQLite makes a log beside a file that has none, only to read the file.
+        let immutable = log.map_or(true, |log| log.len() == 0);
+        let mut options = sqlite(settings.url.expose(), 1);
+        options.map_sqlx_sqlite_opts(move |options| {
+            options.read_only(true).create_if_missing(false).immutable(immutable)
+        });
+        let db = connect(options).await?;
+        Ok(Self::over(db.clone(), Writer::direct(db, clock), None))
     }
 
     async fn connect(settings: &Settings, clock: Clock, lock: Option<Arc<File>>) -> Result<Self, OpenError> {
         let url = settings.url.expose();
-        if !settings.is_sqlite() {
+        let Some(file) = &settings.file else {
             let db = connect(postgres(url)).await?;
             return Ok(Self::over(db.clone(), Writer::direct(db, clock), None));
-        }
-        let path = sqlite_path(url);
+        };
         // SQLite gives what it makes beside a database the mode of the database.
-        path.iter().for_each(|path| keep_private(path));
-        let writing = connect(sqlite(url, 1, WRITING_CACHE)).await?;
-        let db = connect(sqlite(url, 2, READING_CACHE)).await?;
-        path.iter().for_each(|path| keep_private(path));
+        keep_private(file);
+        let writing = connect(durable(sqlite(url, 1), WRITING_CACHE)).await?;
+        let db = connect(durable(sqlite(url, 2), READING_CACHE)).await?;
+        keep_private(file);
         Ok(Self::over(db, Writer::shared(writing, clock), lock))
     }
 
@@ -131,6 +155,12 @@ impl Store {
     /// # Errors
     /// [`OpenError::Migration`] if one fails; none is made then.
     pub async fn migrate(&self) -> Result<(), OpenError> {
+        if self.schema_status().await?.missing.is_empty() {
+            return Ok(());
+        }
+        if let Some(grant) = self.missing_grant().await? {
+            return Err(OpenError::Grant(grant));
+        }
         let tx = self.begin_migration().await?;
         Migrator::up(&tx, None).await.map_err(unmade)?;
         crash::point("migrate.half_made");
@@ -155,12 +185,6 @@ impl Store {
             // A replica may have to wait for another one's changes longer than any query may take.
             let patience = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
             tx.execute_unprepared(patience).await.map_err(unmade)?;
-        if self.schema_status().await?.missing.is_empty() {
-            return Ok(());
-        }
-        if let Some(grant) = self.missing_grant().await? {
-            return Err(OpenError::Grant(grant));
-        }
             let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
             tx.execute_unprepared(&lock).await.map_err(unmade)?;
         }
@@ -184,6 +208,21 @@ impl Store {
         let missing = known.iter().filter(|name| !applied.contains(name)).cloned().collect();
         let unknown = applied.iter().filter(|name| !known.contains(name)).cloned().collect();
         Ok(SchemaStatus { applied, missing, unknown })
+    }
+
+    /// The statement that lets our user create tables; `None` if it may already. In PostgreSQL 15 and later only the owner
+    /// of a database may at first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn missing_grant(&self) -> Result<Option<String>, StoreError> {
+        if self.backend() != DbBackend::Postgres {
+            return Ok(None);
+        }
+        let sql = "SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', schema, current_user) AS wanted \
+                   FROM (SELECT COALESCE(current_schema(), 'public') AS schema) AS here \
+                   WHERE NOT has_schema_privilege(schema, 'CREATE')";
+        self.one(sql, []).await?.map(|row| row.get("wanted")).transpose()
     }
 
     async fn has_migrations_table(&self) -> Result<bool, StoreError> {
@@ -210,23 +249,13 @@ fn without_url(why: &DbErr) -> String {
         DbErr::Conn(sea_orm::RuntimeErr::SqlxError(why)) => why.to_string(),
         DbErr::ConnectionAcquire(_) => "no connection within 3 seconds".to_owned(),
         _ => "DATABASE_URL is not understood".to_owned(),
-    /// The statement that lets our user create tables; `None` if it may already. In PostgreSQL 15 and later only the owner
-    /// of a database may at first.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
-    pub async fn missing_grant(&self) -> Result<Option<String>, StoreError> {
-        if self.backend() != DbBackend::Postgres {
-            return Ok(None);
-        }
-        let sql = "SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', schema, current_user) AS wanted \
-                   FROM (SELECT COALESCE(current_schema(), 'public') AS schema) AS here \
-                   WHERE NOT has_schema_privilege(schema, 'CREATE')";
-        self.one(sql, []).await?.map(|row| row.get("wanted")).transpose()
-    }
-
     }
 }
+
+/// Set for each connection after it is made: a pooler in between may refuse parameters at the start of a connection, and
+/// PgBouncer does.
+const SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '3s'; \
+                       SET idle_in_transaction_session_timeout = '10s'";
 
 fn postgres(url: &str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
@@ -242,7 +271,7 @@ fn postgres(url: &str) -> ConnectOptions {
     options
 }
 
-fn sqlite(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
+fn sqlite(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -252,12 +281,11 @@ fn sqlite(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
     options.idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
     // A file does not hang up.
     options.test_before_acquire(false);
-    options.map_sqlx_sqlite_opts(move |options| {
-/// Set for each connection after it is made: a pooler in between may refuse parameters at the start of a connection, and
-/// PgBouncer does.
-const SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '3s'; \
-                       SET idle_in_transaction_session_timeout = '10s'";
+    options
+}
 
+fn durable(mut options: ConnectOptions, cache: &'static str) -> ConnectOptions {
+    options.map_sqlx_sqlite_opts(move |options| {
         options
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
@@ -273,17 +301,24 @@ const SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '3s'; \
     options
 }
 
-/// The file of an SQLite URL; none for a database in memory.
-fn sqlite_path(url: &str) -> Option<PathBuf> {
-    let rest = url.strip_prefix("sqlite:")?;
-    let path = rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default();
-    (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+/// A file that is missing in a folder that is there is no trouble of the disk: nobody has made it yet.
+fn must_exist(settings: &Settings) -> Result<(), OpenError> {
+    let is_missing = settings.file.as_ref().is_some_and(|file| !file.exists());
+    let has_folder = settings.folder().is_some_and(Path::is_dir);
+    if is_missing && has_folder { Err(OpenError::Missing) } else { Ok(()) }
+}
+
+/// A file that has the database's name with something behind it.
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.to_owned();
+    path.as_mut_os_string().push(suffix);
+    path
 }
 
 /// Takes the file for this process. The lock ends with the process, however it ends. A symbolic link in its place is not
 /// followed: its target could be any file.
 fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
-    let path = database.with_added_extension("lock");
+    let path = beside(database, ".lock");
     let unreachable = |why: std::io::Error| OpenError::Unreachable(format!("its lock file: {why}"));
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
@@ -301,8 +336,7 @@ fn keep_private(database: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let Ok(database) = database.canonicalize() else { return };
     for suffix in ["", ".lock", "-wal", "-shm"] {
-        let mut path = database.clone();
-        path.as_mut_os_string().push(suffix);
+        let path = beside(&database, suffix);
         let Ok(usual) = std::fs::symlink_metadata(&path) else { continue };
         if !usual.is_file() {
             continue;

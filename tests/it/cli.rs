@@ -1,9 +1,12 @@
 //! The command line: exit codes, and words instead of panics.
 
+use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::app::{ACME, GLOBEX, free_port};
-use crate::harness::process::{Ended, Process, changed, run, run_into, without};
+use crate::harness::process::{Ended, Process, changed, run, run_as_stranger, run_into, without};
 use crate::harness::{Browser, TestApp};
 
 fn assert_ends(ended: &Ended, code: i32, said: &str) {
@@ -120,8 +123,7 @@ async fn a_database_without_tables_is_told_as_that() {
     let variables = changed(&app.variables, "DATABASE_URL", &fresh.url);
     assert_ends(&run(&["db", "status"], &variables), 1, "missing");
     for command in [
-        &["doctor"][..],
-        &["api-keys", "create", "backend", "--scope", "proxy"],
+        &["api-keys", "create", "backend", "--scope", "proxy"][..],
         &["api-keys", "list"],
         &["connections", "list"],
         &["export"],
@@ -129,6 +131,57 @@ async fn a_database_without_tables_is_told_as_that() {
     ] {
         assert_ends(&run(command, &variables), 1, "hubspot-connect db migrate");
     }
+    assert!(files_of(&fresh.folder).is_empty(), "what only reads makes no file");
+}
+
+/// Every file of a database's folder with what is in it, but for SQLite's shared memory: any reader marks its place there.
+fn files_of(folder: &tempfile::TempDir) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap);
+    let files = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
+    let files = files.filter(|(name, _)| !name.ends_with("-shm"));
+    files.map(|(name, path)| (name, std::fs::read(path).unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_changes_nothing_and_knows_that_the_service_makes_its_tables() {
+    let app = TestApp::start().await;
+    let fresh = crate::harness::database::TestDatabase::fresh().await;
+    let variables = changed(&app.variables, "DATABASE_URL", &fresh.url);
+    assert_ends(&run(&["doctor"], &variables), 0, "`serve` makes");
+    let by_hand = changed(&variables, "DATABASE_AUTO_MIGRATE", "false");
+    assert_ends(&run(&["doctor"], &by_hand), 1, "hubspot-connect db migrate");
+    assert!(files_of(&fresh.folder).is_empty());
+    if fresh.is_sqlite() {
+        let no_creation = changed(&variables, "DATABASE_URL", fresh.url.trim_end_matches("?mode=rwc"));
+        assert_ends(&run(&["doctor"], &no_creation), 1, "?mode=rwc");
+        std::fs::set_permissions(fresh.folder.path(), Permissions::from_mode(0o555)).unwrap();
+        let stranger = run_as_stranger(fresh.folder.path(), &["doctor"], &variables);
+        std::fs::set_permissions(fresh.folder.path(), Permissions::from_mode(0o700)).unwrap();
+        assert_ends(&stranger, 1, "takes none");
+        std::fs::write(fresh.folder.path().join("test.db"), "").unwrap();
+        assert_ends(&run(&["doctor"], &variables), 0, "`serve` makes");
+        assert_eq!(files_of(&fresh.folder).values().map(Vec::len).collect::<Vec<_>>(), [0]);
+    } else {
+        let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public'";
+        assert_eq!(fresh.number(tables).await, 0);
+    }
+
+    app.connected(ACME).await;
+    let before = files_of(&app.database.folder);
+    assert_ends(&run(&["doctor"], &app.variables), 0, "every stored token has its key");
+    assert!(files_of(&app.database.folder) == before, "beside the service");
+    let (database, variables, _hubspot, _) = app.stopped().await;
+    let before = files_of(&database.folder);
+    assert_ends(&run(&["doctor"], &variables), 0, "every stored token has its key");
+    assert!(files_of(&database.folder) == before, "after its stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_says_that_safari_does_not_keep_cookies_of_localhost() {
+    let app = TestApp::start().await;
+    assert_ends(&run(&["doctor"], &app.variables), 0, "Safari");
+    let public = changed(&app.variables, "PUBLIC_URL", "https://connect.example.com");
+    assert!(!run(&["doctor"], &public).stdout.contains("Safari"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
 use hubspot_connect::app::StartupError;
 
-use crate::harness::app::{ACME, GLOBEX, settle};
+use crate::harness::app::{ACME, GLOBEX, free_port, settle};
 use crate::harness::browser::problem_of;
 use crate::harness::database::TestDatabase;
-use crate::harness::process::Process;
+use crate::harness::process::{Process, changed, run};
 use crate::harness::{TestApp, eventually};
 
 /// A service of its own process on a disk that can be full, with a HubSpot that takes no refresh token twice.
@@ -197,4 +197,68 @@ async fn a_link_in_place_of_the_lock_file_is_not_followed() {
         assert_eq!(target.exists(), exists, "nothing is made at the end of a link");
     }
     assert_eq!((mode_of(&target), std::fs::read_to_string(&target).unwrap().as_str()), (0o644, "theirs"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_and_the_log_are_beside_the_database_however_its_address_is_spelled() {
+    let hubspot = FakeHubSpot::start(Options::default()).await.unwrap();
+    let database = TestDatabase::fresh().await;
+    if !database.is_sqlite() {
+        return;
+    }
+    let variables = settle(&hubspot, &database, &[]);
+    for (number, (written, meant)) in [
+        ("my db.db", "my db.db"),
+        ("my%20db.db", "my db.db"),
+        ("100%25.db", "100%.db"),
+        ("what%3F.db", "what?.db"),
+        ("a#b.db", "a#b.db"),
+        ("a%23b.db", "a#b.db"),
+        ("d%c3%bc.db", "dü.db"),
+        ("dü.db", "dü.db"),
+        ("%2E%2Fdot.db", "dot.db"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let folder = database.folder.path().join(format!("{number} ä%20"));
+        std::fs::create_dir(&folder).unwrap();
+        let encoded = format!("{}/{number}%20%C3%A4%2520", database.folder.path().display());
+        let url = format!("sqlite://{encoded}/{written}?mode=rwc");
+        let variables = changed(&variables, "DATABASE_URL", &url);
+        let path = folder.join(meant);
+        // Made by others, so that the service has something to make private.
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        let process = Process::serve(&variables);
+        let mut names: Vec<_> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let beside = ["", "-shm", "-wal", ".lock"].map(|suffix| format!("{meant}{suffix}"));
+        assert_eq!(names, beside, "{written}");
+        for name in names {
+            assert_eq!(mode_of(&folder.join(&name)), 0o600, "{name}");
+        }
+        let doctor = run(&["doctor"], &variables);
+        assert!(doctor.stdout.contains("every stored token has its key"), "{written}: {doctor:?}");
+        let second = changed(&variables, "SERVER_ADDR", &format!("127.0.0.1:{}", free_port()));
+        let second = run(&["serve"], &changed(&second, "ADMIN_ADDR", "off"));
+        assert!(
+            second.stderr.contains("another process serves from this SQLite file"),
+            "{written}: {second:?}"
+        );
+        process.crash();
+    }
+    for url in [
+        "sqlite::memory:",
+        "sqlite://%3Amemory%3A",
+        "sqlite://",
+        "sqlite:file:x.db",
+        "sqlite://x.db?mode=memory",
+    ] {
+        let refused = run(&["doctor"], &changed(&variables, "DATABASE_URL", url));
+        assert!(refused.stdout.contains("DATABASE_URL must name a file"), "{url}: {refused:?}");
+    }
 }
