@@ -19,7 +19,6 @@ use crate::domain::clock::{Clock, Moment};
 use crate::egress::{self, EgressError};
 use crate::flows::{Flows, KeyCheckError};
 use crate::http::{Limits, Templates, Web, guard, serve};
-use crate::hubspot::proxy::Egress;
 use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
 use crate::keyring::{KeyError, Keyring};
@@ -108,18 +107,12 @@ pub async fn verbs(
         return Err(StartupError::Clock(clock.now().rfc3339()));
     }
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
-    let hubspot = HubSpot::new(&config.hubspot, egress::client()?, proxy_egress(), clock.clone())?;
+    let client = egress::client(&config.proxies)?;
+    let hubspot = HubSpot::new(&config.hubspot, client, &config.proxies, clock.clone())?;
     let store = Store::open(&config.database, clock.clone()).await?;
     let flows = Flows::new(config, store.clone(), hubspot, keyring, clock, chance, metrics);
     flows.check_keys().await?;
     Ok((flows, store))
-}
-
-/// The client of the proxy: made like the other one, when somebody needs it.
-fn proxy_egress() -> Egress {
-    Egress::new(|| {
-        egress::client().inspect_err(|why| tracing::error!(error = %why, "the proxy has no client")).ok()
-    })
 }
 
 impl App {

@@ -2,10 +2,11 @@
 //!
 //! The addresses come from whoever has an API key, and the requests from inside the operator's network. So a name is
 //! resolved once for each request, refused if any of its addresses is not public, and connected to at the checked
-//! addresses alone (OWASP, Server Side Request Forgery Prevention). No redirect is followed, no proxy used, no
-//! connection kept, and no header field of the message or of the connection can be chosen. The operator's own list goes before all that.
+//! addresses alone (OWASP, Server Side Request Forgery Prevention). No redirect is followed, no connection kept, and no
+//! header field of the message or of the connection can be chosen. The operator's own list goes before all that. Behind a
+//! proxy of the operator's the proxy resolves names, and decides where they may lead.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -24,14 +25,17 @@ use crate::domain::chance::Chance;
 use crate::domain::clock::Moment;
 use crate::domain::network::is_public;
 use crate::domain::origin::web_url;
+use crate::domain::proxies::Proxies;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::{AllowedHosts, Attempt};
-use crate::egress::guard::{Guard, Reach, was_blocked};
 pub use crate::egress::guard::{Lookup, SystemLookup};
-use crate::egress::{self, EgressError};
+use crate::egress::guard::{Reach, was_blocked};
+use crate::egress::{EgressError, Wary};
 
 /// How long a receiver may take, from the look-up of its name to the end of its answer.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(15);
+/// How long is read on after the status, and how long a name may take to be resolved when an endpoint is made.
+const COURTESY: Duration = Duration::from_secs(5);
 /// So much of an answer is read, so that a receiver that says a word of thanks is not hung up on.
 const MAX_ANSWER: usize = 64 * 1024;
 /// No address needs to be longer.
@@ -69,25 +73,26 @@ pub struct Message<'a> {
     pub body: &'a str,
 }
 
-/// The way out. The clients are made when they are first needed: most services have no endpoint.
+/// The way out.
 #[derive(Debug)]
 pub struct Webhooks {
     allowed: AllowedHosts,
     lookup: Arc<dyn Lookup>,
-    guarded: OnceLock<Client>,
-    open: OnceLock<Client>,
+    guarded: Wary,
+    open: Wary,
 }
 
 impl Webhooks {
     /// The way out, with the system's own look-up of names.
-    pub fn new(settings: &config::Webhooks) -> Self {
-        Self::with(settings, Arc::new(SystemLookup))
+    pub fn new(settings: &config::Webhooks, proxies: &Proxies) -> Self {
+        Self::with(settings, proxies, Arc::new(SystemLookup))
     }
 
     /// The same with another look-up.
-    pub fn with(settings: &config::Webhooks, lookup: Arc<dyn Lookup>) -> Self {
-        let allowed = settings.allowed_hosts.clone();
-        Self { allowed, lookup, guarded: OnceLock::new(), open: OnceLock::new() }
+    pub fn with(settings: &config::Webhooks, proxies: &Proxies, lookup: Arc<dyn Lookup>) -> Self {
+        let [guarded, open] = [Reach::Public, Reach::Anywhere]
+            .map(|reach| Wary::new(Arc::clone(&lookup), reach, proxies.clone()));
+        Self { allowed: settings.allowed_hosts.clone(), lookup, guarded, open }
     }
 
     /// Whether an endpoint may be here: its address as it stands, and what its name leads to now. Every delivery looks
@@ -97,8 +102,9 @@ impl Webhooks {
     /// [`NotAllowed`] says why not.
     pub async fn check(&self, text: &str) -> Result<Url, NotAllowed> {
         let url = self.check_url(text)?;
-        if let (Some(Host::Domain(name)), false) = (url.host(), self.allowed.has(&url)) {
-            let found = tokio::time::timeout(DEADLINE, self.lookup.lookup(name)).await;
+        let unchecked = self.allowed.has(&url) || self.guarded.is_proxied(&url);
+        if let (Some(Host::Domain(name)), false) = (url.host(), unchecked) {
+            let found = tokio::time::timeout(COURTESY, self.lookup.lookup(name)).await;
             let found = found.ok().and_then(Result::ok).unwrap_or_default();
             match found.is_empty() {
                 true => return Err(NotAllowed::Unknown),
@@ -160,15 +166,7 @@ impl Webhooks {
     }
 
     fn client(&self, url: &Url) -> Result<&Client, EgressError> {
-        let open = self.allowed.has(url);
-        let kept = if open { &self.open } else { &self.guarded };
-        if let Some(client) = kept.get() {
-            return Ok(client);
-        }
-        let reach = if open { Reach::Anywhere } else { Reach::Public };
-        let guard = Arc::new(Guard::new(Arc::clone(&self.lookup), reach));
-        let client = egress::wary_client(&guard)?;
-        Ok(kept.get_or_init(|| client))
+        if self.allowed.has(url) { self.open.client(url) } else { self.guarded.client(url) }
     }
 }
 
@@ -194,7 +192,7 @@ async fn answered(call: reqwest::RequestBuilder, now: Moment) -> Attempt {
             }
         }
     };
-    let _ = tokio::time::timeout(DEADLINE / 5, courtesy).await;
+    let _ = tokio::time::timeout(COURTESY, courtesy).await;
     Attempt { status: Some(status.as_u16()), error, retry_after }
 }
 
@@ -248,7 +246,7 @@ mod tests {
     fn webhooks(allowed: &[&str]) -> Webhooks {
         let mut allowed_hosts = AllowedHosts::default();
         assert!(allowed.iter().all(|host| allowed_hosts.add(host)));
-        Webhooks::new(&config::Webhooks { allowed_hosts })
+        Webhooks::new(&config::Webhooks { allowed_hosts }, &Proxies::none())
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
         findings.push(("database", database(&config).await));
         findings.push(("hubspot", hubspot(&config).await));
         if config.hubspot.webhooks_journal {
+        findings.push(("network", Ok(network(&config))));
             findings.push(("journal", journal(&config).await));
         }
         findings.push(("redirect", redirect(&config)));
@@ -57,6 +58,7 @@ async fn database(config: &Config) -> Result<String, String> {
     let store = match Store::inspect(settings, Clock::system()).await {
         Ok(store) => store,
         Err(OpenError::Missing) if !settings.creates_file() => {
+/// Looks at the database and changes nothing, not even what `serve` would change by itself.
             return Err("the file is missing; `serve` makes it if DATABASE_URL ends in ?mode=rwc".to_owned());
         }
         Err(OpenError::Missing) if settings.auto_migrate => {
@@ -74,13 +76,6 @@ async fn database(config: &Config) -> Result<String, String> {
 
 async fn stored(config: &Config, store: &Store) -> Result<String, String> {
     let schema = store.schema_status().await.map_err(|why| why.to_string())?;
-    if let Some(why) = unfit(&schema) {
-        return Err(why);
-    }
-/// Looks at the database and changes nothing, not even what `serve` would change by itself.
-    let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)
-        .map_err(|why| why.to_string())?;
-    let used = store.keys_in_use().await.map_err(|why| why.to_string())?;
     if config.database.auto_migrate && schema.unknown.is_empty() && !schema.missing.is_empty() {
         let grant = store.missing_grant().await.map_err(|why| why.to_string())?;
         let missing = schema.missing.len();
@@ -94,14 +89,37 @@ async fn stored(config: &Config, store: &Store) -> Result<String, String> {
             Err(format!("{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest"))
         }
         None => Ok("reachable, schema complete, every stored token has its key".to_owned()),
+    if let Some(why) = unfit(&schema) {
+        return Err(why);
+    }
+    let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)
+        .map_err(|why| why.to_string())?;
+    let used = store.keys_in_use().await.map_err(|why| why.to_string())?;
     }
 }
 
 /// HubSpot as the service asks it; nothing is passed on here.
 fn client(config: &Config) -> Result<HubSpot, String> {
-    let http = egress::client().map_err(|why| why.to_string())?;
-    let proxy = Egress::new(|| None);
-    HubSpot::new(&config.hubspot, http, proxy, Clock::system()).map_err(|why| why.to_string())
+    let http = egress::client(&config.proxies).map_err(|why| why.to_string())?;
+    HubSpot::new(&config.hubspot, http, &config.proxies, Clock::system()).map_err(|why| why.to_string())
+/// Says which way calls go. Where the receivers of webhooks and the files of the journal are is not known here, so for
+/// them it is the way to a host that no exception names.
+fn network(config: &Config) -> String {
+    let way = |url: &Url| match config.proxies.between(url) {
+        Some(proxy) => format!("through {proxy}"),
+        None => "directly".to_owned(),
+    };
+    let elsewhere = Url::parse("https://receiver.invalid").map_or(String::new(), |url| way(&url));
+    let exceptions = match config.proxies.exceptions.as_str() {
+        exceptions if !config.proxies.is_empty() && !exceptions.is_empty() => {
+            format!(", but directly to {exceptions} (NO_PROXY)")
+        }
+        _ => String::new(),
+    };
+    let hubspot = way(&config.hubspot.api_url);
+    format!("HubSpot {hubspot}; webhooks and files of the Webhooks Journal {elsewhere}{exceptions}")
+}
+
 }
 
 /// Introspects a token that cannot exist: the answer tells whether our credentials are taken.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{Failure, configured, runtime};
+use crate::domain::proxies::Proxies;
 use crate::egress;
 
 /// How long the answer may take.
@@ -16,7 +17,7 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     runtime()?.block_on(async {
-        let ask = egress::client()?.get(format!("http://{address}/livez")).timeout(PATIENCE);
+        let ask = egress::client(&Proxies::none())?.get(format!("http://{address}/livez")).timeout(PATIENCE);
         let answer = ask.send().await?;
         Ok(if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })

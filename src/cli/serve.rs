@@ -29,6 +29,9 @@ impl Serve {
         if !config.server.secure_cookies {
             tracing::warn!("ALLOW_INSECURE: cookies and tokens cross the network in the clear");
         }
+        if !config.proxies.is_empty() {
+            tracing::warn!("calls go through a proxy, which decides what addresses webhooks reach");
+        }
         let public_url = config.server.public_url.clone();
         runtime()?.block_on(async {
             let app = App::build(config, Clock::system(), Chance::system()).await?;

@@ -8,6 +8,7 @@ mod env_file;
 pub mod hubspot;
 mod logging;
 pub mod marketplace;
+mod proxies;
 mod reader;
 mod refresh;
 mod security;
@@ -26,6 +27,7 @@ pub use server::Server;
 pub use variables::example_env;
 pub use webhooks::Webhooks;
 
+use crate::domain::proxies::Proxies;
 use reader::Reader;
 
 /// Everything the service is told from outside.
@@ -45,6 +47,8 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// Installs that begin at HubSpot's Marketplace.
     pub marketplace: Marketplace,
+    /// The way out.
+    pub proxies: Proxies,
     /// What is logged, and where to.
     pub logging: Logging,
 }
@@ -64,6 +68,7 @@ impl Config {
             refresh: Refresh::read(&mut reader),
             webhooks: Webhooks::read(&mut reader),
             marketplace: Marketplace::read(&mut reader, &server.public_url),
+            proxies: proxies::read(&mut reader),
             logging: Logging::read(&mut reader),
             server,
         };

@@ -155,6 +155,16 @@ pub(super) const VARIABLES: &[Variable] = &[
         "4096",
         "How many connections the public listener keeps open; fewer where the limit on open files leaves no room for them.",
     ),
+    foreign(
+        "HTTPS_PROXY",
+        "Proxy for calls to https addresses (HubSpot, webhooks, the Webhooks Journal), such as http://proxy.example.com:3128; small letters do too. The proxy decides then which addresses webhooks reach.",
+    ),
+    foreign("HTTP_PROXY", "Proxy for calls to plain http addresses."),
+    foreign("ALL_PROXY", "Proxy for both, where the two above are not set."),
+    foreign(
+        "NO_PROXY",
+        "Hosts, addresses and networks that are called directly, with commas between; * for all.",
+    ),
     plain(
         "MAX_CONNECTIONS_PER_CLIENT",
         "256",

@@ -28,6 +28,7 @@ pub mod install;
 pub mod journal;
 pub mod network;
 pub mod origin;
+pub mod proxies;
 pub mod proxy_headers;
 pub mod proxy_path;
 pub mod rate;

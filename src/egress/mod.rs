@@ -1,4 +1,4 @@
-//! The one HTTP client: no redirects, no proxies of the environment. How long a whole call may take is for its caller to
+//! The one HTTP client: no redirects, and the proxies that the configuration names. How long a whole call may take is for its caller to
 //! say: the client's own deadline would throw away an answer that came while the process stood still.
 
 pub mod guard;
@@ -7,7 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use reqwest::{Client, ClientBuilder, NoProxy, Proxy};
 use thiserror::Error;
+use url::Url;
+
+use crate::domain::proxies::Proxies;
+use guard::{Guard, Lookup, Reach};
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -27,37 +32,75 @@ pub struct EgressError(#[from] reqwest::Error);
 ///
 /// # Errors
 /// [`EgressError`] if there are no CA certificates to trust.
-pub fn client() -> Result<reqwest::Client, EgressError> {
-    // Installing twice is harmless and says so by an error: the first one stays.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let trusted = bundle().and_then(|bundle| builder().tls_certs_only(bundle).build().ok());
-    match trusted {
-        Some(client) => Ok(client),
-        None => Ok(builder().build()?),
+pub fn client(proxies: &Proxies) -> Result<Client, EgressError> {
+    build(|| through(builder(), proxies))
+}
+
+/// The clients for addresses that others have named. A direct call goes to checked addresses alone. Behind a proxy names
+/// are resolved by the proxy, which decides where they may lead. No connection is kept, so each request is checked
+/// again. An address that stands in the URL itself is not resolved, so the caller has to check it.
+#[derive(Debug)]
+pub struct Wary {
+    guard: Arc<Guard>,
+    proxies: Proxies,
+    /// Built when they are first needed: most services have neither webhooks nor a journal.
+    direct: OnceLock<Client>,
+    proxied: OnceLock<Client>,
+}
+
+impl Wary {
+    /// Clients that ask `lookup` for addresses.
+    pub fn new(lookup: Arc<dyn Lookup>, reach: Reach, proxies: Proxies) -> Self {
+        let guard = Arc::new(Guard::new(lookup, reach));
+        Self { guard, proxies, direct: OnceLock::new(), proxied: OnceLock::new() }
+    }
+
+    /// Whether a proxy resolves the host of this address.
+    pub fn is_proxied(&self, url: &Url) -> bool {
+        self.proxies.between(url).is_some()
+    }
+
+    /// The client for this address.
+    ///
+    /// # Errors
+    /// [`EgressError`] if there are no CA certificates to trust.
+    pub fn client(&self, url: &Url) -> Result<&Client, EgressError> {
+        let kept = if self.is_proxied(url) { &self.proxied } else { &self.direct };
+        if let Some(client) = kept.get() {
+            return Ok(client);
+        }
+        let client = build(|| {
+            let once = builder().pool_max_idle_per_host(0);
+            match self.is_proxied(url) {
+                true => through(once, &self.proxies),
+                false => Ok(once.dns_resolver(Arc::clone(&self.guard))),
+            }
+        })?;
+        Ok(kept.get_or_init(|| client))
     }
 }
 
-/// Builds a client for addresses that others have named. It asks `resolver` for the addresses of a name, connects to
-/// nothing else, and keeps no connection: each request is resolved and checked anew. An address that stands in the URL
-/// itself is not resolved, so its caller has to look at it.
-///
-/// # Errors
-/// [`EgressError`] if there are no CA certificates to trust.
-pub fn wary_client<R: reqwest::dns::Resolve + 'static>(
-    resolver: &Arc<R>,
-) -> Result<reqwest::Client, EgressError> {
+fn build(make: impl Fn() -> reqwest::Result<ClientBuilder>) -> Result<Client, EgressError> {
+    // Installing twice is harmless and says so by an error: the first one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let wary = || builder().dns_resolver(Arc::clone(resolver)).pool_max_idle_per_host(0);
-    let trusted = bundle().and_then(|bundle| wary().tls_certs_only(bundle).build().ok());
+    let trusted = bundle().and_then(|bundle| make().ok()?.tls_certs_only(bundle).build().ok());
     match trusted {
         Some(client) => Ok(client),
-        None => Ok(wary().build()?),
+        None => Ok(make()?.build()?),
     }
+}
+
+fn through(builder: ClientBuilder, proxies: &Proxies) -> reqwest::Result<ClientBuilder> {
+    let exceptions = || NoProxy::from_string(&proxies.exceptions);
+    let https = proxies.https.as_ref().map(|url| Proxy::https(url.expose())).transpose()?;
+    let http = proxies.http.as_ref().map(|url| Proxy::http(url.expose())).transpose()?;
+    let all = https.into_iter().chain(http);
+    Ok(all.fold(builder, |builder, proxy| builder.proxy(proxy.no_proxy(exceptions()))))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place where the client is made")]
-fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
+fn builder() -> ClientBuilder {
+    Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT)

@@ -192,7 +192,7 @@ impl Flows {
             busy: Mutex::default(),
             renewals: Renewals::default(),
             known_keys: KnownKeys::default(),
-            webhooks: Webhooks::new(&config.webhooks),
+            webhooks: Webhooks::new(&config.webhooks, &config.proxies),
             outgoing: Outgoing::default(),
             credentials: CredentialsAlarm::default(),
             watch: Watch::default(),

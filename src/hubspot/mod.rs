@@ -27,6 +27,7 @@ use crate::config::hubspot::HubSpot as Settings;
 use crate::domain::clock::Clock;
 use crate::domain::failure::Failure;
 use crate::domain::id::PortalId;
+use crate::domain::proxies::Proxies;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use call::Calls;
@@ -101,14 +102,15 @@ pub struct HubSpot {
 }
 
 impl HubSpot {
-    /// HubSpot under these settings, asked through `http`, and through `proxy` for others.
+    /// HubSpot under these settings, called through `http`; calls that are passed on and the files of the journal have
+    /// clients of their own, behind the same `proxies`.
     ///
     /// # Errors
     /// [`HubSpotError`] if a URL cannot be used.
     pub fn new(
         settings: &Settings,
         http: reqwest::Client,
-        proxy: proxy::Egress,
+        proxies: &Proxies,
         clock: Clock,
     ) -> Result<Self, HubSpotError> {
         let clients = settings
@@ -121,8 +123,8 @@ impl HubSpot {
             calls: Calls { http, clock },
             clients,
             accepted: AtomicUsize::new(0),
-            proxy,
-            journal: journal::Reading::new(&settings.api_url),
+            proxy: proxy::Egress::new(proxies.clone()),
+            journal: journal::Reading::new(&settings.api_url, proxies),
         })
     }
 

@@ -58,7 +58,7 @@ async fn main() {
         "store" => Some(start_storing(database, answers).await),
         _ => None,
     };
-    let http = egress::client().expect("a client");
+    let http = egress::client(&hubspot_connect::domain::proxies::Proxies::none()).expect("a client");
     let next = Arc::new(AtomicUsize::new(0));
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..in_flight.parse().expect("a number") {

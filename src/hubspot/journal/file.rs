@@ -1,19 +1,19 @@
 //! The files of the journal. Their addresses come out of an answer, so they are gone to with care: by https, to public
-//! hosts, without credentials of ours, without following redirects, within limits. Where HubSpot itself is on this
-//! machine, for a test, the files may be too.
+//! hosts, without credentials of ours, without following redirects, within limits. Behind a proxy it is the proxy that
+//! resolves names. Where HubSpot itself is on this machine, for a test, the files may be too.
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Client;
 use url::{Host, Url};
 
 use super::super::{call, error};
 use crate::domain::failure::Failure;
 use crate::domain::origin::web_url;
-use crate::egress::guard::{Guard, Reach, SystemLookup, was_blocked};
-use crate::egress::{self, EgressError};
+use crate::domain::proxies::Proxies;
+use crate::egress::Wary;
+use crate::egress::guard::{Reach, SystemLookup, was_blocked};
 
 /// HubSpot writes files of 5 MB at most ("up to 10,000 or 5MB", developer changelog, July 2026).
 const MAX_FILE: usize = 8 * 1024 * 1024;
@@ -22,29 +22,30 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// A signed address is long, but not without end.
 const MAX_URL: usize = 16 * 1024;
 
-/// The way to the files. Its client is made when it is first needed: most services do not read the journal.
+/// The way to the files.
 #[derive(Debug)]
 pub(super) struct Files {
     reach: Reach,
-    client: OnceLock<Client>,
+    clients: Wary,
 }
 
 impl Files {
     /// Files of a HubSpot that is there.
-    pub fn new(api_url: &Url) -> Self {
+    pub fn new(api_url: &Url, proxies: &Proxies) -> Self {
         let is_here = match api_url.host() {
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => address.is_loopback(),
             Some(Host::Domain(name)) => name == "localhost",
             None => false,
         };
-        Self { reach: if is_here { Reach::PublicOrHere } else { Reach::Public }, client: OnceLock::new() }
+        let reach = if is_here { Reach::PublicOrHere } else { Reach::Public };
+        Self { reach, clients: Wary::new(Arc::new(SystemLookup), reach, proxies.clone()) }
     }
 
     /// The content of a file.
     pub async fn get(&self, url: &str) -> Result<Vec<u8>, Failure> {
         let url = self.check(url).ok_or_else(refused)?;
-        let client = self.client().map_err(|_| Failure::our_fault("provider_unreachable"))?;
+        let client = self.clients.client(&url).map_err(|_| Failure::our_fault("provider_unreachable"))?;
         let whole = async {
             let response = client.get(url).send().await.map_err(|why| unanswered(&why))?;
             match response.status().as_u16() {
@@ -74,14 +75,6 @@ impl Files {
     fn known(&self, address: IpAddr) -> (bool, bool) {
         (self.reach.allows(address), address.is_loopback())
     }
-
-    fn client(&self) -> Result<&Client, EgressError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let client = egress::wary_client(&Arc::new(Guard::new(Arc::new(SystemLookup), self.reach)))?;
-        Ok(self.client.get_or_init(|| client))
-    }
 }
 
 fn refused() -> Failure {
@@ -97,7 +90,7 @@ mod tests {
     use super::*;
 
     fn files(api_url: &str) -> Files {
-        Files::new(&Url::parse(api_url).expect("a URL"))
+        Files::new(&Url::parse(api_url).expect("a URL"), &Proxies::none())
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::{HubSpot, error, join};
 use crate::domain::clock::Moment;
 use crate::domain::failure::Failure;
 use crate::domain::journal::Notice;
+use crate::domain::proxies::Proxies;
 use app_token::AppToken;
 use file::Files;
 
@@ -39,8 +40,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub fn new(api_url: &Url) -> Self {
-        Self { token: AppToken::default(), files: Files::new(api_url) }
+    pub fn new(api_url: &Url, proxies: &Proxies) -> Self {
+        Self { token: AppToken::default(), files: Files::new(api_url, proxies) }
     }
 }
 

@@ -18,9 +18,11 @@ pub use reqwest::header::HeaderMap;
 
 use super::{HubSpot, error, join};
 use crate::domain::failure::Failure;
+use crate::domain::proxies::Proxies;
 use crate::domain::proxy_headers::Named;
 use crate::domain::proxy_path::ProxyPath;
 use crate::domain::secret::Secret;
+use crate::egress;
 
 /// How long HubSpot may take to begin its answer, from the last byte that it was sent.
 const BEGIN: Duration = Duration::from_secs(30);
@@ -71,22 +73,23 @@ pub enum PassError {
     Upload(UploadError),
 }
 
-/// The client of the proxy, made for the first call. It has connections of its own: they live on the web workers, and
-/// end with them, which those that carry a refresh token must not.
+/// The client for calls that are passed on, made for the first one. It has connections of its own: they live on the web
+/// workers, and end with them, which those that carry a refresh token must not.
 #[derive(Debug)]
-pub struct Egress {
-    make: fn() -> Option<reqwest::Client>,
+pub(super) struct Egress {
+    proxies: Proxies,
     client: OnceLock<Option<reqwest::Client>>,
 }
 
 impl Egress {
-    /// A client that is made like this, when it is needed.
-    pub fn new(make: fn() -> Option<reqwest::Client>) -> Self {
-        Self { make, client: OnceLock::new() }
+    pub fn new(proxies: Proxies) -> Self {
+        Self { proxies, client: OnceLock::new() }
     }
 
     fn client(&self) -> Option<&reqwest::Client> {
-        self.client.get_or_init(self.make).as_ref()
+        let make = || egress::client(&self.proxies);
+        let make = || make().inspect_err(|why| tracing::error!(error = %why, "the proxy has no client")).ok();
+        self.client.get_or_init(make).as_ref()
     }
 }
 

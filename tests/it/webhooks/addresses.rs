@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hubspot_connect::domain::clock::Moment;
+use hubspot_connect::domain::proxies::Proxies;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::domain::webhook::AllowedHosts;
 use hubspot_connect::webhook::{Lookup, Message, NotAllowed, Webhooks};
@@ -99,7 +100,7 @@ async fn a_name_that_leads_inside_at_the_second_look_is_not_followed() {
     let inside = Receiver::start().await;
     let settings = hubspot_connect::config::Webhooks { allowed_hosts: AllowedHosts::default() };
     let lookup = Arc::new(Rebinding::default());
-    let webhooks = Webhooks::with(&settings, Arc::clone(&lookup) as Arc<dyn Lookup>);
+    let webhooks = Webhooks::with(&settings, &Proxies::none(), Arc::clone(&lookup) as Arc<dyn Lookup>);
     let url = format!("https://rebinding.example.com:{}/", inside.port);
     assert!(webhooks.check(&url).await.is_ok());
     assert_eq!(webhooks.check(&url).await.err(), Some(NotAllowed::NotPublic));

@@ -1,0 +1,141 @@
+//! The way out through a proxy, as `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name it.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::app::ACME;
+use crate::harness::http_proxy::HttpProxy;
+use crate::harness::process::{Process, changed, run};
+use crate::harness::{Receiver, TestApp};
+use crate::journal::{ON, look, read};
+use crate::proxy::{Backend, CONTACTS};
+
+/// `user:hunter2`
+const CREDENTIALS: &str = "proxy-authorization: basic dxnlcjpodw50zxiy";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hubspot_is_called_through_the_proxy_of_the_environment() {
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        let proxy = HttpProxy::start().await;
+        let backend = Backend::with(&[(name, &proxy.url()), ON]).await;
+        let app = &backend.app;
+        let token = format!("POST {}/oauth/", app.hubspot.base_url());
+        assert!(proxy.count(&token) >= 1, "{name}: {:?}", proxy.heard());
+        assert!(proxy.heard().iter().all(|head| head.to_lowercase().contains(CREDENTIALS)), "{name}");
+
+        let before = proxy.heard().len();
+        assert_eq!(look(&app.flows).await.looked, read(0, 0));
+        assert!(proxy.heard().len() > before, "{name}: the journal");
+
+        assert_eq!(backend.get(CONTACTS).await.status, 200);
+        let passed = format!("GET {}{CONTACTS} ", app.hubspot.base_url());
+        assert_eq!(proxy.count(&passed), 1, "{name}: {:?}", proxy.heard());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_the_journal_are_fetched_through_the_proxy() {
+    let proxy = HttpProxy::start().await;
+    let app = TestApp::with(&[("HTTP_PROXY", &proxy.url()), ON]).await;
+    app.connected(ACME).await;
+    assert_eq!(look(&app.flows).await.looked, read(0, 0));
+    app.advance(300);
+    crate::journal::uninstall(&app, ACME);
+    app.advance(60);
+    let before = app.hubspot.journal().len();
+    assert_eq!(look(&app.flows).await.looked, read(1, 1));
+    let calls = app.hubspot.journal().len() - before;
+    let base = app.hubspot.base_url();
+    let asked = proxy.heard().iter().filter(|head| head.contains(&base)).count();
+    assert!(calls <= asked, "{calls} calls, {asked} of them heard: {:?}", proxy.heard());
+    assert!(proxy.heard().iter().any(|head| head.starts_with("GET ") && head.contains("journal")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_of_no_proxy_are_called_directly() {
+    for name in ["NO_PROXY", "no_proxy"] {
+        for hosts in ["127.0.0.1", "example.com, 127.0.0.0/8", "*"] {
+            let proxy = HttpProxy::start().await;
+            let app = TestApp::with(&[("ALL_PROXY", &proxy.url()), (name, hosts)]).await;
+            app.connected(ACME).await;
+            assert_eq!(proxy.heard(), [""; 0], "{hosts}");
+        }
+    }
+}
+
+/// The names of receivers may be known to the proxy alone, so they are not resolved here.
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_go_through_the_proxy_whoever_resolves_their_hosts() {
+    let (proxy, receiver) = (HttpProxy::start().await, Receiver::start().await);
+    let plain = format!("hooks.test:{}", receiver.port);
+    let app = TestApp::with(&[
+        ("ALL_PROXY", &proxy.url()),
+        ("NO_PROXY", "127.0.0.1"),
+        ("WEBHOOK_ALLOWED_HOSTS", &plain),
+    ])
+    .await;
+    let key = app.api_key("webhooks").await;
+    let test = |made: serde_json::Value| {
+        let path = format!("/api/hubspot/webhooks/{}/test", made["id"].as_str().unwrap());
+        let (app, key) = (&app, &key);
+        async move { app.api(key, Method::POST, &path, None).await.json() }
+    };
+    let tested = test(app.webhook(&format!("http://{plain}/hooks"), "").await).await;
+    assert_eq!((&tested["status"], receiver.heard().len()), (&json!("delivered"), 1), "{tested}");
+    assert_eq!(proxy.count(&format!("POST http://{plain}/hooks HTTP/1.1")), 1, "{:?}", proxy.heard());
+
+    // Nothing here speaks TLS, so the delivery fails, but behind the tunnel.
+    let secure = format!("secure.test:{}", receiver.port);
+    let tested = test(app.webhook(&format!("https://{secure}/hooks"), "").await).await;
+    assert_eq!(tested["status"], "pending", "{tested}");
+    assert_eq!(proxy.count(&format!("CONNECT {secure} HTTP/1.1")), 1, "{:?}", proxy.heard());
+    assert!(receiver.connections() >= 2, "the tunnel reaches the receiver");
+    assert!(proxy.heard().iter().all(|head| head.to_lowercase().contains(CREDENTIALS)));
+
+    // An address that is not public is refused before anybody is asked.
+    let body = json!({"url": format!("https://10.0.0.1:{}/", receiver.port)});
+    let refused = app.api(&key, Method::POST, "/api/hubspot/webhooks", Some(body)).await;
+    assert_eq!(refused.status, 400, "{}", refused.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_out_is_shown_without_credentials() {
+    let proxy = HttpProxy::start().await;
+    let app = TestApp::start().await;
+    let direct = run(&["doctor"], &app.variables);
+    assert!(direct.stdout.contains("directly") && !direct.stdout.contains("through"), "{direct:?}");
+    let (_database, variables, _hubspot, _) = app.stopped().await;
+    let variables = changed(&variables, "HTTP_PROXY", &proxy.url());
+    let variables = changed(&variables, "https_proxy", "http://user:hunter3@proxy.example.com:3128");
+
+    let shown = run(&["doctor"], &variables);
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    for through in [&proxy.address(), "http://proxy.example.com:3128"] {
+        assert!(shown.stdout.contains(&format!("through {through}")), "{shown:?}");
+    }
+    let process = Process::serve(&variables);
+    let log = process.log();
+    assert!(log.contains("proxy") && log.contains("webhook"), "{log}");
+    // The service asks itself, whatever the proxy.
+    let before = proxy.heard().len();
+    assert_eq!(run(&["healthcheck"], &variables).code, Some(0));
+    assert_eq!(proxy.heard().len(), before);
+    for text in [format!("{shown:?}"), log] {
+        assert!(!text.contains("hunter"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_no_address_is_named_by_its_variable_alone() {
+    let app = TestApp::start().await;
+    for url in
+        ["http://", "ftp://hunter2@proxy.example.com", "http://user:hunter2@:3128", "socks4a://hunter2"]
+    {
+        for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
+            let refused = run(&["doctor"], &changed(&app.variables, name, url));
+            assert_eq!(refused.code, Some(1), "{url}");
+            assert!(refused.stdout.contains(&format!("{name} must be")), "{url}: {refused:?}");
+            assert!(!format!("{refused:?}").contains("hunter"), "{url}: {refused:?}");
+        }
+    }
+}
