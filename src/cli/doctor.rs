@@ -18,6 +18,8 @@ use crate::{domain::clock::Clock, egress};
 /// How long HubSpot may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+const SAFARI: &str = "Safari does not keep the cookies of http://localhost; test with another browser, or set an https PUBLIC_URL";
+
 /// A finding: what was looked at, and what is wrong with it.
 type Finding = (&'static str, Result<String, String>);
 
@@ -32,13 +34,16 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     let findings = runtime()?.block_on(async {
         let mut findings = vec![("configuration", Ok("all variables are understood".to_owned()))];
         findings.push(("database", database(&config).await));
+        findings.push(("network", Ok(network(&config))));
         findings.push(("hubspot", hubspot(&config).await));
         if config.hubspot.webhooks_journal {
-        findings.push(("network", Ok(network(&config))));
             findings.push(("journal", journal(&config).await));
         }
         findings.push(("redirect", redirect(&config)));
         findings.push(("origins", origins(&config)));
+        if config.server.is_local_http() {
+            findings.push(("cookies", Ok(SAFARI.to_owned())));
+        }
         findings
     });
     findings.iter().for_each(report);
@@ -53,12 +58,12 @@ fn report((what, finding): &Finding) {
     }
 }
 
+/// Looks at the database and changes nothing, not even what `serve` would change by itself.
 async fn database(config: &Config) -> Result<String, String> {
     let settings = &config.database;
     let store = match Store::inspect(settings, Clock::system()).await {
         Ok(store) => store,
         Err(OpenError::Missing) if !settings.creates_file() => {
-/// Looks at the database and changes nothing, not even what `serve` would change by itself.
             return Err("the file is missing; `serve` makes it if DATABASE_URL ends in ?mode=rwc".to_owned());
         }
         Err(OpenError::Missing) if settings.auto_migrate => {
@@ -84,24 +89,20 @@ async fn stored(config: &Config, store: &Store) -> Result<String, String> {
             None => Ok(format!("reachable; `serve` makes the {missing} schema change(s) that are missing")),
         };
     }
-    match used.iter().find(|(id, _)| !keyring.key_ids().contains(&id.as_str())) {
-        Some((id, rows)) => {
-            Err(format!("{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest"))
-        }
-        None => Ok("reachable, schema complete, every stored token has its key".to_owned()),
     if let Some(why) = unfit(&schema) {
         return Err(why);
     }
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)
         .map_err(|why| why.to_string())?;
     let used = store.keys_in_use().await.map_err(|why| why.to_string())?;
+    match used.iter().find(|(id, _)| !keyring.key_ids().contains(&id.as_str())) {
+        Some((id, rows)) => {
+            Err(format!("{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest"))
+        }
+        None => Ok("reachable, schema complete, every stored token has its key".to_owned()),
     }
 }
 
-/// HubSpot as the service asks it; nothing is passed on here.
-fn client(config: &Config) -> Result<HubSpot, String> {
-    let http = egress::client(&config.proxies).map_err(|why| why.to_string())?;
-    HubSpot::new(&config.hubspot, http, &config.proxies, Clock::system()).map_err(|why| why.to_string())
 /// Says which way calls go. Where the receivers of webhooks and the files of the journal are is not known here, so for
 /// them it is the way to a host that no exception names.
 fn network(config: &Config) -> String {
@@ -120,6 +121,10 @@ fn network(config: &Config) -> String {
     format!("HubSpot {hubspot}; webhooks and files of the Webhooks Journal {elsewhere}{exceptions}")
 }
 
+/// HubSpot as the service asks it; nothing is passed on here.
+fn client(config: &Config) -> Result<HubSpot, String> {
+    let http = egress::client(&config.proxies).map_err(|why| why.to_string())?;
+    HubSpot::new(&config.hubspot, http, &config.proxies, Clock::system()).map_err(|why| why.to_string())
 }
 
 /// Introspects a token that cannot exist: the answer tells whether our credentials are taken.

@@ -80,6 +80,11 @@ impl Server {
     pub fn origin(&self) -> Origin {
         Origin::of(&self.public_url)
     }
+    /// Whether PUBLIC_URL is plain http on this machine. Safari keeps no `Secure` cookies of it.
+    pub fn is_local_http(&self) -> bool {
+        self.public_url.scheme() == "http" && self.public_url.host().is_some_and(|host| is_loopback(&host))
+    }
+
 }
 
 fn admin_hosts(reader: &mut Reader<'_>) -> Vec<Host> {

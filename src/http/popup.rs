@@ -1,6 +1,7 @@
 //! The popup's last page, and the message for its opener.
 
 use actix_session::Session;
+use actix_web::http::header::COOKIE;
 use actix_web::web::{Data, Form, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
@@ -17,6 +18,10 @@ use super::{HOSTED_LINK, Web};
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::flows::{Choice, Connection, Decision, Delivery, Ended, Message, Outcome};
+
+/// Why a browser comes back without any cookie, where the service is reached by plain http on this machine.
+const SAFARI: &str = "Safari does not keep the cookies of a service at http://localhost. Use another browser, or give \
+                      PUBLIC_URL an https address.";
 
 /// What the page is about: a flow, or a problem without one.
 #[derive(Debug, Deserialize)]
@@ -71,16 +76,17 @@ pub(super) async fn get_done(
         }
         (Some(flow), Some(Outcome::Failed { code })) => {
             let retry_url = opener.and_then(|opener| retry_url(&web, &opener, of_host));
-            failure(&web, Some(flow), &code, (retry_url, &way), &id.0)
+            failure(&web, Some(flow), &code, (retry_url, &way), (&id.0, None))
         }
         (Some(_), None) => web.templates.page("popup_over.html", &json!({})),
-        (None, _) => failure(
-            &web,
-            None,
-            about.problem.as_deref().unwrap_or("flow_unknown"),
-            (None, &Value::Null),
-            &id.0,
-        ),
+        (None, _) => {
+            let code = about.problem.as_deref().unwrap_or("flow_unknown");
+            let lost_cookies = code == "flow_not_yours"
+                && web.config.server.is_local_http()
+                && !request.headers().contains_key(COOKIE);
+            let hint = lost_cookies.then_some(SAFARI);
+            failure(&web, None, code, (None, &Value::Null), (&id.0, hint))
+        }
     };
     let mut answer = html(page);
     if let Some(cookie) = spent {
@@ -160,7 +166,7 @@ fn failure(
     flow: Option<FlowId>,
     code: &str,
     (retry_url, way): (Option<String>, &Value),
-    support_code: &str,
+    (support_code, hint): (&str, Option<&str>),
 ) -> String {
     let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
     tracing::info!(code = entry.code, "problem shown");
@@ -170,6 +176,7 @@ fn failure(
         "code": entry.code,
         "title": entry.title,
         "detail": entry.detail,
+        "hint": hint,
         "support_code": support_code,
         "retry_url": retry_url.filter(|_| entry.retryable),
     });

@@ -47,10 +47,16 @@ async fn a_callback_without_any_cookie_is_refused() {
     let app = TestApp::start().await;
     let back = approved(&app, &app.browser(), ACME).await;
 
-    let refused = app.browser().get(&back).await;
+    let other = app.browser();
+    let refused = other.get(&back).await;
 
     assert_eq!(problem_of(&refused), "flow_not_yours");
     nothing_came_of_it(&app).await;
+    let page = other.get(refused.location()).await.body;
+    assert!(page.contains("Safari"), "a browser may keep no cookies of http://localhost: {page}");
+    other.start(Some(HOST)).await;
+    let page = other.get(refused.location()).await.body;
+    assert!(!page.contains("Safari"), "this one keeps them: {page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
