@@ -21,6 +21,8 @@ pub struct Server {
     pub public_url: Url,
     /// TRUSTED_PROXIES.
     pub trusted_proxies: Vec<IpNet>,
+    /// HSTS_INCLUDE_SUBDOMAINS.
+    pub hsts_subdomains: bool,
     /// Whether cookies can be `Secure`: with https, and on this machine, where browsers trust plain http.
     pub secure_cookies: bool,
     /// MAX_CONNECTIONS.
@@ -51,6 +53,7 @@ impl Server {
         let admin_hosts = admin_hosts(reader);
         let trusted_proxies = proxies(reader);
         let (public_url, secure_cookies) = public_url(reader);
+        let hsts_subdomains = reader.switch("HSTS_INCLUDE_SUBDOMAINS");
         let mut connections =
             |name| usize::try_from(reader.number(name, 16..=1_000_000)).unwrap_or(usize::MAX);
         let max_connections = connections("MAX_CONNECTIONS");
@@ -64,6 +67,7 @@ impl Server {
             admin_hosts,
             public_url,
             trusted_proxies,
+            hsts_subdomains,
             secure_cookies,
             max_connections,
             max_connections_per_client,
@@ -76,15 +80,25 @@ impl Server {
         }
     }
 
-    /// Our own origin.
-    pub fn origin(&self) -> Origin {
-        Origin::of(&self.public_url)
-    }
     /// Whether PUBLIC_URL is plain http on this machine. Safari keeps no `Secure` cookies of it.
     pub fn is_local_http(&self) -> bool {
         self.public_url.scheme() == "http" && self.public_url.host().is_some_and(|host| is_loopback(&host))
     }
 
+    /// Our own origin.
+    pub fn origin(&self) -> Origin {
+        Origin::of(&self.public_url)
+    }
+}
+
+fn addr(reader: &mut Reader<'_>) -> SocketAddr {
+    // Platforms that name a port forward to it from outside.
+    if reader.first_set(&["SERVER_ADDR", "PORT"]) == "PORT" {
+        let port = reader.number("PORT", 1..=65_535);
+        return SocketAddr::from(([0, 0, 0, 0], u16::try_from(port).unwrap_or_default()));
+    }
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 6001));
+    reader.parsed("SERVER_ADDR", "an address and a port such as 127.0.0.1:6001").unwrap_or(loopback)
 }
 
 fn admin_hosts(reader: &mut Reader<'_>) -> Vec<Host> {
@@ -96,16 +110,6 @@ fn admin_hosts(reader: &mut Reader<'_>) -> Vec<Host> {
                 "ADMIN_HOSTS",
                 format_args!("contains `{item}`, which is not a host without a port"),
             ),
-fn addr(reader: &mut Reader<'_>) -> SocketAddr {
-    // Platforms that name a port forward to it from outside.
-    if reader.first_set(&["SERVER_ADDR", "PORT"]) == "PORT" {
-        let port = reader.number("PORT", 1..=65_535);
-        return SocketAddr::from(([0, 0, 0, 0], u16::try_from(port).unwrap_or_default()));
-    }
-    let loopback = SocketAddr::from(([127, 0, 0, 1], 6001));
-    reader.parsed("SERVER_ADDR", "an address and a port such as 127.0.0.1:6001").unwrap_or(loopback)
-}
-
         }
     }
     hosts

@@ -95,6 +95,11 @@ pub(super) const VARIABLES: &[Variable] = &[
         "Hosts by which ADMIN_ADDR may be called besides its own address and loopback names, with commas between, such as hubspot-connect.monitoring.svc.",
     ),
     plain(
+        "HSTS_INCLUDE_SUBDOMAINS",
+        "off",
+        "Whether browsers are told to call every subdomain of PUBLIC_URL by https alone as well: on or off.",
+    ),
+    plain(
         "TRUSTED_PROXIES",
         "",
         "Networks (CIDR) of proxies whose X-Forwarded-For is believed, for rate limits alone.",

@@ -29,6 +29,7 @@ use super::install::CLAIM;
 use super::problem::Problem;
 use super::span;
 use super::templates::error_page;
+use crate::config::Server;
 use crate::config::marketplace::INSTALL;
 
 /// The id of a request, in its log line, in its answer and in its problem.
@@ -46,7 +47,8 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     require-trusted-types-for 'script'",
 );
 const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
+const HSTS_SUBDOMAINS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
 /// What every answer says, whoever asks.
 const ALWAYS: [(HeaderName, HeaderValue); 4] = [
@@ -192,7 +194,7 @@ fn finish(answer: &mut HttpResponse, web: Option<&Web>, path: &str, id: &Request
             allow_head(answer.headers_mut());
         }
         write_problem(answer, web, path, id);
-        secure(answer.headers_mut(), path, web.config.server.public_url.scheme() == "https");
+        secure(answer.headers_mut(), path, &web.config.server);
     }
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         answer.headers_mut().insert(REQUEST_ID, value);
@@ -311,7 +313,7 @@ fn by_status(status: StatusCode) -> Problem {
     })
 }
 
-fn secure(headers: &mut HeaderMap, path: &str, https: bool) {
+fn secure(headers: &mut HeaderMap, path: &str, server: &Server) {
     let popup = path.starts_with("/auth/") || path == INSTALL;
     let opens_popups = matches!(path, "/" | "/login" | "/logout" | CLAIM);
     // Any other policy on a popup page would cut it from its opener for good.
@@ -331,8 +333,9 @@ fn secure(headers: &mut HeaderMap, path: &str, https: bool) {
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     headers.insert(OPENER_POLICY, HeaderValue::from_static(opener));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static(resource));
-    if https {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+    if server.public_url.scheme() == "https" {
+        let policy = if server.hsts_subdomains { HSTS_SUBDOMAINS } else { HSTS };
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, policy);
     }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

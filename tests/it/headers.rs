@@ -127,7 +127,14 @@ async fn popup_pages_keep_their_opener_and_pages_that_open_popups_keep_theirs() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_https_browsers_are_told_to_stay_there() {
-    let app = TestApp::with(&[("PUBLIC_URL", "https://connect.example.com")]).await;
+    for (subdomains, policy) in [("off", "max-age=63072000"), ("on", "max-age=63072000; includesubdomains")] {
+        assert_stays_secure(subdomains, policy).await;
+    }
+}
+
+async fn assert_stays_secure(subdomains: &str, policy: &str) {
+    let public = ("PUBLIC_URL", "https://connect.example.com");
+    let app = TestApp::with(&[public, ("HSTS_INCLUDE_SUBDOMAINS", subdomains)]).await;
     let (_, address) =
         app.variables.iter().find(|(name, _)| name == "SERVER_ADDR").expect("an address").clone();
     let request =
@@ -135,10 +142,7 @@ async fn behind_https_browsers_are_told_to_stay_there() {
     for path in ["/login", "/nowhere", "/static/app.css", "/auth/hubspot/start"] {
         let answer = send_raw(&format!("http://{address}"), request(path).as_bytes()).await;
         let answer = answer.to_lowercase();
-        assert!(
-            answer.contains("\r\nstrict-transport-security: max-age=63072000; includesubdomains\r\n"),
-            "{path}: {answer}"
-        );
+        assert!(answer.contains(&format!("\r\nstrict-transport-security: {policy}\r\n")), "{path}: {answer}");
     }
 }
 
