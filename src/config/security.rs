@@ -89,7 +89,7 @@ impl Security {
                     ("keep", OnSessionExpiry::Keep),
                 ],
             ),
-            flow_ttl: reader.seconds("FLOW_TTL_SECONDS", 1..=1800),
+            flow_ttl: reader.seconds("FLOW_TTL_SECONDS", 1..=7200),
         }
     }
 }

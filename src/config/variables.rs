@@ -131,7 +131,7 @@ pub(super) const VARIABLES: &[Variable] = &[
         "revoke",
         "What becomes of a session's connections when it ends: revoke (at HubSpot too), forget (here alone) or keep.",
     ),
-    plain("FLOW_TTL_SECONDS", "600", "How long a person may take at HubSpot."),
+    plain("FLOW_TTL_SECONDS", "600", "How long a person may take at HubSpot; up to 7200."),
     plain(
         "MARKETPLACE_INSTALLS",
         "off",
@@ -155,11 +155,6 @@ pub(super) const VARIABLES: &[Variable] = &[
         "",
         "Hosts (host or host:port) that webhooks may go to although they are private or speak plain http, with commas between. All others must be public and https.",
     ),
-    plain(
-        "MAX_CONNECTIONS",
-        "4096",
-        "How many connections the public listener keeps open; fewer where the limit on open files leaves no room for them.",
-    ),
     foreign(
         "HTTPS_PROXY",
         "Proxy for calls to https addresses (HubSpot, webhooks, the Webhooks Journal), such as http://proxy.example.com:3128; small letters do too. The proxy decides then which addresses webhooks reach.",
@@ -169,6 +164,11 @@ pub(super) const VARIABLES: &[Variable] = &[
     foreign(
         "NO_PROXY",
         "Hosts, addresses and networks that are called directly, with commas between; * for all.",
+    ),
+    plain(
+        "MAX_CONNECTIONS",
+        "4096",
+        "How many connections the public listener keeps open; fewer where the limit on open files leaves no room for them.",
     ),
     plain(
         "MAX_CONNECTIONS_PER_CLIENT",
@@ -211,6 +211,7 @@ pub(super) const VARIABLES: &[Variable] = &[
         "`i-know` permits a PUBLIC_URL of plain http on another machine: cookies and tokens can be read on the way.",
     ),
     plain("LOG_LEVEL", "info", "error, warn, info, debug or trace; or a tracing filter."),
+    foreign("RUST_LOG", "The same where LOG_LEVEL is not set."),
     plain("LOG_FORMAT", "auto", "pretty, json, or auto: pretty on a terminal, else json."),
     plain(
         "LOG_FILE",
@@ -226,7 +227,6 @@ pub fn example_env() -> String {
          # `hubspot-connect keys generate` prints the next two. Every secret may also be read from a file:\n\
          # set NAME_FILE to its path instead. (This file is printed by `hubspot-connect print env`.)\n\
          #\n\
-    foreign("RUST_LOG", "The same where LOG_LEVEL is not set."),
          # One NAME=value a line. Values are taken literally, $ and backslashes included; quotes around a whole value are\n\
          # removed. A comment is a line of its own, or begins with a # behind a space. Variables of the environment win.\n\
          # For `docker run --env-file`: no `export`, and no comment behind a value.\n",

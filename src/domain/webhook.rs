@@ -17,7 +17,7 @@ pub const MAX_ENDPOINTS: usize = 16;
 pub const AT_ONCE: usize = 4;
 
 /// How long a claim holds: several times as long as a delivery may take.
-pub const LEASE: Duration = Duration::from_secs(30);
+pub const LEASE: Duration = Duration::from_secs(60);
 
 /// How long the older secret signs beside the newer one, unless said otherwise.
 pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);

@@ -216,7 +216,7 @@ async fn two_processes_deliver_an_event_once_and_a_lease_that_runs_out_is_taken_
     app.connected(ACME).await;
     let dead = app.flows.claim_deliveries().await.unwrap();
     assert_eq!(dead.len(), 1);
-    app.advance(29);
+    app.advance(59);
     assert_eq!(replica.flows().claim_deliveries().await.unwrap().len(), 0);
     app.advance(1);
     let mut taken = replica.flows().claim_deliveries().await.unwrap();
@@ -278,4 +278,12 @@ async fn the_background_delivers_by_itself() {
     let at = Moment::from_unix_ms(heard.header("webhook-timestamp").parse::<i64>().unwrap() * 1000);
     let shown = headers(heard.header("webhook-id"), at, heard.header("webhook-signature"));
     assert!(secret.verify(heard.body.as_bytes(), &shown).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_has_fifteen_seconds() {
+    let (app, receiver, made, key) = scene("").await;
+    receiver.next([Manner::Slow(Duration::from_secs(7))]);
+    let tested = app.api(&key, Method::POST, &path(&made, "/test"), None).await.json();
+    assert_eq!(tested["status"], "delivered", "{tested}");
 }
