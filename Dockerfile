@@ -15,11 +15,12 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     && cp "target/$folder/hubspot-connect" /hubspot-connect
 
 FROM ${RUNTIME_IMAGE}
-# Root certificates are what HubSpot's are checked against.
+# Root certificates are what HubSpot's are checked against. /data is written to by the user below and by any user of
+# group 0, which is how OpenShift runs images; everybody else may start there, which takes a folder that can be entered.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && install -d -o 65532 -g 65532 -m 0700 /data
+    && install -d -o 65532 -g 0 -m 0771 /data
 COPY --from=build --chmod=0755 /hubspot-connect /usr/local/bin/hubspot-connect
 LABEL org.opencontainers.image.title="hubspot-connect" \
       org.opencontainers.image.description="A Connect to HubSpot button for any web application" \
