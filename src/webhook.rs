@@ -3,8 +3,9 @@
 //! The addresses come from whoever has an API key, and the requests from inside the operator's network. So a name is
 //! resolved once for each request, refused if any of its addresses is not public, and connected to at the checked
 //! addresses alone (OWASP, Server Side Request Forgery Prevention). No redirect is followed, no connection kept, and no
-//! header field of the message or of the connection can be chosen. The operator's own list goes before all that. Behind a
-//! proxy of the operator's the proxy resolves names, and decides where they may lead.
+//! addresses alone (OWASP, Server Side Request Forgery Prevention). No redirect is followed, no connection kept, and no
+//! header field of the message or of the connection can be chosen. The operator's own list takes precedence over all of
+//! that. Behind a proxy, it is the proxy that resolves names and decides which addresses can be reached.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use crate::egress::{EgressError, Wary};
 
 /// How long a receiver may take, from the look-up of its name to the end of its answer.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// How long is read on after the status, and how long a name may take to be resolved when an endpoint is made.
+/// How long the body of an answer is read, and how long a lookup may take when an endpoint is created.
 const COURTESY: Duration = Duration::from_secs(5);
 /// So much of an answer is read, so that a receiver that says a word of thanks is not hung up on.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -73,7 +74,7 @@ pub struct Message<'a> {
     pub body: &'a str,
 }
 
-/// The way out.
+/// The sender of webhooks.
 #[derive(Debug)]
 pub struct Webhooks {
     allowed: AllowedHosts,

@@ -58,19 +58,22 @@ fn report((what, finding): &Finding) {
     }
 }
 
-/// Looks at the database and changes nothing, not even what `serve` would change by itself.
+/// Inspects the database without changing it; what `serve` changes by itself is not an error.
 async fn database(config: &Config) -> Result<String, String> {
     let settings = &config.database;
     let store = match Store::inspect(settings, Clock::system()).await {
         Ok(store) => store,
         Err(OpenError::Missing) if !settings.creates_file() => {
-            return Err("the file is missing; `serve` makes it if DATABASE_URL ends in ?mode=rwc".to_owned());
+            return Err(
+                "the file is missing; `serve` creates it if DATABASE_URL ends in ?mode=rwc".to_owned()
+            );
         }
         Err(OpenError::Missing) if settings.auto_migrate => {
             let folder = settings.folder().unwrap_or(Path::new("."));
-            rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
-                .map_err(|why| format!("the file is missing, and {} takes none: {why}", folder.display()))?;
-            return Ok("the file is missing; `serve` makes it, with its tables".to_owned());
+            rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|why| {
+                format!("the file is missing and cannot be created in {}: {why}", folder.display())
+            })?;
+            return Ok("the file is missing; `serve` creates it with its tables".to_owned());
         }
         Err(why) => return Err(why.to_string()),
     };
@@ -86,7 +89,7 @@ async fn stored(config: &Config, store: &Store) -> Result<String, String> {
         let missing = schema.missing.len();
         return match grant {
             Some(grant) => Err(OpenError::Grant(grant).to_string()),
-            None => Ok(format!("reachable; `serve` makes the {missing} schema change(s) that are missing")),
+            None => Ok(format!("reachable; `serve` applies the {missing} missing schema change(s)")),
         };
     }
     if let Some(why) = unfit(&schema) {
@@ -103,8 +106,8 @@ async fn stored(config: &Config, store: &Store) -> Result<String, String> {
     }
 }
 
-/// Says which way calls go. Where the receivers of webhooks and the files of the journal are is not known here, so for
-/// them it is the way to a host that no exception names.
+/// Describes the route of outgoing calls. The hosts of webhook receivers and journal files are not known here, so theirs is
+/// the route to a host that NO_PROXY does not name.
 fn network(config: &Config) -> String {
     let way = |url: &Url| match config.proxies.between(url) {
         Some(proxy) => format!("through {proxy}"),

@@ -30,7 +30,9 @@ impl Serve {
             tracing::warn!("ALLOW_INSECURE: cookies and tokens cross the network in the clear");
         }
         if !config.proxies.is_empty() {
-            tracing::warn!("calls go through a proxy, which decides what addresses webhooks reach");
+            tracing::warn!(
+                "outgoing calls use a proxy; the proxy decides which addresses webhooks can reach"
+            );
         }
         let public_url = config.server.public_url.clone();
         runtime()?.block_on(async {

@@ -29,12 +29,12 @@ impl Database {
         Self { url, auto_migrate: reader.switch("DATABASE_AUTO_MIGRATE"), file }
     }
 
-    /// Whether the file is made if it is missing.
+    /// Returns whether a missing file is created.
     pub fn creates_file(&self) -> bool {
         self.url.expose().contains("mode=rwc")
     }
 
-    /// The folder that the file is in, if this is SQLite.
+    /// Returns the folder of the file, if this is SQLite.
     pub fn folder(&self) -> Option<&Path> {
         let folder = self.file.as_ref()?.parent().filter(|folder| *folder != Path::new(""));
         Some(folder.unwrap_or(Path::new(".")))
@@ -46,8 +46,8 @@ impl Database {
     }
 }
 
-/// The file of an SQLite URL. The driver's own parser decides: it decodes what is percent-encoded, and whatever is looked
-/// for beside the database must be where the driver puts the database.
+/// Returns the file of an SQLite URL. The driver's own parser decides, because it decodes percent-encoding: the lock file
+/// and the write-ahead log must be looked for where the driver puts the database.
 fn sqlite_file(reader: &mut Reader<'_>, url: &str) -> Option<PathBuf> {
     let Ok(options) = url.parse::<SqliteConnectOptions>() else {
         reader.problem(

@@ -1,10 +1,9 @@
-//! `.env`: one `NAME=value` a line, read so that the same file serves shells, `docker run --env-file` and Compose.
+//! `.env`: one `NAME=value` per line, parsed so that the same file works with shells, `docker run --env-file` and Compose.
 
-/// Reads the lines of a file.
+/// Parses a file.
 ///
 /// # Errors
-/// A sentence for each line that cannot be read. It has the line's number and nothing of its content, which may be a
-/// secret.
+/// A sentence for each invalid line. It has the line's number and none of its content, which may be a secret.
 pub(super) fn parse(file: &[u8]) -> Result<Vec<(String, String)>, Vec<String>> {
     let file = file.strip_prefix("\u{feff}".as_bytes()).unwrap_or(file);
     let (mut pairs, mut problems) = (Vec::new(), Vec::new());
@@ -17,7 +16,7 @@ pub(super) fn parse(file: &[u8]) -> Result<Vec<(String, String)>, Vec<String>> {
     if problems.is_empty() { Ok(pairs) } else { Err(problems) }
 }
 
-/// Reads a line: `Some(None)` for a comment or an empty line, `None` if it is neither that nor `NAME=value`.
+/// Parses a line. Returns `Some(None)` for an empty line or a comment, and `None` for an invalid line.
 fn pair(line: &str) -> Option<Option<(String, String)>> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -32,7 +31,7 @@ fn pair(line: &str) -> Option<Option<(String, String)>> {
     Some(Some((name.to_owned(), value)))
 }
 
-/// The value behind the equals sign, without the quotes around it and the comment behind it. Nothing is substituted.
+/// Returns the value after the equals sign, without quotes around it and without a comment. Nothing is substituted.
 fn value_of(text: &str) -> Option<String> {
     let trimmed = text.trim();
     if trimmed.starts_with(['"', '\'']) {
@@ -45,8 +44,8 @@ fn value_of(text: &str) -> Option<String> {
     Some(text[..comment.unwrap_or(text.len())].trim().to_owned())
 }
 
-/// The content of the quotes that a text begins with, and what follows them. As in a shell, a backslash within double
-/// quotes makes the next one of `"`, `\`, `$` and `` ` `` an ordinary character; single quotes hold everything as it is.
+/// Returns the content of the quotes at the start of a text, and the rest of the text. As in a shell, a backslash in double
+/// quotes escapes `"`, `\`, `$` and `` ` ``; single quotes have no escapes.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let quote = text.chars().next().filter(|first| matches!(first, '"' | '\''))?;
     let mut value = String::new();
@@ -61,7 +60,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// A value of the environment without the quotes around it: `docker run --env-file` leaves them where they are.
+/// Removes the quotes around a value of the environment: `docker run --env-file` passes them on.
 pub(super) fn unquoted(value: String) -> String {
     match quoted(value.trim()) {
         Some((inner, "")) => inner,

@@ -53,7 +53,7 @@ impl HubSpot {
             api_version: api_version.to_owned(),
             authorize_url: endpoint(reader, "HUBSPOT_AUTHORIZE_URL", public_url),
             api_url: endpoint(reader, "HUBSPOT_API_URL", public_url),
-            // The method's name was the only way to switch it on once.
+            // The name of the challenge method stands for `on`.
             pkce: reader.text("HUBSPOT_PKCE").eq_ignore_ascii_case("s256") || reader.switch("HUBSPOT_PKCE"),
             account_rate: account_rate(reader),
             webhooks_journal: reader.switch("WEBHOOKS_JOURNAL"),

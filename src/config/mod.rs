@@ -47,7 +47,7 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// Installs that begin at HubSpot's Marketplace.
     pub marketplace: Marketplace,
-    /// The way out.
+    /// Proxies for outgoing calls.
     pub proxies: Proxies,
     /// What is logged, and where to.
     pub logging: Logging,

@@ -1,4 +1,4 @@
-//! The proxies of the environment, named by the variables that other programs go by as well.
+//! Proxies for outgoing calls, from the variables that most programs use.
 
 use url::Url;
 
@@ -11,7 +11,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Proxies {
     Proxies::new(https.or_else(|| all.clone()), http.or(all), reader.text("NO_PROXY"))
 }
 
-/// A proxy's URL. One without a scheme is http, as other programs take it.
+/// Returns the URL of a proxy. Without a scheme it is http, as in other programs.
 fn proxy(reader: &mut Reader<'_>, name: &str) -> Option<Secret> {
     let text = Some(reader.text(name)).filter(|text| !text.is_empty())?;
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };

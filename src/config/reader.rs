@@ -18,7 +18,7 @@ use crate::domain::secret::Secret;
 
 /// The file that variables are read from, besides the environment.
 const ENV_FILE: &str = ".env";
-/// A first word that so many of our variables share is ours: any other name with it is a typing error.
+/// The number of our variables that must share a first word for every other name with this word to be a mistake.
 const SHARED_BY: usize = 3;
 
 /// The variables of the environment and of `.env`.
@@ -26,7 +26,7 @@ pub struct Variables {
     all: BTreeMap<String, String>,
     /// Whether there is a `.env`.
     has_file: bool,
-    /// Why there is one that was not read.
+    /// A warning about a `.env` that could not be read.
     unread_file: Option<String>,
 }
 
@@ -39,8 +39,8 @@ impl std::fmt::Debug for Variables {
 impl Variables {
     /// Reads the process's environment, and below it the `.env` file of the working directory if there is one.
     ///
-    /// A file that may not be read is only warned of: a container may start in a folder that is not its user's, and has
-    /// everything in its environment.
+    /// A file without read permission is only a warning: a container may start in a folder of another user, and have all
+    /// variables in its environment.
     ///
     /// # Errors
     /// [`Problems`] if a line of `.env` or a variable of ours cannot be read.
@@ -76,20 +76,20 @@ impl Variables {
         Self { all: by_name(pairs), has_file: false, unread_file: None }
     }
 
-    /// A sentence for each mistyped variable, for each file with secrets that others can read, and for a `.env` that was
-    /// not read.
+    /// Returns a sentence for each mistyped variable, for each file with secrets that others can read, and for a `.env`
+    /// that could not be read.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         self.unread_file.clone().into_iter().chain(self.mistyped()).chain(self.exposed_files())
     }
 
-    /// A sentence for each variable that looks like ours and is not known.
+    /// Returns a sentence for each unknown variable that looks like ours.
     fn mistyped(&self) -> Vec<String> {
         let unknown =
             self.all.iter().filter(|(name, value)| !is_known(name) && !is_service_link(name, value));
         unknown.filter_map(|(name, _)| mistyped(name)).collect()
     }
 
-    /// A sentence for each file with secrets that other users of this machine can read or write.
+    /// Returns a sentence for each file with secrets that other users of this machine can read or write.
     fn exposed_files(&self) -> Vec<String> {
         let secrets = VARIABLES.iter().filter(|known| known.secret);
         let named = secrets.filter_map(|known| self.get(&format!("{}_FILE", known.name)));
@@ -108,7 +108,7 @@ impl Variables {
     }
 }
 
-/// Variables by their names in capitals. `HTTPS_PROXY` wins over `https_proxy`, wherever the two stand.
+/// Collects variables by their names in upper case. `HTTPS_PROXY` wins over `https_proxy`, in whatever order they come.
 fn by_name(pairs: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
     let (small, capital): (Vec<_>, Vec<_>) =
         pairs.into_iter().partition(|(name, _)| name.contains(|c: char| c.is_ascii_lowercase()));
@@ -119,8 +119,7 @@ fn is_known(name: &str) -> bool {
     VARIABLES.iter().any(|known| name.strip_prefix(known.name).is_some_and(|rest| known.takes(rest)))
 }
 
-/// Whether Kubernetes has made this variable, for a service that begins like one of our variables. The links of a service
-/// `x` are `X_SERVICE_HOST`, `X_SERVICE_PORT…`, `X_PORT` with a URL, and `X_PORT_80_TCP…`.
+/// Returns whether this is a Kubernetes service link. The links of a service `x` are `X_SERVICE_HOST`, `X_SERVICE_PORT…`, `X_PORT` with a URL, and `X_PORT_80_TCP…`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_port = |rest: &str| {
         let mut words = rest.split('_');
@@ -133,8 +132,8 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || name.split_once("_PORT_").is_some_and(|(_, rest)| is_port(rest))
 }
 
-/// A sentence for a name that is not known, if it looks like one of ours: it is nearly the same, is the beginning of one
-/// or begins with one, or has a first word that only we use.
+/// Returns a sentence for an unknown name that looks like one of ours: it is nearly the same, is the beginning of one,
+/// begins with one, or has a first word that many of ours have.
 fn mistyped(name: &str) -> Option<String> {
     let ours = || VARIABLES.iter().filter(|known| known.ours);
     let names = ours().flat_map(|known| {
@@ -146,7 +145,7 @@ fn mistyped(name: &str) -> Option<String> {
         let distance = strsim::damerau_levenshtein(&known, name);
         let is_near = distance <= known.len().max(name.len()) / 5;
         let is_beginning = known.starts_with(&format!("{name}_")) && name.contains('_');
-        // A further word makes another variable: platforms set DATABASE_URL_UNPOOLED.
+        // With another word it is another variable: platforms set DATABASE_URL_UNPOOLED.
         let is_longer =
             name.strip_prefix(&known).is_some_and(|rest| rest == "_FILE" || !rest.starts_with('_'));
         (is_near || is_beginning || is_longer).then_some((distance, known))
@@ -162,7 +161,7 @@ fn mistyped(name: &str) -> Option<String> {
     })
 }
 
-/// The words for yes and no.
+/// The words for on and off.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Switch {
@@ -207,19 +206,19 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// The first of these names that is set, or else the first one.
+    /// Returns the first of these names that is set, or the first name if none is.
     pub fn first_set<'n>(&self, names: &[&'n str]) -> &'n str {
         names.iter().find(|name| self.variables.get(name).is_some()).unwrap_or(&names[0])
     }
 
-    /// Deserializes a value with envy. Each variable goes through it by itself: envy stops at the first error, and repeats
-    /// the value in it, which may be a secret.
+    /// Deserializes a value with envy, one variable at a time: envy stops at the first error, and its message contains the
+    /// value, which may be a secret.
     fn deserialized<T: DeserializeOwned>(&self, name: &str, text: &str) -> Option<T> {
         let one = [(name.to_owned(), text.to_owned())];
         envy::from_iter::<_, BTreeMap<String, T>>(one).ok()?.into_values().next()
     }
 
-    /// A value that can be deserialized. The report does not repeat the value.
+    /// Deserializes a value. The report does not repeat the value.
     pub fn parsed<T: DeserializeOwned>(&mut self, name: &str, wanted: &str) -> Option<T> {
         let parsed = self.deserialized(name, self.text(name));
         if parsed.is_none() {
@@ -247,13 +246,13 @@ impl<'a> Reader<'a> {
         Duration::from_secs(self.number(name, bounds))
     }
 
-    /// Whether something is switched on, if the value is a word for yes or no.
+    /// Returns whether a switch is on; `None` if the value is not a word for on or off.
     pub fn switched(&self, name: &str) -> Option<bool> {
         let word = self.text(name).to_ascii_lowercase();
         self.deserialized(name, &word).map(|switch| matches!(switch, Switch::True))
     }
 
-    /// Whether something is switched on.
+    /// Returns whether a switch is on.
     pub fn switch(&mut self, name: &str) -> bool {
         let on = self.switched(name);
         if on.is_none() {

@@ -80,7 +80,7 @@ impl Server {
         }
     }
 
-    /// Whether PUBLIC_URL is plain http on this machine. Safari keeps no `Secure` cookies of it.
+    /// Returns whether PUBLIC_URL is plain http on this machine. Safari does not keep its `Secure` cookies.
     pub fn is_local_http(&self) -> bool {
         self.public_url.scheme() == "http" && self.public_url.host().is_some_and(|host| is_loopback(&host))
     }
@@ -92,7 +92,7 @@ impl Server {
 }
 
 fn addr(reader: &mut Reader<'_>) -> SocketAddr {
-    // Platforms that name a port forward to it from outside.
+    // Platforms that set PORT connect to it from outside of the container.
     if reader.first_set(&["SERVER_ADDR", "PORT"]) == "PORT" {
         let port = reader.number("PORT", 1..=65_535);
         return SocketAddr::from(([0, 0, 0, 0], u16::try_from(port).unwrap_or_default()));

@@ -8,12 +8,12 @@ pub(super) struct Variable {
     pub about: &'static str,
     /// A secret is never shown, and may be read from the file that NAME_FILE names.
     pub secret: bool,
-    /// Whether the name is ours. Others are set by platforms and for all programs of a machine.
+    /// Whether the name is ours. Platforms and operators set the others for all programs.
     pub ours: bool,
 }
 
 impl Variable {
-    /// Whether a name that has this behind ours is known too.
+    /// Returns whether our name with this suffix is known as well.
     pub fn takes(&self, suffix: &str) -> bool {
         suffix.is_empty() || (self.secret && suffix == "_FILE")
     }

@@ -1,4 +1,4 @@
-//! The way out: directly, or through a proxy that the environment names.
+//! The route of outgoing calls: directly, or through a proxy.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use url::Url;
 
 use super::secret::Secret;
 
-/// The proxies for calls to other machines. Their URLs may carry a password.
+/// Proxies for outgoing calls. Their URLs may contain a password.
 #[derive(Debug, Clone)]
 pub struct Proxies {
     /// The proxy for https addresses.
@@ -20,10 +20,10 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// These proxies. An exception `*` is none of them; `*.example.com` is `example.com`.
+    /// Builds the routes from NO_PROXY's exceptions: `*` stands for all hosts, and `*.example.com` for `example.com`.
     pub fn new(https: Option<Secret>, http: Option<Secret>, exceptions: &str) -> Self {
         let exceptions = || exceptions.split(',').map(str::trim).filter(|item| !item.is_empty());
-        // The matcher takes a star for names alone.
+        // The matcher's own `*` does not cover IP addresses.
         let (https, http) = if exceptions().any(|item| item == "*") { (None, None) } else { (https, http) };
         let exceptions: Vec<_> = exceptions().map(|item| item.trim_start_matches("*.")).collect();
         let exceptions = exceptions.join(", ");
@@ -33,17 +33,17 @@ impl Proxies {
         Self { https, http, exceptions, matcher: Arc::new(matcher) }
     }
 
-    /// No proxy.
+    /// Returns the routes without a proxy.
     pub fn none() -> Self {
         Self::new(None, None, "")
     }
 
-    /// Whether every call is made directly.
+    /// Returns whether all calls are made directly.
     pub fn is_empty(&self) -> bool {
         self.https.is_none() && self.http.is_none()
     }
 
-    /// The proxy that a call to this address goes through, without its credentials; `None` for a direct call.
+    /// Returns the proxy for a call to this address, without its credentials; `None` for a direct call.
     pub fn between(&self, url: &Url) -> Option<String> {
         let found = self.matcher.intercept(&url.as_str().parse().ok()?)?;
         Some(found.uri().to_string().trim_end_matches('/').to_owned())

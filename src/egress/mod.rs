@@ -36,9 +36,9 @@ pub fn client(proxies: &Proxies) -> Result<Client, EgressError> {
     build(|| through(builder(), proxies))
 }
 
-/// The clients for addresses that others have named. A direct call goes to checked addresses alone. Behind a proxy names
-/// are resolved by the proxy, which decides where they may lead. No connection is kept, so each request is checked
-/// again. An address that stands in the URL itself is not resolved, so the caller has to check it.
+/// Clients for addresses that others have named. A direct call goes to checked addresses only. A proxy resolves names by
+/// itself, so the check of addresses is the proxy's. No connection is kept, so each request is checked again. An IP address
+/// in the URL itself is not resolved; the caller has to check it.
 #[derive(Debug)]
 pub struct Wary {
     guard: Arc<Guard>,
@@ -49,18 +49,18 @@ pub struct Wary {
 }
 
 impl Wary {
-    /// Clients that ask `lookup` for addresses.
+    /// Builds clients that resolve names with `lookup`.
     pub fn new(lookup: Arc<dyn Lookup>, reach: Reach, proxies: Proxies) -> Self {
         let guard = Arc::new(Guard::new(lookup, reach));
         Self { guard, proxies, direct: OnceLock::new(), proxied: OnceLock::new() }
     }
 
-    /// Whether a proxy resolves the host of this address.
+    /// Returns whether a proxy resolves the host of this address.
     pub fn is_proxied(&self, url: &Url) -> bool {
         self.proxies.between(url).is_some()
     }
 
-    /// The client for this address.
+    /// Returns the client for this address.
     ///
     /// # Errors
     /// [`EgressError`] if there are no CA certificates to trust.

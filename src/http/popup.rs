@@ -19,7 +19,7 @@ use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::flows::{Choice, Connection, Decision, Delivery, Ended, Message, Outcome};
 
-/// Why a browser comes back without any cookie, where the service is reached by plain http on this machine.
+/// The likely reason for a callback without any cookie where PUBLIC_URL is http://localhost.
 const SAFARI: &str = "Safari does not keep the cookies of a service at http://localhost. Use another browser, or give \
                       PUBLIC_URL an https address.";
 

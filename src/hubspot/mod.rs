@@ -102,8 +102,8 @@ pub struct HubSpot {
 }
 
 impl HubSpot {
-    /// HubSpot under these settings, called through `http`; calls that are passed on and the files of the journal have
-    /// clients of their own, behind the same `proxies`.
+    /// Builds the client of HubSpot's API on `http`. Proxied calls and journal files have HTTP clients of their own, with the
+    /// same `proxies`.
     ///
     /// # Errors
     /// [`HubSpotError`] if a URL cannot be used.

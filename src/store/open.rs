@@ -37,12 +37,12 @@ pub enum OpenError {
     /// It cannot be reached, or is none.
     #[error("the database cannot be opened: {0}")]
     Unreachable(String),
-    /// There is no file yet, and only a command that makes one may.
+    /// There is no file yet, and this command does not create it.
     #[error(
-        "the database file is missing; run `hubspot-connect db migrate`, or start the service, to make it"
+        "the database file is missing; run `hubspot-connect db migrate`, or start the service, to create it"
     )]
     Missing,
-    /// The tables are for somebody else to make.
+    /// The user lacks the privilege to create tables.
     #[error("the user of DATABASE_URL may not create tables; have the owner of the database run: {0}")]
     Grant(String),
     /// Another process serves from this file.
@@ -96,13 +96,13 @@ impl Store {
     /// Opens the database beside a process that serves from it, for the command line.
     ///
     /// # Errors
-    /// [`OpenError`] says what is wrong and what to do; a missing file is not made.
+    /// [`OpenError`] says what is wrong and what to do; a missing file is not created.
     pub async fn open_beside(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
         must_exist(settings)?;
         Self::connect(settings, clock, None).await
     }
 
-    /// The same for the command that makes the tables: it makes a missing file too.
+    /// Opens the database for the command that creates the tables. A missing file is created as well.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.
@@ -110,8 +110,8 @@ impl Store {
         Self::connect(settings, clock, None).await
     }
 
-    /// Opens the database to look at it alone: no file is made or changed. Only SQLite's shared memory is written to, if
-    /// there is something in the write-ahead log.
+    /// Opens the database read-only, without creating or changing a file. Only SQLite's shared memory is written to, and
+    /// only if the write-ahead log is not empty.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.
@@ -119,7 +119,7 @@ impl Store {
         let Some(file) = &settings.file else { return Self::connect(settings, clock, None).await };
         must_exist(settings)?;
         let log = beside(file, "-wal").metadata();
-        // Without this SQLite makes a log beside a file that has none, only to read the file.
+        // Otherwise SQLite creates an empty log beside the file to read it.
         let immutable = log.map_or(true, |log| log.len() == 0);
         let mut options = sqlite(settings.url.expose(), 1);
         options.map_sqlx_sqlite_opts(move |options| {
@@ -210,8 +210,8 @@ impl Store {
         Ok(SchemaStatus { applied, missing, unknown })
     }
 
-    /// The statement that lets our user create tables; `None` if it may already. In PostgreSQL 15 and later only the owner
-    /// of a database may at first.
+    /// Returns the statement that lets our user create tables; `None` if the user may already. Since PostgreSQL 15 only the
+    /// owner of a database may by default.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -252,8 +252,7 @@ fn without_url(why: &DbErr) -> String {
     }
 }
 
-/// Set for each connection after it is made: a pooler in between may refuse parameters at the start of a connection, and
-/// PgBouncer does.
+/// Session limits, set after connecting: PgBouncer refuses them as start-up parameters.
 const SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '3s'; \
                        SET idle_in_transaction_session_timeout = '10s'";
 
@@ -301,14 +300,14 @@ fn durable(mut options: ConnectOptions, cache: &'static str) -> ConnectOptions {
     options
 }
 
-/// A file that is missing in a folder that is there is no trouble of the disk: nobody has made it yet.
+/// Reports a file that has not been created yet. A missing folder is another error, which SQLite reports itself.
 fn must_exist(settings: &Settings) -> Result<(), OpenError> {
     let is_missing = settings.file.as_ref().is_some_and(|file| !file.exists());
     let has_folder = settings.folder().is_some_and(Path::is_dir);
     if is_missing && has_folder { Err(OpenError::Missing) } else { Ok(()) }
 }
 
-/// A file that has the database's name with something behind it.
+/// Returns the path of a file beside the database: its name with a suffix.
 fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut path = database.to_owned();
     path.as_mut_os_string().push(suffix);

@@ -147,7 +147,8 @@ async fn the_doctor_changes_nothing_and_knows_that_the_service_makes_its_tables(
     let app = TestApp::start().await;
     let fresh = crate::harness::database::TestDatabase::fresh().await;
     let variables = changed(&app.variables, "DATABASE_URL", &fresh.url);
-    assert_ends(&run(&["doctor"], &variables), 0, "`serve` makes");
+    let will = if fresh.is_sqlite() { "`serve` creates" } else { "`serve` applies" };
+    assert_ends(&run(&["doctor"], &variables), 0, will);
     let by_hand = changed(&variables, "DATABASE_AUTO_MIGRATE", "false");
     assert_ends(&run(&["doctor"], &by_hand), 1, "hubspot-connect db migrate");
     assert!(files_of(&fresh.folder).is_empty());
@@ -157,9 +158,9 @@ async fn the_doctor_changes_nothing_and_knows_that_the_service_makes_its_tables(
         std::fs::set_permissions(fresh.folder.path(), Permissions::from_mode(0o555)).unwrap();
         let stranger = run_as_stranger(fresh.folder.path(), &["doctor"], &variables);
         std::fs::set_permissions(fresh.folder.path(), Permissions::from_mode(0o700)).unwrap();
-        assert_ends(&stranger, 1, "takes none");
+        assert_ends(&stranger, 1, "cannot be created in");
         std::fs::write(fresh.folder.path().join("test.db"), "").unwrap();
-        assert_ends(&run(&["doctor"], &variables), 0, "`serve` makes");
+        assert_ends(&run(&["doctor"], &variables), 0, "`serve` applies");
         assert_eq!(files_of(&fresh.folder).values().map(Vec::len).collect::<Vec<_>>(), [0]);
     } else {
         let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public'";
@@ -170,10 +171,16 @@ async fn the_doctor_changes_nothing_and_knows_that_the_service_makes_its_tables(
     let before = files_of(&app.database.folder);
     assert_ends(&run(&["doctor"], &app.variables), 0, "every stored token has its key");
     assert!(files_of(&app.database.folder) == before, "beside the service");
-    let (database, variables, _hubspot, _) = app.stopped().await;
+    let (database, variables, hubspot, _) = app.stopped().await;
     let before = files_of(&database.folder);
     assert_ends(&run(&["doctor"], &variables), 0, "every stored token has its key");
     assert!(files_of(&database.folder) == before, "after its stop");
+    let process = Process::serve(&variables);
+    process.connected(&hubspot, ACME).await;
+    process.crash();
+    let before = files_of(&database.folder);
+    assert_ends(&run(&["doctor"], &variables), 0, "every stored token has its key");
+    assert!(files_of(&database.folder) == before, "after a crash");
 }
 
 #[tokio::test(flavor = "multi_thread")]
