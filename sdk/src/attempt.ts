@@ -32,6 +32,8 @@ const enum Span {
 export interface Attempt {
   readonly result: Promise<Connection>;
   readonly ended: boolean;
+  /** Called when the popup is lost: by each `connect()` that has joined. */
+  readonly onLost: Set<() => void>;
   /** Brings the popup to the front. @returns false if there is none within reach of this page */
   focus(): boolean;
   /** Ends it at once, with its popup, and tells the service in the background. */
@@ -60,6 +62,7 @@ export function follow(
   let reject: (error: HubSpotConnectError) => void;
   const result = new Promise<Connection>((yes, no) => [resolve, reject] = [yes, no]);
 
+  const onLost = new Set<() => void>();
   let state = initial(popup ? "open" : "none", options.opener !== false);
   let unavailable = false;
   /** How many ticks ago anybody has said anything. What is taken up late gets ten seconds for an answer. */
@@ -123,7 +126,7 @@ export function follow(
     const [after, action] = next(state, event);
     state = after;
     if (action === "ask") wake();
-    else if (action === "report") options.onPopupLost?.();
+    else if (action === "report") onLost.forEach((call) => call());
     else if (action) fail(action.fail);
   };
   const look = () => note(popup?.closed === false ? "reads_open" : "reads_closed");
@@ -237,6 +240,7 @@ export function follow(
 
   return {
     result,
+    onLost,
     get ended() {
       return signal.aborted;
     },

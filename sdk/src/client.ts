@@ -47,12 +47,13 @@ export class HubSpotConnect implements api.HubSpotConnect {
 
   // Not an async function: all up to the opening of the window has to happen in the click.
   connect(options: api.ConnectOptions = {}): Promise<api.Connection> {
-    const { signal } = options;
+    const { signal, onPopupLost } = options;
     const invalid = invalidOption(options);
     if (invalid) return Promise.reject(invalid);
     const refuse = (code: api.ErrorCode) => Promise.reject(new HubSpotConnectError(code));
     const heed = (attempt: Attempt) => {
       signal?.addEventListener("abort", () => attempt.cancel("cancelled"));
+      if (onPopupLost) attempt.onLost.add(onPopupLost);
       return attempt.result;
     };
     if (signal?.aborted) return refuse("cancelled");

@@ -246,11 +246,13 @@ describe("the browser", { concurrency: 2 }, () => {
   staged("a popup that is closed may be cut off as well: the page is told once, waits on, and the next click takes over", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await until("the key has come", () => stage.key);
+    // A second button of the page joins.
+    await page.evaluate(() => { void window.hubspot.connect({ onPopupLost: () => { window.second = true; } }).catch(() => {}); });
     await sleep(6_500);
     await popup.close();
     await until("the page is told", () => page.evaluate(() => window.lost));
     await sleep(3_000);
-    assert.deepEqual(await page.evaluate(() => [window.lost, window.results]), [1, []]);
+    assert.deepEqual(await page.evaluate(() => [window.lost, window.second, window.results]), [1, true, []]);
     assert.deepEqual([flow.state.status, stage.calls("/api/hubspot/cancel")], ["awaiting_user", []]);
     await stage.press(page);
     assert.deepEqual(await stage.results(page), [{ code: "closed", flow: "flow-1", ours: true }]);
