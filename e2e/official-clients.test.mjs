@@ -94,6 +94,7 @@ describe("official-clients", () => {
       SERVER_ADDR: `127.0.0.1:${port}`,
       PUBLIC_URL: `http://localhost:${port}`,
       ADMIN_ADDR: "off",
+      NO_PROXY: "*",
     };
     service = await start(program("hubspot-connect"), ["serve"], env, port);
     connection = await connect(env.PUBLIC_URL);

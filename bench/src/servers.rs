@@ -113,6 +113,7 @@ impl Service {
             ("SERVER_ADDR", format!("127.0.0.1:{port}")),
             ("PUBLIC_URL", format!("http://localhost:{port}")),
             ("ADMIN_ADDR", "off".to_owned()),
+            ("NO_PROXY", "*".to_owned()),
             ("HOST_ORIGINS", HOST.to_owned()),
             // As long as the pages wait here, they must not be told that their time is up.
             ("FLOW_TTL_SECONDS", "1800".to_owned()),

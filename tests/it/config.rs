@@ -150,7 +150,7 @@ async fn every_mistyped_variable_is_named_and_no_other_one_is() {
         ("HUBSPOT_CONNECT_SERVICE_PORT", "6001"),
         ("HUBSPOT_CONNECT_SERVICE_PORT_HTTP", "6001"),
         ("REFRESH_SERVICE_HOST", "10.0.0.2"),
-        ("SESSION_MANAGER", "local/host:@/tmp/.ICE-unix/1"),
+        ("SESSION_MANAGER", "local/host:@/run/ice/1"),
         ("RUST_LOG_STYLE", "never"),
         ("HOSTNAME", "host"),
         ("HOST", "host"),

@@ -83,6 +83,7 @@ impl Live {
             ("SERVER_ADDR", format!("127.0.0.1:{port}")),
             ("PUBLIC_URL", self.service.clone()),
             ("ADMIN_ADDR", "off".to_owned()),
+            ("NO_PROXY", "*".to_owned()),
             ("HOST_ORIGINS", HOST.to_owned()),
             // Whoever tests asks more often than any host.
             ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
