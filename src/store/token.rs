@@ -170,7 +170,8 @@ async fn save_details(
             super::revocation::remove_because(tx, older, true, tx.clock.now(), "replaced").await?;
         }
     }
-    let changed = scopes_differ(tx, id, details.scopes.as_ref()).await?;
+    // What HubSpot says of a new connection after its token response is no change.
+    let changed = scopes_differ(tx, id, details.scopes.as_ref()).await? && !is_new(tx, id).await?;
     let sql = "UPDATE token SET portal_id = COALESCE($2, portal_id), hub_domain = COALESCE($3, hub_domain), \
                hub_user = COALESCE($4, hub_user), time_zone = COALESCE($5, time_zone), scopes = COALESCE($6, scopes), \
                details_due_at = $7, details_attempts = CASE WHEN $7 IS NULL THEN 0 ELSE details_attempts + 1 END \
@@ -189,6 +190,12 @@ async fn save_details(
         event::append(tx, EventType::ConnectionScopesChanged, id, None).await?;
     }
     Ok(())
+}
+
+/// Returns whether a connection still has its first tokens.
+async fn is_new(tx: &Tx<'_>, id: ConnectionId) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 AS found FROM token WHERE id = $1 AND generation = 1";
+    Ok(tx.one(sql, [id.to_string().into()]).await?.is_some())
 }
 
 /// Whether a connection is known to have other scopes than these. Their order says nothing.

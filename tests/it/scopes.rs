@@ -60,6 +60,15 @@ async fn introspection_names_the_scopes_where_the_token_response_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_reports_no_change_of_scopes() {
+    let app = TestApp::start().await;
+    app.hubspot.script(Rule::once(Kind::Introspect, patch("scopes", json!(["oauth"]))));
+    let (browser, _) = come_back(&app).await;
+    assert_eq!(browser.status().await["scopes"], json!(["oauth"]));
+    assert_eq!(events(&app).await, ["connection.created"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_list_of_scopes_names_none() {
     let app = TestApp::with(&[STRICT]).await;
     app.hubspot.script(Rule::always(Kind::Exchange, patch("scopes", json!([]))));
