@@ -28,6 +28,7 @@ mod m20261121_000017_journal;
 mod m20261129_000018_session_seen;
 mod m20261129_000019_challenge;
 mod m20261129_000020_link;
+mod m20261129_000021_unsettled_scopes;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000018_session_seen::Migration),
             Box::new(m20261129_000019_challenge::Migration),
             Box::new(m20261129_000020_link::Migration),
+            Box::new(m20261129_000021_unsettled_scopes::Migration),
         ]
     }
 }

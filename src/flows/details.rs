@@ -1,7 +1,6 @@
 //! Asks HubSpot whose account a connection is to: the account's number, website, user, scopes and time zone.
 
 use super::Flows;
-use crate::domain::connection::ConnectionState;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::backoff;
@@ -11,7 +10,7 @@ use crate::hubspot::Identity;
 use crate::keyring::OpenError;
 use crate::store::{Details, StoreError};
 
-/// How often a time zone is asked for that HubSpot refuses. The connection is complete without it then.
+/// Attempts before giving up on a time zone that HubSpot refuses.
 const REFUSALS: i64 = 8;
 
 /// The details that a connection lacks. Each comes from an endpoint of its own.
@@ -72,7 +71,6 @@ impl Flows {
                 Ok(access) => {
                     let lacking = Lacking::of(&token);
                     self.ask_details(token.id, &access, lacking, token.details_attempts).await;
-                    self.settle_scopes(&token).await?;
                 }
                 // The key may come back.
                 Err(OpenError::UnknownKey(_)) => {
@@ -80,30 +78,13 @@ impl Flows {
                     parts.store.save_details(token.id, Details::default(), Some(due)).await?;
                 }
                 Err(OpenError::Damaged | OpenError::Misplaced) => {
-                    let (state, now) = (ConnectionState::IntegrityError, parts.clock.now());
-                    parts.store.freeze(token.id, token.generation, state, "integrity_error", now).await?;
+                    let now = parts.clock.now();
+                    parts.store.freeze(token.id, token.generation, "integrity_error", now).await?;
                 }
             }
             parts.changed(token.user_id);
         }
         Ok(())
-    }
-
-    /// Takes a connection out of service whose scopes were unknown when it was stored, where HUBSPOT_REQUIRE_ALL_SCOPES
-    /// would have refused it.
-    async fn settle_scopes(&self, before: &Token) -> Result<(), StoreError> {
-        let parts = &self.0;
-        let settings = parts.hubspot.settings();
-        if !settings.require_all_scopes || before.scopes.is_some() {
-            return Ok(());
-        }
-        let Some(token) = parts.store.token(before.id).await? else { return Ok(()) };
-        let refused = token.missing_scopes();
-        if refused.missing_from(&settings.scopes).is_same_as(&refused) {
-            return Ok(());
-        }
-        let state = ConnectionState::NeedsReauth;
-        parts.store.freeze(token.id, token.generation, state, "scopes_missing", parts.clock.now()).await
     }
 }
 

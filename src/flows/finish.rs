@@ -422,6 +422,7 @@ impl Flows {
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id };
         let (now, expires_at) = (parts.clock.now(), at.plus(grant.expires_in));
+        let is_strict = parts.hubspot.settings().require_all_scopes;
         NewTokens {
             connection,
             generation,
@@ -429,6 +430,7 @@ impl Flows {
             client_id: client_id.to_owned(),
             portal,
             scopes: grant.scopes.clone(),
+            unsettled_scopes: (is_strict && grant.scopes.is_none()).then(|| scopes.clone()),
             wanted_scopes: scopes.and(optional_scopes),
             access: parts.keyring.seal(&grant.access, context("access")),
             refresh: parts.keyring.seal(refresh, context("refresh")),

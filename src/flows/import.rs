@@ -130,8 +130,7 @@ impl Flows {
                 }
                 Err(failure) => failure,
             };
-            // It has no connection yet.
-            parts.gate.failed(ConnectionId::random(&parts.chance), &failure, parts.clock.now());
+            parts.gate.failed(None, &failure, parts.clock.now());
             attempt += 1;
             let FailureClass::Transient { retry_after } = failure.class else { return Err(failure.into()) };
             if attempt == ATTEMPTS {
@@ -209,6 +208,7 @@ impl Flows {
             portal: grant.portal_id,
             wanted_scopes: import.scopes.clone().or_else(|| grant.scopes.clone()).unwrap_or_default(),
             scopes: grant.scopes.clone(),
+            unsettled_scopes: None,
             access: parts.keyring.seal(&grant.access, context("access")),
             refresh: parts.keyring.seal(refresh, context("refresh")),
             refresh_fingerprint: parts.keyring.fingerprint(refresh),

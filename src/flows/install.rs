@@ -85,7 +85,7 @@ impl Flows {
     }
 
     /// Keeps the tokens of an install until they are claimed. A code that has brought an install is not exchanged again
-    /// and is no error. A code that was refused is refused again, so that reloading the page does not look like success.
+    /// and is no error. A code that was refused is refused again, so that reloading the page afterwards does not look like success.
     ///
     /// # Errors
     /// [`InstallError`] as it says.
@@ -108,8 +108,10 @@ impl Flows {
                 return Ok(());
             }
             let kept = flows.keep_install(&code, &redirect_uri).await;
-            if kept.is_err() {
-                flows.0.store.forget_install_code(code.hash()).await?;
+            if kept.is_err()
+                && let Err(why) = flows.0.store.forget_install_code(code.hash()).await
+            {
+                tracing::error!(error = %why, "could not forget a refused code");
             }
             kept
         });

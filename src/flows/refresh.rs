@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{Flows, context};
 use crate::crash;
 use crate::domain::clock::Moment;
-use crate::domain::connection::ConnectionState;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::ConnectionId;
 use crate::domain::journal::concerned_until;
@@ -88,7 +87,7 @@ impl Flows {
             }
             Err(failure) => {
                 crash::point("refresh.failed");
-                parts.gate.failed(token.id, &failure, parts.clock.now());
+                parts.gate.failed(Some(token.id), &failure, parts.clock.now());
                 self.note_credentials(Err(&failure)).await;
                 self.note_failure(&token, job, &failure).await
             }
@@ -121,6 +120,7 @@ impl Flows {
                 .scopes
                 .as_ref()
                 .is_some_and(|granted| token.scopes.as_ref().is_some_and(|known| !granted.is_same_as(known))),
+            first_scopes: token.scopes.is_none(),
             scopes: grant.scopes,
             obtained_at,
             expires_at,
@@ -218,16 +218,7 @@ impl Flows {
                 parts.store.fail_refresh(job, "unknown_key", next, now).await.map(|_| ())
             }
             OpenError::Damaged | OpenError::Misplaced => {
-                parts
-                    .store
-                    .freeze(
-                        token.id,
-                        token.generation,
-                        ConnectionState::IntegrityError,
-                        "integrity_error",
-                        now,
-                    )
-                    .await
+                parts.store.freeze(token.id, token.generation, "integrity_error", now).await
             }
         }
     }

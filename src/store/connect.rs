@@ -27,6 +27,8 @@ pub struct NewTokens {
     pub portal: Option<PortalId>,
     /// The granted scopes, where HubSpot has named them.
     pub scopes: Option<Scopes>,
+    /// The required scopes, where the granted ones are not known yet and have to contain them.
+    pub unsettled_scopes: Option<Scopes>,
     /// What was asked for.
     pub wanted_scopes: Scopes,
     /// The access token.
@@ -153,24 +155,19 @@ pub(super) async fn put(tx: &Tx<'_>, tokens: &NewTokens) -> Result<bool, StoreEr
     Ok(true)
 }
 
-/// Returns granted scopes as they are stored: an empty text while they are unknown.
-fn stored(granted: Option<&Scopes>) -> String {
-    granted.map(Scopes::to_string).unwrap_or_default()
-}
-
 /// `false` if the user has this account already.
 async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let sql = "INSERT INTO token (id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
                access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, expires_at, details_due_at, created_at, \
-               connected_at, metadata) \
-               VALUES ($1, $2, $3, $4, $5, $6, 'active', 1, $7, $8, $9, $10, $11, $12, $13, $11, $15, $14) \
+               connected_at, metadata, unsettled_scopes) \
+               VALUES ($1, $2, $3, $4, $5, $6, 'active', 1, $7, $8, $9, $10, $11, $12, $13, $11, $15, $14, $16) \
                ON CONFLICT (user_id, client_id, portal_id) DO NOTHING";
     let values = [
         new.connection.to_string().into(),
         new.user.to_string().into(),
         new.client_id.clone().into(),
         new.portal.map(|portal| portal.0).into(),
-        stored(new.scopes.as_ref()).into(),
+        new.scopes.as_ref().map(Scopes::to_string).unwrap_or_default().into(),
         new.wanted_scopes.to_string().into(),
         new.refresh.key_id.clone().into(),
         new.access.ciphertext.clone().into(),
@@ -181,6 +178,7 @@ async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
         new.details_due_at.unix_ms().into(),
         new.metadata.clone().into(),
         new.connected_at.unix_ms().into(),
+        new.unsettled_scopes.as_ref().map(Scopes::to_string).into(),
     ];
     Ok(tx.run(sql, values).await? == 1)
 }
@@ -190,7 +188,8 @@ async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
 async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let before = new.generation - 1;
     revocation::queue_replaced(tx, new.connection, before, &new.refresh_fingerprint, new.obtained_at).await?;
-    let sql = "UPDATE token SET scopes = $3, wanted_scopes = $4, state = 'active', generation = generation + 1, \
+    // Scopes that HubSpot has not named yet are compared with the older ones when it does.
+    let sql = "UPDATE token SET scopes = COALESCE($3, scopes), wanted_scopes = $4, unsettled_scopes = $14, state = 'active', generation = generation + 1, \
                key_id = $5, access_sealed = $6, refresh_sealed = $7, refresh_fingerprint = $8, obtained_at = $9, \
                expires_at = $10, details_due_at = $11, details_attempts = 0, last_error = NULL, error_since = NULL, \
                degraded_since = NULL, connected_at = $13, metadata = COALESCE($12, metadata) \
@@ -198,7 +197,7 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
     let values = [
         new.connection.to_string().into(),
         before.into(),
-        stored(new.scopes.as_ref()).into(),
+        new.scopes.as_ref().map(Scopes::to_string).into(),
         new.wanted_scopes.to_string().into(),
         new.refresh.key_id.clone().into(),
         new.access.ciphertext.clone().into(),
@@ -209,6 +208,7 @@ async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
         new.details_due_at.unix_ms().into(),
         new.metadata.clone().into(),
         new.connected_at.unix_ms().into(),
+        new.unsettled_scopes.as_ref().map(Scopes::to_string).into(),
     ];
     Ok(tx.run(sql, values).await? == 1)
 }

@@ -96,7 +96,7 @@ impl Store {
         self.write(move |tx| Box::pin(async move { note(tx, "code", code, expires_at).await })).await
     }
 
-    /// Forgets a code whose exchange has failed: the next who brings it is told so too.
+    /// Deletes a code whose exchange failed, so that a retry reports the failure.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.

@@ -30,6 +30,8 @@ pub struct Committed {
     pub scopes: Option<Scopes>,
     /// Whether that is not what the connection had when it was read.
     pub other_scopes: bool,
+    /// Whether the scopes were not known when it was read.
+    pub first_scopes: bool,
     /// When the access token was received.
     pub obtained_at: Moment,
     /// When it expires.
@@ -60,6 +62,11 @@ pub(super) fn store_all<'a>(tx: &'a Tx<'a>, new: Arc<[Committed]>) -> Work<'a, V
         ordered.retain(|one| stored.ids.contains(&one.job.connection_id));
         reschedule(tx, &ordered).await?;
         tell(tx, &stored, &other_scopes).await?;
+        for one in ordered.iter().filter(|one| one.first_scopes) {
+            if let Some(granted) = &one.scopes {
+                token::settle_scopes(tx, one.job.connection_id, granted).await?;
+            }
+        }
         Ok(new.iter().map(|one| stored.ids.contains(&one.job.connection_id)).collect())
     })
 }

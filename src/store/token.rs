@@ -136,7 +136,6 @@ impl Store {
         &self,
         id: ConnectionId,
         generation: i64,
-        state: ConnectionState,
         error: &'static str,
         now: Moment,
     ) -> Result<(), StoreError> {
@@ -145,7 +144,7 @@ impl Store {
                 let lock = tx.for_update();
                 let sql = format!("SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2 {lock}");
                 match tx.one(&sql, [id.to_string().into(), generation.into()]).await? {
-                    Some(_) => park(tx, id, state, error, now).await,
+                    Some(_) => park(tx, id, ConnectionState::IntegrityError, error, now).await,
                     // It was reconnected meanwhile, and is well.
                     None => Ok(()),
                 }
@@ -189,7 +188,24 @@ async fn save_details(
     if changed {
         event::append(tx, EventType::ConnectionScopesChanged, id, None).await?;
     }
-    Ok(())
+    match &details.scopes {
+        Some(granted) => settle_scopes(tx, id, granted).await,
+        None => Ok(()),
+    }
+}
+
+/// Checks the required scopes of a connection that was stored before HubSpot had named the granted ones. Where some are
+/// missing, the connection is taken out of service.
+pub(super) async fn settle_scopes(tx: &Tx<'_>, id: ConnectionId, granted: &Scopes) -> Result<(), StoreError> {
+    let sql = "SELECT unsettled_scopes FROM token WHERE id = $1 AND unsettled_scopes IS NOT NULL";
+    let Some(row) = tx.one(sql, [id.to_string().into()]).await? else { return Ok(()) };
+    let missing = row.scopes("unsettled_scopes")?.missing_from(granted);
+    let sql = "UPDATE token SET unsettled_scopes = NULL WHERE id = $1";
+    tx.run(sql, [id.to_string().into()]).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    park(tx, id, ConnectionState::NeedsReauth, "scopes_missing", tx.clock.now()).await
 }
 
 /// Returns whether a connection still has its first tokens.

@@ -96,22 +96,57 @@ async fn scopes_that_nothing_names_are_unknown_until_the_background_has_asked() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_whose_scopes_turn_out_too_few_needs_a_reconnect() {
+    // Introspection fails while the connection is stored, or until the background asks, or until a refresh names them.
+    for failures in [1, 2, 1_000] {
+        let app = TestApp::with(&[STRICT]).await;
+        app.hubspot.script(Rule::once(Kind::Exchange, lacking("scopes")));
+        app.hubspot.script(Rule::times(Kind::Introspect, failures, busy(1)));
+        app.hubspot.script(Rule::once(Kind::Introspect, patch("scopes", json!(["oauth"]))));
+        app.hubspot.script(Rule::once(Kind::Refresh, patch("scopes", json!(["oauth"]))));
+        let (browser, _) = come_back(&app).await;
+
+        app.advance(1_261);
+        app.flows.ask_missing_details().await.unwrap();
+        app.refresh_due().await;
+
+        let status = browser.status().await;
+        let found = (&status["state"], &status["scopes"]);
+        assert_eq!(found, (&json!("needs_reauth"), &json!(["oauth"])), "{failures}: {status}");
+        assert_eq!(app.database.text("SELECT last_error FROM token").await, "scopes_missing");
+        assert_eq!(app.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 0);
+        assert_eq!(events(&app).await, ["connection.created", "connection.needs_reauth"], "{failures}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scopes_that_a_session_makes_optional_are_not_required_later() {
     let app = TestApp::with(&[STRICT]).await;
+    let key = app.api_key("sessions:write").await;
     app.hubspot.script(Rule::once(Kind::Exchange, lacking("scopes")));
-    app.hubspot.script(Rule::times(Kind::Introspect, 2, busy(1)));
-    let (browser, _) = come_back(&app).await;
+    app.hubspot.script(Rule::once(Kind::Introspect, busy(1)));
     app.hubspot.script(Rule::once(Kind::Introspect, patch("scopes", json!(["oauth"]))));
+    let body = json!({
+        "external_user_id": "u1", "scopes": ["oauth"], "optional_scopes": ["crm.objects.contacts.read"]
+    });
+    let session = app.api(&key, Method::POST, "/api/hubspot/connect-sessions", Some(body)).await.json();
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let token = session["token"].as_str().unwrap();
+    let launch = page.post(&popup, Some(HOST), &[("connect_session", token)]).await;
+    let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).expect("back");
+    popup.get(&back).await;
+    assert_eq!(app.database.text("SELECT state || ' ' || scopes FROM token").await, "active oauth");
+}
 
-    app.advance(301);
-    app.flows.ask_missing_details().await.unwrap();
-
-    let status = browser.status().await;
-    assert_eq!(
-        (&status["state"], &status["scopes"]),
-        (&json!("needs_reauth"), &json!(["oauth"])),
-        "{status}"
-    );
-    assert_eq!(app.database.text("SELECT last_error FROM token").await, "scopes_missing");
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconnect_whose_scopes_are_named_later_reports_their_change() {
+    let app = TestApp::start().await;
+    let browser = app.connected(ACME).await;
+    app.hubspot.script(Rule::once(Kind::Exchange, lacking("scopes")));
+    app.hubspot.script(Rule::once(Kind::Introspect, busy(1)));
+    app.hubspot.script(Rule::once(Kind::Introspect, patch("scopes", json!(["oauth"]))));
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    let expected = ["connection.created", "connection.reconnected", "connection.scopes_changed"];
+    assert_eq!(events(&app).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

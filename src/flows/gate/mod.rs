@@ -45,7 +45,7 @@ pub(super) struct Gate(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Connections that were refused since the last answer that was none of our faults, up to [`SUSPICIOUS`].
+    /// Distinct connections refused since the last response that did not blame us, up to [`SUSPICIOUS`].
     refused: Vec<ConnectionId>,
     failures_in_a_row: u32,
     struck_in_a_row: u32,
@@ -170,8 +170,8 @@ impl Gate {
         });
     }
 
-    /// HubSpot has refused a call for this connection, or has not answered it.
-    pub fn failed(&self, connection: ConnectionId, failure: &Failure, now: Moment) {
+    /// HubSpot has refused a call, or has not answered it. `connection` is the one it was for, if there is one yet.
+    pub fn failed(&self, connection: Option<ConnectionId>, failure: &Failure, now: Moment) {
         self.with(|state| match failure.class {
             // HubSpot looked at the grant, so it is there and took our credentials.
             FailureClass::GrantDead => state.well(now),
@@ -202,10 +202,9 @@ impl State {
         }
     }
 
-    fn refused(&mut self, connection: ConnectionId, failure: &Failure, now: Moment) {
-        if self.refused.len() < SUSPICIOUS && !self.refused.contains(&connection) {
-            self.refused.push(connection);
-        }
+    fn refused(&mut self, connection: Option<ConnectionId>, failure: &Failure, now: Moment) {
+        let new = connection.filter(|id| self.refused.len() < SUSPICIOUS && !self.refused.contains(id));
+        self.refused.extend(new);
         let ours = failure.code == "client_rejected"
             || (self.refused.len() >= SUSPICIOUS && failure.code != "grant_of_another_app");
         if ours && self.shut.is_none_or(|shut| shut.is_outage) {
@@ -255,8 +254,8 @@ mod tests {
 
     const NOW: Moment = Moment::from_unix_ms(1_000_000_000);
 
-    fn connection(number: u64) -> ConnectionId {
-        ConnectionId::random(&Chance::seeded(number))
+    fn connection(number: u64) -> Option<ConnectionId> {
+        Some(ConnectionId::random(&Chance::seeded(number)))
     }
 
     fn later(seconds: u64) -> Moment {
