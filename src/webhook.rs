@@ -3,7 +3,6 @@
 //! The addresses come from whoever has an API key, and the requests from inside the operator's network. So a name is
 //! resolved once for each request, refused if any of its addresses is not public, and connected to at the checked
 //! addresses alone (OWASP, Server Side Request Forgery Prevention). No redirect is followed, no connection kept, and no
-//! addresses alone (OWASP, Server Side Request Forgery Prevention). No redirect is followed, no connection kept, and no
 //! header field of the message or of the connection can be chosen. The operator's own list takes precedence over all of
 //! that. Behind a proxy, it is the proxy that resolves names and decides which addresses can be reached.
 

@@ -19,7 +19,7 @@ use super::server::Watch;
 /// How long a body may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Bodies that are passed on as they arrive.
-const STREAMED: &str = "/api/hubspot/proxy/";
+pub(super) const STREAMED: &str = "/api/hubspot/proxy/";
 
 /// Waits for the body of a request.
 ///

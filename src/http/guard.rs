@@ -118,7 +118,7 @@ async fn answer(
     };
     tell(&mut response);
     finish(response.response_mut(), web.as_deref(), &path, &id);
-    log(&response, started);
+    log(&response, web.as_deref(), started);
     Ok(response)
 }
 
@@ -130,7 +130,7 @@ fn head_as_get(request: &mut ServiceRequest) {
     }
 }
 
-/// The framework knows of the methods of the routes alone.
+/// Adds HEAD to `Allow`: actix-web lists only registered methods.
 fn allow_head(headers: &mut HeaderMap) {
     let allowed = headers.get(header::ALLOW).and_then(|allowed| allowed.to_str().ok());
     let has = |method| allowed.is_some_and(|allowed| allowed.split(',').any(|name| name.trim() == method));
@@ -243,8 +243,8 @@ fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
         return None;
     }
     let expected = authority(&web.config.server.public_url);
-    if web.refusals.admit() {
-        tracing::warn!(host, expected, path = request.path(), "request refused: unexpected Host header");
+    if web.lines.admit() {
+        tracing::warn!(host, expected, "request refused: unexpected Host header");
     }
     Some(Problem::new("wrong_host").hint(format!("Expected the host {expected}.")))
 }
@@ -344,7 +344,7 @@ fn secure(headers: &mut HeaderMap, path: &str, server: &Server) {
 
 /// Logs one line per request, without its query: that carries codes and states. A page with a problem has a support code,
 /// so its line is there at the default level.
-fn log(response: &ServiceResponse<BoxBody>, started: Instant) {
+fn log(response: &ServiceResponse<BoxBody>, web: Option<&Web>, started: Instant) {
     let status = response.status().as_u16();
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let answer = response.response();
@@ -355,7 +355,9 @@ fn log(response: &ServiceResponse<BoxBody>, started: Instant) {
         Some((code, about)) if status >= 500 => {
             tracing::error!(code, about, status, duration_ms, "request failed");
         }
-        Some((code, about)) if !is_api(response.request().path()) => {
+        Some((code, about))
+            if !is_api(response.request().path()) && web.is_none_or(|web| web.lines.admit()) =>
+        {
             tracing::info!(code, about, status, duration_ms, "problem shown");
         }
         Some((code, about)) => tracing::debug!(code, about, status, duration_ms, "request"),

@@ -186,7 +186,9 @@ async fn get_install_claim(
     }
     let problem =
         about.problem.as_deref().map(|code| lookup(code).unwrap_or(Problem::new("provider_error").entry));
-    if let Some(entry) = problem {
+    if let Some(entry) = problem
+        && web.lines.admit()
+    {
         tracing::info!(code = entry.code, "problem shown");
     }
     let values = json!({

@@ -54,8 +54,10 @@ const HOSTED_LINK: &str = "/connect";
 /// Where a connect begins.
 const START: &str = "/auth/hubspot/start";
 
-/// How many refusals of a host are logged at once; then one per minute.
-const REFUSALS: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+/// How many lines about problems are logged at once, and in what time one more: users are not that many, and a stranger
+/// cannot fill the log.
+const LINES: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+const LINE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the handlers share.
 pub struct Web {
@@ -69,8 +71,8 @@ pub struct Web {
     installs: limits::PerAddress,
     stateless_codes: limits::PerProcess,
     wrong_keys: limits::PerAddress,
-    /// Lines in the log about requests for another host, which anybody can send.
-    refusals: limits::PerProcess,
+    /// Lines at the default level about requests that anybody can send.
+    lines: limits::PerProcess,
     key_limits: api::KeyLimits,
     /// The page that describes the API, once it was asked for.
     docs: OnceLock<public_text::PublicText>,
@@ -103,7 +105,7 @@ impl Web {
             installs: limits::PerAddress::new(config.server.starts_per_minute),
             stateless_codes: install::limit_on_stateless_codes(config.server.starts_per_minute > 0),
             wrong_keys: limits::PerAddress::new(config.server.wrong_keys_per_minute),
-            refusals: limits::PerProcess::new(REFUSALS, Duration::from_secs(60), true),
+            lines: limits::PerProcess::new(LINES, LINE_INTERVAL, true),
             key_limits: api::KeyLimits::new(config.server.api_per_minute),
             docs: OnceLock::new(),
             hosts: hosts.into_iter().flat_map(guard::authorities).collect(),

@@ -169,7 +169,9 @@ fn failure(
     (support_code, hint): (&str, Option<&str>),
 ) -> String {
     let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
-    tracing::info!(code = entry.code, "problem shown");
+    if web.lines.admit() {
+        tracing::info!(code = entry.code, "problem shown");
+    }
     let values = json!({
         "flow": flow,
         "way": way,

@@ -4,11 +4,15 @@ use actix_web::dev::ServiceRequest;
 use tracing::field::{Empty, display};
 use tracing::{Span, error_span};
 
+use super::arrival::{STREAMED, is_streamed};
 use crate::domain::id::FlowId;
 
 /// Returns the span of a request. Its level is the highest, so that it is there for every event, whatever LOG_LEVEL is.
+///
+/// A path that is passed on may contain personal data, so only the beginning is there.
 pub(super) fn of(request: &ServiceRequest, request_id: &str) -> Span {
-    error_span!("request", request_id, method = %request.method(), path = request.path(), flow = Empty)
+    let path = if is_streamed(request.path()) { STREAMED } else { request.path() };
+    error_span!("request", request_id, method = %request.method(), path, flow = Empty)
 }
 
 /// Notes the authorization request that the current request is about.

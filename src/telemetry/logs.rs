@@ -2,6 +2,7 @@
 //!
 //! Nothing here redacts: secrets have a type that cannot be printed, and request lines are logged without their query.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
 
 use thiserror::Error;
@@ -66,7 +67,10 @@ pub fn install(settings: &Logging) -> Result<(), LogError> {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, panic = panic.payload_as_str(), "panicked");
+        // Empty unless RUST_BACKTRACE asks for it.
+        let trace = Backtrace::capture();
+        let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+        tracing::error!(place, panic = panic.payload_as_str(), trace, "panicked");
     }));
 }
 

@@ -134,13 +134,15 @@ async fn a_refused_host_is_logged_with_the_expected_one_and_not_without_end() {
     let (_database, variables, _hubspot, _clock) = TestApp::start().await.stopped().await;
     let service = Process::serve(&changed(&variables, "LOG_FORMAT", "json"));
     let port = service.base.rsplit(':').next().unwrap().to_owned();
-    for _ in 0..30 {
+    for _ in 0..300 {
         let text = "GET /login HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
         send_raw(&service.base, text.as_bytes()).await;
     }
     let log = service.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("unexpected Host header")).collect();
-    assert_eq!(lines.len(), 10, "{log}");
+    assert!((10..290).contains(&lines.len()), "{}", lines.len());
+    let all = log.lines().filter(|line| line.contains("/login")).count();
+    assert!(all < 290, "{all} lines");
     assert!(
         lines[0].contains("evil.example") && lines[0].contains(&format!("localhost:{port}")),
         "{}",

@@ -4,6 +4,8 @@
 //! and one byte of the next look like a request alone.
 
 const HEAD_END: &[u8] = b"\r\n\r\n";
+/// The end of a body in chunks (RFC 9112 section 7.1), without trailers.
+const LAST_CHUNK: [u8; 5] = *b"0\r\n\r\n";
 
 /// What a client has sent since its last request was answered.
 #[derive(Debug, Clone, Copy, Default)]
@@ -11,10 +13,10 @@ pub(super) struct Boundary {
     /// How many bytes of [`HEAD_END`] have been seen in a row.
     matched: usize,
     after_head: u64,
+    /// The last bytes after the head.
+    last: [u8; LAST_CHUNK.len()],
     /// The length of the body, unless it comes in chunks.
     body: Option<u64>,
-    /// The client has sent more than a request: from here on, nobody knows where one ends.
-    is_lost: bool,
 }
 
 impl Boundary {
@@ -30,18 +32,26 @@ impl Boundary {
             bytes = rest;
         }
         self.after_head += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        for byte in &bytes[bytes.len().saturating_sub(self.last.len())..] {
+            self.last.rotate_left(1);
+            self.last[LAST_CHUNK.len() - 1] = *byte;
+        }
     }
 
-    /// Notes the length of the request's body; `None` if it is not known.
+    /// Notes the length of the request's body; `None` if it comes in chunks.
     pub fn begin(&mut self, body: Option<u64>) {
         self.body = body;
     }
 
     /// Ends the request. Returns whether the client has sent all of it and nothing more.
     pub fn end(&mut self) -> bool {
-        let is_whole = self.matched == HEAD_END.len() && self.body == Some(self.after_head);
-        *self = Self { is_lost: self.is_lost || !is_whole, ..Self::default() };
-        !self.is_lost
+        let has_body = match self.body {
+            Some(length) => length == self.after_head,
+            None => self.last == LAST_CHUNK,
+        };
+        let is_whole = self.matched == HEAD_END.len() && has_body;
+        *self = Self::default();
+        is_whole
     }
 }
 
@@ -67,9 +77,12 @@ mod tests {
         for piece in [1, 3, 1024] {
             assert_eq!(answered(&[(get, Some(0)), (post, Some(2)), (get, Some(0))], piece), [true; 3]);
             assert_eq!(answered(&[(post, Some(3))], piece), [false], "half a body");
-            assert_eq!(answered(&[(post, None)], piece), [false], "chunks");
+            let chunks = "POST / HTTP/1.1\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+            assert_eq!(answered(&[(chunks, None), (get, Some(0))], piece), [true; 2]);
+            assert_eq!(answered(&[("POST / HTTP/1.1\r\n\r\n2\r\n{}\r\n", None)], piece), [false]);
             let more = format!("{get}G");
-            assert_eq!(answered(&[(&more, Some(0)), ("ET / HTTP/1.1\r\n\r\n", Some(0))], piece), [false; 2]);
+            let rest = "ET / HTTP/1.1\r\n\r\n";
+            assert_eq!(answered(&[(&more, Some(0)), (rest, Some(0))], piece), [false, true]);
         }
     }
 }

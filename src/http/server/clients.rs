@@ -33,7 +33,7 @@ pub(super) struct Place {
 }
 
 impl Clients {
-    /// At most `connections` in all, which the caller sees to, and `per_client` of one address.
+    /// Admits `per_client` connections of one address. The caller enforces `connections`, the limit on all of them.
     pub fn new(connections: usize, per_client: usize, proxies: Vec<IpNet>) -> Arc<Self> {
         Arc::new(Self { connections, per_client, proxies, open: Mutex::default() })
     }
@@ -61,8 +61,8 @@ impl Clients {
 }
 
 impl Place {
-    /// Returns whether others need the room: the client has a quarter of what one may have, or half of all places are
-    /// taken. A trusted proxy keeps its connections.
+    /// Returns whether idle connections should close early: the client uses a quarter of its limit, or half of all
+    /// connections are in use. A trusted proxy keeps its connections.
     pub fn is_needed(&self) -> bool {
         let Some(client) = self.client else { return false };
         let open = self.clients.open();

@@ -16,7 +16,7 @@ use super::watch::{Second, Watch};
 pub(super) struct Patrol {
     clock: Rc<Cell<Second>>,
     next: Cell<u64>,
-    watches: RefCell<HashMap<u64, Rc<Watch>>>,
+    watches: RefCell<HashMap<u64, (Rc<Watch>, Place)>>,
 }
 
 /// A connection under watch, until it is dropped.
@@ -37,8 +37,8 @@ impl Patrol {
     /// Begins to watch a new connection, which may be idle for `keep_alive` seconds.
     pub fn watch(self: &Rc<Self>, keep_alive: Second, place: Place) -> Watched {
         let id = self.next.replace(self.next.get() + 1);
-        let watch = Rc::new(Watch::new(Rc::clone(&self.clock), keep_alive, Some(place)));
-        self.watches.borrow_mut().insert(id, Rc::clone(&watch));
+        let watch = Rc::new(Watch::new(Rc::clone(&self.clock), keep_alive));
+        self.watches.borrow_mut().insert(id, (Rc::clone(&watch), place));
         Watched { watch, patrol: Rc::clone(self), id }
     }
 
@@ -55,7 +55,10 @@ impl Patrol {
                 _ = seconds.tick() => {}
             }
             self.clock.set(began.elapsed().as_secs());
-            for watch in self.watches.borrow().values() {
+            for (watch, place) in self.watches.borrow().values() {
+                if watch.is_idle() && place.is_needed() {
+                    watch.make_room();
+                }
                 if let Some(why) = watch.overdue() {
                     watch.close(why);
                 } else if is_stopping && watch.is_idle() {

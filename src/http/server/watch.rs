@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::boundary::Boundary;
-use super::clients::Place;
 
 /// Seconds since the worker began.
 pub(super) type Second = u64;
@@ -52,8 +51,6 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(in crate::http) struct Watch {
     clock: Rc<Cell<Second>>,
-    /// `None` for a request without a connection, in unit tests.
-    place: Option<Place>,
     /// How long the connection may be kept open without a request, in seconds.
     keep_alive: Second,
     phase: Cell<Phase>,
@@ -78,16 +75,15 @@ pub(in crate::http) struct Watch {
 impl Default for Watch {
     /// The watch of a request without a connection, in unit tests.
     fn default() -> Self {
-        Self::new(Rc::default(), 0, None)
+        Self::new(Rc::default(), 0)
     }
 }
 
 impl Watch {
-    pub(super) fn new(clock: Rc<Cell<Second>>, keep_alive: Second, place: Option<Place>) -> Self {
+    pub(super) fn new(clock: Rc<Cell<Second>>, keep_alive: Second) -> Self {
         let now = clock.get();
         Self {
             clock,
-            place,
             keep_alive,
             needed_at: Cell::new(Second::MAX),
             phase: Cell::new(Phase::Head),
@@ -207,10 +203,6 @@ impl Watch {
     /// What the connection has done for too long, if anything: a label for the metric.
     pub fn overdue(&self) -> Option<&'static str> {
         let now = self.clock.get();
-        if self.phase.get() == Phase::Idle && self.place.as_ref().is_some_and(Place::is_needed) {
-            // For good: the last of many idle connections would stay otherwise.
-            self.until.set(self.until.get().min(self.needed_at.get()));
-        }
         if self.write_until.get().is_some_and(|until| until <= now) {
             return Some(WRITE_LABEL);
         }
@@ -219,6 +211,14 @@ impl Watch {
             Phase::Head => "head",
             Phase::Exchange | Phase::Stream => "exchange",
         })
+    }
+
+    /// Gives an idle connection the shorter deadline, and keeps it: otherwise the connection would regain the longer one
+    /// once others have closed.
+    pub fn make_room(&self) {
+        if self.phase.get() == Phase::Idle {
+            self.until.set(self.until.get().min(self.needed_at.get()));
+        }
     }
 
     /// Whether the connection waits for a request.
@@ -259,7 +259,6 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::server::clients::Clients;
 
     const KEEP_ALIVE: Second = 75;
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
@@ -271,12 +270,8 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            Self::at(None)
-        }
-
-        fn at(place: Option<Place>) -> Self {
             let clock = Rc::new(Cell::new(100));
-            Self { watch: Watch::new(Rc::clone(&clock), KEEP_ALIVE, place), clock }
+            Self { watch: Watch::new(Rc::clone(&clock), KEEP_ALIVE), clock }
         }
 
         /// When the watch is overdue if nothing more happens, in seconds from now, and for what.
@@ -348,18 +343,15 @@ mod tests {
 
     #[test]
     fn an_idle_connection_makes_room_where_others_need_it() {
-        let clients = Clients::new(100, 4, Vec::new());
-        let place = || clients.admit([192, 0, 2, 1].into());
-        let bench = Bench::at(place());
+        let bench = Bench::new();
+        bench.watch.make_room();
+        assert_eq!(bench.overdue_after(), (HEAD, "head"), "it is not idle");
         bench.answer(REQUEST);
-        assert_eq!(bench.overdue_after(), (IDLE, "idle"), "one of four is a quarter");
-        let roomy = Clients::new(100, 8, Vec::new());
-        let bench = Bench::at(roomy.admit([192, 0, 2, 1].into()));
+        bench.pass(5);
+        bench.watch.make_room();
+        assert_eq!(bench.overdue_after(), (IDLE - 5, "idle"));
         bench.answer(REQUEST);
-        let other = roomy.admit([192, 0, 2, 1].into());
-        assert_eq!(bench.watch.overdue(), None);
-        drop(other);
-        assert_eq!(bench.overdue_after(), (IDLE, "idle"), "although there is room again");
+        assert_eq!(bench.overdue_after(), (KEEP_ALIVE + GRACE, "idle"));
     }
 
     #[test]
