@@ -106,7 +106,7 @@ impl PortalId {
     }
 }
 
-/// The text is no number of an account.
+/// Invalid account number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not the number of a HubSpot account")]
 pub struct InvalidPortalId;

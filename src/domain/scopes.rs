@@ -25,8 +25,7 @@ impl Scopes {
         self.iter().chain(other.iter()).collect()
     }
 
-    /// Returns these scopes and `oauth`. HubSpot refuses an authorization request without it, on a page that leads
-    /// nowhere.
+    /// Returns these scopes and `oauth`. Without it, HubSpot shows an error page with no way back.
     #[must_use]
     pub fn with_oauth(&self) -> Self {
         std::iter::once("oauth").chain(self.iter()).collect()

@@ -98,7 +98,7 @@ impl Flows {
                 let signing = secrets.good_at(at);
                 parts.webhooks.post(&claimed.endpoint.url, message, &signing, secrets.headers()).await
             }
-            Err(code) => Attempt { status: None, error: Some(code), retry_after: None },
+            Err(why) => Attempt { status: None, error: Some(why.0), retry_after: None },
         };
         crash::point("webhook.answered");
         let after = attempt.after(claimed.attempts, parts.chance.unit());

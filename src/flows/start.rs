@@ -249,8 +249,8 @@ impl Wish {
         }
     }
 
-    /// Asks besides for the scopes that a connection has which is connected again. They are optional, because the account
-    /// may have lost the product that they belong to, and HubSpot then refuses required ones.
+    /// Also requests the scopes that the existing connection has. They are optional, because the account may have lost the
+    /// product that they belong to, and HubSpot then refuses required ones.
     fn keep(&mut self, granted: &Scopes) {
         let more = granted.missing_from(&self.scopes);
         self.optional_scopes = self.optional_scopes.and(&more);

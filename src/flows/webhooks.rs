@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use url::Url;
 
 use super::Flows;
 use crate::domain::clock::Moment;
@@ -34,9 +35,12 @@ pub enum WebhookError {
     /// There are as many endpoints as there may be.
     #[error("there are too many endpoints")]
     TooMany,
-    /// What is sealed with it cannot be opened; the code.
-    #[error("the stored secrets cannot be opened: {0}")]
-    Unreadable(&'static str),
+    /// Its secrets cannot be opened.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// It moves to another origin, and its header fields are not given anew.
+    #[error("the header fields are needed again")]
+    HeadersNeeded,
     /// It is disabled, so nothing is sent to it.
     #[error("the endpoint is disabled")]
     Disabled,
@@ -44,6 +48,11 @@ pub enum WebhookError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// The stored secrets of an endpoint cannot be opened; the code says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the stored secrets cannot be opened: {0}")]
+pub struct Unreadable(pub &'static str);
 
 /// What is sealed of an endpoint.
 #[derive(Default, Serialize, Deserialize)]
@@ -192,7 +201,8 @@ impl Flows {
         self.0.store.endpoint(id).await?.ok_or(WebhookError::Unknown)
     }
 
-    /// Changes an endpoint.
+    /// Changes an endpoint. Where its header fields are not given anew, it stays at the same origin: they may be
+    /// credentials, which another receiver must not get.
     ///
     /// # Errors
     /// [`WebhookError`] if there is none, or its new address is not allowed.
@@ -204,26 +214,26 @@ impl Flows {
     ) -> Result<Endpoint, WebhookError> {
         // Whoever names no endpoint is told so, whatever the address.
         self.webhook(id).await?;
-        let url = match changes.url {
-            Some(url) => Some(self.0.webhooks.check(&url).await?.to_string()),
+        let url = match &changes.url {
+            Some(url) => Some(self.0.webhooks.check(url).await?),
             None => None,
         };
-        if let Some(headers) = headers {
-            self.change_headers(id, headers).await?;
-        }
-        let changes = EndpointChanges { url, ..changes };
-        self.0.store.change_endpoint(id, changes).await?.ok_or(WebhookError::Unknown)
-    }
-
-    async fn change_headers(&self, id: WebhookId, headers: &WebhookHeaders) -> Result<(), WebhookError> {
         loop {
             let endpoint = self.webhook(id).await?;
-            let secrets =
-                self.open_secrets(&endpoint).map_err(WebhookError::Unreadable)?.with_headers(headers);
-            let (generation, overlap_until) = (endpoint.generation, endpoint.overlap_until);
-            let sealed = self.seal_secrets(id, generation + 1, &secrets);
-            if self.0.store.save_endpoint_secrets(id, generation, sealed, overlap_until).await? {
-                return Ok(());
+            let moves = url.as_ref().is_some_and(|url| !is_at(&endpoint, url));
+            let secrets = match headers {
+                Some(headers) => Some(self.open_secrets(&endpoint)?.with_headers(headers)),
+                None if moves && !self.open_secrets(&endpoint)?.headers.is_empty() => {
+                    return Err(WebhookError::HeadersNeeded);
+                }
+                None => None,
+            };
+            let sealed = secrets.map(|secrets| self.seal_secrets(id, endpoint.generation + 1, &secrets));
+            let url = url.as_ref().map(ToString::to_string);
+            let changes = EndpointChanges { url, secrets: sealed, ..changes.clone() };
+            let changed = self.0.store.change_endpoint(id, endpoint.generation, changes).await?;
+            if let Some(changed) = changed {
+                return Ok(changed);
             }
         }
     }
@@ -260,8 +270,11 @@ impl Flows {
         loop {
             let endpoint = self.webhook(id).await?;
             let now = parts.clock.now();
-            // Where the older ones cannot be opened, there is nothing left to sign with beside the new one.
-            let older = self.open_secrets(&endpoint).unwrap_or_default();
+            // Once their key was given up, there is nothing left to sign with beside the new one, and no header field.
+            let older = match self.open_secrets(&endpoint) {
+                Err(_) if endpoint.disabled_reason.as_deref() == Some("key_lost") => Secrets::default(),
+                opened => opened?,
+            };
             let until = now.plus(overlap);
             let secrets = older.rotated(&secret, until, now);
             let overlap_until = (secrets.signing.len() > 1).then_some(until);
@@ -334,15 +347,20 @@ impl Flows {
     }
 
     /// The secrets of an endpoint, or the code of what is wrong with them.
-    pub(super) fn open_secrets(&self, endpoint: &Endpoint) -> Result<Secrets, &'static str> {
+    pub(super) fn open_secrets(&self, endpoint: &Endpoint) -> Result<Secrets, Unreadable> {
         let row = endpoint.id.to_string();
         let opened = self.0.keyring.open(&endpoint.secrets, secrets_context(&row, endpoint.generation));
         let text = opened.map_err(|why| match why {
-            OpenError::UnknownKey(_) => "unknown_key",
-            OpenError::Damaged | OpenError::Misplaced => "integrity_error",
+            OpenError::UnknownKey(_) => Unreadable("unknown_key"),
+            OpenError::Damaged | OpenError::Misplaced => Unreadable("integrity_error"),
         })?;
-        serde_json::from_str(text.expose()).map_err(|_| "integrity_error")
+        serde_json::from_str(text.expose()).map_err(|_| Unreadable("integrity_error"))
     }
+}
+
+/// Returns whether an endpoint is at the origin of this URL.
+fn is_at(endpoint: &Endpoint, url: &Url) -> bool {
+    Url::parse(&endpoint.url).is_ok_and(|known| known.origin() == url.origin())
 }
 
 fn secrets_context(row: &str, generation: i64) -> Context<'_> {

@@ -8,7 +8,7 @@ use crate::domain::id::WebhookId;
 use crate::domain::secret::Sealed;
 use crate::domain::webhook::{Endpoint, MAX_ENDPOINTS};
 
-/// What is to be changed of an endpoint; what is not named stays as it is.
+/// Changes of an endpoint; what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointChanges {
     /// Where it is.
@@ -17,6 +17,8 @@ pub struct EndpointChanges {
     pub types: Option<Option<Vec<EventType>>>,
     /// Whether it is told.
     pub enabled: Option<bool>,
+    /// New secrets and header fields, sealed for the generation after the one that was read.
+    pub secrets: Option<Sealed>,
 }
 
 pub(super) const COLUMNS: &str = "id, url, types, enabled, disabled_reason, key_id, secrets_sealed, generation, \
@@ -53,14 +55,16 @@ impl Store {
         self.one(&sql, [id.to_string().into()]).await?.map(|row| read(&row)).transpose()
     }
 
-    /// Changes where an endpoint is, what it hears of and whether it is told: only what is named, in one statement, so
-    /// that two changes at once lose neither. Whoever has stopped it keeps the reason. `None` if there is none.
+    /// Changes an endpoint that still has the secrets of this generation: only what is named, in one statement, so that
+    /// two changes at once lose neither. Whoever has stopped it keeps the reason. `None` if it is gone or has other
+    /// secrets by now.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn change_endpoint(
         &self,
         id: WebhookId,
+        generation: i64,
         changes: EndpointChanges,
     ) -> Result<Option<Endpoint>, StoreError> {
         self.write(move |tx| {
@@ -68,16 +72,25 @@ impl Store {
                 "UPDATE webhook_endpoint SET url = COALESCE($2, url), \
                  types = CASE WHEN $3 = 1 THEN $4 ELSE types END, enabled = COALESCE($5, enabled), \
                  disabled_reason = CASE WHEN $5 = 1 THEN NULL \
-                 WHEN $5 = 0 AND (enabled = 1 OR disabled_reason IS NULL) THEN 'by_request' ELSE disabled_reason END \
-                 WHERE id = $1 RETURNING {COLUMNS}"
+                 WHEN $5 = 0 AND (enabled = 1 OR disabled_reason IS NULL) THEN 'by_request' ELSE disabled_reason END, \
+                 key_id = COALESCE($7, key_id), secrets_sealed = COALESCE($8, secrets_sealed), \
+                 generation = generation + CASE WHEN $8 IS NULL THEN 0 ELSE 1 END \
+                 WHERE id = $1 AND generation = $6 RETURNING {COLUMNS}"
             );
             let types = changes.types.as_ref().and_then(Option::as_deref);
-            let values: [sea_orm::Value; 5] = [
+            let (key_id, ciphertext) = match &changes.secrets {
+                Some(sealed) => (Some(sealed.key_id.clone()), Some(sealed.ciphertext.clone())),
+                None => (None, None),
+            };
+            let values: [sea_orm::Value; 8] = [
                 id.to_string().into(),
                 changes.url.clone().into(),
                 i64::from(changes.types.is_some()).into(),
                 types.map(written).into(),
                 changes.enabled.map(i64::from).into(),
+                generation.into(),
+                key_id.into(),
+                ciphertext.into(),
             ];
             Box::pin(async move { tx.one(&sql, values).await?.map(|row| read(&row)).transpose() })
         })

@@ -384,7 +384,10 @@ export interface paths {
         delete: operations["delete_webhook"];
         options?: never;
         head?: never;
-        /** Changes where an endpoint is, what it hears of and whether it is told. */
+        /**
+         * Changes an endpoint. With a URL of another origin, the header fields are named again, or removed with `{}`: they may
+         *     be credentials for the receiver before.
+         */
         patch: operations["update_webhook"];
         trace?: never;
     };

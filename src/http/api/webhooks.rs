@@ -119,7 +119,8 @@ pub(in crate::http) async fn get_webhook(
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
 }
 
-/// Changes where an endpoint is, what it hears of and whether it is told.
+/// Changes an endpoint. With a URL of another origin, the header fields are named again, or removed with `{}`: they may
+/// be credentials for the receiver before.
 #[utoipa::path(
     patch, path = "/api/hubspot/webhooks/{id}", operation_id = "update_webhook", tag = "webhooks",
     security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
@@ -142,7 +143,7 @@ pub(in crate::http) async fn update_webhook(
     let WebhookChanges { url, events, enabled, headers: fields } = body.0;
     let fields = fields.map(headers).transpose()?;
     let types = events.map(event_types).transpose()?;
-    let changes = EndpointChanges { url, types, enabled };
+    let changes = EndpointChanges { url, types, enabled, secrets: None };
     let endpoint = web.flows.change_webhook(webhook_id(&id)?, changes, fields.as_ref()).await?;
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
 }

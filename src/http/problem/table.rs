@@ -494,7 +494,13 @@ const TABLE: &[Entry] = &[
         "This cannot be done here",
         "This address does not take that method.",
     ),
-    entry("wrong_host", 421, false, "Wrong host", "The Host header does not match PUBLIC_URL."),
+    entry(
+        "wrong_host",
+        421,
+        false,
+        "Wrong host",
+        "The Host header does not match PUBLIC_URL or HUBSPOT_REDIRECT_URI, nor, for the API, ALTERNATE_HOSTS.",
+    ),
     entry(
         "already_delivered",
         410,

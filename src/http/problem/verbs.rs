@@ -118,7 +118,10 @@ impl From<WebhookError> for Problem {
             WebhookError::UrlNotAllowed(why) => {
                 Self::new("webhook_url_not_allowed").pointer("/url").hint(why.to_string())
             }
-            WebhookError::Unreadable(code) => Self::new(code),
+            WebhookError::Unreadable(why) => Self::new(why.0),
+            WebhookError::HeadersNeeded => Self::new("invalid_json")
+                .pointer("/headers")
+                .hint("The URL is of another origin: name the header fields again, or none of them."),
             WebhookError::TooMany => Self::new("too_many_webhooks"),
             WebhookError::Disabled => Self::new("webhook_disabled"),
             WebhookError::Store(why) => why.into(),

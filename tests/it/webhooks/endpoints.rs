@@ -242,6 +242,31 @@ async fn header_fields_go_with_each_message_and_are_never_shown_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn header_fields_do_not_follow_to_another_origin() {
+    let (receiver, other) = (Receiver::start().await, Receiver::start().await);
+    let app = app_for(&[&receiver, &other]).await;
+    let made = app.webhook(&receiver.url("/hooks"), "").await;
+    let key = app.api_key("webhooks").await;
+    let change = async |body: Value| app.api(&key, Method::PATCH, &path(&made, ""), Some(body)).await;
+    assert_eq!(change(json!({"headers": {"authorization": "Bearer a"}})).await.status, 200);
+    assert_eq!(change(json!({"url": receiver.url("/elsewhere")})).await.status, 200, "the same origin");
+
+    let refused = change(json!({"url": other.url("/hooks")})).await;
+
+    assert_eq!((refused.status, &refused.json()["pointer"]), (400, &json!("/headers")), "{}", refused.body);
+    let shown = app.api(&key, Method::GET, &path(&made, ""), None).await.json();
+    assert_eq!(shown["url"], receiver.url("/elsewhere"));
+    let named = json!({"url": other.url("/hooks"), "headers": {"authorization": "Bearer b"}});
+    assert_eq!(change(named).await.status, 200);
+    app.api(&key, Method::POST, &path(&made, "/test"), None).await;
+    assert_eq!(other.heard()[0].header("authorization"), "Bearer b");
+    assert!(receiver.heard().is_empty());
+    // Without header fields there is nothing to carry along.
+    assert_eq!(change(json!({"headers": {}})).await.status, 200);
+    assert_eq!(change(json!({"url": receiver.url("/hooks")})).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_of_an_endpoint_from_before_there_were_header_fields_still_sign() {
     let (app, receiver, made, key) = scene("").await;
     let secret = |name| Secret::new(value(&app.variables, name));
