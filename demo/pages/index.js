@@ -3,7 +3,7 @@ const byId = (id) => document.getElementById(id);
 
 byId("hubspot").addEventListener("connected", ({ detail: connection }) => {
   byId("account").textContent = `${connection.hubDomain ?? "account"} (${connection.portalId})`;
-  byId("scopes").textContent = connection.scopes.join(", ");
+  byId("scopes").textContent = connection.scopes?.join(", ") ?? "not known yet";
   byId("token").textContent = connection.accessToken ? `${connection.accessToken.slice(0, 8)}…` : "stays with the service";
   byId("expires").textContent = connection.expiresAt ? new Date(connection.expiresAt).toLocaleTimeString() : "";
   byId("result").hidden = false;

@@ -18,7 +18,7 @@ window.addEventListener("message", (event) => {
 function show(connection) {
   byId("status").textContent = "Connected.";
   byId("account").textContent = `${connection.hub_domain ?? "account"} (${connection.portal_id})`;
-  byId("scopes").textContent = connection.scopes.join(", ");
+  byId("scopes").textContent = connection.scopes?.join(", ") ?? "not known yet";
   byId("token").textContent = connection.access_token ? `${connection.access_token.slice(0, 8)}…` : "stays with the service";
   byId("expires").textContent = new Date(connection.expires_at).toLocaleTimeString();
   byId("result").hidden = false;

@@ -106,7 +106,7 @@ export function follow(
       flow: memo.flow ?? "",
       portalId: wire.portal_id ?? null,
       hubDomain: wire.hub_domain ?? null,
-      scopes: wire.scopes ?? [],
+      scopes: wire.scopes ?? null,
       missingScopes: wire.missing_scopes ?? [],
       expiresAt: (token.access_token && token.expires_at) ?? wire.expires_at ?? null,
       ...(token.access_token && { accessToken: token.access_token, tokenType: token.token_type ?? "bearer" }),

@@ -4,7 +4,7 @@
 export interface WireConnection {
   portal_id?: number | null;
   hub_domain?: string | null;
-  scopes?: string[];
+  scopes?: string[] | null;
   missing_scopes?: string[];
   expires_at?: string | null;
 }

@@ -65,6 +65,16 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(stage.calls("/api/hubspot/token"), []);
   });
 
+  staged("scopes are null as long as HubSpot has not named them", {}, async (stage) => {
+    const unnamed = { ...RESULT, scopes: null, missingScopes: [] };
+    const first = await stage.begin();
+    stage.change(first.flow, connected({ connection: { ...CONNECTION, scopes: null, missing_scopes: [] } }));
+    assert.deepEqual(await stage.results(first.page), [{ connection: unnamed }], "by polling");
+    const { page, popup } = await stage.begin();
+    await say(popup, success("flow-2", { scopes: null, missing_scopes: [] }), stage.host);
+    assert.deepEqual(await stage.results(page), [{ connection: { ...unnamed, flow: "flow-2" } }], "by message");
+  });
+
   staged("a claim that was taken before leaves a connection without a token", { delivered: true }, async (stage) => {
     const { page, popup } = await stage.begin();
     await say(popup, success("flow-1", { claim: "the-claim" }), stage.host);

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const CONSUMER = `
-import { HubSpotConnect, HubSpotConnectError, type Connection, type Finding } from "./hubspot-connect.js";
+import { HubSpotConnect, HubSpotConnectError, type Connection, type Finding, type StatusEntry } from "./hubspot-connect.js";
 const hubspot = new HubSpotConnect({ service: "https://connect.example.com" });
 export async function connect(signal: AbortSignal): Promise<string> {
   try {
@@ -23,6 +23,10 @@ export async function connect(signal: AbortSignal): Promise<string> {
 export const stop: () => void = hubspot.watch(({ connections }) => console.log(connections[0]?.state));
 export const findings: Promise<Finding[]> = hubspot.diagnose();
 export const state = document.querySelector("hubspot-connect")?.state === "stalled";
+export const granted = ({ scopes, missingScopes }: Connection): number => (scopes ?? missingScopes).length;
+// @ts-expect-error null as long as HubSpot has not named them
+export const count = ({ scopes }: Connection): number => scopes.length;
+export const unnamed: StatusEntry = { id: "c1", scopes: null };
 // @ts-expect-error the counter is for reading
 hubspot.ignoredMessages = 1;
 // @ts-expect-error no such code

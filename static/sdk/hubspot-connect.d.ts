@@ -12,8 +12,9 @@ export interface Connection {
   readonly portalId: number | null;
   /** The account's website. Somebody has typed it: show it as text, never as HTML. */
   readonly hubDomain: string | null;
-  readonly scopes: readonly string[];
-  /** What was asked for, optional scopes included, and not granted. */
+  /** The granted scopes; null as long as HubSpot has not named them. */
+  readonly scopes: readonly string[] | null;
+  /** Scopes that were requested, optional ones included, and not granted; empty as long as `scopes` is null. */
   readonly missingScopes: readonly string[];
   /** When the access token expires, RFC 3339 in UTC. */
   readonly expiresAt: string | null;
@@ -94,7 +95,7 @@ export interface StatusEntry {
   readonly portal_id?: number | null;
   readonly hub_domain?: string | null;
   readonly state?: string;
-  readonly scopes?: readonly string[];
+  readonly scopes?: readonly string[] | null;
   readonly missing_scopes?: readonly string[];
   readonly expires_at?: string | null;
   readonly [field: string]: unknown;
