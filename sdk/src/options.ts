@@ -31,7 +31,7 @@ export function invalidOption(options: ConnectOptions): HubSpotConnectError | un
     fallback: options.fallback === "redirect",
     returnUrl: returnUrl && url?.origin === location.origin && !url.hash,
     connectSession: connectSession && typeof connectSession === "string",
-    popup: [popup?.width, popup?.height].every((size = 1) => size > 0 && size < Infinity),
+    popup: popup === Object(popup) && [popup!.width, popup!.height].every((size = 1) => size > 0 && size < Infinity),
   };
   for (const [name, value] of Object.entries(options)) {
     if (value !== undefined && name in valid && !valid[name]) return invalid(name);

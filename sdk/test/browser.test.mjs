@@ -129,7 +129,7 @@ describe("the browser", { concurrency: 2 }, () => {
     for (const [name, values] of Object.entries({
       hubId: [NaN, 0, -1, 1.5, Infinity, "42", null, 2 ** 53],
       mode: ["tab", ""], fallback: ["popup", ""], returnUrl: ["", "https://elsewhere.example/", "http://", "/back#there"],
-      connectSession: ["", null, 7], popup: [{ width: NaN }, { height: 0 }, { width: "wide" }],
+      connectSession: ["", null, 7], popup: [null, "", "wide", 500, { width: NaN }, { height: 0 }, { width: "wide" }],
     })) {
       for (const value of values) {
         assert.deepEqual(await codeOf({ [name]: value }), ["invalid_option", `The option ${name} is invalid.`, false], `${name}: ${value}`);
