@@ -1,5 +1,6 @@
 import type * as api from "./api";
 import { type Attempt, follow } from "./attempt.ts";
+import type { Seen } from "./diagnose.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { popupFeatures } from "./geometry.ts";
 import { launch, startFields } from "./launch.ts";
@@ -22,8 +23,8 @@ interface Shared {
   ignored: number;
   /** The last attempt: what the status is asked with. */
   memo?: Memo;
-  /** `open()` returned null, and the page lost the focus at once all the same: some web views open a window so. */
-  lostFocus: boolean;
+  /** What `diagnose()` reports of the last `connect()`. */
+  seen: Seen;
   /** Which attempt has made which connection: it alone may end it. */
   makers: Record<string, string>;
 }
@@ -38,7 +39,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   constructor({ service, csrf }: api.HubSpotConnectOptions) {
     this.#service = serviceOrigin(service);
     this.#csrf = csrf;
-    this.#shared = services[this.#service] ??= { ignored: 0, lostFocus: false, makers: {} };
+    this.#shared = services[this.#service] ??= { ignored: 0, seen: { lostFocus: false }, makers: {} };
   }
 
   get ignoredMessages(): number {
@@ -48,6 +49,8 @@ export class HubSpotConnect implements api.HubSpotConnect {
   // Not an async function: all up to the opening of the window has to happen in the click.
   connect(options: api.ConnectOptions = {}): Promise<api.Connection> {
     const { signal, onPopupLost } = options;
+    // A new object: the listener of an earlier call may still write to its own.
+    const seen: Seen = this.#shared.seen = { lostFocus: false };
     const invalid = invalidOption(options);
     if (invalid) return Promise.reject(invalid);
     const refuse = (code: api.ErrorCode) => Promise.reject(new HubSpotConnectError(code));
@@ -72,7 +75,8 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const name = `hsc_${secret()}`;
     const popup = open("about:blank", name, popupFeatures(window, options.popup));
     if (!popup) {
-      addEventListener("blur", () => { this.#shared.lostFocus = true; }, { once: true, signal: timeLimit(1_000) });
+      // Some web views open a window and return none.
+      addEventListener("blur", () => { seen.lostFocus = true; }, { once: true, signal: timeLimit(1_000) });
       if (options.fallback) return this.#redirect(options);
       // Nothing has begun, so what was begun before goes on.
       if (kept) remember(this.#service, kept);
@@ -207,6 +211,6 @@ export class HubSpotConnect implements api.HubSpotConnect {
   async diagnose(): Promise<api.Finding[]> {
     // Rarely needed, and so a file of its own.
     const { diagnose } = await import("./diagnose.js");
-    return diagnose(this.#service, this.#shared);
+    return diagnose(this.#service, this.#shared.seen);
   }
 }

@@ -592,4 +592,30 @@ describe("the browser", { concurrency: 2 }, () => {
     await outside.waitForFunction(() => window.ready);
     assert.equal((await of(outside)).private_address.ok, false);
   });
+
+  staged("diagnose blames a web view for the last connect() alone", {}, async (stage) => {
+    // Blocks the next `blocked` popups.
+    await stage.context.addInitScript(() => {
+      const { open } = window;
+      window.blocked = 0;
+      window.open = (...given) => (window.blocked-- > 0 ? null : open.apply(window, given));
+    });
+    const blur = (page) => page.evaluate(() => { window.dispatchEvent(new Event("blur")); });
+    const blamed = async (page) => (await page.evaluate(() => window.hubspot.diagnose())).find(({ check }) => check === "web_view").ok === false;
+
+    const first = await stage.open();
+    await first.evaluate(() => { window.blocked = 1; });
+    await first.click("#go");
+    await blur(first);
+    assert.equal(await blamed(first), true);
+    await stage.press(first);
+    assert.equal(await blamed(first), false, "a popup that opens later is no web view");
+
+    const second = await stage.open();
+    await second.evaluate(() => { window.blocked = 1; });
+    await second.click("#go");
+    await stage.press(second);
+    await blur(second);
+    assert.equal(await blamed(second), false, "the next connect() has taken the focus");
+  });
 });
