@@ -10,6 +10,7 @@ import { read, type Secrets } from "./channel.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { whenForbidden } from "./launch.ts";
 import { forget, type Memo, news, remember } from "./memory.ts";
+import { notify } from "./notify.ts";
 import { initial, next, type PopupEvent, silenceCode } from "./popup_state.ts";
 import { type Answer, ask, post, type WireConnection } from "./wire.ts";
 
@@ -126,7 +127,7 @@ export function follow(
     const [after, action] = next(state, event);
     state = after;
     if (action === "ask") wake();
-    else if (action === "report") onLost.forEach((call) => call());
+    else if (action === "report") onLost.forEach((callback) => notify(callback));
     else if (action) fail(action.fail);
   };
   const look = () => note(popup?.closed === false ? "reads_open" : "reads_closed");
@@ -143,9 +144,9 @@ export function follow(
     learn(body.flow);
     const { status, connection } = body;
     if (body.awaiting_confirmation) {
-      const tell = onConfirm;
+      const callback = onConfirm;
       onConfirm = undefined;
-      tell?.(memo.flow!);
+      notify(callback, memo.flow!);
     }
     // Nobody has proven that this page began it, so it will hear nothing, and has no popup to hear it from.
     if (body.withheld && memo.mode !== "popup") fail("csp_blocked");

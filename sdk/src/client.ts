@@ -5,6 +5,7 @@ import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { popupFeatures } from "./geometry.ts";
 import { launch, startFields } from "./launch.ts";
 import { forget, type Memo, news, recall, remember } from "./memory.ts";
+import { notify } from "./notify.ts";
 import { invalidOption, serviceOrigin } from "./options.ts";
 import { secret } from "./secrets.ts";
 import { type Answer, ask, type Body, post, timeLimit } from "./wire.ts";
@@ -188,7 +189,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
         const now = JSON.stringify(answer.body);
         if ((status === 200 || status === 404) && now !== last) {
           last = now;
-          onChange(answer.body as api.Status);
+          notify(onChange, answer.body as api.Status);
         }
         await new Promise((done) => setTimeout(done, Math.max(answer.rest, pause)));
       }

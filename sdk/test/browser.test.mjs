@@ -271,6 +271,42 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal((await stage.results(page, 2))[1].connection.flow, "flow-2");
   });
 
+  staged("an error in a callback is reported as uncaught, and the other callbacks and the polling go on", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin({ connectSession: "session" });
+    await page.evaluate(() => {
+      window.called = [];
+      const failing = (name) => () => {
+        window.called.push(name);
+        throw new Error(name);
+      };
+      window.hubspot.watch(failing("onChange"));
+      void window.hubspot.connect({ onPopupLost: failing("first onPopupLost") }).catch(() => {});
+      void window.hubspot.connect({ onPopupLost: () => window.called.push("second onPopupLost") }).catch(() => {});
+    });
+    await popup.close();
+    await until("the last callback is called", () => page.evaluate(() => window.called.includes("second onPopupLost")));
+    stage.change(flow, connected());
+    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
+    await until("the change is reported", () => page.evaluate(() => window.called.filter((name) => name === "onChange").length === 2));
+    const errors = ["Error: first onPopupLost", "Error: onChange", "Error: onChange"];
+    await until("the errors are reported", () => stage.problems.length === errors.length);
+    assert.deepEqual(stage.problems.splice(0).sort(), errors);
+  });
+
+  staged("an error in onConfirm is reported as uncaught, and the result still comes", {}, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => {
+      window.options = { connectSession: "session", onConfirm: (flow) => { throw new Error(`onConfirm ${flow}`); } };
+    });
+    await stage.press(page);
+    const flow = await stage.flow();
+    stage.change(flow, { state: { status: "awaiting_user", awaiting_confirmation: true } });
+    await until("the error is reported", () => stage.problems.length);
+    stage.change(flow, connected());
+    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
+    assert.deepEqual(stage.problems.splice(0), ["Error: onConfirm flow-1"]);
+  });
+
   staged("a popup that is cut off late is no closed popup, and nothing is cancelled", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await until("the key has come", () => stage.key);
