@@ -43,7 +43,7 @@ export interface Attempt {
 
 /**
  * @param openerKey what the popup's first page may ask for, to know who has opened it
- * @param options `onConfirm` is called once, if the host's backend has the last word
+ * @param options `onConfirm` is called once, if the host's backend must confirm
  * @param onIgnored told of every message that was not believed
  */
 export function follow(

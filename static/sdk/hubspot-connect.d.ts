@@ -77,7 +77,7 @@ export interface ConnectOptions {
    * a form alone, so the page's policy has to allow it (`form-action`), or the attempt ends with `csp_blocked`.
    */
   connectSession?: string;
-  /** Your backend has the last word: called when it is time to have it complete the session. */
+  /** Called once, when your backend must confirm the connection: have it complete the session. */
   onConfirm?: (flow: string) => void;
   /**
    * Called when the popup is out of this page's reach: the user has closed it, or a page in it has cut it off with a
