@@ -37,7 +37,7 @@ const SESSION: &str = "connect_session";
     summary = "Begins a connect, by a link",
     params(
         ("origin" = Option<String>, Query, pattern = "^https?://[!-~]+$", description = "The origin of the page that is to be told, out of HOST_ORIGINS.", example = "https://app.example.com"),
-        ("hub_id" = Option<u64>, Query, description = "The HubSpot account that the person is expected to choose.", example = 1234567),
+        ("hub_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "The HubSpot account that the person is expected to choose.", example = 1234567),
         ("return_url" = Option<String>, Query, max_length = 2048, pattern = "^https?://[!-~]+$", description = "Where the window goes if there is no opener to tell: an address of `origin`.", example = "https://app.example.com/settings"),
         ("challenge" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description = "SHA-256 of the page's verifier in base64url, 43 characters. With it, the page can ask for the outcome."),
         ("opener_challenge" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description = "SHA-256 of the key that the opener will show, in base64url."),

@@ -31,7 +31,8 @@ class AccessToken:
     access_token: str
     expires_at: str
     generation: int
-    scopes: tuple[str, ...]
+    #: The granted scopes; None as long as HubSpot has not named them.
+    scopes: tuple[str, ...] | None
     warnings: tuple[Json, ...]
 
     def __repr__(self) -> str:
@@ -126,7 +127,8 @@ class HubSpotConnect:
         else:
             told = json.loads(body)
             named = {name: told[name] for name in ("access_token", "expires_at", "generation")}
-            token = AccessToken(scopes=tuple(told["scopes"]), warnings=tuple(told["warnings"]), **named)
+            scopes = None if told["scopes"] is None else tuple(told["scopes"])
+            token = AccessToken(scopes=scopes, warnings=tuple(told["warnings"]), **named)
         age = re.search(r"max-age=(\d+)", answered.get("cache-control", ""))
         fresh_until = begun + (int(age[1]) if age else 0)
         with self._lock:

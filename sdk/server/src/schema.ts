@@ -1382,7 +1382,7 @@ export interface components {
              */
             headers?: {
                 [key: string]: string;
-            };
+            } | null;
             /**
              * @description Where messages are posted to.
              * @example https://app.example.com/hooks/hubspot

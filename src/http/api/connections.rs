@@ -134,7 +134,7 @@ pub(in crate::http) struct ConnectionList {
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 50 if nothing is said."),
         ("cursor" = Option<String>, Query, pattern = "^[0-9]{1,15}\\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description = "The `next_cursor` of the page before."),
         ("external_user_id" = Option<ExternalUserIdWord>, Query, description = "Those of one of the host's users."),
-        ("portal_id" = Option<u32>, Query, description = "Those to one HubSpot account."),
+        ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Those to one HubSpot account."),
         ("state" = Option<ConnectionState>, Query, description = "`active`, `degraded`, `needs_reauth` or `integrity_error`."),
     ),
     responses(

@@ -78,7 +78,7 @@ pub(in crate::http) struct InstallsBody {
     tag = "installs",
     security(("api_key" = ["sessions:write"])),
     params(
-        ("portal_id" = Option<u32>, Query, description = "Of this HubSpot account alone."),
+        ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Of this HubSpot account alone."),
         ("after" = Option<uuid::Uuid>, Query, description = "Go on after this id: the `next` of the page before."),
     ),
     responses(

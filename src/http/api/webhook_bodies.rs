@@ -60,7 +60,7 @@ pub(in crate::http) struct WebhookChanges {
     pub enabled: Option<bool>,
     /// Header fields that go with each message, in place of all earlier ones.
     #[serde(default)]
-    #[schema(schema_with = header_fields)]
+    #[schema(schema_with = changed_header_fields)]
     pub headers: Option<BTreeMap<String, Hidden>>,
 }
 
@@ -211,6 +211,15 @@ fn events() -> Schema {
 
 /// The header fields that an endpoint may name.
 fn header_fields() -> Schema {
+    header_fields_of(SchemaType::Type(Type::Object))
+}
+
+/// The same in a change, which may leave them as they are.
+fn changed_header_fields() -> Schema {
+    header_fields_of(SchemaType::from_iter([Type::Object, Type::Null]))
+}
+
+fn header_fields_of(kind: SchemaType) -> Schema {
     let in_any_case = |word: &str| -> String {
         let letter = |letter: char| match letter.is_ascii_alphabetic() {
             true => format!("[{letter}{}]", letter.to_ascii_uppercase()),
@@ -226,7 +235,7 @@ fn header_fields() -> Schema {
         .pattern(Some("^([!-~]([ -~]*[!-~])?)?$"));
     let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some(name));
     let fields = ObjectBuilder::new()
-        .schema_type(Type::Object)
+        .schema_type(kind)
         .additional_properties(Some(value))
         .property_names(Some(name))
         .max_properties(Some(MAX_HEADERS))
