@@ -72,10 +72,21 @@ suite([], (test) => {
       assert.ok((await stage.flowCookies()).length <= 5, `${sent} forms`);
     }
     assert.deepEqual(await context.cookies(demo.service), before);
-    // A link carries the cookies, so room is made at once.
+    // A link that a script follows without a click is confirmed first.
+    const link = `${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(demo.host)}`;
+    const begun = () => context.waitForEvent("response", (response) => response.url() === link);
     for (let sent = 1; sent <= 12; sent += 1) {
-      const answered = context.waitForEvent("response", (response) => response.url().startsWith(`${demo.service}/auth/hubspot/start?`));
-      await evil.evaluate((url) => { window.open(url, "w"); }, `${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(demo.host)}`);
+      const answered = begun();
+      await evil.evaluate((url) => { window.open(url, "w"); }, link);
+      assert.equal((await answered).status(), 200);
+    }
+    await window.getByRole("heading", { name: "Did you start this?" }).waitFor();
+    assert.deepEqual(await context.cookies(demo.service), before);
+    // A link that is clicked carries the cookies, so room is made at once.
+    await evil.evaluate((url) => { document.querySelector("button").onclick = () => window.open(url, "w"); }, link);
+    for (let sent = 1; sent <= 12; sent += 1) {
+      const answered = begun();
+      await evil.click("button");
       assert.equal((await answered).status(), 302);
       await window.waitForSelector("#approve");
       assert.ok((await stage.flowCookies()).length <= 5, `${sent} links`);

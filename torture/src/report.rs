@@ -167,7 +167,7 @@ fn reads(reads: &[Read]) -> Vec<(&'static str, String)> {
         ),
         (
             "  needs its person (409), gone (404)",
-            format!("{}, {}", refused("needs_reauth"), refused("not_found")),
+            format!("{}, {}", refused("needs_reauth"), refused("connection_not_found")),
         ),
         ("  connection broken, no answer", count(|answer| matches!(answer, Answer::Silence)).to_string()),
         (

@@ -128,7 +128,7 @@ pub fn refused_for_a_reason(history: &History) -> Finding {
                 }
             }
             (409, "needs_reauth") if has_ended(history, read) => continue,
-            (404, "not_found") if !stored.contains(read.connection.as_str()) => continue,
+            (404, "connection_not_found") if !stored.contains(read.connection.as_str()) => continue,
             (503, _) => "is put off until nobody knows when",
             (409, _) => "is refused although its grant has not ended",
             (404, _) => "is said not to be there",

@@ -356,12 +356,12 @@ fn i14_a_token_is_refused_or_put_off_for_no_reason() {
         refused(503, "token_unavailable", false),
         refused(503, "gateway", true),
         refused(500, "integrity_error", false),
-        refused(404, "not_found", false),
+        refused(404, "connection_not_found", false),
         refused(409, "needs_reauth", false),
     ] {
         assert_eq!(broken_by([read]), ["I14"]);
     }
-    let mut history = History { reads: vec![refused(404, "not_found", false)], ..well() };
+    let mut history = History { reads: vec![refused(404, "connection_not_found", false)], ..well() };
     history.stored.connections[0].id = "another".to_owned();
     assert_eq!(broken(&history), [""; 0]);
     let mut history = History { reads: vec![refused(409, "needs_reauth", false)], ..well() };
