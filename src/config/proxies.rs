@@ -15,14 +15,24 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Proxies {
 fn proxy(reader: &mut Reader<'_>, name: &str) -> Option<Secret> {
     let text = Some(reader.text(name)).filter(|text| !text.is_empty())?;
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let is_proxy = |url: &Url| {
-        matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h")
-            && url.host_str().is_some_and(|host| !host.is_empty())
-    };
-    if !Url::parse(&text).is_ok_and(|url| is_proxy(&url)) {
+    let url = Url::parse(&text).ok().and_then(normalized);
+    if url.is_none() {
         reader
             .problem(name, "must be a URL such as http://proxy.example.com:3128 (or https, socks5, socks5h)");
-        return None;
     }
-    Some(Secret::new(text))
+    url
+}
+
+/// Returns the URL with its user and password percent-encoded, so that every parser finds the same host behind them.
+fn normalized(mut url: Url) -> Option<Secret> {
+    // With socks5, the HTTP client would resolve names itself, without the check of their addresses.
+    if url.scheme() == "socks5" {
+        url.set_scheme("socks5h").ok()?;
+    }
+    // A `/`, `?` or `#` in a password ends the host, and the rest of the password becomes a path.
+    let is_whole = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    let is_proxy = matches!(url.scheme(), "http" | "https" | "socks5h")
+        && url.host_str().is_some_and(|host| !host.is_empty());
+    let url = Secret::new(String::from(url));
+    (is_whole && is_proxy && Proxies::new(Some(url.clone()), None, "").is_usable()).then_some(url)
 }

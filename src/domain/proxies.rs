@@ -20,7 +20,7 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// Builds the routes from NO_PROXY's exceptions: `*` stands for all hosts, and `*.example.com` for `example.com`.
+    /// Builds the routes. Users and passwords in the URLs must be percent-encoded. In the exceptions of NO_PROXY, `*` stands for all hosts, and `*.example.com` for `example.com`.
     pub fn new(https: Option<Secret>, http: Option<Secret>, exceptions: &str) -> Self {
         let exceptions = || exceptions.split(',').map(str::trim).filter(|item| !item.is_empty());
         // The matcher's own `*` does not cover IP addresses.
@@ -41,6 +41,11 @@ impl Proxies {
     /// Returns whether all calls are made directly.
     pub fn is_empty(&self) -> bool {
         self.https.is_none() && self.http.is_none()
+    }
+
+    /// Returns whether calls to https addresses go through a proxy. They do not if its URL cannot be parsed.
+    pub fn is_usable(&self) -> bool {
+        Url::parse("https://receiver.invalid").is_ok_and(|url| self.between(&url).is_some())
     }
 
     /// Returns the proxy for a call to this address, without its credentials; `None` for a direct call.

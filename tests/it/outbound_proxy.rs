@@ -2,6 +2,8 @@
 
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::harness::app::ACME;
 use crate::harness::http_proxy::HttpProxy;
@@ -122,11 +124,71 @@ async fn outgoing_proxies_are_shown_without_credentials() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_with_special_characters_is_sent_whole_and_never_shown() {
+    // `user:hunter2@^{|}`, and the same with a space.
+    for (password, encoded) in
+        [("hunter2@^{|}", "dXNlcjpodW50ZXIyQF57fH0="), ("hunter2 3", "dXNlcjpodW50ZXIyIDM=")]
+    {
+        let (proxy, receiver) = (HttpProxy::start().await, Receiver::start().await);
+        let host = format!("hooks.test:{}", receiver.port);
+        let address = proxy.address();
+        let url = address.replace("http://", &format!("http://user:{password}@"));
+        let app = TestApp::with(&[("ALL_PROXY", &url), ("WEBHOOK_ALLOWED_HOSTS", &host)]).await;
+        app.webhook(&format!("http://{host}/hooks"), "").await;
+        app.connected(ACME).await;
+        app.deliver_due().await;
+        assert_eq!(proxy.count(&format!("POST http://{host}/hooks ")), 1, "{:?}", proxy.heard());
+        let credentials = format!("proxy-authorization: basic {}", encoded.to_lowercase());
+        assert!(proxy.heard().iter().all(|head| head.to_lowercase().contains(&credentials)), "{password}");
+
+        let shown = run(&["doctor"], &app.variables);
+        let directly = shown.stdout.contains("directly");
+        assert!(shown.stdout.contains(&format!("through {address};")) && !directly, "{shown:?}");
+        assert!(shown.stdout.contains(&format!("Webhooks Journal through {address}\n")), "{shown:?}");
+    }
+}
+
+/// Answers a SOCKS5 greeting, and returns the request that follows (RFC 1928).
+async fn socks_request(listener: &TcpListener) -> Vec<u8> {
+    let (mut caller, _) = listener.accept().await.unwrap();
+    let mut greeting = [0; 2];
+    caller.read_exact(&mut greeting).await.unwrap();
+    caller.read_exact(&mut vec![0; greeting[1].into()]).await.unwrap();
+    caller.write_all(&[5, 0]).await.unwrap();
+    let mut request = vec![0; 256];
+    let length = caller.read(&mut request).await.unwrap();
+    request.truncate(length);
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socks_proxy_resolves_names() {
+    let app = TestApp::start().await;
+    for scheme in ["socks5", "socks5h", "SOCKS5"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let variables = changed(&app.variables, "HUBSPOT_API_URL", "https://localhost");
+        let variables = changed(&variables, "ALL_PROXY", &proxy);
+        let doctor = tokio::task::spawn_blocking(move || run(&["doctor"], &variables));
+        let request = socks_request(&listener).await;
+        // The name with its length before it, not an address.
+        assert_eq!(request[3..], *b"\x03\x09localhost\x01\xbb", "{scheme}");
+        doctor.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_is_no_address_is_named_by_its_variable_alone() {
     let app = TestApp::start().await;
-    for url in
-        ["http://", "ftp://hunter2@proxy.example.com", "http://user:hunter2@:3128", "socks4a://hunter2"]
-    {
+    for url in [
+        "http://",
+        "ftp://hunter2@proxy.example.com",
+        "http://user:hunter2@:3128",
+        "socks4a://hunter2",
+        "http://user:/hunter2@proxy.example.com",
+        "http://user:#hunter2@proxy.example.com",
+        "socks5://user:hunter2@%20:1080",
+    ] {
         for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
             let refused = run(&["doctor"], &changed(&app.variables, name, url));
             assert_eq!(refused.code, Some(1), "{url}");
