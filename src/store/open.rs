@@ -111,16 +111,14 @@ impl Store {
     }
 
     /// Opens the database read-only, without creating or changing a file. Only SQLite's shared memory is written to, and
-    /// only if the write-ahead log is not empty.
+    /// only if there is a write-ahead log in use.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.
     pub async fn inspect(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
         let Some(file) = &settings.file else { return Self::connect(settings, clock, None).await };
         must_exist(settings)?;
-        let log = beside(file, "-wal").metadata();
-        // Otherwise SQLite creates an empty log beside the file to read it.
-        let immutable = log.map_or(true, |log| log.len() == 0);
+        let immutable = !has_log(&followed(file));
         let mut options = sqlite(settings.url.expose(), 1);
         options.map_sqlx_sqlite_opts(move |options| {
             options.read_only(true).create_if_missing(false).immutable(immutable)
@@ -314,10 +312,23 @@ fn beside(database: &Path, suffix: &str) -> PathBuf {
     path
 }
 
+/// Returns the path without symbolic links. SQLite follows them too, and keeps its other files beside the target.
+fn followed(database: &Path) -> PathBuf {
+    database.canonicalize().unwrap_or_else(|_| database.to_owned())
+}
+
+/// Returns whether there is a write-ahead log to read: one that is not empty, or one that a process has open. Without one,
+/// SQLite would create an empty log beside the file to read it.
+fn has_log(database: &Path) -> bool {
+    let length = beside(database, "-wal").metadata().map(|log| log.len());
+    // Every process that has the database open keeps the shared memory there as well.
+    length.is_ok_and(|length| length > 0 || beside(database, "-shm").exists())
+}
+
 /// Takes the file for this process. The lock ends with the process, however it ends. A symbolic link in its place is not
 /// followed: its target could be any file.
 fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
-    let path = beside(database, ".lock");
+    let path = beside(&followed(database), ".lock");
     let unreachable = |why: std::io::Error| OpenError::Unreachable(format!("its lock file: {why}"));
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);

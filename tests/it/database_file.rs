@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
 use hubspot_connect::app::StartupError;
+use hubspot_connect::config::{Config, Variables};
+use hubspot_connect::store::Store;
+use sea_orm::ConnectionTrait;
 
 use crate::harness::app::{ACME, GLOBEX, free_port, settle};
 use crate::harness::browser::problem_of;
@@ -251,6 +254,54 @@ async fn the_lock_and_the_log_are_beside_the_database_however_its_address_is_spe
         );
         process.crash();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_reads_beside_the_service_what_has_just_been_written() {
+    let Some((database, variables, path, clock)) = stopped().await else { return };
+    let link = database.folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let linked = changed(&variables, "DATABASE_URL", &format!("sqlite://{}", link.display()));
+    let pairs = linked.iter().cloned();
+    let settings = Config::read(&Variables::from_pairs(pairs)).unwrap().database;
+
+    let other = database.connect().await;
+    for log in ["empty", "written to"] {
+        if log == "empty" {
+            other.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
+        }
+        let length = std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
+        assert_eq!(length == 0, log == "empty");
+        let inspected = Store::inspect(&settings, clock.clone()).await.unwrap();
+        let stored =
+            async || inspected.keys_in_use().await.unwrap().iter().map(|(_, rows)| rows).sum::<i64>();
+        let before = stored().await;
+        let delete = "DELETE FROM token WHERE id = (SELECT MIN(id) FROM token)";
+        assert_eq!(other.execute_unprepared(delete).await.unwrap().rows_affected(), 1);
+        assert_eq!(stored().await, before - 1, "{log}");
+        inspected.close().await;
+    }
+    other.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_a_database_in_use_is_refused() {
+    let Some((database, variables, path, _)) = stopped().await else { return };
+    let link = database.folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let linked = changed(&variables, "DATABASE_URL", &format!("sqlite://{}", link.display()));
+    for (first, second) in [(&variables, &linked), (&linked, &variables)] {
+        let process = Process::serve(first);
+        let second = changed(second, "SERVER_ADDR", &format!("127.0.0.1:{}", free_port()));
+        let second = run(&["serve"], &changed(&second, "ADMIN_ADDR", "off"));
+        assert!(second.stderr.contains("another process serves from this SQLite file"), "{second:?}");
+        process.crash();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_no_file_is_refused() {
+    let Some((_database, variables, ..)) = stopped().await else { return };
     for url in [
         "sqlite::memory:",
         "sqlite://%3Amemory%3A",
