@@ -11,7 +11,7 @@ use crate::domain::origin::{Origin, is_loopback, web_url};
 /// Addresses, the public URL, proxies.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// SERVER_ADDR, or PORT on all addresses.
+    /// SERVER_ADDR, or PORT on all IPv4 addresses.
     pub addr: SocketAddr,
     /// ADMIN_ADDR; none if it is `off`.
     pub admin_addr: Option<SocketAddr>,
@@ -118,16 +118,31 @@ fn admin_hosts(reader: &mut Reader<'_>) -> Vec<Host> {
 fn alternate_hosts(reader: &mut Reader<'_>) -> Vec<String> {
     let mut hosts = Vec::new();
     for item in reader.list("ALTERNATE_HOSTS") {
-        let url = Url::parse(&format!("http://{item}"));
-        match url.ok().filter(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty()) {
-            Some(_) => hosts.push(item.to_ascii_lowercase()),
-            None => reader.problem(
+        let host = item.to_ascii_lowercase();
+        match as_in_header(&host) {
+            Some(parsed) if parsed == host => hosts.push(host),
+            _ => reader.problem(
                 "ALTERNATE_HOSTS",
                 format_args!("contains `{item}`, which is not a host, or a host and a port"),
             ),
         }
     }
     hosts
+}
+
+/// Returns the host and the port of a URL to this host, as clients write them into a `Host` header.
+fn as_in_header(host: &str) -> Option<String> {
+    // A URL omits the default port of its scheme; this scheme has none.
+    let port = Url::parse(&format!("x://{host}")).ok()?.port();
+    let url = Url::parse(&format!("http://{host}")).ok()?;
+    let is_in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if let Host::Domain(name) = url.host()?
+        && !name.chars().all(is_in_name)
+    {
+        return None;
+    }
+    let name = url.host_str()?;
+    Some(port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}")))
 }
 
 fn proxies(reader: &mut Reader<'_>) -> Vec<IpNet> {

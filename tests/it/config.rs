@@ -242,6 +242,45 @@ async fn the_port_and_the_log_level_of_a_platform_are_taken_where_ours_are_not_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn alternate_hosts_are_written_as_a_host_header_has_them() {
+    let (_hubspot, _database, variables) = good().await;
+    let hosts = [
+        "api.svc",
+        "API.svc:80",
+        "a.svc:443",
+        "my_api:6001",
+        "10.0.0.1",
+        "[::1]:80",
+        "xn--bcher-kva.example",
+    ];
+    let changes = changed(&variables, "ALTERNATE_HOSTS", &hosts.join(", "));
+    let config = Config::read(&Variables::from_pairs(changes)).expect("valid");
+    assert_eq!(config.server.alternate_hosts, hosts.map(str::to_lowercase));
+    for item in [
+        "*",
+        "*.svc",
+        "a#b",
+        "a?b",
+        "a/",
+        "a:",
+        "a:080",
+        "a:b",
+        "u@a",
+        ":p@a",
+        "bücher.example",
+        "127.1",
+        "::1",
+        "[0::1]",
+        "http://a",
+        "a%62",
+        "a b",
+    ] {
+        let text = problems(&changed(&variables, "ALTERNATE_HOSTS", item));
+        assert!(text.contains(&format!("ALTERNATE_HOSTS contains `{item}`")), "{item}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_person_may_take_up_to_two_hours_at_hubspot() {
     let (_hubspot, _database, variables) = good().await;
     let read =
