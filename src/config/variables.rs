@@ -81,7 +81,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     plain("SERVER_ADDR", "127.0.0.1:6001", "Address and port to listen on."),
     foreign(
         "PORT",
-        "Port to listen on, on all addresses, where SERVER_ADDR is not set; many platforms set it.",
+        "Port to listen on, on all IPv4 addresses, where SERVER_ADDR is not set; many platforms set it.",
     ),
     plain(
         "PUBLIC_URL",
@@ -157,7 +157,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     ),
     foreign(
         "HTTPS_PROXY",
-        "Proxy for calls to https addresses (HubSpot, webhooks, the Webhooks Journal), such as http://proxy.example.com:3128; small letters do too. The proxy decides then which addresses webhooks reach.",
+        "Proxy for calls to https addresses (HubSpot, webhooks, the Webhooks Journal), such as http://proxy.example.com:3128; lower case works too. The proxy then decides which addresses webhooks can reach.",
     ),
     foreign("HTTP_PROXY", "Proxy for calls to plain http addresses."),
     foreign("ALL_PROXY", "Proxy for both, where the two above are not set."),
@@ -178,7 +178,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     plain(
         "KEEP_ALIVE_SECONDS",
         "75",
-        "How long a connection is kept open without a request. Longer than the idle time of a load balancer in front, which answers 502 otherwise; shorter where there is no room.",
+        "How long a connection is kept open without a request, in seconds. Must exceed the idle timeout of a load balancer in front, or it returns 502 now and then. Shortened when connections run low.",
     ),
     plain(
         "ALTERNATE_HOSTS",
@@ -227,8 +227,9 @@ pub fn example_env() -> String {
          # `hubspot-connect keys generate` prints the next two. Every secret may also be read from a file:\n\
          # set NAME_FILE to its path instead. (This file is printed by `hubspot-connect print env`.)\n\
          #\n\
-         # One NAME=value a line. Values are taken literally, $ and backslashes included; quotes around a whole value are\n\
-         # removed. A comment is a line of its own, or begins with a # behind a space. Variables of the environment win.\n\
+         # One NAME=value a line. Quotes around a whole value are removed. Nothing is substituted: values are taken literally,\n\
+         # $ and backslashes included, except that \\\\, \\\", \\$ and \\` are escapes within double quotes. A comment is a line of\n\
+         # its own, or begins with a # behind a space. Variables of the environment win.\n\
          # For `docker run --env-file`: no `export`, and no comment behind a value.\n",
     );
     for variable in VARIABLES {
