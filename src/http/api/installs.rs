@@ -25,7 +25,7 @@ const PAGE: u32 = 100;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
-    portal_id: Option<u32>,
+    portal_id: Option<u64>,
     after: Option<InstallId>,
 }
 
@@ -97,7 +97,8 @@ pub(in crate::http) async fn list_installs(
     // Read only now: whoever may not list learns nothing of how to.
     let wanted =
         Query::<Wanted>::from_query(request.query_string()).map_err(|_| Problem::new("bad_request"))?;
-    let portal = wanted.portal_id.map(|id| PortalId(i64::from(id)));
+    let read = |number| PortalId::new(number).ok_or_else(|| Problem::new("bad_request"));
+    let portal = wanted.portal_id.map(read).transpose()?;
     let mut installs = web.flows.waiting_installs(portal, wanted.after, PAGE + 1).await?;
     let has_more = installs.len() > PAGE as usize;
     installs.truncate(PAGE as usize);

@@ -131,6 +131,7 @@ pub(in crate::http) async fn get_webhook(
         (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`webhook_not_found`"),
+        (status = 409, description = "`webhook_headers_needed`: the new URL is of another origin."),
     )
 )]
 pub(in crate::http) async fn update_webhook(

@@ -306,6 +306,13 @@ const TABLE: &[Entry] = &[
     ),
     entry("webhook_not_found", 404, false, "There is no such webhook", "No webhook endpoint has this id."),
     entry(
+        "webhook_headers_needed",
+        409,
+        false,
+        "Header fields needed",
+        "The new URL is of another origin, and the header fields may be credentials. Name them again, or remove them with an empty object.",
+    ),
+    entry(
         "delivery_not_found",
         404,
         false,

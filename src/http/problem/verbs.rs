@@ -119,9 +119,7 @@ impl From<WebhookError> for Problem {
                 Self::new("webhook_url_not_allowed").pointer("/url").hint(why.to_string())
             }
             WebhookError::Unreadable(why) => Self::new(why.0),
-            WebhookError::HeadersNeeded => Self::new("invalid_json")
-                .pointer("/headers")
-                .hint("The URL is of another origin: name the header fields again, or none of them."),
+            WebhookError::HeadersNeeded => Self::new("webhook_headers_needed").pointer("/headers"),
             WebhookError::TooMany => Self::new("too_many_webhooks"),
             WebhookError::Disabled => Self::new("webhook_disabled"),
             WebhookError::Store(why) => why.into(),
