@@ -97,7 +97,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     plain(
         "HSTS_INCLUDE_SUBDOMAINS",
         "off",
-        "Whether browsers are told to call every subdomain of PUBLIC_URL by https alone as well: on or off.",
+        "Whether Strict-Transport-Security covers the subdomains of PUBLIC_URL: on or off.",
     ),
     plain(
         "TRUSTED_PROXIES",
