@@ -62,9 +62,6 @@ fn is_touched(found: &Known, now: Moment) -> bool {
 
 impl Flows {
     /// The key that somebody shows, if it is one and was not revoked.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn recognise(&self, shown: &Secret) -> Result<Option<Arc<ApiKey>>, StoreError> {
         let parts = &self.0;
         let (hash, now) = (shown.hash(), parts.clock.now());

@@ -69,9 +69,6 @@ impl Flows {
     ///
     /// Without proof that a page of the opener's origin began it, it looks as if nobody had come back yet: somebody
     /// else may have begun it, for a person who then approved (cross-user fixation).
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn attempt(
         &self,
         verifier: &Secret,
@@ -176,9 +173,6 @@ impl Flows {
     }
 
     /// Gives an attempt up, if HubSpot has not answered yet; how it stands then.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn cancel(
         &self,
         flow: Option<FlowId>,

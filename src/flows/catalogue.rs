@@ -8,9 +8,6 @@ use crate::store::{Listed, StoreError, Wanted};
 
 impl Flows {
     /// Connections in the order in which they were made, at most `limit`; of one of the host's users, if one is named.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn catalogue(
         &self,
         external: Option<&ExternalUserId>,
@@ -30,25 +27,16 @@ impl Flows {
     }
 
     /// One connection, whoever owns it: for callers who may see all of them.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn connection(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
         self.0.store.listed(id).await
     }
 
     /// What has happened to a connection after the event with this number, the oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn events(&self, id: ConnectionId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
         self.0.store.events_of(id, after, limit).await
     }
 
     /// Ends one connection, whoever owns it; `None` if there is none.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing has ended then.
     pub async fn disconnect_any(&self, id: ConnectionId) -> Result<Option<Disconnected>, StoreError> {
         match self.0.store.token(id).await? {
             Some(token) => self.disconnect(token.user_id, id, true).await,

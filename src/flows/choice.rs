@@ -249,9 +249,6 @@ impl Flows {
     }
 
     /// Ends the grants about which a user who leaves has said nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub(super) async fn give_back_of(&self, user: UserId) -> Result<(), StoreError> {
         for flow in self.0.store.parked_of(user).await? {
             self.give_back_at_last(flow, None).await;

@@ -12,9 +12,6 @@ use crate::store::{Source, StoreError};
 
 impl Flows {
     /// The session behind a hosted link, for the person who has opened it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn hosted_session(&self, token: &Secret) -> Result<Option<ConnectSession>, StoreError> {
         let found = self.0.store.connect_session_of(token.hash()).await?;
         let now = self.0.clock.now();
@@ -23,9 +20,6 @@ impl Flows {
 
     /// Exchanges the token of a hosted link, once, for a token that the page behind the link keeps to itself: the link
     /// stays in mailboxes and in the browser's history.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn open_link(&self, link: &Secret) -> Result<Option<Secret>, StoreError> {
         let page = Secret::random(&self.0.chance);
         let opened = self.0.store.open_link(link.hash(), page.hash(), self.0.clock.now()).await?;

@@ -202,9 +202,6 @@ impl Flows {
     }
 
     /// A session, with the grant that awaits the backend's word.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn connect_session(&self, id: ConnectSessionId) -> Result<Option<SessionView>, StoreError> {
         let Some(mut session) = self.0.store.connect_session(id).await? else { return Ok(None) };
         session.status = session.status_at(self.0.clock.now());
@@ -269,9 +266,6 @@ impl Flows {
     }
 
     /// Ends a session that has led to nothing yet, for the host's backend. `None` if there is no such session.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn cancel_connect_session(
         &self,
         id: ConnectSessionId,

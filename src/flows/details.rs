@@ -61,9 +61,6 @@ impl Flows {
     }
 
     /// Asks for the details of connections that still lack them.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn ask_missing_details(&self) -> Result<(), StoreError> {
         let parts = &self.0;
         for token in parts.store.details_due(parts.clock.now(), 16).await? {

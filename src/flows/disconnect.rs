@@ -68,9 +68,6 @@ impl Ending {
 
 impl Flows {
     /// Ends one connection of a user; `None` if the user has no such connection.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing has ended then.
     pub async fn disconnect(
         &self,
         user: UserId,
@@ -136,9 +133,6 @@ impl Flows {
     }
 
     /// Works off revocations that are due, side by side. Says how many there were.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn revoke_due(&self) -> Result<usize, StoreError> {
         let mut tasks = Vec::new();
         for job in self.0.store.claim_revocations(8, LEASE).await? {

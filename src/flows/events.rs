@@ -29,9 +29,6 @@ impl CredentialsAlarm {
 
 impl Flows {
     /// Tells of connections whose access token has expired. Says how many these are.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn note_degraded(&self) -> Result<usize, StoreError> {
         let mut all = 0;
         loop {

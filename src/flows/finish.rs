@@ -241,9 +241,6 @@ impl Flows {
 
     /// Returns the user whose session was lost with the answer to the callback, for the browser that holds the cookie of
     /// the request. `None` if the session has been seen, or if the outcome is older than [`HANDOFF_WINDOW`].
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn lost_session(&self, flow: FlowId, binding: &Secret) -> Result<Option<UserId>, StoreError> {
         match self.0.store.flow(flow, binding.hash()).await? {
             Some(request) => self.lost_session_of(&request).await,

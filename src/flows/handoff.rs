@@ -76,9 +76,6 @@ pub enum Delivery {
 
 impl Flows {
     /// What a flow has come to, for the browser that holds its cookie.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn outcome(&self, flow: FlowId, binding: &Secret) -> Result<Option<Ended>, StoreError> {
         let Some(request) = self.0.store.flow(flow, binding.hash()).await? else { return Ok(None) };
         let choice = self.choice(&request).await?;
@@ -99,9 +96,6 @@ impl Flows {
     }
 
     /// Takes the message for the opener; the second caller finds it gone (a token is given at most once per flow).
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn deliver(&self, flow: FlowId, binding: &Secret) -> Result<Delivery, StoreError> {
         let Some(request) = self.0.store.flow(flow, binding.hash()).await? else {
             return Ok(Delivery::Unknown);

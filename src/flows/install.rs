@@ -73,9 +73,6 @@ pub enum ClaimInstallError {
 impl Flows {
     /// A state for HubSpot to bring back with the code. It shows that the code belongs to an install that HubSpot began
     /// with us, and nothing about who brings it; so no cookie goes with it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn begin_install(&self) -> Result<Secret, StoreError> {
         let parts = &self.0;
         let state = Secret::random(&parts.chance);
@@ -180,9 +177,6 @@ impl Flows {
     }
 
     /// Installs that wait to be claimed, by their ids, from after `after` on; of one account, or of all.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn waiting_installs(
         &self,
         portal: Option<PortalId>,

@@ -26,9 +26,6 @@ impl Flows {
     }
 
     /// How many connections there are in each state.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn connection_counts(&self) -> Result<Vec<(String, i64)>, StoreError> {
         self.0.store.count_tokens().await
     }

@@ -33,9 +33,6 @@ pub enum Use {
 
 impl Flows {
     /// The session with this key, unless it has expired.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn load_session(&self, key: &Secret, by: Use) -> Result<Option<SessionValues>, StoreError> {
         let parts = &self.0;
         let (now, hash, ticket) = (parts.clock.now(), key.hash(), parts.memory.ticket());
@@ -69,9 +66,6 @@ impl Flows {
     }
 
     /// Saves a new session. It counts from its first day, whatever its key was then.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn save_session(&self, mut values: SessionValues) -> Result<Secret, StoreError> {
         let parts = &self.0;
         let key = Secret::random(&parts.chance);
@@ -89,9 +83,6 @@ impl Flows {
     }
 
     /// Ends a session.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn end_session(&self, key: &Secret) -> Result<(), StoreError> {
         let hash = key.hash();
         self.0.store.delete_session(hash).await?;

@@ -164,9 +164,6 @@ impl Flows {
 
     /// Returns the authorization request with this state, for the page that holds its binding. `None` if it is unknown,
     /// expired or already back from HubSpot.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn started(&self, state: Secret, binding: Secret) -> Result<Option<Started>, StoreError> {
         let hubspot = &self.0.hubspot;
         let flow = flow_of_state(&state);
@@ -190,9 +187,6 @@ impl Flows {
 
     /// Notes that the opener has shown the key of its challenge: now it is proven who began the flow. Says until when
     /// HubSpot's answer is awaited; `None` if it is another key, or too late.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn prove_opener(
         &self,
         flow: FlowId,

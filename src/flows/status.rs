@@ -22,9 +22,6 @@ pub type Connections = Arc<Vec<Connection>>;
 
 impl Flows {
     /// A user's connections.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn connections(&self, user: UserId) -> Result<Connections, StoreError> {
         let parts = &self.0;
         if let Some(known) = parts.memory.connections(user) {

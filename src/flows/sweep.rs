@@ -56,9 +56,6 @@ impl Flows {
 
     /// What a start does before it serves: frees what this process held when it died, and looks at the first page of
     /// connections.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn begin(&self) -> Result<(), StoreError> {
         if self.0.store.is_exclusive() {
             self.0.store.clear_leases(self.0.clock.now()).await?;
@@ -68,9 +65,6 @@ impl Flows {
 
     /// Brings jobs, connections and sessions of one page together, after a crash or a restore. Says where the next page
     /// begins; `None` after the last one.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn reconcile(&self, after: Option<ConnectionId>) -> Result<Option<ConnectionId>, StoreError> {
         let found = self.0.store.reconcile(after).await?;
         if found.made > 0 {

@@ -178,17 +178,11 @@ impl Flows {
     }
 
     /// All endpoints, in the order in which they were made.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn webhooks(&self) -> Result<Vec<Endpoint>, StoreError> {
         self.0.store.endpoints().await
     }
 
     /// How many deliveries wait, to all endpoints together.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn webhooks_waiting(&self) -> Result<i64, StoreError> {
         self.0.store.count_waiting_deliveries().await
     }

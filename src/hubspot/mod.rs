@@ -199,9 +199,6 @@ impl HubSpot {
     }
 
     /// Whose refresh token this is. It stays as it is.
-    ///
-    /// # Errors
-    /// [`Failure`] as above.
     pub async fn introspect_refresh(&self, refresh: &Secret) -> Result<Identity, Failure> {
         self.introspect_as(refresh, "refresh_token").await
     }
@@ -213,9 +210,6 @@ impl HubSpot {
     }
 
     /// Ends a grant at HubSpot (RFC 7009). A token that is ended already is no error.
-    ///
-    /// # Errors
-    /// [`Failure`] as above.
     pub async fn revoke(&self, refresh: &Secret) -> Result<(), Failure> {
         let fields = [("token", refresh.expose()), ("token_type_hint", "refresh_token")];
         match self.with_each_secret(|client| self.post(client, "/token/revoke", &fields)).await {
@@ -225,9 +219,6 @@ impl HubSpot {
     }
 
     /// The account's time zone (HubSpot's account information API).
-    ///
-    /// # Errors
-    /// [`Failure`] as above.
     pub async fn time_zone(&self, access: &Secret) -> Result<Option<String>, Failure> {
         let path = format!("/account-info/{}/details", self.settings.api_version);
         let url = join(&self.settings.api_url, &path);
@@ -236,9 +227,6 @@ impl HubSpot {
 
     /// Uninstalls the app from the whole account that this token is for (HubSpot's app uninstalls API). Every grant of
     /// the account to the app ends with it.
-    ///
-    /// # Errors
-    /// [`Failure`] as above.
     pub async fn uninstall(&self, access: &Secret) -> Result<(), Failure> {
         let path = format!("/appinstalls/{}/external-install", self.settings.api_version);
         let url = join(&self.settings.api_url, &path);

@@ -52,9 +52,6 @@ pub struct AccessRow {
 
 impl Store {
     /// The access token of one connection, whoever owns it. Those who ask at once are answered by one statement.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn access_row(&self, id: ConnectionId) -> Result<Option<Arc<AccessRow>>, StoreError> {
         self.access.read(id).await
     }

@@ -11,9 +11,6 @@ const COLUMNS: &str = "id, name, scopes, created_at, last_used_at, revoked_at";
 
 impl Store {
     /// Keeps a new key. `false` if as many of its name are in use already as may be.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn insert_api_key(&self, key: ApiKey, hash: Hash) -> Result<bool, StoreError> {
         self.write(move |tx| {
             let key = key.clone();
@@ -40,27 +37,18 @@ impl Store {
     }
 
     /// The key with this hash, unless it was revoked.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn api_key(&self, hash: Hash) -> Result<Option<ApiKey>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM api_key WHERE key_hash = $1 AND revoked_at IS NULL");
         self.one(&sql, [hash.text().into()]).await?.map(|row| read(&row)).transpose()
     }
 
     /// All keys, revoked ones too, the oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM api_key ORDER BY created_at, id");
         self.all(&sql, []).await?.iter().map(read).collect()
     }
 
     /// Revokes a key; `false` if there is none that could be.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn revoke_api_key(&self, id: ApiKeyId, now: Moment) -> Result<bool, StoreError> {
         self.write(move |tx| {
             let sql = "UPDATE api_key SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
@@ -71,9 +59,6 @@ impl Store {
     }
 
     /// Notes that a key was used.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn touch_api_key(&self, id: ApiKeyId, now: Moment) -> Result<(), StoreError> {
         self.write(move |tx| {
             let sql = "UPDATE api_key SET last_used_at = $2 WHERE id = $1";

@@ -54,9 +54,6 @@ impl Store {
 
     /// Consumes an AuthRequest: whoever comes with its state and its flow cookie first, and in time, may exchange the
     /// code. One statement decides, so twenty callbacks at once make one exchange.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is consumed then.
     pub async fn consume_auth_request(
         &self,
         state: Hash,
@@ -73,9 +70,6 @@ impl Store {
     }
 
     /// The flow with this id, for the browser that holds its cookie.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn flow(&self, id: FlowId, binding: Hash) -> Result<Option<AuthRequest>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM auth_request WHERE id = $1 AND binding_hash = $2");
         self.one(&sql, [id.to_string().into(), binding.text().into()])
@@ -85,9 +79,6 @@ impl Store {
     }
 
     /// The flow with this id, for the backend that its connect session belongs to.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn flow_of_session(
         &self,
         id: FlowId,
@@ -99,9 +90,6 @@ impl Store {
     }
 
     /// The flow that the page with this challenge began, if it is the one that the page names.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn flow_of_challenge(
         &self,
         challenge: Hash,
@@ -114,9 +102,6 @@ impl Store {
 
     /// For each of these flows that is not as it was when it began, a number that changes with what its page may be
     /// told.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn marks_of_flows(&self, flows: &[FlowId]) -> Result<Vec<(FlowId, u64)>, StoreError> {
         let places: Vec<String> = (1..=flows.len()).map(|at| format!("${at}")).collect();
         let sql = format!(
@@ -140,9 +125,6 @@ impl Store {
 
     /// Notes that the opener has shown the key of its challenge. Says until when HubSpot's answer is awaited; `None` if
     /// it is not the key, or too late.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn prove_opener(
         &self,
         id: FlowId,
@@ -162,9 +144,6 @@ impl Store {
     }
 
     /// Gives a flow up, if HubSpot has not answered yet: whichever of the two is committed first counts.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn cancel_auth_request(
         &self,
         id: FlowId,
@@ -181,17 +160,11 @@ impl Store {
     }
 
     /// Takes the right to hand out the access token of a flow; only the first caller gets it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn take_token(&self, id: FlowId, now: Moment) -> Result<bool, StoreError> {
         self.write(move |tx| Box::pin(async move { take_token(tx, id, now).await })).await
     }
 
     /// Notes that an attempt ended without a connection.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn fail_auth_request(
         &self,
         id: FlowId,
@@ -203,9 +176,6 @@ impl Store {
 
     /// Takes the right to hand the outcome to the popup; only the first caller gets it. Where the access token is to
     /// go with it, says whether it may.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn deliver_auth_request(
         &self,
         id: FlowId,
@@ -226,9 +196,6 @@ impl Store {
     }
 
     /// Forgets requests that expired long enough ago that nobody asks for their outcome any more.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn sweep_auth_requests(&self, now: Moment) -> Result<u64, StoreError> {
         let before = now.minus(REMEMBERED);
         self.write(move |tx| {

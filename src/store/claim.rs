@@ -38,9 +38,6 @@ pub enum ClaimOne {
 impl Store {
     /// Claims up to `limit` due jobs. The claim is a commit of its own, before HubSpot is asked: a database that cannot
     /// be written to costs no refresh token.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is claimed then.
     pub async fn claim_due(&self, owner: &str, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         let owner = owner.to_owned();
         self.write(move |tx| {
@@ -52,9 +49,6 @@ impl Store {
 
     /// Claims the job of one connection although it may not be due, because somebody needs a newer token than that of
     /// this generation. Pauses after failures are kept.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is claimed then.
     pub async fn claim_one(
         &self,
         owner: &str,
@@ -66,9 +60,6 @@ impl Store {
     }
 
     /// The connection of a job, if nobody has claimed the job since.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn token_under(&self, job: &TokenRefreshJob) -> Result<Option<Token>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM token WHERE id = $1 AND EXISTS \
@@ -79,9 +70,6 @@ impl Store {
     }
 
     /// Whether somebody still holds the lease on a connection with tokens of this generation.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn is_refreshing(&self, id: ConnectionId, generation: i64) -> Result<bool, StoreError> {
         let sql = "SELECT 1 AS found FROM token JOIN token_refresh_job ON connection_id = id \
                    WHERE id = $1 AND generation = $2 AND lease_until IS NOT NULL";

@@ -82,9 +82,6 @@ pub enum Saved {
 
 impl Store {
     /// Saves a new connection or renews one, with its job, and finishes what it came from.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is saved then.
     pub async fn save_connected(&self, source: Source, tokens: NewTokens) -> Result<Saved, StoreError> {
         self.write(move |tx| {
             let tokens = tokens.clone();

@@ -15,9 +15,6 @@ const COLUMNS: &str = "id, external_id, user_id, client_id, scopes, optional_sco
 
 impl Store {
     /// Keeps a new session under the hash of its token.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn insert_connect_session(
         &self,
         session: ConnectSession,
@@ -31,18 +28,12 @@ impl Store {
     }
 
     /// The session with this id.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn connect_session(&self, id: ConnectSessionId) -> Result<Option<ConnectSession>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM connect_session WHERE id = $1");
         self.one(&sql, [id.to_string().into()]).await?.map(|row| read(&row)).transpose()
     }
 
     /// The session that this token was made for.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn connect_session_of(&self, token: Hash) -> Result<Option<ConnectSession>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM connect_session WHERE token_hash = $1");
         self.one(&sql, [token.text().into()]).await?.map(|row| read(&row)).transpose()
@@ -64,9 +55,6 @@ impl Store {
     }
 
     /// Notes why the last attempt of an open session came to nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn note_failed_attempt(&self, id: ConnectSessionId, flow: FlowId) -> Result<(), StoreError> {
         self.write(move |tx| {
             let sql = "UPDATE connect_session SET error_code = (SELECT error_code FROM auth_request WHERE id = $2) \
@@ -79,9 +67,6 @@ impl Store {
 
     /// Ends a session that has led to nothing yet, with the grant that awaits a word, if there is one. `false` if it
     /// has come to its end before.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing has changed then.
     pub async fn cancel_connect_session(
         &self,
         id: ConnectSessionId,
@@ -92,9 +77,6 @@ impl Store {
     }
 
     /// Forgets sessions that ended or expired before `before`.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn sweep_connect_sessions(&self, before: Moment) -> Result<u64, StoreError> {
         self.write(move |tx| {
             let sql =

@@ -11,9 +11,6 @@ const PAGE: u32 = 1_000;
 
 impl Store {
     /// The keys that rows are sealed under, each with the number of its rows.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn keys_in_use(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT key_id, COUNT(*) AS uses FROM (SELECT key_id FROM token UNION ALL \
                    SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant UNION ALL \
@@ -25,9 +22,6 @@ impl Store {
 
     /// The ids of the keys that connections are sealed under: what every start looks for, so it leaps from key to key
     /// instead of reading each row.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn key_ids_in_use(&self) -> Result<Vec<String>, StoreError> {
         let sql = "WITH RECURSIVE used (key_id) AS (SELECT MIN(key_id) FROM token UNION ALL \
                    SELECT (SELECT MIN(token.key_id) FROM token WHERE token.key_id > used.key_id) \
@@ -65,18 +59,12 @@ impl Store {
     }
 
     /// The stored check text of a key.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn check_text(&self, key_id: &str) -> Result<Option<String>, StoreError> {
         let sql = "SELECT check_sealed FROM crypto_meta WHERE key_id = $1";
         self.one(sql, [key_id.to_owned().into()]).await?.map(|row| row.get("check_sealed")).transpose()
     }
 
     /// Stores the check text of a key that has none yet.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn save_check_text(&self, key_id: &str, sealed: &str, now: Moment) -> Result<(), StoreError> {
         let (key_id, sealed) = (key_id.to_owned(), sealed.to_owned());
         self.write(move |tx| {

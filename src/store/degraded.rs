@@ -10,9 +10,6 @@ const PAGE: u32 = 500;
 
 impl Store {
     /// Notes connections that have become degraded. Says whose they are, and whether there may be more.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is noted then.
     pub async fn note_degraded(&self, now: Moment) -> Result<(Vec<UserId>, bool), StoreError> {
         // Most of the time there are none, and nothing needs to be written.
         let candidates = self.all(&due(""), [now.unix_ms().into(), i64::from(PAGE).into()]).await?;

@@ -20,9 +20,6 @@ const WANTS: &str = "enabled = 1 AND (types LIKE '% ' || event.type || ' %' \
 
 impl Store {
     /// The events of a connection after this number, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn events_of(
         &self,
         connection: ConnectionId,
@@ -49,9 +46,6 @@ impl Store {
     }
 
     /// Notes that something is wrong with the whole app, and tells it once: `false` if it is known.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is noted then.
     pub async fn raise_alarm(
         &self,
         kind: EventType,
@@ -75,9 +69,6 @@ impl Store {
     }
 
     /// Takes an alarm back.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn clear_alarm(&self, kind: EventType) -> Result<(), StoreError> {
         self.write(move |tx| {
             let values = [kind.as_str().into()];

@@ -7,9 +7,6 @@ use crate::domain::id::UserId;
 
 impl Store {
     /// Our user for a user of the host's; made when it is first named.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn user_of_external(
         &self,
         external: ExternalUserId,
@@ -27,18 +24,12 @@ impl Store {
     }
 
     /// The same, but `None` if nobody has named that user.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn find_external(&self, external: &ExternalUserId) -> Result<Option<UserId>, StoreError> {
         let sql = "SELECT user_id FROM external_user WHERE external_id = $1";
         self.one(sql, [external.as_str().into()]).await?.map(|row| row.parsed("user_id")).transpose()
     }
 
     /// The host's id of one of our users, if it is one of the host's.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn external_of(&self, user: UserId) -> Result<Option<ExternalUserId>, StoreError> {
         let sql = "SELECT external_id FROM external_user WHERE user_id = $1";
         self.one(sql, [user.to_string().into()]).await?.map(|row| row.parsed("external_id")).transpose()

@@ -37,9 +37,6 @@ pub enum OnceFound {
 
 impl Store {
     /// Takes the lease on a request that is to be done once, or says why not.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is taken then.
     pub async fn claim_once(&self, asked: OnceAsked) -> Result<OnceFound, StoreError> {
         self.write(move |tx| {
             let asked = asked.clone();
@@ -49,9 +46,6 @@ impl Store {
     }
 
     /// Keeps the answer, if the lease is still the one that was taken.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn finish_once(&self, id: String, lease: String, answer: Sealed) -> Result<bool, StoreError> {
         self.write(move |tx| {
             let sql =
@@ -65,9 +59,6 @@ impl Store {
     }
 
     /// Gives the lease back: the request has changed nothing, and may be made again.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn release_once(&self, id: String, lease: String) -> Result<(), StoreError> {
         self.write(move |tx| {
             let sql = "DELETE FROM idempotency_key WHERE id = $1 AND lease = $2 AND answer_sealed IS NULL";
@@ -78,9 +69,6 @@ impl Store {
     }
 
     /// Forgets what is remembered no longer. Says how many.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn sweep_once(&self, now: Moment) -> Result<u64, StoreError> {
         self.write(move |tx| {
             let sql = "DELETE FROM idempotency_key WHERE expires_at <= $1";

@@ -6,9 +6,6 @@ use crate::domain::id::{ConnectionId, UserId};
 
 impl Store {
     /// The connection of a user that was made of this refresh token, by an import or otherwise.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn imported(
         &self,
         user: UserId,
@@ -23,9 +20,6 @@ impl Store {
     }
 
     /// Whether any connection was made of this refresh token, which HubSpot may have replaced since.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn was_imported(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
         let sql = "SELECT 1 AS found FROM token WHERE imported_fingerprint = $1 LIMIT 1";
         Ok(self.one(sql, [refresh_fingerprint.to_owned().into()]).await?.is_some())
@@ -33,9 +27,6 @@ impl Store {
 
     /// Saves a connection with the fingerprint of the refresh token that it was made of: HubSpot may have replaced that
     /// one by now. `false` if the connection has changed since it was read.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is saved then.
     pub async fn save_imported(&self, tokens: NewTokens, brought: String) -> Result<bool, StoreError> {
         self.write(move |tx| {
             let (tokens, brought) = (tokens.clone(), brought.clone());

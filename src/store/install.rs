@@ -67,18 +67,12 @@ const COLUMNS: &str = "id, connection_id, client_id, portal_id, hub_domain, hub_
 
 impl Store {
     /// Notes a state that was handed out. It is no state of an attempt to connect, and no attempt's is one of these.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn note_install_state(&self, state: Hash, expires_at: Moment) -> Result<(), StoreError> {
         self.write(move |tx| Box::pin(async move { note(tx, "state", state, expires_at).await.map(|_| ()) }))
             .await
     }
 
     /// Takes a state; only the first caller gets it, and nobody who comes late.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn take_install_state(&self, state: Hash, now: Moment) -> Result<bool, StoreError> {
         self.write(move |tx| {
             let sql = "DELETE FROM install_attempt WHERE hash = $1 AND kind = 'state' AND expires_at > $2";
@@ -89,17 +83,11 @@ impl Store {
     }
 
     /// Takes the right to exchange a code; only the first caller gets it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn take_install_code(&self, code: Hash, expires_at: Moment) -> Result<bool, StoreError> {
         self.write(move |tx| Box::pin(async move { note(tx, "code", code, expires_at).await })).await
     }
 
     /// Deletes a code whose exchange failed, so that a retry reports the failure.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn forget_install_code(&self, code: Hash) -> Result<(), StoreError> {
         self.write(move |tx| {
             let sql = "DELETE FROM install_attempt WHERE hash = $1 AND kind = 'code'";
@@ -109,9 +97,6 @@ impl Store {
     }
 
     /// Forgets states and codes that are of no use any more, and installs that were claimed long ago.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn sweep_install_attempts(&self, now: Moment) -> Result<(), StoreError> {
         self.write(move |tx| {
             Box::pin(async move {
@@ -147,9 +132,6 @@ impl Store {
     }
 
     /// Notes what HubSpot tells of the account of an install.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn name_install(
         &self,
         id: InstallId,
@@ -165,9 +147,6 @@ impl Store {
     }
 
     /// One install, whether it waits or was claimed.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn install(&self, id: InstallId, client_id: &str) -> Result<Option<Install>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM install WHERE id = $1 AND client_id = $2");
         let values = [id.to_string().into(), client_id.to_owned().into()];
@@ -175,9 +154,6 @@ impl Store {
     }
 
     /// Installs of an app that wait, by their ids, from after `after` on; of one account, or of all.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn waiting_installs(
         &self,
         client_id: &str,
@@ -202,9 +178,6 @@ impl Store {
     }
 
     /// Installs that nobody has claimed in time.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn expired_installs(&self, now: Moment, limit: u32) -> Result<Vec<InstallId>, StoreError> {
         let sql = "SELECT id FROM install WHERE expires_at <= $1 AND claimed_by IS NULL \
                    ORDER BY expires_at LIMIT $2";
@@ -214,9 +187,6 @@ impl Store {
 
     /// Ends an install that waits: its grant is queued to end at HubSpot, unless somebody else has the same one. The
     /// app stays installed in the account. `false` if it waits no more.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing has changed then.
     pub async fn end_install(&self, id: InstallId, now: Moment) -> Result<bool, StoreError> {
         self.write(move |tx| Box::pin(async move { end(tx, id, now).await })).await
     }

@@ -31,9 +31,6 @@ pub struct Advanced {
 
 impl Store {
     /// Takes the lease on an app's journal, or takes it anew. `None` if another process has it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is taken then.
     pub async fn claim_journal(
         &self,
         client_id: &str,
@@ -73,9 +70,6 @@ const PAGE: usize = 500;
 impl Store {
     /// Of these notices those about accounts that somebody has connected: an app may be uninstalled from thousands of
     /// others in a day.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn notices_of_known(
         &self,
         client_id: &str,

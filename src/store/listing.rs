@@ -53,9 +53,6 @@ pub struct Wanted {
 
 impl Store {
     /// Connections in the order of their ids, from after `after`.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn list_tokens(&self, after: &str, limit: u32) -> Result<Vec<Listed>, StoreError> {
         let sql = format!("{} WHERE id > $1 ORDER BY id LIMIT $2", select());
         let rows = self.all(&sql, [after.to_owned().into(), i64::from(limit).into()]).await?;
@@ -63,18 +60,12 @@ impl Store {
     }
 
     /// One connection, whoever owns it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn listed(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
         let sql = format!("{} WHERE id = $1", select());
         self.one(&sql, [id.to_string().into()]).await?.map(|row| read(&row)).transpose()
     }
 
     /// The connections that are asked for, in the order in which they were made.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn page(&self, wanted: Wanted, now: Moment, limit: u32) -> Result<Vec<Listed>, StoreError> {
         let (conditions, values) = conditions(wanted, now);
         let sql = format!("{} {conditions} ORDER BY created_at, id LIMIT {limit}", select());
@@ -82,9 +73,6 @@ impl Store {
     }
 
     /// How many connections there are in each state.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn count_tokens(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let rows =
             self.all("SELECT state, COUNT(*) AS uses FROM token GROUP BY state ORDER BY state", []).await?;
@@ -92,9 +80,6 @@ impl Store {
     }
 
     /// How many other connections this app has to the same account.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn count_siblings(&self, id: ConnectionId) -> Result<u64, StoreError> {
         let sql = "SELECT COUNT(*) AS others FROM token AS other JOIN token AS self ON self.id = $1 \
                    WHERE other.portal_id = self.portal_id AND other.client_id = self.client_id \

@@ -70,7 +70,8 @@ use writer::Writer;
 /// Longer than the server's own limits let a transaction take.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// A query failed. The chain is for the log; callers answer with a code.
+/// A query failed. The chain is for the log; callers answer with a code. Nothing has changed when a method returns it,
+/// except where the method says otherwise.
 #[derive(Debug, Error, Clone)]
 pub enum StoreError {
     /// The database did not do what it was asked.

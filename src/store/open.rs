@@ -210,9 +210,6 @@ impl Store {
 
     /// Returns the statement that lets our user create tables; `None` if the user may already. Since PostgreSQL 15 only the
     /// owner of a database may by default.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn missing_grant(&self) -> Result<Option<String>, StoreError> {
         if self.backend() != DbBackend::Postgres {
             return Ok(None);

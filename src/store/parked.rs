@@ -59,18 +59,12 @@ impl Store {
     }
 
     /// The grant that this flow has parked, if it has.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn parked_grant(&self, flow: FlowId) -> Result<Option<ParkedGrant>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM parked_grant WHERE flow_id = $1");
         self.one(&sql, [flow.to_string().into()]).await?.map(|row| read(&row)).transpose()
     }
 
     /// The flows whose grants nobody has said anything about in time, with the connect sessions they came by.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn expired_grants(
         &self,
         now: Moment,
@@ -82,9 +76,6 @@ impl Store {
     }
 
     /// The flows by which this user has grants parked.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn parked_of(&self, user: UserId) -> Result<Vec<FlowId>, StoreError> {
         let sql = "SELECT flow_id FROM parked_grant WHERE user_id = $1";
         let rows = self.all(sql, [user.to_string().into()]).await?;
@@ -92,9 +83,6 @@ impl Store {
     }
 
     /// Notes the website of the account that a parked grant is for.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn name_parked(&self, flow: FlowId, hub_domain: Option<String>) -> Result<(), StoreError> {
         self.write(move |tx| {
             let values = [flow.to_string().into(), hub_domain.clone().into()];
@@ -106,9 +94,6 @@ impl Store {
 
     /// Ends a parked grant and fails its flow: the grant is queued to end at HubSpot, unless a connection or another
     /// flow has the same one. `false` if it is parked no more.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing has changed then.
     pub async fn end_parked(
         &self,
         flow: FlowId,

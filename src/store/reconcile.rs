@@ -21,9 +21,6 @@ pub struct Reconciled {
 
 impl Store {
     /// Frees what a process held when it died: jobs, and the Webhooks Journal. Only for the one process that serves from this database.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn clear_leases(&self, now: Moment) -> Result<(), StoreError> {
         self.write(move |tx| {
             // A claim makes its job due, and due it stays for as long as the lease holds.
@@ -39,9 +36,6 @@ impl Store {
     }
 
     /// Looks at the page of connections behind `after`: every active one has a job, and no other has.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn reconcile(&self, after: Option<ConnectionId>) -> Result<Reconciled, StoreError> {
         let after = after.map_or_else(String::new, |id| id.to_string());
         let page = "SELECT MAX(id) AS last, COUNT(*) AS rows_found FROM \

@@ -11,9 +11,6 @@ use crate::domain::refresh_job::{Next, TokenRefreshJob};
 
 impl Store {
     /// When a connection is refreshed next.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn refresh_due_at(&self, id: ConnectionId) -> Result<Option<Moment>, StoreError> {
         let sql = "SELECT run_at FROM token_refresh_job WHERE connection_id = $1";
         self.one(sql, [id.to_string().into()]).await?.map(|row| row.moment("run_at")).transpose()
@@ -29,9 +26,6 @@ impl Store {
 
     /// How many connections HubSpot has refused once and not been asked about a second time, without having announced
     /// that they have ended.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn count_struck(&self) -> Result<u64, StoreError> {
         let sql =
             "SELECT COUNT(*) AS struck FROM token_refresh_job WHERE strikes > 0 AND announced_at IS NULL";

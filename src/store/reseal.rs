@@ -82,9 +82,6 @@ pub struct SealedRow {
 
 impl Store {
     /// Rows that are sealed under another key than this one, by their keys, from after `after` on.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn sealed_before(
         &self,
         table: SealedTable,
@@ -126,9 +123,6 @@ impl Store {
     }
 
     /// Forgets the check text of a key that is not used any more.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn forget_check_text(&self, key_id: &str) -> Result<(), StoreError> {
         let key_id = key_id.to_owned();
         self.write(move |tx| {

@@ -53,9 +53,6 @@ const IN_USE: &str = "SELECT 1 AS found FROM token WHERE refresh_fingerprint = $
 
 impl Store {
     /// Removes a user's connection: its tokens and its job go now, its grant is queued to end at HubSpot.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is removed then.
     pub async fn remove_token(
         &self,
         id: ConnectionId,
@@ -76,9 +73,6 @@ impl Store {
     }
 
     /// Revocations that are due, each put off by `pause` so that no other replica takes it meanwhile.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn claim_revocations(
         &self,
         limit: u32,
@@ -102,9 +96,6 @@ impl Store {
     }
 
     /// Queues the end of a grant that no connection holds.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn queue_revocation(&self, job: RevocationJob) -> Result<(), StoreError> {
         self.write(move |tx| {
             let job = job.clone();
@@ -114,26 +105,17 @@ impl Store {
     }
 
     /// One revocation, if it is still to be done.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn revocation(&self, id: &str) -> Result<Option<RevocationJob>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM revocation_job WHERE id = $1");
         self.one(&sql, [id.to_owned().into()]).await?.map(|row| read(&row)).transpose()
     }
 
     /// Whether any connection has this refresh token, or may get it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn is_in_use(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
         Ok(self.one(IN_USE, [refresh_fingerprint.to_owned().into()]).await?.is_some())
     }
 
     /// Tries again then.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn postpone_revocation(&self, id: &str, run_at: Moment) -> Result<(), StoreError> {
         let id = id.to_owned();
         self.write(move |tx| {
@@ -146,9 +128,6 @@ impl Store {
     }
 
     /// Done, or not to be done any more.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn finish_revocation(&self, id: &str) -> Result<(), StoreError> {
         let id = id.to_owned();
         self.write(move |tx| {

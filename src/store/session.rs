@@ -28,9 +28,6 @@ pub struct SessionRow {
 
 impl Store {
     /// A session that has not expired.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn session(&self, key: Hash, now: Moment) -> Result<Option<SessionRow>, StoreError> {
         let sql = "SELECT user_id, state, created_at, seen_at, expires_at, seen FROM session \
                    WHERE key_hash = $1 AND expires_at > $2";
@@ -49,9 +46,6 @@ impl Store {
     }
 
     /// Writes a new session.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn insert_session(&self, session: SessionRow) -> Result<(), StoreError> {
         self.write(move |tx| {
             let sql = "INSERT INTO session (key_hash, user_id, state, created_at, seen_at, expires_at, seen) \
@@ -71,9 +65,6 @@ impl Store {
     }
 
     /// Notes that a session was used; `false` if it is no more.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn touch_session(
         &self,
         key: Hash,
@@ -90,27 +81,18 @@ impl Store {
 
     /// Returns whether a request with a session of this user has been received. Expired sessions count until their rows
     /// are deleted.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn has_seen_session(&self, user: UserId) -> Result<bool, StoreError> {
         let sql = "SELECT 1 AS found FROM session WHERE user_id = $1 AND seen = 1 LIMIT 1";
         Ok(self.one(sql, [user.to_string().into()]).await?.is_some())
     }
 
     /// Returns whether this user has a session, written since then, with which no request has been received.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn has_unseen_session(&self, user: UserId, since: Moment) -> Result<bool, StoreError> {
         let sql = "SELECT 1 AS found FROM session WHERE user_id = $1 AND seen = 0 AND seen_at >= $2 LIMIT 1";
         Ok(self.one(sql, [user.to_string().into(), since.unix_ms().into()]).await?.is_some())
     }
 
     /// Ends a session.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn delete_session(&self, key: Hash) -> Result<(), StoreError> {
         self.write(move |tx| {
             let values = [key.text().into()];
@@ -124,9 +106,6 @@ impl Store {
     /// Users who may have nothing left to reach their connections by: a session of theirs has expired, or they connected
     /// since `since` and no session of theirs was ever written. [`Store::remove_unreachable`] looks closely. The host's
     /// own users are reached through its backend, and never by a session.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn maybe_unreachable(&self, since: Moment, now: Moment) -> Result<Vec<UserId>, StoreError> {
         // What has expired is found first, or SQLite would walk through all users to name each once.
         let expired = "SELECT DISTINCT user_id FROM (SELECT user_id FROM session WHERE expires_at <= $1 LIMIT 500) \
@@ -142,9 +121,6 @@ impl Store {
 
     /// Forgets a user's expired sessions, and removes their connections if no session is left and none
     /// can be on its way.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is removed then.
     pub async fn remove_unreachable(
         &self,
         user: UserId,
@@ -183,9 +159,6 @@ impl Store {
     }
 
     /// Forgets expired sessions of nobody.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn sweep_anonymous_sessions(&self, now: Moment) -> Result<u64, StoreError> {
         self.write(move |tx| {
             let sql = "DELETE FROM session WHERE user_id IS NULL AND expires_at <= $1";

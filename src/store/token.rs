@@ -34,18 +34,12 @@ pub struct Details {
 
 impl Store {
     /// One connection, whoever owns it: for jobs and the command line. Browsers are answered by [`Store::tokens_of`].
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn token(&self, id: ConnectionId) -> Result<Option<Token>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM token WHERE id = $1");
         self.one(&sql, [id.to_string().into()]).await?.map(|row| read(&row)).transpose()
     }
 
     /// A user's connections, the newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn tokens_of(&self, user: UserId) -> Result<Vec<(Token, Option<Moment>)>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS}, job.run_at FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id \
@@ -56,9 +50,6 @@ impl Store {
     }
 
     /// For each of these users a number that changes with what [`Store::tokens_of`] says of them.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn marks_of(&self, users: &[UserId]) -> Result<Vec<(UserId, u64)>, StoreError> {
         let places: Vec<String> = (1..=users.len()).map(|at| format!("${at}")).collect();
         let sql = format!(
@@ -83,9 +74,6 @@ impl Store {
     }
 
     /// The connection that a user has to this account, if any.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn token_for(
         &self,
         user: UserId,
@@ -100,9 +88,6 @@ impl Store {
 
     /// Stores what HubSpot tells of an account, and when it is asked for the rest. If it turns out to be an account that
     /// the same user has connected already, the older connection gives way.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn save_details(
         &self,
         id: ConnectionId,
@@ -117,9 +102,6 @@ impl Store {
     }
 
     /// Connections whose details are to be asked for.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn details_due(&self, now: Moment, limit: u32) -> Result<Vec<Token>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM token WHERE details_due_at <= $1 ORDER BY details_due_at LIMIT $2"
@@ -129,9 +111,6 @@ impl Store {
     }
 
     /// Takes a connection out of service, as long as it has the tokens of this generation. Nothing is deleted.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn freeze(
         &self,
         id: ConnectionId,

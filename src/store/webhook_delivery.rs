@@ -37,9 +37,6 @@ pub type Behind = (Moment, String);
 
 impl Store {
     /// Endpoints that are told and have something due.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn endpoints_due(&self, now: Moment) -> Result<Vec<WebhookId>, StoreError> {
         let sql = "SELECT id FROM webhook_endpoint WHERE enabled = 1 AND EXISTS (SELECT 1 FROM webhook_delivery \
                    WHERE endpoint_id = webhook_endpoint.id AND status = 'pending' AND run_at <= $1)";
@@ -48,9 +45,6 @@ impl Store {
 
     /// Claims up to `limit` due deliveries to one endpoint. An event is left alone while an earlier one of the same
     /// connection has not been tried.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails; nothing is claimed then.
     pub async fn claim_deliveries(
         &self,
         owner: &str,
@@ -81,9 +75,6 @@ impl Store {
     }
 
     /// Deliveries to an endpoint, the newest first, from behind `behind` on.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn deliveries(
         &self,
         endpoint: WebhookId,
@@ -103,9 +94,6 @@ impl Store {
     }
 
     /// One delivery.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn delivery(&self, endpoint: WebhookId, event: &str) -> Result<Option<Delivery>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM webhook_delivery JOIN event ON event.id = event_id \
@@ -116,9 +104,6 @@ impl Store {
     }
 
     /// Queues a delivery anew, whatever became of it. `false` if there is none.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn replay_delivery(
         &self,
         endpoint: WebhookId,
@@ -139,9 +124,6 @@ impl Store {
     }
 
     /// Queues a message for this endpoint alone.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn queue_test(&self, endpoint: WebhookId, id: &str, now: Moment) -> Result<(), StoreError> {
         let kind = EventType::WebhookTest;
         let payload = message(kind, now, serde_json::json!({"webhook_id": endpoint}));
@@ -162,9 +144,6 @@ impl Store {
     }
 
     /// Gives up what has waited for too long, and the oldest where too many wait. Says how many.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn expire_deliveries(&self, now: Moment) -> Result<u64, StoreError> {
         let old = now.minus(PATIENCE).unix_ms();
         let aged = "UPDATE webhook_delivery SET status = 'failed', last_error = 'expired' WHERE status = 'pending' \
@@ -191,9 +170,6 @@ impl Store {
     }
 
     /// How many deliveries wait.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn count_waiting_deliveries(&self) -> Result<i64, StoreError> {
         let sql = "SELECT COUNT(*) AS waiting FROM webhook_delivery WHERE status = 'pending'";
         self.one(sql, []).await?.map_or(Ok(0), |row| row.get("waiting"))

@@ -26,9 +26,6 @@ pub(super) const COLUMNS: &str = "id, url, types, enabled, disabled_reason, key_
 
 impl Store {
     /// Saves a new endpoint. `false` if there are as many as there may be.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn add_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
         self.write(move |tx| {
             let endpoint = endpoint.clone();
@@ -38,18 +35,12 @@ impl Store {
     }
 
     /// All endpoints, in the order in which they were made.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn endpoints(&self) -> Result<Vec<Endpoint>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM webhook_endpoint ORDER BY created_at, id");
         self.all(&sql, []).await?.iter().map(read).collect()
     }
 
     /// One endpoint.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn endpoint(&self, id: WebhookId) -> Result<Option<Endpoint>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM webhook_endpoint WHERE id = $1");
         self.one(&sql, [id.to_string().into()]).await?.map(|row| read(&row)).transpose()
@@ -58,9 +49,6 @@ impl Store {
     /// Changes an endpoint that still has the secrets of this generation: only what is named, in one statement, so that
     /// two changes at once lose neither. Whoever has stopped it keeps the reason. `None` if it is gone or has other
     /// secrets by now.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn change_endpoint(
         &self,
         id: WebhookId,
@@ -99,9 +87,6 @@ impl Store {
 
     /// Gives an endpoint new secrets, sealed for the generation after `generation`. `false` if it is gone or has others
     /// by now.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn save_endpoint_secrets(
         &self,
         id: WebhookId,
@@ -125,9 +110,6 @@ impl Store {
     }
 
     /// Removes an endpoint and its deliveries. `false` if there is none.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
     pub async fn remove_endpoint(&self, id: WebhookId) -> Result<bool, StoreError> {
         self.write(move |tx| {
             let values = [id.to_string().into()];
