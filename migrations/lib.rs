@@ -30,37 +30,75 @@ mod m20261129_000019_challenge;
 mod m20261129_000020_link;
 mod m20261129_000021_unsettled_scopes;
 
-pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
+use std::collections::HashSet;
 
-/// The list of all schema changes, oldest first.
-#[derive(Debug)]
-pub struct Migrator;
+use sea_orm_migration::sea_orm::ActiveValue::Set;
+use sea_orm_migration::sea_orm::{ConnectionTrait, EntityTrait, Schema};
+use sea_orm_migration::seaql_migrations;
+pub use sea_orm_migration::{MigrationTrait, SchemaManager};
 
-#[async_trait::async_trait]
-impl MigratorTrait for Migrator {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m20261120_000001_auth_request::Migration),
-            Box::new(m20261120_000002_token::Migration),
-            Box::new(m20261120_000003_token_refresh_job::Migration),
-            Box::new(m20261120_000004_revocation_job::Migration),
-            Box::new(m20261120_000005_session::Migration),
-            Box::new(m20261120_000006_crypto_meta::Migration),
-            Box::new(m20261121_000007_handoff::Migration),
-            Box::new(m20261121_000008_parked_grant::Migration),
-            Box::new(m20261121_000009_looks::Migration),
-            Box::new(m20261121_000010_api_key::Migration),
-            Box::new(m20261121_000011_external_user::Migration),
-            Box::new(m20261121_000012_events::Migration),
-            Box::new(m20261121_000013_install::Migration),
-            Box::new(m20261121_000014_idempotency_key::Migration),
-            Box::new(m20261121_000015_catalogue::Migration),
-            Box::new(m20261121_000016_connect_session::Migration),
-            Box::new(m20261121_000017_journal::Migration),
-            Box::new(m20261129_000018_session_seen::Migration),
-            Box::new(m20261129_000019_challenge::Migration),
-            Box::new(m20261129_000020_link::Migration),
-            Box::new(m20261129_000021_unsettled_scopes::Migration),
-        ]
+/// Returns all schema changes, oldest first.
+pub fn all() -> Vec<Box<dyn MigrationTrait>> {
+    vec![
+        Box::new(m20261120_000001_auth_request::Migration),
+        Box::new(m20261120_000002_token::Migration),
+        Box::new(m20261120_000003_token_refresh_job::Migration),
+        Box::new(m20261120_000004_revocation_job::Migration),
+        Box::new(m20261120_000005_session::Migration),
+        Box::new(m20261120_000006_crypto_meta::Migration),
+        Box::new(m20261121_000007_handoff::Migration),
+        Box::new(m20261121_000008_parked_grant::Migration),
+        Box::new(m20261121_000009_looks::Migration),
+        Box::new(m20261121_000010_api_key::Migration),
+        Box::new(m20261121_000011_external_user::Migration),
+        Box::new(m20261121_000012_events::Migration),
+        Box::new(m20261121_000013_install::Migration),
+        Box::new(m20261121_000014_idempotency_key::Migration),
+        Box::new(m20261121_000015_catalogue::Migration),
+        Box::new(m20261121_000016_connect_session::Migration),
+        Box::new(m20261121_000017_journal::Migration),
+        Box::new(m20261129_000018_session_seen::Migration),
+        Box::new(m20261129_000019_challenge::Migration),
+        Box::new(m20261129_000020_link::Migration),
+        Box::new(m20261129_000021_unsettled_scopes::Migration),
+    ]
+}
+
+/// Makes the missing schema changes, and records each with the time in Unix seconds. The caller provides the transaction.
+/// sea-orm's own runner would look SQLite's tables up by a driver that is not linked here.
+///
+/// # Errors
+/// [`DbErr`] of the change that failed.
+pub async fn up(manager: &SchemaManager<'_>, now: i64) -> Result<(), DbErr> {
+    let db = manager.get_connection();
+    let mut table = Schema::new(db.get_database_backend()).create_table_from_entity(seaql_migrations::Entity);
+    db.execute(table.if_not_exists()).await?;
+    let applied = applied(db).await?;
+    for change in all().iter().filter(|change| !applied.contains(change.name())) {
+        change.up(manager).await?;
+        let made =
+            seaql_migrations::ActiveModel { version: Set(change.name().to_owned()), applied_at: Set(now) };
+        seaql_migrations::Entity::insert(made).exec_without_returning(db).await?;
     }
+    Ok(())
+}
+
+/// Reverts the newest of the schema changes that were made. The caller provides the transaction.
+///
+/// # Errors
+/// [`DbErr`] of the change that failed.
+pub async fn down(manager: &SchemaManager<'_>, steps: u32) -> Result<(), DbErr> {
+    let db = manager.get_connection();
+    let applied = applied(db).await?;
+    let newest = all().into_iter().rev().filter(|change| applied.contains(change.name()));
+    for change in newest.take(steps as usize) {
+        change.down(manager).await?;
+        seaql_migrations::Entity::delete_by_id(change.name()).exec(db).await?;
+    }
+    Ok(())
+}
+
+async fn applied(db: &impl ConnectionTrait) -> Result<HashSet<String>, DbErr> {
+    let made = seaql_migrations::Entity::find().all(db).await?;
+    Ok(made.into_iter().map(|change| change.version).collect())
 }

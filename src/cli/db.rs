@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, configured, runtime, say, store};
+use super::{Failure, configured, runtime, say};
 use crate::domain::clock::Clock;
-use crate::store::Store;
+use crate::store::Database;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Db {
@@ -29,23 +29,25 @@ impl Db {
     pub fn run(&self) -> Result<ExitCode, Failure> {
         let config = configured()?;
         runtime()?.block_on(async {
-            let store = match self {
-                Self::Migrate => Store::open_to_migrate(&config.database, Clock::system()).await?,
-                Self::Status | Self::Rollback { .. } => store(&config).await?,
+            let database = match self {
+                Self::Migrate => Database::open_to_migrate(&config.database, Clock::system()).await?,
+                Self::Status | Self::Rollback { .. } => {
+                    Database::open_beside(&config.database, Clock::system()).await?
+                }
             };
             match self {
-                Self::Migrate => store.migrate().await?,
+                Self::Migrate => database.migrate().await?,
                 Self::Rollback { yes_lose_data: false, .. } => {
                     return Err("a rollback drops tables with what is in them; add --yes-lose-data".into());
                 }
-                Self::Rollback { steps, .. } => store.rollback(*steps).await?,
+                Self::Rollback { steps, .. } => database.rollback(*steps).await?,
                 Self::Status => {}
             }
-            let status = store.schema_status().await?;
+            let status = database.schema_status().await?;
             status.applied.iter().for_each(|name| say(format_args!("applied  {name}")));
             status.missing.iter().for_each(|name| say(format_args!("missing  {name}")));
             status.unknown.iter().for_each(|name| say(format_args!("unknown  {name} (of a newer release)")));
-            store.close().await;
+            database.close().await;
             let complete = status.missing.is_empty() && status.unknown.is_empty();
             let expected = complete || !matches!(self, Self::Status);
             Ok(if expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })

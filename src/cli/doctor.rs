@@ -8,7 +8,7 @@ use rustix::fs::Access;
 use url::Url;
 
 use super::{Failure, configured, runtime, say, unfit};
-use crate::config::Config;
+use crate::config::{Config, FileMode};
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
@@ -63,7 +63,7 @@ async fn database(config: &Config) -> Result<String, String> {
     let settings = &config.database;
     let store = match Store::inspect(settings, Clock::system()).await {
         Ok(store) => store,
-        Err(OpenError::Missing) if !settings.creates_file() => {
+        Err(OpenError::Missing) if settings.mode != FileMode::Create => {
             return Err(
                 "the file is missing; `serve` creates it if DATABASE_URL ends in ?mode=rwc".to_owned()
             );

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use sea_orm::sqlx::sqlite::SqliteConnectOptions;
+use percent_encoding::percent_decode_str;
+use url::form_urlencoded;
 
 use super::reader::Reader;
 use crate::domain::secret::Secret;
@@ -16,6 +17,19 @@ pub struct Database {
     pub auto_migrate: bool,
     /// The file, if this is SQLite.
     pub file: Option<PathBuf>,
+    /// What may be done to the file.
+    pub mode: FileMode,
+}
+
+/// What SQLite may do to its file, as the URL says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileMode {
+    /// `mode=ro`: read it.
+    Read,
+    /// `mode=rw`, and without a mode: write to it.
+    Write,
+    /// `mode=rwc`: create it if it is missing, and write to it.
+    Create,
 }
 
 impl Database {
@@ -25,13 +39,11 @@ impl Database {
         if !known.iter().any(|scheme| url.expose().starts_with(scheme)) {
             reader.problem("DATABASE_URL", "must begin with sqlite: or postgres://");
         }
-        let file = if url.expose().starts_with("sqlite:") { sqlite_file(reader, url.expose()) } else { None };
-        Self { url, auto_migrate: reader.switch("DATABASE_AUTO_MIGRATE"), file }
-    }
-
-    /// Returns whether a missing file is created.
-    pub fn creates_file(&self) -> bool {
-        self.url.expose().contains("mode=rwc")
+        let sqlite =
+            if url.expose().starts_with("sqlite:") { sqlite_file(reader, url.expose()) } else { None };
+        let (file, mode) = sqlite.unzip();
+        let mode = mode.unwrap_or(FileMode::Write);
+        Self { url, auto_migrate: reader.switch("DATABASE_AUTO_MIGRATE"), file, mode }
     }
 
     /// Returns the folder of the file, if this is SQLite.
@@ -46,27 +58,36 @@ impl Database {
     }
 }
 
-/// Returns the file of an SQLite URL. The driver's own parser decides, because it decodes percent-encoding: the lock file
-/// and the write-ahead log must be looked for where the driver puts the database.
-fn sqlite_file(reader: &mut Reader<'_>, url: &str) -> Option<PathBuf> {
-    let Ok(options) = url.parse::<SqliteConnectOptions>() else {
-        reader.problem(
-            "DATABASE_URL",
-            "must be an SQLite URL such as sqlite:///data/hubspot-connect.db?mode=rwc",
-        );
+/// Reads the URL of an SQLite file: `sqlite:` or `sqlite://`, the path, percent-encoded where it must be, and a mode.
+fn sqlite_file(reader: &mut Reader<'_>, url: &str) -> Option<(PathBuf, FileMode)> {
+    let rest = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"))?;
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut mode = FileMode::Write;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match (&*name, &*value) {
+            ("mode", "ro") => mode = FileMode::Read,
+            ("mode", "rw") => mode = FileMode::Write,
+            ("mode", "rwc") => mode = FileMode::Create,
+            ("mode", "memory") => return in_memory(reader),
+            _ => {
+                reader.problem("DATABASE_URL", "must have no parameter but mode=ro, mode=rw or mode=rwc");
+                return None;
+            }
+        }
+    }
+    let Ok(path) = percent_decode_str(path).decode_utf8() else {
+        reader.problem("DATABASE_URL", "must have a path in UTF-8");
         return None;
     };
-    let file = options.get_filename();
     // SQLite itself reads a name that begins with `file:` as another URL.
-    let is_other = file == Path::new("")
-        || file == Path::new(":memory:")
-        || file.as_os_str().as_encoded_bytes().starts_with(b"file:");
-    if is_other || url.contains("mode=memory") {
-        reader.problem(
-            "DATABASE_URL",
-            "must name a file by its path; what is in memory does not survive a restart",
-        );
-        return None;
+    if path.is_empty() || path == ":memory:" || path.starts_with("file:") {
+        return in_memory(reader);
     }
-    Some(file.to_owned())
+    Some((PathBuf::from(&*path), mode))
+}
+
+fn in_memory<T>(reader: &mut Reader<'_>) -> Option<T> {
+    let why = "must name a file by its path; what is in memory does not survive a restart";
+    reader.problem("DATABASE_URL", why);
+    None
 }

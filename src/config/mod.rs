@@ -16,7 +16,7 @@ mod server;
 mod variables;
 mod webhooks;
 
-pub use database::Database;
+pub use database::{Database, FileMode};
 pub use hubspot::HubSpot;
 pub use logging::{LogFormat, Logging};
 pub use marketplace::Marketplace;

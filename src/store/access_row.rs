@@ -4,11 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sea_orm::DatabaseConnection;
-
-use super::batch::places;
-use super::row::Row;
-use super::{Store, StoreError, all};
+use super::db::{Database, Row, places};
+use super::{Store, StoreError};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
@@ -53,15 +50,17 @@ pub struct AccessRow {
 impl Store {
     /// The access token of one connection, whoever owns it. Those who ask at once are answered by one statement.
     pub async fn access_row(&self, id: ConnectionId) -> Result<Option<Arc<AccessRow>>, StoreError> {
-        self.access.read(id).await
+        match &self.access {
+            Some(gathered) => gathered.read(id).await,
+            None => read_all(&self.db, &[id]).await?.remove(&id).transpose(),
+        }
     }
 }
 
 /// Reads these connections. A row that cannot be read spoils no other.
-pub(super) async fn read_all(db: &DatabaseConnection, ids: &[ConnectionId]) -> Result<Found, StoreError> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM token WHERE id IN ({})", places(db.get_database_backend(), ids.len()));
-    let rows = all(db, &sql, ids.iter().map(|id| id.to_string().into())).await?;
+pub(super) async fn read_all(db: &Database, ids: &[ConnectionId]) -> Result<Found, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM token WHERE id IN ({})", places(db.backend(), ids.len()));
+    let rows = db.all(&sql, ids.iter().map(|id| id.to_string().into())).await?;
     rows.iter().map(|row| row.parsed("id").map(|id| (id, read(id, row).map(Arc::new)))).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Rows of ApiKey: create, find by hash, list, revoke, note a use.
 
-use super::row::Row;
+use super::db::Row;
 use super::{Store, StoreError};
 use crate::domain::api_key::{AT_ONCE, ApiKey, ApiScope};
 use crate::domain::clock::Moment;

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher};
 
-use super::row::Row;
+use super::db::Row;
 use super::{Store, StoreError, Tx};
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowStatus, REMEMBERED};
 use crate::domain::clock::Moment;

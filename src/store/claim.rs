@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use sea_orm::DbBackend;
 
-use super::batch::places;
-use super::row::Row;
+use super::db::Row;
+use super::db::places;
 use super::token::{self, COLUMNS};
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;

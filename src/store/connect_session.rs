@@ -1,6 +1,6 @@
 //! Rows of ConnectSession: insert, find, await the backend's word, end, forget.
 
-use super::row::Row;
+use super::db::Row;
 use super::{Store, StoreError, Tx, parked};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::ConnectSession;

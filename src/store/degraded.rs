@@ -53,7 +53,7 @@ async fn mark(tx: &Tx<'_>, ids: &[ConnectionId], since: Option<Moment>) -> Resul
         return Ok(());
     }
     let since = since.map_or_else(|| "NULL".to_owned(), |since| since.unix_ms().to_string());
-    let places = super::batch::places(tx.backend(), ids.len());
+    let places = super::db::places(tx.backend(), ids.len());
     let sql = format!("UPDATE token SET degraded_since = {since} WHERE id IN ({places})");
     tx.run(&sql, ids.iter().map(|id| id.to_string().into())).await.map(|_| ())
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::batch::{places, values};
-use super::row::Row;
+use super::db::Row;
+use super::db::{places, values};
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::access_row::{AccessRow, read_all};
-use super::{StoreError, within_deadline};
+use super::StoreError;
+use super::access_row::{AccessRow, Found, read_all};
+use super::db::{Database, within_deadline};
 use crate::domain::id::ConnectionId;
 
 /// How many rows one statement reads at most.
@@ -25,9 +25,13 @@ pub(super) struct Gathered(mpsc::Sender<Question>);
 
 impl Gathered {
     /// Reads from this database.
-    pub fn from(db: DatabaseConnection) -> Self {
+    pub fn from(db: Database) -> Self {
         let (queue, questions) = mpsc::channel(4 * MOST);
-        tokio::spawn(serve(db, questions));
+        let read = move |ids: Vec<_>| {
+            let db = db.clone();
+            async move { read_all(&db, &ids).await }
+        };
+        tokio::spawn(serve(read, questions));
         Self(queue)
     }
 
@@ -42,7 +46,11 @@ impl Gathered {
     }
 }
 
-async fn serve(db: DatabaseConnection, mut questions: mpsc::Receiver<Question>) {
+async fn serve<F, R>(read: F, mut questions: mpsc::Receiver<Question>)
+where
+    F: Fn(Vec<ConnectionId>) -> R,
+    R: Future<Output = Result<Found, StoreError>>,
+{
     let mut batch = Vec::with_capacity(MOST);
     while questions.recv_many(&mut batch, MOST).await > 0 {
         // Whoever has gone asks no more.
@@ -50,7 +58,7 @@ async fn serve(db: DatabaseConnection, mut questions: mpsc::Receiver<Question>) 
         if batch.is_empty() {
             continue;
         }
-        let found = read_all(&db, &wanted(&batch)).await;
+        let found = read(wanted(&batch)).await;
         if found.as_ref().is_err_and(StoreError::is_absence) {
             while let Ok(waiting) = questions.try_recv() {
                 batch.push(waiting);
@@ -81,28 +89,10 @@ fn wanted(batch: &[Question]) -> Vec<ConnectionId> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
     use std::sync::Mutex;
-    use std::time::Duration;
-
-    use migrations::{Migrator, MigratorTrait};
-    use sea_orm::{ConnectOptions, Database, TransactionTrait};
 
     use super::*;
-
-    /// An empty database with room for one connection, and what it is asked: how many values each statement has.
-    async fn database() -> (DatabaseConnection, Arc<Mutex<Vec<usize>>>) {
-        let mut options = ConnectOptions::new("sqlite::memory:");
-        options.max_connections(1).acquire_timeout(Duration::from_millis(50));
-        let mut db = Database::connect(options).await.expect("a database");
-        Migrator::up(&db, None).await.expect("its tables");
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&asked);
-        db.set_metric_callback(move |info| {
-            let values = info.statement.values.as_ref().map_or(0, |values| values.0.len());
-            heard.lock().expect("unharmed").push(values);
-        });
-        (db, asked)
-    }
 
     fn question(number: u128) -> (Question, oneshot::Receiver<Answer>) {
         let (asked, answered) = oneshot::channel();
@@ -110,48 +100,43 @@ mod tests {
         ((id, asked), answered)
     }
 
-    /// Answers these, that have come together, until there are no more.
-    async fn answer(db: DatabaseConnection, questions: Vec<Question>) {
+    /// Answers these, that have come together, and returns how many ids each read was for.
+    async fn answer(found: &Result<Found, StoreError>, questions: Vec<Question>) -> Vec<usize> {
         let (queue, waiting) = mpsc::channel(4 * MOST);
         for one in questions {
             queue.send(one).await.expect("there is room");
         }
         drop(queue);
-        serve(db, waiting).await;
+        let reads = Mutex::new(Vec::new());
+        let read = |ids: Vec<_>| {
+            reads.lock().expect("unharmed").push(ids.len());
+            ready(found.clone())
+        };
+        serve(read, waiting).await;
+        reads.into_inner().expect("unharmed")
     }
 
     #[tokio::test]
     async fn whoever_stands_in_line_for_a_database_that_is_away_hears_so_with_the_first() {
-        let (db, _) = database().await;
         let (questions, answers): (Vec<_>, Vec<_>) = (1..=3 * MOST as u128 + 1).map(question).unzip();
-        let taken = db.begin().await.expect("the only connection");
-        answer(db, questions).await;
-        let mut failures = Vec::new();
+        assert_eq!(answer(&Err(StoreError::Silent), questions).await, [MOST], "the database was asked once");
         for answer in answers {
-            match answer.await.expect("an answer") {
-                Err(StoreError::Database(why)) => failures.push(why),
-                other => panic!("{other:?}"),
-            }
+            assert!(matches!(answer.await.expect("an answer"), Err(StoreError::Silent)));
         }
-        assert_eq!(failures.len(), 3 * MOST + 1);
-        assert!(failures.iter().all(|why| Arc::ptr_eq(why, &failures[0])), "the database was asked once");
-        taken.rollback().await.expect("given back");
     }
 
     #[tokio::test]
     async fn what_nobody_waits_for_any_more_is_not_asked() {
-        let (db, asked) = database().await;
+        let nothing = Ok(Found::default());
         let ((first, one), (gone, left), (last, other)) = (question(1), question(2), question(3));
         drop(left);
-        answer(db.clone(), vec![first, gone, last]).await;
+        assert_eq!(answer(&nothing, vec![first, gone, last]).await, [2], "two of three");
         for answered in [one, other] {
             assert!(answered.await.expect("an answer").expect("the database is there").is_none());
         }
-        assert_eq!(*asked.lock().expect("unharmed"), [2], "two of three");
 
         let (gone, left) = question(4);
         drop(left);
-        answer(db, vec![gone]).await;
-        assert_eq!(asked.lock().expect("unharmed").len(), 1, "nobody is left, and nothing asked");
+        assert_eq!(answer(&nothing, vec![gone]).await, [0; 0], "nobody is left, and nothing asked");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::row::Row;
+use super::db::Row;
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::secret::Sealed;

@@ -1,8 +1,8 @@
 //! Rows of Install: grants that came from HubSpot's Marketplace and wait to be claimed. And of what was seen on the way
 //! there, so that each state and each code is good once.
 
+use super::db::Row;
 use super::revocation::{self, RevocationJob};
-use super::row::Row;
 use super::{Store, StoreError, Tx, event};
 use crate::domain::clock::Moment;
 use crate::domain::event::InstallData;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sea_orm::{DbBackend, Value};
 
-use super::batch::{places, places_from, values};
+use super::db::{places, places_from, values};
 use super::{Store, StoreError, Tx};
 use crate::crash;
 use crate::domain::clock::Moment;

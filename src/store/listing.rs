@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sea_orm::Value;
 
-use super::row::Row;
+use super::db::Row;
 use super::{Store, StoreError, token};
 use crate::domain::clock::Moment;
 use crate::domain::explain::Plan;

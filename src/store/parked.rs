@@ -1,7 +1,7 @@
 //! Rows of ParkedGrant: what HubSpot gave for another account than the expected one, until the person has chosen.
 
+use super::db::Row;
 use super::revocation::{self, RevocationJob};
-use super::row::Row;
 use super::{Store, StoreError, Tx, auth_request, connect_session};
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};

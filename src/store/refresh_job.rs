@@ -1,6 +1,6 @@
 //! Rows of TokenRefreshJob: commit, reschedule, give up.
 
-use super::batch::values;
+use super::db::values;
 use super::refreshed::Committed;
 use super::token::park;
 use super::{Store, StoreError, Tx};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::batch::values;
+use super::db::values;
 use super::{StoreError, Tx, Work, degraded, event, token};
 use crate::crash;
 use crate::domain::clock::Moment;

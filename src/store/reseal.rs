@@ -1,6 +1,6 @@
 //! Rows that are sealed under another key than the newest: find them, and write them back sealed anew.
 
-use super::row::Row;
+use super::db::Row;
 use super::{Store, StoreError, Tx};
 use crate::crash;
 use crate::domain::secret::Sealed;

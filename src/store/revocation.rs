@@ -1,6 +1,6 @@
 //! Removing connections, and rows of RevocationJob: refresh tokens that have to end at HubSpot too.
 
-use super::row::Row;
+use super::db::Row;
 use super::{Store, StoreError, Tx, event};
 use crate::crash;
 use crate::domain::clock::Moment;

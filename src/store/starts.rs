@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::auth_request::{COLUMNS_OF_INSERT, NewAuthRequest, insert_values};
-use super::batch::{places, values};
+use super::db::{places, values};
 use super::{Tx, Work};
 use crate::domain::id::FlowId;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::row::Row;
+use super::db::Row;
 use super::{Store, StoreError, Tx, event};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use sea_orm::DbBackend;
 
-use super::batch::places;
-use super::row::Row;
+use super::db::Row;
+use super::db::places;
 use super::{Store, StoreError, Tx, webhook_endpoint};
 use crate::domain::clock::Moment;
 use crate::domain::event::{EventType, message};

@@ -1,6 +1,6 @@
 //! Rows of WebhookEndpoint: who is told. The secrets are ciphertext here.
 
-use super::row::Row;
+use super::db::Row;
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;

@@ -1,7 +1,7 @@
 //! A database for one test: a file, or a database on the PostgreSQL server that TEST_POSTGRES_URL names.
 
 use hubspot_connect::domain::chance::Chance;
-use migrations::{Migrator, MigratorTrait};
+use migrations::SchemaManager;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -57,6 +57,9 @@ impl TestDatabase {
 
     /// A connection to look behind the service's back.
     pub async fn connect(&self) -> DatabaseConnection {
+        if self.is_sqlite() {
+            return tables::connect(&self.folder.path().join("test.db"));
+        }
         Database::connect(&self.url).await.expect("the test's own connection")
     }
 
@@ -195,7 +198,7 @@ fn at(server: &str, name: &str) -> String {
 /// The database that others are copied from. The first test that needs it makes it, the others wait. It has another
 /// name while it is made, so that nobody takes half of it.
 async fn template(server: &str, admin: &DatabaseConnection) -> String {
-    let last = Migrator::migrations().last().expect("a schema change").name().to_owned();
+    let last = migrations::all().last().expect("a schema change").name().to_owned();
     let name = format!("template_{last}");
     admin.execute_unprepared("SELECT pg_advisory_lock(4711)").await.expect("the lock");
     let known = format!("SELECT 1 AS found FROM pg_database WHERE datname = '{name}'");
@@ -204,7 +207,7 @@ async fn template(server: &str, admin: &DatabaseConnection) -> String {
         let half = format!("half_{}", Chance::system().uuid().simple());
         admin.execute_unprepared(&format!("CREATE DATABASE {half}")).await.expect("a new database");
         let db = Database::connect(at(server, &half)).await.expect("the new database");
-        Migrator::up(&db, None).await.expect("the tables");
+        migrations::up(&SchemaManager::new(&db), 0).await.expect("the tables");
         db.close().await.expect("closes");
         admin.execute_unprepared(&format!("ALTER DATABASE {half} RENAME TO {name}")).await.expect("a name");
     }

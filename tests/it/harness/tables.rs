@@ -5,8 +5,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, Database, TransactionTrait};
+use hubspot_connect::config::FileMode;
+use hubspot_connect::store::db::sqlite::{self, Access};
+use migrations::SchemaManager;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tempfile::TempDir;
 
 /// Files that are in memory, on Linux.
@@ -77,13 +79,14 @@ fn forget_others(folder: &Path) {
     }
 }
 
+/// A connection to this file, which is made if it is missing.
+pub fn connect(file: &Path) -> DatabaseConnection {
+    sqlite::as_proxy(sqlite::open(file, Access::Write, FileMode::Create).expect("a database"))
+}
+
 async fn make(file: &Path) {
-    let db = Database::connect(url_of(file)).await.expect("a new file");
-    let tx = db.begin().await.expect("a transaction");
-    Migrator::up(&tx, None).await.expect("the tables");
-    tx.commit().await.expect("the tables");
-    // As the service has its file, which is spared the change.
-    db.execute_unprepared("PRAGMA journal_mode = WAL").await.expect("a write-ahead log");
-    // The last one to close takes the log away: what is left is one whole file.
-    db.close().await.expect("closes");
+    let db = connect(file);
+    db.execute_unprepared("BEGIN").await.expect("a transaction");
+    migrations::up(&SchemaManager::new(&db), 0).await.expect("the tables");
+    db.execute_unprepared("COMMIT").await.expect("the tables");
 }

@@ -10,7 +10,7 @@ use crate::domain::scopes::Scopes;
 use crate::domain::secret::{Hash, Sealed};
 
 /// One row of an answer.
-pub(super) struct Row(pub QueryResult);
+pub(in crate::store) struct Row(pub QueryResult);
 
 impl Row {
     pub fn get<T: TryGetable>(&self, column: &'static str) -> Result<T, StoreError> {

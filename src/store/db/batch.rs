@@ -6,20 +6,19 @@ use std::sync::Arc;
 use sea_orm::DbBackend;
 use tokio::sync::{mpsc, oneshot};
 
-use super::writer::Writer;
-use super::{StoreError, Tx, Work};
+use super::{Database, StoreError, Tx, Work};
 
 /// How many rows one statement writes at most.
 const BATCH: usize = 64;
 
 /// Writes some rows in a transaction, and says for each what became of it.
-pub(super) type WriteAll<E, R> = for<'a> fn(&'a Tx<'a>, Arc<[E]>) -> Work<'a, Vec<R>>;
+pub(in crate::store) type WriteAll<E, R> = for<'a> fn(&'a Tx<'a>, Arc<[E]>) -> Work<'a, Vec<R>>;
 
 type Waiting<R> = oneshot::Sender<Result<R, StoreError>>;
 
 /// The way in.
 #[derive(Debug)]
-pub(super) struct Batch<E, R>(mpsc::Sender<(E, Waiting<R>)>);
+pub(in crate::store) struct Batch<E, R>(mpsc::Sender<(E, Waiting<R>)>);
 
 impl<E, R> Clone for Batch<E, R> {
     fn clone(&self) -> Self {
@@ -32,10 +31,10 @@ where
     E: Clone + Send + Sync + 'static,
     R: Clone + Send + 'static,
 {
-    /// Writes through this writer.
-    pub fn through(writer: Writer, write: WriteAll<E, R>) -> Self {
+    /// Writes to this database.
+    pub fn through(db: Database, write: WriteAll<E, R>) -> Self {
         let (queue, entries) = mpsc::channel(4 * BATCH);
-        tokio::spawn(serve(writer, write, entries));
+        tokio::spawn(serve(db, write, entries));
         Self(queue)
     }
 
@@ -47,7 +46,7 @@ where
     }
 }
 
-async fn serve<E, R>(writer: Writer, write: WriteAll<E, R>, mut entries: mpsc::Receiver<(E, Waiting<R>)>)
+async fn serve<E, R>(db: Database, write: WriteAll<E, R>, mut entries: mpsc::Receiver<(E, Waiting<R>)>)
 where
     E: Clone + Send + Sync + 'static,
     R: Clone + Send + 'static,
@@ -56,21 +55,21 @@ where
     while entries.recv_many(&mut batch, BATCH).await > 0 {
         let (rows, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let rows: Arc<[E]> = rows.into();
-        match in_one(&writer, write, Arc::clone(&rows)).await {
+        match in_one(&db, write, Arc::clone(&rows)).await {
             Ok(results) => {
                 for (result, answer) in results.into_iter().zip(answers) {
                     // The caller may be gone; its row does no harm.
                     let _ = answer.send(Ok(result));
                 }
             }
-            Err(why) => apart(&writer, write, &rows, answers, &why).await,
+            Err(why) => apart(&db, write, &rows, answers, &why).await,
         }
     }
 }
 
 /// One bad row must not spoil the others; a database that is away is away for all of them.
 async fn apart<E, R>(
-    writer: &Writer,
+    db: &Database,
     write: WriteAll<E, R>,
     rows: &[E],
     answers: Vec<Waiting<R>>,
@@ -83,36 +82,36 @@ async fn apart<E, R>(
         let outcome = if why.is_absence() || answer.is_closed() {
             Err(why.clone())
         } else {
-            let alone = in_one(writer, write, [row.clone()].into()).await;
+            let alone = in_one(db, write, [row.clone()].into()).await;
             alone.and_then(|mut results| results.pop().ok_or(StoreError::Closed))
         };
         let _ = answer.send(outcome);
     }
 }
 
-async fn in_one<E, R>(writer: &Writer, write: WriteAll<E, R>, rows: Arc<[E]>) -> Result<Vec<R>, StoreError>
+async fn in_one<E, R>(db: &Database, write: WriteAll<E, R>, rows: Arc<[E]>) -> Result<Vec<R>, StoreError>
 where
     E: Send + Sync + 'static,
     R: Send + 'static,
 {
-    writer.write(move |tx: &Tx<'_>| write(tx, Arc::clone(&rows))).await
+    db.write(move |tx: &Tx<'_>| write(tx, Arc::clone(&rows))).await
 }
 
 /// `VALUES (…), (…)` for so many rows of so many columns, each row ended by `rest`. SQLite looks a numbered parameter up
 /// in a list as long as all of them, and a bare question mark in none: with a thousand parameters that is most of the
 /// work.
-pub(super) fn values(backend: DbBackend, rows: usize, columns: usize, rest: &str) -> String {
+pub(in crate::store) fn values(backend: DbBackend, rows: usize, columns: usize, rest: &str) -> String {
     let rows = (0..rows).map(|row| format!("({}{rest})", places_from(backend, row * columns, columns)));
     format!("VALUES {}", rows.collect::<Vec<_>>().join(", "))
 }
 
 /// A list of so many values.
-pub(super) fn places(backend: DbBackend, count: usize) -> String {
+pub(in crate::store) fn places(backend: DbBackend, count: usize) -> String {
     places_from(backend, 0, count)
 }
 
 /// The same behind so many values.
-pub(super) fn places_from(backend: DbBackend, before: usize, count: usize) -> String {
+pub(in crate::store) fn places_from(backend: DbBackend, before: usize, count: usize) -> String {
     match backend {
         DbBackend::Postgres => {
             (1..=count).map(|at| format!("${}", before + at)).collect::<Vec<_>>().join(", ")

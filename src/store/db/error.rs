@@ -1,0 +1,53 @@
+//! How a query fails, and when it has taken too long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::DbErr;
+use thiserror::Error;
+
+/// Longer than the server's own limits let a transaction take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A query failed. The chain is for the log; callers answer with a code. Nothing has changed when a method returns it,
+/// except where the method says otherwise.
+#[derive(Debug, Error, Clone)]
+pub enum StoreError {
+    /// The database did not do what it was asked.
+    #[error("the database failed: {0}")]
+    Database(Arc<DbErr>),
+    /// The database is closed.
+    #[error("the database is closed")]
+    Closed,
+    /// The database was asked and said nothing; what was asked for may have happened.
+    #[error("the database has not answered within {} s", DEADLINE.as_secs())]
+    Silent,
+    /// A row holds what this release cannot read.
+    #[error("a row cannot be read: {0}")]
+    Unreadable(&'static str),
+}
+
+impl StoreError {
+    /// Whether the database could not be reached at all.
+    pub(in crate::store) fn is_absence(&self) -> bool {
+        match self {
+            Self::Database(why) => matches!(**why, DbErr::Conn(_) | DbErr::ConnectionAcquire(_)),
+            Self::Closed | Self::Silent => true,
+            Self::Unreadable(_) => false,
+        }
+    }
+}
+
+impl From<DbErr> for StoreError {
+    fn from(why: DbErr) -> Self {
+        Self::Database(Arc::new(why))
+    }
+}
+
+/// Gives up on a database that says nothing. Its own limits end what takes too long, but a line that has gone dead tells
+/// nobody.
+pub(in crate::store) async fn within_deadline<T>(
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(StoreError::Silent))
+}

@@ -1,0 +1,98 @@
+//! A way to ask either database, for entities and for SQL.
+
+use sea_orm::prelude::async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value};
+
+use super::StoreError;
+use super::row::Row;
+use super::sqlite::{self, Connections};
+
+/// SQLite's connections, or those of PostgreSQL: its pool or a transaction.
+#[derive(Debug)]
+pub enum Handle<'a, P> {
+    /// SQLite, on the thread that asks.
+    Sqlite(&'a Connections),
+    /// PostgreSQL.
+    Postgres(&'a P),
+}
+
+impl<P: ConnectionTrait> Handle<'_, P> {
+    /// Returns the kind of database.
+    pub(in crate::store) fn backend(&self) -> DbBackend {
+        self.get_database_backend()
+    }
+
+    /// Reads at most one row.
+    pub(in crate::store) async fn one(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<Row>, StoreError> {
+        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
+        Ok(self.query_one_raw(statement).await?.map(Row))
+    }
+
+    /// Reads all rows.
+    pub(in crate::store) async fn all(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
+        Ok(self.query_all_raw(statement).await?.into_iter().map(Row).collect())
+    }
+
+    /// Runs a change and returns how many rows it touched.
+    pub(in crate::store) async fn run(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<u64, StoreError> {
+        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
+        Ok(self.execute_raw(statement).await?.rows_affected())
+    }
+}
+
+#[async_trait]
+impl<P: ConnectionTrait> ConnectionTrait for Handle<'_, P> {
+    fn get_database_backend(&self) -> DbBackend {
+        match self {
+            Self::Sqlite(_) => DbBackend::Sqlite,
+            Self::Postgres(_) => DbBackend::Postgres,
+        }
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        match self {
+            Self::Sqlite(connections) => Ok(connections.with(|db| sqlite::execute(db, &statement))?.into()),
+            Self::Postgres(db) => db.execute_raw(statement).await,
+        }
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        match self {
+            Self::Sqlite(_) => self.execute_raw(Statement::from_string(DbBackend::Sqlite, sql)).await,
+            Self::Postgres(db) => db.execute_unprepared(sql).await,
+        }
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        match self {
+            Self::Sqlite(connections) => {
+                let rows = connections.with(|db| sqlite::query(db, &statement))?;
+                Ok(rows.into_iter().next().map(Into::into))
+            }
+            Self::Postgres(db) => db.query_one_raw(statement).await,
+        }
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        match self {
+            Self::Sqlite(connections) => {
+                let rows = connections.with(|db| sqlite::query(db, &statement))?;
+                Ok(rows.into_iter().map(Into::into).collect())
+            }
+            Self::Postgres(db) => db.query_all_raw(statement).await,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The database: connections, transactions, schema, and what differs between SQLite and PostgreSQL.
+//!
+//! SQLite is written to by one thread, which lets concurrent callers share a commit, and is read on the thread that asks.
+//! PostgreSQL is reached through a pool, and shares commits by itself. Both are sea-orm connections.
+
+mod batch;
+mod error;
+mod handle;
+mod migrate;
+mod open;
+mod row;
+pub mod sqlite;
+mod tx;
+mod writer;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sea_orm::{DatabaseConnection, DbBackend, Value};
+
+pub(super) use batch::{Batch, places, places_from, values};
+pub use error::StoreError;
+pub(super) use error::within_deadline;
+pub use handle::Handle;
+pub use migrate::SchemaStatus;
+pub use open::OpenError;
+pub(super) use row::Row;
+pub use tx::{Tx, Work};
+
+use crate::domain::clock::Clock;
+use sqlite::Connections;
+use writer::Writer;
+
+/// An open database. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Database {
+    reader: Reader,
+    writer: Writer,
+    clock: Clock,
+    /// The SQLite file that is written to.
+    file: Option<PathBuf>,
+    /// Held as long as the process serves from this SQLite file.
+    lock: Option<Arc<File>>,
+}
+
+/// The way to read. On PostgreSQL the way to write, too.
+#[derive(Debug, Clone)]
+enum Reader {
+    Sqlite(Arc<Connections>),
+    Postgres(DatabaseConnection),
+}
+
+impl Database {
+    /// Returns whether this process is the only writer, so that what it remembers of rows stays true.
+    pub fn is_exclusive(&self) -> bool {
+        self.backend() == DbBackend::Sqlite
+    }
+
+    /// Asks whether the database answers.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.one("SELECT 1 AS one", []).await.map(|_| ())
+    }
+
+    /// Returns the way to read.
+    pub(super) fn reader(&self) -> Handle<'_, DatabaseConnection> {
+        match &self.reader {
+            Reader::Sqlite(connections) => Handle::Sqlite(connections),
+            Reader::Postgres(db) => Handle::Postgres(db),
+        }
+    }
+
+    /// Returns the kind of database.
+    pub(super) fn backend(&self) -> DbBackend {
+        self.reader().backend()
+    }
+
+    /// Writes in a transaction, possibly shared with other callers. `work` may run twice: if anything in a shared
+    /// transaction fails, each piece of work is done again in one of its own.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Tx<'a>) -> Work<'a, T> + Send + Sync + 'static,
+    {
+        self.writer.write(work).await
+    }
+
+    /// Reads at most one row.
+    pub(super) async fn one(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<Row>, StoreError> {
+        within_deadline(self.reader().one(sql, values)).await
+    }
+
+    /// Reads all rows.
+    pub(super) async fn all(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        within_deadline(self.reader().all(sql, values)).await
+    }
+
+    /// Closes the database. On SQLite the write-ahead log is folded into the file, and other processes may use the file,
+    /// even while clones of this exist.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        match &self.reader {
+            Reader::Sqlite(connections) => connections.close(),
+            Reader::Postgres(db) => {
+                if let Err(why) = db.close_by_ref().await {
+                    tracing::warn!(error = %why, "could not close the database");
+                }
+            }
+        }
+        if let Some(why) = self.lock.as_ref().and_then(|lock| lock.unlock().err()) {
+            tracing::warn!(error = %why, "could not give the database file back");
+        }
+    }
+}

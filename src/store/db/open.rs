@@ -1,0 +1,214 @@
+//! Opening the database.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use sea_orm::sqlx::Executor;
+use sea_orm::{ConnectOptions, DbErr};
+use thiserror::Error;
+
+use super::sqlite::{self, Access, Connections};
+use super::writer::Writer;
+use super::{Database, Reader, StoreError};
+use crate::config::{Database as Settings, FileMode};
+use crate::domain::clock::Clock;
+
+const ACQUIRE: Duration = Duration::from_secs(3);
+/// Connections that SQLite is read through. A statement takes microseconds and is rarely in another one's way.
+const READERS: usize = 4;
+
+/// Why the database cannot be served from.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// It cannot be reached, or is none.
+    #[error("the database cannot be opened: {0}")]
+    Unreachable(String),
+    /// There is no file yet, and this command does not create it.
+    #[error(
+        "the database file is missing; run `hubspot-connect db migrate`, or start the service, to create it"
+    )]
+    Missing,
+    /// The user lacks the privilege to create tables.
+    #[error("the user of DATABASE_URL may not create tables; have the owner of the database run: {0}")]
+    Grant(String),
+    /// Another process serves from this file.
+    #[error(
+        "another process serves from this SQLite file; SQLite is for one process, use PostgreSQL for replicas"
+    )]
+    InUse,
+    /// A newer release has changed the schema.
+    #[error("the schema is newer than this release: it has {0}; upgrade hubspot-connect")]
+    Newer(String),
+    /// Changes are missing and may not be made by themselves.
+    #[error("{0} schema change(s) are missing; run `hubspot-connect db migrate`")]
+    Older(usize),
+    /// A change failed.
+    #[error("the schema cannot be changed: {0}")]
+    Migration(String),
+    /// A query failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Database {
+    /// Opens the database to serve from it: on SQLite this process has it for itself.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong and what to do.
+    pub async fn open(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        let lock = settings.file.as_deref().map(lock).transpose()?;
+        let database = Self::connect(settings, clock, lock).await?;
+        let status = database.schema_status().await?;
+        match (status.unknown.last(), status.missing.len()) {
+            (Some(newer), _) => return Err(OpenError::Newer(newer.clone())),
+            (None, 0) => {}
+            (None, _) if settings.auto_migrate => database.migrate().await?,
+            (None, missing) => return Err(OpenError::Older(missing)),
+        }
+        Ok(database)
+    }
+
+    /// Opens the database beside a process that serves from it, for the command line.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong and what to do; a missing file is not created.
+    pub async fn open_beside(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        must_exist(settings)?;
+        Self::connect(settings, clock, None).await
+    }
+
+    /// Opens the database for the command that creates the tables. A missing file is created as well.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong and what to do.
+    pub async fn open_to_migrate(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        Self::connect(settings, clock, None).await
+    }
+
+    /// Opens the database read-only, without creating or changing a file. Only SQLite's shared memory is written to, and
+    /// only if there is a write-ahead log in use.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong and what to do.
+    pub async fn inspect(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
+        let Some(file) = &settings.file else { return Self::connect(settings, clock, None).await };
+        must_exist(settings)?;
+        let access = Access::Inspect { immutable: !has_log(&followed(file)) };
+        let file = file.clone();
+        let opened = sqlite::open(&file, access, FileMode::Read).map_err(|why| unreachable(&why))?;
+        let refused = move || sqlite::open(&file, access, FileMode::Read);
+        let writer = Writer::sqlite(Box::new(refused), clock.clone()).map_err(|why| unreachable(&why))?;
+        let reader = Reader::Sqlite(Arc::new(Connections::of([opened])));
+        Ok(Self { reader, writer, clock, file: None, lock: None })
+    }
+
+    async fn connect(settings: &Settings, clock: Clock, lock: Option<Arc<File>>) -> Result<Self, OpenError> {
+        let Some(file) = &settings.file else {
+            let options = postgres(settings.url.expose());
+            let db = sea_orm::Database::connect(options).await.map_err(|why| unreachable(&why))?;
+            let writer = Writer::Postgres(db.clone(), clock.clone());
+            return Ok(Self { reader: Reader::Postgres(db), writer, clock, file: None, lock });
+        };
+        // SQLite gives what it makes beside a database the mode of the database.
+        keep_private(file);
+        let (at, mode) = (file.clone(), settings.mode);
+        let writing = Box::new(move || sqlite::open(&at, Access::Write, mode));
+        let writer = Writer::sqlite(writing, clock.clone()).map_err(|why| unreachable(&why))?;
+        let readers = (0..READERS).map(|_| sqlite::open(file, Access::Read, settings.mode));
+        let readers = readers.collect::<Result<Vec<_>, _>>().map_err(|why| unreachable(&why))?;
+        keep_private(file);
+        let reader = Reader::Sqlite(Arc::new(Connections::of(readers)));
+        Ok(Self { reader, writer, clock, file: Some(file.clone()), lock })
+    }
+}
+
+/// sea-orm's connection errors repeat the URL, and the URL may carry a password.
+fn unreachable(why: &DbErr) -> OpenError {
+    OpenError::Unreachable(match why {
+        DbErr::Conn(sea_orm::RuntimeErr::SqlxError(why)) => why.to_string(),
+        DbErr::Conn(sea_orm::RuntimeErr::Internal(why)) => why.clone(),
+        DbErr::ConnectionAcquire(_) => "no connection within 3 seconds".to_owned(),
+        _ => "DATABASE_URL is not understood".to_owned(),
+    })
+}
+
+/// Session limits, set after connecting: PgBouncer refuses them as start-up parameters.
+const SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '3s'; \
+                       SET idle_in_transaction_session_timeout = '10s'";
+
+fn postgres(url: &str) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(10).acquire_timeout(ACQUIRE).connect_timeout(ACQUIRE).sqlx_logging(false);
+    options.map_sqlx_postgres_opts(|options| {
+        options.application_name("hubspot-connect").extra_float_digits(None)
+    });
+    options.map_sqlx_postgres_pool_opts(|pool| {
+        pool.after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(SESSION).await.map(|_| ()) })
+        })
+    });
+    options
+}
+
+/// Reports a file that has not been created yet. A missing folder is another error, which SQLite reports itself.
+fn must_exist(settings: &Settings) -> Result<(), OpenError> {
+    let is_missing = settings.file.as_ref().is_some_and(|file| !file.exists());
+    let has_folder = settings.folder().is_some_and(Path::is_dir);
+    if is_missing && has_folder { Err(OpenError::Missing) } else { Ok(()) }
+}
+
+/// Returns the path of a file beside the database: its name with a suffix.
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.to_owned();
+    path.as_mut_os_string().push(suffix);
+    path
+}
+
+/// Returns the path without symbolic links. SQLite follows them too, and keeps its other files beside the target.
+fn followed(database: &Path) -> PathBuf {
+    database.canonicalize().unwrap_or_else(|_| database.to_owned())
+}
+
+/// Returns whether there is a write-ahead log to read: one that is not empty, or one that a process has open. Without one,
+/// SQLite would create an empty log beside the file to read it.
+fn has_log(database: &Path) -> bool {
+    let length = beside(database, "-wal").metadata().map(|log| log.len());
+    // Every process that has the database open keeps the shared memory there as well.
+    length.is_ok_and(|length| length > 0 || beside(database, "-shm").exists())
+}
+
+/// Takes the file for this process. The lock ends with the process, however it ends. A symbolic link in its place is not
+/// followed: its target could be any file.
+fn lock(database: &Path) -> Result<Arc<File>, OpenError> {
+    let path = beside(&followed(database), ".lock");
+    let unreachable = |why: std::io::Error| OpenError::Unreachable(format!("its lock file: {why}"));
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
+    let file = File::from(opened.map_err(|why| unreachable(why.into()))?);
+    match file.try_lock() {
+        Ok(()) => Ok(Arc::new(file)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse),
+        Err(TryLockError::Error(why)) => Err(unreachable(why)),
+    }
+}
+
+/// The database and what SQLite keeps beside it are for their owner alone, whatever the umask said when they were made.
+/// What the owner may not do stays so: a file that was made read-only is not to be written to.
+fn keep_private(database: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(database) = database.canonicalize() else { return };
+    for suffix in ["", ".lock", "-wal", "-shm"] {
+        let path = beside(&database, suffix);
+        let Ok(usual) = std::fs::symlink_metadata(&path) else { continue };
+        if !usual.is_file() {
+            continue;
+        }
+        let private = std::fs::Permissions::from_mode(usual.permissions().mode() & 0o700);
+        if let Err(why) = std::fs::set_permissions(&path, private) {
+            tracing::warn!(error = %why, path = %path.display(), "could not make the database private");
+        }
+    }
+}

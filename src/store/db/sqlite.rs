@@ -1,0 +1,296 @@
+//! SQLite, called through rusqlite on the thread that asks: a statement costs microseconds, less than handing it to
+//! another thread.
+//!
+//! sea-orm meets it as a proxy database, so entities and migrations are the same as on PostgreSQL.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, Value as Owned, ValueRef};
+use rusqlite::{CachedStatement, Connection, OpenFlags};
+use sea_orm::prelude::async_trait::async_trait;
+use sea_orm::{
+    DatabaseConnection, DbBackend, DbErr, ProxyDatabaseConnector, ProxyDatabaseTrait, ProxyExecResult,
+    ProxyRow, RuntimeErr, Statement, Value,
+};
+
+use crate::config::FileMode;
+
+/// How long a statement waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(5);
+/// More than there are statements: each is prepared once per connection.
+const STATEMENTS: usize = 256;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Writing. Refreshes write all over the table, so it keeps 16 MiB of pages at most.
+    Write,
+    /// Reading, beside the connection that writes. It keeps 2 MiB of pages at most.
+    Read,
+    /// Reading a file that must not change, nor the files beside it.
+    Inspect {
+        /// No write-ahead log is in use, so that none is created for reading.
+        immutable: bool,
+    },
+}
+
+/// Opens a file.
+///
+/// # Errors
+/// [`DbErr::Conn`] if the file cannot be used as a database.
+pub fn open(file: &Path, access: Access, mode: FileMode) -> Result<Connection, DbErr> {
+    opened(file, access, mode).map_err(|why| DbErr::Conn(RuntimeErr::Internal(why.to_string())))
+}
+
+fn opened(file: &Path, access: Access, mode: FileMode) -> rusqlite::Result<Connection> {
+    let db = match access {
+        Access::Inspect { immutable } => {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(address(file, immutable), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
+        }
+        Access::Read | Access::Write => {
+            let flags = match mode {
+                FileMode::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+                FileMode::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+                FileMode::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            };
+            Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
+        }
+    };
+    db.busy_timeout(BUSY)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Without this a statement with a bound LIMIT is planned again at each execution.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    if matches!(access, Access::Inspect { .. }) {
+        return Ok(db);
+    }
+    let cache = if access == Access::Write { -16_384 } else { -2048 };
+    // Anything less than FULL may lose the last commits at a power cut, and a rotated refresh token with them.
+    db.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+         PRAGMA cache_size = {cache}; PRAGMA secure_delete = ON; PRAGMA trusted_schema = OFF; \
+         PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON"
+    ))?;
+    Ok(db)
+}
+
+/// Returns the file as the URL that SQLite reads.
+fn address(file: &Path, immutable: bool) -> String {
+    let mut address = String::from("file:");
+    for byte in file.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => address.push_str(&format!("%{byte:02x}")),
+            byte if byte.is_ascii() => address.push(char::from(*byte)),
+            byte => address.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    if immutable {
+        address.push_str("?immutable=1");
+    }
+    address
+}
+
+/// Runs a statement and returns how many rows it changed.
+pub(super) fn execute(db: &Connection, statement: &Statement) -> Result<ProxyExecResult, DbErr> {
+    let changed = match &statement.values {
+        // Possibly several statements, and possibly some that return rows.
+        None => db.execute_batch(&statement.sql).map(|()| db.changes()),
+        Some(_) => prepared(db, statement).and_then(|mut prepared| Ok(prepared.raw_execute()? as u64)),
+    };
+    let changed = changed.map_err(|why| DbErr::Exec(RuntimeErr::Internal(why.to_string())))?;
+    Ok(ProxyExecResult::new(0, changed))
+}
+
+/// Runs a statement and returns its rows.
+pub(super) fn query(db: &Connection, statement: &Statement) -> Result<Vec<ProxyRow>, DbErr> {
+    rows(db, statement).map_err(|why| DbErr::Query(RuntimeErr::Internal(why.to_string())))
+}
+
+fn rows(db: &Connection, statement: &Statement) -> rusqlite::Result<Vec<ProxyRow>> {
+    let mut prepared = prepared(db, statement)?;
+    let names: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
+    let mut found = Vec::new();
+    let mut rows = prepared.raw_query();
+    while let Some(row) = rows.next()? {
+        let mut values = BTreeMap::new();
+        for (at, name) in names.iter().enumerate() {
+            values.insert(name.clone(), read(row.get_ref(at)?)?);
+        }
+        found.push(ProxyRow::new(values));
+    }
+    Ok(found)
+}
+
+fn prepared<'a>(db: &'a Connection, statement: &Statement) -> rusqlite::Result<CachedStatement<'a>> {
+    let mut prepared = db.prepare_cached(&statement.sql)?;
+    let values = statement.values.as_ref().map_or(&[][..], |values| &values.0);
+    for place in 1..=prepared.parameter_count() {
+        // `$3` is a name to SQLite. A bare question mark has none.
+        let number = prepared.parameter_name(place).and_then(|name| name.get(1..)?.parse().ok());
+        let value = values.get(number.unwrap_or(place) - 1);
+        let value = value.ok_or(rusqlite::Error::InvalidParameterCount(values.len(), place))?;
+        prepared.raw_bind_parameter(place, bound(value)?)?;
+    }
+    Ok(prepared)
+}
+
+fn bound(value: &Value) -> rusqlite::Result<ToSqlOutput<'_>> {
+    let owned = match value {
+        Value::String(Some(text)) => return Ok(ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes()))),
+        Value::Bytes(Some(bytes)) => return Ok(ToSqlOutput::Borrowed(ValueRef::Blob(bytes))),
+        Value::BigInt(number) => number.map(Owned::Integer),
+        Value::Int(number) => number.map(|number| Owned::Integer(number.into())),
+        Value::Bool(truth) => truth.map(|truth| Owned::Integer(truth.into())),
+        Value::BigUnsigned(Some(number)) => Some(Owned::Integer(i64::try_from(*number).map_err(|_| {
+            rusqlite::Error::ToSqlConversionFailure("the number is too large for SQLite".into())
+        })?)),
+        Value::String(None) | Value::Bytes(None) | Value::BigUnsigned(None) => None,
+        other => {
+            let why = format!("the schema has no values of this type: {other:?}");
+            return Err(rusqlite::Error::ToSqlConversionFailure(why.into()));
+        }
+    };
+    Ok(ToSqlOutput::Owned(owned.unwrap_or(Owned::Null)))
+}
+
+fn read(value: ValueRef<'_>) -> rusqlite::Result<Value> {
+    Ok(match value {
+        ValueRef::Null => Value::String(None),
+        ValueRef::Integer(number) => number.into(),
+        ValueRef::Real(number) => number.into(),
+        ValueRef::Text(text) => Value::String(Some(std::str::from_utf8(text)?.to_owned())),
+        ValueRef::Blob(bytes) => bytes.to_vec().into(),
+    })
+}
+
+/// Connections to one file, used on the thread that asks.
+#[derive(Debug)]
+pub struct Connections {
+    slots: Vec<Mutex<Option<Connection>>>,
+    next: AtomicUsize,
+}
+
+impl Connections {
+    /// Takes over these connections.
+    pub(super) fn of(connections: impl IntoIterator<Item = Connection>) -> Self {
+        let slots = connections.into_iter().map(|db| Mutex::new(Some(db))).collect();
+        Self { slots, next: AtomicUsize::new(0) }
+    }
+
+    /// Runs this on a connection that is free, or waits for one.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T, DbErr>) -> Result<T, DbErr> {
+        let closed = || DbErr::Conn(RuntimeErr::Internal("the database is closed".to_owned()));
+        work(self.free().as_ref().ok_or_else(closed)?)
+    }
+
+    fn free(&self) -> MutexGuard<'_, Option<Connection>> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        for at in 0..self.slots.len() {
+            match self.slots[(first + at) % self.slots.len()].try_lock() {
+                Ok(free) => return free,
+                Err(TryLockError::Poisoned(free)) => return free.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        self.slots[first % self.slots.len()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes them all, when the statements that run have ended.
+    pub(super) fn close(&self) {
+        for slot in &self.slots {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+}
+
+/// Returns a connection as sea-orm's, for migrations and for tests. A transaction is begun and committed by statements:
+/// sea-orm hears nothing of a proxy's COMMIT that fails.
+pub fn as_proxy(db: Connection) -> DatabaseConnection {
+    let proxy = Proxy(Connections::of([db]));
+    let connected = ProxyDatabaseConnector::connect(DbBackend::Sqlite, Arc::new(Box::new(proxy)));
+    connected.expect("connecting a proxy does nothing that can fail")
+}
+
+#[derive(Debug)]
+struct Proxy(Connections);
+
+#[async_trait]
+impl ProxyDatabaseTrait for Proxy {
+    async fn query(&self, statement: Statement) -> Result<Vec<ProxyRow>, DbErr> {
+        self.0.with(|db| query(db, &statement))
+    }
+
+    async fn execute(&self, statement: Statement) -> Result<ProxyExecResult, DbErr> {
+        self.0.with(|db| execute(db, &statement))
+    }
+
+    async fn begin(&self) {
+        unimplemented!("execute BEGIN IMMEDIATE, whose failure comes back");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh() -> (tempfile::TempDir, Connection) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = open(&folder.path().join("a?b#c%d.db"), Access::Write, FileMode::Create).expect("a file");
+        let tables =
+            "CREATE TABLE t (id TEXT PRIMARY KEY, at BIGINT, sealed BLOB) ; CREATE INDEX i ON t (at)";
+        execute(&db, &Statement::from_string(DbBackend::Sqlite, tables)).expect("a table");
+        (folder, db)
+    }
+
+    fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+        Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
+    }
+
+    #[test]
+    fn numbered_parameters_are_bound_by_number_and_question_marks_in_order() {
+        let (_folder, db) = fresh();
+        let values: [Value; 3] = [7.into(), "b".into(), vec![1u8, 2].into()];
+        let numbered = statement("INSERT INTO t (id, at, sealed) VALUES ($2, $1 + $1, $3)", values.clone());
+        assert_eq!(execute(&db, &numbered).expect("a row").rows_affected, 1);
+        let bare = "SELECT * FROM t WHERE at = ? * 2 AND id = ? AND sealed = ?";
+        let rows = query(&db, &statement(bare, values)).expect("its row");
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].try_get::<i64, _>("at").expect("a number"), 14);
+        assert_eq!(rows[0].try_get::<Vec<u8>, _>("sealed").expect("bytes"), [1, 2]);
+    }
+
+    #[test]
+    fn a_parameter_without_a_value_is_an_error() {
+        let (_folder, db) = fresh();
+        execute(&db, &statement("DELETE FROM t WHERE id = $2", ["a".into()]))
+            .expect_err("there is no second");
+        execute(&db, &statement("DELETE FROM t WHERE id = ? OR id = ?", ["a".into()])).expect_err("nor here");
+    }
+
+    #[test]
+    fn a_file_with_special_characters_is_inspected_and_not_changed() {
+        let (folder, db) = fresh();
+        drop(db);
+        let file = folder.path().join("a?b#c%d.db");
+        let db = open(&file, Access::Inspect { immutable: true }, FileMode::Read).expect("the same file");
+        let rows = query(&db, &statement("SELECT COUNT(*) AS rows FROM t", [])).expect("the table");
+        assert_eq!(rows[0].try_get::<i64, _>("rows").expect("a number"), 0);
+        execute(&db, &statement("DELETE FROM t", [])).expect_err("it is for reading");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+
+    #[test]
+    fn commits_are_durable_and_plans_are_stable() {
+        let (_folder, db) = fresh();
+        for (pragma, expected) in [("synchronous", 2), ("foreign_keys", 1), ("secure_delete", 1)] {
+            let rows = query(&db, &statement(&format!("PRAGMA {pragma}"), [])).expect("a pragma");
+            assert_eq!(rows[0].try_get::<i64, _>(pragma).expect("a number"), expected, "{pragma}");
+        }
+        assert!(db.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG).expect("a setting"));
+    }
+}

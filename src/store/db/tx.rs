@@ -1,0 +1,43 @@
+//! A transaction, the same for both databases.
+
+use std::ops::Deref;
+use std::pin::Pin;
+
+use sea_orm::{DatabaseTransaction, DbBackend};
+
+use super::{Handle, StoreError};
+use crate::domain::clock::{Clock, Moment};
+
+/// What a piece of work inside a transaction returns.
+pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A transaction.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    pub(super) db: Handle<'a, DatabaseTransaction>,
+    pub(in crate::store) clock: &'a Clock,
+}
+
+impl<'a> Deref for Tx<'a> {
+    type Target = Handle<'a, DatabaseTransaction>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.db
+    }
+}
+
+impl Tx<'_> {
+    /// Returns the time that replicas agree on: leases are taken by the database's clock, never by a replica's own.
+    pub(in crate::store) async fn now(&self) -> Result<Moment, StoreError> {
+        if self.clock.is_manual() || self.backend() == DbBackend::Sqlite {
+            return Ok(self.clock.now());
+        }
+        let sql = "SELECT (extract(epoch from clock_timestamp()) * 1000)::bigint AS now";
+        self.one(sql, []).await?.ok_or(StoreError::Unreadable("no time"))?.moment("now")
+    }
+
+    /// Ends a SELECT whose rows must stay as they are until the transaction ends. On SQLite they do by themselves.
+    pub(in crate::store) fn for_update(&self) -> &'static str {
+        if self.backend() == DbBackend::Postgres { "FOR UPDATE" } else { "" }
+    }
+}

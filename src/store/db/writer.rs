@@ -1,0 +1,219 @@
+//! Writing: on SQLite one thread owns the writing connection and lets callers that come at the same time share one
+//! commit, because a durable commit costs far more than what is written in it. On PostgreSQL each caller has a
+//! transaction of its own; the server shares its commits.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use rusqlite::Connection;
+use sea_orm::{DatabaseConnection, DbErr, Statement, TransactionTrait};
+use tokio::sync::{mpsc, oneshot};
+
+use super::sqlite::{self, Connections};
+use super::{Handle, StoreError, Tx, Work, within_deadline};
+use crate::domain::clock::Clock;
+
+/// How many callers share a commit at most.
+const BATCH: usize = 256;
+/// How often a transaction that lost against another is tried again.
+const RETRIES: usize = 3;
+
+#[derive(Debug, Clone)]
+pub(in crate::store) enum Writer {
+    /// The queue of the thread that writes.
+    Sqlite(mpsc::Sender<Message>),
+    Postgres(DatabaseConnection, Clock),
+}
+
+/// Opens the connection that is written through.
+pub(super) type Open = Box<dyn Fn() -> Result<Connection, DbErr> + Send>;
+
+type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+
+/// What the writing thread is asked to do.
+pub(in crate::store) enum Message {
+    Do(Job),
+    /// Close the connection and end, and say so.
+    Close(oneshot::Sender<()>),
+}
+
+/// A piece of work whose result waits inside until it is committed.
+pub(in crate::store) struct Job {
+    run: Box<dyn for<'a> Fn(&'a Tx<'a>) -> Attempt<'a> + Send + Sync>,
+    settle: Box<dyn FnOnce(Result<(), StoreError>) + Send + Sync>,
+}
+
+impl Writer {
+    /// Starts the thread that writes to an SQLite file.
+    pub fn sqlite(open: Open, clock: Clock) -> Result<Self, DbErr> {
+        let db = open()?;
+        let (queue, messages) = mpsc::channel(4 * BATCH);
+        let mut serving = Serving { db: Some(Connections::of([db])), open, clock };
+        let name = "sqlite-writer".to_owned();
+        let started = thread::Builder::new().name(name).spawn(move || serving.serve(messages));
+        started.map_err(|why| DbErr::Conn(sea_orm::RuntimeErr::Internal(why.to_string())))?;
+        Ok(Self::Sqlite(queue))
+    }
+
+    pub async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Tx<'a>) -> Work<'a, T> + Send + Sync + 'static,
+    {
+        match self {
+            Self::Sqlite(queue) => enqueue(queue, work).await,
+            Self::Postgres(db, clock) => within_deadline(retried(db, clock, &work)).await,
+        }
+    }
+
+    /// Closes SQLite's writing connection, when what is queued has been written.
+    pub async fn close(&self) {
+        if let Self::Sqlite(queue) = self {
+            let (said, closed) = oneshot::channel();
+            if queue.send(Message::Close(said)).await.is_ok() {
+                let _ = closed.await;
+            }
+        }
+    }
+}
+
+async fn enqueue<T, F>(queue: &mpsc::Sender<Message>, work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: for<'a> Fn(&'a Tx<'a>) -> Work<'a, T> + Send + Sync + 'static,
+{
+    let (answer, answered) = oneshot::channel();
+    let result = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&result);
+    let work = Arc::new(work);
+    let job = Job {
+        run: Box::new(move |tx| {
+            let (work, kept) = (Arc::clone(&work), Arc::clone(&kept));
+            Box::pin(async move {
+                let value = work(tx).await?;
+                *kept.lock().expect("nothing panics while it holds this lock") = Some(value);
+                Ok(())
+            })
+        }),
+        settle: Box::new(move |outcome| {
+            let value = result.lock().expect("nothing panics while it holds this lock").take();
+            let outcome = outcome.and_then(|()| value.ok_or(StoreError::Closed));
+            // The caller may be gone: what it asked for is done all the same.
+            let _ = answer.send(outcome);
+        }),
+    };
+    queue.send(Message::Do(job)).await.map_err(|_| StoreError::Closed)?;
+    answered.await.map_err(|_| StoreError::Closed)?
+}
+
+/// The thread that writes to an SQLite file.
+struct Serving {
+    /// `None` after a failure: a commit that fails, on a full disk for example, leaves a transaction open that later work
+    /// must not become a part of. So a failure costs the connection.
+    db: Option<Connections>,
+    open: Open,
+    clock: Clock,
+}
+
+impl Serving {
+    /// Takes what has come in the meantime, commits it as one, and begins again.
+    fn serve(&mut self, mut messages: mpsc::Receiver<Message>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while messages.blocking_recv_many(&mut batch, BATCH) > 0 {
+            let mut jobs = Vec::with_capacity(batch.len());
+            for message in batch.drain(..) {
+                match message {
+                    Message::Do(job) => jobs.push(job),
+                    Message::Close(closed) => {
+                        self.settle(jobs);
+                        self.db = None;
+                        let _ = closed.send(());
+                        return;
+                    }
+                }
+            }
+            self.settle(jobs);
+        }
+    }
+
+    fn settle(&mut self, jobs: Vec<Job>) {
+        let outcome = self.together(&jobs);
+        for job in jobs {
+            let outcome = match &outcome {
+                Ok(()) => Ok(()),
+                Err(_) => self.together(std::slice::from_ref(&job)),
+            };
+            (job.settle)(outcome);
+        }
+    }
+
+    fn together(&mut self, jobs: &[Job]) -> Result<(), StoreError> {
+        let db = match self.db.take() {
+            Some(db) => db,
+            None => Connections::of([(self.open)()?]),
+        };
+        // IMMEDIATE takes the write lock at once: a transaction that reads first and writes later would fail instead of
+        // waiting when the command line writes at the same time.
+        run(&db, "BEGIN IMMEDIATE")?;
+        let tx = Tx { db: Handle::Sqlite(&db), clock: &self.clock };
+        for job in jobs {
+            at_once((job.run)(&tx))?;
+        }
+        run(&db, "COMMIT")?;
+        self.db = Some(db);
+        Ok(())
+    }
+}
+
+fn run(db: &Connections, sql: &str) -> Result<(), DbErr> {
+    let statement = Statement::from_sql_and_values(sea_orm::DbBackend::Sqlite, sql, []);
+    db.with(|db| sqlite::execute(db, &statement)).map(|_| ())
+}
+
+/// Runs work in a transaction on SQLite, whose statements are done when they are polled.
+fn at_once(mut work: Attempt<'_>) -> Result<(), StoreError> {
+    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => unreachable!("work in a transaction waits for nothing but the database"),
+    }
+}
+
+async fn retried<T, F>(db: &DatabaseConnection, clock: &Clock, work: &F) -> Result<T, StoreError>
+where
+    F: for<'a> Fn(&'a Tx<'a>) -> Work<'a, T>,
+{
+    let mut tries = 0;
+    loop {
+        let outcome = alone(db, clock, work).await;
+        match &outcome {
+            Err(why) if tries < RETRIES && lost_against_another(why) => tries += 1,
+            _ => return outcome,
+        }
+    }
+}
+
+async fn alone<T, F>(db: &DatabaseConnection, clock: &Clock, work: &F) -> Result<T, StoreError>
+where
+    F: for<'a> Fn(&'a Tx<'a>) -> Work<'a, T>,
+{
+    let tx = db.begin().await?;
+    let value = work(&Tx { db: Handle::Postgres(&tx), clock }).await?;
+    tx.commit().await?;
+    Ok(value)
+}
+
+/// PostgreSQL's serialization failure and deadlock: the transaction has done nothing and may be tried again.
+fn lost_against_another(why: &StoreError) -> bool {
+    let StoreError::Database(why) = why else {
+        return false;
+    };
+    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(why))
+    | DbErr::Query(sea_orm::RuntimeErr::SqlxError(why))) = &**why
+    else {
+        return false;
+    };
+    let code = why.as_database_error().and_then(|why| why.code());
+    matches!(code.as_deref(), Some("40001" | "40P01"))
+}
