@@ -1,57 +1,26 @@
 //! ApiKey: what a host's backend shows to be let in, and what it is let in for.
 
-use std::fmt;
-use std::str::FromStr;
-
 use super::chance::Chance;
 use super::clock::Moment;
 use super::id::ApiKeyId;
 use super::secret::Secret;
+use super::words::words;
 
-/// What a key is good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ApiScope {
-    /// `tokens:read`: to borrow access tokens.
-    TokensRead,
-    /// `connections:read`: to see connections.
-    ConnectionsRead,
-    /// `connections:write`: to refresh and end them.
-    ConnectionsWrite,
-    /// `sessions:write`: to say who is connecting.
-    SessionsWrite,
-    /// `proxy`: to call HubSpot through this service.
-    Proxy,
-    /// `webhooks`: to be told what happens.
-    Webhooks,
-}
-
-impl ApiScope {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::TokensRead,
-        Self::ConnectionsRead,
-        Self::ConnectionsWrite,
-        Self::SessionsWrite,
-        Self::Proxy,
-        Self::Webhooks,
-    ];
-
-    /// The word in the database, the command line and the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TokensRead => "tokens:read",
-            Self::ConnectionsRead => "connections:read",
-            Self::ConnectionsWrite => "connections:write",
-            Self::SessionsWrite => "sessions:write",
-            Self::Proxy => "proxy",
-            Self::Webhooks => "webhooks",
-        }
-    }
-}
-
-impl fmt::Display for ApiScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+words! {
+    /// What a key is good for.
+    pub enum ApiScope: UnknownScope {
+        /// `tokens:read`: to borrow access tokens.
+        TokensRead = "tokens:read",
+        /// `connections:read`: to see connections.
+        ConnectionsRead = "connections:read",
+        /// `connections:write`: to refresh and end them.
+        ConnectionsWrite = "connections:write",
+        /// `sessions:write`: to say who is connecting.
+        SessionsWrite = "sessions:write",
+        /// `proxy`: to call HubSpot through this service.
+        Proxy = "proxy",
+        /// `webhooks`: to be told what happens.
+        Webhooks = "webhooks",
     }
 }
 
@@ -61,14 +30,6 @@ impl fmt::Display for ApiScope {
     "not a scope; there are tokens:read, connections:read, connections:write, sessions:write, proxy, webhooks"
 )]
 pub struct UnknownScope;
-
-impl FromStr for ApiScope {
-    type Err = UnknownScope;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == word).ok_or(UnknownScope)
-    }
-}
 
 /// How many keys of one name may be in use at once: the one that is being replaced, and the one that replaces it.
 pub const AT_ONCE: usize = 2;

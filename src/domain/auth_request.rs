@@ -1,13 +1,11 @@
 //! AuthRequest: one attempt to connect, from the click to its one outcome.
 
-use std::str::FromStr;
-
 use super::clock::Moment;
-use super::connection::UnknownWord;
 use super::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use super::origin::{Origin, ReturnUrl};
 use super::scopes::Scopes;
 use super::secret::{Hash, Sealed};
+use super::words::{UnknownWord, words};
 
 /// One attempt to connect.
 #[derive(Debug, Clone)]
@@ -89,62 +87,26 @@ impl AuthRequest {
     }
 }
 
-/// What proves that a page of the opener's origin began an attempt. Without proof its outcome stays in the browser and
-/// goes by message to the opener's origin alone: whoever began it elsewhere and asks for it learns nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
-    /// The browser named the origin in the request that began it (Fetch standard, `Origin` header).
-    OriginHeader,
-    /// The opener, at that origin, knew the key of the challenge.
-    OpenerHandshake,
-}
-
-impl Evidence {
-    /// The word in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OriginHeader => "origin_header",
-            Self::OpenerHandshake => "opener_handshake",
-        }
+words! {
+    /// What proves that a page of the opener's origin began an attempt. Without proof its outcome stays in the browser
+    /// and goes by message to the opener's origin alone: whoever began it elsewhere and asks for it learns nothing.
+    pub enum Evidence: UnknownWord {
+        /// The browser named the origin in the request that began it (Fetch standard, `Origin` header).
+        OriginHeader = "origin_header",
+        /// The opener, at that origin, knew the key of the challenge.
+        OpenerHandshake = "opener_handshake",
     }
 }
 
-impl FromStr for Evidence {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [Self::OriginHeader, Self::OpenerHandshake]
-            .into_iter()
-            .find(|evidence| evidence.as_str() == word)
-            .ok_or(UnknownWord)
-    }
-}
-
-/// In which window an attempt takes place.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// In a popup, which closes at the end.
-    #[default]
-    Popup,
-    /// In the page's own window, which goes back to the page at the end.
-    Redirect,
-}
-
-impl Mode {
-    /// The word in the database and the form.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Popup => "popup",
-            Self::Redirect => "redirect",
-        }
-    }
-}
-
-impl FromStr for Mode {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [Self::Popup, Self::Redirect].into_iter().find(|mode| mode.as_str() == word).ok_or(UnknownWord)
+words! {
+    /// In which window an attempt takes place.
+    #[derive(Default)]
+    pub enum Mode: UnknownWord {
+        /// In a popup, which closes at the end.
+        #[default]
+        Popup = "popup",
+        /// In the page's own window, which goes back to the page at the end.
+        Redirect = "redirect",
     }
 }
 
@@ -158,44 +120,20 @@ pub const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(600);
 /// popup's message can still carry a token. The cookie outlives the browser's session, so it must not replace it.
 pub const HANDOFF_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// How far an attempt has come. The last four are final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlowStatus {
-    /// The person is at HubSpot.
-    AwaitingUser,
-    /// The person is back, the code is being exchanged.
-    Exchanging,
-    /// There is a connection.
-    Connected,
-    /// There is none, and there is a reason.
-    Failed,
-    /// Given up by the page that began it.
-    Cancelled,
-    /// Nobody came back in time.
-    Expired,
-}
-
-impl FlowStatus {
-    /// The word in the database and the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AwaitingUser => "awaiting_user",
-            Self::Exchanging => "exchanging",
-            Self::Connected => "connected",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-impl FromStr for FlowStatus {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [Self::AwaitingUser, Self::Exchanging, Self::Connected, Self::Failed, Self::Cancelled, Self::Expired]
-            .into_iter()
-            .find(|status| status.as_str() == word)
-            .ok_or(UnknownWord)
+words! {
+    /// How far an attempt has come. The last four are final.
+    pub enum FlowStatus: UnknownWord {
+        /// The person is at HubSpot.
+        AwaitingUser = "awaiting_user",
+        /// The person is back, the code is being exchanged.
+        Exchanging = "exchanging",
+        /// There is a connection.
+        Connected = "connected",
+        /// There is none, and there is a reason.
+        Failed = "failed",
+        /// Given up by the page that began it.
+        Cancelled = "cancelled",
+        /// Nobody came back in time.
+        Expired = "expired",
     }
 }

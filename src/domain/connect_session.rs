@@ -1,13 +1,11 @@
 //! ConnectSession: what a host's backend has said of who is connecting, before the person comes.
 
-use std::str::FromStr;
-
 use super::clock::Moment;
-use super::connection::UnknownWord;
 use super::external::ExternalUserId;
 use super::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use super::origin::Origin;
 use super::scopes::Scopes;
+use super::words::{UnknownWord, words};
 
 /// A host's word that one of its users may connect. It leads to one connection at most.
 #[derive(Debug, Clone)]
@@ -71,41 +69,18 @@ impl ConnectSession {
     }
 }
 
-/// How far a connect session has come. The last three are final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionStatus {
-    /// Attempts may begin.
-    Open,
-    /// A person has approved, and the host's backend has not said yet whether that counts.
-    AwaitingConfirmation,
-    /// It led to a connection.
-    Connected,
-    /// The host's backend has ended it.
-    Cancelled,
-    /// Nobody connected in time.
-    Expired,
-}
-
-impl SessionStatus {
-    /// The word in the database and the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::AwaitingConfirmation => "awaiting_confirmation",
-            Self::Connected => "connected",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-impl FromStr for SessionStatus {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [Self::Open, Self::AwaitingConfirmation, Self::Connected, Self::Cancelled, Self::Expired]
-            .into_iter()
-            .find(|status| status.as_str() == word)
-            .ok_or(UnknownWord)
+words! {
+    /// How far a connect session has come. The last three are final.
+    pub enum SessionStatus: UnknownWord {
+        /// Attempts may begin.
+        Open = "open",
+        /// A person has approved, and the host's backend has not said yet whether that counts.
+        AwaitingConfirmation = "awaiting_confirmation",
+        /// It led to a connection.
+        Connected = "connected",
+        /// The host's backend has ended it.
+        Cancelled = "cancelled",
+        /// Nobody connected in time.
+        Expired = "expired",
     }
 }

@@ -1,80 +1,46 @@
 //! What is told to the host's backend, and in which words.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::clock::Moment;
-use super::connection::UnknownWord;
 use super::id::{ConnectionId, InstallId, PortalId};
 use super::scopes::Scopes;
+use super::words::{UnknownWord, words};
 
-/// What has happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EventType {
-    /// A person has connected an account.
-    ConnectionCreated,
-    /// A person has connected the same account anew.
-    ConnectionReconnected,
-    /// New tokens are stored.
-    ConnectionRefreshed,
-    /// A connection that was degraded, or was given up, works again.
-    ConnectionRecovered,
-    /// The access token has expired and could not be renewed so far.
-    ConnectionDegraded,
-    /// HubSpot grants more or less than before.
-    ConnectionScopesChanged,
-    /// A person has to connect anew.
-    ConnectionNeedsReauth,
-    /// HubSpot says that the grant is no more: the app was uninstalled, as a rule.
-    ConnectionRevokedAtProvider,
-    /// The connection is gone.
-    ConnectionDisconnected,
-    /// HubSpot does not take the app's own credentials, so nothing can be refreshed.
-    AppCredentialsInvalid,
-    /// An install from HubSpot's Marketplace waits to be claimed.
-    InstallUnclaimed,
-    /// Somebody wants to see whether an endpoint hears.
-    WebhookTest,
+words! {
+    /// What has happened.
+    #[derive(PartialOrd, Ord)]
+    pub enum EventType: UnknownWord {
+        /// A person has connected an account.
+        ConnectionCreated = "connection.created",
+        /// A person has connected the same account anew.
+        ConnectionReconnected = "connection.reconnected",
+        /// New tokens are stored.
+        ConnectionRefreshed = "connection.refreshed",
+        /// A connection that was degraded, or was given up, works again.
+        ConnectionRecovered = "connection.recovered",
+        /// The access token has expired and could not be renewed so far.
+        ConnectionDegraded = "connection.degraded",
+        /// HubSpot grants more or less than before.
+        ConnectionScopesChanged = "connection.scopes_changed",
+        /// A person has to connect anew.
+        ConnectionNeedsReauth = "connection.needs_reauth",
+        /// HubSpot says that the grant is no more: the app was uninstalled, as a rule.
+        ConnectionRevokedAtProvider = "connection.revoked_at_provider",
+        /// The connection is gone.
+        ConnectionDisconnected = "connection.disconnected",
+        /// HubSpot does not take the app's own credentials, so nothing can be refreshed.
+        AppCredentialsInvalid = "app.credentials_invalid",
+        /// An install from HubSpot's Marketplace waits to be claimed.
+        InstallUnclaimed = "install.unclaimed",
+        /// Somebody wants to see whether an endpoint hears.
+        WebhookTest = "webhook.test",
+    }
 }
 
 impl EventType {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::ConnectionCreated,
-        Self::ConnectionReconnected,
-        Self::ConnectionRefreshed,
-        Self::ConnectionRecovered,
-        Self::ConnectionDegraded,
-        Self::ConnectionScopesChanged,
-        Self::ConnectionNeedsReauth,
-        Self::ConnectionRevokedAtProvider,
-        Self::ConnectionDisconnected,
-        Self::AppCredentialsInvalid,
-        Self::InstallUnclaimed,
-        Self::WebhookTest,
-    ];
-
-    /// The word in the database, the API and the messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ConnectionCreated => "connection.created",
-            Self::ConnectionReconnected => "connection.reconnected",
-            Self::ConnectionRefreshed => "connection.refreshed",
-            Self::ConnectionRecovered => "connection.recovered",
-            Self::ConnectionDegraded => "connection.degraded",
-            Self::ConnectionScopesChanged => "connection.scopes_changed",
-            Self::ConnectionNeedsReauth => "connection.needs_reauth",
-            Self::ConnectionRevokedAtProvider => "connection.revoked_at_provider",
-            Self::ConnectionDisconnected => "connection.disconnected",
-            Self::AppCredentialsInvalid => "app.credentials_invalid",
-            Self::InstallUnclaimed => "install.unclaimed",
-            Self::WebhookTest => "webhook.test",
-        }
-    }
-
     /// Whether an endpoint hears of it without naming it. A refresh says nothing new, and there are dozens a day.
     pub fn is_default(self) -> bool {
         self != Self::ConnectionRefreshed
@@ -103,20 +69,6 @@ impl EventType {
 }
 
 const DAY: u64 = 24 * 3600;
-
-impl fmt::Display for EventType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for EventType {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or(UnknownWord)
-    }
-}
 
 /// Something that has happened, as it is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -39,3 +39,4 @@ pub mod text;
 pub mod token;
 pub mod webhook;
 pub mod webhook_headers;
+pub mod words;

@@ -1,14 +1,12 @@
 //! Webhook endpoints and deliveries: who is told what, and when again.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::clock::Moment;
-use super::connection::UnknownWord;
 use super::event::EventType;
 use super::id::WebhookId;
 use super::secret::Sealed;
+use super::words::{UnknownWord, words};
 
 /// How many endpoints there may be. With [`AT_ONCE`] it bounds what one process has under way.
 pub const MAX_ENDPOINTS: usize = 16;
@@ -57,42 +55,15 @@ pub struct Endpoint {
     pub created_at: Moment,
 }
 
-/// How far a delivery is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryStatus {
-    /// To be tried, for the first time or again.
-    Pending,
-    /// The receiver has taken it.
-    Delivered,
-    /// It is given up. It can be replayed for as long as its event is remembered.
-    Failed,
-}
-
-impl DeliveryStatus {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::Failed];
-
-    /// The word in the database and the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Delivered => "delivered",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl fmt::Display for DeliveryStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for DeliveryStatus {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|status| status.as_str() == word).ok_or(UnknownWord)
+words! {
+    /// How far a delivery is.
+    pub enum DeliveryStatus: UnknownWord {
+        /// To be tried, for the first time or again.
+        Pending = "pending",
+        /// The receiver has taken it.
+        Delivered = "delivered",
+        /// It is given up. It can be replayed for as long as its event is remembered.
+        Failed = "failed",
     }
 }
 
