@@ -9,6 +9,7 @@ use url::Url;
 
 use super::{Failure, configured, runtime, say, unfit};
 use crate::config::{Config, FileMode};
+use crate::domain::failure::FailureCode;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
@@ -137,8 +138,10 @@ async fn hubspot(config: &Config) -> Result<String, String> {
     let answer = tokio::time::timeout(PATIENCE, hubspot.introspect(&probe)).await;
     match answer {
         Ok(Ok(_)) => Ok("reachable, credentials are taken".to_owned()),
-        Ok(Err(why)) if why.code == "grant_dead" => Ok("reachable, credentials are taken".to_owned()),
-        Ok(Err(why)) if why.code == "client_rejected" => {
+        Ok(Err(why)) if why.code == FailureCode::GrantDead => {
+            Ok("reachable, credentials are taken".to_owned())
+        }
+        Ok(Err(why)) if why.code == FailureCode::ClientRejected => {
             Err("HubSpot refuses the credentials; check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET"
                 .to_owned())
         }
@@ -153,16 +156,16 @@ async fn hubspot(config: &Config) -> Result<String, String> {
 async fn journal(config: &Config) -> Result<String, String> {
     match tokio::time::timeout(PATIENCE, client(config)?.check_journal()).await {
         Ok(Ok(())) => Ok("HubSpot lets this app read its Webhooks Journal".to_owned()),
-        Ok(Err(why)) if why.code == "journal_scopes_missing" => Err(
+        Ok(Err(why)) if why.code == FailureCode::JournalScopesMissing => Err(
             "this app may not read its Webhooks Journal; give it the scopes that docs/marketplace.md names, or set \
              WEBHOOKS_JOURNAL=off"
                 .to_owned(),
         ),
-        Ok(Err(why)) if why.code == "journal_absent" => Err(
+        Ok(Err(why)) if why.code == FailureCode::JournalAbsent => Err(
             "nobody at HUBSPOT_API_URL knows of a Webhooks Journal (404); check the URL, or set WEBHOOKS_JOURNAL=off"
                 .to_owned(),
         ),
-        Ok(Err(why)) if why.code == "journal_entries_absent" => Err(
+        Ok(Err(why)) if why.code == FailureCode::JournalEntriesAbsent => Err(
             "this app may list its subscriptions, but no entry of its Webhooks Journal was seen: HubSpot refuses to name the \
              latest one, where an empty journal answers 204; check HUBSPOT_API_URL and whether the app has a journal"
                 .to_owned(),

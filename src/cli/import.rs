@@ -164,7 +164,7 @@ impl Running {
         match done? {
             (_, Ok(Imported::Done(_))) => self.counts.imported += 1,
             (_, Ok(Imported::Known(_))) => self.counts.known += 1,
-            (number, Err(ImportError::Refused(code))) => self.refuse(number, &refusal(code)),
+            (number, Err(ImportError::Refused(code))) => self.refuse(number, &refusal(code.as_str())),
             (_, Err(ImportError::Store(why))) => return Err(why.into()),
         }
         Ok(true)

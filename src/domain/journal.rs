@@ -54,14 +54,15 @@ pub fn pause(failure: &Failure, in_a_row: u32, unit: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::failure::FailureCode;
 
     #[test]
     fn pauses_double_up_to_a_quarter_of_an_hour() {
-        let failure = Failure::transient("provider_timeout");
+        let failure = Failure::transient(FailureCode::ProviderTimeout);
         let seconds = |in_a_row| pause(&failure, in_a_row, 0.5).as_secs();
         assert_eq!([1, 2, 3, 4, 5, u32::MAX].map(seconds), [60, 120, 240, 480, 900, 900]);
-        assert_eq!(pause(&Failure::our_fault("journal_scopes_missing"), 1, 0.5).as_secs(), 900);
-        let busy = Failure::busy("provider_busy", Some(Duration::from_secs(1800)));
+        assert_eq!(pause(&Failure::our_fault(FailureCode::JournalScopesMissing), 1, 0.5).as_secs(), 900);
+        let busy = Failure::busy(FailureCode::ProviderBusy, Some(Duration::from_secs(1800)));
         assert_eq!(pause(&busy, 1, 0.5).as_secs(), 1800);
     }
 }

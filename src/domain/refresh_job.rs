@@ -100,6 +100,7 @@ pub fn backoff(attempts: i64, unit: f64) -> Duration {
 mod tests {
     use super::*;
     use crate::domain::chance::Chance;
+    use crate::domain::failure::FailureCode;
 
     const NOW: Moment = Moment::from_unix_ms(1_000_000);
 
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_single_refusal_of_the_grant_is_tried_again_and_a_second_gives_up() {
-        let dead = Failure::grant_dead("grant_dead");
+        let dead = Failure::grant_dead(FailureCode::GrantDead);
         let first = job(0, 0).after(&dead, NOW, 0.5, false);
         assert_eq!(first, Next::Retry { run_at: NOW.plus(STRIKE_PAUSE), attempts: 1, strikes: 1 });
         assert_eq!(job(1, 1).after(&dead, NOW, 0.5, false), Next::GiveUp);
@@ -127,7 +128,7 @@ mod tests {
     fn passing_failures_never_give_up_and_their_pauses_stay_below_five_minutes() {
         for attempts in [0, 1, 5, 50, 1_000_000, i64::MAX] {
             let Next::Retry { run_at, .. } =
-                job(attempts, 0).after(&Failure::transient("provider_timeout"), NOW, 0.999, false)
+                job(attempts, 0).after(&Failure::transient(FailureCode::ProviderTimeout), NOW, 0.999, false)
             else {
                 panic!("gave up after {attempts}");
             };
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_hubspot_asks_for_is_waited_for() {
-        let busy = Failure::busy("provider_busy", Some(Duration::from_secs(7)));
+        let busy = Failure::busy(FailureCode::ProviderBusy, Some(Duration::from_secs(7)));
         let Next::Retry { run_at, .. } = job(0, 0).after(&busy, NOW, 0.0, false) else { panic!("gave up") };
         assert_eq!(run_at, NOW.plus(Duration::from_secs(7)));
     }
@@ -145,12 +146,12 @@ mod tests {
     #[test]
     fn in_an_outage_a_job_stays_due_unless_hubspot_has_asked_for_more() {
         let Next::Retry { run_at, .. } =
-            job(9, 0).after(&Failure::transient("provider_timeout"), NOW, 0.9, true)
+            job(9, 0).after(&Failure::transient(FailureCode::ProviderTimeout), NOW, 0.9, true)
         else {
             panic!("gave up");
         };
         assert_eq!(run_at, NOW);
-        let busy = Failure::busy("provider_busy", Some(Duration::from_secs(7)));
+        let busy = Failure::busy(FailureCode::ProviderBusy, Some(Duration::from_secs(7)));
         let Next::Retry { run_at, .. } = job(9, 0).after(&busy, NOW, 0.9, true) else { panic!("gave up") };
         assert_eq!(run_at, NOW.plus(Duration::from_secs(7)));
     }
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn refused_credentials_of_ours_never_count_against_a_connection() {
         let Next::Retry { strikes, .. } =
-            job(9, 0).after(&Failure::our_fault("client_rejected"), NOW, 0.0, false)
+            job(9, 0).after(&Failure::our_fault(FailureCode::ClientRejected), NOW, 0.0, false)
         else {
             panic!("gave up");
         };

@@ -14,6 +14,7 @@ use super::{Flows, joined};
 use crate::domain::auth_request::{AuthRequest, FlowStatus};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::ConnectSession;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::secret::Secret;
 use crate::domain::words::UnknownWord;
@@ -178,7 +179,7 @@ impl Flows {
         let work = parts.detach(async move {
             match decision {
                 Decision::Back => {
-                    flows.give_back(flow, "wrong_account").await?;
+                    flows.give_back(flow, FailureCode::WrongAccount).await?;
                     Ok(None)
                 }
                 Decision::Keep | Decision::Switch => flows.take_up(&request, &parked, None, decision).await,
@@ -208,7 +209,7 @@ impl Flows {
             _ => {
                 tracing::error!(flow = %parked.flow, "a parked grant cannot be opened");
                 parts.metrics.integrity_errors.inc();
-                self.give_back(parked.flow, "integrity_error").await?;
+                self.give_back(parked.flow, FailureCode::IntegrityError).await?;
                 return Ok(None);
             }
         };
@@ -239,10 +240,10 @@ impl Flows {
     }
 
     /// Ends a grant that nobody wants.
-    async fn give_back(&self, flow: FlowId, code: &'static str) -> Result<(), StoreError> {
+    async fn give_back(&self, flow: FlowId, code: FailureCode) -> Result<(), StoreError> {
         let parts = &self.0;
         if parts.store.end_parked(flow, code, parts.clock.now()).await? {
-            tracing::warn!(flow = %flow, code, "a connect has failed");
+            tracing::warn!(flow = %flow, code = code.as_str(), "a connect has failed");
         }
         parts.waiting.wake(Key::Flow(flow));
         Ok(())
@@ -267,8 +268,10 @@ impl Flows {
     /// One that cannot be ended does not keep the others, nor whoever wants to leave.
     async fn give_back_at_last(&self, flow: FlowId, session: Option<ConnectSessionId>) {
         let ended = match session {
-            Some(session) => self.end_connect_session(session, Some(flow), "not_confirmed").await.map(|_| ()),
-            None => self.give_back(flow, "wrong_account").await,
+            Some(session) => {
+                self.end_connect_session(session, Some(flow), FailureCode::NotConfirmed).await.map(|_| ())
+            }
+            None => self.give_back(flow, FailureCode::WrongAccount).await,
         };
         if let Err(why) = ended {
             tracing::error!(flow = %flow, error = %why, "could not end a grant that nobody has chosen");

@@ -5,6 +5,7 @@ use super::waiting::Key;
 use super::{Flows, StartError};
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::connect_session::{ConnectSession, SessionStatus};
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, FlowId};
 use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
@@ -52,16 +53,16 @@ impl Flows {
     pub(super) async fn session_of(
         &self,
         request: &AuthRequest,
-    ) -> Result<Option<ConnectSession>, &'static str> {
+    ) -> Result<Option<ConnectSession>, FailureCode> {
         let Some(id) = request.connect_session else { return Ok(None) };
-        let found = self.0.store.connect_session(id).await.map_err(|_| "storage_unavailable")?;
+        let found = self.0.store.connect_session(id).await.map_err(|_| FailureCode::StorageUnavailable)?;
         // An attempt that began in time may end a little later.
         let open = found.filter(|session| session.status == SessionStatus::Open);
-        let session = open.ok_or("connect_session_ended")?;
+        let session = open.ok_or(FailureCode::ConnectSessionEnded)?;
         // Whoever may have a backend confirm can do so for a grant that another person gave. So its word is something
         // that is asked for besides, and never instead.
         if request.evidence.is_none() {
-            return Err("opener_unproven");
+            return Err(FailureCode::OpenerUnproven);
         }
         Ok(Some(session))
     }
@@ -72,7 +73,7 @@ impl Flows {
         request: &AuthRequest,
         received: Received<'_>,
         session: &ConnectSession,
-    ) -> Result<End, &'static str> {
+    ) -> Result<End, FailureCode> {
         let outcome = self.settle_or_refuse(request, received, session).await;
         if outcome.is_err() {
             self.end_unused(received.refresh).await;
@@ -85,22 +86,29 @@ impl Flows {
         request: &AuthRequest,
         received: Received<'_>,
         session: &ConnectSession,
-    ) -> Result<End, &'static str> {
+    ) -> Result<End, FailureCode> {
         // A backend that names an account means that one: nobody is asked about another.
         if let Some(expected) = request.portal_id
             && received.portal != Some(expected)
         {
-            return Err(if received.portal.is_some() { "wrong_account" } else { "provider_unavailable" });
+            return Err(if received.portal.is_some() {
+                FailureCode::WrongAccount
+            } else {
+                FailureCode::ProviderUnavailable
+            });
         }
         if session.confirm {
-            let portal = received.portal.ok_or("provider_unavailable")?;
-            let held = self.park(request.id, received, portal).await.map_err(|_| "storage_unavailable")?;
+            let portal = received.portal.ok_or(FailureCode::ProviderUnavailable)?;
+            let held =
+                self.park(request.id, received, portal).await.map_err(|_| FailureCode::StorageUnavailable)?;
             self.0.waiting.wake(Key::Flow(request.id));
-            return if held { Ok(End::Held) } else { Err("connect_session_ended") };
+            return if held { Ok(End::Held) } else { Err(FailureCode::ConnectSessionEnded) };
         }
-        let saved =
-            self.save(received, Source::Exchange(request.id)).await.map_err(|_| "storage_unavailable")?;
-        let stored = saved.ok_or("connect_session_ended")?;
+        let saved = self
+            .save(received, Source::Exchange(request.id))
+            .await
+            .map_err(|_| FailureCode::StorageUnavailable)?;
+        let stored = saved.ok_or(FailureCode::ConnectSessionEnded)?;
         self.welcome(received, stored.connection).await;
         Ok(End::Connected)
     }

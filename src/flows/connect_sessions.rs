@@ -21,6 +21,7 @@ use super::{Flows, joined};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::{ConnectSession, SessionStatus};
 use crate::domain::external::ExternalUserId;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
@@ -229,7 +230,7 @@ impl Flows {
         if *user != session.external_id {
             if !is_over && session.status != SessionStatus::Connected {
                 tracing::warn!(session = %id, "a connect session was to be completed for another user; it is ended");
-                self.end_connect_session(id, session.flow_id, "external_user_mismatch").await?;
+                self.end_connect_session(id, session.flow_id, FailureCode::ExternalUserMismatch).await?;
             }
             return Err(CompleteError::Mismatch);
         }
@@ -251,7 +252,7 @@ impl Flows {
             Ok(Some(_)) => self.connect_session(id).await?.ok_or(CompleteError::Unknown),
             // It was ended in this moment, or could not be opened.
             Ok(None) => {
-                self.end_connect_session(id, Some(flow), "integrity_error").await?;
+                self.end_connect_session(id, Some(flow), FailureCode::IntegrityError).await?;
                 self.connected_meanwhile(id).await
             }
             Err(super::DecideError::Store(why)) => Err(why.into()),
@@ -271,7 +272,7 @@ impl Flows {
         id: ConnectSessionId,
     ) -> Result<Option<SessionView>, StoreError> {
         let Some(found) = self.connect_session(id).await? else { return Ok(None) };
-        self.end_connect_session(id, found.session.flow_id, "cancelled").await?;
+        self.end_connect_session(id, found.session.flow_id, FailureCode::Cancelled).await?;
         self.connect_session(id).await
     }
 
@@ -279,7 +280,7 @@ impl Flows {
         &self,
         id: ConnectSessionId,
         flow: Option<FlowId>,
-        code: &'static str,
+        code: FailureCode,
     ) -> Result<bool, StoreError> {
         let ended = self.0.store.cancel_connect_session(id, code, self.0.clock.now()).await?;
         if let Some(flow) = flow {

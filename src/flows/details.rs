@@ -1,7 +1,7 @@
 //! Asks HubSpot whose account a connection is to: the account's number, website, user, scopes and time zone.
 
 use super::Flows;
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::backoff;
 use crate::domain::secret::Secret;
@@ -50,7 +50,7 @@ impl Flows {
         let unanswered =
             unanswered.filter(|failure| is_transient(failure) || attempts.saturating_add(1) < REFUSALS);
         let due = [&unknown, &unanswered].into_iter().flatten().map(|failure| {
-            tracing::warn!(connection = %connection, code = failure.code, "could not learn whose account it is");
+            tracing::warn!(connection = %connection, code = failure.code.as_str(), "could not learn whose account it is");
             self.0.clock.now().plus(pause(failure, attempts))
         });
         let due = due.max();
@@ -76,7 +76,7 @@ impl Flows {
                 }
                 Err(OpenError::Damaged | OpenError::Misplaced) => {
                     let now = parts.clock.now();
-                    parts.store.freeze(token.id, token.generation, "integrity_error", now).await?;
+                    parts.store.freeze(token.id, token.generation, FailureCode::IntegrityError, now).await?;
                 }
             }
             parts.changed(token.user_id);

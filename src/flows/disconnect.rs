@@ -181,11 +181,11 @@ impl Flows {
         };
         let now = parts.clock.now();
         if now.since(job.created_at) >= GIVE_UP {
-            tracing::error!(connection = %job.connection_id, code = failure.code, "revoke_failed: giving up after a day");
+            tracing::error!(connection = %job.connection_id, code = failure.code.as_str(), "revoke_failed: giving up after a day");
             parts.store.finish_revocation(&job.id).await?;
             return Ok(Revoked::No);
         }
-        tracing::warn!(connection = %job.connection_id, code = failure.code, "a revocation has failed and will be tried again");
+        tracing::warn!(connection = %job.connection_id, code = failure.code.as_str(), "a revocation has failed and will be tried again");
         let pause = backoff(job.attempts.saturating_add(1), 1.0);
         parts.store.postpone_revocation(&job.id, now.plus(pause)).await?;
         Ok(Revoked::Queued)

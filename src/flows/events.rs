@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Flows;
 use crate::domain::event::EventType;
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::store::StoreError;
 
 /// Whether the refusal of our credentials is told, as far as this process knows. What an earlier process has told, a new
@@ -67,14 +67,14 @@ impl Flows {
         let (store, alarm) = (&self.0.store, &self.0.credentials);
         let kind = EventType::AppCredentialsInvalid;
         let noted = match answer {
-            Err(failure) if failure.code == "client_rejected" => {
+            Err(failure) if failure.code == FailureCode::ClientRejected => {
                 if !alarm.set(RAISED) {
                     return;
                 }
                 let id = format!("evt_{}", self.0.chance.uuid().simple());
                 let data = serde_json::json!({
                     "client_id": self.0.hubspot.client_id(),
-                    "reason": failure.code,
+                    "reason": failure.code.as_str(),
                 });
                 store.raise_alarm(kind, id, data).await.map(|_| ())
             }

@@ -12,6 +12,7 @@ use crate::crash;
 use crate::domain::auth_request::{AuthRequest, FlowStatus, HANDOFF_WINDOW};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::ConnectSession;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
@@ -201,14 +202,14 @@ impl Flows {
         request: &AuthRequest,
         answer: Answer,
         user: Option<UserId>,
-    ) -> Result<(End, UserId), &'static str> {
+    ) -> Result<(End, UserId), FailureCode> {
         let code = match answer {
             Answer::Code(code) => code,
-            Answer::Denied => return Err("user_denied"),
-            Answer::Error => return Err("provider_error"),
+            Answer::Denied => return Err(FailureCode::UserDenied),
+            Answer::Error => return Err(FailureCode::ProviderError),
         };
         let owner = self.0.insist(PATIENCE, || self.owner(request, user)).await;
-        let owner = owner.map_err(|_| "storage_unavailable")?;
+        let owner = owner.map_err(|_| FailureCode::StorageUnavailable)?;
         Ok((self.exchange(request, &code, owner).await?, owner))
     }
 
@@ -260,8 +261,8 @@ impl Flows {
         Ok((!store.has_seen_session(token.user_id).await?).then_some(token.user_id))
     }
 
-    pub(super) async fn failed(&self, flow: FlowId, error: &'static str) -> End {
-        tracing::warn!(flow = %flow, code = error, "a connect has failed");
+    pub(super) async fn failed(&self, flow: FlowId, error: FailureCode) -> End {
+        tracing::warn!(flow = %flow, code = error.as_str(), "a connect has failed");
         let now = self.0.clock.now();
         let noted = self.0.insist(PATIENCE, || self.0.store.fail_auth_request(flow, error, now)).await;
         if let Err(why) = noted {
@@ -276,7 +277,7 @@ impl Flows {
         request: &AuthRequest,
         code: &Secret,
         owner: UserId,
-    ) -> Result<End, &'static str> {
+    ) -> Result<End, FailureCode> {
         let parts = &self.0;
         let session = self.session_of(request).await?;
         let pkce = self.pkce(request)?;
@@ -288,7 +289,7 @@ impl Flows {
             .map_err(|failure| failure.code)?;
         crash::point("callback.answered");
         let grant = self.complete(grant).await;
-        let refresh = grant.refresh.as_ref().ok_or("no_refresh_token")?;
+        let refresh = grant.refresh.as_ref().ok_or(FailureCode::NoRefreshToken)?;
         self.refuse_missing_scopes(&request.scopes, &grant, refresh).await?;
         let portal = grant.portal_id;
         let session = session.as_ref();
@@ -301,7 +302,7 @@ impl Flows {
         {
             if self.park(request.id, received, portal).await.is_err() {
                 self.end_unused(refresh).await;
-                return Err("storage_unavailable");
+                return Err(FailureCode::StorageUnavailable);
             }
             return Ok(End::Asking);
         }
@@ -309,7 +310,7 @@ impl Flows {
             Ok(Some(stored)) => self.welcome(received, stored.connection).await,
             Ok(None) | Err(_) => {
                 self.end_unused(refresh).await;
-                return Err("storage_unavailable");
+                return Err(FailureCode::StorageUnavailable);
             }
         }
         Ok(End::Connected)
@@ -331,13 +332,13 @@ impl Flows {
         }
     }
 
-    pub(super) fn pkce(&self, request: &AuthRequest) -> Result<Option<Secret>, &'static str> {
+    pub(super) fn pkce(&self, request: &AuthRequest) -> Result<Option<Secret>, FailureCode> {
         let Some(sealed) = &request.pkce else {
             return Ok(None);
         };
         let context_row = request.id.to_string();
         let opened = self.0.keyring.open(sealed, pkce_context(&context_row, &request.client_id));
-        opened.map(Some).map_err(|_| "integrity_error")
+        opened.map(Some).map_err(|_| FailureCode::IntegrityError)
     }
 
     /// Asks introspection for the account and the scopes of a grant where the token response leaves them out. Without
@@ -359,13 +360,13 @@ impl Flows {
         required: &Scopes,
         grant: &Grant,
         refresh: &Secret,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), FailureCode> {
         let is_strict = self.0.hubspot.settings().require_all_scopes;
         if !is_strict || missing(required, grant.scopes.as_ref()).is_empty() {
             return Ok(());
         }
         self.end_unused(refresh).await;
-        Err("scopes_missing")
+        Err(FailureCode::ScopesMissing)
     }
 
     /// Ends a grant that is not going to be used, unless a connection has the same one. There is no row of it to try
@@ -380,7 +381,7 @@ impl Flows {
             }
         }
         if let Err(failure) = parts.hubspot.revoke(refresh).await {
-            tracing::warn!(code = failure.code, "could not revoke a grant that is not used");
+            tracing::warn!(code = failure.code.as_str(), "could not revoke a grant that is not used");
         }
     }
 

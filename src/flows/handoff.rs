@@ -6,6 +6,7 @@ use super::status::Connection;
 use crate::config::TokenDelivery;
 use crate::domain::auth_request::{AuthRequest, EXCHANGE_GRACE, FlowStatus, Mode};
 use crate::domain::clock::Moment;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
@@ -23,8 +24,8 @@ pub enum Outcome {
     Connected(Box<Connection>),
     /// There is none.
     Failed {
-        /// Why: a stable code.
-        code: String,
+        /// Why.
+        code: FailureCode,
     },
 }
 
@@ -123,7 +124,7 @@ impl Flows {
     }
 
     pub(super) async fn outcome_of(&self, request: &AuthRequest) -> Result<Outcome, StoreError> {
-        let failed = |code: &str| Outcome::Failed { code: code.to_owned() };
+        let failed = |code| Outcome::Failed { code };
         let now = self.0.clock.now();
         Ok(match (request.status_at(now), request.connection_id) {
             (FlowStatus::AwaitingUser, _) => Outcome::Pending { until: request.expires_at },
@@ -139,12 +140,14 @@ impl Flows {
                     }
                     _ => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
                 },
-                None => failed("disconnected"),
+                None => failed(FailureCode::Disconnected),
             },
-            (FlowStatus::Expired, _) => failed("flow_expired"),
-            (FlowStatus::Cancelled, _) => failed("cancelled"),
+            (FlowStatus::Expired, _) => failed(FailureCode::FlowExpired),
+            (FlowStatus::Cancelled, _) => failed(FailureCode::Cancelled),
             (FlowStatus::Failed | FlowStatus::Connected, _) => {
-                failed(request.error_code.as_deref().unwrap_or("provider_error"))
+                // A later release may have stored a code that this one does not know.
+                let stored = request.error_code.as_deref().and_then(|code| code.parse().ok());
+                failed(stored.unwrap_or(FailureCode::ProviderError))
             }
         })
     }

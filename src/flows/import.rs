@@ -9,7 +9,7 @@ use super::details::Lacking;
 use super::{Flows, joined};
 use crate::domain::clock::Moment;
 use crate::domain::external::ExternalUserId;
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
@@ -54,8 +54,8 @@ pub enum Imported {
 /// Why it is not taken over. The token was not used, or is as good as before, unless HubSpot says that it is no more.
 #[derive(Debug)]
 pub enum ImportError {
-    /// By this code of the table of errors.
-    Refused(&'static str),
+    /// For this reason.
+    Refused(FailureCode),
     /// The database failed.
     Store(StoreError),
 }
@@ -94,13 +94,13 @@ impl Flows {
         }
         // Its connection refreshes it under a lease, and a second use beside that one may cost both of them the grant.
         if parts.store.is_in_use(&brought).await? || parts.store.was_imported(&brought).await? {
-            return Err(ImportError::Refused("refresh_token_in_use"));
+            return Err(ImportError::Refused(FailureCode::RefreshTokenInUse));
         }
         if let Some(expected) = import.portal
             && self.patiently(|| parts.hubspot.introspect_refresh(&import.refresh)).await?.portal_id
                 != expected
         {
-            return Err(ImportError::Refused("wrong_account"));
+            return Err(ImportError::Refused(FailureCode::WrongAccount));
         }
         let asked_at = parts.clock.now();
         let grant = self.patiently(|| parts.hubspot.refresh(&import.refresh)).await?;

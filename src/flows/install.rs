@@ -12,6 +12,7 @@ use super::{Flows, joined};
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::external::ExternalUserId;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, InstallId, PortalId, UserId};
 use crate::domain::secret::Secret;
 use crate::hubspot::Grant;
@@ -33,9 +34,9 @@ pub enum InstallError {
     /// The state is not one of ours, was brought back before, or is too old. The code was not exchanged.
     #[error("the state is not good")]
     StateRejected,
-    /// HubSpot did not give what is needed; the code of the problem.
+    /// HubSpot did not give what is needed; why.
     #[error("the install has failed: {0}")]
-    Failed(&'static str),
+    Failed(FailureCode),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -127,13 +128,13 @@ impl Flows {
         let grant = answer.map_err(|failure| InstallError::Failed(failure.code))?;
         crash::point("install.answered");
         let grant = self.complete(grant).await;
-        let refresh = grant.refresh.as_ref().ok_or(InstallError::Failed("no_refresh_token"))?;
+        let refresh = grant.refresh.as_ref().ok_or(InstallError::Failed(FailureCode::NoRefreshToken))?;
         let required = &parts.hubspot.settings().scopes;
         self.refuse_missing_scopes(required, &grant, refresh).await.map_err(InstallError::Failed)?;
         // Without the account, nobody could say whose install it is.
         let Some(portal) = grant.portal_id else {
             self.end_unused(refresh).await;
-            return Err(InstallError::Failed("provider_bad_response"));
+            return Err(InstallError::Failed(FailureCode::ProviderBadResponse));
         };
         let install = self.seal_install(&grant, refresh, portal, asked_at);
         let id = install.id;

@@ -1,6 +1,7 @@
 //! Whether the service can do its work, and what troubles it.
 
 use super::{Flows, StoreError};
+use crate::domain::failure::FailureCode;
 
 /// The state of the service, for its operator.
 #[derive(Debug)]
@@ -11,7 +12,7 @@ pub struct Readiness {
     pub stopping: bool,
     /// Why refreshes are held back, if they are: HubSpot refuses our own requests, or does not answer. Reads are
     /// served all the same.
-    pub hubspot: Option<&'static str>,
+    pub hubspot: Option<FailureCode>,
 }
 
 impl Flows {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Flows, context};
 use crate::crash;
 use crate::domain::clock::Moment;
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::ConnectionId;
 use crate::domain::journal::concerned_until;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
@@ -183,10 +183,10 @@ impl Flows {
         parts.metrics.refreshes.failed(failure);
         match &next {
             Next::GiveUp => {
-                tracing::error!(connection = %token.id, code = failure.code, "HubSpot ended the grant; a person must connect anew");
+                tracing::error!(connection = %token.id, code = failure.code.as_str(), "HubSpot ended the grant; a person must connect anew");
             }
             Next::Retry { run_at, attempts, .. } => {
-                tracing::warn!(connection = %token.id, code = failure.code, uncertain = failure.uncertain, attempts,
+                tracing::warn!(connection = %token.id, code = failure.code.as_str(), uncertain = failure.uncertain, attempts,
                     retry_at = run_at.rfc3339(), "a refresh has failed and will be tried again");
             }
         }
@@ -214,11 +214,12 @@ impl Flows {
         match why {
             // The key may come back; a damaged or misplaced ciphertext will not mend itself.
             OpenError::UnknownKey(_) => {
-                let next = job.after(&Failure::our_fault("unknown_key"), now, parts.chance.unit(), false);
-                parts.store.fail_refresh(job, "unknown_key", next, now).await.map(|_| ())
+                let next =
+                    job.after(&Failure::our_fault(FailureCode::UnknownKey), now, parts.chance.unit(), false);
+                parts.store.fail_refresh(job, FailureCode::UnknownKey, next, now).await.map(|_| ())
             }
             OpenError::Damaged | OpenError::Misplaced => {
-                parts.store.freeze(token.id, token.generation, "integrity_error", now).await
+                parts.store.freeze(token.id, token.generation, FailureCode::IntegrityError, now).await
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{AccessError, Disconnected, Flows, joined};
+use crate::domain::failure::FailureCode;
 use crate::domain::id::ConnectionId;
 use crate::store::StoreError;
 
@@ -10,7 +11,7 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub struct Uninstalled {
     /// The code of what went wrong at HubSpot; `None` if the app is uninstalled.
-    pub failed: Option<&'static str>,
+    pub failed: Option<FailureCode>,
     /// What became of the connection here.
     pub ended: Disconnected,
     /// How many other connections there are to the same account: their grants have ended with the app.
@@ -39,15 +40,15 @@ impl Flows {
         let failed = match self.access_token(id, Duration::ZERO).await {
             Ok(access) => parts.hubspot.uninstall(&access.token).await.err().map(|failure| failure.code),
             Err(AccessError::Unknown) => return Ok(None),
-            Err(AccessError::NeedsReauth) => Some("grant_dead"),
-            Err(AccessError::Unreadable) => Some("integrity_error"),
-            Err(AccessError::Unavailable { .. }) => Some("token_unavailable"),
+            Err(AccessError::NeedsReauth) => Some(FailureCode::GrantDead),
+            Err(AccessError::Unreadable) => Some(FailureCode::IntegrityError),
+            Err(AccessError::Unavailable { .. }) => Some(FailureCode::TokenUnavailable),
             Err(AccessError::Store(why)) => return Err(why),
         };
         match failed {
             None => tracing::info!(connection = %id, others, "the app was uninstalled from an account"),
             Some(code) => {
-                tracing::warn!(connection = %id, code, "the app could not be uninstalled; its connection ends");
+                tracing::warn!(connection = %id, code = code.as_str(), "the app could not be uninstalled; its connection ends");
             }
         }
         // The row goes, and what is to be revoked is noted, in one transaction: a crash leaves nothing undone.

@@ -239,7 +239,7 @@ fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
     match &attempt.outcome {
         Some(Outcome::Connected(found)) => connection = Some(Entry::of(found, now)),
         Some(Outcome::Failed { code }) => {
-            let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
+            let entry = lookup(code.as_str()).unwrap_or(Problem::new("provider_error").entry);
             error =
                 Some(AttemptError { code: entry.code, message: entry.detail, retryable: entry.retryable });
         }

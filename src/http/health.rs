@@ -7,6 +7,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::Web;
+use crate::domain::failure::FailureCode;
 
 /// The process is up.
 #[derive(Serialize, ToSchema)]
@@ -37,7 +38,7 @@ pub(super) async fn get_ready(web: Data<Web>) -> HttpResponse {
             (false, false) => "unavailable",
         },
         "database": if ready.database { "ok" } else { "unreachable" },
-        "hubspot": ready.hubspot.unwrap_or("ok"),
+        "hubspot": ready.hubspot.map_or("ok", FailureCode::as_str),
     });
     match ready.database && !ready.stopping {
         true => HttpResponse::Ok().json(body),

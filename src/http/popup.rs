@@ -76,7 +76,7 @@ pub(super) async fn get_done(
         }
         (Some(flow), Some(Outcome::Failed { code })) => {
             let retry_url = opener.and_then(|opener| retry_url(&web, &opener, of_host));
-            failure(&web, Some(flow), &code, (retry_url, &way), (&id.0, None))
+            failure(&web, Some(flow), code.as_str(), (retry_url, &way), (&id.0, None))
         }
         (Some(_), None) => web.templates.page("popup_over.html", &json!({})),
         (None, _) => {
@@ -253,7 +253,7 @@ fn text(flow: FlowId, message: &Message) -> Value {
     let token = match &message.outcome {
         Outcome::Connected(connection) => &connection.token,
         Outcome::Failed { code } => {
-            let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
+            let entry = lookup(code.as_str()).unwrap_or(Problem::new("provider_error").entry);
             let error = json!({"code": entry.code, "message": entry.detail});
             return json!({"type": "hubspot_auth_error", "version": 1, "flow": flow, "error": error});
         }

@@ -15,7 +15,7 @@ use url::Url;
 use super::error::{self, Asked};
 use super::wire::ErrorBody;
 use crate::domain::clock::Clock;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::secret::Secret;
 
 /// More than any answer of HubSpot's needs; an endless one is cut here.
@@ -107,17 +107,17 @@ impl Calls {
     pub async fn ask(&self, call: RequestBuilder, max_body: usize) -> Result<Answer, Failure> {
         within(PATIENCE, STEP, self.answer(call, max_body))
             .await
-            .unwrap_or(Err(Failure::uncertain("provider_timeout")))
+            .unwrap_or(Err(Failure::uncertain(FailureCode::ProviderTimeout)))
     }
 
     async fn send(&self, call: RequestBuilder) -> Result<Answer, Failure> {
         let Answer { status, body } = self.ask(call, MAX_BODY).await?;
         let success = (200..=299).contains(&status);
         if success && !body.is_empty() && serde_json::from_slice::<IgnoredAny>(&body).is_err() {
-            return Err(Failure::uncertain("provider_bad_response"));
+            return Err(Failure::uncertain(FailureCode::ProviderBadResponse));
         }
         if !success && serde_json::from_slice::<ErrorBody>(&body).is_err() {
-            return Err(Failure::our_fault("provider_refused"));
+            return Err(Failure::our_fault(FailureCode::ProviderRefused));
         }
         Ok(Answer { status, body })
     }
@@ -127,12 +127,14 @@ impl Calls {
         let status = response.status().as_u16();
         let busy = matches!(status, 408 | 423 | 425 | 429 | 477 | 500..=599);
         if busy {
-            let code =
-                if matches!(status, 423 | 429 | 477) { "provider_busy" } else { "provider_unavailable" };
+            let code = match status {
+                423 | 429 | 477 => FailureCode::ProviderBusy,
+                _ => FailureCode::ProviderUnavailable,
+            };
             return Err(Failure::busy(code, self.retry_after(response.headers())));
         }
         if response.status().is_redirection() {
-            return Err(Failure::our_fault("provider_redirected"));
+            return Err(Failure::our_fault(FailureCode::ProviderRedirected));
         }
         let body = read(response, max_body).await?;
         Ok(Answer { status, body })
@@ -180,7 +182,7 @@ pub(super) async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, 
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|why| error::unanswered(&why))? {
         if body.len() + chunk.len() > max {
-            return Err(Failure::uncertain("provider_bad_response"));
+            return Err(Failure::uncertain(FailureCode::ProviderBadResponse));
         }
         body.extend_from_slice(&chunk);
     }

@@ -4,7 +4,7 @@ use oauth2::RequestTokenError;
 
 use super::call::NoAnswer;
 use super::wire::ErrorBody;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 
 /// What was asked for: the same refusal means another thing for a code than for a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,15 +20,17 @@ pub(super) fn failure(why: RequestTokenError<NoAnswer, ErrorBody>, asked: Asked)
         RequestTokenError::Request(NoAnswer(failure)) => failure,
         RequestTokenError::ServerResponse(body) => refused(&body, asked),
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-            Failure::uncertain("provider_bad_response")
+            Failure::uncertain(FailureCode::ProviderBadResponse)
         }
     }
 }
 
 /// What a refusal with this body means, outside of the token endpoint.
 pub(super) fn refused_body(body: &[u8], asked: Asked) -> Failure {
-    serde_json::from_slice(body)
-        .map_or_else(|_| Failure::our_fault("provider_refused"), |body: ErrorBody| refused(&body, asked))
+    serde_json::from_slice(body).map_or_else(
+        |_| Failure::our_fault(FailureCode::ProviderRefused),
+        |body: ErrorBody| refused(&body, asked),
+    )
 }
 
 /// Reads `error` (RFC 6749 section 5.2) and HubSpot's own `status`, whichever is there. A refusal that is not known is
@@ -37,35 +39,40 @@ fn refused(body: &ErrorBody, asked: Asked) -> Failure {
     let error = body.error.as_deref().unwrap_or_default();
     match body.status.as_deref().unwrap_or_default() {
         "MISMATCH_REDIRECT_URI_AUTH_CODE" | "BAD_REDIRECT_URI" => {
-            return Failure::our_fault("redirect_uri_mismatch");
+            return Failure::our_fault(FailureCode::RedirectUriMismatch);
         }
-        "MISMATCH_REFRESH_TOKEN_CLIENT" => return Failure::our_fault("grant_of_another_app"),
-        "BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" => return Failure::our_fault("client_rejected"),
+        "MISMATCH_REFRESH_TOKEN_CLIENT" => return Failure::our_fault(FailureCode::GrantOfAnotherApp),
+        "BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" => return Failure::our_fault(FailureCode::ClientRejected),
         "BAD_REFRESH_TOKEN" | "BAD_HUB" => return dead(asked),
         "BAD_AUTH_CODE" | "EXPIRED_AUTH_CODE" | "BAD_CODE_VERIFIER" => {
-            return Failure::grant_dead("code_rejected");
+            return Failure::grant_dead(FailureCode::CodeRejected);
         }
         _ => {}
     }
     match error {
         "invalid_grant" => dead(asked),
-        "invalid_client" | "unauthorized_client" => Failure::our_fault("client_rejected"),
-        _ => Failure::our_fault("provider_refused"),
+        "invalid_client" | "unauthorized_client" => Failure::our_fault(FailureCode::ClientRejected),
+        _ => Failure::our_fault(FailureCode::ProviderRefused),
     }
 }
 
 fn dead(asked: Asked) -> Failure {
-    Failure::grant_dead(if asked == Asked::Exchange { "code_rejected" } else { "grant_dead" })
+    Failure::grant_dead(match asked {
+        Asked::Exchange => FailureCode::CodeRejected,
+        Asked::Refresh | Asked::Other => FailureCode::GrantDead,
+    })
 }
 
 /// What it means that no answer came.
 pub(super) fn unanswered(why: &reqwest::Error) -> Failure {
     match (why.is_timeout(), why.is_connect()) {
-        (true, true) => Failure::transient("provider_timeout"),
-        (true, false) => Failure::uncertain("provider_timeout"),
-        (false, true) => Failure::transient("provider_unreachable"),
-        (false, false) if why.is_body() || why.is_decode() => Failure::uncertain("provider_bad_response"),
-        (false, false) => Failure::uncertain("provider_unreachable"),
+        (true, true) => Failure::transient(FailureCode::ProviderTimeout),
+        (true, false) => Failure::uncertain(FailureCode::ProviderTimeout),
+        (false, true) => Failure::transient(FailureCode::ProviderUnreachable),
+        (false, false) if why.is_body() || why.is_decode() => {
+            Failure::uncertain(FailureCode::ProviderBadResponse)
+        }
+        (false, false) => Failure::uncertain(FailureCode::ProviderUnreachable),
     }
 }
 
@@ -74,7 +81,7 @@ mod tests {
     use super::*;
     use crate::domain::failure::FailureClass;
 
-    fn class(body: &str, asked: Asked) -> (FailureClass, &'static str) {
+    fn class(body: &str, asked: Asked) -> (FailureClass, FailureCode) {
         let failure = refused_body(body.as_bytes(), asked);
         (failure.class, failure.code)
     }
@@ -87,7 +94,11 @@ mod tests {
             r#"{"error":"invalid_grant","status":"BAD_REFRESH_TOKEN","message":"x"}"#,
             r#"{"status":"BAD_HUB","error":"access_denied"}"#,
         ] {
-            assert_eq!(class(body, Asked::Refresh), (FailureClass::GrantDead, "grant_dead"), "{body}");
+            assert_eq!(
+                class(body, Asked::Refresh),
+                (FailureClass::GrantDead, FailureCode::GrantDead),
+                "{body}"
+            );
         }
     }
 

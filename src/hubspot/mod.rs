@@ -25,7 +25,7 @@ pub use authorize::{Authorize, pkce_challenge};
 
 use crate::config::hubspot::HubSpot as Settings;
 use crate::domain::clock::Clock;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PortalId;
 use crate::domain::proxies::Proxies;
 use crate::domain::scopes::Scopes;
@@ -164,7 +164,7 @@ impl HubSpot {
         pkce: Option<&Secret>,
     ) -> Result<Grant, Failure> {
         let redirect = RedirectUrl::new(redirect_uri.to_owned())
-            .map_err(|_| Failure::our_fault("redirect_uri_mismatch"))?;
+            .map_err(|_| Failure::our_fault(FailureCode::RedirectUriMismatch))?;
         let mut request = client
             .oauth
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
@@ -213,7 +213,7 @@ impl HubSpot {
     pub async fn revoke(&self, refresh: &Secret) -> Result<(), Failure> {
         let fields = [("token", refresh.expose()), ("token_type_hint", "refresh_token")];
         match self.with_each_secret(|client| self.post(client, "/token/revoke", &fields)).await {
-            Err(Failure { code: "grant_dead", .. }) | Ok(_) => Ok(()),
+            Err(Failure { code: FailureCode::GrantDead, .. }) | Ok(_) => Ok(()),
             Err(failure) => Err(failure),
         }
     }
@@ -241,7 +241,7 @@ impl HubSpot {
         let first = self.accepted.load(Ordering::Relaxed);
         let mut answer = call(&self.clients[first]).await;
         for next in (0..self.clients.len()).filter(|next| *next != first) {
-            if !matches!(answer, Err(Failure { code: "client_rejected", .. })) {
+            if !matches!(answer, Err(Failure { code: FailureCode::ClientRejected, .. })) {
                 break;
             }
             answer = call(&self.clients[next]).await;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::{Grant, Identity};
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PortalId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
@@ -111,10 +111,10 @@ impl TokenResponse for TokenBody {
 /// What an introspection answer says. An inactive token is told as a dead grant; an active one without an account is
 /// an answer that cannot be used.
 pub(super) fn identity(body: &[u8]) -> Result<Identity, Failure> {
-    let bad = || Failure::transient("provider_bad_response");
+    let bad = || Failure::transient(FailureCode::ProviderBadResponse);
     let body: Value = serde_json::from_slice(body).map_err(|_| bad())?;
     if body.get("active") == Some(&Value::Bool(false)) {
-        return Err(Failure::grant_dead("grant_dead"));
+        return Err(Failure::grant_dead(FailureCode::GrantDead));
     }
     Ok(Identity {
         portal_id: portal_id(&body).ok_or_else(bad)?,

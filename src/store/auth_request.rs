@@ -6,6 +6,7 @@ use super::db::Row;
 use super::{Store, StoreError, Tx};
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowStatus, REMEMBERED};
 use crate::domain::clock::Moment;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::secret::{Hash, Sealed};
@@ -168,7 +169,7 @@ impl Store {
     pub async fn fail_auth_request(
         &self,
         id: FlowId,
-        code: &'static str,
+        code: FailureCode,
         now: Moment,
     ) -> Result<(), StoreError> {
         self.write(move |tx| Box::pin(async move { fail(tx, id, code, now).await })).await
@@ -284,10 +285,10 @@ async fn take_token(tx: &Tx<'_>, id: FlowId, now: Moment) -> Result<bool, StoreE
 }
 
 /// Notes, inside a transaction, that an attempt ended without a connection.
-pub(super) async fn fail(tx: &Tx<'_>, id: FlowId, code: &'static str, now: Moment) -> Result<(), StoreError> {
+pub(super) async fn fail(tx: &Tx<'_>, id: FlowId, code: FailureCode, now: Moment) -> Result<(), StoreError> {
     let sql = "UPDATE auth_request SET status = 'failed', error_code = $2, finished_at = $3 \
                WHERE id = $1 AND status IN ('awaiting_user', 'exchanging')";
-    tx.run(sql, [id.to_string().into(), code.into(), now.unix_ms().into()]).await.map(|_| ())
+    tx.run(sql, [id.to_string().into(), code.as_str().into(), now.unix_ms().into()]).await.map(|_| ())
 }
 
 /// Notes, inside the transaction that stores it, which connection an attempt led to.

@@ -4,6 +4,7 @@ use super::db::Row;
 use super::{Store, StoreError, Tx, parked};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::ConnectSession;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::origin::Origin;
 use crate::domain::scopes::Scopes;
@@ -70,7 +71,7 @@ impl Store {
     pub async fn cancel_connect_session(
         &self,
         id: ConnectSessionId,
-        code: &'static str,
+        code: FailureCode,
         now: Moment,
     ) -> Result<bool, StoreError> {
         self.write(move |tx| Box::pin(async move { cancel(tx, id, code, now).await })).await
@@ -121,12 +122,12 @@ pub(super) async fn hold(tx: &Tx<'_>, id: ConnectSessionId, flow: FlowId) -> Res
 async fn cancel(
     tx: &Tx<'_>,
     id: ConnectSessionId,
-    code: &'static str,
+    code: FailureCode,
     now: Moment,
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE connect_session SET status = 'cancelled', error_code = $2, finished_at = $3 \
                WHERE id = $1 AND status IN ('open', 'awaiting_confirmation') RETURNING flow_id";
-    let values = [id.to_string().into(), code.into(), now.unix_ms().into()];
+    let values = [id.to_string().into(), code.as_str().into(), now.unix_ms().into()];
     let Some(row) = tx.one(sql, values).await? else { return Ok(false) };
     if let Some(flow) = row.maybe("flow_id")? {
         parked::end(tx, flow, code, now).await?;

@@ -4,6 +4,7 @@ use super::db::Row;
 use super::revocation::{self, RevocationJob};
 use super::{Store, StoreError, Tx, auth_request, connect_session};
 use crate::domain::clock::Moment;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
@@ -94,12 +95,7 @@ impl Store {
 
     /// Ends a parked grant and fails its flow: the grant is queued to end at HubSpot, unless a connection or another
     /// flow has the same one. `false` if it is parked no more.
-    pub async fn end_parked(
-        &self,
-        flow: FlowId,
-        code: &'static str,
-        now: Moment,
-    ) -> Result<bool, StoreError> {
+    pub async fn end_parked(&self, flow: FlowId, code: FailureCode, now: Moment) -> Result<bool, StoreError> {
         self.write(move |tx| Box::pin(async move { end(tx, flow, code, now).await })).await
     }
 }
@@ -119,7 +115,7 @@ pub(super) async fn forget(tx: &Tx<'_>, flow: FlowId) -> Result<(), StoreError> 
 pub(super) async fn end(
     tx: &Tx<'_>,
     flow: FlowId,
-    code: &'static str,
+    code: FailureCode,
     now: Moment,
 ) -> Result<bool, StoreError> {
     let sql = "SELECT refresh_fingerprint FROM parked_grant WHERE flow_id = $1";

@@ -6,6 +6,7 @@ use super::token::park;
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 
@@ -40,7 +41,7 @@ impl Store {
     pub async fn fail_refresh(
         &self,
         job: TokenRefreshJob,
-        error: &'static str,
+        error: FailureCode,
         next: Next,
         now: Moment,
     ) -> Result<bool, StoreError> {
@@ -77,7 +78,7 @@ pub(super) async fn schedule(
 async fn fail(
     tx: &Tx<'_>,
     job: &TokenRefreshJob,
-    error: &str,
+    error: FailureCode,
     next: &Next,
     now: Moment,
 ) -> Result<bool, StoreError> {
@@ -104,5 +105,5 @@ async fn fail(
     // The time of a refusal counts from the first refusal, whatever has failed before it.
     let since = if job.strikes == 0 && *strikes > 0 { "$3" } else { "COALESCE(error_since, $3)" };
     let sql = &format!("UPDATE token SET last_error = $2, error_since = {since} WHERE id = $1");
-    tx.run(sql, [id.into(), error.to_owned().into(), now.unix_ms().into()]).await.map(|_| true)
+    tx.run(sql, [id.into(), error.as_str().into(), now.unix_ms().into()]).await.map(|_| true)
 }

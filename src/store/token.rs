@@ -8,6 +8,7 @@ use super::{Store, StoreError, Tx, event};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
 use crate::domain::event::EventType;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
@@ -115,7 +116,7 @@ impl Store {
         &self,
         id: ConnectionId,
         generation: i64,
-        error: &'static str,
+        error: FailureCode,
         now: Moment,
     ) -> Result<(), StoreError> {
         self.write(move |tx| {
@@ -184,7 +185,7 @@ pub(super) async fn settle_scopes(tx: &Tx<'_>, id: ConnectionId, granted: &Scope
     if missing.is_empty() {
         return Ok(());
     }
-    park(tx, id, ConnectionState::NeedsReauth, "scopes_missing", tx.clock.now()).await
+    park(tx, id, ConnectionState::NeedsReauth, FailureCode::ScopesMissing, tx.clock.now()).await
 }
 
 /// Returns whether a connection still has its first tokens.
@@ -205,28 +206,24 @@ pub(super) async fn scopes_differ(
     Ok(row.granted_scopes("scopes")?.is_some_and(|known| !known.is_same_as(granted)))
 }
 
-/// The error of a connection whose grant HubSpot says is no more.
-const GRANT_DEAD: &str = "grant_dead";
-
 /// Sets a state in which nothing is refreshed, ends the job with it, and tells it.
 pub(super) async fn park(
     tx: &Tx<'_>,
     id: ConnectionId,
     state: ConnectionState,
-    error: &str,
+    error: FailureCode,
     now: Moment,
 ) -> Result<(), StoreError> {
     // What is parked and works again, because of a late answer, has recovered.
     let sql = "UPDATE token SET state = $2, last_error = $3, error_since = COALESCE(error_since, $4), \
                degraded_since = COALESCE(degraded_since, $4), details_due_at = NULL WHERE id = $1 AND state <> $2";
-    let values =
-        [id.to_string().into(), state.as_str().into(), error.to_owned().into(), now.unix_ms().into()];
+    let values = [id.to_string().into(), state.as_str().into(), error.as_str().into(), now.unix_ms().into()];
     let is_new = tx.run(sql, values).await? == 1;
     tx.run("DELETE FROM token_refresh_job WHERE connection_id = $1", [id.to_string().into()]).await?;
     if !is_new {
         return Ok(());
     }
-    if error == GRANT_DEAD {
+    if error == FailureCode::GrantDead {
         event::append(tx, EventType::ConnectionRevokedAtProvider, id, None).await?;
     }
     event::append(tx, EventType::ConnectionNeedsReauth, id, None).await

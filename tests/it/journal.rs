@@ -31,7 +31,7 @@ pub fn read(entries: usize, concerned: usize) -> Looked {
 
 pub fn code(look: &Look) -> &'static str {
     match &look.looked {
-        Looked::Failed(failure) => failure.code,
+        Looked::Failed(failure) => failure.code.as_str(),
         other => panic!("{other:?}"),
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::domain::clock::Moment;
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{OUR_FAULT_PAUSE, STRIKE_PAUSE};
 use pace::Pace;
@@ -76,7 +76,7 @@ impl Default for State {
 #[derive(Debug, Clone, Copy)]
 struct Shut {
     since: Moment,
-    code: &'static str,
+    code: FailureCode,
     is_outage: bool,
     next_probe: Moment,
     /// Between the next probe and the one after it.
@@ -86,7 +86,7 @@ struct Shut {
 }
 
 impl Shut {
-    fn new(code: &'static str, is_outage: bool, first: Duration, now: Moment) -> Self {
+    fn new(code: FailureCode, is_outage: bool, first: Duration, now: Moment) -> Self {
         let pause = if is_outage { first * 2 } else { first };
         Self { since: now, code, is_outage, next_probe: now.plus(first), pause, admitted: None }
     }
@@ -138,7 +138,7 @@ impl Gate {
     }
 
     /// Why the gate is shut, and since when.
-    pub fn shut(&self) -> Option<(&'static str, Moment)> {
+    pub fn shut(&self) -> Option<(FailureCode, Moment)> {
         self.with(|state| state.shut.map(|shut| (shut.code, shut.since)))
     }
 
@@ -192,7 +192,7 @@ impl State {
         self.answered.add(now);
         if let Some(shut) = self.shut.take() {
             tracing::info!(
-                code = shut.code,
+                code = shut.code.as_str(),
                 seconds = now.since(shut.since).as_secs(),
                 "HubSpot answers again; refreshes go on"
             );
@@ -205,10 +205,13 @@ impl State {
     fn refused(&mut self, connection: Option<ConnectionId>, failure: &Failure, now: Moment) {
         let new = connection.filter(|id| self.refused.len() < SUSPICIOUS && !self.refused.contains(id));
         self.refused.extend(new);
-        let ours = failure.code == "client_rejected"
-            || (self.refused.len() >= SUSPICIOUS && failure.code != "grant_of_another_app");
+        let ours = failure.code == FailureCode::ClientRejected
+            || (self.refused.len() >= SUSPICIOUS && failure.code != FailureCode::GrantOfAnotherApp);
         if ours && self.shut.is_none_or(|shut| shut.is_outage) {
-            tracing::error!(code = failure.code, "HubSpot refuses our own request; refreshes are held back");
+            tracing::error!(
+                code = failure.code.as_str(),
+                "HubSpot refuses our own request; refreshes are held back"
+            );
             self.shut = Some(Shut::new(failure.code, false, OUR_FAULT_PAUSE, now));
         }
     }
@@ -221,7 +224,7 @@ impl State {
         let most = answered >= OUTAGE_CALLS && failed * 2 > answered;
         if self.shut.is_none() && (most || self.failures_in_a_row >= OUTAGE_IN_A_ROW) {
             tracing::error!(
-                code = failure.code,
+                code = failure.code.as_str(),
                 "HubSpot does not answer as it should; refreshes are held back"
             );
             self.shut = Some(Shut::new(failure.code, true, FIRST_PROBE, now));
@@ -230,7 +233,7 @@ impl State {
             (Some(shut), Some(asked)) if shut.is_outage => {
                 shut.next_probe = shut.next_probe.max(now.plus(asked.min(LONGEST_WAIT)));
             }
-            (None, _) if failure.code == "provider_busy" => self.slow_down(answered, now),
+            (None, _) if failure.code == FailureCode::ProviderBusy => self.slow_down(answered, now),
             _ => {}
         }
     }
@@ -263,13 +266,13 @@ mod tests {
     }
 
     fn down() -> Failure {
-        Failure::busy("provider_unavailable", None)
+        Failure::busy(FailureCode::ProviderUnavailable, None)
     }
 
     #[test]
     fn refused_credentials_shut_the_gate_but_for_one_probe_a_minute() {
         let gate = Gate::default();
-        gate.failed(connection(1), &Failure::our_fault("client_rejected"), NOW);
+        gate.failed(connection(1), &Failure::our_fault(FailureCode::ClientRejected), NOW);
         assert_eq!(gate.admit(8, NOW), 0);
         assert_eq!(gate.admit(8, later(60)), 1);
         assert_eq!(gate.admit(8, later(60)), 0);
@@ -288,7 +291,11 @@ mod tests {
             gate.failed(connection(1), &down(), NOW);
         }
         assert_eq!(gate.admit(8, later(1)), 1);
-        gate.failed(connection(1), &Failure::busy("provider_busy", Some(Duration::from_secs(40))), later(2));
+        gate.failed(
+            connection(1),
+            &Failure::busy(FailureCode::ProviderBusy, Some(Duration::from_secs(40))),
+            later(2),
+        );
         gate.give_back(1, later(2));
         assert_eq!(gate.admit(8, later(41)), 0, "HubSpot has asked to be left alone");
         assert_eq!(gate.admit(8, later(42)), 1);
@@ -297,7 +304,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_does_not_hold_the_gate_shut() {
         let gate = Gate::default();
-        gate.failed(connection(1), &Failure::our_fault("client_rejected"), later(7200));
+        gate.failed(connection(1), &Failure::our_fault(FailureCode::ClientRejected), later(7200));
         assert_eq!(gate.admit(8, NOW), 1);
         assert_eq!(gate.admit(8, NOW), 0);
     }
@@ -306,11 +313,11 @@ mod tests {
     fn one_odd_connection_does_not_shut_the_gate() {
         let gate = Gate::default();
         for _ in 0..10 {
-            gate.failed(connection(1), &Failure::our_fault("provider_refused"), NOW);
-            gate.failed(connection(2), &Failure::our_fault("provider_refused"), NOW);
+            gate.failed(connection(1), &Failure::our_fault(FailureCode::ProviderRefused), NOW);
+            gate.failed(connection(2), &Failure::our_fault(FailureCode::ProviderRefused), NOW);
         }
         assert_eq!(gate.admit(8, NOW), 8);
-        gate.failed(connection(3), &Failure::our_fault("provider_refused"), NOW);
+        gate.failed(connection(3), &Failure::our_fault(FailureCode::ProviderRefused), NOW);
         assert_eq!(gate.admit(8, NOW), 0);
     }
 
@@ -356,7 +363,7 @@ mod tests {
             for _ in 0..OUTAGE_IN_A_ROW {
                 gate.failed(
                     connection(1),
-                    &Failure::busy("provider_busy", Some(Duration::from_secs(asked))),
+                    &Failure::busy(FailureCode::ProviderBusy, Some(Duration::from_secs(asked))),
                     NOW,
                 );
             }
@@ -373,7 +380,7 @@ mod tests {
                 gate.succeeded(later(second));
             }
         }
-        gate.failed(connection(1), &Failure::busy("provider_busy", None), later(59));
+        gate.failed(connection(1), &Failure::busy(FailureCode::ProviderBusy, None), later(59));
         let begun = gate.admit(1_000, later(60));
         assert!((18..=22).contains(&begun), "{begun}");
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Flows;
 use crate::crash;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::journal::{Notice, POLL};
 use crate::hubspot::journal::{Entry, Next};
 use crate::store::{JournalLease, StoreError};
@@ -109,7 +109,7 @@ impl Flows {
                 Next::Nothing => return Ok(()),
                 // The earliest entry itself is unknown: asking on would go round in circles.
                 Next::Forgotten if was_forgotten => {
-                    return Err(Failure::transient("journal_offset_refused").into());
+                    return Err(Failure::transient(FailureCode::JournalOffsetRefused).into());
                 }
                 Next::Forgotten => {
                     was_forgotten = true;
@@ -152,7 +152,7 @@ impl Flows {
         match self.0.hubspot.notices(entry, self.0.clock.now()).await {
             Err(why) if self.0.watch.with(|state| state.gives_up(&entry.offset, why.code)) => {
                 tracing::error!(
-                    code = why.code,
+                    code = why.code.as_str(),
                     "an entry of HubSpot's Webhooks Journal is passed over, because its file cannot be read"
                 );
                 Ok(Vec::new())

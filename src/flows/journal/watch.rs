@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::Flows;
 use crate::domain::clock::Moment;
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::journal::pause;
 
 /// How often it is looked whether the subscription is still there.
@@ -22,7 +22,7 @@ pub(in crate::flows) struct Watch(Mutex<State>);
 pub(super) struct State {
     failures: u32,
     /// What was said of a failure that is not over, so that it is said once.
-    told: Option<&'static str>,
+    told: Option<FailureCode>,
     subscribed_at: Option<Moment>,
     /// An entry whose file could not be read, and how often.
     broken: Option<(String, u32)>,
@@ -30,9 +30,9 @@ pub(super) struct State {
 
 impl State {
     /// Notes that the file of this entry could not be read. Says whether that was once too often.
-    pub fn gives_up(&mut self, offset: &str, code: &str) -> bool {
+    pub fn gives_up(&mut self, offset: &str, code: FailureCode) -> bool {
         // The way to the file is at fault, not the file.
-        if matches!(code, "provider_unreachable" | "provider_busy") {
+        if matches!(code, FailureCode::ProviderUnreachable | FailureCode::ProviderBusy) {
             return false;
         }
         let before = self.broken.take().filter(|(known, _)| known == offset).map_or(0, |(_, count)| count);
@@ -82,10 +82,12 @@ impl Flows {
             state.failures = state.failures.saturating_add(1);
             (state.failures, state.told.replace(failure.code) != Some(failure.code))
         });
-        let code = failure.code;
+        let code = failure.code.as_str();
         match failure.class {
             _ if !is_news => tracing::debug!(code, failures, "HubSpot's Webhooks Journal is still not read"),
-            _ if code == "journal_scopes_missing" => tracing::error!(code, "{SCOPES_MISSING}"),
+            _ if failure.code == FailureCode::JournalScopesMissing => {
+                tracing::error!(code, "{SCOPES_MISSING}");
+            }
             FailureClass::OurFault | FailureClass::GrantDead => {
                 tracing::error!(
                     code,

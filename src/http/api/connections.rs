@@ -21,6 +21,7 @@ use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
 use crate::domain::event::Event;
 use crate::domain::explain::explain;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::flows::Listed;
@@ -390,7 +391,7 @@ pub(in crate::http) async fn uninstall_app(
     let body = UninstallBody {
         ended: DisconnectAnswer::of(done.ended.connection, done.ended.revoked),
         uninstalled: done.failed.is_none(),
-        failed_with: done.failed,
+        failed_with: done.failed.map(FailureCode::as_str),
         also_affected: done.others,
     };
     Ok(HttpResponse::Ok().json(body))

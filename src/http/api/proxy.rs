@@ -245,7 +245,7 @@ impl From<ProxyError> for Problem {
             ProxyError::RateLimited { retry_after } => {
                 Self::new("account_rate_limited").retry_after(whole_seconds(retry_after))
             }
-            ProxyError::Pass(PassError::Failed(why)) => Self::new(why.code),
+            ProxyError::Pass(PassError::Failed(why)) => Self::new(why.code.as_str()),
             ProxyError::Pass(PassError::Upload(UploadError::TooLong)) => Self::new("proxy_body_too_large"),
             ProxyError::Pass(PassError::Upload(UploadError::BrokeOff)) => {
                 Self::new("bad_request").hint("The body broke off.")

@@ -39,7 +39,7 @@ impl From<InstallError> for Problem {
     fn from(why: InstallError) -> Self {
         match why {
             InstallError::StateRejected => Self::new("install_state_rejected"),
-            InstallError::Failed(code) => Self::new(code),
+            InstallError::Failed(code) => Self::new(code.as_str()),
             InstallError::Store(why) => why.into(),
         }
     }

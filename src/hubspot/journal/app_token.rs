@@ -7,7 +7,7 @@ use super::super::call::Answer;
 use super::super::wire::{ErrorBody, TokenBody};
 use super::super::{Client, HubSpot, error};
 use crate::domain::clock::Moment;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::secret::Secret;
 
 /// Asked for by name: without them the journal answers nothing (HubSpot developer docs, "Webhooks journal and management
@@ -84,9 +84,8 @@ impl HubSpot {
             .body(form);
         let Answer { status, body } = self.calls.ask(request, MAX_BODY).await?;
         match status {
-            200..=299 => {
-                serde_json::from_slice(&body).map_err(|_| Failure::transient("provider_bad_response"))
-            }
+            200..=299 => serde_json::from_slice(&body)
+                .map_err(|_| Failure::transient(FailureCode::ProviderBadResponse)),
             _ => Err(refused(&body)),
         }
     }
@@ -99,7 +98,7 @@ fn refused(body: &[u8]) -> Failure {
         said.error.as_deref() == Some("invalid_scope") || said.status.as_deref() == Some("BAD_SCOPES")
     });
     if is_scopes {
-        return Failure::our_fault("journal_scopes_missing");
+        return Failure::our_fault(FailureCode::JournalScopesMissing);
     }
     error::refused_body(body, error::Asked::Other)
 }

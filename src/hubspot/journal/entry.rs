@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::subscription::UNINSTALLED;
 use crate::domain::clock::Moment;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PortalId;
 use crate::domain::journal::Notice;
 
@@ -39,7 +39,7 @@ impl fmt::Debug for Entry {
 /// `{"url", "expiresAt", "currentOffset"}` (schema `JournalFetchResponse`). The offset becomes a part of an address, so
 /// it has to look like one: HubSpot's are UUIDs.
 pub(super) fn pointer(body: &[u8]) -> Result<Entry, Failure> {
-    let bad = || Failure::transient("provider_bad_response");
+    let bad = || Failure::transient(FailureCode::ProviderBadResponse);
     let body: Value = serde_json::from_slice(body).map_err(|_| bad())?;
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(bad);
     let entry = Entry { offset: text("currentOffset")?, url: text("url")? };
@@ -64,7 +64,7 @@ struct File<'a> {
 /// cannot be, `now` takes its place.
 pub(super) fn notices(file: &[u8], now: Moment) -> Result<Vec<Notice>, Failure> {
     let file: File =
-        serde_json::from_slice(file).map_err(|_| Failure::transient("journal_file_unreadable"))?;
+        serde_json::from_slice(file).map_err(|_| Failure::transient(FailureCode::JournalFileUnreadable))?;
     let published = file.published_at.and_then(value).as_ref().and_then(moment);
     let mut last = BTreeMap::new();
     for event in file.journal_events.into_iter().filter_map(value).filter(is_uninstall) {
@@ -153,7 +153,7 @@ mod tests {
         for bad in ["", "<html>", "{}", "[]", r#"{"journalEvents": 7}"#] {
             assert_eq!(
                 notices(bad.as_bytes(), NOW).expect_err("bad").code,
-                "journal_file_unreadable",
+                FailureCode::JournalFileUnreadable,
                 "{bad}"
             );
         }

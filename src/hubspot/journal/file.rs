@@ -9,7 +9,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::super::{call, error};
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::origin::web_url;
 use crate::domain::proxies::Proxies;
 use crate::egress::Wary;
@@ -45,19 +45,22 @@ impl Files {
     /// The content of a file.
     pub async fn get(&self, url: &str) -> Result<Vec<u8>, Failure> {
         let url = self.check(url).ok_or_else(refused)?;
-        let client = self.clients.client(&url).map_err(|_| Failure::our_fault("provider_unreachable"))?;
+        let client =
+            self.clients.client(&url).map_err(|_| Failure::our_fault(FailureCode::ProviderUnreachable))?;
         let whole = async {
             let response = client.get(url).send().await.map_err(|why| unanswered(&why))?;
             match response.status().as_u16() {
                 200..=299 => call::read(response, MAX_FILE).await,
                 // The address has expired: the next look has a new one.
-                429 => Err(Failure::transient("provider_busy")),
-                400..=499 => Err(Failure::transient("journal_file_gone")),
+                429 => Err(Failure::transient(FailureCode::ProviderBusy)),
+                400..=499 => Err(Failure::transient(FailureCode::JournalFileGone)),
                 300..=399 => Err(refused()),
-                _ => Err(Failure::transient("provider_unavailable")),
+                _ => Err(Failure::transient(FailureCode::ProviderUnavailable)),
             }
         };
-        tokio::time::timeout(DEADLINE, whole).await.unwrap_or(Err(Failure::transient("provider_timeout")))
+        tokio::time::timeout(DEADLINE, whole)
+            .await
+            .unwrap_or(Err(Failure::transient(FailureCode::ProviderTimeout)))
     }
 
     /// What can be said of an address without asking anybody. Names are looked at when they are resolved.
@@ -78,7 +81,7 @@ impl Files {
 }
 
 fn refused() -> Failure {
-    Failure::our_fault("journal_url_refused")
+    Failure::our_fault(FailureCode::JournalUrlRefused)
 }
 
 fn unanswered(why: &reqwest::Error) -> Failure {
@@ -131,6 +134,6 @@ mod tests {
     async fn a_name_that_leads_to_this_machine_is_refused() {
         let failure =
             files("https://api.hubapi.com").get("https://localhost:9/a").await.expect_err("refused");
-        assert_eq!(failure.code, "journal_url_refused");
+        assert_eq!(failure.code, FailureCode::JournalUrlRefused);
     }
 }

@@ -21,7 +21,7 @@ pub use entry::Entry;
 use super::call::Answer;
 use super::{HubSpot, error, join};
 use crate::domain::clock::Moment;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::journal::Notice;
 use crate::domain::proxies::Proxies;
 use app_token::AppToken;
@@ -105,7 +105,7 @@ impl HubSpot {
     pub async fn check_journal(&self) -> Result<(), Failure> {
         self.is_subscribed().await?;
         match self.pointer("/latest").await? {
-            Next::Forgotten => Err(Failure::our_fault("journal_entries_absent")),
+            Next::Forgotten => Err(Failure::our_fault(FailureCode::JournalEntriesAbsent)),
             Next::Entry(_) | Next::Nothing => Ok(()),
         }
     }
@@ -134,13 +134,13 @@ impl HubSpot {
             let answer = self.calls.ask(request, max).await?;
             match answer.status {
                 401 if !is_renewed => self.journal.token.forget(&token),
-                401 => return Err(Failure::our_fault("journal_token_refused")),
+                401 => return Err(Failure::our_fault(FailureCode::JournalTokenRefused)),
                 // HubSpot's category is MISSING_SCOPES; nothing else is known to be forbidden here.
-                403 => return Err(Failure::our_fault("journal_scopes_missing")),
+                403 => return Err(Failure::our_fault(FailureCode::JournalScopesMissing)),
                 _ => return Ok(answer),
             }
         }
-        Err(Failure::our_fault("journal_token_refused"))
+        Err(Failure::our_fault(FailureCode::JournalTokenRefused))
     }
 
     fn request(&self, method: Method, url: Url, body: Option<&str>) -> RequestBuilder {

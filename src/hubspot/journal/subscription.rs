@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::super::{HubSpot, error};
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 
 /// An app may have a subscription for each account, of other kinds than ours.
 pub(super) const MAX_LIST: usize = 8 * 1024 * 1024;
@@ -39,7 +39,7 @@ impl HubSpot {
         match list.status {
             200..=299 => has_ours(&list.body),
             // An app without subscriptions has an empty list.
-            404 => Err(Failure::our_fault("journal_absent")),
+            404 => Err(Failure::our_fault(FailureCode::JournalAbsent)),
             _ => Err(error::refused_body(&list.body, error::Asked::Other)),
         }
     }
@@ -53,7 +53,7 @@ impl HubSpot {
 /// have seen has `eventTypeId`: each of them will do.
 fn has_ours(list: &[u8]) -> Result<bool, Failure> {
     let list: Value =
-        serde_json::from_slice(list).map_err(|_| Failure::transient("provider_bad_response"))?;
+        serde_json::from_slice(list).map_err(|_| Failure::transient(FailureCode::ProviderBadResponse))?;
     let is_ours = |one: &Value| {
         let names = |field: &str| one.get(field).and_then(Value::as_str) == Some(UNINSTALLED);
         let acts = one.get("actions").and_then(Value::as_array);

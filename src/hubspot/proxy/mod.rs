@@ -17,7 +17,7 @@ pub use reqwest::Method;
 pub use reqwest::header::HeaderMap;
 
 use super::{HubSpot, error, join};
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::proxies::Proxies;
 use crate::domain::proxy_headers::Named;
 use crate::domain::proxy_path::ProxyPath;
@@ -100,7 +100,7 @@ impl HubSpot {
     /// [`PassError`] if HubSpot has not begun to answer.
     pub async fn pass_on(&self, call: &mut Call, access: &Secret) -> Result<Passed, PassError> {
         let progress = call.body.as_ref().map(|upload| Arc::clone(&upload.progress)).unwrap_or_default();
-        let unreachable = || PassError::Failed(Failure::transient("provider_unreachable"));
+        let unreachable = || PassError::Failed(Failure::transient(FailureCode::ProviderUnreachable));
         let client = self.proxy.client().ok_or_else(unreachable)?;
         let mut request =
             client.request(call.method.clone(), self.place(&call.path)).headers(call.headers.clone());
@@ -127,7 +127,7 @@ impl HubSpot {
     ) -> Result<Passed, PassError> {
         let status = answer.status().as_u16();
         if status < 200 {
-            return Err(PassError::Failed(Failure::uncertain("provider_bad_response")));
+            return Err(PassError::Failed(Failure::uncertain(FailureCode::ProviderBadResponse)));
         }
         let retry_after = self.calls.retry_after(answer.headers());
         let allowance = Allowance::read(answer.headers());
@@ -172,7 +172,7 @@ async fn begun(
                 });
             }
             Err(_) if progress.sent() > sent => {}
-            Err(_) => return Err(PassError::Failed(Failure::uncertain("provider_timeout"))),
+            Err(_) => return Err(PassError::Failed(Failure::uncertain(FailureCode::ProviderTimeout))),
         }
     }
 }
@@ -192,7 +192,7 @@ mod tests {
 
     async fn is_too_late(progress: Arc<Progress>) -> bool {
         let outcome = begun(std::future::pending(), &progress, SHORT).await;
-        matches!(outcome, Err(PassError::Failed(failure)) if failure.code == "provider_timeout")
+        matches!(outcome, Err(PassError::Failed(failure)) if failure.code == FailureCode::ProviderTimeout)
     }
 
     #[tokio::test]
