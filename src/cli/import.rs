@@ -21,10 +21,11 @@ use crate::app;
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::external::ExternalUserId;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::PortalId;
 use crate::domain::secret::Secret;
 use crate::flows::{Flows, Import, ImportError, Imported};
-use crate::http::error_table;
+use crate::http::ProblemCode;
 use crate::lifecycle;
 use crate::telemetry::metrics::Metrics;
 
@@ -164,7 +165,7 @@ impl Running {
         match done? {
             (_, Ok(Imported::Done(_))) => self.counts.imported += 1,
             (_, Ok(Imported::Known(_))) => self.counts.known += 1,
-            (number, Err(ImportError::Refused(code))) => self.refuse(number, &refusal(code.as_str())),
+            (number, Err(ImportError::Refused(code))) => self.refuse(number, &refusal(code)),
             (_, Err(ImportError::Store(why))) => return Err(why.into()),
         }
         Ok(true)
@@ -176,9 +177,8 @@ impl Running {
     }
 }
 
-fn refusal(code: &str) -> String {
-    let title = error_table().iter().find(|entry| entry.code == code).map(|entry| entry.title);
-    title.map_or_else(|| code.to_owned(), |title| format!("{code}: {title}"))
+fn refusal(code: FailureCode) -> String {
+    format!("{code}: {}", ProblemCode::from(code).entry().title)
 }
 
 /// What a line says; `None` for an empty one. What is wrong is told without any of its values.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use super::Flows;
+use super::{Flows, Unreadable};
 use crate::crash;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{AT_ONCE, After, Attempt};
@@ -98,7 +98,13 @@ impl Flows {
                 let signing = secrets.good_at(at);
                 parts.webhooks.post(&claimed.endpoint.url, message, &signing, secrets.headers()).await
             }
-            Err(why) => Attempt { status: None, error: Some(why.0), retry_after: None },
+            Err(why) => {
+                let error = match why {
+                    Unreadable::KeyMissing => "unknown_key",
+                    Unreadable::Damaged => "integrity_error",
+                };
+                Attempt { status: None, error: Some(error), retry_after: None }
+            }
         };
         crash::point("webhook.answered");
         let after = attempt.after(claimed.attempts, parts.chance.unit());

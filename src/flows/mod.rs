@@ -78,7 +78,7 @@ pub use start::{StartConnect, StartError, Started, flow_of_state};
 pub use status::{Connection, Connections};
 pub use uninstall::Uninstalled;
 pub use waiting::Wakes;
-pub use webhooks::WebhookError;
+pub use webhooks::{Unreadable, WebhookError};
 
 use crate::config::{Config, OnSessionExpiry, TokenDelivery};
 use crate::domain::chance::Chance;

@@ -49,10 +49,16 @@ pub enum WebhookError {
     Store(#[from] StoreError),
 }
 
-/// The stored secrets of an endpoint cannot be opened; the code says why.
+/// Why the stored secrets of an endpoint cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the stored secrets cannot be opened: {0}")]
-pub struct Unreadable(pub &'static str);
+pub enum Unreadable {
+    /// They are sealed with a key that is not configured.
+    #[error("the stored secrets cannot be opened: the key is missing")]
+    KeyMissing,
+    /// They cannot be trusted.
+    #[error("the stored secrets cannot be opened: they are damaged")]
+    Damaged,
+}
 
 /// What is sealed of an endpoint.
 #[derive(Default, Serialize, Deserialize)]
@@ -340,15 +346,15 @@ impl Flows {
         self.0.keyring.seal(&text, secrets_context(&id.to_string(), generation))
     }
 
-    /// The secrets of an endpoint, or the code of what is wrong with them.
+    /// Opens the secrets of an endpoint.
     pub(super) fn open_secrets(&self, endpoint: &Endpoint) -> Result<Secrets, Unreadable> {
         let row = endpoint.id.to_string();
         let opened = self.0.keyring.open(&endpoint.secrets, secrets_context(&row, endpoint.generation));
         let text = opened.map_err(|why| match why {
-            OpenError::UnknownKey(_) => Unreadable("unknown_key"),
-            OpenError::Damaged | OpenError::Misplaced => Unreadable("integrity_error"),
+            OpenError::UnknownKey(_) => Unreadable::KeyMissing,
+            OpenError::Damaged | OpenError::Misplaced => Unreadable::Damaged,
         })?;
-        serde_json::from_str(text.expose()).map_err(|_| Unreadable("integrity_error"))
+        serde_json::from_str(text.expose()).map_err(|_| Unreadable::Damaged)
     }
 }
 

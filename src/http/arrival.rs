@@ -13,7 +13,7 @@ use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::web::Bytes;
 use futures_core::Stream;
 
-use super::problem::Problem;
+use super::problem::{Problem, ProblemCode};
 use super::server::Watch;
 
 /// How long a body may take.
@@ -32,10 +32,10 @@ pub(super) async fn await_body(request: &mut ServiceRequest) -> Result<(), Probl
     // The limit is that of the extractors.
     let body = tokio::time::timeout(DEADLINE, request.extract::<Bytes>())
         .await
-        .map_err(|_| Problem::new("request_timeout"))?;
+        .map_err(|_| Problem::new(ProblemCode::RequestTimeout))?;
     let body = body.map_err(|why| match why.as_response_error().status_code().as_u16() {
-        413 => Problem::new("payload_too_large"),
-        _ => Problem::new("bad_request"),
+        413 => Problem::new(ProblemCode::PayloadTooLarge),
+        _ => Problem::new(ProblemCode::BadRequest),
     })?;
     if let Some(watch) = request.conn_data::<Rc<Watch>>() {
         watch.body_arrived();

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::Web;
 use super::api::ApiJson;
-use super::problem::{Problem, lookup};
+use super::problem::{Problem, ProblemCode};
 use super::status::{Entry, known_tag, unchanged_for_now, wait};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
@@ -30,7 +30,7 @@ pub(super) fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem>
         Ok(text) if (43..=128).contains(&text.len()) && text.bytes().all(unreserved) => {
             Ok(Some(Secret::new(text.to_owned())))
         }
-        _ => Err(Problem::new("bad_challenge")),
+        _ => Err(Problem::new(ProblemCode::BadChallenge)),
     }
 }
 
@@ -44,8 +44,8 @@ pub(super) async fn attempt_status(
 ) -> Result<HttpResponse, Problem> {
     let find = async || -> Result<Attempt, Problem> {
         // Another flow's id, an unknown one and a wrong verifier look alike.
-        let named = named.map(str::parse).transpose().map_err(|_| Problem::new("flow_unknown"))?;
-        web.flows.attempt(verifier, named).await?.ok_or(Problem::new("flow_unknown"))
+        let named = named.map(str::parse).transpose().map_err(|_| Problem::new(ProblemCode::FlowUnknown))?;
+        web.flows.attempt(verifier, named).await?.ok_or(Problem::new(ProblemCode::FlowUnknown))
     };
     let mut attempt = find().await?;
     if known_tag(request) == Some(tag(&attempt, web.flows.clock().now()).as_str()) {
@@ -127,7 +127,7 @@ pub(super) async fn redeem_claim(
     web: Data<Web>,
     body: ApiJson<Redeem>,
 ) -> Result<HttpResponse, Problem> {
-    let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
+    let verifier = verifier(&request)?.ok_or(Problem::new(ProblemCode::BadChallenge))?;
     let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
     let access = web.flows.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
     Ok(HttpResponse::Ok().json(AccessTokenAnswer {
@@ -165,8 +165,9 @@ pub(super) async fn cancel_attempt(
     web: Data<Web>,
     body: ApiJson<Cancel>,
 ) -> Result<HttpResponse, Problem> {
-    let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
-    let attempt = web.flows.cancel(body.0.flow, &verifier).await?.ok_or(Problem::new("flow_unknown"))?;
+    let verifier = verifier(&request)?.ok_or(Problem::new(ProblemCode::BadChallenge))?;
+    let attempt =
+        web.flows.cancel(body.0.flow, &verifier).await?.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
     Ok(HttpResponse::Ok().json(self::body(&attempt, web.flows.clock().now())))
 }
 
@@ -239,9 +240,12 @@ fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
     match &attempt.outcome {
         Some(Outcome::Connected(found)) => connection = Some(Entry::of(found, now)),
         Some(Outcome::Failed { code }) => {
-            let entry = lookup(code.as_str()).unwrap_or(Problem::new("provider_error").entry);
-            error =
-                Some(AttemptError { code: entry.code, message: entry.detail, retryable: entry.retryable });
+            let entry = ProblemCode::from(*code).entry();
+            error = Some(AttemptError {
+                code: entry.code.as_str(),
+                message: entry.detail,
+                retryable: entry.retryable,
+            });
         }
         Some(Outcome::Pending { .. }) | None => {}
     }

@@ -16,7 +16,7 @@ use super::client::address;
 use super::csrf::same_origin;
 use super::install::{install_at_callback, is_install};
 use super::limits::PerAddress;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemCode};
 use super::span::about_flow;
 use crate::domain::auth_request::REMEMBERED;
 use crate::domain::clock::Moment;
@@ -59,7 +59,7 @@ pub(super) async fn start_by_link(
 ) -> Result<HttpResponse, Problem> {
     let fields = Query::parse(request.query_string(), &FIELDS)?;
     if fields.get(SESSION).is_some() {
-        return Err(Problem::new("connect_session_in_url"));
+        return Err(Problem::new(ProblemCode::ConnectSessionInUrl));
     }
     navigation_only(&request)?;
     let limit = admit(&request, &web, &web.starts);
@@ -94,7 +94,7 @@ pub(super) async fn start_by_form(
     body: String,
 ) -> Result<HttpResponse, Problem> {
     if request.content_type() != "application/x-www-form-urlencoded" {
-        return Err(Problem::new("bad_request"));
+        return Err(Problem::new(ProblemCode::BadRequest));
     }
     let fields = Query::parse(&body, &FIELDS)?;
     navigation_only(&request)?;
@@ -149,9 +149,9 @@ async fn start(
     fields: &Query,
     sender: Option<String>,
 ) -> Result<HttpResponse, Problem> {
-    let bad = |_| Problem::new("bad_request");
+    let bad = |_| Problem::new(ProblemCode::BadRequest);
     let hash = |name| match fields.get(name) {
-        Some(text) => Hash::parse(text).map(Some).ok_or(Problem::new("bad_challenge")),
+        Some(text) => Hash::parse(text).map(Some).ok_or(Problem::new(ProblemCode::BadChallenge)),
         None => Ok(None),
     };
     let ask = StartConnect {
@@ -161,7 +161,7 @@ async fn start(
             .get("hub_id")
             .map(str::parse)
             .transpose()
-            .map_err(|_| Problem::new("bad_request"))?,
+            .map_err(|_| Problem::new(ProblemCode::BadRequest))?,
         connect_session: fields.get(SESSION).map(|token| Secret::new(token.to_owned())),
         challenge: hash("challenge")?,
         opener_challenge: hash("opener_challenge")?,
@@ -233,7 +233,7 @@ pub(super) async fn continue_start(
     same_origin(&request, &web)?;
     let Continued { state, binding } = form.0;
     let started = web.flows.started(Secret::new(state), Secret::new(binding)).await?;
-    let started = started.ok_or(Problem::new("flow_unknown"))?;
+    let started = started.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
     let mut answer = HttpResponse::Ok();
     bind(&mut answer, &request, &web, (started.flow, &started.binding, started.expires_at));
     Ok(launch_page(answer, &web, &started, false))
@@ -283,9 +283,9 @@ pub(super) async fn prove_opener(
     same_origin(&request, &web)?;
     let Proof { flow, opener_key, binding } = body.0;
     let binding = binding.map(Secret::new).or_else(|| web.cookies.binding(&request, flow));
-    let binding = binding.ok_or(Problem::new("flow_unknown"))?;
+    let binding = binding.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
     let proven = web.flows.prove_opener(flow, &binding, &Secret::new(opener_key)).await?;
-    let expires_at = proven.ok_or(Problem::new("flow_unknown"))?;
+    let expires_at = proven.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
     let mut answer = HttpResponse::NoContent();
     bind(&mut answer, &request, &web, (flow, &binding, expires_at));
     Ok(answer.finish())
@@ -294,7 +294,7 @@ pub(super) async fn prove_opener(
 pub(super) fn admit(request: &HttpRequest, web: &Web, limit: &PerAddress) -> Result<(), Problem> {
     match address(request, web).is_some_and(|address| limit.admit(address)) {
         true => Ok(()),
-        false => Err(Problem::new("rate_limited")),
+        false => Err(Problem::new(ProblemCode::RateLimited)),
     }
 }
 
@@ -335,7 +335,7 @@ pub(super) async fn finish_auth(
             }
             let mut answer = see_other(&return_to.unwrap_or_else(|| done(flow)));
             for cookie in cookies {
-                answer.add_cookie(&cookie).map_err(|_| Problem::new("internal_error"))?;
+                answer.add_cookie(&cookie).map_err(|_| Problem::new(ProblemCode::InternalError))?;
             }
             Ok(answer)
         }
@@ -347,14 +347,14 @@ async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<F
     let query = Query::parse(request.query_string(), &["code", "state", "error", "error_description"])?;
     let state =
         query.get("state").filter(|state| is_state(state)).ok_or_else(|| match query.get("state") {
-            Some(_) => Problem::new("flow_unknown"),
-            None => Problem::new("callback_incomplete"),
+            Some(_) => Problem::new(ProblemCode::FlowUnknown),
+            None => Problem::new(ProblemCode::CallbackIncomplete),
         })?;
     let answer = match (query.get("error"), query.get("code")) {
         (Some("access_denied"), _) => Answer::Denied,
         (Some(_), _) => Answer::Error,
         (None, Some(code)) if code.len() <= 2048 => Answer::Code(Secret::new(code.to_owned())),
-        _ => return Err(Problem::new("callback_incomplete")),
+        _ => return Err(Problem::new(ProblemCode::CallbackIncomplete)),
     };
     let state = Secret::new(state.to_owned());
     let flow = flow_of_state(&state);
@@ -402,7 +402,7 @@ pub(super) fn see_other(location: &str) -> HttpResponse {
 fn navigation_only(request: &HttpRequest) -> Result<(), Problem> {
     let navigates = fetch_header(request, "sec-fetch-mode").is_none_or(|mode| mode == "navigate")
         && fetch_header(request, "sec-fetch-dest").is_none_or(|dest| dest == "document");
-    if navigates && !is_prefetch(request) { Ok(()) } else { Err(Problem::new("not_a_navigation")) }
+    if navigates && !is_prefetch(request) { Ok(()) } else { Err(Problem::new(ProblemCode::NotANavigation)) }
 }
 
 /// Whether the browser fetches for a click that may never come.
@@ -445,7 +445,7 @@ impl Query {
                 continue;
             }
             if base != name || pairs.iter().any(|(known, _)| *known == name) {
-                return Err(Problem::new("bad_request"));
+                return Err(Problem::new(ProblemCode::BadRequest));
             }
             pairs.push((name.into_owned(), value.into_owned()));
         }

@@ -11,7 +11,7 @@ use super::api::ApiJson;
 use super::attempt::verifier;
 use super::caller::Caller;
 use super::csrf;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemCode};
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::secret::Secret;
 use crate::flows::{Outcome, Revoked};
@@ -89,14 +89,14 @@ pub(super) async fn disconnect_connection(
     let user = match verifier(&request)? {
         Some(verifier) => owner(&web, &verifier, body.0.connection_id).await?,
         None => {
-            let caller = Caller::of(&session).ok_or(Problem::new("not_authenticated"))?;
+            let caller = Caller::of(&session).ok_or(Problem::new(ProblemCode::NotAuthenticated))?;
             let token = request.headers().get("x-csrf-token").and_then(|token| token.to_str().ok());
             csrf::check(&request, &web, &caller, token)?;
             caller.user
         }
     };
     let ended = web.flows.disconnect(user, body.0.connection_id, true).await?;
-    let ended = ended.ok_or(Problem::new("connection_not_found"))?;
+    let ended = ended.ok_or(Problem::new(ProblemCode::ConnectionNotFound))?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
 
@@ -104,6 +104,6 @@ pub(super) async fn disconnect_connection(
 async fn owner(web: &Web, verifier: &Secret, connection: ConnectionId) -> Result<UserId, Problem> {
     match web.flows.attempt(verifier, None).await?.and_then(|attempt| attempt.outcome) {
         Some(Outcome::Connected(found)) if found.token.id == connection => Ok(found.token.user_id),
-        _ => Err(Problem::new("connection_not_found")),
+        _ => Err(Problem::new(ProblemCode::ConnectionNotFound)),
     }
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Web;
 use super::caller::Caller;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemCode};
 use crate::domain::secret::Secret;
 
 /// Makes and checks form tokens.
@@ -53,7 +53,7 @@ pub(super) fn same_origin(request: &HttpRequest, web: &Web) -> Result<(), Proble
         (None, Some(origin)) => is_ours(origin, web),
         (None, None) => false,
     };
-    if ours { Ok(()) } else { Err(Problem::new("csrf_rejected")) }
+    if ours { Ok(()) } else { Err(Problem::new(ProblemCode::CsrfRejected)) }
 }
 
 fn is_ours(origin: &str, web: &Web) -> bool {
@@ -70,6 +70,6 @@ pub(super) fn check(
     same_origin(request, web)?;
     match token {
         Some(token) if web.csrf.matches(caller, token) => Ok(()),
-        _ => Err(Problem::new("csrf_rejected")),
+        _ => Err(Problem::new(ProblemCode::CsrfRejected)),
     }
 }

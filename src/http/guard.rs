@@ -26,7 +26,7 @@ use super::api::{challenge, tell};
 use super::arrival::{await_body, is_streamed};
 use super::auth::{done_without_answer, see_other};
 use super::install::CLAIM;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemCode};
 use super::span;
 use super::templates::error_page;
 use crate::config::Server;
@@ -155,7 +155,7 @@ async fn to_its_end<B: MessageBody + 'static>(
     }
     let is_read = request.method().is_safe() && is_api(request.path());
     let mut work = next.call(request);
-    let panicked = || Err(Problem::new("internal_error").into());
+    let panicked = || Err(Problem::new(ProblemCode::InternalError).into());
     let mut caught = poll_fn(move |context| {
         let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
         polled.unwrap_or_else(|_| Poll::Ready(panicked()))
@@ -171,13 +171,13 @@ async fn to_its_end<B: MessageBody + 'static>(
 
 /// What it is called if no handler has answered: one that panicked has said so.
 fn unanswered(why: &Error) -> Problem {
-    why.as_error::<Problem>().cloned().unwrap_or_else(|| Problem::new("storage_unavailable"))
+    why.as_error::<Problem>().cloned().unwrap_or_else(|| Problem::new(ProblemCode::StorageUnavailable))
 }
 
 /// An answer without a look at the request's handler. Where a body has not been read to its end, nothing can follow it.
 fn refuse(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBody> {
     let mut answer = problem.error_response();
-    if matches!(problem.entry.code, "request_timeout" | "payload_too_large") {
+    if matches!(problem.entry.code, ProblemCode::RequestTimeout | ProblemCode::PayloadTooLarge) {
         answer.head_mut().set_connection_type(ConnectionType::Close);
     }
     request.into_response(answer)
@@ -236,7 +236,7 @@ fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
     if request.path() == "/livez" {
         return None;
     }
-    let Some(host) = only_host(request) else { return Some(Problem::new("bad_request")) };
+    let Some(host) = only_host(request) else { return Some(Problem::new(ProblemCode::BadRequest)) };
     let is_one_of = |hosts: &[String]| hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
     let is_backend_s = request.path().starts_with("/api/") && is_one_of(&web.config.server.alternate_hosts);
     if is_one_of(&web.hosts) || is_backend_s {
@@ -246,7 +246,7 @@ fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
     if web.lines.admit() {
         tracing::warn!(host, expected, "request refused: unexpected Host header");
     }
-    Some(Problem::new("wrong_host").hint(format!("Expected the host {expected}.")))
+    Some(Problem::new(ProblemCode::WrongHost).hint(format!("Expected the host {expected}.")))
 }
 
 /// The value of `Host`, if there is exactly one.
@@ -304,12 +304,12 @@ fn is_passed_on(answer: &HttpResponse) -> bool {
 /// What a bare status of the framework means.
 fn by_status(status: StatusCode) -> Problem {
     Problem::new(match status.as_u16() {
-        404 => "not_found",
-        405 => "method_not_allowed",
-        413 => "payload_too_large",
-        415 => "unsupported_media_type",
-        400..=499 => "bad_request",
-        _ => "internal_error",
+        404 => ProblemCode::NotFound,
+        405 => ProblemCode::MethodNotAllowed,
+        413 => ProblemCode::PayloadTooLarge,
+        415 => ProblemCode::UnsupportedMediaType,
+        400..=499 => ProblemCode::BadRequest,
+        _ => ProblemCode::InternalError,
     })
 }
 
@@ -349,7 +349,7 @@ fn log(response: &ServiceResponse<BoxBody>, web: Option<&Web>, started: Instant)
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let answer = response.response();
     let extensions = answer.extensions();
-    match extensions.get::<Problem>().map(|problem| (problem.entry.code, problem.about())) {
+    match extensions.get::<Problem>().map(|problem| (problem.entry.code.as_str(), problem.about())) {
         // HubSpot's own errors are passed on without a problem of ours.
         _ if is_passed_on(answer) => tracing::debug!(status, duration_ms, "request"),
         Some((code, about)) if status >= 500 => {

@@ -19,7 +19,7 @@ use super::Web;
 use super::auth::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
 use super::guard::RequestId;
 use super::limits::PerProcess;
-use super::problem::{Problem, lookup};
+use super::problem::{Problem, ProblemCode};
 use crate::config::marketplace::INSTALL;
 use crate::domain::id::PortalId;
 use crate::domain::install::InstallReturnUrl;
@@ -64,7 +64,7 @@ pub(super) fn is_install(request: &HttpRequest, web: &Web) -> bool {
 async fn answer(request: &HttpRequest, web: &Web, redirect_uri: String) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &FIELDS);
     if !is_navigation(request, query.as_ref().ok()) {
-        return Err(Problem::new("not_a_navigation"));
+        return Err(Problem::new(ProblemCode::NotANavigation));
     }
     let taken = match &query {
         Ok(query) => take(request, web, query, redirect_uri).await,
@@ -72,7 +72,7 @@ async fn answer(request: &HttpRequest, web: &Web, redirect_uri: String) -> Resul
     };
     match taken {
         Ok(location) => Ok(HttpResponse::Found().insert_header((LOCATION, location)).finish()),
-        Err(problem) if problem.entry.code == "rate_limited" => Err(problem),
+        Err(problem) if problem.entry.code == ProblemCode::RateLimited => Err(problem),
         Err(problem) => Ok(see_other(&format!("{CLAIM}?problem={}#_", problem.entry.code))),
     }
 }
@@ -104,7 +104,7 @@ pub(super) fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
 fn admit_stateless_code(web: &Web) -> Result<(), Problem> {
     match web.stateless_codes.admit() {
         true => Ok(()),
-        false => Err(Problem::new("rate_limited").retry_after(STATELESS_CODE_SECONDS)),
+        false => Err(Problem::new(ProblemCode::RateLimited).retry_after(STATELESS_CODE_SECONDS)),
     }
 }
 
@@ -119,7 +119,7 @@ async fn take(
     let back = match query.get("returnUrl") {
         Some(text) => {
             let checked = InstallReturnUrl::parse(text, &approval);
-            Some(checked.ok_or(Problem::new("install_return_url_not_allowed"))?)
+            Some(checked.ok_or(Problem::new(ProblemCode::InstallReturnUrlNotAllowed))?)
         }
         None => None,
     };
@@ -141,22 +141,22 @@ async fn take(
             web.flows.install(code, None, redirect_uri).await?;
             Ok(back.map_or_else(|| landing(web), |back| back.as_str().to_owned()))
         }
-        _ => Err(Problem::new("install_incomplete")),
+        _ => Err(Problem::new(ProblemCode::InstallIncomplete)),
     }
 }
 
 async fn finalize(web: &Web, query: &Query, redirect_uri: String) -> Result<(), Problem> {
     let state = query.get("state").filter(|state| is_state(state));
-    let state = state.ok_or(Problem::new("install_state_rejected"))?;
+    let state = state.ok_or(Problem::new(ProblemCode::InstallStateRejected))?;
     Ok(web.flows.install(code(query)?, Some(Secret::new(state.to_owned())), redirect_uri).await?)
 }
 
 fn code(query: &Query) -> Result<Secret, Problem> {
     match (query.get("error"), query.get("code")) {
-        (Some("access_denied"), _) => Err(Problem::new("user_denied")),
-        (Some(_), _) => Err(Problem::new("provider_error")),
+        (Some("access_denied"), _) => Err(Problem::new(ProblemCode::UserDenied)),
+        (Some(_), _) => Err(Problem::new(ProblemCode::ProviderError)),
         (None, Some(code)) if (1..=2048).contains(&code.len()) => Ok(Secret::new(code.to_owned())),
-        _ => Err(Problem::new("install_incomplete")),
+        _ => Err(Problem::new(ProblemCode::InstallIncomplete)),
     }
 }
 
@@ -181,20 +181,19 @@ async fn get_install_claim(
 ) -> Result<HttpResponse, Problem> {
     let mut connect_url = start_url(&web.config.server.origin());
     if let Some(hub_id) = &about.hub_id {
-        let hub_id: PortalId = hub_id.parse().map_err(|_| Problem::new("bad_request"))?;
+        let hub_id: PortalId = hub_id.parse().map_err(|_| Problem::new(ProblemCode::BadRequest))?;
         connect_url += &format!("&hub_id={hub_id}");
     }
-    let problem =
-        about.problem.as_deref().map(|code| lookup(code).unwrap_or(Problem::new("provider_error").entry));
+    let problem = about.problem.as_deref().map(|code| ProblemCode::named(code).entry());
     if let Some(entry) = problem
         && web.lines.admit()
     {
-        tracing::info!(code = entry.code, "problem shown");
+        tracing::info!(code = entry.code.as_str(), "problem shown");
     }
     let values = json!({
         "connect_url": connect_url,
         "support_code": id.0,
-        "problem": problem.map(|entry| json!({"code": entry.code, "title": entry.title, "detail": entry.detail})),
+        "problem": problem.map(|entry| json!({"code": entry.code.as_str(), "title": entry.title, "detail": entry.detail})),
     });
     let page = web.templates.page("install_claim.html", &values);
     Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))

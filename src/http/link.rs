@@ -10,7 +10,7 @@ use super::Web;
 use super::api::ApiJson;
 use super::auth::admit;
 use super::csrf::same_origin;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemCode};
 use crate::domain::id::PortalId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
@@ -81,7 +81,7 @@ pub(super) async fn read_link(
     same_origin(&request, &web)?;
     admit(&request, &web, &web.starts)?;
     let found = web.flows.hosted_session(&Secret::new(body.0.token)).await?;
-    let session = found.ok_or_else(|| Problem::new("connect_session_ended"))?;
+    let session = found.ok_or_else(|| Problem::new(ProblemCode::ConnectSessionEnded))?;
     let settings = &web.config.hubspot;
     let applications = match &session.allowed_origins {
         Some(origins) => origins.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -119,6 +119,6 @@ pub(super) async fn open_link(
     same_origin(&request, &web)?;
     admit(&request, &web, &web.starts)?;
     let opened = web.flows.open_link(&Secret::new(body.0.token)).await?;
-    let token = opened.ok_or_else(|| Problem::new("connect_session_ended"))?;
+    let token = opened.ok_or_else(|| Problem::new(ProblemCode::ConnectSessionEnded))?;
     Ok(HttpResponse::Ok().json(OpenedLink { token: token.expose() }))
 }

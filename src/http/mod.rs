@@ -37,7 +37,7 @@ use actix_web::web::{self as actix, Data, ServiceConfig};
 
 pub use guard::guard;
 pub use openapi::document;
-pub use problem::error_table;
+pub use problem::{ProblemCode, error_table};
 pub use server::{Limits, serve};
 pub use templates::Templates;
 

@@ -18,7 +18,7 @@ use utoipa::{Modify, OpenApi as Collect};
 
 use super::attempt;
 use super::guard::is_api;
-use super::problem::error_table;
+use super::problem::ProblemCode;
 use super::public_text::PublicText;
 use super::{api, auth, connections, docs, exact, health, link, popup, status};
 
@@ -218,7 +218,7 @@ fn codes() -> Schema {
     ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::String))
         .description(Some("Stable. What each means stands in docs/errors.md."))
-        .enum_values(Some(error_table().iter().map(|entry| entry.code)))
+        .enum_values(Some(ProblemCode::ALL.map(ProblemCode::as_str)))
         .into()
 }
 

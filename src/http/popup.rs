@@ -12,7 +12,7 @@ use super::auth::{done, see_other, start_url};
 use super::caller::Caller;
 use super::csrf::same_origin;
 use super::guard::RequestId;
-use super::problem::{Problem, lookup};
+use super::problem::{Problem, ProblemCode};
 use super::span::about_flow;
 use super::{HOSTED_LINK, Web};
 use crate::domain::id::FlowId;
@@ -76,12 +76,12 @@ pub(super) async fn get_done(
         }
         (Some(flow), Some(Outcome::Failed { code })) => {
             let retry_url = opener.and_then(|opener| retry_url(&web, &opener, of_host));
-            failure(&web, Some(flow), code.as_str(), (retry_url, &way), (&id.0, None))
+            failure(&web, Some(flow), code.into(), (retry_url, &way), (&id.0, None))
         }
         (Some(_), None) => web.templates.page("popup_over.html", &json!({})),
         (None, _) => {
-            let code = about.problem.as_deref().unwrap_or("flow_unknown");
-            let lost_cookies = code == "flow_not_yours"
+            let code = about.problem.as_deref().map_or(ProblemCode::FlowUnknown, ProblemCode::named);
+            let lost_cookies = code == ProblemCode::FlowNotYours
                 && web.config.server.is_local_http()
                 && !request.headers().contains_key(COOKIE);
             let hint = lost_cookies.then_some(SAFARI);
@@ -90,7 +90,7 @@ pub(super) async fn get_done(
     };
     let mut answer = html(page);
     if let Some(cookie) = spent {
-        answer.add_cookie(&cookie).map_err(|_| Problem::new("internal_error"))?;
+        answer.add_cookie(&cookie).map_err(|_| Problem::new(ProblemCode::InternalError))?;
     }
     Ok(answer)
 }
@@ -127,8 +127,8 @@ pub(super) async fn decide(
     form: Form<Decided>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
-    let decision: Decision = form.decision.parse().map_err(|_| Problem::new("bad_request"))?;
-    let binding = web.cookies.binding(&request, form.flow).ok_or(Problem::new("flow_unknown"))?;
+    let decision: Decision = form.decision.parse().map_err(|_| Problem::new(ProblemCode::BadRequest))?;
+    let binding = web.cookies.binding(&request, form.flow).ok_or(Problem::new(ProblemCode::FlowUnknown))?;
     let user = Caller::of(&session).map(|caller| caller.user);
     if let Some(user) = web.flows.decide(form.flow, &binding, user, decision).await? {
         Caller::sign_in(&session, user);
@@ -164,18 +164,18 @@ fn retry_url(web: &Web, opener: &Origin, of_host: bool) -> Option<String> {
 fn failure(
     web: &Web,
     flow: Option<FlowId>,
-    code: &str,
+    code: ProblemCode,
     (retry_url, way): (Option<String>, &Value),
     (support_code, hint): (&str, Option<&str>),
 ) -> String {
-    let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
+    let entry = code.entry();
     if web.lines.admit() {
-        tracing::info!(code = entry.code, "problem shown");
+        tracing::info!(code = code.as_str(), "problem shown");
     }
     let values = json!({
         "flow": flow,
         "way": way,
-        "code": entry.code,
+        "code": code.as_str(),
         "title": entry.title,
         "detail": entry.detail,
         "hint": hint,
@@ -217,15 +217,15 @@ pub(super) async fn take_handoff(
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
     let Handoff { flow } = body.0;
-    let binding = web.cookies.binding(&request, flow).ok_or(Problem::new("flow_unknown"))?;
+    let binding = web.cookies.binding(&request, flow).ok_or(Problem::new(ProblemCode::FlowUnknown))?;
     match web.flows.deliver(flow, &binding).await? {
         Delivery::Now(origin, message) => {
             let answer = json!({"origin": origin, "message": text(flow, &message)});
             Ok(HttpResponse::Ok().cookie(web.cookies.removal(flow)).json(answer))
         }
         Delivery::Pending => Ok(HttpResponse::Accepted().json(json!({"status": "exchanging"}))),
-        Delivery::Gone => Err(Problem::new("already_delivered")),
-        Delivery::Unknown => Err(Problem::new("flow_unknown")),
+        Delivery::Gone => Err(Problem::new(ProblemCode::AlreadyDelivered)),
+        Delivery::Unknown => Err(Problem::new(ProblemCode::FlowUnknown)),
     }
 }
 
@@ -253,8 +253,8 @@ fn text(flow: FlowId, message: &Message) -> Value {
     let token = match &message.outcome {
         Outcome::Connected(connection) => &connection.token,
         Outcome::Failed { code } => {
-            let entry = lookup(code.as_str()).unwrap_or(Problem::new("provider_error").entry);
-            let error = json!({"code": entry.code, "message": entry.detail});
+            let entry = ProblemCode::from(*code).entry();
+            let error = json!({"code": entry.code.as_str(), "message": entry.detail});
             return json!({"type": "hubspot_auth_error", "version": 1, "flow": flow, "error": error});
         }
         Outcome::Pending { .. } => return Value::Null,

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::Web;
 use super::attempt::{attempt_status, verifier};
 use super::caller::Caller;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemCode};
 use super::server::Watch;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
@@ -65,11 +65,11 @@ pub(super) async fn get_status(
     session: Session,
     ask: Query<Ask>,
 ) -> Result<HttpResponse, Problem> {
-    let wait = u64::try_from(ask.wait.unwrap_or(0)).map_err(|_| Problem::new("bad_request"))?;
+    let wait = u64::try_from(ask.wait.unwrap_or(0)).map_err(|_| Problem::new(ProblemCode::BadRequest))?;
     let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
     match (verifier(&request)?, ask.flow.as_deref()) {
         (Some(verifier), flow) => attempt_status(&request, &web, &verifier, flow, deadline).await,
-        (None, Some(_)) => Err(Problem::new("flow_unknown")),
+        (None, Some(_)) => Err(Problem::new(ProblemCode::FlowUnknown)),
         (None, None) => session_status(&request, &web, &session, deadline).await,
     }
 }

@@ -56,7 +56,7 @@ impl Templates {
 pub(super) fn error_page(templates: &Templates, problem: &Problem, support_code: &str) -> String {
     let Entry { code, status, title, detail, .. } = problem.entry;
     let values = serde_json::json!({
-        "code": code,
+        "code": code.as_str(),
         "status": status,
         "title": title,
         "detail": detail,

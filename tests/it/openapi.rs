@@ -222,7 +222,8 @@ fn the_codes_of_problems_are_those_of_the_table() {
         .iter()
         .map(|code| code.as_str().expect("a code"))
         .collect();
-    let table: Vec<&str> = hubspot_connect::http::error_table().iter().map(|entry| entry.code).collect();
+    let table: Vec<&str> =
+        hubspot_connect::http::error_table().iter().map(|entry| entry.code.as_str()).collect();
     assert_eq!(described, table);
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_path_to_error::Segment;
 
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 
 /// A body of `application/json` (RFC 8259), at most 16 kB. What the type does not know is refused if it says so
 /// (`deny_unknown_fields`).
@@ -24,7 +24,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for ApiJson<T> {
         let body = Bytes::from_request(request, payload);
         Box::pin(async move {
             if !labelled {
-                return Err(Problem::new("unsupported_media_type").into());
+                return Err(Problem::new(ProblemCode::UnsupportedMediaType).into());
             }
             // The limit is that of every body of this service.
             Ok(Self(read(&body.await?)?))
@@ -47,16 +47,16 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
     // Read as a list of its fields, an object would be taken from an array too.
     if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::new("invalid_json").hint("expected an object"));
+        return Err(Problem::new(ProblemCode::InvalidJson).hint("expected an object"));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|why| {
         let place = pointer(why.path());
-        Problem::new("invalid_json").pointer(place).hint(sentence(&why.into_inner()))
+        Problem::new(ProblemCode::InvalidJson).pointer(place).hint(sentence(&why.into_inner()))
     })?;
     match reader.end() {
         Ok(()) => Ok(value),
-        Err(why) => Err(Problem::new("invalid_json").hint(sentence(&why))),
+        Err(why) => Err(Problem::new(ProblemCode::InvalidJson).hint(sentence(&why))),
     }
 }
 

@@ -8,7 +8,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 
 use super::super::Web;
 use super::super::client::address;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use crate::domain::api_key::{ApiKey, ApiScope};
 use crate::domain::secret::Secret;
 
@@ -28,7 +28,8 @@ pub(in crate::http) async fn caller(
     if key.may(scope) {
         return Ok(key);
     }
-    Err(Problem::new("api_key_scope_missing").hint(format!("This call needs a key with the scope {scope}.")))
+    Err(Problem::new(ProblemCode::ApiKeyScopeMissing)
+        .hint(format!("This call needs a key with the scope {scope}.")))
 }
 
 /// The key that a request shows, whatever it is good for.
@@ -51,16 +52,16 @@ pub(super) async fn recognised(request: &ServiceRequest, web: &Web) -> Option<Ar
 /// Whoever guesses is told to slow down. A good key is let in whatever others try from the same address.
 fn wrong(request: &HttpRequest, web: &Web) -> Problem {
     match address(request, web).is_some_and(|address| web.wrong_keys.admit(address)) {
-        true => Problem::new("api_key_invalid"),
-        false => Problem::new("rate_limited"),
+        true => Problem::new(ProblemCode::ApiKeyInvalid),
+        false => Problem::new(ProblemCode::RateLimited),
     }
 }
 
 fn shown(request: &HttpRequest) -> Result<Secret, Problem> {
     let mut lines = request.headers().get_all(AUTHORIZATION);
-    let line = lines.next().ok_or_else(|| Problem::new("api_key_missing"))?;
+    let line = lines.next().ok_or_else(|| Problem::new(ProblemCode::ApiKeyMissing))?;
     let text = line.to_str().ok().filter(|_| lines.next().is_none()).and_then(bearer);
-    text.map(|key| Secret::new(key.to_owned())).ok_or_else(|| Problem::new("api_key_invalid"))
+    text.map(|key| Secret::new(key.to_owned())).ok_or_else(|| Problem::new(ProblemCode::ApiKeyInvalid))
 }
 
 /// The name of a scheme may be in any case (RFC 9110 section 11.1).
@@ -72,13 +73,13 @@ fn bearer(line: &str) -> Option<&str> {
 }
 
 /// What a 401 says of how to come again (RFC 6750 section 3).
-pub(in crate::http) fn challenge(code: &str) -> Option<HeaderValue> {
+pub(in crate::http) fn challenge(code: ProblemCode) -> Option<HeaderValue> {
     match code {
-        "api_key_missing" => Some(HeaderValue::from_static("Bearer realm=\"hubspot-connect\"")),
-        "api_key_invalid" => {
+        ProblemCode::ApiKeyMissing => Some(HeaderValue::from_static("Bearer realm=\"hubspot-connect\"")),
+        ProblemCode::ApiKeyInvalid => {
             Some(HeaderValue::from_static("Bearer realm=\"hubspot-connect\", error=\"invalid_token\""))
         }
-        "api_key_scope_missing" => {
+        ProblemCode::ApiKeyScopeMissing => {
             Some(HeaderValue::from_static("Bearer realm=\"hubspot-connect\", error=\"insufficient_scope\""))
         }
         _ => None,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::Web;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use super::body::{ApiJson, whole};
 use super::caller::caller;
 use crate::domain::api_key::ApiScope;
@@ -214,7 +214,7 @@ pub(in crate::http) async fn get_connect_session(
         .flows
         .connect_session(read_id(&id)?)
         .await?
-        .ok_or_else(|| Problem::new("connect_session_not_found"))?;
+        .ok_or_else(|| Problem::new(ProblemCode::ConnectSessionNotFound))?;
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
 
@@ -273,18 +273,20 @@ pub(in crate::http) async fn delete_connect_session(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     let ended = web.flows.cancel_connect_session(read_id(&id)?).await?;
-    Ok(HttpResponse::Ok()
-        .json(ConnectSessionBody::of(ended.ok_or_else(|| Problem::new("connect_session_not_found"))?)))
+    Ok(HttpResponse::Ok().json(ConnectSessionBody::of(
+        ended.ok_or_else(|| Problem::new(ProblemCode::ConnectSessionNotFound))?,
+    )))
 }
 
 /// An id of another form is no session's.
 fn read_id(id: &str) -> Result<ConnectSessionId, Problem> {
-    id.parse().map_err(|_| Problem::new("connect_session_not_found"))
+    id.parse().map_err(|_| Problem::new(ProblemCode::ConnectSessionNotFound))
 }
 
 impl CreateConnectSession {
     fn read(self) -> Result<NewSession, Problem> {
-        let wrong = |place: &str, hint: &str| Problem::new("invalid_json").pointer(place).hint(hint);
+        let wrong =
+            |place: &str, hint: &str| Problem::new(ProblemCode::InvalidJson).pointer(place).hint(hint);
         let metadata = metadata_text(self.metadata)?;
         let is_shown = |name: &str| is_name(name) && name.chars().count() <= REQUESTED_BY;
         if self.requested_by.as_deref().is_some_and(|name| !is_shown(name)) {
@@ -321,13 +323,14 @@ pub(super) fn metadata_text(metadata: Option<BTreeMap<String, Value>>) -> Result
     let text = metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
     if text.as_ref().is_some_and(|text| text.len() > METADATA || text.contains("\\u0000")) {
         let hint = "at most 4 kB, without zero characters";
-        return Err(Problem::new("invalid_json").pointer("/metadata").hint(hint));
+        return Err(Problem::new(ProblemCode::InvalidJson).pointer("/metadata").hint(hint));
     }
     Ok(text)
 }
 
 fn portal(hub_id: Option<u64>) -> Result<Option<PortalId>, Problem> {
-    let refused = || Problem::new("invalid_json").pointer("/hub_id").hint("at most 9007199254740991");
+    let refused =
+        || Problem::new(ProblemCode::InvalidJson).pointer("/hub_id").hint("at most 9007199254740991");
     hub_id.map(|number| PortalId::new(number).ok_or_else(refused)).transpose()
 }
 
@@ -340,10 +343,10 @@ fn scopes(words: Option<Vec<String>>, place: &str) -> Result<Option<Scopes>, Pro
     };
     match words.iter().position(|word| !plain(word)) {
         None if words.len() <= MOST_SCOPES => Ok(Some(words.iter().collect())),
-        None => Err(Problem::new("invalid_json").pointer(place).hint("too many scopes")),
-        Some(at) => {
-            Err(Problem::new("invalid_json").pointer(format!("{place}/{at}")).hint("this is no scope"))
-        }
+        None => Err(Problem::new(ProblemCode::InvalidJson).pointer(place).hint("too many scopes")),
+        Some(at) => Err(Problem::new(ProblemCode::InvalidJson)
+            .pointer(format!("{place}/{at}"))
+            .hint("this is no scope")),
     }
 }
 

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{Object, Type};
 
 use super::super::Web;
 use super::super::connections::DisconnectAnswer;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use super::super::status::{ConnectionState, sentence};
 use super::body::ApiJson;
 use super::caller::caller;
@@ -321,7 +321,7 @@ pub(in crate::http) async fn delete_connection(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     let ended = web.flows.disconnect_any(connection_id(&id)?).await?;
-    let ended = ended.ok_or_else(|| Problem::new("connection_not_found"))?;
+    let ended = ended.ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
 
@@ -384,10 +384,10 @@ pub(in crate::http) async fn uninstall_app(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     if !body.0.confirm {
-        return Err(Problem::new("confirmation_missing").pointer("/confirm"));
+        return Err(Problem::new(ProblemCode::ConfirmationMissing).pointer("/confirm"));
     }
     let done = web.flows.uninstall(connection_id(&id)?).await?;
-    let done = done.ok_or_else(|| Problem::new("connection_not_found"))?;
+    let done = done.ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))?;
     let body = UninstallBody {
         ended: DisconnectAnswer::of(done.ended.connection, done.ended.revoked),
         uninstalled: done.failed.is_none(),
@@ -398,5 +398,8 @@ pub(in crate::http) async fn uninstall_app(
 }
 
 async fn find(web: &Web, id: &str) -> Result<Listed, Problem> {
-    web.flows.connection(connection_id(id)?).await?.ok_or_else(|| Problem::new("connection_not_found"))
+    web.flows
+        .connection(connection_id(id)?)
+        .await?
+        .ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))
 }

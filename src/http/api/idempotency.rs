@@ -13,7 +13,7 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{Error, HttpResponse, HttpResponseBuilder, ResponseError};
 
 use super::super::Web;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use super::caller::recognised;
 use crate::flows::{GivenAnswer, Once, OnceLease};
 
@@ -41,7 +41,7 @@ pub(super) async fn once(
         Err(problem) => return Ok(request.into_response(problem.error_response())),
     };
     let Some(web) = request.app_data::<Data<Web>>().cloned() else {
-        return Err(Problem::new("internal_error").into());
+        return Err(Problem::new(ProblemCode::InternalError).into());
     };
     let Some(caller) = recognised(&request, &web).await else {
         // Without a good key the handler says what is wrong, and nothing is remembered.
@@ -62,7 +62,7 @@ pub(super) async fn once(
                 let response = next.call(request).await?.map_into_boxed_body();
                 remember(&web, lease, response).await
             });
-            return work.await.unwrap_or_else(|_| Err(Problem::new("internal_error").into()));
+            return work.await.unwrap_or_else(|_| Err(Problem::new(ProblemCode::InternalError).into()));
         }
         Ok(Once::Again(answer)) => {
             match web.key_limits.admit(request.request(), caller.id, web.flows.clock().now()) {
@@ -70,9 +70,9 @@ pub(super) async fn once(
                 Err(problem) => problem,
             }
         }
-        Ok(Once::Reused) => Problem::new("idempotency_key_reused"),
+        Ok(Once::Reused) => Problem::new(ProblemCode::IdempotencyKeyReused),
         Ok(Once::Busy(left)) => {
-            Problem::new("idempotency_in_progress").retry_after(left.as_secs().clamp(1, 5))
+            Problem::new(ProblemCode::IdempotencyInProgress).retry_after(left.as_secs().clamp(1, 5))
         }
         Err(why) => why.into(),
     };
@@ -86,7 +86,7 @@ fn is_proxy(path: &str) -> bool {
 /// The key: a string of RFC 9651, or the same without its quotation marks, as most clients send it.
 fn key(request: &ServiceRequest) -> Result<String, Problem> {
     let mut lines = request.headers().get_all(KEY);
-    let bad = |hint| Problem::new("idempotency_key_invalid").hint(hint);
+    let bad = |hint| Problem::new(ProblemCode::IdempotencyKeyInvalid).hint(hint);
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return Err(bad("The header stands more than once."));
     };
@@ -113,7 +113,8 @@ async fn remember(
     }
     let (request, response) = response.into_parts();
     let (head, body) = response.into_parts();
-    let body = to_bytes_limited(body, LARGEST).await.map_err(|_| Problem::new("internal_error"))??;
+    let body =
+        to_bytes_limited(body, LARGEST).await.map_err(|_| Problem::new(ProblemCode::InternalError))??;
     let text = |name: &HeaderName| head.headers().get(name).and_then(|value| value.to_str().ok());
     let answer = GivenAnswer {
         status: head.status().as_u16(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::Web;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use super::body::ApiJson;
 use super::caller::caller;
 use super::connect_sessions::{ExternalUserIdWord, metadata_text};
@@ -95,9 +95,9 @@ pub(in crate::http) async fn list_installs(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     // Read only now: whoever may not list learns nothing of how to.
-    let wanted =
-        Query::<Wanted>::from_query(request.query_string()).map_err(|_| Problem::new("bad_request"))?;
-    let read = |number| PortalId::new(number).ok_or_else(|| Problem::new("bad_request"));
+    let wanted = Query::<Wanted>::from_query(request.query_string())
+        .map_err(|_| Problem::new(ProblemCode::BadRequest))?;
+    let read = |number| PortalId::new(number).ok_or_else(|| Problem::new(ProblemCode::BadRequest));
     let portal = wanted.portal_id.map(read).transpose()?;
     let mut installs = web.flows.waiting_installs(portal, wanted.after, PAGE + 1).await?;
     let has_more = installs.len() > PAGE as usize;
@@ -162,7 +162,7 @@ pub(in crate::http) async fn claim_install(
     body: ApiJson<InstallClaim>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let id: InstallId = id.parse().map_err(|_| Problem::new("install_unknown"))?;
+    let id: InstallId = id.parse().map_err(|_| Problem::new(ProblemCode::InstallUnknown))?;
     let InstallClaim { external_user_id, metadata } = body.0;
     let metadata = metadata_text(metadata)?;
     let claimed = web.flows.claim_install(id, external_user_id.clone(), metadata).await?;

@@ -11,7 +11,7 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
 
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use crate::domain::clock::Moment;
 use crate::domain::id::ApiKeyId;
 
@@ -67,7 +67,7 @@ impl KeyLimits {
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         let spent = Spent { policy: self.policy.clone(), left: left.unwrap_or(0), seconds };
         request.extensions_mut().insert(spent);
-        left.map(|_| ()).ok_or_else(|| Problem::new("rate_limited_key").retry_after(seconds))
+        left.map(|_| ()).ok_or_else(|| Problem::new(ProblemCode::RateLimitedKey).retry_after(seconds))
     }
 
     /// What is left after one more request, if there was anything, and when the window ends.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use crate::domain::clock::Moment;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId};
@@ -67,7 +67,7 @@ pub(super) fn after(query: &str) -> Result<i64, Problem> {
 }
 
 fn refused(hint: &'static str) -> Problem {
-    Problem::new("bad_request").hint(hint)
+    Problem::new(ProblemCode::BadRequest).hint(hint)
 }
 
 fn state(word: &str) -> Result<ListedState, Problem> {
@@ -114,7 +114,7 @@ mod tests {
             "cursor=..",
             "metadata=1",
         ] {
-            assert_eq!(read(bad).unwrap_err().entry.code, "bad_request", "{bad}");
+            assert_eq!(read(bad).unwrap_err().entry.code, ProblemCode::BadRequest, "{bad}");
         }
     }
 }

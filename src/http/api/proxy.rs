@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::Web;
 use super::super::guard::PassedOn;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use super::caller::caller;
 use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
@@ -84,7 +84,7 @@ pub(in crate::http) async fn proxy(
     match outcome {
         Ok(passed) => Ok(answer(&request, passed)),
         // Whoever may not use a method is told which ones there are (RFC 9110 section 15.5.6).
-        Err(problem) if problem.entry.code == "method_not_allowed" => {
+        Err(problem) if problem.entry.code == ProblemCode::MethodNotAllowed => {
             let mut answer = problem.error_response();
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
             Ok(answer)
@@ -111,8 +111,8 @@ fn connection(request: &HttpRequest) -> Result<ConnectionId, Problem> {
             .to_str()
             .ok()
             .and_then(|id| id.parse().ok())
-            .ok_or_else(|| Problem::new("connection_not_found")),
-        _ => Err(Problem::new("connection_missing")),
+            .ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound)),
+        _ => Err(Problem::new(ProblemCode::ConnectionMissing)),
     }
 }
 
@@ -125,7 +125,7 @@ fn method(request: &HttpRequest) -> Result<Method, Problem> {
     let name = request.method().as_str();
     let is_refused = REFUSED.iter().any(|refused| name.eq_ignore_ascii_case(refused));
     let method = Method::from_bytes(name.as_bytes()).ok().filter(|_| !is_refused);
-    method.ok_or_else(|| Problem::new("method_not_allowed"))
+    method.ok_or_else(|| Problem::new(ProblemCode::MethodNotAllowed))
 }
 
 /// What was asked for, by the request line as it was sent: a path that only looks like ours when it is decoded is none.
@@ -134,7 +134,7 @@ fn path(request: &HttpRequest) -> Result<ProxyPath, Problem> {
     let is_path = uri.scheme().is_none() && uri.authority().is_none();
     let below = uri.path().strip_prefix(PREFIX).filter(|_| is_path);
     let path = below.and_then(|below| ProxyPath::parse(below, uri.query()).ok());
-    path.ok_or_else(|| Problem::new("proxy_path_not_allowed"))
+    path.ok_or_else(|| Problem::new(ProblemCode::ProxyPathNotAllowed))
 }
 
 /// How long the body is: `None` if there is none, `Some(None)` if it does not say.
@@ -143,7 +143,7 @@ fn body_length(request: &HttpRequest) -> Result<Option<Option<u64>>, Problem> {
     let told = headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
     match told {
         Some(0) => Ok(None),
-        Some(length) if length > LONGEST => Err(Problem::new("proxy_body_too_large")),
+        Some(length) if length > LONGEST => Err(Problem::new(ProblemCode::ProxyBodyTooLarge)),
         Some(length) => Ok(Some(Some(length))),
         None => Ok(headers.contains_key(TRANSFER_ENCODING).then_some(None)),
     }
@@ -243,12 +243,14 @@ impl From<ProxyError> for Problem {
         match why {
             ProxyError::Access(why) => why.into(),
             ProxyError::RateLimited { retry_after } => {
-                Self::new("account_rate_limited").retry_after(whole_seconds(retry_after))
+                Self::new(ProblemCode::AccountRateLimited).retry_after(whole_seconds(retry_after))
             }
-            ProxyError::Pass(PassError::Failed(why)) => Self::new(why.code.as_str()),
-            ProxyError::Pass(PassError::Upload(UploadError::TooLong)) => Self::new("proxy_body_too_large"),
+            ProxyError::Pass(PassError::Failed(why)) => Self::new(why.code.into()),
+            ProxyError::Pass(PassError::Upload(UploadError::TooLong)) => {
+                Self::new(ProblemCode::ProxyBodyTooLarge)
+            }
             ProxyError::Pass(PassError::Upload(UploadError::BrokeOff)) => {
-                Self::new("bad_request").hint("The body broke off.")
+                Self::new(ProblemCode::BadRequest).hint("The body broke off.")
             }
         }
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::Web;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use super::caller::caller;
 use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
@@ -144,12 +144,13 @@ fn warning(warning: &LeaseWarning) -> WarningBody {
 
 /// What is no id is the id of nothing.
 pub(super) fn connection_id(text: &str) -> Result<ConnectionId, Problem> {
-    text.parse().map_err(|_| Problem::new("connection_not_found"))
+    text.parse().map_err(|_| Problem::new(ProblemCode::ConnectionNotFound))
 }
 
 /// The one parameter. It is read by hand: this is the call that a backend makes before each of its own.
 fn min_ttl(query: &str) -> Result<Duration, Problem> {
-    let refused = || Problem::new("bad_request").hint("min_ttl is a number of seconds from 0 to 900.");
+    let refused =
+        || Problem::new(ProblemCode::BadRequest).hint("min_ttl is a number of seconds from 0 to 900.");
     let mut given = query.split('&').filter_map(|pair| pair.strip_prefix("min_ttl="));
     let seconds = match (given.next(), given.next()) {
         (None, _) => USUAL_TTL,

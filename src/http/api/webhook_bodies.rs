@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{ArrayBuilder, SchemaType, Type};
 use utoipa::openapi::{ObjectBuilder, Schema};
 
 use super::super::Web;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use super::body::whole;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
@@ -86,7 +86,7 @@ pub(super) fn headers(fields: BTreeMap<String, Hidden>) -> Result<WebhookHeaders
             }
             InvalidHeaders::TooMany => "/headers".to_owned(),
         };
-        Problem::new("invalid_json").pointer(pointer).hint(why.to_string())
+        Problem::new(ProblemCode::InvalidJson).pointer(pointer).hint(why.to_string())
     })
 }
 
@@ -260,7 +260,7 @@ pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<Vec<Event
     let Some(words) = words else { return Ok(None) };
     if words.is_empty() {
         let hint = "Leave events out to hear of all but connection.refreshed, or set enabled to false.";
-        return Err(Problem::new("invalid_json").pointer("/events").hint(hint));
+        return Err(Problem::new(ProblemCode::InvalidJson).pointer("/events").hint(hint));
     }
     let mut types = Vec::new();
     for (at, word) in words.iter().enumerate() {
@@ -271,7 +271,9 @@ pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<Vec<Event
                 let known = EventType::ALL.into_iter().filter(|kind| kind.can_be_named());
                 let known: Vec<_> = known.map(EventType::as_str).collect();
                 let hint = format!("This is none of {}.", known.join(", "));
-                return Err(Problem::new("invalid_json").pointer(format!("/events/{at}")).hint(hint));
+                return Err(Problem::new(ProblemCode::InvalidJson)
+                    .pointer(format!("/events/{at}"))
+                    .hint(hint));
             }
         }
     }

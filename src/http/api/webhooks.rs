@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
 use super::super::Web;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, ProblemCode};
 use super::body::ApiJson;
 use super::caller::caller;
 use super::webhook_bodies::{
@@ -193,7 +193,7 @@ pub(in crate::http) async fn rotate_webhook_secret(
     let overlap = body.0.overlap_seconds.map_or(OVERLAP, Duration::from_secs);
     if overlap.as_secs() > LONGEST_OVERLAP {
         let hint = format!("It is {LONGEST_OVERLAP} at most.");
-        return Err(Problem::new("invalid_json").pointer("/overlap_seconds").hint(hint));
+        return Err(Problem::new(ProblemCode::InvalidJson).pointer("/overlap_seconds").hint(hint));
     }
     let (endpoint, secret) = web.flows.rotate_webhook_secret(webhook_id(&id)?, overlap).await?;
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, Some(&secret))))
@@ -254,13 +254,14 @@ pub(in crate::http) async fn list_webhook_deliveries(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::Webhooks).await?;
-    let query = Query::<DeliveryQuery>::from_query(request.query_string())
-        .map_err(|_| Problem::new("bad_request").hint("The query takes cursor, status and limit."))?;
+    let query = Query::<DeliveryQuery>::from_query(request.query_string()).map_err(|_| {
+        Problem::new(ProblemCode::BadRequest).hint("The query takes cursor, status and limit.")
+    })?;
     let limit = query.limit.unwrap_or(PAGE);
     if !(1..=LARGEST_PAGE).contains(&limit) {
-        return Err(Problem::new("bad_request").hint(format!("limit is 1 to {LARGEST_PAGE}.")));
+        return Err(Problem::new(ProblemCode::BadRequest).hint(format!("limit is 1 to {LARGEST_PAGE}.")));
     }
-    let wrong = |_| Problem::new("bad_request").hint("status is pending, delivered or failed.");
+    let wrong = |_| Problem::new(ProblemCode::BadRequest).hint("status is pending, delivered or failed.");
     let status = query.status.as_deref().map(str::parse::<DeliveryStatus>).transpose().map_err(wrong)?;
     let behind = query.cursor.as_deref().map(read_cursor).transpose()?;
     let page = web.flows.deliveries(webhook_id(&id)?, status, behind, limit).await?;
@@ -298,7 +299,7 @@ pub(in crate::http) async fn replay_webhook_delivery(
 }
 
 fn webhook_id(text: &str) -> Result<WebhookId, Problem> {
-    text.parse().map_err(|_| Problem::new("webhook_not_found"))
+    text.parse().map_err(|_| Problem::new(ProblemCode::WebhookNotFound))
 }
 
 fn read_cursor(cursor: &str) -> Result<(Moment, String), Problem> {
@@ -308,5 +309,7 @@ fn read_cursor(cursor: &str) -> Result<(Moment, String), Problem> {
     };
     let parts = cursor.split_once('.').filter(|(_, id)| is_event(id));
     let read = parts.and_then(|(at, id)| Some((Moment::from_unix_ms(at.parse().ok()?), id.to_owned())));
-    read.ok_or_else(|| Problem::new("bad_request").hint("cursor is the next_cursor of another page."))
+    read.ok_or_else(|| {
+        Problem::new(ProblemCode::BadRequest).hint("cursor is the next_cursor of another page.")
+    })
 }

@@ -11,15 +11,15 @@ use thiserror::Error;
 mod table;
 mod verbs;
 
-pub use table::error_table;
-pub(super) use table::{Entry, lookup};
+pub(super) use table::Entry;
+pub use table::{ProblemCode, error_table};
 
 /// An answer that is not what was asked for.
 #[derive(Debug, Clone, Error)]
 #[error("{}", .entry.code)]
 pub(super) struct Problem {
     /// Its line in the table.
-    pub entry: Entry,
+    pub entry: &'static Entry,
     /// What is special about this one, for the developer who reads it. Never a value out of the request.
     hint: Option<String>,
     /// Which part of the body it is about (RFC 6901).
@@ -29,10 +29,9 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// The problem with this code; a code that is not in the table is our own error.
-    pub fn new(code: &str) -> Self {
-        let entry = lookup(code).or_else(|| lookup("internal_error")).unwrap_or(table::first());
-        Self { entry, hint: None, pointer: None, retry_after: None }
+    /// Returns the problem with this code.
+    pub fn new(code: ProblemCode) -> Self {
+        Self { entry: code.entry(), hint: None, pointer: None, retry_after: None }
     }
 
     /// With a sentence of what is special about this one.
@@ -64,7 +63,7 @@ impl Problem {
             "status": status,
             "detail": detail,
             "instance": instance,
-            "code": code,
+            "code": code.as_str(),
             "request_id": request_id,
             "retryable": retryable,
         });
@@ -91,5 +90,5 @@ impl ResponseError for Problem {
 }
 
 pub(super) async fn not_found() -> Result<HttpResponse, Problem> {
-    Err(Problem::new("not_found"))
+    Err(Problem::new(ProblemCode::NotFound))
 }

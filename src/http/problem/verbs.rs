@@ -1,25 +1,72 @@
 //! Which problem each error of the verbs is. No `_` stands in these lists: a new error has to say what it is called.
 
-use super::Problem;
+use super::{Problem, ProblemCode};
+use crate::domain::failure::FailureCode;
 use crate::flows::{
     AccessError, ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError,
-    OnceError, SessionError, StartError, StoreError, WebhookError,
+    OnceError, SessionError, StartError, StoreError, Unreadable, WebhookError,
 };
+
+impl From<FailureCode> for ProblemCode {
+    fn from(why: FailureCode) -> Self {
+        match why {
+            FailureCode::ProviderTimeout => Self::ProviderTimeout,
+            FailureCode::ProviderUnreachable => Self::ProviderUnreachable,
+            FailureCode::ProviderBadResponse => Self::ProviderBadResponse,
+            FailureCode::ProviderBusy => Self::ProviderBusy,
+            FailureCode::ProviderUnavailable => Self::ProviderUnavailable,
+            FailureCode::ProviderRedirected => Self::ProviderRedirected,
+            FailureCode::ProviderRefused => Self::ProviderRefused,
+            FailureCode::RedirectUriMismatch => Self::RedirectUriMismatch,
+            FailureCode::ClientRejected => Self::ClientRejected,
+            FailureCode::GrantOfAnotherApp => Self::GrantOfAnotherApp,
+            FailureCode::GrantDead => Self::GrantDead,
+            FailureCode::CodeRejected => Self::CodeRejected,
+            FailureCode::UnknownKey => Self::UnknownKey,
+            FailureCode::IntegrityError => Self::IntegrityError,
+            FailureCode::StorageUnavailable => Self::StorageUnavailable,
+            FailureCode::UserDenied => Self::UserDenied,
+            FailureCode::ProviderError => Self::ProviderError,
+            FailureCode::NoRefreshToken => Self::NoRefreshToken,
+            FailureCode::ScopesMissing => Self::ScopesMissing,
+            FailureCode::WrongAccount => Self::WrongAccount,
+            FailureCode::RefreshTokenInUse => Self::RefreshTokenInUse,
+            FailureCode::ConnectSessionEnded => Self::ConnectSessionEnded,
+            FailureCode::OpenerUnproven => Self::OpenerUnproven,
+            FailureCode::ExternalUserMismatch => Self::ExternalUserMismatch,
+            FailureCode::NotConfirmed => Self::NotConfirmed,
+            FailureCode::FlowExpired => Self::FlowExpired,
+            FailureCode::Cancelled => Self::Cancelled,
+            FailureCode::Disconnected => Self::Disconnected,
+            FailureCode::TokenUnavailable => Self::TokenUnavailable,
+            // No request fails with these: they are for the log, `doctor` and the state of a connection.
+            FailureCode::JournalScopesMissing
+            | FailureCode::JournalTokenRefused
+            | FailureCode::JournalAbsent
+            | FailureCode::JournalEntriesAbsent
+            | FailureCode::JournalOffsetRefused
+            | FailureCode::JournalUrlRefused
+            | FailureCode::JournalFileGone
+            | FailureCode::JournalFileUnreadable
+            | FailureCode::KeyLost => Self::InternalError,
+        }
+    }
+}
 
 impl From<StoreError> for Problem {
     fn from(why: StoreError) -> Self {
         tracing::error!(error = %why, "the database failed");
-        Self::new("storage_unavailable")
+        Self::new(ProblemCode::StorageUnavailable)
     }
 }
 
 impl From<StartError> for Problem {
     fn from(why: StartError) -> Self {
         match why {
-            StartError::OriginNotAllowed => Self::new("origin_not_allowed"),
-            StartError::ReturnUrlNotAllowed => Self::new("return_url_not_allowed"),
-            StartError::ChallengeUsed => Self::new("challenge_used"),
-            StartError::SessionEnded => Self::new("connect_session_ended"),
+            StartError::OriginNotAllowed => Self::new(ProblemCode::OriginNotAllowed),
+            StartError::ReturnUrlNotAllowed => Self::new(ProblemCode::ReturnUrlNotAllowed),
+            StartError::ChallengeUsed => Self::new(ProblemCode::ChallengeUsed),
+            StartError::SessionEnded => Self::new(ProblemCode::ConnectSessionEnded),
             StartError::Store(why) => why.into(),
         }
     }
@@ -28,8 +75,8 @@ impl From<StartError> for Problem {
 impl From<FinishError> for Problem {
     fn from(why: FinishError) -> Self {
         match why {
-            FinishError::StateUnknown => Self::new("flow_unknown"),
-            FinishError::FlowNotYours => Self::new("flow_not_yours"),
+            FinishError::StateUnknown => Self::new(ProblemCode::FlowUnknown),
+            FinishError::FlowNotYours => Self::new(ProblemCode::FlowNotYours),
             FinishError::Store(why) => why.into(),
         }
     }
@@ -38,8 +85,8 @@ impl From<FinishError> for Problem {
 impl From<InstallError> for Problem {
     fn from(why: InstallError) -> Self {
         match why {
-            InstallError::StateRejected => Self::new("install_state_rejected"),
-            InstallError::Failed(code) => Self::new(code.as_str()),
+            InstallError::StateRejected => Self::new(ProblemCode::InstallStateRejected),
+            InstallError::Failed(code) => Self::new(code.into()),
             InstallError::Store(why) => why.into(),
         }
     }
@@ -48,10 +95,10 @@ impl From<InstallError> for Problem {
 impl From<ClaimInstallError> for Problem {
     fn from(why: ClaimInstallError) -> Self {
         match why {
-            ClaimInstallError::Unknown => Self::new("install_unknown"),
-            ClaimInstallError::Taken => Self::new("install_claimed"),
-            ClaimInstallError::KeyMissing => Self::new("unknown_key"),
-            ClaimInstallError::Damaged => Self::new("integrity_error"),
+            ClaimInstallError::Unknown => Self::new(ProblemCode::InstallUnknown),
+            ClaimInstallError::Taken => Self::new(ProblemCode::InstallClaimed),
+            ClaimInstallError::KeyMissing => Self::new(ProblemCode::UnknownKey),
+            ClaimInstallError::Damaged => Self::new(ProblemCode::IntegrityError),
             ClaimInstallError::Store(why) => why.into(),
         }
     }
@@ -60,8 +107,8 @@ impl From<ClaimInstallError> for Problem {
 impl From<DecideError> for Problem {
     fn from(why: DecideError) -> Self {
         match why {
-            DecideError::NotYours => Self::new("flow_not_yours"),
-            DecideError::KeyMissing => Self::new("unknown_key"),
+            DecideError::NotYours => Self::new(ProblemCode::FlowNotYours),
+            DecideError::KeyMissing => Self::new(ProblemCode::UnknownKey),
             DecideError::Store(why) => why.into(),
         }
     }
@@ -70,16 +117,18 @@ impl From<DecideError> for Problem {
 impl From<SessionError> for Problem {
     fn from(why: SessionError) -> Self {
         match why {
-            SessionError::NoUser => Self::new("invalid_json")
+            SessionError::NoUser => Self::new(ProblemCode::InvalidJson)
                 .pointer("/external_user_id")
                 .hint("either external_user_id or connection_id is needed"),
-            SessionError::UnknownConnection => Self::new("connection_not_found")
+            SessionError::UnknownConnection => Self::new(ProblemCode::ConnectionNotFound)
                 .pointer("/connection_id")
                 .hint("there is no connection with this id that belongs to this user of yours"),
-            SessionError::OriginNotListed => Self::new("origin_not_allowed")
+            SessionError::OriginNotListed => Self::new(ProblemCode::OriginNotAllowed)
                 .pointer("/allowed_origins")
                 .hint("HOST_ORIGINS has to list each of them"),
-            SessionError::ReturnUrlNotAllowed => Self::new("return_url_not_allowed").pointer("/return_url"),
+            SessionError::ReturnUrlNotAllowed => {
+                Self::new(ProblemCode::ReturnUrlNotAllowed).pointer("/return_url")
+            }
             SessionError::Store(why) => why.into(),
         }
     }
@@ -88,11 +137,11 @@ impl From<SessionError> for Problem {
 impl From<CompleteError> for Problem {
     fn from(why: CompleteError) -> Self {
         match why {
-            CompleteError::Unknown => Self::new("connect_session_not_found"),
-            CompleteError::NotYet => Self::new("connect_session_not_approved"),
-            CompleteError::Ended => Self::new("connect_session_ended"),
-            CompleteError::Mismatch => Self::new("external_user_mismatch"),
-            CompleteError::KeyMissing => Self::new("unknown_key"),
+            CompleteError::Unknown => Self::new(ProblemCode::ConnectSessionNotFound),
+            CompleteError::NotYet => Self::new(ProblemCode::ConnectSessionNotApproved),
+            CompleteError::Ended => Self::new(ProblemCode::ConnectSessionEnded),
+            CompleteError::Mismatch => Self::new(ProblemCode::ExternalUserMismatch),
+            CompleteError::KeyMissing => Self::new(ProblemCode::UnknownKey),
             CompleteError::Store(why) => why.into(),
         }
     }
@@ -103,7 +152,7 @@ impl From<OnceError> for Problem {
         match why {
             OnceError::Lost(why) => {
                 tracing::error!(error = %why, "a remembered answer cannot be opened");
-                Self::new("idempotency_answer_lost")
+                Self::new(ProblemCode::IdempotencyAnswerLost)
             }
             OnceError::Store(why) => why.into(),
         }
@@ -113,15 +162,16 @@ impl From<OnceError> for Problem {
 impl From<WebhookError> for Problem {
     fn from(why: WebhookError) -> Self {
         match why {
-            WebhookError::Unknown => Self::new("webhook_not_found"),
-            WebhookError::UnknownDelivery => Self::new("delivery_not_found"),
+            WebhookError::Unknown => Self::new(ProblemCode::WebhookNotFound),
+            WebhookError::UnknownDelivery => Self::new(ProblemCode::DeliveryNotFound),
             WebhookError::UrlNotAllowed(why) => {
-                Self::new("webhook_url_not_allowed").pointer("/url").hint(why.to_string())
+                Self::new(ProblemCode::WebhookUrlNotAllowed).pointer("/url").hint(why.to_string())
             }
-            WebhookError::Unreadable(why) => Self::new(why.0),
-            WebhookError::HeadersNeeded => Self::new("webhook_headers_needed").pointer("/headers"),
-            WebhookError::TooMany => Self::new("too_many_webhooks"),
-            WebhookError::Disabled => Self::new("webhook_disabled"),
+            WebhookError::Unreadable(Unreadable::KeyMissing) => Self::new(ProblemCode::UnknownKey),
+            WebhookError::Unreadable(Unreadable::Damaged) => Self::new(ProblemCode::IntegrityError),
+            WebhookError::HeadersNeeded => Self::new(ProblemCode::WebhookHeadersNeeded).pointer("/headers"),
+            WebhookError::TooMany => Self::new(ProblemCode::TooManyWebhooks),
+            WebhookError::Disabled => Self::new(ProblemCode::WebhookDisabled),
             WebhookError::Store(why) => why.into(),
         }
     }
@@ -130,11 +180,11 @@ impl From<WebhookError> for Problem {
 impl From<AccessError> for Problem {
     fn from(why: AccessError) -> Self {
         match why {
-            AccessError::Unknown => Self::new("connection_not_found"),
-            AccessError::NeedsReauth => Self::new("needs_reauth")
+            AccessError::Unknown => Self::new(ProblemCode::ConnectionNotFound),
+            AccessError::NeedsReauth => Self::new(ProblemCode::NeedsReauth)
                 .hint("Send the person through a connect once more; the connection then keeps its id."),
-            AccessError::Unreadable => Self::new("integrity_error"),
-            AccessError::Unavailable { code, retry_after } => Self::new("token_unavailable")
+            AccessError::Unreadable => Self::new(ProblemCode::IntegrityError),
+            AccessError::Unavailable { code, retry_after } => Self::new(ProblemCode::TokenUnavailable)
                 .hint(format!("The last renewal ended with `{code}`."))
                 .retry_after(retry_after.as_millis().div_ceil(1000).try_into().unwrap_or(60)),
             AccessError::Store(why) => why.into(),
@@ -145,11 +195,24 @@ impl From<AccessError> for Problem {
 impl From<ClaimError> for Problem {
     fn from(why: ClaimError) -> Self {
         match why {
-            ClaimError::Unknown => Self::new("flow_unknown"),
-            ClaimError::Rejected => Self::new("claim_rejected"),
-            ClaimError::Taken => Self::new("already_delivered"),
-            ClaimError::Unreadable => Self::new("integrity_error"),
+            ClaimError::Unknown => Self::new(ProblemCode::FlowUnknown),
+            ClaimError::Rejected => Self::new(ProblemCode::ClaimRejected),
+            ClaimError::Taken => Self::new(ProblemCode::AlreadyDelivered),
+            ClaimError::Unreadable => Self::new(ProblemCode::IntegrityError),
             ClaimError::Store(why) => why.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_and_its_problem_have_the_same_text() {
+        for code in FailureCode::ALL {
+            let problem = ProblemCode::from(code);
+            assert!(problem == ProblemCode::InternalError || problem.as_str() == code.as_str(), "{code}");
         }
     }
 }
