@@ -27,7 +27,7 @@ use crate::domain::network::is_public;
 use crate::domain::origin::web_url;
 use crate::domain::proxies::Proxies;
 use crate::domain::secret::Secret;
-use crate::domain::webhook::{AllowedHosts, Attempt};
+use crate::domain::webhook::{AllowedHosts, Attempt, DeliveryError};
 pub use crate::egress::guard::{Lookup, SystemLookup};
 use crate::egress::guard::{Reach, was_blocked};
 use crate::egress::{EgressError, Wary};
@@ -144,10 +144,12 @@ impl Webhooks {
         headers: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Attempt {
         let failed = |error| Attempt { status: None, error: Some(error), retry_after: None };
-        let Ok(url) = self.check_url(url) else { return failed("blocked") };
+        let Ok(url) = self.check_url(url) else { return failed(DeliveryError::Blocked) };
         let signatures: Option<Vec<_>> = secrets.iter().map(|secret| sign(secret, message)).collect();
-        let Some(signatures) = signatures.filter(|all| !all.is_empty()) else { return failed("bad_secret") };
-        let Ok(client) = self.client(&url) else { return failed("no_client") };
+        let Some(signatures) = signatures.filter(|all| !all.is_empty()) else {
+            return failed(DeliveryError::BadSecret);
+        };
+        let Ok(client) = self.client(&url) else { return failed(DeliveryError::NoClient) };
         let call = headers.fold(client.post(url), |call, (name, value)| {
             let mut value = HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static(""));
             value.set_sensitive(true);
@@ -161,7 +163,7 @@ impl Webhooks {
             .body(message.body.to_owned());
         match tokio::time::timeout(DEADLINE, answered(call, message.at)).await {
             Ok(attempt) => attempt,
-            Err(_) => failed("timeout"),
+            Err(_) => failed(DeliveryError::Timeout),
         }
     }
 
@@ -179,8 +181,8 @@ async fn answered(call: reqwest::RequestBuilder, now: Moment) -> Attempt {
     let status = response.status();
     let error = match status.as_u16() {
         200..=299 => None,
-        300..=399 => Some("redirected"),
-        _ => Some("http_status"),
+        300..=399 => Some(DeliveryError::Redirected),
+        _ => Some(DeliveryError::HttpStatus),
     };
     let retry_after = error.and_then(|_| retry_after(&response, now));
     let courtesy = async {
@@ -196,14 +198,14 @@ async fn answered(call: reqwest::RequestBuilder, now: Moment) -> Attempt {
     Attempt { status: Some(status.as_u16()), error, retry_after }
 }
 
-fn unanswered(why: &reqwest::Error) -> &'static str {
+fn unanswered(why: &reqwest::Error) -> DeliveryError {
     if was_blocked(why) {
-        return "blocked";
+        return DeliveryError::Blocked;
     }
     match (why.is_timeout(), why.is_connect()) {
-        (true, _) => "timeout",
-        (false, true) => "unreachable",
-        (false, false) => "bad_answer",
+        (true, _) => DeliveryError::Timeout,
+        (false, true) => DeliveryError::Unreachable,
+        (false, false) => DeliveryError::BadAnswer,
     }
 }
 

@@ -43,8 +43,8 @@ pub struct Endpoint {
     pub types: Option<Vec<EventType>>,
     /// Whether it is told.
     pub enabled: bool,
-    /// Why it is not: `gone` (it has answered 410), `by_request`, `key_lost`.
-    pub disabled_reason: Option<String>,
+    /// Why it is not.
+    pub disabled_reason: Option<DisabledReason>,
     /// Its signing secrets, sealed, newest first.
     pub secrets: Sealed,
     /// Rises with every new secret.
@@ -53,6 +53,44 @@ pub struct Endpoint {
     pub overlap_until: Option<Moment>,
     /// When it was made.
     pub created_at: Moment,
+}
+
+words! {
+    /// Why an endpoint is disabled.
+    pub enum DisabledReason: UnknownWord {
+        /// The receiver has answered 410.
+        Gone = "gone",
+        /// The host's backend has disabled it.
+        ByRequest = "by_request",
+        /// The operator has given up the encryption key of its secrets.
+        KeyLost = "key_lost",
+    }
+}
+
+words! {
+    /// Why an attempt to deliver failed.
+    pub enum DeliveryError: UnknownWord {
+        /// The URL, or the address of its host, is not allowed.
+        Blocked = "blocked",
+        /// A signing secret is invalid.
+        BadSecret = "bad_secret",
+        /// The HTTP client could not be built.
+        NoClient = "no_client",
+        /// The receiver did not answer in time.
+        Timeout = "timeout",
+        /// There is no connection to the receiver.
+        Unreachable = "unreachable",
+        /// The receiver's answer cannot be understood.
+        BadAnswer = "bad_answer",
+        /// The receiver answered with a redirect.
+        Redirected = "redirected",
+        /// The receiver answered with another status than 2xx.
+        HttpStatus = "http_status",
+        /// The encryption key of the endpoint's secrets is not configured.
+        UnknownKey = "unknown_key",
+        /// The stored secrets are damaged.
+        IntegrityError = "integrity_error",
+    }
 }
 
 words! {
@@ -98,7 +136,7 @@ pub struct Attempt {
     /// The HTTP status, where there was an answer.
     pub status: Option<u16>,
     /// Why it failed; `None` if it did not.
-    pub error: Option<&'static str>,
+    pub error: Option<DeliveryError>,
     /// How long the receiver asks to be left alone.
     pub retry_after: Option<Duration>,
 }
@@ -161,7 +199,7 @@ mod tests {
     use super::*;
 
     fn failed(status: Option<u16>) -> Attempt {
-        Attempt { status, error: Some("http_status"), retry_after: None }
+        Attempt { status, error: Some(DeliveryError::HttpStatus), retry_after: None }
     }
 
     #[test]

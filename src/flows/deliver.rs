@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::{Flows, Unreadable};
 use crate::crash;
 use crate::domain::id::WebhookId;
-use crate::domain::webhook::{AT_ONCE, After, Attempt};
+use crate::domain::webhook::{AT_ONCE, After, Attempt, DeliveryError};
 use crate::store::{ClaimedDelivery, StoreError};
 use crate::webhook::Message;
 
@@ -100,8 +100,8 @@ impl Flows {
             }
             Err(why) => {
                 let error = match why {
-                    Unreadable::KeyMissing => "unknown_key",
-                    Unreadable::Damaged => "integrity_error",
+                    Unreadable::KeyMissing => DeliveryError::UnknownKey,
+                    Unreadable::Damaged => DeliveryError::IntegrityError,
                 };
                 Attempt { status: None, error: Some(error), retry_after: None }
             }
@@ -116,13 +116,13 @@ impl Flows {
 
 fn log(claimed: &ClaimedDelivery, attempt: &Attempt, after: After) {
     let (event, webhook) = (&claimed.event_id, claimed.endpoint.id);
-    let Attempt { status, error, .. } = attempt;
+    let (status, code) = (attempt.status, attempt.error.map(DeliveryError::as_str));
     match after {
         After::Delivered => tracing::debug!(event, webhook = %webhook, status, "a webhook was delivered"),
-        After::Again(pause) => tracing::warn!(event, webhook = %webhook, status, code = error,
+        After::Again(pause) => tracing::warn!(event, webhook = %webhook, status, code,
             pause_seconds = pause.as_secs(), "a webhook was not taken and will be sent again"),
         After::Failed => {
-            tracing::error!(event, webhook = %webhook, status, code = error, "a webhook is given up");
+            tracing::error!(event, webhook = %webhook, status, code, "a webhook is given up");
         }
         After::Gone => {
             tracing::error!(webhook = %webhook, "a webhook endpoint says that it is gone; it is told nothing more");

@@ -11,7 +11,7 @@ use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::{Sealed, Secret};
-use crate::domain::webhook::{Delivery, DeliveryStatus, Endpoint};
+use crate::domain::webhook::{Delivery, DeliveryStatus, DisabledReason, Endpoint};
 use crate::domain::webhook_headers::WebhookHeaders;
 use crate::keyring::{Context, OpenError};
 use crate::store::{Behind, EndpointChanges, StoreError};
@@ -272,7 +272,7 @@ impl Flows {
             let now = parts.clock.now();
             // Once their key was given up, there is nothing left to sign with beside the new one, and no header field.
             let older = match self.open_secrets(&endpoint) {
-                Err(_) if endpoint.disabled_reason.as_deref() == Some("key_lost") => Secrets::default(),
+                Err(_) if endpoint.disabled_reason == Some(DisabledReason::KeyLost) => Secrets::default(),
                 opened => opened?,
             };
             let until = now.plus(overlap);

@@ -11,7 +11,8 @@ use crate::domain::clock::Moment;
 use crate::domain::event::{EventType, message};
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{
-    After, Attempt, Delivery, DeliveryStatus, Endpoint, LEASE, MAX_WAITING, PATIENCE,
+    After, Attempt, Delivery, DeliveryError, DeliveryStatus, DisabledReason, Endpoint, LEASE, MAX_WAITING,
+    PATIENCE,
 };
 
 const COLUMNS: &str = "event_id, event.type, status, attempts, queued_at, run_at, last_status, last_error, \
@@ -258,13 +259,13 @@ async fn note(
         status.as_str().into(),
         run_at.unix_ms().into(),
         attempt.status.map(i64::from).into(),
-        attempt.error.map(str::to_owned).into(),
+        attempt.error.map(DeliveryError::as_str).into(),
         now.unix_ms().into(),
         (after == After::Delivered).then_some(now.unix_ms()).into(),
     ];
     let noted = tx.run(sql, values).await? == 1;
     if noted && after == After::Gone {
-        webhook_endpoint::disable(tx, endpoint, "gone").await?;
+        webhook_endpoint::disable(tx, endpoint, DisabledReason::Gone).await?;
     }
     Ok(noted)
 }

@@ -6,7 +6,7 @@ use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Sealed;
-use crate::domain::webhook::{Endpoint, MAX_ENDPOINTS};
+use crate::domain::webhook::{DisabledReason, Endpoint, MAX_ENDPOINTS};
 
 /// Changes of an endpoint; what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -137,9 +137,9 @@ async fn insert(tx: &Tx<'_>, endpoint: &Endpoint) -> Result<bool, StoreError> {
 }
 
 /// Stops an endpoint inside a transaction, for this reason.
-pub(super) async fn disable(tx: &Tx<'_>, id: WebhookId, reason: &'static str) -> Result<(), StoreError> {
+pub(super) async fn disable(tx: &Tx<'_>, id: WebhookId, reason: DisabledReason) -> Result<(), StoreError> {
     let sql = "UPDATE webhook_endpoint SET enabled = 0, disabled_reason = $2 WHERE id = $1 AND enabled = 1";
-    tx.run(sql, [id.to_string().into(), reason.into()]).await.map(|_| ())
+    tx.run(sql, [id.to_string().into(), reason.as_str().into()]).await.map(|_| ())
 }
 
 /// A list with a space before and behind each word, so that a whole word can be looked for.
@@ -156,7 +156,7 @@ pub(super) fn read(row: &Row) -> Result<Endpoint, StoreError> {
         // A word of a later release is none of ours.
         types: types.map(|words| words.split(' ').filter_map(|word| word.parse().ok()).collect()),
         enabled: row.get::<i64>("enabled")? != 0,
-        disabled_reason: row.get("disabled_reason")?,
+        disabled_reason: row.maybe("disabled_reason")?,
         secrets: row.sealed("key_id", "secrets_sealed")?,
         generation: row.get("generation")?,
         overlap_until: row.maybe_moment("overlap_until")?,

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::ApiKeyId;
-use crate::domain::webhook::After;
+use crate::domain::webhook::{After, DeliveryError};
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -72,9 +72,9 @@ pub struct Webhooks(Family<Labels, Counter<u64, AtomicU64>>);
 
 impl Webhooks {
     /// One attempt, with what follows from it and its error.
-    pub fn attempted(&self, after: After, error: Option<&'static str>) {
+    pub fn attempted(&self, after: After, error: Option<DeliveryError>) {
         let outcome = match (after, error) {
-            (_, Some("blocked")) => "blocked",
+            (_, Some(DeliveryError::Blocked)) => "blocked",
             (After::Delivered, _) => "delivered",
             (After::Again(_), _) => "again",
             (After::Failed | After::Gone, _) => "failed",

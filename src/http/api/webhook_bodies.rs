@@ -14,7 +14,7 @@ use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Secret;
-use crate::domain::webhook::{Delivery, Endpoint};
+use crate::domain::webhook::{Delivery, DisabledReason, Endpoint};
 use crate::domain::webhook_headers::{InvalidHeaders, MAX_HEADERS, MAX_VALUE, RESERVED, WebhookHeaders};
 
 /// A new endpoint.
@@ -112,7 +112,7 @@ pub(in crate::http) struct WebhookBody {
     header_names: Vec<String>,
     enabled: bool,
     /// Why it is disabled: `gone` (it has answered 410), `by_request`, `key_lost`.
-    disabled_reason: Option<String>,
+    disabled_reason: Option<&'static str>,
     /// Until when an older secret signs as well.
     secret_overlap_until: Option<String>,
     created_at: String,
@@ -130,7 +130,7 @@ impl WebhookBody {
             url: endpoint.url,
             events: endpoint.types.map(|types| types.into_iter().map(EventType::as_str).collect()),
             enabled: endpoint.enabled,
-            disabled_reason: endpoint.disabled_reason,
+            disabled_reason: endpoint.disabled_reason.map(DisabledReason::as_str),
             secret_overlap_until: endpoint.overlap_until.map(Moment::rfc3339),
             created_at: endpoint.created_at.rfc3339(),
             secret: secret.map(|secret| secret.expose().to_owned()),

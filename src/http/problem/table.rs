@@ -214,12 +214,12 @@ problems! {
 }
 
 impl ProblemCode {
-    /// Returns the line of this code.
+    /// Returns the line of the table with this code.
     pub fn entry(self) -> &'static Entry {
         &error_table()[self as usize]
     }
 
-    /// Returns the code of this text from the address of a page, `provider_error` if there is none of it.
+    /// Returns the code that the address of a page names, `provider_error` if it names none of the table.
     pub(in crate::http) fn named(text: &str) -> Self {
         text.parse().unwrap_or(Self::ProviderError)
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hubspot_connect::domain::clock::Moment;
 use hubspot_connect::domain::proxies::Proxies;
 use hubspot_connect::domain::secret::Secret;
-use hubspot_connect::domain::webhook::AllowedHosts;
+use hubspot_connect::domain::webhook::{AllowedHosts, DeliveryError};
 use hubspot_connect::webhook::{Lookup, Message, NotAllowed, Webhooks};
 use reqwest::Method;
 use serde_json::json;
@@ -107,7 +107,7 @@ async fn a_name_that_leads_inside_at_the_second_look_is_not_followed() {
     let message = Message { id: "evt_1", at: Moment::from_unix_ms(0), body: "{}" };
     let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
     let attempt = webhooks.post(&url, message, &[secret], std::iter::empty()).await;
-    assert_eq!((attempt.status, attempt.error), (None, Some("blocked")));
+    assert_eq!((attempt.status, attempt.error), (None, Some(DeliveryError::Blocked)));
     assert_eq!(lookup.0.load(Ordering::SeqCst), 3, "one look for one delivery");
     assert_eq!(inside.connections(), 0);
 }
