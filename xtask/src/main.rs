@@ -7,6 +7,7 @@
 mod backend_sdk;
 mod bench;
 mod browser;
+mod check;
 mod generate;
 mod lint;
 mod live;
@@ -38,6 +39,7 @@ trait Task: Args {
 /// The list.
 fn tasks() -> Vec<Entry> {
     vec![
+        Entry::of::<check::Check>("check"),
         Entry::of::<test::Test>("test"),
         Entry::of::<lint::Lint>("lint"),
         Entry::of::<setup::Setup>("setup"),
