@@ -86,11 +86,12 @@ suite(hosts.flags, (test) => {
       const { host, popup } = await begin(stage);
       await popup.waitForSelector("#approve");
       await popup.waitForTimeout(pause);
-      await stage.demo.order({ on: "exchange", times: 1, fault: { delay: 4_000 } });
+      await stage.demo.order({ on: "exchange", times: 1, fault: "hold" });
       const verifier = await host.evaluate(() => JSON.parse(Object.values(sessionStorage)[0]).verifier);
       const approved = approve(popup).catch(() => {});
       await until("the code is exchanged", async () => (await stage.attempt(verifier)).status === "exchanging");
       await popup.close();
+      await stage.demo.release();
       await approved;
       const { outcome, connection } = await resultOf(host);
       assert.equal(outcome, "connected");

@@ -110,6 +110,8 @@ function hubspotControl(base) {
   return {
     /** Orders a fault. */
     order: (rule) => call("POST", "/__script", rule),
+    /** Lets go of what is held, and forgets what was ordered. */
+    release: () => call("DELETE", "/__script"),
     setOptions: (changes) => call("POST", "/__options", changes),
     options: () => call("GET", "/__options"),
     grants: () => call("GET", "/__grants"),
