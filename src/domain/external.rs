@@ -3,18 +3,23 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sea_orm::DeriveValueType;
 use serde::{Deserialize, Serialize};
 
 use super::text::is_unfit;
+use super::words::not_a_number;
 
 /// More characters than any sensible id needs; it is compared byte for byte and stored as it is.
 const LONGEST: usize = 255;
 
 /// The id of a user of the host. Not empty, and nothing invisible in it ([`is_unfit`]): it is compared byte for byte, and two
 /// ids that look the same would mislead the people who read them on pages and in logs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, DeriveValueType)]
 #[serde(try_from = "String", into = "String")]
+#[sea_orm(value_type = "String")]
 pub struct ExternalUserId(String);
+
+not_a_number!(ExternalUserId);
 
 impl ExternalUserId {
     /// The id as the host gave it.

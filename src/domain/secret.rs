@@ -7,11 +7,13 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hkdf::Hkdf;
+use sea_orm::DeriveValueType;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::chance::Chance;
+use super::words::{UnknownWord, not_a_number};
 
 /// A secret in plaintext. It has no `Display`, its `Debug` shows nothing, and its memory is wiped.
 #[derive(Clone)]
@@ -71,8 +73,11 @@ impl fmt::Debug for Secret {
 }
 
 /// SHA-256 of a secret. Compared in constant time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, DeriveValueType)]
+#[sea_orm(value_type = "String", from_str = "Hash::stored", to_str = "Hash::text")]
 pub struct Hash([u8; 32]);
+
+not_a_number!(Hash);
 
 impl Hash {
     /// The hash as bytes.
@@ -83,6 +88,10 @@ impl Hash {
     /// The hash in base64url, as the database keeps it.
     pub fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    fn stored(text: &str) -> Result<Self, UnknownWord> {
+        Self::parse(text).ok_or(UnknownWord)
     }
 
     /// Reads a hash in base64url: 43 characters, in the one spelling there is.

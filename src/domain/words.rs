@@ -15,7 +15,8 @@ macro_rules! words {
         }
     ) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, sea_orm::DeriveValueType)]
+        #[sea_orm(value_type = "String")]
         pub enum $name {
             $($(#[$about])* $variant,)+
         }
@@ -51,3 +52,15 @@ macro_rules! words {
     };
 }
 pub(crate) use words;
+
+/// Lets a text be the primary key of an entity: sea-orm asks of every key whether a number can become one.
+macro_rules! not_a_number {
+    ($name:ty) => {
+        impl sea_orm::TryFromU64 for $name {
+            fn try_from_u64(_: u64) -> Result<Self, sea_orm::DbErr> {
+                Err(sea_orm::DbErr::ConvertFromU64(stringify!($name)))
+            }
+        }
+    };
+}
+pub(crate) use not_a_number;

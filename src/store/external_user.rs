@@ -1,5 +1,8 @@
 //! Rows of ExternalUser: whose connections a user of the host's are.
 
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+
+use super::entity::external_user::{Column, Entity};
 use super::{Store, StoreError, Tx};
 use crate::domain::chance::Chance;
 use crate::domain::external::ExternalUserId;
@@ -25,14 +28,13 @@ impl Store {
 
     /// The same, but `None` if nobody has named that user.
     pub async fn find_external(&self, external: &ExternalUserId) -> Result<Option<UserId>, StoreError> {
-        let sql = "SELECT user_id FROM external_user WHERE external_id = $1";
-        self.one(sql, [external.as_str().into()]).await?.map(|row| row.parsed("user_id")).transpose()
+        Ok(self.find(Entity::find_by_id(external.clone())).await?.map(|row| row.user_id))
     }
 
     /// The host's id of one of our users, if it is one of the host's.
     pub async fn external_of(&self, user: UserId) -> Result<Option<ExternalUserId>, StoreError> {
-        let sql = "SELECT external_id FROM external_user WHERE user_id = $1";
-        self.one(sql, [user.to_string().into()]).await?.map(|row| row.parsed("external_id")).transpose()
+        let query = Entity::find().filter(Column::UserId.eq(user));
+        Ok(self.find(query).await?.map(|row| row.external_id))
     }
 }
 

@@ -12,6 +12,7 @@ mod connect_session;
 mod crypto_meta;
 pub mod db;
 mod degraded;
+mod entity;
 mod event;
 mod external_user;
 mod gathered;

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+
+use super::entity::session::{ActiveModel, Column, Entity, Model};
 use super::{Store, StoreError, revocation};
 use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
@@ -27,44 +31,30 @@ pub struct SessionRow {
 }
 
 impl Store {
-    /// A session that has not expired.
+    /// Returns a session that has not expired.
     pub async fn session(&self, key: Hash, now: Moment) -> Result<Option<SessionRow>, StoreError> {
-        let sql = "SELECT user_id, state, created_at, seen_at, expires_at, seen FROM session \
-                   WHERE key_hash = $1 AND expires_at > $2";
-        let Some(row) = self.one(sql, [key.text().into(), now.unix_ms().into()]).await? else {
-            return Ok(None);
-        };
-        Ok(Some(SessionRow {
-            key_hash: key,
-            user: row.maybe("user_id")?,
-            state: row.get("state")?,
-            created_at: row.moment("created_at")?,
-            seen_at: row.moment("seen_at")?,
-            expires_at: row.moment("expires_at")?,
-            seen: row.get::<i64>("seen")? != 0,
-        }))
+        let query = Entity::find_by_id(key).filter(Column::ExpiresAt.gt(now));
+        Ok(self.find(query).await?.map(SessionRow::from))
     }
 
     /// Writes a new session.
     pub async fn insert_session(&self, session: SessionRow) -> Result<(), StoreError> {
         self.write(move |tx| {
-            let sql = "INSERT INTO session (key_hash, user_id, state, created_at, seen_at, expires_at, seen) \
-                       VALUES ($1, $2, $3, $4, $5, $6, $7)";
-            let values = [
-                session.key_hash.text().into(),
-                session.user.map(|user| user.to_string()).into(),
-                session.state.clone().into(),
-                session.created_at.unix_ms().into(),
-                session.seen_at.unix_ms().into(),
-                session.expires_at.unix_ms().into(),
-                i64::from(session.seen).into(),
-            ];
-            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
+            let row = ActiveModel {
+                key_hash: Set(session.key_hash),
+                user_id: Set(session.user),
+                state: Set(session.state.clone()),
+                created_at: Set(session.created_at),
+                seen_at: Set(session.seen_at),
+                expires_at: Set(session.expires_at),
+                seen: Set(session.seen.into()),
+            };
+            Box::pin(async move { Ok(Entity::insert(row).exec_without_returning(&tx.db).await.map(|_| ())?) })
         })
         .await
     }
 
-    /// Notes that a session was used; `false` if it is no more.
+    /// Notes that a session was used; `false` if it was deleted.
     pub async fn touch_session(
         &self,
         key: Hash,
@@ -72,9 +62,14 @@ impl Store {
         expires_at: Moment,
     ) -> Result<bool, StoreError> {
         self.write(move |tx| {
-            let sql = "UPDATE session SET seen_at = $2, expires_at = $3, seen = 1 WHERE key_hash = $1";
-            let values = [key.text().into(), seen_at.unix_ms().into(), expires_at.unix_ms().into()];
-            Box::pin(async move { Ok(tx.run(sql, values).await? == 1) })
+            let used = ActiveModel {
+                seen_at: Set(seen_at),
+                expires_at: Set(expires_at),
+                seen: Set(1),
+                ..Default::default()
+            };
+            let change = Entity::update_many().set(used).filter(Column::KeyHash.eq(key));
+            Box::pin(async move { Ok(change.exec(&tx.db).await?.rows_affected == 1) })
         })
         .await
     }
@@ -82,23 +77,20 @@ impl Store {
     /// Returns whether a request with a session of this user has been received. Expired sessions count until their rows
     /// are deleted.
     pub async fn has_seen_session(&self, user: UserId) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 AS found FROM session WHERE user_id = $1 AND seen = 1 LIMIT 1";
-        Ok(self.one(sql, [user.to_string().into()]).await?.is_some())
+        let query = Entity::find().filter(Column::UserId.eq(user)).filter(Column::Seen.eq(1));
+        Ok(self.find(query).await?.is_some())
     }
 
     /// Returns whether this user has a session, written since then, with which no request has been received.
     pub async fn has_unseen_session(&self, user: UserId, since: Moment) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 AS found FROM session WHERE user_id = $1 AND seen = 0 AND seen_at >= $2 LIMIT 1";
-        Ok(self.one(sql, [user.to_string().into(), since.unix_ms().into()]).await?.is_some())
+        let query = Entity::find().filter(Column::UserId.eq(user)).filter(Column::Seen.eq(0));
+        Ok(self.find(query.filter(Column::SeenAt.gte(since))).await?.is_some())
     }
 
     /// Ends a session.
     pub async fn delete_session(&self, key: Hash) -> Result<(), StoreError> {
         self.write(move |tx| {
-            let values = [key.text().into()];
-            Box::pin(
-                async move { tx.run("DELETE FROM session WHERE key_hash = $1", values).await.map(|_| ()) },
-            )
+            Box::pin(async move { Ok(Entity::delete_by_id(key).exec(&tx.db).await.map(|_| ())?) })
         })
         .await
     }
@@ -158,14 +150,28 @@ impl Store {
         .await
     }
 
-    /// Forgets expired sessions of nobody.
+    /// Deletes expired sessions without a user.
     pub async fn sweep_anonymous_sessions(&self, now: Moment) -> Result<u64, StoreError> {
         self.write(move |tx| {
-            let sql = "DELETE FROM session WHERE user_id IS NULL AND expires_at <= $1";
-            let values = [now.unix_ms().into()];
-            Box::pin(async move { tx.run(sql, values).await })
+            let expired =
+                Entity::delete_many().filter(Column::UserId.is_null()).filter(Column::ExpiresAt.lte(now));
+            Box::pin(async move { Ok(expired.exec(&tx.db).await?.rows_affected) })
         })
         .await
+    }
+}
+
+impl From<Model> for SessionRow {
+    fn from(row: Model) -> Self {
+        Self {
+            key_hash: row.key_hash,
+            user: row.user_id,
+            state: row.state,
+            created_at: row.created_at,
+            seen_at: row.seen_at,
+            expires_at: row.expires_at,
+            seen: row.seen != 0,
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use sea_orm::DbBackend;
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter};
 
-use super::db::Row;
-use super::db::places;
+use super::db::{Row, places};
+use super::entity::webhook_endpoint::{Column, Entity};
 use super::{Store, StoreError, Tx, webhook_endpoint};
 use crate::domain::clock::Moment;
 use crate::domain::event::{EventType, message};
@@ -197,10 +197,9 @@ async fn claim(
     endpoint: WebhookId,
     limit: u32,
 ) -> Result<Vec<ClaimedDelivery>, StoreError> {
-    let sql =
-        format!("SELECT {} FROM webhook_endpoint WHERE id = $1 AND enabled = 1", webhook_endpoint::COLUMNS);
-    let Some(row) = tx.one(&sql, [endpoint.to_string().into()]).await? else { return Ok(Vec::new()) };
-    let endpoint = webhook_endpoint::read(&row)?;
+    let enabled = Entity::find_by_id(endpoint).filter(Column::Enabled.eq(1));
+    let Some(row) = enabled.one(&tx.db).await? else { return Ok(Vec::new()) };
+    let endpoint = Endpoint::from(row);
     let now = tx.now().await?;
     let values: [sea_orm::Value; 5] = [
         endpoint.id.to_string().into(),

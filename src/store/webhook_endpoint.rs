@@ -1,6 +1,10 @@
 //! Rows of WebhookEndpoint: who is told. The secrets are ciphertext here.
 
-use super::db::Row;
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+
+use super::entity::columns;
+use super::entity::webhook_endpoint::{ActiveModel, Column, Entity, Model};
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
@@ -21,9 +25,6 @@ pub struct EndpointChanges {
     pub secrets: Option<Sealed>,
 }
 
-pub(super) const COLUMNS: &str = "id, url, types, enabled, disabled_reason, key_id, secrets_sealed, generation, \
-    overlap_until, created_at";
-
 impl Store {
     /// Saves a new endpoint. `false` if there are as many as there may be.
     pub async fn add_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
@@ -34,16 +35,15 @@ impl Store {
         .await
     }
 
-    /// All endpoints, in the order in which they were made.
+    /// Returns all endpoints, in the order in which they were made.
     pub async fn endpoints(&self) -> Result<Vec<Endpoint>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM webhook_endpoint ORDER BY created_at, id");
-        self.all(&sql, []).await?.iter().map(read).collect()
+        let query = Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
+        Ok(self.find_all(query).await?.into_iter().map(Endpoint::from).collect())
     }
 
-    /// One endpoint.
+    /// Returns one endpoint.
     pub async fn endpoint(&self, id: WebhookId) -> Result<Option<Endpoint>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM webhook_endpoint WHERE id = $1");
-        self.one(&sql, [id.to_string().into()]).await?.map(|row| read(&row)).transpose()
+        Ok(self.find(Entity::find_by_id(id)).await?.map(Endpoint::from))
     }
 
     /// Changes an endpoint that still has the secrets of this generation: only what is named, in one statement, so that
@@ -63,7 +63,8 @@ impl Store {
                  WHEN $5 = 0 AND (enabled = 1 OR disabled_reason IS NULL) THEN 'by_request' ELSE disabled_reason END, \
                  key_id = COALESCE($7, key_id), secrets_sealed = COALESCE($8, secrets_sealed), \
                  generation = generation + CASE WHEN $8 IS NULL THEN 0 ELSE 1 END \
-                 WHERE id = $1 AND generation = $6 RETURNING {COLUMNS}"
+                 WHERE id = $1 AND generation = $6 RETURNING {}",
+                columns::<Entity>()
             );
             let types = changes.types.as_ref().and_then(Option::as_deref);
             let (key_id, ciphertext) = match &changes.secrets {
@@ -80,7 +81,8 @@ impl Store {
                 key_id.into(),
                 ciphertext.into(),
             ];
-            Box::pin(async move { tx.one(&sql, values).await?.map(|row| read(&row)).transpose() })
+            let change = Entity::find().from_raw_sql(tx.statement(&sql, values));
+            Box::pin(async move { Ok(change.one(&tx.db).await?.map(Endpoint::from)) })
         })
         .await
     }
@@ -95,16 +97,16 @@ impl Store {
         overlap_until: Option<Moment>,
     ) -> Result<bool, StoreError> {
         self.write(move |tx| {
-            let sql = "UPDATE webhook_endpoint SET key_id = $3, secrets_sealed = $4, overlap_until = $5, \
-                       generation = generation + 1 WHERE id = $1 AND generation = $2";
-            let values: [sea_orm::Value; 5] = [
-                id.to_string().into(),
-                generation.into(),
-                secrets.key_id.clone().into(),
-                secrets.ciphertext.clone().into(),
-                overlap_until.map(Moment::unix_ms).into(),
-            ];
-            Box::pin(async move { Ok(tx.run(sql, values).await? == 1) })
+            let fresh = ActiveModel {
+                key_id: Set(secrets.key_id.clone()),
+                secrets_sealed: Set(secrets.ciphertext.clone()),
+                overlap_until: Set(overlap_until),
+                generation: Set(generation + 1),
+                ..Default::default()
+            };
+            let change = Entity::update_many().set(fresh).filter(Column::Id.eq(id));
+            let change = change.filter(Column::Generation.eq(generation));
+            Box::pin(async move { Ok(change.exec(&tx.db).await?.rows_affected == 1) })
         })
         .await
     }
@@ -112,9 +114,7 @@ impl Store {
     /// Removes an endpoint and its deliveries. `false` if there is none.
     pub async fn remove_endpoint(&self, id: WebhookId) -> Result<bool, StoreError> {
         self.write(move |tx| {
-            let values = [id.to_string().into()];
-            let sql = "DELETE FROM webhook_endpoint WHERE id = $1";
-            Box::pin(async move { Ok(tx.run(sql, values).await? == 1) })
+            Box::pin(async move { Ok(Entity::delete_by_id(id).exec(&tx.db).await?.rows_affected == 1) })
         })
         .await
     }
@@ -138,8 +138,9 @@ async fn insert(tx: &Tx<'_>, endpoint: &Endpoint) -> Result<bool, StoreError> {
 
 /// Stops an endpoint inside a transaction, for this reason.
 pub(super) async fn disable(tx: &Tx<'_>, id: WebhookId, reason: DisabledReason) -> Result<(), StoreError> {
-    let sql = "UPDATE webhook_endpoint SET enabled = 0, disabled_reason = $2 WHERE id = $1 AND enabled = 1";
-    tx.run(sql, [id.to_string().into(), reason.as_str().into()]).await.map(|_| ())
+    let disabled = ActiveModel { enabled: Set(0), disabled_reason: Set(Some(reason)), ..Default::default() };
+    let change = Entity::update_many().set(disabled).filter(Column::Id.eq(id)).filter(Column::Enabled.eq(1));
+    Ok(change.exec(&tx.db).await.map(|_| ())?)
 }
 
 /// A list with a space before and behind each word, so that a whole word can be looked for.
@@ -148,18 +149,19 @@ fn written(types: &[EventType]) -> String {
     format!(" {words}")
 }
 
-pub(super) fn read(row: &Row) -> Result<Endpoint, StoreError> {
-    let types = row.get::<Option<String>>("types")?;
-    Ok(Endpoint {
-        id: row.parsed("id")?,
-        url: row.get("url")?,
-        // A word of a later release is none of ours.
-        types: types.map(|words| words.split(' ').filter_map(|word| word.parse().ok()).collect()),
-        enabled: row.get::<i64>("enabled")? != 0,
-        disabled_reason: row.maybe("disabled_reason")?,
-        secrets: row.sealed("key_id", "secrets_sealed")?,
-        generation: row.get("generation")?,
-        overlap_until: row.maybe_moment("overlap_until")?,
-        created_at: row.moment("created_at")?,
-    })
+impl From<Model> for Endpoint {
+    fn from(row: Model) -> Self {
+        Self {
+            id: row.id,
+            url: row.url,
+            // A word of a later release is none of ours.
+            types: row.types.map(|words| words.split(' ').filter_map(|word| word.parse().ok()).collect()),
+            enabled: row.enabled != 0,
+            disabled_reason: row.disabled_reason,
+            secrets: Sealed { key_id: row.key_id, ciphertext: row.secrets_sealed },
+            generation: row.generation,
+            overlap_until: row.overlap_until,
+            created_at: row.created_at,
+        }
+    }
 }

@@ -22,14 +22,22 @@ impl<P: ConnectionTrait> Handle<'_, P> {
         self.get_database_backend()
     }
 
+    /// Returns SQL with its values as a statement for this database.
+    pub(in crate::store) fn statement(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Statement {
+        Statement::from_sql_and_values(self.backend(), sql, values)
+    }
+
     /// Reads at most one row.
     pub(in crate::store) async fn one(
         &self,
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<Row>, StoreError> {
-        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
-        Ok(self.query_one_raw(statement).await?.map(Row))
+        Ok(self.query_one_raw(self.statement(sql, values)).await?.map(Row))
     }
 
     /// Reads all rows.
@@ -38,8 +46,7 @@ impl<P: ConnectionTrait> Handle<'_, P> {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Row>, StoreError> {
-        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
-        Ok(self.query_all_raw(statement).await?.into_iter().map(Row).collect())
+        Ok(self.query_all_raw(self.statement(sql, values)).await?.into_iter().map(Row).collect())
     }
 
     /// Runs a change and returns how many rows it touched.
@@ -48,8 +55,7 @@ impl<P: ConnectionTrait> Handle<'_, P> {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<u64, StoreError> {
-        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
-        Ok(self.execute_raw(statement).await?.rows_affected())
+        Ok(self.execute_raw(self.statement(sql, values)).await?.rows_affected())
     }
 }
 

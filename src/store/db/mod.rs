@@ -17,7 +17,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sea_orm::{DatabaseConnection, DbBackend, Value};
+use sea_orm::{DatabaseConnection, DbBackend, EntityTrait, Select, Value};
 
 pub(super) use batch::{Batch, places, places_from, values};
 pub use error::StoreError;
@@ -104,6 +104,22 @@ impl Database {
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Row>, StoreError> {
         within_deadline(self.reader().all(sql, values)).await
+    }
+
+    /// Reads at most one row of an entity.
+    pub(super) async fn find<E: EntityTrait>(
+        &self,
+        query: Select<E>,
+    ) -> Result<Option<E::Model>, StoreError> {
+        within_deadline(async { Ok(query.one(&self.reader()).await?) }).await
+    }
+
+    /// Reads rows of an entity.
+    pub(super) async fn find_all<E: EntityTrait>(
+        &self,
+        query: Select<E>,
+    ) -> Result<Vec<E::Model>, StoreError> {
+        within_deadline(async { Ok(query.all(&self.reader()).await?) }).await
     }
 
     /// Closes the database. On SQLite the write-ahead log is folded into the file, and other processes may use the file,

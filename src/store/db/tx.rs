@@ -14,7 +14,7 @@ pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send
 /// A transaction.
 #[derive(Debug)]
 pub struct Tx<'a> {
-    pub(super) db: Handle<'a, DatabaseTransaction>,
+    pub(in crate::store) db: Handle<'a, DatabaseTransaction>,
     pub(in crate::store) clock: &'a Clock,
 }
 
@@ -36,8 +36,14 @@ impl Tx<'_> {
         self.one(sql, []).await?.ok_or(StoreError::Unreadable("no time"))?.moment("now")
     }
 
+    /// Returns whether rows that are read must be locked to stay as they are until the transaction ends. On SQLite nobody
+    /// else writes.
+    pub(in crate::store) fn locks_rows(&self) -> bool {
+        self.backend() == DbBackend::Postgres
+    }
+
     /// Ends a SELECT whose rows must stay as they are until the transaction ends. On SQLite they do by themselves.
     pub(in crate::store) fn for_update(&self) -> &'static str {
-        if self.backend() == DbBackend::Postgres { "FOR UPDATE" } else { "" }
+        if self.locks_rows() { "FOR UPDATE" } else { "" }
     }
 }

@@ -1,0 +1,21 @@
+//! The host's users, and our user for each.
+
+use sea_orm::entity::prelude::*;
+
+use crate::domain::clock::Moment;
+use crate::domain::external::ExternalUserId;
+use crate::domain::id::UserId;
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "external_user")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub external_id: ExternalUserId,
+    pub user_id: UserId,
+    pub created_at: Moment,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

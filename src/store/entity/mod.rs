@@ -1,0 +1,17 @@
+//! The tables as sea-orm sees them: one file for each, a typed model of its row.
+//!
+//! A column is of a type of the domain, so that nothing is parsed where a row is used. The order of the fields is that of
+//! the columns. What no entity can say in one statement stands as SQL in the file of the verb.
+
+pub mod api_key;
+pub mod external_user;
+pub mod session;
+pub mod webhook_endpoint;
+
+use sea_orm::{EntityTrait, IdenStatic, Iterable};
+
+/// Returns the names of an entity's columns for a statement in SQL. With `*` in its place, PostgreSQL would refuse the
+/// statements that are prepared already when a later release adds a column.
+pub fn columns<E: EntityTrait>() -> String {
+    E::Column::iter().map(|column| column.as_str()).collect::<Vec<_>>().join(", ")
+}
