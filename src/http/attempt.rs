@@ -17,7 +17,7 @@ use super::status::{Entry, known_tag, unchanged_for_now, wait};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
-use crate::flows::{Attempt, Outcome, Wakes};
+use crate::services::{Attempt, Outcome, Wakes};
 
 /// The secret of the page that began an attempt (RFC 7636 section 4.1, there for another purpose).
 pub(super) const VERIFIER: &str = "x-hsc-verifier";
@@ -45,19 +45,19 @@ pub(super) async fn attempt_status(
     let find = async || -> Result<Attempt, Problem> {
         // Another flow's id, an unknown one and a wrong verifier look alike.
         let named = named.map(str::parse).transpose().map_err(|_| Problem::new("flow_unknown"))?;
-        web.flows.attempt(verifier, named).await?.ok_or(Problem::new("flow_unknown"))
+        web.services.attempt(verifier, named).await?.ok_or(Problem::new("flow_unknown"))
     };
     let mut attempt = find().await?;
-    if known_tag(request) == Some(tag(&attempt, web.flows.clock().now()).as_str()) {
+    if known_tag(request) == Some(tag(&attempt, web.services.clock().now()).as_str()) {
         let mut wakes = wakes_for(web, &attempt);
         loop {
             attempt = find().await?;
-            let now = web.flows.clock().now();
+            let now = web.services.clock().now();
             let tag = tag(&attempt, now);
             if known_tag(request) != Some(tag.as_str()) {
                 break;
             }
-            if Instant::now() >= deadline || web.flows.is_stopping() {
+            if Instant::now() >= deadline || web.services.is_stopping() {
                 return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
             }
             let Some(wakes) = wakes.as_mut() else { return Ok(unchanged_for_now(tag)) };
@@ -69,16 +69,16 @@ pub(super) async fn attempt_status(
             }
         }
     }
-    let body = body(&attempt, web.flows.clock().now());
-    let tag = tag(&attempt, web.flows.clock().now());
+    let body = body(&attempt, web.services.clock().now());
+    let tag = tag(&attempt, web.services.clock().now());
     Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body))
 }
 
 /// What a page waits for: the outcome, and then what becomes of the connection.
 fn wakes_for(web: &Web, attempt: &Attempt) -> Option<Wakes> {
     match &attempt.outcome {
-        Some(Outcome::Connected(connection)) => web.flows.user_wakes(connection.token.user_id),
-        _ => web.flows.attempt_wakes(attempt.flow),
+        Some(Outcome::Connected(connection)) => web.services.user_wakes(connection.token.user_id),
+        _ => web.services.attempt_wakes(attempt.flow),
     }
 }
 
@@ -129,7 +129,7 @@ pub(super) async fn redeem_claim(
 ) -> Result<HttpResponse, Problem> {
     let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
     let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
-    let access = web.flows.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
+    let access = web.services.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
     Ok(HttpResponse::Ok().json(AccessTokenAnswer {
         // This is what the page has asked for, with a claim and its own secret.
         access_token: access.token.expose(),
@@ -166,8 +166,8 @@ pub(super) async fn cancel_attempt(
     body: ApiJson<Cancel>,
 ) -> Result<HttpResponse, Problem> {
     let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
-    let attempt = web.flows.cancel(body.0.flow, &verifier).await?.ok_or(Problem::new("flow_unknown"))?;
-    Ok(HttpResponse::Ok().json(self::body(&attempt, web.flows.clock().now())))
+    let attempt = web.services.cancel(body.0.flow, &verifier).await?.ok_or(Problem::new("flow_unknown"))?;
+    Ok(HttpResponse::Ok().json(self::body(&attempt, web.services.clock().now())))
 }
 
 /// An attempt to connect. Its fields are written out one by one: what is not named here does not leave.

@@ -186,7 +186,7 @@ fn refuse(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBody
 /// Gives an answer its body, if it is a problem, and its headers.
 fn finish(answer: &mut HttpResponse, web: Option<&Web>, path: &str, id: &RequestId) {
     if let Some(web) = web {
-        if web.flows.is_stopping() {
+        if web.services.is_stopping() {
             // Whoever asks on over the same connection would hold the stop up; over a new one somebody else answers.
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }

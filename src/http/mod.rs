@@ -44,7 +44,7 @@ pub use templates::Templates;
 use crate::config::Config;
 use crate::config::marketplace::INSTALL;
 use crate::domain::origin::AllowedOrigins;
-use crate::flows::{Flows, Use};
+use crate::services::{Services, Use};
 use crate::telemetry::metrics::Metrics;
 
 /// Where HubSpot sends people back to, unless the redirect URI says otherwise.
@@ -61,7 +61,7 @@ const LINE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the handlers share.
 pub struct Web {
-    flows: Flows,
+    services: Services,
     metrics: Arc<Metrics>,
     templates: Templates,
     config: Config,
@@ -90,12 +90,17 @@ impl std::fmt::Debug for Web {
 
 impl Web {
     /// The handlers' share of the service.
-    pub fn new(config: &Config, flows: Flows, metrics: Arc<Metrics>, templates: Templates) -> Data<Self> {
+    pub fn new(
+        config: &Config,
+        services: Services,
+        metrics: Arc<Metrics>,
+        templates: Templates,
+    ) -> Data<Self> {
         let secret = &config.security.app_secret;
         let session_key = secret.derive::<64>("session cookie");
         let hosts = [&config.server.public_url, &config.hubspot.redirect_uri];
         Data::new(Self {
-            flows,
+            services,
             metrics,
             templates,
             csrf: csrf::Csrf::new(secret),

@@ -22,7 +22,7 @@ use super::server::Watch;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
-use crate::flows::{Connection, Wakes};
+use crate::services::{Connection, Wakes};
 
 /// A longer wait would outlast proxies on the way.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
@@ -83,13 +83,13 @@ async fn session_status(
     let known = known_tag(request);
     let caller = Caller::of(session);
     // An action in another tab may have moved the end: the next request sees whether it has come.
-    let ends_at = caller.as_ref().map(|caller| caller.ends_at.since(web.flows.clock().now()));
+    let ends_at = caller.as_ref().map(|caller| caller.ends_at.since(web.services.clock().now()));
     let deadline = ends_at.map_or(deadline, |left| deadline.min(Instant::now() + left));
-    let mut wakes = known.and(caller.as_ref()).and_then(|caller| web.flows.user_wakes(caller.user));
+    let mut wakes = known.and(caller.as_ref()).and_then(|caller| web.services.user_wakes(caller.user));
     loop {
-        let now = web.flows.clock().now();
+        let now = web.services.clock().now();
         let connections = match &caller {
-            Some(caller) => web.flows.connections(caller.user).await?,
+            Some(caller) => web.services.connections(caller.user).await?,
             None => Default::default(),
         };
         let tag = etag(caller.as_ref(), &connections, now);
@@ -97,7 +97,7 @@ async fn session_status(
             let body = Body::of(caller.as_ref(), &connections, now);
             return Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body));
         }
-        if Instant::now() >= deadline || web.flows.is_stopping() {
+        if Instant::now() >= deadline || web.services.is_stopping() {
             return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
         }
         // A request without a session gets none by waiting.

@@ -11,7 +11,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "app",
             "http",
-            "flows",
+            "services",
             "hubspot",
             "store",
             "keyring",
@@ -24,11 +24,22 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "app",
-        &["http", "jobs", "flows", "hubspot", "store", "keyring", "telemetry", "config", "egress", "domain"],
+        &[
+            "http",
+            "jobs",
+            "services",
+            "hubspot",
+            "store",
+            "keyring",
+            "telemetry",
+            "config",
+            "egress",
+            "domain",
+        ],
     ),
-    ("http", &["flows", "telemetry", "config", "domain"]),
-    ("jobs", &["flows", "config", "domain"]),
-    ("flows", &["hubspot", "store", "webhook", "keyring", "telemetry", "config", "crash", "domain"]),
+    ("http", &["services", "telemetry", "config", "domain"]),
+    ("jobs", &["services", "config", "domain"]),
+    ("services", &["hubspot", "store", "webhook", "keyring", "telemetry", "config", "crash", "domain"]),
     ("hubspot", &["config", "egress", "domain"]),
     ("store", &["config", "crash", "domain"]),
     ("webhook", &["config", "egress", "domain"]),
@@ -84,8 +95,8 @@ fn every_allowed_import_is_used_so_that_the_table_stays_true() {
 #[test]
 fn the_core_knows_neither_the_web_nor_the_database_of_others() {
     for (module, foreign) in [
-        ("flows", "actix"),
-        ("flows", "sea_orm"),
+        ("services", "actix"),
+        ("services", "sea_orm"),
         ("domain", "tokio"),
         ("store", "reqwest"),
         ("http", "sea_orm"),

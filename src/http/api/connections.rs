@@ -23,7 +23,7 @@ use crate::domain::event::Event;
 use crate::domain::explain::explain;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
-use crate::flows::Listed;
+use crate::services::Listed;
 
 /// How many events are told at once.
 const EVENTS: u32 = 100;
@@ -153,11 +153,11 @@ pub(in crate::http) async fn list_connections(
     let ask = listing::read(request.query_string())?;
     // One more than is shown tells whether there is a next page.
     let more = ask.limit + 1;
-    let mut found = web.flows.catalogue(ask.external_user.as_ref(), ask.wanted, more).await?;
+    let mut found = web.services.catalogue(ask.external_user.as_ref(), ask.wanted, more).await?;
     let is_last = found.len() <= ask.limit as usize;
     found.truncate(ask.limit as usize);
     let next_cursor = found.last().filter(|_| !is_last).map(listing::cursor);
-    let now = web.flows.clock().now();
+    let now = web.services.clock().now();
     let connections = found.into_iter().map(|listed| ConnectionBody::of(listed, now)).collect();
     Ok(HttpResponse::Ok().json(ConnectionList { connections, next_cursor }))
 }
@@ -185,7 +185,7 @@ pub(in crate::http) async fn get_connection(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let listed = find(&web, &id).await?;
-    Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, web.flows.clock().now())))
+    Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, web.services.clock().now())))
 }
 
 /// How a connection fares, and what has happened to it.
@@ -247,8 +247,8 @@ pub(in crate::http) async fn get_connection_history(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let Listed { token, plan, .. } = find(&web, &id).await?;
-    let explanation = explain(&token, plan, web.flows.clock().now());
-    let events = web.flows.events(token.id, listing::after(request.query_string())?, EVENTS).await?;
+    let explanation = explain(&token, plan, web.services.clock().now());
+    let events = web.services.events(token.id, listing::after(request.query_string())?, EVENTS).await?;
     let events = events.into_iter().map(HistoryEvent::from).collect();
     Ok(HttpResponse::Ok().json(HistoryBody { connection_id: token.id, explanation, events }))
 }
@@ -288,7 +288,7 @@ pub(in crate::http) async fn refresh_connection(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
-    let (row, refreshed) = web.flows.refresh_now(connection_id(&id)?).await?;
+    let (row, refreshed) = web.services.refresh_now(connection_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(RefreshBody {
         connection_id: row.id,
         refreshed,
@@ -319,7 +319,7 @@ pub(in crate::http) async fn delete_connection(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
-    let ended = web.flows.disconnect_any(connection_id(&id)?).await?;
+    let ended = web.services.disconnect_any(connection_id(&id)?).await?;
     let ended = ended.ok_or_else(|| Problem::new("connection_not_found"))?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
@@ -385,7 +385,7 @@ pub(in crate::http) async fn uninstall_app(
     if !body.0.confirm {
         return Err(Problem::new("confirmation_missing").pointer("/confirm"));
     }
-    let done = web.flows.uninstall(connection_id(&id)?).await?;
+    let done = web.services.uninstall(connection_id(&id)?).await?;
     let done = done.ok_or_else(|| Problem::new("connection_not_found"))?;
     let body = UninstallBody {
         ended: DisconnectAnswer::of(done.ended.connection, done.ended.revoked),
@@ -397,5 +397,5 @@ pub(in crate::http) async fn uninstall_app(
 }
 
 async fn find(web: &Web, id: &str) -> Result<Listed, Problem> {
-    web.flows.connection(connection_id(id)?).await?.ok_or_else(|| Problem::new("connection_not_found"))
+    web.services.connection(connection_id(id)?).await?.ok_or_else(|| Problem::new("connection_not_found"))
 }

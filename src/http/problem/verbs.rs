@@ -1,7 +1,7 @@
 //! Which problem each error of the verbs is. No `_` stands in these lists: a new error has to say what it is called.
 
 use super::Problem;
-use crate::flows::{
+use crate::services::{
     AccessError, ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError,
     OnceError, SessionError, StartError, StoreError, WebhookError,
 };
