@@ -6,17 +6,17 @@ mod renewed;
 
 use std::time::Duration;
 
-use super::Services;
-use super::access::{Access, AccessError};
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
 pub use crate::hubspot::proxy::{
     Bytes, Call, Download, HeaderMap, Method, PassError, Passed, Pieces, Severed, Upload, UploadError,
 };
+use crate::services::Services;
+use crate::services::connections::access_token::{Access, AccessError};
 use accounts::Account;
-pub(super) use accounts::Accounts;
+pub(in crate::services) use accounts::Accounts;
 use pace::{PATIENCE, Turn};
-pub(super) use renewed::Forced;
+pub(in crate::services) use renewed::Forced;
 
 /// A token is renewed first if it has less than this left: it has to last until HubSpot looks at it.
 const MIN_TTL: Duration = Duration::from_secs(60);

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::super::Services;
-use super::super::access::Access;
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
+use crate::services::Services;
+use crate::services::connections::access_token::Access;
 
 /// Between two renewals of one connection because of a 401. A 401 is no proof that the token is to blame: who lacks a
 /// right is told the same at times, and would have the token renewed with every call.

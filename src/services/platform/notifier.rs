@@ -1,0 +1,274 @@
+//! Who waits for what: each waiting request is woken for its own flow or user and for nothing else, however many there
+//! are. What other processes do is found out by one look a second for all that wait, not by one for each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::id::{FlowId, UserId};
+use crate::services::Services;
+use crate::store::StoreError;
+
+/// How soon a change that another process has made is noticed.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many are asked for in one statement.
+const ASKED_AT_ONCE: usize = 500;
+/// How many requests may wait for the same flow or user: a few pages of one browser, and their retries.
+const MAX_WAITS_PER_KEY: usize = 16;
+/// How many requests of this process may wait: half of the connections that are open at most by default.
+const MAX_WAITS: usize = 5_000;
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::services) enum Key {
+    /// A flow's outcome.
+    Flow(FlowId),
+    /// A change of a user's connections.
+    User(UserId),
+}
+
+#[derive(Debug)]
+struct Place {
+    bell: watch::Sender<()>,
+    /// What stood in the database when it was last looked at for this.
+    mark: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    by_key: HashMap<Key, Place>,
+    /// How many wait at all of them.
+    count: usize,
+}
+
+/// The waiting requests of this process.
+#[derive(Debug, Clone, Default)]
+pub(in crate::services) struct Waiting(Arc<Mutex<Places>>);
+
+/// Wakes its holder; whoever drops it waits no longer.
+#[derive(Debug)]
+pub struct Wakes {
+    waiting: Waiting,
+    key: Key,
+    /// There until it is dropped.
+    bell: Option<watch::Receiver<()>>,
+}
+
+impl Wakes {
+    /// Waits for the next change, or until the deadline. A change between two calls is not missed.
+    pub async fn next(&mut self, deadline: Instant) {
+        if let Some(bell) = &mut self.bell {
+            let _ = tokio::time::timeout_at(deadline, bell.changed()).await;
+        }
+    }
+}
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        let mut places = self.waiting.places();
+        // Under the lock, so that of two who leave at once one sees that it is the last.
+        self.bell = None;
+        places.count -= 1;
+        if places.by_key.get(&self.key).is_some_and(|place| place.bell.receiver_count() == 0) {
+            places.by_key.remove(&self.key);
+        }
+    }
+}
+
+impl Waiting {
+    /// Begins to wait: to be called before the state is read that is to be compared. `None` if too many wait already,
+    /// for the same key or in all.
+    pub fn wakes(&self, key: Key) -> Option<Wakes> {
+        let mut places = self.places();
+        if places.count >= MAX_WAITS {
+            return None;
+        }
+        let new = || Place { bell: watch::Sender::new(()), mark: None };
+        let place = places.by_key.entry(key).or_insert_with(new);
+        if place.bell.receiver_count() >= MAX_WAITS_PER_KEY {
+            return None;
+        }
+        let bell = Some(place.bell.subscribe());
+        places.count += 1;
+        Some(Wakes { waiting: self.clone(), key, bell })
+    }
+
+    /// Wakes whoever waits for this.
+    pub fn wake(&self, key: Key) {
+        if let Some(place) = self.places().by_key.get(&key) {
+            place.bell.send_replace(());
+        }
+    }
+
+    /// Wakes everyone.
+    pub fn wake_all(&self) {
+        self.places().by_key.values().for_each(|place| {
+            place.bell.send_replace(());
+        });
+    }
+
+    /// Notes what stands in the database for this, and wakes whoever waits if it is not what stood there before. At
+    /// first nobody knows whether it is what they have read.
+    fn mark(&self, key: Key, mark: u64) {
+        if let Some(place) = self.places().by_key.get_mut(&key)
+            && place.mark.replace(mark) != Some(mark)
+        {
+            place.bell.send_replace(());
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.places().count
+    }
+
+    fn keys(&self) -> (Vec<FlowId>, Vec<UserId>) {
+        let (mut flows, mut users) = (Vec::new(), Vec::new());
+        for key in self.places().by_key.keys() {
+            match key {
+                Key::Flow(flow) => flows.push(*flow),
+                Key::User(user) => users.push(*user),
+            }
+        }
+        (flows, users)
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Services {
+    /// Wakes up when something may have changed in a user's connections. `None` if too many requests wait already.
+    pub fn user_wakes(&self, user: UserId) -> Option<Wakes> {
+        self.0.waiting.wakes(Key::User(user))
+    }
+
+    /// How many requests of this process wait for a change.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.count()
+    }
+
+    /// Looks for what other processes have changed, for as long as this one serves. Where it is the only one that
+    /// writes there is nothing to look for.
+    pub async fn watch_others(&self, stop: CancellationToken) {
+        if self.0.store.is_exclusive() {
+            return;
+        }
+        let looks = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if let Err(why) = self.look().await {
+                    tracing::warn!(error = %why, "could not look for what others have changed");
+                }
+            }
+        };
+        stop.run_until_cancelled(looks).await;
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let (flows, users) = parts.waiting.keys();
+        for some in flows.chunks(ASKED_AT_ONCE) {
+            for (flow, mark) in parts.store.marks_of_flows(some).await? {
+                parts.waiting.mark(Key::Flow(flow), mark);
+            }
+        }
+        for some in users.chunks(ASKED_AT_ONCE) {
+            for (user, mark) in parts.store.marks_of(some).await? {
+                parts.waiting.mark(Key::User(user), mark);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::chance::Chance;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    fn wait(waiting: &Waiting, user: UserId) -> Wakes {
+        waiting.wakes(Key::User(user)).expect("few wait")
+    }
+
+    fn has_rung(wakes: &Wakes) -> bool {
+        wakes.bell.as_ref().expect("not dropped").has_changed().expect("open")
+    }
+
+    #[tokio::test]
+    async fn each_is_woken_for_its_own_and_misses_nothing() {
+        let (waiting, chance) = (Waiting::default(), Chance::seeded(1));
+        let (mine, other) = (UserId::random(&chance), UserId::random(&chance));
+        let (mut first, mut second) = (wait(&waiting, mine), wait(&waiting, mine));
+
+        waiting.wake(Key::User(other));
+        assert!(!has_rung(&first));
+        // Nobody is at the bell at this moment.
+        waiting.wake(Key::User(mine));
+        let far = Instant::now() + Duration::from_secs(3600);
+        first.next(far).await;
+        second.next(far).await;
+        assert!(Instant::now() < far);
+        first.next(soon()).await;
+    }
+
+    #[test]
+    fn whoever_leaves_is_forgotten() {
+        let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
+        let (first, second) = (wait(&waiting, user), wait(&waiting, user));
+        drop(first);
+        assert_eq!(waiting.places().by_key.len(), 1);
+        drop(second);
+        assert!(waiting.places().by_key.is_empty());
+    }
+
+    #[test]
+    fn of_those_who_leave_at_once_nobody_is_left_behind() {
+        let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
+        for _ in 0..500 {
+            let leaving: Vec<Wakes> = (0..4).map(|_| wait(&waiting, user)).collect();
+            std::thread::scope(|threads| {
+                for one in leaving {
+                    threads.spawn(move || drop(one));
+                }
+            });
+            assert!(waiting.places().by_key.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_mark_wakes_at_first_and_when_it_changes() {
+        let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
+        let mut wakes = wait(&waiting, user);
+        for (mark, woken) in [(1, true), (1, false), (2, true)] {
+            waiting.mark(Key::User(user), mark);
+            assert_eq!(has_rung(&wakes), woken, "{mark}");
+            wakes.bell.as_mut().expect("not dropped").mark_unchanged();
+        }
+    }
+
+    #[test]
+    fn waits_are_limited_for_each_key_and_in_all() {
+        let (waiting, chance) = (Waiting::default(), Chance::seeded(1));
+        let user = UserId::random(&chance);
+        let mut waits: Vec<Wakes> = (0..MAX_WAITS_PER_KEY).map(|_| wait(&waiting, user)).collect();
+        assert!(waiting.wakes(Key::User(user)).is_none());
+        waits.pop();
+        assert!(waiting.wakes(Key::User(user)).is_some(), "one that has left makes room");
+        while waits.len() < MAX_WAITS {
+            waits.push(wait(&waiting, UserId::random(&chance)));
+        }
+        assert!(waiting.wakes(Key::User(UserId::random(&chance))).is_none());
+        assert_eq!(waiting.count(), MAX_WAITS);
+        drop(waits);
+        assert_eq!((waiting.count(), waiting.places().by_key.len()), (0, 0));
+    }
+}
