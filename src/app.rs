@@ -21,7 +21,7 @@ use crate::http::{Limits, Templates, Web, guard, serve};
 use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
 use crate::keyring::{KeyError, Keyring};
-use crate::services::{KeyCheckError, Services};
+use crate::services::{KeyCheckError, Services, check_keys};
 use crate::store::{OpenError, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -110,8 +110,8 @@ pub async fn verbs(
     let client = egress::client(&config.proxies)?;
     let hubspot = HubSpot::new(&config.hubspot, client, &config.proxies, clock.clone())?;
     let store = Store::open(&config.database, clock.clone()).await?;
+    check_keys(&store, &keyring, &clock).await?;
     let services = Services::new(config, store.clone(), hubspot, keyring, clock, chance, metrics);
-    services.check_keys().await?;
     Ok((services, store))
 }
 
@@ -175,8 +175,8 @@ impl App {
         let serving = tokio::spawn(self.server);
         let admin = self.admin.map(tokio::spawn);
         let jobs = (!web_only).then(|| tokio::spawn(self.jobs.run(stop.clone())));
-        let (watcher, told) = (self.services.clone(), stop.clone());
-        tokio::spawn(async move { watcher.watch_others(told).await });
+        let (replicas, told) = (self.services.platform.replicas.clone(), stop.clone());
+        tokio::spawn(async move { replicas.watch_others(told).await });
         stop.cancelled().await;
         // First nobody new comes in; then what was begun is finished. While the web workers live, so do the connections
         // to the database that were opened on them: they go last.

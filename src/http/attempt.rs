@@ -17,7 +17,7 @@ use super::status::{Entry, known_tag, unchanged_for_now, wait};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
-use crate::services::{Attempt, Outcome, Wakes};
+use crate::services::{Attempt, Outcome, Subscription};
 
 /// The secret of the page that began an attempt (RFC 7636 section 4.1, there for another purpose).
 pub(super) const VERIFIER: &str = "x-hsc-verifier";
@@ -48,11 +48,11 @@ pub(super) async fn attempt_status(
         web.services.attempt(verifier, named).await?.ok_or(Problem::new("flow_unknown"))
     };
     let mut attempt = find().await?;
-    if known_tag(request) == Some(tag(&attempt, web.services.clock().now()).as_str()) {
+    if known_tag(request) == Some(tag(&attempt, web.services.platform.clock.now()).as_str()) {
         let mut wakes = wakes_for(web, &attempt);
         loop {
             attempt = find().await?;
-            let now = web.services.clock().now();
+            let now = web.services.platform.clock.now();
             let tag = tag(&attempt, now);
             if known_tag(request) != Some(tag.as_str()) {
                 break;
@@ -69,16 +69,18 @@ pub(super) async fn attempt_status(
             }
         }
     }
-    let body = body(&attempt, web.services.clock().now());
-    let tag = tag(&attempt, web.services.clock().now());
+    let body = body(&attempt, web.services.platform.clock.now());
+    let tag = tag(&attempt, web.services.platform.clock.now());
     Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body))
 }
 
 /// What a page waits for: the outcome, and then what becomes of the connection.
-fn wakes_for(web: &Web, attempt: &Attempt) -> Option<Wakes> {
+fn wakes_for(web: &Web, attempt: &Attempt) -> Option<Subscription> {
     match &attempt.outcome {
-        Some(Outcome::Connected(connection)) => web.services.user_wakes(connection.token.user_id),
-        _ => web.services.attempt_wakes(attempt.flow),
+        Some(Outcome::Connected(connection)) => {
+            web.services.platform.notifier.user_wakes(connection.token.user_id)
+        }
+        _ => web.services.platform.notifier.attempt_wakes(attempt.flow),
     }
 }
 
@@ -167,7 +169,7 @@ pub(super) async fn cancel_attempt(
 ) -> Result<HttpResponse, Problem> {
     let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
     let attempt = web.services.cancel(body.0.flow, &verifier).await?.ok_or(Problem::new("flow_unknown"))?;
-    Ok(HttpResponse::Ok().json(self::body(&attempt, web.services.clock().now())))
+    Ok(HttpResponse::Ok().json(self::body(&attempt, web.services.platform.clock.now())))
 }
 
 /// An attempt to connect. Its fields are written out one by one: what is not named here does not leave.

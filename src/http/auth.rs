@@ -195,7 +195,7 @@ fn bind(
     for cookie in web.cookies.make_room(request, flow) {
         answer.cookie(cookie);
     }
-    let now = web.services.clock().now();
+    let now = web.services.platform.clock.now();
     // The cookie outlives the flow, so that whoever comes too late is told so, and told so in this browser.
     let max_age = expires_at.since(now) + REMEMBERED;
     answer.cookie(web.cookies.new_cookie(flow, binding, now, max_age));

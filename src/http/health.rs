@@ -51,5 +51,5 @@ pub(super) async fn get_metrics(web: Data<Web>) -> HttpResponse {
     let webhooks = web.services.webhooks_waiting().await.unwrap_or_default();
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        .body(web.metrics.render(&counts, web.services.waiting(), webhooks))
+        .body(web.metrics.render(&counts, web.services.platform.notifier.count(), webhooks))
 }

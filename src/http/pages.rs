@@ -24,7 +24,7 @@ pub(super) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpRe
     if connections.is_empty() {
         return Ok(see_other("/login"));
     }
-    let now = web.services.clock().now();
+    let now = web.services.platform.clock.now();
     let cards: Vec<Value> = connections.iter().map(|connection| card(&web, connection, now)).collect();
     let values = json!({
         "user_id": caller.user,

@@ -22,7 +22,7 @@ use super::server::Watch;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
-use crate::services::{Connection, Wakes};
+use crate::services::{Connection, Subscription};
 
 /// A longer wait would outlast proxies on the way.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
@@ -83,11 +83,12 @@ async fn session_status(
     let known = known_tag(request);
     let caller = Caller::of(session);
     // An action in another tab may have moved the end: the next request sees whether it has come.
-    let ends_at = caller.as_ref().map(|caller| caller.ends_at.since(web.services.clock().now()));
+    let ends_at = caller.as_ref().map(|caller| caller.ends_at.since(web.services.platform.clock.now()));
     let deadline = ends_at.map_or(deadline, |left| deadline.min(Instant::now() + left));
-    let mut wakes = known.and(caller.as_ref()).and_then(|caller| web.services.user_wakes(caller.user));
+    let mut wakes =
+        known.and(caller.as_ref()).and_then(|caller| web.services.platform.notifier.user_wakes(caller.user));
     loop {
-        let now = web.services.clock().now();
+        let now = web.services.platform.clock.now();
         let connections = match &caller {
             Some(caller) => web.services.connections(caller.user).await?,
             None => Default::default(),
@@ -110,7 +111,7 @@ async fn session_status(
 
 /// Waits for a change, or until the deadline. `false` if the client has sent something ahead of the answer: then nothing
 /// would tell when it hangs up, so the answer does not wait.
-pub(super) async fn wait(request: &HttpRequest, wakes: &mut Wakes, deadline: Instant) -> bool {
+pub(super) async fn wait(request: &HttpRequest, wakes: &mut Subscription, deadline: Instant) -> bool {
     let watch = request.conn_data::<Rc<Watch>>();
     // Polled whenever the connection is, because a read runs in the connection's own task.
     let is_ahead = poll_fn(|_| match watch.is_some_and(|watch| watch.is_ahead()) {

@@ -21,15 +21,12 @@ pub mod proxy;
 mod webhooks;
 
 use std::collections::HashSet;
-use std::panic::resume_unwind;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
-use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
 pub use crate::store::Install as WaitingInstall;
 pub use connect::account_mismatch::{Choice, DecideError, Decision};
@@ -42,23 +39,22 @@ pub use connections::access_token::{Access, AccessError};
 pub use connections::disconnect::{Disconnected, Revoked};
 pub use connections::import::{Import, ImportError, Imported};
 pub use connections::lease::{Lease, LeaseWarning};
-pub use connections::status::{Connection, Connections};
 pub use connections::uninstall::Uninstalled;
 pub use maintenance::readiness::Readiness;
 pub use marketplace::install::{ClaimInstallError, ClaimedInstall, InstallError};
 pub use marketplace::journal::{Look, Looked};
-pub use platform::browser_sessions::{ENDS_AT, SessionValues, Use};
-pub use platform::idempotency::{GivenAnswer, Once, OnceError, OnceLease};
-pub use platform::key_check::KeyCheckError;
-pub use platform::notifier::Wakes;
-pub use platform::reseal::{Resealed, reseal_all};
+pub use platform::{
+    ApiKeys, BrowserSessions, Connection, Connections, ENDS_AT, GivenAnswer, Idempotency, KeyCheckError,
+    Notifier, Once, OnceError, OnceLease, Platform, Resealed, SessionValues, Subscription, Use, check_keys,
+    reseal_all,
+};
 pub use webhooks::deliveries::Underway;
 pub use webhooks::endpoints::WebhookError;
 
 use crate::config::{Config, OnSessionExpiry, TokenDelivery};
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
-use crate::domain::id::{ConnectionId, UserId};
+use crate::domain::id::ConnectionId;
 use crate::domain::origin::{AllowedOrigins, Origin};
 use crate::domain::secret::Secret;
 use crate::domain::token::{RefreshPolicy, Token};
@@ -71,9 +67,7 @@ use crate::webhook::Webhooks;
 use connections::access_token::Renewals;
 use connections::circuit_breaker::Gate;
 use marketplace::journal::Watch;
-use platform::api_keys::KnownKeys;
-use platform::notifier::{Key, Waiting};
-use platform::row_cache::Memory;
+use platform::{Base, Changes, RowCache, Tasks};
 use proxy::{Accounts, Forced};
 use webhooks::deliveries::Outgoing;
 use webhooks::events::CredentialsAlarm;
@@ -85,8 +79,6 @@ struct Rules {
     host_origins: AllowedOrigins,
     token_delivery: TokenDelivery,
     flow_ttl: Duration,
-    session_idle: Duration,
-    session_max: Duration,
     on_session_expiry: OnSessionExpiry,
     refresh: RefreshPolicy,
     /// How long an install waits to be claimed.
@@ -97,31 +89,29 @@ struct Rules {
 #[derive(Debug, Clone)]
 pub struct Services(Arc<Parts>);
 
+/// What they are made of.
 #[derive(Debug)]
-struct Parts {
+pub struct Parts {
     store: Store,
-    hubspot: HubSpot,
-    keyring: Keyring,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
     clock: Clock,
     chance: Chance,
     rules: Rules,
     metrics: Arc<Metrics>,
     /// Who this process is when it takes leases.
-    owner: String,
+    owner: Arc<str>,
     gate: Gate,
-    /// Work that is finished whatever becomes of the caller who began it.
-    tasks: TaskTracker,
-    /// Where that work runs: not on a web worker, which may be gone before it is done.
-    runtime: tokio::runtime::Handle,
-    /// Requests that wait for a change.
-    waiting: Waiting,
-    memory: Memory,
+    tasks: Tasks,
+    notifier: Notifier,
+    row_cache: RowCache,
+    changes: Changes,
+    /// What the other parts stand on.
+    pub platform: Platform,
     /// Connections that this process is refreshing.
     busy: Mutex<HashSet<ConnectionId>>,
     /// Renewals that somebody waits for.
     renewals: Renewals,
-    /// API keys that were shown lately.
-    known_keys: KnownKeys,
     /// The way to the host's backend.
     webhooks: Webhooks,
     /// Deliveries that are under way.
@@ -156,17 +146,16 @@ impl Services {
             host_origins: config.security.host_origins.clone(),
             token_delivery: config.security.token_delivery,
             flow_ttl: config.security.flow_ttl,
-            session_idle: config.security.session_idle,
-            session_max: config.security.session_max,
             on_session_expiry: config.security.on_session_expiry,
             refresh: config.refresh.policy,
             claim_time: config.marketplace.claim_time,
         };
+        let base = Base::new(store, hubspot, keyring, clock, chance, metrics);
         Self(Arc::new(Parts {
-            memory: Memory::new(store.is_exclusive()),
+            platform: Platform::new(&base, config),
+            changes: base.changes(),
             busy: Mutex::default(),
             renewals: Renewals::default(),
-            known_keys: KnownKeys::default(),
             webhooks: Webhooks::new(&config.webhooks, &config.proxies),
             outgoing: Outgoing::default(),
             credentials: CredentialsAlarm::default(),
@@ -175,18 +164,18 @@ impl Services {
             forced: Forced::default(),
             slots: Semaphore::new(config.refresh.max_in_flight),
             stopping: AtomicBool::new(false),
-            store,
-            hubspot,
-            keyring,
-            owner: chance.uuid().to_string(),
-            clock,
-            chance,
-            rules,
-            metrics,
             gate: Gate::default(),
-            tasks: TaskTracker::new(),
-            runtime: tokio::runtime::Handle::current(),
-            waiting: Waiting::default(),
+            rules,
+            store: base.store,
+            hubspot: base.hubspot,
+            keyring: base.keyring,
+            owner: base.owner,
+            clock: base.clock,
+            chance: base.chance,
+            metrics: base.metrics,
+            tasks: base.tasks,
+            notifier: base.notifier,
+            row_cache: base.row_cache,
         }))
     }
 
@@ -194,7 +183,7 @@ impl Services {
     /// is answered.
     pub fn begin_stop(&self) {
         self.0.stopping.store(true, Ordering::SeqCst);
-        self.0.waiting.wake_all();
+        self.0.notifier.wake_all();
     }
 
     /// Whether the process is on its way out.
@@ -204,37 +193,20 @@ impl Services {
 
     /// Waits until no work is left that was begun and has to be finished.
     pub async fn drain(&self) {
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
-    }
-
-    /// The clock that the verbs go by.
-    pub fn clock(&self) -> &Clock {
-        &self.0.clock
+        self.0.tasks.drain().await;
     }
 }
 
-/// Waits for detached work. If it panics, so does its caller, whose request is answered with `internal_error`.
-async fn joined<T, E: From<StoreError>>(work: JoinHandle<Result<T, E>>) -> Result<T, E> {
-    work.await.unwrap_or_else(|why| match why.try_into_panic() {
-        Ok(panic) => resume_unwind(panic),
-        // The runtime is shutting down.
-        Err(_) => Err(StoreError::Closed.into()),
-    })
+/// Until every part stands by itself.
+impl Deref for Services {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl Parts {
-    /// Runs work to its end, whatever becomes of the caller who waits for it.
-    fn detach<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        self.tasks.spawn_on(work.in_current_span(), &self.runtime)
-    }
-
-    /// To be called after every change to a user's connections, and before it is told to anybody.
-    fn changed(&self, user: UserId) {
-        self.memory.forget_connections(user);
-        self.waiting.wake(Key::User(user));
-    }
-
     fn open_access(&self, token: &Token) -> Result<Secret, OpenError> {
         self.keyring.open(&token.access, context(token, "access", &token.id.to_string()))
     }
@@ -242,40 +214,8 @@ impl Parts {
     fn open_refresh(&self, token: &Token) -> Result<Secret, OpenError> {
         self.keyring.open(&token.refresh, context(token, "refresh", &token.id.to_string()))
     }
-
-    /// Does a write again until it succeeds or the time is up: what HubSpot has just given exists only in memory.
-    async fn insist<T, F>(&self, patience: Duration, write: impl Fn() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let mut waited = Duration::ZERO;
-        let mut pause = Duration::from_millis(50);
-        loop {
-            match write().await {
-                Err(why) if waited < patience => {
-                    tracing::error!(error = %why, "could not save what HubSpot gave; trying again");
-                    tokio::time::sleep(pause).await;
-                    waited += pause;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-                outcome => return outcome,
-            }
-        }
-    }
 }
 
 fn context<'a>(token: &'a Token, kind: &'static str, row: &'a str) -> Context<'a> {
     Context { kind, row, generation: token.generation, client_id: &token.client_id }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    #[should_panic(expected = "as ordered")]
-    async fn a_panic_in_detached_work_is_no_closed_database() {
-        let work = tokio::spawn(async { panic!("as ordered") });
-        let _: Result<(), StoreError> = joined(work).await;
-    }
 }

@@ -23,7 +23,7 @@ fn answer() -> GivenAnswer {
 }
 
 async fn first(services: &Services, caller: ApiKeyId, key: &str, what: &[u8]) -> OnceLease {
-    match services.once(caller, key, &[what]).await.unwrap() {
+    match services.platform.idempotency.once(caller, key, &[what]).await.unwrap() {
         Once::Do(lease) => lease,
         other => panic!("{other:?}"),
     }
@@ -35,12 +35,13 @@ async fn the_second_request_gets_the_first_answer_and_nobody_elses() {
     let chance = Chance::system();
     let (caller, stranger) = (ApiKeyId::random(&chance), ApiKeyId::random(&chance));
     let lease = first(&app.services, caller, "one", b"body").await;
-    app.services.answered(lease, Some(&answer())).await;
-    let Once::Again(again) = app.services.once(caller, "one", &[b"body"]).await.unwrap() else {
+    app.services.platform.idempotency.answered(lease, Some(&answer())).await;
+    let Once::Again(again) = app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap()
+    else {
         panic!("not remembered");
     };
     assert_eq!(again, answer());
-    let other = app.services.once(caller, "one", &[b"another body"]).await.unwrap();
+    let other = app.services.platform.idempotency.once(caller, "one", &[b"another body"]).await.unwrap();
     assert!(matches!(other, Once::Reused), "{other:?}");
     // A key belongs to the API key it came with.
     first(&app.services, stranger, "one", b"body").await;
@@ -59,7 +60,9 @@ async fn of_requests_that_come_at_once_on_several_replicas_one_is_done() {
     let mut asked = tokio::task::JoinSet::new();
     for turn in 0..12 {
         let services = if turn % 2 == 0 { app.services.clone() } else { other.clone() };
-        asked.spawn(async move { services.once(caller, "one", &[b"body"]).await.unwrap() });
+        asked.spawn(
+            async move { services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap() },
+        );
     }
     let found = asked.join_all().await;
     assert_eq!(found.iter().filter(|one| matches!(one, Once::Do(_))).count(), 1);
@@ -72,16 +75,19 @@ async fn a_request_that_was_cut_off_is_done_again_when_its_lock_is_over() {
     let caller = ApiKeyId::random(&Chance::system());
     let cut_off = first(&app.services, caller, "one", b"body").await;
     app.advance(59);
-    let busy = app.services.once(caller, "one", &[b"body"]).await.unwrap();
+    let busy = app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap();
     assert!(matches!(busy, Once::Busy(left) if left == Duration::from_secs(1)), "{busy:?}");
     app.advance(1);
     let lease = first(&app.services, caller, "one", b"body").await;
     // Whoever wakes up late overwrites nothing, and frees nothing.
     let late = GivenAnswer { body: "late".to_owned(), ..answer() };
-    app.services.answered(cut_off, Some(&late)).await;
-    assert!(matches!(app.services.once(caller, "one", &[b"body"]).await.unwrap(), Once::Busy(_)));
-    app.services.answered(lease, Some(&answer())).await;
-    let again = app.services.once(caller, "one", &[b"body"]).await.unwrap();
+    app.services.platform.idempotency.answered(cut_off, Some(&late)).await;
+    assert!(matches!(
+        app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap(),
+        Once::Busy(_)
+    ));
+    app.services.platform.idempotency.answered(lease, Some(&answer())).await;
+    let again = app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap();
     assert!(matches!(again, Once::Again(given) if given == answer()));
 }
 
@@ -90,7 +96,7 @@ async fn a_request_that_was_refused_may_be_mended_under_the_same_key() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Chance::system());
     let lease = first(&app.services, caller, "one", b"wrong").await;
-    app.services.answered(lease, None).await;
+    app.services.platform.idempotency.answered(lease, None).await;
     first(&app.services, caller, "one", b"mended").await;
 }
 
@@ -99,17 +105,20 @@ async fn an_answer_is_sealed_and_forgotten_after_a_day() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Chance::system());
     let lease = first(&app.services, caller, "one", b"body").await;
-    app.services.answered(lease, Some(&answer())).await;
+    app.services.platform.idempotency.answered(lease, Some(&answer())).await;
     let stored = app.database.text("SELECT answer_sealed FROM idempotency_key").await;
     assert!(stored.starts_with("gAAAA"), "{stored}");
     assert!(!String::from_utf8_lossy(&app.database.dump().await).contains(SECRET));
     app.advance(24 * 3600 - 1);
     app.services.sweep().await.unwrap();
-    assert!(matches!(app.services.once(caller, "one", &[b"body"]).await.unwrap(), Once::Again(_)));
+    assert!(matches!(
+        app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap(),
+        Once::Again(_)
+    ));
     app.advance(1);
     // What is too old is not given, whether it was swept or not.
     let lease = first(&app.services, caller, "one", b"body").await;
-    app.services.answered(lease, None).await;
+    app.services.platform.idempotency.answered(lease, None).await;
     first(&app.services, caller, "two", b"body").await;
     app.advance(24 * 3600);
     app.services.sweep().await.unwrap();
@@ -121,9 +130,9 @@ async fn an_answer_whose_encryption_key_is_gone_is_not_made_up_by_doing_it_again
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Chance::system());
     let lease = first(&app.services, caller, "one", b"body").await;
-    app.services.answered(lease, Some(&answer())).await;
+    app.services.platform.idempotency.answered(lease, Some(&answer())).await;
     let app = app.restarted(&[("ENCRYPTION_KEYS", Keyring::generate().expose())]).await;
-    let asked = app.services.once(caller, "one", &[b"body"]).await;
+    let asked = app.services.platform.idempotency.once(caller, "one", &[b"body"]).await;
     assert!(matches!(asked, Err(OnceError::Lost(_))), "{asked:?}");
 }
 

@@ -157,7 +157,7 @@ pub(in crate::http) async fn list_connections(
     let is_last = found.len() <= ask.limit as usize;
     found.truncate(ask.limit as usize);
     let next_cursor = found.last().filter(|_| !is_last).map(listing::cursor);
-    let now = web.services.clock().now();
+    let now = web.services.platform.clock.now();
     let connections = found.into_iter().map(|listed| ConnectionBody::of(listed, now)).collect();
     Ok(HttpResponse::Ok().json(ConnectionList { connections, next_cursor }))
 }
@@ -185,7 +185,7 @@ pub(in crate::http) async fn get_connection(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let listed = find(&web, &id).await?;
-    Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, web.services.clock().now())))
+    Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, web.services.platform.clock.now())))
 }
 
 /// How a connection fares, and what has happened to it.
@@ -247,7 +247,7 @@ pub(in crate::http) async fn get_connection_history(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let Listed { token, plan, .. } = find(&web, &id).await?;
-    let explanation = explain(&token, plan, web.services.clock().now());
+    let explanation = explain(&token, plan, web.services.platform.clock.now());
     let events = web.services.events(token.id, listing::after(request.query_string())?, EVENTS).await?;
     let events = events.into_iter().map(HistoryEvent::from).collect();
     Ok(HttpResponse::Ok().json(HistoryBody { connection_id: token.id, explanation, events }))

@@ -15,10 +15,11 @@ use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId
 use crate::domain::secret::Secret;
 use crate::hubspot::Grant;
 use crate::keyring::{Context, OpenError};
+use crate::services::Services;
 use crate::services::connect::finish::Received;
 use crate::services::connections::disconnect::WAIT;
-use crate::services::platform::notifier::Key;
-use crate::services::{Services, joined};
+use crate::services::platform::Key;
+use crate::services::platform::{joined, retry_write};
 use crate::store::{ParkedGrant, Source, StoreError};
 
 /// How long a person may think about it.
@@ -116,7 +117,7 @@ impl Services {
             }),
             connect_session: session.map(|session| session.id),
         };
-        if !parts.insist(PATIENCE, || parts.store.park_grant(parked.clone())).await? {
+        if !retry_write(PATIENCE, || parts.store.park_grant(parked.clone())).await? {
             return Ok(false);
         }
         tracing::info!(flow = %flow, portal = portal.0, "a grant waits for somebody's word");
@@ -178,7 +179,7 @@ impl Services {
             return Err(DecideError::NotYours);
         }
         let services = self.clone();
-        let work = parts.detach(async move {
+        let work = parts.tasks.detach(async move {
             match decision {
                 Decision::Back => {
                     services.give_back(flow, "wrong_account").await?;
@@ -249,7 +250,7 @@ impl Services {
         if parts.store.end_parked(flow, code, parts.clock.now()).await? {
             tracing::warn!(flow = %flow, code, "a connect has failed");
         }
-        parts.waiting.wake(Key::Flow(flow));
+        parts.notifier.wake(Key::Flow(flow));
         Ok(())
     }
 

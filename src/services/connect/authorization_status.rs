@@ -7,7 +7,7 @@ use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
 use crate::services::Services;
 use crate::services::connect::handoff::Outcome;
-use crate::services::platform::notifier::{Key, Wakes};
+use crate::services::platform::Key;
 use crate::store::StoreError;
 
 /// How long a claim is good. The next look at the attempt gives a fresh one.
@@ -122,11 +122,6 @@ impl Services {
         }))
     }
 
-    /// Wakes up when something may have happened to the attempt with this id. `None` if too many requests wait already.
-    pub fn attempt_wakes(&self, flow: FlowId) -> Option<Wakes> {
-        self.0.waiting.wakes(Key::Flow(flow))
-    }
-
     /// A claim for a connected attempt whose token has not been given out.
     pub(in crate::services) fn claim_for(
         &self,
@@ -186,7 +181,7 @@ impl Services {
         let parts = &self.0;
         let Some(attempt) = self.attempt(verifier, flow).await? else { return Ok(None) };
         parts.store.cancel_auth_request(attempt.flow, verifier.hash(), parts.clock.now()).await?;
-        parts.waiting.wake(Key::Flow(attempt.flow));
+        parts.notifier.wake(Key::Flow(attempt.flow));
         self.attempt(verifier, Some(attempt.flow)).await
     }
 }

@@ -22,9 +22,10 @@ use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
+use crate::services::Services;
 use crate::services::connect::account_mismatch::Decision;
-use crate::services::platform::notifier::Key;
-use crate::services::{Services, joined};
+use crate::services::platform::Key;
+use crate::services::platform::joined;
 use crate::store::{ParkedGrant, StoreError};
 
 /// How long a session for a page is good, unless the backend says otherwise.
@@ -246,6 +247,7 @@ impl Services {
         let (services, session) = (self.clone(), view.session);
         let work = self
             .0
+            .tasks
             .detach(async move { services.take_up(&request, &parked, Some(&session), Decision::Keep).await });
         match joined(work).await {
             Ok(Some(_)) => self.connect_session(id).await?.ok_or(CompleteError::Unknown),
@@ -283,7 +285,7 @@ impl Services {
     ) -> Result<bool, StoreError> {
         let ended = self.0.store.cancel_connect_session(id, code, self.0.clock.now()).await?;
         if let Some(flow) = flow {
-            self.0.waiting.wake(Key::Flow(flow));
+            self.0.notifier.wake(Key::Flow(flow));
         }
         Ok(ended)
     }

@@ -14,10 +14,11 @@ use crate::domain::secret::Secret;
 use crate::domain::token::missing;
 use crate::hubspot::Grant;
 use crate::keyring::Context;
+use crate::services::Services;
 use crate::services::connect::start::pkce_context;
 use crate::services::connections::account_details::Lacking;
-use crate::services::platform::notifier::Key;
-use crate::services::{Services, joined};
+use crate::services::platform::Key;
+use crate::services::platform::{joined, retry_write};
 use crate::store::{Consumed, NewTokens, Removed, Saved, Source, StoreError};
 
 /// How long a write is tried again while the person waits.
@@ -150,7 +151,7 @@ impl Services {
         // It goes on although the person closes the popup: what is consumed is followed by its exchange, and a code
         // that was sent is spent.
         let services = self.clone();
-        let work = self.0.detach(async move { services.finish_all(back).await });
+        let work = self.0.tasks.detach(async move { services.finish_all(back).await });
         joined(work).await
     }
 
@@ -207,7 +208,7 @@ impl Services {
             Answer::Denied => return Err("user_denied"),
             Answer::Error => return Err("provider_error"),
         };
-        let owner = self.0.insist(PATIENCE, || self.owner(request, user)).await;
+        let owner = retry_write(PATIENCE, || self.owner(request, user)).await;
         let owner = owner.map_err(|_| "storage_unavailable")?;
         Ok((self.exchange(request, &code, owner).await?, owner))
     }
@@ -263,11 +264,11 @@ impl Services {
     pub(in crate::services) async fn failed(&self, flow: FlowId, error: &'static str) -> End {
         tracing::warn!(flow = %flow, code = error, "a connect has failed");
         let now = self.0.clock.now();
-        let noted = self.0.insist(PATIENCE, || self.0.store.fail_auth_request(flow, error, now)).await;
+        let noted = retry_write(PATIENCE, || self.0.store.fail_auth_request(flow, error, now)).await;
         if let Err(why) = noted {
             tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
         }
-        self.0.waiting.wake(Key::Flow(flow));
+        self.0.notifier.wake(Key::Flow(flow));
         End::Failed
     }
 
@@ -319,15 +320,15 @@ impl Services {
     pub(in crate::services) async fn welcome(&self, received: Received<'_>, connection: ConnectionId) {
         crash::point("callback.stored");
         let (parts, flow) = (&self.0, received.flow);
-        parts.memory.forget_connections(received.owner);
+        parts.row_cache.forget_connections(received.owner);
         let portal = received.portal.map(|id| id.0);
         tracing::info!(flow = flow.map(tracing::field::display), connection = %connection, portal, "connected");
         parts.metrics.flows_connected.inc();
         self.ask_details(connection, &received.grant.access, Lacking::ALL, 0).await;
         crash::point("callback.introduced");
-        parts.changed(received.owner);
+        parts.changes.publish(received.owner);
         if let Some(flow) = flow {
-            parts.waiting.wake(Key::Flow(flow));
+            parts.notifier.wake(Key::Flow(flow));
         }
     }
 
@@ -396,7 +397,7 @@ impl Services {
             let known = match received.portal {
                 Some(portal) => {
                     let find = || parts.store.token_for(received.owner, received.client_id, portal);
-                    parts.insist(PATIENCE, find).await?
+                    retry_write(PATIENCE, find).await?
                 }
                 None => None,
             };
@@ -404,7 +405,7 @@ impl Services {
                 .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
             let tokens = self.seal(received, place);
             let save = || parts.store.save_connected(source, tokens.clone());
-            match parts.insist(PATIENCE, save).await? {
+            match retry_write(PATIENCE, save).await? {
                 Saved::Done(ended) => return Ok(Some(Stored { connection: place.0, ended })),
                 Saved::Gone => return Ok(None),
                 Saved::Stale => {}

@@ -8,7 +8,7 @@ use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
 use crate::services::Services;
 use crate::services::connect::account_mismatch::Choice;
-use crate::services::connections::status::Connection;
+use crate::services::platform::Connection;
 use crate::store::StoreError;
 
 /// What a flow has come to.

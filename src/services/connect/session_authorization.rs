@@ -6,7 +6,7 @@ use crate::domain::id::{ConnectSessionId, FlowId};
 use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
 use crate::services::connect::finish::{End, Received};
-use crate::services::platform::notifier::Key;
+use crate::services::platform::Key;
 use crate::services::{Services, StartError};
 use crate::store::{Source, StoreError};
 
@@ -95,7 +95,7 @@ impl Services {
         if session.confirm {
             let portal = received.portal.ok_or("provider_unavailable")?;
             let held = self.park(request.id, received, portal).await.map_err(|_| "storage_unavailable")?;
-            self.0.waiting.wake(Key::Flow(request.id));
+            self.0.notifier.wake(Key::Flow(request.id));
             return if held { Ok(End::Held) } else { Err("connect_session_ended") };
         }
         let saved =

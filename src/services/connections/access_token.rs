@@ -156,7 +156,7 @@ impl Services {
 
     /// As it is remembered, or read.
     async fn known(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
-        match self.0.memory.access(id) {
+        match self.0.row_cache.access(id) {
             Some(row) => Ok(row),
             None => self.reread(id).await,
         }
@@ -165,14 +165,14 @@ impl Services {
     /// As it is stored now. Only what is well is remembered.
     pub(in crate::services) async fn reread(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
         let parts = &self.0;
-        let ticket = parts.memory.ticket();
+        let ticket = parts.row_cache.ticket();
         let row = parts.store.access_row(id).await?.ok_or(AccessError::Unknown)?;
         match row.state {
             ConnectionState::Active => {}
             ConnectionState::NeedsReauth => return Err(AccessError::NeedsReauth),
             ConnectionState::IntegrityError => return Err(AccessError::Unreadable),
         }
-        parts.memory.keep_access(ticket, &row);
+        parts.row_cache.keep_access(ticket, &row);
         Ok(row)
     }
 
@@ -204,7 +204,7 @@ impl Services {
         renewals.insert(id, told.clone());
         drop(renewals);
         let renewal = UnderWay { services: self.clone(), id, _over: over };
-        self.0.detach(async move {
+        self.0.tasks.detach(async move {
             if let Err(why) = renewal.services.renew(id, generation).await {
                 tracing::error!(connection = %id, error = %why, "could not renew a token on demand");
             }

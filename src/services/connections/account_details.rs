@@ -79,7 +79,7 @@ impl Services {
                     parts.store.freeze(token.id, token.generation, "integrity_error", now).await?;
                 }
             }
-            parts.changed(token.user_id);
+            parts.changes.publish(token.user_id);
         }
         Ok(())
     }

@@ -115,7 +115,7 @@ impl Services {
         removed: Removed,
     ) -> Option<Ending> {
         crash::point("disconnect.removed");
-        self.0.changed(user);
+        self.0.changes.publish(user);
         let at_hubspot = match removed {
             Removed::Absent => return None,
             Removed::Shared => AtHubSpot::Decided(Revoked::Shared),
@@ -129,7 +129,7 @@ impl Services {
     /// Tells HubSpot, in a task of its own.
     fn revoke_now(&self, job: String) -> JoinHandle<Result<Revoked, StoreError>> {
         let services = self.clone();
-        self.0.detach(async move {
+        self.0.tasks.detach(async move {
             match services.0.store.revocation(&job).await? {
                 Some(job) => services.revoke(job).await,
                 None => Ok(Revoked::Yes),
@@ -142,7 +142,7 @@ impl Services {
         let mut tasks = Vec::new();
         for job in self.0.store.claim_revocations(8, LEASE).await? {
             let services = self.clone();
-            tasks.push(self.0.detach(async move { services.revoke(job).await }));
+            tasks.push(self.0.tasks.detach(async move { services.revoke(job).await }));
         }
         let count = tasks.len();
         for task in tasks {

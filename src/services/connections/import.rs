@@ -13,8 +13,9 @@ use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::hubspot::Grant;
 use crate::keyring::Context;
+use crate::services::Services;
 use crate::services::connections::account_details::Lacking;
-use crate::services::{Services, joined};
+use crate::services::platform::{joined, retry_write};
 use crate::store::{NewTokens, StoreError};
 
 /// How long a write is tried again: the new tokens are nowhere else.
@@ -81,7 +82,7 @@ impl Services {
     pub async fn import(&self, import: Import) -> Result<Imported, ImportError> {
         // What was begun is finished: HubSpot may have replaced the token.
         let services = self.clone();
-        let work = self.0.detach(async move { services.take_over(&import).await });
+        let work = self.0.tasks.detach(async move { services.take_over(&import).await });
         joined(work).await
     }
 
@@ -105,11 +106,11 @@ impl Services {
         let asked_at = parts.clock.now();
         let grant = self.patiently(|| parts.hubspot.refresh(&import.refresh)).await?;
         let connection = self.store_import(import, user, &grant, brought, asked_at).await?;
-        parts.changed(user);
+        parts.changes.publish(user);
         tracing::info!(connection = %connection, portal = grant.portal_id.map(|id| id.0), "imported");
         if grant.portal_id.is_none() {
             self.ask_details(connection, &grant.access, Lacking::ALL, 0).await;
-            parts.changed(user);
+            parts.changes.publish(user);
         }
         Ok(Imported::Done(connection))
     }
@@ -172,7 +173,7 @@ impl Services {
         loop {
             let known = match grant.portal_id {
                 Some(portal) => {
-                    parts.insist(PATIENCE, || parts.store.token_for(user, client_id, portal)).await?
+                    retry_write(PATIENCE, || parts.store.token_for(user, client_id, portal)).await?
                 }
                 None => None,
             };
@@ -180,7 +181,7 @@ impl Services {
                 .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
             let tokens = self.seal_import(import, user, grant, place, at);
             let save = || parts.store.save_imported(tokens.clone(), brought.clone());
-            if parts.insist(PATIENCE, save).await? {
+            if retry_write(PATIENCE, save).await? {
                 return Ok(place.0);
             }
         }

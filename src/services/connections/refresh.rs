@@ -12,6 +12,7 @@ use crate::domain::secret::Secret;
 use crate::domain::token::Token;
 use crate::hubspot::Grant;
 use crate::keyring::{Context, OpenError};
+use crate::services::platform::retry_write;
 use crate::services::{Services, context};
 use crate::store::{Claimed, Committed, RevocationJob, StoreError};
 
@@ -47,7 +48,7 @@ impl Services {
     /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
     pub fn refresh(&self, claimed: Claimed) -> tokio::task::JoinHandle<()> {
         let services = self.clone();
-        self.0.detach(async move {
+        self.0.tasks.detach(async move {
             let connection = claimed.job.connection_id;
             // An answer for this connection may still be waiting to be written: the database was away for longer than
             // a lease. Asking again would spend a token that is spent.
@@ -69,7 +70,7 @@ impl Services {
             Ok(refresh) => refresh,
             Err(why) => {
                 let noted = self.unreadable(&token, job, &why).await;
-                parts.changed(token.user_id);
+                parts.changes.publish(token.user_id);
                 return noted;
             }
         };
@@ -92,7 +93,7 @@ impl Services {
                 self.note_failure(&token, job, &failure).await
             }
         };
-        parts.changed(token.user_id);
+        parts.changes.publish(token.user_id);
         noted
     }
 
@@ -127,7 +128,7 @@ impl Services {
             refresh_at: parts.rules.refresh.refresh_at(obtained_at, expires_at, parts.chance.unit()),
         };
         let write = || parts.store.commit_refresh(committed.clone());
-        if parts.insist(PATIENCE, write).await? {
+        if retry_write(PATIENCE, write).await? {
             crash::point("refresh.stored");
             parts.metrics.refreshes.succeeded();
             tracing::info!(connection = %token.id, generation, "refreshed");

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::domain::id::ConnectionId;
-use crate::services::{AccessError, Disconnected, Services, joined};
+use crate::services::platform::joined;
+use crate::services::{AccessError, Disconnected, Services};
 use crate::store::StoreError;
 
 /// What became of an app that was to be uninstalled.
@@ -29,7 +30,7 @@ impl Services {
     pub async fn uninstall(&self, id: ConnectionId) -> Result<Option<Uninstalled>, StoreError> {
         // It goes on although the caller goes away: an app that is uninstalled leaves no connection behind.
         let services = self.clone();
-        let work = self.0.detach(async move { services.uninstall_all(id).await });
+        let work = self.0.tasks.detach(async move { services.uninstall_all(id).await });
         joined(work).await
     }
 

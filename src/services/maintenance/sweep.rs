@@ -47,7 +47,7 @@ impl Services {
         for user in users {
             let ended = parts.store.remove_unreachable(user, remove).await?;
             if ended > 0 {
-                parts.changed(user);
+                parts.changes.publish(user);
                 tracing::info!(user = %user, ended, "a session has expired; its connections have ended with it");
             }
         }

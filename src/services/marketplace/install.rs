@@ -14,8 +14,9 @@ use crate::domain::id::{ConnectionId, InstallId, PortalId, UserId};
 use crate::domain::secret::Secret;
 use crate::hubspot::Grant;
 use crate::keyring::{Context, OpenError};
+use crate::services::Services;
 use crate::services::connect::finish::Received;
-use crate::services::{Services, joined};
+use crate::services::platform::{joined, retry_write};
 use crate::store::{Install, InstallGrant, InstallState, Source, StoreError};
 
 /// How long a state is good that HubSpot is to bring back.
@@ -94,7 +95,7 @@ impl Services {
     ) -> Result<(), InstallError> {
         // It goes on although the person leaves: a code that was sent is spent.
         let services = self.clone();
-        let work = self.0.detach(async move {
+        let work = self.0.tasks.detach(async move {
             let now = services.0.clock.now();
             if let Some(state) = state
                 && !services.0.store.take_install_state(state.hash(), now).await?
@@ -137,7 +138,7 @@ impl Services {
         };
         let install = self.seal_install(&grant, refresh, portal, asked_at);
         let id = install.id;
-        if let Err(why) = parts.insist(PATIENCE, || parts.store.save_install(install.clone())).await {
+        if let Err(why) = retry_write(PATIENCE, || parts.store.save_install(install.clone())).await {
             self.end_unused(refresh).await;
             return Err(why.into());
         }
@@ -203,7 +204,8 @@ impl Services {
         metadata: Option<String>,
     ) -> Result<ClaimedInstall, ClaimInstallError> {
         let services = self.clone();
-        let work = self.0.detach(async move { services.claim(id, &external, metadata.as_deref()).await });
+        let work =
+            self.0.tasks.detach(async move { services.claim(id, &external, metadata.as_deref()).await });
         joined(work).await
     }
 
@@ -276,7 +278,7 @@ impl Services {
             self.welcome(received, stored.connection).await;
         } else {
             // HubSpot tells nothing to whoever has an old token; the background asks once there is a new one.
-            parts.changed(user);
+            parts.changes.publish(user);
             parts.metrics.flows_connected.inc();
         }
         Ok(Some(ClaimedInstall { connection: stored.connection, portal: install.portal }))

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::base::Base;
+use super::tasks::Tasks;
 use crate::domain::api_key::ApiKey;
-use crate::domain::clock::Moment;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::{Hash, Secret};
-use crate::services::Services;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// For how long a key is taken for good without asking the database.
 const FRESH: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ const MOST: usize = 1000;
 
 /// Keys as they were last read.
 #[derive(Debug, Default)]
-pub(in crate::services) struct KnownKeys(Mutex<HashMap<[u8; 32], Known>>);
+struct KnownKeys(Mutex<HashMap<[u8; 32], Known>>);
 
 #[derive(Debug, Clone)]
 struct Known {
@@ -60,7 +61,28 @@ fn is_touched(found: &Known, now: Moment) -> bool {
     found.touched_at.is_some_and(|at| now.since(at) < TOUCH)
 }
 
-impl Services {
+/// API keys, recognised. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct ApiKeys(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    clock: Clock,
+    tasks: Tasks,
+    known_keys: KnownKeys,
+}
+
+impl ApiKeys {
+    pub(super) fn new(base: &Base) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            clock: base.clock.clone(),
+            tasks: base.tasks.clone(),
+            known_keys: KnownKeys::default(),
+        }))
+    }
+
     /// The key that somebody shows, if it is one and was not revoked.
     pub async fn recognise(&self, shown: &Secret) -> Result<Option<Arc<ApiKey>>, StoreError> {
         let parts = &self.0;
@@ -84,9 +106,9 @@ impl Services {
 
     /// Nobody waits for it: a use that goes unnoted harms nobody.
     fn note_use(&self, id: ApiKeyId, now: Moment) {
-        let services = self.clone();
-        self.0.detach(async move {
-            if let Err(why) = services.0.store.touch_api_key(id, now).await {
+        let keys = self.clone();
+        self.0.tasks.detach(async move {
+            if let Err(why) = keys.0.store.touch_api_key(id, now).await {
                 tracing::warn!(error = %why, "could not note that an API key was used");
             }
         });

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::domain::clock::Moment;
+use super::base::Base;
+use super::row_cache::RowCache;
+use crate::config;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
-use crate::services::Services;
-use crate::store::{SessionRow, StoreError};
+use crate::store::{SessionRow, Store, StoreError};
 
 /// How exactly the last use is kept: a write per request would cost more than it tells.
 const TOUCH: Duration = Duration::from_secs(60);
@@ -31,34 +34,57 @@ pub enum Use {
     Poll,
 }
 
-impl Services {
+/// Browser sessions. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct BrowserSessions {
+    store: Store,
+    clock: Clock,
+    chance: Chance,
+    row_cache: RowCache,
+    /// How long a session lasts without an action.
+    idle: Duration,
+    /// How long it lasts at most.
+    max: Duration,
+}
+
+impl BrowserSessions {
+    pub(super) fn new(base: &Base, settings: &config::Security) -> Self {
+        Self {
+            store: base.store.clone(),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            row_cache: base.row_cache.clone(),
+            idle: settings.session_idle,
+            max: settings.session_max,
+        }
+    }
+
     /// The session with this key, unless it has expired.
     pub async fn load_session(&self, key: &Secret, by: Use) -> Result<Option<SessionValues>, StoreError> {
-        let parts = &self.0;
-        let (now, hash, ticket) = (parts.clock.now(), key.hash(), parts.memory.ticket());
-        let known = parts.memory.session(hash).filter(|row| row.expires_at > now);
+        let (now, hash, ticket) = (self.clock.now(), key.hash(), self.row_cache.ticket());
+        let known = self.row_cache.session(hash).filter(|row| row.expires_at > now);
         let mut fresh = known.is_none();
         let Some(mut row) = (match known {
             Some(row) => Some(row),
-            None => parts.store.session(hash, now).await?,
+            None => self.store.session(hash, now).await?,
         }) else {
             return Ok(None);
         };
-        let is_used = by == Use::Action && now.since(row.seen_at) >= TOUCH.min(parts.rules.session_idle / 4);
+        let is_used = by == Use::Action && now.since(row.seen_at) >= TOUCH.min(self.idle / 4);
         if is_used {
             (row.seen_at, row.expires_at) = (now, self.expiry(row.created_at, now));
         }
         if is_used || !row.seen {
             row.seen = true;
             // Only a session that is still there is kept alive: one that has just ended must stay ended.
-            if !parts.store.touch_session(hash, row.seen_at, row.expires_at).await? {
-                parts.memory.forget_session(hash);
+            if !self.store.touch_session(hash, row.seen_at, row.expires_at).await? {
+                self.row_cache.forget_session(hash);
                 return Ok(None);
             }
             fresh = true;
         }
         if fresh {
-            parts.memory.keep_session(ticket, &row);
+            self.row_cache.keep_session(ticket, &row);
         }
         let mut values: SessionValues = serde_json::from_str(&row.state).unwrap_or_default();
         values.insert(ENDS_AT.to_owned(), row.expires_at.unix_ms().to_string());
@@ -67,9 +93,8 @@ impl Services {
 
     /// Saves a new session. It counts from its first day, whatever its key was then.
     pub async fn save_session(&self, mut values: SessionValues) -> Result<Secret, StoreError> {
-        let parts = &self.0;
-        let key = Secret::random(&parts.chance);
-        let now = parts.clock.now();
+        let key = Secret::random(&self.chance);
+        let now = self.clock.now();
         values.remove(ENDS_AT);
         let since = values.entry(SINCE.to_owned()).or_insert_with(|| now.unix_ms().to_string());
         let created_at = since.parse().map_or(now, Moment::from_unix_ms);
@@ -78,20 +103,19 @@ impl Services {
         let expires_at = self.expiry(created_at, now);
         let key_hash = key.hash();
         let row = SessionRow { key_hash, user, state, created_at, seen_at: now, expires_at, seen: false };
-        parts.store.insert_session(row).await?;
+        self.store.insert_session(row).await?;
         Ok(key)
     }
 
     /// Ends a session.
     pub async fn end_session(&self, key: &Secret) -> Result<(), StoreError> {
         let hash = key.hash();
-        self.0.store.delete_session(hash).await?;
-        self.0.memory.forget_session(hash);
+        self.store.delete_session(hash).await?;
+        self.row_cache.forget_session(hash);
         Ok(())
     }
 
     fn expiry(&self, created_at: Moment, now: Moment) -> Moment {
-        let rules = &self.0.rules;
-        now.plus(rules.session_idle).min(created_at.plus(rules.session_max))
+        now.plus(self.idle).min(created_at.plus(self.max))
     }
 }

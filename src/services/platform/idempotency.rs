@@ -3,17 +3,20 @@
 //!
 //! An answer may hold a secret, so it is stored sealed, for its row alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use super::base::Base;
+use super::retry::retry_write;
+use crate::domain::chance::Chance;
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Secret;
-use crate::keyring::{Context, OpenError};
-use crate::services::Services;
-use crate::store::{OnceAsked, OnceFound, StoreError};
+use crate::keyring::{Context, Keyring, OpenError};
+use crate::store::{OnceAsked, OnceFound, Store, StoreError};
 
 /// How long a request may be under way before it is taken for lost: longer than any call of the API takes.
 const LOCK: Duration = Duration::from_secs(60);
@@ -64,30 +67,41 @@ pub enum OnceError {
     Store(#[from] StoreError),
 }
 
-impl Services {
+/// Requests that are done once. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    store: Store,
+    keyring: Arc<Keyring>,
+    chance: Chance,
+}
+
+impl Idempotency {
+    pub(super) fn new(base: &Base) -> Self {
+        Self { store: base.store.clone(), keyring: Arc::clone(&base.keyring), chance: base.chance.clone() }
+    }
+
     /// Looks whether this API key has asked for the same under this idempotency key before. `what` is all that a
     /// repetition must have in common with the first: method, address and body.
     ///
     /// # Errors
     /// [`OnceError`]; the request is not to be done then.
     pub async fn once(&self, caller: ApiKeyId, key: &str, what: &[&[u8]]) -> Result<Once, OnceError> {
-        let parts = &self.0;
         let id = Secret::new(format!("{caller} {key}")).hash().text();
-        let lease = parts.chance.uuid().to_string();
+        let lease = self.chance.uuid().to_string();
         let asked = OnceAsked {
             id: id.clone(),
             // Keyed, because a body may hold a secret that is short enough to be found by trying.
-            fingerprint: parts.keyring.fingerprint(&Secret::new(digest(what))),
+            fingerprint: self.keyring.fingerprint(&Secret::new(digest(what))),
             lease: lease.clone(),
             lock: LOCK,
             keep: KEEP,
         };
-        Ok(match parts.store.claim_once(asked).await? {
+        Ok(match self.store.claim_once(asked).await? {
             OnceFound::Fresh => Once::Do(OnceLease { id, lease }),
             OnceFound::Other => Once::Reused,
             OnceFound::Busy(left) => Once::Busy(left),
             OnceFound::Done(sealed) => {
-                let answer = parts.keyring.open(&sealed, context(&id))?;
+                let answer = self.keyring.open(&sealed, context(&id))?;
                 Once::Again(serde_json::from_str(answer.expose()).map_err(|_| OpenError::Damaged)?)
             }
         })
@@ -96,16 +110,15 @@ impl Services {
     /// Keeps the answer of a request that was done, or gives the lease back if it has changed nothing. A caller is not
     /// refused its answer because it cannot be kept; once the lease is over, the request would be done again.
     pub async fn answered(&self, lease: OnceLease, answer: Option<&GivenAnswer>) {
-        let parts = &self.0;
         let OnceLease { id, lease } = lease;
         let kept = match answer {
             Some(answer) => {
                 let plain = Secret::new(serde_json::to_string(answer).unwrap_or_default());
-                let sealed = parts.keyring.seal(&plain, context(&id));
-                let write = || parts.store.finish_once(id.clone(), lease.clone(), sealed.clone());
-                parts.insist(PATIENCE, write).await.map(|_| ())
+                let sealed = self.keyring.seal(&plain, context(&id));
+                let write = || self.store.finish_once(id.clone(), lease.clone(), sealed.clone());
+                retry_write(PATIENCE, write).await.map(|_| ())
             }
-            None => parts.store.release_once(id, lease).await,
+            None => self.store.release_once(id, lease).await,
         };
         if let Err(why) = kept {
             tracing::error!(error = %why, "could not keep the answer to a request with an idempotency key");

@@ -4,7 +4,6 @@ use thiserror::Error;
 
 use crate::domain::clock::Clock;
 use crate::keyring::Keyring;
-use crate::services::Services;
 use crate::store::{Store, StoreError};
 
 /// Why the keys at hand do not do.
@@ -30,17 +29,11 @@ pub enum KeyCheckError {
     Store(#[from] StoreError),
 }
 
-impl Services {
-    /// Checks the keys and leaves a known text under the newest one for the next start.
-    ///
-    /// # Errors
-    /// [`KeyCheckError`] names the key and the number of rows that need it.
-    pub async fn check_keys(&self) -> Result<(), KeyCheckError> {
-        check_keys(&self.0.store, &self.0.keyring, &self.0.clock).await
-    }
-}
-
-async fn check_keys(store: &Store, keyring: &Keyring, clock: &Clock) -> Result<(), KeyCheckError> {
+/// Checks the keys and leaves a known text under the newest one for the next start.
+///
+/// # Errors
+/// [`KeyCheckError`] names the key and the number of rows that need it.
+pub async fn check_keys(store: &Store, keyring: &Keyring, clock: &Clock) -> Result<(), KeyCheckError> {
     let known = keyring.key_ids();
     for key_id in store.key_ids_in_use().await? {
         if !known.contains(&key_id.as_str()) {

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::base::Base;
 use crate::domain::id::{FlowId, UserId};
-use crate::services::Services;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// How soon a change that another process has made is noticed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -45,20 +45,20 @@ struct Places {
     count: usize,
 }
 
-/// The waiting requests of this process.
+/// The waiting requests of this process. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(in crate::services) struct Waiting(Arc<Mutex<Places>>);
+pub struct Notifier(Arc<Mutex<Places>>);
 
-/// Wakes its holder; whoever drops it waits no longer.
+/// Subscription its holder; whoever drops it waits no longer.
 #[derive(Debug)]
-pub struct Wakes {
-    waiting: Waiting,
+pub struct Subscription {
+    notifier: Notifier,
     key: Key,
     /// There until it is dropped.
     bell: Option<watch::Receiver<()>>,
 }
 
-impl Wakes {
+impl Subscription {
     /// Waits for the next change, or until the deadline. A change between two calls is not missed.
     pub async fn next(&mut self, deadline: Instant) {
         if let Some(bell) = &mut self.bell {
@@ -67,9 +67,9 @@ impl Wakes {
     }
 }
 
-impl Drop for Wakes {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut places = self.waiting.places();
+        let mut places = self.notifier.places();
         // Under the lock, so that of two who leave at once one sees that it is the last.
         self.bell = None;
         places.count -= 1;
@@ -79,10 +79,20 @@ impl Drop for Wakes {
     }
 }
 
-impl Waiting {
+impl Notifier {
+    /// Wakes up when something may have changed in a user's connections. `None` if too many requests wait already.
+    pub fn user_wakes(&self, user: UserId) -> Option<Subscription> {
+        self.wakes(Key::User(user))
+    }
+
+    /// Wakes up when something may have happened to the attempt with this id. `None` if too many requests wait already.
+    pub fn attempt_wakes(&self, flow: FlowId) -> Option<Subscription> {
+        self.wakes(Key::Flow(flow))
+    }
+
     /// Begins to wait: to be called before the state is read that is to be compared. `None` if too many wait already,
     /// for the same key or in all.
-    pub fn wakes(&self, key: Key) -> Option<Wakes> {
+    fn wakes(&self, key: Key) -> Option<Subscription> {
         let mut places = self.places();
         if places.count >= MAX_WAITS {
             return None;
@@ -94,18 +104,18 @@ impl Waiting {
         }
         let bell = Some(place.bell.subscribe());
         places.count += 1;
-        Some(Wakes { waiting: self.clone(), key, bell })
+        Some(Subscription { notifier: self.clone(), key, bell })
     }
 
-    /// Wakes whoever waits for this.
-    pub fn wake(&self, key: Key) {
+    /// Subscription whoever waits for this.
+    pub(in crate::services) fn wake(&self, key: Key) {
         if let Some(place) = self.places().by_key.get(&key) {
             place.bell.send_replace(());
         }
     }
 
-    /// Wakes everyone.
-    pub fn wake_all(&self) {
+    /// Subscription everyone.
+    pub(in crate::services) fn wake_all(&self) {
         self.places().by_key.values().for_each(|place| {
             place.bell.send_replace(());
         });
@@ -121,7 +131,8 @@ impl Waiting {
         }
     }
 
-    fn count(&self) -> usize {
+    /// How many requests of this process wait for a change.
+    pub fn count(&self) -> usize {
         self.places().count
     }
 
@@ -141,21 +152,22 @@ impl Waiting {
     }
 }
 
-impl Services {
-    /// Wakes up when something may have changed in a user's connections. `None` if too many requests wait already.
-    pub fn user_wakes(&self, user: UserId) -> Option<Wakes> {
-        self.0.waiting.wakes(Key::User(user))
-    }
+/// What other processes have changed, found out for those who wait here.
+#[derive(Debug, Clone)]
+pub struct ReplicaWatch {
+    store: Store,
+    notifier: Notifier,
+}
 
-    /// How many requests of this process wait for a change.
-    pub fn waiting(&self) -> usize {
-        self.0.waiting.count()
+impl ReplicaWatch {
+    pub(super) fn new(base: &Base) -> Self {
+        Self { store: base.store.clone(), notifier: base.notifier.clone() }
     }
 
     /// Looks for what other processes have changed, for as long as this one serves. Where it is the only one that
     /// writes there is nothing to look for.
     pub async fn watch_others(&self, stop: CancellationToken) {
-        if self.0.store.is_exclusive() {
+        if self.store.is_exclusive() {
             return;
         }
         let looks = async {
@@ -170,16 +182,15 @@ impl Services {
     }
 
     async fn look(&self) -> Result<(), StoreError> {
-        let parts = &self.0;
-        let (flows, users) = parts.waiting.keys();
+        let (flows, users) = self.notifier.keys();
         for some in flows.chunks(ASKED_AT_ONCE) {
-            for (flow, mark) in parts.store.marks_of_flows(some).await? {
-                parts.waiting.mark(Key::Flow(flow), mark);
+            for (flow, mark) in self.store.marks_of_flows(some).await? {
+                self.notifier.mark(Key::Flow(flow), mark);
             }
         }
         for some in users.chunks(ASKED_AT_ONCE) {
-            for (user, mark) in parts.store.marks_of(some).await? {
-                parts.waiting.mark(Key::User(user), mark);
+            for (user, mark) in self.store.marks_of(some).await? {
+                self.notifier.mark(Key::User(user), mark);
             }
         }
         Ok(())
@@ -195,24 +206,24 @@ mod tests {
         Instant::now() + Duration::from_millis(20)
     }
 
-    fn wait(waiting: &Waiting, user: UserId) -> Wakes {
-        waiting.wakes(Key::User(user)).expect("few wait")
+    fn wait(notifier: &Notifier, user: UserId) -> Subscription {
+        notifier.wakes(Key::User(user)).expect("few wait")
     }
 
-    fn has_rung(wakes: &Wakes) -> bool {
+    fn has_rung(wakes: &Subscription) -> bool {
         wakes.bell.as_ref().expect("not dropped").has_changed().expect("open")
     }
 
     #[tokio::test]
     async fn each_is_woken_for_its_own_and_misses_nothing() {
-        let (waiting, chance) = (Waiting::default(), Chance::seeded(1));
+        let (notifier, chance) = (Notifier::default(), Chance::seeded(1));
         let (mine, other) = (UserId::random(&chance), UserId::random(&chance));
-        let (mut first, mut second) = (wait(&waiting, mine), wait(&waiting, mine));
+        let (mut first, mut second) = (wait(&notifier, mine), wait(&notifier, mine));
 
-        waiting.wake(Key::User(other));
+        notifier.wake(Key::User(other));
         assert!(!has_rung(&first));
         // Nobody is at the bell at this moment.
-        waiting.wake(Key::User(mine));
+        notifier.wake(Key::User(mine));
         let far = Instant::now() + Duration::from_secs(3600);
         first.next(far).await;
         second.next(far).await;
@@ -222,34 +233,34 @@ mod tests {
 
     #[test]
     fn whoever_leaves_is_forgotten() {
-        let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
-        let (first, second) = (wait(&waiting, user), wait(&waiting, user));
+        let (notifier, user) = (Notifier::default(), UserId::random(&Chance::seeded(1)));
+        let (first, second) = (wait(&notifier, user), wait(&notifier, user));
         drop(first);
-        assert_eq!(waiting.places().by_key.len(), 1);
+        assert_eq!(notifier.places().by_key.len(), 1);
         drop(second);
-        assert!(waiting.places().by_key.is_empty());
+        assert!(notifier.places().by_key.is_empty());
     }
 
     #[test]
     fn of_those_who_leave_at_once_nobody_is_left_behind() {
-        let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
+        let (notifier, user) = (Notifier::default(), UserId::random(&Chance::seeded(1)));
         for _ in 0..500 {
-            let leaving: Vec<Wakes> = (0..4).map(|_| wait(&waiting, user)).collect();
+            let leaving: Vec<Subscription> = (0..4).map(|_| wait(&notifier, user)).collect();
             std::thread::scope(|threads| {
                 for one in leaving {
                     threads.spawn(move || drop(one));
                 }
             });
-            assert!(waiting.places().by_key.is_empty());
+            assert!(notifier.places().by_key.is_empty());
         }
     }
 
     #[test]
     fn a_mark_wakes_at_first_and_when_it_changes() {
-        let (waiting, user) = (Waiting::default(), UserId::random(&Chance::seeded(1)));
-        let mut wakes = wait(&waiting, user);
+        let (notifier, user) = (Notifier::default(), UserId::random(&Chance::seeded(1)));
+        let mut wakes = wait(&notifier, user);
         for (mark, woken) in [(1, true), (1, false), (2, true)] {
-            waiting.mark(Key::User(user), mark);
+            notifier.mark(Key::User(user), mark);
             assert_eq!(has_rung(&wakes), woken, "{mark}");
             wakes.bell.as_mut().expect("not dropped").mark_unchanged();
         }
@@ -257,18 +268,18 @@ mod tests {
 
     #[test]
     fn waits_are_limited_for_each_key_and_in_all() {
-        let (waiting, chance) = (Waiting::default(), Chance::seeded(1));
+        let (notifier, chance) = (Notifier::default(), Chance::seeded(1));
         let user = UserId::random(&chance);
-        let mut waits: Vec<Wakes> = (0..MAX_WAITS_PER_KEY).map(|_| wait(&waiting, user)).collect();
-        assert!(waiting.wakes(Key::User(user)).is_none());
+        let mut waits: Vec<Subscription> = (0..MAX_WAITS_PER_KEY).map(|_| wait(&notifier, user)).collect();
+        assert!(notifier.wakes(Key::User(user)).is_none());
         waits.pop();
-        assert!(waiting.wakes(Key::User(user)).is_some(), "one that has left makes room");
+        assert!(notifier.wakes(Key::User(user)).is_some(), "one that has left makes room");
         while waits.len() < MAX_WAITS {
-            waits.push(wait(&waiting, UserId::random(&chance)));
+            waits.push(wait(&notifier, UserId::random(&chance)));
         }
-        assert!(waiting.wakes(Key::User(UserId::random(&chance))).is_none());
-        assert_eq!(waiting.count(), MAX_WAITS);
+        assert!(notifier.wakes(Key::User(UserId::random(&chance))).is_none());
+        assert_eq!(notifier.count(), MAX_WAITS);
         drop(waits);
-        assert_eq!((waiting.count(), waiting.places().by_key.len()), (0, 0));
+        assert_eq!((notifier.count(), notifier.places().by_key.len()), (0, 0));
     }
 }

@@ -2,25 +2,38 @@
 //! far more often than they change.
 //!
 //! A read that overlaps a change must not be remembered: it may be older than the change. So a reader takes a
-//! [`Ticket`] first, and what it read is kept only if nothing has been forgotten since.
+//! [`ReadEpoch`] first, and what it read is kept only if nothing has been forgotten since.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::secret::Hash;
-use crate::services::connections::status::Connections;
+use crate::domain::token::Token;
 use crate::store::{AccessRow, SessionRow};
+
+/// A connection with the time of its next refresh.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The connection.
+    pub token: Token,
+    /// When it is refreshed next; `None` where nothing is planned.
+    pub refresh_at: Option<Moment>,
+}
+
+/// A user's connections, the newest first.
+pub type Connections = Arc<Vec<Connection>>;
 
 /// How many sessions, users' connections and access tokens are remembered at once.
 const MOST: usize = 10_000;
 
-/// Rows as they were last read.
-#[derive(Debug, Default)]
-pub(in crate::services) struct Memory {
+/// Rows as they were last read. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(in crate::services) struct RowCache {
     /// Whether anything may be remembered at all.
     on: bool,
-    rows: Mutex<Rows>,
+    rows: Arc<Mutex<Rows>>,
 }
 
 #[derive(Debug, Default)]
@@ -36,24 +49,24 @@ struct Rows {
 
 /// The moment at which a read began.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::services) struct Ticket(u64);
+pub(in crate::services) struct ReadEpoch(u64);
 
-impl Memory {
+impl RowCache {
     /// A memory that works only where this process is the only writer.
     pub fn new(on: bool) -> Self {
-        Self { on, rows: Mutex::default() }
+        Self { on, rows: Arc::default() }
     }
 
     /// To be taken before a read that is to be remembered.
-    pub fn ticket(&self) -> Ticket {
-        Ticket(self.rows().forgotten)
+    pub fn ticket(&self) -> ReadEpoch {
+        ReadEpoch(self.rows().forgotten)
     }
 
     pub fn session(&self, key: Hash) -> Option<SessionRow> {
         self.rows().sessions.get(key.bytes()).cloned()
     }
 
-    pub fn keep_session(&self, ticket: Ticket, row: &SessionRow) {
+    pub fn keep_session(&self, ticket: ReadEpoch, row: &SessionRow) {
         let mut rows = self.rows();
         if self.on && rows.forgotten == ticket.0 {
             make_room(&mut rows.sessions);
@@ -71,7 +84,7 @@ impl Memory {
         self.rows().connections.get(&user).cloned()
     }
 
-    pub fn keep_connections(&self, ticket: Ticket, user: UserId, connections: &Connections) {
+    pub fn keep_connections(&self, ticket: ReadEpoch, user: UserId, connections: &Connections) {
         let mut rows = self.rows();
         if self.on && rows.forgotten == ticket.0 {
             make_room(&mut rows.connections);
@@ -83,7 +96,7 @@ impl Memory {
         self.on.then(|| self.rows().access.get(&id).cloned()).flatten()
     }
 
-    pub fn keep_access(&self, ticket: Ticket, row: &Arc<AccessRow>) {
+    pub fn keep_access(&self, ticket: ReadEpoch, row: &Arc<AccessRow>) {
         let mut rows = self.rows();
         if self.on && rows.forgotten == ticket.0 {
             if rows.access.len() >= MOST {
@@ -125,19 +138,19 @@ mod tests {
 
     #[test]
     fn a_read_that_overlaps_a_change_is_not_remembered() {
-        let (memory, user) = (Memory::new(true), UserId::random(&Chance::seeded(1)));
-        let before = memory.ticket();
-        memory.forget_connections(user);
-        memory.keep_connections(before, user, &Connections::default());
-        assert!(memory.connections(user).is_none());
-        memory.keep_connections(memory.ticket(), user, &Connections::default());
-        assert!(memory.connections(user).is_some());
+        let (row_cache, user) = (RowCache::new(true), UserId::random(&Chance::seeded(1)));
+        let before = row_cache.ticket();
+        row_cache.forget_connections(user);
+        row_cache.keep_connections(before, user, &Connections::default());
+        assert!(row_cache.connections(user).is_none());
+        row_cache.keep_connections(row_cache.ticket(), user, &Connections::default());
+        assert!(row_cache.connections(user).is_some());
     }
 
     #[test]
     fn nothing_is_remembered_where_others_write() {
-        let (memory, user) = (Memory::new(false), UserId::random(&Chance::seeded(1)));
-        memory.keep_connections(memory.ticket(), user, &Connections::default());
-        assert!(memory.connections(user).is_none());
+        let (row_cache, user) = (RowCache::new(false), UserId::random(&Chance::seeded(1)));
+        row_cache.keep_connections(row_cache.ticket(), user, &Connections::default());
+        assert!(row_cache.connections(user).is_none());
     }
 }

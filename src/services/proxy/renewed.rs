@@ -50,7 +50,7 @@ impl Services {
     /// Has the token renewed without waiting for it.
     pub(super) fn begin_renewal(&self, id: ConnectionId, refused: i64) {
         let services = self.clone();
-        self.0.detach(async move {
+        self.0.tasks.detach(async move {
             if let Some(None) = services.lend_other(id, refused).await {
                 services.await_renewal(id, refused).await;
             }

@@ -83,7 +83,7 @@ impl Services {
     /// Makes one attempt at a claimed delivery. It runs to its end whatever becomes of the caller.
     pub fn deliver_webhook(&self, underway: Underway) -> tokio::task::JoinHandle<()> {
         let services = self.clone();
-        self.0.detach(async move {
+        self.0.tasks.detach(async move {
             if let Err(why) = services.attempt_delivery(&underway.claimed).await {
                 let event = &underway.claimed.event_id;
                 tracing::error!(event, error = %why, "could not note the outcome of a webhook");

@@ -36,7 +36,7 @@ impl Services {
             all += users.len();
             let none = users.is_empty();
             for user in users {
-                self.0.changed(user);
+                self.0.changes.publish(user);
             }
             if !more || none {
                 return Ok(all);

@@ -133,7 +133,7 @@ impl Services {
             progress.entries += 1;
             progress.concerned += advanced.users.len();
             for user in &advanced.users {
-                parts.changed(*user);
+                parts.changes.publish(*user);
             }
             if told > 0 {
                 let concerned = advanced.users.len();
