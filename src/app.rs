@@ -123,7 +123,7 @@ impl App {
     pub async fn build(config: Config, clock: Clock, chance: Chance) -> Result<Self, StartupError> {
         let metrics = Arc::new(Metrics::default());
         let (services, store) = verbs(&config, clock, chance.clone(), Arc::clone(&metrics)).await?;
-        services.begin().await?;
+        services.connections.upkeep.begin().await?;
         let templates = Templates::new().map_err(|why| StartupError::Templates(why.to_string()))?;
         let jobs = Jobs::new(services.clone(), &config.refresh, chance);
         let web = Web::new(&config, services.clone(), Arc::clone(&metrics), templates);

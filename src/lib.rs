@@ -19,8 +19,8 @@
 //! [`keyring::Keyring::seal`] → [`store::Store::save_connected`] writes Token, TokenRefreshJob and outcome as one →
 //! the popup's page takes the message by [`services::Services::deliver`], once.
 //!
-//! *A refresh*, which nobody asked for: [`jobs::Jobs::run`] → [`services::Services::claim_refreshes`] writes a lease →
-//! [`services::Services::refresh`] asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
+//! *A refresh*, which nobody asked for: [`jobs::Jobs::run`] → [`services::Refreshes::claim_refreshes`] writes a lease →
+//! [`services::Refreshes::refresh`] asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
 //! tokens if nobody has replaced them since.
 //!
 //! *A configuration value*: `.env.example` → [`config::Variables`] → its section of [`config::Config`] → the one part

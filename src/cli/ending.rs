@@ -63,7 +63,7 @@ pub(super) fn one(id: ConnectionId) -> Result<ExitCode, Failure> {
         let (services, store) = open(&config).await?;
         let token = store.token(id).await?.ok_or("there is no connection with this id")?;
         let mut counts = Counts::default();
-        counts.add(services.disconnect(token.user_id, id, true).await?);
+        counts.add(services.connections.disconnects.disconnect(token.user_id, id, true).await?);
         close(&services, &store).await;
         counts.tell();
         Ok(ExitCode::SUCCESS)
@@ -98,7 +98,7 @@ pub(super) fn all() -> Result<ExitCode, Failure> {
 }
 
 async fn end(services: Services, token: Token) -> Result<Option<Disconnected>, crate::services::StoreError> {
-    services.disconnect(token.user_id, token.id, true).await
+    services.connections.disconnects.disconnect(token.user_id, token.id, true).await
 }
 
 /// On SQLite this refuses while the service runs: it remembers what it has read.

@@ -155,7 +155,7 @@ impl Running {
         self.tokens.insert(token);
         self.pace.tick().await;
         let services = self.services.clone();
-        self.under_way.spawn(async move { (number, services.import(import).await) });
+        self.under_way.spawn(async move { (number, services.connections.imports.import(import).await) });
         Ok(())
     }
 

@@ -95,7 +95,7 @@ pub(super) async fn disconnect_connection(
             caller.user
         }
     };
-    let ended = web.services.disconnect(user, body.0.connection_id, true).await?;
+    let ended = web.services.connections.disconnects.disconnect(user, body.0.connection_id, true).await?;
     let ended = ended.ok_or(Problem::new("connection_not_found"))?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }

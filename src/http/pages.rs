@@ -20,7 +20,7 @@ pub(super) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpRe
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
     };
-    let connections = web.services.connections(caller.user).await?;
+    let connections = web.services.connections.list.connections(caller.user).await?;
     if connections.is_empty() {
         return Ok(see_other("/login"));
     }
@@ -41,7 +41,7 @@ pub(super) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpRe
 /// `GET /login`: the Connect button.
 pub(super) async fn get_login(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
     if let Some(caller) = Caller::of(&session)
-        && !web.services.connections(caller.user).await?.is_empty()
+        && !web.services.connections.list.connections(caller.user).await?.is_empty()
     {
         return Ok(see_other("/"));
     }
@@ -54,7 +54,7 @@ pub(super) async fn get_logout(web: Data<Web>, session: Session) -> Result<HttpR
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
     };
-    let count = web.services.connections(caller.user).await?.len();
+    let count = web.services.connections.list.connections(caller.user).await?.len();
     let values = json!({"csrf": web.csrf.token(&caller), "connection_count": count});
     Ok(html(web.templates.page("logout.html", &values)))
 }

@@ -90,7 +90,7 @@ async fn session_status(
     loop {
         let now = web.services.platform.clock.now();
         let connections = match &caller {
-            Some(caller) => web.services.connections(caller.user).await?,
+            Some(caller) => web.services.connections.list.connections(caller.user).await?,
             None => Default::default(),
         };
         let tag = etag(caller.as_ref(), &connections, now);

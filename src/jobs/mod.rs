@@ -89,14 +89,14 @@ impl Jobs {
     async fn watch(&self) {
         loop {
             self.pause(WATCH).await;
-            note(self.services.note_degraded().await);
+            note(self.services.connections.upkeep.note_degraded().await);
         }
     }
 
     async fn chores(&self) {
         loop {
-            note(self.services.revoke_due().await);
-            note(self.services.ask_missing_details().await);
+            note(self.services.connections.disconnects.revoke_due().await);
+            note(self.services.connections.details.ask_missing_details().await);
             self.pause(TICK).await;
         }
     }
@@ -116,7 +116,7 @@ impl Jobs {
         self.pause(TICK).await;
         loop {
             note(self.services.sweep().await);
-            page = note(self.services.reconcile(page).await).flatten();
+            page = note(self.services.connections.upkeep.reconcile(page).await).flatten();
             self.pause(SWEEP).await;
         }
     }
@@ -145,11 +145,11 @@ impl Refreshes<'_> {
         if wanted == 0 {
             return Ok(false);
         }
-        let claimed = self.jobs.services.claim_refreshes(wanted).await?;
+        let claimed = self.jobs.services.connections.refreshes.claim_refreshes(wanted).await?;
         self.budget -= claimed.len() as f64;
         let more = claimed.len() >= wanted as usize;
         for one in claimed {
-            let work = self.jobs.services.refresh(one);
+            let work = self.jobs.services.connections.refreshes.refresh(one);
             self.in_flight.spawn(async move {
                 let _ = work.await;
             });

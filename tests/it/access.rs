@@ -17,7 +17,7 @@ fn strict() -> Options {
 
 async fn ask(app: &TestApp, services: &Services, min_ttl: Duration) -> Result<Access, AccessError> {
     let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
-    services.access_token(id, min_ttl).await
+    services.connections.access_tokens.access_token(id, min_ttl).await
 }
 
 /// That this token is HubSpot's newest for the account: HubSpot itself says so.
@@ -97,7 +97,7 @@ async fn fifty_callers_on_each_of_three_replicas_make_one_call() {
         let callers: Vec<_> = (0..50 * processes.len())
             .map(|caller| {
                 let services = processes[caller % processes.len()].clone();
-                tokio::spawn(async move { services.access_token(id, MINUTE).await })
+                tokio::spawn(async move { services.connections.access_tokens.access_token(id, MINUTE).await })
             })
             .collect();
         for caller in callers {
@@ -126,7 +126,7 @@ async fn of_many_who_ask_at_once_each_is_told_of_the_connection_that_it_has_name
         .iter()
         .map(|id| {
             let (services, id) = (app.services.clone(), id.parse().unwrap());
-            tokio::spawn(async move { services.access_token(id, MINUTE).await })
+            tokio::spawn(async move { services.connections.access_tokens.access_token(id, MINUTE).await })
         })
         .collect();
     for (number, answer) in answers.into_iter().enumerate() {
@@ -208,7 +208,8 @@ async fn a_caller_who_goes_away_does_not_take_the_new_tokens_along() {
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
     let services = app.services.clone();
-    let caller = tokio::spawn(async move { services.access_token(id, MINUTE).await });
+    let caller =
+        tokio::spawn(async move { services.connections.access_tokens.access_token(id, MINUTE).await });
     eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
@@ -234,9 +235,15 @@ async fn it_is_said_why_there_is_no_token() {
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls);
     let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
     app.database.execute("UPDATE token SET state = 'integrity_error'").await;
-    assert!(matches!(app.services.access_token(id, MINUTE).await, Err(AccessError::Unreadable)));
+    assert!(matches!(
+        app.services.connections.access_tokens.access_token(id, MINUTE).await,
+        Err(AccessError::Unreadable)
+    ));
     browser.disconnect(&id.to_string()).await;
-    assert!(matches!(app.services.access_token(id, MINUTE).await, Err(AccessError::Unknown)));
+    assert!(matches!(
+        app.services.connections.access_tokens.access_token(id, MINUTE).await,
+        Err(AccessError::Unknown)
+    ));
     app.connected(GLOBEX).await;
     assert_eq!(ask(&app, &app.services, MINUTE).await.unwrap().generation, 1);
 }

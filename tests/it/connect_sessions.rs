@@ -138,7 +138,7 @@ async fn no_session_of_a_browser_ends_what_the_host_answers_for() {
     for _ in 0..3 {
         host.app.advance(1000);
         host.app.services.sweep().await.unwrap();
-        host.app.services.reconcile(None).await.unwrap();
+        host.app.services.connections.upkeep.reconcile(None).await.unwrap();
         host.app.refresh_due().await;
     }
     let app = host.app.restarted(&[]).await;
@@ -283,7 +283,7 @@ async fn a_session_completed_for_another_user_ends_and_so_does_its_grant() {
     );
     assert!(victim.get(&done).await.body.contains("external_user_mismatch"));
     assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 0);
-    assert_eq!(host.app.services.revoke_due().await.unwrap(), 1);
+    assert_eq!(host.app.services.connections.disconnects.revoke_due().await.unwrap(), 1);
     assert!(host.app.hubspot.current_refresh_token(ACME).is_none(), "the grant has ended at HubSpot");
 }
 
@@ -302,7 +302,7 @@ async fn what_nobody_confirms_ends_after_a_day_and_what_is_cancelled_at_once() {
     host.app.services.sweep().await.unwrap();
     let seen = host.look(&forgotten).await;
     assert_eq!((&seen["status"], &seen["error_code"]), (&json!("cancelled"), &json!("not_confirmed")));
-    while host.app.services.revoke_due().await.unwrap() > 0 {}
+    while host.app.services.connections.disconnects.revoke_due().await.unwrap() > 0 {}
     for account in [ACME, GLOBEX] {
         assert!(host.app.hubspot.current_refresh_token(account).is_none());
     }

@@ -145,7 +145,7 @@ async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
     look(&app.services).await;
     app.connected(ACME).await;
     app.advance(1261);
-    let held = app.services.claim_refreshes(8).await.unwrap();
+    let held = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     assert_eq!(held.len(), 1);
     uninstall(&app, ACME);
     let before = "SELECT fence || ' ' || run_at FROM token_refresh_job";
@@ -153,7 +153,7 @@ async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
     assert_eq!(look(&app.services).await.looked, read(1, 1));
     assert_eq!(app.database.text(before).await, held_as, "it keeps its lease and its time");
     for job in held {
-        app.services.refresh(job).await.unwrap();
+        app.services.connections.refreshes.refresh(job).await.unwrap();
     }
     let due = app.database.number("SELECT run_at FROM token_refresh_job WHERE strikes = 1").await;
     uninstall(&app, ACME);

@@ -195,7 +195,7 @@ impl Scene {
                 return;
             }
             self.app.advance(31);
-            self.app.services.revoke_due().await.expect("revokes");
+            self.app.services.connections.disconnects.revoke_due().await.expect("revokes");
         }
         panic!("HubSpot is not told of the end of a grant");
     }
@@ -227,11 +227,11 @@ impl Scene {
 async fn refresh_by_and_by(services: Services) -> usize {
     let mut running = Vec::new();
     loop {
-        let jobs = services.claim_refreshes(3).await.expect("claims");
+        let jobs = services.connections.refreshes.claim_refreshes(3).await.expect("claims");
         if jobs.is_empty() {
             break;
         }
-        running.extend(jobs.into_iter().map(|job| services.refresh(job)));
+        running.extend(jobs.into_iter().map(|job| services.connections.refreshes.refresh(job)));
     }
     ended(running).await.len()
 }
@@ -251,7 +251,9 @@ async fn of_a_disconnect_and_a_refresh_nothing_is_left_here_or_at_hubspot() {
             .iter()
             .map(|person| {
                 let (services, person) = (scene.any(&batch), person.clone());
-                batch.begin(async move { services.disconnect(person.user, person.connection, true).await })
+                batch.begin(async move {
+                    services.connections.disconnects.disconnect(person.user, person.connection, true).await
+                })
             })
             .collect();
         for left in ended(leaving).await {
@@ -332,7 +334,7 @@ async fn of_a_logout_and_a_callback_nothing_lives_on_that_nobody_can_reach() {
         for person in &people {
             let shown = person.browser.status().await;
             let shown = shown["connections"].as_array().expect("connections").len();
-            let stored = scene.app.services.connections(person.user).await.unwrap().len();
+            let stored = scene.app.services.connections.list.connections(person.user).await.unwrap().len();
             assert!(
                 shown == stored || shown == 0,
                 "all of a person's connections or none: {shown} of {stored}"
@@ -420,8 +422,13 @@ async fn all(done: Vec<CancellationToken>) {
 /// Ends what the person sees at this moment.
 async fn disconnect_all_seen(services: Services, user: UserId) -> usize {
     let mut count = 0;
-    for seen in services.connections(user).await.expect("reads").iter() {
-        let ended = services.disconnect(user, seen.token.id, true).await.expect("disconnects");
+    for seen in services.connections.list.connections(user).await.expect("reads").iter() {
+        let ended = services
+            .connections
+            .disconnects
+            .disconnect(user, seen.token.id, true)
+            .await
+            .expect("disconnects");
         count += usize::from(ended.is_some());
     }
     count
@@ -469,7 +476,7 @@ async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
             let reconnect = reconnect.await.unwrap();
             assert_eq!(reconnect.outcome.status, 303);
             let leaving = ended(leaving).await;
-            let stored = scene.app.services.connections(person.user).await.unwrap().len();
+            let stored = scene.app.services.connections.list.connections(person.user).await.unwrap().len();
             if leaving.iter().all(|done| done.ended < reconnect.began) {
                 assert_eq!(stored, 1, "the reconnect came last");
             }
@@ -526,7 +533,12 @@ async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_w
             .map(|person| {
                 let services = scene.any(&batch);
                 batch.begin(async move {
-                    services.disconnect(person.user, person.connection, true).await.expect("disconnects");
+                    services
+                        .connections
+                        .disconnects
+                        .disconnect(person.user, person.connection, true)
+                        .await
+                        .expect("disconnects");
                     person
                 })
             })
@@ -575,9 +587,9 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
         scene.delay(&batch, Kind::Refresh);
         let holders = scene.each();
         let (old, new) = (holders[0].clone(), holders[holders.len() - 1].clone());
-        let late = old.claim_refreshes(100).await.unwrap();
+        let late = old.connections.refreshes.claim_refreshes(100).await.unwrap();
         scene.app.clock.advance(LEASE);
-        let claimed = new.claim_refreshes(100).await.unwrap();
+        let claimed = new.connections.refreshes.claim_refreshes(100).await.unwrap();
         assert_eq!((late.len(), claimed.len()), (people.len(), people.len()));
 
         let sides = [(old, late), (new, claimed)].map(|(services, jobs)| {
@@ -585,7 +597,9 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
                 .into_iter()
                 .map(|job| {
                     let services = services.clone();
-                    batch.begin(async move { services.refresh(job).await.expect("ends") })
+                    batch.begin(
+                        async move { services.connections.refreshes.refresh(job).await.expect("ends") },
+                    )
                 })
                 .collect();
             ended(jobs)

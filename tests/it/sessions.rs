@@ -170,7 +170,7 @@ async fn a_session_ends_when_it_is_not_used_and_takes_its_connections_along() {
     assert_anonymous(&browser).await;
     app.services.sweep().await.unwrap();
     app.advance(60);
-    app.services.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM session").await, 0);
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 1);

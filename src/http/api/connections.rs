@@ -153,7 +153,8 @@ pub(in crate::http) async fn list_connections(
     let ask = listing::read(request.query_string())?;
     // One more than is shown tells whether there is a next page.
     let more = ask.limit + 1;
-    let mut found = web.services.catalogue(ask.external_user.as_ref(), ask.wanted, more).await?;
+    let mut found =
+        web.services.connections.list.catalogue(ask.external_user.as_ref(), ask.wanted, more).await?;
     let is_last = found.len() <= ask.limit as usize;
     found.truncate(ask.limit as usize);
     let next_cursor = found.last().filter(|_| !is_last).map(listing::cursor);
@@ -248,7 +249,12 @@ pub(in crate::http) async fn get_connection_history(
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let Listed { token, plan, .. } = find(&web, &id).await?;
     let explanation = explain(&token, plan, web.services.platform.clock.now());
-    let events = web.services.events(token.id, listing::after(request.query_string())?, EVENTS).await?;
+    let events = web
+        .services
+        .connections
+        .list
+        .events(token.id, listing::after(request.query_string())?, EVENTS)
+        .await?;
     let events = events.into_iter().map(HistoryEvent::from).collect();
     Ok(HttpResponse::Ok().json(HistoryBody { connection_id: token.id, explanation, events }))
 }
@@ -288,7 +294,7 @@ pub(in crate::http) async fn refresh_connection(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
-    let (row, refreshed) = web.services.refresh_now(connection_id(&id)?).await?;
+    let (row, refreshed) = web.services.connections.access_tokens.refresh_now(connection_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(RefreshBody {
         connection_id: row.id,
         refreshed,
@@ -319,7 +325,7 @@ pub(in crate::http) async fn delete_connection(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
-    let ended = web.services.disconnect_any(connection_id(&id)?).await?;
+    let ended = web.services.connections.disconnects.disconnect_any(connection_id(&id)?).await?;
     let ended = ended.ok_or_else(|| Problem::new("connection_not_found"))?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
@@ -385,7 +391,7 @@ pub(in crate::http) async fn uninstall_app(
     if !body.0.confirm {
         return Err(Problem::new("confirmation_missing").pointer("/confirm"));
     }
-    let done = web.services.uninstall(connection_id(&id)?).await?;
+    let done = web.services.connections.uninstalls.uninstall(connection_id(&id)?).await?;
     let done = done.ok_or_else(|| Problem::new("connection_not_found"))?;
     let body = UninstallBody {
         ended: DisconnectAnswer::of(done.ended.connection, done.ended.revoked),
@@ -397,5 +403,10 @@ pub(in crate::http) async fn uninstall_app(
 }
 
 async fn find(web: &Web, id: &str) -> Result<Listed, Problem> {
-    web.services.connection(connection_id(id)?).await?.ok_or_else(|| Problem::new("connection_not_found"))
+    web.services
+        .connections
+        .list
+        .connection(connection_id(id)?)
+        .await?
+        .ok_or_else(|| Problem::new("connection_not_found"))
 }

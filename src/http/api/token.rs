@@ -92,7 +92,7 @@ pub(in crate::http) async fn get_access_token(
 
 async fn lend(request: &HttpRequest, web: &Web, id: &str) -> Result<HttpResponse, Problem> {
     let id = connection_id(id)?;
-    let lease = web.services.lease(id, min_ttl(request.query_string())?).await?;
+    let lease = web.services.connections.access_tokens.lease(id, min_ttl(request.query_string())?).await?;
     let tag = format!("\"{}-{:016x}\"", lease.generation(), lease.mark());
     let fresh = format!("private, max-age={}", lease.fresh_for.as_secs());
     let is_known = is_known(request, &tag) && !lease.is_short();

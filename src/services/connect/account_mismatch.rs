@@ -16,8 +16,8 @@ use crate::domain::secret::Secret;
 use crate::hubspot::Grant;
 use crate::keyring::{Context, OpenError};
 use crate::services::Services;
-use crate::services::connect::finish::Received;
-use crate::services::connections::disconnect::WAIT;
+use crate::services::connections::GrantedTokens;
+use crate::services::connections::{Disconnected, REVOKE_WAIT};
 use crate::services::platform::Key;
 use crate::services::platform::{joined, retry_write};
 use crate::store::{ParkedGrant, Source, StoreError};
@@ -90,10 +90,10 @@ impl Services {
     pub(in crate::services) async fn park(
         &self,
         flow: FlowId,
-        received: Received<'_>,
+        received: GrantedTokens<'_>,
         portal: PortalId,
     ) -> Result<bool, StoreError> {
-        let Received { client_id, grant, refresh, owner, session, at, .. } = received;
+        let GrantedTokens { client_id, grant, refresh, owner, session, at, .. } = received;
         let parts = &self.0;
         let connection = ConnectionId::random(&parts.chance);
         let row = connection.to_string();
@@ -226,20 +226,24 @@ impl Services {
             portal_id: Some(parked.portal),
         };
         let (owner, portal, at) = (parked.user, Some(parked.portal), parked.obtained_at);
-        let received = Received::by(request, &grant, &refresh, owner, session, portal, at);
+        let received = GrantedTokens::by(request, &grant, &refresh, owner, session, portal, at);
         let replaces = match (decision, request.portal_id) {
             (Decision::Switch, Some(expected)) => {
                 parts.store.token_for(parked.user, &parked.client_id, expected).await?.map(|old| old.id)
             }
             _ => None,
         };
-        let Some(stored) = self.save(received, Source::Parked { flow: parked.flow, replaces }).await? else {
+        let Some(stored) =
+            self.connections.intake.save(received, Source::Parked { flow: parked.flow, replaces }).await?
+        else {
             return Ok(None);
         };
-        let ending = stored.ended.and_then(|(old, removed)| self.ending(old, parked.user, removed));
-        self.welcome(received, stored.connection).await;
+        let ending = stored
+            .ended
+            .and_then(|(old, removed)| self.connections.disconnects.ending(old, parked.user, removed));
+        self.connections.intake.welcome(received, stored.connection).await;
         if let Some(ending) = ending {
-            ending.wait(Instant::now() + WAIT).await;
+            ending.wait(Instant::now() + REVOKE_WAIT).await;
         }
         Ok(Some(parked.user))
     }
@@ -252,6 +256,15 @@ impl Services {
         }
         parts.notifier.wake(Key::Flow(flow));
         Ok(())
+    }
+
+    /// Ends all connections of a user, and the grants that wait for the user's word.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; what has ended by then stays ended.
+    pub async fn disconnect_all(&self, user: UserId, revoke: bool) -> Result<Vec<Disconnected>, StoreError> {
+        self.give_back_of(user).await?;
+        self.connections.disconnects.disconnect_all(user, revoke).await
     }
 
     /// Ends the grants about which a user who leaves has said nothing.

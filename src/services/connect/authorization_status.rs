@@ -7,6 +7,7 @@ use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
 use crate::services::Services;
 use crate::services::connect::handoff::Outcome;
+use crate::services::connections::open_access;
 use crate::services::platform::Key;
 use crate::store::StoreError;
 
@@ -165,7 +166,7 @@ impl Services {
         let Outcome::Connected(connection) = self.outcome_of(&request).await? else {
             return Err(ClaimError::Unknown);
         };
-        let token = parts.open_access(&connection.token).map_err(|_| ClaimError::Unreadable)?;
+        let token = open_access(&parts.keyring, &connection.token).map_err(|_| ClaimError::Unreadable)?;
         if !parts.store.take_token(flow, now).await? {
             return Err(ClaimError::Taken);
         }

@@ -8,6 +8,7 @@ use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
 use crate::services::Services;
 use crate::services::connect::account_mismatch::Choice;
+use crate::services::connections::open_access;
 use crate::services::platform::Connection;
 use crate::store::StoreError;
 
@@ -167,7 +168,7 @@ impl Services {
         if !wanted || !self.is_listed(request) {
             return None;
         }
-        self.0.open_access(&connection.token).ok()
+        open_access(&self.0.keyring, &connection.token).ok()
     }
 
     pub(in crate::services) fn is_listed(&self, request: &AuthRequest) -> bool {

@@ -5,7 +5,8 @@ use crate::domain::connect_session::{ConnectSession, SessionStatus};
 use crate::domain::id::{ConnectSessionId, FlowId};
 use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
-use crate::services::connect::finish::{End, Received};
+use crate::services::connect::finish::End;
+use crate::services::connections::GrantedTokens;
 use crate::services::platform::Key;
 use crate::services::{Services, StartError};
 use crate::store::{Source, StoreError};
@@ -70,12 +71,12 @@ impl Services {
     pub(in crate::services) async fn settle(
         &self,
         request: &AuthRequest,
-        received: Received<'_>,
+        received: GrantedTokens<'_>,
         session: &ConnectSession,
     ) -> Result<End, &'static str> {
         let outcome = self.settle_or_refuse(request, received, session).await;
         if outcome.is_err() {
-            self.end_unused(received.refresh).await;
+            self.connections.intake.end_unused(received.refresh).await;
         }
         outcome
     }
@@ -83,7 +84,7 @@ impl Services {
     async fn settle_or_refuse(
         &self,
         request: &AuthRequest,
-        received: Received<'_>,
+        received: GrantedTokens<'_>,
         session: &ConnectSession,
     ) -> Result<End, &'static str> {
         // A backend that names an account means that one: nobody is asked about another.
@@ -98,10 +99,14 @@ impl Services {
             self.0.notifier.wake(Key::Flow(request.id));
             return if held { Ok(End::Held) } else { Err("connect_session_ended") };
         }
-        let saved =
-            self.save(received, Source::Exchange(request.id)).await.map_err(|_| "storage_unavailable")?;
+        let saved = self
+            .connections
+            .intake
+            .save(received, Source::Exchange(request.id))
+            .await
+            .map_err(|_| "storage_unavailable")?;
         let stored = saved.ok_or("connect_session_ended")?;
-        self.welcome(received, stored.connection).await;
+        self.connections.intake.welcome(received, stored.connection).await;
         Ok(End::Connected)
     }
 

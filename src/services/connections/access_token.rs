@@ -7,18 +7,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::domain::clock::Moment;
+use super::circuit_breaker::CircuitBreaker;
+use super::refresh::Refreshes;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::connection::ConnectionState;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::domain::token::MIN_REFRESH_INTERVAL;
-use crate::keyring::Context;
-use crate::services::Services;
-use crate::store::{AccessRow, ClaimOne, StoreError};
+use crate::keyring::{Context, Keyring};
+use crate::services::platform::{Base, RowCache, Tasks};
+use crate::store::{AccessRow, ClaimOne, Store, StoreError};
 
 /// How long a caller waits: somewhat longer than a call to HubSpot may take.
 const CALLER_PATIENCE: Duration = Duration::from_secs(25);
@@ -74,9 +76,49 @@ impl From<StoreError> for AccessError {
 
 /// The renewals that somebody of this process waits for.
 #[derive(Debug, Default)]
-pub(in crate::services) struct Renewals(Mutex<HashMap<ConnectionId, watch::Receiver<()>>>);
+struct Renewals(Mutex<HashMap<ConnectionId, watch::Receiver<()>>>);
 
-impl Services {
+/// Access tokens of connections. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct AccessTokens(pub(super) Arc<Parts>);
+
+#[derive(Debug)]
+pub(super) struct Parts {
+    store: Store,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) clock: Clock,
+    row_cache: RowCache,
+    owner: Arc<str>,
+    tasks: Tasks,
+    circuit_breaker: Arc<CircuitBreaker>,
+    refreshes: Refreshes,
+    /// Renewals that somebody waits for.
+    renewals: Renewals,
+    /// How many of these may ask HubSpot at once.
+    slots: Semaphore,
+}
+
+impl AccessTokens {
+    pub(super) fn new(
+        base: &Base,
+        circuit_breaker: &Arc<CircuitBreaker>,
+        refreshes: &Refreshes,
+        max_in_flight: usize,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            row_cache: base.row_cache.clone(),
+            owner: Arc::clone(&base.owner),
+            tasks: base.tasks.clone(),
+            circuit_breaker: Arc::clone(circuit_breaker),
+            refreshes: refreshes.clone(),
+            renewals: Renewals::default(),
+            slots: Semaphore::new(max_in_flight),
+        }))
+    }
+
     /// The access token of a connection, with at least `min_ttl` left if that can be had. Of a token's life no more than
     /// half can be asked for, or every call would be a renewal.
     ///
@@ -92,7 +134,7 @@ impl Services {
 
     pub(in crate::services) fn lend(&self, row: &AccessRow) -> Result<Access, AccessError> {
         Ok(Access {
-            token: self.open_lendable(row)?,
+            token: open_row(&self.0.keyring, row)?,
             expires_at: row.expires_at,
             generation: row.generation,
             scopes: row.scopes.clone(),
@@ -113,8 +155,8 @@ impl Services {
         self.0.renewals.0.lock().expect("nothing panics while it holds this lock").contains_key(&id)
     }
 
-    /// The access token of a connection as [`Services::access_token`] gives it, still sealed.
-    pub(in crate::services) async fn lendable(
+    /// The access token of a connection as [`AccessTokens::access_token`] gives it, still sealed.
+    pub(super) async fn lendable(
         &self,
         id: ConnectionId,
         min_ttl: Duration,
@@ -176,14 +218,6 @@ impl Services {
         Ok(row)
     }
 
-    /// Opens an access token for whoever it is lent to.
-    pub(in crate::services) fn open_lendable(&self, row: &AccessRow) -> Result<Secret, AccessError> {
-        let id = row.id.to_string();
-        let context =
-            Context { kind: "access", row: &id, generation: row.generation, client_id: &row.client_id };
-        self.0.keyring.open(&row.access, context).map_err(|_| AccessError::Unreadable)
-    }
-
     async fn unavailable(&self, row: &AccessRow) -> Result<AccessError, StoreError> {
         let parts = &self.0;
         let code = row.last_error.clone().unwrap_or_else(|| "refresh_in_progress".to_owned());
@@ -203,9 +237,9 @@ impl Services {
         let (over, told) = watch::channel(());
         renewals.insert(id, told.clone());
         drop(renewals);
-        let renewal = UnderWay { services: self.clone(), id, _over: over };
+        let renewal = UnderWay { tokens: self.clone(), id, _over: over };
         self.0.tasks.detach(async move {
-            if let Err(why) = renewal.services.renew(id, generation).await {
+            if let Err(why) = renewal.tokens.renew(id, generation).await {
                 tracing::error!(connection = %id, error = %why, "could not renew a token on demand");
             }
         });
@@ -216,16 +250,16 @@ impl Services {
         let parts = &self.0;
         let _slot = parts.slots.acquire().await;
         let now = parts.clock.now();
-        if parts.gate.admit(1, now) == 0 {
+        if parts.circuit_breaker.admit(1, now) == 0 {
             return Ok(());
         }
         let claim = parts.store.claim_one(&parts.owner, id, generation).await;
         if !matches!(claim, Ok(ClaimOne::Claimed(_))) {
-            parts.gate.give_back(1, now);
+            parts.circuit_breaker.give_back(1, now);
         }
         match claim? {
             ClaimOne::Claimed(claimed) => {
-                let _ = self.refresh(*claimed).await;
+                let _ = parts.refreshes.refresh(*claimed).await;
                 Ok(())
             }
             ClaimOne::Held => self.await_other(id, generation).await,
@@ -249,14 +283,21 @@ impl Services {
 
 /// A renewal on its way. However it ends, those who wait for it go on.
 struct UnderWay {
-    services: Services,
+    tokens: AccessTokens,
     id: ConnectionId,
     _over: watch::Sender<()>,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let renewals = &self.services.0.renewals.0;
+        let renewals = &self.tokens.0.renewals.0;
         renewals.lock().expect("nothing panics while it holds this lock").remove(&self.id);
     }
+}
+
+/// Opens an access token for whoever it is lent to.
+pub(super) fn open_row(keyring: &Keyring, row: &AccessRow) -> Result<Secret, AccessError> {
+    let id = row.id.to_string();
+    let context = Context { kind: "access", row: &id, generation: row.generation, client_id: &row.client_id };
+    keyring.open(&row.access, context).map_err(|_| AccessError::Unreadable)
 }

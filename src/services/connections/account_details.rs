@@ -1,21 +1,25 @@
 //! Asks HubSpot whose account a connection is to: the account's number, website, user, scopes and time zone.
 
+use std::sync::Arc;
+
+use super::token_seal::open_access;
+use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::backoff;
 use crate::domain::secret::Secret;
 use crate::domain::token::Token;
-use crate::hubspot::Identity;
-use crate::keyring::OpenError;
-use crate::services::Services;
-use crate::store::{Details, StoreError};
+use crate::hubspot::{HubSpot, Identity};
+use crate::keyring::{Keyring, OpenError};
+use crate::services::platform::{Base, Changes};
+use crate::store::{Details, Store, StoreError};
 
 /// Attempts before giving up on a time zone that HubSpot refuses.
 const REFUSALS: i64 = 8;
 
 /// The details that a connection lacks. Each comes from an endpoint of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::services) struct Lacking {
+pub(super) struct Lacking {
     identity: bool,
     time_zone: bool,
 }
@@ -30,17 +34,37 @@ impl Lacking {
     }
 }
 
-impl Services {
+/// The details of accounts. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct AccountDetails {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    changes: Changes,
+}
+
+impl AccountDetails {
+    pub(super) fn new(base: &Base) -> Self {
+        Self {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            changes: base.changes(),
+        }
+    }
+
     /// Asks for details and stores them; the background asks again for those that HubSpot does not give now. A
     /// connection is good without them.
-    pub(in crate::services) async fn ask_details(
+    pub(super) async fn ask_details(
         &self,
         connection: ConnectionId,
         access: &Secret,
         lacking: Lacking,
         attempts: i64,
     ) {
-        let hubspot = &self.0.hubspot;
+        let hubspot = &self.hubspot;
         let (identity, time_zone) = tokio::join!(
             async { if lacking.identity { hubspot.introspect(access).await.map(Some) } else { Ok(None) } },
             async { if lacking.time_zone { hubspot.time_zone(access).await } else { Ok(None) } },
@@ -51,35 +75,34 @@ impl Services {
             unanswered.filter(|failure| is_transient(failure) || attempts.saturating_add(1) < REFUSALS);
         let due = [&unknown, &unanswered].into_iter().flatten().map(|failure| {
             tracing::warn!(connection = %connection, code = failure.code, "could not learn whose account it is");
-            self.0.clock.now().plus(pause(failure, attempts))
+            self.clock.now().plus(pause(failure, attempts))
         });
         let due = due.max();
         let details = identity.map_or_else(Details::default, Details::from);
-        if let Err(why) = self.0.store.save_details(connection, Details { time_zone, ..details }, due).await {
+        if let Err(why) = self.store.save_details(connection, Details { time_zone, ..details }, due).await {
             tracing::error!(connection = %connection, error = %why, "could not save account details");
         }
     }
 
     /// Asks for the details of connections that still lack them.
     pub async fn ask_missing_details(&self) -> Result<(), StoreError> {
-        let parts = &self.0;
-        for token in parts.store.details_due(parts.clock.now(), 16).await? {
-            match parts.open_access(&token) {
+        for token in self.store.details_due(self.clock.now(), 16).await? {
+            match open_access(&self.keyring, &token) {
                 Ok(access) => {
                     let lacking = Lacking::of(&token);
                     self.ask_details(token.id, &access, lacking, token.details_attempts).await;
                 }
                 // The key may come back.
                 Err(OpenError::UnknownKey(_)) => {
-                    let due = parts.clock.now().plus(backoff(token.details_attempts.saturating_add(3), 1.0));
-                    parts.store.save_details(token.id, Details::default(), Some(due)).await?;
+                    let due = self.clock.now().plus(backoff(token.details_attempts.saturating_add(3), 1.0));
+                    self.store.save_details(token.id, Details::default(), Some(due)).await?;
                 }
                 Err(OpenError::Damaged | OpenError::Misplaced) => {
-                    let now = parts.clock.now();
-                    parts.store.freeze(token.id, token.generation, "integrity_error", now).await?;
+                    let now = self.clock.now();
+                    self.store.freeze(token.id, token.generation, "integrity_error", now).await?;
                 }
             }
-            parts.changes.publish(token.user_id);
+            self.changes.publish(token.user_id);
         }
         Ok(())
     }

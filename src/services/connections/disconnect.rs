@@ -1,19 +1,22 @@
 //! Ends connections: here at once, at HubSpot as soon as it can be told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::crash;
+use crate::domain::clock::Clock;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::refresh_job::backoff;
-use crate::keyring::{Context, OpenError};
-use crate::services::Services;
-use crate::store::{Removed, RevocationJob, StoreError};
+use crate::hubspot::HubSpot;
+use crate::keyring::{Context, Keyring, OpenError};
+use crate::services::platform::{Base, Changes, Tasks};
+use crate::store::{Removed, RevocationJob, Store, StoreError};
 
 /// How long a caller waits for HubSpot's word before it is told `queued`.
-pub(in crate::services) const WAIT: Duration = Duration::from_secs(5);
+pub(in crate::services) const REVOKE_WAIT: Duration = Duration::from_secs(5);
 /// After so long HubSpot is not asked any more.
 const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
 /// Between a claim of the background and the next one, should it not come to an end.
@@ -66,7 +69,32 @@ impl Ending {
     }
 }
 
-impl Services {
+/// Connections, ended. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Disconnects(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    tasks: Tasks,
+    changes: Changes,
+}
+
+impl Disconnects {
+    pub(super) fn new(base: &Base) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            tasks: base.tasks.clone(),
+            changes: base.changes(),
+        }))
+    }
+
     /// Ends one connection of a user; `None` if the user has no such connection.
     pub async fn disconnect(
         &self,
@@ -75,20 +103,31 @@ impl Services {
         revoke: bool,
     ) -> Result<Option<Disconnected>, StoreError> {
         let Some(ending) = self.end(user, connection, revoke).await? else { return Ok(None) };
-        Ok(Some(ending.wait(Instant::now() + WAIT).await))
+        Ok(Some(ending.wait(Instant::now() + REVOKE_WAIT).await))
     }
 
-    /// Ends all connections of a user, and the grants that wait for the user's word. All have ended here before HubSpot's word on any is waited for.
+    /// Ends one connection, whoever owns it; `None` if there is none.
+    pub async fn disconnect_any(&self, id: ConnectionId) -> Result<Option<Disconnected>, StoreError> {
+        match self.0.store.token(id).await? {
+            Some(token) => self.disconnect(token.user_id, id, true).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Ends all connections of a user. All have ended here before HubSpot's word on any is waited for.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what has ended by then stays ended.
-    pub async fn disconnect_all(&self, user: UserId, revoke: bool) -> Result<Vec<Disconnected>, StoreError> {
-        self.give_back_of(user).await?;
+    pub(in crate::services) async fn disconnect_all(
+        &self,
+        user: UserId,
+        revoke: bool,
+    ) -> Result<Vec<Disconnected>, StoreError> {
         let mut endings = Vec::new();
         for (token, _) in self.0.store.tokens_of(user).await? {
             endings.extend(self.end(user, token.id, revoke).await?);
         }
-        let (mut ended, until) = (Vec::new(), Instant::now() + WAIT);
+        let (mut ended, until) = (Vec::new(), Instant::now() + REVOKE_WAIT);
         for ending in endings {
             ended.push(ending.wait(until).await);
         }
@@ -128,10 +167,10 @@ impl Services {
 
     /// Tells HubSpot, in a task of its own.
     fn revoke_now(&self, job: String) -> JoinHandle<Result<Revoked, StoreError>> {
-        let services = self.clone();
+        let disconnects = self.clone();
         self.0.tasks.detach(async move {
-            match services.0.store.revocation(&job).await? {
-                Some(job) => services.revoke(job).await,
+            match disconnects.0.store.revocation(&job).await? {
+                Some(job) => disconnects.revoke(job).await,
                 None => Ok(Revoked::Yes),
             }
         })
@@ -141,8 +180,8 @@ impl Services {
     pub async fn revoke_due(&self) -> Result<usize, StoreError> {
         let mut tasks = Vec::new();
         for job in self.0.store.claim_revocations(8, LEASE).await? {
-            let services = self.clone();
-            tasks.push(self.0.tasks.detach(async move { services.revoke(job).await }));
+            let disconnects = self.clone();
+            tasks.push(self.0.tasks.detach(async move { disconnects.revoke(job).await }));
         }
         let count = tasks.len();
         for task in tasks {

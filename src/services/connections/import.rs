@@ -3,20 +3,23 @@
 //! The token is used once, to see that it is good and whose it is. From HubSpot's answer on it is as with any refresh:
 //! what came is stored before anything else is done, and a crash before that loses this one token at most.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::clock::Moment;
+use super::account_details::{AccountDetails, Lacking};
+use super::circuit_breaker::CircuitBreaker;
+use super::schedule::Schedule;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
-use crate::hubspot::Grant;
-use crate::keyring::Context;
-use crate::services::Services;
-use crate::services::connections::account_details::Lacking;
-use crate::services::platform::{joined, retry_write};
-use crate::store::{NewTokens, StoreError};
+use crate::hubspot::{Grant, HubSpot};
+use crate::keyring::{Context, Keyring};
+use crate::services::platform::{Base, Changes, Tasks, joined, retry_write};
+use crate::store::{NewTokens, Store, StoreError};
 
 /// How long a write is tried again: the new tokens are nowhere else.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -73,7 +76,45 @@ impl From<Failure> for ImportError {
     }
 }
 
-impl Services {
+/// Connections, brought from elsewhere. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Imports(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    tasks: Tasks,
+    changes: Changes,
+    schedule: Schedule,
+    circuit_breaker: Arc<CircuitBreaker>,
+    details: AccountDetails,
+}
+
+impl Imports {
+    pub(super) fn new(
+        base: &Base,
+        schedule: &Schedule,
+        circuit_breaker: &Arc<CircuitBreaker>,
+        details: &AccountDetails,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            tasks: base.tasks.clone(),
+            changes: base.changes(),
+            schedule: schedule.clone(),
+            circuit_breaker: Arc::clone(circuit_breaker),
+            details: details.clone(),
+        }))
+    }
+
     /// Takes over a connection. The same again changes nothing. If the user has the account already, with another
     /// refresh token, the new one takes its place, as at a reconnect.
     ///
@@ -81,8 +122,8 @@ impl Services {
     /// [`ImportError`] says why not; the same may be tried again.
     pub async fn import(&self, import: Import) -> Result<Imported, ImportError> {
         // What was begun is finished: HubSpot may have replaced the token.
-        let services = self.clone();
-        let work = self.0.tasks.detach(async move { services.take_over(&import).await });
+        let imports = self.clone();
+        let work = self.0.tasks.detach(async move { imports.take_over(&import).await });
         joined(work).await
     }
 
@@ -109,7 +150,7 @@ impl Services {
         parts.changes.publish(user);
         tracing::info!(connection = %connection, portal = grant.portal_id.map(|id| id.0), "imported");
         if grant.portal_id.is_none() {
-            self.ask_details(connection, &grant.access, Lacking::ALL, 0).await;
+            parts.details.ask_details(connection, &grant.access, Lacking::ALL, 0).await;
             parts.changes.publish(user);
         }
         Ok(Imported::Done(connection))
@@ -126,12 +167,12 @@ impl Services {
             self.wait_for_hubspot().await?;
             let failure = match ask().await {
                 Ok(answer) => {
-                    parts.gate.succeeded(parts.clock.now());
+                    parts.circuit_breaker.succeeded(parts.clock.now());
                     return Ok(answer);
                 }
                 Err(failure) => failure,
             };
-            parts.gate.failed(None, &failure, parts.clock.now());
+            parts.circuit_breaker.failed(None, &failure, parts.clock.now());
             attempt += 1;
             let FailureClass::Transient { retry_after } = failure.class else { return Err(failure.into()) };
             if attempt == ATTEMPTS {
@@ -143,12 +184,12 @@ impl Services {
     }
 
     async fn wait_for_hubspot(&self) -> Result<(), ImportError> {
-        let gate = &self.0.gate;
+        let breaker = &self.0.circuit_breaker;
         let mut waited = Duration::ZERO;
-        while gate.admit(1, self.0.clock.now()) == 0 {
-            match gate.shut() {
+        while breaker.admit(1, self.0.clock.now()) == 0 {
+            match breaker.shut() {
                 // Our own credentials are refused: waiting does not mend that.
-                Some((code, _)) if !gate.is_outage() || waited >= OUTAGE => {
+                Some((code, _)) if !breaker.is_outage() || waited >= OUTAGE => {
                     return Err(ImportError::Refused(code));
                 }
                 _ => {}
@@ -216,7 +257,7 @@ impl Services {
             obtained_at: at,
             connected_at: at,
             expires_at,
-            refresh_at: parts.rules.refresh.refresh_at(at, expires_at, parts.chance.unit()),
+            refresh_at: parts.schedule.refresh_at(at, expires_at),
             connect_session: None,
             metadata: import.metadata.clone(),
             // The background asks for what is not known yet: an import may be of many.

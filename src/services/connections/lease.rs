@@ -4,11 +4,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access_token::{AccessError, AccessTokens, open_row};
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
-use crate::services::{AccessError, Services};
+use crate::keyring::Keyring;
 use crate::store::AccessRow;
 
 /// What a backend should know about a token that it borrows.
@@ -32,7 +33,7 @@ pub enum LeaseWarning {
 /// An access token that is lent, still sealed: who has it already needs it no second time.
 #[derive(Debug)]
 pub struct Lease {
-    services: Services,
+    keyring: Arc<Keyring>,
     row: Arc<AccessRow>,
     /// How long it still lives.
     pub expires_in: Duration,
@@ -42,7 +43,7 @@ pub struct Lease {
     pub warnings: Vec<LeaseWarning>,
 }
 
-impl Services {
+impl AccessTokens {
     /// Lends the access token of a connection, with at least `min_ttl` left if that can be had; if not, a warning says
     /// so. It is lent through an outage of HubSpot for as long as it works.
     ///
@@ -53,7 +54,7 @@ impl Services {
         let left = row.expires_at.since(self.0.clock.now());
         let warnings = warnings(&row, left < min_ttl);
         let fresh_for = left.saturating_sub(min_ttl);
-        Ok(Lease { services: self.clone(), row, expires_in: left, fresh_for, warnings })
+        Ok(Lease { keyring: Arc::clone(&self.0.keyring), row, expires_in: left, fresh_for, warnings })
     }
 }
 
@@ -68,7 +69,7 @@ impl Lease {
     /// # Errors
     /// [`AccessError::Unreadable`] if what is stored does not open.
     pub fn open(&self) -> Result<Secret, AccessError> {
-        self.services.open_lendable(&self.row)
+        open_row(&self.keyring, &self.row)
     }
 
     /// When the token expires.

@@ -1,20 +1,26 @@
 //! Refreshes a token once, across replicas, and never loses the new one.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::circuit_breaker::CircuitBreaker;
+use super::credentials_alarm::CredentialsAlarm;
+use super::schedule::Schedule;
+use super::token_seal::{context, open_refresh};
 use crate::crash;
-use crate::domain::clock::Moment;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::ConnectionId;
 use crate::domain::journal::concerned_until;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 use crate::domain::secret::Secret;
 use crate::domain::token::Token;
-use crate::hubspot::Grant;
-use crate::keyring::{Context, OpenError};
-use crate::services::platform::retry_write;
-use crate::services::{Services, context};
-use crate::store::{Claimed, Committed, RevocationJob, StoreError};
+use crate::hubspot::{Grant, HubSpot};
+use crate::keyring::{Context, Keyring, OpenError};
+use crate::services::platform::{Base, Changes, Tasks, retry_write};
+use crate::store::{Claimed, Committed, RevocationJob, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 
 /// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
 /// new tokens are nowhere else.
@@ -27,33 +33,73 @@ const LONGEST_EVENT: Duration = Duration::from_secs(24 * 3600);
 /// that another one is spending, or has spent.
 const FRESH: Duration = Duration::from_secs(1);
 
-impl Services {
-    /// Claims up to `wanted` due jobs. Each claimed job must be given to [`Services::refresh`].
+/// Connections, refreshed. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Refreshes(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    owner: Arc<str>,
+    tasks: Tasks,
+    changes: Changes,
+    schedule: Schedule,
+    circuit_breaker: Arc<CircuitBreaker>,
+    credentials: CredentialsAlarm,
+    /// Connections that this process is refreshing.
+    busy: Mutex<HashSet<ConnectionId>>,
+}
+
+impl Refreshes {
+    pub(super) fn new(base: &Base, schedule: &Schedule, circuit_breaker: &Arc<CircuitBreaker>) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            metrics: Arc::clone(&base.metrics),
+            owner: Arc::clone(&base.owner),
+            tasks: base.tasks.clone(),
+            changes: base.changes(),
+            schedule: schedule.clone(),
+            circuit_breaker: Arc::clone(circuit_breaker),
+            credentials: CredentialsAlarm::new(base),
+            busy: Mutex::default(),
+        }))
+    }
+
+    /// Claims up to `wanted` due jobs. Each claimed job must be given to [`Refreshes::refresh`].
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; HubSpot is not asked then.
     pub async fn claim_refreshes(&self, wanted: u32) -> Result<Vec<Claimed>, StoreError> {
         let parts = &self.0;
         let now = parts.clock.now();
-        let admitted = parts.gate.admit(wanted, now);
+        let admitted = parts.circuit_breaker.admit(wanted, now);
         if admitted == 0 {
             return Ok(Vec::new());
         }
         let claimed = parts.store.claim_due(&parts.owner, admitted).await;
         let begun = claimed.as_ref().map_or(0, Vec::len);
-        parts.gate.give_back(admitted.saturating_sub(u32::try_from(begun).unwrap_or(admitted)), now);
+        parts
+            .circuit_breaker
+            .give_back(admitted.saturating_sub(u32::try_from(begun).unwrap_or(admitted)), now);
         claimed
     }
 
     /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
     pub fn refresh(&self, claimed: Claimed) -> tokio::task::JoinHandle<()> {
-        let services = self.clone();
+        let refreshes = self.clone();
         self.0.tasks.detach(async move {
             let connection = claimed.job.connection_id;
             // An answer for this connection may still be waiting to be written: the database was away for longer than
             // a lease. Asking again would spend a token that is spent.
-            let Some(_busy) = Busy::mark(&services, connection) else { return };
-            if let Err(why) = services.refresh_under_lease(claimed).await {
+            let Some(_busy) = Busy::mark(&refreshes, connection) else { return };
+            if let Err(why) = refreshes.refresh_under_lease(claimed).await {
                 tracing::error!(connection = %connection, error = %why, "could not note the outcome of a refresh");
             }
         })
@@ -66,7 +112,7 @@ impl Services {
             let Some(newer) = parts.store.token_under(&job).await? else { return Ok(()) };
             token = newer;
         }
-        let refresh = match parts.open_refresh(&token) {
+        let refresh = match open_refresh(&parts.keyring, &token) {
             Ok(refresh) => refresh,
             Err(why) => {
                 let noted = self.unreadable(&token, job, &why).await;
@@ -82,14 +128,14 @@ impl Services {
         let noted = match parts.hubspot.refresh(&refresh).await {
             Ok(grant) => {
                 crash::point("refresh.answered");
-                parts.gate.succeeded(parts.clock.now());
-                self.note_credentials(Ok(())).await;
+                parts.circuit_breaker.succeeded(parts.clock.now());
+                parts.credentials.note(Ok(())).await;
                 self.commit(&token, job, &refresh, grant, asked_at).await
             }
             Err(failure) => {
                 crash::point("refresh.failed");
-                parts.gate.failed(Some(token.id), &failure, parts.clock.now());
-                self.note_credentials(Err(&failure)).await;
+                parts.circuit_breaker.failed(Some(token.id), &failure, parts.clock.now());
+                parts.credentials.note(Err(&failure)).await;
                 self.note_failure(&token, job, &failure).await
             }
         };
@@ -125,7 +171,7 @@ impl Services {
             scopes: grant.scopes,
             obtained_at,
             expires_at,
-            refresh_at: parts.rules.refresh.refresh_at(obtained_at, expires_at, parts.chance.unit()),
+            refresh_at: parts.schedule.refresh_at(obtained_at, expires_at),
         };
         let write = || parts.store.commit_refresh(committed.clone());
         if retry_write(PATIENCE, write).await? {
@@ -172,12 +218,12 @@ impl Services {
         // What HubSpot itself has announced is no mass event, however many connections an account has.
         let is_announced = job.announced_at.is_some_and(|at| token.obtained_at <= concerned_until(at));
         if failure.class == FailureClass::GrantDead && job.strikes == 0 && !is_announced {
-            parts.gate.struck();
+            parts.circuit_breaker.struck();
         }
-        let next = match job.after(failure, now, parts.chance.unit(), parts.gate.is_outage()) {
+        let next = match job.after(failure, now, parts.schedule.unit(), parts.circuit_breaker.is_outage()) {
             Next::GiveUp if !is_announced && self.is_mass_event(token, now).await? => {
                 tracing::error!(connection = %token.id, "HubSpot refuses many grants at once; nobody is given up");
-                job.kept(now, parts.chance.unit())
+                job.kept(now, parts.schedule.unit())
             }
             next => next,
         };
@@ -199,7 +245,7 @@ impl Services {
     async fn is_mass_event(&self, token: &Token, now: Moment) -> Result<bool, StoreError> {
         let parts = &self.0;
         let is_old = token.error_since.is_some_and(|since| now.since(since) > LONGEST_EVENT);
-        Ok(!is_old && parts.gate.is_mass_event(parts.store.count_struck().await?, now))
+        Ok(!is_old && parts.circuit_breaker.is_mass_event(parts.store.count_struck().await?, now))
     }
 
     async fn unreadable(
@@ -215,7 +261,7 @@ impl Services {
         match why {
             // The key may come back; a damaged or misplaced ciphertext will not mend itself.
             OpenError::UnknownKey(_) => {
-                let next = job.after(&Failure::our_fault("unknown_key"), now, parts.chance.unit(), false);
+                let next = job.after(&Failure::our_fault("unknown_key"), now, parts.schedule.unit(), false);
                 parts.store.fail_refresh(job, "unknown_key", next, now).await.map(|_| ())
             }
             OpenError::Damaged | OpenError::Misplaced => {
@@ -226,13 +272,13 @@ impl Services {
 }
 
 /// A connection that this process is refreshing, for as long as this lives.
-struct Busy(Services, ConnectionId);
+struct Busy(Refreshes, ConnectionId);
 
 impl Busy {
     /// `None` if it is being refreshed already.
-    fn mark(services: &Services, connection: ConnectionId) -> Option<Self> {
-        let mut busy = services.0.busy.lock().expect("nothing panics while it holds this lock");
-        busy.insert(connection).then(|| Self(services.clone(), connection))
+    fn mark(refreshes: &Refreshes, connection: ConnectionId) -> Option<Self> {
+        let mut busy = refreshes.0.busy.lock().expect("nothing panics while it holds this lock");
+        busy.insert(connection).then(|| Self(refreshes.clone(), connection))
     }
 }
 

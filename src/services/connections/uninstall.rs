@@ -1,11 +1,14 @@
 //! Uninstalls the app from a whole HubSpot account, and ends the connection by which that was asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::access_token::{AccessError, AccessTokens};
+use super::disconnect::{Disconnected, Disconnects};
 use crate::domain::id::ConnectionId;
-use crate::services::platform::joined;
-use crate::services::{AccessError, Disconnected, Services};
-use crate::store::StoreError;
+use crate::hubspot::HubSpot;
+use crate::services::platform::{Base, Tasks, joined};
+use crate::store::{Store, StoreError};
 
 /// What became of an app that was to be uninstalled.
 #[derive(Debug)]
@@ -18,7 +21,27 @@ pub struct Uninstalled {
     pub others: u64,
 }
 
-impl Services {
+/// Apps, uninstalled. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Uninstalls {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    tasks: Tasks,
+    access_tokens: AccessTokens,
+    disconnects: Disconnects,
+}
+
+impl Uninstalls {
+    pub(super) fn new(base: &Base, access_tokens: &AccessTokens, disconnects: &Disconnects) -> Self {
+        Self {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            tasks: base.tasks.clone(),
+            access_tokens: access_tokens.clone(),
+            disconnects: disconnects.clone(),
+        }
+    }
+
     /// Uninstalls the app from the account of a connection, then ends the connection, whatever HubSpot has answered.
     /// `None` if there is no such connection.
     ///
@@ -29,16 +52,15 @@ impl Services {
     /// [`StoreError`] if the database fails; the app may be uninstalled by then, and the same call may be made again.
     pub async fn uninstall(&self, id: ConnectionId) -> Result<Option<Uninstalled>, StoreError> {
         // It goes on although the caller goes away: an app that is uninstalled leaves no connection behind.
-        let services = self.clone();
-        let work = self.0.tasks.detach(async move { services.uninstall_all(id).await });
+        let uninstalls = self.clone();
+        let work = self.tasks.detach(async move { uninstalls.uninstall_all(id).await });
         joined(work).await
     }
 
     async fn uninstall_all(&self, id: ConnectionId) -> Result<Option<Uninstalled>, StoreError> {
-        let parts = &self.0;
-        let others = parts.store.count_siblings(id).await?;
-        let failed = match self.access_token(id, Duration::ZERO).await {
-            Ok(access) => parts.hubspot.uninstall(&access.token).await.err().map(|failure| failure.code),
+        let others = self.store.count_siblings(id).await?;
+        let failed = match self.access_tokens.access_token(id, Duration::ZERO).await {
+            Ok(access) => self.hubspot.uninstall(&access.token).await.err().map(|failure| failure.code),
             Err(AccessError::Unknown) => return Ok(None),
             Err(AccessError::NeedsReauth) => Some("grant_dead"),
             Err(AccessError::Unreadable) => Some("integrity_error"),
@@ -52,7 +74,7 @@ impl Services {
             }
         }
         // The row goes, and what is to be revoked is noted, in one transaction: a crash leaves nothing undone.
-        let ended = self.disconnect_any(id).await?;
+        let ended = self.disconnects.disconnect_any(id).await?;
         Ok(ended.map(|ended| Uninstalled { failed, ended, others }))
     }
 }

@@ -1,6 +1,6 @@
 //! Whether the service can do its work, and what troubles it.
 
-use crate::services::{Services, StoreError};
+use crate::services::Services;
 
 /// The state of the service, for its operator.
 #[derive(Debug)]
@@ -21,12 +21,7 @@ impl Services {
         Readiness {
             database: matches!(ping, Ok(Ok(()))),
             stopping: self.is_stopping(),
-            hubspot: self.0.gate.shut().map(|(code, _)| code),
+            hubspot: self.connections.circuit_breaker.shut().map(|(code, _)| code),
         }
-    }
-
-    /// How many connections there are in each state.
-    pub async fn connection_counts(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        self.0.store.count_tokens().await
     }
 }

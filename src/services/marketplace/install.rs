@@ -15,7 +15,7 @@ use crate::domain::secret::Secret;
 use crate::hubspot::Grant;
 use crate::keyring::{Context, OpenError};
 use crate::services::Services;
-use crate::services::connect::finish::Received;
+use crate::services::connections::GrantedTokens;
 use crate::services::platform::{joined, retry_write};
 use crate::store::{Install, InstallGrant, InstallState, Source, StoreError};
 
@@ -127,19 +127,23 @@ impl Services {
         let answer = parts.hubspot.exchange(code, redirect_uri, None).await;
         let grant = answer.map_err(|failure| InstallError::Failed(failure.code))?;
         crash::point("install.answered");
-        let grant = self.complete(grant).await;
+        let grant = self.connections.intake.complete(grant).await;
         let refresh = grant.refresh.as_ref().ok_or(InstallError::Failed("no_refresh_token"))?;
         let required = &parts.hubspot.settings().scopes;
-        self.refuse_missing_scopes(required, &grant, refresh).await.map_err(InstallError::Failed)?;
+        self.connections
+            .intake
+            .refuse_missing_scopes(required, &grant, refresh)
+            .await
+            .map_err(InstallError::Failed)?;
         // Without the account, nobody could say whose install it is.
         let Some(portal) = grant.portal_id else {
-            self.end_unused(refresh).await;
+            self.connections.intake.end_unused(refresh).await;
             return Err(InstallError::Failed("provider_bad_response"));
         };
         let install = self.seal_install(&grant, refresh, portal, asked_at);
         let id = install.id;
         if let Err(why) = retry_write(PATIENCE, || parts.store.save_install(install.clone())).await {
-            self.end_unused(refresh).await;
+            self.connections.intake.end_unused(refresh).await;
             return Err(why.into());
         }
         crash::point("install.kept");
@@ -257,7 +261,7 @@ impl Services {
             scopes: install.scopes.clone(),
             portal_id: Some(install.portal),
         };
-        let received = Received {
+        let received = GrantedTokens {
             flow: None,
             client_id: &install.client_id,
             scopes: &settings.scopes,
@@ -271,11 +275,13 @@ impl Services {
             // A token that has grown old while it waited is due for its refresh at once.
             at: install.obtained_at,
         };
-        let Some(stored) = self.save(received, Source::Install(install.id)).await? else { return Ok(None) };
+        let Some(stored) = self.connections.intake.save(received, Source::Install(install.id)).await? else {
+            return Ok(None);
+        };
         crash::point("install.claimed");
         tracing::info!(install = %install.id, connection = %stored.connection, "an install was claimed");
         if sealed.token_expires_at > parts.clock.now() {
-            self.welcome(received, stored.connection).await;
+            self.connections.intake.welcome(received, stored.connection).await;
         } else {
             // HubSpot tells nothing to whoever has an old token; the background asks once there is a new one.
             parts.changes.publish(user);

@@ -16,9 +16,14 @@ impl Changes {
         Self { row_cache, notifier }
     }
 
+    /// Forgets what was cached of a user's connections. Nobody is woken yet.
+    pub fn forget(&self, user: UserId) {
+        self.row_cache.forget_connections(user);
+    }
+
     /// To be called after every change to a user's connections, and before it is told to anybody.
     pub fn publish(&self, user: UserId) {
-        self.row_cache.forget_connections(user);
+        self.forget(user);
         self.notifier.wake(Key::User(user));
     }
 }

@@ -1,22 +1,14 @@
 //! Who waits for what: each waiting request is woken for its own flow or user and for nothing else, however many there
-//! are. What other processes do is found out by one look a second for all that wait, not by one for each.
+//! are.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::base::Base;
 use crate::domain::id::{FlowId, UserId};
-use crate::store::{Store, StoreError};
 
-/// How soon a change that another process has made is noticed.
-const LOOK: Duration = Duration::from_secs(1);
-/// How many are asked for in one statement.
-const ASKED_AT_ONCE: usize = 500;
 /// How many requests may wait for the same flow or user: a few pages of one browser, and their retries.
 const MAX_WAITS_PER_KEY: usize = 16;
 /// How many requests of this process may wait: half of the connections that are open at most by default.
@@ -123,7 +115,7 @@ impl Notifier {
 
     /// Notes what stands in the database for this, and wakes whoever waits if it is not what stood there before. At
     /// first nobody knows whether it is what they have read.
-    fn mark(&self, key: Key, mark: u64) {
+    pub(super) fn mark(&self, key: Key, mark: u64) {
         if let Some(place) = self.places().by_key.get_mut(&key)
             && place.mark.replace(mark) != Some(mark)
         {
@@ -136,7 +128,7 @@ impl Notifier {
         self.places().count
     }
 
-    fn keys(&self) -> (Vec<FlowId>, Vec<UserId>) {
+    pub(super) fn keys(&self) -> (Vec<FlowId>, Vec<UserId>) {
         let (mut flows, mut users) = (Vec::new(), Vec::new());
         for key in self.places().by_key.keys() {
             match key {
@@ -152,53 +144,10 @@ impl Notifier {
     }
 }
 
-/// What other processes have changed, found out for those who wait here.
-#[derive(Debug, Clone)]
-pub struct ReplicaWatch {
-    store: Store,
-    notifier: Notifier,
-}
-
-impl ReplicaWatch {
-    pub(super) fn new(base: &Base) -> Self {
-        Self { store: base.store.clone(), notifier: base.notifier.clone() }
-    }
-
-    /// Looks for what other processes have changed, for as long as this one serves. Where it is the only one that
-    /// writes there is nothing to look for.
-    pub async fn watch_others(&self, stop: CancellationToken) {
-        if self.store.is_exclusive() {
-            return;
-        }
-        let looks = async {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                if let Err(why) = self.look().await {
-                    tracing::warn!(error = %why, "could not look for what others have changed");
-                }
-            }
-        };
-        stop.run_until_cancelled(looks).await;
-    }
-
-    async fn look(&self) -> Result<(), StoreError> {
-        let (flows, users) = self.notifier.keys();
-        for some in flows.chunks(ASKED_AT_ONCE) {
-            for (flow, mark) in self.store.marks_of_flows(some).await? {
-                self.notifier.mark(Key::Flow(flow), mark);
-            }
-        }
-        for some in users.chunks(ASKED_AT_ONCE) {
-            for (user, mark) in self.store.marks_of(some).await? {
-                self.notifier.mark(Key::User(user), mark);
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::chance::Chance;
 

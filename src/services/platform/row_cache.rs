@@ -23,7 +23,7 @@ pub struct Connection {
 }
 
 /// A user's connections, the newest first.
-pub type Connections = Arc<Vec<Connection>>;
+pub type UserConnections = Arc<Vec<Connection>>;
 
 /// How many sessions, users' connections and access tokens are remembered at once.
 const MOST: usize = 10_000;
@@ -39,7 +39,7 @@ pub(in crate::services) struct RowCache {
 #[derive(Debug, Default)]
 struct Rows {
     sessions: HashMap<[u8; 32], SessionRow>,
-    connections: HashMap<UserId, Connections>,
+    connections: HashMap<UserId, UserConnections>,
     /// Access tokens, sealed as they are stored: what is opened is never kept.
     access: HashMap<ConnectionId, Arc<AccessRow>>,
     /// Whose they are.
@@ -80,15 +80,15 @@ impl RowCache {
         rows.forgotten += 1;
     }
 
-    pub fn connections(&self, user: UserId) -> Option<Connections> {
+    pub fn connections(&self, user: UserId) -> Option<UserConnections> {
         self.rows().connections.get(&user).cloned()
     }
 
-    pub fn keep_connections(&self, ticket: ReadEpoch, user: UserId, connections: &Connections) {
+    pub fn keep_connections(&self, ticket: ReadEpoch, user: UserId, connections: &UserConnections) {
         let mut rows = self.rows();
         if self.on && rows.forgotten == ticket.0 {
             make_room(&mut rows.connections);
-            rows.connections.insert(user, Connections::clone(connections));
+            rows.connections.insert(user, UserConnections::clone(connections));
         }
     }
 
@@ -141,16 +141,16 @@ mod tests {
         let (row_cache, user) = (RowCache::new(true), UserId::random(&Chance::seeded(1)));
         let before = row_cache.ticket();
         row_cache.forget_connections(user);
-        row_cache.keep_connections(before, user, &Connections::default());
+        row_cache.keep_connections(before, user, &UserConnections::default());
         assert!(row_cache.connections(user).is_none());
-        row_cache.keep_connections(row_cache.ticket(), user, &Connections::default());
+        row_cache.keep_connections(row_cache.ticket(), user, &UserConnections::default());
         assert!(row_cache.connections(user).is_some());
     }
 
     #[test]
     fn nothing_is_remembered_where_others_write() {
         let (row_cache, user) = (RowCache::new(false), UserId::random(&Chance::seeded(1)));
-        row_cache.keep_connections(row_cache.ticket(), user, &Connections::default());
+        row_cache.keep_connections(row_cache.ticket(), user, &UserConnections::default());
         assert!(row_cache.connections(user).is_none());
     }
 }

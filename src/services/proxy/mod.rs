@@ -12,7 +12,7 @@ pub use crate::hubspot::proxy::{
     Bytes, Call, Download, HeaderMap, Method, PassError, Passed, Pieces, Severed, Upload, UploadError,
 };
 use crate::services::Services;
-use crate::services::connections::access_token::{Access, AccessError};
+use crate::services::connections::{Access, AccessError};
 use accounts::Account;
 pub(in crate::services) use accounts::Accounts;
 use pace::{PATIENCE, Turn};
@@ -50,7 +50,7 @@ impl Services {
     /// # Errors
     /// [`ProxyError`] if HubSpot was not asked, or has not begun to answer.
     pub async fn pass_on(&self, id: ConnectionId, mut call: Call) -> Result<Passed, ProxyError> {
-        let access = self.access_token(id, MIN_TTL).await?;
+        let access = self.connections.access_tokens.access_token(id, MIN_TTL).await?;
         let account = Account {
             client_id: access.client_id.clone(),
             portal: access.portal_id.ok_or(id),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
 use crate::services::Services;
-use crate::services::connections::access_token::Access;
+use crate::services::connections::Access;
 
 /// Between two renewals of one connection because of a 401. A 401 is no proof that the token is to blame: who lacks a
 /// right is told the same at times, and would have the token renewed with every call.
@@ -59,21 +59,21 @@ impl Services {
 
     /// The stored token, if it is of another generation. Nothing at all if the connection has none to lend.
     async fn lend_other(&self, id: ConnectionId, refused: i64) -> Option<Option<Access>> {
-        let token = self.reread(id).await.ok()?;
+        let token = self.connections.access_tokens.reread(id).await.ok()?;
         if token.generation == refused {
             return Some(None);
         }
-        self.lend(&token).ok().map(Some)
+        self.connections.access_tokens.lend(&token).ok().map(Some)
     }
 
     async fn await_renewal(&self, id: ConnectionId, refused: i64) {
-        if !self.is_renewing(id) {
+        if !self.connections.access_tokens.is_renewing(id) {
             if !self.0.forced.admit(id, self.0.clock.now()) {
                 return;
             }
             tracing::warn!(connection = %id, "HubSpot refuses a token before its time; asking for a new one");
         }
-        self.await_renewal_of(id, refused).await;
+        self.connections.access_tokens.await_renewal_of(id, refused).await;
     }
 }
 

@@ -176,9 +176,10 @@ impl TestApp {
 
     /// Does the refreshes that are due and waits for them. Says how many there were.
     pub async fn refresh_due(&self) -> usize {
-        let jobs = self.services.claim_refreshes(1000).await.expect("claims");
+        let jobs = self.services.connections.refreshes.claim_refreshes(1000).await.expect("claims");
         // What is claimed is begun at once, as the background does it.
-        let begun: Vec<_> = jobs.into_iter().map(|job| self.services.refresh(job)).collect();
+        let begun: Vec<_> =
+            jobs.into_iter().map(|job| self.services.connections.refreshes.refresh(job)).collect();
         let count = begun.len();
         for one in begun {
             one.await.expect("refreshes");

@@ -135,6 +135,6 @@ async fn a_claim_long_after_the_install_is_refreshed_at_once() {
     let good = format!("SELECT COUNT(*) FROM token WHERE expires_at > {}", app.clock.now().unix_ms());
     assert_eq!(app.database.number(&good).await, 1);
     app.advance(60);
-    app.services.ask_missing_details().await.unwrap();
+    app.services.connections.details.ask_missing_details().await.unwrap();
     assert_eq!(app.database.text("SELECT hub_domain FROM token").await, "acme.example");
 }

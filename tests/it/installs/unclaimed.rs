@@ -77,7 +77,7 @@ async fn what_nobody_claims_ends_after_a_week_and_stays_installed() {
     app.advance(1);
     assert_eq!(claim(&app, &key, &install, "user_42").await.status, 404);
     app.services.sweep().await.unwrap();
-    app.services.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
 
     assert_eq!((waiting(&app).await, living(&app)), (0, vec![]));
     assert_eq!((app.hubspot.calls(Kind::Revoke).len(), app.hubspot.calls(Kind::Uninstall).len()), (1, 0));

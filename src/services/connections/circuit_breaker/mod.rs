@@ -1,8 +1,8 @@
 //! Whether HubSpot may be asked for refreshes, and how fast.
 //!
 //! A wrong client secret makes every refresh fail, and so does an outage. No connection is to blame, and asking for all
-//! of them again and again helps nobody: the gate shuts, and single probes find out when it is over. Then it opens
-//! slowly, so that HubSpot is not met by all that has piled up.
+//! of them again and again helps nobody: the circuit breaker opens, and single probes find out when it is over. Then refreshes
+//! go on slowly, so that HubSpot is not met by all that has piled up.
 
 mod pace;
 mod recent;
@@ -40,8 +40,9 @@ const MASS: u64 = 5;
 /// follow one another.
 const MASS_IN_A_ROW: u32 = 3;
 
+/// Whether HubSpot may be asked for refreshes, as far as this process knows.
 #[derive(Debug, Default)]
-pub(in crate::services) struct Gate(Mutex<State>);
+pub struct CircuitBreaker(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -114,7 +115,7 @@ impl Shut {
     }
 }
 
-impl Gate {
+impl CircuitBreaker {
     /// How many refreshes may begin now, of `wanted`.
     pub fn admit(&self, wanted: u32, now: Moment) -> u32 {
         self.with(|state| match (&mut state.shut, &mut state.pace) {
@@ -137,12 +138,12 @@ impl Gate {
         });
     }
 
-    /// Why the gate is shut, and since when.
+    /// Why refreshes are held back, and since when.
     pub fn shut(&self) -> Option<(&'static str, Moment)> {
         self.with(|state| state.shut.map(|shut| (shut.code, shut.since)))
     }
 
-    /// Whether an outage holds all refreshes back: it is for the gate to say then when is asked again.
+    /// Whether an outage holds all refreshes back: the circuit breaker says then when HubSpot is asked again.
     pub fn is_outage(&self) -> bool {
         self.with(|state| state.shut.is_some_and(|shut| shut.is_outage))
     }
@@ -268,139 +269,143 @@ mod tests {
 
     #[test]
     fn refused_credentials_shut_the_gate_but_for_one_probe_a_minute() {
-        let gate = Gate::default();
-        gate.failed(connection(1), &Failure::our_fault("client_rejected"), NOW);
-        assert_eq!(gate.admit(8, NOW), 0);
-        assert_eq!(gate.admit(8, later(60)), 1);
-        assert_eq!(gate.admit(8, later(60)), 0);
-        gate.give_back(1, later(60));
-        assert_eq!(gate.admit(8, later(60)), 1);
-        assert_eq!(gate.admit(8, later(119)), 0);
-        assert_eq!(gate.admit(8, later(120)), 1);
-        gate.succeeded(later(120));
-        assert_eq!(gate.shut(), None);
+        let breaker = CircuitBreaker::default();
+        breaker.failed(connection(1), &Failure::our_fault("client_rejected"), NOW);
+        assert_eq!(breaker.admit(8, NOW), 0);
+        assert_eq!(breaker.admit(8, later(60)), 1);
+        assert_eq!(breaker.admit(8, later(60)), 0);
+        breaker.give_back(1, later(60));
+        assert_eq!(breaker.admit(8, later(60)), 1);
+        assert_eq!(breaker.admit(8, later(119)), 0);
+        assert_eq!(breaker.admit(8, later(120)), 1);
+        breaker.succeeded(later(120));
+        assert_eq!(breaker.shut(), None);
     }
 
     #[test]
     fn a_probe_that_was_not_made_undoes_nothing_that_another_has_learned() {
-        let gate = Gate::default();
+        let breaker = CircuitBreaker::default();
         for _ in 0..OUTAGE_IN_A_ROW {
-            gate.failed(connection(1), &down(), NOW);
+            breaker.failed(connection(1), &down(), NOW);
         }
-        assert_eq!(gate.admit(8, later(1)), 1);
-        gate.failed(connection(1), &Failure::busy("provider_busy", Some(Duration::from_secs(40))), later(2));
-        gate.give_back(1, later(2));
-        assert_eq!(gate.admit(8, later(41)), 0, "HubSpot has asked to be left alone");
-        assert_eq!(gate.admit(8, later(42)), 1);
+        assert_eq!(breaker.admit(8, later(1)), 1);
+        breaker.failed(
+            connection(1),
+            &Failure::busy("provider_busy", Some(Duration::from_secs(40))),
+            later(2),
+        );
+        breaker.give_back(1, later(2));
+        assert_eq!(breaker.admit(8, later(41)), 0, "HubSpot has asked to be left alone");
+        assert_eq!(breaker.admit(8, later(42)), 1);
     }
 
     #[test]
     fn a_clock_that_is_set_back_does_not_hold_the_gate_shut() {
-        let gate = Gate::default();
-        gate.failed(connection(1), &Failure::our_fault("client_rejected"), later(7200));
-        assert_eq!(gate.admit(8, NOW), 1);
-        assert_eq!(gate.admit(8, NOW), 0);
+        let breaker = CircuitBreaker::default();
+        breaker.failed(connection(1), &Failure::our_fault("client_rejected"), later(7200));
+        assert_eq!(breaker.admit(8, NOW), 1);
+        assert_eq!(breaker.admit(8, NOW), 0);
     }
 
     #[test]
     fn one_odd_connection_does_not_shut_the_gate() {
-        let gate = Gate::default();
+        let breaker = CircuitBreaker::default();
         for _ in 0..10 {
-            gate.failed(connection(1), &Failure::our_fault("provider_refused"), NOW);
-            gate.failed(connection(2), &Failure::our_fault("provider_refused"), NOW);
+            breaker.failed(connection(1), &Failure::our_fault("provider_refused"), NOW);
+            breaker.failed(connection(2), &Failure::our_fault("provider_refused"), NOW);
         }
-        assert_eq!(gate.admit(8, NOW), 8);
-        gate.failed(connection(3), &Failure::our_fault("provider_refused"), NOW);
-        assert_eq!(gate.admit(8, NOW), 0);
+        assert_eq!(breaker.admit(8, NOW), 8);
+        breaker.failed(connection(3), &Failure::our_fault("provider_refused"), NOW);
+        assert_eq!(breaker.admit(8, NOW), 0);
     }
 
     #[test]
     fn an_outage_is_probed_and_then_left_slowly() {
-        let gate = Gate::default();
+        let breaker = CircuitBreaker::default();
         for _ in 0..OUTAGE_IN_A_ROW {
-            assert!(!gate.is_outage());
-            gate.failed(connection(1), &down(), NOW);
+            assert!(!breaker.is_outage());
+            breaker.failed(connection(1), &down(), NOW);
         }
-        assert!(gate.is_outage());
+        assert!(breaker.is_outage());
         let mut probes = Vec::new();
         for second in 0..120 {
-            if gate.admit(8, later(second)) == 1 {
+            if breaker.admit(8, later(second)) == 1 {
                 probes.push(second);
-                gate.failed(connection(1), &down(), later(second));
+                breaker.failed(connection(1), &down(), later(second));
             }
         }
         assert_eq!(probes, [1, 3, 7, 15, 30, 45, 60, 75, 90, 105]);
-        assert_eq!(gate.admit(8, later(120)), 1);
-        gate.succeeded(later(120));
-        assert!(!gate.is_outage());
-        let begun: Vec<_> = (121..126).map(|second| gate.admit(100, later(second))).collect();
+        assert_eq!(breaker.admit(8, later(120)), 1);
+        breaker.succeeded(later(120));
+        assert!(!breaker.is_outage());
+        let begun: Vec<_> = (121..126).map(|second| breaker.admit(100, later(second))).collect();
         assert_eq!(begun, [1, 2, 4, 8, 16].map(|most| most + u32::from(most == 1)), "it opens slowly");
     }
 
     #[test]
     fn more_failures_than_successes_are_an_outage_and_as_many_are_none() {
-        let gate = Gate::default();
+        let breaker = CircuitBreaker::default();
         for second in 0..30 {
-            gate.succeeded(later(second));
-            gate.failed(connection(1), &down(), later(second));
+            breaker.succeeded(later(second));
+            breaker.failed(connection(1), &down(), later(second));
         }
-        assert!(!gate.is_outage());
-        gate.failed(connection(1), &down(), later(30));
-        assert!(gate.is_outage());
+        assert!(!breaker.is_outage());
+        breaker.failed(connection(1), &down(), later(30));
+        assert!(breaker.is_outage());
     }
 
     #[test]
     fn an_outage_is_left_alone_for_as_long_as_hubspot_asks_but_no_longer_than_a_minute() {
         for (asked, waited) in [(7, 7), (3600, 60)] {
-            let gate = Gate::default();
+            let breaker = CircuitBreaker::default();
             for _ in 0..OUTAGE_IN_A_ROW {
-                gate.failed(
+                breaker.failed(
                     connection(1),
                     &Failure::busy("provider_busy", Some(Duration::from_secs(asked))),
                     NOW,
                 );
             }
-            assert_eq!(gate.admit(8, later(waited - 1)), 0);
-            assert_eq!(gate.admit(8, later(waited)), 1);
+            assert_eq!(breaker.admit(8, later(waited - 1)), 0);
+            assert_eq!(breaker.admit(8, later(waited)), 1);
         }
     }
 
     #[test]
     fn too_many_requests_halve_the_pace() {
-        let gate = Gate::default();
+        let breaker = CircuitBreaker::default();
         for second in 0..60 {
             for _ in 0..40 {
-                gate.succeeded(later(second));
+                breaker.succeeded(later(second));
             }
         }
-        gate.failed(connection(1), &Failure::busy("provider_busy", None), later(59));
-        let begun = gate.admit(1_000, later(60));
+        breaker.failed(connection(1), &Failure::busy("provider_busy", None), later(59));
+        let begun = breaker.admit(1_000, later(60));
         assert!((18..=22).contains(&begun), "{begun}");
     }
 
     #[test]
     fn many_refused_grants_are_a_mass_event_unless_most_others_are_well() {
-        let gate = Gate::default();
-        assert!(!gate.is_mass_event(MASS - 1, NOW));
-        assert!(gate.is_mass_event(MASS, NOW));
+        let breaker = CircuitBreaker::default();
+        assert!(!breaker.is_mass_event(MASS - 1, NOW));
+        assert!(breaker.is_mass_event(MASS, NOW));
         for _ in 0..4 * MASS {
-            gate.succeeded(NOW);
+            breaker.succeeded(NOW);
         }
-        assert!(!gate.is_mass_event(MASS, NOW));
-        assert!(gate.is_mass_event(2 * MASS, NOW));
-        assert!(gate.is_mass_event(MASS, later(121)), "what was well two minutes ago says nothing");
+        assert!(!breaker.is_mass_event(MASS, NOW));
+        assert!(breaker.is_mass_event(2 * MASS, NOW));
+        assert!(breaker.is_mass_event(MASS, later(121)), "what was well two minutes ago says nothing");
     }
 
     #[test]
     fn three_refused_in_a_row_are_a_mass_event_too() {
-        let gate = Gate::default();
+        let breaker = CircuitBreaker::default();
         for _ in 0..2 {
-            gate.struck();
+            breaker.struck();
         }
-        assert!(!gate.is_mass_event(2, NOW));
-        gate.struck();
-        assert!(gate.is_mass_event(1, NOW), "although the first two have been given up");
-        gate.succeeded(NOW);
-        assert!(!gate.is_mass_event(3, NOW));
+        assert!(!breaker.is_mass_event(2, NOW));
+        breaker.struck();
+        assert!(breaker.is_mass_event(1, NOW), "although the first two have been given up");
+        breaker.succeeded(NOW);
+        assert!(!breaker.is_mass_event(3, NOW));
     }
 }
