@@ -126,7 +126,7 @@ async fn take(
     match (query.get("step"), back) {
         (Some("authorize"), Some(back)) => {
             admit(request, web, &web.installs)?;
-            Ok(back.with_state(&web.services.begin_install().await?))
+            Ok(back.with_state(&web.services.marketplace.installs.begin_install().await?))
         }
         (Some("finalize"), Some(back)) => {
             // The state was paid for when it was handed out. HubSpot sees for itself whether the app is installed, and
@@ -138,7 +138,7 @@ async fn take(
             let code = code(query)?;
             admit(request, web, &web.installs)?;
             admit_stateless_code(web)?;
-            web.services.install(code, None, redirect_uri).await?;
+            web.services.marketplace.installs.install(code, None, redirect_uri).await?;
             Ok(back.map_or_else(|| landing(web), |back| back.as_str().to_owned()))
         }
         _ => Err(Problem::new("install_incomplete")),
@@ -148,7 +148,12 @@ async fn take(
 async fn finalize(web: &Web, query: &Query, redirect_uri: String) -> Result<(), Problem> {
     let state = query.get("state").filter(|state| is_state(state));
     let state = state.ok_or(Problem::new("install_state_rejected"))?;
-    Ok(web.services.install(code(query)?, Some(Secret::new(state.to_owned())), redirect_uri).await?)
+    Ok(web
+        .services
+        .marketplace
+        .installs
+        .install(code(query)?, Some(Secret::new(state.to_owned())), redirect_uri)
+        .await?)
 }
 
 fn code(query: &Query) -> Result<Secret, Problem> {

@@ -71,8 +71,10 @@ impl Jobs {
         let mut in_flight = JoinSet::new();
         while !stop.is_cancelled() {
             while in_flight.try_join_next().is_some() {}
-            for underway in note(self.services.claim_deliveries().await).unwrap_or_default() {
-                let work = self.services.deliver_webhook(underway);
+            for underway in
+                note(self.services.webhooks.deliveries.claim_deliveries().await).unwrap_or_default()
+            {
+                let work = self.services.webhooks.deliveries.deliver_webhook(underway);
                 in_flight.spawn(async move {
                     let _ = work.await;
                 });
@@ -103,9 +105,9 @@ impl Jobs {
 
     /// What HubSpot tells of uninstalls. What is due goes first here too.
     async fn journal(&self) {
-        while self.services.reads_journal() {
+        while self.services.marketplace.journal.reads_journal() {
             self.pause(TICK).await;
-            let look = note(self.services.read_journal().await);
+            let look = note(self.services.marketplace.journal.read_journal().await);
             self.pause(look.map_or(POLL, |look| look.again_in)).await;
         }
     }

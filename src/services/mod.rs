@@ -38,14 +38,16 @@ pub use connections::{
     Revoked, Uninstalled, Uninstalls, Upkeep,
 };
 pub use maintenance::readiness::Readiness;
-pub use marketplace::install::{ClaimInstallError, ClaimedInstall, InstallError};
-pub use marketplace::journal::{Look, Looked};
+pub use marketplace::{
+    ClaimInstallError, ClaimedInstall, InstallError, Installs, Journal, Look, Looked, Marketplace,
+};
 pub use platform::{
     ApiKeys, BrowserSessions, Connection, ENDS_AT, GivenAnswer, Idempotency, KeyCheckError, Notifier, Once,
     OnceError, OnceLease, Platform, Resealed, SessionValues, Subscription, Use, check_keys, reseal_all,
 };
-pub use webhooks::deliveries::Underway;
-pub use webhooks::endpoints::WebhookError;
+
+pub use proxy::Proxy;
+pub use webhooks::{Deliveries, Endpoints, Underway, WebhookError, Webhooks};
 
 use crate::config::{Config, TokenDelivery};
 use crate::domain::chance::Chance;
@@ -56,11 +58,7 @@ use crate::keyring::Keyring;
 use crate::store::Store;
 pub use crate::store::{AccessRow, EndpointChanges, Listed, ListedState, StoreError, Wanted};
 use crate::telemetry::metrics::Metrics;
-use crate::webhook::Webhooks;
-use marketplace::journal::Watch;
-use platform::{Base, Changes, Tasks};
-use proxy::{Accounts, Forced};
-use webhooks::deliveries::Outgoing;
+use platform::{Base, Tasks};
 
 /// What the verbs need to know of the configuration.
 #[derive(Debug, Clone)]
@@ -69,8 +67,6 @@ struct Rules {
     host_origins: AllowedOrigins,
     token_delivery: TokenDelivery,
     flow_ttl: Duration,
-    /// How long an install waits to be claimed.
-    claim_time: Duration,
 }
 
 /// The verbs. Clones share everything.
@@ -87,25 +83,18 @@ pub struct Parts {
     chance: Chance,
     rules: Rules,
     metrics: Arc<Metrics>,
-    /// Who this process is when it takes leases.
-    owner: Arc<str>,
     tasks: Tasks,
     notifier: Notifier,
-    changes: Changes,
     /// What the other parts stand on.
     pub platform: Platform,
     /// Connections.
     pub connections: Connections,
-    /// The way to the host's backend.
-    webhooks: Webhooks,
-    /// Deliveries that are under way.
-    outgoing: Outgoing,
-    /// How reading the Webhooks Journal has gone lately.
-    watch: Watch,
-    /// How fast each HubSpot account may be asked.
-    accounts: Accounts,
-    /// Connections that were renewed because of a 401.
-    forced: Forced,
+    /// What begins at HubSpot.
+    pub marketplace: Marketplace,
+    /// Webhooks to the host's backend.
+    pub webhooks: Webhooks,
+    /// Calls passed on to HubSpot.
+    pub proxy: Proxy,
     /// Whether the process is on its way out.
     stopping: AtomicBool,
 }
@@ -126,24 +115,20 @@ impl Services {
             host_origins: config.security.host_origins.clone(),
             token_delivery: config.security.token_delivery,
             flow_ttl: config.security.flow_ttl,
-            claim_time: config.marketplace.claim_time,
         };
         let base = Base::new(store, hubspot, keyring, clock, chance, metrics);
+        let connections = Connections::new(&base, config);
         Self(Arc::new(Parts {
             platform: Platform::new(&base, config),
-            connections: Connections::new(&base, config),
-            changes: base.changes(),
-            webhooks: Webhooks::new(&config.webhooks, &config.proxies),
-            outgoing: Outgoing::default(),
-            watch: Watch::default(),
-            accounts: Accounts::new(config.hubspot.account_rate),
-            forced: Forced::default(),
+            marketplace: Marketplace::new(&base, config, &connections.intake),
+            webhooks: Webhooks::new(&base, config),
+            proxy: Proxy::new(&base, &connections.access_tokens, config.hubspot.account_rate),
+            connections,
             stopping: AtomicBool::new(false),
             rules,
             store: base.store,
             hubspot: base.hubspot,
             keyring: base.keyring,
-            owner: base.owner,
             clock: base.clock,
             chance: base.chance,
             metrics: base.metrics,

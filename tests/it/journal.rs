@@ -21,7 +21,7 @@ pub async fn reading() -> TestApp {
 }
 
 pub async fn look(services: &Services) -> Look {
-    services.read_journal().await.unwrap()
+    services.marketplace.journal.read_journal().await.unwrap()
 }
 
 /// So many entries were read, and so many connections are refreshed because of them.
@@ -72,8 +72,8 @@ async fn an_uninstall_is_noticed_within_minutes_and_ends_the_connection_by_the_u
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_asked_of_the_journal_unless_it_is_switched_on() {
     let app = TestApp::start().await;
-    assert!(!app.services.reads_journal());
-    assert!(reading().await.services.reads_journal());
+    assert!(!app.services.marketplace.journal.reads_journal());
+    assert!(reading().await.services.marketplace.journal.reads_journal());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,7 +100,7 @@ async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Pass
     let path = path(request)?;
     let body = body_length(request)?.map(|length| upload(payload, length));
     let call = Call { method, path, headers: headers(request), body };
-    web.services.pass_on(connection, call).await.map_err(Problem::from)
+    web.services.proxy.pass_on(connection, call).await.map_err(Problem::from)
 }
 
 /// The connection that the caller names. What is no id is the id of nothing.

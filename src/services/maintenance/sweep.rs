@@ -22,8 +22,8 @@ impl Services {
         self.end_forgotten_grants(now).await?;
         self.forget_connect_sessions(now).await?;
         self.0.store.sweep_once(now).await?;
-        self.sweep_events().await?;
-        self.end_unclaimed_installs(now).await?;
+        self.webhooks.retention.sweep_events().await?;
+        self.marketplace.installs.end_unclaimed_installs(now).await?;
         self.0.store.sweep_anonymous_sessions(now).await?;
         self.connections.upkeep.end_unreachable(now.minus(LOOK_BACK), now).await
     }

@@ -3,21 +3,23 @@
 //! What comes from there comes without an attempt of ours, so it proves nothing about the browser that brings it: the
 //! code may be an attacker's, or the browser a victim's (RFC 9700 section 4.7). No session learns of it and none gets it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::crash;
-use crate::domain::clock::Moment;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, InstallId, PortalId, UserId};
 use crate::domain::secret::Secret;
-use crate::hubspot::Grant;
-use crate::keyring::{Context, OpenError};
-use crate::services::Services;
-use crate::services::connections::GrantedTokens;
-use crate::services::platform::{joined, retry_write};
-use crate::store::{Install, InstallGrant, InstallState, Source, StoreError};
+use crate::hubspot::{Grant, HubSpot};
+use crate::keyring::{Context, Keyring, OpenError};
+use crate::services::connections::{GrantedTokens, Intake};
+use crate::services::platform::{Base, Changes, Tasks, joined, retry_write};
+use crate::store::{Install, InstallGrant, InstallState, Source, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 
 /// How long a state is good that HubSpot is to bring back.
 const STATE_TTL: Duration = Duration::from_secs(600);
@@ -71,7 +73,41 @@ pub enum ClaimInstallError {
     Store(#[from] StoreError),
 }
 
-impl Services {
+/// Installs that begin at HubSpot's Marketplace. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Installs(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    changes: Changes,
+    intake: Intake,
+    /// How long an install waits to be claimed.
+    claim_time: Duration,
+}
+
+impl Installs {
+    pub(super) fn new(base: &Base, intake: &Intake, claim_time: Duration) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            metrics: Arc::clone(&base.metrics),
+            tasks: base.tasks.clone(),
+            changes: base.changes(),
+            intake: intake.clone(),
+            claim_time,
+        }))
+    }
+
     /// A state for HubSpot to bring back with the code. It shows that the code belongs to an install that HubSpot began
     /// with us, and nothing about who brings it; so no cookie goes with it.
     pub async fn begin_install(&self) -> Result<Secret, StoreError> {
@@ -94,20 +130,20 @@ impl Services {
         redirect_uri: String,
     ) -> Result<(), InstallError> {
         // It goes on although the person leaves: a code that was sent is spent.
-        let services = self.clone();
+        let installs = self.clone();
         let work = self.0.tasks.detach(async move {
-            let now = services.0.clock.now();
+            let now = installs.0.clock.now();
             if let Some(state) = state
-                && !services.0.store.take_install_state(state.hash(), now).await?
+                && !installs.0.store.take_install_state(state.hash(), now).await?
             {
                 return Err(InstallError::StateRejected);
             }
-            if !services.0.store.take_install_code(code.hash(), now.plus(CODE_MEMORY)).await? {
+            if !installs.0.store.take_install_code(code.hash(), now.plus(CODE_MEMORY)).await? {
                 return Ok(());
             }
-            let kept = services.keep_install(&code, &redirect_uri).await;
+            let kept = installs.keep_install(&code, &redirect_uri).await;
             if kept.is_err()
-                && let Err(why) = services.0.store.forget_install_code(code.hash()).await
+                && let Err(why) = installs.0.store.forget_install_code(code.hash()).await
             {
                 tracing::error!(error = %why, "could not forget a refused code");
             }
@@ -127,23 +163,19 @@ impl Services {
         let answer = parts.hubspot.exchange(code, redirect_uri, None).await;
         let grant = answer.map_err(|failure| InstallError::Failed(failure.code))?;
         crash::point("install.answered");
-        let grant = self.connections.intake.complete(grant).await;
+        let grant = self.0.intake.complete(grant).await;
         let refresh = grant.refresh.as_ref().ok_or(InstallError::Failed("no_refresh_token"))?;
         let required = &parts.hubspot.settings().scopes;
-        self.connections
-            .intake
-            .refuse_missing_scopes(required, &grant, refresh)
-            .await
-            .map_err(InstallError::Failed)?;
+        self.0.intake.refuse_missing_scopes(required, &grant, refresh).await.map_err(InstallError::Failed)?;
         // Without the account, nobody could say whose install it is.
         let Some(portal) = grant.portal_id else {
-            self.connections.intake.end_unused(refresh).await;
+            self.0.intake.end_unused(refresh).await;
             return Err(InstallError::Failed("provider_bad_response"));
         };
         let install = self.seal_install(&grant, refresh, portal, asked_at);
         let id = install.id;
         if let Err(why) = retry_write(PATIENCE, || parts.store.save_install(install.clone())).await {
-            self.connections.intake.end_unused(refresh).await;
+            self.0.intake.end_unused(refresh).await;
             return Err(why.into());
         }
         crash::point("install.kept");
@@ -170,7 +202,7 @@ impl Services {
             hub_user: None,
             scopes: grant.scopes.clone(),
             obtained_at: at,
-            expires_at: parts.clock.now().plus(parts.rules.claim_time),
+            expires_at: parts.clock.now().plus(parts.claim_time),
             state: InstallState::Waiting(InstallGrant {
                 connection,
                 access: parts.keyring.seal(&grant.access, context("access")),
@@ -207,9 +239,9 @@ impl Services {
         external: ExternalUserId,
         metadata: Option<String>,
     ) -> Result<ClaimedInstall, ClaimInstallError> {
-        let services = self.clone();
+        let installs = self.clone();
         let work =
-            self.0.tasks.detach(async move { services.claim(id, &external, metadata.as_deref()).await });
+            self.0.tasks.detach(async move { installs.claim(id, &external, metadata.as_deref()).await });
         joined(work).await
     }
 
@@ -275,13 +307,13 @@ impl Services {
             // A token that has grown old while it waited is due for its refresh at once.
             at: install.obtained_at,
         };
-        let Some(stored) = self.connections.intake.save(received, Source::Install(install.id)).await? else {
+        let Some(stored) = self.0.intake.save(received, Source::Install(install.id)).await? else {
             return Ok(None);
         };
         crash::point("install.claimed");
         tracing::info!(install = %install.id, connection = %stored.connection, "an install was claimed");
         if sealed.token_expires_at > parts.clock.now() {
-            self.connections.intake.welcome(received, stored.connection).await;
+            self.0.intake.welcome(received, stored.connection).await;
         } else {
             // HubSpot tells nothing to whoever has an old token; the background asks once there is a new one.
             parts.changes.publish(user);

@@ -30,7 +30,7 @@ pub(super) struct Account {
 
 /// What is known of the pace of each account.
 #[derive(Debug)]
-pub(in crate::services) struct Accounts {
+pub(super) struct Accounts {
     usual: Rate,
     windows: Mutex<Windows>,
 }

@@ -4,19 +4,22 @@ mod accounts;
 mod pace;
 mod renewed;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::clock::Clock;
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
+use crate::domain::rate::Rate;
+use crate::hubspot::HubSpot;
 pub use crate::hubspot::proxy::{
     Bytes, Call, Download, HeaderMap, Method, PassError, Passed, Pieces, Severed, Upload, UploadError,
 };
-use crate::services::Services;
-use crate::services::connections::{Access, AccessError};
-use accounts::Account;
-pub(in crate::services) use accounts::Accounts;
+use crate::services::connections::{Access, AccessError, AccessTokens};
+use crate::services::platform::{Base, Tasks};
+use accounts::{Account, Accounts};
 use pace::{PATIENCE, Turn};
-pub(in crate::services) use renewed::Forced;
+use renewed::ForcedRefreshThrottle;
 
 /// A token is renewed first if it has less than this left: it has to last until HubSpot looks at it.
 const MIN_TTL: Duration = Duration::from_secs(60);
@@ -41,7 +44,34 @@ impl From<AccessError> for ProxyError {
     }
 }
 
-impl Services {
+/// Calls passed on to HubSpot. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Proxy(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    hubspot: Arc<HubSpot>,
+    clock: Clock,
+    tasks: Tasks,
+    access_tokens: AccessTokens,
+    /// How fast each HubSpot account may be asked.
+    accounts: Accounts,
+    /// Connections that were renewed because of a 401.
+    forced: ForcedRefreshThrottle,
+}
+
+impl Proxy {
+    pub(super) fn new(base: &Base, access_tokens: &AccessTokens, account_rate: Rate) -> Self {
+        Self(Arc::new(Parts {
+            hubspot: Arc::clone(&base.hubspot),
+            clock: base.clock.clone(),
+            tasks: base.tasks.clone(),
+            access_tokens: access_tokens.clone(),
+            accounts: Accounts::new(account_rate),
+            forced: ForcedRefreshThrottle::default(),
+        }))
+    }
+
     /// Passes a call on. What HubSpot answers is what the caller gets, refusals included.
     ///
     /// A 401 of HubSpot's has the token renewed, unless somebody has done so meanwhile. A call that may be made twice is
@@ -50,7 +80,7 @@ impl Services {
     /// # Errors
     /// [`ProxyError`] if HubSpot was not asked, or has not begun to answer.
     pub async fn pass_on(&self, id: ConnectionId, mut call: Call) -> Result<Passed, ProxyError> {
-        let access = self.connections.access_tokens.access_token(id, MIN_TTL).await?;
+        let access = self.0.access_tokens.access_token(id, MIN_TTL).await?;
         let account = Account {
             client_id: access.client_id.clone(),
             portal: access.portal_id.ok_or(id),

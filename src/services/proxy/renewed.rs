@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::Proxy;
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
-use crate::services::Services;
 use crate::services::connections::Access;
 
 /// Between two renewals of one connection because of a 401. A 401 is no proof that the token is to blame: who lacks a
@@ -17,9 +17,9 @@ const TIDY: usize = 1024;
 
 /// When each connection was last renewed because of a 401.
 #[derive(Debug, Default)]
-pub(in crate::services) struct Forced(Mutex<HashMap<ConnectionId, Moment>>);
+pub(super) struct ForcedRefreshThrottle(Mutex<HashMap<ConnectionId, Moment>>);
 
-impl Forced {
+impl ForcedRefreshThrottle {
     /// Whether it may be done now. If so, it counts as done.
     fn admit(&self, id: ConnectionId, now: Moment) -> bool {
         let mut last = self.0.lock().expect("nothing panics while it holds this lock");
@@ -35,7 +35,7 @@ impl Forced {
     }
 }
 
-impl Services {
+impl Proxy {
     /// Another token than that of this generation, which HubSpot has refused: the one that somebody has fetched
     /// meanwhile, or a new one. `None` if there is none to be had now.
     pub(super) async fn renewed(&self, id: ConnectionId, refused: i64) -> Option<Access> {
@@ -49,31 +49,31 @@ impl Services {
 
     /// Has the token renewed without waiting for it.
     pub(super) fn begin_renewal(&self, id: ConnectionId, refused: i64) {
-        let services = self.clone();
+        let proxy = self.clone();
         self.0.tasks.detach(async move {
-            if let Some(None) = services.lend_other(id, refused).await {
-                services.await_renewal(id, refused).await;
+            if let Some(None) = proxy.lend_other(id, refused).await {
+                proxy.await_renewal(id, refused).await;
             }
         });
     }
 
     /// The stored token, if it is of another generation. Nothing at all if the connection has none to lend.
     async fn lend_other(&self, id: ConnectionId, refused: i64) -> Option<Option<Access>> {
-        let token = self.connections.access_tokens.reread(id).await.ok()?;
+        let token = self.0.access_tokens.reread(id).await.ok()?;
         if token.generation == refused {
             return Some(None);
         }
-        self.connections.access_tokens.lend(&token).ok().map(Some)
+        self.0.access_tokens.lend(&token).ok().map(Some)
     }
 
     async fn await_renewal(&self, id: ConnectionId, refused: i64) {
-        if !self.connections.access_tokens.is_renewing(id) {
+        if !self.0.access_tokens.is_renewing(id) {
             if !self.0.forced.admit(id, self.0.clock.now()) {
                 return;
             }
             tracing::warn!(connection = %id, "HubSpot refuses a token before its time; asking for a new one");
         }
-        self.connections.access_tokens.await_renewal_of(id, refused).await;
+        self.0.access_tokens.await_renewal_of(id, refused).await;
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_storm_of_refusals_is_one_renewal_in_half_a_minute_for_each_connection() {
-        let (forced, chance) = (Forced::default(), Chance::seeded(1));
+        let (forced, chance) = (ForcedRefreshThrottle::default(), Chance::seeded(1));
         let [one, other] = [(); 2].map(|()| ConnectionId::random(&chance));
         let start = Moment::from_unix_ms(1_000_000);
         assert!(forced.admit(one, start) && forced.admit(other, start));
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn what_is_long_past_is_not_remembered() {
-        let (forced, chance) = (Forced::default(), Chance::seeded(1));
+        let (forced, chance) = (ForcedRefreshThrottle::default(), Chance::seeded(1));
         let start = Moment::from_unix_ms(1_000_000);
         for second in 0..10_000 {
             forced.admit(ConnectionId::random(&chance), start.plus(Duration::from_secs(second)));

@@ -1,20 +1,25 @@
 //! Delivers events to the host's backend: durable, in order, and never in the way of anything else.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use super::secrets::open_secrets;
 use crate::crash;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{AT_ONCE, After, Attempt};
-use crate::services::Services;
-use crate::store::{ClaimedDelivery, StoreError};
-use crate::webhook::Message;
+use crate::keyring::Keyring;
+use crate::services::platform::{Base, Tasks};
+use crate::store::{ClaimedDelivery, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+use crate::webhook::{Message, Webhooks as Sender};
 
 /// How many deliveries to each endpoint are under way in this process.
 #[derive(Debug, Default)]
-pub(in crate::services) struct Outgoing(Mutex<HashMap<WebhookId, usize>>);
+struct InFlightDeliveries(Mutex<HashMap<WebhookId, usize>>);
 
-impl Outgoing {
+impl InFlightDeliveries {
     fn with<T>(&self, id: WebhookId, work: impl FnOnce(&mut usize) -> T) -> T {
         let mut all = self.0.lock().expect("nothing panics while it holds this lock");
         let count = all.entry(id).or_default();
@@ -30,12 +35,12 @@ impl Outgoing {
 #[derive(Debug)]
 pub struct Underway {
     claimed: ClaimedDelivery,
-    services: Services,
+    deliveries: Deliveries,
 }
 
 impl Underway {
     /// Whether it is a delivery of this event.
-    pub(in crate::services) fn is(&self, event: &str) -> bool {
+    pub(super) fn is(&self, event: &str) -> bool {
         self.claimed.event_id == event
     }
 }
@@ -43,13 +48,46 @@ impl Underway {
 impl Drop for Underway {
     fn drop(&mut self) {
         let id = self.claimed.endpoint.id;
-        self.services.0.outgoing.with(id, |count| *count = count.saturating_sub(1));
+        self.deliveries.0.in_flight.with(id, |count| *count = count.saturating_sub(1));
     }
 }
 
-impl Services {
+/// Deliveries to the host's backend. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Deliveries(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    owner: Arc<str>,
+    tasks: Tasks,
+    /// The way to the host's backend.
+    sender: Arc<Sender>,
+    /// Deliveries that are under way.
+    in_flight: InFlightDeliveries,
+}
+
+impl Deliveries {
+    pub(super) fn new(base: &Base, sender: &Arc<Sender>) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            metrics: Arc::clone(&base.metrics),
+            owner: Arc::clone(&base.owner),
+            tasks: base.tasks.clone(),
+            sender: Arc::clone(sender),
+            in_flight: InFlightDeliveries::default(),
+        }))
+    }
+
     /// Claims deliveries that are due, as many as there is room for: each endpoint has its own, so that a slow one fills
-    /// no other's. Each must be given to [`Services::deliver_webhook`].
+    /// no other's. Each must be given to [`Deliveries::deliver_webhook`].
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what was claimed before is due again when its lease has run out.
@@ -63,28 +101,25 @@ impl Services {
     }
 
     /// The same for one endpoint.
-    pub(in crate::services) async fn claim_deliveries_to(
-        &self,
-        endpoint: WebhookId,
-    ) -> Result<Vec<Underway>, StoreError> {
+    pub(super) async fn claim_deliveries_to(&self, endpoint: WebhookId) -> Result<Vec<Underway>, StoreError> {
         let parts = &self.0;
         // The places are taken before the database is asked: somebody else may be claiming at the same time.
-        let room = parts.outgoing.with(endpoint, |count| AT_ONCE - std::mem::replace(count, AT_ONCE));
+        let room = parts.in_flight.with(endpoint, |count| AT_ONCE - std::mem::replace(count, AT_ONCE));
         if room == 0 {
             return Ok(Vec::new());
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
         let claimed = parts.store.claim_deliveries(&parts.owner, endpoint, limit).await;
         let unused = room - claimed.as_ref().map_or(0, Vec::len).min(room);
-        parts.outgoing.with(endpoint, |count| *count -= unused);
-        Ok(claimed?.into_iter().map(|claimed| Underway { claimed, services: self.clone() }).collect())
+        parts.in_flight.with(endpoint, |count| *count -= unused);
+        Ok(claimed?.into_iter().map(|claimed| Underway { claimed, deliveries: self.clone() }).collect())
     }
 
     /// Makes one attempt at a claimed delivery. It runs to its end whatever becomes of the caller.
     pub fn deliver_webhook(&self, underway: Underway) -> tokio::task::JoinHandle<()> {
-        let services = self.clone();
+        let deliveries = self.clone();
         self.0.tasks.detach(async move {
-            if let Err(why) = services.attempt_delivery(&underway.claimed).await {
+            if let Err(why) = deliveries.attempt_delivery(&underway.claimed).await {
                 let event = &underway.claimed.event_id;
                 tracing::error!(event, error = %why, "could not note the outcome of a webhook");
             }
@@ -95,11 +130,11 @@ impl Services {
         let parts = &self.0;
         crash::point("webhook.claimed");
         let at = parts.clock.now();
-        let attempt = match self.open_secrets(&claimed.endpoint) {
+        let attempt = match open_secrets(&parts.keyring, &claimed.endpoint) {
             Ok(secrets) => {
                 let message = Message { id: &claimed.event_id, at, body: &claimed.payload };
                 let signing = secrets.good_at(at);
-                parts.webhooks.post(&claimed.endpoint.url, message, &signing, secrets.headers()).await
+                parts.sender.post(&claimed.endpoint.url, message, &signing, secrets.headers()).await
             }
             Err(why) => Attempt { status: None, error: Some(why.0), retry_after: None },
         };

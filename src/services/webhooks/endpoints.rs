@@ -1,24 +1,24 @@
 //! Webhook endpoints: made, changed, given new secrets, looked at, removed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::Url;
 
-use crate::domain::clock::Moment;
+use super::deliveries::Deliveries;
+use super::secrets::{Secrets, Unreadable, open_secrets, seal_secrets};
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
 use crate::domain::event::EventType;
 use crate::domain::id::WebhookId;
-use crate::domain::secret::{Sealed, Secret};
+use crate::domain::secret::Secret;
 use crate::domain::webhook::{Delivery, DeliveryStatus, Endpoint};
 use crate::domain::webhook_headers::WebhookHeaders;
-use crate::keyring::{Context, OpenError};
-use crate::services::Services;
-use crate::store::{Behind, EndpointChanges, StoreError};
-use crate::webhook::{self, NotAllowed};
-
-/// How many secrets sign at once at most: rotations that follow one another closely end the oldest early.
-const MAX_SECRETS: usize = 3;
+use crate::keyring::Keyring;
+use crate::services::platform::Base;
+use crate::store::{Behind, EndpointChanges, Store, StoreError};
+use crate::webhook::{self, NotAllowed, Webhooks as Sender};
 
 /// Why an endpoint is not touched.
 #[derive(Debug, Error)]
@@ -49,100 +49,30 @@ pub enum WebhookError {
     Store(#[from] StoreError),
 }
 
-/// The stored secrets of an endpoint cannot be opened; the code says why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the stored secrets cannot be opened: {0}")]
-pub struct Unreadable(pub &'static str);
-
-/// What is sealed of an endpoint.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(from = "Stored")]
-pub(in crate::services) struct Secrets {
-    /// The signing secrets, newest first.
-    signing: Vec<SigningSecret>,
-    headers: Vec<Header>,
+/// Webhook endpoints. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    store: Store,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    /// The way to the host's backend.
+    sender: Arc<Sender>,
+    deliveries: Deliveries,
 }
 
-/// Secrets as they are stored. Before there were header fields, it was the list of signing secrets alone.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Stored {
-    Signing(Vec<SigningSecret>),
-    All { signing: Vec<SigningSecret>, headers: Vec<Header> },
-}
-
-impl From<Stored> for Secrets {
-    fn from(stored: Stored) -> Self {
-        match stored {
-            Stored::Signing(signing) => Self { signing, headers: Vec::new() },
-            Stored::All { signing, headers } => Self { signing, headers },
+impl Endpoints {
+    pub(super) fn new(base: &Base, sender: &Arc<Sender>, deliveries: &Deliveries) -> Self {
+        Self {
+            store: base.store.clone(),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            sender: Arc::clone(sender),
+            deliveries: deliveries.clone(),
         }
     }
-}
 
-#[derive(Serialize, Deserialize)]
-struct Header {
-    name: String,
-    value: String,
-}
-
-impl Drop for Header {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.value);
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct SigningSecret {
-    /// `whsec_…`.
-    s: String,
-    /// Until when it signs, in Unix milliseconds; the newest has no end.
-    u: Option<i64>,
-}
-
-impl Drop for SigningSecret {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.s);
-    }
-}
-
-impl Secrets {
-    /// Those that sign at this moment.
-    pub fn good_at(&self, now: Moment) -> Vec<Secret> {
-        let good = self.signing.iter().filter(|one| one.u.is_none_or(|until| until > now.unix_ms()));
-        good.map(|one| Secret::new(one.s.clone())).collect()
-    }
-
-    /// These with a new one before them; the others end then, or before.
-    fn rotated(mut self, new: &Secret, until: Moment, now: Moment) -> Self {
-        let signing = &mut self.signing;
-        signing.retain(|one| one.u.is_none_or(|until| until > now.unix_ms()));
-        for one in &mut *signing {
-            one.u = Some(one.u.map_or(until.unix_ms(), |earlier| earlier.min(until.unix_ms())));
-        }
-        if until <= now {
-            signing.clear();
-        }
-        signing.insert(0, SigningSecret { s: new.expose().to_owned(), u: None });
-        signing.truncate(MAX_SECRETS);
-        self
-    }
-
-    fn with_headers(mut self, headers: &WebhookHeaders) -> Self {
-        let fields = headers.iter();
-        let owned =
-            fields.map(|(name, value)| Header { name: name.to_owned(), value: value.expose().to_owned() });
-        self.headers = owned.collect();
-        self
-    }
-
-    /// Returns the header fields that go with each message.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.headers.iter().map(|header| (header.name.as_str(), header.value.as_str()))
-    }
-}
-
-impl Services {
     /// Makes an endpoint. Its secret is shown this once.
     ///
     /// # Errors
@@ -153,12 +83,11 @@ impl Services {
         types: Option<Vec<EventType>>,
         headers: &WebhookHeaders,
     ) -> Result<(Endpoint, Secret), WebhookError> {
-        let parts = &self.0;
-        let url = parts.webhooks.check(url).await?.to_string();
-        let (id, now) = (WebhookId::random(&parts.chance), parts.clock.now());
-        let secret = webhook::new_secret(&parts.chance);
+        let url = self.sender.check(url).await?.to_string();
+        let (id, now) = (WebhookId::random(&self.chance), self.clock.now());
+        let secret = webhook::new_secret(&self.chance);
         let secrets = Secrets::default().rotated(&secret, now, now).with_headers(headers);
-        let secrets = self.seal_secrets(id, 1, &secrets);
+        let secrets = seal_secrets(&self.keyring, id, 1, &secrets);
         let endpoint = Endpoint {
             id,
             url,
@@ -170,7 +99,7 @@ impl Services {
             overlap_until: None,
             created_at: now,
         };
-        if !parts.store.add_endpoint(endpoint.clone()).await? {
+        if !self.store.add_endpoint(endpoint.clone()).await? {
             return Err(WebhookError::TooMany);
         }
         tracing::info!(webhook = %id, "a webhook endpoint was made");
@@ -179,12 +108,12 @@ impl Services {
 
     /// All endpoints, in the order in which they were made.
     pub async fn webhooks(&self) -> Result<Vec<Endpoint>, StoreError> {
-        self.0.store.endpoints().await
+        self.store.endpoints().await
     }
 
     /// How many deliveries wait, to all endpoints together.
     pub async fn webhooks_waiting(&self) -> Result<i64, StoreError> {
-        self.0.store.count_waiting_deliveries().await
+        self.store.count_waiting_deliveries().await
     }
 
     /// One endpoint.
@@ -192,7 +121,7 @@ impl Services {
     /// # Errors
     /// [`WebhookError::Unknown`] if there is none.
     pub async fn webhook(&self, id: WebhookId) -> Result<Endpoint, WebhookError> {
-        self.0.store.endpoint(id).await?.ok_or(WebhookError::Unknown)
+        self.store.endpoint(id).await?.ok_or(WebhookError::Unknown)
     }
 
     /// Changes an endpoint. Where its header fields are not given anew, it stays at the same origin: they may be
@@ -209,23 +138,24 @@ impl Services {
         // Whoever names no endpoint is told so, whatever the address.
         self.webhook(id).await?;
         let url = match &changes.url {
-            Some(url) => Some(self.0.webhooks.check(url).await?),
+            Some(url) => Some(self.sender.check(url).await?),
             None => None,
         };
         loop {
             let endpoint = self.webhook(id).await?;
             let moves = url.as_ref().is_some_and(|url| !is_at(&endpoint, url));
             let secrets = match headers {
-                Some(headers) => Some(self.open_secrets(&endpoint)?.with_headers(headers)),
-                None if moves && !self.open_secrets(&endpoint)?.headers.is_empty() => {
+                Some(headers) => Some(open_secrets(&self.keyring, &endpoint)?.with_headers(headers)),
+                None if moves && !open_secrets(&self.keyring, &endpoint)?.headers.is_empty() => {
                     return Err(WebhookError::HeadersNeeded);
                 }
                 None => None,
             };
-            let sealed = secrets.map(|secrets| self.seal_secrets(id, endpoint.generation + 1, &secrets));
+            let sealed =
+                secrets.map(|secrets| seal_secrets(&self.keyring, id, endpoint.generation + 1, &secrets));
             let url = url.as_ref().map(ToString::to_string);
             let changes = EndpointChanges { url, secrets: sealed, ..changes.clone() };
-            let changed = self.0.store.change_endpoint(id, endpoint.generation, changes).await?;
+            let changed = self.store.change_endpoint(id, endpoint.generation, changes).await?;
             if let Some(changed) = changed {
                 return Ok(changed);
             }
@@ -234,7 +164,7 @@ impl Services {
 
     /// Returns the names of the header fields that go with each message; none if they cannot be opened.
     pub fn header_names(&self, endpoint: &Endpoint) -> Vec<String> {
-        let secrets = self.open_secrets(endpoint).unwrap_or_default();
+        let secrets = open_secrets(&self.keyring, endpoint).unwrap_or_default();
         secrets.headers().map(|(name, _)| name.to_owned()).collect()
     }
 
@@ -243,7 +173,7 @@ impl Services {
     /// # Errors
     /// [`WebhookError::Unknown`] if there is none.
     pub async fn remove_webhook(&self, id: WebhookId) -> Result<(), WebhookError> {
-        if !self.0.store.remove_endpoint(id).await? {
+        if !self.store.remove_endpoint(id).await? {
             return Err(WebhookError::Unknown);
         }
         tracing::info!(webhook = %id, "a webhook endpoint was removed");
@@ -259,13 +189,12 @@ impl Services {
         id: WebhookId,
         overlap: Duration,
     ) -> Result<(Endpoint, Secret), WebhookError> {
-        let parts = &self.0;
-        let secret = webhook::new_secret(&parts.chance);
+        let secret = webhook::new_secret(&self.chance);
         loop {
             let endpoint = self.webhook(id).await?;
-            let now = parts.clock.now();
+            let now = self.clock.now();
             // Once their key was given up, there is nothing left to sign with beside the new one, and no header field.
-            let older = match self.open_secrets(&endpoint) {
+            let older = match open_secrets(&self.keyring, &endpoint) {
                 Err(_) if endpoint.disabled_reason.as_deref() == Some("key_lost") => Secrets::default(),
                 opened => opened?,
             };
@@ -273,8 +202,8 @@ impl Services {
             let secrets = older.rotated(&secret, until, now);
             let overlap_until = (secrets.signing.len() > 1).then_some(until);
             let generation = endpoint.generation;
-            let sealed = self.seal_secrets(id, generation + 1, &secrets);
-            if parts.store.save_endpoint_secrets(id, generation, sealed, overlap_until).await? {
+            let sealed = seal_secrets(&self.keyring, id, generation + 1, &secrets);
+            if self.store.save_endpoint_secrets(id, generation, sealed, overlap_until).await? {
                 tracing::info!(webhook = %id, "a webhook endpoint has a new secret");
                 return Ok((self.webhook(id).await?, secret));
             }
@@ -289,8 +218,8 @@ impl Services {
         if !self.webhook(id).await?.enabled {
             return Err(WebhookError::Disabled);
         }
-        let event = format!("evt_{}", self.0.chance.uuid().simple());
-        self.0.store.queue_test(id, &event, self.0.clock.now()).await?;
+        let event = format!("evt_{}", self.chance.uuid().simple());
+        self.store.queue_test(id, &event, self.clock.now()).await?;
         self.deliver_now(id, &event).await
     }
 
@@ -302,7 +231,7 @@ impl Services {
         if !self.webhook(id).await?.enabled {
             return Err(WebhookError::Disabled);
         }
-        if !self.0.store.replay_delivery(id, event, self.0.clock.now()).await? {
+        if !self.store.replay_delivery(id, event, self.clock.now()).await? {
             return Err(WebhookError::UnknownDelivery);
         }
         self.deliver_now(id, event).await
@@ -310,14 +239,14 @@ impl Services {
 
     /// What waits for its turn is left to the background.
     async fn deliver_now(&self, id: WebhookId, event: &str) -> Result<Delivery, WebhookError> {
-        for underway in self.claim_deliveries_to(id).await? {
+        for underway in self.deliveries.claim_deliveries_to(id).await? {
             let is_wanted = underway.is(event);
-            let work = self.deliver_webhook(underway);
+            let work = self.deliveries.deliver_webhook(underway);
             if is_wanted {
                 let _ = work.await;
             }
         }
-        self.0.store.delivery(id, event).await?.ok_or(WebhookError::UnknownDelivery)
+        self.store.delivery(id, event).await?.ok_or(WebhookError::UnknownDelivery)
     }
 
     /// Deliveries to an endpoint, the newest first, from behind `behind` on.
@@ -332,31 +261,11 @@ impl Services {
         limit: u32,
     ) -> Result<Vec<Delivery>, WebhookError> {
         self.webhook(id).await?;
-        Ok(self.0.store.deliveries(id, status, behind, limit).await?)
-    }
-
-    fn seal_secrets(&self, id: WebhookId, generation: i64, secrets: &Secrets) -> Sealed {
-        let text = Secret::new(serde_json::to_string(secrets).unwrap_or_default());
-        self.0.keyring.seal(&text, secrets_context(&id.to_string(), generation))
-    }
-
-    /// The secrets of an endpoint, or the code of what is wrong with them.
-    pub(in crate::services) fn open_secrets(&self, endpoint: &Endpoint) -> Result<Secrets, Unreadable> {
-        let row = endpoint.id.to_string();
-        let opened = self.0.keyring.open(&endpoint.secrets, secrets_context(&row, endpoint.generation));
-        let text = opened.map_err(|why| match why {
-            OpenError::UnknownKey(_) => Unreadable("unknown_key"),
-            OpenError::Damaged | OpenError::Misplaced => Unreadable("integrity_error"),
-        })?;
-        serde_json::from_str(text.expose()).map_err(|_| Unreadable("integrity_error"))
+        Ok(self.store.deliveries(id, status, behind, limit).await?)
     }
 }
 
 /// Returns whether an endpoint is at the origin of this URL.
 fn is_at(endpoint: &Endpoint, url: &Url) -> bool {
     Url::parse(&endpoint.url).is_ok_and(|known| known.origin() == url.origin())
-}
-
-fn secrets_context(row: &str, generation: i64) -> Context<'_> {
-    Context { kind: "webhook", row, generation, client_id: "" }
 }

@@ -191,11 +191,14 @@ impl TestApp {
     pub async fn deliver_due(&self) -> usize {
         let mut count = 0;
         loop {
-            let claimed = self.services.claim_deliveries().await.expect("claims");
+            let claimed = self.services.webhooks.deliveries.claim_deliveries().await.expect("claims");
             if claimed.is_empty() {
                 return count;
             }
-            let begun: Vec<_> = claimed.into_iter().map(|one| self.services.deliver_webhook(one)).collect();
+            let begun: Vec<_> = claimed
+                .into_iter()
+                .map(|one| self.services.webhooks.deliveries.deliver_webhook(one))
+                .collect();
             for one in begun {
                 one.await.expect("delivers");
                 count += 1;

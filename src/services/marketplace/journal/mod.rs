@@ -6,15 +6,20 @@
 
 mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crash;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
 use crate::domain::failure::Failure;
 use crate::domain::journal::{Notice, POLL};
+use crate::hubspot::HubSpot;
 use crate::hubspot::journal::{Entry, Next};
-use crate::services::Services;
-use crate::store::{JournalLease, StoreError};
-pub(in crate::services) use watch::Watch;
+use crate::services::platform::{Base, Changes};
+use crate::store::{JournalLease, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+use watch::Watch;
 
 /// How many entries one look reads at most: after a long silence there are more, and the lease must not run out.
 const AT_ONCE: usize = 100;
@@ -69,7 +74,37 @@ struct Progress {
     concerned: usize,
 }
 
-impl Services {
+/// HubSpot's Webhooks Journal, read. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Journal(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    owner: Arc<str>,
+    changes: Changes,
+    /// How reading has gone lately.
+    watch: Watch,
+}
+
+impl Journal {
+    pub(super) fn new(base: &Base) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            metrics: Arc::clone(&base.metrics),
+            owner: Arc::clone(&base.owner),
+            changes: base.changes(),
+            watch: Watch::default(),
+        }))
+    }
+
     /// Whether the journal is to be read at all.
     pub fn reads_journal(&self) -> bool {
         self.0.hubspot.settings().webhooks_journal

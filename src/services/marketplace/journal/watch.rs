@@ -3,10 +3,10 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::Journal;
 use crate::domain::clock::Moment;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::journal::pause;
-use crate::services::Services;
 
 /// How often it is looked whether the subscription is still there.
 const SUBSCRIBED_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -16,7 +16,7 @@ const PASSED_OVER: u32 = 8;
 
 /// How reading has gone lately, as far as this process knows.
 #[derive(Debug, Default)]
-pub(in crate::services) struct Watch(Mutex<State>);
+pub(super) struct Watch(Mutex<State>);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -47,7 +47,7 @@ impl Watch {
     }
 }
 
-impl Services {
+impl Journal {
     /// Sees to it that HubSpot writes uninstalls into the journal: at the first look, and once a day.
     pub(super) async fn subscribe(&self) -> Result<(), Failure> {
         let now = self.0.clock.now();
