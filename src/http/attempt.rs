@@ -45,7 +45,7 @@ pub(super) async fn attempt_status(
     let find = async || -> Result<Attempt, Problem> {
         // Another flow's id, an unknown one and a wrong verifier look alike.
         let named = named.map(str::parse).transpose().map_err(|_| Problem::new("flow_unknown"))?;
-        web.services.attempt(verifier, named).await?.ok_or(Problem::new("flow_unknown"))
+        web.services.connect.statuses.attempt(verifier, named).await?.ok_or(Problem::new("flow_unknown"))
     };
     let mut attempt = find().await?;
     if known_tag(request) == Some(tag(&attempt, web.services.platform.clock.now()).as_str()) {
@@ -131,7 +131,7 @@ pub(super) async fn redeem_claim(
 ) -> Result<HttpResponse, Problem> {
     let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
     let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
-    let access = web.services.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
+    let access = web.services.connect.statuses.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
     Ok(HttpResponse::Ok().json(AccessTokenAnswer {
         // This is what the page has asked for, with a claim and its own secret.
         access_token: access.token.expose(),
@@ -168,7 +168,13 @@ pub(super) async fn cancel_attempt(
     body: ApiJson<Cancel>,
 ) -> Result<HttpResponse, Problem> {
     let verifier = verifier(&request)?.ok_or(Problem::new("bad_challenge"))?;
-    let attempt = web.services.cancel(body.0.flow, &verifier).await?.ok_or(Problem::new("flow_unknown"))?;
+    let attempt = web
+        .services
+        .connect
+        .statuses
+        .cancel(body.0.flow, &verifier)
+        .await?
+        .ok_or(Problem::new("flow_unknown"))?;
     Ok(HttpResponse::Ok().json(self::body(&attempt, web.services.platform.clock.now())))
 }
 

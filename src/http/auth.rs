@@ -170,7 +170,7 @@ async fn start(
         sender,
     };
     let goes_by_page = ask.challenge.is_some() || request.method() == Method::POST;
-    let started = web.services.start(ask).await?;
+    let started = web.services.connect.starts.start(ask).await?;
     about_flow(started.flow);
     // A form must not be answered with a redirect: a host page's `form-action` is held against every hop.
     let mut answer = if goes_by_page { HttpResponse::Ok() } else { HttpResponse::Found() };
@@ -232,7 +232,7 @@ pub(super) async fn continue_start(
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
     let Continued { state, binding } = form.0;
-    let started = web.services.started(Secret::new(state), Secret::new(binding)).await?;
+    let started = web.services.connect.starts.started(Secret::new(state), Secret::new(binding)).await?;
     let started = started.ok_or(Problem::new("flow_unknown"))?;
     let mut answer = HttpResponse::Ok();
     bind(&mut answer, &request, &web, (started.flow, &started.binding, started.expires_at));
@@ -284,7 +284,7 @@ pub(super) async fn prove_opener(
     let Proof { flow, opener_key, binding } = body.0;
     let binding = binding.map(Secret::new).or_else(|| web.cookies.binding(&request, flow));
     let binding = binding.ok_or(Problem::new("flow_unknown"))?;
-    let proven = web.services.prove_opener(flow, &binding, &Secret::new(opener_key)).await?;
+    let proven = web.services.connect.starts.prove_opener(flow, &binding, &Secret::new(opener_key)).await?;
     let expires_at = proven.ok_or(Problem::new("flow_unknown"))?;
     let mut answer = HttpResponse::NoContent();
     bind(&mut answer, &request, &web, (flow, &binding, expires_at));
@@ -361,7 +361,8 @@ async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<F
     about_flow(flow);
     let binding = web.cookies.binding(request, flow);
     let user = Caller::of(session).map(|caller| caller.user);
-    let finished = web.services.finish(FinishConnect { state, binding, user, answer }).await?;
+    let finished =
+        web.services.connect.finishes.finish(FinishConnect { state, binding, user, answer }).await?;
     if let Some(user) = finished.user {
         Caller::sign_in(session, user);
     }
@@ -420,7 +421,7 @@ fn was_not_asked_for(request: &HttpRequest) -> bool {
 
 /// Asks the user. The link leads back to this address from our own page, which no other site can do.
 fn confirmation(request: &HttpRequest, web: &Web, named: Option<&str>) -> Result<HttpResponse, Problem> {
-    let origin = web.services.opener(named)?;
+    let origin = web.services.connect.starts.opener(named)?;
     // Path and query alone: a request line may name another host.
     let here = request.uri().path_and_query().map_or("/login", |here| here.as_str());
     let values = json!({"origin": origin, "continue_url": here, "cancel_url": "/login"});

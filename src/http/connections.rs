@@ -102,7 +102,7 @@ pub(super) async fn disconnect_connection(
 
 /// Whose connection an attempt led to. It is no cookie that speaks here, so no other site can borrow it.
 async fn owner(web: &Web, verifier: &Secret, connection: ConnectionId) -> Result<UserId, Problem> {
-    match web.services.attempt(verifier, None).await?.and_then(|attempt| attempt.outcome) {
+    match web.services.connect.statuses.attempt(verifier, None).await?.and_then(|attempt| attempt.outcome) {
         Some(Outcome::Connected(found)) if found.token.id == connection => Ok(found.token.user_id),
         _ => Err(Problem::new("connection_not_found")),
     }

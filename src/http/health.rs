@@ -29,7 +29,7 @@ pub(super) async fn get_live() -> HttpResponse {
 
 /// `GET /readyz`: whether it can do its work. HubSpot's troubles are told and do not count: reads are served on.
 pub(super) async fn get_ready(web: Data<Web>) -> HttpResponse {
-    let ready = web.services.readiness().await;
+    let ready = web.services.maintenance.readiness().await;
     let body = json!({
         "status": match (ready.stopping, ready.database) {
             (true, _) => "stopping",

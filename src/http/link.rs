@@ -80,7 +80,7 @@ pub(super) async fn read_link(
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
     admit(&request, &web, &web.starts)?;
-    let found = web.services.hosted_session(&Secret::new(body.0.token)).await?;
+    let found = web.services.connect.sessions.hosted_session(&Secret::new(body.0.token)).await?;
     let session = found.ok_or_else(|| Problem::new("connect_session_ended"))?;
     let settings = &web.config.hubspot;
     let applications = match &session.allowed_origins {
@@ -118,7 +118,7 @@ pub(super) async fn open_link(
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
     admit(&request, &web, &web.starts)?;
-    let opened = web.services.open_link(&Secret::new(body.0.token)).await?;
+    let opened = web.services.connect.sessions.open_link(&Secret::new(body.0.token)).await?;
     let token = opened.ok_or_else(|| Problem::new("connect_session_ended"))?;
     Ok(HttpResponse::Ok().json(OpenedLink { token: token.expose() }))
 }

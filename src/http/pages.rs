@@ -76,7 +76,7 @@ pub(super) async fn logout(
         return Ok(see_other("/login"));
     };
     csrf::check(&request, &web, &caller, Some(&form.csrf))?;
-    web.services.disconnect_all(caller.user, true).await?;
+    web.services.connect.disconnect_all(caller.user, true).await?;
     session.purge();
     tracing::info!(user = %caller.user, "logged out");
     Ok(see_other("/login"))

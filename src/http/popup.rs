@@ -42,7 +42,7 @@ pub(super) async fn get_done(
     flow.into_iter().for_each(about_flow);
     let binding = flow.and_then(|flow| web.cookies.binding(&request, flow));
     let ended = match (flow, &binding) {
-        (Some(flow), Some(binding)) => web.services.outcome(flow, binding).await?,
+        (Some(flow), Some(binding)) => web.services.connect.handoffs.outcome(flow, binding).await?,
         _ => None,
     };
     if let (Some(flow), Some(choice)) = (flow, ended.as_ref().and_then(|ended| ended.choice.as_ref())) {
@@ -64,7 +64,7 @@ pub(super) async fn get_done(
             // The answer that was to begin the session may have been lost on its way, with the callback that a browser
             // dropped and repeated.
             if let (Some(binding), None) = (&binding, Caller::of(&session))
-                && let Some(user) = web.services.lost_session(flow, binding).await?
+                && let Some(user) = web.services.connect.sign_ins.lost_session(flow, binding).await?
             {
                 Caller::sign_in(&session, user);
             }
@@ -130,7 +130,7 @@ pub(super) async fn decide(
     let decision: Decision = form.decision.parse().map_err(|_| Problem::new("bad_request"))?;
     let binding = web.cookies.binding(&request, form.flow).ok_or(Problem::new("flow_unknown"))?;
     let user = Caller::of(&session).map(|caller| caller.user);
-    if let Some(user) = web.services.decide(form.flow, &binding, user, decision).await? {
+    if let Some(user) = web.services.connect.mismatches.decide(form.flow, &binding, user, decision).await? {
         Caller::sign_in(&session, user);
     }
     // Whatever came of it, that page tells. It also leads on to the page that waits, where this form may not.
@@ -218,7 +218,7 @@ pub(super) async fn take_handoff(
     same_origin(&request, &web)?;
     let Handoff { flow } = body.0;
     let binding = web.cookies.binding(&request, flow).ok_or(Problem::new("flow_unknown"))?;
-    match web.services.deliver(flow, &binding).await? {
+    match web.services.connect.handoffs.deliver(flow, &binding).await? {
         Delivery::Now(origin, message) => {
             let answer = json!({"origin": origin, "message": text(flow, &message)});
             Ok(HttpResponse::Ok().cookie(web.cookies.removal(flow)).json(answer))

@@ -117,7 +117,7 @@ impl Jobs {
         // What is due at a start goes first.
         self.pause(TICK).await;
         loop {
-            note(self.services.sweep().await);
+            note(self.services.maintenance.sweep().await);
             page = note(self.services.connections.upkeep.reconcile(page).await).flatten();
             self.pause(SWEEP).await;
         }

@@ -1,4 +1,4 @@
-//! Services: the verbs of the service, one file each.
+//! Services: the verbs of the service, by sub-domain.
 //!
 //! ```text
 //!             start            callback            code exchanged
@@ -10,83 +10,67 @@
 //!                                                                └──▶ (nothing) + RevocationJob   (disconnect, logout)
 //! ```
 //!
-//! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked.
+//! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked. Each sub-domain owns
+//! what it may touch and nothing else, and knows only those below it:
+//!
+//! ```text
+//!   maintenance
+//!   connect ──▶ pending_grants ──▶ connections ──▶ platform
+//!                marketplace, proxy ──┘   webhooks ──┘
+//! ```
 
 mod connect;
 mod connections;
 mod maintenance;
 mod marketplace;
+mod pending_grants;
 mod platform;
 pub mod proxy;
 mod webhooks;
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 pub use crate::store::Install as WaitingInstall;
-pub use connect::account_mismatch::{Choice, DecideError, Decision};
-pub use connect::authorization_status::{AccessToken, Attempt, ClaimError};
-pub use connect::connect_sessions::{CompleteError, NewSession, NewlyMade, SessionError, SessionView};
-pub use connect::finish::{Answer, FinishConnect, FinishError, Finished};
-pub use connect::handoff::{Delivery, Ended, Message, Outcome};
-pub use connect::start::{StartConnect, StartError, Started, flow_of_state};
+pub use connect::{
+    AccessToken, AccountMismatches, Answer, Attempt, AuthorizationStatuses, Choice, ClaimError,
+    CompleteError, Connect, ConnectSessions, Delivery, Ended, FinishConnect, FinishError, Finished, Finishes,
+    Handoffs, Message, NewSession, NewlyMade, Outcome, SessionError, SessionView, SignIns, StartConnect,
+    StartError, Started, Starts, flow_of_state,
+};
 pub use connections::{
     Access, AccessError, AccessTokens, AccountDetails, CircuitBreaker, ConnectionList, Connections,
     Disconnected, Disconnects, Import, ImportError, Imported, Imports, Lease, LeaseWarning, Refreshes,
     Revoked, Uninstalled, Uninstalls, Upkeep,
 };
-pub use maintenance::readiness::Readiness;
+pub use maintenance::{Maintenance, Readiness};
 pub use marketplace::{
     ClaimInstallError, ClaimedInstall, InstallError, Installs, Journal, Look, Looked, Marketplace,
 };
+pub use pending_grants::{DecideError, Decision};
 pub use platform::{
     ApiKeys, BrowserSessions, Connection, ENDS_AT, GivenAnswer, Idempotency, KeyCheckError, Notifier, Once,
     OnceError, OnceLease, Platform, Resealed, SessionValues, Subscription, Use, check_keys, reseal_all,
 };
-
 pub use proxy::Proxy;
 pub use webhooks::{Deliveries, Endpoints, Underway, WebhookError, Webhooks};
 
-use crate::config::{Config, TokenDelivery};
+use crate::config::Config;
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
-use crate::domain::origin::{AllowedOrigins, Origin};
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
 use crate::store::Store;
 pub use crate::store::{AccessRow, EndpointChanges, Listed, ListedState, StoreError, Wanted};
 use crate::telemetry::metrics::Metrics;
+use pending_grants::PendingGrants;
 use platform::{Base, Tasks};
 
-/// What the verbs need to know of the configuration.
+/// The services. Clones share everything.
 #[derive(Debug, Clone)]
-struct Rules {
-    own_origin: Origin,
-    host_origins: AllowedOrigins,
-    token_delivery: TokenDelivery,
-    flow_ttl: Duration,
-}
-
-/// The verbs. Clones share everything.
-#[derive(Debug, Clone)]
-pub struct Services(Arc<Parts>);
-
-/// What they are made of.
-#[derive(Debug)]
-pub struct Parts {
-    store: Store,
-    hubspot: Arc<HubSpot>,
-    keyring: Arc<Keyring>,
-    clock: Clock,
-    chance: Chance,
-    rules: Rules,
-    metrics: Arc<Metrics>,
-    tasks: Tasks,
-    notifier: Notifier,
-    /// What the other parts stand on.
-    pub platform: Platform,
+pub struct Services {
+    /// The authorization flow.
+    pub connect: Connect,
     /// Connections.
     pub connections: Connections,
     /// What begins at HubSpot.
@@ -95,12 +79,17 @@ pub struct Parts {
     pub webhooks: Webhooks,
     /// Calls passed on to HubSpot.
     pub proxy: Proxy,
+    /// What the others stand on.
+    pub platform: Platform,
+    /// What a process does for itself.
+    pub maintenance: Maintenance,
+    tasks: Tasks,
     /// Whether the process is on its way out.
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
 }
 
 impl Services {
-    /// The verbs over these parts. To be called on the runtime that outlives the web workers.
+    /// The services over these parts. To be called on the runtime that outlives the web workers.
     pub fn new(
         config: &Config,
         store: Store,
@@ -110,56 +99,42 @@ impl Services {
         chance: Chance,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let rules = Rules {
-            own_origin: config.server.origin(),
-            host_origins: config.security.host_origins.clone(),
-            token_delivery: config.security.token_delivery,
-            flow_ttl: config.security.flow_ttl,
-        };
         let base = Base::new(store, hubspot, keyring, clock, chance, metrics);
+        let stopping = Arc::default();
         let connections = Connections::new(&base, config);
-        Self(Arc::new(Parts {
-            platform: Platform::new(&base, config),
-            marketplace: Marketplace::new(&base, config, &connections.intake),
-            webhooks: Webhooks::new(&base, config),
+        let pending_grants = PendingGrants::new(&base, &connections);
+        let connect = Connect::new(&base, config, &connections, &pending_grants);
+        let marketplace = Marketplace::new(&base, config, &connections.intake);
+        let webhooks = Webhooks::new(&base, config);
+        let flow = (&connect, pending_grants);
+        let maintenance = Maintenance::new(&base, flow, &connections, &marketplace, &webhooks, &stopping);
+        Self {
             proxy: Proxy::new(&base, &connections.access_tokens, config.hubspot.account_rate),
+            platform: Platform::new(&base, config),
+            connect,
             connections,
-            stopping: AtomicBool::new(false),
-            rules,
-            store: base.store,
-            hubspot: base.hubspot,
-            keyring: base.keyring,
-            clock: base.clock,
-            chance: base.chance,
-            metrics: base.metrics,
+            marketplace,
+            webhooks,
+            maintenance,
             tasks: base.tasks,
-            notifier: base.notifier,
-        }))
+            stopping,
+        }
     }
 
     /// From here on the service says that it is not ready: nobody new is to be sent to it, and who waits for a change
     /// is answered.
     pub fn begin_stop(&self) {
-        self.0.stopping.store(true, Ordering::SeqCst);
-        self.0.notifier.wake_all();
+        self.stopping.store(true, Ordering::SeqCst);
+        self.platform.notifier.wake_all();
     }
 
     /// Whether the process is on its way out.
     pub fn is_stopping(&self) -> bool {
-        self.0.stopping.load(Ordering::SeqCst)
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// Waits until no work is left that was begun and has to be finished.
     pub async fn drain(&self) {
-        self.0.tasks.drain().await;
-    }
-}
-
-/// Until every part stands by itself.
-impl Deref for Services {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
+        self.tasks.drain().await;
     }
 }

@@ -412,7 +412,7 @@ async fn yesterdays_backup_works_where_refresh_tokens_stay_the_same() {
     let (database, variables, hubspot, clock) = app.stopped().await;
     restore(&database).await;
     let app = TestApp::again(hubspot, database, variables, clock).await;
-    app.services.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.refresh_due().await, 5);
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     assert_eq!(app.hubspot.grants().len(), 5);
@@ -448,7 +448,7 @@ async fn what_is_stale_in_yesterdays_backup_needs_its_person_and_nothing_is_revo
     app.assert_one_job_each().await;
     for _ in 0..3 {
         app.advance(DUE);
-        app.services.sweep().await.unwrap();
+        app.services.maintenance.sweep().await.unwrap();
         assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 0);
         assert_eq!(app.refresh_due().await, 3);
     }

@@ -249,7 +249,7 @@ async fn old_events_are_forgotten_and_the_numbers_go_on() {
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
     app.advance(31 * 86_400);
-    app.services.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 0);
     app.refresh_due().await;
     let user = app.store.token(id.parse().unwrap()).await.unwrap().unwrap().user_id;
@@ -258,7 +258,7 @@ async fn old_events_are_forgotten_and_the_numbers_go_on() {
     assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [Some(2)]);
     assert_eq!(app.store.events_of(id.parse().unwrap(), 2, 100).await.unwrap(), []);
     app.advance(31 * 86_400);
-    app.services.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 0);
     assert_eq!(app.database.number("SELECT COUNT(*) FROM event_sequence").await, 0, "nobody counts any more");
 }

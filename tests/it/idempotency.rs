@@ -110,7 +110,7 @@ async fn an_answer_is_sealed_and_forgotten_after_a_day() {
     assert!(stored.starts_with("gAAAA"), "{stored}");
     assert!(!String::from_utf8_lossy(&app.database.dump().await).contains(SECRET));
     app.advance(24 * 3600 - 1);
-    app.services.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert!(matches!(
         app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap(),
         Once::Again(_)
@@ -121,7 +121,7 @@ async fn an_answer_is_sealed_and_forgotten_after_a_day() {
     app.services.platform.idempotency.answered(lease, None).await;
     first(&app.services, caller, "two", b"body").await;
     app.advance(24 * 3600);
-    app.services.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM idempotency_key").await, 0);
 }
 

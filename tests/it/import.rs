@@ -109,7 +109,7 @@ async fn what_was_imported_is_refreshed_and_outlives_every_session() {
     assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
     app.services.connections.details.ask_missing_details().await.unwrap();
     app.advance(90 * 86_400);
-    app.services.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1, "its person has no session here");
     assert_eq!(there.import(&lines).await.stdout.trim(), "0 imported, 1 known, 0 refused");
 }

@@ -69,7 +69,7 @@ async fn connections_that_nobody_can_reach_are_removed_in_the_order_of_their_ids
     put_lowest_last(&app).await;
     let way = lowest(&app, "token", "id").await;
     let services = app.services.clone();
-    let sweeping = tokio::spawn(async move { services.sweep().await });
+    let sweeping = tokio::spawn(async move { services.maintenance.sweep().await });
     assert_highest_is_free(&way, "token", "id").await;
     way.own.rollback().await.unwrap();
     sweeping.await.unwrap().unwrap();
@@ -89,7 +89,7 @@ async fn who_reconnects_while_the_old_session_is_swept_away_stays() {
     let sql = format!("UPDATE token SET connected_at = {}", app.clock.now().unix_ms());
     let reconnect = InTheWay::with(&app.database, &sql).await;
     let services = app.services.clone();
-    let sweeping = tokio::spawn(async move { services.sweep().await });
+    let sweeping = tokio::spawn(async move { services.maintenance.sweep().await });
     reconnect.waiter().await;
     reconnect.own.commit().await.unwrap();
     sweeping.await.unwrap().unwrap();

@@ -341,7 +341,7 @@ async fn of_a_logout_and_a_callback_nothing_lives_on_that_nobody_can_reach() {
             );
         }
         scene.app.advance(1_801);
-        scene.app.services.sweep().await.unwrap();
+        scene.app.services.maintenance.sweep().await.unwrap();
         assert_eq!(scene.connections().await, 0, "what no session reaches any more has ended");
         scene.tell_hubspot_of_ends().await;
         assert_eq!(scene.app.hubspot.grants().len(), 0);
@@ -624,7 +624,9 @@ async fn of_starts_with_one_challenge_at_once_one_begins() {
                 // Two challenges, so that rows written by one statement meet both.
                 let challenge = Secret::new(format!("{} of {}", nth % 2, batch.number)).hash();
                 let ask = StartConnect { challenge: Some(challenge), ..StartConnect::default() };
-                batch.begin(async move { services.start(ask).await.map(|started| started.flow) })
+                batch.begin(
+                    async move { services.connect.starts.start(ask).await.map(|started| started.flow) },
+                )
             })
             .collect();
 

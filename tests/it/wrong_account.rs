@@ -125,7 +125,7 @@ async fn a_grant_about_which_nobody_says_anything_ends_after_ten_minutes() {
     let (page, question) = asked(&app, &browser).await;
 
     app.advance(601);
-    app.services.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     app.advance(60);
     app.services.connections.disconnects.revoke_due().await.unwrap();
 
@@ -319,7 +319,7 @@ async fn one_grant_that_cannot_be_ended_does_not_keep_the_others() {
     asked(&app, &two).await;
 
     app.advance(601);
-    app.services.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
 
     assert_eq!(app.database.text("SELECT connection_id FROM parked_grant").await, "damaged");
     assert_eq!(app.database.number("SELECT COUNT(*) FROM parked_grant").await, 1);

@@ -1,18 +1,18 @@
 //! How an attempt fares, for the page that began it: asked with a secret that only that page has, without cookies.
 
-use crate::config::TokenDelivery;
+use std::sync::Arc;
+
+use super::outcome::{Outcome, Outcomes};
+use super::rules::Rules;
 use crate::domain::auth_request::{AuthRequest, FlowStatus, REMEMBERED};
-use crate::domain::clock::Moment;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
-use crate::services::Services;
-use crate::services::connect::handoff::Outcome;
+use crate::keyring::Keyring;
 use crate::services::connections::open_access;
-use crate::services::platform::Key;
-use crate::store::StoreError;
-
-/// How long a claim is good. The next look at the attempt gives a fresh one.
-const CLAIM: std::time::Duration = std::time::Duration::from_secs(60);
+use crate::services::pending_grants::PendingGrants;
+use crate::services::platform::{Base, Key, Notifier};
+use crate::store::{Store, StoreError};
 
 /// An attempt as its page may see it.
 #[derive(Debug)]
@@ -65,7 +65,36 @@ impl From<StoreError> for ClaimError {
     }
 }
 
-impl Services {
+/// Attempts as their pages may see them. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct AuthorizationStatuses {
+    store: Store,
+    clock: Clock,
+    keyring: Arc<Keyring>,
+    notifier: Notifier,
+    rules: Arc<Rules>,
+    outcomes: Outcomes,
+    pending_grants: PendingGrants,
+}
+
+impl AuthorizationStatuses {
+    pub(super) fn new(
+        base: &Base,
+        rules: &Arc<Rules>,
+        outcomes: &Outcomes,
+        pending_grants: &PendingGrants,
+    ) -> Self {
+        Self {
+            store: base.store.clone(),
+            clock: base.clock.clone(),
+            keyring: Arc::clone(&base.keyring),
+            notifier: base.notifier.clone(),
+            rules: Arc::clone(rules),
+            outcomes: outcomes.clone(),
+            pending_grants: pending_grants.clone(),
+        }
+    }
+
     /// The attempt whose challenge belongs to this verifier.
     ///
     /// Without proof that a page of the opener's origin began it, it looks as if nobody had come back yet: somebody
@@ -75,14 +104,14 @@ impl Services {
         verifier: &Secret,
         named: Option<FlowId>,
     ) -> Result<Option<Attempt>, StoreError> {
-        let now = self.0.clock.now();
-        let Some(request) = self.0.store.flow_of_challenge(verifier.hash(), named).await? else {
+        let now = self.clock.now();
+        let Some(request) = self.store.flow_of_challenge(verifier.hash(), named).await? else {
             return Ok(None);
         };
         let (flow, mut expires_at) = (request.id, request.expires_at);
         if request.evidence.is_none() {
             // As it was when it began: how long it is open may tell how it fares.
-            expires_at = request.created_at.plus(self.0.rules.flow_ttl);
+            expires_at = request.created_at.plus(self.rules.flow_ttl);
             if expires_at.plus(REMEMBERED) <= now {
                 return Ok(None);
             }
@@ -98,7 +127,7 @@ impl Services {
                 withheld: true,
             }));
         }
-        let outcome = self.outcome_of(&request).await?;
+        let outcome = self.outcomes.outcome_of(&request).await?;
         let (status, changes_at) = match (request.status_at(now), &outcome) {
             // It is not known yet whose it is.
             (FlowStatus::Connected, Outcome::Pending { until }) => (FlowStatus::Exchanging, *until),
@@ -108,8 +137,9 @@ impl Services {
             (status, Outcome::Connected(connection)) => (status, connection.token.expires_at),
             (status, Outcome::Failed { .. }) => (status, expires_at),
         };
-        let claim = self.claim_for(&request, status, now);
-        let awaiting_confirmation = status == FlowStatus::Exchanging && self.is_held(&request).await?;
+        let claim = self.outcomes.claim_for(&request, status, now);
+        let awaiting_confirmation =
+            status == FlowStatus::Exchanging && self.pending_grants.is_held(&request).await?;
         let outcome = Some(outcome).filter(|outcome| !matches!(outcome, Outcome::Pending { .. }));
         Ok(Some(Attempt {
             flow,
@@ -123,25 +153,6 @@ impl Services {
         }))
     }
 
-    /// A claim for a connected attempt whose token has not been given out.
-    pub(in crate::services) fn claim_for(
-        &self,
-        request: &AuthRequest,
-        status: FlowStatus,
-        now: Moment,
-    ) -> Option<String> {
-        let given = match self.0.rules.token_delivery {
-            // The backend has asked for it, so the backend gets it.
-            TokenDelivery::Auto => request.connect_session.is_none(),
-            TokenDelivery::Handle => false,
-            TokenDelivery::AccessToken | TokenDelivery::Claim => true,
-        };
-        let open = status == FlowStatus::Connected && request.token_taken_at.is_none();
-        let listed = request.challenge.is_some() && self.is_listed(request);
-        (given && open && listed && request.evidence.is_some())
-            .then(|| self.0.keyring.claim(request.id, now.plus(CLAIM)))
-    }
-
     /// Gives the access token of an attempt, once, to the page that began it.
     ///
     /// # Errors
@@ -153,21 +164,20 @@ impl Services {
         verifier: &Secret,
         origin: &str,
     ) -> Result<AccessToken, ClaimError> {
-        let parts = &self.0;
-        let now = parts.clock.now();
-        let request = parts.store.flow_of_challenge(verifier.hash(), Some(flow)).await?;
+        let now = self.clock.now();
+        let request = self.store.flow_of_challenge(verifier.hash(), Some(flow)).await?;
         let is_its_page = |request: &AuthRequest| {
             request.evidence.is_some() && request.opener.as_ref().is_some_and(|page| page.as_str() == origin)
         };
         let request = request.filter(is_its_page).ok_or(ClaimError::Unknown)?;
-        if !parts.keyring.is_claim(flow, claim, now) {
+        if !self.keyring.is_claim(flow, claim, now) {
             return Err(ClaimError::Rejected);
         }
-        let Outcome::Connected(connection) = self.outcome_of(&request).await? else {
+        let Outcome::Connected(connection) = self.outcomes.outcome_of(&request).await? else {
             return Err(ClaimError::Unknown);
         };
-        let token = open_access(&parts.keyring, &connection.token).map_err(|_| ClaimError::Unreadable)?;
-        if !parts.store.take_token(flow, now).await? {
+        let token = open_access(&self.keyring, &connection.token).map_err(|_| ClaimError::Unreadable)?;
+        if !self.store.take_token(flow, now).await? {
             return Err(ClaimError::Taken);
         }
         Ok(AccessToken { token, expires_at: connection.token.expires_at })
@@ -179,10 +189,9 @@ impl Services {
         flow: Option<FlowId>,
         verifier: &Secret,
     ) -> Result<Option<Attempt>, StoreError> {
-        let parts = &self.0;
         let Some(attempt) = self.attempt(verifier, flow).await? else { return Ok(None) };
-        parts.store.cancel_auth_request(attempt.flow, verifier.hash(), parts.clock.now()).await?;
-        parts.notifier.wake(Key::Flow(attempt.flow));
+        self.store.cancel_auth_request(attempt.flow, verifier.hash(), self.clock.now()).await?;
+        self.notifier.wake(Key::Flow(attempt.flow));
         self.attempt(verifier, Some(attempt.flow)).await
     }
 }

@@ -10,23 +10,25 @@
 //! nothing by it, and neither does whoever made a person approve it elsewhere: without proof that a page of the host's
 //! began it, or our own page for a link, nothing is connected (cross-user fixation, RFC 9700 section 4.7).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 use url::Url;
 
-use crate::domain::clock::Moment;
+use super::rules::Rules;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::connect_session::{ConnectSession, SessionStatus};
 use crate::domain::external::ExternalUserId;
-use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
+use crate::domain::id::{ConnectSessionId, ConnectionId, PortalId};
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
-use crate::services::Services;
-use crate::services::connect::account_mismatch::Decision;
-use crate::services::platform::Key;
-use crate::services::platform::joined;
-use crate::store::{ParkedGrant, StoreError};
+use crate::hubspot::HubSpot;
+use crate::services::pending_grants::{DecideError, Decision, PendingGrants};
+use crate::services::platform::{Base, Tasks, joined};
+use crate::store::{ParkedGrant, Store, StoreError};
 
 /// How long a session for a page is good, unless the backend says otherwise.
 const PAGE_LIFE: Duration = Duration::from_secs(1800);
@@ -125,7 +127,34 @@ pub enum CompleteError {
     Store(#[from] StoreError),
 }
 
-impl Services {
+/// Connect sessions. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct ConnectSessions(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    clock: Clock,
+    chance: Chance,
+    tasks: Tasks,
+    rules: Arc<Rules>,
+    pending_grants: PendingGrants,
+}
+
+impl ConnectSessions {
+    pub(super) fn new(base: &Base, rules: &Arc<Rules>, pending_grants: &PendingGrants) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            tasks: base.tasks.clone(),
+            rules: Arc::clone(rules),
+            pending_grants: pending_grants.clone(),
+        }))
+    }
+
     /// Makes a connect session.
     ///
     /// # Errors
@@ -230,7 +259,10 @@ impl Services {
         if *user != session.external_id {
             if !is_over && session.status != SessionStatus::Connected {
                 tracing::warn!(session = %id, "a connect session was to be completed for another user; it is ended");
-                self.end_connect_session(id, session.flow_id, "external_user_mismatch").await?;
+                self.0
+                    .pending_grants
+                    .end_connect_session(id, session.flow_id, "external_user_mismatch")
+                    .await?;
             }
             return Err(CompleteError::Mismatch);
         }
@@ -244,19 +276,18 @@ impl Services {
             return self.connected_meanwhile(id).await;
         };
         let request = self.0.store.flow_of_session(flow, id).await?.ok_or(CompleteError::Ended)?;
-        let (services, session) = (self.clone(), view.session);
-        let work = self
-            .0
-            .tasks
-            .detach(async move { services.take_up(&request, &parked, Some(&session), Decision::Keep).await });
+        let (pending_grants, session) = (self.0.pending_grants.clone(), view.session);
+        let work = self.0.tasks.detach(async move {
+            pending_grants.accept(&request, &parked, Some(&session), Decision::Keep).await
+        });
         match joined(work).await {
             Ok(Some(_)) => self.connect_session(id).await?.ok_or(CompleteError::Unknown),
             // It was ended in this moment, or could not be opened.
             Ok(None) => {
-                self.end_connect_session(id, Some(flow), "integrity_error").await?;
+                self.0.pending_grants.end_connect_session(id, Some(flow), "integrity_error").await?;
                 self.connected_meanwhile(id).await
             }
-            Err(crate::services::DecideError::Store(why)) => Err(why.into()),
+            Err(DecideError::Store(why)) => Err(why.into()),
             Err(_) => Err(CompleteError::KeyMissing),
         }
     }
@@ -273,21 +304,23 @@ impl Services {
         id: ConnectSessionId,
     ) -> Result<Option<SessionView>, StoreError> {
         let Some(found) = self.connect_session(id).await? else { return Ok(None) };
-        self.end_connect_session(id, found.session.flow_id, "cancelled").await?;
+        self.0.pending_grants.end_connect_session(id, found.session.flow_id, "cancelled").await?;
         self.connect_session(id).await
     }
 
-    pub(in crate::services) async fn end_connect_session(
-        &self,
-        id: ConnectSessionId,
-        flow: Option<FlowId>,
-        code: &'static str,
-    ) -> Result<bool, StoreError> {
-        let ended = self.0.store.cancel_connect_session(id, code, self.0.clock.now()).await?;
-        if let Some(flow) = flow {
-            self.0.notifier.wake(Key::Flow(flow));
-        }
-        Ok(ended)
+    /// The session behind a hosted link, for the person who has opened it.
+    pub async fn hosted_session(&self, token: &Secret) -> Result<Option<ConnectSession>, StoreError> {
+        let found = self.0.store.connect_session_of(token.hash()).await?;
+        let now = self.0.clock.now();
+        Ok(found.filter(|session| session.hosted && session.status_at(now) == SessionStatus::Open))
+    }
+
+    /// Exchanges the token of a hosted link, once, for a token that the page behind the link keeps to itself: the link
+    /// stays in mailboxes and in the browser's history.
+    pub async fn open_link(&self, link: &Secret) -> Result<Option<Secret>, StoreError> {
+        let page = Secret::random(&self.0.chance);
+        let opened = self.0.store.open_link(link.hash(), page.hash(), self.0.clock.now()).await?;
+        Ok(opened.then_some(page))
     }
 
     /// Forgets sessions that nobody asks about any more.

@@ -1,18 +1,26 @@
 //! Finishes a connect: the browser is back from HubSpot.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
+use super::finish_result::FinishResult;
+use super::pkce::open_pkce;
+use super::session_authorization::SessionAuthorizations;
+use super::sign_in::SignIns;
 use crate::crash;
-use crate::domain::auth_request::{AuthRequest, FlowStatus, HANDOFF_WINDOW};
+use crate::domain::auth_request::{AuthRequest, FlowStatus};
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
 use crate::domain::id::{FlowId, UserId};
 use crate::domain::secret::Secret;
-use crate::services::Services;
-use crate::services::connect::start::pkce_context;
-use crate::services::connections::GrantedTokens;
-use crate::services::platform::{Key, joined, retry_write};
-use crate::store::{Consumed, Source, StoreError};
+use crate::hubspot::HubSpot;
+use crate::keyring::Keyring;
+use crate::services::connections::{GrantedTokens, Intake};
+use crate::services::pending_grants::PendingGrants;
+use crate::services::platform::{Base, Key, Notifier, Tasks, joined, retry_write};
+use crate::store::{Consumed, Source, Store, StoreError};
 
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,23 +52,12 @@ pub enum Answer {
 /// A flow that has come to its outcome, now or before.
 #[derive(Debug)]
 pub struct Finished {
-    /// The flow; [`Services::outcome`] tells what it came to.
+    /// The flow; [`Handoffs::outcome`](super::handoff::Handoffs::outcome) tells what it came to.
     pub flow: FlowId,
     /// Who now has a connection by it: the browser's session is this user's from here on.
     pub user: Option<UserId>,
     /// Where the browser goes, if the attempt has taken its page's own window.
     pub return_to: Option<String>,
-}
-
-/// What has become of a flow whose answer came just now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::services) enum End {
-    Connected,
-    /// It is another account than the expected one.
-    Asking,
-    /// The host's backend has the last word.
-    Held,
-    Failed,
 }
 
 /// Why the flow is not touched.
@@ -77,7 +74,47 @@ pub enum FinishError {
     Store(#[from] StoreError),
 }
 
-impl Services {
+/// Attempts to connect, finished. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Finishes(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    tasks: Tasks,
+    notifier: Notifier,
+    sign_ins: SignIns,
+    intake: Intake,
+    pending_grants: PendingGrants,
+    session_authorizations: SessionAuthorizations,
+}
+
+impl Finishes {
+    pub(super) fn new(
+        base: &Base,
+        sign_ins: &SignIns,
+        intake: &Intake,
+        pending_grants: &PendingGrants,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            tasks: base.tasks.clone(),
+            notifier: base.notifier.clone(),
+            sign_ins: sign_ins.clone(),
+            intake: intake.clone(),
+            pending_grants: pending_grants.clone(),
+            session_authorizations: SessionAuthorizations::new(base, intake, pending_grants),
+        }))
+    }
+
     /// Finishes a connect.
     ///
     /// # Errors
@@ -85,8 +122,8 @@ impl Services {
     pub async fn finish(&self, back: FinishConnect) -> Result<Finished, FinishError> {
         // It goes on although the person closes the popup: what is consumed is followed by its exchange, and a code
         // that was sent is spent.
-        let services = self.clone();
-        let work = self.0.tasks.detach(async move { services.finish_all(back).await });
+        let finishes = self.clone();
+        let work = self.0.tasks.detach(async move { finishes.finish_all(back).await });
         joined(work).await
     }
 
@@ -101,7 +138,7 @@ impl Services {
                 Consumed::Before(request) => {
                     let user = match back.user {
                         Some(_) => None,
-                        None => self.lost_session_of(&request).await?,
+                        None => parts.sign_ins.lost_session_of(&request).await?,
                     };
                     // While it is under way, or the person is being asked, our own page is the place to be.
                     let ended = request.status_at(now) != FlowStatus::Exchanging;
@@ -121,13 +158,13 @@ impl Services {
             Ok((end, owner)) => (end, Some(owner)),
             Err(error) => (self.failed(flow, error).await, None),
         };
-        if let (Some(session), End::Failed) = (request.connect_session, end) {
-            self.note_failed_attempt(session, flow).await;
+        if let (Some(session), FinishResult::Failed) = (request.connect_session, end) {
+            parts.session_authorizations.note_failed_attempt(session, flow).await;
         }
         Ok(Finished {
             flow,
-            user: owner.filter(|_| end == End::Connected && request.connect_session.is_none()),
-            return_to: return_to.filter(|_| end != End::Asking),
+            user: owner.filter(|_| end == FinishResult::Connected && request.connect_session.is_none()),
+            return_to: return_to.filter(|_| end != FinishResult::Asking),
         })
     }
 
@@ -137,7 +174,7 @@ impl Services {
         request: &AuthRequest,
         answer: Answer,
         user: Option<UserId>,
-    ) -> Result<(End, UserId), &'static str> {
+    ) -> Result<(FinishResult, UserId), &'static str> {
         let code = match answer {
             Answer::Code(code) => code,
             Answer::Denied => return Err("user_denied"),
@@ -159,44 +196,12 @@ impl Services {
             // What a backend has begun for a user of the host's is that user's, in any browser.
             _ if request.connect_session.is_some() => Ok(begun_for),
             Some(user) => Ok(user),
-            None if self.may_sign_in(begun_for).await? => Ok(begun_for),
+            None if self.0.sign_ins.may_sign_in(begun_for).await? => Ok(begun_for),
             None => Ok(UserId::random(&self.0.chance)),
         }
     }
 
-    /// Returns whether a browser without a session can be signed in as this user: the user has no connections, or has
-    /// just been given a session by an answer that has not arrived.
-    pub(in crate::services) async fn may_sign_in(&self, user: UserId) -> Result<bool, StoreError> {
-        let store = &self.0.store;
-        if self.connections.list.connections(user).await?.is_empty() {
-            return Ok(true);
-        }
-        let since = self.0.clock.now().minus(HANDOFF_WINDOW);
-        Ok(!store.has_seen_session(user).await? && store.has_unseen_session(user, since).await?)
-    }
-
-    /// Returns the user whose session was lost with the answer to the callback, for the browser that holds the cookie of
-    /// the request. `None` if the session has been seen, or if the outcome is older than [`HANDOFF_WINDOW`].
-    pub async fn lost_session(&self, flow: FlowId, binding: &Secret) -> Result<Option<UserId>, StoreError> {
-        match self.0.store.flow(flow, binding.hash()).await? {
-            Some(request) => self.lost_session_of(&request).await,
-            None => Ok(None),
-        }
-    }
-
-    async fn lost_session_of(&self, request: &AuthRequest) -> Result<Option<UserId>, StoreError> {
-        let store = &self.0.store;
-        let (Some(connection), None) = (request.connection_id, request.connect_session) else {
-            return Ok(None);
-        };
-        if request.is_over(self.0.clock.now()) {
-            return Ok(None);
-        }
-        let Some(token) = store.token(connection).await? else { return Ok(None) };
-        Ok((!store.has_seen_session(token.user_id).await?).then_some(token.user_id))
-    }
-
-    pub(in crate::services) async fn failed(&self, flow: FlowId, error: &'static str) -> End {
+    async fn failed(&self, flow: FlowId, error: &'static str) -> FinishResult {
         tracing::warn!(flow = %flow, code = error, "a connect has failed");
         let now = self.0.clock.now();
         let noted = retry_write(PATIENCE, || self.0.store.fail_auth_request(flow, error, now)).await;
@@ -204,7 +209,7 @@ impl Services {
             tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
         }
         self.0.notifier.wake(Key::Flow(flow));
-        End::Failed
+        FinishResult::Failed
     }
 
     async fn exchange(
@@ -212,10 +217,10 @@ impl Services {
         request: &AuthRequest,
         code: &Secret,
         owner: UserId,
-    ) -> Result<End, &'static str> {
+    ) -> Result<FinishResult, &'static str> {
         let parts = &self.0;
-        let session = self.session_of(request).await?;
-        let pkce = self.pkce(request)?;
+        let session = parts.session_authorizations.session_of(request).await?;
+        let pkce = open_pkce(&parts.keyring, request)?;
         let asked_at = parts.clock.now();
         let grant = parts
             .hubspot
@@ -223,40 +228,31 @@ impl Services {
             .await
             .map_err(|failure| failure.code)?;
         crash::point("callback.answered");
-        let grant = self.connections.intake.complete(grant).await;
+        let grant = self.0.intake.complete(grant).await;
         let refresh = grant.refresh.as_ref().ok_or("no_refresh_token")?;
-        self.connections.intake.refuse_missing_scopes(&request.scopes, &grant, refresh).await?;
+        self.0.intake.refuse_missing_scopes(&request.scopes, &grant, refresh).await?;
         let portal = grant.portal_id;
         let session = session.as_ref();
         let received = GrantedTokens::by(request, &grant, refresh, owner, session, portal, asked_at);
         if let Some(session) = session {
-            return self.settle(request, received, session).await;
+            return parts.session_authorizations.settle(request, received, session).await;
         }
         if let (Some(expected), Some(portal)) = (request.portal_id, portal)
             && expected != portal
         {
-            if self.park(request.id, received, portal).await.is_err() {
-                self.connections.intake.end_unused(refresh).await;
+            if parts.pending_grants.hold(request.id, received, portal).await.is_err() {
+                self.0.intake.end_unused(refresh).await;
                 return Err("storage_unavailable");
             }
-            return Ok(End::Asking);
+            return Ok(FinishResult::Asking);
         }
-        match self.connections.intake.save(received, Source::Exchange(request.id)).await {
-            Ok(Some(stored)) => self.connections.intake.welcome(received, stored.connection).await,
+        match self.0.intake.save(received, Source::Exchange(request.id)).await {
+            Ok(Some(stored)) => self.0.intake.welcome(received, stored.connection).await,
             Ok(None) | Err(_) => {
-                self.connections.intake.end_unused(refresh).await;
+                self.0.intake.end_unused(refresh).await;
                 return Err("storage_unavailable");
             }
         }
-        Ok(End::Connected)
-    }
-
-    pub(in crate::services) fn pkce(&self, request: &AuthRequest) -> Result<Option<Secret>, &'static str> {
-        let Some(sealed) = &request.pkce else {
-            return Ok(None);
-        };
-        let context_row = request.id.to_string();
-        let opened = self.0.keyring.open(sealed, pkce_context(&context_row, &request.client_id));
-        opened.map(Some).map_err(|_| "integrity_error")
+        Ok(FinishResult::Connected)
     }
 }

@@ -1,20 +1,26 @@
 //! Starts a connect: remembers an AuthRequest and says where the person approves.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 use url::Url;
 
+use super::pkce::{open_pkce, seal_pkce};
+use super::rules::Rules;
 use crate::config::HubSpot as Settings;
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowStatus, Mode};
-use crate::domain::clock::Moment;
-use crate::domain::connect_session::ConnectSession;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::connect_session::{ConnectSession, SessionStatus};
 use crate::domain::id::{FlowId, PortalId, UserId};
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
-use crate::domain::secret::{Hash, Sealed, Secret};
-use crate::hubspot::Authorize;
-use crate::keyring::Context;
-use crate::services::Services;
-use crate::store::{NewAuthRequest, StoreError};
+use crate::domain::secret::{Hash, Secret};
+use crate::hubspot::{Authorize, HubSpot};
+use crate::keyring::Keyring;
+use crate::services::platform::Base;
+use crate::store::{NewAuthRequest, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 
 /// Who wants to connect, and on whose behalf.
 #[derive(Debug, Default)]
@@ -84,7 +90,34 @@ pub fn flow_of_state(state: &Secret) -> FlowId {
     FlowId::of_state_hash(state.hash().bytes())
 }
 
-impl Services {
+/// Attempts to connect, begun. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Starts(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    rules: Arc<Rules>,
+}
+
+impl Starts {
+    pub(super) fn new(base: &Base, rules: &Arc<Rules>) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            metrics: Arc::clone(&base.metrics),
+            rules: Arc::clone(rules),
+        }))
+    }
+
     /// Begins a connect.
     ///
     /// The origin is checked before anything is written, and bound to the flow: nothing that comes later, from the
@@ -113,26 +146,26 @@ impl Services {
         let flow = flow_of_state(&state);
         let pkce = settings.pkce.then(|| Secret::random(&parts.chance));
         let now = parts.clock.now();
-        let mut wish = Wish::of(session.as_ref(), &ask, settings);
-        if let (Some(user), Some(portal)) = (wish.user, wish.portal_id)
+        let mut effective = EffectiveRequest::of(session.as_ref(), &ask, settings);
+        if let (Some(user), Some(portal)) = (effective.user, effective.portal_id)
             && let Some(connection) = parts.store.token_for(user, &settings.client_id, portal).await?
         {
-            wish.keep(&connection.scopes.unwrap_or_default());
+            effective.keep(&connection.scopes.unwrap_or_default());
         }
         let authorize_url = parts.hubspot.authorize_url(&Authorize {
             state: &state,
-            scopes: &wish.scopes,
-            optional_scopes: &wish.optional_scopes,
+            scopes: &effective.scopes,
+            optional_scopes: &effective.optional_scopes,
             pkce: pkce.as_ref(),
-            portal_id: wish.portal_id,
+            portal_id: effective.portal_id,
         });
         let request = AuthRequest {
             id: flow,
-            user_id: wish.user.unwrap_or_else(|| UserId::random(&parts.chance)),
+            user_id: effective.user.unwrap_or_else(|| UserId::random(&parts.chance)),
             client_id: settings.client_id.clone(),
             redirect_uri: settings.redirect_uri.to_string(),
-            scopes: wish.scopes,
-            optional_scopes: wish.optional_scopes,
+            scopes: effective.scopes,
+            optional_scopes: effective.optional_scopes,
             opener: Some(opener.clone()),
             challenge: ask.challenge,
             opener_challenge: ask.opener_challenge,
@@ -140,8 +173,8 @@ impl Services {
             return_url,
             mode: ask.mode,
             connect_session: session.as_ref().map(|session| session.id),
-            portal_id: wish.portal_id,
-            pkce: pkce.map(|verifier| self.seal_pkce(&verifier, flow)),
+            portal_id: effective.portal_id,
+            pkce: pkce.map(|verifier| seal_pkce(&parts.keyring, &verifier, flow, &settings.client_id)),
             status: FlowStatus::AwaitingUser,
             error_code: None,
             connection_id: None,
@@ -173,7 +206,9 @@ impl Services {
                 && request.client_id == hubspot.client_id()
         };
         let Some(request) = found.filter(awaited) else { return Ok(None) };
-        let (Ok(pkce), Some(opener)) = (self.pkce(&request), request.opener.clone()) else { return Ok(None) };
+        let (Ok(pkce), Some(opener)) = (open_pkce(&self.0.keyring, &request), request.opener.clone()) else {
+            return Ok(None);
+        };
         let authorize_url = hubspot.authorize_url(&Authorize {
             state: &state,
             scopes: &request.scopes,
@@ -209,20 +244,34 @@ impl Services {
         }
     }
 
-    fn seal_pkce(&self, verifier: &Secret, flow: FlowId) -> Sealed {
-        self.0.keyring.seal(verifier, pkce_context(&flow.to_string(), self.0.hubspot.client_id()))
+    /// The session that a page begins an attempt with. A hosted link is for our own page alone, once it is opened.
+    async fn session_for(&self, token: &Secret, page: &Origin) -> Result<ConnectSession, StartError> {
+        let now = self.0.clock.now();
+        let found = self.0.store.connect_session_of(token.hash()).await?;
+        let open = found.filter(|session| {
+            session.status_at(now) == SessionStatus::Open && session.client_id == self.0.hubspot.client_id()
+        });
+        let session = open.ok_or(StartError::SessionEnded)?;
+        let own = *page == self.0.rules.own_origin;
+        if !(if session.hosted { own } else { session.admits(page) }) {
+            return Err(StartError::OriginNotAllowed);
+        }
+        if session.hosted && session.opened_at.is_none() {
+            return Err(StartError::SessionEnded);
+        }
+        Ok(session)
     }
 }
 
 /// For whom and what HubSpot is asked. A connect session has the last word on each.
-struct Wish {
+struct EffectiveRequest {
     user: Option<UserId>,
     scopes: Scopes,
     optional_scopes: Scopes,
     portal_id: Option<PortalId>,
 }
 
-impl Wish {
+impl EffectiveRequest {
     fn of(session: Option<&ConnectSession>, ask: &StartConnect, settings: &Settings) -> Self {
         let Some(session) = session else {
             return Self {
@@ -259,9 +308,4 @@ fn evidence(sender: Option<&str>, opener: &Origin) -> Result<Option<Evidence>, S
         Some(origin) if origin == opener.as_str() => Ok(Some(Evidence::OriginHeader)),
         Some(_) => Err(StartError::OriginNotAllowed),
     }
-}
-
-/// What a stored PKCE verifier is bound to.
-pub(in crate::services) fn pkce_context<'a>(flow: &'a str, client_id: &'a str) -> Context<'a> {
-    Context { kind: "pkce", row: flow, generation: 0, client_id }
 }

@@ -1,6 +1,8 @@
 //! Whether the service can do its work, and what troubles it.
 
-use crate::services::Services;
+use std::sync::atomic::Ordering;
+
+use super::Maintenance;
 
 /// The state of the service, for its operator.
 #[derive(Debug)]
@@ -14,14 +16,14 @@ pub struct Readiness {
     pub hubspot: Option<&'static str>,
 }
 
-impl Services {
+impl Maintenance {
     /// Looks.
     pub async fn readiness(&self) -> Readiness {
-        let ping = tokio::time::timeout(std::time::Duration::from_secs(3), self.0.store.ping()).await;
+        let ping = tokio::time::timeout(std::time::Duration::from_secs(3), self.store.ping()).await;
         Readiness {
             database: matches!(ping, Ok(Ok(()))),
-            stopping: self.is_stopping(),
-            hubspot: self.connections.circuit_breaker.shut().map(|(code, _)| code),
+            stopping: self.stopping.load(Ordering::SeqCst),
+            hubspot: self.circuit_breaker.shut().map(|(code, _)| code),
         }
     }
 }
