@@ -12,8 +12,9 @@ use utoipa::ToSchema;
 
 use super::Web;
 use super::api::ApiJson;
+use super::connection_body::Entry;
+use super::long_poll::{known_tag, unchanged_for_now, wait};
 use super::problem::{Problem, lookup};
-use super::status::{Entry, known_tag, unchanged_for_now, wait};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;

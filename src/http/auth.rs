@@ -7,21 +7,18 @@ use actix_web::web::{Data, Form};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::json;
-use url::form_urlencoded;
 
 use super::Web;
 use super::api::ApiJson;
 use super::caller::Caller;
-use super::client::address;
 use super::csrf::same_origin;
 use super::install::{install_at_callback, is_install};
-use super::limits::PerAddress;
+use super::navigation::{Query, admit, done, fetch_header, is_prefetch, is_state, see_other};
 use super::problem::Problem;
 use super::span::about_flow;
 use crate::domain::auth_request::REMEMBERED;
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
-use crate::domain::origin::Origin;
 use crate::domain::secret::{Hash, Secret};
 use crate::services::{Answer, FinishConnect, Finished, StartConnect, Started, flow_of_state};
 
@@ -291,13 +288,6 @@ pub(super) async fn prove_opener(
     Ok(answer.finish())
 }
 
-pub(super) fn admit(request: &HttpRequest, web: &Web, limit: &PerAddress) -> Result<(), Problem> {
-    match address(request, web).is_some_and(|address| limit.admit(address)) {
-        true => Ok(()),
-        false => Err(Problem::new("rate_limited")),
-    }
-}
-
 /// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever came of it, the popup goes on to a clean
 /// address: code and state are in no session history, no log of ours and no referrer from here on. The browser's history
 /// database lists every hop of a redirect; there both have been used.
@@ -378,39 +368,11 @@ pub(super) fn done_without_answer(query: &str) -> String {
     }
 }
 
-/// Where a connect for this opener begins.
-pub(super) fn start_url(opener: &Origin) -> String {
-    let query =
-        form_urlencoded::Serializer::new(String::new()).append_pair("origin", opener.as_str()).finish();
-    format!("/auth/hubspot/start?{query}")
-}
-
-/// The popup's last page. The empty fragment takes the place of one that the redirect may have brought along.
-pub(super) fn done(flow: FlowId) -> String {
-    format!("/auth/hubspot/done?flow={flow}#_")
-}
-
-pub(super) fn is_state(state: &str) -> bool {
-    state.len() == 43 && state.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-}
-
-/// 303, so that nothing is ever posted again to where it leads (RFC 9700 section 4.12).
-pub(super) fn see_other(location: &str) -> HttpResponse {
-    HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
-}
-
 /// An image, a frame or a prefetch begins and finishes nothing.
 fn navigation_only(request: &HttpRequest) -> Result<(), Problem> {
     let navigates = fetch_header(request, "sec-fetch-mode").is_none_or(|mode| mode == "navigate")
         && fetch_header(request, "sec-fetch-dest").is_none_or(|dest| dest == "document");
     if navigates && !is_prefetch(request) { Ok(()) } else { Err(Problem::new("not_a_navigation")) }
-}
-
-/// Whether the browser fetches for a click that may never come.
-pub(super) fn is_prefetch(request: &HttpRequest) -> bool {
-    ["sec-purpose", "purpose", "x-moz"]
-        .iter()
-        .any(|name| fetch_header(request, name).is_some_and(|purpose| purpose.contains("prefetch")))
 }
 
 /// Another site brought the browser here without a click.
@@ -427,33 +389,4 @@ fn confirmation(request: &HttpRequest, web: &Web, named: Option<&str>) -> Result
     let values = json!({"origin": origin, "continue_url": here, "cancel_url": "/login"});
     let page = web.templates.page("start_confirm.html", &values);
     Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
-}
-
-pub(super) fn fetch_header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
-    request.headers().get(name).and_then(|value| value.to_str().ok())
-}
-
-/// A query in which every known name stands at most once.
-pub(super) struct Query(Vec<(String, String)>);
-
-impl Query {
-    /// Reads a query. A name that is known and stands twice is refused: whoever reads the other one disagrees with us.
-    pub fn parse(query: &str, known: &[&str]) -> Result<Self, Problem> {
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let base = name.split('[').next().unwrap_or_default();
-            if !known.contains(&base) {
-                continue;
-            }
-            if base != name || pairs.iter().any(|(known, _)| *known == name) {
-                return Err(Problem::new("bad_request"));
-            }
-            pairs.push((name.into_owned(), value.into_owned()));
-        }
-        Ok(Self(pairs))
-    }
-
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
 }

@@ -24,17 +24,14 @@ use url::Url;
 use super::Web;
 use super::api::{challenge, tell};
 use super::arrival::{await_body, is_streamed};
-use super::auth::{done_without_answer, see_other};
+use super::auth::done_without_answer;
 use super::install::CLAIM;
+use super::navigation::see_other;
 use super::problem::Problem;
-use super::span;
+use super::span::{self, RequestId};
 use super::templates::error_page;
 use crate::config::Server;
 use crate::config::marketplace::INSTALL;
-
-/// The id of a request, in its log line, in its answer and in its problem.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub String);
 
 /// Marks an answer that is somebody else's: it is passed on as it is, whatever its status.
 #[derive(Debug, Clone, Copy)]

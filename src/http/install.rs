@@ -16,10 +16,10 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::Web;
-use super::auth::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
-use super::guard::RequestId;
 use super::limits::PerProcess;
+use super::navigation::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
 use super::problem::{Problem, lookup};
+use super::span::RequestId;
 use crate::config::marketplace::INSTALL;
 use crate::domain::id::PortalId;
 use crate::domain::install::InstallReturnUrl;

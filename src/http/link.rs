@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::Web;
 use super::api::ApiJson;
-use super::auth::admit;
 use super::csrf::same_origin;
+use super::navigation::admit;
 use super::problem::Problem;
 use crate::domain::id::PortalId;
 use crate::domain::scopes::Scopes;

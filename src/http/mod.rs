@@ -8,6 +8,7 @@ mod attempt;
 mod auth;
 mod caller;
 mod client;
+mod connection_body;
 mod connections;
 mod cookies;
 mod csrf;
@@ -18,6 +19,8 @@ mod health;
 mod install;
 mod limits;
 mod link;
+mod long_poll;
+mod navigation;
 mod openapi;
 mod pages;
 mod popup;
@@ -146,7 +149,7 @@ impl Web {
                     .route(actix::head().to(health::get_live)),
             )
             .service(actix::resource("/api/openapi.json").route(actix::get().to(openapi::openapi_document)))
-            .service(actix::resource("/api/docs").route(actix::get().to(docs::get_docs)))
+            .service(actix::resource("/api/docs").route(actix::get().to(openapi::get_docs)))
             // A scope, because its name is compared as it stands; a pattern would be tried on every request.
             .service(actix::scope("/static").route("/{file:.*}", actix::get().to(assets::get_asset)))
             // The host's backend

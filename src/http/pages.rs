@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Web;
-use super::auth::{see_other, start_url};
 use super::caller::Caller;
+use super::connection_body::{Entry, seconds_until};
 use super::csrf;
+use super::navigation::{see_other, start_url};
 use super::problem::Problem;
-use super::status::{Entry, seconds_until};
 use crate::domain::clock::Moment;
 use crate::services::Connection;
 

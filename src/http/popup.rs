@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api::ApiJson;
-use super::auth::{done, see_other, start_url};
 use super::caller::Caller;
 use super::csrf::same_origin;
-use super::guard::RequestId;
+use super::navigation::{done, see_other, start_url};
 use super::problem::{Problem, lookup};
+use super::span::RequestId;
 use super::span::about_flow;
 use super::{HOSTED_LINK, Web};
 use crate::domain::id::FlowId;

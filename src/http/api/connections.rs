@@ -9,9 +9,9 @@ use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
 use super::super::Web;
+use super::super::connection_body::{ConnectionState, sentence};
 use super::super::connections::DisconnectAnswer;
 use super::super::problem::Problem;
-use super::super::status::{ConnectionState, sentence};
 use super::body::ApiJson;
 use super::caller::caller;
 use super::connect_sessions::ExternalUserIdWord;
