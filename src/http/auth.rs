@@ -59,7 +59,7 @@ pub(super) async fn start_by_link(
         return Err(Problem::new("connect_session_in_url"));
     }
     navigation_only(&request)?;
-    let limit = admit(&request, &web, &web.starts);
+    let limit = admit(&request, &web, &web.limits.starts);
     // The launch page of a challenge asks the user itself.
     if limit.is_ok() && fields.get("challenge").is_none() && was_not_asked_for(&request) {
         return confirmation(&request, &web, fields.get("origin"));
@@ -95,10 +95,10 @@ pub(super) async fn start_by_form(
     }
     let fields = Query::parse(&body, &FIELDS)?;
     navigation_only(&request)?;
-    admit(&request, &web, &web.starts)?;
+    admit(&request, &web, &web.limits.starts)?;
     let sender = sender(&request, &web);
     if sender.is_none() {
-        admit(&request, &web, &web.unverified_starts)?;
+        admit(&request, &web, &web.limits.unverified_starts)?;
     }
     start(&request, &web, &session, &fields, sender).await
 }

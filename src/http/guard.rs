@@ -240,7 +240,7 @@ fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
         return None;
     }
     let expected = authority(&web.config.server.public_url);
-    if web.lines.admit() {
+    if web.limits.lines.admit() {
         tracing::warn!(host, expected, "request refused: unexpected Host header");
     }
     Some(Problem::new("wrong_host").hint(format!("Expected the host {expected}.")))
@@ -353,7 +353,7 @@ fn log(response: &ServiceResponse<BoxBody>, web: Option<&Web>, started: Instant)
             tracing::error!(code, about, status, duration_ms, "request failed");
         }
         Some((code, about))
-            if !is_api(response.request().path()) && web.is_none_or(|web| web.lines.admit()) =>
+            if !is_api(response.request().path()) && web.is_none_or(|web| web.limits.lines.admit()) =>
         {
             tracing::info!(code, about, status, duration_ms, "problem shown");
         }

@@ -102,7 +102,7 @@ pub(super) fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
 }
 
 fn admit_stateless_code(web: &Web) -> Result<(), Problem> {
-    match web.stateless_codes.admit() {
+    match web.limits.stateless_codes.admit() {
         true => Ok(()),
         false => Err(Problem::new("rate_limited").retry_after(STATELESS_CODE_SECONDS)),
     }
@@ -125,7 +125,7 @@ async fn take(
     };
     match (query.get("step"), back) {
         (Some("authorize"), Some(back)) => {
-            admit(request, web, &web.installs)?;
+            admit(request, web, &web.limits.installs)?;
             Ok(back.with_state(&web.services.marketplace.installs.begin_install().await?))
         }
         (Some("finalize"), Some(back)) => {
@@ -136,7 +136,7 @@ async fn take(
         }
         (None, back) if query.get("state").is_none() => {
             let code = code(query)?;
-            admit(request, web, &web.installs)?;
+            admit(request, web, &web.limits.installs)?;
             admit_stateless_code(web)?;
             web.services.marketplace.installs.install(code, None, redirect_uri).await?;
             Ok(back.map_or_else(|| landing(web), |back| back.as_str().to_owned()))
@@ -192,7 +192,7 @@ async fn get_install_claim(
     let problem =
         about.problem.as_deref().map(|code| lookup(code).unwrap_or(Problem::new("provider_error").entry));
     if let Some(entry) = problem
-        && web.lines.admit()
+        && web.limits.lines.admit()
     {
         tracing::info!(code = entry.code, "problem shown");
     }

@@ -79,7 +79,7 @@ pub(super) async fn read_link(
     body: ApiJson<Link>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
-    admit(&request, &web, &web.starts)?;
+    admit(&request, &web, &web.limits.starts)?;
     let found = web.services.connect.sessions.hosted_session(&Secret::new(body.0.token)).await?;
     let session = found.ok_or_else(|| Problem::new("connect_session_ended"))?;
     let settings = &web.config.hubspot;
@@ -117,7 +117,7 @@ pub(super) async fn open_link(
     body: ApiJson<Link>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
-    admit(&request, &web, &web.starts)?;
+    admit(&request, &web, &web.limits.starts)?;
     let opened = web.services.connect.sessions.open_link(&Secret::new(body.0.token)).await?;
     let token = opened.ok_or_else(|| Problem::new("connect_session_ended"))?;
     Ok(HttpResponse::Ok().json(OpenedLink { token: token.expose() }))

@@ -44,8 +44,8 @@ pub use problem::error_table;
 pub use server::{Limits, serve};
 pub use templates::Templates;
 
-use crate::config::Config;
 use crate::config::marketplace::INSTALL;
+use crate::config::{self, Config};
 use crate::domain::origin::AllowedOrigins;
 use crate::services::{Services, Use};
 use crate::telemetry::metrics::Metrics;
@@ -69,6 +69,17 @@ pub struct Web {
     templates: Templates,
     config: Config,
     csrf: csrf::Csrf,
+    limits: RequestLimits,
+    /// The page that describes the API, once it was asked for.
+    docs: OnceLock<public_text::PublicText>,
+    /// Hosts we are called by: PUBLIC_URL's and the redirect URI's.
+    hosts: Vec<String>,
+    cookies: cookies::FlowCookies,
+    session_key: actix_web::cookie::Key,
+}
+
+/// How often something may be done.
+struct RequestLimits {
     starts: limits::PerAddress,
     unverified_starts: limits::PerAddress,
     installs: limits::PerAddress,
@@ -76,13 +87,22 @@ pub struct Web {
     wrong_keys: limits::PerAddress,
     /// Lines at the default level about requests that anybody can send.
     lines: limits::PerProcess,
-    key_limits: api::KeyLimits,
-    /// The page that describes the API, once it was asked for.
-    docs: OnceLock<public_text::PublicText>,
-    /// Hosts we are called by: PUBLIC_URL's and the redirect URI's.
-    hosts: Vec<String>,
-    cookies: cookies::FlowCookies,
-    session_key: actix_web::cookie::Key,
+    keys: api::KeyLimits,
+}
+
+impl RequestLimits {
+    fn new(settings: &config::Server) -> Self {
+        Self {
+            starts: limits::PerAddress::new(settings.starts_per_minute),
+            unverified_starts: limits::PerAddress::new(settings.unverified_starts_per_minute),
+            // Of its own, so that what another site makes a browser ask for here does not keep it from connecting.
+            installs: limits::PerAddress::new(settings.starts_per_minute),
+            stateless_codes: install::limit_on_stateless_codes(settings.starts_per_minute > 0),
+            wrong_keys: limits::PerAddress::new(settings.wrong_keys_per_minute),
+            lines: limits::PerProcess::new(LINES, LINE_INTERVAL, true),
+            keys: api::KeyLimits::new(settings.api_per_minute),
+        }
+    }
 }
 
 impl std::fmt::Debug for Web {
@@ -107,14 +127,7 @@ impl Web {
             metrics,
             templates,
             csrf: csrf::Csrf::new(secret),
-            starts: limits::PerAddress::new(config.server.starts_per_minute),
-            unverified_starts: limits::PerAddress::new(config.server.unverified_starts_per_minute),
-            // Of its own, so that what another site makes a browser ask for here does not keep it from connecting.
-            installs: limits::PerAddress::new(config.server.starts_per_minute),
-            stateless_codes: install::limit_on_stateless_codes(config.server.starts_per_minute > 0),
-            wrong_keys: limits::PerAddress::new(config.server.wrong_keys_per_minute),
-            lines: limits::PerProcess::new(LINES, LINE_INTERVAL, true),
-            key_limits: api::KeyLimits::new(config.server.api_per_minute),
+            limits: RequestLimits::new(&config.server),
             docs: OnceLock::new(),
             hosts: hosts.into_iter().flat_map(guard::authorities).collect(),
             cookies: cookies::FlowCookies::new(config.server.secure_cookies),

@@ -169,7 +169,7 @@ fn failure(
     (support_code, hint): (&str, Option<&str>),
 ) -> String {
     let entry = lookup(code).unwrap_or(Problem::new("provider_error").entry);
-    if web.lines.admit() {
+    if web.limits.lines.admit() {
         tracing::info!(code = entry.code, "problem shown");
     }
     let values = json!({

@@ -40,7 +40,7 @@ pub(super) async fn any_caller(request: &HttpRequest, web: &Web) -> Result<Arc<A
     let Some(key) = web.services.platform.api_keys.recognise(&shown).await? else {
         return Err(wrong(request, web));
     };
-    web.key_limits.admit(request, key.id, web.services.platform.clock.now())?;
+    web.limits.keys.admit(request, key.id, web.services.platform.clock.now())?;
     Ok(key)
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn recognised(request: &ServiceRequest, web: &Web) -> Option<Ar
 
 /// Whoever guesses is told to slow down. A good key is let in whatever others try from the same address.
 fn wrong(request: &HttpRequest, web: &Web) -> Problem {
-    match address(request, web).is_some_and(|address| web.wrong_keys.admit(address)) {
+    match address(request, web).is_some_and(|address| web.limits.wrong_keys.admit(address)) {
         true => Problem::new("api_key_invalid"),
         false => Problem::new("rate_limited"),
     }

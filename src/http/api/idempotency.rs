@@ -66,7 +66,7 @@ pub(super) async fn once(
             return work.await.unwrap_or_else(|_| Err(Problem::new("internal_error").into()));
         }
         Ok(Once::Again(answer)) => {
-            match web.key_limits.admit(request.request(), caller.id, web.services.platform.clock.now()) {
+            match web.limits.keys.admit(request.request(), caller.id, web.services.platform.clock.now()) {
                 Ok(()) => return Ok(request.into_response(again(answer))),
                 Err(problem) => problem,
             }
