@@ -17,11 +17,11 @@ use crate::config::{self, Config};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::egress::{self, EgressError};
-use crate::flows::{Flows, KeyCheckError};
 use crate::http::{Limits, Templates, Web, guard, serve};
 use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
 use crate::keyring::{KeyError, Keyring};
+use crate::services::{KeyCheckError, Services, check_keys};
 use crate::store::{OpenError, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -81,7 +81,7 @@ pub struct App {
     admin_address: Option<SocketAddr>,
     /// Cancelled when the listeners close their idle connections.
     closing: CancellationToken,
-    flows: Flows,
+    services: Services,
     jobs: Jobs,
     store: Store,
 }
@@ -102,7 +102,7 @@ pub async fn verbs(
     clock: Clock,
     chance: Chance,
     metrics: Arc<Metrics>,
-) -> Result<(Flows, Store), StartupError> {
+) -> Result<(Services, Store), StartupError> {
     if clock.now() < NO_EARLIER {
         return Err(StartupError::Clock(clock.now().rfc3339()));
     }
@@ -110,9 +110,9 @@ pub async fn verbs(
     let client = egress::client(&config.proxies)?;
     let hubspot = HubSpot::new(&config.hubspot, client, &config.proxies, clock.clone())?;
     let store = Store::open(&config.database, clock.clone()).await?;
-    let flows = Flows::new(config, store.clone(), hubspot, keyring, clock, chance, metrics);
-    flows.check_keys().await?;
-    Ok((flows, store))
+    check_keys(&store, &keyring, &clock).await?;
+    let services = Services::new(config, store.clone(), hubspot, keyring, clock, chance, metrics);
+    Ok((services, store))
 }
 
 impl App {
@@ -122,11 +122,11 @@ impl App {
     /// [`StartupError`] says what is wrong and, where it can, what to do.
     pub async fn build(config: Config, clock: Clock, chance: Chance) -> Result<Self, StartupError> {
         let metrics = Arc::new(Metrics::default());
-        let (flows, store) = verbs(&config, clock, chance.clone(), Arc::clone(&metrics)).await?;
-        flows.begin().await?;
+        let (services, store) = verbs(&config, clock, chance.clone(), Arc::clone(&metrics)).await?;
+        services.connections.upkeep.begin().await?;
         let templates = Templates::new().map_err(|why| StartupError::Templates(why.to_string()))?;
-        let jobs = Jobs::new(flows.clone(), &config.refresh, chance);
-        let web = Web::new(&config, flows.clone(), Arc::clone(&metrics), templates);
+        let jobs = Jobs::new(services.clone(), &config.refresh, chance);
+        let web = Web::new(&config, services.clone(), Arc::clone(&metrics), templates);
         let closing = CancellationToken::new();
         let listeners = Listeners { web, metrics, closing: closing.clone() };
         let (server, address) = listeners.public(&config.server)?;
@@ -139,7 +139,7 @@ impl App {
             address,
             admin_address,
             closing,
-            flows,
+            services,
             jobs,
             store,
         })
@@ -156,8 +156,8 @@ impl App {
     }
 
     /// The verbs, for whoever drives the background work by hand.
-    pub fn flows(&self) -> &Flows {
-        &self.flows
+    pub fn services(&self) -> &Services {
+        &self.services
     }
 
     /// The database, for whoever wants to look behind.
@@ -175,20 +175,20 @@ impl App {
         let serving = tokio::spawn(self.server);
         let admin = self.admin.map(tokio::spawn);
         let jobs = (!web_only).then(|| tokio::spawn(self.jobs.run(stop.clone())));
-        let (watcher, told) = (self.flows.clone(), stop.clone());
-        tokio::spawn(async move { watcher.watch_others(told).await });
+        let (replicas, told) = (self.services.platform.replicas.clone(), stop.clone());
+        tokio::spawn(async move { replicas.watch_others(told).await });
         stop.cancelled().await;
         // First nobody new comes in; then what was begun is finished. While the web workers live, so do the connections
         // to the database that were opened on them: they go last.
-        self.flows.begin_stop();
+        self.services.begin_stop();
         handle.pause().await;
         self.closing.cancel();
         if let Some(jobs) = jobs {
             let _ = jobs.await;
         }
-        let _ = tokio::time::timeout(Duration::from_secs(DRAIN), self.flows.drain()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(DRAIN), self.services.drain()).await;
         handle.stop(true).await;
-        self.flows.drain().await;
+        self.services.drain().await;
         if let Some(handle) = admin_handle {
             handle.stop(true).await;
         }

@@ -7,20 +7,20 @@
 //!
 //! - [`cli`]: the command line; [`app`]: assembly, the only part that knows every other.
 //! - [`http`] and [`jobs`]: the two doors, callers and time. Thin: each request and each due job calls one verb.
-//! - [`flows`]: the verbs of the service, one file each.
+//! - [`services`]: the verbs of the service, by sub-domain.
 //! - [`store`], [`hubspot`], [`webhook`], [`keyring`]: the outside, one adapter each; they do not know one another.
 //! - [`domain`]: words and rules, without input or output.
 //! - Beside the ladder: [`config`], [`telemetry`], [`egress`], [`lifecycle`], and [`crash`] for the tests.
 //!
 //! # Three journeys
 //!
-//! *A request*, the callback: [`http`] finds the flow's cookie → [`flows::Flows::finish`] →
+//! *A request*, the callback: [`http`] finds the flow's cookie → [`services::Finishes::finish`] →
 //! [`store::Store::consume_auth_request`] lets one caller through → [`hubspot::HubSpot::exchange`] →
 //! [`keyring::Keyring::seal`] → [`store::Store::save_connected`] writes Token, TokenRefreshJob and outcome as one →
-//! the popup's page takes the message by [`flows::Flows::deliver`], once.
+//! the popup's page takes the message by [`services::Handoffs::deliver`], once.
 //!
-//! *A refresh*, which nobody asked for: [`jobs::Jobs::run`] → [`flows::Flows::claim_refreshes`] writes a lease →
-//! [`flows::Flows::refresh`] asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
+//! *A refresh*, which nobody asked for: [`jobs::Jobs::run`] → [`services::Refreshes::claim_refreshes`] writes a lease →
+//! [`services::Refreshes::refresh`] asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
 //! tokens if nobody has replaced them since.
 //!
 //! *A configuration value*: `.env.example` → [`config::Variables`] → its section of [`config::Config`] → the one part
@@ -32,12 +32,12 @@ pub mod config;
 pub mod crash;
 pub mod domain;
 pub mod egress;
-pub mod flows;
 pub mod http;
 pub mod hubspot;
 pub mod jobs;
 pub mod keyring;
 pub mod lifecycle;
+pub mod services;
 pub mod store;
 pub mod telemetry;
 pub mod webhook;

@@ -12,7 +12,7 @@ use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::id::ConnectionId;
 use crate::domain::token::Token;
-use crate::flows::{Disconnected, Flows, Revoked};
+use crate::services::{Disconnected, Revoked, Services};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
@@ -60,11 +60,11 @@ impl Counts {
 pub(super) fn one(id: ConnectionId) -> Result<ExitCode, Failure> {
     let config = configured()?;
     runtime()?.block_on(async {
-        let (flows, store) = open(&config).await?;
+        let (services, store) = open(&config).await?;
         let token = store.token(id).await?.ok_or("there is no connection with this id")?;
         let mut counts = Counts::default();
-        counts.add(flows.disconnect(token.user_id, id, true).await?);
-        close(&flows, &store).await;
+        counts.add(services.connections.disconnects.disconnect(token.user_id, id, true).await?);
+        close(&services, &store).await;
         counts.tell();
         Ok(ExitCode::SUCCESS)
     })
@@ -73,7 +73,7 @@ pub(super) fn one(id: ConnectionId) -> Result<ExitCode, Failure> {
 pub(super) fn all() -> Result<ExitCode, Failure> {
     let config = configured()?;
     runtime()?.block_on(async {
-        let (flows, store) = open(&config).await?;
+        let (services, store) = open(&config).await?;
         let stored: i64 = store.count_tokens().await?.iter().map(|(_, count)| count).sum();
         let bar = ProgressBar::new(u64::try_from(stored)?);
         let mut counts = Counts::default();
@@ -84,30 +84,30 @@ pub(super) fn all() -> Result<ExitCode, Failure> {
                 break;
             }
             let begun: Vec<_> =
-                page.into_iter().map(|listed| tokio::spawn(end(flows.clone(), listed.token))).collect();
+                page.into_iter().map(|listed| tokio::spawn(end(services.clone(), listed.token))).collect();
             for one in begun {
                 counts.add(one.await??);
                 bar.inc(1);
             }
         }
         bar.finish_and_clear();
-        close(&flows, &store).await;
+        close(&services, &store).await;
         counts.tell();
         Ok(ExitCode::SUCCESS)
     })
 }
 
-async fn end(flows: Flows, token: Token) -> Result<Option<Disconnected>, crate::flows::StoreError> {
-    flows.disconnect(token.user_id, token.id, true).await
+async fn end(services: Services, token: Token) -> Result<Option<Disconnected>, crate::services::StoreError> {
+    services.connections.disconnects.disconnect(token.user_id, token.id, true).await
 }
 
 /// On SQLite this refuses while the service runs: it remembers what it has read.
-async fn open(config: &Config) -> Result<(Flows, Store), Failure> {
+async fn open(config: &Config) -> Result<(Services, Store), Failure> {
     let metrics = Arc::new(Metrics::default());
     Ok(app::verbs(config, Clock::system(), Chance::system(), metrics).await?)
 }
 
-async fn close(flows: &Flows, store: &Store) {
-    flows.drain().await;
+async fn close(services: &Services, store: &Store) {
+    services.drain().await;
     store.close().await;
 }

@@ -24,9 +24,9 @@ use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::PortalId;
 use crate::domain::secret::Secret;
-use crate::flows::{Flows, Import, ImportError, Imported};
 use crate::http::ProblemCode;
 use crate::lifecycle;
+use crate::services::{Import, ImportError, Imported, Services};
 use crate::telemetry::metrics::Metrics;
 
 /// How many are under way at once; fewer if REFRESH_MAX_IN_FLIGHT says so.
@@ -64,7 +64,7 @@ type Done = (usize, Result<Imported, ImportError>);
 
 /// An import under way.
 struct Running {
-    flows: Flows,
+    services: Services,
     bar: ProgressBar,
     counts: Counts,
     under_way: JoinSet<Done>,
@@ -83,11 +83,11 @@ impl ImportCommand {
         runtime()?.block_on(async {
             let metrics = Arc::new(Metrics::default());
             // On SQLite this refuses while the service runs: it remembers what it has read.
-            let (flows, store) = app::verbs(&config, Clock::system(), Chance::system(), metrics).await?;
+            let (services, store) = app::verbs(&config, Clock::system(), Chance::system(), metrics).await?;
             let mut pace = interval(Duration::from_secs(1) / config.refresh.rate_per_second);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut running = Running {
-                flows: flows.clone(),
+                services: services.clone(),
                 bar: length.map_or_else(ProgressBar::no_length, ProgressBar::new),
                 counts: Counts::default(),
                 under_way: JoinSet::new(),
@@ -98,7 +98,7 @@ impl ImportCommand {
             };
             let outcome = running.all(lines).await;
             running.bar.finish_and_clear();
-            flows.drain().await;
+            services.drain().await;
             store.close().await;
             let Counts { imported, known, refused } = running.counts;
             say(format_args!("{imported} imported, {known} known, {refused} refused"));
@@ -155,8 +155,8 @@ impl Running {
         }
         self.tokens.insert(token);
         self.pace.tick().await;
-        let flows = self.flows.clone();
-        self.under_way.spawn(async move { (number, flows.import(import).await) });
+        let services = self.services.clone();
+        self.under_way.spawn(async move { (number, services.connections.imports.import(import).await) });
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use super::{Failure, configured, ready_store, runtime, say};
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::secret::Secret;
-use crate::flows::{Resealed, reseal_all};
 use crate::keyring::Keyring;
+use crate::services::{Resealed, reseal_all};
 use crate::store::Store;
 
 #[derive(Debug, Subcommand)]

@@ -12,12 +12,13 @@ use utoipa::ToSchema;
 
 use super::Web;
 use super::api::ApiJson;
+use super::connection_body::Entry;
+use super::long_poll::{known_tag, unchanged_for_now, wait};
 use super::problem::{Problem, ProblemCode};
-use super::status::{Entry, known_tag, unchanged_for_now, wait};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
-use crate::flows::{Attempt, Outcome, Wakes};
+use crate::services::{Attempt, Outcome, Subscription};
 
 /// The secret of the page that began an attempt (RFC 7636 section 4.1, there for another purpose).
 pub(super) const VERIFIER: &str = "x-hsc-verifier";
@@ -45,19 +46,24 @@ pub(super) async fn attempt_status(
     let find = async || -> Result<Attempt, Problem> {
         // Another flow's id, an unknown one and a wrong verifier look alike.
         let named = named.map(str::parse).transpose().map_err(|_| Problem::new(ProblemCode::FlowUnknown))?;
-        web.flows.attempt(verifier, named).await?.ok_or(Problem::new(ProblemCode::FlowUnknown))
+        web.services
+            .connect
+            .statuses
+            .attempt(verifier, named)
+            .await?
+            .ok_or(Problem::new(ProblemCode::FlowUnknown))
     };
     let mut attempt = find().await?;
-    if known_tag(request) == Some(tag(&attempt, web.flows.clock().now()).as_str()) {
+    if known_tag(request) == Some(tag(&attempt, web.services.platform.clock.now()).as_str()) {
         let mut wakes = wakes_for(web, &attempt);
         loop {
             attempt = find().await?;
-            let now = web.flows.clock().now();
+            let now = web.services.platform.clock.now();
             let tag = tag(&attempt, now);
             if known_tag(request) != Some(tag.as_str()) {
                 break;
             }
-            if Instant::now() >= deadline || web.flows.is_stopping() {
+            if Instant::now() >= deadline || web.services.is_stopping() {
                 return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
             }
             let Some(wakes) = wakes.as_mut() else { return Ok(unchanged_for_now(tag)) };
@@ -69,16 +75,18 @@ pub(super) async fn attempt_status(
             }
         }
     }
-    let body = body(&attempt, web.flows.clock().now());
-    let tag = tag(&attempt, web.flows.clock().now());
+    let body = body(&attempt, web.services.platform.clock.now());
+    let tag = tag(&attempt, web.services.platform.clock.now());
     Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body))
 }
 
 /// What a page waits for: the outcome, and then what becomes of the connection.
-fn wakes_for(web: &Web, attempt: &Attempt) -> Option<Wakes> {
+fn wakes_for(web: &Web, attempt: &Attempt) -> Option<Subscription> {
     match &attempt.outcome {
-        Some(Outcome::Connected(connection)) => web.flows.user_wakes(connection.token.user_id),
-        _ => web.flows.attempt_wakes(attempt.flow),
+        Some(Outcome::Connected(connection)) => {
+            web.services.platform.notifier.user_wakes(connection.token.user_id)
+        }
+        _ => web.services.platform.notifier.attempt_wakes(attempt.flow),
     }
 }
 
@@ -129,7 +137,7 @@ pub(super) async fn redeem_claim(
 ) -> Result<HttpResponse, Problem> {
     let verifier = verifier(&request)?.ok_or(Problem::new(ProblemCode::BadChallenge))?;
     let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
-    let access = web.flows.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
+    let access = web.services.connect.statuses.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
     Ok(HttpResponse::Ok().json(AccessTokenAnswer {
         // This is what the page has asked for, with a claim and its own secret.
         access_token: access.token.expose(),
@@ -166,9 +174,14 @@ pub(super) async fn cancel_attempt(
     body: ApiJson<Cancel>,
 ) -> Result<HttpResponse, Problem> {
     let verifier = verifier(&request)?.ok_or(Problem::new(ProblemCode::BadChallenge))?;
-    let attempt =
-        web.flows.cancel(body.0.flow, &verifier).await?.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
-    Ok(HttpResponse::Ok().json(self::body(&attempt, web.flows.clock().now())))
+    let attempt = web
+        .services
+        .connect
+        .statuses
+        .cancel(body.0.flow, &verifier)
+        .await?
+        .ok_or(Problem::new(ProblemCode::FlowUnknown))?;
+    Ok(HttpResponse::Ok().json(self::body(&attempt, web.services.platform.clock.now())))
 }
 
 /// An attempt to connect. Its fields are written out one by one: what is not named here does not leave.

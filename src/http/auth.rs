@@ -7,23 +7,20 @@ use actix_web::web::{Data, Form};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::json;
-use url::form_urlencoded;
 
 use super::Web;
 use super::api::ApiJson;
 use super::caller::Caller;
-use super::client::address;
 use super::csrf::same_origin;
 use super::install::{install_at_callback, is_install};
-use super::limits::PerAddress;
+use super::navigation::{Query, admit, done, fetch_header, is_prefetch, is_state, see_other};
 use super::problem::{Problem, ProblemCode};
 use super::span::about_flow;
 use crate::domain::auth_request::REMEMBERED;
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
-use crate::domain::origin::Origin;
 use crate::domain::secret::{Hash, Secret};
-use crate::flows::{Answer, FinishConnect, Finished, StartConnect, Started, flow_of_state};
+use crate::services::{Answer, FinishConnect, Finished, StartConnect, Started, flow_of_state};
 
 /// What a page may ask for when it begins a connect.
 const FIELDS: [&str; 7] =
@@ -62,7 +59,7 @@ pub(super) async fn start_by_link(
         return Err(Problem::new(ProblemCode::ConnectSessionInUrl));
     }
     navigation_only(&request)?;
-    let limit = admit(&request, &web, &web.starts);
+    let limit = admit(&request, &web, &web.limits.starts);
     // The launch page of a challenge asks the user itself.
     if limit.is_ok() && fields.get("challenge").is_none() && was_not_asked_for(&request) {
         return confirmation(&request, &web, fields.get("origin"));
@@ -98,10 +95,10 @@ pub(super) async fn start_by_form(
     }
     let fields = Query::parse(&body, &FIELDS)?;
     navigation_only(&request)?;
-    admit(&request, &web, &web.starts)?;
+    admit(&request, &web, &web.limits.starts)?;
     let sender = sender(&request, &web);
     if sender.is_none() {
-        admit(&request, &web, &web.unverified_starts)?;
+        admit(&request, &web, &web.limits.unverified_starts)?;
     }
     start(&request, &web, &session, &fields, sender).await
 }
@@ -170,7 +167,7 @@ async fn start(
         sender,
     };
     let goes_by_page = ask.challenge.is_some() || request.method() == Method::POST;
-    let started = web.flows.start(ask).await?;
+    let started = web.services.connect.starts.start(ask).await?;
     about_flow(started.flow);
     // A form must not be answered with a redirect: a host page's `form-action` is held against every hop.
     let mut answer = if goes_by_page { HttpResponse::Ok() } else { HttpResponse::Found() };
@@ -195,7 +192,7 @@ fn bind(
     for cookie in web.cookies.make_room(request, flow) {
         answer.cookie(cookie);
     }
-    let now = web.flows.clock().now();
+    let now = web.services.platform.clock.now();
     // The cookie outlives the flow, so that whoever comes too late is told so, and told so in this browser.
     let max_age = expires_at.since(now) + REMEMBERED;
     answer.cookie(web.cookies.new_cookie(flow, binding, now, max_age));
@@ -232,7 +229,7 @@ pub(super) async fn continue_start(
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
     let Continued { state, binding } = form.0;
-    let started = web.flows.started(Secret::new(state), Secret::new(binding)).await?;
+    let started = web.services.connect.starts.started(Secret::new(state), Secret::new(binding)).await?;
     let started = started.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
     let mut answer = HttpResponse::Ok();
     bind(&mut answer, &request, &web, (started.flow, &started.binding, started.expires_at));
@@ -284,18 +281,11 @@ pub(super) async fn prove_opener(
     let Proof { flow, opener_key, binding } = body.0;
     let binding = binding.map(Secret::new).or_else(|| web.cookies.binding(&request, flow));
     let binding = binding.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
-    let proven = web.flows.prove_opener(flow, &binding, &Secret::new(opener_key)).await?;
+    let proven = web.services.connect.starts.prove_opener(flow, &binding, &Secret::new(opener_key)).await?;
     let expires_at = proven.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
     let mut answer = HttpResponse::NoContent();
     bind(&mut answer, &request, &web, (flow, &binding, expires_at));
     Ok(answer.finish())
-}
-
-pub(super) fn admit(request: &HttpRequest, web: &Web, limit: &PerAddress) -> Result<(), Problem> {
-    match address(request, web).is_some_and(|address| limit.admit(address)) {
-        true => Ok(()),
-        false => Err(Problem::new(ProblemCode::RateLimited)),
-    }
 }
 
 /// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever came of it, the popup goes on to a clean
@@ -361,7 +351,8 @@ async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<F
     about_flow(flow);
     let binding = web.cookies.binding(request, flow);
     let user = Caller::of(session).map(|caller| caller.user);
-    let finished = web.flows.finish(FinishConnect { state, binding, user, answer }).await?;
+    let finished =
+        web.services.connect.finishes.finish(FinishConnect { state, binding, user, answer }).await?;
     if let Some(user) = finished.user {
         Caller::sign_in(session, user);
     }
@@ -377,39 +368,11 @@ pub(super) fn done_without_answer(query: &str) -> String {
     }
 }
 
-/// Where a connect for this opener begins.
-pub(super) fn start_url(opener: &Origin) -> String {
-    let query =
-        form_urlencoded::Serializer::new(String::new()).append_pair("origin", opener.as_str()).finish();
-    format!("/auth/hubspot/start?{query}")
-}
-
-/// The popup's last page. The empty fragment takes the place of one that the redirect may have brought along.
-pub(super) fn done(flow: FlowId) -> String {
-    format!("/auth/hubspot/done?flow={flow}#_")
-}
-
-pub(super) fn is_state(state: &str) -> bool {
-    state.len() == 43 && state.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-}
-
-/// 303, so that nothing is ever posted again to where it leads (RFC 9700 section 4.12).
-pub(super) fn see_other(location: &str) -> HttpResponse {
-    HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
-}
-
 /// An image, a frame or a prefetch begins and finishes nothing.
 fn navigation_only(request: &HttpRequest) -> Result<(), Problem> {
     let navigates = fetch_header(request, "sec-fetch-mode").is_none_or(|mode| mode == "navigate")
         && fetch_header(request, "sec-fetch-dest").is_none_or(|dest| dest == "document");
     if navigates && !is_prefetch(request) { Ok(()) } else { Err(Problem::new(ProblemCode::NotANavigation)) }
-}
-
-/// Whether the browser fetches for a click that may never come.
-pub(super) fn is_prefetch(request: &HttpRequest) -> bool {
-    ["sec-purpose", "purpose", "x-moz"]
-        .iter()
-        .any(|name| fetch_header(request, name).is_some_and(|purpose| purpose.contains("prefetch")))
 }
 
 /// Another site brought the browser here without a click.
@@ -420,39 +383,10 @@ fn was_not_asked_for(request: &HttpRequest) -> bool {
 
 /// Asks the user. The link leads back to this address from our own page, which no other site can do.
 fn confirmation(request: &HttpRequest, web: &Web, named: Option<&str>) -> Result<HttpResponse, Problem> {
-    let origin = web.flows.opener(named)?;
+    let origin = web.services.connect.starts.opener(named)?;
     // Path and query alone: a request line may name another host.
     let here = request.uri().path_and_query().map_or("/login", |here| here.as_str());
     let values = json!({"origin": origin, "continue_url": here, "cancel_url": "/login"});
     let page = web.templates.page("start_confirm.html", &values);
     Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
-}
-
-pub(super) fn fetch_header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
-    request.headers().get(name).and_then(|value| value.to_str().ok())
-}
-
-/// A query in which every known name stands at most once.
-pub(super) struct Query(Vec<(String, String)>);
-
-impl Query {
-    /// Reads a query. A name that is known and stands twice is refused: whoever reads the other one disagrees with us.
-    pub fn parse(query: &str, known: &[&str]) -> Result<Self, Problem> {
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let base = name.split('[').next().unwrap_or_default();
-            if !known.contains(&base) {
-                continue;
-            }
-            if base != name || pairs.iter().any(|(known, _)| *known == name) {
-                return Err(Problem::new(ProblemCode::BadRequest));
-            }
-            pairs.push((name.into_owned(), value.into_owned()));
-        }
-        Ok(Self(pairs))
-    }
-
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
 }

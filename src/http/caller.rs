@@ -6,7 +6,7 @@ use crate::domain::chance::Chance;
 use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
-use crate::flows::ENDS_AT;
+use crate::services::ENDS_AT;
 
 const USER: &str = "user_id";
 const NONCE: &str = "nonce";

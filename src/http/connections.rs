@@ -14,7 +14,7 @@ use super::csrf;
 use super::problem::{Problem, ProblemCode};
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::secret::Secret;
-use crate::flows::{Outcome, Revoked};
+use crate::services::{Outcome, Revoked};
 
 /// Which connection ends.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -95,14 +95,14 @@ pub(super) async fn disconnect_connection(
             caller.user
         }
     };
-    let ended = web.flows.disconnect(user, body.0.connection_id, true).await?;
+    let ended = web.services.connections.disconnects.disconnect(user, body.0.connection_id, true).await?;
     let ended = ended.ok_or(Problem::new(ProblemCode::ConnectionNotFound))?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
 
 /// Whose connection an attempt led to. It is no cookie that speaks here, so no other site can borrow it.
 async fn owner(web: &Web, verifier: &Secret, connection: ConnectionId) -> Result<UserId, Problem> {
-    match web.flows.attempt(verifier, None).await?.and_then(|attempt| attempt.outcome) {
+    match web.services.connect.statuses.attempt(verifier, None).await?.and_then(|attempt| attempt.outcome) {
         Some(Outcome::Connected(found)) if found.token.id == connection => Ok(found.token.user_id),
         _ => Err(Problem::new(ProblemCode::ConnectionNotFound)),
     }

@@ -1,13 +1,7 @@
 //! `GET /api/docs`: the description of the API as a page to read. It is written on the server, so that it needs no
 //! script and nothing from anywhere else.
 
-use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
-
-use super::Web;
-use super::openapi::document;
-use super::public_text::PublicText;
 
 /// In the order in which they stand.
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "head"];
@@ -16,20 +10,9 @@ const SOME_ID: &str = "0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10";
 /// A schema that names itself ends somewhere.
 const DEEPEST: usize = 6;
 
-/// The description of the API as a page to read.
-#[utoipa::path(
-    get, path = "/api/docs", tag = "service",
-    summary = "This description, as a page to read",
-    security(()),
-    responses((status = 200, description = "A page.", body = String, content_type = "text/html"))
-)]
-pub(super) async fn get_docs(request: HttpRequest, web: Data<Web>) -> HttpResponse {
-    let page = web.docs.get_or_init(|| {
-        let document = serde_json::to_value(document()).unwrap_or_default();
-        let values = Reader(&document).page(web.config.server.origin().as_str());
-        PublicText::new("text/html; charset=utf-8", web.templates.page("docs.html", &values))
-    });
-    page.answer(&request)
+/// What the page shows of this description.
+pub(super) fn page(document: &Value, base: &str) -> Value {
+    Reader(document).page(base)
 }
 
 /// Reads the description.

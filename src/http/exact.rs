@@ -12,8 +12,10 @@ use utoipa::openapi::schema::{
 };
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, Schema};
 
-use super::openapi::PROBLEM;
 use crate::domain::text::{is_joiner, is_selector, unfit_characters};
+
+/// The media type of problems (RFC 9457).
+pub(super) const PROBLEM: &str = "application/problem+json";
 
 /// A path that is passed on to HubSpot, as [`crate::domain::proxy_path::ProxyPath`] reads it once it is decoded: it
 /// begins with no slash; no segment is `.` or `..` (its parameters, behind `;`, do not count); nothing is a URL, and

@@ -24,17 +24,14 @@ use url::Url;
 use super::Web;
 use super::api::{challenge, tell};
 use super::arrival::{await_body, is_streamed};
-use super::auth::{done_without_answer, see_other};
+use super::auth::done_without_answer;
 use super::install::CLAIM;
+use super::navigation::see_other;
 use super::problem::{Problem, ProblemCode};
-use super::span;
+use super::span::{self, RequestId};
 use super::templates::error_page;
 use crate::config::Server;
 use crate::config::marketplace::INSTALL;
-
-/// The id of a request, in its log line, in its answer and in its problem.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub String);
 
 /// Marks an answer that is somebody else's: it is passed on as it is, whatever its status.
 #[derive(Debug, Clone, Copy)]
@@ -186,7 +183,7 @@ fn refuse(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBody
 /// Gives an answer its body, if it is a problem, and its headers.
 fn finish(answer: &mut HttpResponse, web: Option<&Web>, path: &str, id: &RequestId) {
     if let Some(web) = web {
-        if web.flows.is_stopping() {
+        if web.services.is_stopping() {
             // Whoever asks on over the same connection would hold the stop up; over a new one somebody else answers.
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }
@@ -243,7 +240,7 @@ fn wrong_host(request: &ServiceRequest, web: &Web) -> Option<Problem> {
         return None;
     }
     let expected = authority(&web.config.server.public_url);
-    if web.lines.admit() {
+    if web.limits.lines.admit() {
         tracing::warn!(host, expected, "request refused: unexpected Host header");
     }
     Some(Problem::new(ProblemCode::WrongHost).hint(format!("Expected the host {expected}.")))
@@ -356,7 +353,7 @@ fn log(response: &ServiceResponse<BoxBody>, web: Option<&Web>, started: Instant)
             tracing::error!(code, about, status, duration_ms, "request failed");
         }
         Some((code, about))
-            if !is_api(response.request().path()) && web.is_none_or(|web| web.lines.admit()) =>
+            if !is_api(response.request().path()) && web.is_none_or(|web| web.limits.lines.admit()) =>
         {
             tracing::info!(code, about, status, duration_ms, "problem shown");
         }

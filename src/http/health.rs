@@ -30,7 +30,7 @@ pub(super) async fn get_live() -> HttpResponse {
 
 /// `GET /readyz`: whether it can do its work. HubSpot's troubles are told and do not count: reads are served on.
 pub(super) async fn get_ready(web: Data<Web>) -> HttpResponse {
-    let ready = web.flows.readiness().await;
+    let ready = web.services.maintenance.readiness().await;
     let body = json!({
         "status": match (ready.stopping, ready.database) {
             (true, _) => "stopping",
@@ -48,9 +48,9 @@ pub(super) async fn get_ready(web: Data<Web>) -> HttpResponse {
 
 /// `GET /metrics`: OpenMetrics text.
 pub(super) async fn get_metrics(web: Data<Web>) -> HttpResponse {
-    let counts = web.flows.connection_counts().await.unwrap_or_default();
-    let webhooks = web.flows.webhooks_waiting().await.unwrap_or_default();
+    let counts = web.services.connections.list.connection_counts().await.unwrap_or_default();
+    let webhooks = web.services.webhooks.endpoints.webhooks_waiting().await.unwrap_or_default();
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        .body(web.metrics.render(&counts, web.flows.waiting(), webhooks))
+        .body(web.metrics.render(&counts, web.services.platform.notifier.count(), webhooks))
 }

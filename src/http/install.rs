@@ -16,10 +16,10 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::Web;
-use super::auth::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
-use super::guard::RequestId;
 use super::limits::PerProcess;
+use super::navigation::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
 use super::problem::{Problem, ProblemCode};
+use super::span::RequestId;
 use crate::config::marketplace::INSTALL;
 use crate::domain::id::PortalId;
 use crate::domain::install::InstallReturnUrl;
@@ -102,7 +102,7 @@ pub(super) fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
 }
 
 fn admit_stateless_code(web: &Web) -> Result<(), Problem> {
-    match web.stateless_codes.admit() {
+    match web.limits.stateless_codes.admit() {
         true => Ok(()),
         false => Err(Problem::new(ProblemCode::RateLimited).retry_after(STATELESS_CODE_SECONDS)),
     }
@@ -125,8 +125,8 @@ async fn take(
     };
     match (query.get("step"), back) {
         (Some("authorize"), Some(back)) => {
-            admit(request, web, &web.installs)?;
-            Ok(back.with_state(&web.flows.begin_install().await?))
+            admit(request, web, &web.limits.installs)?;
+            Ok(back.with_state(&web.services.marketplace.installs.begin_install().await?))
         }
         (Some("finalize"), Some(back)) => {
             // The state was paid for when it was handed out. HubSpot sees for itself whether the app is installed, and
@@ -136,9 +136,9 @@ async fn take(
         }
         (None, back) if query.get("state").is_none() => {
             let code = code(query)?;
-            admit(request, web, &web.installs)?;
+            admit(request, web, &web.limits.installs)?;
             admit_stateless_code(web)?;
-            web.flows.install(code, None, redirect_uri).await?;
+            web.services.marketplace.installs.install(code, None, redirect_uri).await?;
             Ok(back.map_or_else(|| landing(web), |back| back.as_str().to_owned()))
         }
         _ => Err(Problem::new(ProblemCode::InstallIncomplete)),
@@ -148,7 +148,12 @@ async fn take(
 async fn finalize(web: &Web, query: &Query, redirect_uri: String) -> Result<(), Problem> {
     let state = query.get("state").filter(|state| is_state(state));
     let state = state.ok_or(Problem::new(ProblemCode::InstallStateRejected))?;
-    Ok(web.flows.install(code(query)?, Some(Secret::new(state.to_owned())), redirect_uri).await?)
+    Ok(web
+        .services
+        .marketplace
+        .installs
+        .install(code(query)?, Some(Secret::new(state.to_owned())), redirect_uri)
+        .await?)
 }
 
 fn code(query: &Query) -> Result<Secret, Problem> {
@@ -186,7 +191,7 @@ async fn get_install_claim(
     }
     let problem = about.problem.as_deref().map(|code| ProblemCode::named(code).entry());
     if let Some(entry) = problem
-        && web.lines.admit()
+        && web.limits.lines.admit()
     {
         tracing::info!(code = entry.code.as_str(), "problem shown");
     }

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::Web;
 use super::api::ApiJson;
-use super::auth::admit;
 use super::csrf::same_origin;
+use super::navigation::admit;
 use super::problem::{Problem, ProblemCode};
 use crate::domain::id::PortalId;
 use crate::domain::scopes::Scopes;
@@ -79,8 +79,8 @@ pub(super) async fn read_link(
     body: ApiJson<Link>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
-    admit(&request, &web, &web.starts)?;
-    let found = web.flows.hosted_session(&Secret::new(body.0.token)).await?;
+    admit(&request, &web, &web.limits.starts)?;
+    let found = web.services.connect.sessions.hosted_session(&Secret::new(body.0.token)).await?;
     let session = found.ok_or_else(|| Problem::new(ProblemCode::ConnectSessionEnded))?;
     let settings = &web.config.hubspot;
     let applications = match &session.allowed_origins {
@@ -117,8 +117,8 @@ pub(super) async fn open_link(
     body: ApiJson<Link>,
 ) -> Result<HttpResponse, Problem> {
     same_origin(&request, &web)?;
-    admit(&request, &web, &web.starts)?;
-    let opened = web.flows.open_link(&Secret::new(body.0.token)).await?;
+    admit(&request, &web, &web.limits.starts)?;
+    let opened = web.services.connect.sessions.open_link(&Secret::new(body.0.token)).await?;
     let token = opened.ok_or_else(|| Problem::new(ProblemCode::ConnectSessionEnded))?;
     Ok(HttpResponse::Ok().json(OpenedLink { token: token.expose() }))
 }

@@ -8,6 +8,7 @@ mod attempt;
 mod auth;
 mod caller;
 mod client;
+mod connection_body;
 mod connections;
 mod cookies;
 mod csrf;
@@ -18,6 +19,8 @@ mod health;
 mod install;
 mod limits;
 mod link;
+mod long_poll;
+mod navigation;
 mod openapi;
 mod pages;
 mod popup;
@@ -41,10 +44,10 @@ pub use problem::{ProblemCode, error_table};
 pub use server::{Limits, serve};
 pub use templates::Templates;
 
-use crate::config::Config;
 use crate::config::marketplace::INSTALL;
+use crate::config::{self, Config};
 use crate::domain::origin::AllowedOrigins;
-use crate::flows::{Flows, Use};
+use crate::services::{Services, Use};
 use crate::telemetry::metrics::Metrics;
 
 /// Where HubSpot sends people back to, unless the redirect URI says otherwise.
@@ -61,11 +64,22 @@ const LINE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the handlers share.
 pub struct Web {
-    flows: Flows,
+    services: Services,
     metrics: Arc<Metrics>,
     templates: Templates,
     config: Config,
     csrf: csrf::Csrf,
+    limits: RequestLimits,
+    /// The page that describes the API, once it was asked for.
+    docs: OnceLock<public_text::PublicText>,
+    /// Hosts we are called by: PUBLIC_URL's and the redirect URI's.
+    hosts: Vec<String>,
+    cookies: cookies::FlowCookies,
+    session_key: actix_web::cookie::Key,
+}
+
+/// How often something may be done.
+struct RequestLimits {
     starts: limits::PerAddress,
     unverified_starts: limits::PerAddress,
     installs: limits::PerAddress,
@@ -73,13 +87,22 @@ pub struct Web {
     wrong_keys: limits::PerAddress,
     /// Lines at the default level about requests that anybody can send.
     lines: limits::PerProcess,
-    key_limits: api::KeyLimits,
-    /// The page that describes the API, once it was asked for.
-    docs: OnceLock<public_text::PublicText>,
-    /// Hosts we are called by: PUBLIC_URL's and the redirect URI's.
-    hosts: Vec<String>,
-    cookies: cookies::FlowCookies,
-    session_key: actix_web::cookie::Key,
+    keys: api::KeyLimits,
+}
+
+impl RequestLimits {
+    fn new(settings: &config::Server) -> Self {
+        Self {
+            starts: limits::PerAddress::new(settings.starts_per_minute),
+            unverified_starts: limits::PerAddress::new(settings.unverified_starts_per_minute),
+            // Of its own, so that what another site makes a browser ask for here does not keep it from connecting.
+            installs: limits::PerAddress::new(settings.starts_per_minute),
+            stateless_codes: install::limit_on_stateless_codes(settings.starts_per_minute > 0),
+            wrong_keys: limits::PerAddress::new(settings.wrong_keys_per_minute),
+            lines: limits::PerProcess::new(LINES, LINE_INTERVAL, true),
+            keys: api::KeyLimits::new(settings.api_per_minute),
+        }
+    }
 }
 
 impl std::fmt::Debug for Web {
@@ -90,23 +113,21 @@ impl std::fmt::Debug for Web {
 
 impl Web {
     /// The handlers' share of the service.
-    pub fn new(config: &Config, flows: Flows, metrics: Arc<Metrics>, templates: Templates) -> Data<Self> {
+    pub fn new(
+        config: &Config,
+        services: Services,
+        metrics: Arc<Metrics>,
+        templates: Templates,
+    ) -> Data<Self> {
         let secret = &config.security.app_secret;
         let session_key = secret.derive::<64>("session cookie");
         let hosts = [&config.server.public_url, &config.hubspot.redirect_uri];
         Data::new(Self {
-            flows,
+            services,
             metrics,
             templates,
             csrf: csrf::Csrf::new(secret),
-            starts: limits::PerAddress::new(config.server.starts_per_minute),
-            unverified_starts: limits::PerAddress::new(config.server.unverified_starts_per_minute),
-            // Of its own, so that what another site makes a browser ask for here does not keep it from connecting.
-            installs: limits::PerAddress::new(config.server.starts_per_minute),
-            stateless_codes: install::limit_on_stateless_codes(config.server.starts_per_minute > 0),
-            wrong_keys: limits::PerAddress::new(config.server.wrong_keys_per_minute),
-            lines: limits::PerProcess::new(LINES, LINE_INTERVAL, true),
-            key_limits: api::KeyLimits::new(config.server.api_per_minute),
+            limits: RequestLimits::new(&config.server),
             docs: OnceLock::new(),
             hosts: hosts.into_iter().flat_map(guard::authorities).collect(),
             cookies: cookies::FlowCookies::new(config.server.secure_cookies),
@@ -141,7 +162,7 @@ impl Web {
                     .route(actix::head().to(health::get_live)),
             )
             .service(actix::resource("/api/openapi.json").route(actix::get().to(openapi::openapi_document)))
-            .service(actix::resource("/api/docs").route(actix::get().to(docs::get_docs)))
+            .service(actix::resource("/api/docs").route(actix::get().to(openapi::get_docs)))
             // A scope, because its name is compared as it stands; a pattern would be tried on every request.
             .service(actix::scope("/static").route("/{file:.*}", actix::get().to(assets::get_asset)))
             // The host's backend

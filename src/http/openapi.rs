@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{Ref, SchemaType, Type};
@@ -16,13 +17,13 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi as Collect};
 
+use super::Web;
 use super::attempt;
+use super::exact::PROBLEM;
 use super::guard::is_api;
 use super::problem::ProblemCode;
 use super::public_text::PublicText;
-use super::{api, auth, connections, docs, exact, health, link, popup, status};
-
-pub(super) const PROBLEM: &str = "application/problem+json";
+use super::{api, auth, connection_body, connections, docs, exact, health, link, popup, status};
 
 /// The handlers that are described.
 #[derive(Collect)]
@@ -34,7 +35,7 @@ pub(super) const PROBLEM: &str = "application/problem+json";
     ),
     paths(
         openapi_document,
-        docs::get_docs,
+        get_docs,
         status::get_status,
         attempt::redeem_claim,
         attempt::cancel_attempt,
@@ -72,7 +73,7 @@ pub(super) const PROBLEM: &str = "application/problem+json";
         link::open_link,
         api::proxy::proxy,
     ),
-    components(schemas(status::ConnectionState, attempt::AttemptStatus)),
+    components(schemas(connection_body::ConnectionState, attempt::AttemptStatus)),
     tags(
         (name = "connect sessions", description = "The backend says which of its users is connecting, and may have the last word."),
         (name = "installs", description = "Installs that began at HubSpot's Marketplace and wait to be claimed. They come only with `MARKETPLACE_INSTALLS=on`."),
@@ -105,6 +106,22 @@ pub(super) async fn openapi_document(request: HttpRequest) -> HttpResponse {
     static TEXT: LazyLock<PublicText> =
         LazyLock::new(|| PublicText::new("application/json", document().to_json().unwrap_or_default()));
     TEXT.answer(&request)
+}
+
+/// The description of the API as a page to read.
+#[utoipa::path(
+    get, path = "/api/docs", tag = "service",
+    summary = "This description, as a page to read",
+    security(()),
+    responses((status = 200, description = "A page.", body = String, content_type = "text/html"))
+)]
+pub(super) async fn get_docs(request: HttpRequest, web: Data<Web>) -> HttpResponse {
+    let page = web.docs.get_or_init(|| {
+        let document = serde_json::to_value(document()).unwrap_or_default();
+        let values = docs::page(&document, web.config.server.origin().as_str());
+        PublicText::new("text/html; charset=utf-8", web.templates.page("docs.html", &values))
+    });
+    page.answer(&request)
 }
 
 /// What all operations of a kind have in common.

@@ -7,24 +7,24 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Web;
-use super::auth::{see_other, start_url};
 use super::caller::Caller;
+use super::connection_body::{Entry, seconds_until};
 use super::csrf;
+use super::navigation::{see_other, start_url};
 use super::problem::Problem;
-use super::status::{Entry, seconds_until};
 use crate::domain::clock::Moment;
-use crate::flows::Connection;
+use crate::services::Connection;
 
 /// `GET /`: the connections of this browser's session.
 pub(super) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
     };
-    let connections = web.flows.connections(caller.user).await?;
+    let connections = web.services.connections.list.connections(caller.user).await?;
     if connections.is_empty() {
         return Ok(see_other("/login"));
     }
-    let now = web.flows.clock().now();
+    let now = web.services.platform.clock.now();
     let cards: Vec<Value> = connections.iter().map(|connection| card(&web, connection, now)).collect();
     let values = json!({
         "user_id": caller.user,
@@ -41,7 +41,7 @@ pub(super) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpRe
 /// `GET /login`: the Connect button.
 pub(super) async fn get_login(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
     if let Some(caller) = Caller::of(&session)
-        && !web.flows.connections(caller.user).await?.is_empty()
+        && !web.services.connections.list.connections(caller.user).await?.is_empty()
     {
         return Ok(see_other("/"));
     }
@@ -54,7 +54,7 @@ pub(super) async fn get_logout(web: Data<Web>, session: Session) -> Result<HttpR
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
     };
-    let count = web.flows.connections(caller.user).await?.len();
+    let count = web.services.connections.list.connections(caller.user).await?.len();
     let values = json!({"csrf": web.csrf.token(&caller), "connection_count": count});
     Ok(html(web.templates.page("logout.html", &values)))
 }
@@ -76,7 +76,7 @@ pub(super) async fn logout(
         return Ok(see_other("/login"));
     };
     csrf::check(&request, &web, &caller, Some(&form.csrf))?;
-    web.flows.disconnect_all(caller.user, true).await?;
+    web.services.connect.disconnect_all(caller.user, true).await?;
     session.purge();
     tracing::info!(user = %caller.user, "logged out");
     Ok(see_other("/login"))

@@ -8,16 +8,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api::ApiJson;
-use super::auth::{done, see_other, start_url};
 use super::caller::Caller;
 use super::csrf::same_origin;
-use super::guard::RequestId;
+use super::navigation::{done, see_other, start_url};
 use super::problem::{Problem, ProblemCode};
+use super::span::RequestId;
 use super::span::about_flow;
 use super::{HOSTED_LINK, Web};
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
-use crate::flows::{Choice, Connection, Decision, Delivery, Ended, Message, Outcome};
+use crate::services::{Choice, Connection, Decision, Delivery, Ended, Message, Outcome};
 
 /// The likely reason for a callback without any cookie where PUBLIC_URL is http://localhost.
 const SAFARI: &str = "Safari does not keep the cookies of a service at http://localhost. Use another browser, or give \
@@ -42,7 +42,7 @@ pub(super) async fn get_done(
     flow.into_iter().for_each(about_flow);
     let binding = flow.and_then(|flow| web.cookies.binding(&request, flow));
     let ended = match (flow, &binding) {
-        (Some(flow), Some(binding)) => web.flows.outcome(flow, binding).await?,
+        (Some(flow), Some(binding)) => web.services.connect.handoffs.outcome(flow, binding).await?,
         _ => None,
     };
     if let (Some(flow), Some(choice)) = (flow, ended.as_ref().and_then(|ended| ended.choice.as_ref())) {
@@ -64,7 +64,7 @@ pub(super) async fn get_done(
             // The answer that was to begin the session may have been lost on its way, with the callback that a browser
             // dropped and repeated.
             if let (Some(binding), None) = (&binding, Caller::of(&session))
-                && let Some(user) = web.flows.lost_session(flow, binding).await?
+                && let Some(user) = web.services.connect.sign_ins.lost_session(flow, binding).await?
             {
                 Caller::sign_in(&session, user);
             }
@@ -130,7 +130,7 @@ pub(super) async fn decide(
     let decision: Decision = form.decision.parse().map_err(|_| Problem::new(ProblemCode::BadRequest))?;
     let binding = web.cookies.binding(&request, form.flow).ok_or(Problem::new(ProblemCode::FlowUnknown))?;
     let user = Caller::of(&session).map(|caller| caller.user);
-    if let Some(user) = web.flows.decide(form.flow, &binding, user, decision).await? {
+    if let Some(user) = web.services.connect.mismatches.decide(form.flow, &binding, user, decision).await? {
         Caller::sign_in(&session, user);
     }
     // Whatever came of it, that page tells. It also leads on to the page that waits, where this form may not.
@@ -169,7 +169,7 @@ fn failure(
     (support_code, hint): (&str, Option<&str>),
 ) -> String {
     let entry = code.entry();
-    if web.lines.admit() {
+    if web.limits.lines.admit() {
         tracing::info!(code = code.as_str(), "problem shown");
     }
     let values = json!({
@@ -218,7 +218,7 @@ pub(super) async fn take_handoff(
     same_origin(&request, &web)?;
     let Handoff { flow } = body.0;
     let binding = web.cookies.binding(&request, flow).ok_or(Problem::new(ProblemCode::FlowUnknown))?;
-    match web.flows.deliver(flow, &binding).await? {
+    match web.services.connect.handoffs.deliver(flow, &binding).await? {
         Delivery::Now(origin, message) => {
             let answer = json!({"origin": origin, "message": text(flow, &message)});
             Ok(HttpResponse::Ok().cookie(web.cookies.removal(flow)).json(answer))

@@ -10,16 +10,16 @@ use actix_web::cookie::time::Duration;
 
 use super::Web;
 use crate::domain::secret::Secret;
-use crate::flows::{Flows, Use};
+use crate::services::{BrowserSessions, Use};
 
 /// Sessions in the database.
-pub(super) struct Sessions(Flows, Use);
+pub(super) struct Sessions(BrowserSessions, Use);
 
 /// The layer that gives handlers their session.
 pub(super) fn layer(web: &Web, by: Use) -> SessionMiddleware<Sessions> {
     let secure = web.config.server.secure_cookies;
     let name = if secure { "__Host-hsc_sid" } else { "hsc_sid" };
-    SessionMiddleware::builder(Sessions(web.flows.clone(), by), web.session_key.clone())
+    SessionMiddleware::builder(Sessions(web.services.platform.sessions.clone(), by), web.session_key.clone())
         .cookie_name(name.to_owned())
         .cookie_secure(secure)
         .cookie_http_only(true)

@@ -1,4 +1,4 @@
-//! The span of a request: every event inside names the request, also in detached work.
+//! The id and the span of a request: every event inside names the request, also in detached work.
 
 use actix_web::dev::ServiceRequest;
 use tracing::field::{Empty, display};
@@ -6,6 +6,10 @@ use tracing::{Span, error_span};
 
 use super::arrival::{STREAMED, is_streamed};
 use crate::domain::id::FlowId;
+
+/// The id of a request, in its log line, in its answer and in its problem.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub String);
 
 /// Returns the span of a request. Its level is the highest, so that it is there for every event, whatever LOG_LEVEL is.
 ///

@@ -1,13 +1,10 @@
 //! GET /api/hubspot/status.
 
-use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use actix_session::Session;
-use actix_web::http::header::{ETAG, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
+use actix_web::http::header::ETAG;
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
@@ -17,17 +14,15 @@ use utoipa::ToSchema;
 use super::Web;
 use super::attempt::{attempt_status, verifier};
 use super::caller::Caller;
+use super::connection_body::{Entry, Fields};
+use super::long_poll::{known_tag, unchanged_for_now, wait};
 use super::problem::{Problem, ProblemCode};
-use super::server::Watch;
 use crate::domain::clock::Moment;
-use crate::domain::id::{ConnectionId, PortalId, UserId};
-use crate::domain::scopes::Scopes;
-use crate::flows::{Connection, Wakes};
+use crate::domain::id::UserId;
+use crate::services::Connection;
 
 /// A longer wait would outlast proxies on the way.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
-/// When a request that may not wait should be repeated, in seconds.
-const ASK_AGAIN: u16 = 10;
 
 /// How long the answer may wait for a change, and of which attempt it is asked.
 #[derive(Debug, Deserialize)]
@@ -83,13 +78,14 @@ async fn session_status(
     let known = known_tag(request);
     let caller = Caller::of(session);
     // An action in another tab may have moved the end: the next request sees whether it has come.
-    let ends_at = caller.as_ref().map(|caller| caller.ends_at.since(web.flows.clock().now()));
+    let ends_at = caller.as_ref().map(|caller| caller.ends_at.since(web.services.platform.clock.now()));
     let deadline = ends_at.map_or(deadline, |left| deadline.min(Instant::now() + left));
-    let mut wakes = known.and(caller.as_ref()).and_then(|caller| web.flows.user_wakes(caller.user));
+    let mut wakes =
+        known.and(caller.as_ref()).and_then(|caller| web.services.platform.notifier.user_wakes(caller.user));
     loop {
-        let now = web.flows.clock().now();
+        let now = web.services.platform.clock.now();
         let connections = match &caller {
-            Some(caller) => web.flows.connections(caller.user).await?,
+            Some(caller) => web.services.connections.list.connections(caller.user).await?,
             None => Default::default(),
         };
         let tag = etag(caller.as_ref(), &connections, now);
@@ -97,7 +93,7 @@ async fn session_status(
             let body = Body::of(caller.as_ref(), &connections, now);
             return Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body));
         }
-        if Instant::now() >= deadline || web.flows.is_stopping() {
+        if Instant::now() >= deadline || web.services.is_stopping() {
             return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
         }
         // A request without a session gets none by waiting.
@@ -106,32 +102,6 @@ async fn session_status(
             return Ok(unchanged_for_now(tag));
         }
     }
-}
-
-/// Waits for a change, or until the deadline. `false` if the client has sent something ahead of the answer: then nothing
-/// would tell when it hangs up, so the answer does not wait.
-pub(super) async fn wait(request: &HttpRequest, wakes: &mut Wakes, deadline: Instant) -> bool {
-    let watch = request.conn_data::<Rc<Watch>>();
-    // Polled whenever the connection is, because a read runs in the connection's own task.
-    let is_ahead = poll_fn(|_| match watch.is_some_and(|watch| watch.is_ahead()) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
-    });
-    tokio::select! {
-        () = wakes.next(deadline) => true,
-        () = is_ahead => false,
-    }
-}
-
-/// The answer to a request that may not wait for a change: the same as before, and when to ask again.
-pub(super) fn unchanged_for_now(tag: String) -> HttpResponse {
-    let retry_after = (RETRY_AFTER, HeaderValue::from(ASK_AGAIN));
-    HttpResponse::NotModified().insert_header((ETAG, tag)).insert_header(retry_after).finish()
-}
-
-/// The ETag of the last answer, as the caller shows it.
-pub(super) fn known_tag(request: &HttpRequest) -> Option<&str> {
-    request.headers().get(IF_NONE_MATCH).and_then(|tag| tag.to_str().ok())
 }
 
 /// When the passing of time alone changes the answer: an access token that is not refreshed expires.
@@ -194,52 +164,6 @@ pub(super) struct Nobody {
     connections: [(); 0],
 }
 
-/// A connection.
-#[derive(Serialize, ToSchema)]
-#[schema(as = SessionConnection)]
-pub(super) struct Entry<'a> {
-    /// The connection; a reconnect of the same account keeps it.
-    #[schema(value_type = String, format = Uuid)]
-    id: ConnectionId,
-    #[serde(flatten)]
-    fields: Fields<'a>,
-}
-
-/// How a connection fares.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ConnectionFields)]
-struct Fields<'a> {
-    /// The HubSpot account (`hub_id`); null until HubSpot has told it.
-    #[schema(value_type = Option<i64>, example = 1234567)]
-    portal_id: Option<PortalId>,
-    /// The account's website. Somebody has typed it: show it as text, never as HTML.
-    #[schema(example = "acme.example")]
-    hub_domain: Option<&'a str>,
-    /// The account's time zone.
-    #[schema(example = "Europe/Berlin")]
-    time_zone: Option<&'a str>,
-    /// How it fares.
-    #[schema(value_type = ConnectionState)]
-    state: &'static str,
-    /// The same in a sentence for a person.
-    state_sentence: &'static str,
-    /// The granted scopes; null as long as HubSpot has not named them.
-    #[schema(value_type = Option<Vec<String>>, example = json!(["oauth", "crm.objects.contacts.read"]))]
-    scopes: Option<&'a Scopes>,
-    /// Scopes that were asked for, optional ones included, and not granted; none as long as `scopes` is null.
-    #[schema(value_type = Vec<String>)]
-    missing_scopes: Scopes,
-    /// When the access token expires.
-    #[schema(format = DateTime, example = "2026-11-21T09:30:00Z")]
-    expires_at: String,
-    /// When the person connected.
-    #[schema(format = DateTime, example = "2026-11-21T09:00:00Z")]
-    connected_at: String,
-    /// When it is refreshed next, in seconds; null where nothing is planned.
-    #[schema(minimum = 0)]
-    seconds_until_refresh: Option<i64>,
-}
-
 impl<'a> Body<'a> {
     fn of(caller: Option<&Caller>, connections: &'a [Connection], now: Moment) -> Self {
         let (Some(caller), Some(newest)) = (caller, connections.first()) else {
@@ -253,56 +177,6 @@ impl<'a> Body<'a> {
             connections: connections.iter().map(|one| Entry::of(one, now)).collect(),
         })
     }
-}
-
-impl<'a> Entry<'a> {
-    /// One connection as it is now.
-    pub fn of(connection: &'a Connection, now: Moment) -> Self {
-        let token = &connection.token;
-        let fields = Fields {
-            portal_id: token.portal_id,
-            hub_domain: token.hub_domain.as_deref(),
-            time_zone: token.time_zone.as_deref(),
-            state: token.public_state(now),
-            state_sentence: sentence(token.public_state(now)),
-            scopes: token.scopes.as_ref(),
-            missing_scopes: token.missing_scopes(),
-            expires_at: token.expires_at.rfc3339(),
-            connected_at: token.connected_at.rfc3339(),
-            seconds_until_refresh: connection.refresh_at.map(|at| seconds_until(at, now)),
-        };
-        Self { id: token.id, fields }
-    }
-}
-
-/// How a connection fares.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "the words stand in the domain; here they are told to strangers")]
-pub(super) enum ConnectionState {
-    /// Its access token is renewed by itself.
-    Active,
-    /// HubSpot could not be reached in time; it is tried again.
-    Degraded,
-    /// HubSpot has ended the access: the person has to connect again.
-    NeedsReauth,
-    /// What is stored cannot be trusted: the person has to connect again.
-    IntegrityError,
-}
-
-/// What a person is told of a state.
-pub(super) fn sentence(state: &str) -> &'static str {
-    match state {
-        "active" => "Access is renewed by itself, always before it expires.",
-        "degraded" => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
-        "needs_reauth" => "HubSpot has ended this access. Reconnect to go on.",
-        _ => "What is stored for this account cannot be trusted. Reconnect to go on.",
-    }
-}
-
-/// Seconds until a moment, rounded up; zero once it is there.
-pub(super) fn seconds_until(at: Moment, now: Moment) -> i64 {
-    i64::try_from(at.since(now).as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
 /// Stands for all that the answer says, but for the seconds that pass: the moment of the next refresh in their place.

@@ -7,12 +7,11 @@ use oauth2::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::{RequestBuilder, Response};
 use serde::de::IgnoredAny;
-use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use url::Url;
 
-use super::error::{self, Asked};
+use super::error::{self, Asked, NoAnswer};
 use super::wire::ErrorBody;
 use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, FailureCode};
@@ -26,11 +25,6 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// How long a whole call may take, in steps.
 const PATIENCE: u32 = 20;
 const STEP: Duration = Duration::from_secs(1);
-
-/// A call that gave no answer the OAuth client could read.
-#[derive(Debug, Error)]
-#[error("no usable answer: {}", .0.code)]
-pub(super) struct NoAnswer(pub Failure);
 
 /// The means to call HubSpot.
 #[derive(Debug)]

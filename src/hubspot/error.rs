@@ -1,8 +1,8 @@
 //! What an answer means: whose trouble it is, and under which stable code it is told.
 
 use oauth2::RequestTokenError;
+use thiserror::Error;
 
-use super::call::NoAnswer;
 use super::wire::ErrorBody;
 use crate::domain::failure::{Failure, FailureCode};
 
@@ -13,6 +13,11 @@ pub(super) enum Asked {
     Refresh,
     Other,
 }
+
+/// A call that gave no answer the OAuth client could read.
+#[derive(Debug, Error)]
+#[error("no usable answer: {}", .0.code)]
+pub(super) struct NoAnswer(pub Failure);
 
 /// What a failed token request means. The parse error is never printed: it carries the whole body, tokens included.
 pub(super) fn failure(why: RequestTokenError<NoAnswer, ErrorBody>, asked: Asked) -> Failure {

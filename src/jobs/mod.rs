@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Refresh;
 use crate::domain::chance::Chance;
 use crate::domain::journal::POLL;
-use crate::flows::{Flows, StoreError};
+use crate::services::{Services, StoreError};
 
 /// Due moments lie in the database, not in timers: after a suspended night or a moved clock the next look finds them.
 const TICK: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const WATCH: Duration = Duration::from_secs(10);
 /// The background work of one process.
 #[derive(Debug)]
 pub struct Jobs {
-    flows: Flows,
+    services: Services,
     settings: Refresh,
     chance: Chance,
 }
@@ -37,8 +37,8 @@ struct Refreshes<'a> {
 
 impl Jobs {
     /// The background work over these verbs.
-    pub fn new(flows: Flows, settings: &Refresh, chance: Chance) -> Self {
-        Self { flows, settings: settings.clone(), chance }
+    pub fn new(services: Services, settings: &Refresh, chance: Chance) -> Self {
+        Self { services, settings: settings.clone(), chance }
     }
 
     /// Works until told to stop. Refreshes have a loop of their own: nothing else that waits for HubSpot, or for a
@@ -71,8 +71,10 @@ impl Jobs {
         let mut in_flight = JoinSet::new();
         while !stop.is_cancelled() {
             while in_flight.try_join_next().is_some() {}
-            for underway in note(self.flows.claim_deliveries().await).unwrap_or_default() {
-                let work = self.flows.deliver_webhook(underway);
+            for underway in
+                note(self.services.webhooks.deliveries.claim_deliveries().await).unwrap_or_default()
+            {
+                let work = self.services.webhooks.deliveries.deliver_webhook(underway);
                 in_flight.spawn(async move {
                     let _ = work.await;
                 });
@@ -89,23 +91,23 @@ impl Jobs {
     async fn watch(&self) {
         loop {
             self.pause(WATCH).await;
-            note(self.flows.note_degraded().await);
+            note(self.services.connections.upkeep.note_degraded().await);
         }
     }
 
     async fn chores(&self) {
         loop {
-            note(self.flows.revoke_due().await);
-            note(self.flows.ask_missing_details().await);
+            note(self.services.connections.disconnects.revoke_due().await);
+            note(self.services.connections.details.ask_missing_details().await);
             self.pause(TICK).await;
         }
     }
 
     /// What HubSpot tells of uninstalls. What is due goes first here too.
     async fn journal(&self) {
-        while self.flows.reads_journal() {
+        while self.services.marketplace.journal.reads_journal() {
             self.pause(TICK).await;
-            let look = note(self.flows.read_journal().await);
+            let look = note(self.services.marketplace.journal.read_journal().await);
             self.pause(look.map_or(POLL, |look| look.again_in)).await;
         }
     }
@@ -115,8 +117,8 @@ impl Jobs {
         // What is due at a start goes first.
         self.pause(TICK).await;
         loop {
-            note(self.flows.sweep().await);
-            page = note(self.flows.reconcile(page).await).flatten();
+            note(self.services.maintenance.sweep().await);
+            page = note(self.services.connections.upkeep.reconcile(page).await).flatten();
             self.pause(SWEEP).await;
         }
     }
@@ -145,11 +147,11 @@ impl Refreshes<'_> {
         if wanted == 0 {
             return Ok(false);
         }
-        let claimed = self.jobs.flows.claim_refreshes(wanted).await?;
+        let claimed = self.jobs.services.connections.refreshes.claim_refreshes(wanted).await?;
         self.budget -= claimed.len() as f64;
         let more = claimed.len() >= wanted as usize;
         for one in claimed {
-            let work = self.jobs.flows.refresh(one);
+            let work = self.jobs.services.connections.refreshes.refresh(one);
             self.in_flight.spawn(async move {
                 let _ = work.await;
             });

@@ -352,7 +352,7 @@ async fn a_flood_of_attempts_from_one_address_leaves_few_rows_and_hinders_nobody
     person.navigate(&back, &[("x-forwarded-for", "198.51.100.7")]).await;
     assert_eq!(person.status().await["authenticated"], true, "who had begun before ends well");
     app.advance(3600);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
 }
 

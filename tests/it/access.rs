@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fake_hubspot::{Fault, Kind, Options, Rule};
-use hubspot_connect::flows::{Access, AccessError, Flows};
+use hubspot_connect::services::{Access, AccessError, Services};
 use hubspot_connect::store::StoreError;
 
 use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS};
@@ -15,9 +15,9 @@ fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
 }
 
-async fn ask(app: &TestApp, flows: &Flows, min_ttl: Duration) -> Result<Access, AccessError> {
+async fn ask(app: &TestApp, services: &Services, min_ttl: Duration) -> Result<Access, AccessError> {
     let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
-    flows.access_token(id, min_ttl).await
+    services.connections.access_tokens.access_token(id, min_ttl).await
 }
 
 /// That this token is HubSpot's newest for the account: HubSpot itself says so.
@@ -33,7 +33,7 @@ async fn assert_works(app: &TestApp, access: &Access) {
 async fn a_token_with_enough_life_left_is_given_without_asking_hubspot() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
-    let access = ask(&app, &app.flows, MINUTE).await.unwrap();
+    let access = ask(&app, &app.services, MINUTE).await.unwrap();
     assert_eq!(access.expires_at.since(app.clock.now()), Duration::from_secs(1800));
     assert!(
         access
@@ -43,7 +43,7 @@ async fn a_token_with_enough_life_left_is_given_without_asking_hubspot() {
             .any(|scope| scope == "crm.objects.contacts.read")
     );
     app.advance(1700);
-    ask(&app, &app.flows, MINUTE).await.unwrap();
+    ask(&app, &app.services, MINUTE).await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
     assert_works(&app, &access).await;
 }
@@ -54,7 +54,7 @@ async fn a_token_with_too_little_life_left_is_renewed_first() {
     app.connected(ACME).await;
     for (seconds, round) in [(1741, 1), (1800, 2), (86_400, 3)] {
         app.advance(seconds);
-        let access = ask(&app, &app.flows, MINUTE).await.unwrap();
+        let access = ask(&app, &app.services, MINUTE).await.unwrap();
         assert_eq!(access.expires_at.since(app.clock.now()), Duration::from_secs(1800));
         assert_eq!(app.hubspot.calls(Kind::Refresh).len(), round);
         assert_works(&app, &access).await;
@@ -68,12 +68,12 @@ async fn no_more_than_half_of_a_life_can_be_asked_for() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     for _ in 0..5 {
-        ask(&app, &app.flows, Duration::from_secs(86_400)).await.unwrap();
+        ask(&app, &app.services, Duration::from_secs(86_400)).await.unwrap();
     }
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
     app.advance(901);
-    ask(&app, &app.flows, Duration::from_secs(86_400)).await.unwrap();
-    ask(&app, &app.flows, Duration::from_secs(86_400)).await.unwrap();
+    ask(&app, &app.services, Duration::from_secs(86_400)).await.unwrap();
+    ask(&app, &app.services, Duration::from_secs(86_400)).await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
 }
 
@@ -82,13 +82,13 @@ async fn fifty_callers_on_each_of_three_replicas_make_one_call() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
-    let mut processes = vec![app.flows.clone()];
+    let mut processes = vec![app.services.clone()];
     let mut replicas = Vec::new();
     if !app.database.is_sqlite() {
         for _ in 0..2 {
             replicas.push(app.replica(app.clock.clone()).await);
         }
-        processes.extend(replicas.iter().map(|replica| replica.flows().clone()));
+        processes.extend(replicas.iter().map(|replica| replica.services().clone()));
     }
     for round in 1..=10 {
         app.advance(1801);
@@ -96,8 +96,8 @@ async fn fifty_callers_on_each_of_three_replicas_make_one_call() {
         app.hubspot.script(Rule::once(Kind::Refresh, delay));
         let callers: Vec<_> = (0..50 * processes.len())
             .map(|caller| {
-                let flows = processes[caller % processes.len()].clone();
-                tokio::spawn(async move { flows.access_token(id, MINUTE).await })
+                let services = processes[caller % processes.len()].clone();
+                tokio::spawn(async move { services.connections.access_tokens.access_token(id, MINUTE).await })
             })
             .collect();
         for caller in callers {
@@ -125,8 +125,8 @@ async fn of_many_who_ask_at_once_each_is_told_of_the_connection_that_it_has_name
     let answers: Vec<_> = asked
         .iter()
         .map(|id| {
-            let (flows, id) = (app.flows.clone(), id.parse().unwrap());
-            tokio::spawn(async move { flows.access_token(id, MINUTE).await })
+            let (services, id) = (app.services.clone(), id.parse().unwrap());
+            tokio::spawn(async move { services.connections.access_tokens.access_token(id, MINUTE).await })
         })
         .collect();
     for (number, answer) in answers.into_iter().enumerate() {
@@ -147,7 +147,7 @@ async fn callers_and_the_background_do_not_refresh_beside_one_another() {
     for round in 1..=10 {
         app.advance(1801);
         app.hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_millis(40))));
-        let (due, access) = tokio::join!(app.refresh_due(), ask(&app, &app.flows, MINUTE));
+        let (due, access) = tokio::join!(app.refresh_due(), ask(&app, &app.services, MINUTE));
         assert!(due <= 1);
         access.unwrap();
         assert_eq!(app.hubspot.calls(Kind::Refresh).len(), round);
@@ -161,22 +161,22 @@ async fn what_is_still_valid_is_given_through_an_outage_and_then_it_is_said_when
     app.connected(ACME).await;
     app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
     app.advance(1790);
-    let access = ask(&app, &app.flows, MINUTE).await.unwrap();
+    let access = ask(&app, &app.services, MINUTE).await.unwrap();
     assert_eq!(access.expires_at.since(app.clock.now()), Duration::from_secs(10), "its true end is told");
     app.advance(11);
-    let Err(AccessError::Unavailable { code, retry_after }) = ask(&app, &app.flows, MINUTE).await else {
+    let Err(AccessError::Unavailable { code, retry_after }) = ask(&app, &app.services, MINUTE).await else {
         panic!("an expired token was given");
     };
     assert_eq!(code, "provider_unreachable");
     assert!((1..=8).contains(&retry_after.as_secs()), "{retry_after:?}");
     let calls = app.hubspot.calls(Kind::Refresh).len();
     for _ in 0..20 {
-        assert!(ask(&app, &app.flows, MINUTE).await.is_err());
+        assert!(ask(&app, &app.services, MINUTE).await.is_err());
     }
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls, "whoever asks does not shorten the pause");
     app.hubspot.clear_script();
     app.clock.advance(retry_after);
-    ask(&app, &app.flows, MINUTE).await.unwrap();
+    ask(&app, &app.services, MINUTE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +192,7 @@ async fn while_all_refreshes_are_held_back_callers_do_not_ask_either() {
     app.hubspot.script(Rule::always(Kind::Refresh, refusal));
     app.advance(1801);
     for _ in 0..20 {
-        let answer = ask(&app, &app.flows, MINUTE).await;
+        let answer = ask(&app, &app.services, MINUTE).await;
         assert!(
             matches!(answer, Err(AccessError::Unavailable { ref code, .. }) if code == "client_rejected")
         );
@@ -207,8 +207,9 @@ async fn a_caller_who_goes_away_does_not_take_the_new_tokens_along() {
     app.advance(1801);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
     let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
-    let flows = app.flows.clone();
-    let caller = tokio::spawn(async move { flows.access_token(id, MINUTE).await });
+    let services = app.services.clone();
+    let caller =
+        tokio::spawn(async move { services.connections.access_tokens.access_token(id, MINUTE).await });
     eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
@@ -217,7 +218,7 @@ async fn a_caller_who_goes_away_does_not_take_the_new_tokens_along() {
         app.database.number("SELECT generation FROM token").await == 2
     })
     .await;
-    assert_works(&app, &ask(&app, &app.flows, MINUTE).await.unwrap()).await;
+    assert_works(&app, &ask(&app, &app.services, MINUTE).await.unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,19 +227,25 @@ async fn it_is_said_why_there_is_no_token() {
     let browser = app.connected(ACME).await;
     app.hubspot.uninstall(ACME);
     app.advance(1801);
-    assert!(matches!(ask(&app, &app.flows, MINUTE).await, Err(AccessError::Unavailable { .. })));
+    assert!(matches!(ask(&app, &app.services, MINUTE).await, Err(AccessError::Unavailable { .. })));
     app.advance(60);
-    assert!(matches!(ask(&app, &app.flows, MINUTE).await, Err(AccessError::NeedsReauth)));
+    assert!(matches!(ask(&app, &app.services, MINUTE).await, Err(AccessError::NeedsReauth)));
     let calls = app.hubspot.calls(Kind::Refresh).len();
-    assert!(matches!(ask(&app, &app.flows, MINUTE).await, Err(AccessError::NeedsReauth)));
+    assert!(matches!(ask(&app, &app.services, MINUTE).await, Err(AccessError::NeedsReauth)));
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls);
     let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
     app.database.execute("UPDATE token SET state = 'integrity_error'").await;
-    assert!(matches!(app.flows.access_token(id, MINUTE).await, Err(AccessError::Unreadable)));
+    assert!(matches!(
+        app.services.connections.access_tokens.access_token(id, MINUTE).await,
+        Err(AccessError::Unreadable)
+    ));
     browser.disconnect(&id.to_string()).await;
-    assert!(matches!(app.flows.access_token(id, MINUTE).await, Err(AccessError::Unknown)));
+    assert!(matches!(
+        app.services.connections.access_tokens.access_token(id, MINUTE).await,
+        Err(AccessError::Unknown)
+    ));
     app.connected(GLOBEX).await;
-    assert_eq!(ask(&app, &app.flows, MINUTE).await.unwrap().generation, 1);
+    assert_eq!(ask(&app, &app.services, MINUTE).await.unwrap().generation, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,10 +256,10 @@ async fn a_token_that_is_dead_on_arrival_makes_no_hot_loop_of_callers() {
     let patch = Fault::Patch { set: serde_json::from_str(r#"{"expires_in":0}"#).unwrap(), drop: Vec::new() };
     app.hubspot.script(Rule::always(Kind::Refresh, patch));
     for _ in 0..10 {
-        assert!(matches!(ask(&app, &app.flows, MINUTE).await, Err(AccessError::Unavailable { .. })));
+        assert!(matches!(ask(&app, &app.services, MINUTE).await, Err(AccessError::Unavailable { .. })));
     }
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
     app.advance(5);
-    assert!(ask(&app, &app.flows, MINUTE).await.is_err());
+    assert!(ask(&app, &app.services, MINUTE).await.is_err());
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 2);
 }

@@ -1,5 +1,5 @@
-//! Who may import whom. The table is the rule, the text of `docs/architecture.md`, and the proof that there is no
-//! circle.
+//! Who may import whom. The tables are the rule, the text of `docs/architecture.md`, and the proof that there is no
+//! circle; between files there is none either.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "app",
             "http",
-            "flows",
+            "services",
             "hubspot",
             "store",
             "keyring",
@@ -24,11 +24,22 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "app",
-        &["http", "jobs", "flows", "hubspot", "store", "keyring", "telemetry", "config", "egress", "domain"],
+        &[
+            "http",
+            "jobs",
+            "services",
+            "hubspot",
+            "store",
+            "keyring",
+            "telemetry",
+            "config",
+            "egress",
+            "domain",
+        ],
     ),
-    ("http", &["flows", "telemetry", "config", "domain"]),
-    ("jobs", &["flows", "config", "domain"]),
-    ("flows", &["hubspot", "store", "webhook", "keyring", "telemetry", "config", "crash", "domain"]),
+    ("http", &["services", "telemetry", "config", "domain"]),
+    ("jobs", &["services", "config", "domain"]),
+    ("services", &["hubspot", "store", "webhook", "keyring", "telemetry", "config", "crash", "domain"]),
     ("hubspot", &["config", "egress", "domain"]),
     ("store", &["config", "crash", "domain"]),
     ("webhook", &["config", "egress", "domain"]),
@@ -41,12 +52,76 @@ const TABLE: &[(&str, &[&str])] = &[
     ("domain", &[]),
 ];
 
+/// The same for the sub-domains of `services`.
+const SERVICES: &[(&str, &[&str])] = &[
+    ("maintenance", &["connect", "pending_grants", "connections", "marketplace", "webhooks", "platform"]),
+    ("connect", &["pending_grants", "connections", "platform"]),
+    ("pending_grants", &["connections", "platform"]),
+    ("marketplace", &["connections", "platform"]),
+    ("proxy", &["connections", "platform"]),
+    ("webhooks", &["platform"]),
+    ("connections", &["platform"]),
+    ("platform", &[]),
+];
+
+/// Files that import each other all the same. Strike off what is mended; add nothing.
+const KNOWN_CYCLES: &[(&str, &str)] =
+    &[("store::refresh_job", "store::refreshed"), ("store::connect_session", "store::parked")];
+
 #[test]
 fn modules_import_only_what_stands_below_them_in_the_table() {
+    holds(TABLE, &found());
+}
+
+#[test]
+fn sub_domains_of_services_import_only_what_stands_below_them_in_the_table() {
+    let found = found_in_services();
+    holds(SERVICES, &found);
+    stands_in_order(SERVICES);
+    every_import_is_used(SERVICES, &found);
+}
+
+/// A parent and its children are one thing: they may name each other.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let mut graph = Files::read().graph();
+    for (one, other) in KNOWN_CYCLES {
+        let knows = |from: &str, to: &str| graph.get(from).is_some_and(|imports| imports.contains(to));
+        assert!(
+            knows(one, other) && knows(other, one),
+            "{one} and {other} import each other no more: strike them off"
+        );
+        graph.get_mut(*one).expect("it is known").remove(*other);
+    }
+    // Whoever imports nothing that is left, or is imported by nobody that is left, is in no circle.
+    loop {
+        let before = graph.len();
+        let left: BTreeSet<String> = graph.keys().cloned().collect();
+        graph.values_mut().for_each(|imports| imports.retain(|import| left.contains(import)));
+        let imported: BTreeSet<String> = graph.values().flatten().cloned().collect();
+        graph.retain(|file, imports| !imports.is_empty() && imported.contains(file));
+        if graph.len() == before {
+            break;
+        }
+    }
+    let edges = graph.iter().map(|(file, imports)| format!("{file} -> {imports:?}"));
+    assert!(
+        graph.is_empty(),
+        "these import each other in a circle:\n{}",
+        edges.collect::<Vec<_>>().join("\n")
+    );
+}
+
+type Table = [(&'static str, &'static [&'static str])];
+
+/// For each module of a table: what it imports, and where.
+type Found = BTreeMap<String, Vec<(String, String)>>;
+
+fn holds(table: &Table, found: &Found) {
     let mut culprits = Vec::new();
-    for (module, imports) in found() {
-        let allowed = TABLE.iter().find(|(name, _)| *name == module).map(|(_, allowed)| *allowed);
-        let allowed = allowed.unwrap_or_else(|| panic!("src/{module} is not in the table"));
+    for (module, imports) in found {
+        let allowed = table.iter().find(|(name, _)| name == module).map(|(_, allowed)| *allowed);
+        let allowed = allowed.unwrap_or_else(|| panic!("{module} is not in the table"));
         for (import, place) in imports {
             if import != module && !allowed.contains(&import.as_str()) {
                 culprits.push(format!("{place}: {module} may not import {import}"));
@@ -58,10 +133,14 @@ fn modules_import_only_what_stands_below_them_in_the_table() {
 
 #[test]
 fn the_table_has_no_circle() {
-    for (at, (module, allowed)) in TABLE.iter().enumerate() {
+    stands_in_order(TABLE);
+}
+
+fn stands_in_order(table: &Table) {
+    for (at, (module, allowed)) in table.iter().enumerate() {
         for import in *allowed {
             let stands =
-                TABLE.iter().position(|(name, _)| name == import).expect("every import is in the table");
+                table.iter().position(|(name, _)| name == import).expect("every import is in the table");
             assert!(stands > at, "{module} imports {import}, which does not stand below it");
         }
     }
@@ -69,8 +148,11 @@ fn the_table_has_no_circle() {
 
 #[test]
 fn every_allowed_import_is_used_so_that_the_table_stays_true() {
-    let found = found();
-    for (module, allowed) in TABLE {
+    every_import_is_used(TABLE, &found());
+}
+
+fn every_import_is_used(table: &Table, found: &Found) {
+    for (module, allowed) in table {
         let used: BTreeSet<&str> = found[*module].iter().map(|(import, _)| import.as_str()).collect();
         for import in *allowed {
             assert!(
@@ -84,8 +166,8 @@ fn every_allowed_import_is_used_so_that_the_table_stays_true() {
 #[test]
 fn the_core_knows_neither_the_web_nor_the_database_of_others() {
     for (module, foreign) in [
-        ("flows", "actix"),
-        ("flows", "sea_orm"),
+        ("services", "actix"),
+        ("services", "sea_orm"),
         ("domain", "tokio"),
         ("store", "reqwest"),
         ("http", "sea_orm"),
@@ -99,8 +181,7 @@ fn the_core_knows_neither_the_web_nor_the_database_of_others() {
     }
 }
 
-/// For each top-level module: what it imports, and where.
-fn found() -> BTreeMap<String, Vec<(String, String)>> {
+fn found() -> Found {
     let mut all = BTreeMap::new();
     for (module, _) in TABLE {
         let mut imports = Vec::new();
@@ -114,6 +195,151 @@ fn found() -> BTreeMap<String, Vec<(String, String)>> {
         all.insert((*module).to_owned(), imports);
     }
     all
+}
+
+/// The same for the sub-domains of `services`; the types that `services` itself defines are everybody's.
+fn found_in_services() -> Found {
+    let mut all = Found::new();
+    let files = Files::read();
+    for (file, imports) in files.graph() {
+        let Some(domain) = sub_domain(&file) else { continue };
+        let imports = imports.iter().filter_map(|import| sub_domain(import));
+        let places = imports.map(|import| (import.to_owned(), file.clone()));
+        all.entry(domain.to_owned()).or_default().extend(places);
+    }
+    all
+}
+
+fn sub_domain(file: &str) -> Option<&str> {
+    file.strip_prefix("services::")?.split("::").next()
+}
+
+/// Every file of the crate by its module path, and each name that it imports, as a whole path.
+struct Files(BTreeMap<String, BTreeMap<String, String>>);
+
+impl Files {
+    fn read() -> Self {
+        let mut files = BTreeMap::new();
+        let texts: BTreeMap<String, String> =
+            sources("").into_iter().map(|(path, text)| (module_path(&path), text)).collect();
+        for (module, text) in &texts {
+            let mut names = BTreeMap::new();
+            for path in paths(text) {
+                if let Some(whole) = whole(module, &path, &texts) {
+                    let name = whole.rsplit("::").next().unwrap_or_default().to_owned();
+                    // Two paths may end alike: `a::StoreError` and `b::StoreError`. Both count.
+                    let name = if names.contains_key(&name) { path } else { name };
+                    names.insert(name, whole);
+                }
+            }
+            files.insert(module.clone(), names);
+        }
+        Self(files)
+    }
+
+    /// For each file the files that it imports from, wherever the name was passed on; parents and children aside.
+    fn graph(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let imports = |file: &String, names: &BTreeMap<String, String>| {
+            let found = names.values().filter_map(|path| self.home(path, 0));
+            found.filter(|home| !is_above(file, home) && !is_above(home, file)).collect()
+        };
+        self.0.iter().map(|(file, names)| (file.clone(), imports(file, names))).collect()
+    }
+
+    /// The file in which the thing of this path stands: not one that only passes it on.
+    fn home(&self, path: &str, depth: usize) -> Option<String> {
+        let mut file = path;
+        while !self.0.contains_key(file) {
+            file = file.rsplit_once("::")?.0;
+        }
+        let name = path.strip_prefix(file)?.trim_start_matches("::").split("::").next()?;
+        match self.0[file].get(name) {
+            Some(elsewhere) if depth < 8 && elsewhere != path => self.home(elsewhere, depth + 1),
+            _ => Some(file.to_owned()),
+        }
+    }
+}
+
+fn is_above(upper: &str, lower: &str) -> bool {
+    upper.is_empty()
+        || lower.strip_prefix(upper).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// `http/api/mod.rs` is `http::api`.
+fn module_path(path: &str) -> String {
+    let path = path.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
+    if path == "lib" { String::new() } else { path }
+}
+
+/// All paths that a text imports, groups taken apart, and those that it names where it uses them.
+fn paths(text: &str) -> Vec<String> {
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let mut found = Vec::new();
+    for statement in code.join(" ").split(';') {
+        let words: Vec<&str> = statement.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "use");
+        let begins = |at: &usize| {
+            words[..*at].iter().rev().all(|word| {
+                word.starts_with("pub")
+                    || word.contains("services)")
+                    || word.ends_with(']')
+                    || word.ends_with('}')
+            })
+        };
+        match at.filter(begins) {
+            Some(at) => expand(&words[at + 1..].join(" "), &mut found),
+            None => {
+                for start in ["crate::", "super::"] {
+                    for (place, _) in statement.match_indices(start) {
+                        let path =
+                            statement[place..].split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+                        found.extend(path.take(1).map(|path| path.trim_end_matches(':').to_owned()));
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Takes `a::{b, c::{d, e}}` apart.
+fn expand(path: &str, into: &mut Vec<String>) {
+    let Some((start, group)) = path.split_once('{') else {
+        let path = path.split(" as ").next().unwrap_or_default();
+        return into.push(path.split_whitespace().collect());
+    };
+    let group = group.rsplit_once('}').map_or(group, |(group, _)| group);
+    let (mut depth, mut from) = (0, 0);
+    for (at, c) in group.char_indices().chain([(group.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let item = group[from..at].trim();
+                if !item.is_empty() {
+                    expand(&format!("{}{item}", start.trim()), into);
+                }
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A path of this crate from its root; `None` for another crate's.
+fn whole(module: &str, path: &str, files: &BTreeMap<String, String>) -> Option<String> {
+    if let Some(path) = path.strip_prefix("crate::") {
+        return Some(path.to_owned());
+    }
+    let (mut base, mut rest) = (module, path);
+    while let Some(above) = rest.strip_prefix("super::") {
+        (base, rest) = (base.rsplit_once("::").map_or("", |(parent, _)| parent), above);
+    }
+    let rest = rest.strip_prefix("self::").unwrap_or(rest);
+    let joined = format!("{base}::{rest}").trim_start_matches("::").to_owned();
+    let child = joined.split("::").take(base.split("::").filter(|part| !part.is_empty()).count() + 1);
+    let is_child = files.contains_key(&child.collect::<Vec<_>>().join("::"));
+    (path.starts_with("super::") || path.starts_with("self::") || is_child).then_some(joined)
 }
 
 /// The first segments of all `crate::…` paths in a line of code.

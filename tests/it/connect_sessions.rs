@@ -137,12 +137,12 @@ async fn no_session_of_a_browser_ends_what_the_host_answers_for() {
     host.approve(&session, &host.page(), &host.app.browser(), approve(ACME)).await;
     for _ in 0..3 {
         host.app.advance(1000);
-        host.app.flows.sweep().await.unwrap();
-        host.app.flows.reconcile(None).await.unwrap();
+        host.app.services.maintenance.sweep().await.unwrap();
+        host.app.services.connections.upkeep.reconcile(None).await.unwrap();
         host.app.refresh_due().await;
     }
     let app = host.app.restarted(&[]).await;
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
     app.assert_one_job_each().await;
 }
@@ -253,7 +253,7 @@ async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
     assert_eq!(seen["awaiting"]["flow"], flow_of(&done).as_str());
     // Hours later: somebody had to look. The access token has expired by then.
     host.app.advance(3 * 3600);
-    host.app.flows.sweep().await.unwrap();
+    host.app.services.maintenance.sweep().await.unwrap();
     let (one, other) = tokio::join!(host.complete(&session, "user_42"), host.complete(&session, "user_42"));
     for (status, completed) in [one, other] {
         assert_eq!((status, completed["status"].as_str()), (200, Some("connected")), "{completed}");
@@ -283,7 +283,7 @@ async fn a_session_completed_for_another_user_ends_and_so_does_its_grant() {
     );
     assert!(victim.get(&done).await.body.contains("external_user_mismatch"));
     assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 0);
-    assert_eq!(host.app.flows.revoke_due().await.unwrap(), 1);
+    assert_eq!(host.app.services.connections.disconnects.revoke_due().await.unwrap(), 1);
     assert!(host.app.hubspot.current_refresh_token(ACME).is_none(), "the grant has ended at HubSpot");
 }
 
@@ -299,10 +299,10 @@ async fn what_nobody_confirms_ends_after_a_day_and_what_is_cancelled_at_once() {
     let ended = host.app.api(&host.key, Method::DELETE, &path, None).await.json();
     assert_eq!(ended["status"], "cancelled");
     host.app.advance(24 * 3600);
-    host.app.flows.sweep().await.unwrap();
+    host.app.services.maintenance.sweep().await.unwrap();
     let seen = host.look(&forgotten).await;
     assert_eq!((&seen["status"], &seen["error_code"]), (&json!("cancelled"), &json!("not_confirmed")));
-    while host.app.flows.revoke_due().await.unwrap() > 0 {}
+    while host.app.services.connections.disconnects.revoke_due().await.unwrap() > 0 {}
     for account in [ACME, GLOBEX] {
         assert!(host.app.hubspot.current_refresh_token(account).is_none());
     }
@@ -511,7 +511,7 @@ async fn a_session_that_has_expired_begins_nothing_but_finishes_what_it_began() 
     popup.get(&back).await;
     assert_eq!(host.look(&session).await["status"], "connected");
     host.app.advance(8 * 24 * 3600);
-    host.app.flows.sweep().await.unwrap();
+    host.app.services.maintenance.sweep().await.unwrap();
     let path = format!("{SESSIONS}/{}", session["id"].as_str().unwrap());
     assert_eq!(host.app.api(&host.key, Method::GET, &path, None).await.status, 404, "it is forgotten");
 }
@@ -587,8 +587,10 @@ async fn of_pages_that_open_a_link_at_once_one_does() {
         let link = Secret::new(text(&session["link"]).split_once('#').expect("a token").1.to_owned());
         let pages: Vec<_> = (0..8)
             .map(|_| {
-                let (flows, link) = (host.app.flows.clone(), link.clone());
-                tokio::spawn(async move { flows.open_link(&link).await.expect("answers").is_some() })
+                let (services, link) = (host.app.services.clone(), link.clone());
+                tokio::spawn(async move {
+                    services.connect.sessions.open_link(&link).await.expect("answers").is_some()
+                })
             })
             .collect();
         let mut opened = 0;

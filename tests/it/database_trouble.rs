@@ -64,8 +64,8 @@ async fn what_hubspot_gave_while_the_database_was_gone_is_stored_when_it_is_back
     app.connected(ACME).await;
     app.advance(DUE);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
-    let late = app.flows.refresh(jobs.remove(0));
+    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
 
     line.cut();
@@ -113,14 +113,22 @@ async fn half_a_minute_without_a_database_costs_no_token() {
     }
     app.advance(DUE);
     app.hubspot.script(Rule::always(Kind::Refresh, Fault::HoldAfterIssue));
-    let running: Vec<_> =
-        app.flows.claim_refreshes(3).await.unwrap().into_iter().map(|job| app.flows.refresh(job)).collect();
+    let running: Vec<_> = app
+        .services
+        .connections
+        .refreshes
+        .claim_refreshes(3)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|job| app.services.connections.refreshes.refresh(job))
+        .collect();
     eventually("three are under way", || async { app.hubspot.calls(Kind::Refresh).len() == 3 }).await;
 
     line.cut();
     for _ in 0..30 {
         app.advance(1);
-        assert!(app.flows.claim_refreshes(8).await.is_err());
+        assert!(app.services.connections.refreshes.claim_refreshes(8).await.is_err());
     }
     app.hubspot.clear_script();
     answered(&app, Kind::Refresh, 3).await;
@@ -217,9 +225,9 @@ async fn a_refresh_whose_connection_is_killed_in_its_transaction_is_stored_by_an
     }
     app.connected(ACME).await;
     app.advance(DUE);
-    let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
+    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     let way = InTheWay::with(&app.database, HOLD_JOBS).await;
-    let late = app.flows.refresh(jobs.remove(0));
+    let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     for _ in 0..2 {
         // The tokens are written already, but not yet for good: their job is waited for.
         way.kill_waiter().await;
@@ -304,11 +312,19 @@ async fn where_every_transaction_is_serializable_each_token_is_still_refreshed_o
         app.advance(DUE);
         let mut refreshed = 0;
         while refreshed < 10 {
-            let (one, other) = tokio::join!(app.flows.claim_refreshes(3), replica.flows().claim_refreshes(3));
+            let (one, other) = tokio::join!(
+                app.services.connections.refreshes.claim_refreshes(3),
+                replica.services().connections.refreshes.claim_refreshes(3)
+            );
             let mut running = Vec::new();
-            for (flows, claimed) in [(&app.flows, one), (replica.flows(), other)] {
+            for (services, claimed) in [(&app.services, one), (replica.services(), other)] {
                 // Who loses too often looks again a moment later.
-                running.extend(claimed.unwrap_or_default().into_iter().map(|job| flows.refresh(job)));
+                running.extend(
+                    claimed
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(|job| services.connections.refreshes.refresh(job)),
+                );
             }
             for one in running {
                 one.await.unwrap();
@@ -330,7 +346,7 @@ async fn a_database_that_may_only_be_read_costs_no_call_to_hubspot() {
 
     server.set("default_transaction_read_only", Some("on")).await;
     for _ in 0..5 {
-        assert!(app.flows.claim_refreshes(8).await.is_err());
+        assert!(app.services.connections.refreshes.claim_refreshes(8).await.is_err());
         app.advance(1);
     }
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
@@ -349,15 +365,18 @@ async fn a_query_that_was_asked_when_the_line_went_silent_is_given_up() {
     app.connected(ACME).await;
     app.advance(DUE);
     let way = InTheWay::with(&app.database, HOLD_JOBS).await;
-    let flows = app.flows.clone();
-    let claiming = tokio::spawn(async move { flows.claim_refreshes(8).await });
+    let services = app.services.clone();
+    let claiming = tokio::spawn(async move { services.connections.refreshes.claim_refreshes(8).await });
     way.waiter().await;
     line.stall();
     way.own.rollback().await.unwrap();
     let claimed = tokio::time::timeout(Duration::from_secs(12), claiming).await;
     assert!(claimed.expect("it comes to an end").unwrap().is_err());
     line.mend();
-    eventually("it refreshes again", || async { app.flows.claim_refreshes(1).await.is_ok() }).await;
+    eventually("it refreshes again", || async {
+        app.services.connections.refreshes.claim_refreshes(1).await.is_ok()
+    })
+    .await;
 }
 
 /// What is stored now is put aside, as a backup does.
@@ -393,7 +412,7 @@ async fn yesterdays_backup_works_where_refresh_tokens_stay_the_same() {
     let (database, variables, hubspot, clock) = app.stopped().await;
     restore(&database).await;
     let app = TestApp::again(hubspot, database, variables, clock).await;
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.refresh_due().await, 5);
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     assert_eq!(app.hubspot.grants().len(), 5);
@@ -413,8 +432,8 @@ async fn what_is_stale_in_yesterdays_backup_needs_its_person_and_nothing_is_revo
     back_up(&app.database).await;
     app.advance(DUE);
     // The other three are refreshed for the first time after the restore.
-    for job in app.flows.claim_refreshes(2).await.unwrap() {
-        app.flows.refresh(job).await.unwrap();
+    for job in app.services.connections.refreshes.claim_refreshes(2).await.unwrap() {
+        app.services.connections.refreshes.refresh(job).await.unwrap();
     }
     let (database, variables, hubspot, clock) = app.stopped().await;
     restore(&database).await;
@@ -429,8 +448,8 @@ async fn what_is_stale_in_yesterdays_backup_needs_its_person_and_nothing_is_revo
     app.assert_one_job_each().await;
     for _ in 0..3 {
         app.advance(DUE);
-        app.flows.sweep().await.unwrap();
-        assert_eq!(app.flows.revoke_due().await.unwrap(), 0);
+        app.services.maintenance.sweep().await.unwrap();
+        assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 0);
         assert_eq!(app.refresh_due().await, 3);
     }
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);

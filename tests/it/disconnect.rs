@@ -43,10 +43,10 @@ async fn a_hubspot_that_cannot_be_told_is_told_later() {
         assert_eq!(browser.status().await, json!({"authenticated": false, "connections": []}));
         assert_eq!((count(&app, "token").await, count(&app, "token_refresh_job").await), (0, 0));
         app.advance(31);
-        assert_eq!(app.flows.revoke_due().await.unwrap(), 1, "{fault:?}");
+        assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1, "{fault:?}");
         assert_eq!(count(&app, "revocation_job").await, 1, "it has failed again");
         app.advance(301);
-        assert_eq!(app.flows.revoke_due().await.unwrap(), 1, "{fault:?}");
+        assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1, "{fault:?}");
         assert_eq!(count(&app, "revocation_job").await, 0, "{fault:?}");
         assert_eq!(app.hubspot.grants().len(), 0, "{fault:?}");
     }
@@ -64,7 +64,7 @@ async fn a_hubspot_that_is_silent_does_not_keep_the_person_waiting() {
     assert_eq!(answer.json()["revoked"], "queued");
     assert_eq!(count(&app, "token").await, 0);
     app.advance(31);
-    assert_eq!(app.flows.revoke_due().await.unwrap(), 1);
+    assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1);
     assert_eq!(app.hubspot.grants().len(), 0);
     assert_eq!(count(&app, "revocation_job").await, 0);
 }
@@ -80,13 +80,13 @@ async fn after_a_day_a_hubspot_that_will_not_hear_is_left_alone() {
     while count(&app, "revocation_job").await == 1 {
         assert!(app.clock.now().since(began).as_secs() <= DAY + 3600);
         app.advance(3600);
-        app.flows.revoke_due().await.unwrap();
+        app.services.connections.disconnects.revoke_due().await.unwrap();
     }
     assert!(app.clock.now().since(began).as_secs() >= DAY);
     let calls = app.hubspot.calls(Kind::Revoke).len();
     assert!(calls > 20, "{calls}");
     app.advance(DAY);
-    assert_eq!(app.flows.revoke_due().await.unwrap(), 0);
+    assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +98,7 @@ async fn a_queued_revocation_survives_a_restart() {
     browser.disconnect(&id).await;
     let app = app.restarted(&[]).await;
     app.advance(31);
-    assert_eq!(app.flows.revoke_due().await.unwrap(), 1);
+    assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1);
     assert_eq!(app.hubspot.grants().len(), 0);
 }
 
@@ -112,7 +112,7 @@ async fn a_grant_that_another_person_holds_too_lives_until_the_last_one_disconne
     assert_eq!((&answer["revoked"], &answer["reason"]), (&json!(false), &json!("shared")));
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     app.advance(1261);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.refresh_due().await, 1, "the other one lives on");
     assert_eq!(second.status().await["state"], "active");
     let answer = second.disconnect(&connection_id(&second).await).await.json();
@@ -129,7 +129,7 @@ async fn a_grant_that_comes_back_before_its_end_was_told_is_left_alone() {
     browser.disconnect(&connection_id(&browser).await).await;
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     app.advance(301);
-    assert_eq!(app.flows.revoke_due().await.unwrap(), 1);
+    assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1);
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 1, "only the failed one");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
@@ -146,8 +146,8 @@ async fn a_token_never_comes_back_by_a_refresh_that_was_under_way() {
     let held = app.hubspot.current_refresh_token(ACME).unwrap();
     app.advance(1261);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
-    let late = app.flows.refresh(jobs.remove(0));
+    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("HubSpot has given a new token", || async {
         app.hubspot.current_refresh_token(ACME).is_some_and(|token| token != held)
     })
@@ -163,7 +163,7 @@ async fn a_token_never_comes_back_by_a_refresh_that_was_under_way() {
     app.hubspot.release();
     late.await.unwrap();
     assert_eq!((count(&app, "token").await, count(&app, "token_refresh_job").await), (0, 0));
-    assert_eq!(app.flows.revoke_due().await.unwrap(), 1);
+    assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1);
     let revoked = app.hubspot.calls(Kind::Revoke);
     let revoked: Vec<_> = revoked.iter().map(|call| call.form["token"].clone()).collect();
     assert_eq!(revoked, [held, given]);
@@ -178,8 +178,8 @@ async fn a_refresh_that_finds_its_grant_ended_by_the_disconnect_changes_nothing(
     let browser = app.connected(ACME).await;
     app.advance(1261);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::Hold));
-    let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
-    let late = app.flows.refresh(jobs.remove(0));
+    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     let answer = browser.disconnect(&connection_id(&browser).await).await;
     assert_eq!(answer.json()["revoked"], true);
@@ -234,8 +234,10 @@ async fn twenty_disconnects_at_once_tell_hubspot_once() {
     let (user, id) = (app.database.text("SELECT user_id FROM token").await, connection_id(&browser).await);
     let (user, id) = (user.parse().unwrap(), id.parse().unwrap());
     let all = [(); 20].map(|()| {
-        let flows = app.flows.clone();
-        tokio::spawn(async move { flows.disconnect(user, id, true).await.unwrap() })
+        let services = app.services.clone();
+        tokio::spawn(
+            async move { services.connections.disconnects.disconnect(user, id, true).await.unwrap() },
+        )
     });
     let mut ended = 0;
     for one in all {

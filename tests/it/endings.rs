@@ -45,7 +45,7 @@ async fn an_operator_ends_one_connection_and_then_all() {
     assert_eq!((database.number(COUNT).await, hubspot.grants().len()), (0, 3));
     let app = TestApp::again(hubspot, database, variables, clock).await;
     app.database.execute("UPDATE revocation_job SET run_at = 0").await;
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.grants().len(), 0);
     app.assert_one_job_each().await;
 }

@@ -152,18 +152,22 @@ async fn an_expired_token_is_told_once_and_its_recovery_too() {
     let browser = app.connected(ACME).await;
     app.connected(GLOBEX).await;
     let id = connection_id(&browser).await;
-    assert_eq!(app.flows.note_degraded().await.unwrap(), 0);
+    assert_eq!(app.services.connections.upkeep.note_degraded().await.unwrap(), 0);
     app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 2);
-    assert_eq!(app.flows.note_degraded().await.unwrap(), 0, "the access tokens are still good");
+    assert_eq!(
+        app.services.connections.upkeep.note_degraded().await.unwrap(),
+        0,
+        "the access tokens are still good"
+    );
     app.advance(HALF_AN_HOUR - DUE);
-    assert_eq!(app.flows.note_degraded().await.unwrap(), 2);
-    assert_eq!(app.flows.note_degraded().await.unwrap(), 0, "once");
+    assert_eq!(app.services.connections.upkeep.note_degraded().await.unwrap(), 2);
+    assert_eq!(app.services.connections.upkeep.note_degraded().await.unwrap(), 0, "once");
     app.hubspot.clear_script();
     app.advance(300);
     assert_eq!(app.refresh_due().await, 2);
-    assert_eq!(app.flows.note_degraded().await.unwrap(), 0);
+    assert_eq!(app.services.connections.upkeep.note_degraded().await.unwrap(), 0);
     let expected = vec![
         line("connection.created", "active", Value::Null),
         line("connection.degraded", "degraded", "provider_unreachable"),
@@ -172,7 +176,7 @@ async fn an_expired_token_is_told_once_and_its_recovery_too() {
     assert_eq!(history(&app, &id).await, expected);
     // And again, where nobody has even tried.
     app.advance(HALF_AN_HOUR);
-    assert_eq!(app.flows.note_degraded().await.unwrap(), 2);
+    assert_eq!(app.services.connections.upkeep.note_degraded().await.unwrap(), 2);
     assert_eq!(history(&app, &id).await.len(), 4);
 }
 
@@ -245,16 +249,16 @@ async fn old_events_are_forgotten_and_the_numbers_go_on() {
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
     app.advance(31 * 86_400);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 0);
     app.refresh_due().await;
     let user = app.store.token(id.parse().unwrap()).await.unwrap().unwrap().user_id;
-    app.flows.disconnect(user, id.parse().unwrap(), false).await.unwrap().unwrap();
+    app.services.connections.disconnects.disconnect(user, id.parse().unwrap(), false).await.unwrap().unwrap();
     let events = app.store.events_of(id.parse().unwrap(), 0, 100).await.unwrap();
     assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [Some(2)]);
     assert_eq!(app.store.events_of(id.parse().unwrap(), 2, 100).await.unwrap(), []);
     app.advance(31 * 86_400);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 0);
     assert_eq!(app.database.number("SELECT COUNT(*) FROM event_sequence").await, 0, "nobody counts any more");
 }

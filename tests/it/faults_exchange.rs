@@ -125,11 +125,12 @@ async fn an_answer_within_the_deadline_is_waited_for_and_none_is_waited_for_long
     let app = TestApp::start().await;
     let held = [app.connected(1_001).await, app.connected(1_002).await];
     app.advance(1261);
-    let jobs = app.flows.claim_refreshes(8).await.unwrap();
+    let jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::Hang(Duration::from_secs(120))));
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::Drip));
     let began = Instant::now();
-    let refreshes: Vec<_> = jobs.into_iter().map(|job| app.flows.refresh(job)).collect();
+    let refreshes: Vec<_> =
+        jobs.into_iter().map(|job| app.services.connections.refreshes.refresh(job)).collect();
     let faults = [Fault::Delay(Duration::from_secs(15)), Fault::Hang(Duration::from_secs(120)), Fault::Drip];
     let mut connects = Vec::new();
     for fault in faults {
@@ -266,17 +267,17 @@ async fn an_account_that_cannot_be_looked_up_is_connected_and_learned_later() {
     let status = browser.status().await;
     assert_eq!((&status["state"], &status["portal_id"]), (&json!("active"), &Value::Null));
     app.advance(31);
-    app.flows.ask_missing_details().await.unwrap();
+    app.services.connections.details.ask_missing_details().await.unwrap();
     assert_eq!(browser.status().await["portal_id"], Value::Null, "HubSpot still has trouble");
     app.advance(301);
-    app.flows.ask_missing_details().await.unwrap();
+    app.services.connections.details.ask_missing_details().await.unwrap();
     let status = browser.status().await;
     assert_eq!(status["portal_id"], ACME);
     assert_eq!(status["hub_domain"], "acme.example");
     assert_eq!(status["time_zone"], "US/Eastern");
     let calls = app.hubspot.calls(Kind::Introspect).len();
     app.advance(3600);
-    app.flows.ask_missing_details().await.unwrap();
+    app.services.connections.details.ask_missing_details().await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Introspect).len(), calls, "what is known is not asked again");
 }
 
@@ -298,7 +299,7 @@ async fn a_connect_succeeds_whatever_becomes_of_the_look_up_behind_it() {
         assert_eq!(browser.status().await["state"], "active", "{fault:?}");
         app.hubspot.clear_script();
         app.advance(31);
-        app.flows.ask_missing_details().await.unwrap();
+        app.services.connections.details.ask_missing_details().await.unwrap();
         let status = browser.status().await;
         assert_eq!(
             (&status["state"], &status["hub_domain"]),
@@ -320,14 +321,18 @@ async fn two_connections_that_turn_out_to_be_of_one_account_become_one() {
     let status = browser.status().await;
     assert_eq!(status["connections"].as_array().unwrap().len(), 2, "not known yet: {status}");
     app.advance(31);
-    app.flows.ask_missing_details().await.unwrap();
+    app.services.connections.details.ask_missing_details().await.unwrap();
     let status = browser.status().await;
     assert_eq!(status["connections"].as_array().unwrap().len(), 1, "{status}");
     assert_ne!(status["connections"][0]["id"], older, "the newer one has the newer grant");
     assert_eq!(status["portal_id"], ACME);
     app.assert_one_job_each().await;
     app.advance(31);
-    assert_eq!(app.flows.revoke_due().await.unwrap(), 1, "the grant of the older one ends");
+    assert_eq!(
+        app.services.connections.disconnects.revoke_due().await.unwrap(),
+        1,
+        "the grant of the older one ends"
+    );
     assert_eq!(app.hubspot.grants().len(), 1);
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
@@ -343,10 +348,10 @@ async fn one_account_with_one_grant_keeps_it_when_two_connections_become_one() {
     app.hubspot.script(Rule::once(Kind::Exchange, lacking("hub_id")));
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     app.advance(31);
-    app.flows.ask_missing_details().await.unwrap();
+    app.services.connections.details.ask_missing_details().await.unwrap();
     assert_eq!(browser.status().await["connections"].as_array().unwrap().len(), 1);
     app.advance(1261);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["state"], "active");
@@ -370,7 +375,7 @@ async fn two_tabs_that_finish_at_once_renew_one_connection() {
     assert_eq!(app.database.number("SELECT generation FROM token").await, 5);
     app.assert_one_job_each().await;
     app.advance(31);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.grants().len(), 1, "every replaced grant has ended, and only those");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);

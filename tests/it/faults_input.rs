@@ -104,7 +104,7 @@ async fn a_flow_that_was_forgotten_is_told_as_unknown() {
     let app = TestApp::start().await;
     let (browser, back) = ready(&app).await;
     app.advance(600 + 601);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(count(&app, "auth_request").await, 0);
     let callback = browser.get(&back).await;
     assert_eq!(told(&browser, &callback).await, "flow_unknown");

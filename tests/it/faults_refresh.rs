@@ -359,9 +359,10 @@ async fn a_wrong_client_secret_harms_no_connection_and_costs_few_calls() {
 
 /// As many at a time as the background takes by default, all begun before any has ended.
 async fn refresh_like_the_loop(app: &TestApp) -> usize {
-    let jobs = app.flows.claim_refreshes(8).await.unwrap();
+    let jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     let count = jobs.len();
-    let running: Vec<_> = jobs.into_iter().map(|job| app.flows.refresh(job)).collect();
+    let running: Vec<_> =
+        jobs.into_iter().map(|job| app.services.connections.refreshes.refresh(job)).collect();
     for one in running {
         one.await.unwrap();
     }
@@ -415,7 +416,13 @@ async fn the_second_client_secret_is_tried_for_the_very_first_call_of_a_process_
     let user = app.database.text("SELECT user_id FROM token").await;
     let secrets = [("HUBSPOT_CLIENT_SECRET", "the-next-secret,fake-client-secret")];
     let app = app.restarted(&secrets).await;
-    let ended = app.flows.disconnect(user.parse().unwrap(), id.parse().unwrap(), true).await.unwrap();
-    assert_eq!(ended.unwrap().revoked, hubspot_connect::flows::Revoked::Yes);
+    let ended = app
+        .services
+        .connections
+        .disconnects
+        .disconnect(user.parse().unwrap(), id.parse().unwrap(), true)
+        .await
+        .unwrap();
+    assert_eq!(ended.unwrap().revoked, hubspot_connect::services::Revoked::Yes);
     assert_eq!(app.hubspot.grants().len(), 0);
 }

@@ -173,7 +173,13 @@ async fn after_a_night_of_sleep_callers_are_served_at_once_and_all_are_refreshed
     }
     app.advance(8 * 3600);
     let id = app.database.text(&format!("SELECT id FROM token WHERE portal_id = {ACME}")).await;
-    let access = app.flows.access_token(id.parse().unwrap(), Duration::from_secs(60)).await.unwrap();
+    let access = app
+        .services
+        .connections
+        .access_tokens
+        .access_token(id.parse().unwrap(), Duration::from_secs(60))
+        .await
+        .unwrap();
     assert_eq!(access.generation, 2);
     assert_eq!(app.refresh_due().await, 19);
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 20);

@@ -154,8 +154,8 @@ async fn a_database_that_fails_between_hubspots_answer_and_ours_loses_no_token()
     let browser = app.connected(ACME).await;
     app.advance(1261);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
-    let refresh = app.flows.refresh(jobs.remove(0));
+    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let refresh = app.services.connections.refreshes.refresh(jobs.remove(0));
     crate::harness::eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 })
         .await;
     app.database.execute("ALTER TABLE token_refresh_job RENAME TO token_refresh_job_away").await;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::id::ApiKeyId;
-use hubspot_connect::flows::{Flows, GivenAnswer, Once, OnceError, OnceLease};
 use hubspot_connect::keyring::Keyring;
+use hubspot_connect::services::{GivenAnswer, Once, OnceError, OnceLease, Services};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 
@@ -22,8 +22,8 @@ fn answer() -> GivenAnswer {
     GivenAnswer { status: 201, headers, body: format!("{{\"token\":\"{SECRET}\"}}") }
 }
 
-async fn first(flows: &Flows, caller: ApiKeyId, key: &str, what: &[u8]) -> OnceLease {
-    match flows.once(caller, key, &[what]).await.unwrap() {
+async fn first(services: &Services, caller: ApiKeyId, key: &str, what: &[u8]) -> OnceLease {
+    match services.platform.idempotency.once(caller, key, &[what]).await.unwrap() {
         Once::Do(lease) => lease,
         other => panic!("{other:?}"),
     }
@@ -34,17 +34,18 @@ async fn the_second_request_gets_the_first_answer_and_nobody_elses() {
     let app = TestApp::start().await;
     let chance = Chance::system();
     let (caller, stranger) = (ApiKeyId::random(&chance), ApiKeyId::random(&chance));
-    let lease = first(&app.flows, caller, "one", b"body").await;
-    app.flows.answered(lease, Some(&answer())).await;
-    let Once::Again(again) = app.flows.once(caller, "one", &[b"body"]).await.unwrap() else {
+    let lease = first(&app.services, caller, "one", b"body").await;
+    app.services.platform.idempotency.answered(lease, Some(&answer())).await;
+    let Once::Again(again) = app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap()
+    else {
         panic!("not remembered");
     };
     assert_eq!(again, answer());
-    let other = app.flows.once(caller, "one", &[b"another body"]).await.unwrap();
+    let other = app.services.platform.idempotency.once(caller, "one", &[b"another body"]).await.unwrap();
     assert!(matches!(other, Once::Reused), "{other:?}");
     // A key belongs to the API key it came with.
-    first(&app.flows, stranger, "one", b"body").await;
-    first(&app.flows, caller, "two", b"body").await;
+    first(&app.services, stranger, "one", b"body").await;
+    first(&app.services, caller, "two", b"body").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,11 +56,13 @@ async fn of_requests_that_come_at_once_on_several_replicas_one_is_done() {
         true => None,
         false => Some(app.replica(app.clock.clone()).await),
     };
-    let other = replica.as_ref().map_or(&app.flows, |replica| replica.flows());
+    let other = replica.as_ref().map_or(&app.services, |replica| replica.services());
     let mut asked = tokio::task::JoinSet::new();
     for turn in 0..12 {
-        let flows = if turn % 2 == 0 { app.flows.clone() } else { other.clone() };
-        asked.spawn(async move { flows.once(caller, "one", &[b"body"]).await.unwrap() });
+        let services = if turn % 2 == 0 { app.services.clone() } else { other.clone() };
+        asked.spawn(
+            async move { services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap() },
+        );
     }
     let found = asked.join_all().await;
     assert_eq!(found.iter().filter(|one| matches!(one, Once::Do(_))).count(), 1);
@@ -70,18 +73,21 @@ async fn of_requests_that_come_at_once_on_several_replicas_one_is_done() {
 async fn a_request_that_was_cut_off_is_done_again_when_its_lock_is_over() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Chance::system());
-    let cut_off = first(&app.flows, caller, "one", b"body").await;
+    let cut_off = first(&app.services, caller, "one", b"body").await;
     app.advance(59);
-    let busy = app.flows.once(caller, "one", &[b"body"]).await.unwrap();
+    let busy = app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap();
     assert!(matches!(busy, Once::Busy(left) if left == Duration::from_secs(1)), "{busy:?}");
     app.advance(1);
-    let lease = first(&app.flows, caller, "one", b"body").await;
+    let lease = first(&app.services, caller, "one", b"body").await;
     // Whoever wakes up late overwrites nothing, and frees nothing.
     let late = GivenAnswer { body: "late".to_owned(), ..answer() };
-    app.flows.answered(cut_off, Some(&late)).await;
-    assert!(matches!(app.flows.once(caller, "one", &[b"body"]).await.unwrap(), Once::Busy(_)));
-    app.flows.answered(lease, Some(&answer())).await;
-    let again = app.flows.once(caller, "one", &[b"body"]).await.unwrap();
+    app.services.platform.idempotency.answered(cut_off, Some(&late)).await;
+    assert!(matches!(
+        app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap(),
+        Once::Busy(_)
+    ));
+    app.services.platform.idempotency.answered(lease, Some(&answer())).await;
+    let again = app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap();
     assert!(matches!(again, Once::Again(given) if given == answer()));
 }
 
@@ -89,30 +95,33 @@ async fn a_request_that_was_cut_off_is_done_again_when_its_lock_is_over() {
 async fn a_request_that_was_refused_may_be_mended_under_the_same_key() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Chance::system());
-    let lease = first(&app.flows, caller, "one", b"wrong").await;
-    app.flows.answered(lease, None).await;
-    first(&app.flows, caller, "one", b"mended").await;
+    let lease = first(&app.services, caller, "one", b"wrong").await;
+    app.services.platform.idempotency.answered(lease, None).await;
+    first(&app.services, caller, "one", b"mended").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_sealed_and_forgotten_after_a_day() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Chance::system());
-    let lease = first(&app.flows, caller, "one", b"body").await;
-    app.flows.answered(lease, Some(&answer())).await;
+    let lease = first(&app.services, caller, "one", b"body").await;
+    app.services.platform.idempotency.answered(lease, Some(&answer())).await;
     let stored = app.database.text("SELECT answer_sealed FROM idempotency_key").await;
     assert!(stored.starts_with("gAAAA"), "{stored}");
     assert!(!String::from_utf8_lossy(&app.database.dump().await).contains(SECRET));
     app.advance(24 * 3600 - 1);
-    app.flows.sweep().await.unwrap();
-    assert!(matches!(app.flows.once(caller, "one", &[b"body"]).await.unwrap(), Once::Again(_)));
+    app.services.maintenance.sweep().await.unwrap();
+    assert!(matches!(
+        app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap(),
+        Once::Again(_)
+    ));
     app.advance(1);
     // What is too old is not given, whether it was swept or not.
-    let lease = first(&app.flows, caller, "one", b"body").await;
-    app.flows.answered(lease, None).await;
-    first(&app.flows, caller, "two", b"body").await;
+    let lease = first(&app.services, caller, "one", b"body").await;
+    app.services.platform.idempotency.answered(lease, None).await;
+    first(&app.services, caller, "two", b"body").await;
     app.advance(24 * 3600);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM idempotency_key").await, 0);
 }
 
@@ -120,10 +129,10 @@ async fn an_answer_is_sealed_and_forgotten_after_a_day() {
 async fn an_answer_whose_encryption_key_is_gone_is_not_made_up_by_doing_it_again() {
     let app = TestApp::start().await;
     let caller = ApiKeyId::random(&Chance::system());
-    let lease = first(&app.flows, caller, "one", b"body").await;
-    app.flows.answered(lease, Some(&answer())).await;
+    let lease = first(&app.services, caller, "one", b"body").await;
+    app.services.platform.idempotency.answered(lease, Some(&answer())).await;
     let app = app.restarted(&[("ENCRYPTION_KEYS", Keyring::generate().expose())]).await;
-    let asked = app.flows.once(caller, "one", &[b"body"]).await;
+    let asked = app.services.platform.idempotency.once(caller, "one", &[b"body"]).await;
     assert!(matches!(asked, Err(OnceError::Lost(_))), "{asked:?}");
 }
 

@@ -107,9 +107,9 @@ async fn what_was_imported_is_refreshed_and_outlives_every_session() {
     app.database.execute("UPDATE token_refresh_job SET run_at = 0").await;
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
-    app.flows.ask_missing_details().await.unwrap();
+    app.services.connections.details.ask_missing_details().await.unwrap();
     app.advance(90 * 86_400);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1, "its person has no session here");
     assert_eq!(there.import(&lines).await.stdout.trim(), "0 imported, 1 known, 0 refused");
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fake_hubspot::{FakeHubSpot, Kind, Options};
-use hubspot_connect::flows::{Flows, Look, Looked};
+use hubspot_connect::services::{Look, Looked, Services};
 
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve, settle};
 use crate::harness::database::TestDatabase;
@@ -20,8 +20,8 @@ pub async fn reading() -> TestApp {
     TestApp::with(&[ON, LONG_SESSIONS[0], LONG_SESSIONS[1]]).await
 }
 
-pub async fn look(flows: &Flows) -> Look {
-    flows.read_journal().await.unwrap()
+pub async fn look(services: &Services) -> Look {
+    services.marketplace.journal.read_journal().await.unwrap()
 }
 
 /// So many entries were read, and so many connections are refreshed because of them.
@@ -50,13 +50,13 @@ async fn an_uninstall_is_noticed_within_minutes_and_ends_the_connection_by_the_u
     let app = reading().await;
     let browser = app.connected(ACME).await;
     let other = app.connected(GLOBEX).await;
-    assert_eq!(look(&app.flows).await, Look { looked: read(0, 0), again_in: Duration::from_secs(60) });
+    assert_eq!(look(&app.services).await, Look { looked: read(0, 0), again_in: Duration::from_secs(60) });
     app.advance(300);
     uninstall(&app, ACME);
     assert_eq!(app.refresh_due().await, 0, "nothing is due by itself");
 
     app.advance(60);
-    assert_eq!(look(&app.flows).await.looked, read(1, 1));
+    assert_eq!(look(&app.services).await.looked, read(1, 1));
     assert_eq!(browser.status().await["state"], "active", "a notice alone ends nothing");
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["state"], "active", "a single refusal ends nothing");
@@ -72,24 +72,24 @@ async fn an_uninstall_is_noticed_within_minutes_and_ends_the_connection_by_the_u
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_asked_of_the_journal_unless_it_is_switched_on() {
     let app = TestApp::start().await;
-    assert!(!app.flows.reads_journal());
-    assert!(reading().await.flows.reads_journal());
+    assert!(!app.services.marketplace.journal.reads_journal());
+    assert!(reading().await.services.marketplace.journal.reads_journal());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_token_of_the_app_is_kept_in_memory_until_it_is_old_and_the_subscription_is_made_once() {
     let app = reading().await;
     for _ in 0..3 {
-        assert_eq!(look(&app.flows).await.looked, read(0, 0));
+        assert_eq!(look(&app.services).await.looked, read(0, 0));
         app.advance(60);
     }
     assert_eq!(app.hubspot.calls(Kind::ClientCredentials).len(), 1);
     assert_eq!(app.hubspot.subscriptions(), 1);
     app.advance(1800 - 180 - 60);
-    look(&app.flows).await;
+    look(&app.services).await;
     assert_eq!(app.hubspot.calls(Kind::ClientCredentials).len(), 2, "renewed before it expires");
     let app = app.restarted(&[]).await;
-    look(&app.flows).await;
+    look(&app.services).await;
     assert_eq!(app.hubspot.subscriptions(), 1, "what is there is left alone");
     let made = app.hubspot.calls(Kind::Subscriptions);
     assert_eq!(made.iter().filter(|call| call.method == "POST").count(), 1);
@@ -103,22 +103,22 @@ async fn the_token_of_the_app_is_kept_in_memory_until_it_is_old_and_the_subscrip
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_hubspot_has_forgotten_is_renewed_at_once() {
     let app = reading().await;
-    look(&app.flows).await;
+    look(&app.services).await;
     app.hubspot.forget_access_tokens();
-    assert_eq!(look(&app.flows).await.looked, read(0, 0));
+    assert_eq!(look(&app.services).await.looked, read(0, 0));
     assert_eq!(app.hubspot.calls(Kind::ClientCredentials).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notice_from_before_the_account_installed_again_is_ignored() {
     let app = reading().await;
-    look(&app.flows).await;
+    look(&app.services).await;
     let browser = app.connected(ACME).await;
     uninstall(&app, ACME);
     app.advance(600);
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     let due = app.database.number("SELECT run_at FROM token_refresh_job").await;
-    assert_eq!(look(&app.flows).await.looked, read(1, 0));
+    assert_eq!(look(&app.services).await.looked, read(1, 0));
     assert_eq!(app.database.number("SELECT run_at FROM token_refresh_job").await, due);
     assert_eq!(app.refresh_due().await, 0);
     assert_eq!(browser.status().await["state"], "active");
@@ -127,12 +127,12 @@ async fn a_notice_from_before_the_account_installed_again_is_ignored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notice_that_is_wrong_costs_one_refresh_and_nothing_else() {
     let app = reading().await;
-    look(&app.flows).await;
+    look(&app.services).await;
     let browser = app.connected(ACME).await;
     app.advance(300);
     uninstall(&app, ACME);
     browser.connect(&app, Some(HOST), approve(ACME)).await;
-    assert_eq!(look(&app.flows).await.looked, read(1, 1), "within what clocks may differ it may be news");
+    assert_eq!(look(&app.services).await.looked, read(1, 1), "within what clocks may differ it may be news");
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["state"], "active");
     let clean = "SELECT COUNT(*) FROM token_refresh_job WHERE strikes = 0 AND announced_at IS NULL";
@@ -142,22 +142,22 @@ async fn a_notice_that_is_wrong_costs_one_refresh_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
     let app = reading().await;
-    look(&app.flows).await;
+    look(&app.services).await;
     app.connected(ACME).await;
     app.advance(1261);
-    let held = app.flows.claim_refreshes(8).await.unwrap();
+    let held = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     assert_eq!(held.len(), 1);
     uninstall(&app, ACME);
     let before = "SELECT fence || ' ' || run_at FROM token_refresh_job";
     let held_as = app.database.text(before).await;
-    assert_eq!(look(&app.flows).await.looked, read(1, 1));
+    assert_eq!(look(&app.services).await.looked, read(1, 1));
     assert_eq!(app.database.text(before).await, held_as, "it keeps its lease and its time");
     for job in held {
-        app.flows.refresh(job).await.unwrap();
+        app.services.connections.refreshes.refresh(job).await.unwrap();
     }
     let due = app.database.number("SELECT run_at FROM token_refresh_job WHERE strikes = 1").await;
     uninstall(&app, ACME);
-    assert_eq!(look(&app.flows).await.looked, read(1, 1));
+    assert_eq!(look(&app.services).await.looked, read(1, 1));
     let still = app.database.number("SELECT run_at FROM token_refresh_job WHERE strikes = 1").await;
     assert_eq!(still, due, "the second refusal keeps its distance");
 }
@@ -165,13 +165,13 @@ async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_connections_of_one_account_are_given_up_although_they_are_refused_together() {
     let app = reading().await;
-    look(&app.flows).await;
+    look(&app.services).await;
     for _ in 0..6 {
         app.connected(ACME).await;
     }
     app.advance(300);
     uninstall(&app, ACME);
-    assert_eq!(look(&app.flows).await.looked, read(1, 6));
+    assert_eq!(look(&app.services).await.looked, read(1, 6));
     assert_eq!(app.refresh_due().await, 6);
     app.advance(60);
     assert_eq!(app.refresh_due().await, 6);
@@ -188,28 +188,28 @@ async fn one_process_reads_until_it_is_silent_for_longer_than_its_lease() {
         return; // One process has the file for itself.
     }
     let replica = app.replica(app.clock.clone()).await;
-    assert_eq!(look(&app.flows).await.looked, read(0, 0));
+    assert_eq!(look(&app.services).await.looked, read(0, 0));
     app.connected(ACME).await;
     uninstall(&app, ACME);
     for _ in 0..5 {
-        assert_eq!(look(replica.flows()).await.looked, Looked::NotOurs);
+        assert_eq!(look(replica.services()).await.looked, Looked::NotOurs);
         app.advance(60);
-        assert!(matches!(look(&app.flows).await.looked, Looked::Read { .. }));
+        assert!(matches!(look(&app.services).await.looked, Looked::Read { .. }));
     }
     app.advance(151);
-    assert_eq!(look(replica.flows()).await.looked, read(0, 0), "it goes on where the other one stopped");
-    assert_eq!(look(&app.flows).await.looked, Looked::NotOurs);
+    assert_eq!(look(replica.services()).await.looked, read(0, 0), "it goes on where the other one stopped");
+    assert_eq!(look(&app.services).await.looked, Looked::NotOurs);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_piled_up_is_read_in_portions() {
     let app = reading().await;
-    look(&app.flows).await;
+    look(&app.services).await;
     for account in 1..=120 {
         uninstall(&app, 5_000 + account);
     }
-    assert_eq!(look(&app.flows).await, Look { looked: read(100, 0), again_in: Duration::ZERO });
-    assert_eq!(look(&app.flows).await.looked, read(20, 0));
+    assert_eq!(look(&app.services).await, Look { looked: read(100, 0), again_in: Duration::ZERO });
+    assert_eq!(look(&app.services).await.looked, read(20, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fake_hubspot::{Fault, Kind, Rule};
 use hubspot_connect::domain::journal::LEASE;
-use hubspot_connect::flows::Looked;
+use hubspot_connect::services::Looked;
 
 use crate::harness::app::ACME;
 use crate::harness::{TestApp, eventually};
@@ -49,7 +49,7 @@ async fn count_statements(app: &TestApp) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_with_thousands_of_uninstalls_is_noted_by_a_few_changes_in_one_transaction() {
     let app = reading().await;
-    look(&app.flows).await;
+    look(&app.services).await;
     with_many_connections(&app).await;
     app.advance(300);
     let accounts: Vec<u64> = (FIRST..FIRST + MANY).chain([STRANGER]).collect();
@@ -58,7 +58,7 @@ async fn a_file_with_thousands_of_uninstalls_is_noted_by_a_few_changes_in_one_tr
     if on_server {
         count_statements(&app).await;
     }
-    assert_eq!(look(&app.flows).await.looked, read(1, usize::try_from(MANY).unwrap()));
+    assert_eq!(look(&app.services).await.looked, read(1, usize::try_from(MANY).unwrap()));
     let noted = "SELECT COUNT(*) FROM token_refresh_job WHERE announced_at IS NOT NULL";
     assert_eq!(app.database.number(noted).await, i64::try_from(MANY).unwrap());
     let due = format!("SELECT COUNT(*) FROM token_refresh_job WHERE run_at <= {}", app.clock.now().unix_ms());
@@ -77,7 +77,7 @@ async fn a_file_with_thousands_of_uninstalls_is_noted_by_a_few_changes_in_one_tr
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_slept_past_its_lease_moves_nothing_back() {
     let app = reading().await;
-    look(&app.flows).await;
+    look(&app.services).await;
     app.advance(3600);
     let claim = |owner: &'static str| app.store.claim_journal("fake-client-id", owner);
     let late = claim("the one").await.unwrap().expect("nobody has it");
@@ -104,23 +104,23 @@ async fn a_replica_that_overtakes_a_slow_one_skips_nothing_and_is_not_set_back()
         return; // One process has the file for itself.
     }
     let replica = app.replica(app.clock.clone()).await;
-    look(&app.flows).await;
+    look(&app.services).await;
     app.connected(ACME).await;
     app.advance(300);
     uninstall(&app, STRANGER);
     uninstall(&app, ACME);
     app.hubspot.script(Rule::once(Kind::JournalFile, Fault::Hold));
-    let flows = app.flows.clone();
-    let slow = tokio::spawn(async move { look(&flows).await });
+    let services = app.services.clone();
+    let slow = tokio::spawn(async move { look(&services).await });
     eventually("the first file is asked for", || async { !app.hubspot.calls(Kind::JournalFile).is_empty() })
         .await;
     app.clock.advance(LEASE + Duration::from_millis(1));
-    assert_eq!(look(replica.flows()).await.looked, read(2, 1), "both entries");
+    assert_eq!(look(replica.services()).await.looked, read(2, 1), "both entries");
     let reached = position(&app).await;
     app.hubspot.release();
     assert_eq!(slow.await.unwrap().looked, Looked::NotOurs);
     assert_eq!(position(&app).await, reached);
     uninstall(&app, STRANGER);
     app.clock.advance(LEASE + Duration::from_millis(1));
-    assert_eq!(look(&app.flows).await.looked, read(1, 0), "only what has come since");
+    assert_eq!(look(&app.services).await.looked, read(1, 0), "only what has come since");
 }

@@ -3,8 +3,8 @@
 use fake_hubspot::{Fault, Kind, Rule};
 use hubspot_connect::app::{App, StartupError};
 use hubspot_connect::domain::secret::Secret;
-use hubspot_connect::flows::{KeyCheckError, reseal_all};
 use hubspot_connect::keyring::Keyring;
+use hubspot_connect::services::{KeyCheckError, reseal_all};
 use serde_json::json;
 
 use crate::harness::TestApp;
@@ -218,7 +218,7 @@ async fn a_damaged_access_token_is_noticed_where_it_is_needed() {
     let browser = app.connected(ACME).await;
     app.database.execute("UPDATE token SET access_sealed = 'x'").await;
     app.advance(31);
-    app.flows.ask_missing_details().await.unwrap();
+    app.services.connections.details.ask_missing_details().await.unwrap();
     assert_eq!(browser.status().await["state"], "integrity_error");
     app.assert_one_job_each().await;
 }
@@ -237,7 +237,7 @@ async fn a_damaged_revocation_harms_nothing_else() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.json()["revoked"], json!(false));
     app.advance(1261);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     assert_eq!(app.database.number("SELECT COUNT(*) FROM revocation_job").await, 0);
     assert_eq!(app.refresh_due().await, 1);
@@ -345,7 +345,7 @@ async fn all_that_is_stored_moves_to_a_new_key_beside_the_running_service() {
     app.hubspot.clear_script();
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 2);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.grants().len(), 2, "what was ended has ended at HubSpot, too");
 }
 

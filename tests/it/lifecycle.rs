@@ -153,7 +153,7 @@ async fn who_is_answered_by_a_layer_that_failed_is_told_to_go_as_well() {
         format!("GET /api/hubspot/status HTTP/1.1\r\nHost: {host}\r\nCookie: {name}={session}\r\n\r\n");
     for (is_stopping, goodbye) in [(false, &[][..]), (true, &["close"])] {
         if is_stopping {
-            app.flows.begin_stop();
+            app.services.begin_stop();
         }
         let mut client = Wire::to(&app.base).await;
         client.say(&question).await;

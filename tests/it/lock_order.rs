@@ -39,7 +39,7 @@ async fn uninstalls_from_several_accounts_are_noted_in_the_order_of_the_connecti
     if app.database.is_sqlite() {
         return;
     }
-    look(&app.flows).await;
+    look(&app.services).await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
     // The accounts in the other order than the connections.
@@ -49,8 +49,8 @@ async fn uninstalls_from_several_accounts_are_noted_in_the_order_of_the_connecti
     app.advance(300);
     app.hubspot.uninstall_together(&[9_001, 9_002], app.clock.now().unix_ms());
     let way = lowest(&app, "token_refresh_job", "connection_id").await;
-    let flows = app.flows.clone();
-    let looking = tokio::spawn(async move { look(&flows).await });
+    let services = app.services.clone();
+    let looking = tokio::spawn(async move { look(&services).await });
     assert_highest_is_free(&way, "token_refresh_job", "connection_id").await;
     way.own.rollback().await.unwrap();
     assert_eq!(looking.await.unwrap().looked, read(1, 2));
@@ -68,8 +68,8 @@ async fn connections_that_nobody_can_reach_are_removed_in_the_order_of_their_ids
     app.database.execute("UPDATE session SET expires_at = 1").await;
     put_lowest_last(&app).await;
     let way = lowest(&app, "token", "id").await;
-    let flows = app.flows.clone();
-    let sweeping = tokio::spawn(async move { flows.sweep().await });
+    let services = app.services.clone();
+    let sweeping = tokio::spawn(async move { services.maintenance.sweep().await });
     assert_highest_is_free(&way, "token", "id").await;
     way.own.rollback().await.unwrap();
     sweeping.await.unwrap().unwrap();
@@ -88,8 +88,8 @@ async fn who_reconnects_while_the_old_session_is_swept_away_stays() {
     // A reconnect that is being saved; its session comes after it.
     let sql = format!("UPDATE token SET connected_at = {}", app.clock.now().unix_ms());
     let reconnect = InTheWay::with(&app.database, &sql).await;
-    let flows = app.flows.clone();
-    let sweeping = tokio::spawn(async move { flows.sweep().await });
+    let services = app.services.clone();
+    let sweeping = tokio::spawn(async move { services.maintenance.sweep().await });
     reconnect.waiter().await;
     reconnect.own.commit().await.unwrap();
     sweeping.await.unwrap().unwrap();

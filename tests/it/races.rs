@@ -11,8 +11,8 @@ use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::id::{ConnectionId, UserId};
 use hubspot_connect::domain::refresh_job::LEASE;
 use hubspot_connect::domain::secret::Secret;
-use hubspot_connect::flows::{Flows, StartConnect, StartError, reseal_all};
 use hubspot_connect::keyring::Keyring;
+use hubspot_connect::services::{Services, StartConnect, StartError, reseal_all};
 use sea_orm::{ConnectionTrait, QueryResult, Statement};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -107,12 +107,12 @@ impl Scene {
     }
 
     /// The verbs of each process.
-    fn each(&self) -> Vec<Flows> {
-        std::iter::once(&self.app.flows).chain(self.replica.iter().map(App::flows)).cloned().collect()
+    fn each(&self) -> Vec<Services> {
+        std::iter::once(&self.app.services).chain(self.replica.iter().map(App::services)).cloned().collect()
     }
 
     /// The verbs of whichever replica it hits.
-    fn any(&self, batch: &Batch) -> Flows {
+    fn any(&self, batch: &Batch) -> Services {
         let mut each = self.each();
         let at = (batch.chance.unit() * each.len() as f64) as usize;
         each.swap_remove(at)
@@ -183,8 +183,8 @@ impl Scene {
     /// how many refreshes there were.
     fn refreshing(&self, batch: &Batch, claimers: usize) -> JoinHandle<usize> {
         let each = self.each();
-        let flows = each.iter().cycle().take(claimers).cloned();
-        let loops: Vec<_> = flows.map(|flows| batch.begin(refresh_by_and_by(flows))).collect();
+        let services = each.iter().cycle().take(claimers).cloned();
+        let loops: Vec<_> = services.map(|services| batch.begin(refresh_by_and_by(services))).collect();
         tokio::spawn(async move { ended(loops).await.into_iter().sum() })
     }
 
@@ -195,7 +195,7 @@ impl Scene {
                 return;
             }
             self.app.advance(31);
-            self.app.flows.revoke_due().await.expect("revokes");
+            self.app.services.connections.disconnects.revoke_due().await.expect("revokes");
         }
         panic!("HubSpot is not told of the end of a grant");
     }
@@ -224,14 +224,14 @@ impl Scene {
     }
 }
 
-async fn refresh_by_and_by(flows: Flows) -> usize {
+async fn refresh_by_and_by(services: Services) -> usize {
     let mut running = Vec::new();
     loop {
-        let jobs = flows.claim_refreshes(3).await.expect("claims");
+        let jobs = services.connections.refreshes.claim_refreshes(3).await.expect("claims");
         if jobs.is_empty() {
             break;
         }
-        running.extend(jobs.into_iter().map(|job| flows.refresh(job)));
+        running.extend(jobs.into_iter().map(|job| services.connections.refreshes.refresh(job)));
     }
     ended(running).await.len()
 }
@@ -250,8 +250,10 @@ async fn of_a_disconnect_and_a_refresh_nothing_is_left_here_or_at_hubspot() {
         let leaving: Vec<_> = people
             .iter()
             .map(|person| {
-                let (flows, person) = (scene.any(&batch), person.clone());
-                batch.begin(async move { flows.disconnect(person.user, person.connection, true).await })
+                let (services, person) = (scene.any(&batch), person.clone());
+                batch.begin(async move {
+                    services.connections.disconnects.disconnect(person.user, person.connection, true).await
+                })
             })
             .collect();
         for left in ended(leaving).await {
@@ -332,14 +334,14 @@ async fn of_a_logout_and_a_callback_nothing_lives_on_that_nobody_can_reach() {
         for person in &people {
             let shown = person.browser.status().await;
             let shown = shown["connections"].as_array().expect("connections").len();
-            let stored = scene.app.flows.connections(person.user).await.unwrap().len();
+            let stored = scene.app.services.connections.list.connections(person.user).await.unwrap().len();
             assert!(
                 shown == stored || shown == 0,
                 "all of a person's connections or none: {shown} of {stored}"
             );
         }
         scene.app.advance(1_801);
-        scene.app.flows.sweep().await.unwrap();
+        scene.app.services.maintenance.sweep().await.unwrap();
         assert_eq!(scene.connections().await, 0, "what no session reaches any more has ended");
         scene.tell_hubspot_of_ends().await;
         assert_eq!(scene.app.hubspot.grants().len(), 0);
@@ -418,10 +420,15 @@ async fn all(done: Vec<CancellationToken>) {
 }
 
 /// Ends what the person sees at this moment.
-async fn disconnect_all_seen(flows: Flows, user: UserId) -> usize {
+async fn disconnect_all_seen(services: Services, user: UserId) -> usize {
     let mut count = 0;
-    for seen in flows.connections(user).await.expect("reads").iter() {
-        let ended = flows.disconnect(user, seen.token.id, true).await.expect("disconnects");
+    for seen in services.connections.list.connections(user).await.expect("reads").iter() {
+        let ended = services
+            .connections
+            .disconnects
+            .disconnect(user, seen.token.id, true)
+            .await
+            .expect("disconnects");
         count += usize::from(ended.is_some());
     }
     count
@@ -452,10 +459,10 @@ async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
                 let before = [Vec::new(), if nth % 3 == 1 { vec![came_back] } else { Vec::new() }];
                 let leaving: Vec<_> = std::iter::zip(left, before)
                     .map(|(told, before)| {
-                        let (flows, user) = (scene.any(&batch), person.user);
+                        let (services, user) = (scene.any(&batch), person.user);
                         batch.begin(async move {
                             all(before).await;
-                            let done = timed(disconnect_all_seen(flows, user)).await;
+                            let done = timed(disconnect_all_seen(services, user)).await;
                             told.cancel();
                             done
                         })
@@ -469,7 +476,7 @@ async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
             let reconnect = reconnect.await.unwrap();
             assert_eq!(reconnect.outcome.status, 303);
             let leaving = ended(leaving).await;
-            let stored = scene.app.flows.connections(person.user).await.unwrap().len();
+            let stored = scene.app.services.connections.list.connections(person.user).await.unwrap().len();
             if leaving.iter().all(|done| done.ended < reconnect.began) {
                 assert_eq!(stored, 1, "the reconnect came last");
             }
@@ -524,9 +531,14 @@ async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_w
         let leaving: Vec<_> = people
             .drain(..5)
             .map(|person| {
-                let flows = scene.any(&batch);
+                let services = scene.any(&batch);
                 batch.begin(async move {
-                    flows.disconnect(person.user, person.connection, true).await.expect("disconnects");
+                    services
+                        .connections
+                        .disconnects
+                        .disconnect(person.user, person.connection, true)
+                        .await
+                        .expect("disconnects");
                     person
                 })
             })
@@ -575,17 +587,19 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
         scene.delay(&batch, Kind::Refresh);
         let holders = scene.each();
         let (old, new) = (holders[0].clone(), holders[holders.len() - 1].clone());
-        let late = old.claim_refreshes(100).await.unwrap();
+        let late = old.connections.refreshes.claim_refreshes(100).await.unwrap();
         scene.app.clock.advance(LEASE);
-        let claimed = new.claim_refreshes(100).await.unwrap();
+        let claimed = new.connections.refreshes.claim_refreshes(100).await.unwrap();
         assert_eq!((late.len(), claimed.len()), (people.len(), people.len()));
 
-        let sides = [(old, late), (new, claimed)].map(|(flows, jobs)| {
+        let sides = [(old, late), (new, claimed)].map(|(services, jobs)| {
             let jobs: Vec<_> = jobs
                 .into_iter()
                 .map(|job| {
-                    let flows = flows.clone();
-                    batch.begin(async move { flows.refresh(job).await.expect("ends") })
+                    let services = services.clone();
+                    batch.begin(
+                        async move { services.connections.refreshes.refresh(job).await.expect("ends") },
+                    )
                 })
                 .collect();
             ended(jobs)
@@ -606,11 +620,13 @@ async fn of_starts_with_one_challenge_at_once_one_begins() {
     for batch in Batch::all() {
         let starts: Vec<_> = (1..=AT_ONCE)
             .map(|nth| {
-                let flows = scene.any(&batch);
+                let services = scene.any(&batch);
                 // Two challenges, so that rows written by one statement meet both.
                 let challenge = Secret::new(format!("{} of {}", nth % 2, batch.number)).hash();
                 let ask = StartConnect { challenge: Some(challenge), ..StartConnect::default() };
-                batch.begin(async move { flows.start(ask).await.map(|started| started.flow) })
+                batch.begin(
+                    async move { services.connect.starts.start(ask).await.map(|started| started.flow) },
+                )
             })
             .collect();
 

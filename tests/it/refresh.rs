@@ -1,7 +1,7 @@
 //! Refreshing, again and again: each token once, the newest kept, whoever else is at it.
 
 use fake_hubspot::{Fault, Kind, Options, Rule};
-use hubspot_connect::flows::Flows;
+use hubspot_connect::services::Services;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
 use crate::harness::{TestApp, eventually};
@@ -13,10 +13,10 @@ fn strict() -> Options {
 }
 
 /// Claims what is due and refreshes it, all at once. Says how many there were.
-async fn refresh_all(flows: &Flows) -> usize {
-    let jobs = flows.claim_refreshes(1000).await.unwrap();
+async fn refresh_all(services: &Services) -> usize {
+    let jobs = services.connections.refreshes.claim_refreshes(1000).await.unwrap();
     let count = jobs.len();
-    let running: Vec<_> = jobs.into_iter().map(|job| flows.refresh(job)).collect();
+    let running: Vec<_> = jobs.into_iter().map(|job| services.connections.refreshes.refresh(job)).collect();
     for one in running {
         one.await.unwrap();
     }
@@ -32,7 +32,7 @@ async fn every_refresh_stores_the_token_that_hubspot_gave_last() {
     }
     for round in 1..=10 {
         app.advance(DUE);
-        assert_eq!(refresh_all(&app.flows).await, 5, "round {round}");
+        assert_eq!(refresh_all(&app.services).await, 5, "round {round}");
         app.assert_one_job_each().await;
     }
     for grant in app.hubspot.grants() {
@@ -51,8 +51,8 @@ async fn what_two_claim_at_once_is_refreshed_once() {
     }
     app.advance(DUE);
     let claims = [(); 8].map(|()| {
-        let flows = app.flows.clone();
-        tokio::spawn(async move { refresh_all(&flows).await })
+        let services = app.services.clone();
+        tokio::spawn(async move { refresh_all(&services).await })
     });
     let mut refreshed = 0;
     for claim in claims {
@@ -69,15 +69,15 @@ async fn a_lease_holds_for_a_minute_and_its_own_process_does_not_ask_twice() {
     app.connected(ACME).await;
     app.advance(DUE);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut first = app.flows.claim_refreshes(8).await.unwrap();
-    let late = app.flows.refresh(first.remove(0));
+    let mut first = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let late = app.services.connections.refreshes.refresh(first.remove(0));
     eventually("the first call", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     app.advance(59);
-    assert_eq!(app.flows.claim_refreshes(8).await.unwrap(), []);
+    assert_eq!(app.services.connections.refreshes.claim_refreshes(8).await.unwrap(), []);
     app.advance(1);
-    let mut second = app.flows.claim_refreshes(8).await.unwrap();
+    let mut second = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     assert!(second[0].job.was_interrupted);
-    app.flows.refresh(second.remove(0)).await.unwrap();
+    app.services.connections.refreshes.refresh(second.remove(0)).await.unwrap();
     // The first answer is still on its way to this process: asking again would spend a token that is spent.
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
     assert!(!late.is_finished(), "the first call is still under way");
@@ -95,17 +95,17 @@ async fn a_new_token_is_stored_although_its_lease_ran_out_if_nobody_was_faster()
     app.connected(ACME).await;
     app.advance(DUE);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut first = app.flows.claim_refreshes(8).await.unwrap();
-    let late = app.flows.refresh(first.remove(0));
+    let mut first = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let late = app.services.connections.refreshes.refresh(first.remove(0));
     eventually("the first call", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     app.advance(60);
-    let mut second = app.flows.claim_refreshes(8).await.unwrap();
+    let mut second = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     app.hubspot.release();
     late.await.unwrap();
     assert_eq!(app.database.number("SELECT generation FROM token").await, 2, "the only copy is kept");
     // The second holder was held up as well, and finds that all is done.
     app.advance(2);
-    app.flows.refresh(second.remove(0)).await.unwrap();
+    app.services.connections.refreshes.refresh(second.remove(0)).await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 1);
@@ -119,12 +119,12 @@ async fn whoever_stood_still_before_asking_does_not_ask_beside_the_next_one() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     app.connected(ACME).await;
     app.advance(DUE);
-    let mut first = app.flows.claim_refreshes(8).await.unwrap();
+    let mut first = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     app.advance(61);
-    let mut second = app.flows.claim_refreshes(8).await.unwrap();
-    app.flows.refresh(first.remove(0)).await.unwrap();
+    let mut second = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    app.services.connections.refreshes.refresh(first.remove(0)).await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
-    app.flows.refresh(second.remove(0)).await.unwrap();
+    app.services.connections.refreshes.refresh(second.remove(0)).await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
     assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
 }
@@ -134,7 +134,7 @@ async fn a_failure_of_a_late_holder_changes_nothing() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     app.advance(DUE);
-    let mut first = app.flows.claim_refreshes(8).await.unwrap();
+    let mut first = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     app.advance(60);
     assert_eq!(app.refresh_due().await, 1);
     let refusal = Fault::Oauth {
@@ -144,7 +144,7 @@ async fn a_failure_of_a_late_holder_changes_nothing() {
         message: "no more".to_owned(),
     };
     app.hubspot.script(Rule::once(Kind::Refresh, refusal));
-    app.flows.refresh(first.remove(0)).await.unwrap();
+    app.services.connections.refreshes.refresh(first.remove(0)).await.unwrap();
     let untouched = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
                      WHERE state = 'active' AND last_error IS NULL AND strikes = 0";
     assert_eq!(app.database.number(untouched).await, 1);
@@ -156,8 +156,8 @@ async fn a_reconnect_during_a_refresh_wins() {
     let browser = app.connected(ACME).await;
     app.advance(DUE);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut jobs = app.flows.claim_refreshes(8).await.unwrap();
-    let late = app.flows.refresh(jobs.remove(0));
+    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
     assert_eq!(done["message"]["type"], "hubspot_auth_success");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fake_hubspot::{Fault, Kind, Options, Rule};
 use hubspot_connect::domain::clock::Clock;
-use hubspot_connect::flows::Flows;
+use hubspot_connect::services::Services;
 
 use crate::harness::app::{ACME, settle};
 use crate::harness::database::TestDatabase;
@@ -16,16 +16,17 @@ fn strict() -> Options {
 }
 
 /// Refreshes in small portions until nothing is due, as the loop of one replica would.
-fn work(flows: &Flows) -> tokio::task::JoinHandle<usize> {
-    let flows = flows.clone();
+fn work(services: &Services) -> tokio::task::JoinHandle<usize> {
+    let services = services.clone();
     tokio::spawn(async move {
         let mut count = 0;
         loop {
-            let jobs = flows.claim_refreshes(3).await.unwrap();
+            let jobs = services.connections.refreshes.claim_refreshes(3).await.unwrap();
             if jobs.is_empty() {
                 return count;
             }
-            let running: Vec<_> = jobs.into_iter().map(|job| flows.refresh(job)).collect();
+            let running: Vec<_> =
+                jobs.into_iter().map(|job| services.connections.refreshes.refresh(job)).collect();
             for one in running {
                 one.await.unwrap();
                 count += 1;
@@ -47,7 +48,7 @@ async fn replicas_refresh_each_token_once() {
     app.hubspot.options(|options| options.latency = Duration::from_millis(5));
     for round in 1..=3_u32 {
         app.advance(1261);
-        let (one, other) = (work(&app.flows), work(replica.flows()));
+        let (one, other) = (work(&app.services), work(replica.services()));
         let (one, other) = (one.await.unwrap(), other.await.unwrap());
         assert_eq!(one + other, 30, "round {round}");
         assert!(one > 0 && other > 0, "both have worked: {one} and {other}");
@@ -71,22 +72,26 @@ async fn a_replica_whose_clock_is_wrong_neither_breaks_reads_nor_leases() {
     let app = TestApp::again(hubspot, database, variables, ahead).await;
     let replica = app.replica(Clock::system()).await;
     let browser = app.connected(ACME).await;
-    assert_eq!(app.flows.claim_refreshes(8).await.unwrap(), []);
+    assert_eq!(app.services.connections.refreshes.claim_refreshes(8).await.unwrap(), []);
     let due = "UPDATE token_refresh_job SET run_at = 0";
     app.database.execute(due).await;
-    let claimed = replica.flows().claim_refreshes(8).await.unwrap();
+    let claimed = replica.services().connections.refreshes.claim_refreshes(8).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    assert_eq!(app.flows.claim_refreshes(8).await.unwrap(), [], "a lease holds by the database's clock");
+    assert_eq!(
+        app.services.connections.refreshes.claim_refreshes(8).await.unwrap(),
+        [],
+        "a lease holds by the database's clock"
+    );
     for job in claimed {
         // What the one sealed five minutes from now, the other opens.
-        replica.flows().refresh(job).await.unwrap();
+        replica.services().connections.refreshes.refresh(job).await.unwrap();
     }
     app.database.execute(due).await;
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.number("SELECT generation FROM token").await, 3);
     assert_eq!(browser.status().await["state"], "active");
     app.database.execute(due).await;
-    let claimed = app.flows.claim_refreshes(8).await.unwrap();
+    let claimed = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     assert_eq!(claimed.len(), 1);
     let left =
         "SELECT lease_until - (extract(epoch from clock_timestamp()) * 1000)::bigint FROM token_refresh_job";
@@ -105,8 +110,8 @@ async fn a_person_is_served_by_any_replica() {
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     let user = app.database.text("SELECT user_id FROM token").await.parse().unwrap();
     let replica = app.replica(app.clock.clone()).await;
-    assert_eq!(replica.flows().connections(user).await.unwrap().len(), 1);
-    replica.flows().disconnect(user, id.parse().unwrap(), true).await.unwrap();
+    assert_eq!(replica.services().connections.list.connections(user).await.unwrap().len(), 1);
+    replica.services().connections.disconnects.disconnect(user, id.parse().unwrap(), true).await.unwrap();
     assert_eq!(browser.status().await["authenticated"], false, "no replica remembers it");
 }
 
@@ -121,14 +126,14 @@ async fn a_disconnect_on_one_replica_beats_a_refresh_on_another() {
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     app.advance(1261);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut jobs = replica.flows().claim_refreshes(8).await.unwrap();
-    let late = replica.flows().refresh(jobs.remove(0));
+    let mut jobs = replica.services().connections.refreshes.claim_refreshes(8).await.unwrap();
+    let late = replica.services().connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     assert_eq!(browser.disconnect(&id).await.status, 200);
     app.hubspot.release();
     late.await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.grants().len(), 0);
 }
 

@@ -168,9 +168,9 @@ async fn a_session_ends_when_it_is_not_used_and_takes_its_connections_along() {
     app.advance(301);
 
     assert_anonymous(&browser).await;
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     app.advance(60);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM session").await, 0);
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 1);
@@ -209,7 +209,7 @@ async fn polls_do_not_keep_a_session_alive_and_say_when_it_ends() {
     }
 
     assert_anonymous(&browser).await;
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
 }
 

@@ -114,7 +114,7 @@ async fn going_back_ends_the_new_grant_and_tells_the_page() {
     let told = page.look().await.json();
     assert_eq!((&told["status"], &told["error"]["code"]), (&json!("failed"), &json!("wrong_account")));
     app.advance(60);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(living(&app), [ACME]);
 }
 
@@ -125,9 +125,9 @@ async fn a_grant_about_which_nobody_says_anything_ends_after_ten_minutes() {
     let (page, question) = asked(&app, &browser).await;
 
     app.advance(601);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     app.advance(60);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
 
     assert_eq!(page.look().await.json()["error"]["code"], "wrong_account");
     assert_eq!(app.database.number("SELECT COUNT(*) FROM parked_grant").await, 0);
@@ -209,7 +209,7 @@ async fn of_two_answers_at_once_one_counts_and_the_other_changes_nothing() {
 
             assert_eq!((both.0.status, both.1.status), (303, 303), "{} {}", both.0.body, both.1.body);
             app.advance(60);
-            app.flows.revoke_due().await.unwrap();
+            app.services.connections.disconnects.revoke_due().await.unwrap();
             let (told, here) = (page.look().await.json(), accounts(&browser).await);
             let mut there = living(&app);
             there.sort_unstable();
@@ -252,7 +252,7 @@ async fn a_parked_grant_that_was_tampered_with_becomes_nothing() {
     assert_eq!(accounts(&browser).await, [ACME]);
     assert_eq!(page.look().await.json()["error"]["code"], "integrity_error");
     app.advance(60);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(living(&app), [ACME], "its refresh token is good, and ends");
 }
 
@@ -264,7 +264,7 @@ async fn logging_out_ends_what_waits_for_a_word() {
 
     browser.logout().await;
     app.advance(60);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
 
     assert_eq!(status(&page.look().await), "failed");
     assert_eq!(living(&app), Vec::<u64>::new());
@@ -300,12 +300,12 @@ async fn a_grant_that_waits_for_a_word_is_not_ended_with_a_connection_that_share
 
     colleague.logout().await;
     app.advance(60);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
 
     decide(&browser, &question, "back").await;
     app.advance(60);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(living(&app), [ACME], "now nobody has it any more");
 }
 
@@ -319,7 +319,7 @@ async fn one_grant_that_cannot_be_ended_does_not_keep_the_others() {
     asked(&app, &two).await;
 
     app.advance(601);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
 
     assert_eq!(app.database.text("SELECT connection_id FROM parked_grant").await, "damaged");
     assert_eq!(app.database.number("SELECT COUNT(*) FROM parked_grant").await, 1);

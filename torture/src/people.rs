@@ -7,7 +7,7 @@ use std::time::Duration;
 use fake_hubspot::{Decision, FakeHubSpot};
 use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::secret::Secret;
-use hubspot_connect::flows::flow_of_state;
+use hubspot_connect::services::flow_of_state;
 use tokio::time::sleep;
 
 use crate::browser::{Browser, Web};

@@ -38,20 +38,22 @@ pub(in crate::http) async fn caller(
 /// `api_key_missing` and `api_key_invalid` (401), `rate_limited_key` and `rate_limited` (429), or the database's.
 pub(super) async fn any_caller(request: &HttpRequest, web: &Web) -> Result<Arc<ApiKey>, Problem> {
     let shown = shown(request)?;
-    let Some(key) = web.flows.recognise(&shown).await? else { return Err(wrong(request, web)) };
-    web.key_limits.admit(request, key.id, web.flows.clock().now())?;
+    let Some(key) = web.services.platform.api_keys.recognise(&shown).await? else {
+        return Err(wrong(request, web));
+    };
+    web.limits.keys.admit(request, key.id, web.services.platform.clock.now())?;
     Ok(key)
 }
 
 /// The same for a layer around the handlers: what is wrong with a key, the handler says, and counts it.
 pub(super) async fn recognised(request: &ServiceRequest, web: &Web) -> Option<Arc<ApiKey>> {
     let shown = shown(request.request()).ok()?;
-    web.flows.recognise(&shown).await.ok().flatten()
+    web.services.platform.api_keys.recognise(&shown).await.ok().flatten()
 }
 
 /// Whoever guesses is told to slow down. A good key is let in whatever others try from the same address.
 fn wrong(request: &HttpRequest, web: &Web) -> Problem {
-    match address(request, web).is_some_and(|address| web.wrong_keys.admit(address)) {
+    match address(request, web).is_some_and(|address| web.limits.wrong_keys.admit(address)) {
         true => Problem::new(ProblemCode::ApiKeyInvalid),
         false => Problem::new(ProblemCode::RateLimited),
     }

@@ -19,7 +19,7 @@ use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::domain::text::is_name;
-use crate::flows::{NewSession, SessionView};
+use crate::services::{NewSession, SessionView};
 
 /// As many bytes of JSON as the host may keep with a connection.
 const METADATA: usize = 4096;
@@ -180,8 +180,8 @@ pub(in crate::http) async fn create_connect_session(
     body: ApiJson<CreateConnectSession>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let made = web.flows.create_connect_session(body.0.read()?).await?;
-    let link = made.session.hosted.then(|| web.flows.hosted_link(&made.token)).flatten();
+    let made = web.services.connect.sessions.create_connect_session(body.0.read()?).await?;
+    let link = made.session.hosted.then(|| web.services.connect.sessions.hosted_link(&made.token)).flatten();
     let token = link.is_none().then(|| made.token.expose().to_owned());
     let place = format!("/api/hubspot/connect-sessions/{}", made.session.id);
     let session = ConnectSessionBody::of(SessionView { session: made.session, awaiting: None });
@@ -211,7 +211,9 @@ pub(in crate::http) async fn get_connect_session(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     let view = web
-        .flows
+        .services
+        .connect
+        .sessions
         .connect_session(read_id(&id)?)
         .await?
         .ok_or_else(|| Problem::new(ProblemCode::ConnectSessionNotFound))?;
@@ -247,7 +249,12 @@ pub(in crate::http) async fn complete_connect_session(
     body: ApiJson<CompleteConnectSession>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let view = web.flows.complete_connect_session(read_id(&id)?, &body.0.external_user_id).await?;
+    let view = web
+        .services
+        .connect
+        .sessions
+        .complete_connect_session(read_id(&id)?, &body.0.external_user_id)
+        .await?;
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
 
@@ -272,7 +279,7 @@ pub(in crate::http) async fn delete_connect_session(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let ended = web.flows.cancel_connect_session(read_id(&id)?).await?;
+    let ended = web.services.connect.sessions.cancel_connect_session(read_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(
         ended.ok_or_else(|| Problem::new(ProblemCode::ConnectSessionNotFound))?,
     )))

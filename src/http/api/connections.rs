@@ -9,9 +9,9 @@ use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
 use super::super::Web;
+use super::super::connection_body::{ConnectionState, sentence};
 use super::super::connections::DisconnectAnswer;
 use super::super::problem::{Problem, ProblemCode};
-use super::super::status::{ConnectionState, sentence};
 use super::body::ApiJson;
 use super::caller::caller;
 use super::connect_sessions::ExternalUserIdWord;
@@ -24,7 +24,7 @@ use crate::domain::explain::explain;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
-use crate::flows::Listed;
+use crate::services::Listed;
 
 /// How many events are told at once.
 const EVENTS: u32 = 100;
@@ -154,11 +154,12 @@ pub(in crate::http) async fn list_connections(
     let ask = listing::read(request.query_string())?;
     // One more than is shown tells whether there is a next page.
     let more = ask.limit + 1;
-    let mut found = web.flows.catalogue(ask.external_user.as_ref(), ask.wanted, more).await?;
+    let mut found =
+        web.services.connections.list.catalogue(ask.external_user.as_ref(), ask.wanted, more).await?;
     let is_last = found.len() <= ask.limit as usize;
     found.truncate(ask.limit as usize);
     let next_cursor = found.last().filter(|_| !is_last).map(listing::cursor);
-    let now = web.flows.clock().now();
+    let now = web.services.platform.clock.now();
     let connections = found.into_iter().map(|listed| ConnectionBody::of(listed, now)).collect();
     Ok(HttpResponse::Ok().json(ConnectionList { connections, next_cursor }))
 }
@@ -186,7 +187,7 @@ pub(in crate::http) async fn get_connection(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let listed = find(&web, &id).await?;
-    Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, web.flows.clock().now())))
+    Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, web.services.platform.clock.now())))
 }
 
 /// How a connection fares, and what has happened to it.
@@ -248,8 +249,13 @@ pub(in crate::http) async fn get_connection_history(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let Listed { token, plan, .. } = find(&web, &id).await?;
-    let explanation = explain(&token, plan, web.flows.clock().now());
-    let events = web.flows.events(token.id, listing::after(request.query_string())?, EVENTS).await?;
+    let explanation = explain(&token, plan, web.services.platform.clock.now());
+    let events = web
+        .services
+        .connections
+        .list
+        .events(token.id, listing::after(request.query_string())?, EVENTS)
+        .await?;
     let events = events.into_iter().map(HistoryEvent::from).collect();
     Ok(HttpResponse::Ok().json(HistoryBody { connection_id: token.id, explanation, events }))
 }
@@ -289,7 +295,7 @@ pub(in crate::http) async fn refresh_connection(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
-    let (row, refreshed) = web.flows.refresh_now(connection_id(&id)?).await?;
+    let (row, refreshed) = web.services.connections.access_tokens.refresh_now(connection_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(RefreshBody {
         connection_id: row.id,
         refreshed,
@@ -320,7 +326,7 @@ pub(in crate::http) async fn delete_connection(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
-    let ended = web.flows.disconnect_any(connection_id(&id)?).await?;
+    let ended = web.services.connections.disconnects.disconnect_any(connection_id(&id)?).await?;
     let ended = ended.ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
@@ -386,7 +392,7 @@ pub(in crate::http) async fn uninstall_app(
     if !body.0.confirm {
         return Err(Problem::new(ProblemCode::ConfirmationMissing).pointer("/confirm"));
     }
-    let done = web.flows.uninstall(connection_id(&id)?).await?;
+    let done = web.services.connections.uninstalls.uninstall(connection_id(&id)?).await?;
     let done = done.ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))?;
     let body = UninstallBody {
         ended: DisconnectAnswer::of(done.ended.connection, done.ended.revoked),
@@ -398,7 +404,9 @@ pub(in crate::http) async fn uninstall_app(
 }
 
 async fn find(web: &Web, id: &str) -> Result<Listed, Problem> {
-    web.flows
+    web.services
+        .connections
+        .list
         .connection(connection_id(id)?)
         .await?
         .ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))

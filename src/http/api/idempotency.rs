@@ -15,7 +15,7 @@ use actix_web::{Error, HttpResponse, HttpResponseBuilder, ResponseError};
 use super::super::Web;
 use super::super::problem::{Problem, ProblemCode};
 use super::caller::recognised;
-use crate::flows::{GivenAnswer, Once, OnceLease};
+use crate::services::{GivenAnswer, Once, OnceLease};
 
 const KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -53,7 +53,8 @@ pub(super) async fn once(
         Err(why) => return Ok(request.error_response(why)),
     };
     let target = request.uri().path_and_query().map_or("", |target| target.as_str()).to_owned();
-    let asked = web.flows.once(caller.id, &key, &[b"POST", target.as_bytes(), &body]).await;
+    let asked =
+        web.services.platform.idempotency.once(caller.id, &key, &[b"POST", target.as_bytes(), &body]).await;
     let problem = match asked {
         Ok(Once::Do(lease)) => {
             request.set_payload(Payload::from(body));
@@ -65,7 +66,7 @@ pub(super) async fn once(
             return work.await.unwrap_or_else(|_| Err(Problem::new(ProblemCode::InternalError).into()));
         }
         Ok(Once::Again(answer)) => {
-            match web.key_limits.admit(request.request(), caller.id, web.flows.clock().now()) {
+            match web.limits.keys.admit(request.request(), caller.id, web.services.platform.clock.now()) {
                 Ok(()) => return Ok(request.into_response(again(answer))),
                 Err(problem) => problem,
             }
@@ -108,7 +109,7 @@ async fn remember(
     response: ServiceResponse<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     if !response.status().is_success() {
-        web.flows.answered(lease, None).await;
+        web.services.platform.idempotency.answered(lease, None).await;
         return Ok(response);
     }
     let (request, response) = response.into_parts();
@@ -121,7 +122,7 @@ async fn remember(
         headers: HEADERS.iter().filter_map(|name| Some((name.to_string(), text(name)?.to_owned()))).collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
-    web.flows.answered(lease, Some(&answer)).await;
+    web.services.platform.idempotency.answered(lease, Some(&answer)).await;
     Ok(ServiceResponse::new(request, head.set_body(BoxBody::new(body))))
 }
 

@@ -16,7 +16,7 @@ use super::connect_sessions::{ExternalUserIdWord, metadata_text};
 use crate::domain::api_key::ApiScope;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, InstallId, PortalId};
-use crate::flows::WaitingInstall;
+use crate::services::WaitingInstall;
 
 /// Installs on one page.
 const PAGE: u32 = 100;
@@ -99,7 +99,8 @@ pub(in crate::http) async fn list_installs(
         .map_err(|_| Problem::new(ProblemCode::BadRequest))?;
     let read = |number| PortalId::new(number).ok_or_else(|| Problem::new(ProblemCode::BadRequest));
     let portal = wanted.portal_id.map(read).transpose()?;
-    let mut installs = web.flows.waiting_installs(portal, wanted.after, PAGE + 1).await?;
+    let mut installs =
+        web.services.marketplace.installs.waiting_installs(portal, wanted.after, PAGE + 1).await?;
     let has_more = installs.len() > PAGE as usize;
     installs.truncate(PAGE as usize);
     let next = installs.last().map(|last| last.id).filter(|_| has_more);
@@ -165,7 +166,8 @@ pub(in crate::http) async fn claim_install(
     let id: InstallId = id.parse().map_err(|_| Problem::new(ProblemCode::InstallUnknown))?;
     let InstallClaim { external_user_id, metadata } = body.0;
     let metadata = metadata_text(metadata)?;
-    let claimed = web.flows.claim_install(id, external_user_id.clone(), metadata).await?;
+    let claimed =
+        web.services.marketplace.installs.claim_install(id, external_user_id.clone(), metadata).await?;
     Ok(HttpResponse::Ok().json(ClaimedInstallBody {
         install_id: id,
         connection_id: claimed.connection,

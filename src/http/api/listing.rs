@@ -6,7 +6,7 @@ use super::super::problem::{Problem, ProblemCode};
 use crate::domain::clock::Moment;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId};
-use crate::flows::{Listed, ListedState, Wanted};
+use crate::services::{Listed, ListedState, Wanted};
 
 const USUAL: u32 = 50;
 const MOST: u32 = 200;

@@ -22,7 +22,7 @@ use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
 use crate::domain::proxy_headers::Named;
 use crate::domain::proxy_path::ProxyPath;
-use crate::flows::proxy::{
+use crate::services::proxy::{
     Bytes, Call, Download, HeaderMap, Method, Passed, Pieces, ProxyError, Severed, Upload, UploadError,
 };
 
@@ -100,7 +100,7 @@ async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Pass
     let path = path(request)?;
     let body = body_length(request)?.map(|length| upload(payload, length));
     let call = Call { method, path, headers: headers(request), body };
-    web.flows.pass_on(connection, call).await.map_err(Problem::from)
+    web.services.proxy.pass_on(connection, call).await.map_err(Problem::from)
 }
 
 /// The connection that the caller names. What is no id is the id of nothing.
@@ -239,7 +239,7 @@ impl MessageBody for Relayed {
 
 impl From<ProxyError> for Problem {
     fn from(why: ProxyError) -> Self {
-        use crate::flows::proxy::PassError;
+        use crate::services::proxy::PassError;
         match why {
             ProxyError::Access(why) => why.into(),
             ProxyError::RateLimited { retry_after } => {

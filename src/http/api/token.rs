@@ -14,7 +14,7 @@ use super::caller::caller;
 use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
 use crate::domain::scopes::Scopes;
-use crate::flows::{Lease, LeaseWarning};
+use crate::services::{Lease, LeaseWarning};
 
 /// What is asked for where nothing is said, in seconds.
 const USUAL_TTL: u64 = 60;
@@ -92,7 +92,7 @@ pub(in crate::http) async fn get_access_token(
 
 async fn lend(request: &HttpRequest, web: &Web, id: &str) -> Result<HttpResponse, Problem> {
     let id = connection_id(id)?;
-    let lease = web.flows.lease(id, min_ttl(request.query_string())?).await?;
+    let lease = web.services.connections.access_tokens.lease(id, min_ttl(request.query_string())?).await?;
     let tag = format!("\"{}-{:016x}\"", lease.generation(), lease.mark());
     let fresh = format!("private, max-age={}", lease.fresh_for.as_secs());
     let is_known = is_known(request, &tag) && !lease.is_short();

@@ -125,7 +125,7 @@ impl WebhookBody {
     /// An endpoint, with its secret if that has just been made.
     pub fn new(web: &Web, endpoint: Endpoint, secret: Option<&Secret>) -> Self {
         Self {
-            header_names: web.flows.header_names(&endpoint),
+            header_names: web.services.webhooks.endpoints.header_names(&endpoint),
             id: endpoint.id,
             url: endpoint.url,
             events: endpoint.types.map(|types| types.into_iter().map(EventType::as_str).collect()),

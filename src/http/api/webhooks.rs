@@ -18,7 +18,7 @@ use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{DeliveryStatus, OVERLAP};
-use crate::flows::EndpointChanges;
+use crate::services::EndpointChanges;
 
 /// The longest time for which an older secret signs beside a newer one, in seconds.
 const LONGEST_OVERLAP: u64 = 7 * 24 * 3600;
@@ -74,7 +74,8 @@ pub(in crate::http) async fn create_webhook(
     caller(&request, &web, ApiScope::Webhooks).await?;
     let NewWebhook { url, events, headers: fields } = body.0;
     let fields = headers(fields)?;
-    let (endpoint, secret) = web.flows.add_webhook(&url, event_types(events)?, &fields).await?;
+    let (endpoint, secret) =
+        web.services.webhooks.endpoints.add_webhook(&url, event_types(events)?, &fields).await?;
     Ok(HttpResponse::Created().json(WebhookBody::new(&web, endpoint, Some(&secret))))
 }
 
@@ -93,7 +94,7 @@ pub(in crate::http) async fn list_webhooks(
     web: Data<Web>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::Webhooks).await?;
-    let all = web.flows.webhooks().await?;
+    let all = web.services.webhooks.endpoints.webhooks().await?;
     let items = all.into_iter().map(|endpoint| WebhookBody::new(&web, endpoint, None)).collect();
     Ok(HttpResponse::Ok().json(WebhookList { items }))
 }
@@ -115,7 +116,7 @@ pub(in crate::http) async fn get_webhook(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::Webhooks).await?;
-    let endpoint = web.flows.webhook(webhook_id(&id)?).await?;
+    let endpoint = web.services.webhooks.endpoints.webhook(webhook_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
 }
 
@@ -145,7 +146,8 @@ pub(in crate::http) async fn update_webhook(
     let fields = fields.map(headers).transpose()?;
     let types = events.map(event_types).transpose()?;
     let changes = EndpointChanges { url, types, enabled, secrets: None };
-    let endpoint = web.flows.change_webhook(webhook_id(&id)?, changes, fields.as_ref()).await?;
+    let endpoint =
+        web.services.webhooks.endpoints.change_webhook(webhook_id(&id)?, changes, fields.as_ref()).await?;
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
 }
 
@@ -166,7 +168,7 @@ pub(in crate::http) async fn delete_webhook(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::Webhooks).await?;
-    web.flows.remove_webhook(webhook_id(&id)?).await?;
+    web.services.webhooks.endpoints.remove_webhook(webhook_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -195,7 +197,8 @@ pub(in crate::http) async fn rotate_webhook_secret(
         let hint = format!("It is {LONGEST_OVERLAP} at most.");
         return Err(Problem::new(ProblemCode::InvalidJson).pointer("/overlap_seconds").hint(hint));
     }
-    let (endpoint, secret) = web.flows.rotate_webhook_secret(webhook_id(&id)?, overlap).await?;
+    let (endpoint, secret) =
+        web.services.webhooks.endpoints.rotate_webhook_secret(webhook_id(&id)?, overlap).await?;
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, Some(&secret))))
 }
 
@@ -217,7 +220,7 @@ pub(in crate::http) async fn test_webhook(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::Webhooks).await?;
-    let delivery = web.flows.test_webhook(webhook_id(&id)?).await?;
+    let delivery = web.services.webhooks.endpoints.test_webhook(webhook_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(DeliveryBody::from(delivery)))
 }
 
@@ -264,7 +267,7 @@ pub(in crate::http) async fn list_webhook_deliveries(
     let wrong = |_| Problem::new(ProblemCode::BadRequest).hint("status is pending, delivered or failed.");
     let status = query.status.as_deref().map(str::parse::<DeliveryStatus>).transpose().map_err(wrong)?;
     let behind = query.cursor.as_deref().map(read_cursor).transpose()?;
-    let page = web.flows.deliveries(webhook_id(&id)?, status, behind, limit).await?;
+    let page = web.services.webhooks.endpoints.deliveries(webhook_id(&id)?, status, behind, limit).await?;
     let last = page.last().filter(|_| page.len() == limit as usize);
     let next_cursor = last.map(|last| format!("{}.{}", last.queued_at.unix_ms(), last.event_id));
     let items = page.into_iter().map(DeliveryBody::from).collect();
@@ -294,7 +297,7 @@ pub(in crate::http) async fn replay_webhook_delivery(
 ) -> Result<HttpResponse, Problem> {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let (id, event) = path.into_inner();
-    let delivery = web.flows.replay_delivery(webhook_id(&id)?, &event).await?;
+    let delivery = web.services.webhooks.endpoints.replay_delivery(webhook_id(&id)?, &event).await?;
     Ok(HttpResponse::Ok().json(DeliveryBody::from(delivery)))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Problem, ProblemCode};
 use crate::domain::failure::FailureCode;
-use crate::flows::{
+use crate::services::{
     AccessError, ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError,
     OnceError, SessionError, StartError, StoreError, Unreadable, WebhookError,
 };

@@ -230,7 +230,7 @@ impl ProxyDatabaseTrait for Proxy {
     }
 
     async fn begin(&self) {
-        unimplemented!("execute BEGIN IMMEDIATE, whose failure comes back");
+        panic!("a transaction begins with BEGIN IMMEDIATE, as a statement whose failure comes back");
     }
 }
 

@@ -11,8 +11,8 @@ use hubspot_connect::domain::api_key::{ApiKey, new_key};
 use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::clock::{Clock, Moment};
 use hubspot_connect::domain::id::ApiKeyId;
-use hubspot_connect::flows::Flows;
 use hubspot_connect::keyring::Keyring;
+use hubspot_connect::services::Services;
 use hubspot_connect::store::Store;
 use reqwest::Method;
 use serde_json::Value;
@@ -44,7 +44,7 @@ pub struct TestApp {
     pub database: TestDatabase,
     pub clock: Clock,
     pub variables: Vec<(String, String)>,
-    pub flows: Flows,
+    pub services: Services,
     pub store: Store,
     stop: CancellationToken,
     running: JoinHandle<()>,
@@ -86,12 +86,12 @@ impl TestApp {
         let public =
             variables.iter().rev().find(|(name, _)| name == "PUBLIC_URL").map(|(_, value)| value.clone());
         let admin = app.admin_address().map_or_else(String::new, |address| format!("http://{address}"));
-        let (flows, store) = (app.flows().clone(), app.store().clone());
+        let (services, store) = (app.services().clone(), app.store().clone());
         let stop = CancellationToken::new();
         let told = stop.clone();
         let running = tokio::spawn(async move { app.run(told, true).await.expect("runs") });
         let base = public.expect("PUBLIC_URL");
-        Ok(Self { base, admin, hubspot, database, clock, variables, flows, store, stop, running })
+        Ok(Self { base, admin, hubspot, database, clock, variables, services, store, stop, running })
     }
 
     /// Stops and starts again on the same database, with the same variables but for `changes`.
@@ -136,7 +136,7 @@ impl TestApp {
         self.stop.cancel();
         self.running.await.expect("stops");
         // Whoever holds the store holds the file.
-        drop((self.flows, self.store));
+        drop((self.services, self.store));
         (self.database, self.variables, self.hubspot, self.clock)
     }
 
@@ -176,9 +176,10 @@ impl TestApp {
 
     /// Does the refreshes that are due and waits for them. Says how many there were.
     pub async fn refresh_due(&self) -> usize {
-        let jobs = self.flows.claim_refreshes(1000).await.expect("claims");
+        let jobs = self.services.connections.refreshes.claim_refreshes(1000).await.expect("claims");
         // What is claimed is begun at once, as the background does it.
-        let begun: Vec<_> = jobs.into_iter().map(|job| self.flows.refresh(job)).collect();
+        let begun: Vec<_> =
+            jobs.into_iter().map(|job| self.services.connections.refreshes.refresh(job)).collect();
         let count = begun.len();
         for one in begun {
             one.await.expect("refreshes");
@@ -190,11 +191,14 @@ impl TestApp {
     pub async fn deliver_due(&self) -> usize {
         let mut count = 0;
         loop {
-            let claimed = self.flows.claim_deliveries().await.expect("claims");
+            let claimed = self.services.webhooks.deliveries.claim_deliveries().await.expect("claims");
             if claimed.is_empty() {
                 return count;
             }
-            let begun: Vec<_> = claimed.into_iter().map(|one| self.flows.deliver_webhook(one)).collect();
+            let begun: Vec<_> = claimed
+                .into_iter()
+                .map(|one| self.services.webhooks.deliveries.deliver_webhook(one))
+                .collect();
             for one in begun {
                 one.await.expect("delivers");
                 count += 1;

@@ -53,7 +53,7 @@ async fn the_host_s_backend_claims_an_install_for_one_of_its_users() {
     app.assert_one_job_each().await;
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!((tokens(&app).await, living(&app)), (1, vec![ACME]), "it needs no browser session");
 }
 
@@ -88,7 +88,7 @@ async fn an_install_is_claimed_once_and_asking_again_is_no_error() {
     let known = app.database.number("SELECT COUNT(*) FROM external_user").await;
     assert_eq!(known, 1, "whoever is refused is not remembered");
     app.advance(8 * 86_400);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(claim(&app, &key, &install, "user_42").await.status, 404);
     assert_eq!((tokens(&app).await, app.hubspot.calls(Kind::Revoke).len()), (1, 0));
 }
@@ -128,13 +128,13 @@ async fn a_claim_long_after_the_install_is_refreshed_at_once() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     app.advance(3 * 86_400);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(claim(&app, &key, &install, "user_42").await.status, 200);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.text("SELECT state FROM token").await, "active");
     let good = format!("SELECT COUNT(*) FROM token WHERE expires_at > {}", app.clock.now().unix_ms());
     assert_eq!(app.database.number(&good).await, 1);
     app.advance(60);
-    app.flows.ask_missing_details().await.unwrap();
+    app.services.connections.details.ask_missing_details().await.unwrap();
     assert_eq!(app.database.text("SELECT hub_domain FROM token").await, "acme.example");
 }

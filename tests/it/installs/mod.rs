@@ -82,7 +82,7 @@ fn living(app: &TestApp) -> Vec<u64> {
 /// Lets what was queued end at HubSpot.
 async fn settle(app: &TestApp) {
     app.advance(60);
-    app.flows.revoke_due().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
 }
 
 async fn listed(app: &TestApp, key: &str) -> Vec<Value> {

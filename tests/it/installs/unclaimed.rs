@@ -47,7 +47,7 @@ async fn where_hubspot_gives_the_same_refresh_token_nothing_ends_by_a_fresh_conn
     settle(&app).await;
     assert_eq!((waiting(&app).await, living(&app)), (1, vec![ACME]));
     app.advance(604_800);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     settle(&app).await;
     assert_eq!(living(&app), Vec::<u64>::new(), "now nobody has it any more");
 }
@@ -71,13 +71,13 @@ async fn what_nobody_claims_ends_after_a_week_and_stays_installed() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
     app.advance(604_799);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(waiting(&app).await, 1);
 
     app.advance(1);
     assert_eq!(claim(&app, &key, &install, "user_42").await.status, 404);
-    app.flows.sweep().await.unwrap();
-    app.flows.revoke_due().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
+    app.services.connections.disconnects.revoke_due().await.unwrap();
 
     assert_eq!((waiting(&app).await, living(&app)), (0, vec![]));
     assert_eq!((app.hubspot.calls(Kind::Revoke).len(), app.hubspot.calls(Kind::Uninstall).len()), (1, 0));

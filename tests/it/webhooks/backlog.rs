@@ -76,13 +76,13 @@ async fn a_backlog_is_shown_and_ends() {
     assert!(metrics.contains("hubspot_connect_webhooks_waiting 1\n"), "{metrics}");
     assert!(metrics.contains("hubspot_connect_webhook_attempts_total{outcome=\"again\"} 1\n"), "{metrics}");
     app.advance(5 * 86_400 + 1);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     let listed = deliveries(&app, &key, &made).await;
     assert_eq!((&listed[0]["status"], &listed[0]["last_error"]), (&json!("failed"), &json!("expired")));
     let metrics = app.browser().get(&format!("{}/metrics", app.admin)).await.body;
     assert!(metrics.contains("hubspot_connect_webhooks_waiting 0\n"), "{metrics}");
     app.advance(30 * 86_400);
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.number("SELECT COUNT(*) FROM webhook_delivery").await, 0);
 }
 
@@ -103,11 +103,11 @@ async fn of_too_many_that_wait_the_oldest_are_given_up() {
          SELECT id, '{id}', created_at, {now} + 60000 FROM event"
     );
     app.database.execute(&deliveries).await;
-    app.flows.sweep().await.unwrap();
+    app.services.maintenance.sweep().await.unwrap();
     let page = app.api(&key, Method::GET, &path(&made, "/deliveries?status=failed"), None).await.json();
     let failed = page["items"].as_array().unwrap().iter();
     let failed: Vec<_> =
         failed.map(|one| (one["id"].as_str().unwrap(), one["last_error"].as_str())).collect();
     assert_eq!(failed, ["evt_3", "evt_2", "evt_1"].map(|id| (id, Some("too_many_waiting"))));
-    assert_eq!(app.flows.webhooks_waiting().await.unwrap(), 100_000);
+    assert_eq!(app.services.webhooks.endpoints.webhooks_waiting().await.unwrap(), 100_000);
 }

@@ -1,0 +1,105 @@
+//! A connection as browsers see it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::clock::Moment;
+use crate::domain::id::{ConnectionId, PortalId};
+use crate::domain::scopes::Scopes;
+use crate::services::Connection;
+
+/// A connection.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionConnection)]
+pub(super) struct Entry<'a> {
+    /// The connection; a reconnect of the same account keeps it.
+    #[schema(value_type = String, format = Uuid)]
+    id: ConnectionId,
+    #[serde(flatten)]
+    pub fields: Fields<'a>,
+}
+
+/// How a connection fares.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ConnectionFields)]
+pub(super) struct Fields<'a> {
+    /// The HubSpot account (`hub_id`); null until HubSpot has told it.
+    #[schema(value_type = Option<i64>, example = 1234567)]
+    portal_id: Option<PortalId>,
+    /// The account's website. Somebody has typed it: show it as text, never as HTML.
+    #[schema(example = "acme.example")]
+    hub_domain: Option<&'a str>,
+    /// The account's time zone.
+    #[schema(example = "Europe/Berlin")]
+    time_zone: Option<&'a str>,
+    /// How it fares.
+    #[schema(value_type = ConnectionState)]
+    state: &'static str,
+    /// The same in a sentence for a person.
+    state_sentence: &'static str,
+    /// The granted scopes; null as long as HubSpot has not named them.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["oauth", "crm.objects.contacts.read"]))]
+    scopes: Option<&'a Scopes>,
+    /// Scopes that were asked for, optional ones included, and not granted; none as long as `scopes` is null.
+    #[schema(value_type = Vec<String>)]
+    missing_scopes: Scopes,
+    /// When the access token expires.
+    #[schema(format = DateTime, example = "2026-11-21T09:30:00Z")]
+    expires_at: String,
+    /// When the person connected.
+    #[schema(format = DateTime, example = "2026-11-21T09:00:00Z")]
+    connected_at: String,
+    /// When it is refreshed next, in seconds; null where nothing is planned.
+    #[schema(minimum = 0)]
+    seconds_until_refresh: Option<i64>,
+}
+
+impl<'a> Entry<'a> {
+    /// One connection as it is now.
+    pub fn of(connection: &'a Connection, now: Moment) -> Self {
+        let token = &connection.token;
+        let fields = Fields {
+            portal_id: token.portal_id,
+            hub_domain: token.hub_domain.as_deref(),
+            time_zone: token.time_zone.as_deref(),
+            state: token.public_state(now),
+            state_sentence: sentence(token.public_state(now)),
+            scopes: token.scopes.as_ref(),
+            missing_scopes: token.missing_scopes(),
+            expires_at: token.expires_at.rfc3339(),
+            connected_at: token.connected_at.rfc3339(),
+            seconds_until_refresh: connection.refresh_at.map(|at| seconds_until(at, now)),
+        };
+        Self { id: token.id, fields }
+    }
+}
+
+/// How a connection fares.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "the words stand in the domain; here they are told to strangers")]
+pub(super) enum ConnectionState {
+    /// Its access token is renewed by itself.
+    Active,
+    /// HubSpot could not be reached in time; it is tried again.
+    Degraded,
+    /// HubSpot has ended the access: the person has to connect again.
+    NeedsReauth,
+    /// What is stored cannot be trusted: the person has to connect again.
+    IntegrityError,
+}
+
+/// What a person is told of a state.
+pub(super) fn sentence(state: &str) -> &'static str {
+    match state {
+        "active" => "Access is renewed by itself, always before it expires.",
+        "degraded" => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
+        "needs_reauth" => "HubSpot has ended this access. Reconnect to go on.",
+        _ => "What is stored for this account cannot be trusted. Reconnect to go on.",
+    }
+}
+
+/// Seconds until a moment, rounded up; zero once it is there.
+pub(super) fn seconds_until(at: Moment, now: Moment) -> i64 {
+    i64::try_from(at.since(now).as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+}

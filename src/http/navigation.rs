@@ -1,0 +1,76 @@
+//! What the addresses have in common that browsers are led to.
+
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse};
+use url::form_urlencoded;
+
+use super::Web;
+use super::client::address;
+use super::limits::PerAddress;
+use super::problem::{Problem, ProblemCode};
+use crate::domain::id::FlowId;
+use crate::domain::origin::Origin;
+
+pub(super) fn admit(request: &HttpRequest, web: &Web, limit: &PerAddress) -> Result<(), Problem> {
+    match address(request, web).is_some_and(|address| limit.admit(address)) {
+        true => Ok(()),
+        false => Err(Problem::new(ProblemCode::RateLimited)),
+    }
+}
+
+/// Where a connect for this opener begins.
+pub(super) fn start_url(opener: &Origin) -> String {
+    let query =
+        form_urlencoded::Serializer::new(String::new()).append_pair("origin", opener.as_str()).finish();
+    format!("/auth/hubspot/start?{query}")
+}
+
+/// The popup's last page. The empty fragment takes the place of one that the redirect may have brought along.
+pub(super) fn done(flow: FlowId) -> String {
+    format!("/auth/hubspot/done?flow={flow}#_")
+}
+
+pub(super) fn is_state(state: &str) -> bool {
+    state.len() == 43 && state.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// 303, so that nothing is ever posted again to where it leads (RFC 9700 section 4.12).
+pub(super) fn see_other(location: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
+}
+
+/// Whether the browser fetches for a click that may never come.
+pub(super) fn is_prefetch(request: &HttpRequest) -> bool {
+    ["sec-purpose", "purpose", "x-moz"]
+        .iter()
+        .any(|name| fetch_header(request, name).is_some_and(|purpose| purpose.contains("prefetch")))
+}
+
+pub(super) fn fetch_header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// A query in which every known name stands at most once.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads a query. A name that is known and stands twice is refused: whoever reads the other one disagrees with us.
+    pub fn parse(query: &str, known: &[&str]) -> Result<Self, Problem> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let base = name.split('[').next().unwrap_or_default();
+            if !known.contains(&base) {
+                continue;
+            }
+            if base != name || pairs.iter().any(|(known, _)| *known == name) {
+                return Err(Problem::new(ProblemCode::BadRequest));
+            }
+            pairs.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(Self(pairs))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}

@@ -1,0 +1,197 @@
+//! How an attempt fares, for the page that began it: asked with a secret that only that page has, without cookies.
+
+use std::sync::Arc;
+
+use super::outcome::{Outcome, Outcomes};
+use super::rules::Rules;
+use crate::domain::auth_request::{AuthRequest, FlowStatus, REMEMBERED};
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::id::FlowId;
+use crate::domain::secret::Secret;
+use crate::keyring::Keyring;
+use crate::services::connections::open_access;
+use crate::services::pending_grants::PendingGrants;
+use crate::services::platform::{Base, Key, Notifier};
+use crate::store::{Store, StoreError};
+
+/// An attempt as its page may see it.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Its public id.
+    pub flow: FlowId,
+    /// How far it has come.
+    pub status: FlowStatus,
+    /// What it has come to, once it has.
+    pub outcome: Option<Outcome>,
+    /// What the access token is given for, once.
+    pub claim: Option<String>,
+    /// Until when HubSpot's answer is awaited.
+    pub expires_at: Moment,
+    /// When the passing of time alone changes this.
+    pub changes_at: Moment,
+    /// Whether the host's backend has the last word now.
+    pub awaiting_confirmation: bool,
+    /// Whether the outcome is kept from whoever asks, because nobody has proven who began this.
+    pub withheld: bool,
+}
+
+/// An access token on its way out.
+#[derive(Debug)]
+pub struct AccessToken {
+    /// The token.
+    pub token: Secret,
+    /// When it expires.
+    pub expires_at: Moment,
+}
+
+/// Why no access token is given.
+#[derive(Debug)]
+pub enum ClaimError {
+    /// There is no such attempt for this secret, or its page is another one.
+    Unknown,
+    /// The claim is none, or too old.
+    Rejected,
+    /// It was given before.
+    Taken,
+    /// What is stored cannot be opened.
+    Unreadable,
+    /// The database failed; nothing was given.
+    Store(StoreError),
+}
+
+impl From<StoreError> for ClaimError {
+    fn from(why: StoreError) -> Self {
+        Self::Store(why)
+    }
+}
+
+/// Attempts as their pages may see them. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct AuthorizationStatuses {
+    store: Store,
+    clock: Clock,
+    keyring: Arc<Keyring>,
+    notifier: Notifier,
+    rules: Arc<Rules>,
+    outcomes: Outcomes,
+    pending_grants: PendingGrants,
+}
+
+impl AuthorizationStatuses {
+    pub(super) fn new(
+        base: &Base,
+        rules: &Arc<Rules>,
+        outcomes: &Outcomes,
+        pending_grants: &PendingGrants,
+    ) -> Self {
+        Self {
+            store: base.store.clone(),
+            clock: base.clock.clone(),
+            keyring: Arc::clone(&base.keyring),
+            notifier: base.notifier.clone(),
+            rules: Arc::clone(rules),
+            outcomes: outcomes.clone(),
+            pending_grants: pending_grants.clone(),
+        }
+    }
+
+    /// The attempt whose challenge belongs to this verifier.
+    ///
+    /// Without proof that a page of the opener's origin began it, it looks as if nobody had come back yet: somebody
+    /// else may have begun it, for a person who then approved (cross-user fixation).
+    pub async fn attempt(
+        &self,
+        verifier: &Secret,
+        named: Option<FlowId>,
+    ) -> Result<Option<Attempt>, StoreError> {
+        let now = self.clock.now();
+        let Some(request) = self.store.flow_of_challenge(verifier.hash(), named).await? else {
+            return Ok(None);
+        };
+        let (flow, mut expires_at) = (request.id, request.expires_at);
+        if request.evidence.is_none() {
+            // As it was when it began: how long it is open may tell how it fares.
+            expires_at = request.created_at.plus(self.rules.flow_ttl);
+            if expires_at.plus(REMEMBERED) <= now {
+                return Ok(None);
+            }
+            let status = if expires_at <= now { FlowStatus::Expired } else { FlowStatus::AwaitingUser };
+            return Ok(Some(Attempt {
+                flow,
+                status,
+                outcome: None,
+                claim: None,
+                expires_at,
+                changes_at: expires_at,
+                awaiting_confirmation: false,
+                withheld: true,
+            }));
+        }
+        let outcome = self.outcomes.outcome_of(&request).await?;
+        let (status, changes_at) = match (request.status_at(now), &outcome) {
+            // It is not known yet whose it is.
+            (FlowStatus::Connected, Outcome::Pending { until }) => (FlowStatus::Exchanging, *until),
+            // It was connected, and is no more.
+            (FlowStatus::Connected, Outcome::Failed { .. }) => (FlowStatus::Failed, expires_at),
+            (status, Outcome::Pending { until }) => (status, *until),
+            (status, Outcome::Connected(connection)) => (status, connection.token.expires_at),
+            (status, Outcome::Failed { .. }) => (status, expires_at),
+        };
+        let claim = self.outcomes.claim_for(&request, status, now);
+        let awaiting_confirmation =
+            status == FlowStatus::Exchanging && self.pending_grants.is_held(&request).await?;
+        let outcome = Some(outcome).filter(|outcome| !matches!(outcome, Outcome::Pending { .. }));
+        Ok(Some(Attempt {
+            flow,
+            status,
+            outcome,
+            claim,
+            expires_at,
+            changes_at,
+            awaiting_confirmation,
+            withheld: false,
+        }))
+    }
+
+    /// Gives the access token of an attempt, once, to the page that began it.
+    ///
+    /// # Errors
+    /// [`ClaimError`] says why not.
+    pub async fn redeem(
+        &self,
+        flow: FlowId,
+        claim: &str,
+        verifier: &Secret,
+        origin: &str,
+    ) -> Result<AccessToken, ClaimError> {
+        let now = self.clock.now();
+        let request = self.store.flow_of_challenge(verifier.hash(), Some(flow)).await?;
+        let is_its_page = |request: &AuthRequest| {
+            request.evidence.is_some() && request.opener.as_ref().is_some_and(|page| page.as_str() == origin)
+        };
+        let request = request.filter(is_its_page).ok_or(ClaimError::Unknown)?;
+        if !self.keyring.is_claim(flow, claim, now) {
+            return Err(ClaimError::Rejected);
+        }
+        let Outcome::Connected(connection) = self.outcomes.outcome_of(&request).await? else {
+            return Err(ClaimError::Unknown);
+        };
+        let token = open_access(&self.keyring, &connection.token).map_err(|_| ClaimError::Unreadable)?;
+        if !self.store.take_token(flow, now).await? {
+            return Err(ClaimError::Taken);
+        }
+        Ok(AccessToken { token, expires_at: connection.token.expires_at })
+    }
+
+    /// Gives an attempt up, if HubSpot has not answered yet; how it stands then.
+    pub async fn cancel(
+        &self,
+        flow: Option<FlowId>,
+        verifier: &Secret,
+    ) -> Result<Option<Attempt>, StoreError> {
+        let Some(attempt) = self.attempt(verifier, flow).await? else { return Ok(None) };
+        self.store.cancel_auth_request(attempt.flow, verifier.hash(), self.clock.now()).await?;
+        self.notifier.wake(Key::Flow(attempt.flow));
+        self.attempt(verifier, Some(attempt.flow)).await
+    }
+}

@@ -1,0 +1,342 @@
+//! Connect sessions: a host's backend says which of its users is connecting, and may have the last word.
+//!
+//! ```text
+//!   open ──▶ connected                              a page of a listed origin began it, and HubSpot has said yes
+//!     └────▶ awaiting_confirmation ──▶ connected    the backend has confirmed who it was
+//!     └────▶ expired      └─────────▶ cancelled     it has said no, named another user, or said nothing for a day
+//! ```
+//!
+//! The connection belongs to the host's user and to no browser session, so a browser in which it was approved gains
+//! nothing by it, and neither does whoever made a person approve it elsewhere: without proof that a page of the host's
+//! began it, or our own page for a link, nothing is connected (cross-user fixation, RFC 9700 section 4.7).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use url::Url;
+
+use super::rules::Rules;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::connect_session::{ConnectSession, SessionStatus};
+use crate::domain::external::ExternalUserId;
+use crate::domain::failure::FailureCode;
+use crate::domain::id::{ConnectSessionId, ConnectionId, PortalId};
+use crate::domain::origin::{Origin, ReturnUrl};
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Secret;
+use crate::hubspot::HubSpot;
+use crate::services::pending_grants::{DecideError, Decision, PendingGrants};
+use crate::services::platform::{Base, Tasks, joined};
+use crate::store::{ParkedGrant, Store, StoreError};
+
+/// How long a session for a page is good, unless the backend says otherwise.
+const PAGE_LIFE: Duration = Duration::from_secs(1800);
+/// The same of a link that an administrator is sent.
+const LINK_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long an ended session can still be looked at.
+const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What a backend asks for.
+#[derive(Debug, Default)]
+pub struct NewSession {
+    /// The host's user; of a session that renews a connection its owner, if it is not named.
+    pub external_id: Option<ExternalUserId>,
+    /// The connection to be renewed.
+    pub connection: Option<ConnectionId>,
+    /// Required scopes, if other than the configured ones.
+    pub scopes: Option<Scopes>,
+    /// Scopes that the account may lack, if other than the configured ones.
+    pub optional_scopes: Option<Scopes>,
+    /// The one account that may be connected.
+    pub portal_id: Option<PortalId>,
+    /// The pages that may use it, out of those listed in HOST_ORIGINS.
+    pub allowed_origins: Option<Vec<String>>,
+    /// Where the browser goes in the end.
+    pub return_url: Option<String>,
+    /// What the host keeps with the connection, as JSON.
+    pub metadata: Option<String>,
+    /// Who is asking, for the person who opens the hosted link.
+    pub requested_by: Option<String>,
+    /// Whether the backend has the last word. A hosted link always leaves it that.
+    pub confirm: bool,
+    /// Whether there is to be a link that somebody else may open.
+    pub hosted: bool,
+    /// How long it is good.
+    pub life: Option<Duration>,
+}
+
+/// A session as its backend gets it, once.
+#[derive(Debug)]
+pub struct NewlyMade {
+    /// The session.
+    pub session: ConnectSession,
+    /// For the page, which sends it in the body of a POST and nowhere else.
+    pub token: Secret,
+}
+
+/// Why there is no session.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// Neither a user nor a connection is named.
+    #[error("no user is named")]
+    NoUser,
+    /// The connection is none, or is not that user's, or no user of the host's has it, or its account is not known yet.
+    #[error("the connection is not that user's")]
+    UnknownConnection,
+    /// One of the pages is not listed in HOST_ORIGINS.
+    #[error("an origin is not listed")]
+    OriginNotListed,
+    /// The browser is not to be sent back there.
+    #[error("the return address is of no listed origin")]
+    ReturnUrlNotAllowed,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A session as its backend looks at it.
+#[derive(Debug)]
+pub struct SessionView {
+    /// The session.
+    pub session: ConnectSession,
+    /// The grant that awaits the backend's word, if one does.
+    pub awaiting: Option<ParkedGrant>,
+}
+
+/// Why a session is not completed.
+#[derive(Debug, Error)]
+pub enum CompleteError {
+    /// There is none.
+    #[error("there is no such session")]
+    Unknown,
+    /// Nobody has approved yet.
+    #[error("nobody has approved yet")]
+    NotYet,
+    /// It has come to its end.
+    #[error("the session has ended")]
+    Ended,
+    /// It was made for another user: it is ended now, and its grant with it.
+    #[error("the session was made for another user")]
+    Mismatch,
+    /// What is stored is sealed with a key that is not configured. It may come back.
+    #[error("the key is missing")]
+    KeyMissing,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Connect sessions. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct ConnectSessions(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    clock: Clock,
+    chance: Chance,
+    tasks: Tasks,
+    rules: Arc<Rules>,
+    pending_grants: PendingGrants,
+}
+
+impl ConnectSessions {
+    pub(super) fn new(base: &Base, rules: &Arc<Rules>, pending_grants: &PendingGrants) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            tasks: base.tasks.clone(),
+            rules: Arc::clone(rules),
+            pending_grants: pending_grants.clone(),
+        }))
+    }
+
+    /// Makes a connect session.
+    ///
+    /// # Errors
+    /// [`SessionError`] says what does not fit.
+    pub async fn create_connect_session(&self, new: NewSession) -> Result<NewlyMade, SessionError> {
+        let parts = &self.0;
+        let renewed = match new.connection {
+            Some(id) => Some(self.renewable(id, new.external_id.as_ref()).await?),
+            None => None,
+        };
+        let portal_id = renewed.as_ref().map_or(new.portal_id, |(_, portal)| Some(*portal));
+        let external_id = renewed.map(|(owner, _)| owner).or(new.external_id).ok_or(SessionError::NoUser)?;
+        let allowed_origins = self.listed(new.allowed_origins)?;
+        if let Some(url) = &new.return_url {
+            self.returnable(url, allowed_origins.as_deref())?;
+        }
+        let user_id = parts.store.user_of_external(external_id.clone(), &parts.chance).await?;
+        let (now, token) = (parts.clock.now(), Secret::random(&parts.chance));
+        let usual = if new.hosted { LINK_LIFE } else { PAGE_LIFE };
+        let session = ConnectSession {
+            id: ConnectSessionId::random(&parts.chance),
+            external_id,
+            user_id,
+            client_id: parts.hubspot.client_id().to_owned(),
+            scopes: new.scopes.map(|scopes| scopes.with_oauth()),
+            optional_scopes: new.optional_scopes,
+            portal_id,
+            allowed_origins,
+            return_url: new.return_url,
+            metadata: new.metadata,
+            requested_by: new.requested_by,
+            confirm: new.confirm || new.hosted,
+            hosted: new.hosted,
+            status: SessionStatus::Open,
+            error_code: None,
+            flow_id: None,
+            connection_id: new.connection,
+            created_at: now,
+            expires_at: now.plus(new.life.unwrap_or(usual)),
+            finished_at: None,
+            opened_at: None,
+        };
+        parts.store.insert_connect_session(session.clone(), token.hash()).await?;
+        Ok(NewlyMade { session, token })
+    }
+
+    /// The owner and the account of a connection that is to be renewed. Nobody but its owner's backend may ask for it.
+    async fn renewable(
+        &self,
+        id: ConnectionId,
+        named: Option<&ExternalUserId>,
+    ) -> Result<(ExternalUserId, PortalId), SessionError> {
+        let token = self.0.store.token(id).await?.ok_or(SessionError::UnknownConnection)?;
+        let owner = self.0.store.external_of(token.user_id).await?;
+        let owner = owner.filter(|owner| named.is_none_or(|named| named == owner));
+        // Without an account there is nothing that the renewal could be held to.
+        let account = token.portal_id.ok_or(SessionError::UnknownConnection)?;
+        Ok((owner.ok_or(SessionError::UnknownConnection)?, account))
+    }
+
+    fn listed(&self, named: Option<Vec<String>>) -> Result<Option<Vec<Origin>>, SessionError> {
+        let find = |origin: String| self.0.rules.host_origins.find(&origin).cloned();
+        let Some(named) = named else { return Ok(None) };
+        let listed: Option<Vec<_>> = named.into_iter().map(find).collect();
+        listed.map(Some).ok_or(SessionError::OriginNotListed)
+    }
+
+    fn returnable(&self, url: &str, allowed: Option<&[Origin]>) -> Result<(), SessionError> {
+        let fits = |origin: &Origin| ReturnUrl::parse(url, origin).is_some();
+        let found = match allowed {
+            Some(allowed) => allowed.iter().any(fits),
+            None => self.0.rules.host_origins.iter().any(fits),
+        };
+        if found { Ok(()) } else { Err(SessionError::ReturnUrlNotAllowed) }
+    }
+
+    /// A session, with the grant that awaits the backend's word.
+    pub async fn connect_session(&self, id: ConnectSessionId) -> Result<Option<SessionView>, StoreError> {
+        let Some(mut session) = self.0.store.connect_session(id).await? else { return Ok(None) };
+        session.status = session.status_at(self.0.clock.now());
+        let awaiting = match (session.status, session.flow_id) {
+            (SessionStatus::AwaitingConfirmation, Some(flow)) => self.0.store.parked_grant(flow).await?,
+            _ => None,
+        };
+        Ok(Some(SessionView { session, awaiting }))
+    }
+
+    /// Confirms, for the host's backend, that this user is the one who has approved (the user is named again, by what
+    /// the backend knows of the browser in front of it now). Another user's session is ended: somebody has tried to
+    /// have one person approve for another.
+    ///
+    /// # Errors
+    /// [`CompleteError`] says why nothing is connected.
+    pub async fn complete_connect_session(
+        &self,
+        id: ConnectSessionId,
+        user: &ExternalUserId,
+    ) -> Result<SessionView, CompleteError> {
+        let view = self.connect_session(id).await?.ok_or(CompleteError::Unknown)?;
+        let session = &view.session;
+        let is_over = matches!(session.status, SessionStatus::Cancelled | SessionStatus::Expired);
+        if *user != session.external_id {
+            if !is_over && session.status != SessionStatus::Connected {
+                tracing::warn!(session = %id, "a connect session was to be completed for another user; it is ended");
+                self.0
+                    .pending_grants
+                    .end_connect_session(id, session.flow_id, FailureCode::ExternalUserMismatch)
+                    .await?;
+            }
+            return Err(CompleteError::Mismatch);
+        }
+        match session.status {
+            SessionStatus::Connected => return Ok(view),
+            SessionStatus::Open => return Err(CompleteError::NotYet),
+            SessionStatus::Cancelled | SessionStatus::Expired => return Err(CompleteError::Ended),
+            SessionStatus::AwaitingConfirmation => {}
+        }
+        let Some((flow, parked)) = session.flow_id.zip(view.awaiting) else {
+            return self.connected_meanwhile(id).await;
+        };
+        let request = self.0.store.flow_of_session(flow, id).await?.ok_or(CompleteError::Ended)?;
+        let (pending_grants, session) = (self.0.pending_grants.clone(), view.session);
+        let work = self.0.tasks.detach(async move {
+            pending_grants.accept(&request, &parked, Some(&session), Decision::Keep).await
+        });
+        match joined(work).await {
+            Ok(Some(_)) => self.connect_session(id).await?.ok_or(CompleteError::Unknown),
+            // It was ended in this moment, or could not be opened.
+            Ok(None) => {
+                self.0
+                    .pending_grants
+                    .end_connect_session(id, Some(flow), FailureCode::IntegrityError)
+                    .await?;
+                self.connected_meanwhile(id).await
+            }
+            Err(DecideError::Store(why)) => Err(why.into()),
+            Err(_) => Err(CompleteError::KeyMissing),
+        }
+    }
+
+    /// Somebody else has had the word on a session: it was the same word if there is a connection.
+    async fn connected_meanwhile(&self, id: ConnectSessionId) -> Result<SessionView, CompleteError> {
+        let view = self.connect_session(id).await?.ok_or(CompleteError::Unknown)?;
+        if view.session.status == SessionStatus::Connected { Ok(view) } else { Err(CompleteError::Ended) }
+    }
+
+    /// Ends a session that has led to nothing yet, for the host's backend. `None` if there is no such session.
+    pub async fn cancel_connect_session(
+        &self,
+        id: ConnectSessionId,
+    ) -> Result<Option<SessionView>, StoreError> {
+        let Some(found) = self.connect_session(id).await? else { return Ok(None) };
+        self.0.pending_grants.end_connect_session(id, found.session.flow_id, FailureCode::Cancelled).await?;
+        self.connect_session(id).await
+    }
+
+    /// The session behind a hosted link, for the person who has opened it.
+    pub async fn hosted_session(&self, token: &Secret) -> Result<Option<ConnectSession>, StoreError> {
+        let found = self.0.store.connect_session_of(token.hash()).await?;
+        let now = self.0.clock.now();
+        Ok(found.filter(|session| session.hosted && session.status_at(now) == SessionStatus::Open))
+    }
+
+    /// Exchanges the token of a hosted link, once, for a token that the page behind the link keeps to itself: the link
+    /// stays in mailboxes and in the browser's history.
+    pub async fn open_link(&self, link: &Secret) -> Result<Option<Secret>, StoreError> {
+        let page = Secret::random(&self.0.chance);
+        let opened = self.0.store.open_link(link.hash(), page.hash(), self.0.clock.now()).await?;
+        Ok(opened.then_some(page))
+    }
+
+    /// Forgets sessions that nobody asks about any more.
+    pub(in crate::services) async fn forget_connect_sessions(&self, now: Moment) -> Result<(), StoreError> {
+        self.0.store.sweep_connect_sessions(now.minus(REMEMBERED)).await.map(|_| ())
+    }
+
+    /// The address of a hosted link. What opens it stands behind the `#`, which browsers send to no server.
+    pub fn hosted_link(&self, token: &Secret) -> Option<Url> {
+        let base = Url::parse(self.0.rules.own_origin.as_str()).ok()?;
+        let mut link = base.join("/connect").ok()?;
+        link.set_fragment(Some(token.expose()));
+        Some(link)
+    }
+}

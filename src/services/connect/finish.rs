@@ -1,0 +1,259 @@
+//! Finishes a connect: the browser is back from HubSpot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::finish_result::FinishResult;
+use super::pkce::open_pkce;
+use super::session_authorization::SessionAuthorizations;
+use super::sign_in::SignIns;
+use crate::crash;
+use crate::domain::auth_request::{AuthRequest, FlowStatus};
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
+use crate::domain::failure::FailureCode;
+use crate::domain::id::{FlowId, UserId};
+use crate::domain::secret::Secret;
+use crate::hubspot::HubSpot;
+use crate::keyring::Keyring;
+use crate::services::connections::{GrantedTokens, Intake};
+use crate::services::pending_grants::PendingGrants;
+use crate::services::platform::{Base, Key, Notifier, Tasks, joined, retry_write};
+use crate::store::{Consumed, Source, Store, StoreError};
+
+/// How long a write is tried again while the person waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the browser brings back.
+#[derive(Debug)]
+pub struct FinishConnect {
+    /// The state (RFC 6749 section 4.1.2).
+    pub state: Secret,
+    /// The flow's cookie.
+    pub binding: Option<Secret>,
+    /// The session's user, if there is a session.
+    pub user: Option<UserId>,
+    /// What HubSpot says.
+    pub answer: Answer,
+}
+
+/// What HubSpot says.
+#[derive(Debug)]
+pub enum Answer {
+    /// Here is a code.
+    Code(Secret),
+    /// The person said no (`access_denied`).
+    Denied,
+    /// Something else went wrong there.
+    Error,
+}
+
+/// A flow that has come to its outcome, now or before.
+#[derive(Debug)]
+pub struct Finished {
+    /// The flow; [`Handoffs::outcome`](super::handoff::Handoffs::outcome) tells what it came to.
+    pub flow: FlowId,
+    /// Who now has a connection by it: the browser's session is this user's from here on.
+    pub user: Option<UserId>,
+    /// Where the browser goes, if the attempt has taken its page's own window.
+    pub return_to: Option<String>,
+}
+
+/// Why the flow is not touched.
+#[derive(Debug, Error)]
+pub enum FinishError {
+    /// Nobody began it, or it is long forgotten.
+    #[error("nobody began this flow")]
+    StateUnknown,
+    /// Another browser began it.
+    #[error("another browser began this flow")]
+    FlowNotYours,
+    /// The database failed; nothing is consumed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Attempts to connect, finished. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Finishes(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    tasks: Tasks,
+    notifier: Notifier,
+    sign_ins: SignIns,
+    intake: Intake,
+    pending_grants: PendingGrants,
+    session_authorizations: SessionAuthorizations,
+}
+
+impl Finishes {
+    pub(super) fn new(
+        base: &Base,
+        sign_ins: &SignIns,
+        intake: &Intake,
+        pending_grants: &PendingGrants,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            tasks: base.tasks.clone(),
+            notifier: base.notifier.clone(),
+            sign_ins: sign_ins.clone(),
+            intake: intake.clone(),
+            pending_grants: pending_grants.clone(),
+            session_authorizations: SessionAuthorizations::new(base, intake, pending_grants),
+        }))
+    }
+
+    /// Finishes a connect.
+    ///
+    /// # Errors
+    /// [`FinishError`] if the flow is not this browser's to finish. Every other trouble is an outcome of the flow.
+    pub async fn finish(&self, back: FinishConnect) -> Result<Finished, FinishError> {
+        // It goes on although the person closes the popup: what is consumed is followed by its exchange, and a code
+        // that was sent is spent.
+        let finishes = self.clone();
+        let work = self.0.tasks.detach(async move { finishes.finish_all(back).await });
+        joined(work).await
+    }
+
+    async fn finish_all(&self, back: FinishConnect) -> Result<Finished, FinishError> {
+        let parts = &self.0;
+        let binding = back.binding.as_ref().map(Secret::hash);
+        let client_id = parts.hubspot.client_id();
+        let now = parts.clock.now();
+        let request =
+            match parts.store.consume_auth_request(back.state.hash(), binding, client_id, now).await? {
+                Consumed::Now(request) => *request,
+                Consumed::Before(request) => {
+                    let user = match back.user {
+                        Some(_) => None,
+                        None => parts.sign_ins.lost_session_of(&request).await?,
+                    };
+                    // While it is under way, or the person is being asked, our own page is the place to be.
+                    let ended = request.status_at(now) != FlowStatus::Exchanging;
+                    let return_to = request.return_to().filter(|_| ended);
+                    return Ok(Finished { flow: request.id, user, return_to });
+                }
+                Consumed::Expired(request) => {
+                    return Ok(Finished { flow: request.id, user: None, return_to: request.return_to() });
+                }
+                Consumed::Over(flow) => return Ok(Finished { flow, user: None, return_to: None }),
+                Consumed::NotYours => return Err(FinishError::FlowNotYours),
+                Consumed::Unknown => return Err(FinishError::StateUnknown),
+            };
+        crash::point("callback.consumed");
+        let (flow, return_to) = (request.id, request.return_to());
+        let (end, owner) = match self.take(&request, back.answer, back.user).await {
+            Ok((end, owner)) => (end, Some(owner)),
+            Err(error) => (self.failed(flow, error).await, None),
+        };
+        if let (Some(session), FinishResult::Failed) = (request.connect_session, end) {
+            parts.session_authorizations.note_failed_attempt(session, flow).await;
+        }
+        Ok(Finished {
+            flow,
+            user: owner.filter(|_| end == FinishResult::Connected && request.connect_session.is_none()),
+            return_to: return_to.filter(|_| end != FinishResult::Asking),
+        })
+    }
+
+    /// Exchanges the code that HubSpot has given, if it has, for its owner.
+    async fn take(
+        &self,
+        request: &AuthRequest,
+        answer: Answer,
+        user: Option<UserId>,
+    ) -> Result<(FinishResult, UserId), FailureCode> {
+        let code = match answer {
+            Answer::Code(code) => code,
+            Answer::Denied => return Err(FailureCode::UserDenied),
+            Answer::Error => return Err(FailureCode::ProviderError),
+        };
+        let owner = retry_write(PATIENCE, || self.owner(request, user)).await;
+        let owner = owner.map_err(|_| FailureCode::StorageUnavailable)?;
+        Ok((self.exchange(request, &code, owner).await?, owner))
+    }
+
+    /// Returns the owner of the new connection: the session's user, or else the user that the request was started for.
+    ///
+    /// If the session has ended in the meantime, a new user owns the connection. The cookie of the request outlives the
+    /// session: the next person at the computer could finish the request with an account of their own, and must not get
+    /// the older connections with it.
+    async fn owner(&self, request: &AuthRequest, user: Option<UserId>) -> Result<UserId, StoreError> {
+        let begun_for = request.user_id;
+        match user {
+            // What a backend has begun for a user of the host's is that user's, in any browser.
+            _ if request.connect_session.is_some() => Ok(begun_for),
+            Some(user) => Ok(user),
+            None if self.0.sign_ins.may_sign_in(begun_for).await? => Ok(begun_for),
+            None => Ok(UserId::random(&self.0.chance)),
+        }
+    }
+
+    async fn failed(&self, flow: FlowId, error: FailureCode) -> FinishResult {
+        tracing::warn!(flow = %flow, code = error.as_str(), "a connect has failed");
+        let now = self.0.clock.now();
+        let noted = retry_write(PATIENCE, || self.0.store.fail_auth_request(flow, error, now)).await;
+        if let Err(why) = noted {
+            tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
+        }
+        self.0.notifier.wake(Key::Flow(flow));
+        FinishResult::Failed
+    }
+
+    async fn exchange(
+        &self,
+        request: &AuthRequest,
+        code: &Secret,
+        owner: UserId,
+    ) -> Result<FinishResult, FailureCode> {
+        let parts = &self.0;
+        let session = parts.session_authorizations.session_of(request).await?;
+        let pkce = open_pkce(&parts.keyring, request)?;
+        let asked_at = parts.clock.now();
+        let grant = parts
+            .hubspot
+            .exchange(code, &request.redirect_uri, pkce.as_ref())
+            .await
+            .map_err(|failure| failure.code)?;
+        crash::point("callback.answered");
+        let grant = self.0.intake.complete(grant).await;
+        let refresh = grant.refresh.as_ref().ok_or(FailureCode::NoRefreshToken)?;
+        self.0.intake.refuse_missing_scopes(&request.scopes, &grant, refresh).await?;
+        let portal = grant.portal_id;
+        let session = session.as_ref();
+        let received = GrantedTokens::by(request, &grant, refresh, owner, session, portal, asked_at);
+        if let Some(session) = session {
+            return parts.session_authorizations.settle(request, received, session).await;
+        }
+        if let (Some(expected), Some(portal)) = (request.portal_id, portal)
+            && expected != portal
+        {
+            if parts.pending_grants.hold(request.id, received, portal).await.is_err() {
+                self.0.intake.end_unused(refresh).await;
+                return Err(FailureCode::StorageUnavailable);
+            }
+            return Ok(FinishResult::Asking);
+        }
+        match self.0.intake.save(received, Source::Exchange(request.id)).await {
+            Ok(Some(stored)) => self.0.intake.welcome(received, stored.connection).await,
+            Ok(None) | Err(_) => {
+                self.0.intake.end_unused(refresh).await;
+                return Err(FailureCode::StorageUnavailable);
+            }
+        }
+        Ok(FinishResult::Connected)
+    }
+}

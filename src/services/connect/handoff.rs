@@ -1,0 +1,165 @@
+//! Hands the outcome of a flow to its popup, once.
+
+use std::sync::Arc;
+
+use super::account_mismatch::{AccountMismatches, Choice};
+use super::outcome::{Outcome, Outcomes};
+use super::rules::Rules;
+use crate::config::TokenDelivery;
+use crate::domain::auth_request::{AuthRequest, FlowStatus, Mode};
+use crate::domain::clock::Clock;
+use crate::domain::id::FlowId;
+use crate::domain::origin::Origin;
+use crate::domain::secret::Secret;
+use crate::keyring::Keyring;
+use crate::services::connections::open_access;
+use crate::services::pending_grants::PendingGrants;
+use crate::services::platform::Base;
+use crate::store::{Store, StoreError};
+
+/// A flow as its own browser sees it.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it has come to.
+    pub outcome: Outcome,
+    /// What the person is asked before it comes to anything.
+    pub choice: Option<Choice>,
+    /// The page that began it.
+    pub opener: Option<Origin>,
+    /// Where the window can go if there is no opener to tell.
+    pub return_link: Option<String>,
+    /// In which window it takes place.
+    pub mode: Mode,
+    /// Whether the host's backend began it: then the connection is that of no browser, and a page of ours cannot begin
+    /// it anew.
+    pub of_host: bool,
+    /// Whether the host's backend has the last word now.
+    pub awaiting_confirmation: bool,
+    /// Whether nothing is left to hand off, so that the cookie can be removed.
+    pub is_spent: bool,
+}
+
+/// What the popup is to tell its opener.
+#[derive(Debug)]
+pub struct Message {
+    /// The outcome; never pending.
+    pub outcome: Outcome,
+    /// The access token, where the opener may have it.
+    pub access_token: Option<Secret>,
+    /// What the opener gets the access token for, where it may have it in that way.
+    pub claim: Option<String>,
+}
+
+/// An attempt to take the outcome.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Tell this to that origin alone.
+    Now(Option<Origin>, Box<Message>),
+    /// Not yet.
+    Pending,
+    /// It was handed out before.
+    Gone,
+    /// No such flow in this browser.
+    Unknown,
+}
+
+/// Outcomes, handed out to popups. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Handoffs {
+    store: Store,
+    clock: Clock,
+    keyring: Arc<Keyring>,
+    rules: Arc<Rules>,
+    outcomes: Outcomes,
+    mismatches: AccountMismatches,
+    pending_grants: PendingGrants,
+}
+
+impl Handoffs {
+    pub(super) fn new(
+        base: &Base,
+        rules: &Arc<Rules>,
+        outcomes: &Outcomes,
+        mismatches: &AccountMismatches,
+        pending_grants: &PendingGrants,
+    ) -> Self {
+        Self {
+            store: base.store.clone(),
+            clock: base.clock.clone(),
+            keyring: Arc::clone(&base.keyring),
+            rules: Arc::clone(rules),
+            outcomes: outcomes.clone(),
+            mismatches: mismatches.clone(),
+            pending_grants: pending_grants.clone(),
+        }
+    }
+
+    /// What a flow has come to, for the browser that holds its cookie.
+    pub async fn outcome(&self, flow: FlowId, binding: &Secret) -> Result<Option<Ended>, StoreError> {
+        let Some(request) = self.store.flow(flow, binding.hash()).await? else { return Ok(None) };
+        let choice = self.mismatches.choice(&request).await?;
+        let outcome = self.outcomes.outcome_of(&request).await?;
+        let is_told = request.delivered_at.is_some()
+            || request.mode == Mode::Redirect
+            || request.is_over(self.clock.now());
+        Ok(Some(Ended {
+            is_spent: is_told && !matches!(outcome, Outcome::Pending { .. }),
+            outcome,
+            choice,
+            opener: request.opener.clone(),
+            return_link: request.return_link(),
+            mode: request.mode,
+            of_host: request.connect_session.is_some(),
+            awaiting_confirmation: request.status == FlowStatus::Exchanging
+                && self.pending_grants.is_held(&request).await?,
+        }))
+    }
+
+    /// Takes the message for the opener; the second caller finds it gone (a token is given at most once per flow).
+    pub async fn deliver(&self, flow: FlowId, binding: &Secret) -> Result<Delivery, StoreError> {
+        let Some(request) = self.store.flow(flow, binding.hash()).await? else {
+            return Ok(Delivery::Unknown);
+        };
+        if request.delivered_at.is_some() {
+            return Ok(Delivery::Gone);
+        }
+        let outcome = self.outcomes.outcome_of(&request).await?;
+        if matches!(outcome, Outcome::Pending { .. }) {
+            return Ok(Delivery::Pending);
+        }
+        let now = self.clock.now();
+        let is_over = request.is_over(now);
+        let access_token = self.access_for(&request, &outcome).filter(|_| !is_over);
+        let taken = self.store.deliver_auth_request(flow, access_token.is_some(), now).await?;
+        let Some(with_token) = taken else { return Ok(Delivery::Gone) };
+        // Another way may have been quicker.
+        let access_token = access_token.filter(|_| with_token);
+        let claim = match access_token {
+            Some(_) => None,
+            None if is_over => None,
+            None => self.outcomes.claim_for(&request, request.status_at(now), now),
+        };
+        Ok(Delivery::Now(request.opener, Box::new(Message { outcome, access_token, claim })))
+    }
+
+    /// The access token goes to pages that the operator has listed and to no other, our own included: those use the
+    /// session. The refresh token goes nowhere.
+    fn access_for(&self, request: &AuthRequest, outcome: &Outcome) -> Option<Secret> {
+        let Outcome::Connected(connection) = outcome else {
+            return None;
+        };
+        let wanted = match self.rules.token_delivery {
+            TokenDelivery::AccessToken => true,
+            // Who sends a challenge and has proven who it is can take the token in the quieter way.
+            TokenDelivery::Auto => {
+                request.connect_session.is_none()
+                    && (request.challenge.is_none() || request.evidence.is_none())
+            }
+            TokenDelivery::Claim | TokenDelivery::Handle => false,
+        };
+        if !wanted || !self.rules.is_listed(request) {
+            return None;
+        }
+        open_access(&self.keyring, &connection.token).ok()
+    }
+}

@@ -1,0 +1,91 @@
+//! The authorization flow: begun, brought back, told to the page that began it.
+
+mod account_mismatch;
+mod authorization_status;
+mod connect_sessions;
+mod finish;
+mod finish_result;
+mod handoff;
+mod outcome;
+mod pkce;
+mod rules;
+mod session_authorization;
+mod sign_in;
+mod start;
+
+use std::sync::Arc;
+
+pub use account_mismatch::{AccountMismatches, Choice};
+pub use authorization_status::{AccessToken, Attempt, AuthorizationStatuses, ClaimError};
+pub use connect_sessions::{
+    CompleteError, ConnectSessions, NewSession, NewlyMade, SessionError, SessionView,
+};
+pub use finish::{Answer, FinishConnect, FinishError, Finished, Finishes};
+pub use handoff::{Delivery, Ended, Handoffs, Message};
+pub use outcome::Outcome;
+pub use sign_in::SignIns;
+pub use start::{StartConnect, StartError, Started, Starts, flow_of_state};
+
+use super::connections::{Connections, Disconnected, Disconnects};
+use super::pending_grants::PendingGrants;
+use super::platform::Base;
+use crate::config::Config;
+use crate::domain::id::UserId;
+use crate::store::StoreError;
+use outcome::Outcomes;
+use rules::Rules;
+
+/// The authorization flow. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Connect {
+    /// Attempts, begun.
+    pub starts: Starts,
+    /// Attempts, finished.
+    pub finishes: Finishes,
+    /// Outcomes, for the popup.
+    pub handoffs: Handoffs,
+    /// Attempts as the page sees them that began them.
+    pub statuses: AuthorizationStatuses,
+    /// Grants for another account than the expected one.
+    pub mismatches: AccountMismatches,
+    /// Sessions that were lost on the way.
+    pub sign_ins: SignIns,
+    /// What the host's backend says of who is connecting.
+    pub sessions: ConnectSessions,
+    pending_grants: PendingGrants,
+    disconnects: Disconnects,
+}
+
+impl Connect {
+    pub(super) fn new(
+        base: &Base,
+        config: &Config,
+        connections: &Connections,
+        pending_grants: &PendingGrants,
+    ) -> Self {
+        let rules = Arc::new(Rules::new(config));
+        let outcomes = Outcomes::new(base, &rules);
+        let sign_ins = SignIns::new(base, &connections.list);
+        let mismatches = AccountMismatches::new(base, &sign_ins, pending_grants);
+        Self {
+            starts: Starts::new(base, &rules),
+            finishes: Finishes::new(base, &sign_ins, &connections.intake, pending_grants),
+            handoffs: Handoffs::new(base, &rules, &outcomes, &mismatches, pending_grants),
+            statuses: AuthorizationStatuses::new(base, &rules, &outcomes, pending_grants),
+            sessions: ConnectSessions::new(base, &rules, pending_grants),
+            mismatches,
+            sign_ins,
+            pending_grants: pending_grants.clone(),
+            disconnects: connections.disconnects.clone(),
+        }
+    }
+
+    /// Ends all connections of a user, and the grants that wait for the user's word.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; what has ended by then stays ended.
+    pub async fn disconnect_all(&self, user: UserId, revoke: bool) -> Result<Vec<Disconnected>, StoreError> {
+        self.pending_grants.discard_of(user).await?;
+        self.disconnects.disconnect_all(user, revoke).await
+    }
+}

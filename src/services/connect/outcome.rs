@@ -1,0 +1,95 @@
+//! What an attempt has come to, and what its page gets for it.
+
+use std::sync::Arc;
+
+use super::rules::Rules;
+use crate::config::TokenDelivery;
+use crate::domain::auth_request::{AuthRequest, EXCHANGE_GRACE, FlowStatus};
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::failure::FailureCode;
+use crate::keyring::Keyring;
+use crate::services::platform::{Base, Connection};
+use crate::store::{Store, StoreError};
+
+/// How long a claim is good. The next look at the attempt gives a fresh one.
+const CLAIM: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What a flow has come to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The person is at HubSpot, or the code is being exchanged, or HubSpot is being asked whose account it is.
+    Pending {
+        /// By then it will have come to something.
+        until: Moment,
+    },
+    /// There is a connection.
+    Connected(Box<Connection>),
+    /// There is none.
+    Failed {
+        /// Why.
+        code: FailureCode,
+    },
+}
+
+/// What attempts have come to. Clones share everything.
+#[derive(Debug, Clone)]
+pub(super) struct Outcomes {
+    store: Store,
+    clock: Clock,
+    keyring: Arc<Keyring>,
+    rules: Arc<Rules>,
+}
+
+impl Outcomes {
+    pub fn new(base: &Base, rules: &Arc<Rules>) -> Self {
+        Self {
+            store: base.store.clone(),
+            clock: base.clock.clone(),
+            keyring: Arc::clone(&base.keyring),
+            rules: Arc::clone(rules),
+        }
+    }
+
+    pub(super) async fn outcome_of(&self, request: &AuthRequest) -> Result<Outcome, StoreError> {
+        let failed = |code| Outcome::Failed { code };
+        let now = self.clock.now();
+        Ok(match (request.status_at(now), request.connection_id) {
+            (FlowStatus::AwaitingUser, _) => Outcome::Pending { until: request.expires_at },
+            (FlowStatus::Exchanging, _) => {
+                Outcome::Pending { until: request.expires_at.plus(EXCHANGE_GRACE) }
+            }
+            (FlowStatus::Connected, Some(id)) => match self.store.token(id).await? {
+                // A page is told of its connection once, and shows whose it is. What another attempt has renewed since
+                // is known already.
+                Some(token) => match token.introduced_until(now) {
+                    Some(until) if request.finished_at == Some(token.connected_at) => {
+                        Outcome::Pending { until }
+                    }
+                    _ => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
+                },
+                None => failed(FailureCode::Disconnected),
+            },
+            (FlowStatus::Expired, _) => failed(FailureCode::FlowExpired),
+            (FlowStatus::Cancelled, _) => failed(FailureCode::Cancelled),
+            (FlowStatus::Failed | FlowStatus::Connected, _) => {
+                // A later release may have stored a code that this one does not know.
+                let stored = request.error_code.as_deref().and_then(|code| code.parse().ok());
+                failed(stored.unwrap_or(FailureCode::ProviderError))
+            }
+        })
+    }
+
+    /// A claim for a connected attempt whose token has not been given out.
+    pub(super) fn claim_for(&self, request: &AuthRequest, status: FlowStatus, now: Moment) -> Option<String> {
+        let given = match self.rules.token_delivery {
+            // The backend has asked for it, so the backend gets it.
+            TokenDelivery::Auto => request.connect_session.is_none(),
+            TokenDelivery::Handle => false,
+            TokenDelivery::AccessToken | TokenDelivery::Claim => true,
+        };
+        let open = status == FlowStatus::Connected && request.token_taken_at.is_none();
+        let listed = request.challenge.is_some() && self.rules.is_listed(request);
+        (given && open && listed && request.evidence.is_some())
+            .then(|| self.keyring.claim(request.id, now.plus(CLAIM)))
+    }
+}

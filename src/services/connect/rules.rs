@@ -1,0 +1,33 @@
+//! What the authorization flow goes by.
+
+use std::time::Duration;
+
+use crate::config::{Config, TokenDelivery};
+use crate::domain::auth_request::AuthRequest;
+use crate::domain::origin::{AllowedOrigins, Origin};
+
+/// What the authorization flow needs to know of the configuration.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub own_origin: Origin,
+    pub host_origins: AllowedOrigins,
+    pub token_delivery: TokenDelivery,
+    pub flow_ttl: Duration,
+}
+
+impl Rules {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            own_origin: config.server.origin(),
+            host_origins: config.security.host_origins.clone(),
+            token_delivery: config.security.token_delivery,
+            flow_ttl: config.security.flow_ttl,
+        }
+    }
+
+    /// Whether the page that is told is one that the operator has listed.
+    pub fn is_listed(&self, request: &AuthRequest) -> bool {
+        let origins = &self.host_origins;
+        request.opener.as_ref().is_some_and(|opener| origins.find(opener.as_str()).is_some())
+    }
+}

@@ -1,0 +1,107 @@
+//! Attempts to connect that began with a connect session: what becomes of what HubSpot gives.
+
+use super::finish_result::FinishResult;
+use crate::domain::auth_request::AuthRequest;
+use crate::domain::connect_session::{ConnectSession, SessionStatus};
+use crate::domain::failure::FailureCode;
+use crate::domain::id::{ConnectSessionId, FlowId};
+use crate::services::connections::{GrantedTokens, Intake};
+use crate::services::pending_grants::PendingGrants;
+use crate::services::platform::{Base, Key, Notifier};
+use crate::store::{Source, Store};
+
+/// What becomes of attempts that began with a connect session. Clones share everything.
+#[derive(Debug, Clone)]
+pub(super) struct SessionAuthorizations {
+    store: Store,
+    notifier: Notifier,
+    intake: Intake,
+    pending_grants: PendingGrants,
+}
+
+impl SessionAuthorizations {
+    pub fn new(base: &Base, intake: &Intake, pending_grants: &PendingGrants) -> Self {
+        Self {
+            store: base.store.clone(),
+            notifier: base.notifier.clone(),
+            intake: intake.clone(),
+            pending_grants: pending_grants.clone(),
+        }
+    }
+
+    /// The session of an attempt that has come back from HubSpot. Nothing is exchanged for one that can lead nowhere.
+    pub(super) async fn session_of(
+        &self,
+        request: &AuthRequest,
+    ) -> Result<Option<ConnectSession>, FailureCode> {
+        let Some(id) = request.connect_session else { return Ok(None) };
+        let found = self.store.connect_session(id).await.map_err(|_| FailureCode::StorageUnavailable)?;
+        // An attempt that began in time may end a little later.
+        let open = found.filter(|session| session.status == SessionStatus::Open);
+        let session = open.ok_or(FailureCode::ConnectSessionEnded)?;
+        // Whoever may have a backend confirm can do so for a grant that another person gave. So its word is something
+        // that is asked for besides, and never instead.
+        if request.evidence.is_none() {
+            return Err(FailureCode::OpenerUnproven);
+        }
+        Ok(Some(session))
+    }
+
+    /// Connects what HubSpot has given for a session, or lets it wait for the backend's word.
+    pub(super) async fn settle(
+        &self,
+        request: &AuthRequest,
+        received: GrantedTokens<'_>,
+        session: &ConnectSession,
+    ) -> Result<FinishResult, FailureCode> {
+        let outcome = self.settle_or_refuse(request, received, session).await;
+        if outcome.is_err() {
+            self.intake.end_unused(received.refresh).await;
+        }
+        outcome
+    }
+
+    async fn settle_or_refuse(
+        &self,
+        request: &AuthRequest,
+        received: GrantedTokens<'_>,
+        session: &ConnectSession,
+    ) -> Result<FinishResult, FailureCode> {
+        // A backend that names an account means that one: nobody is asked about another.
+        if let Some(expected) = request.portal_id
+            && received.portal != Some(expected)
+        {
+            return Err(if received.portal.is_some() {
+                FailureCode::WrongAccount
+            } else {
+                FailureCode::ProviderUnavailable
+            });
+        }
+        if session.confirm {
+            let portal = received.portal.ok_or(FailureCode::ProviderUnavailable)?;
+            let held = self
+                .pending_grants
+                .hold(request.id, received, portal)
+                .await
+                .map_err(|_| FailureCode::StorageUnavailable)?;
+            self.notifier.wake(Key::Flow(request.id));
+            return if held { Ok(FinishResult::Held) } else { Err(FailureCode::ConnectSessionEnded) };
+        }
+        let saved = self
+            .intake
+            .save(received, Source::Exchange(request.id))
+            .await
+            .map_err(|_| FailureCode::StorageUnavailable)?;
+        let stored = saved.ok_or(FailureCode::ConnectSessionEnded)?;
+        self.intake.welcome(received, stored.connection).await;
+        Ok(FinishResult::Connected)
+    }
+
+    /// Notes for the backend why an attempt came to nothing. The session stays open for another one.
+    pub(super) async fn note_failed_attempt(&self, id: ConnectSessionId, flow: FlowId) {
+        let noted = self.store.note_failed_attempt(id, flow).await;
+        if let Err(why) = noted {
+            tracing::warn!(session = %id, error = %why, "could not note a failed attempt");
+        }
+    }
+}

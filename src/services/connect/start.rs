@@ -1,0 +1,311 @@
+//! Starts a connect: remembers an AuthRequest and says where the person approves.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use url::Url;
+
+use super::pkce::{open_pkce, seal_pkce};
+use super::rules::Rules;
+use crate::config::HubSpot as Settings;
+use crate::domain::auth_request::{AuthRequest, Evidence, FlowStatus, Mode};
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::connect_session::{ConnectSession, SessionStatus};
+use crate::domain::id::{FlowId, PortalId, UserId};
+use crate::domain::origin::{Origin, ReturnUrl};
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::{Hash, Secret};
+use crate::hubspot::{Authorize, HubSpot};
+use crate::keyring::Keyring;
+use crate::services::platform::Base;
+use crate::store::{NewAuthRequest, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// Who wants to connect, and on whose behalf.
+#[derive(Debug, Default)]
+pub struct StartConnect {
+    /// The session's user; one is born if there is none.
+    pub user: Option<UserId>,
+    /// The origin of the page that is to be told, as it named itself.
+    pub origin: Option<String>,
+    /// The account that is expected.
+    pub portal_id: Option<PortalId>,
+    /// The token of the connect session, where the host's backend has made one for this.
+    pub connect_session: Option<Secret>,
+    /// The hash of the secret with which the page will ask how it fares.
+    pub challenge: Option<Hash>,
+    /// The hash of the key with which the opener can prove that it began this.
+    pub opener_challenge: Option<Hash>,
+    /// Where the browser is to go in the end, as the page named it.
+    pub return_url: Option<String>,
+    /// In which window.
+    pub mode: Mode,
+    /// The origin of the page that sent the request, where the browser said so: a page has no say in that. Of a link
+    /// nobody knows who placed it, whatever page it was followed from.
+    pub sender: Option<String>,
+}
+
+/// A connect that has begun.
+#[derive(Debug)]
+pub struct Started {
+    /// Its public id.
+    pub flow: FlowId,
+    /// What binds it to the browser, for its cookie alone.
+    pub binding: Secret,
+    /// The state (RFC 6749 section 4.1.1).
+    pub state: Secret,
+    /// Where the person approves.
+    pub authorize_url: Url,
+    /// The one origin that is told.
+    pub opener: Origin,
+    /// Whether it is proven that a page of that origin began it.
+    pub proven: bool,
+    /// Until when.
+    pub expires_at: Moment,
+}
+
+/// Why a connect does not begin.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The page that asks is not listed in HOST_ORIGINS.
+    #[error("the origin is not listed")]
+    OriginNotAllowed,
+    /// The browser is not to be sent back there.
+    #[error("the return address is not the opener's")]
+    ReturnUrlNotAllowed,
+    /// Another attempt has this challenge.
+    #[error("the challenge was used before")]
+    ChallengeUsed,
+    /// The connect session is none, or has come to its end.
+    #[error("the connect session is none, or has ended")]
+    SessionEnded,
+    /// It could not be remembered.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The flow that a state belongs to.
+pub fn flow_of_state(state: &Secret) -> FlowId {
+    FlowId::of_state_hash(state.hash().bytes())
+}
+
+/// Attempts to connect, begun. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Starts(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    rules: Arc<Rules>,
+}
+
+impl Starts {
+    pub(super) fn new(base: &Base, rules: &Arc<Rules>) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            metrics: Arc::clone(&base.metrics),
+            rules: Arc::clone(rules),
+        }))
+    }
+
+    /// Begins a connect.
+    ///
+    /// The origin is checked before anything is written, and bound to the flow: nothing that comes later, from the
+    /// popup or from its opener, can change who is told.
+    ///
+    /// # Errors
+    /// [`StartError`] as it says.
+    pub async fn start(&self, ask: StartConnect) -> Result<Started, StartError> {
+        let parts = &self.0;
+        let opener = self.opener(ask.origin.as_deref())?;
+        let evidence = evidence(ask.sender.as_deref(), &opener)?;
+        let session = match &ask.connect_session {
+            Some(token) => Some(self.session_for(token, &opener).await?),
+            None => None,
+        };
+        // One session may be for pages of several origins; its address is of one of them.
+        let named = session.as_ref().and_then(|session| session.return_url.clone());
+        let named = named.filter(|url| ReturnUrl::parse(url, &opener).is_some());
+        let return_url = match ask.return_url.as_ref().or(named.as_ref()) {
+            Some(url) => Some(ReturnUrl::parse(url, &opener).ok_or(StartError::ReturnUrlNotAllowed)?),
+            None if ask.mode == Mode::Redirect => return Err(StartError::ReturnUrlNotAllowed),
+            None => None,
+        };
+        let settings = parts.hubspot.settings();
+        let (state, binding) = (Secret::random(&parts.chance), Secret::random(&parts.chance));
+        let flow = flow_of_state(&state);
+        let pkce = settings.pkce.then(|| Secret::random(&parts.chance));
+        let now = parts.clock.now();
+        let mut effective = EffectiveRequest::of(session.as_ref(), &ask, settings);
+        if let (Some(user), Some(portal)) = (effective.user, effective.portal_id)
+            && let Some(connection) = parts.store.token_for(user, &settings.client_id, portal).await?
+        {
+            effective.keep(&connection.scopes.unwrap_or_default());
+        }
+        let authorize_url = parts.hubspot.authorize_url(&Authorize {
+            state: &state,
+            scopes: &effective.scopes,
+            optional_scopes: &effective.optional_scopes,
+            pkce: pkce.as_ref(),
+            portal_id: effective.portal_id,
+        });
+        let request = AuthRequest {
+            id: flow,
+            user_id: effective.user.unwrap_or_else(|| UserId::random(&parts.chance)),
+            client_id: settings.client_id.clone(),
+            redirect_uri: settings.redirect_uri.to_string(),
+            scopes: effective.scopes,
+            optional_scopes: effective.optional_scopes,
+            opener: Some(opener.clone()),
+            challenge: ask.challenge,
+            opener_challenge: ask.opener_challenge,
+            evidence,
+            return_url,
+            mode: ask.mode,
+            connect_session: session.as_ref().map(|session| session.id),
+            portal_id: effective.portal_id,
+            pkce: pkce.map(|verifier| seal_pkce(&parts.keyring, &verifier, flow, &settings.client_id)),
+            status: FlowStatus::AwaitingUser,
+            error_code: None,
+            connection_id: None,
+            created_at: now,
+            expires_at: now.plus(parts.rules.flow_ttl),
+            finished_at: None,
+            delivered_at: None,
+            token_taken_at: None,
+        };
+        let expires_at = request.expires_at;
+        let (state_hash, binding_hash) = (state.hash(), binding.hash());
+        let new = NewAuthRequest { request, state_hash, binding_hash };
+        if !parts.store.insert_auth_request(new).await? {
+            return Err(StartError::ChallengeUsed);
+        }
+        parts.metrics.flows_started.inc();
+        tracing::info!(flow = %flow, "a connect has begun");
+        Ok(Started { flow, binding, state, authorize_url, opener, proven: evidence.is_some(), expires_at })
+    }
+
+    /// Returns the authorization request with this state, for the page that holds its binding. `None` if it is unknown,
+    /// expired or already back from HubSpot.
+    pub async fn started(&self, state: Secret, binding: Secret) -> Result<Option<Started>, StoreError> {
+        let hubspot = &self.0.hubspot;
+        let flow = flow_of_state(&state);
+        let found = self.0.store.flow(flow, binding.hash()).await?;
+        let awaited = |request: &AuthRequest| {
+            request.status_at(self.0.clock.now()) == FlowStatus::AwaitingUser
+                && request.client_id == hubspot.client_id()
+        };
+        let Some(request) = found.filter(awaited) else { return Ok(None) };
+        let (Ok(pkce), Some(opener)) = (open_pkce(&self.0.keyring, &request), request.opener.clone()) else {
+            return Ok(None);
+        };
+        let authorize_url = hubspot.authorize_url(&Authorize {
+            state: &state,
+            scopes: &request.scopes,
+            optional_scopes: &request.optional_scopes,
+            pkce: pkce.as_ref(),
+            portal_id: request.portal_id,
+        });
+        let (proven, expires_at) = (request.evidence.is_some(), request.expires_at);
+        Ok(Some(Started { flow, binding, state, authorize_url, opener, proven, expires_at }))
+    }
+
+    /// Notes that the opener has shown the key of its challenge: now it is proven who began the flow. Says until when
+    /// HubSpot's answer is awaited; `None` if it is another key, or too late.
+    pub async fn prove_opener(
+        &self,
+        flow: FlowId,
+        binding: &Secret,
+        key: &Secret,
+    ) -> Result<Option<Moment>, StoreError> {
+        self.0.store.prove_opener(flow, binding.hash(), key.hash()).await
+    }
+
+    /// The origin that is told of the outcome: the named one, the only listed one, or our own.
+    ///
+    /// # Errors
+    /// [`StartError::OriginNotAllowed`] if the named one may not be told.
+    pub fn opener(&self, named: Option<&str>) -> Result<Origin, StartError> {
+        let rules = &self.0.rules;
+        match named {
+            Some(named) if named == rules.own_origin.as_str() => Ok(rules.own_origin.clone()),
+            Some(named) => rules.host_origins.find(named).cloned().ok_or(StartError::OriginNotAllowed),
+            None => Ok(rules.host_origins.only().unwrap_or(&rules.own_origin).clone()),
+        }
+    }
+
+    /// The session that a page begins an attempt with. A hosted link is for our own page alone, once it is opened.
+    async fn session_for(&self, token: &Secret, page: &Origin) -> Result<ConnectSession, StartError> {
+        let now = self.0.clock.now();
+        let found = self.0.store.connect_session_of(token.hash()).await?;
+        let open = found.filter(|session| {
+            session.status_at(now) == SessionStatus::Open && session.client_id == self.0.hubspot.client_id()
+        });
+        let session = open.ok_or(StartError::SessionEnded)?;
+        let own = *page == self.0.rules.own_origin;
+        if !(if session.hosted { own } else { session.admits(page) }) {
+            return Err(StartError::OriginNotAllowed);
+        }
+        if session.hosted && session.opened_at.is_none() {
+            return Err(StartError::SessionEnded);
+        }
+        Ok(session)
+    }
+}
+
+/// For whom and what HubSpot is asked. A connect session has the last word on each.
+struct EffectiveRequest {
+    user: Option<UserId>,
+    scopes: Scopes,
+    optional_scopes: Scopes,
+    portal_id: Option<PortalId>,
+}
+
+impl EffectiveRequest {
+    fn of(session: Option<&ConnectSession>, ask: &StartConnect, settings: &Settings) -> Self {
+        let Some(session) = session else {
+            return Self {
+                user: ask.user,
+                scopes: settings.scopes.clone(),
+                optional_scopes: settings.optional_scopes.clone(),
+                portal_id: ask.portal_id,
+            };
+        };
+        Self {
+            user: Some(session.user_id),
+            scopes: session.scopes.clone().unwrap_or_else(|| settings.scopes.clone()),
+            optional_scopes: session
+                .optional_scopes
+                .clone()
+                .unwrap_or_else(|| settings.optional_scopes.clone()),
+            portal_id: session.portal_id.or(ask.portal_id),
+        }
+    }
+
+    /// Also requests the scopes that the existing connection has. They are optional, because the account may have lost the
+    /// product that they belong to, and HubSpot then refuses required ones.
+    fn keep(&mut self, granted: &Scopes) {
+        let more = granted.missing_from(&self.scopes);
+        self.optional_scopes = self.optional_scopes.and(&more);
+    }
+}
+
+/// Whether the request that begins a flow is known to come from the page that is to be told. What comes from another page
+/// begins nothing.
+fn evidence(sender: Option<&str>, opener: &Origin) -> Result<Option<Evidence>, StartError> {
+    match sender {
+        None => Ok(None),
+        Some(origin) if origin == opener.as_str() => Ok(Some(Evidence::OriginHeader)),
+        Some(_) => Err(StartError::OriginNotAllowed),
+    }
+}

@@ -1,0 +1,303 @@
+//! An access token for whoever calls HubSpot on a connection's behalf: one that works now, renewed first if need be.
+//!
+//! However many ask at once, in this process and in others, HubSpot is asked once: here they wait for one renewal, and
+//! among processes the lease decides.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use super::circuit_breaker::CircuitBreaker;
+use super::refresh::Refreshes;
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::connection::ConnectionState;
+use crate::domain::id::{ConnectionId, PortalId};
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Secret;
+use crate::domain::token::MIN_REFRESH_INTERVAL;
+use crate::keyring::{Context, Keyring};
+use crate::services::platform::{Base, RowCache, Tasks};
+use crate::store::{AccessRow, ClaimOne, Store, StoreError};
+
+/// How long a caller waits: somewhat longer than a call to HubSpot may take.
+const CALLER_PATIENCE: Duration = Duration::from_secs(25);
+/// How long a caller waits while the token in hand still works: not for a HubSpot that says nothing.
+const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long is waited for a renewal that another process has begun.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// An access token as it is lent.
+#[derive(Debug)]
+pub struct Access {
+    /// The token.
+    pub token: Secret,
+    /// When it expires. That may be sooner than was asked for, if it cannot be renewed now.
+    pub expires_at: Moment,
+    /// The generation of the connection's tokens: it rises with every renewal.
+    pub generation: i64,
+    /// The granted scopes; unknown until HubSpot has named them.
+    pub scopes: Option<Scopes>,
+    /// The HubSpot app it was granted to.
+    pub client_id: String,
+    /// Which HubSpot account it is for; unknown until HubSpot has said so.
+    pub portal_id: Option<PortalId>,
+}
+
+/// Why there is no access token.
+#[derive(Debug)]
+pub enum AccessError {
+    /// There is no such connection.
+    Unknown,
+    /// HubSpot has ended the grant: the person has to connect anew.
+    NeedsReauth,
+    /// What is stored was damaged, moved, or sealed under a key that is not there.
+    Unreadable,
+    /// The token has expired and could not be renewed yet.
+    Unavailable {
+        /// A stable code: what the last renewal failed with, or `refresh_in_progress`.
+        code: String,
+        /// How long to wait before asking again.
+        retry_after: Duration,
+    },
+    /// The database failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for AccessError {
+    fn from(why: StoreError) -> Self {
+        Self::Store(why)
+    }
+}
+
+/// The renewals that somebody of this process waits for.
+#[derive(Debug, Default)]
+struct Renewals(Mutex<HashMap<ConnectionId, watch::Receiver<()>>>);
+
+/// Access tokens of connections. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct AccessTokens(pub(super) Arc<Parts>);
+
+#[derive(Debug)]
+pub(super) struct Parts {
+    store: Store,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) clock: Clock,
+    row_cache: RowCache,
+    owner: Arc<str>,
+    tasks: Tasks,
+    circuit_breaker: Arc<CircuitBreaker>,
+    refreshes: Refreshes,
+    /// Renewals that somebody waits for.
+    renewals: Renewals,
+    /// How many of these may ask HubSpot at once.
+    slots: Semaphore,
+}
+
+impl AccessTokens {
+    pub(super) fn new(
+        base: &Base,
+        circuit_breaker: &Arc<CircuitBreaker>,
+        refreshes: &Refreshes,
+        max_in_flight: usize,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            row_cache: base.row_cache.clone(),
+            owner: Arc::clone(&base.owner),
+            tasks: base.tasks.clone(),
+            circuit_breaker: Arc::clone(circuit_breaker),
+            refreshes: refreshes.clone(),
+            renewals: Renewals::default(),
+            slots: Semaphore::new(max_in_flight),
+        }))
+    }
+
+    /// The access token of a connection, with at least `min_ttl` left if that can be had. Of a token's life no more than
+    /// half can be asked for, or every call would be a renewal.
+    ///
+    /// A token that is still valid is given even if it cannot be renewed. Whoever asks may go away: what was begun is
+    /// finished.
+    ///
+    /// # Errors
+    /// [`AccessError`] says why there is none, and when to ask again.
+    pub async fn access_token(&self, id: ConnectionId, min_ttl: Duration) -> Result<Access, AccessError> {
+        let row = self.lendable(id, min_ttl).await?;
+        self.lend(&row)
+    }
+
+    pub(in crate::services) fn lend(&self, row: &AccessRow) -> Result<Access, AccessError> {
+        Ok(Access {
+            token: open_row(&self.0.keyring, row)?,
+            expires_at: row.expires_at,
+            generation: row.generation,
+            scopes: row.scopes.clone(),
+            client_id: row.client_id.clone(),
+            portal_id: row.portal_id,
+        })
+    }
+
+    /// Waits for the renewal of tokens of this generation, as long as a caller may.
+    pub(in crate::services) async fn await_renewal_of(&self, id: ConnectionId, generation: i64) {
+        // Whoever holds the other end says nothing: it goes when the renewal is over. That may take for ever, while
+        // new tokens cannot be written.
+        let _ = timeout(CALLER_PATIENCE, self.renewal(id, generation).changed()).await;
+    }
+
+    /// Whether somebody of this process has a renewal under way.
+    pub(in crate::services) fn is_renewing(&self, id: ConnectionId) -> bool {
+        self.0.renewals.0.lock().expect("nothing panics while it holds this lock").contains_key(&id)
+    }
+
+    /// The access token of a connection as [`AccessTokens::access_token`] gives it, still sealed.
+    pub(super) async fn lendable(
+        &self,
+        id: ConnectionId,
+        min_ttl: Duration,
+    ) -> Result<Arc<AccessRow>, AccessError> {
+        let row = self.known(id).await?;
+        let now = self.0.clock.now();
+        let wanted = min_ttl.min(row.expires_at.since(row.obtained_at) / 2);
+        if row.expires_at > now.plus(wanted) {
+            return Ok(row);
+        }
+        let left = row.expires_at.since(now);
+        let patience = if left.is_zero() { CALLER_PATIENCE } else { SHORT_PATIENCE.min(left / 2) };
+        let _ = timeout(patience, self.renewal(id, row.generation).changed()).await;
+        let row = self.reread(id).await?;
+        if row.expires_at > self.0.clock.now() {
+            return Ok(row);
+        }
+        Err(self.unavailable(&row).await?)
+    }
+
+    /// Renews a connection's tokens now, whatever life is left in them. What was received within the last seconds is
+    /// new enough; `false` says that it was not renewed for that reason.
+    ///
+    /// # Errors
+    /// [`AccessError`] says why there are no new ones, and when to ask again.
+    pub async fn refresh_now(&self, id: ConnectionId) -> Result<(Arc<AccessRow>, bool), AccessError> {
+        let parts = &self.0;
+        let row = self.reread(id).await?;
+        if parts.clock.now().since(row.obtained_at) < MIN_REFRESH_INTERVAL {
+            return Ok((row, false));
+        }
+        self.await_renewal_of(id, row.generation).await;
+        let after = self.reread(id).await?;
+        if after.generation == row.generation {
+            return Err(self.unavailable(&after).await?);
+        }
+        Ok((after, true))
+    }
+
+    /// As it is remembered, or read.
+    async fn known(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
+        match self.0.row_cache.access(id) {
+            Some(row) => Ok(row),
+            None => self.reread(id).await,
+        }
+    }
+
+    /// As it is stored now. Only what is well is remembered.
+    pub(in crate::services) async fn reread(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
+        let parts = &self.0;
+        let ticket = parts.row_cache.ticket();
+        let row = parts.store.access_row(id).await?.ok_or(AccessError::Unknown)?;
+        match row.state {
+            ConnectionState::Active => {}
+            ConnectionState::NeedsReauth => return Err(AccessError::NeedsReauth),
+            ConnectionState::IntegrityError => return Err(AccessError::Unreadable),
+        }
+        parts.row_cache.keep_access(ticket, &row);
+        Ok(row)
+    }
+
+    async fn unavailable(&self, row: &AccessRow) -> Result<AccessError, StoreError> {
+        let parts = &self.0;
+        let code = row.last_error.clone().unwrap_or_else(|| "refresh_in_progress".to_owned());
+        let due = parts.store.refresh_due_at(row.id).await?.unwrap_or_else(|| parts.clock.now());
+        // A plan for the ordinary refresh says nothing of when one by request may be tried again.
+        let longest = if row.last_error.is_some() { Duration::MAX } else { MIN_REFRESH_INTERVAL };
+        let retry_after = due.since(parts.clock.now()).min(longest).max(Duration::from_secs(1));
+        Ok(AccessError::Unavailable { code, retry_after })
+    }
+
+    /// The renewal of this connection: the one that is under way, or a new one.
+    fn renewal(&self, id: ConnectionId, generation: i64) -> watch::Receiver<()> {
+        let mut renewals = self.0.renewals.0.lock().expect("nothing panics while it holds this lock");
+        if let Some(under_way) = renewals.get(&id) {
+            return under_way.clone();
+        }
+        let (over, told) = watch::channel(());
+        renewals.insert(id, told.clone());
+        drop(renewals);
+        let renewal = UnderWay { tokens: self.clone(), id, _over: over };
+        self.0.tasks.detach(async move {
+            if let Err(why) = renewal.tokens.renew(id, generation).await {
+                tracing::error!(connection = %id, error = %why, "could not renew a token on demand");
+            }
+        });
+        told
+    }
+
+    async fn renew(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let _slot = parts.slots.acquire().await;
+        let now = parts.clock.now();
+        if parts.circuit_breaker.admit(1, now) == 0 {
+            return Ok(());
+        }
+        let claim = parts.store.claim_one(&parts.owner, id, generation).await;
+        if !matches!(claim, Ok(ClaimOne::Claimed(_))) {
+            parts.circuit_breaker.give_back(1, now);
+        }
+        match claim? {
+            ClaimOne::Claimed(claimed) => {
+                let _ = parts.refreshes.refresh(*claimed).await;
+                Ok(())
+            }
+            ClaimOne::Held => self.await_other(id, generation).await,
+            ClaimOne::NotNow => Ok(()),
+        }
+    }
+
+    /// Waits until whoever holds the lease has stored new tokens, or given up.
+    async fn await_other(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
+        let looks = PATIENCE.as_millis() / LOOK.as_millis();
+        for _ in 0..looks {
+            tokio::time::sleep(LOOK).await;
+            match self.0.store.is_refreshing(id, generation).await? {
+                true => {}
+                false => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A renewal on its way. However it ends, those who wait for it go on.
+struct UnderWay {
+    tokens: AccessTokens,
+    id: ConnectionId,
+    _over: watch::Sender<()>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let renewals = &self.tokens.0.renewals.0;
+        renewals.lock().expect("nothing panics while it holds this lock").remove(&self.id);
+    }
+}
+
+/// Opens an access token for whoever it is lent to.
+pub(super) fn open_row(keyring: &Keyring, row: &AccessRow) -> Result<Secret, AccessError> {
+    let id = row.id.to_string();
+    let context = Context { kind: "access", row: &id, generation: row.generation, client_id: &row.client_id };
+    keyring.open(&row.access, context).map_err(|_| AccessError::Unreadable)
+}

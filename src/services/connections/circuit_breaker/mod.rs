@@ -1,0 +1,414 @@
+//! Whether HubSpot may be asked for refreshes, and how fast.
+//!
+//! A wrong client secret makes every refresh fail, and so does an outage. No connection is to blame, and asking for all
+//! of them again and again helps nobody: the circuit breaker opens, and single probes find out when it is over. Then refreshes
+//! go on slowly, so that HubSpot is not met by all that has piled up.
+
+mod pace;
+mod recent;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::domain::clock::Moment;
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
+use crate::domain::id::ConnectionId;
+use crate::domain::refresh_job::{OUR_FAULT_PAUSE, STRIKE_PAUSE};
+use pace::Pace;
+use recent::Recent;
+
+/// So many connections that HubSpot refuses one after the other, for reasons that we do not know, are our own fault. A
+/// single one may be odd, however often it is refused.
+const SUSPICIOUS: usize = 3;
+/// So many failed calls in a row are an outage, however few connections there are.
+const OUTAGE_IN_A_ROW: u32 = 5;
+/// Of at least so many calls within [`WATCHED`] more than half have failed: an outage too.
+const OUTAGE_CALLS: u64 = 20;
+const WATCHED: Duration = Duration::from_secs(60);
+/// Between probes of an outage: the first comes soon, because most outages are short.
+const FIRST_PROBE: Duration = Duration::from_secs(1);
+const LAST_PROBE: Duration = Duration::from_secs(15);
+/// For longer than this an outage is not left unprobed, whatever HubSpot asks.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How far back successes count against a mass event. Whoever is refused is asked about again after [`STRIKE_PAUSE`], so
+/// the refused of about so long are held against them: with a longer memory, the successes of a good time that is just
+/// over would hide its end.
+const LATELY: Duration = STRIKE_PAUSE.saturating_mul(2);
+/// So many refused grants at once may be a mass event; fewer are people who uninstalled the app.
+const MASS: u64 = 5;
+/// So many connections refused one after the other, with nobody well in between, may be one too, however slowly they
+/// follow one another.
+const MASS_IN_A_ROW: u32 = 3;
+
+/// Whether HubSpot may be asked for refreshes, as far as this process knows.
+#[derive(Debug, Default)]
+pub struct CircuitBreaker(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Distinct connections refused since the last response that did not blame us, up to [`SUSPICIOUS`].
+    refused: Vec<ConnectionId>,
+    failures_in_a_row: u32,
+    struck_in_a_row: u32,
+    answered: Recent,
+    failed: Recent,
+    succeeded: Recent,
+    shut: Option<Shut>,
+    pace: Option<Pace>,
+    slowed_at: Option<Moment>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            refused: Vec::new(),
+            failures_in_a_row: 0,
+            struck_in_a_row: 0,
+            answered: Recent::over(WATCHED),
+            failed: Recent::over(WATCHED),
+            succeeded: Recent::over(LATELY),
+            shut: None,
+            pace: None,
+            slowed_at: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shut {
+    since: Moment,
+    code: FailureCode,
+    is_outage: bool,
+    next_probe: Moment,
+    /// Between the next probe and the one after it.
+    pause: Duration,
+    /// The probe that was admitted last: how it stood before, and when the next one is due because of it.
+    admitted: Option<(Duration, Moment)>,
+}
+
+impl Shut {
+    fn new(code: FailureCode, is_outage: bool, first: Duration, now: Moment) -> Self {
+        let pause = if is_outage { first * 2 } else { first };
+        Self { since: now, code, is_outage, next_probe: now.plus(first), pause, admitted: None }
+    }
+
+    /// One, if it is time for a probe. A clock that was set back must not put it off.
+    fn admit(&mut self, now: Moment) -> u32 {
+        if self.next_probe > now && self.next_probe.since(now) <= LONGEST_WAIT {
+            return 0;
+        }
+        self.next_probe = now.plus(self.pause);
+        self.admitted = Some((self.pause, self.next_probe));
+        if self.is_outage {
+            self.pause = (self.pause * 2).min(LAST_PROBE);
+        }
+        1
+    }
+
+    /// The probe was not made; unless something has been learned since, the next one may be.
+    fn give_back(&mut self, now: Moment) {
+        if let Some((pause, next)) = self.admitted.take()
+            && self.next_probe == next
+        {
+            (self.pause, self.next_probe) = (pause, now);
+        }
+    }
+}
+
+impl CircuitBreaker {
+    /// How many refreshes may begin now, of `wanted`.
+    pub fn admit(&self, wanted: u32, now: Moment) -> u32 {
+        self.with(|state| match (&mut state.shut, &mut state.pace) {
+            _ if wanted == 0 => 0,
+            (Some(shut), _) => shut.admit(now),
+            (None, None) => wanted,
+            (None, Some(pace)) => pace.admit(wanted, now).unwrap_or_else(|| {
+                state.pace = None;
+                wanted
+            }),
+        })
+    }
+
+    /// So many of those that were admitted have found nothing to do: whoever looks next has them.
+    pub fn give_back(&self, unused: u32, now: Moment) {
+        self.with(|state| match (&mut state.shut, &mut state.pace) {
+            (Some(shut), _) if unused > 0 => shut.give_back(now),
+            (None, Some(pace)) => pace.give_back(unused),
+            _ => {}
+        });
+    }
+
+    /// Why refreshes are held back, and since when.
+    pub fn shut(&self) -> Option<(FailureCode, Moment)> {
+        self.with(|state| state.shut.map(|shut| (shut.code, shut.since)))
+    }
+
+    /// Whether an outage holds all refreshes back: the circuit breaker says then when HubSpot is asked again.
+    pub fn is_outage(&self) -> bool {
+        self.with(|state| state.shut.is_some_and(|shut| shut.is_outage))
+    }
+
+    /// Whether so many refused grants are a mass event: HubSpot or our configuration is to blame then, and no
+    /// connection. `struck` are refused and have not been asked about a second time.
+    pub fn is_mass_event(&self, struck: u64, now: Moment) -> bool {
+        self.with(|state| {
+            let many = struck >= MASS && struck.saturating_mul(4) > state.succeeded.count(now);
+            many || state.struck_in_a_row >= MASS_IN_A_ROW
+        })
+    }
+
+    /// A connection was refused that was well before.
+    pub fn struck(&self) {
+        self.with(|state| state.struck_in_a_row = state.struck_in_a_row.saturating_add(1));
+    }
+
+    /// HubSpot has answered as it should.
+    pub fn succeeded(&self, now: Moment) {
+        self.with(|state| {
+            state.succeeded.add(now);
+            state.struck_in_a_row = 0;
+            state.well(now);
+        });
+    }
+
+    /// HubSpot has refused a call, or has not answered it. `connection` is the one it was for, if there is one yet.
+    pub fn failed(&self, connection: Option<ConnectionId>, failure: &Failure, now: Moment) {
+        self.with(|state| match failure.class {
+            // HubSpot looked at the grant, so it is there and took our credentials.
+            FailureClass::GrantDead => state.well(now),
+            FailureClass::OurFault => state.refused(connection, failure, now),
+            FailureClass::Transient { retry_after } => state.failed(failure, retry_after, now),
+        });
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.lock().expect("nothing panics while it holds this lock"))
+    }
+}
+
+impl State {
+    fn well(&mut self, now: Moment) {
+        self.refused.clear();
+        self.failures_in_a_row = 0;
+        self.answered.add(now);
+        if let Some(shut) = self.shut.take() {
+            tracing::info!(
+                code = shut.code.as_str(),
+                seconds = now.since(shut.since).as_secs(),
+                "HubSpot answers again; refreshes go on"
+            );
+            self.answered.clear();
+            self.failed.clear();
+            self.pace = Some(Pace::recovering(now));
+        }
+    }
+
+    fn refused(&mut self, connection: Option<ConnectionId>, failure: &Failure, now: Moment) {
+        let new = connection.filter(|id| self.refused.len() < SUSPICIOUS && !self.refused.contains(id));
+        self.refused.extend(new);
+        let ours = failure.code == FailureCode::ClientRejected
+            || (self.refused.len() >= SUSPICIOUS && failure.code != FailureCode::GrantOfAnotherApp);
+        if ours && self.shut.is_none_or(|shut| shut.is_outage) {
+            tracing::error!(
+                code = failure.code.as_str(),
+                "HubSpot refuses our own request; refreshes are held back"
+            );
+            self.shut = Some(Shut::new(failure.code, false, OUR_FAULT_PAUSE, now));
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure, retry_after: Option<Duration>, now: Moment) {
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.answered.add(now);
+        self.failed.add(now);
+        let (answered, failed) = (self.answered.count(now), self.failed.count(now));
+        let most = answered >= OUTAGE_CALLS && failed * 2 > answered;
+        if self.shut.is_none() && (most || self.failures_in_a_row >= OUTAGE_IN_A_ROW) {
+            tracing::error!(
+                code = failure.code.as_str(),
+                "HubSpot does not answer as it should; refreshes are held back"
+            );
+            self.shut = Some(Shut::new(failure.code, true, FIRST_PROBE, now));
+        }
+        match (&mut self.shut, retry_after) {
+            (Some(shut), Some(asked)) if shut.is_outage => {
+                shut.next_probe = shut.next_probe.max(now.plus(asked.min(LONGEST_WAIT)));
+            }
+            (None, _) if failure.code == FailureCode::ProviderBusy => self.slow_down(answered, now),
+            _ => {}
+        }
+    }
+
+    /// Once for all the answers of the same second.
+    fn slow_down(&mut self, answered: u64, now: Moment) {
+        if self.slowed_at.is_some_and(|at| now.since(at) < Duration::from_secs(1)) {
+            return;
+        }
+        self.slowed_at = Some(now);
+        let usual = answered as f64 / WATCHED.as_secs_f64();
+        let rate = self.pace.map_or(usual, |pace| pace.per_second());
+        self.pace = Some(Pace::slowed(rate, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::chance::Chance;
+
+    const NOW: Moment = Moment::from_unix_ms(1_000_000_000);
+
+    fn connection(number: u64) -> Option<ConnectionId> {
+        Some(ConnectionId::random(&Chance::seeded(number)))
+    }
+
+    fn later(seconds: u64) -> Moment {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    fn down() -> Failure {
+        Failure::busy(FailureCode::ProviderUnavailable, None)
+    }
+
+    #[test]
+    fn refused_credentials_shut_the_gate_but_for_one_probe_a_minute() {
+        let breaker = CircuitBreaker::default();
+        breaker.failed(connection(1), &Failure::our_fault(FailureCode::ClientRejected), NOW);
+        assert_eq!(breaker.admit(8, NOW), 0);
+        assert_eq!(breaker.admit(8, later(60)), 1);
+        assert_eq!(breaker.admit(8, later(60)), 0);
+        breaker.give_back(1, later(60));
+        assert_eq!(breaker.admit(8, later(60)), 1);
+        assert_eq!(breaker.admit(8, later(119)), 0);
+        assert_eq!(breaker.admit(8, later(120)), 1);
+        breaker.succeeded(later(120));
+        assert_eq!(breaker.shut(), None);
+    }
+
+    #[test]
+    fn a_probe_that_was_not_made_undoes_nothing_that_another_has_learned() {
+        let breaker = CircuitBreaker::default();
+        for _ in 0..OUTAGE_IN_A_ROW {
+            breaker.failed(connection(1), &down(), NOW);
+        }
+        assert_eq!(breaker.admit(8, later(1)), 1);
+        breaker.failed(
+            connection(1),
+            &Failure::busy(FailureCode::ProviderBusy, Some(Duration::from_secs(40))),
+            later(2),
+        );
+        breaker.give_back(1, later(2));
+        assert_eq!(breaker.admit(8, later(41)), 0, "HubSpot has asked to be left alone");
+        assert_eq!(breaker.admit(8, later(42)), 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_hold_the_gate_shut() {
+        let breaker = CircuitBreaker::default();
+        breaker.failed(connection(1), &Failure::our_fault(FailureCode::ClientRejected), later(7200));
+        assert_eq!(breaker.admit(8, NOW), 1);
+        assert_eq!(breaker.admit(8, NOW), 0);
+    }
+
+    #[test]
+    fn one_odd_connection_does_not_shut_the_gate() {
+        let breaker = CircuitBreaker::default();
+        for _ in 0..10 {
+            breaker.failed(connection(1), &Failure::our_fault(FailureCode::ProviderRefused), NOW);
+            breaker.failed(connection(2), &Failure::our_fault(FailureCode::ProviderRefused), NOW);
+        }
+        assert_eq!(breaker.admit(8, NOW), 8);
+        breaker.failed(connection(3), &Failure::our_fault(FailureCode::ProviderRefused), NOW);
+        assert_eq!(breaker.admit(8, NOW), 0);
+    }
+
+    #[test]
+    fn an_outage_is_probed_and_then_left_slowly() {
+        let breaker = CircuitBreaker::default();
+        for _ in 0..OUTAGE_IN_A_ROW {
+            assert!(!breaker.is_outage());
+            breaker.failed(connection(1), &down(), NOW);
+        }
+        assert!(breaker.is_outage());
+        let mut probes = Vec::new();
+        for second in 0..120 {
+            if breaker.admit(8, later(second)) == 1 {
+                probes.push(second);
+                breaker.failed(connection(1), &down(), later(second));
+            }
+        }
+        assert_eq!(probes, [1, 3, 7, 15, 30, 45, 60, 75, 90, 105]);
+        assert_eq!(breaker.admit(8, later(120)), 1);
+        breaker.succeeded(later(120));
+        assert!(!breaker.is_outage());
+        let begun: Vec<_> = (121..126).map(|second| breaker.admit(100, later(second))).collect();
+        assert_eq!(begun, [1, 2, 4, 8, 16].map(|most| most + u32::from(most == 1)), "it opens slowly");
+    }
+
+    #[test]
+    fn more_failures_than_successes_are_an_outage_and_as_many_are_none() {
+        let breaker = CircuitBreaker::default();
+        for second in 0..30 {
+            breaker.succeeded(later(second));
+            breaker.failed(connection(1), &down(), later(second));
+        }
+        assert!(!breaker.is_outage());
+        breaker.failed(connection(1), &down(), later(30));
+        assert!(breaker.is_outage());
+    }
+
+    #[test]
+    fn an_outage_is_left_alone_for_as_long_as_hubspot_asks_but_no_longer_than_a_minute() {
+        for (asked, waited) in [(7, 7), (3600, 60)] {
+            let breaker = CircuitBreaker::default();
+            for _ in 0..OUTAGE_IN_A_ROW {
+                breaker.failed(
+                    connection(1),
+                    &Failure::busy(FailureCode::ProviderBusy, Some(Duration::from_secs(asked))),
+                    NOW,
+                );
+            }
+            assert_eq!(breaker.admit(8, later(waited - 1)), 0);
+            assert_eq!(breaker.admit(8, later(waited)), 1);
+        }
+    }
+
+    #[test]
+    fn too_many_requests_halve_the_pace() {
+        let breaker = CircuitBreaker::default();
+        for second in 0..60 {
+            for _ in 0..40 {
+                breaker.succeeded(later(second));
+            }
+        }
+        breaker.failed(connection(1), &Failure::busy(FailureCode::ProviderBusy, None), later(59));
+        let begun = breaker.admit(1_000, later(60));
+        assert!((18..=22).contains(&begun), "{begun}");
+    }
+
+    #[test]
+    fn many_refused_grants_are_a_mass_event_unless_most_others_are_well() {
+        let breaker = CircuitBreaker::default();
+        assert!(!breaker.is_mass_event(MASS - 1, NOW));
+        assert!(breaker.is_mass_event(MASS, NOW));
+        for _ in 0..4 * MASS {
+            breaker.succeeded(NOW);
+        }
+        assert!(!breaker.is_mass_event(MASS, NOW));
+        assert!(breaker.is_mass_event(2 * MASS, NOW));
+        assert!(breaker.is_mass_event(MASS, later(121)), "what was well two minutes ago says nothing");
+    }
+
+    #[test]
+    fn three_refused_in_a_row_are_a_mass_event_too() {
+        let breaker = CircuitBreaker::default();
+        for _ in 0..2 {
+            breaker.struck();
+        }
+        assert!(!breaker.is_mass_event(2, NOW));
+        breaker.struck();
+        assert!(breaker.is_mass_event(1, NOW), "although the first two have been given up");
+        breaker.succeeded(NOW);
+        assert!(!breaker.is_mass_event(3, NOW));
+    }
+}

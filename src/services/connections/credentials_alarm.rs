@@ -1,0 +1,76 @@
+//! Tells the host's backend when HubSpot refuses the app's own credentials.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::domain::chance::Chance;
+use crate::domain::event::EventType;
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
+use crate::hubspot::HubSpot;
+use crate::services::platform::Base;
+use crate::store::Store;
+
+/// Whether the refusal of our credentials is told, as far as this process knows. What an earlier process has told, a new
+/// one does not know.
+#[derive(Debug)]
+pub(super) struct CredentialsAlarm {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    chance: Chance,
+    state: AtomicU8,
+}
+
+const UNKNOWN: u8 = 0;
+const RAISED: u8 = 1;
+const CLEAR: u8 = 2;
+
+impl CredentialsAlarm {
+    pub fn new(base: &Base) -> Self {
+        Self {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            chance: base.chance.clone(),
+            state: AtomicU8::new(UNKNOWN),
+        }
+    }
+
+    /// Whether that is news.
+    fn set(&self, state: u8) -> bool {
+        self.state.swap(state, Ordering::SeqCst) != state
+    }
+
+    fn forget(&self) {
+        self.state.store(UNKNOWN, Ordering::SeqCst);
+    }
+
+    /// What HubSpot's answer says of our credentials. It is told once for each outage, by whichever replica is first.
+    pub async fn note(&self, answer: Result<(), &Failure>) {
+        let store = &self.store;
+        let kind = EventType::AppCredentialsInvalid;
+        let noted = match answer {
+            Err(failure) if failure.code == FailureCode::ClientRejected => {
+                if !self.set(RAISED) {
+                    return;
+                }
+                let id = format!("evt_{}", self.chance.uuid().simple());
+                let data = serde_json::json!({
+                    "client_id": self.hubspot.client_id(),
+                    "reason": failure.code.as_str(),
+                });
+                store.raise_alarm(kind, id, data).await.map(|_| ())
+            }
+            // HubSpot looks at a grant only after it has taken the credentials.
+            Ok(()) | Err(Failure { class: FailureClass::GrantDead, .. }) => {
+                if !self.set(CLEAR) {
+                    return;
+                }
+                store.clear_alarm(kind).await
+            }
+            Err(_) => return,
+        };
+        if let Err(why) = noted {
+            self.forget();
+            tracing::error!(error = %why, "could not note whether HubSpot takes our credentials");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Ends connections: here at once, at HubSpot as soon as it can be told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::crash;
+use crate::domain::clock::Clock;
+use crate::domain::id::{ConnectionId, UserId};
+use crate::domain::refresh_job::backoff;
+use crate::hubspot::HubSpot;
+use crate::keyring::{Context, Keyring, OpenError};
+use crate::services::platform::{Base, Changes, Tasks};
+use crate::store::{Removed, RevocationJob, Store, StoreError};
+
+/// How long a caller waits for HubSpot's word before it is told `queued`.
+pub(in crate::services) const REVOKE_WAIT: Duration = Duration::from_secs(5);
+/// After so long HubSpot is not asked any more.
+const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
+/// Between a claim of the background and the next one, should it not come to an end.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A connection that was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disconnected {
+    /// Which.
+    pub connection: ConnectionId,
+    /// Whether its grant has ended at HubSpot.
+    pub revoked: Revoked,
+}
+
+/// Whether a grant has ended at HubSpot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoked {
+    /// HubSpot has confirmed it.
+    Yes,
+    /// HubSpot could not be told yet.
+    Queued,
+    /// It was not to be: another connection has the same grant.
+    Shared,
+    /// It was not to be, by configuration.
+    No,
+}
+
+/// A connection that has ended here.
+pub(in crate::services) struct Ending {
+    connection: ConnectionId,
+    at_hubspot: AtHubSpot,
+}
+
+enum AtHubSpot {
+    Decided(Revoked),
+    Asked(JoinHandle<Result<Revoked, StoreError>>),
+}
+
+impl Ending {
+    /// Waits for HubSpot's word, but not for ever: the background goes on asking.
+    pub async fn wait(self, until: Instant) -> Disconnected {
+        let revoked = match self.at_hubspot {
+            AtHubSpot::Decided(revoked) => revoked,
+            AtHubSpot::Asked(task) => match tokio::time::timeout_at(until, task).await {
+                Ok(Ok(Ok(revoked))) => revoked,
+                _ => Revoked::Queued,
+            },
+        };
+        Disconnected { connection: self.connection, revoked }
+    }
+}
+
+/// Connections, ended. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Disconnects(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    tasks: Tasks,
+    changes: Changes,
+}
+
+impl Disconnects {
+    pub(super) fn new(base: &Base) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            tasks: base.tasks.clone(),
+            changes: base.changes(),
+        }))
+    }
+
+    /// Ends one connection of a user; `None` if the user has no such connection.
+    pub async fn disconnect(
+        &self,
+        user: UserId,
+        connection: ConnectionId,
+        revoke: bool,
+    ) -> Result<Option<Disconnected>, StoreError> {
+        let Some(ending) = self.end(user, connection, revoke).await? else { return Ok(None) };
+        Ok(Some(ending.wait(Instant::now() + REVOKE_WAIT).await))
+    }
+
+    /// Ends one connection, whoever owns it; `None` if there is none.
+    pub async fn disconnect_any(&self, id: ConnectionId) -> Result<Option<Disconnected>, StoreError> {
+        match self.0.store.token(id).await? {
+            Some(token) => self.disconnect(token.user_id, id, true).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Ends all connections of a user. All have ended here before HubSpot's word on any is waited for.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; what has ended by then stays ended.
+    pub(in crate::services) async fn disconnect_all(
+        &self,
+        user: UserId,
+        revoke: bool,
+    ) -> Result<Vec<Disconnected>, StoreError> {
+        let mut endings = Vec::new();
+        for (token, _) in self.0.store.tokens_of(user).await? {
+            endings.extend(self.end(user, token.id, revoke).await?);
+        }
+        let (mut ended, until) = (Vec::new(), Instant::now() + REVOKE_WAIT);
+        for ending in endings {
+            ended.push(ending.wait(until).await);
+        }
+        Ok(ended)
+    }
+
+    /// Ends a connection here, and begins to end it at HubSpot.
+    async fn end(
+        &self,
+        user: UserId,
+        connection: ConnectionId,
+        revoke: bool,
+    ) -> Result<Option<Ending>, StoreError> {
+        let parts = &self.0;
+        let removed = parts.store.remove_token(connection, user, revoke, parts.clock.now()).await?;
+        Ok(self.ending(connection, user, removed))
+    }
+
+    /// What follows once a connection is removed; `None` if there was none.
+    pub(in crate::services) fn ending(
+        &self,
+        connection: ConnectionId,
+        user: UserId,
+        removed: Removed,
+    ) -> Option<Ending> {
+        crash::point("disconnect.removed");
+        self.0.changes.publish(user);
+        let at_hubspot = match removed {
+            Removed::Absent => return None,
+            Removed::Shared => AtHubSpot::Decided(Revoked::Shared),
+            Removed::Kept => AtHubSpot::Decided(Revoked::No),
+            Removed::Queued(job) => AtHubSpot::Asked(self.revoke_now(job)),
+        };
+        tracing::info!(connection = %connection, user = %user, "disconnected");
+        Some(Ending { connection, at_hubspot })
+    }
+
+    /// Tells HubSpot, in a task of its own.
+    fn revoke_now(&self, job: String) -> JoinHandle<Result<Revoked, StoreError>> {
+        let disconnects = self.clone();
+        self.0.tasks.detach(async move {
+            match disconnects.0.store.revocation(&job).await? {
+                Some(job) => disconnects.revoke(job).await,
+                None => Ok(Revoked::Yes),
+            }
+        })
+    }
+
+    /// Works off revocations that are due, side by side. Says how many there were.
+    pub async fn revoke_due(&self) -> Result<usize, StoreError> {
+        let mut tasks = Vec::new();
+        for job in self.0.store.claim_revocations(8, LEASE).await? {
+            let disconnects = self.clone();
+            tasks.push(self.0.tasks.detach(async move { disconnects.revoke(job).await }));
+        }
+        let count = tasks.len();
+        for task in tasks {
+            if let Ok(Err(why)) = task.await {
+                tracing::error!(error = %why, "could not note the outcome of a revocation");
+            }
+        }
+        Ok(count)
+    }
+
+    async fn revoke(&self, job: RevocationJob) -> Result<Revoked, StoreError> {
+        let parts = &self.0;
+        let row = job.connection_id.to_string();
+        let context =
+            Context { kind: "refresh", row: &row, generation: job.generation, client_id: &job.client_id };
+        let refresh = match parts.keyring.open(&job.refresh, context) {
+            Ok(refresh) => refresh,
+            // The key may come back.
+            Err(OpenError::UnknownKey(_)) if parts.clock.now().since(job.created_at) < GIVE_UP => {
+                let pause = backoff(job.attempts.saturating_add(1), 1.0);
+                parts.store.postpone_revocation(&job.id, parts.clock.now().plus(pause)).await?;
+                return Ok(Revoked::Queued);
+            }
+            Err(_) => {
+                tracing::error!(connection = %job.connection_id, "a token to be revoked cannot be opened; it stays valid at HubSpot");
+                parts.store.finish_revocation(&job.id).await?;
+                return Ok(Revoked::No);
+            }
+        };
+        // The same grant may have come back by a reconnect meanwhile, under the fingerprint of today's APP_SECRET.
+        for fingerprint in [&job.refresh_fingerprint, &parts.keyring.fingerprint(&refresh)] {
+            if parts.store.is_in_use(fingerprint).await? {
+                parts.store.finish_revocation(&job.id).await?;
+                return Ok(Revoked::Shared);
+            }
+        }
+        let Err(failure) = parts.hubspot.revoke(&refresh).await else {
+            crash::point("disconnect.revoked");
+            parts.store.finish_revocation(&job.id).await?;
+            return Ok(Revoked::Yes);
+        };
+        let now = parts.clock.now();
+        if now.since(job.created_at) >= GIVE_UP {
+            tracing::error!(connection = %job.connection_id, code = failure.code.as_str(), "revoke_failed: giving up after a day");
+            parts.store.finish_revocation(&job.id).await?;
+            return Ok(Revoked::No);
+        }
+        tracing::warn!(connection = %job.connection_id, code = failure.code.as_str(), "a revocation has failed and will be tried again");
+        let pause = backoff(job.attempts.saturating_add(1), 1.0);
+        parts.store.postpone_revocation(&job.id, now.plus(pause)).await?;
+        Ok(Revoked::Queued)
+    }
+}

@@ -1,0 +1,267 @@
+//! Takes over a connection whose refresh token somebody else has obtained.
+//!
+//! The token is used once, to see that it is good and whose it is. From HubSpot's answer on it is as with any refresh:
+//! what came is stored before anything else is done, and a crash before that loses this one token at most.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::account_details::{AccountDetails, Lacking};
+use super::circuit_breaker::CircuitBreaker;
+use super::schedule::Schedule;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::external::ExternalUserId;
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
+use crate::domain::id::{ConnectionId, PortalId, UserId};
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Secret;
+use crate::hubspot::{Grant, HubSpot};
+use crate::keyring::{Context, Keyring};
+use crate::services::platform::{Base, Changes, Tasks, joined, retry_write};
+use crate::store::{NewTokens, Store, StoreError};
+
+/// How long a write is tried again: the new tokens are nowhere else.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// How often HubSpot is asked again after a failure that passes by itself.
+const ATTEMPTS: u32 = 3;
+/// However long HubSpot asks to be left alone, an import waits no longer than that.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long an import waits for HubSpot to come back.
+const OUTAGE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What is brought from elsewhere.
+#[derive(Debug)]
+pub struct Import {
+    /// Whose connection it is to be.
+    pub external_user: ExternalUserId,
+    /// The refresh token.
+    pub refresh: Secret,
+    /// The account that it should be for, if that is known: it is looked at before the token is used.
+    pub portal: Option<PortalId>,
+    /// What the host keeps with the connection, as JSON.
+    pub metadata: Option<String>,
+    /// What was asked for, if that is known.
+    pub scopes: Option<Scopes>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    /// There is a connection now, or one has new tokens.
+    Done(ConnectionId),
+    /// It was brought before. Nothing has changed.
+    Known(ConnectionId),
+}
+
+/// Why it is not taken over. The token was not used, or is as good as before, unless HubSpot says that it is no more.
+#[derive(Debug)]
+pub enum ImportError {
+    /// For this reason.
+    Refused(FailureCode),
+    /// The database failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for ImportError {
+    fn from(why: StoreError) -> Self {
+        Self::Store(why)
+    }
+}
+
+impl From<Failure> for ImportError {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure.code)
+    }
+}
+
+/// Connections, brought from elsewhere. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Imports(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    tasks: Tasks,
+    changes: Changes,
+    schedule: Schedule,
+    circuit_breaker: Arc<CircuitBreaker>,
+    details: AccountDetails,
+}
+
+impl Imports {
+    pub(super) fn new(
+        base: &Base,
+        schedule: &Schedule,
+        circuit_breaker: &Arc<CircuitBreaker>,
+        details: &AccountDetails,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            tasks: base.tasks.clone(),
+            changes: base.changes(),
+            schedule: schedule.clone(),
+            circuit_breaker: Arc::clone(circuit_breaker),
+            details: details.clone(),
+        }))
+    }
+
+    /// Takes over a connection. The same again changes nothing. If the user has the account already, with another
+    /// refresh token, the new one takes its place, as at a reconnect.
+    ///
+    /// # Errors
+    /// [`ImportError`] says why not; the same may be tried again.
+    pub async fn import(&self, import: Import) -> Result<Imported, ImportError> {
+        // What was begun is finished: HubSpot may have replaced the token.
+        let imports = self.clone();
+        let work = self.0.tasks.detach(async move { imports.take_over(&import).await });
+        joined(work).await
+    }
+
+    async fn take_over(&self, import: &Import) -> Result<Imported, ImportError> {
+        let parts = &self.0;
+        let user = parts.store.user_of_external(import.external_user.clone(), &parts.chance).await?;
+        let brought = parts.keyring.fingerprint(&import.refresh);
+        if let Some(known) = parts.store.imported(user, parts.hubspot.client_id(), &brought).await? {
+            return Ok(Imported::Known(known));
+        }
+        // Its connection refreshes it under a lease, and a second use beside that one may cost both of them the grant.
+        if parts.store.is_in_use(&brought).await? || parts.store.was_imported(&brought).await? {
+            return Err(ImportError::Refused(FailureCode::RefreshTokenInUse));
+        }
+        if let Some(expected) = import.portal
+            && self.patiently(|| parts.hubspot.introspect_refresh(&import.refresh)).await?.portal_id
+                != expected
+        {
+            return Err(ImportError::Refused(FailureCode::WrongAccount));
+        }
+        let asked_at = parts.clock.now();
+        let grant = self.patiently(|| parts.hubspot.refresh(&import.refresh)).await?;
+        let connection = self.store_import(import, user, &grant, brought, asked_at).await?;
+        parts.changes.publish(user);
+        tracing::info!(connection = %connection, portal = grant.portal_id.map(|id| id.0), "imported");
+        if grant.portal_id.is_none() {
+            parts.details.ask_details(connection, &grant.access, Lacking::ALL, 0).await;
+            parts.changes.publish(user);
+        }
+        Ok(Imported::Done(connection))
+    }
+
+    /// Asks HubSpot, again if that may help, and not at all while it is known to be in trouble.
+    async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ImportError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let parts = &self.0;
+        let mut attempt = 0;
+        loop {
+            self.wait_for_hubspot().await?;
+            let failure = match ask().await {
+                Ok(answer) => {
+                    parts.circuit_breaker.succeeded(parts.clock.now());
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
+            };
+            parts.circuit_breaker.failed(None, &failure, parts.clock.now());
+            attempt += 1;
+            let FailureClass::Transient { retry_after } = failure.class else { return Err(failure.into()) };
+            if attempt == ATTEMPTS {
+                return Err(failure.into());
+            }
+            let pause = retry_after.unwrap_or(Duration::from_secs(1 << attempt)).min(LONGEST_PAUSE);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn wait_for_hubspot(&self) -> Result<(), ImportError> {
+        let breaker = &self.0.circuit_breaker;
+        let mut waited = Duration::ZERO;
+        while breaker.admit(1, self.0.clock.now()) == 0 {
+            match breaker.shut() {
+                // Our own credentials are refused: waiting does not mend that.
+                Some((code, _)) if !breaker.is_outage() || waited >= OUTAGE => {
+                    return Err(ImportError::Refused(code));
+                }
+                _ => {}
+            }
+            tokio::time::sleep(LOOK).await;
+            waited += LOOK;
+        }
+        Ok(())
+    }
+
+    /// Seals the tokens for the place they will have and saves them; if the place changes meanwhile, once more.
+    async fn store_import(
+        &self,
+        import: &Import,
+        user: UserId,
+        grant: &Grant,
+        brought: String,
+        at: Moment,
+    ) -> Result<ConnectionId, StoreError> {
+        let parts = &self.0;
+        let client_id = parts.hubspot.client_id();
+        loop {
+            let known = match grant.portal_id {
+                Some(portal) => {
+                    retry_write(PATIENCE, || parts.store.token_for(user, client_id, portal)).await?
+                }
+                None => None,
+            };
+            let place = known
+                .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
+            let tokens = self.seal_import(import, user, grant, place, at);
+            let save = || parts.store.save_imported(tokens.clone(), brought.clone());
+            if retry_write(PATIENCE, save).await? {
+                return Ok(place.0);
+            }
+        }
+    }
+
+    fn seal_import(
+        &self,
+        import: &Import,
+        user: UserId,
+        grant: &Grant,
+        (connection, generation): (ConnectionId, i64),
+        at: Moment,
+    ) -> NewTokens {
+        let parts = &self.0;
+        let client_id = parts.hubspot.client_id();
+        let row = connection.to_string();
+        let context = |kind| Context { kind, row: &row, generation, client_id };
+        let refresh = grant.refresh.as_ref().unwrap_or(&import.refresh);
+        let expires_at = at.plus(grant.expires_in);
+        NewTokens {
+            connection,
+            generation,
+            user,
+            client_id: client_id.to_owned(),
+            portal: grant.portal_id,
+            wanted_scopes: import.scopes.clone().or_else(|| grant.scopes.clone()).unwrap_or_default(),
+            scopes: grant.scopes.clone(),
+            unsettled_scopes: None,
+            access: parts.keyring.seal(&grant.access, context("access")),
+            refresh: parts.keyring.seal(refresh, context("refresh")),
+            refresh_fingerprint: parts.keyring.fingerprint(refresh),
+            obtained_at: at,
+            connected_at: at,
+            expires_at,
+            refresh_at: parts.schedule.refresh_at(at, expires_at),
+            connect_session: None,
+            metadata: import.metadata.clone(),
+            // The background asks for what is not known yet: an import may be of many.
+            details_due_at: parts.clock.now(),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! New connections: what HubSpot has given for one, sealed and stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::account_details::{AccountDetails, Lacking};
+use super::schedule::Schedule;
+use crate::crash;
+use crate::domain::auth_request::AuthRequest;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::connect_session::ConnectSession;
+use crate::domain::failure::FailureCode;
+use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Secret;
+use crate::domain::token::missing;
+use crate::hubspot::{Grant, HubSpot};
+use crate::keyring::{Context, Keyring};
+use crate::services::platform::{Base, Changes, Key, Notifier, retry_write};
+use crate::store::{NewTokens, Removed, Saved, Source, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// How long a write is tried again while the person waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// When the background asks for an account's details, should the callback not get to it.
+const DETAILS_LATER: Duration = Duration::from_secs(30);
+
+/// What HubSpot has given, and what it was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::services) struct GrantedTokens<'a> {
+    /// The attempt it came by; none for an install that began at HubSpot.
+    pub flow: Option<FlowId>,
+    pub client_id: &'a str,
+    pub scopes: &'a Scopes,
+    pub optional_scopes: &'a Scopes,
+    pub grant: &'a Grant,
+    pub refresh: &'a Secret,
+    /// Whose connection it is to be.
+    pub owner: UserId,
+    /// The connect session it came by.
+    pub session: Option<&'a ConnectSession>,
+    /// Which account it is for, where it is known.
+    pub portal: Option<PortalId>,
+    /// What the host keeps with the connection, as JSON.
+    pub metadata: Option<&'a str>,
+    pub at: Moment,
+}
+
+impl<'a> GrantedTokens<'a> {
+    /// What came by an attempt.
+    pub fn by(
+        request: &'a AuthRequest,
+        grant: &'a Grant,
+        refresh: &'a Secret,
+        owner: UserId,
+        session: Option<&'a ConnectSession>,
+        portal: Option<PortalId>,
+        at: Moment,
+    ) -> Self {
+        Self {
+            flow: Some(request.id),
+            client_id: &request.client_id,
+            scopes: &request.scopes,
+            optional_scopes: &request.optional_scopes,
+            grant,
+            refresh,
+            owner,
+            session,
+            portal,
+            metadata: session.and_then(|session| session.metadata.as_deref()),
+            at,
+        }
+    }
+}
+
+/// A connection that is stored.
+#[derive(Debug)]
+pub(in crate::services) struct Stored {
+    pub connection: ConnectionId,
+    /// The connection whose place it has taken, and what became of that one's grant.
+    pub ended: Option<(ConnectionId, Removed)>,
+}
+
+/// New connections. Clones share everything.
+#[derive(Debug, Clone)]
+pub(in crate::services) struct Intake(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    notifier: Notifier,
+    changes: Changes,
+    schedule: Schedule,
+    details: AccountDetails,
+}
+
+impl Intake {
+    pub(super) fn new(base: &Base, schedule: &Schedule, details: &AccountDetails) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            metrics: Arc::clone(&base.metrics),
+            notifier: base.notifier.clone(),
+            changes: base.changes(),
+            schedule: schedule.clone(),
+            details: details.clone(),
+        }))
+    }
+
+    /// What follows once a connection is stored.
+    pub(in crate::services) async fn welcome(&self, received: GrantedTokens<'_>, connection: ConnectionId) {
+        crash::point("callback.stored");
+        let (parts, flow) = (&self.0, received.flow);
+        parts.changes.forget(received.owner);
+        let portal = received.portal.map(|id| id.0);
+        tracing::info!(flow = flow.map(tracing::field::display), connection = %connection, portal, "connected");
+        parts.metrics.flows_connected.inc();
+        parts.details.ask_details(connection, &received.grant.access, Lacking::ALL, 0).await;
+        crash::point("callback.introduced");
+        parts.changes.publish(received.owner);
+        if let Some(flow) = flow {
+            parts.notifier.wake(Key::Flow(flow));
+        }
+    }
+
+    /// Asks introspection for the account and the scopes of a grant where the token response leaves them out. Without
+    /// the account, a second account of the same user could not be told from a reconnect. If HubSpot does not answer,
+    /// they stay unknown, and the background asks again.
+    pub(in crate::services) async fn complete(&self, mut grant: Grant) -> Grant {
+        if grant.portal_id.is_some() && grant.scopes.is_some() {
+            return grant;
+        }
+        if let Ok(identity) = self.0.hubspot.introspect(&grant.access).await {
+            grant.portal_id = grant.portal_id.or(Some(identity.portal_id));
+            grant.scopes = grant.scopes.or(identity.scopes);
+        }
+        grant
+    }
+
+    pub(in crate::services) async fn refuse_missing_scopes(
+        &self,
+        required: &Scopes,
+        grant: &Grant,
+        refresh: &Secret,
+    ) -> Result<(), FailureCode> {
+        let is_strict = self.0.hubspot.settings().require_all_scopes;
+        if !is_strict || missing(required, grant.scopes.as_ref()).is_empty() {
+            return Ok(());
+        }
+        self.end_unused(refresh).await;
+        Err(FailureCode::ScopesMissing)
+    }
+
+    /// Ends a grant that is not going to be used, unless a connection has the same one. There is no row of it to try
+    /// again from: this is the one attempt.
+    pub(in crate::services) async fn end_unused(&self, refresh: &Secret) {
+        let parts = &self.0;
+        match parts.store.is_in_use(&parts.keyring.fingerprint(refresh)).await {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(why) => {
+                return tracing::error!(error = %why, "could not tell whether a grant is in use; it is kept");
+            }
+        }
+        if let Err(failure) = parts.hubspot.revoke(refresh).await {
+            tracing::warn!(code = failure.code.as_str(), "could not revoke a grant that is not used");
+        }
+    }
+
+    /// Seals the tokens for the place they will have and saves them; if the place changes meanwhile, once more. `None`
+    /// if they were parked and are no more.
+    pub(in crate::services) async fn save(
+        &self,
+        received: GrantedTokens<'_>,
+        source: Source,
+    ) -> Result<Option<Stored>, StoreError> {
+        let parts = &self.0;
+        loop {
+            let known = match received.portal {
+                Some(portal) => {
+                    let find = || parts.store.token_for(received.owner, received.client_id, portal);
+                    retry_write(PATIENCE, find).await?
+                }
+                None => None,
+            };
+            let place = known
+                .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
+            let tokens = self.seal(received, place);
+            let save = || parts.store.save_connected(source, tokens.clone());
+            match retry_write(PATIENCE, save).await? {
+                Saved::Done(ended) => return Ok(Some(Stored { connection: place.0, ended })),
+                Saved::Gone => return Ok(None),
+                Saved::Stale => {}
+            }
+        }
+    }
+
+    fn seal(&self, received: GrantedTokens<'_>, (connection, generation): (ConnectionId, i64)) -> NewTokens {
+        let GrantedTokens { client_id, scopes, optional_scopes, grant, refresh, .. } = received;
+        let GrantedTokens { owner, session, portal, metadata, at, .. } = received;
+        let parts = &self.0;
+        let row = connection.to_string();
+        let context = |kind| Context { kind, row: &row, generation, client_id };
+        let (now, expires_at) = (parts.clock.now(), at.plus(grant.expires_in));
+        let is_strict = parts.hubspot.settings().require_all_scopes;
+        NewTokens {
+            connection,
+            generation,
+            user: owner,
+            client_id: client_id.to_owned(),
+            portal,
+            scopes: grant.scopes.clone(),
+            unsettled_scopes: (is_strict && grant.scopes.is_none()).then(|| scopes.clone()),
+            wanted_scopes: scopes.and(optional_scopes),
+            access: parts.keyring.seal(&grant.access, context("access")),
+            refresh: parts.keyring.seal(refresh, context("refresh")),
+            refresh_fingerprint: parts.keyring.fingerprint(refresh),
+            obtained_at: at,
+            connected_at: now,
+            expires_at,
+            refresh_at: parts.schedule.refresh_at(at, expires_at),
+            connect_session: session.map(|session| session.id),
+            metadata: metadata.map(str::to_owned),
+            details_due_at: now.plus(DETAILS_LATER),
+        }
+    }
+}

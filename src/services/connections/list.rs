@@ -1,0 +1,70 @@
+//! Connections as they are looked at: those of a user, and those of the host's users as its backend looks through them.
+
+use std::sync::Arc;
+
+use crate::domain::clock::Clock;
+use crate::domain::event::Event;
+use crate::domain::external::ExternalUserId;
+use crate::domain::id::{ConnectionId, UserId};
+use crate::services::platform::{Base, Connection, RowCache, UserConnections};
+use crate::store::{Listed, Store, StoreError, Wanted};
+
+/// The connections. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct ConnectionList {
+    store: Store,
+    clock: Clock,
+    row_cache: RowCache,
+}
+
+impl ConnectionList {
+    pub(super) fn new(base: &Base) -> Self {
+        Self { store: base.store.clone(), clock: base.clock.clone(), row_cache: base.row_cache.clone() }
+    }
+
+    /// Connections in the order in which they were made, at most `limit`; of one of the host's users, if one is named.
+    pub async fn catalogue(
+        &self,
+        external: Option<&ExternalUserId>,
+        wanted: Wanted,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let user = match external {
+            None => None,
+            Some(external) => match self.store.find_external(external).await? {
+                Some(user) => Some(user),
+                // Nobody has named that user: there is nothing of theirs.
+                None => return Ok(Vec::new()),
+            },
+        };
+        self.store.page(Wanted { user, ..wanted }, self.clock.now(), limit).await
+    }
+
+    /// One connection, whoever owns it: for callers who may see all of them.
+    pub async fn connection(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
+        self.store.listed(id).await
+    }
+
+    /// What has happened to a connection after the event with this number, the oldest first.
+    pub async fn events(&self, id: ConnectionId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.store.events_of(id, after, limit).await
+    }
+
+    /// A user's connections.
+    pub async fn connections(&self, user: UserId) -> Result<UserConnections, StoreError> {
+        if let Some(known) = self.row_cache.connections(user) {
+            return Ok(known);
+        }
+        let ticket = self.row_cache.ticket();
+        let rows = self.store.tokens_of(user).await?;
+        let connections: UserConnections =
+            Arc::new(rows.into_iter().map(|(token, refresh_at)| Connection { token, refresh_at }).collect());
+        self.row_cache.keep_connections(ticket, user, &connections);
+        Ok(connections)
+    }
+
+    /// How many connections there are in each state.
+    pub async fn connection_counts(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        self.store.count_tokens().await
+    }
+}

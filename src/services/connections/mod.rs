@@ -1,0 +1,84 @@
+//! Connections: refreshed, lent, listed, imported, ended.
+
+mod access_token;
+mod account_details;
+mod circuit_breaker;
+mod credentials_alarm;
+mod disconnect;
+mod import;
+mod intake;
+mod lease;
+mod list;
+mod refresh;
+mod schedule;
+mod token_seal;
+mod uninstall;
+mod upkeep;
+
+use std::sync::Arc;
+
+pub use access_token::{Access, AccessError, AccessTokens};
+pub use account_details::AccountDetails;
+pub use circuit_breaker::CircuitBreaker;
+pub(super) use disconnect::REVOKE_WAIT;
+pub use disconnect::{Disconnected, Disconnects, Revoked};
+pub use import::{Import, ImportError, Imported, Imports};
+pub(super) use intake::{GrantedTokens, Intake};
+pub use lease::{Lease, LeaseWarning};
+pub use list::ConnectionList;
+pub use refresh::Refreshes;
+pub(super) use token_seal::open_access;
+pub use uninstall::{Uninstalled, Uninstalls};
+pub use upkeep::Upkeep;
+
+use super::platform::Base;
+use crate::config::Config;
+use schedule::Schedule;
+
+/// Connections. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    /// Access tokens, for whoever calls HubSpot on a connection's behalf.
+    pub access_tokens: AccessTokens,
+    /// Refreshes that are due.
+    pub refreshes: Refreshes,
+    /// Connections as they are looked at.
+    pub list: ConnectionList,
+    /// Connections that end.
+    pub disconnects: Disconnects,
+    /// Apps that are uninstalled.
+    pub uninstalls: Uninstalls,
+    /// Connections that are brought from elsewhere.
+    pub imports: Imports,
+    /// Whose account a connection is to.
+    pub details: AccountDetails,
+    /// What the passing of time does to connections.
+    pub upkeep: Upkeep,
+    /// Whether HubSpot may be asked.
+    pub circuit_breaker: Arc<CircuitBreaker>,
+    pub(super) intake: Intake,
+}
+
+impl Connections {
+    pub(super) fn new(base: &Base, config: &Config) -> Self {
+        let schedule = Schedule::new(config.refresh.policy, base.chance.clone());
+        let circuit_breaker = Arc::new(CircuitBreaker::default());
+        let details = AccountDetails::new(base);
+        let refreshes = Refreshes::new(base, &schedule, &circuit_breaker);
+        let access_tokens =
+            AccessTokens::new(base, &circuit_breaker, &refreshes, config.refresh.max_in_flight);
+        let disconnects = Disconnects::new(base);
+        Self {
+            list: ConnectionList::new(base),
+            uninstalls: Uninstalls::new(base, &access_tokens, &disconnects),
+            imports: Imports::new(base, &schedule, &circuit_breaker, &details),
+            upkeep: Upkeep::new(base, config.security.on_session_expiry),
+            intake: Intake::new(base, &schedule, &details),
+            access_tokens,
+            refreshes,
+            disconnects,
+            details,
+            circuit_breaker,
+        }
+    }
+}

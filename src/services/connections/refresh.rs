@@ -1,0 +1,294 @@
+//! Refreshes a token once, across replicas, and never loses the new one.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::circuit_breaker::CircuitBreaker;
+use super::credentials_alarm::CredentialsAlarm;
+use super::schedule::Schedule;
+use super::token_seal::{context, open_refresh};
+use crate::crash;
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
+use crate::domain::id::ConnectionId;
+use crate::domain::journal::concerned_until;
+use crate::domain::refresh_job::{Next, TokenRefreshJob};
+use crate::domain::secret::Secret;
+use crate::domain::token::Token;
+use crate::hubspot::{Grant, HubSpot};
+use crate::keyring::{Context, Keyring, OpenError};
+use crate::services::platform::{Base, Changes, Tasks, retry_write};
+use crate::store::{Claimed, Committed, RevocationJob, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
+/// new tokens are nowhere else.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// For how long no connection is given up because many are refused at once.
+const LONGEST_EVENT: Duration = Duration::from_secs(24 * 3600);
+
+/// How long what was read with a claim is taken for true. A process that stood still in between must not spend a token
+/// that another one is spending, or has spent.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Connections, refreshed. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Refreshes(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    owner: Arc<str>,
+    tasks: Tasks,
+    changes: Changes,
+    schedule: Schedule,
+    circuit_breaker: Arc<CircuitBreaker>,
+    credentials: CredentialsAlarm,
+    /// Connections that this process is refreshing.
+    busy: Mutex<HashSet<ConnectionId>>,
+}
+
+impl Refreshes {
+    pub(super) fn new(base: &Base, schedule: &Schedule, circuit_breaker: &Arc<CircuitBreaker>) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            metrics: Arc::clone(&base.metrics),
+            owner: Arc::clone(&base.owner),
+            tasks: base.tasks.clone(),
+            changes: base.changes(),
+            schedule: schedule.clone(),
+            circuit_breaker: Arc::clone(circuit_breaker),
+            credentials: CredentialsAlarm::new(base),
+            busy: Mutex::default(),
+        }))
+    }
+
+    /// Claims up to `wanted` due jobs. Each claimed job must be given to [`Refreshes::refresh`].
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; HubSpot is not asked then.
+    pub async fn claim_refreshes(&self, wanted: u32) -> Result<Vec<Claimed>, StoreError> {
+        let parts = &self.0;
+        let now = parts.clock.now();
+        let admitted = parts.circuit_breaker.admit(wanted, now);
+        if admitted == 0 {
+            return Ok(Vec::new());
+        }
+        let claimed = parts.store.claim_due(&parts.owner, admitted).await;
+        let begun = claimed.as_ref().map_or(0, Vec::len);
+        parts
+            .circuit_breaker
+            .give_back(admitted.saturating_sub(u32::try_from(begun).unwrap_or(admitted)), now);
+        claimed
+    }
+
+    /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
+    pub fn refresh(&self, claimed: Claimed) -> tokio::task::JoinHandle<()> {
+        let refreshes = self.clone();
+        self.0.tasks.detach(async move {
+            let connection = claimed.job.connection_id;
+            // An answer for this connection may still be waiting to be written: the database was away for longer than
+            // a lease. Asking again would spend a token that is spent.
+            let Some(_busy) = Busy::mark(&refreshes, connection) else { return };
+            if let Err(why) = refreshes.refresh_under_lease(claimed).await {
+                tracing::error!(connection = %connection, error = %why, "could not note the outcome of a refresh");
+            }
+        })
+    }
+
+    async fn refresh_under_lease(&self, claimed: Claimed) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let Claimed { job, mut token, at } = claimed;
+        if parts.clock.now().since(at) > FRESH {
+            let Some(newer) = parts.store.token_under(&job).await? else { return Ok(()) };
+            token = newer;
+        }
+        let refresh = match open_refresh(&parts.keyring, &token) {
+            Ok(refresh) => refresh,
+            Err(why) => {
+                let noted = self.unreadable(&token, job, &why).await;
+                parts.changes.publish(token.user_id);
+                return noted;
+            }
+        };
+        if job.was_interrupted {
+            tracing::warn!(connection = %token.id, "an earlier refresh was cut off; asking again with the same token");
+        }
+        crash::point("refresh.claimed");
+        let asked_at = parts.clock.now();
+        let noted = match parts.hubspot.refresh(&refresh).await {
+            Ok(grant) => {
+                crash::point("refresh.answered");
+                parts.circuit_breaker.succeeded(parts.clock.now());
+                parts.credentials.note(Ok(())).await;
+                self.commit(&token, job, &refresh, grant, asked_at).await
+            }
+            Err(failure) => {
+                crash::point("refresh.failed");
+                parts.circuit_breaker.failed(Some(token.id), &failure, parts.clock.now());
+                parts.credentials.note(Err(&failure)).await;
+                self.note_failure(&token, job, &failure).await
+            }
+        };
+        parts.changes.publish(token.user_id);
+        noted
+    }
+
+    async fn commit(
+        &self,
+        token: &Token,
+        job: TokenRefreshJob,
+        old: &Secret,
+        grant: Grant,
+        obtained_at: Moment,
+    ) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let refresh = grant.refresh.as_ref().unwrap_or(old);
+        let row = token.id.to_string();
+        let generation = token.generation + 1;
+        let next = |kind| Context { generation, ..context(token, kind, &row) };
+        let expires_at = obtained_at.plus(grant.expires_in);
+        let committed = Committed {
+            job,
+            generation: token.generation,
+            access: parts.keyring.seal(&grant.access, next("access")),
+            refresh: parts.keyring.seal(refresh, next("refresh")),
+            refresh_fingerprint: parts.keyring.fingerprint(refresh),
+            other_scopes: grant
+                .scopes
+                .as_ref()
+                .is_some_and(|granted| token.scopes.as_ref().is_some_and(|known| !granted.is_same_as(known))),
+            first_scopes: token.scopes.is_none(),
+            scopes: grant.scopes,
+            obtained_at,
+            expires_at,
+            refresh_at: parts.schedule.refresh_at(obtained_at, expires_at),
+        };
+        let write = || parts.store.commit_refresh(committed.clone());
+        if retry_write(PATIENCE, write).await? {
+            crash::point("refresh.stored");
+            parts.metrics.refreshes.succeeded();
+            tracing::info!(connection = %token.id, generation, "refreshed");
+            return Ok(());
+        }
+        tracing::info!(connection = %token.id, "a refresh came too late: the connection has changed meanwhile");
+        self.drop_result(token, &committed).await
+    }
+
+    /// Ends the grant that a late refresh brought, if it is a new one and nobody has it.
+    async fn drop_result(&self, token: &Token, late: &Committed) -> Result<(), StoreError> {
+        let parts = &self.0;
+        if late.refresh_fingerprint == token.refresh_fingerprint
+            || parts.store.token(token.id).await?.is_some()
+            || parts.store.is_in_use(&late.refresh_fingerprint).await?
+        {
+            return Ok(());
+        }
+        let now = parts.clock.now();
+        let orphan = RevocationJob {
+            id: format!("{}/{}", token.id, late.generation + 1),
+            connection_id: token.id,
+            client_id: token.client_id.clone(),
+            refresh: late.refresh.clone(),
+            refresh_fingerprint: late.refresh_fingerprint.clone(),
+            generation: late.generation + 1,
+            created_at: now,
+            attempts: 0,
+        };
+        parts.store.queue_revocation(orphan).await
+    }
+
+    async fn note_failure(
+        &self,
+        token: &Token,
+        job: TokenRefreshJob,
+        failure: &Failure,
+    ) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let now = parts.clock.now();
+        // What HubSpot itself has announced is no mass event, however many connections an account has.
+        let is_announced = job.announced_at.is_some_and(|at| token.obtained_at <= concerned_until(at));
+        if failure.class == FailureClass::GrantDead && job.strikes == 0 && !is_announced {
+            parts.circuit_breaker.struck();
+        }
+        let next = match job.after(failure, now, parts.schedule.unit(), parts.circuit_breaker.is_outage()) {
+            Next::GiveUp if !is_announced && self.is_mass_event(token, now).await? => {
+                tracing::error!(connection = %token.id, "HubSpot refuses many grants at once; nobody is given up");
+                job.kept(now, parts.schedule.unit())
+            }
+            next => next,
+        };
+        parts.metrics.refreshes.failed(failure);
+        match &next {
+            Next::GiveUp => {
+                tracing::error!(connection = %token.id, code = failure.code.as_str(), "HubSpot ended the grant; a person must connect anew");
+            }
+            Next::Retry { run_at, attempts, .. } => {
+                tracing::warn!(connection = %token.id, code = failure.code.as_str(), uncertain = failure.uncertain, attempts,
+                    retry_at = run_at.rfc3339(), "a refresh has failed and will be tried again");
+            }
+        }
+        parts.store.fail_refresh(job, failure.code, next, now).await.map(|_| ())
+    }
+
+    /// Whether HubSpot, or our configuration, is more likely to blame than this connection. What has been refused for
+    /// longer than [`LONGEST_EVENT`] is believed.
+    async fn is_mass_event(&self, token: &Token, now: Moment) -> Result<bool, StoreError> {
+        let parts = &self.0;
+        let is_old = token.error_since.is_some_and(|since| now.since(since) > LONGEST_EVENT);
+        Ok(!is_old && parts.circuit_breaker.is_mass_event(parts.store.count_struck().await?, now))
+    }
+
+    async fn unreadable(
+        &self,
+        token: &Token,
+        job: TokenRefreshJob,
+        why: &OpenError,
+    ) -> Result<(), StoreError> {
+        let parts = &self.0;
+        let now = parts.clock.now();
+        tracing::error!(connection = %token.id, error = %why, "a stored token cannot be opened");
+        parts.metrics.integrity_errors.inc();
+        match why {
+            // The key may come back; a damaged or misplaced ciphertext will not mend itself.
+            OpenError::UnknownKey(_) => {
+                let next = job.after(
+                    &Failure::our_fault(FailureCode::UnknownKey),
+                    now,
+                    parts.schedule.unit(),
+                    false,
+                );
+                parts.store.fail_refresh(job, FailureCode::UnknownKey, next, now).await.map(|_| ())
+            }
+            OpenError::Damaged | OpenError::Misplaced => {
+                parts.store.freeze(token.id, token.generation, FailureCode::IntegrityError, now).await
+            }
+        }
+    }
+}
+
+/// A connection that this process is refreshing, for as long as this lives.
+struct Busy(Refreshes, ConnectionId);
+
+impl Busy {
+    /// `None` if it is being refreshed already.
+    fn mark(refreshes: &Refreshes, connection: ConnectionId) -> Option<Self> {
+        let mut busy = refreshes.0.busy.lock().expect("nothing panics while it holds this lock");
+        busy.insert(connection).then(|| Self(refreshes.clone(), connection))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.busy.lock().expect("nothing panics while it holds this lock").remove(&self.1);
+    }
+}

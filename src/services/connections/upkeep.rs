@@ -1,0 +1,91 @@
+//! Connections that change because time passes: an access token expires, the last session that reached one ends.
+
+use crate::config::OnSessionExpiry;
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::id::{ConnectionId, UserId};
+use crate::services::platform::{Base, Changes};
+use crate::store::{Revoke, Store, StoreError};
+
+/// Connections that change because time passes. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Upkeep {
+    store: Store,
+    clock: Clock,
+    changes: Changes,
+    on_session_expiry: OnSessionExpiry,
+}
+
+impl Upkeep {
+    pub(super) fn new(base: &Base, on_session_expiry: OnSessionExpiry) -> Self {
+        Self {
+            store: base.store.clone(),
+            clock: base.clock.clone(),
+            changes: base.changes(),
+            on_session_expiry,
+        }
+    }
+
+    /// Tells of connections whose access token has expired. Says how many these are.
+    pub async fn note_degraded(&self) -> Result<usize, StoreError> {
+        let mut all = 0;
+        loop {
+            let (users, more) = self.store.note_degraded(self.clock.now()).await?;
+            all += users.len();
+            let none = users.is_empty();
+            for user in users {
+                self.changes.publish(user);
+            }
+            if !more || none {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Ends connections that no session reaches any more. HubSpot is told by the background.
+    pub(in crate::services) async fn end_unreachable(
+        &self,
+        since: Moment,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        let users = self.store.maybe_unreachable(since, now).await?;
+        self.end_of(users).await
+    }
+
+    async fn end_of(&self, users: Vec<UserId>) -> Result<(), StoreError> {
+        let remove = match self.on_session_expiry {
+            OnSessionExpiry::Keep => None,
+            OnSessionExpiry::Revoke => Some(Revoke(true)),
+            OnSessionExpiry::Forget => Some(Revoke(false)),
+        };
+        for user in users {
+            let ended = self.store.remove_unreachable(user, remove).await?;
+            if ended > 0 {
+                self.changes.publish(user);
+                tracing::info!(user = %user, ended, "a session has expired; its connections have ended with it");
+            }
+        }
+        Ok(())
+    }
+
+    /// What a start does before it serves: frees what this process held when it died, and looks at the first page of
+    /// connections.
+    pub async fn begin(&self) -> Result<(), StoreError> {
+        if self.store.is_exclusive() {
+            self.store.clear_leases(self.clock.now()).await?;
+        }
+        self.reconcile(None).await.map(|_| ())
+    }
+
+    /// Brings jobs, connections and sessions of one page together, after a crash or a restore. Says where the next page
+    /// begins; `None` after the last one.
+    pub async fn reconcile(&self, after: Option<ConnectionId>) -> Result<Option<ConnectionId>, StoreError> {
+        let found = self.store.reconcile(after).await?;
+        if found.made > 0 {
+            tracing::warn!(made = found.made, "connections without a refresh job were given one");
+        }
+        if self.on_session_expiry != OnSessionExpiry::Keep {
+            self.end_of(found.without_session).await?;
+        }
+        Ok(found.next)
+    }
+}

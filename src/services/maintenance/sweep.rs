@@ -1,0 +1,30 @@
+//! Forgets what nobody needs any more: spent AuthRequests, expired sessions and what only they could reach.
+
+use std::time::Duration;
+
+use super::Maintenance;
+use crate::store::StoreError;
+
+/// How far back a round looks for connects whose session was never written. The look at the start goes back further.
+const LOOK_BACK: Duration = Duration::from_secs(3600);
+
+impl Maintenance {
+    /// One round of forgetting.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; the next round goes on from there.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let spent = self.store.sweep_auth_requests(now).await?;
+        if spent > 0 {
+            tracing::debug!(spent, "forgot spent auth requests");
+        }
+        self.pending_grants.end_forgotten_grants(now).await?;
+        self.connect_sessions.forget_connect_sessions(now).await?;
+        self.store.sweep_once(now).await?;
+        self.retention.sweep_events().await?;
+        self.installs.end_unclaimed_installs(now).await?;
+        self.store.sweep_anonymous_sessions(now).await?;
+        self.upkeep.end_unreachable(now.minus(LOOK_BACK), now).await
+    }
+}

@@ -1,0 +1,198 @@
+//! Reads HubSpot's Webhooks Journal for uninstalls, so that they are noticed within a minute or two instead of with the
+//! next refresh.
+//!
+//! A notice ends no connection: it may be old, and the account may have installed the app again. It makes the refreshes
+//! due that it concerns, and HubSpot's answer to these counts, twice, as always.
+
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::crash;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::journal::{Notice, POLL};
+use crate::hubspot::HubSpot;
+use crate::hubspot::journal::{Entry, Next};
+use crate::services::platform::{Base, Changes};
+use crate::store::{JournalLease, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+use watch::Watch;
+
+/// How many entries one look reads at most: after a long silence there are more, and the lease must not run out.
+const AT_ONCE: usize = 100;
+/// What came of a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The outcome.
+    pub looked: Looked,
+    /// When to look again.
+    pub again_in: Duration,
+}
+
+/// The outcome of a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Looked {
+    /// Another process reads the journal.
+    NotOurs,
+    /// Read to its end, or as far as one look goes.
+    Read {
+        /// How many entries.
+        entries: usize,
+        /// How many connections are refreshed because of them.
+        concerned: usize,
+    },
+    /// HubSpot, or the way to it, has failed; what was read before is stored.
+    Failed(Failure),
+}
+
+/// What stops a look before its end.
+enum Stop {
+    HubSpot(Failure),
+    Store(StoreError),
+    /// The lease is somebody else's by now.
+    Lost,
+}
+
+impl From<Failure> for Stop {
+    fn from(why: Failure) -> Self {
+        Self::HubSpot(why)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(why: StoreError) -> Self {
+        Self::Store(why)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    entries: usize,
+    concerned: usize,
+}
+
+/// HubSpot's Webhooks Journal, read. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Journal(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    owner: Arc<str>,
+    changes: Changes,
+    /// How reading has gone lately.
+    watch: Watch,
+}
+
+impl Journal {
+    pub(super) fn new(base: &Base) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            hubspot: Arc::clone(&base.hubspot),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            metrics: Arc::clone(&base.metrics),
+            owner: Arc::clone(&base.owner),
+            changes: base.changes(),
+            watch: Watch::default(),
+        }))
+    }
+
+    /// Whether the journal is to be read at all.
+    pub fn reads_journal(&self) -> bool {
+        self.0.hubspot.settings().webhooks_journal
+    }
+
+    /// Looks for what is new in the journal, if no other process does.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; nothing is skipped, what was read may be read again.
+    pub async fn read_journal(&self) -> Result<Look, StoreError> {
+        let parts = &self.0;
+        let claimed = parts.store.claim_journal(parts.hubspot.client_id(), &parts.owner).await?;
+        let Some(lease) = claimed else { return Ok(Look { looked: Looked::NotOurs, again_in: POLL }) };
+        let mut progress = Progress::default();
+        match self.read_on(lease, &mut progress).await {
+            Ok(()) => {
+                self.note_read();
+                let again_in = if progress.entries < AT_ONCE { POLL } else { Duration::ZERO };
+                let Progress { entries, concerned } = progress;
+                Ok(Look { looked: Looked::Read { entries, concerned }, again_in })
+            }
+            Err(Stop::Lost) => Ok(Look { looked: Looked::NotOurs, again_in: POLL }),
+            Err(Stop::Store(why)) => Err(why),
+            Err(Stop::HubSpot(failure)) => {
+                let again_in = self.note_unread(&failure);
+                Ok(Look { looked: Looked::Failed(failure), again_in })
+            }
+        }
+    }
+
+    async fn read_on(&self, mut lease: JournalLease, progress: &mut Progress) -> Result<(), Stop> {
+        let parts = &self.0;
+        self.subscribe().await?;
+        let mut was_forgotten = false;
+        while progress.entries < AT_ONCE {
+            let (position, notices) = match parts.hubspot.next_entry(lease.position.as_deref()).await? {
+                Next::Nothing => return Ok(()),
+                // The earliest entry itself is unknown: asking on would go round in circles.
+                Next::Forgotten if was_forgotten => {
+                    return Err(Failure::transient(FailureCode::JournalOffsetRefused).into());
+                }
+                Next::Forgotten => {
+                    was_forgotten = true;
+                    tracing::warn!(
+                        "HubSpot has forgotten how far its Webhooks Journal was read; it is read again from the earliest entry"
+                    );
+                    (None, Vec::new())
+                }
+                Next::Entry(entry) => {
+                    let notices = self.notices(&entry).await?;
+                    (Some(entry.offset), notices)
+                }
+            };
+            crash::point("journal.read");
+            let told = notices.len();
+            let notices = parts.store.notices_of_known(&lease.client_id, notices).await?;
+            let advanced = parts.store.advance_journal(&lease, position.clone(), notices).await?;
+            crash::point("journal.stored");
+            let Some(advanced) = advanced else { return Err(Stop::Lost) };
+            lease.position = position;
+            progress.entries += 1;
+            progress.concerned += advanced.users.len();
+            for user in &advanced.users {
+                parts.changes.publish(*user);
+            }
+            if told > 0 {
+                let concerned = advanced.users.len();
+                tracing::info!(
+                    uninstalls = told,
+                    concerned,
+                    "HubSpot tells of uninstalls; the connections that may be meant are refreshed now"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What an entry tells. One whose file is broken for good must not keep all later ones from being read.
+    async fn notices(&self, entry: &Entry) -> Result<Vec<Notice>, Failure> {
+        match self.0.hubspot.notices(entry, self.0.clock.now()).await {
+            Err(why) if self.0.watch.with(|state| state.gives_up(&entry.offset, why.code)) => {
+                tracing::error!(
+                    code = why.code.as_str(),
+                    "an entry of HubSpot's Webhooks Journal is passed over, because its file cannot be read"
+                );
+                Ok(Vec::new())
+            }
+            read => read,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! How reading the journal has gone lately: what is said of it, and when to look again.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::Journal;
+use crate::domain::clock::Moment;
+use crate::domain::failure::{Failure, FailureClass, FailureCode};
+use crate::domain::journal::pause;
+
+/// How often it is looked whether the subscription is still there.
+const SUBSCRIBED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// So often a broken file is asked for: with the pauses in between that is an hour.
+const PASSED_OVER: u32 = 8;
+
+/// How reading has gone lately, as far as this process knows.
+#[derive(Debug, Default)]
+pub(super) struct Watch(Mutex<State>);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    failures: u32,
+    /// What was said of a failure that is not over, so that it is said once.
+    told: Option<FailureCode>,
+    subscribed_at: Option<Moment>,
+    /// An entry whose file could not be read, and how often.
+    broken: Option<(String, u32)>,
+}
+
+impl State {
+    /// Notes that the file of this entry could not be read. Says whether that was once too often.
+    pub fn gives_up(&mut self, offset: &str, code: FailureCode) -> bool {
+        // The way to the file is at fault, not the file.
+        if matches!(code, FailureCode::ProviderUnreachable | FailureCode::ProviderBusy) {
+            return false;
+        }
+        let before = self.broken.take().filter(|(known, _)| known == offset).map_or(0, |(_, count)| count);
+        self.broken = Some((offset.to_owned(), before + 1));
+        before + 1 >= PASSED_OVER
+    }
+}
+
+impl Watch {
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.lock().expect("nothing panics while it holds this lock"))
+    }
+}
+
+impl Journal {
+    /// Sees to it that HubSpot writes uninstalls into the journal: at the first look, and once a day.
+    pub(super) async fn subscribe(&self) -> Result<(), Failure> {
+        let now = self.0.clock.now();
+        let is_known = |state: &mut State| {
+            state.subscribed_at.is_some_and(|at| at <= now && now.since(at) < SUBSCRIBED_FOR)
+        };
+        if self.0.watch.with(is_known) {
+            return Ok(());
+        }
+        if self.0.hubspot.subscribe_to_uninstalls().await? {
+            tracing::info!("subscribed to uninstalls in HubSpot's Webhooks Journal");
+        }
+        self.0.watch.with(|state| state.subscribed_at = Some(now));
+        Ok(())
+    }
+
+    pub(super) fn note_read(&self) {
+        self.0.metrics.journal.succeeded();
+        let told = self.0.watch.with(|state| {
+            state.failures = 0;
+            state.told.take()
+        });
+        if told.is_some() {
+            tracing::info!("HubSpot's Webhooks Journal is read again");
+        }
+    }
+
+    /// Says what is wrong, once for each outage and code, and when to look again.
+    pub(super) fn note_unread(&self, failure: &Failure) -> Duration {
+        self.0.metrics.journal.failed(failure);
+        let (failures, is_news) = self.0.watch.with(|state| {
+            state.failures = state.failures.saturating_add(1);
+            (state.failures, state.told.replace(failure.code) != Some(failure.code))
+        });
+        let code = failure.code.as_str();
+        match failure.class {
+            _ if !is_news => tracing::debug!(code, failures, "HubSpot's Webhooks Journal is still not read"),
+            _ if failure.code == FailureCode::JournalScopesMissing => {
+                tracing::error!(code, "{SCOPES_MISSING}");
+            }
+            FailureClass::OurFault | FailureClass::GrantDead => {
+                tracing::error!(
+                    code,
+                    "HubSpot's Webhooks Journal cannot be read; uninstalls are noticed by refreshes alone"
+                );
+            }
+            FailureClass::Transient { .. } => {
+                tracing::warn!(code, "HubSpot's Webhooks Journal could not be read and will be tried again");
+            }
+        }
+        pause(failure, failures, self.0.chance.unit())
+    }
+}
+
+const SCOPES_MISSING: &str = "HubSpot does not let this app read its Webhooks Journal: give the app the scopes \
+    developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read and \
+    developer.webhooks_journal.subscriptions.write, or set WEBHOOKS_JOURNAL=off; until then uninstalls are noticed by \
+    refreshes alone";

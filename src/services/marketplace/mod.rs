@@ -1,0 +1,29 @@
+//! What begins at HubSpot: installs from its Marketplace, uninstalls in its Webhooks Journal.
+
+mod install;
+mod journal;
+
+pub use install::{ClaimInstallError, ClaimedInstall, InstallError, Installs};
+pub use journal::{Journal, Look, Looked};
+
+use super::connections::Intake;
+use super::platform::Base;
+use crate::config::Config;
+
+/// What begins at HubSpot. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Marketplace {
+    /// Installs.
+    pub installs: Installs,
+    /// Uninstalls.
+    pub journal: Journal,
+}
+
+impl Marketplace {
+    pub(super) fn new(base: &Base, config: &Config, intake: &Intake) -> Self {
+        Self {
+            installs: Installs::new(base, intake, config.marketplace.claim_time),
+            journal: Journal::new(base),
+        }
+    }
+}

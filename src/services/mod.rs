@@ -1,0 +1,140 @@
+//! Services: the verbs of the service, by sub-domain.
+//!
+//! ```text
+//!             start            callback            code exchanged
+//!   (nothing) ─────▶ AuthRequest ─────▶ exchanging ─────▶ Token + TokenRefreshJob ◀──┐
+//!                    awaiting_user          │                    │  refresh, again    │
+//!                        │                  ▼                    │  and again ────────┘
+//!                        └──▶ expired     failed                 ├──▶ needs_reauth   (HubSpot said twice: no more)
+//!                                                                ├──▶ integrity_error (the row was tampered with)
+//!                                                                └──▶ (nothing) + RevocationJob   (disconnect, logout)
+//! ```
+//!
+//! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked. Each sub-domain owns
+//! what it may touch and nothing else, and knows only those below it:
+//!
+//! ```text
+//!   maintenance
+//!   connect ──▶ pending_grants ──▶ connections ──▶ platform
+//!                marketplace, proxy ──┘   webhooks ──┘
+//! ```
+
+mod connect;
+mod connections;
+mod maintenance;
+mod marketplace;
+mod pending_grants;
+mod platform;
+pub mod proxy;
+mod webhooks;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use crate::store::Install as WaitingInstall;
+pub use connect::{
+    AccessToken, AccountMismatches, Answer, Attempt, AuthorizationStatuses, Choice, ClaimError,
+    CompleteError, Connect, ConnectSessions, Delivery, Ended, FinishConnect, FinishError, Finished, Finishes,
+    Handoffs, Message, NewSession, NewlyMade, Outcome, SessionError, SessionView, SignIns, StartConnect,
+    StartError, Started, Starts, flow_of_state,
+};
+pub use connections::{
+    Access, AccessError, AccessTokens, AccountDetails, CircuitBreaker, ConnectionList, Connections,
+    Disconnected, Disconnects, Import, ImportError, Imported, Imports, Lease, LeaseWarning, Refreshes,
+    Revoked, Uninstalled, Uninstalls, Upkeep,
+};
+pub use maintenance::{Maintenance, Readiness};
+pub use marketplace::{
+    ClaimInstallError, ClaimedInstall, InstallError, Installs, Journal, Look, Looked, Marketplace,
+};
+pub use pending_grants::{DecideError, Decision};
+pub use platform::{
+    ApiKeys, BrowserSessions, Connection, ENDS_AT, GivenAnswer, Idempotency, KeyCheckError, Notifier, Once,
+    OnceError, OnceLease, Platform, Resealed, SessionValues, Subscription, Use, check_keys, reseal_all,
+};
+pub use proxy::Proxy;
+pub use webhooks::{Deliveries, Endpoints, Underway, Unreadable, WebhookError, Webhooks};
+
+use crate::config::Config;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
+use crate::hubspot::HubSpot;
+use crate::keyring::Keyring;
+use crate::store::Store;
+pub use crate::store::{AccessRow, EndpointChanges, Listed, ListedState, StoreError, Wanted};
+use crate::telemetry::metrics::Metrics;
+use pending_grants::PendingGrants;
+use platform::{Base, Tasks};
+
+/// The services. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// The authorization flow.
+    pub connect: Connect,
+    /// Connections.
+    pub connections: Connections,
+    /// What begins at HubSpot.
+    pub marketplace: Marketplace,
+    /// Webhooks to the host's backend.
+    pub webhooks: Webhooks,
+    /// Calls passed on to HubSpot.
+    pub proxy: Proxy,
+    /// What the others stand on.
+    pub platform: Platform,
+    /// What a process does for itself.
+    pub maintenance: Maintenance,
+    tasks: Tasks,
+    /// Whether the process is on its way out.
+    stopping: Arc<AtomicBool>,
+}
+
+impl Services {
+    /// The services over these parts. To be called on the runtime that outlives the web workers.
+    pub fn new(
+        config: &Config,
+        store: Store,
+        hubspot: HubSpot,
+        keyring: Keyring,
+        clock: Clock,
+        chance: Chance,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let base = Base::new(store, hubspot, keyring, clock, chance, metrics);
+        let stopping = Arc::default();
+        let connections = Connections::new(&base, config);
+        let pending_grants = PendingGrants::new(&base, &connections);
+        let connect = Connect::new(&base, config, &connections, &pending_grants);
+        let marketplace = Marketplace::new(&base, config, &connections.intake);
+        let webhooks = Webhooks::new(&base, config);
+        let flow = (&connect, pending_grants);
+        let maintenance = Maintenance::new(&base, flow, &connections, &marketplace, &webhooks, &stopping);
+        Self {
+            proxy: Proxy::new(&base, &connections.access_tokens, config.hubspot.account_rate),
+            platform: Platform::new(&base, config),
+            connect,
+            connections,
+            marketplace,
+            webhooks,
+            maintenance,
+            tasks: base.tasks,
+            stopping,
+        }
+    }
+
+    /// From here on the service says that it is not ready: nobody new is to be sent to it, and who waits for a change
+    /// is answered.
+    pub fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.platform.notifier.wake_all();
+    }
+
+    /// Whether the process is on its way out.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Waits until no work is left that was begun and has to be finished.
+    pub async fn drain(&self) {
+        self.tasks.drain().await;
+    }
+}

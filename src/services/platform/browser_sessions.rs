@@ -1,0 +1,121 @@
+//! Browser sessions: loaded, saved, ended.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::base::Base;
+use super::row_cache::RowCache;
+use crate::config;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
+use crate::domain::id::UserId;
+use crate::domain::secret::Secret;
+use crate::store::{SessionRow, Store, StoreError};
+
+/// How exactly the last use is kept: a write per request would cost more than it tells.
+const TOUCH: Duration = Duration::from_secs(60);
+
+/// The values of a session.
+pub type SessionValues = HashMap<String, String>;
+
+/// The value that says who it is, as the session layer encodes it (JSON).
+const USER: &str = "user_id";
+/// The value that says when the session ends, in Unix milliseconds. It is the row's, and is not kept among the values.
+pub const ENDS_AT: &str = "ends_at";
+/// The value that says since when, in Unix milliseconds; it outlives a change of the session's key.
+const SINCE: &str = "since";
+
+/// A request's effect on the session that it comes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// An action of the user keeps the session alive.
+    Action,
+    /// A poll does not: an open page would keep its session alive all night.
+    Poll,
+}
+
+/// Browser sessions. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct BrowserSessions {
+    store: Store,
+    clock: Clock,
+    chance: Chance,
+    row_cache: RowCache,
+    /// How long a session lasts without an action.
+    idle: Duration,
+    /// How long it lasts at most.
+    max: Duration,
+}
+
+impl BrowserSessions {
+    pub(super) fn new(base: &Base, settings: &config::Security) -> Self {
+        Self {
+            store: base.store.clone(),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            row_cache: base.row_cache.clone(),
+            idle: settings.session_idle,
+            max: settings.session_max,
+        }
+    }
+
+    /// The session with this key, unless it has expired.
+    pub async fn load_session(&self, key: &Secret, by: Use) -> Result<Option<SessionValues>, StoreError> {
+        let (now, hash, ticket) = (self.clock.now(), key.hash(), self.row_cache.ticket());
+        let known = self.row_cache.session(hash).filter(|row| row.expires_at > now);
+        let mut fresh = known.is_none();
+        let Some(mut row) = (match known {
+            Some(row) => Some(row),
+            None => self.store.session(hash, now).await?,
+        }) else {
+            return Ok(None);
+        };
+        let is_used = by == Use::Action && now.since(row.seen_at) >= TOUCH.min(self.idle / 4);
+        if is_used {
+            (row.seen_at, row.expires_at) = (now, self.expiry(row.created_at, now));
+        }
+        if is_used || !row.seen {
+            row.seen = true;
+            // Only a session that is still there is kept alive: one that has just ended must stay ended.
+            if !self.store.touch_session(hash, row.seen_at, row.expires_at).await? {
+                self.row_cache.forget_session(hash);
+                return Ok(None);
+            }
+            fresh = true;
+        }
+        if fresh {
+            self.row_cache.keep_session(ticket, &row);
+        }
+        let mut values: SessionValues = serde_json::from_str(&row.state).unwrap_or_default();
+        values.insert(ENDS_AT.to_owned(), row.expires_at.unix_ms().to_string());
+        Ok(Some(values))
+    }
+
+    /// Saves a new session. It counts from its first day, whatever its key was then.
+    pub async fn save_session(&self, mut values: SessionValues) -> Result<Secret, StoreError> {
+        let key = Secret::random(&self.chance);
+        let now = self.clock.now();
+        values.remove(ENDS_AT);
+        let since = values.entry(SINCE.to_owned()).or_insert_with(|| now.unix_ms().to_string());
+        let created_at = since.parse().map_or(now, Moment::from_unix_ms);
+        let user = values.get(USER).and_then(|text| serde_json::from_str::<UserId>(text).ok());
+        let state = serde_json::to_string(&values).unwrap_or_default();
+        let expires_at = self.expiry(created_at, now);
+        let key_hash = key.hash();
+        let row = SessionRow { key_hash, user, state, created_at, seen_at: now, expires_at, seen: false };
+        self.store.insert_session(row).await?;
+        Ok(key)
+    }
+
+    /// Ends a session.
+    pub async fn end_session(&self, key: &Secret) -> Result<(), StoreError> {
+        let hash = key.hash();
+        self.store.delete_session(hash).await?;
+        self.row_cache.forget_session(hash);
+        Ok(())
+    }
+
+    fn expiry(&self, created_at: Moment, now: Moment) -> Moment {
+        now.plus(self.idle).min(created_at.plus(self.max))
+    }
+}

@@ -1,0 +1,234 @@
+//! Who waits for what: each waiting request is woken for its own flow or user and for nothing else, however many there
+//! are.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::domain::id::{FlowId, UserId};
+
+/// How many requests may wait for the same flow or user: a few pages of one browser, and their retries.
+const MAX_WAITS_PER_KEY: usize = 16;
+/// How many requests of this process may wait: half of the connections that are open at most by default.
+const MAX_WAITS: usize = 5_000;
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::services) enum Key {
+    /// A flow's outcome.
+    Flow(FlowId),
+    /// A change of a user's connections.
+    User(UserId),
+}
+
+#[derive(Debug)]
+struct Place {
+    bell: watch::Sender<()>,
+    /// What stood in the database when it was last looked at for this.
+    mark: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    by_key: HashMap<Key, Place>,
+    /// How many wait at all of them.
+    count: usize,
+}
+
+/// The waiting requests of this process. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Notifier(Arc<Mutex<Places>>);
+
+/// Subscription its holder; whoever drops it waits no longer.
+#[derive(Debug)]
+pub struct Subscription {
+    notifier: Notifier,
+    key: Key,
+    /// There until it is dropped.
+    bell: Option<watch::Receiver<()>>,
+}
+
+impl Subscription {
+    /// Waits for the next change, or until the deadline. A change between two calls is not missed.
+    pub async fn next(&mut self, deadline: Instant) {
+        if let Some(bell) = &mut self.bell {
+            let _ = tokio::time::timeout_at(deadline, bell.changed()).await;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut places = self.notifier.places();
+        // Under the lock, so that of two who leave at once one sees that it is the last.
+        self.bell = None;
+        places.count -= 1;
+        if places.by_key.get(&self.key).is_some_and(|place| place.bell.receiver_count() == 0) {
+            places.by_key.remove(&self.key);
+        }
+    }
+}
+
+impl Notifier {
+    /// Wakes up when something may have changed in a user's connections. `None` if too many requests wait already.
+    pub fn user_wakes(&self, user: UserId) -> Option<Subscription> {
+        self.wakes(Key::User(user))
+    }
+
+    /// Wakes up when something may have happened to the attempt with this id. `None` if too many requests wait already.
+    pub fn attempt_wakes(&self, flow: FlowId) -> Option<Subscription> {
+        self.wakes(Key::Flow(flow))
+    }
+
+    /// Begins to wait: to be called before the state is read that is to be compared. `None` if too many wait already,
+    /// for the same key or in all.
+    fn wakes(&self, key: Key) -> Option<Subscription> {
+        let mut places = self.places();
+        if places.count >= MAX_WAITS {
+            return None;
+        }
+        let new = || Place { bell: watch::Sender::new(()), mark: None };
+        let place = places.by_key.entry(key).or_insert_with(new);
+        if place.bell.receiver_count() >= MAX_WAITS_PER_KEY {
+            return None;
+        }
+        let bell = Some(place.bell.subscribe());
+        places.count += 1;
+        Some(Subscription { notifier: self.clone(), key, bell })
+    }
+
+    /// Subscription whoever waits for this.
+    pub(in crate::services) fn wake(&self, key: Key) {
+        if let Some(place) = self.places().by_key.get(&key) {
+            place.bell.send_replace(());
+        }
+    }
+
+    /// Subscription everyone.
+    pub(in crate::services) fn wake_all(&self) {
+        self.places().by_key.values().for_each(|place| {
+            place.bell.send_replace(());
+        });
+    }
+
+    /// Notes what stands in the database for this, and wakes whoever waits if it is not what stood there before. At
+    /// first nobody knows whether it is what they have read.
+    pub(super) fn mark(&self, key: Key, mark: u64) {
+        if let Some(place) = self.places().by_key.get_mut(&key)
+            && place.mark.replace(mark) != Some(mark)
+        {
+            place.bell.send_replace(());
+        }
+    }
+
+    /// How many requests of this process wait for a change.
+    pub fn count(&self) -> usize {
+        self.places().count
+    }
+
+    pub(super) fn keys(&self) -> (Vec<FlowId>, Vec<UserId>) {
+        let (mut flows, mut users) = (Vec::new(), Vec::new());
+        for key in self.places().by_key.keys() {
+            match key {
+                Key::Flow(flow) => flows.push(*flow),
+                Key::User(user) => users.push(*user),
+            }
+        }
+        (flows, users)
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::chance::Chance;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    fn wait(notifier: &Notifier, user: UserId) -> Subscription {
+        notifier.wakes(Key::User(user)).expect("few wait")
+    }
+
+    fn has_rung(wakes: &Subscription) -> bool {
+        wakes.bell.as_ref().expect("not dropped").has_changed().expect("open")
+    }
+
+    #[tokio::test]
+    async fn each_is_woken_for_its_own_and_misses_nothing() {
+        let (notifier, chance) = (Notifier::default(), Chance::seeded(1));
+        let (mine, other) = (UserId::random(&chance), UserId::random(&chance));
+        let (mut first, mut second) = (wait(&notifier, mine), wait(&notifier, mine));
+
+        notifier.wake(Key::User(other));
+        assert!(!has_rung(&first));
+        // Nobody is at the bell at this moment.
+        notifier.wake(Key::User(mine));
+        let far = Instant::now() + Duration::from_secs(3600);
+        first.next(far).await;
+        second.next(far).await;
+        assert!(Instant::now() < far);
+        first.next(soon()).await;
+    }
+
+    #[test]
+    fn whoever_leaves_is_forgotten() {
+        let (notifier, user) = (Notifier::default(), UserId::random(&Chance::seeded(1)));
+        let (first, second) = (wait(&notifier, user), wait(&notifier, user));
+        drop(first);
+        assert_eq!(notifier.places().by_key.len(), 1);
+        drop(second);
+        assert!(notifier.places().by_key.is_empty());
+    }
+
+    #[test]
+    fn of_those_who_leave_at_once_nobody_is_left_behind() {
+        let (notifier, user) = (Notifier::default(), UserId::random(&Chance::seeded(1)));
+        for _ in 0..500 {
+            let leaving: Vec<Subscription> = (0..4).map(|_| wait(&notifier, user)).collect();
+            std::thread::scope(|threads| {
+                for one in leaving {
+                    threads.spawn(move || drop(one));
+                }
+            });
+            assert!(notifier.places().by_key.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_mark_wakes_at_first_and_when_it_changes() {
+        let (notifier, user) = (Notifier::default(), UserId::random(&Chance::seeded(1)));
+        let mut wakes = wait(&notifier, user);
+        for (mark, woken) in [(1, true), (1, false), (2, true)] {
+            notifier.mark(Key::User(user), mark);
+            assert_eq!(has_rung(&wakes), woken, "{mark}");
+            wakes.bell.as_mut().expect("not dropped").mark_unchanged();
+        }
+    }
+
+    #[test]
+    fn waits_are_limited_for_each_key_and_in_all() {
+        let (notifier, chance) = (Notifier::default(), Chance::seeded(1));
+        let user = UserId::random(&chance);
+        let mut waits: Vec<Subscription> = (0..MAX_WAITS_PER_KEY).map(|_| wait(&notifier, user)).collect();
+        assert!(notifier.wakes(Key::User(user)).is_none());
+        waits.pop();
+        assert!(notifier.wakes(Key::User(user)).is_some(), "one that has left makes room");
+        while waits.len() < MAX_WAITS {
+            waits.push(wait(&notifier, UserId::random(&chance)));
+        }
+        assert!(notifier.wakes(Key::User(UserId::random(&chance))).is_none());
+        assert_eq!(notifier.count(), MAX_WAITS);
+        drop(waits);
+        assert_eq!((notifier.count(), notifier.places().by_key.len()), (0, 0));
+    }
+}

@@ -1,0 +1,59 @@
+//! What other processes do is found out by one look a second for all that wait here, not by one for each.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::base::Base;
+use super::notifier::{Key, Notifier};
+use crate::store::{Store, StoreError};
+
+/// How soon a change that another process has made is noticed.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many are asked for in one statement.
+const ASKED_AT_ONCE: usize = 500;
+
+/// What other processes have changed, found out for those who wait here.
+#[derive(Debug, Clone)]
+pub struct ReplicaWatch {
+    store: Store,
+    notifier: Notifier,
+}
+
+impl ReplicaWatch {
+    pub(super) fn new(base: &Base) -> Self {
+        Self { store: base.store.clone(), notifier: base.notifier.clone() }
+    }
+
+    /// Looks for what other processes have changed, for as long as this one serves. Where it is the only one that
+    /// writes there is nothing to look for.
+    pub async fn watch_others(&self, stop: CancellationToken) {
+        if self.store.is_exclusive() {
+            return;
+        }
+        let looks = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if let Err(why) = self.look().await {
+                    tracing::warn!(error = %why, "could not look for what others have changed");
+                }
+            }
+        };
+        stop.run_until_cancelled(looks).await;
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
+        let (flows, users) = self.notifier.keys();
+        for some in flows.chunks(ASKED_AT_ONCE) {
+            for (flow, mark) in self.store.marks_of_flows(some).await? {
+                self.notifier.mark(Key::Flow(flow), mark);
+            }
+        }
+        for some in users.chunks(ASKED_AT_ONCE) {
+            for (user, mark) in self.store.marks_of(some).await? {
+                self.notifier.mark(Key::User(user), mark);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! The windows of all accounts that are being asked.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::pace::{Turn, Window};
+use crate::domain::clock::Moment;
+use crate::domain::id::{ConnectionId, PortalId};
+use crate::domain::rate::Rate;
+use crate::hubspot::proxy::Allowance;
+
+/// HubSpot's limit on searches in the CRM.
+const SEARCHES: Rate = Rate { calls: 5, interval: Duration::from_secs(1) };
+/// So many accounts are remembered at most. Whoever has more of them at once goes by what HubSpot answers.
+const MOST: usize = 20_000;
+/// After so many turns, accounts that have been quiet are forgotten.
+const TIDY: u32 = 4096;
+
+/// Whose limit it is: HubSpot counts for each app and account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Account {
+    /// The HubSpot app.
+    pub client_id: String,
+    /// The account; as long as it is not known, the connection stands for it.
+    pub portal: Result<PortalId, ConnectionId>,
+    /// Whether it is about searches, which are counted apart.
+    pub is_search: bool,
+}
+
+/// What is known of the pace of each account.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    usual: Rate,
+    windows: Mutex<Windows>,
+}
+
+#[derive(Debug, Default)]
+struct Windows {
+    all: HashMap<Account, Window>,
+    turns: u32,
+}
+
+impl Accounts {
+    /// No account is known; each may be asked at this rate.
+    pub fn new(usual: Rate) -> Self {
+        Self { usual, windows: Mutex::default() }
+    }
+
+    /// The account's next turn.
+    pub(super) fn turn(&self, account: &Account, now: Moment) -> Turn {
+        let mut windows = self.lock();
+        windows.turns = windows.turns.wrapping_add(1);
+        if windows.turns.is_multiple_of(TIDY) {
+            windows.all.retain(|_, window| !window.is_idle(now));
+        }
+        self.window(&mut windows, account, now).turn(now)
+    }
+
+    /// How long HubSpot still wants the account to be left alone.
+    pub(super) fn pause(&self, account: &Account, now: Moment) -> Duration {
+        self.lock().all.get(account).map_or(Duration::ZERO, |window| window.pause(now))
+    }
+
+    /// What an answer has told.
+    pub(super) fn learn(&self, account: &Account, allowance: Option<&Allowance>, now: Moment) {
+        let Some(allowance) = allowance else { return };
+        self.window(&mut self.lock(), account, now).learn(allowance, now);
+    }
+
+    /// HubSpot has refused a call for want of room.
+    pub(super) fn pause_for(&self, account: &Account, span: Duration, now: Moment) {
+        self.window(&mut self.lock(), account, now).pause_for(span, now);
+    }
+
+    fn window<'a>(&self, windows: &'a mut Windows, account: &Account, now: Moment) -> &'a mut Window {
+        if windows.all.len() >= MOST && !windows.all.contains_key(account) {
+            windows.all.retain(|_, window| !window.is_idle(now));
+            if windows.all.len() >= MOST
+                && let Some(other) = windows.all.keys().next().cloned()
+            {
+                windows.all.remove(&other);
+            }
+        }
+        let usual = if account.is_search { SEARCHES } else { self.usual };
+        windows.all.entry(account.clone()).or_insert_with(|| Window::new(usual))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Moment = Moment::from_unix_ms(1_000_000);
+
+    fn account(number: i64, is_search: bool) -> Account {
+        Account { client_id: "app".to_owned(), portal: Ok(PortalId(number)), is_search }
+    }
+
+    fn accounts() -> Accounts {
+        Accounts::new(Rate { calls: 1, interval: Duration::from_secs(10) })
+    }
+
+    #[test]
+    fn each_account_has_a_limit_of_its_own_and_so_have_its_searches() {
+        let accounts = accounts();
+        for other in [account(1, false), account(2, false), account(1, true)] {
+            assert_eq!(accounts.turn(&other, NOW), Turn::Now);
+        }
+        assert!(matches!(accounts.turn(&account(1, false), NOW), Turn::Refused(_)));
+        assert_eq!(accounts.turn(&account(1, true), NOW), Turn::Now);
+    }
+
+    #[test]
+    fn no_more_accounts_are_remembered_than_there_is_room_for() {
+        let accounts = accounts();
+        let most = i64::try_from(MOST).unwrap();
+        for number in 0..most + 100 {
+            accounts.turn(&account(number, false), NOW);
+        }
+        assert_eq!(accounts.lock().all.len(), MOST);
+        // When they have been quiet for long enough, they go by themselves.
+        let later = NOW.plus(Duration::from_secs(10));
+        for _ in 0..TIDY {
+            accounts.turn(&account(1, false), later);
+        }
+        assert_eq!(accounts.lock().all.len(), 1);
+    }
+}

@@ -1,0 +1,106 @@
+//! A new token because HubSpot has refused the old one before its time.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::Proxy;
+use crate::domain::clock::Moment;
+use crate::domain::id::ConnectionId;
+use crate::services::connections::Access;
+
+/// Between two renewals of one connection because of a 401. A 401 is no proof that the token is to blame: who lacks a
+/// right is told the same at times, and would have the token renewed with every call.
+const PAUSE: Duration = Duration::from_secs(30);
+/// With more than this, what is older than the pause is forgotten.
+const TIDY: usize = 1024;
+
+/// When each connection was last renewed because of a 401.
+#[derive(Debug, Default)]
+pub(super) struct ForcedRefreshThrottle(Mutex<HashMap<ConnectionId, Moment>>);
+
+impl ForcedRefreshThrottle {
+    /// Whether it may be done now. If so, it counts as done.
+    fn admit(&self, id: ConnectionId, now: Moment) -> bool {
+        let mut last = self.0.lock().expect("nothing panics while it holds this lock");
+        let is_recent = |at: &Moment| now < at.plus(PAUSE);
+        if last.get(&id).is_some_and(is_recent) {
+            return false;
+        }
+        if last.len() >= TIDY {
+            last.retain(|_, at| is_recent(at));
+        }
+        last.insert(id, now);
+        true
+    }
+}
+
+impl Proxy {
+    /// Another token than that of this generation, which HubSpot has refused: the one that somebody has fetched
+    /// meanwhile, or a new one. `None` if there is none to be had now.
+    pub(super) async fn renewed(&self, id: ConnectionId, refused: i64) -> Option<Access> {
+        let known = self.lend_other(id, refused).await?;
+        if known.is_some() {
+            return known;
+        }
+        self.await_renewal(id, refused).await;
+        self.lend_other(id, refused).await?
+    }
+
+    /// Has the token renewed without waiting for it.
+    pub(super) fn begin_renewal(&self, id: ConnectionId, refused: i64) {
+        let proxy = self.clone();
+        self.0.tasks.detach(async move {
+            if let Some(None) = proxy.lend_other(id, refused).await {
+                proxy.await_renewal(id, refused).await;
+            }
+        });
+    }
+
+    /// The stored token, if it is of another generation. Nothing at all if the connection has none to lend.
+    async fn lend_other(&self, id: ConnectionId, refused: i64) -> Option<Option<Access>> {
+        let token = self.0.access_tokens.reread(id).await.ok()?;
+        if token.generation == refused {
+            return Some(None);
+        }
+        self.0.access_tokens.lend(&token).ok().map(Some)
+    }
+
+    async fn await_renewal(&self, id: ConnectionId, refused: i64) {
+        if !self.0.access_tokens.is_renewing(id) {
+            if !self.0.forced.admit(id, self.0.clock.now()) {
+                return;
+            }
+            tracing::warn!(connection = %id, "HubSpot refuses a token before its time; asking for a new one");
+        }
+        self.0.access_tokens.await_renewal_of(id, refused).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::chance::Chance;
+
+    #[test]
+    fn a_storm_of_refusals_is_one_renewal_in_half_a_minute_for_each_connection() {
+        let (forced, chance) = (ForcedRefreshThrottle::default(), Chance::seeded(1));
+        let [one, other] = [(); 2].map(|()| ConnectionId::random(&chance));
+        let start = Moment::from_unix_ms(1_000_000);
+        assert!(forced.admit(one, start) && forced.admit(other, start));
+        for seconds in 0..30 {
+            assert!(!forced.admit(one, start.plus(Duration::from_secs(seconds))));
+        }
+        assert!(forced.admit(one, start.plus(PAUSE)));
+    }
+
+    #[test]
+    fn what_is_long_past_is_not_remembered() {
+        let (forced, chance) = (ForcedRefreshThrottle::default(), Chance::seeded(1));
+        let start = Moment::from_unix_ms(1_000_000);
+        for second in 0..10_000 {
+            forced.admit(ConnectionId::random(&chance), start.plus(Duration::from_secs(second)));
+        }
+        assert!(forced.0.lock().unwrap().len() <= TIDY);
+    }
+}

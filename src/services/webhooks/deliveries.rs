@@ -1,0 +1,169 @@
+//! Delivers events to the host's backend: durable, in order, and never in the way of anything else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::secrets::{Unreadable, open_secrets};
+use crate::crash;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
+use crate::domain::id::WebhookId;
+use crate::domain::webhook::{AT_ONCE, After, Attempt, DeliveryError};
+use crate::keyring::Keyring;
+use crate::services::platform::{Base, Tasks};
+use crate::store::{ClaimedDelivery, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+use crate::webhook::{Message, Webhooks as Sender};
+
+/// How many deliveries to each endpoint are under way in this process.
+#[derive(Debug, Default)]
+struct InFlightDeliveries(Mutex<HashMap<WebhookId, usize>>);
+
+impl InFlightDeliveries {
+    fn with<T>(&self, id: WebhookId, work: impl FnOnce(&mut usize) -> T) -> T {
+        let mut all = self.0.lock().expect("nothing panics while it holds this lock");
+        let count = all.entry(id).or_default();
+        let result = work(count);
+        if *count == 0 {
+            all.remove(&id);
+        }
+        result
+    }
+}
+
+/// A claimed delivery, and its place among those that are under way to its endpoint.
+#[derive(Debug)]
+pub struct Underway {
+    claimed: ClaimedDelivery,
+    deliveries: Deliveries,
+}
+
+impl Underway {
+    /// Whether it is a delivery of this event.
+    pub(super) fn is(&self, event: &str) -> bool {
+        self.claimed.event_id == event
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let id = self.claimed.endpoint.id;
+        self.deliveries.0.in_flight.with(id, |count| *count = count.saturating_sub(1));
+    }
+}
+
+/// Deliveries to the host's backend. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Deliveries(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    owner: Arc<str>,
+    tasks: Tasks,
+    /// The way to the host's backend.
+    sender: Arc<Sender>,
+    /// Deliveries that are under way.
+    in_flight: InFlightDeliveries,
+}
+
+impl Deliveries {
+    pub(super) fn new(base: &Base, sender: &Arc<Sender>) -> Self {
+        Self(Arc::new(Parts {
+            store: base.store.clone(),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            metrics: Arc::clone(&base.metrics),
+            owner: Arc::clone(&base.owner),
+            tasks: base.tasks.clone(),
+            sender: Arc::clone(sender),
+            in_flight: InFlightDeliveries::default(),
+        }))
+    }
+
+    /// Claims deliveries that are due, as many as there is room for: each endpoint has its own, so that a slow one fills
+    /// no other's. Each must be given to [`Deliveries::deliver_webhook`].
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; what was claimed before is due again when its lease has run out.
+    pub async fn claim_deliveries(&self) -> Result<Vec<Underway>, StoreError> {
+        let parts = &self.0;
+        let mut all = Vec::new();
+        for endpoint in parts.store.endpoints_due(parts.clock.now()).await? {
+            all.extend(self.claim_deliveries_to(endpoint).await?);
+        }
+        Ok(all)
+    }
+
+    /// The same for one endpoint.
+    pub(super) async fn claim_deliveries_to(&self, endpoint: WebhookId) -> Result<Vec<Underway>, StoreError> {
+        let parts = &self.0;
+        // The places are taken before the database is asked: somebody else may be claiming at the same time.
+        let room = parts.in_flight.with(endpoint, |count| AT_ONCE - std::mem::replace(count, AT_ONCE));
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        let limit = u32::try_from(room).unwrap_or(u32::MAX);
+        let claimed = parts.store.claim_deliveries(&parts.owner, endpoint, limit).await;
+        let unused = room - claimed.as_ref().map_or(0, Vec::len).min(room);
+        parts.in_flight.with(endpoint, |count| *count -= unused);
+        Ok(claimed?.into_iter().map(|claimed| Underway { claimed, deliveries: self.clone() }).collect())
+    }
+
+    /// Makes one attempt at a claimed delivery. It runs to its end whatever becomes of the caller.
+    pub fn deliver_webhook(&self, underway: Underway) -> tokio::task::JoinHandle<()> {
+        let deliveries = self.clone();
+        self.0.tasks.detach(async move {
+            if let Err(why) = deliveries.attempt_delivery(&underway.claimed).await {
+                let event = &underway.claimed.event_id;
+                tracing::error!(event, error = %why, "could not note the outcome of a webhook");
+            }
+        })
+    }
+
+    async fn attempt_delivery(&self, claimed: &ClaimedDelivery) -> Result<(), StoreError> {
+        let parts = &self.0;
+        crash::point("webhook.claimed");
+        let at = parts.clock.now();
+        let attempt = match open_secrets(&parts.keyring, &claimed.endpoint) {
+            Ok(secrets) => {
+                let message = Message { id: &claimed.event_id, at, body: &claimed.payload };
+                let signing = secrets.good_at(at);
+                parts.sender.post(&claimed.endpoint.url, message, &signing, secrets.headers()).await
+            }
+            Err(why) => {
+                let error = match why {
+                    Unreadable::KeyMissing => DeliveryError::UnknownKey,
+                    Unreadable::Damaged => DeliveryError::IntegrityError,
+                };
+                Attempt { status: None, error: Some(error), retry_after: None }
+            }
+        };
+        crash::point("webhook.answered");
+        let after = attempt.after(claimed.attempts, parts.chance.unit());
+        parts.metrics.webhooks.attempted(after, attempt.error);
+        log(claimed, &attempt, after);
+        parts.store.note_delivery(claimed, attempt, after, parts.clock.now()).await.map(|_| ())
+    }
+}
+
+fn log(claimed: &ClaimedDelivery, attempt: &Attempt, after: After) {
+    let (event, webhook) = (&claimed.event_id, claimed.endpoint.id);
+    let (status, code) = (attempt.status, attempt.error.map(DeliveryError::as_str));
+    match after {
+        After::Delivered => tracing::debug!(event, webhook = %webhook, status, "a webhook was delivered"),
+        After::Again(pause) => tracing::warn!(event, webhook = %webhook, status, code,
+            pause_seconds = pause.as_secs(), "a webhook was not taken and will be sent again"),
+        After::Failed => {
+            tracing::error!(event, webhook = %webhook, status, code, "a webhook is given up");
+        }
+        After::Gone => {
+            tracing::error!(webhook = %webhook, "a webhook endpoint says that it is gone; it is told nothing more");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Webhook endpoints: made, changed, given new secrets, looked at, removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use url::Url;
+
+use super::deliveries::Deliveries;
+use super::secrets::{Secrets, Unreadable, open_secrets, seal_secrets};
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
+use crate::domain::event::EventType;
+use crate::domain::id::WebhookId;
+use crate::domain::secret::Secret;
+use crate::domain::webhook::{Delivery, DeliveryStatus, DisabledReason, Endpoint};
+use crate::domain::webhook_headers::WebhookHeaders;
+use crate::keyring::Keyring;
+use crate::services::platform::Base;
+use crate::store::{Behind, EndpointChanges, Store, StoreError};
+use crate::webhook::{self, NotAllowed, Webhooks as Sender};
+
+/// Why an endpoint is not touched.
+#[derive(Debug, Error)]
+pub enum WebhookError {
+    /// There is no such endpoint.
+    #[error("there is no such endpoint")]
+    Unknown,
+    /// There is no such delivery to it.
+    #[error("there is no such delivery")]
+    UnknownDelivery,
+    /// Nothing may be sent to this address.
+    #[error(transparent)]
+    UrlNotAllowed(#[from] NotAllowed),
+    /// There are as many endpoints as there may be.
+    #[error("there are too many endpoints")]
+    TooMany,
+    /// Its secrets cannot be opened.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// It moves to another origin, and its header fields are not given anew.
+    #[error("the header fields are needed again")]
+    HeadersNeeded,
+    /// It is disabled, so nothing is sent to it.
+    #[error("the endpoint is disabled")]
+    Disabled,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Webhook endpoints. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    store: Store,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    /// The way to the host's backend.
+    sender: Arc<Sender>,
+    deliveries: Deliveries,
+}
+
+impl Endpoints {
+    pub(super) fn new(base: &Base, sender: &Arc<Sender>, deliveries: &Deliveries) -> Self {
+        Self {
+            store: base.store.clone(),
+            keyring: Arc::clone(&base.keyring),
+            clock: base.clock.clone(),
+            chance: base.chance.clone(),
+            sender: Arc::clone(sender),
+            deliveries: deliveries.clone(),
+        }
+    }
+
+    /// Makes an endpoint. Its secret is shown this once.
+    ///
+    /// # Errors
+    /// [`WebhookError`] if the address is not allowed or there are too many endpoints.
+    pub async fn add_webhook(
+        &self,
+        url: &str,
+        types: Option<Vec<EventType>>,
+        headers: &WebhookHeaders,
+    ) -> Result<(Endpoint, Secret), WebhookError> {
+        let url = self.sender.check(url).await?.to_string();
+        let (id, now) = (WebhookId::random(&self.chance), self.clock.now());
+        let secret = webhook::new_secret(&self.chance);
+        let secrets = Secrets::default().rotated(&secret, now, now).with_headers(headers);
+        let secrets = seal_secrets(&self.keyring, id, 1, &secrets);
+        let endpoint = Endpoint {
+            id,
+            url,
+            types,
+            enabled: true,
+            disabled_reason: None,
+            secrets,
+            generation: 1,
+            overlap_until: None,
+            created_at: now,
+        };
+        if !self.store.add_endpoint(endpoint.clone()).await? {
+            return Err(WebhookError::TooMany);
+        }
+        tracing::info!(webhook = %id, "a webhook endpoint was made");
+        Ok((endpoint, secret))
+    }
+
+    /// All endpoints, in the order in which they were made.
+    pub async fn webhooks(&self) -> Result<Vec<Endpoint>, StoreError> {
+        self.store.endpoints().await
+    }
+
+    /// How many deliveries wait, to all endpoints together.
+    pub async fn webhooks_waiting(&self) -> Result<i64, StoreError> {
+        self.store.count_waiting_deliveries().await
+    }
+
+    /// One endpoint.
+    ///
+    /// # Errors
+    /// [`WebhookError::Unknown`] if there is none.
+    pub async fn webhook(&self, id: WebhookId) -> Result<Endpoint, WebhookError> {
+        self.store.endpoint(id).await?.ok_or(WebhookError::Unknown)
+    }
+
+    /// Changes an endpoint. Where its header fields are not given anew, it stays at the same origin: they may be
+    /// credentials, which another receiver must not get.
+    ///
+    /// # Errors
+    /// [`WebhookError`] if there is none, or its new address is not allowed.
+    pub async fn change_webhook(
+        &self,
+        id: WebhookId,
+        changes: EndpointChanges,
+        headers: Option<&WebhookHeaders>,
+    ) -> Result<Endpoint, WebhookError> {
+        // Whoever names no endpoint is told so, whatever the address.
+        self.webhook(id).await?;
+        let url = match &changes.url {
+            Some(url) => Some(self.sender.check(url).await?),
+            None => None,
+        };
+        loop {
+            let endpoint = self.webhook(id).await?;
+            let moves = url.as_ref().is_some_and(|url| !is_at(&endpoint, url));
+            let secrets = match headers {
+                Some(headers) => Some(open_secrets(&self.keyring, &endpoint)?.with_headers(headers)),
+                None if moves && !open_secrets(&self.keyring, &endpoint)?.headers.is_empty() => {
+                    return Err(WebhookError::HeadersNeeded);
+                }
+                None => None,
+            };
+            let sealed =
+                secrets.map(|secrets| seal_secrets(&self.keyring, id, endpoint.generation + 1, &secrets));
+            let url = url.as_ref().map(ToString::to_string);
+            let changes = EndpointChanges { url, secrets: sealed, ..changes.clone() };
+            let changed = self.store.change_endpoint(id, endpoint.generation, changes).await?;
+            if let Some(changed) = changed {
+                return Ok(changed);
+            }
+        }
+    }
+
+    /// Returns the names of the header fields that go with each message; none if they cannot be opened.
+    pub fn header_names(&self, endpoint: &Endpoint) -> Vec<String> {
+        let secrets = open_secrets(&self.keyring, endpoint).unwrap_or_default();
+        secrets.headers().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Removes an endpoint, with what waits for it.
+    ///
+    /// # Errors
+    /// [`WebhookError::Unknown`] if there is none.
+    pub async fn remove_webhook(&self, id: WebhookId) -> Result<(), WebhookError> {
+        if !self.store.remove_endpoint(id).await? {
+            return Err(WebhookError::Unknown);
+        }
+        tracing::info!(webhook = %id, "a webhook endpoint was removed");
+        Ok(())
+    }
+
+    /// Gives an endpoint a new secret, shown this once. The older ones sign beside it for as long as `overlap`.
+    ///
+    /// # Errors
+    /// [`WebhookError::Unknown`] if there is no such endpoint.
+    pub async fn rotate_webhook_secret(
+        &self,
+        id: WebhookId,
+        overlap: Duration,
+    ) -> Result<(Endpoint, Secret), WebhookError> {
+        let secret = webhook::new_secret(&self.chance);
+        loop {
+            let endpoint = self.webhook(id).await?;
+            let now = self.clock.now();
+            // Once their key was given up, there is nothing left to sign with beside the new one, and no header field.
+            let older = match open_secrets(&self.keyring, &endpoint) {
+                Err(_) if endpoint.disabled_reason == Some(DisabledReason::KeyLost) => Secrets::default(),
+                opened => opened?,
+            };
+            let until = now.plus(overlap);
+            let secrets = older.rotated(&secret, until, now);
+            let overlap_until = (secrets.signing.len() > 1).then_some(until);
+            let generation = endpoint.generation;
+            let sealed = seal_secrets(&self.keyring, id, generation + 1, &secrets);
+            if self.store.save_endpoint_secrets(id, generation, sealed, overlap_until).await? {
+                tracing::info!(webhook = %id, "a webhook endpoint has a new secret");
+                return Ok((self.webhook(id).await?, secret));
+            }
+        }
+    }
+
+    /// Sends a message of its own to an endpoint, and says what came of it.
+    ///
+    /// # Errors
+    /// [`WebhookError`] if there is no such endpoint, or it is disabled.
+    pub async fn test_webhook(&self, id: WebhookId) -> Result<Delivery, WebhookError> {
+        if !self.webhook(id).await?.enabled {
+            return Err(WebhookError::Disabled);
+        }
+        let event = format!("evt_{}", self.chance.uuid().simple());
+        self.store.queue_test(id, &event, self.clock.now()).await?;
+        self.deliver_now(id, &event).await
+    }
+
+    /// Sends an event to an endpoint again, whatever became of it, and says what came of it.
+    ///
+    /// # Errors
+    /// [`WebhookError`] if there is no such delivery, or the endpoint is disabled.
+    pub async fn replay_delivery(&self, id: WebhookId, event: &str) -> Result<Delivery, WebhookError> {
+        if !self.webhook(id).await?.enabled {
+            return Err(WebhookError::Disabled);
+        }
+        if !self.store.replay_delivery(id, event, self.clock.now()).await? {
+            return Err(WebhookError::UnknownDelivery);
+        }
+        self.deliver_now(id, event).await
+    }
+
+    /// What waits for its turn is left to the background.
+    async fn deliver_now(&self, id: WebhookId, event: &str) -> Result<Delivery, WebhookError> {
+        for underway in self.deliveries.claim_deliveries_to(id).await? {
+            let is_wanted = underway.is(event);
+            let work = self.deliveries.deliver_webhook(underway);
+            if is_wanted {
+                let _ = work.await;
+            }
+        }
+        self.store.delivery(id, event).await?.ok_or(WebhookError::UnknownDelivery)
+    }
+
+    /// Deliveries to an endpoint, the newest first, from behind `behind` on.
+    ///
+    /// # Errors
+    /// [`WebhookError::Unknown`] if there is no such endpoint.
+    pub async fn deliveries(
+        &self,
+        id: WebhookId,
+        status: Option<DeliveryStatus>,
+        behind: Option<Behind>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, WebhookError> {
+        self.webhook(id).await?;
+        Ok(self.store.deliveries(id, status, behind, limit).await?)
+    }
+}
+
+/// Returns whether an endpoint is at the origin of this URL.
+fn is_at(endpoint: &Endpoint, url: &Url) -> bool {
+    Url::parse(&endpoint.url).is_ok_and(|known| known.origin() == url.origin())
+}

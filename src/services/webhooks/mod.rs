@@ -1,0 +1,39 @@
+//! Webhooks to the host's backend.
+
+mod deliveries;
+mod endpoints;
+mod retention;
+mod secrets;
+
+use std::sync::Arc;
+
+pub use deliveries::{Deliveries, Underway};
+pub use endpoints::{Endpoints, WebhookError};
+pub(super) use retention::Retention;
+pub use secrets::Unreadable;
+
+use super::platform::Base;
+use crate::config::Config;
+use crate::webhook::Webhooks as Sender;
+
+/// Webhooks to the host's backend. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Webhooks {
+    /// Where they go.
+    pub endpoints: Endpoints,
+    /// What is on its way.
+    pub deliveries: Deliveries,
+    pub(super) retention: Retention,
+}
+
+impl Webhooks {
+    pub(super) fn new(base: &Base, config: &Config) -> Self {
+        let sender = Arc::new(Sender::new(&config.webhooks, &config.proxies));
+        let deliveries = Deliveries::new(base, &sender);
+        Self {
+            endpoints: Endpoints::new(base, &sender, &deliveries),
+            deliveries,
+            retention: Retention::new(base),
+        }
+    }
+}
