@@ -102,8 +102,7 @@ function define(): void {
     /** Reads `service`, and resumes what a reload has interrupted. */
     #start(): HubSpotConnect {
       const service = this.#get("service");
-      const sdk = new HubSpotConnect({ service });
-      this.#sdk = sdk;
+      const sdk = this.#sdk = new HubSpotConnect({ service });
       const { origin } = new URL(service);
       this.#own = origin === location.origin;
       // After a reload this page has no hold on the popup.
@@ -115,10 +114,13 @@ function define(): void {
       // After a long silence a click begins again. Before, it brings the popup to the front.
       if (this.state === "stalled") this.#abort?.abort();
       const abort = new AbortController();
-      const options: Record<string, unknown> = { signal: abort.signal, onPopupLost: () => this.#wait(result) };
-      for (const [attribute, option] of [["return-url", "returnUrl"], ["fallback", "fallback"]] as const) {
-        if (this.hasAttribute(attribute)) options[option] = this.#get(attribute);
-      }
+      const given = (attribute: string) => this.getAttribute(attribute) ?? undefined;
+      const options: Record<string, unknown> = {
+        signal: abort.signal,
+        onPopupLost: () => this.#wait(result),
+        returnUrl: given("return-url"),
+        fallback: given("fallback"),
+      };
       if (this.hasAttribute("hub-id")) options.hubId = /^\d+$/.test(this.#get("hub-id")) ? Number(this.#get("hub-id")) : NaN;
       let result: Promise<api.Connection> | undefined;
       try {
@@ -166,7 +168,7 @@ function define(): void {
     #fail(error: HubSpotConnectError): void {
       const { code, reason = code, flow } = error;
       this.#show("error");
-      this.#error.textContent = `${error.message} (${[reason, flow].filter(Boolean).join(", ")})`;
+      this.#error.textContent = `${error.message} (${flow ? `${reason}, ${flow}` : reason})`;
       this.#tell("failed", error);
     }
 
