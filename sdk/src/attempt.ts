@@ -12,6 +12,7 @@ import { whenForbidden } from "./launch.ts";
 import { forget, type Memo, news, remember } from "./memory.ts";
 import { notify } from "./notify.ts";
 import { initial, next, type PopupEvent, silenceCode } from "./popup_state.ts";
+import { sleep } from "./sleep.ts";
 import { type Answer, ask, post, type WireConnection } from "./wire.ts";
 
 /** In milliseconds, but for the last two: ticks do not pass while the page is frozen. */
@@ -74,13 +75,6 @@ export function follow(
   /** Interrupts the answer or the pause that is being waited for. */
   let bell = new AbortController();
   const wake = () => bell.abort();
-  const pause = (ms: number) => bell.signal.aborted || new Promise<void>((done) => {
-    const timer = setTimeout(done, ms);
-    bell.signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      done();
-    });
-  });
 
   /** @returns whether it was open until now: whoever ends it settles it. */
   const finish = (connectionId?: string) => {
@@ -160,10 +154,9 @@ export function follow(
     let etag: string | null = null;
     let backoff: number = Span.Pause;
     let strangers = 0;
-    if (popup) await pause(Span.FirstAsk);
+    if (popup) await sleep(Span.FirstAsk, bell.signal);
     while (!signal.aborted && !state.muted) {
-      if (bell.signal.aborted) bell = new AbortController();
-      const heardIt = bell.signal;
+      const { signal: heardIt } = bell = new AbortController();
       const began = askedAt = Date.now();
       const answer: Answer = await ask(service, verifier, etag, heardIt);
       askedAt = Infinity;
@@ -192,7 +185,7 @@ export function follow(
         rest = backoff;
         backoff = Math.min(backoff * 2, Span.LongestPause);
       }
-      await pause(Math.max(answer.rest, rest));
+      await sleep(Math.max(answer.rest, rest), heardIt);
     }
   };
 
@@ -265,6 +258,6 @@ async function redeem(service: string, { verifier, flow }: Memo, claim: string):
   for (let tries = 1; ; tries += 1) {
     const answer = await post(service, "token", verifier, { flow, claim });
     if (answer.status === 200 || answer.status === 410 || tries > 2) return answer;
-    await new Promise((done) => setTimeout(done, tries * Span.Pause));
+    await sleep(tries * Span.Pause);
   }
 }

@@ -8,6 +8,7 @@ import { forget, type Memo, news, recall, remember } from "./memory.ts";
 import { notify } from "./notify.ts";
 import { invalidOption, serviceOrigin } from "./options.ts";
 import { secret } from "./secrets.ts";
+import { sleep } from "./sleep.ts";
 import { type Answer, ask, type Body, post, timeLimit } from "./wire.ts";
 
 /** In milliseconds. */
@@ -191,7 +192,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
           last = now;
           notify(onChange, answer.body as api.Status);
         }
-        await new Promise((done) => setTimeout(done, Math.max(answer.rest, pause)));
+        await sleep(Math.max(answer.rest, pause));
       }
     };
     void run();

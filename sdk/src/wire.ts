@@ -11,9 +11,9 @@ export interface WireConnection {
 
 /** The bodies of all answers in one: each field is there where the route has it. */
 export interface Body {
-  flow?: string;
+  flow?: string | null;
   status?: string;
-  expires_at?: string;
+  expires_at?: string | null;
   connection?: WireConnection & { id: string };
   claim?: string;
   withheld?: boolean;
@@ -61,9 +61,9 @@ export async function call(url: string, init: RequestInit): Promise<Answer> {
   }
 }
 
-/** Without a verifier the caller is a page of the service, which its cookies speak for. */
-function proof(verifier: string | null | undefined): Record<string, string> {
-  return verifier ? { "x-hsc-verifier": verifier } : {};
+/** Returns who asks. Without a verifier it is a page of the service, which is known by its cookies. */
+function caller(verifier: string | null | undefined, headers: Record<string, string>): RequestInit {
+  return verifier ? { headers: { ...headers, "x-hsc-verifier": verifier } } : { headers, credentials: "same-origin" };
 }
 
 /**
@@ -78,8 +78,7 @@ export function ask(
   signal: AbortSignal | null = null,
 ): Promise<Answer> {
   return call(`${service}/api/hubspot/status?wait=25`, {
-    headers: { ...proof(verifier), ...(etag && { "if-none-match": etag }) },
-    credentials: verifier ? "omit" : "same-origin",
+    ...caller(verifier, etag ? { "if-none-match": etag } : {}),
     signal,
   });
 }
@@ -94,9 +93,8 @@ export function post(
 ): Promise<Answer> {
   return call(`${service}/api/hubspot/${route}`, {
     method: "POST",
-    headers: { "content-type": "application/json", ...proof(verifier), ...headers },
+    ...caller(verifier, { "content-type": "application/json", ...headers }),
     body: JSON.stringify(body),
-    credentials: verifier ? "omit" : "same-origin",
     keepalive: true,
     signal: timeLimit(10_000),
   });
