@@ -11,13 +11,12 @@ import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { whenForbidden } from "./launch.ts";
 import { forget, type Memo, news, remember } from "./memory.ts";
 import { notify } from "./notify.ts";
-import { initial, next, type PopupEvent, silenceCode } from "./popup_state.ts";
+import { Clock, initial, next, type PopupEvent, silenceCode } from "./popup_state.ts";
 import { sleep } from "./sleep.ts";
 import { type Answer, ask, post, type WireConnection } from "./wire.ts";
 
-/** In milliseconds, but for the last two: ticks do not pass while the page is frozen. */
+/** In milliseconds. */
 const enum Span {
-  Tick = 500,
   FirstAsk = 1_500,
   /** Between two questions, so that a service that answers at once is not asked without a pause. */
   Pace = 500,
@@ -25,10 +24,6 @@ const enum Span {
   LongestPause = 10_000,
   /** An answer that takes longer is lost: the service waits 25 seconds with it at most. */
   Lost = 40_000,
-  /** Ticks without a word of the popup or the service: three minutes. */
-  GiveUp = 360,
-  /** The same after a word of either: a quarter of an hour. The service says itself when an attempt has expired. */
-  GiveUpKnown = 1_800,
 }
 
 export interface Attempt {
@@ -65,10 +60,8 @@ export function follow(
   const result = new Promise<Connection>((yes, no) => [resolve, reject] = [yes, no]);
 
   const onLost = new Set<() => void>();
-  let state = initial(popup ? "open" : "none", options.opener !== false);
+  let state = initial(popup ? "open" : "none", options.opener !== false, Date.now() - startedAt);
   let unavailable = false;
-  /** How many ticks ago anybody has said anything. What is taken up late gets ten seconds for an answer. */
-  let silence = Math.min((Date.now() - startedAt) / Span.Tick, Span.GiveUp - 20);
   /** When the question was asked that is open now. */
   let askedAt = Infinity;
 
@@ -168,7 +161,6 @@ export function follow(
       let rest: number = Span.Pause;
       if (status === 200 || status === 304) {
         note("known");
-        silence = 0;
         backoff = rest;
         if (status === 200) {
           etag = answer.etag;
@@ -193,9 +185,8 @@ export function follow(
     look();
     // A page that was frozen comes back to a question that nobody will answer any more.
     if (Date.now() - askedAt > Span.Lost) wake();
-    if (++silence > (state.heard || state.known ? Span.GiveUpKnown : Span.GiveUp)) {
-      fail(silenceCode(state, window !== top, unavailable));
-    }
+    note("tick");
+    if (state.patience < 0) fail(silenceCode(state, window !== top, unavailable));
   };
 
   const onMessage = (event: MessageEvent) => {
@@ -213,11 +204,10 @@ export function follow(
         popup?.postMessage({ type: "hubspot_auth_key", version: 1, flow: message.flow, opener_key: openerKey }, service);
       }
       note("heard");
-      silence = 0;
     }
   };
 
-  const timer = setInterval(tick, Span.Tick);
+  const timer = setInterval(tick, Clock.Tick);
   const others = news();
   // Whichever attempt is meant: asking once more costs nothing and gives nothing away.
   if (others) others.onmessage = wake;

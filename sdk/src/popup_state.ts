@@ -21,9 +21,11 @@ export interface PopupState {
   readonly muted: boolean;
   /** The popup has an opener, and so can send messages. */
   readonly canHear: boolean;
+  /** How many more ticks the popup and the service may both be silent. Below zero the page gives up. */
+  readonly patience: number;
 }
 
-export type PopupEvent = "reads_open" | "reads_closed" | "heard" | "known" | "muted";
+export type PopupEvent = "reads_open" | "reads_closed" | "heard" | "known" | "muted" | "tick";
 
 /** `ask`: poll now. `report`: let the host page know that the popup may be closed. */
 export type PopupAction = "ask" | "report" | { readonly fail: ErrorCode };
@@ -31,16 +33,35 @@ export type PopupAction = "ask" | "report" | { readonly fail: ErrorCode };
 /** Readings before a lost popup counts: a message that was sent before the loss is still on its way. */
 export const REPORT_AFTER = 4;
 
-export function initial(window: "none" | "open", canHear: boolean): PopupState {
-  return { window, readings: 0, heard: false, known: false, muted: false, canHear };
+/** The time between two ticks, in milliseconds. Silence is counted in ticks because a frozen page has none. */
+export const enum Clock {
+  Tick = 500,
+}
+
+/** In ticks. */
+export const enum Patience {
+  /** As long as neither the popup nor the service has been heard from: three minutes. */
+  Unheard = 360,
+  /** Once either has been: a quarter of an hour. The service itself says when an authorization request has expired. */
+  Heard = 1_800,
+  /** For the first answer about an old authorization request that the page resumes: ten seconds. */
+  Least = 20,
+}
+
+/** @param age how long ago the authorization request was started, in milliseconds */
+export function initial(window: "none" | "open", canHear: boolean, age = 0): PopupState {
+  const patience = Math.max(Patience.Unheard - age / Clock.Tick, Patience.Least);
+  return { window, readings: 0, heard: false, known: false, muted: false, canHear, patience };
 }
 
 export function next(state: PopupState, event: PopupEvent): [PopupState, PopupAction?] {
   switch (event) {
     case "heard":
-      return [{ ...state, heard: true }];
+      return [{ ...state, heard: true, patience: Patience.Heard }];
     case "known":
-      return [{ ...state, known: true }];
+      return [{ ...state, known: true, patience: Patience.Heard }];
+    case "tick":
+      return [{ ...state, patience: state.patience - 1 }];
     case "muted":
       state = { ...state, muted: true };
       // Neither way is left to hear from.

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { load } from "./load.mjs";
 
-const { initial, next, REPORT_AFTER, silenceCode } = await load("popup_state");
+const { Clock, initial, next, Patience, REPORT_AFTER, silenceCode } = await load("popup_state");
 const EVENTS = ["reads_open", "reads_closed", "heard", "known", "muted"];
 const LENGTH = 7;
 
@@ -73,6 +73,33 @@ describe("the popup's state", () => {
     };
     walk(initial("open", true), [], false);
     assert.ok(count > 50_000);
+  });
+
+  describe("the ticks until the page gives up", () => {
+    const unheard = initial("open", true);
+    const after = (...events) => play(events).state;
+    const table = [
+      ["a new authorization request: three minutes", unheard, 180],
+      ["the popup has sent a message: a quarter of an hour", after("heard"), 900],
+      ["the service has answered: a quarter of an hour", after("known"), 900],
+      ["both, the one long after the other", after("heard", ...times(1_000, "tick"), "known"), 900],
+      ["a silent minute later", after(...times(120, "tick")), 120],
+      ["a minute after a message", after("heard", ...times(120, "tick")), 840],
+      ["what is seen of the window is no word", after("heard", ...times(120, "tick"), "reads_open", ...CLOSED), 840],
+      ["nor is the page's policy", after(...times(120, "tick"), "muted"), 120],
+      ["resumed after a minute: what is left", initial("none", true, 60_000), 120],
+      ["resumed after an hour: ten seconds for an answer", initial("none", true, 3_600_000), 10],
+    ];
+    for (const [name, state, seconds] of table) {
+      test(name, () => {
+        const ticks = seconds * 1_000 / Clock.Tick;
+        assert.ok(play(times(ticks, "tick"), state).state.patience >= 0);
+        assert.ok(play(times(ticks + 1, "tick"), state).state.patience < 0);
+      });
+    }
+    test("a tick does nothing else", () => {
+      assert.deepEqual(next(unheard, "tick"), [{ ...unheard, patience: Patience.Unheard - 1 }]);
+    });
   });
 
   test("a long silence is named by what is known", () => {
