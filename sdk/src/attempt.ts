@@ -1,253 +1,226 @@
-/**
- * One attempt, from the moment the window is on its way until the first result.
- *
- * The result can come by a message or by asking, and the first one wins. Messages alone would not do: a
- * Cross-Origin-Opener-Policy on any page in between cuts the popup off for good, and its `closed` reads true from then
- * on while the window is open.
- */
 import type { Connection, ConnectOptions, ErrorCode } from "./api";
-import { read, type Secrets } from "./channel.ts";
-import { fromServer, HubSpotConnectError } from "./errors.ts";
+import { read } from "./channel.ts";
+import { toConnection } from "./connection.ts";
+import { fromServer } from "./errors.ts";
 import { whenForbidden } from "./launch.ts";
 import { forget, type Memo, news, remember } from "./memory.ts";
 import { notify } from "./notify.ts";
-import { Clock, initial, next, type PopupEvent, silenceCode } from "./popup_state.ts";
+import { pauseAfter } from "./poll_pacing.ts";
+import { Clock, initial, next, type PopupEvent, type PopupState, silenceCode } from "./popup_state.ts";
 import { sleep } from "./sleep.ts";
-import { type Answer, ask, post, type WireConnection } from "./wire.ts";
+import { ask, type Body, post } from "./wire.ts";
 
 /** In milliseconds. */
 const enum Span {
-  FirstAsk = 1_500,
-  /** Between two questions, so that a service that answers at once is not asked without a pause. */
-  Pace = 500,
-  Pause = 1_000,
-  LongestPause = 10_000,
+  FirstPoll = 1_500,
   /** An answer that takes longer is lost: the service waits 25 seconds with it at most. */
   Lost = 40_000,
 }
 
-export interface Attempt {
-  readonly result: Promise<Connection>;
-  readonly ended: boolean;
-  /** Called when the popup is lost: by each `connect()` that has joined. */
-  readonly onLost: Set<() => void>;
-  /** Brings the popup to the front. @returns false if there is none within reach of this page */
-  focus(): boolean;
-  /** Ends it at once, with its popup, and tells the service in the background. */
-  cancel(code: ErrorCode): void;
+/** Answers in a row that the browser withholds from this page, before the page counts as one that may not connect. */
+const enum Limit {
+  Withheld = 3,
 }
 
 /**
- * @param openerKey what the popup's first page may ask for, to know who has opened it
- * @param options `onConfirm` is called once, if the host's backend must confirm
- * @param onIgnored told of every message that was not believed
+ * One authorization request, from the moment the popup is on its way until the first result.
+ *
+ * The result can come by a message or by polling, and the first one wins. Messages alone would not do: a
+ * Cross-Origin-Opener-Policy on any page in between cuts the popup off for good, and its `closed` reads true from then
+ * on while the window is open.
  */
-export function follow(
-  service: string,
-  memo: Memo,
-  popup: Window | null,
-  openerKey: string,
-  onIgnored: () => void,
-  options: ConnectOptions,
-  onEnd: (connectionId?: string) => void,
-): Attempt {
-  const { verifier, startedAt } = memo;
-  let { onConfirm } = options;
-  const end = new AbortController();
-  const { signal } = end;
-  let resolve: (connection: Connection) => void;
-  let reject: (error: HubSpotConnectError) => void;
-  const result = new Promise<Connection>((yes, no) => [resolve, reject] = [yes, no]);
-
-  const onLost = new Set<() => void>();
-  let state = initial(popup ? "open" : "none", options.opener !== false, Date.now() - startedAt);
-  let unavailable = false;
-  /** When the question was asked that is open now. */
-  let askedAt = Infinity;
-
+export class Attempt {
+  /** Called when the popup is lost: by each `connect()` that has joined. */
+  readonly onLost = new Set<() => void>();
+  #resolve!: (connection: Promise<Connection>) => void;
+  readonly result = new Promise<Connection>((resolve) => { this.#resolve = resolve; });
+  ended = false;
+  #end = new AbortController();
+  #service: string;
+  #memo: Memo;
+  #popup: Window | null;
+  #onConfirm: ConnectOptions["onConfirm"];
+  #onEnd: (connectionId?: string) => void;
+  #state: PopupState;
   /** Interrupts the answer or the pause that is being waited for. */
-  let bell = new AbortController();
-  const wake = () => bell.abort();
+  #bell = new AbortController();
+  /** When the poll was sent that has no answer yet. */
+  #askedAt = Infinity;
+  #unavailable = false;
 
-  /** @returns whether it was open until now: whoever ends it settles it. */
-  const finish = (connectionId?: string) => {
-    if (signal.aborted) return false;
-    end.abort();
-    wake();
-    clearInterval(timer);
-    others?.close();
-    forget(service, verifier);
-    onEnd(connectionId);
-    return true;
-  };
+  /**
+   * @param openerKey what the popup's first page may ask for, to verify its opener
+   * @param onIgnored called for every message that was not believed
+   * @param options `onConfirm` is called once, if the host's backend must confirm
+   */
+  constructor(
+    service: string,
+    memo: Memo,
+    popup: Window | null,
+    openerKey: string,
+    onIgnored: () => void,
+    options: ConnectOptions,
+    onEnd: (connectionId?: string) => void,
+  ) {
+    this.#service = service;
+    this.#memo = memo;
+    this.#popup = popup;
+    this.#onConfirm = options.onConfirm;
+    this.#onEnd = onEnd;
+    this.#state = initial(popup ? "open" : "none", options.opener !== false, Date.now() - memo.startedAt);
+    this.#listen(openerKey, onIgnored);
+    void this.#poll(popup ? Span.FirstPoll : 0);
+  }
 
-  const fail = (error: ErrorCode | HubSpotConnectError) => {
-    if (finish()) reject(typeof error === "string" ? new HubSpotConnectError(error, "", { flow: memo.flow }) : error);
-  };
+  /** Brings the popup to the front. @returns false if there is none within reach of this page */
+  focus(): boolean {
+    this.#look();
+    const open = this.#state.window === "open";
+    if (open) this.#popup?.focus();
+    return open;
+  }
 
-  const succeed = async (connectionId: string, wire: WireConnection, secrets: Secrets & WireConnection) => {
-    if (!finish(connectionId)) return;
-    // From here on nothing can fail: what is connected is connected, with or without a token for this page.
-    const token: typeof secrets = secrets.claim ? (await redeem(service, memo, secrets.claim)).body : secrets;
-    resolve({
-      connectionId,
-      flow: memo.flow ?? "",
-      portalId: wire.portal_id ?? null,
-      hubDomain: wire.hub_domain ?? null,
-      scopes: wire.scopes ?? null,
-      missingScopes: wire.missing_scopes ?? [],
-      expiresAt: (token.access_token && token.expires_at) ?? wire.expires_at ?? null,
-      ...(token.access_token && { accessToken: token.access_token, tokenType: token.token_type ?? "bearer" }),
-    });
-  };
+  /**
+   * Ends it at once, with its popup, and notifies the service in the background. Only for what the user or the page has
+   * decided. A guess is no reason: the user may be signing in.
+   */
+  cancel(code: ErrorCode): void {
+    if (this.ended) return;
+    const { flow, verifier } = this.#memo;
+    this.#popup?.close();
+    if (flow) void post(this.#service, "cancel", verifier, { flow });
+    this.#fail(code);
+  }
 
-  /** For what the user or the page has decided, and for nothing that is guessed: the user may be signing in. */
-  const cancel = (code: ErrorCode) => {
-    if (signal.aborted) return;
-    popup?.close();
-    if (memo.flow) void post(service, "cancel", verifier, { flow: memo.flow });
-    fail(code);
-  };
-
-  const note = (event: PopupEvent) => {
-    if (signal.aborted) return;
-    const [after, action] = next(state, event);
-    state = after;
-    if (action === "ask") wake();
-    else if (action === "report") onLost.forEach((callback) => notify(callback));
-    else if (action) fail(action.fail);
-  };
-  const look = () => note(popup?.closed === false ? "reads_open" : "reads_closed");
-
-  /** The popup and the service name one flow. If they differ, the challenge of this page was used by another program. */
-  const learn = (flow: string | null | undefined) => {
-    if (!flow) return;
-    if (flow !== (memo.flow ??= flow)) cancel("flow_mismatch");
-    else remember(service, memo);
-  };
-
-  /** Takes what the service says about the authorization request. */
-  const take = ({ body }: Answer): void => {
-    learn(body.flow);
-    const { status, connection } = body;
+  /** Takes in what the popup or the service says about the authorization request. */
+  #take(body: Body): void {
+    const { flow, status, connection, error } = body;
+    const memo = this.#memo;
+    // The popup and the service name one flow. If they differ, another program has used the challenge of this page.
+    if (flow) {
+      if (flow !== (memo.flow ??= flow)) this.cancel("flow_mismatch");
+      else remember(this.#service, memo);
+    }
     if (body.awaiting_confirmation) {
-      const callback = onConfirm;
-      onConfirm = undefined;
-      notify(callback, memo.flow!);
+      notify(this.#onConfirm, memo.flow!);
+      this.#onConfirm = undefined;
     }
-    // Nobody has proven that this page began it, so it will hear nothing, and has no popup to hear it from.
-    if (body.withheld && memo.mode !== "popup") fail("csp_blocked");
-    if (status === "connected" && connection) void succeed(connection.id, connection, body);
-    else if (body.error) fail(fromServer(body.error, memo.flow));
-    // So it looks, without a reason, to whoever has no proof.
-    else if (status === "expired") fail("flow_expired");
-  };
+    // The opener was not verified to be this page, so polling gives no result, and there is no popup to send one.
+    if (body.withheld && memo.mode !== "popup") this.#fail("csp_blocked");
+    if (status === "connected" && connection) this.#finish(() => toConnection(this.#service, memo, connection, body), connection.id);
+    else if (error) this.#fail(error.code, error.message);
+    // The service gives no reason to a page that was not verified.
+    else if (status === "expired") this.#fail("flow_expired");
+  }
 
-  const poll = async () => {
+  #note(event: PopupEvent): void {
+    if (this.ended) return;
+    const [state, action] = next(this.#state, event);
+    this.#state = state;
+    if (action === "ask") this.#wake();
+    else if (action === "report") this.onLost.forEach((callback) => notify(callback));
+    else if (action) this.#fail(action.fail);
+  }
+
+  #look(): void {
+    this.#note(this.#popup?.closed === false ? "reads_open" : "reads_closed");
+  }
+
+  /** Polls until the end, or until the page's policy turns out to forbid it. */
+  async #poll(pause: number): Promise<void> {
     let etag: string | null = null;
-    let backoff: number = Span.Pause;
-    let strangers = 0;
-    if (popup) await sleep(Span.FirstAsk, bell.signal);
-    while (!signal.aborted && !state.muted) {
-      const { signal: heardIt } = bell = new AbortController();
-      const began = askedAt = Date.now();
-      const answer: Answer = await ask(service, verifier, etag, heardIt);
-      askedAt = Infinity;
-      const { status } = answer;
-      if (signal.aborted) return;
-      if (heardIt.aborted && !status) continue;
-
-      unavailable = !status || status >= 500;
-      let rest: number = Span.Pause;
+    let failures = 0;
+    let withheld = 0;
+    if (pause) await sleep(pause, this.#bell.signal);
+    while (!this.ended && !this.#state.muted) {
+      const { signal } = this.#bell = new AbortController();
+      const began = this.#askedAt = Date.now();
+      const answer = await ask(this.#service, this.#memo.verifier, etag, signal);
+      this.#askedAt = Infinity;
+      const { status, body } = answer;
+      // An answer that came before the interruption counts.
+      if (this.ended || (signal.aborted && !status)) continue;
+      this.#unavailable = !status || status >= 500;
+      failures += 1;
+      if (status === 200) etag = answer.etag;
       if (status === 200 || status === 304) {
-        note("known");
-        backoff = rest;
-        if (status === 200) {
-          etag = answer.etag;
-          take(answer);
-        }
-        // A tag that the browser hides from us leaves every answer to come at once.
-        if (etag) rest = began + Span.Pace - Date.now();
+        failures = 0;
+        this.#note("known");
+        this.#take(body);
       } else if (status === 404) {
-        backoff = rest;
+        failures = 0;
       } else {
-        // An answer that the browser withholds from this page, by a service that can be reached.
-        strangers = !status && !state.heard && !state.known && (await reachable(service)) ? strangers + 1 : 0;
-        if (strangers > 2 || answer.body.code === "origin_not_allowed") fail("origin_not_allowed");
-        rest = backoff;
-        backoff = Math.min(backoff * 2, Span.LongestPause);
+        // Without a status, of a service that can be reached: the browser withholds the answer.
+        withheld = !status && !this.#state.heard && !this.#state.known && (await isReachable(this.#service)) ? withheld + 1 : 0;
+        if (withheld >= Limit.Withheld || body.code === "origin_not_allowed") this.#fail("origin_not_allowed");
       }
-      await sleep(Math.max(answer.rest, rest), heardIt);
+      await sleep(pauseAfter(answer, failures, etag, Date.now() - began), signal);
     }
-  };
+  }
 
-  const tick = () => {
-    look();
-    // A page that was frozen comes back to a question that nobody will answer any more.
-    if (Date.now() - askedAt > Span.Lost) wake();
-    note("tick");
-    if (state.patience < 0) fail(silenceCode(state, window !== top, unavailable));
-  };
+  /** Polls now. A property, because it is a listener too. */
+  #wake = (): void => this.#bell.abort();
 
-  const onMessage = (event: MessageEvent) => {
-    const message = read(event, { service, popup, flow: memo.flow });
+  #fail(code?: string, message?: string): void {
+    this.#finish(() => Promise.reject(fromServer({ code, message }, this.#memo.flow)));
+  }
+
+  /** Ends it with this result, unless it has one already. */
+  #finish(result: () => Promise<Connection>, connectionId?: string): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.#end.abort();
+    this.#wake();
+    forget(this.#service, this.#memo.verifier);
+    this.#onEnd(connectionId);
+    this.#resolve(result());
+  }
+
+  /** Listens to the page, until the end. */
+  #listen(openerKey: string, onIgnored: () => void): void {
+    const { signal } = this.#end;
+    const timer = setInterval(() => {
+      this.#look();
+      // A page that was frozen comes back to a poll that will never be answered.
+      if (Date.now() - this.#askedAt > Span.Lost) this.#wake();
+      this.#note("tick");
+      if (this.#state.patience < 0) this.#fail(silenceCode(this.#state, window !== top, this.#unavailable));
+    }, Clock.Tick);
+    const others = news();
+    // Whichever authorization request is meant: one more poll costs nothing and gives nothing away.
+    if (others) others.onmessage = this.#wake;
+    signal.addEventListener("abort", () => {
+      clearInterval(timer);
+      others?.close();
+    });
+    if (this.#popup) addEventListener("message", (event) => this.#onMessage(event, openerKey, onIgnored), { signal });
+    addEventListener("pageshow", this.#wake, { signal });
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.#wake();
+    }, { signal });
+    whenForbidden("connect-src", this.#service, signal, () => {
+      this.#note("muted");
+      this.#wake();
+    });
+  }
+
+  #onMessage(event: MessageEvent, openerKey: string, onIgnored: () => void): void {
+    const message = read(event, { service: this.#service, popup: this.#popup, flow: this.#memo.flow });
     if (message === "ignored") return onIgnored();
     if (!message) return;
-    learn(message.flow);
-    if (message.type === "hubspot_auth_success") {
-      void succeed(message.connection_id, message, message);
-    } else if (message.type === "hubspot_auth_error") {
-      fail(fromServer(message.error, message.flow ?? memo.flow));
-    } else {
-      // Once, and to nobody but the service's own page.
-      if (!state.heard && message.needs_key) {
-        popup?.postMessage({ type: "hubspot_auth_key", version: 1, flow: message.flow, opener_key: openerKey }, service);
-      }
-      note("heard");
+    this.#take(message.type === "hubspot_auth_success"
+      ? { ...message, status: "connected", connection: { ...message, id: message.connection_id } }
+      : message);
+    if (message.type !== "hubspot_auth_hello") return;
+    // Once, and only to the service's own page.
+    if (!this.#state.heard && message.needs_key) {
+      this.#popup?.postMessage({ type: "hubspot_auth_key", version: 1, flow: message.flow, opener_key: openerKey }, this.#service);
     }
-  };
-
-  const timer = setInterval(tick, Clock.Tick);
-  const others = news();
-  // Whichever attempt is meant: asking once more costs nothing and gives nothing away.
-  if (others) others.onmessage = wake;
-  if (popup) addEventListener("message", onMessage, { signal });
-  addEventListener("pageshow", wake, { signal });
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) wake();
-  }, { signal });
-  whenForbidden("connect-src", service, signal, () => {
-    note("muted");
-    wake();
-  });
-  void poll();
-
-  return {
-    result,
-    onLost,
-    get ended() {
-      return signal.aborted;
-    },
-    focus() {
-      look();
-      if (state.window !== "open") return false;
-      popup?.focus();
-      return true;
-    },
-    cancel,
-  };
-}
-
-/** Whether the service answers at all: of such an answer nothing can be read, and so nobody forbids it. */
-function reachable(service: string): Promise<boolean> {
-  return fetch(`${service}/livez`, { mode: "no-cors", cache: "no-store" }).then(() => true, () => false);
-}
-
-/** Changes the claim into the token. It is given out once: a second time the answer is 410. */
-async function redeem(service: string, { verifier, flow }: Memo, claim: string): Promise<Answer> {
-  for (let tries = 1; ; tries += 1) {
-    const answer = await post(service, "token", verifier, { flow, claim });
-    if (answer.status === 200 || answer.status === 410 || tries > 2) return answer;
-    await sleep(tries * Span.Pause);
+    this.#note("heard");
   }
+}
+
+/** Returns whether the service answers at all: nothing of such an answer can be read, so every page may ask for it. */
+function isReachable(service: string): Promise<boolean> {
+  return fetch(`${service}/livez`, { mode: "no-cors", cache: "no-store" }).then(() => true, () => false);
 }

@@ -1,5 +1,5 @@
 import type * as api from "./api";
-import { type Attempt, follow } from "./attempt.ts";
+import { Attempt } from "./attempt.ts";
 import type { Seen } from "./diagnose.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { popupFeatures } from "./geometry.ts";
@@ -144,7 +144,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   #follow(memo: Memo, options: api.ConnectOptions, popup: Window | null = null, openerKey = ""): Attempt {
     const shared = this.#shared;
     shared.memo = memo;
-    const attempt = follow(this.#service, memo, popup, openerKey, () => {
+    const attempt = new Attempt(this.#service, memo, popup, openerKey, () => {
       shared.ignored += 1;
     }, options, (connectionId) => {
       if (shared.attempt === attempt) shared.attempt = undefined;

@@ -42,8 +42,14 @@ export class HubSpotConnectError extends Error {
   }
 }
 
+/** An error as the service writes it. */
+export interface ServerError {
+  code?: string | undefined;
+  message?: string | undefined;
+}
+
 /** The error for a code that the service has sent: its own vocabulary is larger, and may grow. */
-export function fromServer({ code: reason = "", message }: { code?: string; message?: string | undefined } = {}, flow?: string): HubSpotConnectError {
+export function fromServer({ code: reason = "", message }: ServerError = {}, flow?: string): HubSpotConnectError {
   if (Object.keys(CODES).includes(reason)) return new HubSpotConnectError(reason as ErrorCode, message, { flow });
   const code = OF_THE_SERVICE.test(reason) ? "service_unavailable" : "provider_error";
   return new HubSpotConnectError(code, message, { flow, reason });

@@ -1,0 +1,33 @@
+import type { Connection } from "./api";
+import type { Memo } from "./memory.ts";
+import { sleep } from "./sleep.ts";
+import { type Answer, type Body, post, type WireConnection } from "./wire.ts";
+
+/**
+ * Returns what `connect()` resolves to, with the token if this page may have it. Never fails: what is connected is
+ * connected, with or without a token for this page.
+ *
+ * @param body has the token, or a pickup code for it, or neither
+ */
+export async function toConnection(service: string, memo: Memo, wire: WireConnection & { id: string }, body: Body): Promise<Connection> {
+  const token = body.claim ? (await redeem(service, memo, body.claim)).body : body;
+  return {
+    connectionId: wire.id,
+    flow: memo.flow ?? "",
+    portalId: wire.portal_id ?? null,
+    hubDomain: wire.hub_domain ?? null,
+    scopes: wire.scopes ?? null,
+    missingScopes: wire.missing_scopes ?? [],
+    expiresAt: (token.access_token && token.expires_at) ?? wire.expires_at ?? null,
+    ...(token.access_token && { accessToken: token.access_token, tokenType: token.token_type ?? "bearer" }),
+  };
+}
+
+/** Exchanges the pickup code for the token. The service gives it out once, and answers 410 the second time. */
+async function redeem(service: string, { verifier, flow }: Memo, claim: string): Promise<Answer> {
+  for (let tries = 1; ; tries += 1) {
+    const answer = await post(service, "token", verifier, { flow, claim });
+    if (answer.status === 200 || answer.status === 410 || tries > 2) return answer;
+    await sleep(tries * 1_000);
+  }
+}
