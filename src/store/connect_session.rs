@@ -1,10 +1,9 @@
-//! Rows of ConnectSession: insert, find, await the backend's word, end, forget.
+//! Rows of ConnectSession: insert, find, await the backend's word, forget.
 
 use super::db::Row;
-use super::{Store, StoreError, Tx, parked};
+use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::ConnectSession;
-use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::origin::Origin;
 use crate::domain::scopes::Scopes;
@@ -66,17 +65,6 @@ impl Store {
         .await
     }
 
-    /// Ends a session that has led to nothing yet, with the grant that awaits a word, if there is one. `false` if it
-    /// has come to its end before.
-    pub async fn cancel_connect_session(
-        &self,
-        id: ConnectSessionId,
-        code: FailureCode,
-        now: Moment,
-    ) -> Result<bool, StoreError> {
-        self.write(move |tx| Box::pin(async move { cancel(tx, id, code, now).await })).await
-    }
-
     /// Forgets sessions that ended or expired before `before`.
     pub async fn sweep_connect_sessions(&self, before: Moment) -> Result<u64, StoreError> {
         self.write(move |tx| {
@@ -117,22 +105,6 @@ pub(super) async fn hold(tx: &Tx<'_>, id: ConnectSessionId, flow: FlowId) -> Res
     let sql = "UPDATE connect_session SET status = 'awaiting_confirmation', error_code = NULL, flow_id = $2 \
                WHERE id = $1 AND (status = 'open' OR (status = 'awaiting_confirmation' AND flow_id = $2))";
     Ok(tx.run(sql, [id.to_string().into(), flow.to_string().into()]).await? == 1)
-}
-
-async fn cancel(
-    tx: &Tx<'_>,
-    id: ConnectSessionId,
-    code: FailureCode,
-    now: Moment,
-) -> Result<bool, StoreError> {
-    let sql = "UPDATE connect_session SET status = 'cancelled', error_code = $2, finished_at = $3 \
-               WHERE id = $1 AND status IN ('open', 'awaiting_confirmation') RETURNING flow_id";
-    let values = [id.to_string().into(), code.as_str().into(), now.unix_ms().into()];
-    let Some(row) = tx.one(sql, values).await? else { return Ok(false) };
-    if let Some(flow) = row.maybe("flow_id")? {
-        parked::end(tx, flow, code, now).await?;
-    }
-    Ok(true)
 }
 
 async fn insert(tx: &Tx<'_>, new: &ConnectSession, token: Hash) -> Result<(), StoreError> {

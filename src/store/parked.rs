@@ -93,6 +93,17 @@ impl Store {
         .await
     }
 
+    /// Ends a session that has led to nothing yet, with the grant that awaits a word, if there is one. `false` if it
+    /// has come to its end before.
+    pub async fn cancel_connect_session(
+        &self,
+        id: ConnectSessionId,
+        code: FailureCode,
+        now: Moment,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| Box::pin(async move { cancel_session(tx, id, code, now).await })).await
+    }
+
     /// Ends a parked grant and fails its flow: the grant is queued to end at HubSpot, unless a connection or another
     /// flow has the same one. `false` if it is parked no more.
     pub async fn end_parked(&self, flow: FlowId, code: FailureCode, now: Moment) -> Result<bool, StoreError> {
@@ -138,6 +149,22 @@ pub(super) async fn end(
         revocation::insert(tx, orphan).await?;
     }
     auth_request::fail(tx, flow, code, now).await?;
+    Ok(true)
+}
+
+async fn cancel_session(
+    tx: &Tx<'_>,
+    id: ConnectSessionId,
+    code: FailureCode,
+    now: Moment,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE connect_session SET status = 'cancelled', error_code = $2, finished_at = $3 \
+               WHERE id = $1 AND status IN ('open', 'awaiting_confirmation') RETURNING flow_id";
+    let values = [id.to_string().into(), code.as_str().into(), now.unix_ms().into()];
+    let Some(row) = tx.one(sql, values).await? else { return Ok(false) };
+    if let Some(flow) = row.maybe("flow_id")? {
+        end(tx, flow, code, now).await?;
+    }
     Ok(true)
 }
 

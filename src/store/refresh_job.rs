@@ -1,7 +1,6 @@
-//! Rows of TokenRefreshJob: commit, reschedule, give up.
+//! Rows of TokenRefreshJob: reschedule, give up.
 
 use super::db::values;
-use super::refreshed::Committed;
 use super::token::park;
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
@@ -15,14 +14,6 @@ impl Store {
     pub async fn refresh_due_at(&self, id: ConnectionId) -> Result<Option<Moment>, StoreError> {
         let sql = "SELECT run_at FROM token_refresh_job WHERE connection_id = $1";
         self.one(sql, [id.to_string().into()]).await?.map(|row| row.moment("run_at")).transpose()
-    }
-
-    /// Stores refreshed tokens and reschedules the job. `false` if the connection is gone or has other tokens by now.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
-    pub async fn commit_refresh(&self, new: Committed) -> Result<bool, StoreError> {
-        self.refreshed.write(new).await
     }
 
     /// How many connections HubSpot has refused once and not been asked about a second time, without having announced

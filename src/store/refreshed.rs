@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::db::values;
-use super::{StoreError, Tx, Work, degraded, event, token};
+use super::{Store, StoreError, Tx, Work, degraded, event, token};
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
@@ -45,6 +45,16 @@ const COLUMNS: usize = 9;
 /// How many endpoints hear of every refresh. It is looked up once for all the rows of a statement.
 const HEARD: &str = "(SELECT COUNT(*) FROM webhook_endpoint WHERE enabled = 1 \
                      AND types LIKE '% connection.refreshed %')";
+
+impl Store {
+    /// Stores refreshed tokens and reschedules the job. `false` if the connection is gone or has other tokens by now.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
+    pub async fn commit_refresh(&self, new: Committed) -> Result<bool, StoreError> {
+        self.refreshed.write(new).await
+    }
+}
 
 /// For each of these whether it was stored: not if the connection is gone or has other tokens by now. No connection is
 /// in it twice, because a process refreshes it once at a time.

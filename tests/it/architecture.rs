@@ -64,10 +64,6 @@ const SERVICES: &[(&str, &[&str])] = &[
     ("platform", &[]),
 ];
 
-/// Files that import each other all the same. Strike off what is mended; add nothing.
-const KNOWN_CYCLES: &[(&str, &str)] =
-    &[("store::refresh_job", "store::refreshed"), ("store::connect_session", "store::parked")];
-
 #[test]
 fn modules_import_only_what_stands_below_them_in_the_table() {
     holds(TABLE, &found());
@@ -85,14 +81,6 @@ fn sub_domains_of_services_import_only_what_stands_below_them_in_the_table() {
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let mut graph = Files::read().graph();
-    for (one, other) in KNOWN_CYCLES {
-        let knows = |from: &str, to: &str| graph.get(from).is_some_and(|imports| imports.contains(to));
-        assert!(
-            knows(one, other) && knows(other, one),
-            "{one} and {other} import each other no more: strike them off"
-        );
-        graph.get_mut(*one).expect("it is known").remove(*other);
-    }
     // Whoever imports nothing that is left, or is imported by nobody that is left, is in no circle.
     loop {
         let before = graph.len();
