@@ -16,8 +16,6 @@ use reqwest::Client;
 use reqwest::header::HeaderValue;
 use sha2::Sha256;
 use thiserror::Error;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 use url::{Host, Url};
 
 use crate::config;
@@ -26,6 +24,7 @@ use crate::domain::clock::Moment;
 use crate::domain::network::is_public;
 use crate::domain::origin::web_url;
 use crate::domain::proxies::Proxies;
+use crate::domain::retry_after;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::{AllowedHosts, Attempt, DeliveryError};
 pub use crate::egress::guard::{Lookup, SystemLookup};
@@ -158,7 +157,7 @@ impl Webhooks {
         let call = call
             .header("content-type", "application/json")
             .header("webhook-id", message.id)
-            .header("webhook-timestamp", seconds(message.at).to_string())
+            .header("webhook-timestamp", message.at.unix_seconds().to_string())
             .header("webhook-signature", signatures.join(" "))
             .body(message.body.to_owned());
         match tokio::time::timeout(DEADLINE, answered(call, message.at)).await {
@@ -184,7 +183,8 @@ async fn answered(call: reqwest::RequestBuilder, now: Moment) -> Attempt {
         300..=399 => Some(DeliveryError::Redirected),
         _ => Some(DeliveryError::HttpStatus),
     };
-    let retry_after = error.and_then(|_| retry_after(&response, now));
+    let asked = response.headers().get("retry-after").and_then(|text| text.to_str().ok());
+    let retry_after = error.and(asked).and_then(|text| retry_after::parse(text, now));
     let courtesy = async {
         let mut heard = 0;
         while let Ok(Some(chunk)) = response.chunk().await {
@@ -209,20 +209,6 @@ fn unanswered(why: &reqwest::Error) -> DeliveryError {
     }
 }
 
-/// How long the receiver asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date. Nonsense is nothing.
-fn retry_after(response: &reqwest::Response, now: Moment) -> Option<Duration> {
-    let text = response.headers().get("retry-after")?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-    u64::try_from(at.unix_timestamp() - seconds(now)).ok().map(Duration::from_secs)
-}
-
-fn seconds(at: Moment) -> i64 {
-    at.unix_ms().div_euclid(1_000)
-}
-
 /// A new signing secret: 256 random bits.
 pub fn new_secret(chance: &Chance) -> Secret {
     Secret::new(format!("{PREFIX}{}", STANDARD.encode(chance.bytes::<32>())))
@@ -237,7 +223,7 @@ pub fn sign(secret: &Secret, message: Message<'_>) -> Option<String> {
         return None;
     }
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;
-    mac.update(format!("{}.{}.{}", message.id, seconds(message.at), message.body).as_bytes());
+    mac.update(format!("{}.{}.{}", message.id, message.at.unix_seconds(), message.body).as_bytes());
     Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
 }
 

@@ -22,6 +22,11 @@ impl Moment {
         self.0
     }
 
+    /// Whole seconds since the Unix epoch.
+    pub const fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
     /// That much later.
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(whole_ms(span)))
@@ -39,7 +44,7 @@ impl Moment {
 
     /// RFC 3339 in UTC with `Z`, in whole seconds.
     pub fn rfc3339(self) -> String {
-        OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1000))
+        OffsetDateTime::from_unix_timestamp(self.unix_seconds())
             .ok()
             .and_then(|at| at.format(&Rfc3339).ok())
             .unwrap_or_default()

@@ -33,6 +33,7 @@ pub mod proxy_headers;
 pub mod proxy_path;
 pub mod rate;
 pub mod refresh_job;
+pub mod retry_after;
 pub mod scopes;
 pub mod secret;
 pub mod text;

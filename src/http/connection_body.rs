@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, PortalId};
+use crate::domain::retry_after;
 use crate::domain::scopes::Scopes;
 use crate::services::Connection;
 
@@ -101,5 +102,5 @@ pub(super) fn sentence(state: &str) -> &'static str {
 
 /// Seconds until a moment, rounded up; zero once it is there.
 pub(super) fn seconds_until(at: Moment, now: Moment) -> i64 {
-    i64::try_from(at.since(now).as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+    i64::try_from(retry_after::seconds(at.since(now))).unwrap_or(i64::MAX)
 }

@@ -94,17 +94,17 @@ fn is_navigation(request: &HttpRequest, query: Option<&Query>) -> bool {
 /// without a sign-in, but anybody may make them up, from any number of browsers, and HubSpot counts the exchanges
 /// against the app.
 const STATELESS_CODES: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
-const STATELESS_CODE_SECONDS: u64 = 5;
+const STATELESS_CODE_PAUSE: Duration = Duration::from_secs(5);
 
 /// The limit on codes that no state of ours vouches for.
 pub(super) fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
-    PerProcess::new(STATELESS_CODES, Duration::from_secs(STATELESS_CODE_SECONDS), is_on)
+    PerProcess::new(STATELESS_CODES, STATELESS_CODE_PAUSE, is_on)
 }
 
 fn admit_stateless_code(web: &Web) -> Result<(), Problem> {
     match web.limits.stateless_codes.admit() {
         true => Ok(()),
-        false => Err(Problem::new(ProblemCode::RateLimited).retry_after(STATELESS_CODE_SECONDS)),
+        false => Err(Problem::new(ProblemCode::RateLimited).retry_after(STATELESS_CODE_PAUSE)),
     }
 }
 

@@ -7,14 +7,13 @@ use oauth2::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::{RequestBuilder, Response};
 use serde::de::IgnoredAny;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 use url::Url;
 
 use super::error::{self, Asked, NoAnswer};
 use super::wire::ErrorBody;
 use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::retry_after;
 use crate::domain::secret::Secret;
 
 /// More than any answer of HubSpot's needs; an endless one is cut here.
@@ -134,18 +133,10 @@ impl Calls {
         Ok(Answer { status, body })
     }
 
-    /// How long HubSpot asks to be left alone (RFC 9110 section 10.2.3): seconds, or a date. Nonsense is nothing.
+    /// Returns how long HubSpot asks to be left alone.
     pub fn retry_after(&self, headers: &reqwest::header::HeaderMap) -> Option<Duration> {
-        let text = headers.get("retry-after")?.to_str().ok()?.trim();
-        let pause = match text.parse::<u64>() {
-            Ok(seconds) => Duration::from_secs(seconds),
-            Err(_) => {
-                let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-                let ahead = at.unix_timestamp() - self.clock.now().unix_ms() / 1000;
-                Duration::from_secs(u64::try_from(ahead).ok()?)
-            }
-        };
-        Some(pause.min(MAX_RETRY_AFTER))
+        let text = headers.get("retry-after")?.to_str().ok()?;
+        Some(retry_after::parse(text, self.clock.now())?.min(MAX_RETRY_AFTER))
     }
 }
 

@@ -4,6 +4,8 @@
 //! Around all routes of the host's backend but the proxy: what HubSpot makes of a header is HubSpot's business. Only
 //! what succeeded is remembered. A request that was refused has changed nothing, so it is done anew.
 
+use std::time::Duration;
+
 use actix_web::body::{BoxBody, MessageBody, to_bytes_limited};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
@@ -72,9 +74,8 @@ pub(super) async fn once(
             }
         }
         Ok(Once::Reused) => Problem::new(ProblemCode::IdempotencyKeyReused),
-        Ok(Once::Busy(left)) => {
-            Problem::new(ProblemCode::IdempotencyInProgress).retry_after(left.as_secs().clamp(1, 5))
-        }
+        Ok(Once::Busy(left)) => Problem::new(ProblemCode::IdempotencyInProgress)
+            .retry_after(left.clamp(Duration::from_secs(1), Duration::from_secs(5))),
         Err(why) => why.into(),
     };
     Ok(request.into_response(problem.error_response()))

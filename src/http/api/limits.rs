@@ -14,6 +14,7 @@ use actix_web::{HttpMessage, HttpRequest};
 use super::super::problem::{Problem, ProblemCode};
 use crate::domain::clock::Moment;
 use crate::domain::id::ApiKeyId;
+use crate::domain::retry_after;
 
 /// How long a window is.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -63,11 +64,11 @@ impl KeyLimits {
             return Ok(());
         }
         let (left, ends_at) = self.spend(key, now);
-        let seconds = ends_at.since(now).as_millis().div_ceil(1000);
-        let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+        let pause = ends_at.since(now);
+        let seconds = retry_after::seconds(pause);
         let spent = Spent { policy: self.policy.clone(), left: left.unwrap_or(0), seconds };
         request.extensions_mut().insert(spent);
-        left.map(|_| ()).ok_or_else(|| Problem::new(ProblemCode::RateLimitedKey).retry_after(seconds))
+        left.map(|_| ()).ok_or_else(|| Problem::new(ProblemCode::RateLimitedKey).retry_after(pause))
     }
 
     /// What is left after one more request, if there was anything, and when the window ends.

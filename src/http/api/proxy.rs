@@ -242,9 +242,8 @@ impl From<ProxyError> for Problem {
         use crate::services::proxy::PassError;
         match why {
             ProxyError::Access(why) => why.into(),
-            ProxyError::RateLimited { retry_after } => {
-                Self::new(ProblemCode::AccountRateLimited).retry_after(whole_seconds(retry_after))
-            }
+            ProxyError::RateLimited { retry_after } => Self::new(ProblemCode::AccountRateLimited)
+                .retry_after(retry_after.max(Duration::from_secs(1))),
             ProxyError::Pass(PassError::Failed(why)) => Self::new(why.code.into()),
             ProxyError::Pass(PassError::Upload(UploadError::TooLong)) => {
                 Self::new(ProblemCode::ProxyBodyTooLarge)
@@ -254,8 +253,4 @@ impl From<ProxyError> for Problem {
             }
         }
     }
-}
-
-fn whole_seconds(span: Duration) -> u64 {
-    u64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
 }

@@ -3,10 +3,14 @@
 //! A handler answers with a [`Problem`]; the guard writes it as a page or as `application/problem+json` (RFC 9457),
 //! with the request's id. What went wrong inside is for the log.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use thiserror::Error;
+
+use crate::domain::retry_after;
 
 mod table;
 mod verbs;
@@ -44,9 +48,9 @@ impl Problem {
         Self { pointer: Some(pointer.into()), ..self }
     }
 
-    /// With the seconds after which it may be tried again.
-    pub fn retry_after(self, seconds: u64) -> Self {
-        Self { retry_after: Some(seconds), ..self }
+    /// With the time after which it may be tried again.
+    pub fn retry_after(self, pause: Duration) -> Self {
+        Self { retry_after: Some(retry_after::seconds(pause)), ..self }
     }
 
     /// Returns what is special about this one, or the part of the body that it is about.

@@ -186,7 +186,7 @@ impl From<AccessError> for Problem {
             AccessError::Unreadable => Self::new(ProblemCode::IntegrityError),
             AccessError::Unavailable { code, retry_after } => Self::new(ProblemCode::TokenUnavailable)
                 .hint(format!("The last renewal ended with `{code}`."))
-                .retry_after(retry_after.as_millis().div_ceil(1000).try_into().unwrap_or(60)),
+                .retry_after(retry_after),
             AccessError::Store(why) => why.into(),
         }
     }

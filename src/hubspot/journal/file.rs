@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 use super::super::{call, error};
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::origin::web_url;
+use crate::domain::origin::{is_loopback, web_url};
 use crate::domain::proxies::Proxies;
 use crate::egress::Wary;
 use crate::egress::guard::{Reach, SystemLookup, was_blocked};
@@ -32,12 +32,7 @@ pub(super) struct Files {
 impl Files {
     /// Files of a HubSpot that is there.
     pub fn new(api_url: &Url, proxies: &Proxies) -> Self {
-        let is_here = match api_url.host() {
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
+        let is_here = api_url.host().is_some_and(|host| is_loopback(&host));
         let reach = if is_here { Reach::PublicOrHere } else { Reach::Public };
         Self { reach, clients: Wary::new(Arc::new(SystemLookup), reach, proxies.clone()) }
     }
