@@ -71,8 +71,6 @@ pub fn all() -> Vec<Box<dyn MigrationTrait>> {
 /// [`DbErr`] of the change that failed.
 pub async fn up(manager: &SchemaManager<'_>, now: i64) -> Result<(), DbErr> {
     let db = manager.get_connection();
-    let mut table = Schema::new(db.get_database_backend()).create_table_from_entity(seaql_migrations::Entity);
-    db.execute(table.if_not_exists()).await?;
     let applied = applied(db).await?;
     for change in all().iter().filter(|change| !applied.contains(change.name())) {
         change.up(manager).await?;
@@ -98,7 +96,16 @@ pub async fn down(manager: &SchemaManager<'_>, steps: u32) -> Result<(), DbErr> 
     Ok(())
 }
 
+/// Returns the changes that were made. One that this release does not know is an error: what stands on it must not be
+/// changed underneath it.
 async fn applied(db: &impl ConnectionTrait) -> Result<HashSet<String>, DbErr> {
+    let mut table = Schema::new(db.get_database_backend()).create_table_from_entity(seaql_migrations::Entity);
+    db.execute(table.if_not_exists()).await?;
     let made = seaql_migrations::Entity::find().all(db).await?;
-    Ok(made.into_iter().map(|change| change.version).collect())
+    let made: HashSet<String> = made.into_iter().map(|change| change.version).collect();
+    let known = all();
+    match made.iter().find(|name| !known.iter().any(|change| change.name() == name.as_str())) {
+        Some(newer) => Err(DbErr::Custom(format!("it has {newer}, which this release does not know"))),
+        None => Ok(made),
+    }
 }

@@ -48,7 +48,8 @@ pub struct AccessRow {
 }
 
 impl Store {
-    /// The access token of one connection, whoever owns it. Those who ask at once are answered by one statement.
+    /// Returns the access token of one connection, whoever owns it. PostgreSQL is asked once for callers that come at the same
+    /// time.
     pub async fn access_row(&self, id: ConnectionId) -> Result<Option<Arc<AccessRow>>, StoreError> {
         match &self.access {
             Some(gathered) => gathered.read(id).await,

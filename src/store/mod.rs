@@ -100,8 +100,8 @@ impl Store {
     fn over(db: Database) -> Self {
         Self {
             access: (!db.is_exclusive()).then(|| Gathered::from(db.clone())),
-            starts: Batch::through(db.clone(), starts::insert_all),
-            refreshed: Batch::through(db.clone(), refreshed::store_all),
+            starts: Batch::through(db.writer(), starts::insert_all),
+            refreshed: Batch::through(db.writer(), refreshed::store_all),
             db,
         }
     }

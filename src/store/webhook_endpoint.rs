@@ -138,7 +138,8 @@ async fn insert(tx: &Tx<'_>, endpoint: &Endpoint) -> Result<bool, StoreError> {
 
 /// Stops an endpoint inside a transaction, for this reason.
 pub(super) async fn disable(tx: &Tx<'_>, id: WebhookId, reason: DisabledReason) -> Result<(), StoreError> {
-    let disabled = ActiveModel { enabled: Set(0), disabled_reason: Set(Some(reason)), ..Default::default() };
+    let disabled =
+        ActiveModel { enabled: Set(0), disabled_reason: Set(Some(reason.to_string())), ..Default::default() };
     let change = Entity::update_many().set(disabled).filter(Column::Id.eq(id)).filter(Column::Enabled.eq(1));
     Ok(change.exec(&tx.db).await.map(|_| ())?)
 }
@@ -157,7 +158,7 @@ impl From<Model> for Endpoint {
             // A word of a later release is none of ours.
             types: row.types.map(|words| words.split(' ').filter_map(|word| word.parse().ok()).collect()),
             enabled: row.enabled != 0,
-            disabled_reason: row.disabled_reason,
+            disabled_reason: row.disabled_reason.and_then(|word| word.parse().ok()),
             secrets: Sealed { key_id: row.key_id, ciphertext: row.secrets_sealed },
             generation: row.generation,
             overlap_until: row.overlap_until,

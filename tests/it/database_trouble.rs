@@ -262,15 +262,19 @@ async fn a_connect_whose_connection_is_killed_in_its_transaction_is_stored_whole
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadlock_is_lost_and_tried_again() {
     let app = TestApp::with(LONG_SESSIONS).await;
-    if app.database.is_sqlite() {
+    let Some(server) = app.database.server().await else {
         return; // There is one writer.
-    }
+    };
+    // Who has waited so long looks for a deadlock, once: long enough for the test to cause one meanwhile, and shorter than
+    // the service waits for a lock.
+    server.set("deadlock_timeout", Some("2500")).await;
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     let way = InTheWay::with(&app.database, "SELECT 1 FROM token_refresh_job FOR UPDATE").await;
     let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
-    // It holds the connection and waits for the job, and now each waits for the other. Who has waited longest finds out.
+    // It holds the connection and waits for the job, and now each waits for the other. The service finds out.
     way.waiter().await;
+    way.own.execute_unprepared("SET LOCAL deadlock_timeout = '1min'").await.unwrap();
     way.own.execute_unprepared("UPDATE token SET hub_user = 'first'").await.expect("the service gives way");
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     way.own.commit().await.unwrap();

@@ -29,6 +29,12 @@ async fn a_schema_of_a_newer_release_is_refused_and_left_alone() {
     let doctor = run(&["doctor"], &variables);
     assert_eq!(doctor.code, Some(1));
     assert!(doctor.stdout.contains("newer"), "{}", doctor.stdout);
+    for command in [&["db", "rollback", "--yes-lose-data"][..], &["db", "migrate"]] {
+        let refused = run(command, &variables);
+        assert_eq!(refused.code, Some(1), "{command:?}: {refused:?}");
+        assert!(refused.stderr.contains("m20991231_000001_later"), "{command:?}: {refused:?}");
+    }
+    assert_eq!(run(&["db", "status"], &variables).stdout, status.stdout, "nothing was changed");
     database.execute("DELETE FROM seaql_migrations WHERE version = 'm20991231_000001_later'").await;
     let app = TestApp::again(hubspot, database, variables, clock).await;
     app.advance(1261);
@@ -104,6 +110,22 @@ async fn of_attempts_with_one_challenge_the_first_outlives_the_change_that_forbi
     let kept = format!("{left} WHERE challenge = 'the same' AND created_at = {first}");
     assert_eq!(database.number(&kept).await, 1);
     TestApp::again(hubspot, database, variables, clock).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_opened_for_reading_is_not_migrated() {
+    let database = TestDatabase::fresh().await;
+    if !database.is_sqlite() {
+        return;
+    }
+    let hubspot = fake_hubspot::FakeHubSpot::start(fake_hubspot::Options::default()).await.unwrap();
+    let variables = settle(&hubspot, &database, &[]);
+    assert_eq!(run(&["db", "migrate"], &variables).code, Some(0));
+    let reading = database.url.replace("mode=rwc", "mode=ro");
+    let refused = run(&["db", "rollback", "--yes-lose-data"], &changed(&variables, "DATABASE_URL", &reading));
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("for reading only"), "{refused:?}");
+    assert_eq!(run(&["db", "status"], &variables).code, Some(0), "nothing was reverted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

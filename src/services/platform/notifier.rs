@@ -41,7 +41,7 @@ struct Places {
 #[derive(Debug, Clone, Default)]
 pub struct Notifier(Arc<Mutex<Places>>);
 
-/// Subscription its holder; whoever drops it waits no longer.
+/// A subscription to one key; dropping it ends it.
 #[derive(Debug)]
 pub struct Subscription {
     notifier: Notifier,
@@ -99,14 +99,14 @@ impl Notifier {
         Some(Subscription { notifier: self.clone(), key, bell })
     }
 
-    /// Subscription whoever waits for this.
+    /// Wakes the requests that wait for this.
     pub(in crate::services) fn wake(&self, key: Key) {
         if let Some(place) = self.places().by_key.get(&key) {
             place.bell.send_replace(());
         }
     }
 
-    /// Subscription everyone.
+    /// Wakes all waiting requests.
     pub(in crate::services) fn wake_all(&self) {
         self.places().by_key.values().for_each(|place| {
             place.bell.send_replace(());

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sea_orm::DbBackend;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Database, StoreError, Tx, Work};
+use super::writer::Writer;
+use super::{StoreError, Tx, Work};
 
 /// How many rows one statement writes at most.
 const BATCH: usize = 64;
@@ -31,10 +32,10 @@ where
     E: Clone + Send + Sync + 'static,
     R: Clone + Send + 'static,
 {
-    /// Writes to this database.
-    pub fn through(db: Database, write: WriteAll<E, R>) -> Self {
+    /// Writes through this writer.
+    pub fn through(writer: Writer, write: WriteAll<E, R>) -> Self {
         let (queue, entries) = mpsc::channel(4 * BATCH);
-        tokio::spawn(serve(db, write, entries));
+        tokio::spawn(serve(writer, write, entries));
         Self(queue)
     }
 
@@ -46,7 +47,7 @@ where
     }
 }
 
-async fn serve<E, R>(db: Database, write: WriteAll<E, R>, mut entries: mpsc::Receiver<(E, Waiting<R>)>)
+async fn serve<E, R>(writer: Writer, write: WriteAll<E, R>, mut entries: mpsc::Receiver<(E, Waiting<R>)>)
 where
     E: Clone + Send + Sync + 'static,
     R: Clone + Send + 'static,
@@ -55,21 +56,21 @@ where
     while entries.recv_many(&mut batch, BATCH).await > 0 {
         let (rows, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let rows: Arc<[E]> = rows.into();
-        match in_one(&db, write, Arc::clone(&rows)).await {
+        match in_one(&writer, write, Arc::clone(&rows)).await {
             Ok(results) => {
                 for (result, answer) in results.into_iter().zip(answers) {
                     // The caller may be gone; its row does no harm.
                     let _ = answer.send(Ok(result));
                 }
             }
-            Err(why) => apart(&db, write, &rows, answers, &why).await,
+            Err(why) => apart(&writer, write, &rows, answers, &why).await,
         }
     }
 }
 
 /// One bad row must not spoil the others; a database that is away is away for all of them.
 async fn apart<E, R>(
-    db: &Database,
+    writer: &Writer,
     write: WriteAll<E, R>,
     rows: &[E],
     answers: Vec<Waiting<R>>,
@@ -82,19 +83,19 @@ async fn apart<E, R>(
         let outcome = if why.is_absence() || answer.is_closed() {
             Err(why.clone())
         } else {
-            let alone = in_one(db, write, [row.clone()].into()).await;
+            let alone = in_one(writer, write, [row.clone()].into()).await;
             alone.and_then(|mut results| results.pop().ok_or(StoreError::Closed))
         };
         let _ = answer.send(outcome);
     }
 }
 
-async fn in_one<E, R>(db: &Database, write: WriteAll<E, R>, rows: Arc<[E]>) -> Result<Vec<R>, StoreError>
+async fn in_one<E, R>(writer: &Writer, write: WriteAll<E, R>, rows: Arc<[E]>) -> Result<Vec<R>, StoreError>
 where
     E: Send + Sync + 'static,
     R: Send + 'static,
 {
-    db.write(move |tx: &Tx<'_>| write(tx, Arc::clone(&rows))).await
+    writer.write(move |tx: &Tx<'_>| write(tx, Arc::clone(&rows))).await
 }
 
 /// `VALUES (…), (…)` for so many rows of so many columns, each row ended by `rest`. SQLite looks a numbered parameter up

@@ -19,6 +19,9 @@ pub enum StoreError {
     /// The database is closed.
     #[error("the database is closed")]
     Closed,
+    /// Work in a transaction has panicked, and was undone.
+    #[error("work in a transaction has panicked")]
+    Panicked,
     /// The database was asked and said nothing; what was asked for may have happened.
     #[error("the database has not answered within {} s", DEADLINE.as_secs())]
     Silent,
@@ -33,7 +36,7 @@ impl StoreError {
         match self {
             Self::Database(why) => matches!(**why, DbErr::Conn(_) | DbErr::ConnectionAcquire(_)),
             Self::Closed | Self::Silent => true,
-            Self::Unreadable(_) => false,
+            Self::Unreadable(_) | Self::Panicked => false,
         }
     }
 }

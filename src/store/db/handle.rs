@@ -70,7 +70,9 @@ impl<P: ConnectionTrait> ConnectionTrait for Handle<'_, P> {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         match self {
-            Self::Sqlite(connections) => Ok(connections.with(|db| sqlite::execute(db, &statement))?.into()),
+            Self::Sqlite(connections) => {
+                Ok(connections.with(|db| sqlite::execute(db, &statement)).await?.into())
+            }
             Self::Postgres(db) => db.execute_raw(statement).await,
         }
     }
@@ -85,7 +87,7 @@ impl<P: ConnectionTrait> ConnectionTrait for Handle<'_, P> {
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         match self {
             Self::Sqlite(connections) => {
-                let rows = connections.with(|db| sqlite::query(db, &statement))?;
+                let rows = connections.with(|db| sqlite::query(db, &statement)).await?;
                 Ok(rows.into_iter().next().map(Into::into))
             }
             Self::Postgres(db) => db.query_one_raw(statement).await,
@@ -95,7 +97,7 @@ impl<P: ConnectionTrait> ConnectionTrait for Handle<'_, P> {
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         match self {
             Self::Sqlite(connections) => {
-                let rows = connections.with(|db| sqlite::query(db, &statement))?;
+                let rows = connections.with(|db| sqlite::query(db, &statement)).await?;
                 Ok(rows.into_iter().map(Into::into).collect())
             }
             Self::Postgres(db) => db.query_all_raw(statement).await,

@@ -38,7 +38,7 @@ pub struct Database {
     reader: Reader,
     writer: Writer,
     clock: Clock,
-    /// The SQLite file that is written to.
+    /// The SQLite file that may be written to.
     file: Option<PathBuf>,
     /// Held as long as the process serves from this SQLite file.
     lock: Option<Arc<File>>,
@@ -63,6 +63,11 @@ impl Database {
     /// [`StoreError`] if it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.one("SELECT 1 AS one", []).await.map(|_| ())
+    }
+
+    /// Returns the way to write. It does not keep the file from other processes.
+    pub(super) fn writer(&self) -> Writer {
+        self.writer.clone()
     }
 
     /// Returns the way to read.

@@ -98,10 +98,12 @@ impl Database {
         must_exist(settings)?;
         let access = Access::Inspect { immutable: !has_log(&followed(file)) };
         let file = file.clone();
-        let opened = sqlite::open(&file, access, FileMode::Read).map_err(|why| unreachable(&why))?;
-        let refused = move || sqlite::open(&file, access, FileMode::Read);
-        let writer = Writer::sqlite(Box::new(refused), clock.clone()).map_err(|why| unreachable(&why))?;
-        let reader = Reader::Sqlite(Arc::new(Connections::of([opened])));
+        let open = move || sqlite::open(&file, access, FileMode::Read);
+        let (reading, writing) =
+            (open().map_err(|why| unreachable(&why))?, open().map_err(|why| unreachable(&why))?);
+        let writer =
+            Writer::sqlite(writing, Box::new(open), clock.clone()).map_err(|why| unreachable(&why))?;
+        let reader = Reader::Sqlite(Arc::new(Connections::of([reading])));
         Ok(Self { reader, writer, clock, file: None, lock: None })
     }
 
@@ -114,14 +116,18 @@ impl Database {
         };
         // SQLite gives what it makes beside a database the mode of the database.
         keep_private(file);
-        let (at, mode) = (file.clone(), settings.mode);
-        let writing = Box::new(move || sqlite::open(&at, Access::Write, mode));
-        let writer = Writer::sqlite(writing, clock.clone()).map_err(|why| unreachable(&why))?;
+        let writing = sqlite::open(file, Access::Write, settings.mode).map_err(|why| unreachable(&why))?;
+        // A file that has gone since is not created again: the readers would still see the old one.
+        let mode = if settings.mode == FileMode::Create { FileMode::Write } else { settings.mode };
+        let at = file.clone();
+        let again = Box::new(move || sqlite::open(&at, Access::Write, mode));
+        let writer = Writer::sqlite(writing, again, clock.clone()).map_err(|why| unreachable(&why))?;
         let readers = (0..READERS).map(|_| sqlite::open(file, Access::Read, settings.mode));
         let readers = readers.collect::<Result<Vec<_>, _>>().map_err(|why| unreachable(&why))?;
         keep_private(file);
         let reader = Reader::Sqlite(Arc::new(Connections::of(readers)));
-        Ok(Self { reader, writer, clock, file: Some(file.clone()), lock })
+        let writable = (settings.mode != FileMode::Read).then(|| file.clone());
+        Ok(Self { reader, writer, clock, file: writable, lock })
     }
 }
 

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value as Owned, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags};
@@ -17,13 +17,14 @@ use sea_orm::{
     DatabaseConnection, DbBackend, DbErr, ProxyDatabaseConnector, ProxyDatabaseTrait, ProxyExecResult,
     ProxyRow, RuntimeErr, Statement, Value,
 };
+use tokio::sync::Semaphore;
 
 use crate::config::FileMode;
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
-/// More than there are statements: each is prepared once per connection.
-const STATEMENTS: usize = 256;
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 128;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,18 +82,8 @@ fn opened(file: &Path, access: Access, mode: FileMode) -> rusqlite::Result<Conne
 
 /// Returns the file as the URL that SQLite reads.
 fn address(file: &Path, immutable: bool) -> String {
-    let mut address = String::from("file:");
-    for byte in file.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'%' | b'?' | b'#' => address.push_str(&format!("%{byte:02x}")),
-            byte if byte.is_ascii() => address.push(char::from(*byte)),
-            byte => address.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    if immutable {
-        address.push_str("?immutable=1");
-    }
-    address
+    let path = percent_encode(file.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
+    format!("file:{path}{}", if immutable { "?immutable=1" } else { "" })
 }
 
 /// Runs a statement and returns how many rows it changed.
@@ -113,17 +104,41 @@ pub(super) fn query(db: &Connection, statement: &Statement) -> Result<Vec<ProxyR
 
 fn rows(db: &Connection, statement: &Statement) -> rusqlite::Result<Vec<ProxyRow>> {
     let mut prepared = prepared(db, statement)?;
-    let names: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<_> = prepared.columns().iter().map(Column::of).collect();
     let mut found = Vec::new();
     let mut rows = prepared.raw_query();
     while let Some(row) = rows.next()? {
         let mut values = BTreeMap::new();
-        for (at, name) in names.iter().enumerate() {
-            values.insert(name.clone(), read(row.get_ref(at)?)?);
+        for (at, column) in columns.iter().enumerate() {
+            values.insert(column.name.clone(), column.read(at, row.get_ref(at)?)?);
         }
         found.push(ProxyRow::new(values));
     }
     Ok(found)
+}
+
+/// A column of a result.
+struct Column {
+    name: String,
+    is_number: bool,
+}
+
+impl Column {
+    fn of(column: &rusqlite::Column<'_>) -> Self {
+        let is_number = column.decl_type().is_some_and(|declared| declared.eq_ignore_ascii_case("bigint"));
+        Self { name: column.name().to_owned(), is_number }
+    }
+
+    /// Reads a value. sea-orm takes a value of another type than the expected one for NULL, so what no column of ours
+    /// holds is an error here.
+    fn read(&self, at: usize, value: ValueRef<'_>) -> rusqlite::Result<Value> {
+        match value {
+            ValueRef::Null => Ok(Value::String(None)),
+            ValueRef::Integer(number) => Ok(number.into()),
+            ValueRef::Text(text) if !self.is_number => Ok(std::str::from_utf8(text)?.into()),
+            other => Err(rusqlite::Error::InvalidColumnType(at, self.name.clone(), other.data_type())),
+        }
+    }
 }
 
 fn prepared<'a>(db: &'a Connection, statement: &Statement) -> rusqlite::Result<CachedStatement<'a>> {
@@ -158,52 +173,46 @@ fn bound(value: &Value) -> rusqlite::Result<ToSqlOutput<'_>> {
     Ok(ToSqlOutput::Owned(owned.unwrap_or(Owned::Null)))
 }
 
-fn read(value: ValueRef<'_>) -> rusqlite::Result<Value> {
-    Ok(match value {
-        ValueRef::Null => Value::String(None),
-        ValueRef::Integer(number) => number.into(),
-        ValueRef::Real(number) => number.into(),
-        ValueRef::Text(text) => Value::String(Some(std::str::from_utf8(text)?.to_owned())),
-        ValueRef::Blob(bytes) => bytes.to_vec().into(),
-    })
-}
-
 /// Connections to one file, used on the thread that asks.
 #[derive(Debug)]
 pub struct Connections {
     slots: Vec<Mutex<Option<Connection>>>,
-    next: AtomicUsize,
+    /// One permit for each connection that nobody uses.
+    free: Semaphore,
 }
 
 impl Connections {
     /// Takes over these connections.
     pub(super) fn of(connections: impl IntoIterator<Item = Connection>) -> Self {
-        let slots = connections.into_iter().map(|db| Mutex::new(Some(db))).collect();
-        Self { slots, next: AtomicUsize::new(0) }
+        let slots: Vec<_> = connections.into_iter().map(|db| Mutex::new(Some(db))).collect();
+        let free = Semaphore::new(slots.len());
+        Self { slots, free }
     }
 
     /// Runs this on a connection that is free, or waits for one.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T, DbErr>) -> Result<T, DbErr> {
+    pub(super) async fn with<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, DbErr>,
+    ) -> Result<T, DbErr> {
         let closed = || DbErr::Conn(RuntimeErr::Internal("the database is closed".to_owned()));
-        work(self.free().as_ref().ok_or_else(closed)?)
-    }
-
-    fn free(&self) -> MutexGuard<'_, Option<Connection>> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        for at in 0..self.slots.len() {
-            match self.slots[(first + at) % self.slots.len()].try_lock() {
-                Ok(free) => return free,
-                Err(TryLockError::Poisoned(free)) => return free.into_inner(),
-                Err(TryLockError::WouldBlock) => {}
-            }
-        }
-        self.slots[first % self.slots.len()].lock().unwrap_or_else(PoisonError::into_inner)
+        // Dropped after the guard of the connection, so that whoever has a permit finds one.
+        let _permit = self.free.acquire().await.map_err(|_| closed())?;
+        let slot = self.slots.iter().find_map(|slot| match slot.try_lock() {
+            Ok(slot) => Some(slot),
+            Err(TryLockError::Poisoned(slot)) => Some(slot.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        work(slot.as_ref().and_then(|slot| slot.as_ref()).ok_or_else(closed)?)
     }
 
     /// Closes them all, when the statements that run have ended.
     pub(super) fn close(&self) {
+        self.free.close();
         for slot in &self.slots {
-            slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let db = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(Err((_, why))) = db.map(Connection::close) {
+                tracing::warn!(error = %why, "could not close the database");
+            }
         }
     }
 }
@@ -222,11 +231,11 @@ struct Proxy(Connections);
 #[async_trait]
 impl ProxyDatabaseTrait for Proxy {
     async fn query(&self, statement: Statement) -> Result<Vec<ProxyRow>, DbErr> {
-        self.0.with(|db| query(db, &statement))
+        self.0.with(|db| query(db, &statement)).await
     }
 
     async fn execute(&self, statement: Statement) -> Result<ProxyExecResult, DbErr> {
-        self.0.with(|db| execute(db, &statement))
+        self.0.with(|db| execute(db, &statement)).await
     }
 
     async fn begin(&self) {
@@ -236,13 +245,15 @@ impl ProxyDatabaseTrait for Proxy {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn fresh() -> (tempfile::TempDir, Connection) {
         let folder = tempfile::tempdir().expect("a folder");
         let db = open(&folder.path().join("a?b#c%d.db"), Access::Write, FileMode::Create).expect("a file");
         let tables =
-            "CREATE TABLE t (id TEXT PRIMARY KEY, at BIGINT, sealed BLOB) ; CREATE INDEX i ON t (at)";
+            "CREATE TABLE t (id TEXT PRIMARY KEY, at BIGINT, sealed TEXT) ; CREATE INDEX i ON t (at)";
         execute(&db, &Statement::from_string(DbBackend::Sqlite, tables)).expect("a table");
         (folder, db)
     }
@@ -254,14 +265,14 @@ mod tests {
     #[test]
     fn numbered_parameters_are_bound_by_number_and_question_marks_in_order() {
         let (_folder, db) = fresh();
-        let values: [Value; 3] = [7.into(), "b".into(), vec![1u8, 2].into()];
+        let values: [Value; 3] = [7.into(), "b".into(), "c".into()];
         let numbered = statement("INSERT INTO t (id, at, sealed) VALUES ($2, $1 + $1, $3)", values.clone());
         assert_eq!(execute(&db, &numbered).expect("a row").rows_affected, 1);
         let bare = "SELECT * FROM t WHERE at = ? * 2 AND id = ? AND sealed = ?";
         let rows = query(&db, &statement(bare, values)).expect("its row");
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].try_get::<i64, _>("at").expect("a number"), 14);
-        assert_eq!(rows[0].try_get::<Vec<u8>, _>("sealed").expect("bytes"), [1, 2]);
+        assert_eq!(rows[0].try_get::<String, _>("sealed").expect("a text"), "c");
     }
 
     #[test]
@@ -273,10 +284,22 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_another_type_than_its_column_is_an_error_and_not_null() {
+        let (_folder, db) = fresh();
+        for wrong in ["'soon'", "1.5", "x'00'"] {
+            let insert = format!("INSERT OR REPLACE INTO t (id, at) VALUES ('a', {wrong})");
+            execute(&db, &statement(&insert, [])).expect("SQLite takes any value");
+            query(&db, &statement("SELECT at FROM t", [])).expect_err(wrong);
+        }
+    }
+
+    #[test]
     fn a_file_with_special_characters_is_inspected_and_not_changed() {
         let (folder, db) = fresh();
         drop(db);
         let file = folder.path().join("a?b#c%d.db");
+        let twice = PathBuf::from(format!("/{}", file.display()));
+        open(&twice, Access::Inspect { immutable: true }, FileMode::Read).expect("two slashes are one");
         let db = open(&file, Access::Inspect { immutable: true }, FileMode::Read).expect("the same file");
         let rows = query(&db, &statement("SELECT COUNT(*) AS rows FROM t", [])).expect("the table");
         assert_eq!(rows[0].try_get::<i64, _>("rows").expect("a number"), 0);

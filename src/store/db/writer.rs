@@ -2,7 +2,8 @@
 //! commit, because a durable commit costs far more than what is written in it. On PostgreSQL each caller has a
 //! transaction of its own; the server shares its commits.
 
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -27,7 +28,7 @@ pub(in crate::store) enum Writer {
     Postgres(DatabaseConnection, Clock),
 }
 
-/// Opens the connection that is written through.
+/// Opens another connection to write through, after a failure.
 pub(super) type Open = Box<dyn Fn() -> Result<Connection, DbErr> + Send>;
 
 type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
@@ -47,8 +48,7 @@ pub(in crate::store) struct Job {
 
 impl Writer {
     /// Starts the thread that writes to an SQLite file.
-    pub fn sqlite(open: Open, clock: Clock) -> Result<Self, DbErr> {
-        let db = open()?;
+    pub fn sqlite(db: Connection, open: Open, clock: Clock) -> Result<Self, DbErr> {
         let (queue, messages) = mpsc::channel(4 * BATCH);
         let mut serving = Serving { db: Some(Connections::of([db])), open, clock };
         let name = "sqlite-writer".to_owned();
@@ -128,7 +128,9 @@ impl Serving {
                     Message::Do(job) => jobs.push(job),
                     Message::Close(closed) => {
                         self.settle(jobs);
-                        self.db = None;
+                        if let Some(db) = self.db.take() {
+                            db.close();
+                        }
                         let _ = closed.send(());
                         return;
                     }
@@ -139,6 +141,9 @@ impl Serving {
     }
 
     fn settle(&mut self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
         let outcome = self.together(&jobs);
         for job in jobs {
             let outcome = match &outcome {
@@ -149,7 +154,12 @@ impl Serving {
         }
     }
 
+    /// Commits these jobs as one. Work that panics is undone, and costs the connection like any failure.
     fn together(&mut self, jobs: &[Job]) -> Result<(), StoreError> {
+        catch_unwind(AssertUnwindSafe(|| self.committed(jobs))).unwrap_or(Err(StoreError::Panicked))
+    }
+
+    fn committed(&mut self, jobs: &[Job]) -> Result<(), StoreError> {
         let db = match self.db.take() {
             Some(db) => db,
             None => Connections::of([(self.open)()?]),
@@ -169,12 +179,12 @@ impl Serving {
 
 fn run(db: &Connections, sql: &str) -> Result<(), DbErr> {
     let statement = Statement::from_sql_and_values(sea_orm::DbBackend::Sqlite, sql, []);
-    db.with(|db| sqlite::execute(db, &statement)).map(|_| ())
+    at_once(db.with(|db| sqlite::execute(db, &statement))).map(|_| ())
 }
 
 /// Runs work in a transaction on SQLite, whose statements are done when they are polled.
-fn at_once(mut work: Attempt<'_>) -> Result<(), StoreError> {
-    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+fn at_once<T>(work: impl Future<Output = T>) -> T {
+    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,
         Poll::Pending => unreachable!("work in a transaction waits for nothing but the database"),
     }
@@ -216,4 +226,40 @@ fn lost_against_another(why: &StoreError) -> bool {
     };
     let code = why.as_database_error().and_then(|why| why.code());
     matches!(code.as_deref(), Some("40001" | "40P01"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sqlite::{Access, open};
+    use super::*;
+    use crate::config::FileMode;
+
+    #[tokio::test]
+    async fn work_that_panics_is_undone_and_ends_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("test.db");
+        let db = open(&file, Access::Write, FileMode::Create).expect("a file");
+        db.execute_batch("CREATE TABLE t (id TEXT)").expect("a table");
+        let again = Box::new(move || open(&file, Access::Write, FileMode::Write));
+        let writer = Writer::sqlite(db, again, Clock::system()).expect("a thread");
+        let panics = writer
+            .write(|tx| {
+                Box::pin(async move {
+                    tx.run("INSERT INTO t (id) VALUES ('a')", []).await?;
+                    panic!("as ordered")
+                })
+            })
+            .await;
+        assert!(matches!(panics, Err::<(), _>(StoreError::Panicked)));
+        let count = writer
+            .write(|tx| {
+                Box::pin(async move {
+                    tx.run("INSERT INTO t (id) VALUES ('b')", []).await?;
+                    tx.one("SELECT COUNT(*) AS rows FROM t", []).await?.expect("a row").get::<i64>("rows")
+                })
+            })
+            .await;
+        assert_eq!(count.expect("it goes on"), 1);
+        writer.close().await;
+    }
 }

@@ -4,7 +4,6 @@ use sea_orm::entity::prelude::*;
 
 use crate::domain::clock::Moment;
 use crate::domain::id::WebhookId;
-use crate::domain::webhook::DisabledReason;
 
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "webhook_endpoint")]
@@ -17,7 +16,8 @@ pub struct Model {
     pub types: Option<String>,
     /// 1 or 0.
     pub enabled: i64,
-    pub disabled_reason: Option<DisabledReason>,
+    /// A word. A later release may have written one that this one does not know.
+    pub disabled_reason: Option<String>,
     pub key_id: String,
     pub secrets_sealed: String,
     pub generation: i64,
