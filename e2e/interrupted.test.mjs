@@ -59,12 +59,11 @@ suite(hosts.flags, (test) => {
 
   test("the popup is reloaded while the code is exchanged", async (stage) => {
     const { host, popup } = await begin(stage);
-    await stage.demo.order({ on: "exchange", times: 1, fault: "hold" });
+    await stage.demo.order({ on: "exchange", times: 1, fault: { delay: 3_000 } });
     const callback = stage.context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/callback"));
     const approved = approve(popup).catch(() => {});
     await callback;
     await reload(popup);
-    await stage.demo.release();
     await approved;
     await assertConnects(host);
   });

@@ -107,14 +107,13 @@ suite([], (test) => {
 
   test("of two tabs that come back with the same code one exchanges it, and the other waits for the outcome", async (stage) => {
     const { demo, context } = stage;
-    await demo.order({ on: "exchange", times: 1, fault: "hold" });
+    await demo.order({ on: "exchange", times: 1, fault: { delay: 3000 } });
     const page = await stage.open(`${demo.service}/auth/hubspot/start?origin=${encodeURIComponent(demo.service)}`);
     const callback = context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/callback"));
     await page.click("#approve", { noWaitAfter: true });
     const second = await stage.open();
     await second.goto((await callback).url());
     assert.equal(await second.textContent("h1"), "Finishing the connection");
-    await demo.release();
     await second.waitForSelector('[data-outcome="success"]');
     await page.waitForSelector('[data-outcome="success"]');
     assert.equal((await demo.calls("exchange")).length, 1);
