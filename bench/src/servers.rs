@@ -83,7 +83,7 @@ impl Floor {
     }
 }
 
-/// The service, as an operator starts it, but for the limit on one address: here all load comes from one.
+/// The service, as an operator starts it, but for the limits on one address: here all load comes from one.
 pub struct Service(pub Process);
 
 impl Service {
@@ -119,6 +119,8 @@ impl Service {
             ("FLOW_TTL_SECONDS", "1800".to_owned()),
             ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
             ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
+            ("MAX_CONNECTIONS", "20000".to_owned()),
+            ("MAX_CONNECTIONS_PER_CLIENT", "20000".to_owned()),
             ("LOG_LEVEL", "warn".to_owned()),
         ]);
         Ok(command)
