@@ -1,5 +1,7 @@
 // The service's own pages: with a popup, without one, without JavaScript, and with hostile names in them.
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { request as httpRequest } from "node:http";
 import { ACME, GLOBEX, approve, closesAfterTwoSeconds, suite, timeLastPage } from "./harness.mjs";
 
 suite([], (test) => {
@@ -17,6 +19,40 @@ suite([], (test) => {
     assert.equal(data.type, "hubspot_auth_success");
     assert.ok(!("access_token" in data), "the own page has a session and needs no token");
     await closesAfterTwoSeconds(times);
+  });
+
+  test("the login page goes on to the connection when polling is quicker than the popup's answer", async (stage) => {
+    const { demo } = stage;
+    const login = await stage.open(`${demo.service}/login`);
+    let release;
+    const told = new Promise((resume) => { release = resume; });
+    // Node's fetch would put other Sec-Fetch headers in the place of the browser's.
+    const ask = async (request) => {
+      const sent = httpRequest(request.url(), { method: request.method(), headers: await request.allHeaders() });
+      sent.end(request.postDataBuffer() ?? undefined);
+      const [answer] = await once(sent, "response");
+      answer.resume();
+      return answer;
+    };
+    // Requests that a redirect leads to are not routed, so HubSpot sends the browser back by a page.
+    await stage.context.route("**/oauth/decide", async (route) => {
+      const back = (await ask(route.request())).headers.location;
+      await route.fulfill({ contentType: "text/html", body: `<script>location.replace(${JSON.stringify(back)})</script>` });
+    });
+    await stage.context.route("**/auth/hubspot/callback?*", async (route) => {
+      const { statusCode, headers } = await ask(route.request());
+      await told;
+      await route.fulfill({ status: statusCode, headers: { ...headers, "set-cookie": headers["set-cookie"].join("\n") } });
+    });
+    const popup = await stage.popupOf(login, () => login.click("[data-connect]"));
+    const approved = approve(popup);
+    await login.getByText("Connected. One moment…").waitFor();
+    // The page looks for its session, and there is none yet.
+    await login.waitForResponse((response) => response.url().endsWith("/api/hubspot/status"));
+    release();
+    await approved;
+    await login.waitForURL(`${demo.service}/`);
+    assert.equal((await login.textContent("[data-name]")).trim(), ACME.domain);
   });
 
   test("a second account is connected from the list, and reconnecting one makes no third", async (stage) => {

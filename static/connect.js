@@ -5,7 +5,12 @@
  * an old browser) falls back to that.
  */
 import { HubSpotConnect } from "/static/sdk/hubspot-connect.js";
+import { timeLimit } from "./time_limit.js";
 
+const STATUS_URL = "/api/hubspot/status";
+const REQUEST_TIMEOUT_MS = 10_000;
+const LOOK_MS = 250;
+const MAX_LOOKS = 40;
 const WAITING = "Continue in the window that opened. If you have closed it, press the button again.";
 
 const hubspot = new HubSpotConnect({ service: location.origin });
@@ -26,8 +31,18 @@ function show(selector, text) {
 const showStatus = (/** @type {string} */ text) => show("[data-live]", text);
 const showError = (/** @type {string} */ text) => show("[data-connect-error]", text);
 
-function succeed() {
+/** @returns {Promise<boolean>} whether this browser's session has a connection */
+async function hasConnection() {
+  const answer = await fetch(STATUS_URL, { cache: "no-store", signal: timeLimit(REQUEST_TIMEOUT_MS) });
+  return answer.ok && (await answer.json()).connections.length > 0;
+}
+
+/** Polling can tell the result before the popup's answer has brought the session's cookie, which the list needs. */
+async function succeed() {
   showStatus("Connected. One moment…");
+  for (let looks = 0; looks < MAX_LOOKS && !(await hasConnection().catch(() => false)); looks += 1) {
+    await new Promise((resume) => window.setTimeout(resume, LOOK_MS));
+  }
   location.assign("/");
 }
 
