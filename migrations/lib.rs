@@ -29,6 +29,7 @@ mod m20261129_000018_session_seen;
 mod m20261129_000019_challenge;
 mod m20261129_000020_link;
 mod m20261129_000021_unsettled_scopes;
+mod m20261130_000022_pending_grant;
 
 use std::collections::HashSet;
 
@@ -61,6 +62,7 @@ pub fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261129_000019_challenge::Migration),
         Box::new(m20261129_000020_link::Migration),
         Box::new(m20261129_000021_unsettled_scopes::Migration),
+        Box::new(m20261130_000022_pending_grant::Migration),
     ]
 }
 

@@ -77,8 +77,36 @@ uuid_id! {
 }
 
 uuid_id! {
+    /// One pending grant, by the id of the flow that it came by or of the install.
+    PendingGrantId
+}
+uuid_id! {
     /// One endpoint that webhooks are posted to.
     WebhookId
+}
+
+impl From<FlowId> for PendingGrantId {
+    fn from(flow: FlowId) -> Self {
+        Self(flow.0)
+    }
+}
+
+impl From<InstallId> for PendingGrantId {
+    fn from(install: InstallId) -> Self {
+        Self(install.0)
+    }
+}
+
+impl PendingGrantId {
+    /// Returns the flow of this id.
+    pub fn flow(self) -> FlowId {
+        FlowId(self.0)
+    }
+
+    /// Returns the install of this id.
+    pub fn install(self) -> InstallId {
+        InstallId(self.0)
+    }
 }
 
 impl FlowId {

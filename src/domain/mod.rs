@@ -7,7 +7,8 @@
 //! - **ApiKey**: what a host's backend shows to be let in; **scopes** say what for.
 //! - **ConnectSession**: a backend's word that one of the host's users may connect.
 //! - **External user**: a user of the host, under the id that its backend gives.
-//! - **Install**: a grant that came from HubSpot's Marketplace without an attempt of ours; it waits to be claimed.
+//! - **PendingGrant**: a grant that is not a connection yet, because somebody has to decide on it first.
+//! - **Install**: a pending grant that came from HubSpot's Marketplace, without an AuthRequest; it waits to be claimed.
 //! - **Notice**: what HubSpot's Webhooks Journal says of an uninstall.
 //! - **Opener**: the page that opened the popup, known by its exact [`origin::Origin`].
 //! - **Event**: what has happened to a connection; **Endpoint** and **Delivery**: who is told of it, and how far that is.
@@ -28,6 +29,7 @@ pub mod install;
 pub mod journal;
 pub mod network;
 pub mod origin;
+pub mod pending_grant;
 pub mod proxies;
 pub mod proxy_headers;
 pub mod proxy_path;

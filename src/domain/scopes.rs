@@ -1,11 +1,14 @@
 //! Sets of HubSpot scopes.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
 /// Scopes in the order they were given, each once.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, sea_orm::DeriveValueType)]
+#[sea_orm(value_type = "String")]
 pub struct Scopes(Vec<String>);
 
 impl Scopes {
@@ -44,6 +47,14 @@ impl Scopes {
     /// The scopes one by one.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
+    }
+}
+
+impl FromStr for Scopes {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::parse(text))
     }
 }
 

@@ -15,8 +15,8 @@
 //!
 //! ```text
 //!   maintenance
-//!   connect ──▶ pending_grants ──▶ connections ──▶ platform
-//!                marketplace, proxy ──┘   webhooks ──┘
+//!   connect, marketplace ──▶ pending_grants ──▶ connections ──▶ platform
+//!                                       proxy ──┘  webhooks ──┘
 //! ```
 
 mod connect;
@@ -31,12 +31,11 @@ mod webhooks;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use crate::store::Install as WaitingInstall;
 pub use connect::{
     AccessToken, AccountMismatches, Answer, Attempt, AuthorizationStatuses, Choice, ClaimError,
-    CompleteError, Connect, ConnectSessions, Delivery, Ended, FinishConnect, FinishError, Finished, Finishes,
-    Handoffs, Message, NewSession, NewlyMade, Outcome, SessionError, SessionView, SignIns, StartConnect,
-    StartError, Started, Starts, flow_of_state,
+    CompleteError, Connect, ConnectSessions, DecideError, Delivery, Ended, FinishConnect, FinishError,
+    Finished, Finishes, Handoffs, Message, NewSession, NewlyMade, Outcome, SessionError, SessionView,
+    SignIns, StartConnect, StartError, Started, Starts, flow_of_state,
 };
 pub use connections::{
     Access, AccessError, AccessTokens, AccountDetails, CircuitBreaker, ConnectionList, Connections,
@@ -44,10 +43,8 @@ pub use connections::{
     Revoked, Uninstalled, Uninstalls, Upkeep,
 };
 pub use maintenance::{Maintenance, Readiness};
-pub use marketplace::{
-    ClaimInstallError, ClaimedInstall, InstallError, Installs, Journal, Look, Looked, Marketplace,
-};
-pub use pending_grants::{DecideError, Decision};
+pub use marketplace::{ClaimInstallError, InstallError, Installs, Journal, Look, Looked, Marketplace};
+pub use pending_grants::Decision;
 pub use platform::{
     ApiKeys, BrowserSessions, Connection, ENDS_AT, GivenAnswer, Idempotency, KeyCheckError, Notifier, Once,
     OnceError, OnceLease, Platform, Resealed, SessionValues, Subscription, Use, check_keys, reseal_all,
@@ -61,7 +58,9 @@ use crate::domain::clock::Clock;
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
 use crate::store::Store;
-pub use crate::store::{AccessRow, EndpointChanges, Listed, ListedState, StoreError, Wanted};
+pub use crate::store::{
+    AccessRow, ClaimedInstall, EndpointChanges, Listed, ListedState, PendingGrant, StoreError, Wanted,
+};
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;
 use platform::{Base, Tasks};
@@ -104,7 +103,7 @@ impl Services {
         let connections = Connections::new(&base, config);
         let pending_grants = PendingGrants::new(&base, &connections);
         let connect = Connect::new(&base, config, &connections, &pending_grants);
-        let marketplace = Marketplace::new(&base, config, &connections.intake);
+        let marketplace = Marketplace::new(&base, config, &connections.intake, &pending_grants);
         let webhooks = Webhooks::new(&base, config);
         let flow = (&connect, pending_grants);
         let maintenance = Maintenance::new(&base, flow, &connections, &marketplace, &webhooks, &stopping);

@@ -291,6 +291,12 @@ pub(super) async fn fail(tx: &Tx<'_>, id: FlowId, code: FailureCode, now: Moment
     tx.run(sql, [id.to_string().into(), code.as_str().into(), now.unix_ms().into()]).await.map(|_| ())
 }
 
+/// Lets an attempt wait for longer, inside the transaction that makes it wait.
+pub(super) async fn keep_open(tx: &Tx<'_>, id: FlowId, expires_at: Moment) -> Result<(), StoreError> {
+    let sql = "UPDATE auth_request SET expires_at = $2 WHERE id = $1 AND status = 'exchanging'";
+    tx.run(sql, [id.into(), expires_at.into()]).await.map(|_| ())
+}
+
 /// Notes, inside the transaction that stores it, which connection an attempt led to.
 pub(super) async fn connected(
     tx: &Tx<'_>,

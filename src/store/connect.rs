@@ -2,13 +2,13 @@
 
 use super::revocation::Removed;
 use super::{
-    Store, StoreError, Tx, auth_request, connect_session, event, install, parked, refresh_job, revocation,
+    Store, StoreError, Tx, auth_request, connect_session, event, pending_grant, refresh_job, revocation,
     token,
 };
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
-use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, InstallId, PortalId, UserId};
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 
@@ -54,19 +54,19 @@ pub struct NewTokens {
 }
 
 /// Where new tokens come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// HubSpot has just given them for this flow.
     Exchange(FlowId),
-    /// They were parked until a person has chosen.
-    Parked {
-        /// The flow they came by.
-        flow: FlowId,
-        /// The connection that they take the place of.
+    /// A pending grant that was accepted.
+    Pending {
+        /// The grant.
+        id: PendingGrantId,
+        /// The connection that it takes the place of.
         replaces: Option<ConnectionId>,
     },
-    /// An install that waited to be claimed.
-    Install(InstallId),
+    /// An import of the refresh token with this keyed hash, which HubSpot may have replaced by now.
+    Import(String),
 }
 
 /// What became of new tokens.
@@ -76,7 +76,7 @@ pub enum Saved {
     Done(Option<(ConnectionId, Removed)>),
     /// The connection has changed since it was read: seal for the new generation and try again.
     Stale,
-    /// They are parked no more: somebody else has chosen, or it was too late; or their connect session has ended.
+    /// They are pending no more: somebody else has decided, or it was too late; or their connect session has ended.
     Gone,
 }
 
@@ -84,10 +84,29 @@ impl Store {
     /// Saves a new connection or renews one, with its job, and finishes what it came from.
     pub async fn save_connected(&self, source: Source, tokens: NewTokens) -> Result<Saved, StoreError> {
         self.write(move |tx| {
-            let tokens = tokens.clone();
+            let (source, tokens) = (source.clone(), tokens.clone());
             Box::pin(async move { save(tx, source, &tokens).await })
         })
         .await
+    }
+
+    /// The connection of a user that was made of this refresh token, by an import or otherwise.
+    pub async fn imported(
+        &self,
+        user: UserId,
+        client_id: &str,
+        refresh_fingerprint: &str,
+    ) -> Result<Option<ConnectionId>, StoreError> {
+        let sql = "SELECT id FROM token WHERE user_id = $1 AND client_id = $2 \
+                   AND (refresh_fingerprint = $3 OR imported_fingerprint = $3) LIMIT 1";
+        let found = self.one(sql, [user.into(), client_id.into(), refresh_fingerprint.into()]).await?;
+        found.map(|row| row.get("id")).transpose()
+    }
+
+    /// Whether any connection was made of this refresh token, which HubSpot may have replaced since.
+    pub async fn was_imported(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 AS found FROM token WHERE imported_fingerprint = $1 LIMIT 1";
+        Ok(self.one(sql, [refresh_fingerprint.into()]).await?.is_some())
     }
 }
 
@@ -98,43 +117,48 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, 
     {
         return Ok(Saved::Gone);
     }
-    let is_there = match source {
-        Source::Exchange(_) => true,
-        Source::Parked { flow, .. } => parked::lock(tx, flow).await?,
-        Source::Install(install) => install::lock(tx, install).await?,
+    let pending = match &source {
+        Source::Pending { id, .. } => match pending_grant::lock(tx, *id).await? {
+            Some(grant) => Some(grant),
+            None => return Ok(Saved::Gone),
+        },
+        Source::Exchange(_) | Source::Import(_) => None,
     };
-    if !is_there {
-        return Ok(Saved::Gone);
-    }
     if !put(tx, tokens).await? {
         return Ok(Saved::Stale);
     }
     crash::point("callback.half_stored");
-    refresh_job::schedule(tx, [(tokens.connection, tokens.refresh_at)].into_iter()).await?;
-    match source {
-        Source::Exchange(flow) | Source::Parked { flow, .. } => {
-            auth_request::connected(tx, flow, tokens.connection, tokens.connected_at).await?;
-        }
-        Source::Install(install) => {
-            install::claimed(tx, install, tokens.user, tokens.connection, tx.clock.now()).await?;
-        }
-    }
+    let connection = tokens.connection;
+    refresh_job::schedule(tx, [(connection, tokens.refresh_at)].into_iter()).await?;
     if let Some(session) = tokens.connect_session {
-        connect_session::take(tx, session, tokens.connection).await?;
+        connect_session::take(tx, session, connection).await?;
+    }
+    if let Some(grant) = pending {
+        pending_grant::accepted(tx, grant, tokens.user, connection, tokens.connected_at).await?;
     }
     // Somebody of this account is here: nobody has to come for what waits to be claimed.
     if let Some(portal) = tokens.portal {
-        install::dissolve(tx, &tokens.client_id, portal, tx.clock.now()).await?;
+        pending_grant::end_installs(tx, &tokens.client_id, portal, None).await?;
     }
-    let Source::Parked { flow, replaces } = source else { return Ok(Saved::Done(None)) };
-    parked::forget(tx, flow).await?;
-    let Some(old) = replaces.filter(|old| *old != tokens.connection) else { return Ok(Saved::Done(None)) };
+    let replaced = match source {
+        Source::Exchange(flow) => {
+            auth_request::connected(tx, flow, connection, tokens.connected_at).await?;
+            None
+        }
+        Source::Import(brought) => {
+            let sql = "UPDATE token SET imported_fingerprint = $2 WHERE id = $1";
+            tx.run(sql, [connection.into(), brought.into()]).await?;
+            None
+        }
+        Source::Pending { replaces, .. } => replaces.filter(|old| *old != connection),
+    };
+    let Some(old) = replaced else { return Ok(Saved::Done(None)) };
     let removed = revocation::remove_because(tx, old, true, tx.clock.now(), "replaced").await?;
     Ok(Saved::Done(Some((old, removed))))
 }
 
 /// Writes a connection in its place, and that it has happened. `false` if the place is not as it was read.
-pub(super) async fn put(tx: &Tx<'_>, tokens: &NewTokens) -> Result<bool, StoreError> {
+async fn put(tx: &Tx<'_>, tokens: &NewTokens) -> Result<bool, StoreError> {
     let is_new = tokens.generation == 1;
     if !is_new {
         revocation::lock_with_grant(tx, tokens.connection).await?;

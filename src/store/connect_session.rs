@@ -4,6 +4,7 @@ use super::db::Row;
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::ConnectSession;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::origin::Origin;
 use crate::domain::scopes::Scopes;
@@ -105,6 +106,20 @@ pub(super) async fn hold(tx: &Tx<'_>, id: ConnectSessionId, flow: FlowId) -> Res
     let sql = "UPDATE connect_session SET status = 'awaiting_confirmation', error_code = NULL, flow_id = $2 \
                WHERE id = $1 AND (status = 'open' OR (status = 'awaiting_confirmation' AND flow_id = $2))";
     Ok(tx.run(sql, [id.to_string().into(), flow.to_string().into()]).await? == 1)
+}
+
+/// Ends a session that has led to nothing yet, and returns the flow whose grant awaits a decision, if one does. `None` if
+/// the session has come to its end before.
+pub(super) async fn cancel(
+    tx: &Tx<'_>,
+    id: ConnectSessionId,
+    code: FailureCode,
+    now: Moment,
+) -> Result<Option<Option<FlowId>>, StoreError> {
+    let sql = "UPDATE connect_session SET status = 'cancelled', error_code = $2, finished_at = $3 \
+               WHERE id = $1 AND status IN ('open', 'awaiting_confirmation') RETURNING flow_id";
+    let row = tx.one(sql, [id.into(), code.into(), now.into()]).await?;
+    row.map(|row| row.get("flow_id")).transpose()
 }
 
 async fn insert(tx: &Tx<'_>, new: &ConnectSession, token: Hash) -> Result<(), StoreError> {

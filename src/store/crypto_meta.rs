@@ -1,6 +1,8 @@
 //! Rows of CryptoMeta: which keys the stored rows need, and a known text under each.
 
-use super::{Store, StoreError, Tx, event};
+use std::collections::BTreeSet;
+
+use super::{SealedTable, Store, StoreError, Tx, event};
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 
@@ -12,35 +14,36 @@ const PAGE: u32 = 1_000;
 impl Store {
     /// The keys that rows are sealed under, each with the number of its rows.
     pub async fn keys_in_use(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        let sql = "SELECT key_id, COUNT(*) AS uses FROM (SELECT key_id FROM token UNION ALL \
-                   SELECT key_id FROM revocation_job UNION ALL SELECT key_id FROM parked_grant UNION ALL \
-                   SELECT key_id FROM webhook_endpoint UNION ALL SELECT key_id FROM install) AS sealed \
-                   WHERE key_id NOT LIKE 'lost/%' GROUP BY key_id ORDER BY key_id";
-        let rows = self.all(sql, []).await?;
+        let keys = SealedTable::ALL.map(|table| format!("SELECT key_id FROM {}", table.name));
+        let sql = format!(
+            "SELECT key_id, COUNT(*) AS uses FROM ({}) AS sealed WHERE key_id NOT LIKE 'lost/%' \
+             GROUP BY key_id ORDER BY key_id",
+            keys.join(" UNION ALL ")
+        );
+        let rows = self.all(&sql, []).await?;
         rows.iter().map(|row| Ok((row.get("key_id")?, row.get("uses")?))).collect()
     }
 
-    /// The ids of the keys that connections are sealed under: what every start looks for, so it leaps from key to key
-    /// instead of reading each row.
+    /// The ids of the keys that rows are sealed under: what every start looks for, so it leaps from key to key instead
+    /// of reading each row.
     pub async fn key_ids_in_use(&self) -> Result<Vec<String>, StoreError> {
-        let sql = "WITH RECURSIVE used (key_id) AS (SELECT MIN(key_id) FROM token UNION ALL \
-                   SELECT (SELECT MIN(token.key_id) FROM token WHERE token.key_id > used.key_id) \
-                   FROM used WHERE used.key_id IS NOT NULL) \
-                   SELECT key_id FROM used WHERE key_id IS NOT NULL UNION SELECT key_id FROM revocation_job \
-                   UNION SELECT key_id FROM parked_grant UNION SELECT key_id FROM webhook_endpoint \
-                   UNION SELECT key_id FROM install WHERE key_id IS NOT NULL";
-        let ids = self
-            .all(sql, [])
-            .await?
-            .iter()
-            .map(|row| row.get("key_id"))
-            .collect::<Result<Vec<String>, _>>()?;
+        let mut ids = BTreeSet::new();
+        for SealedTable { name, .. } in SealedTable::ALL {
+            let sql = format!("SELECT MIN(key_id) AS key_id FROM {name} WHERE key_id > $1");
+            let mut seen = String::new();
+            while let Some(row) = self.one(&sql, [seen.into()]).await?
+                && let Some(key_id) = row.get::<Option<String>>("key_id")?
+            {
+                ids.insert(key_id.clone());
+                seen = key_id;
+            }
+        }
         Ok(ids.into_iter().filter(|id| !id.starts_with(LOST)).collect())
     }
 
     /// Gives up what is sealed under a key that nobody has any more: its connections need their people, and keep what is
-    /// stored. Revocations, parked grants and installs under it can never be carried out, and go. Says how many connections these
-    /// are. It goes page by page; whoever is interrupted begins again where it was.
+    /// stored. Revocations and pending grants under it can never be carried out, and go. Says how many connections these are.
+    /// It goes page by page; whoever is interrupted begins again where it was.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what is given up then stays so.
@@ -66,14 +69,9 @@ impl Store {
 
     /// Stores the check text of a key that has none yet.
     pub async fn save_check_text(&self, key_id: &str, sealed: &str, now: Moment) -> Result<(), StoreError> {
-        let (key_id, sealed) = (key_id.to_owned(), sealed.to_owned());
-        self.write(move |tx| {
-            let sql = "INSERT INTO crypto_meta (key_id, check_sealed, created_at) VALUES ($1, $2, $3) \
-                       ON CONFLICT (key_id) DO NOTHING";
-            let values = [key_id.clone().into(), sealed.clone().into(), now.unix_ms().into()];
-            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
-        })
-        .await
+        let sql = "INSERT INTO crypto_meta (key_id, check_sealed, created_at) VALUES ($1, $2, $3) \
+                   ON CONFLICT (key_id) DO NOTHING";
+        self.run(sql, [key_id.into(), sealed.into(), now.into()]).await.map(|_| ())
     }
 }
 
@@ -97,7 +95,8 @@ async fn forget_key(tx: &Tx<'_>, key_id: String) -> Result<(), StoreError> {
     let endpoints = "UPDATE webhook_endpoint SET enabled = 0, disabled_reason = 'key_lost', key_id = $2 \
                      WHERE key_id = $1";
     tx.run(endpoints, [key_id.clone().into(), format!("{LOST}{key_id}").into()]).await?;
-    for table in ["revocation_job", "parked_grant", "install", "crypto_meta"] {
+    let gone = SealedTable::ALL.into_iter().filter(|table| !table.outlives_key).map(|table| table.name);
+    for table in gone.chain(["crypto_meta"]) {
         tx.run(&format!("DELETE FROM {table} WHERE key_id = $1"), [key_id.clone().into()]).await?;
     }
     Ok(())

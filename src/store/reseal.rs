@@ -5,62 +5,54 @@ use super::{Store, StoreError, Tx};
 use crate::crash;
 use crate::domain::secret::Sealed;
 
-/// A table with sealed columns.
+/// A table with ciphertext that has to outlive its key. What is sealed for minutes is not here: a PKCE verifier, the answer
+/// to a repeated request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SealedTable {
-    /// Connections.
-    Tokens,
-    /// Grants that have to end at HubSpot.
-    Revocations,
-    /// Grants that wait for a person's word.
-    Parked,
-    /// Secrets that webhooks are signed with.
-    Endpoints,
-    /// Grants of installs that wait to be claimed.
-    Installs,
+pub struct SealedTable {
+    /// Its name. Its key is the column `id`, and the column `key_id` names the encryption key.
+    pub(super) name: &'static str,
+    /// The column with its main secret.
+    sealed: &'static str,
+    /// What kind of secret that one is.
+    pub kind: &'static str,
+    /// How its rows say for what they are sealed: `bound_to`, `client_id`, `generation`; and their `access_sealed`.
+    bound: &'static str,
+    /// Whether its rows stay when their encryption key is lost for good.
+    pub(super) outlives_key: bool,
 }
 
 impl SealedTable {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Tokens, Self::Revocations, Self::Parked, Self::Endpoints, Self::Installs];
-
-    /// What kind of secret its main column seals.
-    pub fn kind(self) -> &'static str {
-        if self == Self::Endpoints { "webhook" } else { "refresh" }
-    }
-
-    /// The name of that column.
-    fn sealed(self) -> &'static str {
-        if self == Self::Endpoints { "secrets_sealed" } else { "refresh_sealed" }
-    }
-
-    /// Its name, the name of its key, and how its rows say for what they are sealed.
-    fn columns(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Tokens => ("token", "id", "id AS bound_to, client_id, generation, access_sealed"),
-            Self::Revocations => (
-                "revocation_job",
-                "id",
-                "connection_id AS bound_to, client_id, generation, NULL AS access_sealed",
-            ),
-            Self::Parked => (
-                "parked_grant",
-                "flow_id",
-                "connection_id AS bound_to, client_id, CAST(1 AS bigint) AS generation, access_sealed",
-            ),
-            Self::Endpoints => (
-                "webhook_endpoint",
-                "id",
-                "id AS bound_to, '' AS client_id, generation, NULL AS access_sealed",
-            ),
-            Self::Installs => (
-                "install",
-                "id",
-                "connection_id AS bound_to, client_id, CAST(1 AS bigint) AS generation, access_sealed",
-            ),
-        }
-    }
+    pub const ALL: [Self; 4] = [
+        Self {
+            name: "token",
+            sealed: "refresh_sealed",
+            kind: "refresh",
+            bound: "id AS bound_to, client_id, generation, access_sealed",
+            outlives_key: true,
+        },
+        Self {
+            name: "revocation_job",
+            sealed: "refresh_sealed",
+            kind: "refresh",
+            bound: "connection_id AS bound_to, client_id, generation, NULL AS access_sealed",
+            outlives_key: false,
+        },
+        Self {
+            name: "pending_grant",
+            sealed: "refresh_sealed",
+            kind: "refresh",
+            bound: "connection_id AS bound_to, client_id, CAST(1 AS bigint) AS generation, access_sealed",
+            outlives_key: false,
+        },
+        Self {
+            name: "webhook_endpoint",
+            sealed: "secrets_sealed",
+            kind: "webhook",
+            bound: "id AS bound_to, '' AS client_id, generation, NULL AS access_sealed",
+            outlives_key: true,
+        },
+    ];
 }
 
 /// A row's secrets, with all that they are bound to.
@@ -89,10 +81,10 @@ impl Store {
         after: &str,
         limit: u32,
     ) -> Result<Vec<SealedRow>, StoreError> {
-        let ((name, key, bound), sealed) = (table.columns(), table.sealed());
+        let SealedTable { name, sealed, bound, .. } = table;
         let sql = format!(
-            "SELECT {key} AS row_key, {bound}, key_id, {sealed} AS main_sealed FROM {name} \
-             WHERE key_id <> $1 AND key_id NOT LIKE 'lost/%' AND {key} > $2 ORDER BY {key} LIMIT $3"
+            "SELECT id AS row_key, {bound}, key_id, {sealed} AS main_sealed FROM {name} \
+             WHERE key_id <> $1 AND key_id NOT LIKE 'lost/%' AND id > $2 ORDER BY id LIMIT $3"
         );
         let values = [newest.to_owned().into(), after.to_owned().into(), i64::from(limit).into()];
         self.all(&sql, values).await?.iter().map(read).collect()
@@ -124,14 +116,7 @@ impl Store {
 
     /// Forgets the check text of a key that is not used any more.
     pub async fn forget_check_text(&self, key_id: &str) -> Result<(), StoreError> {
-        let key_id = key_id.to_owned();
-        self.write(move |tx| {
-            let values = [key_id.clone().into()];
-            Box::pin(
-                async move { tx.run("DELETE FROM crypto_meta WHERE key_id = $1", values).await.map(|_| ()) },
-            )
-        })
-        .await
+        self.run("DELETE FROM crypto_meta WHERE key_id = $1", [key_id.into()]).await.map(|_| ())
     }
 }
 
@@ -142,10 +127,9 @@ async fn write(
     before: &SealedRow,
     after: &SealedRow,
 ) -> Result<u64, StoreError> {
-    let ((name, key, _), sealed) = (table.columns(), table.sealed());
+    let SealedTable { name, sealed, .. } = table;
     let access = if after.access.is_some() { ", access_sealed = $5" } else { "" };
-    let sql =
-        format!("UPDATE {name} SET key_id = $3, {sealed} = $4{access} WHERE {key} = $1 AND {sealed} = $2");
+    let sql = format!("UPDATE {name} SET key_id = $3, {sealed} = $4{access} WHERE id = $1 AND {sealed} = $2");
     let mut values: Vec<sea_orm::Value> = vec![
         before.key.clone().into(),
         before.refresh.ciphertext.clone().into(),

@@ -48,8 +48,7 @@ const HEAD_START: std::time::Duration = std::time::Duration::from_secs(30);
 const COLUMNS: &str = "id, connection_id, client_id, key_id, refresh_sealed, refresh_fingerprint, generation, created_at, attempts";
 
 const IN_USE: &str = "SELECT 1 AS found FROM token WHERE refresh_fingerprint = $1 \
-    UNION ALL SELECT 1 FROM parked_grant WHERE refresh_fingerprint = $1 \
-    UNION ALL SELECT 1 FROM install WHERE refresh_fingerprint = $1 LIMIT 1";
+    UNION ALL SELECT 1 FROM pending_grant WHERE refresh_fingerprint = $1 LIMIT 1";
 
 impl Store {
     /// Removes a user's connection: its tokens and its job go now, its grant is queued to end at HubSpot.
@@ -147,9 +146,9 @@ pub(super) async fn is_in_use(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<
 
 /// Of two who share a grant and end at the same moment, one must see that it is the last.
 pub(super) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<(), StoreError> {
-    for (table, key) in [("token", "id"), ("parked_grant", "flow_id"), ("install", "id")] {
+    for table in ["token", "pending_grant"] {
         let lock = tx.for_update();
-        let sql = format!("SELECT {key} FROM {table} WHERE refresh_fingerprint = $1 ORDER BY {key} {lock}");
+        let sql = format!("SELECT id FROM {table} WHERE refresh_fingerprint = $1 ORDER BY id {lock}");
         tx.all(&sql, [refresh_fingerprint.to_owned().into()]).await?;
     }
     Ok(())
@@ -264,8 +263,7 @@ async fn queue(tx: &Tx<'_>, id: ConnectionId, fingerprint: &str, now: Moment) ->
                generation, created_at, run_at) SELECT id || '/' || generation, id, client_id, key_id, refresh_sealed, \
                refresh_fingerprint, generation, $3, $4 FROM token WHERE id = $1 AND NOT EXISTS \
                (SELECT 1 FROM token AS sibling WHERE sibling.refresh_fingerprint = $2 AND sibling.id <> $1) \
-               AND NOT EXISTS (SELECT 1 FROM parked_grant WHERE refresh_fingerprint = $2) \
-               AND NOT EXISTS (SELECT 1 FROM install WHERE refresh_fingerprint = $2)";
+               AND NOT EXISTS (SELECT 1 FROM pending_grant WHERE refresh_fingerprint = $2)";
     let run_at = now.plus(HEAD_START).unix_ms();
     let values = [id.to_string().into(), fingerprint.to_owned().into(), now.unix_ms().into(), run_at.into()];
     Ok(tx.run(sql, values).await? == 1)

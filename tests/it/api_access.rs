@@ -224,7 +224,7 @@ async fn scene() -> (TestApp, Receiver, Ids, String) {
     let ids = Ids {
         connection: app.database.text("SELECT id FROM token").await,
         session: text(&session.json()),
-        install: app.database.text("SELECT id FROM install").await,
+        install: app.database.text("SELECT id FROM pending_grant").await,
         webhook: text(&webhook),
         delivery: app.database.text("SELECT MIN(event_id) FROM webhook_delivery").await,
     };

@@ -56,8 +56,8 @@ const TABLE: &[(&str, &[&str])] = &[
 const SERVICES: &[(&str, &[&str])] = &[
     ("maintenance", &["connect", "pending_grants", "connections", "marketplace", "webhooks", "platform"]),
     ("connect", &["pending_grants", "connections", "platform"]),
+    ("marketplace", &["pending_grants", "connections", "platform"]),
     ("pending_grants", &["connections", "platform"]),
-    ("marketplace", &["connections", "platform"]),
     ("proxy", &["connections", "platform"]),
     ("webhooks", &["platform"]),
     ("connections", &["platform"]),

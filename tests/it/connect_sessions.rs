@@ -306,7 +306,7 @@ async fn what_nobody_confirms_ends_after_a_day_and_what_is_cancelled_at_once() {
     for account in [ACME, GLOBEX] {
         assert!(host.app.hubspot.current_refresh_token(account).is_none());
     }
-    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM parked_grant").await, 0);
+    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM pending_grant").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,7 +123,17 @@ fn every_point_stands_in_the_code_once() {
     let known: BTreeSet<&str> = POINTS.iter().copied().collect();
     assert_eq!(found.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
     assert_eq!(found.len(), POINTS.len(), "a name stands for one place: {found:?}");
-    let walked = ["callback", "install", "refresh", "disconnect", "journal", "webhook", "rotate", "migrate"];
+    let walked = [
+        "callback",
+        "install",
+        "pending_grant",
+        "refresh",
+        "disconnect",
+        "journal",
+        "webhook",
+        "rotate",
+        "migrate",
+    ];
     assert_eq!(walked.iter().map(|work| points(work).count()).sum::<usize>(), POINTS.len());
 }
 
@@ -165,7 +175,7 @@ async fn a_callback_that_is_cut_off_leaves_a_whole_connection_or_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_install_that_is_cut_off_is_kept_or_begun_again_and_claimed_once() {
     for rotates in [false, true] {
-        for point in points("install") {
+        for point in points("install").chain(points("pending_grant")) {
             let mut scene = Scene::set(point, rotates).await;
             scene.variables = changed(&scene.variables, "MARKETPLACE_INSTALLS", "on");
             let process = Process::serve(&scene.doomed());
@@ -184,23 +194,33 @@ async fn an_install_that_is_cut_off_is_kept_or_begun_again_and_claimed_once() {
             };
             let browser = Browser::new(&process.base);
             let first = browser.request(Method::GET, &bring(&process.base)).send().await;
-            let is_claim = point == "install.claimed";
+            let is_claim = point == "pending_grant.accepted";
             assert_eq!(first.is_ok(), is_claim, "{point}");
             if is_claim {
-                let id = scene.database.text("SELECT id FROM install").await;
+                let id = scene.database.text("SELECT id FROM pending_grant").await;
                 assert!(claim(&browser, &id).send().await.is_err(), "{point}: it has answered");
             }
 
             let process = scene.revive(process).await;
 
-            let kept = scene.database.number("SELECT COUNT(*) FROM install").await;
-            assert_eq!(kept, i64::from(matches!(point, "install.kept" | "install.claimed")), "{point}");
+            let kept = scene
+                .database
+                .number("SELECT (SELECT COUNT(*) FROM pending_grant) + COUNT(*) FROM claimed_install")
+                .await;
+            assert_eq!(
+                kept,
+                i64::from(matches!(point, "pending_grant.held" | "pending_grant.accepted")),
+                "{point}"
+            );
             // The person begins again at HubSpot; the host's backend asks again.
             let browser = Browser::new(&process.base);
             if kept == 0 {
                 assert_eq!(browser.get(&bring(&process.base)).await.status, 302, "{point}");
             }
-            let id = scene.database.text("SELECT id FROM install").await;
+            let id = scene
+                .database
+                .text("SELECT id FROM pending_grant UNION SELECT id FROM claimed_install")
+                .await;
             let claimed = browser.send(claim(&browser, &id)).await;
             assert_eq!(claimed.status, 200, "{point}: {}", claimed.body);
             assert_eq!(scene.database.number("SELECT COUNT(*) FROM token").await, 1, "{point}");

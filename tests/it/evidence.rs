@@ -154,7 +154,7 @@ async fn how_long_an_unproven_attempt_is_open_says_nothing_of_how_it_fares() {
     victim.get(&back).await;
 
     let after = attacker.look().await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM parked_grant").await, 1);
+    assert_eq!(app.database.number("SELECT COUNT(*) FROM pending_grant").await, 1);
     assert_eq!((before.json(), before.header("etag")), (after.json(), after.header("etag")));
     // Nor does when it is forgotten: as any other is.
     app.advance(1200);

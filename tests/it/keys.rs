@@ -304,7 +304,7 @@ fn id_of(key: &str) -> String {
 
 async fn under(app: &TestApp, key: &str) -> i64 {
     let count = |table: &str| format!("(SELECT COUNT(*) FROM {table} WHERE key_id = '{}')", id_of(key));
-    let tables = ["token", "revocation_job", "parked_grant"].map(count).join(" + ");
+    let tables = ["token", "revocation_job", "pending_grant"].map(count).join(" + ");
     app.database.number(&format!("SELECT {tables}")).await
 }
 

@@ -365,12 +365,12 @@ impl ConnectSessionBody {
             status: session.status.as_str(),
             connection_id: session.connection_id,
             error_code: session.error_code,
-            awaiting: awaiting.map(|parked| Awaiting {
-                flow: parked.flow,
-                portal_id: parked.portal,
-                hub_domain: parked.hub_domain,
-                scopes: parked.scopes,
-                expires_at: parked.expires_at.rfc3339(),
+            awaiting: awaiting.map(|pending| Awaiting {
+                flow: pending.id.flow(),
+                portal_id: pending.portal_id,
+                hub_domain: pending.hub_domain,
+                scopes: pending.scopes,
+                expires_at: pending.expires_at.rfc3339(),
             }),
             hub_id: session.portal_id,
             confirm: if session.confirm { "backend" } else { "none" },

@@ -16,10 +16,10 @@ use super::connect_sessions::{ExternalUserIdWord, metadata_text};
 use crate::domain::api_key::ApiScope;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, InstallId, PortalId};
-use crate::services::WaitingInstall;
+use crate::services::PendingGrant;
 
 /// Installs on one page.
-const PAGE: u32 = 100;
+const PAGE: u64 = 100;
 
 /// Which installs to list.
 #[derive(Debug, Deserialize)]
@@ -47,11 +47,11 @@ pub(in crate::http) struct InstallBody {
     expires_at: String,
 }
 
-impl From<WaitingInstall> for InstallBody {
-    fn from(install: WaitingInstall) -> Self {
+impl From<PendingGrant> for InstallBody {
+    fn from(install: PendingGrant) -> Self {
         Self {
-            id: install.id,
-            portal_id: install.portal,
+            id: install.id.install(),
+            portal_id: install.portal_id,
             hub_domain: install.hub_domain,
             installed_by: install.hub_user,
             scopes: install.scopes.iter().flat_map(|scopes| scopes.iter()).map(str::to_owned).collect(),
@@ -103,7 +103,7 @@ pub(in crate::http) async fn list_installs(
         web.services.marketplace.installs.waiting_installs(portal, wanted.after, PAGE + 1).await?;
     let has_more = installs.len() > PAGE as usize;
     installs.truncate(PAGE as usize);
-    let next = installs.last().map(|last| last.id).filter(|_| has_more);
+    let next = installs.last().map(|last| last.id.install()).filter(|_| has_more);
     let installs = installs.into_iter().map(InstallBody::from).collect();
     Ok(HttpResponse::Ok().json(InstallsBody { installs, next }))
 }
@@ -170,8 +170,8 @@ pub(in crate::http) async fn claim_install(
         web.services.marketplace.installs.claim_install(id, external_user_id.clone(), metadata).await?;
     Ok(HttpResponse::Ok().json(ClaimedInstallBody {
         install_id: id,
-        connection_id: claimed.connection,
-        portal_id: claimed.portal,
+        connection_id: claimed.connection_id,
+        portal_id: claimed.portal_id,
         external_user_id,
     }))
 }

@@ -1,15 +1,18 @@
 //! Another account than the expected one: nothing is overwritten. The grant waits until the person has said what is to
 //! become of it.
 
+use thiserror::Error;
+
 use super::sign_in::SignIns;
 use crate::domain::auth_request::{AuthRequest, FlowStatus};
 use crate::domain::clock::Clock;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{FlowId, PortalId, UserId};
 use crate::domain::secret::Secret;
-use crate::services::pending_grants::{DecideError, Decision, PendingGrants};
+use crate::domain::token::Token;
+use crate::services::pending_grants::{AcceptError, Acceptance, Decision, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
-use crate::store::{Store, StoreError};
+use crate::store::{PendingGrant, Store, StoreError};
 
 /// What a person is asked.
 #[derive(Debug)]
@@ -24,6 +27,20 @@ pub struct Choice {
     pub expected_domain: Option<String>,
     /// Whether there is a connection to the expected account.
     pub is_connected: bool,
+}
+
+/// Why a decision has no effect.
+#[derive(Debug, Error)]
+pub enum DecideError {
+    /// The browser belongs to another user by now, or the session of the user who is asked has ended.
+    #[error("another user is asked")]
+    NotYours,
+    /// The tokens are sealed with a key that is not configured.
+    #[error("the key is missing")]
+    KeyMissing,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Grants for another account than the expected one. Clones share everything.
@@ -54,11 +71,11 @@ impl AccountMismatches {
         let (Some(expected), true) = (request.portal_id, is_open) else {
             return Ok(None);
         };
-        let Some(parked) = self.store.parked_grant(request.id).await? else { return Ok(None) };
-        let known = self.store.token_for(parked.user, &parked.client_id, expected).await?;
+        let Some(pending) = self.store.pending_grant(request.id.into()).await? else { return Ok(None) };
+        let known = self.connected(&pending, expected).await?;
         Ok(Some(Choice {
-            portal: parked.portal,
-            hub_domain: parked.hub_domain,
+            portal: pending.portal_id,
+            hub_domain: pending.hub_domain,
             expected,
             is_connected: known.is_some(),
             expected_domain: known.and_then(|token| token.hub_domain),
@@ -81,28 +98,47 @@ impl AccountMismatches {
         if self.choice(&request).await?.is_none() {
             return Ok(None);
         }
-        let Some(parked) = self.store.parked_grant(flow).await? else { return Ok(None) };
+        let Some(pending) = self.store.pending_grant(flow.into()).await? else { return Ok(None) };
+        let Some(owner) = pending.user_id else { return Ok(None) };
         // Another user has logged in here meanwhile, or the session has ended: neither may decide on this user's
         // connections, nor open them.
         let allowed = match user {
-            Some(user) => user == parked.user,
-            None => self.sign_ins.may_sign_in(parked.user).await?,
+            Some(user) => user == owner,
+            None => self.sign_ins.may_sign_in(owner).await?,
         };
         if !allowed {
             return Err(DecideError::NotYours);
         }
+        let replaces = match (decision, request.portal_id) {
+            (Decision::Switch, Some(expected)) => self.connected(&pending, expected).await?.map(|old| old.id),
+            _ => None,
+        };
         let pending_grants = self.pending_grants.clone();
         let work = self.tasks.detach(async move {
-            match decision {
-                Decision::Back => {
-                    pending_grants.discard(flow, FailureCode::WrongAccount).await?;
-                    Ok(None)
-                }
-                Decision::Keep | Decision::Switch => {
-                    pending_grants.accept(&request, &parked, None, decision).await
-                }
+            if decision == Decision::Back {
+                pending_grants.discard(pending.id, pending.source, FailureCode::WrongAccount).await?;
+                return Ok(None);
+            }
+            let terms = Acceptance { replaces, ..Acceptance::by(&request, owner, None) };
+            match pending_grants.accept(&pending, terms).await {
+                Ok(stored) => Ok(stored.map(|_| owner)),
+                Err(AcceptError::Damaged) => Ok(None),
+                Err(AcceptError::KeyMissing) => Err(DecideError::KeyMissing),
+                Err(AcceptError::Store(why)) => Err(why.into()),
             }
         });
         joined(work).await
+    }
+
+    /// The connection that the person who is asked has to the expected account.
+    async fn connected(
+        &self,
+        pending: &PendingGrant,
+        expected: PortalId,
+    ) -> Result<Option<Token>, StoreError> {
+        match pending.user_id {
+            Some(user) => self.store.token_for(user, &pending.client_id, expected).await,
+            None => Ok(None),
+        }
     }
 }

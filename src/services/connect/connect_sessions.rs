@@ -27,9 +27,9 @@ use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
-use crate::services::pending_grants::{DecideError, Decision, PendingGrants};
+use crate::services::pending_grants::{AcceptError, Acceptance, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
-use crate::store::{ParkedGrant, Store, StoreError};
+use crate::store::{PendingGrant, Store, StoreError};
 
 /// How long a session for a page is good, unless the backend says otherwise.
 const PAGE_LIFE: Duration = Duration::from_secs(1800);
@@ -102,7 +102,7 @@ pub struct SessionView {
     /// The session.
     pub session: ConnectSession,
     /// The grant that awaits the backend's word, if one does.
-    pub awaiting: Option<ParkedGrant>,
+    pub awaiting: Option<PendingGrant>,
 }
 
 /// Why a session is not completed.
@@ -237,7 +237,9 @@ impl ConnectSessions {
         let Some(mut session) = self.0.store.connect_session(id).await? else { return Ok(None) };
         session.status = session.status_at(self.0.clock.now());
         let awaiting = match (session.status, session.flow_id) {
-            (SessionStatus::AwaitingConfirmation, Some(flow)) => self.0.store.parked_grant(flow).await?,
+            (SessionStatus::AwaitingConfirmation, Some(flow)) => {
+                self.0.store.pending_grant(flow.into()).await?
+            }
             _ => None,
         };
         Ok(Some(SessionView { session, awaiting }))
@@ -273,26 +275,27 @@ impl ConnectSessions {
             SessionStatus::Cancelled | SessionStatus::Expired => return Err(CompleteError::Ended),
             SessionStatus::AwaitingConfirmation => {}
         }
-        let Some((flow, parked)) = session.flow_id.zip(view.awaiting) else {
+        let Some((flow, pending)) = session.flow_id.zip(view.awaiting) else {
             return self.connected_meanwhile(id).await;
         };
         let request = self.0.store.flow_of_session(flow, id).await?.ok_or(CompleteError::Ended)?;
         let (pending_grants, session) = (self.0.pending_grants.clone(), view.session);
         let work = self.0.tasks.detach(async move {
-            pending_grants.accept(&request, &parked, Some(&session), Decision::Keep).await
+            let terms = Acceptance::by(&request, session.user_id, Some(&session));
+            pending_grants.accept(&pending, terms).await
         });
         match joined(work).await {
             Ok(Some(_)) => self.connect_session(id).await?.ok_or(CompleteError::Unknown),
             // It was ended in this moment, or could not be opened.
-            Ok(None) => {
+            Ok(None) | Err(AcceptError::Damaged) => {
                 self.0
                     .pending_grants
                     .end_connect_session(id, Some(flow), FailureCode::IntegrityError)
                     .await?;
                 self.connected_meanwhile(id).await
             }
-            Err(DecideError::Store(why)) => Err(why.into()),
-            Err(_) => Err(CompleteError::KeyMissing),
+            Err(AcceptError::KeyMissing) => Err(CompleteError::KeyMissing),
+            Err(AcceptError::Store(why)) => Err(why.into()),
         }
     }
 

@@ -15,7 +15,7 @@ mod start;
 
 use std::sync::Arc;
 
-pub use account_mismatch::{AccountMismatches, Choice};
+pub use account_mismatch::{AccountMismatches, Choice, DecideError};
 pub use authorization_status::{AccessToken, Attempt, AuthorizationStatuses, ClaimError};
 pub use connect_sessions::{
     CompleteError, ConnectSessions, NewSession, NewlyMade, SessionError, SessionView,

@@ -8,21 +8,19 @@ use std::time::Duration;
 
 use super::account_details::{AccountDetails, Lacking};
 use super::circuit_breaker::CircuitBreaker;
-use super::schedule::Schedule;
+use super::intake::{GrantedTokens, Intake};
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::Clock;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
-use crate::domain::id::{ConnectionId, PortalId, UserId};
+use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
-use crate::hubspot::{Grant, HubSpot};
-use crate::keyring::{Context, Keyring};
-use crate::services::platform::{Base, Changes, Tasks, joined, retry_write};
-use crate::store::{NewTokens, Store, StoreError};
+use crate::hubspot::HubSpot;
+use crate::keyring::Keyring;
+use crate::services::platform::{Base, Changes, Tasks, joined};
+use crate::store::{Source, Store, StoreError};
 
-/// How long a write is tried again: the new tokens are nowhere else.
-const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// How often HubSpot is asked again after a failure that passes by itself.
 const ATTEMPTS: u32 = 3;
 /// However long HubSpot asks to be left alone, an import waits no longer than that.
@@ -89,16 +87,16 @@ struct Parts {
     chance: Chance,
     tasks: Tasks,
     changes: Changes,
-    schedule: Schedule,
     circuit_breaker: Arc<CircuitBreaker>,
+    intake: Intake,
     details: AccountDetails,
 }
 
 impl Imports {
     pub(super) fn new(
         base: &Base,
-        schedule: &Schedule,
         circuit_breaker: &Arc<CircuitBreaker>,
+        intake: &Intake,
         details: &AccountDetails,
     ) -> Self {
         Self(Arc::new(Parts {
@@ -109,8 +107,8 @@ impl Imports {
             chance: base.chance.clone(),
             tasks: base.tasks.clone(),
             changes: base.changes(),
-            schedule: schedule.clone(),
             circuit_breaker: Arc::clone(circuit_breaker),
+            intake: intake.clone(),
             details: details.clone(),
         }))
     }
@@ -146,7 +144,22 @@ impl Imports {
         }
         let asked_at = parts.clock.now();
         let grant = self.patiently(|| parts.hubspot.refresh(&import.refresh)).await?;
-        let connection = self.store_import(import, user, &grant, brought, asked_at).await?;
+        let none = Scopes::default();
+        let received = GrantedTokens {
+            flow: None,
+            client_id: parts.hubspot.client_id(),
+            scopes: import.scopes.as_ref().or(grant.scopes.as_ref()).unwrap_or(&none),
+            optional_scopes: &none,
+            grant: &grant,
+            refresh: grant.refresh.as_ref().unwrap_or(&import.refresh),
+            owner: user,
+            session: None,
+            portal: grant.portal_id,
+            metadata: import.metadata.as_deref(),
+            at: asked_at,
+        };
+        let stored = parts.intake.save(received, Source::Import(brought)).await?;
+        let connection = stored.ok_or(ImportError::Refused(FailureCode::StorageUnavailable))?.connection;
         parts.changes.publish(user);
         tracing::info!(connection = %connection, portal = grant.portal_id.map(|id| id.0), "imported");
         if grant.portal_id.is_none() {
@@ -198,70 +211,5 @@ impl Imports {
             waited += LOOK;
         }
         Ok(())
-    }
-
-    /// Seals the tokens for the place they will have and saves them; if the place changes meanwhile, once more.
-    async fn store_import(
-        &self,
-        import: &Import,
-        user: UserId,
-        grant: &Grant,
-        brought: String,
-        at: Moment,
-    ) -> Result<ConnectionId, StoreError> {
-        let parts = &self.0;
-        let client_id = parts.hubspot.client_id();
-        loop {
-            let known = match grant.portal_id {
-                Some(portal) => {
-                    retry_write(PATIENCE, || parts.store.token_for(user, client_id, portal)).await?
-                }
-                None => None,
-            };
-            let place = known
-                .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
-            let tokens = self.seal_import(import, user, grant, place, at);
-            let save = || parts.store.save_imported(tokens.clone(), brought.clone());
-            if retry_write(PATIENCE, save).await? {
-                return Ok(place.0);
-            }
-        }
-    }
-
-    fn seal_import(
-        &self,
-        import: &Import,
-        user: UserId,
-        grant: &Grant,
-        (connection, generation): (ConnectionId, i64),
-        at: Moment,
-    ) -> NewTokens {
-        let parts = &self.0;
-        let client_id = parts.hubspot.client_id();
-        let row = connection.to_string();
-        let context = |kind| Context { kind, row: &row, generation, client_id };
-        let refresh = grant.refresh.as_ref().unwrap_or(&import.refresh);
-        let expires_at = at.plus(grant.expires_in);
-        NewTokens {
-            connection,
-            generation,
-            user,
-            client_id: client_id.to_owned(),
-            portal: grant.portal_id,
-            wanted_scopes: import.scopes.clone().or_else(|| grant.scopes.clone()).unwrap_or_default(),
-            scopes: grant.scopes.clone(),
-            unsettled_scopes: None,
-            access: parts.keyring.seal(&grant.access, context("access")),
-            refresh: parts.keyring.seal(refresh, context("refresh")),
-            refresh_fingerprint: parts.keyring.fingerprint(refresh),
-            obtained_at: at,
-            connected_at: at,
-            expires_at,
-            refresh_at: parts.schedule.refresh_at(at, expires_at),
-            connect_session: None,
-            metadata: import.metadata.clone(),
-            // The background asks for what is not known yet: an import may be of many.
-            details_due_at: parts.clock.now(),
-        }
     }
 }

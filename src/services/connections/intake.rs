@@ -23,6 +23,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for an import.
+const PATIENCE_OF_IMPORT: Duration = Duration::from_secs(24 * 3600);
 /// When the background asks for an account's details, should the callback not get to it.
 const DETAILS_LATER: Duration = Duration::from_secs(30);
 
@@ -177,26 +179,28 @@ impl Intake {
     }
 
     /// Seals the tokens for the place they will have and saves them; if the place changes meanwhile, once more. `None`
-    /// if they were parked and are no more.
+    /// if they were pending and are no more.
     pub(in crate::services) async fn save(
         &self,
         received: GrantedTokens<'_>,
         source: Source,
     ) -> Result<Option<Stored>, StoreError> {
         let parts = &self.0;
+        // Nobody waits for an import, and HubSpot may have replaced the refresh token: the new one is nowhere else.
+        let patience = if matches!(source, Source::Import(_)) { PATIENCE_OF_IMPORT } else { PATIENCE };
         loop {
             let known = match received.portal {
                 Some(portal) => {
                     let find = || parts.store.token_for(received.owner, received.client_id, portal);
-                    retry_write(PATIENCE, find).await?
+                    retry_write(patience, find).await?
                 }
                 None => None,
             };
             let place = known
                 .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
-            let tokens = self.seal(received, place);
-            let save = || parts.store.save_connected(source, tokens.clone());
-            match retry_write(PATIENCE, save).await? {
+            let tokens = self.seal(received, &source, place);
+            let save = || parts.store.save_connected(source.clone(), tokens.clone());
+            match retry_write(patience, save).await? {
                 Saved::Done(ended) => return Ok(Some(Stored { connection: place.0, ended })),
                 Saved::Gone => return Ok(None),
                 Saved::Stale => {}
@@ -204,14 +208,21 @@ impl Intake {
         }
     }
 
-    fn seal(&self, received: GrantedTokens<'_>, (connection, generation): (ConnectionId, i64)) -> NewTokens {
+    fn seal(
+        &self,
+        received: GrantedTokens<'_>,
+        source: &Source,
+        (connection, generation): (ConnectionId, i64),
+    ) -> NewTokens {
         let GrantedTokens { client_id, scopes, optional_scopes, grant, refresh, .. } = received;
         let GrantedTokens { owner, session, portal, metadata, at, .. } = received;
         let parts = &self.0;
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id };
         let (now, expires_at) = (parts.clock.now(), at.plus(grant.expires_in));
-        let is_strict = parts.hubspot.settings().require_all_scopes;
+        // Of an import no scopes are required, and what is not known of it the background asks: it may be one of many.
+        let is_import = matches!(source, Source::Import(_));
+        let is_strict = parts.hubspot.settings().require_all_scopes && !is_import;
         NewTokens {
             connection,
             generation,
@@ -230,7 +241,7 @@ impl Intake {
             refresh_at: parts.schedule.refresh_at(at, expires_at),
             connect_session: session.map(|session| session.id),
             metadata: metadata.map(str::to_owned),
-            details_due_at: now.plus(DETAILS_LATER),
+            details_due_at: if is_import { now } else { now.plus(DETAILS_LATER) },
         }
     }
 }

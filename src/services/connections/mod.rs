@@ -23,7 +23,7 @@ pub use circuit_breaker::CircuitBreaker;
 pub(super) use disconnect::REVOKE_WAIT;
 pub use disconnect::{Disconnected, Disconnects, Revoked};
 pub use import::{Import, ImportError, Imported, Imports};
-pub(super) use intake::{GrantedTokens, Intake};
+pub(super) use intake::{GrantedTokens, Intake, Stored};
 pub use lease::{Lease, LeaseWarning};
 pub use list::ConnectionList;
 pub use refresh::Refreshes;
@@ -68,12 +68,13 @@ impl Connections {
         let access_tokens =
             AccessTokens::new(base, &circuit_breaker, &refreshes, config.refresh.max_in_flight);
         let disconnects = Disconnects::new(base);
+        let intake = Intake::new(base, &schedule, &details);
         Self {
             list: ConnectionList::new(base),
             uninstalls: Uninstalls::new(base, &access_tokens, &disconnects),
-            imports: Imports::new(base, &schedule, &circuit_breaker, &details),
+            imports: Imports::new(base, &circuit_breaker, &intake, &details),
             upkeep: Upkeep::new(base, config.security.on_session_expiry),
-            intake: Intake::new(base, &schedule, &details),
+            intake,
             access_tokens,
             refreshes,
             disconnects,

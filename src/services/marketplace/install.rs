@@ -13,23 +13,19 @@ use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
-use crate::domain::id::{ConnectionId, InstallId, PortalId, UserId};
+use crate::domain::id::{InstallId, PortalId};
+use crate::domain::pending_grant::GrantSource;
 use crate::domain::secret::Secret;
-use crate::hubspot::{Grant, HubSpot};
-use crate::keyring::{Context, Keyring, OpenError};
-use crate::services::connections::{GrantedTokens, Intake};
-use crate::services::platform::{Base, Changes, Tasks, joined, retry_write};
-use crate::store::{Install, InstallGrant, InstallState, Source, Store, StoreError};
-use crate::telemetry::metrics::Metrics;
+use crate::hubspot::HubSpot;
+use crate::services::connections::Intake;
+use crate::services::pending_grants::{AcceptError, Acceptance, PendingGrants};
+use crate::services::platform::{Base, Tasks, joined};
+use crate::store::{ClaimedInstall, PendingGrant, Store, StoreError};
 
 /// How long a state is good that HubSpot is to bring back.
 const STATE_TTL: Duration = Duration::from_secs(600);
 /// How long a code is remembered. HubSpot forgets it sooner.
 const CODE_MEMORY: Duration = Duration::from_secs(3600);
-/// How long a write is tried again while the person waits.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How many unclaimed installs one round ends.
-const AT_ONCE: u32 = 100;
 
 /// Why an install is not kept.
 #[derive(Debug, Error)]
@@ -43,15 +39,6 @@ pub enum InstallError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// An install that has become a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClaimedInstall {
-    /// The connection.
-    pub connection: ConnectionId,
-    /// The account.
-    pub portal: PortalId,
 }
 
 /// Why an install is not claimed.
@@ -74,6 +61,16 @@ pub enum ClaimInstallError {
     Store(#[from] StoreError),
 }
 
+impl From<AcceptError> for ClaimInstallError {
+    fn from(why: AcceptError) -> Self {
+        match why {
+            AcceptError::KeyMissing => Self::KeyMissing,
+            AcceptError::Damaged => Self::Damaged,
+            AcceptError::Store(why) => Self::Store(why),
+        }
+    }
+}
+
 /// Installs that begin at HubSpot's Marketplace. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Installs(Arc<Parts>);
@@ -82,29 +79,30 @@ pub struct Installs(Arc<Parts>);
 struct Parts {
     store: Store,
     hubspot: Arc<HubSpot>,
-    keyring: Arc<Keyring>,
     clock: Clock,
     chance: Chance,
-    metrics: Arc<Metrics>,
     tasks: Tasks,
-    changes: Changes,
     intake: Intake,
+    pending_grants: PendingGrants,
     /// How long an install waits to be claimed.
     claim_time: Duration,
 }
 
 impl Installs {
-    pub(super) fn new(base: &Base, intake: &Intake, claim_time: Duration) -> Self {
+    pub(super) fn new(
+        base: &Base,
+        intake: &Intake,
+        pending_grants: &PendingGrants,
+        claim_time: Duration,
+    ) -> Self {
         Self(Arc::new(Parts {
             store: base.store.clone(),
             hubspot: Arc::clone(&base.hubspot),
-            keyring: Arc::clone(&base.keyring),
             clock: base.clock.clone(),
             chance: base.chance.clone(),
-            metrics: Arc::clone(&base.metrics),
             tasks: base.tasks.clone(),
-            changes: base.changes(),
             intake: intake.clone(),
+            pending_grants: pending_grants.clone(),
             claim_time,
         }))
     }
@@ -164,54 +162,21 @@ impl Installs {
         let answer = parts.hubspot.exchange(code, redirect_uri, None).await;
         let grant = answer.map_err(|failure| InstallError::Failed(failure.code))?;
         crash::point("install.answered");
-        let grant = self.0.intake.complete(grant).await;
+        let grant = parts.intake.complete(grant).await;
         let refresh = grant.refresh.as_ref().ok_or(InstallError::Failed(FailureCode::NoRefreshToken))?;
         let required = &parts.hubspot.settings().scopes;
-        self.0.intake.refuse_missing_scopes(required, &grant, refresh).await.map_err(InstallError::Failed)?;
+        parts.intake.refuse_missing_scopes(required, &grant, refresh).await.map_err(InstallError::Failed)?;
         // Without the account, nobody could say whose install it is.
         let Some(portal) = grant.portal_id else {
-            self.0.intake.end_unused(refresh).await;
+            parts.intake.end_unused(refresh).await;
             return Err(InstallError::Failed(FailureCode::ProviderBadResponse));
         };
-        let install = self.seal_install(&grant, refresh, portal, asked_at);
-        let id = install.id;
-        if let Err(why) = retry_write(PATIENCE, || parts.store.save_install(install.clone())).await {
-            self.0.intake.end_unused(refresh).await;
-            return Err(why.into());
+        let held =
+            parts.pending_grants.hold_install(&grant, refresh, portal, asked_at, parts.claim_time).await;
+        if held.is_err() {
+            parts.intake.end_unused(refresh).await;
         }
-        crash::point("install.kept");
-        tracing::info!(install = %id, portal = portal.0, "an install from the marketplace waits to be claimed");
-        // The account's name helps the host to tell whose it is. The grant is safe by then.
-        if let Ok(identity) = parts.hubspot.introspect(&grant.access).await
-            && let Err(why) = parts.store.name_install(id, identity.hub_domain, identity.hub_user).await
-        {
-            tracing::warn!(install = %id, error = %why, "could not note an account's name");
-        }
-        Ok(())
-    }
-
-    fn seal_install(&self, grant: &Grant, refresh: &Secret, portal: PortalId, at: Moment) -> Install {
-        let parts = &self.0;
-        let connection = ConnectionId::random(&parts.chance);
-        let (row, client_id) = (connection.to_string(), parts.hubspot.client_id());
-        let context = |kind| Context { kind, row: &row, generation: 1, client_id };
-        Install {
-            id: InstallId::random(&parts.chance),
-            client_id: client_id.to_owned(),
-            portal,
-            hub_domain: None,
-            hub_user: None,
-            scopes: grant.scopes.clone(),
-            obtained_at: at,
-            expires_at: parts.clock.now().plus(parts.claim_time),
-            state: InstallState::Waiting(InstallGrant {
-                connection,
-                access: parts.keyring.seal(&grant.access, context("access")),
-                refresh: parts.keyring.seal(refresh, context("refresh")),
-                refresh_fingerprint: parts.keyring.fingerprint(refresh),
-                token_expires_at: at.plus(grant.expires_in),
-            }),
-        }
+        Ok(held?)
     }
 
     /// Installs that wait to be claimed, by their ids, from after `after` on; of one account, or of all.
@@ -219,12 +184,11 @@ impl Installs {
         &self,
         portal: Option<PortalId>,
         after: Option<InstallId>,
-        limit: u32,
-    ) -> Result<Vec<Install>, StoreError> {
+        limit: u64,
+    ) -> Result<Vec<PendingGrant>, StoreError> {
         let parts = &self.0;
         let (app, now) = (parts.hubspot.client_id(), parts.clock.now());
-        let after = after.map(|id| id.to_string()).unwrap_or_default();
-        parts.store.waiting_installs(app, portal, &after, now, limit).await
+        parts.store.waiting_installs(app, portal, after, now, limit).await
     }
 
     /// Makes an install a connection of this user of the host's, or renews the one that the user has to that account.
@@ -253,117 +217,35 @@ impl Installs {
         metadata: Option<&str>,
     ) -> Result<ClaimedInstall, ClaimInstallError> {
         let parts = &self.0;
+        let (settings, app) = (parts.hubspot.settings(), parts.hubspot.client_id());
         loop {
             let now = parts.clock.now();
-            let found = parts.store.install(id, parts.hubspot.client_id()).await?;
-            let install =
-                found.filter(|install| install.expires_at > now).ok_or(ClaimInstallError::Unknown)?;
-            match &install.state {
-                InstallState::Claimed { by, connection } => {
-                    let is_same = parts.store.find_external(external).await? == Some(*by);
-                    let (connection, portal) = (*connection, install.portal);
-                    return is_same
-                        .then_some(ClaimedInstall { connection, portal })
-                        .ok_or(ClaimInstallError::Taken);
-                }
-                InstallState::Waiting(grant) => {
-                    let user = parts.store.user_of_external(external.clone(), &parts.chance).await?;
-                    if let Some(claimed) = self.take_install(&install, grant, user, metadata).await? {
-                        return Ok(claimed);
-                    }
-                }
-            }
+            let found = parts.store.pending_grant(id.into()).await?;
+            let is_waiting = |grant: &PendingGrant| {
+                grant.source == GrantSource::Marketplace && grant.client_id == app && grant.expires_at > now
+            };
+            let Some(install) = found.filter(is_waiting) else {
+                let known = parts.store.claimed_install(id, app, now).await?;
+                let claimed = known.ok_or(ClaimInstallError::Unknown)?;
+                let is_same = parts.store.find_external(external).await? == Some(claimed.user_id);
+                return is_same.then_some(claimed).ok_or(ClaimInstallError::Taken);
+            };
+            let owner = parts.store.user_of_external(external.clone(), &parts.chance).await?;
+            let terms = Acceptance {
+                owner,
+                scopes: &settings.scopes,
+                optional_scopes: &settings.optional_scopes,
+                session: None,
+                metadata,
+                replaces: None,
+            };
+            // Who has claimed it is looked up, because somebody else may have been quicker, or it has ended meanwhile.
+            parts.pending_grants.accept(&install, terms).await?;
         }
     }
 
-    /// `None` if somebody else was quicker, or it has ended meanwhile.
-    async fn take_install(
-        &self,
-        install: &Install,
-        sealed: &InstallGrant,
-        user: UserId,
-        metadata: Option<&str>,
-    ) -> Result<Option<ClaimedInstall>, ClaimInstallError> {
-        let parts = &self.0;
-        let settings = parts.hubspot.settings();
-        let (access, refresh) = self.open_install(install, sealed).await?;
-        let grant = Grant {
-            access,
-            refresh: None,
-            expires_in: sealed.token_expires_at.since(install.obtained_at),
-            scopes: install.scopes.clone(),
-            portal_id: Some(install.portal),
-        };
-        let received = GrantedTokens {
-            flow: None,
-            client_id: &install.client_id,
-            scopes: &settings.scopes,
-            optional_scopes: &settings.optional_scopes,
-            grant: &grant,
-            refresh: &refresh,
-            owner: user,
-            portal: Some(install.portal),
-            session: None,
-            metadata,
-            // A token that has grown old while it waited is due for its refresh at once.
-            at: install.obtained_at,
-        };
-        let Some(stored) = self.0.intake.save(received, Source::Install(install.id)).await? else {
-            return Ok(None);
-        };
-        crash::point("install.claimed");
-        tracing::info!(install = %install.id, connection = %stored.connection, "an install was claimed");
-        if sealed.token_expires_at > parts.clock.now() {
-            self.0.intake.welcome(received, stored.connection).await;
-        } else {
-            // HubSpot tells nothing to whoever has an old token; the background asks once there is a new one.
-            parts.changes.publish(user);
-            parts.metrics.flows_connected.inc();
-        }
-        Ok(Some(ClaimedInstall { connection: stored.connection, portal: install.portal }))
-    }
-
-    async fn open_install(
-        &self,
-        install: &Install,
-        sealed: &InstallGrant,
-    ) -> Result<(Secret, Secret), ClaimInstallError> {
-        let parts = &self.0;
-        let row = sealed.connection.to_string();
-        let context = |kind| Context { kind, row: &row, generation: 1, client_id: &install.client_id };
-        let opened = |sealed, kind| parts.keyring.open(sealed, context(kind));
-        match (opened(&sealed.access, "access"), opened(&sealed.refresh, "refresh")) {
-            (Ok(access), Ok(refresh)) => Ok((access, refresh)),
-            // The key may come back, and the host may ask again.
-            (Err(OpenError::UnknownKey(_)), _) | (_, Err(OpenError::UnknownKey(_))) => {
-                tracing::error!(install = %install.id, "the key of an install is missing");
-                Err(ClaimInstallError::KeyMissing)
-            }
-            _ => {
-                tracing::error!(install = %install.id, "an install cannot be opened");
-                parts.metrics.integrity_errors.inc();
-                parts.store.end_install(install.id, parts.clock.now()).await?;
-                Err(ClaimInstallError::Damaged)
-            }
-        }
-    }
-
-    /// Ends installs that nobody has claimed in time, and forgets what was seen of others.
-    pub(in crate::services) async fn end_unclaimed_installs(&self, now: Moment) -> Result<(), StoreError> {
-        let parts = &self.0;
-        parts.store.sweep_install_attempts(now).await?;
-        for install in parts.store.expired_installs(now, AT_ONCE).await? {
-            // One that cannot be ended does not keep the others.
-            match parts.store.end_install(install, now).await {
-                Ok(true) => {
-                    tracing::info!(install = %install, "nobody has claimed an install; its grant ends");
-                }
-                Ok(false) => {}
-                Err(why) => {
-                    tracing::error!(install = %install, error = %why, "could not end an unclaimed install");
-                }
-            }
-        }
-        Ok(())
+    /// Forgets states, codes and claims that nobody asks about any more.
+    pub(in crate::services) async fn forget_installs(&self, now: Moment) -> Result<(), StoreError> {
+        self.0.store.sweep_installs(now).await
     }
 }

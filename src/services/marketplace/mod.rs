@@ -3,10 +3,11 @@
 mod install;
 mod journal;
 
-pub use install::{ClaimInstallError, ClaimedInstall, InstallError, Installs};
+pub use install::{ClaimInstallError, InstallError, Installs};
 pub use journal::{Journal, Look, Looked};
 
 use super::connections::Intake;
+use super::pending_grants::PendingGrants;
 use super::platform::Base;
 use crate::config::Config;
 
@@ -20,9 +21,9 @@ pub struct Marketplace {
 }
 
 impl Marketplace {
-    pub(super) fn new(base: &Base, config: &Config, intake: &Intake) -> Self {
+    pub(super) fn new(base: &Base, config: &Config, intake: &Intake, pending_grants: &PendingGrants) -> Self {
         Self {
-            installs: Installs::new(base, intake, config.marketplace.claim_time),
+            installs: Installs::new(base, intake, pending_grants, config.marketplace.claim_time),
             journal: Journal::new(base),
         }
     }

@@ -1,4 +1,4 @@
-//! Grants that wait for somebody's word before they become connections.
+//! Grants that somebody has to decide on before they become connections.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -7,18 +7,23 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::connections::{Connections, Disconnects, GrantedTokens, Intake, REVOKE_WAIT};
+use super::connections::{Connections, Disconnects, GrantedTokens, Intake, REVOKE_WAIT, Stored};
 use super::platform::{Base, Key, Notifier, retry_write};
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::connect_session::ConnectSession;
 use crate::domain::failure::FailureCode;
-use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
+use crate::domain::id::{
+    ConnectSessionId, ConnectionId, FlowId, InstallId, PendingGrantId, PortalId, UserId,
+};
+use crate::domain::pending_grant::GrantSource;
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Secret;
 use crate::domain::words::UnknownWord;
 use crate::hubspot::{Grant, HubSpot};
 use crate::keyring::{Context, Keyring, OpenError};
-use crate::store::{ParkedGrant, Source, Store, StoreError};
+use crate::store::{PendingGrant, Source, Store, StoreError, Undecided};
 use crate::telemetry::metrics::Metrics;
 
 /// How long a person may think about it.
@@ -28,7 +33,7 @@ const TIME_TO_CONFIRM: Duration = Duration::from_secs(24 * 3600);
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many forgotten grants one round ends.
-const AT_ONCE: u32 = 100;
+const AT_ONCE: u64 = 100;
 
 /// What a person answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,18 +59,46 @@ impl FromStr for Decision {
     }
 }
 
-/// Why a decision has no effect.
+/// Why a grant is not accepted.
 #[derive(Debug, Error)]
-pub enum DecideError {
-    /// The browser belongs to another user by now, or the session of the user who is asked has ended.
-    #[error("another user is asked")]
-    NotYours,
-    /// The tokens are sealed with a key that is not configured.
+pub(super) enum AcceptError {
+    /// The tokens are sealed with a key that is not configured. The grant waits on.
     #[error("the key is missing")]
     KeyMissing,
-    /// The database failed.
+    /// The stored tokens cannot be trusted. The grant has ended.
+    #[error("the stored tokens are damaged")]
+    Damaged,
+    /// The database failed. The grant waits on.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// For whom a grant is accepted, and what was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Acceptance<'a> {
+    pub owner: UserId,
+    pub scopes: &'a Scopes,
+    pub optional_scopes: &'a Scopes,
+    /// The connect session it came by.
+    pub session: Option<&'a ConnectSession>,
+    /// What the host keeps with the connection, as JSON.
+    pub metadata: Option<&'a str>,
+    /// The connection that it takes the place of.
+    pub replaces: Option<ConnectionId>,
+}
+
+impl<'a> Acceptance<'a> {
+    /// What was asked for by an AuthRequest.
+    pub fn by(request: &'a AuthRequest, owner: UserId, session: Option<&'a ConnectSession>) -> Self {
+        Self {
+            owner,
+            scopes: &request.scopes,
+            optional_scopes: &request.optional_scopes,
+            session,
+            metadata: session.and_then(|session| session.metadata.as_deref()),
+            replaces: None,
+        }
+    }
 }
 
 /// Grants that wait. Clones share everything.
@@ -100,7 +133,7 @@ impl PendingGrants {
         }))
     }
 
-    /// Parks a grant until the person has chosen, if it is for another account than the flow expected, or until the
+    /// Holds a grant until the person has chosen, if it is for another account than the flow expected, or until the
     /// host's backend has confirmed it. `false` if that one wants none any more.
     pub async fn hold(
         &self,
@@ -108,105 +141,168 @@ impl PendingGrants {
         received: GrantedTokens<'_>,
         portal: PortalId,
     ) -> Result<bool, StoreError> {
-        let GrantedTokens { client_id, grant, refresh, owner, session, at, .. } = received;
+        let (source, time) = match received.session {
+            Some(_) => (GrantSource::Confirmation, TIME_TO_CONFIRM),
+            None => (GrantSource::AccountMismatch, TIME_TO_CHOOSE),
+        };
+        let GrantedTokens { grant, refresh, at, .. } = received;
+        let sealed = PendingGrant {
+            user_id: Some(received.owner),
+            connect_session_id: received.session.map(|session| session.id),
+            ..self.seal((flow.into(), source, time), received.client_id, grant, refresh, portal, at)
+        };
+        self.keep(sealed, &grant.access).await
+    }
+
+    /// Holds the grant of an install until it is claimed, for this long.
+    pub async fn hold_install(
+        &self,
+        grant: &Grant,
+        refresh: &Secret,
+        portal: PortalId,
+        at: Moment,
+        time: Duration,
+    ) -> Result<(), StoreError> {
+        let id = InstallId::random(&self.0.chance).into();
+        let client_id = self.0.hubspot.client_id();
+        let sealed = self.seal((id, GrantSource::Marketplace, time), client_id, grant, refresh, portal, at);
+        self.keep(sealed, &grant.access).await.map(|_| ())
+    }
+
+    fn seal(
+        &self,
+        (id, source, time): (PendingGrantId, GrantSource, Duration),
+        client_id: &str,
+        grant: &Grant,
+        refresh: &Secret,
+        portal: PortalId,
+        at: Moment,
+    ) -> PendingGrant {
         let parts = &self.0;
         let connection = ConnectionId::random(&parts.chance);
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation: 1, client_id };
-        let parked = ParkedGrant {
-            flow,
-            user: owner,
-            connection,
+        let access = parts.keyring.seal(&grant.access, context("access"));
+        let sealed = parts.keyring.seal(refresh, context("refresh"));
+        PendingGrant {
+            id,
+            source,
+            user_id: None,
+            connection_id: connection,
             client_id: client_id.to_owned(),
-            portal,
+            portal_id: portal,
             hub_domain: None,
+            hub_user: None,
             scopes: grant.scopes.clone(),
-            access: parts.keyring.seal(&grant.access, context("access")),
-            refresh: parts.keyring.seal(refresh, context("refresh")),
+            key_id: sealed.key_id,
+            access_sealed: access.ciphertext,
+            refresh_sealed: sealed.ciphertext,
             refresh_fingerprint: parts.keyring.fingerprint(refresh),
             obtained_at: at,
             token_expires_at: at.plus(grant.expires_in),
-            expires_at: parts.clock.now().plus(match session {
-                Some(_) => TIME_TO_CONFIRM,
-                None => TIME_TO_CHOOSE,
-            }),
-            connect_session: session.map(|session| session.id),
-        };
-        if !retry_write(PATIENCE, || parts.store.park_grant(parked.clone())).await? {
+            expires_at: parts.clock.now().plus(time),
+            connect_session_id: None,
+        }
+    }
+
+    async fn keep(&self, grant: PendingGrant, access: &Secret) -> Result<bool, StoreError> {
+        let parts = &self.0;
+        if !retry_write(PATIENCE, || parts.store.hold_grant(grant.clone())).await? {
             return Ok(false);
         }
-        tracing::info!(flow = %flow, portal = portal.0, "a grant waits for somebody's word");
-        // The person is told the account's name, if HubSpot tells it now. The grant is safe by then.
-        if let Ok(identity) = parts.hubspot.introspect(&grant.access).await
-            && let Err(why) = parts.store.name_parked(flow, identity.hub_domain).await
+        let PendingGrant { id, source, portal_id, .. } = grant;
+        crate::crash::point("pending_grant.held");
+        tracing::info!(pending_grant = %id, source = %source, portal = portal_id.0, "a grant awaits a decision");
+        // The account's name helps whoever decides. The grant is safe by then.
+        if let Ok(identity) = parts.hubspot.introspect(access).await
+            && let Err(why) = parts.store.name_pending_grant(id, identity.hub_domain, identity.hub_user).await
         {
-            tracing::warn!(flow = %flow, error = %why, "could not note an account's name");
+            tracing::warn!(pending_grant = %id, error = %why, "could not note an account's name");
         }
         Ok(true)
     }
 
-    /// Makes a pending grant a connection. `None` if it is there no more, or cannot be opened.
+    /// Makes a pending grant a connection. `None` if it is pending no more.
     ///
     /// # Errors
-    /// [`DecideError`] says why nothing has happened; the grant waits on.
+    /// [`AcceptError`] says whether the grant waits on.
     pub async fn accept(
         &self,
-        request: &AuthRequest,
-        parked: &ParkedGrant,
-        session: Option<&ConnectSession>,
-        decision: Decision,
-    ) -> Result<Option<UserId>, DecideError> {
+        pending: &PendingGrant,
+        terms: Acceptance<'_>,
+    ) -> Result<Option<Stored>, AcceptError> {
         let parts = &self.0;
-        let row = parked.connection.to_string();
-        let context = |kind| Context { kind, row: &row, generation: 1, client_id: &parked.client_id };
-        let opened = |sealed, kind| parts.keyring.open(sealed, context(kind));
-        let (access, refresh) = match (opened(&parked.access, "access"), opened(&parked.refresh, "refresh")) {
-            (Ok(access), Ok(refresh)) => (access, refresh),
-            // The key may come back, and the person may ask again.
-            (Err(OpenError::UnknownKey(_)), _) | (_, Err(OpenError::UnknownKey(_))) => {
-                tracing::error!(flow = %parked.flow, "the key of a parked grant is missing");
-                return Err(DecideError::KeyMissing);
-            }
-            _ => {
-                tracing::error!(flow = %parked.flow, "a parked grant cannot be opened");
-                parts.metrics.integrity_errors.inc();
-                self.discard(parked.flow, FailureCode::IntegrityError).await?;
-                return Ok(None);
-            }
-        };
+        let (access, refresh) = self.open(pending).await?;
         let grant = Grant {
             access,
             refresh: None,
-            expires_in: parked.token_expires_at.since(parked.obtained_at),
-            scopes: parked.scopes.clone(),
-            portal_id: Some(parked.portal),
+            expires_in: pending.token_expires_at.since(pending.obtained_at),
+            scopes: pending.scopes.clone(),
+            portal_id: Some(pending.portal_id),
         };
-        let (owner, portal, at) = (parked.user, Some(parked.portal), parked.obtained_at);
-        let received = GrantedTokens::by(request, &grant, &refresh, owner, session, portal, at);
-        let replaces = match (decision, request.portal_id) {
-            (Decision::Switch, Some(expected)) => {
-                parts.store.token_for(parked.user, &parked.client_id, expected).await?.map(|old| old.id)
-            }
-            _ => None,
+        let received = GrantedTokens {
+            flow: pending.flow(),
+            client_id: &pending.client_id,
+            scopes: terms.scopes,
+            optional_scopes: terms.optional_scopes,
+            grant: &grant,
+            refresh: &refresh,
+            owner: terms.owner,
+            session: terms.session,
+            portal: Some(pending.portal_id),
+            metadata: terms.metadata,
+            // A token that has grown old while it waited is due for its refresh at once.
+            at: pending.obtained_at,
         };
-        let Some(stored) =
-            self.0.intake.save(received, Source::Parked { flow: parked.flow, replaces }).await?
-        else {
-            return Ok(None);
-        };
-        let ending =
-            stored.ended.and_then(|(old, removed)| self.0.disconnects.ending(old, parked.user, removed));
-        self.0.intake.welcome(received, stored.connection).await;
+        let source = Source::Pending { id: pending.id, replaces: terms.replaces };
+        let Some(mut stored) = parts.intake.save(received, source).await? else { return Ok(None) };
+        crate::crash::point("pending_grant.accepted");
+        let replaced = stored.ended.take();
+        let ending = replaced.and_then(|(old, removed)| parts.disconnects.ending(old, terms.owner, removed));
+        parts.intake.welcome(received, stored.connection).await;
         if let Some(ending) = ending {
             ending.wait(Instant::now() + REVOKE_WAIT).await;
         }
-        Ok(Some(parked.user))
+        Ok(Some(stored))
+    }
+
+    async fn open(&self, pending: &PendingGrant) -> Result<(Secret, Secret), AcceptError> {
+        let parts = &self.0;
+        let row = pending.connection_id.to_string();
+        let context = |kind| Context { kind, row: &row, generation: 1, client_id: &pending.client_id };
+        let access = parts.keyring.open(&pending.access(), context("access"));
+        match (access, parts.keyring.open(&pending.refresh(), context("refresh"))) {
+            (Ok(access), Ok(refresh)) => Ok((access, refresh)),
+            // The key may come back, and somebody may ask again.
+            (Err(OpenError::UnknownKey(_)), _) | (_, Err(OpenError::UnknownKey(_))) => {
+                tracing::error!(pending_grant = %pending.id, "the key of a pending grant is missing");
+                Err(AcceptError::KeyMissing)
+            }
+            _ => {
+                tracing::error!(pending_grant = %pending.id, "a pending grant cannot be opened");
+                parts.metrics.integrity_errors.inc();
+                self.discard(pending.id, pending.source, FailureCode::IntegrityError).await?;
+                Err(AcceptError::Damaged)
+            }
+        }
     }
 
     /// Ends a grant that nobody wants.
-    pub async fn discard(&self, flow: FlowId, code: FailureCode) -> Result<(), StoreError> {
+    pub async fn discard(
+        &self,
+        id: PendingGrantId,
+        source: GrantSource,
+        code: FailureCode,
+    ) -> Result<(), StoreError> {
         let parts = &self.0;
-        if parts.store.end_parked(flow, code, parts.clock.now()).await? {
+        let ended = parts.store.end_pending_grant(id, code, parts.clock.now()).await?;
+        let Some(flow) = source.flow(id) else {
+            if ended {
+                tracing::info!(install = %id, "an unclaimed install has ended, and its grant ends");
+            }
+            return Ok(());
+        };
+        if ended {
             tracing::warn!(flow = %flow, code = code.as_str(), "a connect has failed");
         }
         parts.notifier.wake(Key::Flow(flow));
@@ -215,42 +311,41 @@ impl PendingGrants {
 
     /// Ends the grants about which a user who leaves has said nothing.
     pub async fn discard_of(&self, user: UserId) -> Result<(), StoreError> {
-        for flow in self.0.store.parked_of(user).await? {
-            self.discard_at_last(flow, None).await;
+        for pending in self.0.store.pending_grants_of(user).await? {
+            self.discard_undecided(pending).await;
         }
         Ok(())
     }
 
-    /// Ends grants about which nobody has said anything in time.
+    /// Ends grants on which nobody has decided in time.
     pub async fn end_forgotten_grants(&self, now: Moment) -> Result<(), StoreError> {
-        for (flow, session) in self.0.store.expired_grants(now, AT_ONCE).await? {
-            self.discard_at_last(flow, session).await;
+        for pending in self.0.store.expired_grants(now, AT_ONCE).await? {
+            self.discard_undecided(pending).await;
         }
         Ok(())
     }
 
     /// One that cannot be ended does not keep the others, nor whoever wants to leave.
-    async fn discard_at_last(&self, flow: FlowId, session: Option<ConnectSessionId>) {
-        let ended = match session {
-            Some(session) => {
-                self.end_connect_session(session, Some(flow), FailureCode::NotConfirmed).await.map(|_| ())
-            }
-            None => self.discard(flow, FailureCode::WrongAccount).await,
+    async fn discard_undecided(&self, Undecided { id, source, connect_session_id }: Undecided) {
+        let code = source.code_if_expired();
+        let ended = match connect_session_id {
+            Some(session) => self.end_connect_session(session, source.flow(id), code).await.map(|_| ()),
+            None => self.discard(id, source, code).await,
         };
         if let Err(why) = ended {
-            tracing::error!(flow = %flow, error = %why, "could not end a grant that nobody has chosen");
+            tracing::error!(pending_grant = %id, error = %why, "could not end an undecided grant");
         }
     }
 
-    /// Whether an attempt waits for its backend's word.
+    /// Whether a flow awaits its backend's confirmation.
     pub async fn is_held(&self, request: &AuthRequest) -> Result<bool, StoreError> {
         match request.connect_session {
-            Some(_) => Ok(self.0.store.parked_grant(request.id).await?.is_some()),
+            Some(_) => Ok(self.0.store.pending_grant(request.id.into()).await?.is_some()),
             None => Ok(false),
         }
     }
 
-    /// Ends a connect session that has led to nothing yet, and the grant that waits for its word.
+    /// Ends a connect session that has led to nothing yet, and its pending grant.
     pub async fn end_connect_session(
         &self,
         id: ConnectSessionId,

@@ -65,7 +65,7 @@ fn resealed(keyring: &Keyring, table: SealedTable, row: &SealedRow) -> Result<Se
     };
     Ok(SealedRow {
         access: row.access.as_ref().map(|access| anew(access, "access")).transpose()?,
-        refresh: anew(&row.refresh, table.kind())?,
+        refresh: anew(&row.refresh, table.kind)?,
         ..row.clone()
     })
 }

@@ -1,7 +1,7 @@
 //! A way to ask either database, for entities and for SQL.
 
 use sea_orm::prelude::async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, QueryTrait, Statement, Value};
 
 use super::StoreError;
 use super::row::Row;
@@ -49,7 +49,12 @@ impl<P: ConnectionTrait> Handle<'_, P> {
         Ok(self.query_all_raw(self.statement(sql, values)).await?.into_iter().map(Row).collect())
     }
 
-    /// Runs a change and returns how many rows it touched.
+    /// Makes a change and returns how many rows it touched.
+    pub(in crate::store) async fn change(&self, query: impl QueryTrait) -> Result<u64, StoreError> {
+        Ok(self.execute_raw(query.build(self.backend())).await?.rows_affected())
+    }
+
+    /// The same for a change in SQL.
     pub(in crate::store) async fn run(
         &self,
         sql: &str,

@@ -38,7 +38,7 @@ impl Database {
         if let Some(grant) = self.missing_grant().await? {
             return Err(OpenError::Grant(grant));
         }
-        self.change(async |changes| {
+        self.migrate_by(async |changes| {
             migrations::up(changes, self.clock.now().unix_ms() / 1000).await?;
             crash::point("migrate.half_made");
             Ok(())
@@ -54,12 +54,12 @@ impl Database {
     /// # Errors
     /// [`OpenError::Migration`] if one fails; none is reverted then.
     pub async fn rollback(&self, steps: u32) -> Result<(), OpenError> {
-        let reverted = self.change(async |changes| migrations::down(changes, steps).await).await;
+        let reverted = self.migrate_by(async |changes| migrations::down(changes, steps).await).await;
         reverted.map_err(|why| OpenError::Migration(why.to_string()))
     }
 
     /// Changes the schema in one transaction.
-    async fn change(
+    async fn migrate_by(
         &self,
         work: impl AsyncFnOnce(&SchemaManager<'_>) -> Result<(), DbErr>,
     ) -> Result<(), DbErr> {

@@ -17,7 +17,10 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sea_orm::{DatabaseConnection, DbBackend, EntityTrait, Select, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, PartialModelTrait, QueryTrait, Select,
+    Statement, Value,
+};
 
 pub(super) use batch::{Batch, places, places_from, values};
 pub use error::StoreError;
@@ -93,6 +96,28 @@ impl Database {
         self.writer.write(work).await
     }
 
+    /// Makes one change in a transaction of its own, and returns how many rows it touched.
+    pub(super) async fn change(&self, query: impl QueryTrait) -> Result<u64, StoreError> {
+        self.change_by(query.build(self.backend())).await
+    }
+
+    /// The same for a change in SQL.
+    pub(super) async fn run(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<u64, StoreError> {
+        self.change_by(self.reader().statement(sql, values)).await
+    }
+
+    async fn change_by(&self, statement: Statement) -> Result<u64, StoreError> {
+        self.write(move |tx| {
+            let statement = statement.clone();
+            Box::pin(async move { Ok(tx.execute_raw(statement).await?.rows_affected()) })
+        })
+        .await
+    }
+
     /// Reads at most one row.
     pub(super) async fn one(
         &self,
@@ -125,6 +150,14 @@ impl Database {
         query: Select<E>,
     ) -> Result<Vec<E::Model>, StoreError> {
         within_deadline(async { Ok(query.all(&self.reader()).await?) }).await
+    }
+
+    /// Reads some columns of rows of an entity.
+    pub(super) async fn find_parts<E: EntityTrait, P: PartialModelTrait>(
+        &self,
+        query: Select<E>,
+    ) -> Result<Vec<P>, StoreError> {
+        within_deadline(async { Ok(query.into_partial_model().all(&self.reader()).await?) }).await
     }
 
     /// Closes the database. On SQLite the write-ahead log is folded into the file, and other processes may use the file,

@@ -3,7 +3,10 @@
 use std::ops::Deref;
 use std::pin::Pin;
 
-use sea_orm::{DatabaseTransaction, DbBackend};
+use sea_orm::{
+    ActiveModelTrait, DatabaseTransaction, DbBackend, EntityTrait, Insert, IntoActiveModel, QuerySelect,
+    Select,
+};
 
 use super::{Handle, StoreError};
 use crate::domain::clock::{Clock, Moment};
@@ -34,6 +37,23 @@ impl Tx<'_> {
         }
         let sql = "SELECT (extract(epoch from clock_timestamp()) * 1000)::bigint AS now";
         self.one(sql, []).await?.ok_or(StoreError::Unreadable("no time"))?.moment("now")
+    }
+
+    /// Inserts a row, and returns whether its primary key was free.
+    pub(in crate::store) async fn insert_new<A: ActiveModelTrait>(
+        &self,
+        row: impl IntoActiveModel<A>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.change(Insert::one(row).on_conflict_do_nothing()).await? == 1)
+    }
+
+    /// Reads a row that must stay as it is until the transaction ends.
+    pub(in crate::store) async fn find_locked<E: EntityTrait>(
+        &self,
+        query: Select<E>,
+    ) -> Result<Option<E::Model>, StoreError> {
+        let query = if self.locks_rows() { query.lock_exclusive() } else { query };
+        Ok(query.one(&self.db).await?)
     }
 
     /// Returns whether rows that are read must be locked to stay as they are until the transaction ends. On SQLite nobody

@@ -4,7 +4,10 @@
 //! the columns. What no entity can say in one statement stands as SQL in the file of the verb.
 
 pub mod api_key;
+pub mod claimed_install;
 pub mod external_user;
+pub mod install_attempt;
+pub mod pending_grant;
 pub mod session;
 pub mod webhook_endpoint;
 

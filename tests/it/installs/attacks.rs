@@ -236,7 +236,7 @@ async fn neither_a_code_nor_a_state_nor_a_token_is_in_the_log() {
         assert_eq!(browser.get(&with(INSTALL, &pairs)).await.location(), back);
     }
     let log = process.log();
-    assert!(log.contains("an install from the marketplace waits to be claimed"), "{log}");
+    assert!(log.contains("a grant awaits a decision"), "{log}");
     assert!(log.contains("an install from the marketplace has failed"), "{log}");
     let token = &hubspot.grants()[0].refresh_token;
     for secret in [&state, &codes[0], &codes[1], token] {

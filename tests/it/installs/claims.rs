@@ -47,7 +47,7 @@ async fn the_host_s_backend_claims_an_install_for_one_of_its_users() {
     assert_eq!(app.database.text(&row).await, format!("{id} user_42 active {{\"plan\":\"gold\"}}"));
     assert_eq!(app.database.text("SELECT hub_domain FROM token").await, "acme.example");
     assert_eq!((waiting(&app).await, listed(&app, &key).await.len()), (0, 0));
-    let kept = "SELECT COUNT(*) FROM install WHERE access_sealed IS NOT NULL OR key_id IS NOT NULL \
+    let kept = "SELECT COUNT(*) FROM pending_grant WHERE access_sealed IS NOT NULL OR key_id IS NOT NULL \
                 OR refresh_fingerprint IS NOT NULL";
     assert_eq!(app.database.number(kept).await, 0, "its tokens are the connection's alone");
     app.assert_one_job_each().await;

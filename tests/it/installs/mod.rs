@@ -61,7 +61,7 @@ async fn finalize(app: &TestApp, path: &str, code: &str, state: &str) -> Answer 
 }
 
 async fn waiting(app: &TestApp) -> i64 {
-    app.database.number("SELECT COUNT(*) FROM install WHERE refresh_sealed IS NOT NULL").await
+    app.database.number("SELECT COUNT(*) FROM pending_grant WHERE refresh_sealed IS NOT NULL").await
 }
 
 async fn tokens(app: &TestApp) -> i64 {

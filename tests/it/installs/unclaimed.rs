@@ -100,12 +100,12 @@ async fn a_second_install_of_an_account_takes_the_place_of_the_first() {
 async fn while_its_key_is_missing_an_install_waits_and_one_that_was_tampered_with_ends() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
-    let key_id = app.database.text("SELECT key_id FROM install").await;
-    app.database.execute("UPDATE install SET key_id = 'gone'").await;
+    let key_id = app.database.text("SELECT key_id FROM pending_grant").await;
+    app.database.execute("UPDATE pending_grant SET key_id = 'gone'").await;
     let refused = claim(&app, &key, &install, "user_42").await;
     assert_eq!((refused.status, refused.json()["code"].as_str()), (500, Some("unknown_key")));
-    app.database.execute(&format!("UPDATE install SET key_id = '{key_id}'")).await;
-    app.database.execute("UPDATE install SET access_sealed = refresh_sealed").await;
+    app.database.execute(&format!("UPDATE pending_grant SET key_id = '{key_id}'")).await;
+    app.database.execute("UPDATE pending_grant SET access_sealed = refresh_sealed").await;
 
     let refused = claim(&app, &key, &install, "user_42").await;
 

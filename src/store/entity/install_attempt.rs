@@ -1,0 +1,31 @@
+//! States that were handed out for Marketplace installs, and codes that were brought: each is good once.
+
+use sea_orm::entity::prelude::*;
+
+use crate::domain::clock::Moment;
+use crate::domain::secret::Hash;
+use crate::domain::words::{UnknownWord, words};
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "install_attempt")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub hash: Hash,
+    pub kind: Kind,
+    pub expires_at: Moment,
+}
+
+words! {
+    /// What is good once.
+    pub enum Kind: UnknownWord {
+        /// A state (RFC 6749 section 4.1.1).
+        State = "state",
+        /// An authorization code.
+        Code = "code",
+    }
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,206 @@
+//! Rows of PendingGrant: hold, find, name, end.
+
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::entity::columns;
+use super::entity::pending_grant::{ActiveModel, Column, Entity, Undecided};
+use super::revocation::{self, RevocationJob};
+use super::{ClaimedInstall, PendingGrant, Store, StoreError, Tx, auth_request, connect_session, event};
+use crate::domain::clock::Moment;
+use crate::domain::event::InstallData;
+use crate::domain::failure::FailureCode;
+use crate::domain::id::{ConnectSessionId, ConnectionId, InstallId, PendingGrantId, PortalId, UserId};
+use crate::domain::pending_grant::GrantSource;
+
+impl Store {
+    /// Holds a grant until somebody decides on it, and keeps its flow open for as long. An install takes the place of an
+    /// older one of the same account. `false` if the connect session that it came by awaits a decision on another grant,
+    /// or has ended: nothing is held then.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
+    pub async fn hold_grant(&self, grant: PendingGrant) -> Result<bool, StoreError> {
+        self.write(move |tx| {
+            let grant = grant.clone();
+            Box::pin(async move { hold(tx, grant).await })
+        })
+        .await
+    }
+
+    /// Returns a pending grant.
+    pub async fn pending_grant(&self, id: PendingGrantId) -> Result<Option<PendingGrant>, StoreError> {
+        self.find(Entity::find_by_id(id)).await
+    }
+
+    /// Returns grants on which nobody has decided in time, the oldest first.
+    pub async fn expired_grants(&self, now: Moment, limit: u64) -> Result<Vec<Undecided>, StoreError> {
+        let expired = Entity::find().filter(Column::ExpiresAt.lte(now));
+        self.find_parts(expired.order_by_asc(Column::ExpiresAt).limit(limit)).await
+    }
+
+    /// Returns the pending grants of a user.
+    pub async fn pending_grants_of(&self, user: UserId) -> Result<Vec<Undecided>, StoreError> {
+        self.find_parts(Entity::find().filter(Column::UserId.eq(user))).await
+    }
+
+    /// Returns installs of an app that wait to be claimed, by their ids, from after `after` on; of one account, or of
+    /// all.
+    pub async fn waiting_installs(
+        &self,
+        client_id: &str,
+        portal: Option<PortalId>,
+        after: Option<InstallId>,
+        now: Moment,
+        limit: u64,
+    ) -> Result<Vec<PendingGrant>, StoreError> {
+        let mut waiting = Entity::find()
+            .filter(Column::Source.eq(GrantSource::Marketplace))
+            .filter(Column::ClientId.eq(client_id))
+            .filter(Column::ExpiresAt.gt(now));
+        if let Some(portal) = portal {
+            waiting = waiting.filter(Column::PortalId.eq(portal));
+        }
+        if let Some(after) = after {
+            waiting = waiting.filter(Column::Id.gt(PendingGrantId::from(after)));
+        }
+        self.find_all(waiting.order_by_asc(Column::Id).limit(limit)).await
+    }
+
+    /// Notes what HubSpot tells of the account of a pending grant.
+    pub async fn name_pending_grant(
+        &self,
+        id: PendingGrantId,
+        hub_domain: Option<String>,
+        hub_user: Option<String>,
+    ) -> Result<(), StoreError> {
+        let named =
+            ActiveModel { hub_domain: Set(hub_domain), hub_user: Set(hub_user), ..Default::default() };
+        self.change(Entity::update_many().set(named).filter(Column::Id.eq(id))).await.map(|_| ())
+    }
+
+    /// Ends a pending grant, and fails its flow with this code: the grant is queued to end at HubSpot, unless a connection
+    /// or another flow has the same one. `false` if it is pending no more.
+    pub async fn end_pending_grant(
+        &self,
+        id: PendingGrantId,
+        code: FailureCode,
+        now: Moment,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| Box::pin(end(tx, id, code, now))).await
+    }
+
+    /// Ends a session that has led to nothing yet, with its pending grant, if there is one. `false` if it has come to its
+    /// end before.
+    pub async fn cancel_connect_session(
+        &self,
+        id: ConnectSessionId,
+        code: FailureCode,
+        now: Moment,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let Some(flow) = connect_session::cancel(tx, id, code, now).await? else { return Ok(false) };
+                if let Some(flow) = flow {
+                    end(tx, flow.into(), code, now).await?;
+                }
+                Ok(true)
+            })
+        })
+        .await
+    }
+}
+
+/// Reads a pending grant inside a transaction. It stays pending until the transaction ends.
+pub(super) async fn lock(tx: &Tx<'_>, id: PendingGrantId) -> Result<Option<PendingGrant>, StoreError> {
+    tx.find_locked(Entity::find_by_id(id)).await
+}
+
+/// Forgets a grant whose tokens are a connection's now, inside the transaction that stores that one, and finishes what it
+/// came from. Who has claimed an install is remembered, so that the same claim again is no error.
+pub(super) async fn accepted(
+    tx: &Tx<'_>,
+    grant: PendingGrant,
+    user_id: UserId,
+    connection_id: ConnectionId,
+    connected_at: Moment,
+) -> Result<(), StoreError> {
+    tx.change(Entity::delete_by_id(grant.id)).await?;
+    if let Some(flow) = grant.flow() {
+        return auth_request::connected(tx, flow, connection_id, connected_at).await;
+    }
+    let claimed = ClaimedInstall {
+        id: grant.id.install(),
+        client_id: grant.client_id,
+        portal_id: grant.portal_id,
+        user_id,
+        connection_id,
+        expires_at: grant.expires_at,
+    };
+    tx.insert_new(claimed).await.map(|_| ())
+}
+
+/// Ends the installs of this account that wait to be claimed, all `but` one, inside the transaction that makes them
+/// needless.
+pub(super) async fn end_installs(
+    tx: &Tx<'_>,
+    client_id: &str,
+    portal: PortalId,
+    but: Option<PendingGrantId>,
+) -> Result<(), StoreError> {
+    let waiting = Entity::find()
+        .filter(Column::Source.eq(GrantSource::Marketplace))
+        .filter(Column::ClientId.eq(client_id))
+        .filter(Column::PortalId.eq(portal));
+    for install in waiting.order_by_asc(Column::Id).all(&tx.db).await? {
+        if Some(install.id) != but {
+            end(tx, install.id, install.source.code_if_expired(), tx.clock.now()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn hold(tx: &Tx<'_>, grant: PendingGrant) -> Result<bool, StoreError> {
+    if let Some(session) = grant.connect_session_id
+        && !connect_session::hold(tx, session, grant.id.flow()).await?
+    {
+        return Ok(false);
+    }
+    // Not new if it was written before, though that answer was lost.
+    let is_new = tx.insert_new(grant.clone()).await?;
+    if let Some(flow) = grant.flow() {
+        auth_request::keep_open(tx, flow, grant.expires_at).await?;
+    } else if is_new {
+        let (install_id, portal_id) = (grant.id.install(), grant.portal_id);
+        let expires_at = grant.expires_at.rfc3339();
+        event::append_install(tx, InstallData { install_id, portal_id, expires_at }).await?;
+        end_installs(tx, &grant.client_id, portal_id, Some(grant.id)).await?;
+    }
+    Ok(true)
+}
+
+async fn end(tx: &Tx<'_>, id: PendingGrantId, code: FailureCode, now: Moment) -> Result<bool, StoreError> {
+    let Some(seen) = Entity::find_by_id(id).one(&tx.db).await? else { return Ok(false) };
+    revocation::lock_grant(tx, &seen.refresh_fingerprint).await?;
+    let sql = format!("DELETE FROM pending_grant WHERE id = $1 RETURNING {}", columns::<Entity>());
+    let deleted = Entity::find().from_raw_sql(tx.statement(&sql, [id.into()]));
+    let Some(grant) = deleted.one(&tx.db).await? else { return Ok(false) };
+    if let Some(flow) = grant.flow() {
+        auth_request::fail(tx, flow, code, now).await?;
+    }
+    if !revocation::is_in_use(tx, &grant.refresh_fingerprint).await? {
+        let refresh = grant.refresh();
+        let orphan = RevocationJob {
+            id: revocation::job_id(grant.connection_id, 1),
+            connection_id: grant.connection_id,
+            client_id: grant.client_id,
+            refresh,
+            refresh_fingerprint: grant.refresh_fingerprint,
+            generation: 1,
+            created_at: now,
+            attempts: 0,
+        };
+        revocation::insert(tx, orphan).await?;
+    }
+    Ok(true)
+}
