@@ -1,6 +1,7 @@
 //! AuthRequest: one attempt to connect, from the click to its one outcome.
 
 use super::clock::Moment;
+use super::failure::FailureCode;
 use super::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use super::origin::{Origin, ReturnUrl};
 use super::scopes::Scopes;
@@ -42,21 +43,59 @@ pub struct AuthRequest {
     /// The PKCE verifier (RFC 7636), where it is switched on.
     pub pkce: Option<Sealed>,
     /// How far it has come.
-    pub status: FlowStatus,
-    /// Why it failed.
-    pub error_code: Option<String>,
-    /// What it led to.
-    pub connection_id: Option<ConnectionId>,
+    pub state: FlowState,
     /// When the person clicked.
     pub created_at: Moment,
     /// Until when HubSpot's answer is awaited.
     pub expires_at: Moment,
-    /// When it came to an end; of one that led to a connection, that connection's `connected_at`.
-    pub finished_at: Option<Moment>,
-    /// When the outcome was handed to the popup.
-    pub delivered_at: Option<Moment>,
-    /// When the access token was handed out, on whatever way.
-    pub token_taken_at: Option<Moment>,
+    /// Whether the outcome was handed to the popup.
+    pub is_delivered: bool,
+    /// Whether the access token was handed out, on whatever way.
+    pub is_token_taken: bool,
+}
+
+/// How far an attempt has come, with what it has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlowState {
+    /// The person is at HubSpot.
+    AwaitingUser,
+    /// The person is back: the code is being exchanged, or somebody has to decide on the grant.
+    Exchanging,
+    /// There is a connection.
+    Connected {
+        /// Which.
+        connection: ConnectionId,
+        /// When it was stored: the connection's `connected_at`, until another attempt renews it.
+        at: Moment,
+    },
+    /// There is none, and there is a reason.
+    Failed {
+        /// Why.
+        code: FailureCode,
+        /// When it failed.
+        at: Moment,
+    },
+    /// Given up by the page that began it.
+    Cancelled {
+        /// When it was given up.
+        at: Moment,
+    },
+    /// Nobody came back in time.
+    Expired,
+}
+
+impl FlowState {
+    /// Returns how far that is, as it is stored and told.
+    pub fn status(self) -> FlowStatus {
+        match self {
+            Self::AwaitingUser => FlowStatus::AwaitingUser,
+            Self::Exchanging => FlowStatus::Exchanging,
+            Self::Connected { .. } => FlowStatus::Connected,
+            Self::Failed { .. } => FlowStatus::Failed,
+            Self::Cancelled { .. } => FlowStatus::Cancelled,
+            Self::Expired => FlowStatus::Expired,
+        }
+    }
 }
 
 impl AuthRequest {
@@ -73,16 +112,21 @@ impl AuthRequest {
 
     /// Returns whether its outcome is older than [`HANDOFF_WINDOW`].
     pub fn is_over(&self, now: Moment) -> bool {
-        self.finished_at.is_some_and(|finished_at| finished_at.plus(HANDOFF_WINDOW) < now)
+        match self.state {
+            FlowState::Connected { at, .. } | FlowState::Failed { at, .. } | FlowState::Cancelled { at } => {
+                at.plus(HANDOFF_WINDOW) < now
+            }
+            FlowState::AwaitingUser | FlowState::Exchanging | FlowState::Expired => false,
+        }
     }
 
     /// How far it has come, seen at `now`: one that nobody finished in time is expired.
-    pub fn status_at(&self, now: Moment) -> FlowStatus {
-        match self.status {
-            FlowStatus::AwaitingUser if self.expires_at <= now => FlowStatus::Expired,
+    pub fn state_at(&self, now: Moment) -> FlowState {
+        match self.state {
+            FlowState::AwaitingUser if self.expires_at <= now => FlowState::Expired,
             // The exchange has a deadline of its own; what is still at it long after was cut off.
-            FlowStatus::Exchanging if self.expires_at.plus(EXCHANGE_GRACE) <= now => FlowStatus::Expired,
-            status => status,
+            FlowState::Exchanging if self.expires_at.plus(EXCHANGE_GRACE) <= now => FlowState::Expired,
+            state => state,
         }
     }
 }

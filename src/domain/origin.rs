@@ -14,7 +14,7 @@ pub fn web_url(text: &str) -> Option<Url> {
 }
 
 /// A web origin in its one canonical spelling, such as `https://app.example.com` (RFC 6454 section 6.2).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, sea_orm::DeriveValueType)]
 pub struct Origin(String);
 
 /// Why a text is not an origin that can be listed.
@@ -85,7 +85,7 @@ impl Serialize for Origin {
 
 /// An address of the host's that the browser is sent back to: of the opener's own origin, and spelled so that every
 /// reader reads the same in it (RFC 9700 section 4.11: no open redirector).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sea_orm::DeriveValueType)]
 pub struct ReturnUrl(String);
 
 /// Longer than any page's address has to be.

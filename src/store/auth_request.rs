@@ -2,14 +2,18 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher};
 
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select, UpdateMany};
+
 use super::db::Row;
+use super::entity::auth_request::{ActiveModel, Column, Entity};
+use super::entity::columns;
 use super::{Store, StoreError, Tx};
-use crate::domain::auth_request::{AuthRequest, Evidence, FlowStatus, REMEMBERED};
+use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, FlowStatus, REMEMBERED};
 use crate::domain::clock::Moment;
 use crate::domain::failure::FailureCode;
-use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
-use crate::domain::origin::{Origin, ReturnUrl};
-use crate::domain::secret::{Hash, Sealed};
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
+use crate::domain::secret::Hash;
 
 /// An AuthRequest with the hashes of its two secrets.
 #[derive(Debug, Clone)]
@@ -38,10 +42,6 @@ pub enum Consumed {
     /// Nobody began it.
     Unknown,
 }
-
-const COLUMNS: &str = "id, user_id, client_id, redirect_uri, scopes, optional_scopes, opener_origin, portal_id, \
-    pkce_key_id, pkce_sealed, status, error_code, connection_id, created_at, expires_at, finished_at, delivered_at, evidence, \
-    challenge, opener_challenge, return_url, mode, token_taken_at, connect_session_id";
 
 impl Store {
     /// Remembers an attempt to connect. `false` if another attempt has its challenge: of several at once one is
@@ -72,11 +72,7 @@ impl Store {
 
     /// The flow with this id, for the browser that holds its cookie.
     pub async fn flow(&self, id: FlowId, binding: Hash) -> Result<Option<AuthRequest>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM auth_request WHERE id = $1 AND binding_hash = $2");
-        self.one(&sql, [id.to_string().into(), binding.text().into()])
-            .await?
-            .map(|row| read(&row))
-            .transpose()
+        self.auth_request(Entity::find_by_id(id).filter(Column::BindingHash.eq(binding))).await
     }
 
     /// The flow with this id, for the backend that its connect session belongs to.
@@ -85,9 +81,7 @@ impl Store {
         id: FlowId,
         session: ConnectSessionId,
     ) -> Result<Option<AuthRequest>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM auth_request WHERE id = $1 AND connect_session_id = $2");
-        let values = [id.to_string().into(), session.to_string().into()];
-        self.one(&sql, values).await?.map(|row| read(&row)).transpose()
+        self.auth_request(Entity::find_by_id(id).filter(Column::ConnectSessionId.eq(session))).await
     }
 
     /// The flow that the page with this challenge began, if it is the one that the page names.
@@ -96,9 +90,12 @@ impl Store {
         challenge: Hash,
         named: Option<FlowId>,
     ) -> Result<Option<AuthRequest>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM auth_request WHERE challenge = $1");
-        let found = self.one(&sql, [challenge.text().into()]).await?.map(|row| read(&row)).transpose()?;
+        let found = self.auth_request(Entity::find().filter(Column::Challenge.eq(challenge))).await?;
         Ok(found.filter(|request| named.is_none_or(|named| named == request.id)))
+    }
+
+    async fn auth_request(&self, query: Select<Entity>) -> Result<Option<AuthRequest>, StoreError> {
+        self.find(query).await?.map(AuthRequest::try_from).transpose()
     }
 
     /// For each of these flows that is not as it was when it began, a number that changes with what its page may be
@@ -135,11 +132,8 @@ impl Store {
         self.write(move |tx| {
             let sql = "UPDATE auth_request SET evidence = $4 WHERE id = $1 AND binding_hash = $2 \
                        AND opener_challenge = $3 AND status = 'awaiting_user' RETURNING expires_at";
-            let proof = Evidence::OpenerHandshake.as_str();
-            let values = [id.to_string().into(), binding.text().into(), key.text().into(), proof.into()];
-            Box::pin(
-                async move { tx.one(sql, values).await?.map(|row| row.moment("expires_at")).transpose() },
-            )
+            let values = [id.into(), binding.into(), key.into(), Evidence::OpenerHandshake.into()];
+            Box::pin(async move { tx.one(sql, values).await?.map(|row| row.get("expires_at")).transpose() })
         })
         .await
     }
@@ -151,13 +145,18 @@ impl Store {
         challenge: Hash,
         now: Moment,
     ) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            let sql = "UPDATE auth_request SET status = 'cancelled', finished_at = $3 \
-                       WHERE id = $1 AND challenge = $2 AND status = 'awaiting_user' AND expires_at > $3";
-            let values = [id.to_string().into(), challenge.text().into(), now.unix_ms().into()];
-            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
-        })
-        .await
+        let cancelled = ActiveModel {
+            status: Set(FlowStatus::Cancelled),
+            finished_at: Set(Some(now)),
+            ..Default::default()
+        };
+        let awaited = Entity::update_many()
+            .set(cancelled)
+            .filter(Column::Id.eq(id))
+            .filter(Column::Challenge.eq(challenge))
+            .filter(Column::Status.eq(FlowStatus::AwaitingUser))
+            .filter(Column::ExpiresAt.gt(now));
+        self.change(awaited).await.map(|_| ())
     }
 
     /// Takes the right to hand out the access token of a flow; only the first caller gets it.
@@ -184,10 +183,10 @@ impl Store {
         now: Moment,
     ) -> Result<Option<bool>, StoreError> {
         self.write(move |tx| {
-            let sql = "UPDATE auth_request SET delivered_at = $2 WHERE id = $1 AND delivered_at IS NULL";
-            let values = [id.to_string().into(), now.unix_ms().into()];
             Box::pin(async move {
-                if tx.run(sql, values).await? == 0 {
+                let delivered = ActiveModel { delivered_at: Set(Some(now)), ..Default::default() };
+                let once = Entity::update_many().set(delivered).filter(Column::Id.eq(id));
+                if tx.change(once.filter(Column::DeliveredAt.is_null())).await? == 0 {
                     return Ok(None);
                 }
                 Ok(Some(with_token && take_token(tx, id, now).await?))
@@ -198,12 +197,7 @@ impl Store {
 
     /// Forgets requests that expired long enough ago that nobody asks for their outcome any more.
     pub async fn sweep_auth_requests(&self, now: Moment) -> Result<u64, StoreError> {
-        let before = now.minus(REMEMBERED);
-        self.write(move |tx| {
-            let values = [before.unix_ms().into()];
-            Box::pin(async move { tx.run("DELETE FROM auth_request WHERE expires_at < $1", values).await })
-        })
-        .await
+        self.change(Entity::delete_many().filter(Column::ExpiresAt.lt(now.minus(REMEMBERED)))).await
     }
 }
 
@@ -216,26 +210,26 @@ pub(super) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 20] {
     let request = &new.request;
     let pkce = request.pkce.as_ref();
     [
-        request.id.to_string().into(),
-        new.state_hash.text().into(),
-        new.binding_hash.text().into(),
-        request.user_id.to_string().into(),
+        request.id.into(),
+        new.state_hash.into(),
+        new.binding_hash.into(),
+        request.user_id.into(),
         request.client_id.clone().into(),
         request.redirect_uri.clone().into(),
-        request.scopes.to_string().into(),
-        request.optional_scopes.to_string().into(),
-        request.opener.as_ref().map(Origin::to_string).into(),
-        request.evidence.map(|evidence| evidence.as_str().to_owned()).into(),
-        request.portal_id.map(|id| id.0).into(),
+        request.scopes.clone().into(),
+        request.optional_scopes.clone().into(),
+        request.opener.clone().into(),
+        request.evidence.into(),
+        request.portal_id.into(),
         pkce.map(|pkce| pkce.key_id.clone()).into(),
         pkce.map(|pkce| pkce.ciphertext.clone()).into(),
-        request.created_at.unix_ms().into(),
-        request.expires_at.unix_ms().into(),
-        request.challenge.map(|challenge| challenge.text()).into(),
-        request.opener_challenge.map(|challenge| challenge.text()).into(),
-        request.return_url.as_ref().map(|url| url.as_str().to_owned()).into(),
-        request.mode.as_str().to_owned().into(),
-        request.connect_session.map(|id| id.to_string()).into(),
+        request.created_at.into(),
+        request.expires_at.into(),
+        request.challenge.into(),
+        request.opener_challenge.into(),
+        request.return_url.clone().into(),
+        request.mode.into(),
+        request.connect_session.into(),
     ]
 }
 
@@ -246,33 +240,26 @@ async fn consume(
     client_id: &str,
     now: Moment,
 ) -> Result<Consumed, StoreError> {
-    let id = FlowId::of_state_hash(state.bytes()).to_string();
-    let binding = binding.map(|hash| hash.text());
+    let id = FlowId::of_state_hash(state.bytes());
     let take = format!(
         "UPDATE auth_request SET status = 'exchanging', consumed_at = $5 WHERE id = $1 AND state_hash = $2 \
-         AND binding_hash = $3 AND client_id = $4 AND status = 'awaiting_user' AND expires_at > $5 RETURNING {COLUMNS}"
+         AND binding_hash = $3 AND client_id = $4 AND status = 'awaiting_user' AND expires_at > $5 RETURNING {}",
+        columns::<Entity>()
     );
-    let values = [
-        id.clone().into(),
-        state.text().into(),
-        binding.clone().into(),
-        client_id.to_owned().into(),
-        now.unix_ms().into(),
-    ];
-    if let Some(row) = tx.one(&take, values).await? {
-        return Ok(Consumed::Now(Box::new(read(&row)?)));
+    let values = [id.into(), state.into(), binding.into(), client_id.into(), now.into()];
+    if let Some(row) = Entity::find().from_raw_sql(tx.statement(&take, values)).one(&tx.db).await? {
+        return Ok(Consumed::Now(Box::new(row.try_into()?)));
     }
-    let look = format!("SELECT {COLUMNS}, binding_hash FROM auth_request WHERE id = $1 AND state_hash = $2");
-    let Some(row) = tx.one(&look, [id.into(), state.text().into()]).await? else {
-        return Ok(Consumed::Unknown);
-    };
-    let request = Box::new(read(&row)?);
-    let awaited = matches!(request.status, FlowStatus::AwaitingUser | FlowStatus::Exchanging);
+    let known = Entity::find_by_id(id).filter(Column::StateHash.eq(state));
+    let Some(row) = known.one(&tx.db).await? else { return Ok(Consumed::Unknown) };
+    let is_its_browser = binding == Some(row.binding_hash);
+    let request: Box<AuthRequest> = Box::new(row.try_into()?);
+    let awaited = matches!(request.state, FlowState::AwaitingUser | FlowState::Exchanging);
     Ok(if binding.is_none() && !awaited {
         Consumed::Over(request.id)
-    } else if Some(row.get("binding_hash")?) != binding || request.client_id != client_id {
+    } else if !is_its_browser || request.client_id != client_id {
         Consumed::NotYours
-    } else if request.status_at(now) == FlowStatus::Expired {
+    } else if request.state_at(now) == FlowState::Expired {
         Consumed::Expired(request)
     } else {
         Consumed::Before(request)
@@ -280,21 +267,28 @@ async fn consume(
 }
 
 async fn take_token(tx: &Tx<'_>, id: FlowId, now: Moment) -> Result<bool, StoreError> {
-    let sql = "UPDATE auth_request SET token_taken_at = $2 WHERE id = $1 AND token_taken_at IS NULL";
-    Ok(tx.run(sql, [id.to_string().into(), now.unix_ms().into()]).await? == 1)
+    let taken = ActiveModel { token_taken_at: Set(Some(now)), ..Default::default() };
+    let once = Entity::update_many().set(taken).filter(Column::Id.eq(id));
+    Ok(tx.change(once.filter(Column::TokenTakenAt.is_null())).await? == 1)
 }
 
 /// Notes, inside a transaction, that an attempt ended without a connection.
 pub(super) async fn fail(tx: &Tx<'_>, id: FlowId, code: FailureCode, now: Moment) -> Result<(), StoreError> {
-    let sql = "UPDATE auth_request SET status = 'failed', error_code = $2, finished_at = $3 \
-               WHERE id = $1 AND status IN ('awaiting_user', 'exchanging')";
-    tx.run(sql, [id.to_string().into(), code.as_str().into(), now.unix_ms().into()]).await.map(|_| ())
+    let failed = ActiveModel {
+        status: Set(FlowStatus::Failed),
+        error_code: Set(Some(code.to_string())),
+        finished_at: Set(Some(now)),
+        ..Default::default()
+    };
+    let open = Entity::update_many().set(failed).filter(Column::Id.eq(id));
+    let open = open.filter(Column::Status.is_in([FlowStatus::AwaitingUser, FlowStatus::Exchanging]));
+    tx.change(open).await.map(|_| ())
 }
 
 /// Lets an attempt wait for longer, inside the transaction that makes it wait.
 pub(super) async fn keep_open(tx: &Tx<'_>, id: FlowId, expires_at: Moment) -> Result<(), StoreError> {
-    let sql = "UPDATE auth_request SET expires_at = $2 WHERE id = $1 AND status = 'exchanging'";
-    tx.run(sql, [id.into(), expires_at.into()]).await.map(|_| ())
+    let waiting = ActiveModel { expires_at: Set(expires_at), ..Default::default() };
+    tx.change(exchanging(id).set(waiting)).await.map(|_| ())
 }
 
 /// Notes, inside the transaction that stores it, which connection an attempt led to.
@@ -304,42 +298,15 @@ pub(super) async fn connected(
     connection: ConnectionId,
     now: Moment,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE auth_request SET status = 'connected', connection_id = $2, finished_at = $3 \
-               WHERE id = $1 AND status = 'exchanging'";
-    tx.run(sql, [id.to_string().into(), connection.to_string().into(), now.unix_ms().into()])
-        .await
-        .map(|_| ())
+    let connected = ActiveModel {
+        status: Set(FlowStatus::Connected),
+        connection_id: Set(Some(connection)),
+        finished_at: Set(Some(now)),
+        ..Default::default()
+    };
+    tx.change(exchanging(id).set(connected)).await.map(|_| ())
 }
 
-fn read(row: &Row) -> Result<AuthRequest, StoreError> {
-    let pkce = match row.get::<Option<String>>("pkce_key_id")? {
-        Some(key_id) => Some(Sealed { key_id, ciphertext: row.get("pkce_sealed")? }),
-        None => None,
-    };
-    let opener = row.get::<Option<String>>("opener_origin")?;
-    Ok(AuthRequest {
-        id: row.parsed("id")?,
-        user_id: row.parsed("user_id")?,
-        client_id: row.get("client_id")?,
-        redirect_uri: row.get("redirect_uri")?,
-        scopes: row.scopes("scopes")?,
-        optional_scopes: row.scopes("optional_scopes")?,
-        opener: opener.map(Origin::stored),
-        challenge: row.hash("challenge")?,
-        opener_challenge: row.hash("opener_challenge")?,
-        evidence: row.maybe("evidence")?,
-        return_url: row.get::<Option<String>>("return_url")?.map(ReturnUrl::stored),
-        mode: row.maybe("mode")?.unwrap_or_default(),
-        connect_session: row.maybe("connect_session_id")?,
-        portal_id: row.get::<Option<i64>>("portal_id")?.map(PortalId),
-        pkce,
-        status: row.parsed("status")?,
-        error_code: row.get("error_code")?,
-        connection_id: row.maybe("connection_id")?,
-        created_at: row.moment("created_at")?,
-        expires_at: row.moment("expires_at")?,
-        finished_at: row.maybe_moment("finished_at")?,
-        delivered_at: row.maybe_moment("delivered_at")?,
-        token_taken_at: row.maybe_moment("token_taken_at")?,
-    })
+fn exchanging(id: FlowId) -> UpdateMany<Entity> {
+    Entity::update_many().filter(Column::Id.eq(id)).filter(Column::Status.eq(FlowStatus::Exchanging))
 }

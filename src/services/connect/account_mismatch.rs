@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use super::sign_in::SignIns;
-use crate::domain::auth_request::{AuthRequest, FlowStatus};
+use crate::domain::auth_request::{AuthRequest, FlowState};
 use crate::domain::clock::Clock;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{FlowId, PortalId, UserId};
@@ -67,7 +67,7 @@ impl AccountMismatches {
     /// What the person is asked about a flow, if anything.
     pub(super) async fn choice(&self, request: &AuthRequest) -> Result<Option<Choice>, StoreError> {
         let now = self.clock.now();
-        let is_open = request.status_at(now) == FlowStatus::Exchanging && request.connect_session.is_none();
+        let is_open = request.state_at(now) == FlowState::Exchanging && request.connect_session.is_none();
         let (Some(expected), true) = (request.portal_id, is_open) else {
             return Ok(None);
         };

@@ -128,7 +128,7 @@ impl AuthorizationStatuses {
             }));
         }
         let outcome = self.outcomes.outcome_of(&request).await?;
-        let (status, changes_at) = match (request.status_at(now), &outcome) {
+        let (status, changes_at) = match (request.state_at(now).status(), &outcome) {
             // It is not known yet whose it is.
             (FlowStatus::Connected, Outcome::Pending { until }) => (FlowStatus::Exchanging, *until),
             // It was connected, and is no more.

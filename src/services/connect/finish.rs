@@ -10,7 +10,7 @@ use super::pkce::open_pkce;
 use super::session_authorization::SessionAuthorizations;
 use super::sign_in::SignIns;
 use crate::crash;
-use crate::domain::auth_request::{AuthRequest, FlowStatus};
+use crate::domain::auth_request::{AuthRequest, FlowState};
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::failure::FailureCode;
@@ -142,7 +142,7 @@ impl Finishes {
                         None => parts.sign_ins.lost_session_of(&request).await?,
                     };
                     // While it is under way, or the person is being asked, our own page is the place to be.
-                    let ended = request.status_at(now) != FlowStatus::Exchanging;
+                    let ended = request.state_at(now) != FlowState::Exchanging;
                     let return_to = request.return_to().filter(|_| ended);
                     return Ok(Finished { flow: request.id, user, return_to });
                 }

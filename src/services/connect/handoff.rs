@@ -6,7 +6,7 @@ use super::account_mismatch::{AccountMismatches, Choice};
 use super::outcome::{Outcome, Outcomes};
 use super::rules::Rules;
 use crate::config::TokenDelivery;
-use crate::domain::auth_request::{AuthRequest, FlowStatus, Mode};
+use crate::domain::auth_request::{AuthRequest, FlowState, Mode};
 use crate::domain::clock::Clock;
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
@@ -99,9 +99,8 @@ impl Handoffs {
         let Some(request) = self.store.flow(flow, binding.hash()).await? else { return Ok(None) };
         let choice = self.mismatches.choice(&request).await?;
         let outcome = self.outcomes.outcome_of(&request).await?;
-        let is_told = request.delivered_at.is_some()
-            || request.mode == Mode::Redirect
-            || request.is_over(self.clock.now());
+        let is_told =
+            request.is_delivered || request.mode == Mode::Redirect || request.is_over(self.clock.now());
         Ok(Some(Ended {
             is_spent: is_told && !matches!(outcome, Outcome::Pending { .. }),
             outcome,
@@ -110,7 +109,7 @@ impl Handoffs {
             return_link: request.return_link(),
             mode: request.mode,
             of_host: request.connect_session.is_some(),
-            awaiting_confirmation: request.status == FlowStatus::Exchanging
+            awaiting_confirmation: request.state == FlowState::Exchanging
                 && self.pending_grants.is_held(&request).await?,
         }))
     }
@@ -120,7 +119,7 @@ impl Handoffs {
         let Some(request) = self.store.flow(flow, binding.hash()).await? else {
             return Ok(Delivery::Unknown);
         };
-        if request.delivered_at.is_some() {
+        if request.is_delivered {
             return Ok(Delivery::Gone);
         }
         let outcome = self.outcomes.outcome_of(&request).await?;
@@ -137,7 +136,7 @@ impl Handoffs {
         let claim = match access_token {
             Some(_) => None,
             None if is_over => None,
-            None => self.outcomes.claim_for(&request, request.status_at(now), now),
+            None => self.outcomes.claim_for(&request, request.state_at(now).status(), now),
         };
         Ok(Delivery::Now(request.opener, Box::new(Message { outcome, access_token, claim })))
     }

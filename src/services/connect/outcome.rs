@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::rules::Rules;
 use crate::config::TokenDelivery;
-use crate::domain::auth_request::{AuthRequest, EXCHANGE_GRACE, FlowStatus};
+use crate::domain::auth_request::{AuthRequest, EXCHANGE_GRACE, FlowState, FlowStatus};
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::FailureCode;
 use crate::keyring::Keyring;
@@ -53,29 +53,21 @@ impl Outcomes {
     pub(super) async fn outcome_of(&self, request: &AuthRequest) -> Result<Outcome, StoreError> {
         let failed = |code| Outcome::Failed { code };
         let now = self.clock.now();
-        Ok(match (request.status_at(now), request.connection_id) {
-            (FlowStatus::AwaitingUser, _) => Outcome::Pending { until: request.expires_at },
-            (FlowStatus::Exchanging, _) => {
-                Outcome::Pending { until: request.expires_at.plus(EXCHANGE_GRACE) }
-            }
-            (FlowStatus::Connected, Some(id)) => match self.store.token(id).await? {
+        Ok(match request.state_at(now) {
+            FlowState::AwaitingUser => Outcome::Pending { until: request.expires_at },
+            FlowState::Exchanging => Outcome::Pending { until: request.expires_at.plus(EXCHANGE_GRACE) },
+            FlowState::Connected { connection, at } => match self.store.token(connection).await? {
                 // A page is told of its connection once, and shows whose it is. What another attempt has renewed since
                 // is known already.
                 Some(token) => match token.introduced_until(now) {
-                    Some(until) if request.finished_at == Some(token.connected_at) => {
-                        Outcome::Pending { until }
-                    }
+                    Some(until) if at == token.connected_at => Outcome::Pending { until },
                     _ => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
                 },
                 None => failed(FailureCode::Disconnected),
             },
-            (FlowStatus::Expired, _) => failed(FailureCode::FlowExpired),
-            (FlowStatus::Cancelled, _) => failed(FailureCode::Cancelled),
-            (FlowStatus::Failed | FlowStatus::Connected, _) => {
-                // A later release may have stored a code that this one does not know.
-                let stored = request.error_code.as_deref().and_then(|code| code.parse().ok());
-                failed(stored.unwrap_or(FailureCode::ProviderError))
-            }
+            FlowState::Failed { code, .. } => failed(code),
+            FlowState::Expired => failed(FailureCode::FlowExpired),
+            FlowState::Cancelled { .. } => failed(FailureCode::Cancelled),
         })
     }
 
@@ -87,7 +79,7 @@ impl Outcomes {
             TokenDelivery::Handle => false,
             TokenDelivery::AccessToken | TokenDelivery::Claim => true,
         };
-        let open = status == FlowStatus::Connected && request.token_taken_at.is_none();
+        let open = status == FlowStatus::Connected && !request.is_token_taken;
         let listed = request.challenge.is_some() && self.rules.is_listed(request);
         (given && open && listed && request.evidence.is_some())
             .then(|| self.keyring.claim(request.id, now.plus(CLAIM)))

@@ -1,6 +1,6 @@
 //! Browsers without a session that may be given one.
 
-use crate::domain::auth_request::{AuthRequest, HANDOFF_WINDOW};
+use crate::domain::auth_request::{AuthRequest, FlowState, HANDOFF_WINDOW};
 use crate::domain::clock::Clock;
 use crate::domain::id::{FlowId, UserId};
 use crate::domain::secret::Secret;
@@ -43,7 +43,7 @@ impl SignIns {
 
     pub(super) async fn lost_session_of(&self, request: &AuthRequest) -> Result<Option<UserId>, StoreError> {
         let store = &self.store;
-        let (Some(connection), None) = (request.connection_id, request.connect_session) else {
+        let (FlowState::Connected { connection, .. }, None) = (request.state, request.connect_session) else {
             return Ok(None);
         };
         if request.is_over(self.clock.now()) {

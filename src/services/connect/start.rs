@@ -8,7 +8,7 @@ use url::Url;
 use super::pkce::{open_pkce, seal_pkce};
 use super::rules::Rules;
 use crate::config::HubSpot as Settings;
-use crate::domain::auth_request::{AuthRequest, Evidence, FlowStatus, Mode};
+use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, Mode};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::connect_session::{ConnectSession, SessionStatus};
@@ -175,14 +175,11 @@ impl Starts {
             connect_session: session.as_ref().map(|session| session.id),
             portal_id: effective.portal_id,
             pkce: pkce.map(|verifier| seal_pkce(&parts.keyring, &verifier, flow, &settings.client_id)),
-            status: FlowStatus::AwaitingUser,
-            error_code: None,
-            connection_id: None,
+            state: FlowState::AwaitingUser,
             created_at: now,
             expires_at: now.plus(parts.rules.flow_ttl),
-            finished_at: None,
-            delivered_at: None,
-            token_taken_at: None,
+            is_delivered: false,
+            is_token_taken: false,
         };
         let expires_at = request.expires_at;
         let (state_hash, binding_hash) = (state.hash(), binding.hash());
@@ -202,7 +199,7 @@ impl Starts {
         let flow = flow_of_state(&state);
         let found = self.0.store.flow(flow, binding.hash()).await?;
         let awaited = |request: &AuthRequest| {
-            request.status_at(self.0.clock.now()) == FlowStatus::AwaitingUser
+            request.state_at(self.0.clock.now()) == FlowState::AwaitingUser
                 && request.client_id == hubspot.client_id()
         };
         let Some(request) = found.filter(awaited) else { return Ok(None) };

@@ -7,7 +7,7 @@ use sea_orm::{QueryResult, TryGetable};
 use super::StoreError;
 use crate::domain::clock::Moment;
 use crate::domain::scopes::Scopes;
-use crate::domain::secret::{Hash, Sealed};
+use crate::domain::secret::Sealed;
 
 /// One row of an answer.
 pub(in crate::store) struct Row(pub QueryResult);
@@ -26,12 +26,6 @@ impl Row {
     pub fn maybe<T: FromStr>(&self, column: &'static str) -> Result<Option<T>, StoreError> {
         let text = self.get::<Option<String>>(column)?;
         text.map(|text| text.parse().map_err(|_| StoreError::Unreadable(column))).transpose()
-    }
-
-    /// A hash in base64url, where there is one.
-    pub fn hash(&self, column: &'static str) -> Result<Option<Hash>, StoreError> {
-        let text = self.get::<Option<String>>(column)?;
-        text.map(|text| Hash::parse(&text).ok_or(StoreError::Unreadable(column))).transpose()
     }
 
     pub fn moment(&self, column: &'static str) -> Result<Moment, StoreError> {

@@ -4,6 +4,7 @@
 //! the columns. What no entity can say in one statement stands as SQL in the file of the verb.
 
 pub mod api_key;
+pub mod auth_request;
 pub mod claimed_install;
 pub mod external_user;
 pub mod install_attempt;
