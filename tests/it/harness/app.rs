@@ -19,9 +19,9 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Browser;
 use super::browser::Answer;
 use super::database::TestDatabase;
+use super::{Browser, sql};
 
 /// A listed host page, on another site than the service.
 pub const HOST: &str = "http://host.localhost:3000";
@@ -123,12 +123,9 @@ impl TestApp {
 
     /// Every active connection has its one job, and nothing else has one.
     pub async fn assert_one_job_each(&self) {
-        let lacking = "SELECT COUNT(*) FROM token WHERE state = 'active' \
-                       AND id NOT IN (SELECT connection_id FROM token_refresh_job)";
-        assert_eq!(self.database.number(lacking).await, 0, "connections without a job");
-        let spare = "SELECT COUNT(*) FROM token_refresh_job \
-                     WHERE connection_id NOT IN (SELECT id FROM token WHERE state = 'active')";
-        assert_eq!(self.database.number(spare).await, 0, "jobs without a connection");
+        let lacking = self.database.connections(sql::ACTIVE_WITHOUT_JOB).await;
+        let spare = self.database.count_where(sql::REFRESH_JOBS, sql::WITHOUT_ACTIVE_CONNECTION).await;
+        assert_eq!((lacking, spare), (0, 0), "connections without a job, jobs without a connection");
     }
 
     /// Stops and leaves everything else to the caller.

@@ -10,6 +10,7 @@ pub mod nginx;
 pub mod page;
 pub mod process;
 pub mod receiver;
+pub mod sql;
 mod tables;
 pub mod troubles;
 pub mod watch;
