@@ -12,7 +12,7 @@ use crate::harness::app::{ACME, HOST, LONG_SESSIONS, approve, settle};
 use crate::harness::browser::problem_of;
 use crate::harness::database::TestDatabase;
 use crate::harness::line::Line;
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 /// Later than any refresh of a token of thirty minutes.
 const DUE: u64 = 1261;
@@ -42,8 +42,8 @@ async fn answered(app: &TestApp, kind: Kind, calls: usize) {
 }
 
 async fn generations(app: &TestApp) -> (i64, i64) {
-    let of = |which: &str| format!("SELECT {which}(generation) FROM token");
-    (app.database.number(&of("MIN")).await, app.database.number(&of("MAX")).await)
+    let of = async |which| app.database.number_in(sql::CONNECTIONS, which).await;
+    (of("MIN(generation)").await, of("MAX(generation)").await)
 }
 
 /// One more refresh of everything succeeds, with the newest tokens.
@@ -53,8 +53,7 @@ async fn assert_nothing_was_lost(app: &TestApp, connections: usize) {
     assert_eq!(app.refresh_due().await, connections);
     let calls = app.hubspot.journal();
     assert!(calls.iter().all(|call| !call.superseded), "{calls:?}");
-    let well = "SELECT COUNT(*) FROM token WHERE state = 'active' AND last_error IS NULL";
-    assert_eq!(app.database.number(well).await, i64::try_from(connections).unwrap());
+    assert_eq!(app.database.connections(sql::HEALTHY).await, i64::try_from(connections).unwrap());
     app.assert_one_job_each().await;
 }
 
@@ -215,8 +214,6 @@ impl InTheWay {
     }
 }
 
-const HOLD_JOBS: &str = "LOCK TABLE token_refresh_job IN ACCESS EXCLUSIVE MODE";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_whose_connection_is_killed_in_its_transaction_is_stored_by_another() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
@@ -226,7 +223,7 @@ async fn a_refresh_whose_connection_is_killed_in_its_transaction_is_stored_by_an
     app.connected(ACME).await;
     app.advance(DUE);
     let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
-    let way = InTheWay::with(&app.database, HOLD_JOBS).await;
+    let way = InTheWay::with(&app.database, &sql::lock(sql::REFRESH_JOBS)).await;
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     for _ in 0..2 {
         // The tokens are written already, but not yet for good: their job is waited for.
@@ -248,11 +245,11 @@ async fn a_connect_whose_connection_is_killed_in_its_transaction_is_stored_whole
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
     let back = app.hubspot.decide(&authorize, approve(ACME)).unwrap();
-    let way = InTheWay::with(&app.database, HOLD_JOBS).await;
+    let way = InTheWay::with(&app.database, &sql::lock(sql::REFRESH_JOBS)).await;
     let visit = tokio::spawn(browser.request(reqwest::Method::GET, &back).send());
     way.kill_waiter().await;
     way.kill_waiter().await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0, "never without its job");
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0, "never without its job");
     way.own.rollback().await.unwrap();
     assert_eq!(visit.await.unwrap().unwrap().status(), 303);
     app.assert_one_job_each().await;
@@ -270,18 +267,18 @@ async fn a_deadlock_is_lost_and_tried_again() {
     server.set("deadlock_timeout", Some("2500")).await;
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
-    let way = InTheWay::with(&app.database, "SELECT 1 FROM token_refresh_job FOR UPDATE").await;
+    let way = InTheWay::with(&app.database, &format!("SELECT 1 FROM {} FOR UPDATE", sql::REFRESH_JOBS)).await;
     let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
     // It holds the connection and waits for the job, and now each waits for the other. The service finds out.
     way.waiter().await;
     way.own.execute_unprepared("SET LOCAL deadlock_timeout = '1min'").await.unwrap();
-    way.own.execute_unprepared("UPDATE token SET hub_user = 'first'").await.expect("the service gives way");
+    way.own.execute_unprepared(sql::TOUCH_CONNECTIONS).await.expect("the service gives way");
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     way.own.commit().await.unwrap();
     let left = leaving.await.unwrap();
     assert_eq!((left.status, &left.json()["revoked"]), (200, &serde_json::json!(true)), "{}", left.body);
     eventually("it was a deadlock", || async { app.database.number(deadlocks).await == 1 }).await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     app.assert_one_job_each().await;
 }
 
@@ -292,14 +289,14 @@ async fn a_serialization_failure_is_tried_again() {
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     server.set("default_transaction_isolation", Some("'repeatable read'")).await;
-    let way = InTheWay::with(&app.database, "UPDATE token SET hub_user = 'first'").await;
+    let way = InTheWay::with(&app.database, sql::TOUCH_CONNECTIONS).await;
     let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
     way.waiter().await;
     // What it has read is not what it finds: "could not serialize access due to concurrent update".
     way.own.commit().await.unwrap();
     let left = leaving.await.unwrap();
     assert_eq!((left.status, &left.json()["revoked"]), (200, &serde_json::json!(true)), "{}", left.body);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     app.assert_one_job_each().await;
 }
 
@@ -368,7 +365,7 @@ async fn a_query_that_was_asked_when_the_line_went_silent_is_given_up() {
     let Some((app, line)) = service_on_a_line().await else { return };
     app.connected(ACME).await;
     app.advance(DUE);
-    let way = InTheWay::with(&app.database, HOLD_JOBS).await;
+    let way = InTheWay::with(&app.database, &sql::lock(sql::REFRESH_JOBS)).await;
     let services = app.services.clone();
     let claiming = tokio::spawn(async move { services.connections.refreshes.claim_refreshes(8).await });
     way.waiter().await;
@@ -385,16 +382,16 @@ async fn a_query_that_was_asked_when_the_line_went_silent_is_given_up() {
 
 /// What is stored now is put aside, as a backup does.
 async fn back_up(database: &TestDatabase) {
-    for table in ["token", "token_refresh_job"] {
+    for table in [sql::CONNECTIONS, sql::REFRESH_JOBS] {
         database.execute(&format!("CREATE TABLE backup_of_{table} AS SELECT * FROM {table}")).await;
     }
 }
 
 /// What was put aside takes the place of everything since.
 async fn restore(database: &TestDatabase) {
-    database.execute("DELETE FROM token_refresh_job").await;
-    database.execute("DELETE FROM token").await;
-    for table in ["token", "token_refresh_job"] {
+    database.clear(sql::REFRESH_JOBS).await;
+    database.clear(sql::CONNECTIONS).await;
+    for table in [sql::CONNECTIONS, sql::REFRESH_JOBS] {
         database.execute(&format!("INSERT INTO {table} SELECT * FROM backup_of_{table}")).await;
     }
 }
@@ -422,8 +419,7 @@ async fn yesterdays_backup_works_where_refresh_tokens_stay_the_same() {
     assert_eq!(app.hubspot.grants().len(), 5);
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 5);
-    let well = "SELECT COUNT(*) FROM token WHERE state = 'active' AND last_error IS NULL";
-    assert_eq!(app.database.number(well).await, 5);
+    assert_eq!(app.database.connections(sql::HEALTHY).await, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -442,13 +438,12 @@ async fn what_is_stale_in_yesterdays_backup_needs_its_person_and_nothing_is_revo
     let (database, variables, hubspot, clock) = app.stopped().await;
     restore(&database).await;
     let app = TestApp::again(hubspot, database, variables, clock).await;
-    let count = |state: &str| format!("SELECT COUNT(*) FROM token WHERE state = '{state}'");
     assert_eq!(app.refresh_due().await, 5);
-    assert_eq!(app.database.number(&count("active")).await, 5, "a single refusal may be a false alarm");
+    assert_eq!(app.database.connections(sql::ACTIVE).await, 5, "a single refusal may be a false alarm");
     app.advance(60);
     assert_eq!(app.refresh_due().await, 2);
-    assert_eq!(app.database.number(&count("active")).await, 3);
-    assert_eq!(app.database.number(&count("needs_reauth")).await, 2);
+    assert_eq!(app.database.connections(sql::ACTIVE).await, 3);
+    assert_eq!(app.database.connections(sql::NEEDS_REAUTH).await, 2);
     app.assert_one_job_each().await;
     for _ in 0..3 {
         app.advance(DUE);
