@@ -10,8 +10,9 @@ use hubspot_connect::app::StartupError;
 use hubspot_connect::config::{Config, Variables};
 use hubspot_connect::store::Store;
 use sea_orm::ConnectionTrait;
+use test_support::free_port;
 
-use crate::harness::app::{ACME, GLOBEX, free_port, settle};
+use crate::harness::app::{ACME, GLOBEX, settle};
 use crate::harness::browser::problem_of;
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{Process, changed, run};

@@ -7,11 +7,12 @@ use hubspot_connect::domain::clock::{Clock, Moment};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, Statement, TransactionTrait,
 };
+use test_support::{Line, State};
+use url::Url;
 
 use crate::harness::app::{ACME, HOST, LONG_SESSIONS, approve, settle};
 use crate::harness::browser::problem_of;
 use crate::harness::database::TestDatabase;
-use crate::harness::line::Line;
 use crate::harness::{TestApp, eventually, sql};
 
 /// Later than any refresh of a token of thirty minutes.
@@ -25,8 +26,12 @@ fn strict() -> Options {
 async fn service_on_a_line() -> Option<(TestApp, Line)> {
     let hubspot = FakeHubSpot::start(strict()).await.unwrap();
     let database = TestDatabase::fresh().await;
-    let line = Line::to(&database).await?;
-    let url = [("DATABASE_URL", line.url.as_str())];
+    if database.is_sqlite() {
+        return None;
+    }
+    let mut url = Url::parse(&database.url).unwrap();
+    let line = Line::to_database(&mut url).await.unwrap();
+    let url = [("DATABASE_URL", url.as_str())];
     let variables = settle(&hubspot, &database, &[LONG_SESSIONS, &url].concat());
     let clock = Clock::manual(Moment::from_unix_ms(1_795_000_000_000));
     Some((TestApp::again(hubspot, database, variables, clock).await, line))
@@ -67,14 +72,14 @@ async fn what_hubspot_gave_while_the_database_was_gone_is_stored_when_it_is_back
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
 
-    line.cut();
+    line.set(State::Cut);
     app.hubspot.release();
     answered(&app, Kind::Refresh, 1).await;
     eventually("the service tries to store it", || async { line.refused() > 0 }).await;
 
     assert!(!late.is_finished(), "it is kept");
     assert_eq!(generations(&app).await, (1, 1));
-    line.mend();
+    line.set(State::Open);
     late.await.unwrap();
     assert_eq!(generations(&app).await, (2, 2));
     assert_nothing_was_lost(&app, 1).await;
@@ -90,11 +95,11 @@ async fn a_connect_whose_answer_met_no_database_is_stored_when_it_is_back() {
     let visit = tokio::spawn(browser.request(reqwest::Method::GET, &back).send());
     eventually("the exchange", || async { app.hubspot.calls(Kind::Exchange).len() == 1 }).await;
 
-    line.cut();
+    line.set(State::Cut);
     app.hubspot.release();
     answered(&app, Kind::Exchange, 1).await;
     eventually("the service tries to store it", || async { line.refused() > 0 }).await;
-    line.mend();
+    line.set(State::Open);
 
     assert_eq!(visit.await.unwrap().unwrap().status(), 303);
     // The session may have been lost with the line. The browser gets it by asking again.
@@ -124,7 +129,7 @@ async fn half_a_minute_without_a_database_costs_no_token() {
         .collect();
     eventually("three are under way", || async { app.hubspot.calls(Kind::Refresh).len() == 3 }).await;
 
-    line.cut();
+    line.set(State::Cut);
     for _ in 0..30 {
         app.advance(1);
         assert!(app.services.connections.refreshes.claim_refreshes(8).await.is_err());
@@ -133,7 +138,7 @@ async fn half_a_minute_without_a_database_costs_no_token() {
     answered(&app, Kind::Refresh, 3).await;
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 3, "without a claim HubSpot is not asked");
     assert!(running.iter().all(|one| !one.is_finished()));
-    line.mend();
+    line.set(State::Open);
 
     for one in running {
         one.await.unwrap();
@@ -147,13 +152,13 @@ async fn half_a_minute_without_a_database_costs_no_token() {
 async fn a_slow_database_is_waited_for() {
     let Some((app, line)) = service_on_a_line().await else { return };
     let browser = app.connected(ACME).await;
-    line.slow_down(Duration::from_millis(50));
+    line.set(State::Slow(Duration::from_millis(50)));
     app.advance(DUE);
     let began = Instant::now();
     assert_eq!(app.refresh_due().await, 1);
     assert!(began.elapsed() > Duration::from_millis(150), "it was slow");
     assert_eq!(browser.status().await["state"], "active");
-    line.mend();
+    line.set(State::Open);
     assert_nothing_was_lost(&app, 1).await;
 }
 
@@ -162,7 +167,7 @@ async fn a_database_that_does_not_answer_is_not_waited_for_for_ever() {
     let Some((app, line)) = service_on_a_line().await else { return };
     let browser = app.connected(ACME).await;
     let (stranger, readiness) = (app.browser(), format!("{}/readyz", app.admin));
-    line.stall();
+    line.set(State::Stalled);
     let began = Instant::now();
     let (start, status, ready) = tokio::join!(
         browser.get("/auth/hubspot/start"),
@@ -172,7 +177,7 @@ async fn a_database_that_does_not_answer_is_not_waited_for_for_ever() {
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!((start.status, problem_of(&start).as_str()), (503, "storage_unavailable"));
     assert_eq!((status.status, ready.status), (200, 503), "who has no session needs no database");
-    line.mend();
+    line.set(State::Open);
     eventually("it is ready again", || async { stranger.get(&readiness).await.status == 200 }).await;
     assert_eq!(browser.status().await["state"], "active");
     assert_nothing_was_lost(&app, 1).await;
@@ -369,11 +374,11 @@ async fn a_query_that_was_asked_when_the_line_went_silent_is_given_up() {
     let services = app.services.clone();
     let claiming = tokio::spawn(async move { services.connections.refreshes.claim_refreshes(8).await });
     way.waiter().await;
-    line.stall();
+    line.set(State::Stalled);
     way.own.rollback().await.unwrap();
     let claimed = tokio::time::timeout(Duration::from_secs(12), claiming).await;
     assert!(claimed.expect("it comes to an end").unwrap().is_err());
-    line.mend();
+    line.set(State::Open);
     eventually("it refreshes again", || async {
         app.services.connections.refreshes.claim_refreshes(1).await.is_ok()
     })

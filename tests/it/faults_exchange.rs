@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use fake_hubspot::{Fault, Kind, Options, Rule};
 use serde_json::{Map, Value, json};
+use test_support::memory_kib;
 
 use crate::harness::app::{ACME, HOST, approve};
 use crate::harness::browser::{Answer, Browser};
@@ -170,20 +171,14 @@ async fn an_answer_within_the_deadline_is_waited_for_and_none_is_waited_for_long
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_and_huge_answers_do_not_fill_the_memory() {
     let app = TestApp::start().await;
-    let before = resident_kilobytes();
+    let before = memory_kib(std::process::id(), "VmRSS").unwrap();
     for _ in 0..10 {
         connect_with(&app, Fault::Large(50 << 20)).await;
         connect_with(&app, Fault::Endless).await;
     }
-    let grown = resident_kilobytes().saturating_sub(before);
+    let grown = memory_kib(std::process::id(), "VmRSS").unwrap().saturating_sub(before);
     // The fake lives in this process too, so this is a rough bound: less than a single one of those answers.
     assert!(grown < 40 * 1024, "{grown} kB more");
-}
-
-fn resident_kilobytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("a Linux machine");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

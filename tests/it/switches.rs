@@ -7,8 +7,9 @@ use fake_hubspot::{FakeHubSpot, Kind, Options};
 use hubspot_connect::config::{Config, Variables, example_env};
 use reqwest::Method;
 use serde_json::json;
+use test_support::free_port;
 
-use crate::harness::app::{ACME, HOST, approve, free_port, settle};
+use crate::harness::app::{ACME, HOST, approve, settle};
 use crate::harness::browser::{Answer, encode, parameter, problem_of};
 use crate::harness::database::TestDatabase;
 use crate::harness::page::{Page, assert_tells_nothing, data};

@@ -5,7 +5,6 @@ pub mod app;
 pub mod browser;
 pub mod database;
 pub mod http_proxy;
-pub mod line;
 pub mod nginx;
 pub mod page;
 pub mod process;
