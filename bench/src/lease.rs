@@ -5,6 +5,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use test_support::free_port;
 use tokio::task::JoinSet;
 
 use crate::Failure;
@@ -13,7 +14,7 @@ use crate::process::Process;
 use crate::refresh::database::{Database, Engine, engines};
 use crate::refresh::rows;
 use crate::report::Figure;
-use crate::servers::{ENCRYPTION_KEY, HubSpot, Service, free_port, program};
+use crate::servers::{ENCRYPTION_KEY, HubSpot, Service, program};
 
 /// So many backends ask at once.
 const CONNECTIONS: usize = 16;
@@ -70,7 +71,7 @@ fn ms(span: Duration) -> f64 {
 }
 
 async fn floor(database: &Database, time: Duration) -> Result<Lent, Failure> {
-    let port = free_port()?;
+    let port = free_port();
     let mut command = Command::new(program("lease_floor")?);
     command.arg(port.to_string()).arg(database.place()).arg(ENCRYPTION_KEY);
     let process = Process::start(&command, 0, port)?;
@@ -79,7 +80,7 @@ async fn floor(database: &Database, time: Duration) -> Result<Lent, Failure> {
 }
 
 async fn service(database: &Database, hubspot: &HubSpot, time: Duration) -> Result<Lent, Failure> {
-    let port = free_port()?;
+    let port = free_port();
     let mut command = Service::command(hubspot, &database.url(), port)?;
     command.env("RATE_LIMIT_API_PER_MINUTE", "0");
     let mut make = Service::command(hubspot, &database.url(), port)?;

@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use test_support::memory_kib;
+
 use crate::Failure;
 
 /// A server process that listens on a port of this machine.
@@ -57,18 +59,12 @@ impl Process {
 
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> Result<u64, Failure> {
-        self.status_kib("VmRSS:")
+        Ok(memory_kib(self.child.id(), "VmRSS")?)
     }
 
     /// The most that it ever was.
     pub fn peak_kib(&self) -> Result<u64, Failure> {
-        self.status_kib("VmHWM:")
-    }
-
-    fn status_kib(&self, field: &str) -> Result<u64, Failure> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
-        Ok(line.split_whitespace().next().unwrap_or("0").parse()?)
+        Ok(memory_kib(self.child.id(), "VmHWM")?)
     }
 }
 

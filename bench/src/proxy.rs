@@ -10,13 +10,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use test_support::free_port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::http::Connection;
 use crate::load::flow;
 use crate::process::Process;
-use crate::servers::{HubSpot, Service, free_port, program};
+use crate::servers::{HubSpot, Service, program};
 use crate::{Arguments, Failure};
 
 /// What the proxy may add to a call.
@@ -68,7 +69,7 @@ impl Backend {
     async fn start(folder: &Path, upstream: &str) -> Result<Self, Failure> {
         let hubspot = HubSpot::start(Duration::ZERO)?;
         let database = format!("sqlite://{}?mode=rwc", folder.join("proxy.db").display());
-        let port = free_port()?;
+        let port = free_port();
         let mut command = Service::command(&hubspot, &database, port)?;
         let first = Process::start(&command, 0, port)?;
         first.wait()?;

@@ -1,9 +1,10 @@
 //! The three servers: the simulated HubSpot, the floor, the service.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+use test_support::free_port;
 
 use crate::Failure;
 use crate::http::Connection;
@@ -26,10 +27,6 @@ pub fn program(name: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-pub fn free_port() -> Result<u16, Failure> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 /// The simulated HubSpot: it approves at once.
 pub struct HubSpot(pub Process);
 
@@ -44,7 +41,7 @@ impl HubSpot {
     }
 
     fn with(options: &[&str]) -> Result<Self, Failure> {
-        let port = free_port()?;
+        let port = free_port();
         let mut command = Command::new(program("fake-hubspot")?);
         command.args(["--port", &port.to_string()]);
         command.args(["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET]);
@@ -74,7 +71,7 @@ pub struct Floor(pub Process);
 
 impl Floor {
     pub fn start(folder: &Path, hubspot: &HubSpot) -> Result<Self, Failure> {
-        let port = free_port()?;
+        let port = free_port();
         let mut command = Command::new(program("floor")?);
         command.arg(port.to_string()).arg(folder.join("floor.db")).arg(hubspot.url());
         let process = Process::start(&command, 0, port)?;
@@ -94,7 +91,7 @@ impl Service {
     }
 
     fn spawn(folder: &Path, hubspot: &HubSpot) -> Result<Self, Failure> {
-        let port = free_port()?;
+        let port = free_port();
         let database = format!("sqlite://{}?mode=rwc", folder.join("service.db").display());
         Ok(Self(Process::start(&Self::command(hubspot, &database, port)?, 0, port)?))
     }

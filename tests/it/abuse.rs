@@ -6,9 +6,9 @@ use hubspot_connect::domain::chance::Chance;
 
 use tokio::task::JoinSet;
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, HOST, approve};
 use crate::harness::browser::{encode, parameter, problem_of, send_raw};
+use crate::harness::{TestApp, sql};
 
 /// A query put together from parts that parsers are known to stumble over.
 fn odd_query(chance: &Chance) -> String {
@@ -150,7 +150,7 @@ async fn under_another_name_the_service_answers_nothing_but_whether_it_lives() {
         }
         assert_eq!(browser.navigate("/livez", &[("host", name)]).await.status, 200);
     }
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
 }
 
 fn status_of(answer: &str) -> &str {
@@ -211,7 +211,7 @@ async fn a_request_whose_end_two_readers_could_see_differently_is_refused() {
         assert!(["400", "421", "closed"].contains(&status), "{what}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), usize::from(status != "closed"), "{what}: {answer}");
     }
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,7 +286,7 @@ async fn a_stranger_is_counted_by_his_own_address_whatever_he_claims() {
         statuses.push(start_from(&app, &[claim]).await);
     }
     assert_eq!(statuses, [302, 302, 429, 429, 429, 429, 429]);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 2);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,7 +345,7 @@ async fn a_flood_of_attempts_from_one_address_leaves_few_rows_and_hinders_nobody
 
     assert_eq!(answer.status, 302, "{}", answer.body);
     flood.join_all().await;
-    let rows = app.database.number("SELECT COUNT(*) FROM auth_request").await;
+    let rows = app.database.count(sql::AUTH_REQUESTS).await;
     // Two of the person, the burst, and what may be begun in the time that this takes.
     assert!((3..ASKED / 20).contains(&rows), "{rows}");
     let back = app.hubspot.decide(begun.location(), approve(ACME)).expect("back");
@@ -353,7 +353,7 @@ async fn a_flood_of_attempts_from_one_address_leaves_few_rows_and_hinders_nobody
     assert_eq!(person.status().await["authenticated"], true, "who had begun before ends well");
     app.advance(3600);
     app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use hubspot_connect::services::{Access, AccessError, Services};
 use hubspot_connect::store::StoreError;
 
 use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS};
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -16,7 +16,7 @@ fn strict() -> Options {
 }
 
 async fn ask(app: &TestApp, services: &Services, min_ttl: Duration) -> Result<Access, AccessError> {
-    let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
+    let id = app.database.column(sql::ID).await.parse().unwrap();
     services.connections.access_tokens.access_token(id, min_ttl).await
 }
 
@@ -81,7 +81,7 @@ async fn no_more_than_half_of_a_life_can_be_asked_for() {
 async fn fifty_callers_on_each_of_three_replicas_make_one_call() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
-    let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
+    let id = app.database.column(sql::ID).await.parse().unwrap();
     let mut processes = vec![app.services.clone()];
     let mut replicas = Vec::new();
     if !app.database.is_sqlite() {
@@ -116,10 +116,9 @@ async fn of_many_who_ask_at_once_each_is_told_of_the_connection_that_it_has_name
     for portal in [ACME, GLOBEX] {
         app.connected(portal).await;
     }
-    let of = |portal| format!("SELECT id FROM token WHERE portal_id = {portal}");
-    let (acme, globex) = (app.database.text(&of(ACME)).await, app.database.text(&of(GLOBEX)).await);
-    let damage = format!("UPDATE token SET state = 'lost' WHERE portal_id = {GLOBEX}");
-    app.database.execute(&damage).await;
+    let acme = app.database.column_of(ACME, sql::ID).await;
+    let globex = app.database.column_of(GLOBEX, sql::ID).await;
+    app.database.set_column_of(GLOBEX, sql::STATE, "lost").await;
     let unknown = "00000000-0000-7000-8000-000000000000".to_owned();
     let asked: Vec<_> = [acme, globex, unknown].iter().cycle().take(150).cloned().collect();
     let answers: Vec<_> = asked
@@ -206,7 +205,7 @@ async fn a_caller_who_goes_away_does_not_take_the_new_tokens_along() {
     app.connected(ACME).await;
     app.advance(1801);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
+    let id = app.database.column(sql::ID).await.parse().unwrap();
     let services = app.services.clone();
     let caller =
         tokio::spawn(async move { services.connections.access_tokens.access_token(id, MINUTE).await });
@@ -214,10 +213,7 @@ async fn a_caller_who_goes_away_does_not_take_the_new_tokens_along() {
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
     app.hubspot.release();
-    eventually("the answer is stored", || async {
-        app.database.number("SELECT generation FROM token").await == 2
-    })
-    .await;
+    eventually("the answer is stored", || async { app.database.generation().await == 2 }).await;
     assert_works(&app, &ask(&app, &app.services, MINUTE).await.unwrap()).await;
 }
 
@@ -233,8 +229,8 @@ async fn it_is_said_why_there_is_no_token() {
     let calls = app.hubspot.calls(Kind::Refresh).len();
     assert!(matches!(ask(&app, &app.services, MINUTE).await, Err(AccessError::NeedsReauth)));
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls);
-    let id = app.database.text("SELECT id FROM token").await.parse().unwrap();
-    app.database.execute("UPDATE token SET state = 'integrity_error'").await;
+    let id = app.database.column(sql::ID).await.parse().unwrap();
+    app.database.set_column(sql::STATE, "integrity_error").await;
     assert!(matches!(
         app.services.connections.access_tokens.access_token(id, MINUTE).await,
         Err(AccessError::Unreadable)

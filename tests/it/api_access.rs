@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS};
 use crate::harness::browser::Answer;
-use crate::harness::{Browser, Receiver, TestApp};
+use crate::harness::{Browser, Receiver, TestApp, sql};
 use crate::openapi::{committed, operations};
 
 /// Called without an API key: by pages, popups and anyone. Each has its own proof, or needs none.
@@ -222,11 +222,11 @@ async fn scene() -> (TestApp, Receiver, Ids, String) {
     assert_eq!(session.status, 201, "{}", session.body);
     let text = |value: &Value| value["id"].as_str().expect("an id").to_owned();
     let ids = Ids {
-        connection: app.database.text("SELECT id FROM token").await,
+        connection: app.database.column(sql::ID).await,
         session: text(&session.json()),
-        install: app.database.text("SELECT id FROM pending_grant").await,
+        install: app.database.install_id().await,
         webhook: text(&webhook),
-        delivery: app.database.text("SELECT MIN(event_id) FROM webhook_delivery").await,
+        delivery: app.database.text_in(sql::DELIVERIES, "MIN(event_id)").await,
     };
     (app, receiver, ids, key)
 }
@@ -235,17 +235,16 @@ async fn scene() -> (TestApp, Receiver, Ids, String) {
 async fn state(app: &TestApp) -> Vec<String> {
     let mut all = vec![format!("{} calls at HubSpot", app.hubspot.journal().len())];
     for (table, columns) in [
-        ("token", "state || generation"),
-        ("install", "COALESCE(refresh_sealed, 'claimed')"),
-        ("connect_session", "COALESCE(connection_id, 'open')"),
-        ("webhook_endpoint", "secrets_sealed || url"),
-        ("webhook_delivery", "status || attempts"),
+        (sql::CONNECTIONS, "state || generation"),
+        (sql::PENDING_GRANTS, "refresh_sealed"),
+        (sql::CONNECT_SESSIONS, "COALESCE(connection_id, 'open')"),
+        (sql::ENDPOINTS, "secrets_sealed || url"),
+        (sql::DELIVERIES, "status || attempts"),
     ] {
-        let count = app.database.number(&format!("SELECT COUNT(*) FROM {table}")).await;
-        let (least, most) =
-            (format!("SELECT MIN({columns}) FROM {table}"), format!("SELECT MAX({columns}) FROM {table}"));
-        all.push(format!("{count} in {table}"));
-        all.extend([app.database.text(&least).await, app.database.text(&most).await]);
+        all.push(format!("{} in {table}", app.database.count(table).await));
+        for one in ["MIN", "MAX"] {
+            all.push(app.database.text_in(table, &format!("{one}({columns})")).await);
+        }
     }
     all
 }

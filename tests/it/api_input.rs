@@ -4,8 +4,8 @@ use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::harness::TestApp;
 use crate::harness::browser::{Answer, send_raw};
+use crate::harness::{TestApp, sql};
 
 const SESSIONS: &str = "/api/hubspot/connect-sessions";
 const SOME_ID: &str = "0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10";
@@ -132,7 +132,7 @@ async fn a_body_that_is_no_good_is_told_with_its_place() {
             assert_eq!(problem["pointer"], *pointer, "{what}: {problem}");
         }
     }
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM connect_session").await, 0);
+    assert_eq!(app.database.count(sql::CONNECT_SESSIONS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

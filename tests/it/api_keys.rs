@@ -4,7 +4,7 @@ use reqwest::Method;
 
 use crate::harness::app::secret_of;
 use crate::harness::process::run;
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 const KEY: &str = "/api/hubspot/api-key";
 
@@ -89,14 +89,18 @@ async fn the_last_use_is_noted_about_once_a_minute() {
     for _ in 0..3 {
         assert_eq!(app.api(&key, Method::GET, KEY, None).await.status, 200);
     }
-    let used = "SELECT last_used_at FROM api_key";
     let first = app.clock.now().unix_ms();
-    let noted = "SELECT COUNT(*) FROM api_key WHERE last_used_at IS NOT NULL";
-    eventually("the use is noted", async || app.database.number(noted).await == 1).await;
+    eventually("the use is noted", async || {
+        app.database.count_where(sql::API_KEYS, "last_used_at IS NOT NULL").await == 1
+    })
+    .await;
     app.advance(30);
     assert_eq!(app.api(&key, Method::GET, KEY, None).await.status, 200);
-    assert_eq!(app.database.number(used).await, first);
+    assert_eq!(app.database.number_in(sql::API_KEYS, "last_used_at").await, first);
     app.advance(31);
     assert_eq!(app.api(&key, Method::GET, KEY, None).await.status, 200);
-    eventually("the later use is noted", async || app.database.number(used).await > first).await;
+    eventually("the later use is noted", async || {
+        app.database.number_in(sql::API_KEYS, "last_used_at").await > first
+    })
+    .await;
 }

@@ -368,6 +368,27 @@ fn sources(module: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// A renamed table is to cost one line of the tests; those of migrations are about older schemas.
+#[test]
+fn tests_name_tables_in_their_sql_module_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut tests, mut changes) = (Vec::new(), Vec::new());
+    collect(&root.join("tests/it"), &mut tests);
+    collect(&root.join("migrations"), &mut changes);
+    let read = |path: &PathBuf| std::fs::read_to_string(path).expect("a file");
+    let changes: String = changes.iter().map(read).collect();
+    let tables: BTreeSet<_> =
+        changes.split(".table(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    for path in tests.iter().filter(|path| !path.ends_with("sql.rs") && !path.ends_with("migrations.rs")) {
+        let text = read(path);
+        let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        for pair in words.windows(2) {
+            let is_sql = ["FROM", "INTO", "JOIN", "TABLE", "UPDATE"].contains(&pair[0]);
+            assert!(!(is_sql && tables.contains(pair[1])), "{}: {}", path.display(), pair.join(" "));
+        }
+    }
+}
+
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for path in entries.map(|entry| entry.expect("an entry").path()) {

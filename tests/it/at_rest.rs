@@ -7,7 +7,7 @@ use hubspot_connect::keyring::Keyring;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::parameter;
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 fn variable(app: &TestApp, name: &str) -> String {
     let found = app.variables.iter().find(|(known, _)| known == name);
@@ -81,29 +81,11 @@ async fn connection_id(browser: &Browser) -> String {
     status["connections"][0]["id"].as_str().expect("an id").to_owned()
 }
 
-async fn column(app: &TestApp, column: &str, id: &str) -> String {
-    app.database.text(&format!("SELECT {column} FROM token WHERE id = '{id}'")).await
-}
-
-async fn set_column(app: &TestApp, column: &str, id: &str, value: &str) {
-    let sql = format!("UPDATE token SET {column} = '{value}' WHERE id = '{id}'");
-    assert_eq!(app.database.execute(&sql).await, 1);
-}
-
-/// Exchanges what two connections have sealed.
-async fn swap(app: &TestApp, one: &str, other: &str) {
-    for name in ["access_sealed", "refresh_sealed"] {
-        let (of_one, of_other) = (column(app, name, one).await, column(app, name, other).await);
-        set_column(app, name, one, &of_other).await;
-        set_column(app, name, other, &of_one).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_moved_to_another_connection_are_noticed_and_not_used() {
     let app = TestApp::start().await;
     let (first, second) = (app.connected(ACME).await, app.connected(GLOBEX).await);
-    swap(&app, &connection_id(&first).await, &connection_id(&second).await).await;
+    app.database.swap_tokens(ACME, GLOBEX).await;
     app.advance(1261);
 
     app.refresh_due().await;
@@ -114,7 +96,7 @@ async fn tokens_moved_to_another_connection_are_noticed_and_not_used() {
         let page = browser.get("/").await;
         assert!(page.body.contains("data-state=\"integrity_error\""), "{}", page.body);
     }
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 2);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +107,7 @@ async fn tokens_moved_to_another_connection_are_not_handed_out() {
     let of_victim = done["message"]["access_token"].as_str().expect("a token").to_owned();
     let attacker = app.browser();
     let done = attacker.come_back(&app, Some(HOST), approve(GLOBEX)).await;
-    swap(&app, &connection_id(&victim).await, &connection_id(&attacker).await).await;
+    app.database.swap_tokens(ACME, GLOBEX).await;
 
     let answer = attacker.handoff(done.location()).await;
 
@@ -138,11 +120,10 @@ async fn a_token_brought_back_from_an_older_state_is_noticed_and_not_used() {
     let options = Options { rotate_refresh_tokens: true, ..Options::default() };
     let app = TestApp::with_hubspot(&[("SESSION_IDLE_SECONDS", "86400")], options).await;
     let browser = app.connected(ACME).await;
-    let id = connection_id(&browser).await;
-    let older = column(&app, "refresh_sealed", &id).await;
+    let older = app.database.column(sql::REFRESH_TOKEN).await;
     app.advance(1261);
     app.refresh_due().await;
-    set_column(&app, "refresh_sealed", &id, &older).await;
+    app.database.set_column(sql::REFRESH_TOKEN, &older).await;
     app.advance(1261);
 
     app.refresh_due().await;
@@ -155,9 +136,8 @@ async fn a_token_brought_back_from_an_older_state_is_noticed_and_not_used() {
 async fn an_access_token_in_the_place_of_a_refresh_token_is_noticed_and_not_used() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    let id = connection_id(&browser).await;
-    let access = column(&app, "access_sealed", &id).await;
-    set_column(&app, "refresh_sealed", &id, &access).await;
+    let access = app.database.column(sql::ACCESS_TOKEN).await;
+    app.database.set_column(sql::REFRESH_TOKEN, &access).await;
     app.advance(1261);
 
     app.refresh_due().await;
@@ -169,9 +149,9 @@ async fn an_access_token_in_the_place_of_a_refresh_token_is_noticed_and_not_used
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moved_token_is_not_sent_to_hubspot_when_its_connection_ends() {
     let app = TestApp::start().await;
-    let (first, second) = (app.connected(ACME).await, app.connected(GLOBEX).await);
+    let (first, _second) = (app.connected(ACME).await, app.connected(GLOBEX).await);
     let id = connection_id(&first).await;
-    swap(&app, &id, &connection_id(&second).await).await;
+    app.database.swap_tokens(ACME, GLOBEX).await;
 
     let answer = first.disconnect(&id).await;
 
@@ -185,7 +165,7 @@ async fn a_person_connects_anew_after_what_was_stored_is_damaged() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
-    set_column(&app, "refresh_sealed", &id, "damaged").await;
+    app.database.set_column(sql::REFRESH_TOKEN, "damaged").await;
     app.advance(1261);
     app.refresh_due().await;
     assert_eq!(browser.status().await["state"], "integrity_error");
@@ -199,10 +179,9 @@ async fn a_person_connects_anew_after_what_was_stored_is_damaged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_key_the_service_does_not_start_and_nothing_is_lost() {
     let app = TestApp::start().await;
-    let browser = app.connected(ACME).await;
-    let id = connection_id(&browser).await;
-    let sealed = column(&app, "refresh_sealed", &id).await;
-    let key_id = column(&app, "key_id", &id).await;
+    app.connected(ACME).await;
+    let sealed = app.database.column(sql::REFRESH_TOKEN).await;
+    let key_id = app.database.column(sql::KEY_ID).await;
     let (database, variables, _hubspot, clock) = app.stopped().await;
     let with_keys = |keys: String| -> Vec<(String, String)> {
         let mut changed = variables.clone();
@@ -220,8 +199,7 @@ async fn without_the_key_the_service_does_not_start_and_nothing_is_lost() {
     let why = refused.expect_err("does not start").to_string();
     assert!(why.contains("ENCRYPTION_KEYS") && why.contains(&key_id), "{why}");
     assert!(!why.contains(new_key.expose()) && !why.contains(old_key.as_str()), "{why}");
-    let kept = database.text(&format!("SELECT refresh_sealed FROM token WHERE id = '{id}'")).await;
-    assert_eq!(kept, sealed);
+    assert_eq!(database.column(sql::REFRESH_TOKEN).await, sealed);
     let both = format!("{},{old_key}", new_key.expose());
     TestApp::build(&with_keys(both), clock).await.expect("starts with both");
 }

@@ -6,10 +6,10 @@ use fake_hubspot::{Decision, Kind};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::problem_of;
 use crate::harness::page::{Page, approved, connected, data, text};
+use crate::harness::{TestApp, sql};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_that_began_an_attempt_learns_its_outcome_without_cookies_and_takes_the_token_once() {
@@ -54,7 +54,7 @@ async fn an_attempt_given_up_before_the_person_comes_back_leads_to_nothing() {
 
     assert!(page_shown.body.contains("data-code=\"cancelled\""), "{}", page_shown.body);
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +144,7 @@ async fn nobody_is_sent_back_to_another_origin_than_the_page_s_own() {
     }
     let nowhere = page.post(&browser, Some(HOST), &[("mode", "redirect")]).await;
     assert_eq!(problem_of(&nowhere), "return_url_not_allowed");
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,7 +244,7 @@ async fn a_session_that_ends_while_the_person_is_at_hubspot_is_followed_by_a_new
     let popup = app.connected(GLOBEX).await;
     let page = Page::new(&app.base, HOST);
     let authorize = page.begin(&popup).await;
-    app.database.execute("DELETE FROM session").await;
+    app.database.clear(sql::SESSIONS).await;
     approved(&app, &popup, &authorize).await;
     assert_eq!(page.look().await.json()["status"], "connected");
     assert_eq!(popup.status().await["authenticated"], true);

@@ -12,7 +12,7 @@ use crate::harness::database::TestDatabase;
 use crate::harness::page::{Page, data};
 use crate::harness::process::{Process, run};
 use crate::harness::watch::Watch;
-use crate::harness::{Browser, Manner, Receiver, eventually};
+use crate::harness::{Browser, Manner, Receiver, eventually, sql};
 use crate::secrecy::{EVERYTHING, said_by, talkative};
 
 const SCOPES: &str = "tokens:read,connections:read,connections:write,sessions:write,proxy,webhooks";
@@ -103,9 +103,8 @@ impl Backend<'_> {
             assert_eq!(lease.status, 200, "{}", lease.body);
             watch.secret(&text(&lease.json()["access_token"]));
             if round == 0 {
-                database.execute("UPDATE token_refresh_job SET run_at = 0").await;
-                let renewed = "SELECT COUNT(*) FROM token WHERE generation > 1";
-                eventually("the refresh", || async { database.number(renewed).await == 1 }).await;
+                database.make_refreshes_due().await;
+                eventually("the refresh", || async { database.connections(sql::REFRESHED).await == 1 }).await;
             }
         }
         self.post(&format!("connections/{connection}/refresh"), json!({})).await;

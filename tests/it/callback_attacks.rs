@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{encode, flow_of, parameter, problem_of};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 /// Begins a connect and approves it; where HubSpot sends the browser back to.
 async fn approved(app: &TestApp, browser: &Browser, hub_id: u64) -> String {
@@ -22,7 +22,7 @@ async fn approved(app: &TestApp, browser: &Browser, hub_id: u64) -> String {
 
 async fn nothing_came_of_it(app: &TestApp) {
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +146,7 @@ async fn twenty_callbacks_at_once_make_one_exchange() {
         assert_eq!((answer.status, answer.location()), (303, answers[0].location()));
     }
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
     assert_eq!(browser.status().await["state"], "active");
 }
 
@@ -376,7 +376,7 @@ async fn where_all_scopes_are_required_a_grant_of_less_is_given_back() {
     assert_eq!(done["message"]["error"]["code"], "scopes_missing");
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 1);
     assert!(app.hubspot.grants().is_empty());
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     assert_eq!(browser.status().await["authenticated"], false);
 }
 

@@ -9,7 +9,7 @@ use crate::harness::app::{ACME, GLOBEX, INITECH, LONG_SESSIONS, settle};
 use crate::harness::browser::Answer;
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{Process, run};
-use crate::harness::{Browser, TestApp, eventually};
+use crate::harness::{Browser, TestApp, eventually, sql};
 
 const LIST: &str = "/api/hubspot/connections";
 const ALL: &str = "tokens:read connections:read connections:write";
@@ -45,15 +45,11 @@ fn ids(list: &Value) -> Vec<String> {
     connections.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn id_of(app: &TestApp, portal: u64) -> String {
-    app.database.text(&format!("SELECT id FROM token WHERE portal_id = {portal} LIMIT 1")).await
-}
-
 /// Gives the connections of an account to one of the host's users.
 async fn give(app: &TestApp, portal: u64, external: &str) {
     let external = external.parse().unwrap();
     let user = app.store.user_of_external(external, &Chance::system()).await.unwrap();
-    app.database.execute(&format!("UPDATE token SET user_id = '{user}' WHERE portal_id = {portal}")).await;
+    app.database.set_column_of(portal, sql::USER_ID, &user.to_string()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,9 +57,9 @@ async fn a_connection_is_shown_with_all_but_its_tokens() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     give(&app, ACME, "user-1").await;
-    app.database.execute("UPDATE token SET metadata = '{\"team\":\"north\"}'").await;
+    app.database.set_column(sql::METADATA, "{\"team\":\"north\"}").await;
     let backend = Backend::of(&app).await;
-    let id = id_of(&app, ACME).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
     let answer = backend.get(&format!("{LIST}/{id}")).await;
     let mut shown = answer.json();
     assert!(shown["next_refresh_at"].take().as_str().unwrap().starts_with("2026-"));
@@ -96,7 +92,7 @@ async fn a_connection_is_shown_with_all_but_its_tokens() {
 async fn pages_follow_one_another_in_a_stable_order_while_connections_come_and_go() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
-    let template = id_of(&app, ACME).await;
+    let template = app.database.column_of(ACME, sql::ID).await;
     let columns = "client_id, portal_id, scopes, wanted_scopes, state, key_id, access_sealed, refresh_sealed, \
                    refresh_fingerprint, obtained_at, expires_at, connected_at, generation, details_attempts";
     let mut made = vec![template.clone()];
@@ -104,9 +100,10 @@ async fn pages_follow_one_another_in_a_stable_order_while_connections_come_and_g
         let id = format!("{number:08x}-0000-4000-8000-{:012x}", (number * 7919) % 100);
         // Some were made in the same millisecond.
         let insert = format!(
-            "INSERT INTO token (id, user_id, created_at, {columns}) SELECT '{id}', '{id}', created_at + {}, {columns} \
-             FROM token WHERE id = '{template}'",
-            number / 3 + 1
+            "INSERT INTO {table} (id, user_id, created_at, {columns}) \
+             SELECT '{id}', '{id}', created_at + {}, {columns} FROM {table} WHERE id = '{template}'",
+            number / 3 + 1,
+            table = sql::CONNECTIONS
         );
         app.database.execute(&insert).await;
         made.push(id);
@@ -146,7 +143,8 @@ async fn connections_are_found_by_user_account_and_state() {
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
     give(&app, ACME, "анна@example.com").await;
-    let (acme, globex) = (id_of(&app, ACME).await, id_of(&app, GLOBEX).await);
+    let (acme, globex) =
+        (app.database.column_of(ACME, sql::ID).await, app.database.column_of(GLOBEX, sql::ID).await);
     let backend = Backend::of(&app).await;
     let of_user = "?external_user_id=%D0%B0%D0%BD%D0%BD%D0%B0%40example.com";
     assert_eq!(ids(&backend.list(of_user).await), [acme.as_str()]);
@@ -168,7 +166,7 @@ async fn connections_are_found_by_user_account_and_state() {
     assert_eq!(ids(&backend.list("?state=needs_reauth").await), [acme.as_str()]);
     assert_eq!(ids(&backend.list("?state=active").await), [globex.as_str()]);
     assert!(ids(&backend.list("?state=degraded").await).is_empty());
-    app.database.execute(&format!("UPDATE token SET state = 'integrity_error' WHERE id = '{globex}'")).await;
+    app.database.set_column_of(GLOBEX, sql::STATE, "integrity_error").await;
     assert_eq!(ids(&backend.list("?state=integrity_error").await), [globex.as_str()]);
     for bad in ["?state=dead", "?limit=0", "?limit=201", "?cursor=nonsense", "?portal=1", "?portal_id=x"] {
         let answer = backend.get(&format!("{LIST}{bad}")).await;
@@ -180,7 +178,7 @@ async fn connections_are_found_by_user_account_and_state() {
 async fn the_backend_and_the_command_line_are_told_the_same() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
-    let id = id_of(&app, ACME).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
     let backend = Backend::of(&app).await;
     let history = backend.get(&format!("{LIST}/{id}/history")).await.json();
     let shown = run(&["connections", "explain", &id], &app.variables).stdout;
@@ -215,7 +213,7 @@ async fn a_connection_is_refreshed_when_it_is_asked_for_and_once_in_five_seconds
     )
     .await;
     app.connected(ACME).await;
-    let id = id_of(&app, ACME).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
     let backend = Backend::of(&app).await;
     let soon = backend.call(Method::POST, &id, "/refresh", None).await.json();
     assert_eq!((soon["refreshed"].as_bool(), soon["generation"].as_i64()), (Some(false), Some(1)));
@@ -251,7 +249,7 @@ async fn a_connection_is_refreshed_when_it_is_asked_for_and_once_in_five_seconds
 async fn fifty_who_refresh_at_once_make_one_call() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
-    let id = id_of(&app, ACME).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
     let key = app.api_key(ALL).await;
     app.advance(10);
     app.hubspot
@@ -270,7 +268,7 @@ async fn fifty_who_refresh_at_once_make_one_call() {
 async fn a_connection_ends_once_and_no_token_comes_after_that() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
-    let id = id_of(&app, ACME).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
     let backend = Backend::of(&app).await;
     let url = format!("{}{LIST}/{id}/token", app.base);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -341,7 +339,7 @@ async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
     app.connected(ACME).await;
     app.connected(ACME).await;
     app.connected(INITECH).await;
-    let id = id_of(&app, ACME).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
     let backend = Backend::of(&app).await;
     for body in [None, Some(json!({})), Some(json!({"confirm": false})), Some(json!({"confirm": "true"}))] {
         assert_eq!(backend.call(Method::POST, &id, "/uninstall", body).await.status / 100, 4);
@@ -365,7 +363,7 @@ async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
         app.advance(1300);
         app.refresh_due().await;
     }
-    let other = id_of(&app, ACME).await;
+    let other = app.database.column_of(ACME, sql::ID).await;
     let shown = backend.get(&format!("{LIST}/{other}")).await.json();
     assert_eq!(shown["state"], "needs_reauth", "{shown}");
     assert_eq!(ids(&backend.list("?state=active").await).len(), 1);
@@ -375,7 +373,7 @@ async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
 async fn an_app_that_cannot_be_uninstalled_leaves_no_connection_either() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
-    let id = id_of(&app, ACME).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
     let backend = Backend::of(&app).await;
     app.hubspot.script(Rule::always(Kind::Uninstall, Fault::CloseBeforeAnswer));
     let done = backend.call(Method::POST, &id, "/uninstall", Some(json!({"confirm": true}))).await.json();
@@ -393,7 +391,7 @@ async fn an_access_token_is_on_its_own_route_alone_and_a_refresh_token_nowhere()
     let variables = settle(&hubspot, &database, &[("LOG_LEVEL", "trace")]);
     let service = Process::serve(&variables);
     service.connected(&hubspot, ACME).await;
-    let id = database.text("SELECT id FROM token").await;
+    let id = database.column(sql::ID).await;
     let key = run(&["api-keys", "create", "backend", "--scope", &ALL.replace(' ', ",")], &variables).stdout;
     let backend = Browser::new(&service.base);
     let call = async |method: Method, path: &str, body: &str| {
@@ -402,7 +400,7 @@ async fn an_access_token_is_on_its_own_route_alone_and_a_refresh_token_nowhere()
     };
     let (token, refresh) = (format!("/{id}/token"), format!("/{id}/refresh"));
     let first = call(Method::GET, &token, "").await.json();
-    database.execute("UPDATE token SET obtained_at = obtained_at - 10000").await;
+    database.update(sql::CONNECTIONS, "obtained_at = obtained_at - 10000").await;
     eventually("it is old enough to be refreshed", || async {
         call(Method::POST, &refresh, "").await.json()["refreshed"] == true
     })
@@ -451,7 +449,7 @@ async fn an_access_token_is_on_its_own_route_alone_and_a_refresh_token_nowhere()
 async fn each_call_needs_its_scope_and_what_is_no_id_is_not_found() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
-    let id = id_of(&app, ACME).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
     let (reads, writes) = (app.api_key("connections:read").await, app.api_key("connections:write").await);
     let confirm = Some(json!({"confirm": true}));
     for (key, method, path, body) in [

@@ -5,7 +5,9 @@ use std::fs::Permissions;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::app::{ACME, GLOBEX, free_port};
+use test_support::free_port;
+
+use crate::harness::app::{ACME, GLOBEX};
 use crate::harness::process::{Ended, Process, changed, run, run_as_stranger, run_into, without};
 use crate::harness::{Browser, TestApp};
 

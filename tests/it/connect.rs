@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
+use crate::harness::{TestApp, sql};
 use fake_hubspot::Kind;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,8 +57,8 @@ async fn disconnecting_ends_the_grant_at_hubspot_and_the_job_here() {
     assert_eq!(answer.json()["revoked"], true);
     assert_eq!(browser.status().await, json!({"authenticated": false, "connections": []}));
     assert_eq!(app.hubspot.current_refresh_token(ACME), None);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 0);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,8 +71,8 @@ async fn logging_out_ends_the_session_and_everything_it_reaches() {
     assert_eq!((answer.status, answer.location()), (303, "/login"));
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 2);
     assert_eq!(browser.get("/").await.location(), "/login");
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM session").await, 0);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::SESSIONS).await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,8 +84,8 @@ async fn reconnecting_the_same_account_renews_it_and_another_account_is_added() 
     let status = browser.status().await;
     assert_eq!(status["connections"].as_array().unwrap().len(), 1);
     assert_eq!(status["connections"][0]["id"], first);
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    assert_eq!(app.database.generation().await, 2);
     browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
     assert_eq!(browser.status().await["connections"].as_array().unwrap().len(), 2);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 2);
+    assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 2);
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{Answer, flow_of, parameter, problem_of};
 use crate::harness::page::{Page, data, go_on, text};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 const SESSIONS: &str = "/api/hubspot/connect-sessions";
 
@@ -77,13 +77,10 @@ impl Host {
     }
 
     async fn owners(&self) -> Vec<String> {
-        let count = "SELECT COUNT(*) FROM token";
-        if self.app.database.number(count).await == 0 {
+        if self.app.database.count(sql::CONNECTIONS).await == 0 {
             return Vec::new();
         }
-        let owner =
-            "SELECT external_id FROM external_user JOIN token ON token.user_id = external_user.user_id";
-        vec![self.app.database.text(owner).await]
+        vec![self.app.database.text_in(sql::CONNECTIONS_WITH_USERS, "external_id").await]
     }
 }
 
@@ -100,10 +97,10 @@ async fn what_a_session_leads_to_belongs_to_the_hosts_user_and_to_no_browser() {
     assert!(popup.cookie("__Host-hsc_sid").is_none(), "and has no session");
     let seen = host.look(&session).await;
     assert_eq!(seen["status"], "connected", "{seen}");
-    let id = host.app.database.text("SELECT id FROM token").await;
+    let id = host.app.database.column(sql::ID).await;
     assert_eq!(seen["connection_id"], id.as_str());
     assert!(seen.get("token").is_none());
-    assert_eq!(host.app.database.text("SELECT metadata FROM token").await, r#"{"plan":"pro"}"#);
+    assert_eq!(host.app.database.column(sql::METADATA).await, r#"{"plan":"pro"}"#);
     let told = page.look().await.json();
     assert_eq!(told["connection"]["id"], id.as_str(), "{told}");
     assert!(told.get("claim").is_none(), "the token is the backend's to fetch");
@@ -127,7 +124,7 @@ async fn a_signed_in_browser_keeps_its_own_user_and_gets_nothing_of_the_hosts() 
     assert_eq!(host.owners().await, ["user_42"]);
     // Leaving takes along what is the person's, and nothing else.
     person.logout().await;
-    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +140,7 @@ async fn no_session_of_a_browser_ends_what_the_host_answers_for() {
     }
     let app = host.app.restarted(&[]).await;
     app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
     app.assert_one_job_each().await;
 }
 
@@ -174,7 +171,7 @@ async fn a_session_leads_to_one_connection_even_if_two_windows_finish_at_once() 
         );
     }
     assert_eq!(connected, 1);
-    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 1);
     let again =
         host.page().post(&host.app.browser(), Some(HOST), &[("connect_session", token(&session))]).await;
     assert_eq!((again.status, problem_of(&again).as_str()), (410, "connect_session_ended"));
@@ -208,7 +205,7 @@ async fn a_page_that_no_browser_vouches_for_connects_nobody_even_if_the_backend_
     let done = host.approve_as(&session, &page, &victim, approve(ACME), None).await;
     assert!(victim.get(&done).await.body.contains("opener_unproven"));
     assert_eq!(host.app.hubspot.calls(Kind::Exchange).len(), 0, "HubSpot's code is not even spent");
-    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 0);
     assert_eq!(host.look(&session).await["error_code"], "opener_unproven");
     // A page of another origin begins nothing at all.
     let answer =
@@ -245,7 +242,7 @@ async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
     let told = page.look().await.json();
     assert_eq!((told["status"].as_str(), &told["awaiting_confirmation"]), (Some("exchanging"), &json!(true)));
     assert!(told.get("connection").is_none());
-    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 0);
     let seen = host.look(&session).await;
     assert_eq!(seen["status"], "awaiting_confirmation");
     assert_eq!(seen["awaiting"]["portal_id"], ACME);
@@ -282,7 +279,7 @@ async fn a_session_completed_for_another_user_ends_and_so_does_its_grant() {
         (&json!("cancelled"), &json!("external_user_mismatch"))
     );
     assert!(victim.get(&done).await.body.contains("external_user_mismatch"));
-    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 0);
     assert_eq!(host.app.services.connections.disconnects.revoke_due().await.unwrap(), 1);
     assert!(host.app.hubspot.current_refresh_token(ACME).is_none(), "the grant has ended at HubSpot");
 }
@@ -306,7 +303,7 @@ async fn what_nobody_confirms_ends_after_a_day_and_what_is_cancelled_at_once() {
     for account in [ACME, GLOBEX] {
         assert!(host.app.hubspot.current_refresh_token(account).is_none());
     }
-    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM pending_grant").await, 0);
+    assert_eq!(host.app.database.pending_grants().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,8 +332,8 @@ async fn a_session_for_a_connection_renews_that_one_for_its_owner() {
     assert_eq!((&renewal["external_user_id"], &renewal["hub_id"]), (&json!("user_42"), &json!(ACME)));
     host.approve(&renewal, &host.page(), &host.app.browser(), approve(ACME)).await;
     assert_eq!(host.look(&renewal).await["connection_id"], id);
-    assert_eq!(host.app.database.number("SELECT generation FROM token").await, 2);
-    assert_eq!(host.app.database.text("SELECT metadata FROM token").await, r#"{"a":1}"#, "it is kept");
+    assert_eq!(host.app.database.generation().await, 2);
+    assert_eq!(host.app.database.column(sql::METADATA).await, r#"{"a":1}"#, "it is kept");
     for body in [
         json!({"connection_id": id, "external_user_id": "somebody_else"}),
         json!({"connection_id": "00000000-0000-4000-8000-000000000000"}),
@@ -346,7 +343,7 @@ async fn a_session_for_a_connection_renews_that_one_for_its_owner() {
     }
     // A browser's own connection is not the backend's to renew.
     host.app.connected(GLOBEX).await;
-    let own = host.app.database.text(&format!("SELECT id FROM token WHERE portal_id = {GLOBEX}")).await;
+    let own = host.app.database.column_of(GLOBEX, sql::ID).await;
     let answer = host.app.api(&host.key, Method::POST, SESSIONS, Some(json!({"connection_id": own}))).await;
     assert_eq!(answer.status, 404);
 }
@@ -442,7 +439,7 @@ async fn what_does_not_fit_is_refused_with_its_place() {
         assert_eq!(problem["pointer"].as_str(), Some(place), "{body}: {problem}");
         assert_eq!(answer.header("content-type"), "application/problem+json");
     }
-    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM connect_session").await, 0);
+    assert_eq!(host.app.database.count(sql::CONNECT_SESSIONS).await, 0);
     let reader = host.app.api_key("connections:read tokens:read proxy webhooks connections:write").await;
     let body = json!({"external_user_id": "u"});
     let answer = host.app.api(&reader, Method::POST, SESSIONS, Some(body)).await;
@@ -488,7 +485,7 @@ async fn a_link_for_somebody_else_names_who_asks_and_releases_nothing_by_itself(
     let back = host.app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).unwrap();
     let done = admin.get(&back).await.location().to_owned();
     assert!(admin.get(&done).await.body.contains("data-outcome=\"held\""));
-    assert_eq!(host.app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 0);
     let late = admin.post_json("/auth/hubspot/link", &json!({"token": token})).await;
     assert_eq!((late.status, problem_of(&late).as_str()), (410, "connect_session_ended"));
     assert_eq!(host.complete(&session, "user_42").await.0, 200);
@@ -616,5 +613,5 @@ async fn a_link_that_is_over_cannot_be_opened_nor_can_a_token_for_a_page() {
     let late = host.make(json!({"external_user_id": "user_42", "hosted": true})).await;
     host.app.advance(7 * 24 * 3600);
     assert_eq!(open(text(&late["link"]).split_once('#').expect("a token").1).await, ended);
-    assert_eq!(host.app.database.number("SELECT COUNT(opened_at) FROM connect_session").await, 0);
+    assert_eq!(host.app.database.number_in(sql::CONNECT_SESSIONS, "COUNT(opened_at)").await, 0);
 }

@@ -13,7 +13,7 @@ use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, approve, settle};
 use crate::harness::browser::Browser;
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{Process, changed, run, value};
-use crate::harness::{Receiver, eventually};
+use crate::harness::{Receiver, eventually, sql};
 
 const ACCOUNTS: [u64; 3] = [ACME, GLOBEX, INITECH];
 
@@ -69,38 +69,37 @@ impl Scene {
 
     /// Everything that waits for its time is due now; the leases of the dead have run out.
     async fn let_time_pass(&self) {
-        let due = "UPDATE token_refresh_job SET run_at = 0, lease_until = NULL WHERE strikes = 0";
-        self.database.execute(due).await;
-        self.database.execute("UPDATE revocation_job SET run_at = 0").await;
+        self.database.update(sql::REFRESH_JOBS, "run_at = 0, lease_until = NULL WHERE strikes = 0").await;
+        self.database.make_revocations_due().await;
     }
 
     /// The lease of the dead on the Webhooks Journal has run out.
     async fn lose_journal_lease(&self) {
-        self.database.execute("UPDATE journal_reader SET lease_until = 0").await;
+        self.database.update(sql::JOURNAL_READER, "lease_until = 0").await;
     }
 
     async fn well(&self, generation: i64) -> i64 {
-        let well = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
-                    WHERE state = 'active' AND last_error IS NULL AND generation >= ";
-        self.database.number(&format!("{well}{generation}")).await
+        let well = format!("{} AND generation >= {generation}", sql::HEALTHY);
+        self.database.count_where(sql::CONNECTIONS_WITH_JOBS, &well).await
     }
 
     /// All of these are refreshed once more.
     async fn assert_refreshed(&self, connections: i64, log: &Process) {
-        let newest = self.database.number("SELECT COALESCE(MAX(generation), 0) FROM token").await;
+        let newest = self.database.number_in(sql::CONNECTIONS, "COALESCE(MAX(generation), 0)").await;
         self.let_time_pass().await;
         let refreshed = || async { self.well(newest + 1).await >= connections };
-        let old = "UPDATE token_refresh_job SET run_at = 0 WHERE lease_until IS NULL AND strikes = 0 AND \
-                   connection_id IN (SELECT id FROM token WHERE generation <= ";
+        let old = format!(
+            "run_at = 0 WHERE lease_until IS NULL AND strikes = 0 AND \
+             connection_id IN (SELECT id FROM {} WHERE generation <= {newest})",
+            sql::CONNECTIONS
+        );
         eventually(&format!("{} refreshed: {}", self.point, log.log()), || async {
             // A connection that has fewer generations than the others needs more than one refresh.
-            self.database.execute(&format!("{old}{newest})")).await;
+            self.database.update(sql::REFRESH_JOBS, &old).await;
             refreshed().await
         })
         .await;
-        let odd = "SELECT COUNT(*) FROM token WHERE state = 'active' \
-                   AND id NOT IN (SELECT connection_id FROM token_refresh_job)";
-        assert_eq!(self.database.number(odd).await, 0, "{}", self.point);
+        assert_eq!(self.database.connections(sql::ACTIVE_WITHOUT_JOB).await, 0, "{}", self.point);
     }
 }
 
@@ -123,17 +122,7 @@ fn every_point_stands_in_the_code_once() {
     let known: BTreeSet<&str> = POINTS.iter().copied().collect();
     assert_eq!(found.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
     assert_eq!(found.len(), POINTS.len(), "a name stands for one place: {found:?}");
-    let walked = [
-        "callback",
-        "install",
-        "pending_grant",
-        "refresh",
-        "disconnect",
-        "journal",
-        "webhook",
-        "rotate",
-        "migrate",
-    ];
+    let walked = ["callback", "install", "refresh", "disconnect", "journal", "webhook", "rotate", "migrate"];
     assert_eq!(walked.iter().map(|work| points(work).count()).sum::<usize>(), POINTS.len());
 }
 
@@ -152,11 +141,7 @@ async fn a_callback_that_is_cut_off_leaves_a_whole_connection_or_none() {
             let process = scene.revive(process).await;
 
             let whole = matches!(point, "callback.stored" | "callback.introduced");
-            assert_eq!(
-                scene.database.number("SELECT COUNT(*) FROM token").await,
-                i64::from(whole),
-                "{point}"
-            );
+            assert_eq!(scene.database.count(sql::CONNECTIONS).await, i64::from(whole), "{point}");
             // The person reloads the popup. What was stored is theirs; otherwise they try again.
             assert!(browser.get(&back).await.status < 400, "{point}");
             if whole {
@@ -166,7 +151,7 @@ async fn a_callback_that_is_cut_off_leaves_a_whole_connection_or_none() {
             let back = scene.hubspot.decide(&again, approve(ACME)).unwrap();
             assert_eq!(browser.get(&back).await.status, 303, "{point}");
             assert_eq!(browser.status().await["state"], "active", "{point}");
-            assert_eq!(scene.database.number("SELECT COUNT(*) FROM token").await, 1, "{point}");
+            assert_eq!(scene.database.count(sql::CONNECTIONS).await, 1, "{point}");
             scene.assert_refreshed(1, &process).await;
         }
     }
@@ -197,16 +182,13 @@ async fn an_install_that_is_cut_off_is_kept_or_begun_again_and_claimed_once() {
             let is_claim = point == "pending_grant.accepted";
             assert_eq!(first.is_ok(), is_claim, "{point}");
             if is_claim {
-                let id = scene.database.text("SELECT id FROM pending_grant").await;
+                let id = scene.database.install_id().await;
                 assert!(claim(&browser, &id).send().await.is_err(), "{point}: it has answered");
             }
 
             let process = scene.revive(process).await;
 
-            let kept = scene
-                .database
-                .number("SELECT (SELECT COUNT(*) FROM pending_grant) + COUNT(*) FROM claimed_install")
-                .await;
+            let kept = scene.database.installs().await;
             assert_eq!(
                 kept,
                 i64::from(matches!(point, "pending_grant.held" | "pending_grant.accepted")),
@@ -217,13 +199,10 @@ async fn an_install_that_is_cut_off_is_kept_or_begun_again_and_claimed_once() {
             if kept == 0 {
                 assert_eq!(browser.get(&bring(&process.base)).await.status, 302, "{point}");
             }
-            let id = scene
-                .database
-                .text("SELECT id FROM pending_grant UNION SELECT id FROM claimed_install")
-                .await;
+            let id = scene.database.install_id().await;
             let claimed = browser.send(claim(&browser, &id)).await;
             assert_eq!(claimed.status, 200, "{point}: {}", claimed.body);
-            assert_eq!(scene.database.number("SELECT COUNT(*) FROM token").await, 1, "{point}");
+            assert_eq!(scene.database.count(sql::CONNECTIONS).await, 1, "{point}");
             scene.assert_refreshed(1, &process).await;
         }
     }
@@ -260,8 +239,8 @@ async fn refreshes_are_cut_off(rotates: bool) {
         scene.assert_refreshed(kept, &process).await;
         let superseded = scene.hubspot.journal().iter().filter(|call| call.superseded).count();
         assert_eq!(superseded, usize::from(lost), "{point}");
-        let state = "SELECT COUNT(*) FROM token WHERE state = 'active'";
-        assert_eq!(scene.database.number(state).await, 3, "{point}: nobody is given up for a single refusal");
+        let active = scene.database.connections(sql::ACTIVE).await;
+        assert_eq!(active, 3, "{point}: nobody is given up for a single refusal");
     }
 }
 
@@ -282,7 +261,7 @@ async fn a_disconnect_that_is_cut_off_has_happened_or_not_and_ends_at_hubspot() 
             let process = scene.revive(process).await;
 
             let gone = point != "disconnect.half_removed";
-            let left = scene.database.number("SELECT COUNT(*) FROM token").await;
+            let left = scene.database.count(sql::CONNECTIONS).await;
             assert_eq!(left, if gone { 1 } else { 2 }, "{point}");
             scene.assert_refreshed(left, &process).await;
             if !gone {
@@ -291,7 +270,7 @@ async fn a_disconnect_that_is_cut_off_has_happened_or_not_and_ends_at_hubspot() 
             eventually(&format!("{point}: the grant ends"), || async {
                 scene.let_time_pass().await;
                 scene.hubspot.grants().iter().all(|grant| grant.hub_id == GLOBEX)
-                    && scene.database.number("SELECT COUNT(*) FROM revocation_job").await == 0
+                    && scene.database.count(sql::REVOCATION_JOBS).await == 0
             })
             .await;
             assert_eq!(leaving.status().await["authenticated"], false, "{point}");
@@ -318,13 +297,13 @@ async fn a_look_into_the_journal_that_is_cut_off_is_repeated_or_was_done() {
         assert!(ended.code().is_none(), "{point} {ended:?}");
         scene.lose_journal_lease().await;
         let process = scene.serve();
-        let refused = "SELECT COUNT(*) FROM token_refresh_job WHERE strikes = 1 AND announced_at IS NOT NULL";
         eventually(&format!("{point}: HubSpot is asked and refuses: {}", process.log()), || async {
-            scene.database.number(refused).await == 1
+            scene.database.count_where(sql::REFRESH_JOBS, "strikes = 1 AND announced_at IS NOT NULL").await
+                == 1
         })
         .await;
-        let read = "SELECT COUNT(*) FROM journal_reader WHERE position IS NOT NULL";
-        assert_eq!(scene.database.number(read).await, 1, "{point}");
+        let read = scene.database.count_where(sql::JOURNAL_READER, "position IS NOT NULL").await;
+        assert_eq!(read, 1, "{point}");
         let fetched = scene.hubspot.calls(Kind::JournalFile).len();
         assert_eq!(fetched, if point == "journal.stored" { 1 } else { 2 }, "{point}");
         let other = scene.hubspot.calls(Kind::Refresh);
@@ -354,10 +333,11 @@ async fn a_webhook_that_is_cut_off_is_sent_again_under_the_same_id() {
         let _process = scene.revive(process).await;
 
         // The lease of the dead has run out.
-        scene.database.execute("UPDATE webhook_delivery SET lease_until = 0").await;
-        let delivered = "SELECT COUNT(*) FROM webhook_delivery WHERE status = 'delivered'";
-        eventually(&format!("{point}: delivered"), || async { scene.database.number(delivered).await == 1 })
-            .await;
+        scene.database.update(sql::DELIVERIES, "lease_until = 0").await;
+        eventually(&format!("{point}: delivered"), || async {
+            scene.database.count_where(sql::DELIVERIES, "status = 'delivered'").await == 1
+        })
+        .await;
         let heard = receiver.heard();
         assert_eq!(heard.len(), if point == "webhook.answered" { 2 } else { 1 }, "{point}");
         assert!(heard.iter().all(|one| one.header("webhook-id") == heard[0].header("webhook-id")), "{point}");

@@ -10,12 +10,13 @@ use hubspot_connect::app::StartupError;
 use hubspot_connect::config::{Config, Variables};
 use hubspot_connect::store::Store;
 use sea_orm::ConnectionTrait;
+use test_support::free_port;
 
-use crate::harness::app::{ACME, GLOBEX, free_port, settle};
+use crate::harness::app::{ACME, GLOBEX, settle};
 use crate::harness::browser::problem_of;
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{Process, changed, run};
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 /// A service of its own process on a disk that can be full, with a HubSpot that takes no refresh token twice.
 struct Scene {
@@ -50,7 +51,7 @@ impl Scene {
     }
 
     async fn make_due(&self) {
-        self.database.execute("UPDATE token_refresh_job SET run_at = 0").await;
+        self.database.make_refreshes_due().await;
     }
 
     async fn logged(&self, words: &str) {
@@ -58,10 +59,7 @@ impl Scene {
     }
 
     async fn refreshed(&self, generation: i64) {
-        eventually("the refresh", || async {
-            self.database.number("SELECT generation FROM token").await == generation
-        })
-        .await;
+        eventually("the refresh", || async { self.database.generation().await == generation }).await;
     }
 }
 
@@ -97,7 +95,7 @@ async fn what_hubspot_gave_while_the_disk_was_full_is_stored_when_there_is_space
     scene.fill_the_disk();
     scene.hubspot.release();
     scene.logged("could not save what HubSpot gave; trying again").await;
-    assert_eq!(scene.database.number("SELECT generation FROM token").await, 1);
+    assert_eq!(scene.database.generation().await, 1);
     assert_eq!(browser.status().await["state"], "active");
 
     scene.clear_the_disk();
@@ -276,8 +274,8 @@ async fn the_doctor_reads_beside_the_service_what_has_just_been_written() {
         let stored =
             async || inspected.keys_in_use().await.unwrap().iter().map(|(_, rows)| rows).sum::<i64>();
         let before = stored().await;
-        let delete = "DELETE FROM token WHERE id = (SELECT MIN(id) FROM token)";
-        assert_eq!(other.execute_unprepared(delete).await.unwrap().rows_affected(), 1);
+        let delete = format!("DELETE FROM {0} WHERE id = (SELECT MIN(id) FROM {0})", sql::CONNECTIONS);
+        assert_eq!(other.execute_unprepared(&delete).await.unwrap().rows_affected(), 1);
         assert_eq!(stored().await, before - 1, "{log}");
         inspected.close().await;
     }

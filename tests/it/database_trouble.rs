@@ -7,12 +7,13 @@ use hubspot_connect::domain::clock::{Clock, Moment};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, Statement, TransactionTrait,
 };
+use test_support::{Line, State};
+use url::Url;
 
 use crate::harness::app::{ACME, HOST, LONG_SESSIONS, approve, settle};
 use crate::harness::browser::problem_of;
 use crate::harness::database::TestDatabase;
-use crate::harness::line::Line;
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 /// Later than any refresh of a token of thirty minutes.
 const DUE: u64 = 1261;
@@ -25,8 +26,12 @@ fn strict() -> Options {
 async fn service_on_a_line() -> Option<(TestApp, Line)> {
     let hubspot = FakeHubSpot::start(strict()).await.unwrap();
     let database = TestDatabase::fresh().await;
-    let line = Line::to(&database).await?;
-    let url = [("DATABASE_URL", line.url.as_str())];
+    if database.is_sqlite() {
+        return None;
+    }
+    let mut url = Url::parse(&database.url).unwrap();
+    let line = Line::to_database(&mut url).await.unwrap();
+    let url = [("DATABASE_URL", url.as_str())];
     let variables = settle(&hubspot, &database, &[LONG_SESSIONS, &url].concat());
     let clock = Clock::manual(Moment::from_unix_ms(1_795_000_000_000));
     Some((TestApp::again(hubspot, database, variables, clock).await, line))
@@ -42,8 +47,8 @@ async fn answered(app: &TestApp, kind: Kind, calls: usize) {
 }
 
 async fn generations(app: &TestApp) -> (i64, i64) {
-    let of = |which: &str| format!("SELECT {which}(generation) FROM token");
-    (app.database.number(&of("MIN")).await, app.database.number(&of("MAX")).await)
+    let of = async |which| app.database.number_in(sql::CONNECTIONS, which).await;
+    (of("MIN(generation)").await, of("MAX(generation)").await)
 }
 
 /// One more refresh of everything succeeds, with the newest tokens.
@@ -53,8 +58,7 @@ async fn assert_nothing_was_lost(app: &TestApp, connections: usize) {
     assert_eq!(app.refresh_due().await, connections);
     let calls = app.hubspot.journal();
     assert!(calls.iter().all(|call| !call.superseded), "{calls:?}");
-    let well = "SELECT COUNT(*) FROM token WHERE state = 'active' AND last_error IS NULL";
-    assert_eq!(app.database.number(well).await, i64::try_from(connections).unwrap());
+    assert_eq!(app.database.connections(sql::HEALTHY).await, i64::try_from(connections).unwrap());
     app.assert_one_job_each().await;
 }
 
@@ -68,14 +72,14 @@ async fn what_hubspot_gave_while_the_database_was_gone_is_stored_when_it_is_back
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
 
-    line.cut();
+    line.set(State::Cut);
     app.hubspot.release();
     answered(&app, Kind::Refresh, 1).await;
     eventually("the service tries to store it", || async { line.refused() > 0 }).await;
 
     assert!(!late.is_finished(), "it is kept");
     assert_eq!(generations(&app).await, (1, 1));
-    line.mend();
+    line.set(State::Open);
     late.await.unwrap();
     assert_eq!(generations(&app).await, (2, 2));
     assert_nothing_was_lost(&app, 1).await;
@@ -91,11 +95,11 @@ async fn a_connect_whose_answer_met_no_database_is_stored_when_it_is_back() {
     let visit = tokio::spawn(browser.request(reqwest::Method::GET, &back).send());
     eventually("the exchange", || async { app.hubspot.calls(Kind::Exchange).len() == 1 }).await;
 
-    line.cut();
+    line.set(State::Cut);
     app.hubspot.release();
     answered(&app, Kind::Exchange, 1).await;
     eventually("the service tries to store it", || async { line.refused() > 0 }).await;
-    line.mend();
+    line.set(State::Open);
 
     assert_eq!(visit.await.unwrap().unwrap().status(), 303);
     // The session may have been lost with the line. The browser gets it by asking again.
@@ -125,7 +129,7 @@ async fn half_a_minute_without_a_database_costs_no_token() {
         .collect();
     eventually("three are under way", || async { app.hubspot.calls(Kind::Refresh).len() == 3 }).await;
 
-    line.cut();
+    line.set(State::Cut);
     for _ in 0..30 {
         app.advance(1);
         assert!(app.services.connections.refreshes.claim_refreshes(8).await.is_err());
@@ -134,7 +138,7 @@ async fn half_a_minute_without_a_database_costs_no_token() {
     answered(&app, Kind::Refresh, 3).await;
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 3, "without a claim HubSpot is not asked");
     assert!(running.iter().all(|one| !one.is_finished()));
-    line.mend();
+    line.set(State::Open);
 
     for one in running {
         one.await.unwrap();
@@ -148,13 +152,13 @@ async fn half_a_minute_without_a_database_costs_no_token() {
 async fn a_slow_database_is_waited_for() {
     let Some((app, line)) = service_on_a_line().await else { return };
     let browser = app.connected(ACME).await;
-    line.slow_down(Duration::from_millis(50));
+    line.set(State::Slow(Duration::from_millis(50)));
     app.advance(DUE);
     let began = Instant::now();
     assert_eq!(app.refresh_due().await, 1);
     assert!(began.elapsed() > Duration::from_millis(150), "it was slow");
     assert_eq!(browser.status().await["state"], "active");
-    line.mend();
+    line.set(State::Open);
     assert_nothing_was_lost(&app, 1).await;
 }
 
@@ -163,7 +167,7 @@ async fn a_database_that_does_not_answer_is_not_waited_for_for_ever() {
     let Some((app, line)) = service_on_a_line().await else { return };
     let browser = app.connected(ACME).await;
     let (stranger, readiness) = (app.browser(), format!("{}/readyz", app.admin));
-    line.stall();
+    line.set(State::Stalled);
     let began = Instant::now();
     let (start, status, ready) = tokio::join!(
         browser.get("/auth/hubspot/start"),
@@ -173,7 +177,7 @@ async fn a_database_that_does_not_answer_is_not_waited_for_for_ever() {
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!((start.status, problem_of(&start).as_str()), (503, "storage_unavailable"));
     assert_eq!((status.status, ready.status), (200, 503), "who has no session needs no database");
-    line.mend();
+    line.set(State::Open);
     eventually("it is ready again", || async { stranger.get(&readiness).await.status == 200 }).await;
     assert_eq!(browser.status().await["state"], "active");
     assert_nothing_was_lost(&app, 1).await;
@@ -215,8 +219,6 @@ impl InTheWay {
     }
 }
 
-const HOLD_JOBS: &str = "LOCK TABLE token_refresh_job IN ACCESS EXCLUSIVE MODE";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_whose_connection_is_killed_in_its_transaction_is_stored_by_another() {
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
@@ -226,7 +228,7 @@ async fn a_refresh_whose_connection_is_killed_in_its_transaction_is_stored_by_an
     app.connected(ACME).await;
     app.advance(DUE);
     let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
-    let way = InTheWay::with(&app.database, HOLD_JOBS).await;
+    let way = InTheWay::with(&app.database, &sql::lock(sql::REFRESH_JOBS)).await;
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     for _ in 0..2 {
         // The tokens are written already, but not yet for good: their job is waited for.
@@ -248,11 +250,11 @@ async fn a_connect_whose_connection_is_killed_in_its_transaction_is_stored_whole
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
     let back = app.hubspot.decide(&authorize, approve(ACME)).unwrap();
-    let way = InTheWay::with(&app.database, HOLD_JOBS).await;
+    let way = InTheWay::with(&app.database, &sql::lock(sql::REFRESH_JOBS)).await;
     let visit = tokio::spawn(browser.request(reqwest::Method::GET, &back).send());
     way.kill_waiter().await;
     way.kill_waiter().await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0, "never without its job");
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0, "never without its job");
     way.own.rollback().await.unwrap();
     assert_eq!(visit.await.unwrap().unwrap().status(), 303);
     app.assert_one_job_each().await;
@@ -270,18 +272,18 @@ async fn a_deadlock_is_lost_and_tried_again() {
     server.set("deadlock_timeout", Some("2500")).await;
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
-    let way = InTheWay::with(&app.database, "SELECT 1 FROM token_refresh_job FOR UPDATE").await;
+    let way = InTheWay::with(&app.database, &format!("SELECT 1 FROM {} FOR UPDATE", sql::REFRESH_JOBS)).await;
     let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
     // It holds the connection and waits for the job, and now each waits for the other. The service finds out.
     way.waiter().await;
     way.own.execute_unprepared("SET LOCAL deadlock_timeout = '1min'").await.unwrap();
-    way.own.execute_unprepared("UPDATE token SET hub_user = 'first'").await.expect("the service gives way");
+    way.own.execute_unprepared(sql::TOUCH_CONNECTIONS).await.expect("the service gives way");
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     way.own.commit().await.unwrap();
     let left = leaving.await.unwrap();
     assert_eq!((left.status, &left.json()["revoked"]), (200, &serde_json::json!(true)), "{}", left.body);
     eventually("it was a deadlock", || async { app.database.number(deadlocks).await == 1 }).await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     app.assert_one_job_each().await;
 }
 
@@ -292,14 +294,14 @@ async fn a_serialization_failure_is_tried_again() {
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     server.set("default_transaction_isolation", Some("'repeatable read'")).await;
-    let way = InTheWay::with(&app.database, "UPDATE token SET hub_user = 'first'").await;
+    let way = InTheWay::with(&app.database, sql::TOUCH_CONNECTIONS).await;
     let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
     way.waiter().await;
     // What it has read is not what it finds: "could not serialize access due to concurrent update".
     way.own.commit().await.unwrap();
     let left = leaving.await.unwrap();
     assert_eq!((left.status, &left.json()["revoked"]), (200, &serde_json::json!(true)), "{}", left.body);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     app.assert_one_job_each().await;
 }
 
@@ -368,15 +370,15 @@ async fn a_query_that_was_asked_when_the_line_went_silent_is_given_up() {
     let Some((app, line)) = service_on_a_line().await else { return };
     app.connected(ACME).await;
     app.advance(DUE);
-    let way = InTheWay::with(&app.database, HOLD_JOBS).await;
+    let way = InTheWay::with(&app.database, &sql::lock(sql::REFRESH_JOBS)).await;
     let services = app.services.clone();
     let claiming = tokio::spawn(async move { services.connections.refreshes.claim_refreshes(8).await });
     way.waiter().await;
-    line.stall();
+    line.set(State::Stalled);
     way.own.rollback().await.unwrap();
     let claimed = tokio::time::timeout(Duration::from_secs(12), claiming).await;
     assert!(claimed.expect("it comes to an end").unwrap().is_err());
-    line.mend();
+    line.set(State::Open);
     eventually("it refreshes again", || async {
         app.services.connections.refreshes.claim_refreshes(1).await.is_ok()
     })
@@ -385,16 +387,16 @@ async fn a_query_that_was_asked_when_the_line_went_silent_is_given_up() {
 
 /// What is stored now is put aside, as a backup does.
 async fn back_up(database: &TestDatabase) {
-    for table in ["token", "token_refresh_job"] {
+    for table in [sql::CONNECTIONS, sql::REFRESH_JOBS] {
         database.execute(&format!("CREATE TABLE backup_of_{table} AS SELECT * FROM {table}")).await;
     }
 }
 
 /// What was put aside takes the place of everything since.
 async fn restore(database: &TestDatabase) {
-    database.execute("DELETE FROM token_refresh_job").await;
-    database.execute("DELETE FROM token").await;
-    for table in ["token", "token_refresh_job"] {
+    database.clear(sql::REFRESH_JOBS).await;
+    database.clear(sql::CONNECTIONS).await;
+    for table in [sql::CONNECTIONS, sql::REFRESH_JOBS] {
         database.execute(&format!("INSERT INTO {table} SELECT * FROM backup_of_{table}")).await;
     }
 }
@@ -422,8 +424,7 @@ async fn yesterdays_backup_works_where_refresh_tokens_stay_the_same() {
     assert_eq!(app.hubspot.grants().len(), 5);
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 5);
-    let well = "SELECT COUNT(*) FROM token WHERE state = 'active' AND last_error IS NULL";
-    assert_eq!(app.database.number(well).await, 5);
+    assert_eq!(app.database.connections(sql::HEALTHY).await, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -442,13 +443,12 @@ async fn what_is_stale_in_yesterdays_backup_needs_its_person_and_nothing_is_revo
     let (database, variables, hubspot, clock) = app.stopped().await;
     restore(&database).await;
     let app = TestApp::again(hubspot, database, variables, clock).await;
-    let count = |state: &str| format!("SELECT COUNT(*) FROM token WHERE state = '{state}'");
     assert_eq!(app.refresh_due().await, 5);
-    assert_eq!(app.database.number(&count("active")).await, 5, "a single refusal may be a false alarm");
+    assert_eq!(app.database.connections(sql::ACTIVE).await, 5, "a single refusal may be a false alarm");
     app.advance(60);
     assert_eq!(app.refresh_due().await, 2);
-    assert_eq!(app.database.number(&count("active")).await, 3);
-    assert_eq!(app.database.number(&count("needs_reauth")).await, 2);
+    assert_eq!(app.database.connections(sql::ACTIVE).await, 3);
+    assert_eq!(app.database.connections(sql::NEEDS_REAUTH).await, 2);
     app.assert_one_job_each().await;
     for _ in 0..3 {
         app.advance(DUE);

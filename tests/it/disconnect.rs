@@ -7,17 +7,13 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::Browser;
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 const DAY: u64 = 86_400;
 
 async fn connection_id(browser: &Browser) -> String {
     let status = browser.status().await;
     status["connections"][0]["id"].as_str().expect("an id").to_owned()
-}
-
-async fn count(app: &TestApp, table: &str) -> i64 {
-    app.database.number(&format!("SELECT COUNT(*) FROM {table}")).await
 }
 
 fn oops(status: u16) -> Fault {
@@ -41,13 +37,14 @@ async fn a_hubspot_that_cannot_be_told_is_told_later() {
             "{fault:?}"
         );
         assert_eq!(browser.status().await, json!({"authenticated": false, "connections": []}));
-        assert_eq!((count(&app, "token").await, count(&app, "token_refresh_job").await), (0, 0));
+        assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
+        assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 0);
         app.advance(31);
         assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1, "{fault:?}");
-        assert_eq!(count(&app, "revocation_job").await, 1, "it has failed again");
+        assert_eq!(app.database.count(sql::REVOCATION_JOBS).await, 1, "it has failed again");
         app.advance(301);
         assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1, "{fault:?}");
-        assert_eq!(count(&app, "revocation_job").await, 0, "{fault:?}");
+        assert_eq!(app.database.count(sql::REVOCATION_JOBS).await, 0, "{fault:?}");
         assert_eq!(app.hubspot.grants().len(), 0, "{fault:?}");
     }
 }
@@ -62,11 +59,11 @@ async fn a_hubspot_that_is_silent_does_not_keep_the_person_waiting() {
     let answer = browser.disconnect(&id).await;
     assert!(began.elapsed() < Duration::from_secs(8));
     assert_eq!(answer.json()["revoked"], "queued");
-    assert_eq!(count(&app, "token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     app.advance(31);
     assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1);
     assert_eq!(app.hubspot.grants().len(), 0);
-    assert_eq!(count(&app, "revocation_job").await, 0);
+    assert_eq!(app.database.count(sql::REVOCATION_JOBS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +74,7 @@ async fn after_a_day_a_hubspot_that_will_not_hear_is_left_alone() {
     app.hubspot.script(Rule::always(Kind::Revoke, oops(500)));
     browser.disconnect(&id).await;
     let began = app.clock.now();
-    while count(&app, "revocation_job").await == 1 {
+    while app.database.count(sql::REVOCATION_JOBS).await == 1 {
         assert!(app.clock.now().since(began).as_secs() <= DAY + 3600);
         app.advance(3600);
         app.services.connections.disconnects.revoke_due().await.unwrap();
@@ -107,7 +104,7 @@ async fn a_grant_that_another_person_holds_too_lives_until_the_last_one_disconne
     let options = Options { share_refresh_token_per_account: true, ..Options::default() };
     let app = TestApp::with_hubspot(&[], options).await;
     let (first, second) = (app.connected(ACME).await, app.connected(ACME).await);
-    assert_eq!(count(&app, "token").await, 2);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 2);
     let answer = first.disconnect(&connection_id(&first).await).await.json();
     assert_eq!((&answer["revoked"], &answer["reason"]), (&json!(false), &json!("shared")));
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
@@ -162,13 +159,14 @@ async fn a_token_never_comes_back_by_a_refresh_that_was_under_way() {
     assert!(!late.is_finished(), "the refresh is still under way");
     app.hubspot.release();
     late.await.unwrap();
-    assert_eq!((count(&app, "token").await, count(&app, "token_refresh_job").await), (0, 0));
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
+    assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 0);
     assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1);
     let revoked = app.hubspot.calls(Kind::Revoke);
     let revoked: Vec<_> = revoked.iter().map(|call| call.form["token"].clone()).collect();
     assert_eq!(revoked, [held, given]);
     assert_eq!(app.hubspot.grants().len(), 0);
-    assert_eq!(count(&app, "revocation_job").await, 0);
+    assert_eq!(app.database.count(sql::REVOCATION_JOBS).await, 0);
     assert_eq!(browser.status().await, json!({"authenticated": false, "connections": []}));
 }
 
@@ -185,8 +183,8 @@ async fn a_refresh_that_finds_its_grant_ended_by_the_disconnect_changes_nothing(
     assert_eq!(answer.json()["revoked"], true);
     app.hubspot.release();
     late.await.unwrap();
-    for table in ["token", "token_refresh_job", "revocation_job"] {
-        assert_eq!(count(&app, table).await, 0, "{table}");
+    for table in [sql::CONNECTIONS, sql::REFRESH_JOBS, sql::REVOCATION_JOBS] {
+        assert_eq!(app.database.count(table).await, 0, "{table}");
     }
 }
 
@@ -205,7 +203,7 @@ async fn what_is_not_there_and_what_is_somebody_elses_look_alike() {
         answers.push(body);
     }
     assert_eq!(answers[0], answers[1]);
-    assert_eq!(count(&app, "token").await, 2);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 2);
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
 }
 
@@ -231,7 +229,7 @@ async fn disconnecting_twice_and_connecting_again_ends_as_the_last_one_said() {
 async fn twenty_disconnects_at_once_tell_hubspot_once() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    let (user, id) = (app.database.text("SELECT user_id FROM token").await, connection_id(&browser).await);
+    let (user, id) = (app.database.column(sql::USER_ID).await, connection_id(&browser).await);
     let (user, id) = (user.parse().unwrap(), id.parse().unwrap());
     let all = [(); 20].map(|()| {
         let services = app.services.clone();

@@ -2,12 +2,10 @@
 
 use fake_hubspot::{Fault, Kind, Rule};
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
 use crate::harness::process::{changed, run, value};
+use crate::harness::{TestApp, sql};
 use hubspot_connect::keyring::Keyring;
-
-const COUNT: &str = "SELECT COUNT(*) FROM token";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_ends_one_connection_and_then_all() {
@@ -24,7 +22,7 @@ async fn an_operator_ends_one_connection_and_then_all() {
             refused.stderr
         );
     }
-    let id = app.database.text(&format!("SELECT id FROM token WHERE portal_id = {ACME}")).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
     let (database, variables, hubspot, clock) = app.stopped().await;
 
     let one = run(&["connections", "disconnect", &id], &variables);
@@ -32,7 +30,7 @@ async fn an_operator_ends_one_connection_and_then_all() {
     assert_eq!(one.stdout, "1 connection(s) have ended; 1 of their grants at HubSpot too\n");
     assert!(hubspot.grants().iter().all(|grant| grant.hub_id != ACME));
     let again = run(&["connections", "disconnect", &id], &variables);
-    assert_eq!((again.code, database.number(COUNT).await), (Some(1), 19));
+    assert_eq!((again.code, database.count(sql::CONNECTIONS).await), (Some(1), 19));
     let careless = run(&["connections", "revoke"], &variables);
     assert_eq!(careless.code, Some(2), "all must be asked for");
 
@@ -42,9 +40,9 @@ async fn an_operator_ends_one_connection_and_then_all() {
     assert_eq!(all.code, Some(0), "{}", all.stderr);
     assert!(all.stdout.starts_with("19 connection(s) have ended; 16 of their grants"), "{}", all.stdout);
     assert!(all.stdout.contains("3 grant(s) could not be ended yet"), "{}", all.stdout);
-    assert_eq!((database.number(COUNT).await, hubspot.grants().len()), (0, 3));
+    assert_eq!((database.count(sql::CONNECTIONS).await, hubspot.grants().len()), (0, 3));
     let app = TestApp::again(hubspot, database, variables, clock).await;
-    app.database.execute("UPDATE revocation_job SET run_at = 0").await;
+    app.database.make_revocations_due().await;
     app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.grants().len(), 0);
     app.assert_one_job_each().await;
@@ -55,7 +53,7 @@ async fn a_lost_key_is_given_up_only_on_demand_and_its_people_come_back() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     app.connected(GLOBEX).await;
-    let lost = app.database.text("SELECT MIN(key_id) FROM token").await;
+    let lost = app.database.column(sql::KEY_ID).await;
     let (database, variables, hubspot, clock) = app.stopped().await;
     let known = run(&["keys", "give-up", &lost, "--accept-key-loss"], &variables);
     assert!(known.code == Some(1) && known.stderr.contains("it is not lost"), "{}", known.stderr);
@@ -65,8 +63,7 @@ async fn a_lost_key_is_given_up_only_on_demand_and_its_people_come_back() {
     assert!(refused.code == Some(1) && refused.stderr.contains(&lost), "{}", refused.stderr);
     let asked = run(&["keys", "give-up", &lost], &variables);
     assert!(asked.code == Some(1) && asked.stderr.contains("2 row(s)"), "{}", asked.stderr);
-    let nothing = "SELECT COUNT(*) FROM token WHERE state = 'needs_reauth'";
-    assert_eq!(database.number(nothing).await, 0, "nothing happens by accident");
+    assert_eq!(database.connections(sql::NEEDS_REAUTH).await, 0, "nothing happens by accident");
     let given_up = run(&["keys", "give-up", &lost, "--accept-key-loss"], &variables);
     assert_eq!(given_up.code, Some(0), "{}", given_up.stderr);
     assert!(given_up.stdout.starts_with("2 connection(s) need their people again"), "{}", given_up.stdout);
@@ -75,7 +72,7 @@ async fn a_lost_key_is_given_up_only_on_demand_and_its_people_come_back() {
     assert!(status.code == Some(0) && !status.stdout.contains("MISSING"), "{}", status.stdout);
     let rotated = run(&["keys", "rotate"], &variables);
     assert_eq!(rotated.code, Some(0), "{} {}", rotated.stdout, rotated.stderr);
-    let id = database.text(&format!("SELECT id FROM token WHERE portal_id = {ACME}")).await;
+    let id = database.column_of(ACME, sql::ID).await;
     let explained = run(&["connections", "explain", &id], &variables);
     assert!(explained.stdout.contains("the key that it was sealed under is lost"), "{}", explained.stdout);
     let app = TestApp::again(hubspot, database, variables, clock).await;
@@ -85,6 +82,6 @@ async fn a_lost_key_is_given_up_only_on_demand_and_its_people_come_back() {
     assert_eq!(browser.status().await["state"], "active");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.number(COUNT).await, 2, "nothing is deleted");
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 2, "nothing is deleted");
     assert!(!value(&app.variables, "ENCRYPTION_KEYS").contains(&lost));
 }

@@ -4,9 +4,9 @@ use fake_hubspot::{Fault, Kind, Rule};
 use hubspot_connect::domain::event::EventType;
 use serde_json::{Value, json};
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
 use crate::harness::browser::Browser;
+use crate::harness::{TestApp, sql};
 
 const DUE: u64 = 1261;
 const HALF_AN_HOUR: u64 = 1801;
@@ -79,9 +79,7 @@ async fn a_message_says_whose_account_it_is_and_has_no_token_in_it() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
-    app.database
-        .execute("INSERT INTO external_user (external_id, user_id, created_at) SELECT 'u-7', user_id, 1 FROM token")
-        .await;
+    app.database.name_user("u-7").await;
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     let events = app.store.events_of(id.parse().unwrap(), 1, 100).await.unwrap();
     let message: Value = serde_json::from_str(&events[0].payload).unwrap();
@@ -112,15 +110,15 @@ async fn what_is_not_committed_is_not_told() {
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
     // A trigger that refuses the last statement of each of these transactions, or the outbox itself.
-    for (table, statement) in [("event", "INSERT"), ("token", "DELETE")] {
+    for (table, statement) in [(sql::EVENTS, "INSERT"), (sql::CONNECTIONS, "DELETE")] {
         let name = format!("refuse_{table}");
         refuse(&app, &name, table, statement).await;
         let answer = browser.disconnect(&id).await;
         assert_eq!(answer.status, 503, "{}", answer.body);
         allow(&app, &name, table).await;
         assert_eq!(history(&app, &id).await.len(), 1, "{table}");
-        assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1, "{table}");
-        assert_eq!(app.database.number("SELECT COUNT(*) FROM revocation_job").await, 0, "{table}");
+        assert_eq!(app.database.count(sql::CONNECTIONS).await, 1, "{table}");
+        assert_eq!(app.database.count(sql::REVOCATION_JOBS).await, 0, "{table}");
     }
     assert_eq!(browser.disconnect(&id).await.status, 200);
     assert_eq!(history(&app, &id).await.len(), 2);
@@ -209,7 +207,6 @@ async fn refused_credentials_are_told_once_for_each_outage() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
-    let told = "SELECT COUNT(*) FROM event WHERE type = 'app.credentials_invalid'";
     let rejected = || Fault::Oauth {
         status: 401,
         error: Some("invalid_client".to_owned()),
@@ -222,25 +219,25 @@ async fn refused_credentials_are_told_once_for_each_outage() {
             app.advance(pause);
             app.refresh_due().await;
         }
-        assert_eq!(app.database.number(told).await, outage);
-        assert_eq!(app.database.number("SELECT COUNT(*) FROM alarm").await, 1);
+        assert_eq!(app.database.events_of("app.credentials_invalid").await, outage);
+        assert_eq!(app.database.count(sql::ALARMS).await, 1);
         app.hubspot.clear_script();
         for _ in 0..4 {
             app.advance(67);
             app.refresh_due().await;
         }
-        assert_eq!(app.database.number("SELECT COUNT(*) FROM alarm").await, 0);
+        assert_eq!(app.database.count(sql::ALARMS).await, 0);
     }
     let app = app.restarted(&[]).await;
     app.hubspot.script(Rule::always(Kind::Refresh, rejected()));
     app.advance(DUE);
     app.refresh_due().await;
-    assert_eq!(app.database.number(told).await, 3);
+    assert_eq!(app.database.events_of("app.credentials_invalid").await, 3);
     // A restart in the middle of it makes it no other outage.
     let app = app.restarted(&[]).await;
     app.advance(67);
     app.refresh_due().await;
-    assert_eq!(app.database.number(told).await, 3);
+    assert_eq!(app.database.events_of("app.credentials_invalid").await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,7 +247,7 @@ async fn old_events_are_forgotten_and_the_numbers_go_on() {
     let id = connection_id(&browser).await;
     app.advance(31 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 0);
+    assert_eq!(app.database.count(sql::EVENTS).await, 0);
     app.refresh_due().await;
     let user = app.store.token(id.parse().unwrap()).await.unwrap().unwrap().user_id;
     app.services.connections.disconnects.disconnect(user, id.parse().unwrap(), false).await.unwrap().unwrap();
@@ -259,8 +256,8 @@ async fn old_events_are_forgotten_and_the_numbers_go_on() {
     assert_eq!(app.store.events_of(id.parse().unwrap(), 2, 100).await.unwrap(), []);
     app.advance(31 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 0);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM event_sequence").await, 0, "nobody counts any more");
+    assert_eq!(app.database.count(sql::EVENTS).await, 0);
+    assert_eq!(app.database.count(sql::EVENT_SEQUENCE).await, 0, "nobody counts any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,14 +265,14 @@ async fn a_damaged_or_lost_secret_is_told_as_a_connection_that_needs_its_person(
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     let id = connection_id(&browser).await;
-    app.database.execute("UPDATE token SET refresh_sealed = 'damaged'").await;
+    app.database.set_column(sql::REFRESH_TOKEN, "damaged").await;
     app.advance(DUE);
     app.refresh_due().await;
     let told = history(&app, &id).await;
     assert_eq!(told[1], line("connection.needs_reauth", "integrity_error", "integrity_error"));
     assert_eq!(told.len(), 2);
     browser.connect(&app, Some(HOST), approve(ACME)).await;
-    let key = app.database.text("SELECT key_id FROM token").await;
+    let key = app.database.column(sql::KEY_ID).await;
     assert_eq!(app.store.give_up_key(&key, app.clock.now()).await.unwrap(), 1);
     assert_eq!(history(&app, &id).await[3], line("connection.needs_reauth", "needs_reauth", "key_lost"));
 }
@@ -284,22 +281,21 @@ async fn a_damaged_or_lost_secret_is_told_as_a_connection_that_needs_its_person(
 async fn a_refresh_is_written_down_only_where_somebody_wants_to_hear_of_it() {
     let app = TestApp::with(&[LONG_SESSIONS, &[("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1")]].concat()).await;
     app.connected(ACME).await;
-    let refreshed = "SELECT COUNT(*) FROM event WHERE type = 'connection.refreshed'";
     app.webhook("http://127.0.0.1:9/", "").await;
     // Whatever would be written would be refused, and the refresh with it.
-    for table in ["event", "event_sequence", "webhook_delivery"] {
+    for table in [sql::EVENTS, sql::EVENT_SEQUENCE, sql::DELIVERIES] {
         refuse(&app, &format!("refuse_{table}"), table, "INSERT").await;
     }
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
-    assert_eq!(app.database.number(refreshed).await, 0);
-    for table in ["event", "event_sequence", "webhook_delivery"] {
+    assert_eq!(app.database.generation().await, 2);
+    assert_eq!(app.database.events_of("connection.refreshed").await, 0);
+    for table in [sql::EVENTS, sql::EVENT_SEQUENCE, sql::DELIVERIES] {
         allow(&app, &format!("refuse_{table}"), table).await;
     }
     app.webhook("http://127.0.0.1:9/", EventType::ConnectionRefreshed.as_str()).await;
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.number(refreshed).await, 1);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM webhook_delivery").await, 1);
+    assert_eq!(app.database.events_of("connection.refreshed").await, 1);
+    assert_eq!(app.database.count(sql::DELIVERIES).await, 1);
 }

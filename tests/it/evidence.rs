@@ -3,10 +3,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{Browser, flow_of, problem_of};
 use crate::harness::page::{Page, approved, assert_tells_nothing, connected, data, go_on, text};
+use crate::harness::{TestApp, sql};
 
 const EVIL: &str = "http://evil.localhost:3000";
 
@@ -52,7 +52,7 @@ async fn a_form_from_another_page_than_it_says_begins_nothing() {
     }
     let refused = Page::new(&app.base, EVIL).post(&popup, Some(EVIL), &[]).await;
     assert_eq!((refused.status, problem_of(&refused).as_str()), (400, "origin_not_allowed"));
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
     assert!(popup.cookie("__Host-hsc_f_").is_none());
 }
 
@@ -136,7 +136,7 @@ async fn a_challenge_or_a_verifier_that_is_none_is_refused_by_name() {
         let refused = page.ask(Method::GET, "/api/hubspot/status", None, &[("x-hsc-verifier", bad)]).await;
         assert_eq!((refused.status, problem_of(&refused).as_str()), (400, "bad_challenge"), "{bad}");
     }
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,7 +154,7 @@ async fn how_long_an_unproven_attempt_is_open_says_nothing_of_how_it_fares() {
     victim.get(&back).await;
 
     let after = attacker.look().await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM pending_grant").await, 1);
+    assert_eq!(app.database.pending_grants().await, 1);
     assert_eq!((before.json(), before.header("etag")), (after.json(), after.header("etag")));
     // Nor does when it is forgotten: as any other is.
     app.advance(1200);
@@ -180,7 +180,7 @@ async fn an_unproven_attempt_gives_its_token_to_its_opener_and_to_no_claim() {
     let proven = Page::new(&app.base, HOST);
     connected(&app, &proven, &popup).await;
     let state = proven.look().await.json();
-    app.database.execute("UPDATE auth_request SET evidence = NULL").await;
+    app.database.update(sql::AUTH_REQUESTS, "evidence = NULL").await;
     let refused = proven.redeem(&text(&state["flow"]), &text(&state["claim"])).await;
     assert_eq!(
         (refused.status, problem_of(&refused).as_str()),

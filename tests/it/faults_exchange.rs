@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use fake_hubspot::{Fault, Kind, Options, Rule};
 use serde_json::{Map, Value, json};
+use test_support::memory_kib;
 
 use crate::harness::app::{ACME, HOST, approve};
 use crate::harness::browser::{Answer, Browser};
 use crate::harness::troubles::{
     self, Class, Trouble, UPSTREAM, code_refusals, grant_refusals, lacking, patch,
 };
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 /// A connect in a new browser whose exchange goes wrong like this: the page it ends on, and the message.
 async fn connect_with(app: &TestApp, fault: Fault) -> (Browser, Answer, Value) {
@@ -27,7 +28,8 @@ async fn connect_with(app: &TestApp, fault: Fault) -> (Browser, Answer, Value) {
 
 async fn assert_fails(app: &TestApp, trouble: Trouble) {
     let Trouble { name, fault, code, .. } = trouble;
-    let (calls, tokens) = (app.hubspot.calls(Kind::Exchange).len(), count(app, "token").await);
+    let (calls, tokens) =
+        (app.hubspot.calls(Kind::Exchange).len(), app.database.count(sql::CONNECTIONS).await);
     let (browser, page, message) = connect_with(app, fault).await;
     assert_eq!(message["type"], "hubspot_auth_error", "{name}: {message}");
     assert_eq!(message["error"]["code"], code, "{name}");
@@ -36,15 +38,11 @@ async fn assert_fails(app: &TestApp, trouble: Trouble) {
     assert!(!page.body.contains(UPSTREAM), "{name}: {}", page.body);
     assert!(!message.to_string().contains(UPSTREAM), "{name}: {message}");
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), calls + 1, "{name}: a code is sent once");
-    assert_eq!(count(app, "token").await, tokens, "{name}");
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, tokens, "{name}");
     assert_eq!(browser.status().await["authenticated"], false, "{name}");
     let again = browser.connect(app, Some(HOST), approve(ACME)).await;
     assert_eq!(again["message"]["type"], "hubspot_auth_success", "after {name}: {again}");
     app.assert_one_job_each().await;
-}
-
-async fn count(app: &TestApp, table: &str) -> i64 {
-    app.database.number(&format!("SELECT COUNT(*) FROM {table}")).await
 }
 
 async fn assert_each_fails(troubles: Vec<Trouble>) {
@@ -53,8 +51,8 @@ async fn assert_each_fails(troubles: Vec<Trouble>) {
     for trouble in troubles {
         assert_fails(&app, trouble).await;
     }
-    let failed = "SELECT COUNT(*) FROM auth_request WHERE status = 'failed' AND finished_at IS NOT NULL";
-    assert_eq!(app.database.number(failed).await, count);
+    let failed = "status = 'failed' AND finished_at IS NOT NULL";
+    assert_eq!(app.database.count_where(sql::AUTH_REQUESTS, failed).await, count);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +114,7 @@ async fn a_hubspot_that_cannot_be_reached_is_told_at_once() {
     let done = app.browser().connect(&app, Some(HOST), approve(ACME)).await;
     assert_eq!(done["message"]["error"]["code"], "provider_unreachable");
     assert!(began.elapsed() < Duration::from_secs(3));
-    assert_eq!(count(&app, "token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
 }
 
 /// The one test that waits for the deadline of calls to HubSpot; everything that needs it is in here, side by side.
@@ -146,8 +144,7 @@ async fn an_answer_within_the_deadline_is_waited_for_and_none_is_waited_for_long
         }));
         eventually("the code is sent", || async { app.hubspot.calls(Kind::Exchange).len() == sent }).await;
     }
-    let exchanging = "SELECT COUNT(*) FROM auth_request WHERE status = 'exchanging'";
-    assert_eq!(app.database.number(exchanging).await, 3);
+    assert_eq!(app.database.count_where(sql::AUTH_REQUESTS, "status = 'exchanging'").await, 3);
     let mut outcomes = Vec::new();
     for connect in connects {
         outcomes.push(connect.await.unwrap());
@@ -162,33 +159,26 @@ async fn an_answer_within_the_deadline_is_waited_for_and_none_is_waited_for_long
         refresh.await.unwrap();
     }
     assert!(began.elapsed() < Duration::from_secs(25));
-    let failed = "SELECT COUNT(*) FROM token WHERE state = 'active' AND last_error = 'provider_timeout'";
-    assert_eq!(app.database.number(failed).await, 2);
+    assert_eq!(app.database.connections("state = 'active' AND last_error = 'provider_timeout'").await, 2);
     app.advance(5);
     assert_eq!(app.refresh_due().await, 2);
     for browser in held {
         assert_eq!(browser.status().await["state"], "active");
     }
-    assert_eq!(app.database.number(failed).await, 0);
+    assert_eq!(app.database.connections("state = 'active' AND last_error = 'provider_timeout'").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_and_huge_answers_do_not_fill_the_memory() {
     let app = TestApp::start().await;
-    let before = resident_kilobytes();
+    let before = memory_kib(std::process::id(), "VmRSS").unwrap();
     for _ in 0..10 {
         connect_with(&app, Fault::Large(50 << 20)).await;
         connect_with(&app, Fault::Endless).await;
     }
-    let grown = resident_kilobytes().saturating_sub(before);
+    let grown = memory_kib(std::process::id(), "VmRSS").unwrap().saturating_sub(before);
     // The fake lives in this process too, so this is a rough bound: less than a single one of those answers.
     assert!(grown < 40 * 1024, "{grown} kB more");
-}
-
-fn resident_kilobytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("a Linux machine");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +190,7 @@ async fn a_grant_without_a_refresh_token_is_no_connection() {
         let (_, _, message) = connect_with(&app, fault).await;
         assert_eq!(message["error"]["code"], "no_refresh_token");
     }
-    assert_eq!(count(&app, "token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,10 +239,11 @@ async fn an_answer_lost_on_the_way_leaves_no_half_connection() {
     let app = TestApp::start().await;
     let (browser, _, message) = connect_with(&app, Fault::ResetAfterIssue).await;
     assert_eq!(message["error"]["code"], "provider_unreachable");
-    assert_eq!((count(&app, "token").await, count(&app, "token_refresh_job").await), (0, 0));
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
+    assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 0);
     let again = browser.connect(&app, Some(HOST), approve(ACME)).await;
     assert_eq!(again["message"]["type"], "hubspot_auth_success");
-    assert_eq!(count(&app, "token").await, 1);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -371,15 +362,15 @@ async fn two_tabs_that_finish_at_once_renew_one_connection() {
     for visit in visits {
         assert_eq!(visit.await.unwrap().unwrap().status(), 303);
     }
-    assert_eq!(count(&app, "token").await, 1);
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 5);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
+    assert_eq!(app.database.generation().await, 5);
     app.assert_one_job_each().await;
     app.advance(31);
     app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.grants().len(), 1, "every replaced grant has ended, and only those");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.text("SELECT state FROM token").await, "active");
+    assert_eq!(app.database.column(sql::STATE).await, "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -420,7 +411,7 @@ async fn a_grant_with_too_few_scopes_is_given_back_where_all_are_required() {
     let app = TestApp::with(&[("HUBSPOT_REQUIRE_ALL_SCOPES", "true")]).await;
     let (_, _, message) = connect_with(&app, patch("scopes", json!(["oauth"]))).await;
     assert_eq!(message["error"]["code"], "scopes_missing");
-    assert_eq!(count(&app, "token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     assert_eq!(app.hubspot.grants().len(), 0, "it is ended at HubSpot");
 }
 

@@ -4,9 +4,9 @@ use fake_hubspot::{Decision, Kind};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, HOST, approve};
 use crate::harness::browser::{Answer, Browser, encode, flow_of, parameter, problem_of, send_raw};
+use crate::harness::{TestApp, sql};
 
 const CALLBACK: &str = "/auth/hubspot/callback";
 
@@ -16,10 +16,6 @@ async fn ready(app: &TestApp) -> (Browser, String) {
     let authorize = browser.start(Some(HOST)).await;
     let back = app.hubspot.decide(&authorize, approve(ACME)).unwrap();
     (browser, back)
-}
-
-async fn count(app: &TestApp, table: &str) -> i64 {
-    app.database.number(&format!("SELECT COUNT(*) FROM {table}")).await
 }
 
 /// What a person is told at the end of a callback: the code on the page it leads to.
@@ -69,7 +65,7 @@ async fn a_person_who_denies_is_told_so_and_may_change_their_mind() {
     let done = browser.connect(&app, Some(HOST), Decision::Deny).await;
     assert_eq!(done["message"]["type"], "hubspot_auth_error");
     assert_eq!(done["message"]["error"]["code"], "user_denied");
-    assert_eq!(count(&app, "token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
     assert_eq!(done["message"]["type"], "hubspot_auth_success");
 }
@@ -94,7 +90,7 @@ async fn coming_back_too_late_is_told_to_the_person_and_to_the_opener() {
     let message = browser.handoff(callback.location()).await.json()["message"].clone();
     assert_eq!(message["error"]["code"], "flow_expired");
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
-    assert_eq!(count(&app, "token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
     assert_eq!(done["message"]["type"], "hubspot_auth_success");
 }
@@ -105,7 +101,7 @@ async fn a_flow_that_was_forgotten_is_told_as_unknown() {
     let (browser, back) = ready(&app).await;
     app.advance(600 + 601);
     app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(count(&app, "auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
     let callback = browser.get(&back).await;
     assert_eq!(told(&browser, &callback).await, "flow_unknown");
 }
@@ -175,7 +171,7 @@ async fn a_callback_that_comes_again_shows_the_outcome_and_exchanges_nothing() {
     let page = browser.get(again.location()).await;
     assert!(page.body.contains("data-outcome=\"success\""), "{}", page.body);
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1);
-    assert_eq!(count(&app, "token").await, 1);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
     app.assert_one_job_each().await;
 }
 
@@ -272,7 +268,7 @@ async fn a_start_for_an_origin_that_is_not_listed_leaves_no_trace() {
         let answer = app.browser().get(&format!("/auth/hubspot/start?{query}")).await;
         assert_eq!((answer.status, problem_of(&answer).as_str()), (400, "bad_request"), "{query}");
     }
-    assert_eq!(count(&app, "auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -437,7 +433,7 @@ async fn a_body_that_is_not_what_is_asked_for_is_refused_with_a_code() {
             assert_problem(&answer, path, "unsupported_media_type", kind);
         }
     }
-    assert_eq!(count(&app, "token").await, 1);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
     assert_eq!(browser.disconnect(&id).await.status, 200);
 }
 
@@ -467,7 +463,7 @@ async fn methods_that_an_address_does_not_take_are_refused() {
             );
         }
     }
-    assert_eq!(count(&app, "auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
     assert_alive(&app).await;
 }
 
@@ -507,7 +503,7 @@ async fn paths_of_any_spelling_open_nothing() {
         );
         assert!(!heard.contains("[package]") && !heard.contains("root:"), "{path}");
     }
-    assert_eq!(count(&app, "auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, HOST, LONG_SESSIONS, approve};
 use crate::harness::troubles::{self, Class, Trouble, grant_refusals, lacking, patch, troubles};
+use crate::harness::{TestApp, sql};
 
 /// Later than any refresh of a token of thirty minutes.
 const DUE: u64 = 1261;
@@ -22,14 +22,14 @@ fn strict() -> Options {
 
 /// The one connection and its job, in a line.
 async fn state(app: &TestApp) -> String {
-    let sql = "SELECT state || ' ' || COALESCE(last_error, '-') || ' attempts ' || attempts || ' strikes ' || strikes \
-               FROM token JOIN token_refresh_job ON connection_id = id WHERE lease_until IS NULL";
-    app.database.text(sql).await
+    let state =
+        "state || ' ' || COALESCE(last_error, '-') || ' attempts ' || attempts || ' strikes ' || strikes";
+    app.database.text_in(&format!("{} WHERE lease_until IS NULL", sql::CONNECTIONS_WITH_JOBS), state).await
 }
 
 /// How long until the one job runs, in milliseconds.
 async fn pause(app: &TestApp) -> i64 {
-    app.database.number("SELECT run_at FROM token_refresh_job").await - app.clock.now().unix_ms()
+    app.database.refresh_due_at().await - app.clock.now().unix_ms()
 }
 
 async fn assert_survives(app: &TestApp, trouble: &Trouble) {
@@ -257,7 +257,7 @@ async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
         let app = TestApp::with(LONG_SESSIONS).await;
         let browser = app.connected(ACME).await;
         let id = browser.status().await["connections"][0]["id"].clone();
-        let sealed = app.database.text("SELECT refresh_sealed FROM token").await;
+        let sealed = app.database.column(sql::REFRESH_TOKEN).await;
         app.hubspot.script(Rule::always(Kind::Refresh, trouble.fault.clone()));
         app.advance(DUE);
         assert_eq!(app.refresh_due().await, 1);
@@ -269,7 +269,7 @@ async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
         let status = browser.status().await;
         assert_eq!(status["state"], "needs_reauth", "{}", trouble.name);
         assert_eq!(status["connections"][0]["seconds_until_refresh"], Value::Null);
-        assert_eq!(app.database.text("SELECT refresh_sealed FROM token").await, sealed);
+        assert_eq!(app.database.column(sql::REFRESH_TOKEN).await, sealed);
         app.assert_one_job_each().await;
         app.advance(80_000);
         assert_eq!(app.refresh_due().await, 0);
@@ -316,7 +316,7 @@ async fn trouble_between_two_refusals_neither_counts_as_one_nor_forgives_one() {
         app.advance(300);
     }
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.text("SELECT state FROM token").await, "needs_reauth");
+    assert_eq!(app.database.column(sql::STATE).await, "needs_reauth");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,9 +339,7 @@ async fn a_wrong_client_secret_harms_no_connection_and_costs_few_calls() {
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 11);
     let (ready, body) = readiness(&app).await;
     assert_eq!((ready, &body["hubspot"]), (200, &json!("client_rejected")));
-    let untouched = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
-                     WHERE state = 'active' AND strikes = 0 AND generation = 1";
-    assert_eq!(app.database.number(untouched).await, 20);
+    assert_eq!(app.database.connections("state = 'active' AND strikes = 0 AND generation = 1").await, 20);
     app.hubspot.options(|options| options.client_secrets = vec!["fake-client-secret".to_owned()]);
     app.advance(66);
     assert_eq!(refresh_like_the_loop(&app).await, 1, "the probe that finds it mended");
@@ -351,9 +349,7 @@ async fn a_wrong_client_secret_harms_no_connection_and_costs_few_calls() {
         recovered += refresh_like_the_loop(&app).await;
     }
     assert_eq!(recovered, 20);
-    let healthy =
-        "SELECT COUNT(*) FROM token WHERE state = 'active' AND generation = 2 AND last_error IS NULL";
-    assert_eq!(app.database.number(healthy).await, 20);
+    assert_eq!(app.database.connections(sql::HEALTHY_AFTER_ONE_REFRESH).await, 20);
     assert_eq!(readiness(&app).await.1["hubspot"], "ok");
 }
 
@@ -413,7 +409,7 @@ async fn the_second_client_secret_is_tried_for_the_very_first_call_of_a_process_
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
-    let user = app.database.text("SELECT user_id FROM token").await;
+    let user = app.database.column(sql::USER_ID).await;
     let secrets = [("HUBSPOT_CLIENT_SECRET", "the-next-secret,fake-client-secret")];
     let app = app.restarted(&secrets).await;
     let ended = app

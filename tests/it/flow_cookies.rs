@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{Answer, parameter, problem_of};
 use crate::harness::page::{Page, connected, data, go_on};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 const SESSION: &str = "__Host-hsc_sid";
 const FLOW: &str = "__Host-hsc_f_";
@@ -107,7 +107,7 @@ async fn a_request_that_is_finished_without_its_session_opens_no_older_connectio
 
     assert_eq!(accounts(&browser).await, [GLOBEX]);
     assert_ne!(browser.status().await["user_id"], before);
-    assert_eq!(app.database.number("SELECT COUNT(DISTINCT user_id) FROM token").await, 2);
+    assert_eq!(app.database.number_in(sql::CONNECTIONS, "COUNT(DISTINCT user_id)").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -377,7 +377,7 @@ async fn unverified_forms_have_a_limit_of_their_own() {
     assert_eq!(statuses, [200, 200, 429]);
     page().begin(&popup).await;
     popup.start(Some(HOST)).await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 4);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

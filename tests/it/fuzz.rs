@@ -15,9 +15,9 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 use url::Url;
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, HOST, LONG_SESSIONS, approve};
 use crate::harness::browser::{encode, parameter, problem_of, send_raw};
+use crate::harness::{TestApp, sql};
 
 /// Later than any refresh, however long a token is said to live.
 const DUE: u64 = 60_481;
@@ -285,8 +285,8 @@ fn whatever_hubspot_answers_to_a_refresh_the_connection_is_kept_and_the_next_one
         let (odd, plain, state) = runtime.block_on(async {
             let odd = refresh().await;
             let plain = refresh().await;
-            let sql = "SELECT state || COALESCE(last_error, '') || strikes FROM token JOIN token_refresh_job ON connection_id = id";
-            (odd, plain, app.database.text(sql).await)
+            let state = "state || COALESCE(last_error, '') || strikes";
+            (odd, plain, app.database.text_in(sql::CONNECTIONS_WITH_JOBS, state).await)
         });
         prop_assert_eq!(odd.ok(), Some(1), "it comes to an end");
         prop_assert_eq!(plain.ok(), Some(1));

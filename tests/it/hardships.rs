@@ -12,7 +12,7 @@ use crate::harness::app::{ACME, LONG_SESSIONS, settle};
 use crate::harness::browser::Browser;
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{Process, changed, run};
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 const DUE: u64 = 1261;
 
@@ -35,13 +35,13 @@ async fn whatever_signal_asks_it_to_stop_and_however_often_the_new_token_is_stor
         let (hubspot, database, process) = running().await;
         process.connected(&hubspot, ACME).await;
         hubspot.script(Rule::once(Kind::Refresh, Fault::DelayAfterIssue(Duration::from_secs(1))));
-        database.execute("UPDATE token_refresh_job SET run_at = 0").await;
+        database.make_refreshes_due().await;
         eventually("the refresh", || async { hubspot.calls(Kind::Refresh).len() == 1 }).await;
         for signal in signals {
             process.signal(*signal);
         }
         assert!(process.wait().success(), "{signals:?}");
-        assert_eq!(database.number("SELECT generation FROM token").await, 2, "{signals:?}");
+        assert_eq!(database.generation().await, 2, "{signals:?}");
     }
 }
 
@@ -51,7 +51,7 @@ async fn too_few_descriptors_are_survived() {
     process.connected(&hubspot, ACME).await;
     // Fewer than it has open already: nobody new is let in, and HubSpot cannot be called.
     process.limit_descriptors(Some(4));
-    database.execute("UPDATE token_refresh_job SET run_at = 0").await;
+    database.make_refreshes_due().await;
     let second = Duration::from_secs(1);
     let stranger = reqwest::Client::builder().timeout(second).build().unwrap();
     assert!(stranger.get(format!("{}/livez", process.base)).send().await.is_err());
@@ -61,12 +61,8 @@ async fn too_few_descriptors_are_survived() {
         status.is_ok_and(|answer| answer.status() == 200)
     })
     .await;
-    eventually("it refreshes", || async {
-        let well =
-            "SELECT COUNT(*) FROM token WHERE state = 'active' AND generation = 2 AND last_error IS NULL";
-        database.number(well).await == 1
-    })
-    .await;
+    eventually("it refreshes", || async { database.connections(sql::HEALTHY_AFTER_ONE_REFRESH).await == 1 })
+        .await;
     assert!(hubspot.journal().iter().all(|call| !call.superseded), "{}", process.log());
 }
 
@@ -137,14 +133,14 @@ async fn an_address_that_is_not_hubspots_costs_no_token() {
         app = app.restarted(&[("HUBSPOT_API_URL", wrong)]).await;
         app.advance(DUE);
         assert_eq!(app.refresh_due().await, 1, "{wrong}");
-        let state = app.database.text("SELECT state || ' ' || last_error FROM token").await;
+        let state = app.database.column("state || ' ' || last_error").await;
         assert_eq!(state, "active provider_unreachable", "{wrong}");
         app = app.restarted(&[("HUBSPOT_API_URL", &right)]).await;
         app.advance(10);
         assert_eq!(app.refresh_due().await, 1, "{wrong}");
-        assert_eq!(app.database.text("SELECT state || COALESCE(last_error, '') FROM token").await, "active");
+        assert_eq!(app.database.column("state || COALESCE(last_error, '')").await, "active");
     }
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 3);
+    assert_eq!(app.database.generation().await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +156,7 @@ async fn what_hubspot_takes_for_the_date_is_not_looked_at() {
         };
         app.hubspot.script(Rule::once(Kind::Refresh, answer));
         assert_eq!(app.refresh_due().await, 1);
-        let left = app.database.number("SELECT expires_at FROM token").await - app.clock.now().unix_ms();
+        let left = app.database.number_in(sql::CONNECTIONS, "expires_at").await - app.clock.now().unix_ms();
         assert_eq!(left, 1_800_000, "{date}");
     }
 }
@@ -172,7 +168,7 @@ async fn after_a_night_of_sleep_callers_are_served_at_once_and_all_are_refreshed
         app.connected(ACME + account).await;
     }
     app.advance(8 * 3600);
-    let id = app.database.text(&format!("SELECT id FROM token WHERE portal_id = {ACME}")).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
     let access = app
         .services
         .connections
@@ -184,8 +180,10 @@ async fn after_a_night_of_sleep_callers_are_served_at_once_and_all_are_refreshed
     assert_eq!(app.refresh_due().await, 19);
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 20);
     assert!(app.hubspot.journal().iter().all(|call| !call.superseded && !call.overlapping));
-    let due = "SELECT COUNT(DISTINCT run_at) FROM token_refresh_job";
-    assert!(app.database.number(due).await > 15, "the next ones lie apart");
+    assert!(
+        app.database.number_in(sql::REFRESH_JOBS, "COUNT(DISTINCT run_at)").await > 15,
+        "the next ones lie apart"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

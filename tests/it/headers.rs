@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::harness::app::{ACME, HOST, approve};
 use crate::harness::browser::{Answer, send_raw};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; \
@@ -78,8 +78,8 @@ async fn every_answer_carries_the_security_headers_whatever_its_status() {
 async fn an_answer_without_a_database_carries_the_security_headers_and_tells_nothing_of_it() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    app.database.execute("ALTER TABLE token RENAME TO token_gone").await;
-    app.database.execute("ALTER TABLE auth_request RENAME TO auth_request_gone").await;
+    app.database.hide(sql::CONNECTIONS).await;
+    app.database.hide(sql::AUTH_REQUESTS).await;
     for path in ["/", "/api/hubspot/status", "/auth/hubspot/start"] {
         let answer = browser.get(path).await;
         assert_eq!(answer.status, 503, "{path}: {}", answer.body);
@@ -96,7 +96,7 @@ async fn an_answer_without_the_session_table_carries_the_security_headers() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let app = app.restarted(&[]).await;
-    app.database.execute("ALTER TABLE session RENAME TO session_gone").await;
+    app.database.hide(sql::SESSIONS).await;
 
     let answer = browser.get("/").await;
 

@@ -3,10 +3,10 @@
 use fake_hubspot::{Fault, Kind, Rule};
 use serde_json::{Value, json};
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, HOST, LONG_SESSIONS};
 use crate::harness::browser::problem_of;
 use crate::harness::wire::Wire;
+use crate::harness::{TestApp, sql};
 
 async fn ready(app: &TestApp) -> (u16, Value) {
     let answer = app.browser().get(&format!("{}/readyz", app.admin)).await;
@@ -128,7 +128,7 @@ async fn a_connect_whose_flow_cannot_be_read_consumes_nothing() {
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
     let back = app.hubspot.decide(&authorize, crate::harness::app::approve(ACME)).unwrap();
-    app.database.execute("ALTER TABLE auth_request RENAME TO auth_request_away").await;
+    app.database.hide(sql::AUTH_REQUESTS).await;
     let callback = browser.get(&back).await;
     let code = match callback.status {
         303 => callback.location().to_owned(),
@@ -137,7 +137,7 @@ async fn a_connect_whose_flow_cannot_be_read_consumes_nothing() {
     assert!(code.contains("storage_unavailable"), "{code}");
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0, "the code is not spent");
     assert_eq!(ready(&app).await.0, 200, "the server answers, it is not away");
-    app.database.execute("ALTER TABLE auth_request_away RENAME TO auth_request").await;
+    app.database.unhide(sql::AUTH_REQUESTS).await;
     let callback = browser.get(&back).await;
     let done = browser.handoff(callback.location()).await.json();
     assert_eq!(done["message"]["type"], "hubspot_auth_success", "{done}");
@@ -158,16 +158,16 @@ async fn a_database_that_fails_between_hubspots_answer_and_ours_loses_no_token()
     let refresh = app.services.connections.refreshes.refresh(jobs.remove(0));
     crate::harness::eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 })
         .await;
-    app.database.execute("ALTER TABLE token_refresh_job RENAME TO token_refresh_job_away").await;
+    app.database.hide(sql::REFRESH_JOBS).await;
     app.hubspot.release();
     tokio::time::sleep(std::time::Duration::from_millis(800)).await;
     assert!(!refresh.is_finished(), "it insists");
-    app.database.execute("ALTER TABLE token_refresh_job_away RENAME TO token_refresh_job").await;
+    app.database.unhide(sql::REFRESH_JOBS).await;
     refresh.await.unwrap();
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    assert_eq!(app.database.generation().await, 2);
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 3);
+    assert_eq!(app.database.generation().await, 3);
     assert_eq!(browser.status().await["state"], "active");
     assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
 }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use fake_hubspot::{FakeHubSpot, Options};
+use test_support::memory_kib;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -120,7 +121,7 @@ async fn a_client_that_does_not_read_or_sends_ahead_costs_no_more_than_its_buffe
         let process = Process::serve(&settle(&hubspot, &database, &[]));
         let host = process.base.trim_start_matches("http://").to_owned();
         let text = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").repeat(requests);
-        let before = resident(process.id());
+        let before = memory_kib(process.id(), "VmRSS").unwrap();
         let mut held = Vec::new();
         for _ in 0..100 {
             let tcp = TcpSocket::new_v4().unwrap();
@@ -134,16 +135,10 @@ async fn a_client_that_does_not_read_or_sends_ahead_costs_no_more_than_its_buffe
         for _ in 0..20 {
             assert_eq!(Browser::new(&process.base).get("/livez").await.status, 200);
         }
-        let cost = resident(process.id()).saturating_sub(before) / held.len() as u64;
+        let now = memory_kib(process.id(), "VmRSS").unwrap();
+        let cost = now.saturating_sub(before) / held.len() as u64;
         assert!(cost < 500, "{path}: {cost} KiB for each client");
     }
-}
-
-/// The resident memory of a process, in KiB.
-fn resident(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 
-use crate::harness::TestApp;
 use crate::harness::app::ACME;
 use crate::harness::browser::{problem_of, send_raw};
 use crate::harness::process::{Process, changed, value};
+use crate::harness::{TestApp, sql};
 
 const ALTERNATE: (&str, &str) = ("ALTERNATE_HOSTS", "hubspot-connect.internal:6001, connect.svc");
 
@@ -114,7 +114,7 @@ async fn head_begins_and_finishes_nothing() {
         let (head, _) = ask(&app, &format!("HEAD {path}"), host_of(&app)).await;
         assert_eq!(status(&head), "405", "{path}: {head}");
     }
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM auth_request").await, 0);
+    assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

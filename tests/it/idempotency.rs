@@ -12,8 +12,8 @@ use hubspot_connect::services::{GivenAnswer, Once, OnceError, OnceLease, Service
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 
-use crate::harness::TestApp;
 use crate::harness::browser::Answer;
+use crate::harness::{TestApp, sql};
 
 const SECRET: &str = "a-secret-that-only-the-first-answer-told";
 
@@ -106,7 +106,7 @@ async fn an_answer_is_sealed_and_forgotten_after_a_day() {
     let caller = ApiKeyId::random(&Chance::system());
     let lease = first(&app.services, caller, "one", b"body").await;
     app.services.platform.idempotency.answered(lease, Some(&answer())).await;
-    let stored = app.database.text("SELECT answer_sealed FROM idempotency_key").await;
+    let stored = app.database.text_in(sql::IDEMPOTENCY_KEYS, "answer_sealed").await;
     assert!(stored.starts_with("gAAAA"), "{stored}");
     assert!(!String::from_utf8_lossy(&app.database.dump().await).contains(SECRET));
     app.advance(24 * 3600 - 1);
@@ -122,7 +122,7 @@ async fn an_answer_is_sealed_and_forgotten_after_a_day() {
     first(&app.services, caller, "two", b"body").await;
     app.advance(24 * 3600);
     app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM idempotency_key").await, 0);
+    assert_eq!(app.database.count(sql::IDEMPOTENCY_KEYS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +161,7 @@ async fn a_key_that_is_none_is_refused_with_what_is_wrong_about_it() {
         );
         assert_eq!(refused.json()["hint"], hint);
     }
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM idempotency_key").await, 0);
+    assert_eq!(app.database.count(sql::IDEMPOTENCY_KEYS).await, 0);
 }
 
 const SESSIONS: &str = "/api/hubspot/connect-sessions";
@@ -177,8 +177,6 @@ async fn make(app: &TestApp, api_key: &str, key: &str, body: &str) -> Answer {
         .body(body.to_owned());
     app.browser().send(request).await
 }
-
-const COUNT: &str = "SELECT COUNT(*) FROM connect_session";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connect_session_is_made_once_and_its_token_told_again_to_the_same_backend_alone() {
@@ -197,7 +195,7 @@ async fn a_connect_session_is_made_once_and_its_token_told_again_to_the_same_bac
         }
         assert_ne!(again.header("ratelimit"), "", "a repetition is counted too");
     }
-    assert_eq!(app.database.number(COUNT).await, 1);
+    assert_eq!(app.database.count(sql::CONNECT_SESSIONS).await, 1);
     let reused = make(&app, &ours, "k-1", r#"{"external_user_id": "user_2"}"#).await;
     assert_eq!((reused.status, reused.json()["code"].as_str()), (422, Some("idempotency_key_reused")));
     let others = make(&app, &other, "k-1", body).await;
@@ -227,7 +225,7 @@ async fn of_many_at_once_one_is_done_and_the_others_wait_or_get_its_answer() {
             other => panic!("{other}: {}", answer.body),
         }
     }
-    assert_eq!((tokens.len(), app.database.number(COUNT).await), (1, 1));
+    assert_eq!((tokens.len(), app.database.count(sql::CONNECT_SESSIONS).await), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +239,7 @@ async fn what_was_refused_is_not_remembered() {
     }
     let wrong = make(&app, &good, "k-1", r#"{"external_user_id": 1}"#).await;
     assert_eq!((wrong.status, wrong.json()["pointer"].as_str()), (400, Some("/external_user_id")));
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM idempotency_key").await, 0);
+    assert_eq!(app.database.count(sql::IDEMPOTENCY_KEYS).await, 0);
     assert_eq!(make(&app, &good, "k-1", body).await.status, 201);
     assert_eq!(make(&app, &good, "k-1", body).await.header("idempotency-replayed"), "true");
     let large =
@@ -270,5 +268,5 @@ async fn a_request_whose_caller_went_away_is_finished_and_told_to_the_one_who_co
         tokio::task::yield_now().await;
         answer = make(&app, &api_key, "k-1", body).await;
     }
-    assert_eq!((answer.status, app.database.number(COUNT).await), (201, 1));
+    assert_eq!((answer.status, app.database.count(sql::CONNECT_SESSIONS).await), (201, 1));
 }

@@ -5,9 +5,9 @@ use std::fs;
 use fake_hubspot::{Fault, Kind, Options, Rule};
 use serde_json::{Value, json};
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, INITECH, LONG_SESSIONS};
 use crate::harness::process::{Ended, changed, run};
+use crate::harness::{TestApp, sql};
 
 /// A HubSpot where somebody else has obtained refresh tokens for these accounts, and a service that is stopped.
 struct Elsewhere {
@@ -24,8 +24,8 @@ impl Elsewhere {
             app.connected(*account).await;
         }
         let tokens = app.hubspot.grants().into_iter().map(|grant| grant.refresh_token).collect();
-        for table in ["token_refresh_job", "token", "session", "auth_request"] {
-            app.database.execute(&format!("DELETE FROM {table}")).await;
+        for table in [sql::REFRESH_JOBS, sql::CONNECTIONS, sql::SESSIONS, sql::AUTH_REQUESTS] {
+            app.database.clear(table).await;
         }
         let variables = app.variables.clone();
         Self { app: Some(app), variables, tokens, folder: tempfile::tempdir().unwrap() }
@@ -104,13 +104,13 @@ async fn what_was_imported_is_refreshed_and_outlives_every_session() {
     assert_eq!(there.import(&lines).await.code, Some(0));
     // The import goes by the system's clock, the service by the test's.
     let app = there.app();
-    app.database.execute("UPDATE token_refresh_job SET run_at = 0").await;
+    app.database.make_refreshes_due().await;
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    assert_eq!(app.database.generation().await, 2);
     app.services.connections.details.ask_missing_details().await.unwrap();
     app.advance(90 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1, "its person has no session here");
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1, "its person has no session here");
     assert_eq!(there.import(&lines).await.stdout.trim(), "0 imported, 1 known, 0 refused");
 }
 
@@ -141,7 +141,7 @@ async fn lines_that_are_refused_are_told_by_number_and_the_others_go_on() {
         "1 imported, 0 known, 0 refused",
         "the refused token was not used: {right:?}"
     );
-    assert_eq!(there.app().database.number("SELECT COUNT(*) FROM token").await, 2);
+    assert_eq!(there.app().database.count(sql::CONNECTIONS).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +171,7 @@ async fn a_token_that_another_users_connection_has_or_had_is_not_touched() {
         );
         assert!(ended.stderr.contains("line 1: refresh_token_in_use"), "{}", ended.stderr);
         assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), used);
-        assert_eq!(there.app().database.number("SELECT COUNT(*) FROM token").await, 1);
+        assert_eq!(there.app().database.count(sql::CONNECTIONS).await, 1);
     }
 }
 
@@ -182,12 +182,12 @@ async fn another_token_for_the_same_user_and_account_takes_the_place_of_the_old_
     other["external_user_id"] = json!("user-0");
     let lines = [there.line(0)];
     assert_eq!(there.import(&lines).await.code, Some(0));
-    let before = there.app().database.text("SELECT id FROM token").await;
+    let before = there.app().database.column(sql::ID).await;
     assert_eq!(there.import(&[other]).await.stdout.trim(), "1 imported, 0 known, 0 refused");
     let app = there.app();
-    assert_eq!(app.database.text("SELECT id FROM token").await, before);
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM revocation_job").await, 1, "as at a reconnect");
+    assert_eq!(app.database.column(sql::ID).await, before);
+    assert_eq!(app.database.generation().await, 2);
+    assert_eq!(app.database.count(sql::REVOCATION_JOBS).await, 1, "as at a reconnect");
     app.assert_one_job_each().await;
 }
 
@@ -222,7 +222,7 @@ async fn beside_a_service_on_sqlite_nothing_is_imported_and_a_missing_file_is_to
         assert!(ended.stderr.contains("another process serves"), "{ended:?}");
     } else {
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert_eq!(there.app().database.number("SELECT COUNT(*) FROM token").await, 1);
+        assert_eq!(there.app().database.count(sql::CONNECTIONS).await, 1);
     }
     let missing = run(&["import", "/no/such/file"], &there.variables);
     assert_eq!(missing.code, Some(1));

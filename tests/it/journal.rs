@@ -9,7 +9,7 @@ use hubspot_connect::services::{Look, Looked, Services};
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve, settle};
 use crate::harness::database::TestDatabase;
 use crate::harness::process::Process;
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 /// An account that nobody has connected.
 pub const STRANGER: u64 = 3_333_333;
@@ -42,7 +42,7 @@ pub fn uninstall(app: &TestApp, hub_id: u64) {
 }
 
 pub async fn position(app: &TestApp) -> String {
-    app.database.text("SELECT COALESCE(position, '') FROM journal_reader").await
+    app.database.text_in(sql::JOURNAL_READER, "COALESCE(position, '')").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,8 +65,7 @@ async fn an_uninstall_is_noticed_within_minutes_and_ends_the_connection_by_the_u
     assert_eq!(browser.status().await["state"], "needs_reauth");
     assert_eq!(other.status().await["state"], "active");
     app.assert_one_job_each().await;
-    let told = "SELECT COUNT(*) FROM event WHERE type = 'connection.revoked_at_provider'";
-    assert_eq!(app.database.number(told).await, 1);
+    assert_eq!(app.database.events_of("connection.revoked_at_provider").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,9 +116,9 @@ async fn a_notice_from_before_the_account_installed_again_is_ignored() {
     uninstall(&app, ACME);
     app.advance(600);
     browser.connect(&app, Some(HOST), approve(ACME)).await;
-    let due = app.database.number("SELECT run_at FROM token_refresh_job").await;
+    let due = app.database.refresh_due_at().await;
     assert_eq!(look(&app.services).await.looked, read(1, 0));
-    assert_eq!(app.database.number("SELECT run_at FROM token_refresh_job").await, due);
+    assert_eq!(app.database.refresh_due_at().await, due);
     assert_eq!(app.refresh_due().await, 0);
     assert_eq!(browser.status().await["state"], "active");
 }
@@ -135,8 +134,7 @@ async fn a_notice_that_is_wrong_costs_one_refresh_and_nothing_else() {
     assert_eq!(look(&app.services).await.looked, read(1, 1), "within what clocks may differ it may be news");
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["state"], "active");
-    let clean = "SELECT COUNT(*) FROM token_refresh_job WHERE strikes = 0 AND announced_at IS NULL";
-    assert_eq!(app.database.number(clean).await, 1);
+    assert_eq!(app.database.count_where(sql::REFRESH_JOBS, "strikes = 0 AND announced_at IS NULL").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,17 +146,21 @@ async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
     let held = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     assert_eq!(held.len(), 1);
     uninstall(&app, ACME);
-    let before = "SELECT fence || ' ' || run_at FROM token_refresh_job";
-    let held_as = app.database.text(before).await;
+    let lease = "fence || ' ' || run_at";
+    let held_as = app.database.text_in(sql::REFRESH_JOBS, lease).await;
     assert_eq!(look(&app.services).await.looked, read(1, 1));
-    assert_eq!(app.database.text(before).await, held_as, "it keeps its lease and its time");
+    assert_eq!(
+        app.database.text_in(sql::REFRESH_JOBS, lease).await,
+        held_as,
+        "it keeps its lease and its time"
+    );
     for job in held {
         app.services.connections.refreshes.refresh(job).await.unwrap();
     }
-    let due = app.database.number("SELECT run_at FROM token_refresh_job WHERE strikes = 1").await;
+    let due = app.database.number_in(sql::REFUSED_REFRESH_JOBS, "run_at").await;
     uninstall(&app, ACME);
     assert_eq!(look(&app.services).await.looked, read(1, 1));
-    let still = app.database.number("SELECT run_at FROM token_refresh_job WHERE strikes = 1").await;
+    let still = app.database.number_in(sql::REFUSED_REFRESH_JOBS, "run_at").await;
     assert_eq!(still, due, "the second refusal keeps its distance");
 }
 
@@ -175,10 +177,8 @@ async fn many_connections_of_one_account_are_given_up_although_they_are_refused_
     assert_eq!(app.refresh_due().await, 6);
     app.advance(60);
     assert_eq!(app.refresh_due().await, 6);
-    let ended = "SELECT COUNT(*) FROM token WHERE state = 'needs_reauth'";
-    assert_eq!(app.database.number(ended).await, 6);
-    let told = "SELECT COUNT(*) FROM event WHERE type = 'connection.revoked_at_provider'";
-    assert_eq!(app.database.number(told).await, 6);
+    assert_eq!(app.database.connections(sql::NEEDS_REAUTH).await, 6);
+    assert_eq!(app.database.events_of("connection.revoked_at_provider").await, 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use hubspot_connect::domain::journal::LEASE;
 use hubspot_connect::services::Looked;
 
 use crate::harness::app::ACME;
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 use crate::journal::{STRANGER, look, position, read, reading, uninstall};
 
 const MANY: u64 = 5_000;
@@ -23,24 +23,31 @@ async fn with_many_connections(app: &TestApp) {
     // Twelve digits on both databases.
     let id = "'00000000-0000-4000-8000-' || substr(CAST(1000000000000 + i AS TEXT), 2)";
     let copy = format!(
-        "INSERT INTO token (id, portal_id, {columns}) {numbers} \
-         SELECT {id}, {FIRST} - 1 + i, {columns} FROM n CROSS JOIN token"
+        "INSERT INTO {table} (id, portal_id, {columns}) {numbers} \
+         SELECT {id}, {FIRST} - 1 + i, {columns} FROM n CROSS JOIN {table}",
+        table = sql::CONNECTIONS
     );
     assert_eq!(app.database.execute(&copy).await, MANY);
     let jobs = format!(
-        "INSERT INTO token_refresh_job (connection_id, run_at, fence) \
-         SELECT id, obtained_at + 1200000, 1 FROM token WHERE portal_id BETWEEN {FIRST} AND {FIRST} - 1 + {MANY}"
+        "INSERT INTO {} (connection_id, run_at, fence) SELECT id, obtained_at + 1200000, 1 \
+         FROM {} WHERE portal_id BETWEEN {FIRST} AND {FIRST} - 1 + {MANY}",
+        sql::REFRESH_JOBS,
+        sql::CONNECTIONS
     );
     assert_eq!(app.database.execute(&jobs).await, MANY);
 }
 
 /// What changes jobs is counted: statements, and the transactions they belong to.
 async fn count_statements(app: &TestApp) {
+    let see = format!(
+        "CREATE TRIGGER see AFTER UPDATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION see()",
+        sql::REFRESH_JOBS
+    );
     for sql in [
         "CREATE TABLE seen (tx bigint NOT NULL)",
         "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS \
          'BEGIN INSERT INTO seen VALUES (txid_current()); RETURN NULL; END'",
-        "CREATE TRIGGER see AFTER UPDATE ON token_refresh_job FOR EACH STATEMENT EXECUTE FUNCTION see()",
+        &see,
     ] {
         app.database.execute(sql).await;
     }
@@ -59,11 +66,13 @@ async fn a_file_with_thousands_of_uninstalls_is_noted_by_a_few_changes_in_one_tr
         count_statements(&app).await;
     }
     assert_eq!(look(&app.services).await.looked, read(1, usize::try_from(MANY).unwrap()));
-    let noted = "SELECT COUNT(*) FROM token_refresh_job WHERE announced_at IS NOT NULL";
-    assert_eq!(app.database.number(noted).await, i64::try_from(MANY).unwrap());
-    let due = format!("SELECT COUNT(*) FROM token_refresh_job WHERE run_at <= {}", app.clock.now().unix_ms());
     assert_eq!(
-        app.database.number(&due).await,
+        app.database.count_where(sql::REFRESH_JOBS, "announced_at IS NOT NULL").await,
+        i64::try_from(MANY).unwrap()
+    );
+    let due = format!("run_at <= {}", app.clock.now().unix_ms());
+    assert_eq!(
+        app.database.count_where(sql::REFRESH_JOBS, &due).await,
         i64::try_from(MANY).unwrap(),
         "the one of another account is not"
     );

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::app::{ACME, settle};
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{Process, run, without};
-use crate::harness::{Browser, TestApp, eventually};
+use crate::harness::{Browser, TestApp, eventually, sql};
 use crate::journal::{ON, STRANGER, code, look, position, read, reading, uninstall};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +24,7 @@ async fn whoever_lost_the_lease_while_reading_stores_nothing() {
     let services = app.services.clone();
     let late = tokio::spawn(async move { look(&services).await });
     eventually("the file is asked for", || async { !app.hubspot.calls(Kind::JournalFile).is_empty() }).await;
-    app.database.execute("UPDATE journal_reader SET fence = fence + 1, lease_owner = 'another'").await;
+    app.database.update(sql::JOURNAL_READER, "fence = fence + 1, lease_owner = 'another'").await;
     app.hubspot.release();
     assert_eq!(late.await.unwrap().looked, Looked::NotOurs);
     assert_eq!(position(&app).await, "");

@@ -7,10 +7,10 @@ use hubspot_connect::keyring::Keyring;
 use hubspot_connect::services::{KeyCheckError, reseal_all};
 use serde_json::json;
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, LONG_SESSIONS, approve};
 use crate::harness::browser::Browser;
 use crate::harness::process::{run, value};
+use crate::harness::{TestApp, sql};
 
 fn new_key() -> String {
     Keyring::generate().expose().to_owned()
@@ -35,7 +35,7 @@ async fn a_wrong_key_is_refused_at_start_and_the_right_one_heals_everything() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     app.connected(GLOBEX).await;
-    let key_id = app.database.text("SELECT MIN(key_id) FROM token").await;
+    let key_id = app.database.column(sql::KEY_ID).await;
     let before = fingerprint(&app).await;
     let (started, app) = start_with(app, &new_key()).await;
     let why = started.unwrap_err();
@@ -50,9 +50,9 @@ async fn a_wrong_key_is_refused_at_start_and_the_right_one_heals_everything() {
 
 /// Every token as it is stored.
 async fn fingerprint(app: &TestApp) -> String {
-    let sql = "SELECT MIN(access_sealed) || MAX(access_sealed) || MIN(refresh_sealed) || MAX(refresh_sealed) || \
-               MIN(state) || MAX(state) || COUNT(*) FROM token";
-    app.database.text(sql).await
+    let all = "MIN(access_sealed) || MAX(access_sealed) || MIN(refresh_sealed) || MAX(refresh_sealed) || \
+               MIN(state) || MAX(state) || COUNT(*)";
+    app.database.text_in(sql::CONNECTIONS, all).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +60,7 @@ async fn an_older_key_is_needed_as_long_as_a_row_is_sealed_under_it() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
     let old = value(&app.variables, "ENCRYPTION_KEYS");
-    let old_id = app.database.text("SELECT key_id FROM token").await;
+    let old_id = app.database.column(sql::KEY_ID).await;
     let new = new_key();
     let app = app.restarted(&[("ENCRYPTION_KEYS", &format!("{new},{old}"))]).await;
     app.connected(GLOBEX).await;
@@ -69,8 +69,8 @@ async fn an_older_key_is_needed_as_long_as_a_row_is_sealed_under_it() {
     assert!(text.contains(&old_id) && text.contains("1 stored"), "{text}");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 2);
-    let under_old = format!("SELECT COUNT(*) FROM token WHERE key_id = '{old_id}'");
-    assert_eq!(app.database.number(&under_old).await, 0, "a refresh seals under the newest key");
+    let under_old = format!("{} = '{old_id}'", sql::KEY_ID);
+    assert_eq!(app.database.connections(&under_old).await, 0, "a refresh seals under the newest key");
     let app = app.restarted(&[("ENCRYPTION_KEYS", &new)]).await;
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 2);
@@ -92,15 +92,15 @@ async fn a_revocation_that_waits_keeps_its_key_needed() {
 async fn a_key_that_does_not_open_its_check_text_is_refused() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
-    let sealed = app.database.text("SELECT check_sealed FROM crypto_meta").await;
+    let sealed = app.database.text_in(sql::KEY_CHECK, "check_sealed").await;
     let other = flipped(&sealed, 40);
-    app.database.execute(&format!("UPDATE crypto_meta SET check_sealed = '{other}'")).await;
+    app.database.update(sql::KEY_CHECK, &format!("check_sealed = '{other}'")).await;
     let keys = value(&app.variables, "ENCRYPTION_KEYS");
     let (database, variables, _hubspot, clock) = app.stopped().await;
     let why = TestApp::build(&variables, clock).await.unwrap_err();
     assert!(matches!(why, StartupError::Keys(KeyCheckError::Wrong(_))), "{why}");
     assert!(!why.to_string().contains(&keys));
-    assert_eq!(database.text("SELECT check_sealed FROM crypto_meta").await, other);
+    assert_eq!(database.text_in(sql::KEY_CHECK, "check_sealed").await, other);
 }
 
 /// The same text with another character at one place.
@@ -132,15 +132,14 @@ async fn assert_only_the_victim_is_frozen(app: &TestApp, browser: &Browser, what
 async fn a_refresh_token_that_was_tampered_with_freezes_its_connection_alone() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = victim_and_neighbour(&app).await;
-    let read = |column: &str, hub: u64| format!("SELECT {column} FROM token WHERE portal_id = {hub}");
     let mut calls = 0;
     for what in ["a flipped byte", "a cut", "nothing", "another row's", "an older one"] {
-        let mine = app.database.text(&read("refresh_sealed", ACME)).await;
+        let mine = app.database.column_of(ACME, sql::REFRESH_TOKEN).await;
         let harmed = match what {
             "a flipped byte" => flipped(&mine, mine.len() / 2),
             "a cut" => mine[..mine.len() - 8].to_owned(),
             "nothing" => String::new(),
-            "another row's" => app.database.text(&read("refresh_sealed", GLOBEX)).await,
+            "another row's" => app.database.column_of(GLOBEX, sql::REFRESH_TOKEN).await,
             _ => {
                 // Bring the row to a newer generation, then paste what it had before.
                 app.advance(1261);
@@ -148,13 +147,12 @@ async fn a_refresh_token_that_was_tampered_with_freezes_its_connection_alone() {
                 mine.clone()
             }
         };
-        let paste = format!("UPDATE token SET refresh_sealed = '{harmed}' WHERE portal_id = {ACME}");
-        app.database.execute(&paste).await;
+        app.database.set_column_of(ACME, sql::REFRESH_TOKEN, &harmed).await;
         app.advance(1261);
         app.refresh_due().await;
         calls += 1;
         assert_only_the_victim_is_frozen(&app, &browser, what).await;
-        let kept = app.database.text(&read("refresh_sealed", ACME)).await;
+        let kept = app.database.column_of(ACME, sql::REFRESH_TOKEN).await;
         assert_eq!(kept, harmed, "{what}: nothing is deleted");
         app.advance(1261);
         calls += app.refresh_due().await;
@@ -165,7 +163,7 @@ async fn a_refresh_token_that_was_tampered_with_freezes_its_connection_alone() {
         browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
         let status = browser.status().await;
         assert_eq!(status["connections"].as_array().unwrap().len(), 2, "{what}");
-        assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE state = 'active'").await, 2);
+        assert_eq!(app.database.connections(sql::ACTIVE).await, 2);
     }
 }
 
@@ -173,14 +171,7 @@ async fn a_refresh_token_that_was_tampered_with_freezes_its_connection_alone() {
 async fn two_rows_whose_ciphertexts_were_swapped_never_give_each_others_token() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = victim_and_neighbour(&app).await;
-    for column in ["access_sealed", "refresh_sealed"] {
-        let of = |hub: u64| format!("SELECT {column} FROM token WHERE portal_id = {hub}");
-        let (one, other) = (app.database.text(&of(ACME)).await, app.database.text(&of(GLOBEX)).await);
-        for (text, hub) in [(other, ACME), (one, GLOBEX)] {
-            let paste = format!("UPDATE token SET {column} = '{text}' WHERE portal_id = {hub}");
-            app.database.execute(&paste).await;
-        }
-    }
+    app.database.swap_tokens(ACME, GLOBEX).await;
     app.advance(1261);
     app.refresh_due().await;
     let status = browser.status().await;
@@ -202,7 +193,7 @@ async fn an_access_token_that_was_tampered_with_is_not_handed_out() {
         let app = TestApp::start().await;
         let browser = app.browser();
         let callback = browser.come_back(&app, Some(HOST), approve(ACME)).await;
-        app.database.execute(&format!("UPDATE token SET {harm}")).await;
+        app.database.update(sql::CONNECTIONS, harm).await;
         let done = browser.handoff(callback.location()).await.json();
         assert_eq!(done["message"].get("access_token"), None, "{what}");
         app.advance(1261);
@@ -216,7 +207,7 @@ async fn a_damaged_access_token_is_noticed_where_it_is_needed() {
     let app = TestApp::start().await;
     app.hubspot.script(Rule::always(Kind::Introspect, Fault::CloseBeforeAnswer));
     let browser = app.connected(ACME).await;
-    app.database.execute("UPDATE token SET access_sealed = 'x'").await;
+    app.database.set_column(sql::ACCESS_TOKEN, "x").await;
     app.advance(31);
     app.services.connections.details.ask_missing_details().await.unwrap();
     assert_eq!(browser.status().await["state"], "integrity_error");
@@ -227,8 +218,7 @@ async fn a_damaged_access_token_is_noticed_where_it_is_needed() {
 async fn a_damaged_revocation_harms_nothing_else() {
     let app = TestApp::start().await;
     let browser = victim_and_neighbour(&app).await;
-    let harm = format!("UPDATE token SET refresh_sealed = 'x' WHERE portal_id = {ACME}");
-    app.database.execute(&harm).await;
+    app.database.set_column_of(ACME, sql::REFRESH_TOKEN, "x").await;
     let status = browser.status().await;
     let connections = status["connections"].as_array().unwrap().iter();
     let mut victims = connections.filter(|one| one["portal_id"] == ACME);
@@ -239,7 +229,7 @@ async fn a_damaged_revocation_harms_nothing_else() {
     app.advance(1261);
     app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM revocation_job").await, 0);
+    assert_eq!(app.database.count(sql::REVOCATION_JOBS).await, 0);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["state"], "active");
 }
@@ -249,7 +239,7 @@ async fn a_damaged_verifier_fails_its_own_connect_alone() {
     let app = TestApp::with(&[("HUBSPOT_PKCE", "s256")]).await;
     let browser = app.browser();
     let authorize = browser.start(Some(HOST)).await;
-    app.database.execute("UPDATE auth_request SET pkce_sealed = 'x'").await;
+    app.database.update(sql::AUTH_REQUESTS, "pkce_sealed = 'x'").await;
     let back = app.hubspot.decide(&authorize, approve(ACME)).unwrap();
     let callback = browser.get(&back).await;
     let done = browser.handoff(callback.location()).await.json();
@@ -264,8 +254,8 @@ async fn a_sealed_column_cannot_be_null() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let db = app.database.connect().await;
-    for column in ["access_sealed", "refresh_sealed", "key_id", "refresh_fingerprint"] {
-        let sql = format!("UPDATE token SET {column} = NULL");
+    for column in [sql::ACCESS_TOKEN, sql::REFRESH_TOKEN, sql::KEY_ID, "refresh_fingerprint"] {
+        let sql = format!("UPDATE {} SET {column} = NULL", sql::CONNECTIONS);
         let done = sea_orm::ConnectionTrait::execute_unprepared(&db, &sql).await;
         assert!(done.is_err(), "{column}");
     }
@@ -275,18 +265,18 @@ async fn a_sealed_column_cannot_be_null() {
 async fn a_key_that_is_missing_while_it_runs_is_waited_for() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    let key_id = app.database.text("SELECT key_id FROM token").await;
-    app.database.execute("UPDATE token SET key_id = '00000000'").await;
+    let key_id = app.database.column(sql::KEY_ID).await;
+    app.database.set_column(sql::KEY_ID, "00000000").await;
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.text("SELECT last_error FROM token").await, "unknown_key");
+    assert_eq!(app.database.column(sql::LAST_ERROR).await, "unknown_key");
     assert_eq!(browser.status().await["state"], "active");
     app.assert_one_job_each().await;
-    app.database.execute(&format!("UPDATE token SET key_id = '{key_id}'")).await;
+    app.database.set_column(sql::KEY_ID, &key_id).await;
     app.advance(67);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    assert_eq!(app.database.generation().await, 2);
 }
 
 /// The service with a new key in front of the one it had.
@@ -303,9 +293,7 @@ fn id_of(key: &str) -> String {
 }
 
 async fn under(app: &TestApp, key: &str) -> i64 {
-    let count = |table: &str| format!("(SELECT COUNT(*) FROM {table} WHERE key_id = '{}')", id_of(key));
-    let tables = ["token", "revocation_job", "pending_grant"].map(count).join(" + ");
-    app.database.number(&format!("SELECT {tables}")).await
+    app.database.sealed_under(&id_of(key)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -355,9 +343,8 @@ async fn a_row_that_cannot_be_opened_is_counted_and_keeps_no_other_from_moving()
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
     let (app, new, old) = with_a_new_key(app).await;
-    app.database
-        .execute(&format!("UPDATE token SET access_sealed = refresh_sealed WHERE portal_id = {ACME}"))
-        .await;
+    let refresh = app.database.column_of(ACME, sql::REFRESH_TOKEN).await;
+    app.database.set_column_of(ACME, sql::ACCESS_TOKEN, &refresh).await;
 
     let rotated = run(&["keys", "rotate"], &app.variables);
 

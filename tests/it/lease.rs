@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS};
 use crate::harness::browser::Answer;
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
@@ -24,7 +24,7 @@ struct Backend<'a> {
 
 impl<'a> Backend<'a> {
     async fn of(app: &'a TestApp) -> Self {
-        let id = app.database.text("SELECT id FROM token ORDER BY connected_at DESC LIMIT 1").await;
+        let id = app.database.text_in(sql::NEWEST_CONNECTION, sql::ID).await;
         Self { app, key: app.api_key("tokens:read").await, id }
     }
 
@@ -65,13 +65,13 @@ async fn a_disconnect_whose_caller_hangs_up_is_a_whole_one() {
     let key = app.api_key("tokens:read connections:write").await;
     for _ in 0..20 {
         app.connected(ACME).await;
-        let id = app.database.text("SELECT id FROM token").await;
+        let id = app.database.column(sql::ID).await;
         let path = format!("/api/hubspot/connections/{id}");
         let token = format!("{path}/token");
         // It is remembered from here on, where it may be.
         assert_eq!(app.api(&key, Method::GET, &token, None).await.status, 200);
         send_and_hang_up(&app, "DELETE", &path, &key);
-        eventually("it is gone", async || app.database.number("SELECT COUNT(*) FROM token").await == 0).await;
+        eventually("it is gone", async || app.database.count(sql::CONNECTIONS).await == 0).await;
         eventually("no token is lent", async || app.api(&key, Method::GET, &token, None).await.status == 404)
             .await;
         eventually("HubSpot is told", async || app.hubspot.current_refresh_token(ACME).is_none()).await;
@@ -199,7 +199,7 @@ async fn it_is_said_why_there_is_no_token_and_what_to_do() {
     let ended = backend.lease(60).await;
     assert_eq!((ended.status, ended.json()["code"].as_str()), (409, Some("needs_reauth")));
     assert!(ended.json()["hint"].as_str().unwrap().contains("connect"), "{}", ended.body);
-    app.database.execute("UPDATE token SET state = 'integrity_error'").await;
+    app.database.set_column(sql::STATE, "integrity_error").await;
     let frozen = backend.lease(60).await;
     assert_eq!((frozen.status, frozen.json()["code"].as_str()), (500, Some("integrity_error")));
     person.disconnect(&backend.id).await;
@@ -211,7 +211,7 @@ async fn a_damaged_token_is_not_lent() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     // It opens, but it is another secret of another kind.
-    app.database.execute("UPDATE token SET access_sealed = refresh_sealed").await;
+    app.database.update(sql::CONNECTIONS, "access_sealed = refresh_sealed").await;
     let backend = Backend::of(&app).await;
     let answer = backend.lease(60).await;
     assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("integrity_error")));
@@ -221,7 +221,7 @@ async fn a_damaged_token_is_not_lent() {
 async fn what_lacks_in_a_connection_is_warned_of() {
     let app = TestApp::with(&[("HUBSPOT_OPTIONAL_SCOPES", "automation")]).await;
     app.connected(GLOBEX).await;
-    app.database.execute("UPDATE token SET portal_id = NULL").await;
+    app.database.update(sql::CONNECTIONS, "portal_id = NULL").await;
     let backend = Backend::of(&app).await;
     let lease = backend.lease(60).await.json();
     assert_eq!(warned(&lease), ["scopes_missing", "portal_unknown"], "{lease}");

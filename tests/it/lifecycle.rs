@@ -9,7 +9,7 @@ use crate::harness::browser::Browser;
 use crate::harness::database::TestDatabase;
 use crate::harness::process::Process;
 use crate::harness::wire::{Wire, values};
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 struct Scene {
     hubspot: FakeHubSpot,
@@ -28,15 +28,11 @@ impl Scene {
 
     /// Makes every refresh due now, whatever was planned and whoever is at it.
     async fn make_due(&self) {
-        let sql = "UPDATE token_refresh_job SET run_at = 0, lease_until = NULL";
-        self.database.execute(sql).await;
+        self.database.update(sql::REFRESH_JOBS, "run_at = 0, lease_until = NULL").await;
     }
 
     async fn until_generation(&self, wanted: i64) {
-        eventually("the refresh", || async {
-            self.database.number("SELECT generation FROM token").await >= wanted
-        })
-        .await;
+        eventually("the refresh", || async { self.database.generation().await >= wanted }).await;
     }
 
     async fn until_calls(&self, wanted: usize) {
@@ -80,7 +76,7 @@ async fn a_stop_finishes_the_refresh_that_is_under_way() {
     scene.until_calls(1).await;
     process.ask_to_stop();
     assert!(process.wait().success());
-    assert_eq!(scene.database.number("SELECT generation FROM token").await, 2, "the new token is stored");
+    assert_eq!(scene.database.generation().await, 2, "the new token is stored");
     let process = Process::serve(&scene.variables);
     scene.make_due().await;
     scene.until_generation(3).await;
@@ -102,7 +98,7 @@ async fn a_stop_finishes_the_connect_that_is_under_way() {
     process.ask_to_stop();
     assert_eq!(callback.await.unwrap().status, 303, "its browser is answered");
     assert!(process.wait().success());
-    assert_eq!(scene.database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(scene.database.count(sql::CONNECTIONS).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +168,7 @@ async fn a_crash_in_the_middle_of_a_refresh_is_recovered_from() {
     scene.make_due().await;
     scene.until_calls(1).await;
     process.crash();
-    assert_eq!(scene.database.number("SELECT generation FROM token").await, 1);
+    assert_eq!(scene.database.generation().await, 1);
     let began = std::time::Instant::now();
     let process = Process::serve(&scene.variables);
     let ready = Browser::new(&process.admin).get("/readyz").await;
@@ -184,7 +180,7 @@ async fn a_crash_in_the_middle_of_a_refresh_is_recovered_from() {
     }
     scene.until_generation(2).await;
     assert_eq!(browser.status().await["state"], "active");
-    assert_eq!(scene.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 1);
+    assert_eq!(scene.database.count(sql::REFRESH_JOBS).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,9 +196,8 @@ async fn a_crash_in_the_middle_of_a_connect_leaves_nothing_half_done() {
     process.crash();
     assert!(callback.await.unwrap().is_err());
     let process = Process::serve(&scene.variables);
-    for table in ["token", "token_refresh_job"] {
-        let rows = format!("SELECT COUNT(*) FROM {table}");
-        assert_eq!(scene.database.number(&rows).await, 0, "{table}");
+    for table in [sql::CONNECTIONS, sql::REFRESH_JOBS] {
+        assert_eq!(scene.database.count(table).await, 0, "{table}");
     }
     let again = browser.get(&back).await;
     assert_eq!(again.status, 303);

@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 
 use crate::database_trouble::InTheWay;
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 use crate::journal::{ON, look, read, reading};
 
 /// The job, or the connection, with the lowest id is somebody else's.
@@ -27,9 +27,8 @@ async fn assert_highest_is_free(way: &InTheWay, table: &str, key: &str) {
 /// The connection with the lowest id is the last one in its table and by its account, whichever way the server goes.
 async fn put_lowest_last(app: &TestApp) {
     for (account, which) in [(9_001, "MAX"), (9_002, "MIN")] {
-        let sql =
-            format!("UPDATE token SET portal_id = {account} WHERE id = (SELECT {which}(id) FROM token)");
-        app.database.execute(&sql).await;
+        let last = format!("portal_id = {account} WHERE id = (SELECT {which}(id) FROM {})", sql::CONNECTIONS);
+        app.database.update(sql::CONNECTIONS, &last).await;
     }
 }
 
@@ -42,16 +41,13 @@ async fn uninstalls_from_several_accounts_are_noted_in_the_order_of_the_connecti
     look(&app.services).await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
-    // The accounts in the other order than the connections.
-    let accounts =
-        "UPDATE token SET portal_id = CASE WHEN id = (SELECT MIN(id) FROM token) THEN 9002 ELSE 9001 END";
-    app.database.execute(accounts).await;
+    put_lowest_last(&app).await;
     app.advance(300);
     app.hubspot.uninstall_together(&[9_001, 9_002], app.clock.now().unix_ms());
-    let way = lowest(&app, "token_refresh_job", "connection_id").await;
+    let way = lowest(&app, sql::REFRESH_JOBS, "connection_id").await;
     let services = app.services.clone();
     let looking = tokio::spawn(async move { look(&services).await });
-    assert_highest_is_free(&way, "token_refresh_job", "connection_id").await;
+    assert_highest_is_free(&way, sql::REFRESH_JOBS, "connection_id").await;
     way.own.rollback().await.unwrap();
     assert_eq!(looking.await.unwrap().looked, read(1, 2));
 }
@@ -65,15 +61,15 @@ async fn connections_that_nobody_can_reach_are_removed_in_the_order_of_their_ids
     let browser = app.connected(ACME).await;
     browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
     app.advance(700);
-    app.database.execute("UPDATE session SET expires_at = 1").await;
+    app.database.expire_sessions().await;
     put_lowest_last(&app).await;
-    let way = lowest(&app, "token", "id").await;
+    let way = lowest(&app, sql::CONNECTIONS, sql::ID).await;
     let services = app.services.clone();
     let sweeping = tokio::spawn(async move { services.maintenance.sweep().await });
-    assert_highest_is_free(&way, "token", "id").await;
+    assert_highest_is_free(&way, sql::CONNECTIONS, sql::ID).await;
     way.own.rollback().await.unwrap();
     sweeping.await.unwrap().unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,16 +80,16 @@ async fn who_reconnects_while_the_old_session_is_swept_away_stays() {
     }
     app.connected(ACME).await;
     app.advance(700);
-    app.database.execute("UPDATE session SET expires_at = 1").await;
+    app.database.expire_sessions().await;
     // A reconnect that is being saved; its session comes after it.
-    let sql = format!("UPDATE token SET connected_at = {}", app.clock.now().unix_ms());
+    let sql = format!("UPDATE {} SET connected_at = {}", sql::CONNECTIONS, app.clock.now().unix_ms());
     let reconnect = InTheWay::with(&app.database, &sql).await;
     let services = app.services.clone();
     let sweeping = tokio::spawn(async move { services.maintenance.sweep().await });
     reconnect.waiter().await;
     reconnect.own.commit().await.unwrap();
     sweeping.await.unwrap().unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
 }
 
 /// Two people with connections of one grant: the higher of their ids, and its browser.
@@ -117,13 +113,13 @@ async fn who_ends_a_connection_locks_those_that_share_its_grant_in_the_order_of_
     if app.database.is_sqlite() {
         return;
     }
-    let way = lowest(&app, "token", "id").await;
+    let way = lowest(&app, sql::CONNECTIONS, sql::ID).await;
     let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
-    assert_highest_is_free(&way, "token", "id").await;
+    assert_highest_is_free(&way, sql::CONNECTIONS, sql::ID).await;
     way.own.rollback().await.unwrap();
     let left = leaving.await.unwrap();
     assert_eq!((left.status, left.json()["revoked"].as_bool()), (200, Some(false)), "{}", left.body);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,14 +130,14 @@ async fn who_reconnects_locks_those_that_share_the_old_grant_in_the_order_of_the
     }
     let authorize = browser.start(Some(HOST)).await;
     let back = app.hubspot.decide(&authorize, approve(ACME)).expect("HubSpot sends the browser back");
-    let way = lowest(&app, "token", "id").await;
+    let way = lowest(&app, sql::CONNECTIONS, sql::ID).await;
     let again = tokio::spawn(async move {
         let callback = browser.get(&back).await;
         (callback.status, browser.status().await["connections"][0]["id"].clone())
     });
-    assert_highest_is_free(&way, "token", "id").await;
+    assert_highest_is_free(&way, sql::CONNECTIONS, sql::ID).await;
     way.own.rollback().await.unwrap();
     let (status, connection) = again.await.unwrap();
     assert_eq!((status, connection.as_str()), (303, Some(id.as_str())));
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE generation > 1").await, 1);
+    assert_eq!(app.database.connections(sql::REFRESHED).await, 1);
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use hubspot_connect::app::StartupError;
 use hubspot_connect::store::OpenError;
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, HOST, settle};
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{changed, run, run_and_kill};
+use crate::harness::{TestApp, sql};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_of_a_newer_release_is_refused_and_left_alone() {
@@ -22,7 +22,7 @@ async fn a_schema_of_a_newer_release_is_refused_and_left_alone() {
     assert!(matches!(why, StartupError::Database(OpenError::Newer(_))), "{why:?}");
     let text = why.to_string();
     assert!(text.contains("m20991231_000001_later") && text.contains("upgrade"), "{text}");
-    assert_eq!(database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(database.count(sql::CONNECTIONS).await, 1);
     let status = run(&["db", "status"], &variables);
     assert_eq!(status.code, Some(1));
     assert!(status.stdout.contains("unknown  m20991231_000001_later"), "{}", status.stdout);
@@ -70,7 +70,7 @@ async fn changes_are_taken_back_only_on_demand_and_can_be_made_again() {
     let refused = run(&["db", "rollback", "--steps", "6"], &variables);
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("--yes-lose-data"), "{}", refused.stderr);
-    assert_eq!(database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(database.count(sql::CONNECTIONS).await, 1);
     for steps in 1..=6 {
         let steps = steps.to_string();
         let back = run(&["db", "rollback", "--steps", &steps, "--yes-lose-data"], &variables);

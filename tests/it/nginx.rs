@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::harness::app::{ACME, HOST, free_port};
+use test_support::free_port;
+
+use crate::harness::app::{ACME, HOST};
 use crate::harness::browser::problem_of;
 use crate::harness::nginx::Nginx;
 use crate::harness::page::{Page, approved};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use fake_hubspot::{Fault, Kind, Options, Rule};
 use serde_json::Value;
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, LONG_SESSIONS};
+use crate::harness::{TestApp, sql};
 
 /// Later than any refresh of a token of thirty minutes.
 const DUE: u64 = 1261;
@@ -48,11 +48,8 @@ async fn seconds(app: &TestApp, seconds: u64) -> Vec<usize> {
 }
 
 async fn count(app: &TestApp, condition: &str) -> i64 {
-    let sql = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id WHERE ";
-    app.database.number(&format!("{sql}{condition}")).await
+    app.database.count_where(sql::CONNECTIONS_WITH_JOBS, condition).await
 }
-
-const WELL: &str = "state = 'active' AND last_error IS NULL AND attempts = 0 AND strikes = 0";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_hours_is_probed_and_a_single_connection_is_well_seconds_after_it() {
@@ -67,7 +64,7 @@ async fn an_outage_of_hours_is_probed_and_a_single_connection_is_well_seconds_af
     app.hubspot.clear_script();
     let calls: usize = seconds(&app, 16).await.iter().sum();
     assert_eq!(calls, 1, "no pause is sat out");
-    assert_eq!(count(&app, WELL).await, 1);
+    assert_eq!(count(&app, sql::WELL).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,13 +77,13 @@ async fn after_an_outage_all_are_refreshed_within_half_a_minute_and_never_all_at
     let probes: usize = during[10..].iter().sum();
     assert!(probes <= 14, "{during:?}");
     assert!(app.hubspot.calls(Kind::Refresh).len() <= 60 + 20, "{during:?}");
-    assert_eq!(count(&app, "state = 'active'").await, 60);
+    assert_eq!(count(&app, sql::ACTIVE).await, 60);
     app.hubspot.clear_script();
     let after = seconds(&app, 30).await;
     assert_eq!(after.iter().sum::<usize>(), 60, "{after:?}");
     let begun: Vec<_> = after.into_iter().skip_while(|calls| *calls == 0).collect();
     assert!(begun[0] == 1 && begun[1] <= 2 && begun[2] <= 3 && begun[3] <= 5, "no storm: {begun:?}");
-    assert_eq!(count(&app, WELL).await, 60);
+    assert_eq!(count(&app, sql::WELL).await, 60);
     assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
     app.assert_one_job_each().await;
 }
@@ -104,7 +101,7 @@ async fn a_third_of_calls_may_fail_and_no_token_expires() {
         expired += count(&app, &format!("expires_at <= {}", app.clock.now().unix_ms())).await;
     }
     assert_eq!(expired, 0, "of {looks}");
-    assert_eq!(count(&app, "state = 'active'").await, 40);
+    assert_eq!(count(&app, sql::ACTIVE).await, 40);
     assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
 }
 
@@ -124,12 +121,12 @@ async fn a_day_with_a_wrong_secret_harms_nobody_and_ends_by_itself() {
     let ready: Value =
         serde_json::from_str(&app.browser().get(&format!("{}/readyz", app.admin)).await.body).unwrap();
     assert_eq!(ready["hubspot"], "client_rejected");
-    assert_eq!(count(&app, "state = 'active'").await, 30);
+    assert_eq!(count(&app, sql::ACTIVE).await, 30);
     app.hubspot.clear_script();
     // What was refused in the last minute still sits out its own.
     let after = seconds(&app, 130).await;
     assert_eq!(after.iter().sum::<usize>(), 30, "{after:?}");
-    assert_eq!(count(&app, WELL).await, 30);
+    assert_eq!(count(&app, sql::WELL).await, 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +149,7 @@ async fn if_hubspot_refuses_all_grants_none_is_given_up() {
     app.hubspot.clear_script();
     let after = seconds(&app, 310).await;
     assert_eq!(after.iter().sum::<usize>(), 12, "{after:?}");
-    assert_eq!(count(&app, WELL).await, 12);
+    assert_eq!(count(&app, sql::WELL).await, 12);
     app.assert_one_job_each().await;
 }
 
@@ -174,11 +171,11 @@ async fn a_mass_refusal_after_a_good_time_is_seen_however_slowly_it_spreads() {
         looks(&app, 1_200).await;
         app.hubspot.script(Rule::always(Kind::Refresh, refusal("invalid_grant", "BAD_REFRESH_TOKEN")));
         looks(&app, 2_400).await;
-        let lost = app.database.number("SELECT COUNT(*) FROM token WHERE state = 'needs_reauth'").await;
+        let lost = app.database.connections(sql::NEEDS_REAUTH).await;
         assert!(lost <= given_up, "{lost} of {connections}");
         app.hubspot.clear_script();
         looks(&app, 320).await;
-        assert_eq!(count(&app, WELL).await, i64::try_from(connections).unwrap() - lost);
+        assert_eq!(count(&app, sql::WELL).await, i64::try_from(connections).unwrap() - lost);
     }
 }
 
@@ -208,7 +205,7 @@ async fn a_mass_refusal_that_lasts_longer_than_a_day_is_believed() {
     assert_eq!(count(&app, "state = 'active' AND strikes = 1").await, 6);
     app.advance(3600 + 1);
     app.refresh_due().await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE state = 'needs_reauth'").await, 6);
+    assert_eq!(app.database.connections(sql::NEEDS_REAUTH).await, 6);
     app.assert_one_job_each().await;
 }
 
@@ -222,8 +219,8 @@ async fn some_who_uninstall_among_many_are_given_up_as_ever() {
     assert_eq!(app.refresh_due().await, 40);
     app.advance(60);
     assert_eq!(app.refresh_due().await, 6);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE state = 'needs_reauth'").await, 6);
-    assert_eq!(count(&app, WELL).await, 34);
+    assert_eq!(app.database.connections(sql::NEEDS_REAUTH).await, 6);
+    assert_eq!(count(&app, sql::WELL).await, 34);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,5 +239,5 @@ async fn too_many_requests_slow_all_refreshes_down_for_a_while() {
     assert!(after.iter().all(|calls| *calls <= 8), "{after:?}");
     app.clock.advance(Duration::from_secs(5));
     app.refresh_due().await;
-    assert_eq!(count(&app, WELL).await, 30, "{after:?}");
+    assert_eq!(count(&app, sql::WELL).await, 30, "{after:?}");
 }

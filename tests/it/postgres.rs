@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::TestApp;
 use crate::harness::app::ACME;
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{Process, changed, run};
+use crate::harness::{TestApp, sql};
 
 /// The parameters that PgBouncer takes by default.
 const TAKEN: [&str; 7] = [
@@ -85,7 +85,7 @@ async fn a_query_that_waits_for_a_lock_is_given_up() {
     }
     use sea_orm::{ConnectionTrait, TransactionTrait};
     let other = app.database.connect().await.begin().await.unwrap();
-    other.execute_unprepared("LOCK TABLE api_key IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    other.execute_unprepared(&sql::lock(sql::API_KEYS)).await.unwrap();
     let began = std::time::Instant::now();
     // Each in a connection of its own: all of them have the limit.
     let all = (0..4).map(|_| {

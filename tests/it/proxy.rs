@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::app::{ACME, INITECH, LONG_SESSIONS};
 use crate::harness::browser::{Answer, problem_of};
 use crate::harness::wire::{Upstream, Wire, values};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 pub const CONTACTS: &str = "/crm/v3/objects/contacts";
 const PROXY: &str = "/api/hubspot/proxy";
@@ -35,7 +35,7 @@ impl Backend {
     /// A backend of a service that runs already.
     pub async fn of(app: TestApp) -> Self {
         app.connected(ACME).await;
-        let connection = app.database.text("SELECT id FROM token").await;
+        let connection = app.database.column(sql::ID).await;
         let key = app.api_key("proxy").await;
         let client = app.browser();
         Self { app, key, connection, client }
@@ -186,8 +186,7 @@ async fn without_a_key_for_the_proxy_and_one_connection_s_name_nothing_is_asked(
 async fn each_connection_reaches_its_own_account_alone() {
     let backend = Backend::start().await;
     backend.app.connected(INITECH).await;
-    let sql = format!("SELECT id FROM token WHERE portal_id = {INITECH}");
-    let other = backend.app.database.text(&sql).await;
+    let other = backend.app.database.column_of(INITECH, sql::ID).await;
     backend.call(Method::POST, CONTACTS, contact(1)).await;
     let theirs = backend.call_for(&other, Method::GET, CONTACTS, Value::Null).await;
     assert_eq!((theirs.status, &theirs.json()["results"]), (200, &json!([])));

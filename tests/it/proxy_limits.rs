@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::browser::problem_of;
-use crate::harness::eventually;
+use crate::harness::{eventually, sql};
 use crate::proxy::{Backend, CONTACTS, contact};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,10 +32,7 @@ async fn a_call_that_may_not_be_made_twice_gets_its_401_and_the_next_one_a_new_t
     assert_eq!((refused.status, refused.header("hubspot-connect-origin")), (401, "hubspot"));
     assert_eq!(refused.json()["category"], "INVALID_AUTHENTICATION");
     assert_eq!(hubspot.calls(Kind::Crm).len(), 1, "it is not made again");
-    eventually("a new token is there", || async {
-        backend.app.database.number("SELECT generation FROM token").await == 2
-    })
-    .await;
+    eventually("a new token is there", || async { backend.app.database.generation().await == 2 }).await;
     assert_eq!(backend.call(Method::POST, CONTACTS, contact(1)).await.status, 201);
     assert_eq!(hubspot.calls(Kind::Refresh).len(), 1);
 }
@@ -99,8 +96,8 @@ async fn an_account_is_asked_no_faster_than_allowed_over_all_of_its_connections(
     let backend = Backend::with(&[("HUBSPOT_ACCOUNT_RATE", "3/10")]).await;
     let app = &backend.app;
     app.connected(crate::harness::app::ACME).await;
-    let ids = format!("SELECT id FROM token WHERE id <> '{}'", backend.connection);
-    let other = app.database.text(&ids).await;
+    let others = format!("{} WHERE id <> '{}'", sql::CONNECTIONS, backend.connection);
+    let other = app.database.text_in(&others, sql::ID).await;
     for connection in [&backend.connection, &other, &backend.connection] {
         assert_eq!(backend.call_for(connection, Method::GET, CONTACTS, Value::Null).await.status, 200);
     }

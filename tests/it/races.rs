@@ -13,14 +13,13 @@ use hubspot_connect::domain::refresh_job::LEASE;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::services::{Services, StartConnect, StartError, reseal_all};
-use sea_orm::{ConnectionTrait, QueryResult, Statement};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::TestApp;
 use crate::harness::app::{HOST, LONG_SESSIONS, approve};
 use crate::harness::browser::Browser;
 use crate::harness::process::value;
+use crate::harness::{TestApp, sql};
 
 /// Rounds are run in batches of connections that race side by side.
 const BATCHES: u32 = 20;
@@ -135,30 +134,13 @@ impl Scene {
             tokio::spawn(async move { browser.come_back(&app, Some(HOST), approve(account)).await.status })
         });
         assert!(ended(visits).await.iter().all(|status| *status == 303));
-        let db = self.app.database.connect().await;
-        let sql = "SELECT portal_id, user_id, id FROM token";
-        let rows =
-            db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.expect("rows");
-        db.close().await.expect("closes");
-        let read = |row: &QueryResult, name: &str| row.try_get::<String>("", name).expect("a text");
-        let of = |account: u64| {
-            let is =
-                |row: &&QueryResult| row.try_get::<i64>("", "portal_id").ok() == i64::try_from(account).ok();
-            rows.iter().find(is).expect("a connection to each account")
-        };
-        newcomers
-            .into_iter()
-            .map(|(browser, account)| {
-                let row = of(account);
-                let (user, connection) = (read(row, "user_id"), read(row, "id"));
-                Person {
-                    browser,
-                    account,
-                    user: user.parse().expect("an id"),
-                    connection: connection.parse().expect("an id"),
-                }
-            })
-            .collect()
+        let mut people = Vec::new();
+        for (browser, account) in newcomers {
+            let user = self.app.database.column_of(account, sql::USER_ID).await.parse().expect("an id");
+            let connection = self.app.database.column_of(account, sql::ID).await.parse().expect("an id");
+            people.push(Person { browser, account, user, connection });
+        }
+        people
     }
 
     /// Each person back from HubSpot, with the account.
@@ -191,7 +173,7 @@ impl Scene {
     /// What HubSpot has to end, it is told.
     async fn tell_hubspot_of_ends(&self) {
         for _ in 0..10 {
-            if self.app.database.number("SELECT COUNT(*) FROM revocation_job").await == 0 {
+            if self.app.database.count(sql::REVOCATION_JOBS).await == 0 {
                 return;
             }
             self.app.advance(31);
@@ -201,7 +183,7 @@ impl Scene {
     }
 
     async fn connections(&self) -> usize {
-        let count = self.app.database.number("SELECT COUNT(*) FROM token").await;
+        let count = self.app.database.count(sql::CONNECTIONS).await;
         usize::try_from(count).expect("a count")
     }
 
@@ -216,9 +198,7 @@ impl Scene {
         let calls = app.hubspot.calls(Kind::Refresh);
         assert_eq!(calls.len(), stored);
         assert!(calls.iter().all(|call| call.status == Some(200) && !call.superseded), "{calls:?}");
-        let well = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
-                    WHERE state = 'active' AND last_error IS NULL AND attempts = 0 AND strikes = 0";
-        assert_eq!(app.database.number(well).await, i64::try_from(stored).expect("a count"));
+        assert_eq!(app.database.connections(sql::WELL).await, i64::try_from(stored).expect("a count"));
         app.assert_one_job_each().await;
         app.hubspot.clear_journal();
     }
@@ -279,7 +259,7 @@ async fn of_a_reconnect_and_a_refresh_the_newest_token_is_kept() {
     for batch in Batch::all() {
         let back = scene.ways_back(&people, |person| person.account).await;
         scene.app.advance(DUE.min(590));
-        scene.app.database.execute("UPDATE token_refresh_job SET run_at = 0").await;
+        scene.app.database.make_refreshes_due().await;
         scene.delay(&batch, Kind::Refresh);
         scene.delay(&batch, Kind::Exchange);
 
@@ -328,9 +308,8 @@ async fn of_a_logout_and_a_callback_nothing_lives_on_that_nobody_can_reach() {
         assert!(ended(visits).await.iter().all(|status| *status == 303));
         ended(logouts).await;
 
-        let hidden = "SELECT COUNT(*) FROM token WHERE user_id NOT IN \
-                      (SELECT user_id FROM session WHERE user_id IS NOT NULL)";
-        assert_eq!(scene.app.database.number(hidden).await, 0, "a session leads to each connection");
+        let hidden = scene.app.database.connections(sql::WITHOUT_SESSION).await;
+        assert_eq!(hidden, 0, "a session leads to each connection");
         for person in &people {
             let shown = person.browser.status().await;
             let shown = shown["connections"].as_array().expect("connections").len();
@@ -547,8 +526,7 @@ async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_w
         refreshing.await.unwrap();
         moved += rotating.await.unwrap();
 
-        let harmed = "SELECT COUNT(*) FROM token WHERE state <> 'active' OR last_error IS NOT NULL";
-        assert_eq!(scene.app.database.number(harmed).await, 0);
+        assert_eq!(scene.app.database.connections("state <> 'active' OR last_error IS NOT NULL").await, 0);
         scene.tell_hubspot_of_ends().await;
         assert_eq!(scene.app.hubspot.grants().len(), people.len());
         scene.assert_each_token_is_the_newest().await;
@@ -608,8 +586,7 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
             side.await;
         }
 
-        let active = "SELECT COUNT(*) FROM token WHERE state = 'active'";
-        assert_eq!(scene.app.database.number(active).await, i64::try_from(people.len()).unwrap());
+        assert_eq!(scene.app.database.connections(sql::ACTIVE).await, i64::try_from(people.len()).unwrap());
         scene.assert_each_token_is_the_newest().await;
     }
 }
@@ -634,7 +611,7 @@ async fn of_starts_with_one_challenge_at_once_one_begins() {
 
         assert_eq!(begun.len(), 2, "{refused:?}");
         assert!(refused.iter().all(|why| matches!(why, Err(StartError::ChallengeUsed))), "{refused:?}");
-        let kept = scene.app.database.number("SELECT COUNT(*) FROM auth_request").await;
+        let kept = scene.app.database.count(sql::AUTH_REQUESTS).await;
         assert_eq!(kept, 2 * i64::from(batch.number + 1));
     }
 }

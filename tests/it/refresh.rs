@@ -4,7 +4,7 @@ use fake_hubspot::{Fault, Kind, Options, Rule};
 use hubspot_connect::services::Services;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 const DUE: u64 = 1261;
 
@@ -60,7 +60,7 @@ async fn what_two_claim_at_once_is_refreshed_once() {
     }
     assert_eq!(refreshed, 10);
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 10);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE generation = 2").await, 10);
+    assert_eq!(app.database.connections("generation = 2").await, 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn a_lease_holds_for_a_minute_and_its_own_process_does_not_ask_twice() {
     assert!(!late.is_finished(), "the first call is still under way");
     app.hubspot.release();
     late.await.unwrap();
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    assert_eq!(app.database.generation().await, 2);
     app.assert_one_job_each().await;
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 1);
@@ -102,14 +102,14 @@ async fn a_new_token_is_stored_although_its_lease_ran_out_if_nobody_was_faster()
     let mut second = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     app.hubspot.release();
     late.await.unwrap();
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 2, "the only copy is kept");
+    assert_eq!(app.database.generation().await, 2, "the only copy is kept");
     // The second holder was held up as well, and finds that all is done.
     app.advance(2);
     app.services.connections.refreshes.refresh(second.remove(0)).await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
     app.advance(DUE);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.text("SELECT state FROM token").await, "active");
+    assert_eq!(app.database.column(sql::STATE).await, "active");
     app.assert_one_job_each().await;
     assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
 }
@@ -126,7 +126,7 @@ async fn whoever_stood_still_before_asking_does_not_ask_beside_the_next_one() {
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
     app.services.connections.refreshes.refresh(second.remove(0)).await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    assert_eq!(app.database.generation().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,9 +145,7 @@ async fn a_failure_of_a_late_holder_changes_nothing() {
     };
     app.hubspot.script(Rule::once(Kind::Refresh, refusal));
     app.services.connections.refreshes.refresh(first.remove(0)).await.unwrap();
-    let untouched = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
-                     WHERE state = 'active' AND last_error IS NULL AND strikes = 0";
-    assert_eq!(app.database.number(untouched).await, 1);
+    assert_eq!(app.database.connections("state = 'active' AND last_error IS NULL AND strikes = 0").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,12 +159,12 @@ async fn a_reconnect_during_a_refresh_wins() {
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
     assert_eq!(done["message"]["type"], "hubspot_auth_success");
-    let sealed = app.database.text("SELECT refresh_sealed FROM token").await;
+    let sealed = app.database.column(sql::REFRESH_TOKEN).await;
     assert!(!late.is_finished(), "the refresh is still under way");
     app.hubspot.release();
     late.await.unwrap();
-    assert_eq!(app.database.text("SELECT refresh_sealed FROM token").await, sealed);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(app.database.column(sql::REFRESH_TOKEN).await, sealed);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
     app.assert_one_job_each().await;
     let newest = app.hubspot.current_refresh_token(ACME).unwrap();
     app.advance(DUE);
@@ -188,9 +186,8 @@ async fn a_reconnect_forgets_failures_and_pauses() {
     }
     app.hubspot.clear_script();
     browser.connect(&app, Some(HOST), approve(ACME)).await;
-    let clean = "SELECT COUNT(*) FROM token JOIN token_refresh_job ON connection_id = id \
-                 WHERE last_error IS NULL AND error_since IS NULL AND attempts = 0 AND strikes = 0";
-    assert_eq!(app.database.number(clean).await, 1);
+    let clean = "last_error IS NULL AND error_since IS NULL AND attempts = 0 AND strikes = 0";
+    assert_eq!(app.database.connections(clean).await, 1);
     let seconds = browser.status().await["seconds_until_refresh"].as_u64().unwrap();
     assert!((990..=1260).contains(&seconds), "{seconds}");
 }
@@ -200,17 +197,12 @@ async fn a_start_gives_every_active_connection_its_job_and_takes_spare_ones_away
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     browser.connect(&app, Some(HOST), approve(GLOBEX)).await;
-    app.database
-        .execute(&format!(
-            "DELETE FROM token_refresh_job WHERE connection_id = (SELECT id FROM token WHERE portal_id = {ACME})"
-        ))
-        .await;
-    app.database
-        .execute(&format!("UPDATE token SET state = 'needs_reauth' WHERE portal_id = {GLOBEX}"))
-        .await;
+    let id = app.database.column_of(ACME, sql::ID).await;
+    app.database.execute(&format!("DELETE FROM {} WHERE connection_id = '{id}'", sql::REFRESH_JOBS)).await;
+    app.database.set_column_of(GLOBEX, sql::STATE, "needs_reauth").await;
     let app = app.restarted(&[]).await;
     app.assert_one_job_each().await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 1);
+    assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 1);
     assert_eq!(app.refresh_due().await, 1, "what had no job is refreshed soon");
     assert_eq!(app.hubspot.calls(Kind::Refresh)[0].hub_id, Some(ACME));
 }
@@ -241,5 +233,5 @@ async fn every_operation_leaves_one_job_for_each_active_connection() {
     assert_eq!(app.browser().get("/login").await.status, 200);
     browser.logout().await;
     app.assert_one_job_each().await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 0);
+    assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 0);
 }

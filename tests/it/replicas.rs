@@ -9,7 +9,7 @@ use hubspot_connect::services::Services;
 use crate::harness::app::{ACME, settle};
 use crate::harness::database::TestDatabase;
 use crate::harness::process::Process;
-use crate::harness::{TestApp, eventually};
+use crate::harness::{TestApp, eventually, sql};
 
 fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
@@ -73,8 +73,7 @@ async fn a_replica_whose_clock_is_wrong_neither_breaks_reads_nor_leases() {
     let replica = app.replica(Clock::system()).await;
     let browser = app.connected(ACME).await;
     assert_eq!(app.services.connections.refreshes.claim_refreshes(8).await.unwrap(), []);
-    let due = "UPDATE token_refresh_job SET run_at = 0";
-    app.database.execute(due).await;
+    app.database.make_refreshes_due().await;
     let claimed = replica.services().connections.refreshes.claim_refreshes(8).await.unwrap();
     assert_eq!(claimed.len(), 1);
     assert_eq!(
@@ -86,16 +85,15 @@ async fn a_replica_whose_clock_is_wrong_neither_breaks_reads_nor_leases() {
         // What the one sealed five minutes from now, the other opens.
         replica.services().connections.refreshes.refresh(job).await.unwrap();
     }
-    app.database.execute(due).await;
+    app.database.make_refreshes_due().await;
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 3);
+    assert_eq!(app.database.generation().await, 3);
     assert_eq!(browser.status().await["state"], "active");
-    app.database.execute(due).await;
+    app.database.make_refreshes_due().await;
     let claimed = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    let left =
-        "SELECT lease_until - (extract(epoch from clock_timestamp()) * 1000)::bigint FROM token_refresh_job";
-    let left = app.database.number(left).await;
+    let left = "lease_until - (extract(epoch from clock_timestamp()) * 1000)::bigint";
+    let left = app.database.number_in(sql::REFRESH_JOBS, left).await;
     assert!((55_000..=60_000).contains(&left), "{left} ms");
     assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
 }
@@ -108,7 +106,7 @@ async fn a_person_is_served_by_any_replica() {
     }
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
-    let user = app.database.text("SELECT user_id FROM token").await.parse().unwrap();
+    let user = app.database.column(sql::USER_ID).await.parse().unwrap();
     let replica = app.replica(app.clock.clone()).await;
     assert_eq!(replica.services().connections.list.connections(user).await.unwrap().len(), 1);
     replica.services().connections.disconnects.disconnect(user, id.parse().unwrap(), true).await.unwrap();
@@ -132,7 +130,7 @@ async fn a_disconnect_on_one_replica_beats_a_refresh_on_another() {
     assert_eq!(browser.disconnect(&id).await.status, 200);
     app.hubspot.release();
     late.await.unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.grants().len(), 0);
 }
@@ -160,12 +158,10 @@ async fn processes_that_start_and_crash_side_by_side_lose_nothing() {
         first.connected(&hubspot, 7_000 + account).await;
     }
     // A refresh that the crash cuts off is done again when its lease has run out, later than this test waits.
-    let refreshed = "SELECT COUNT(*) FROM token WHERE generation > 1";
-    eventually("a first round", || async { database.number(refreshed).await == 5 }).await;
+    eventually("a first round", || async { database.connections(sql::REFRESHED).await == 5 }).await;
     first.crash();
     let before = hubspot.calls(Kind::Refresh).len();
     eventually("the other one goes on", || async { hubspot.calls(Kind::Refresh).len() >= before + 5 }).await;
     assert!(hubspot.calls(Kind::Refresh).iter().all(|call| !call.overlapping));
-    let healthy = "SELECT COUNT(*) FROM token WHERE state = 'active' AND last_error IS NULL";
-    assert_eq!(database.number(healthy).await, 5, "{}", second.log());
+    assert_eq!(database.connections(sql::HEALTHY).await, 5, "{}", second.log());
 }

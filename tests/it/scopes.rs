@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::page::{Page, data};
 use crate::harness::troubles::{lacking, patch};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 const STRICT: (&str, &str) = ("HUBSPOT_REQUIRE_ALL_SCOPES", "true");
 const MORE: &str = "crm.objects.deals.read";
@@ -28,7 +28,7 @@ async fn come_back(app: &TestApp) -> (Browser, Value) {
 }
 
 async fn events(app: &TestApp) -> Vec<String> {
-    let connection = app.database.text("SELECT id FROM token").await;
+    let connection = app.database.column(sql::ID).await;
     let listed = app.store.events_of(connection.parse().unwrap(), 0, 100).await.unwrap();
     listed.into_iter().map(|event| event.kind.as_str().to_owned()).collect()
 }
@@ -112,8 +112,8 @@ async fn a_connection_whose_scopes_turn_out_too_few_needs_a_reconnect() {
         let status = browser.status().await;
         let found = (&status["state"], &status["scopes"]);
         assert_eq!(found, (&json!("needs_reauth"), &json!(["oauth"])), "{failures}: {status}");
-        assert_eq!(app.database.text("SELECT last_error FROM token").await, "scopes_missing");
-        assert_eq!(app.database.number("SELECT COUNT(*) FROM token_refresh_job").await, 0);
+        assert_eq!(app.database.column(sql::LAST_ERROR).await, "scopes_missing");
+        assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 0);
         assert_eq!(events(&app).await, ["connection.created", "connection.needs_reauth"], "{failures}");
     }
 }
@@ -134,7 +134,7 @@ async fn scopes_that_a_session_makes_optional_are_not_required_later() {
     let launch = page.post(&popup, Some(HOST), &[("connect_session", token)]).await;
     let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).expect("back");
     popup.get(&back).await;
-    assert_eq!(app.database.text("SELECT state || ' ' || scopes FROM token").await, "active oauth");
+    assert_eq!(app.database.column("state || ' ' || scopes").await, "active oauth");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,14 +170,9 @@ async fn a_reconnect_asks_for_what_the_connection_has() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let granted = format!("oauth crm.objects.contacts.read {MORE}");
-    app.database.execute(&format!("UPDATE token SET scopes = '{granted}'")).await;
-    let user = app.database.text("SELECT user_id FROM token").await;
-    app.database
-        .execute(&format!(
-            "INSERT INTO external_user (external_id, user_id, created_at) VALUES ('u1', '{user}', 0)"
-        ))
-        .await;
-    let id = app.database.text("SELECT id FROM token").await;
+    app.database.set_column("scopes", &granted).await;
+    app.database.name_user("u1").await;
+    let id = app.database.column(sql::ID).await;
 
     // The button of a page.
     let link = format!("/auth/hubspot/start?origin={HOST}&hub_id={ACME}");
@@ -224,7 +219,7 @@ async fn a_missing_detail_is_asked_for_on_its_own_when_hubspot_allows() {
 
     assert_eq!(browser.status().await["time_zone"], "US/Eastern");
     assert_eq!(app.hubspot.calls(Kind::Introspect).len(), introspected);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE details_due_at IS NOT NULL").await, 0);
+    assert_eq!(app.database.connections(sql::DETAILS_DUE).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,15 +227,15 @@ async fn a_time_zone_is_kept_though_introspection_fails_and_asked_for_a_few_time
     let app = TestApp::start().await;
     app.hubspot.script(Rule::once(Kind::Introspect, busy(1)));
     come_back(&app).await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE time_zone IS NOT NULL").await, 1);
+    assert_eq!(app.database.connections("time_zone IS NOT NULL").await, 1);
 
     let refused = Fault::Status { status: 403, headers: Vec::new(), body: String::new() };
     app.hubspot.script(Rule::always(Kind::AccountInfo, refused));
-    app.database.execute("UPDATE token SET time_zone = NULL").await;
+    app.database.update(sql::CONNECTIONS, "time_zone = NULL").await;
     for _ in 0..12 {
         app.advance(301);
         app.services.connections.details.ask_missing_details().await.unwrap();
     }
     assert!(app.hubspot.calls(Kind::AccountInfo).len() < 12);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token WHERE details_due_at IS NOT NULL").await, 0);
+    assert_eq!(app.database.connections(sql::DETAILS_DUE).await, 0);
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{encode, flow_of, problem_of};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 const SESSION: &str = "__Host-hsc_sid";
 const FLOW: &str = "__Host-hsc_f_";
@@ -39,7 +39,7 @@ async fn connecting_gives_the_session_a_new_key_and_the_old_one_opens_nothing() 
     assert_ne!(session_of(&browser), before);
     assert_anonymous(&with_cookie(&app, SESSION, &before)).await;
     assert_eq!(browser.status().await["connections"].as_array().unwrap().len(), 2);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM session").await, 1);
+    assert_eq!(app.database.count(sql::SESSIONS).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +67,7 @@ async fn a_session_of_another_secret_is_nobodys() {
 
     assert_anonymous(&browser).await;
 
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 1);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,8 +171,8 @@ async fn a_session_ends_when_it_is_not_used_and_takes_its_connections_along() {
     app.services.maintenance.sweep().await.unwrap();
     app.advance(60);
     app.services.connections.disconnects.revoke_due().await.unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM session").await, 0);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::SESSIONS).await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 1);
 }
 
@@ -210,7 +210,7 @@ async fn polls_do_not_keep_a_session_alive_and_say_when_it_ends() {
 
     assert_anonymous(&browser).await;
     app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,8 +224,8 @@ async fn a_session_names_its_last_end_where_activity_cannot_move_it() {
     // Connecting again gives it another key, and no other end.
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     assert_eq!(browser.status().await["session_expires_at"], last);
-    let kept = "SELECT COUNT(*) FROM session WHERE state LIKE '%ends_at%'";
-    assert_eq!(app.database.number(kept).await, 0, "the end is the row's");
+    let kept = app.database.count_where(sql::SESSIONS, "state LIKE '%ends_at%'").await;
+    assert_eq!(kept, 0, "the end is the row's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,12 @@
 //! The beginning of a connect: who may begin one, for whom, and what somebody else can make of it.
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{Answer, encode, problem_of};
 use crate::harness::page::{Page, approved};
+use crate::harness::{TestApp, sql};
 
 async fn attempts(app: &TestApp) -> i64 {
-    app.database.number("SELECT COUNT(*) FROM auth_request").await
+    app.database.count(sql::AUTH_REQUESTS).await
 }
 
 fn assert_refused(answer: &Answer, code: &str, what: &str) {

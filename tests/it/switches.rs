@@ -7,13 +7,14 @@ use fake_hubspot::{FakeHubSpot, Kind, Options};
 use hubspot_connect::config::{Config, Variables, example_env};
 use reqwest::Method;
 use serde_json::json;
+use test_support::free_port;
 
-use crate::harness::app::{ACME, HOST, approve, free_port, settle};
+use crate::harness::app::{ACME, HOST, approve, settle};
 use crate::harness::browser::{Answer, encode, parameter, problem_of};
 use crate::harness::database::TestDatabase;
 use crate::harness::page::{Page, assert_tells_nothing, data};
 use crate::harness::process::value;
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 const EVIL: &str = "http://evil.localhost:3000";
 
@@ -130,7 +131,7 @@ async fn assert_bound(app: &TestApp, what: &str) {
         assert!(!session, "{what}: {:?}", refused.cookies());
     }
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0, "{what}");
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0, "{what}");
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0, "{what}");
 }
 
 /// A page that leads somebody to the start by a link has not begun the attempt, and neither has one of another origin.

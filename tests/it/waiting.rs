@@ -6,10 +6,10 @@ use fake_hubspot::{Fault, Kind, Rule};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, HOST};
 use crate::harness::page::{Page, approved, connected};
 use crate::harness::process::eventually;
+use crate::harness::{TestApp, sql};
 
 /// How many pages wait.
 pub async fn waiting(app: &TestApp) -> usize {
@@ -51,7 +51,7 @@ async fn a_page_is_told_of_its_connection_when_it_is_known_whose_it_is() {
     app.hubspot.script(Rule::once(Kind::Introspect, Fault::Hold));
     let callback = approved(&app, &popup, &authorize);
     let look = async {
-        while app.database.number("SELECT COUNT(*) FROM token").await == 0 {
+        while app.database.count(sql::CONNECTIONS).await == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let early = page.look().await;
@@ -77,7 +77,7 @@ async fn a_page_is_told_of_its_connection_although_nobody_can_say_whose_it_is() 
     let told = page.look().await.json();
     assert_eq!((&told["status"], &told["connection"]["portal_id"]), (&json!("connected"), &json!(ACME)));
     // Nor is a page kept waiting when the process has died before it could ask.
-    app.database.execute("UPDATE token SET details_attempts = 0").await;
+    app.database.update(sql::CONNECTIONS, "details_attempts = 0").await;
     assert_eq!(page.look().await.json()["status"], "exchanging");
     app.advance(120);
     assert_eq!(page.look().await.json()["status"], "connected");
@@ -92,7 +92,7 @@ async fn a_page_that_has_its_connection_keeps_it_while_another_renews_it() {
     let authorize = second.begin(&popup).await;
     app.hubspot.script(Rule::once(Kind::Introspect, Fault::Hold));
     let look = async {
-        while app.database.number("SELECT MAX(generation) FROM token").await == 1 {
+        while app.database.number_in(sql::CONNECTIONS, "MAX(generation)").await == 1 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let both = (first.look().await.json(), second.look().await.json());

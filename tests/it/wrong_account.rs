@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, approve};
 use crate::harness::browser::{Answer, problem_of};
 use crate::harness::page::{Page, data};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 /// Reconnects ACME and chooses GLOBEX; the page that asks, with the page that waits.
 async fn asked(app: &TestApp, browser: &Browser) -> (Page, Answer) {
@@ -68,19 +68,18 @@ async fn another_account_waits_for_the_person_s_word_and_changes_nothing() {
 async fn keeping_both_adds_the_new_account() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    let first = format!("SELECT refresh_sealed FROM token WHERE portal_id = {ACME}");
-    let sealed = app.database.text(&first).await;
+    let sealed = app.database.column_of(ACME, sql::REFRESH_TOKEN).await;
     let (page, question) = asked(&app, &browser).await;
 
     let answer = decide(&browser, &question, "keep").await;
 
     assert_eq!(answer.status, 303, "{}", answer.body);
-    assert_eq!(app.database.text(&first).await, sealed, "the first one is left alone");
+    assert_eq!(app.database.column_of(ACME, sql::REFRESH_TOKEN).await, sealed, "the first one is left alone");
     assert_eq!(accounts(&browser).await, [ACME, GLOBEX]);
     let told = page.look().await.json();
     assert_eq!((&told["status"], &told["connection"]["portal_id"]), (&json!("connected"), &json!(GLOBEX)));
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM pending_grant").await, 0);
+    assert_eq!(app.database.pending_grants().await, 0);
     app.assert_one_job_each().await;
     app.advance(1700);
     assert_eq!(app.refresh_due().await, 2, "both are kept alive");
@@ -130,7 +129,7 @@ async fn a_grant_about_which_nobody_says_anything_ends_after_ten_minutes() {
     app.services.connections.disconnects.revoke_due().await.unwrap();
 
     assert_eq!(page.look().await.json()["error"]["code"], "wrong_account");
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM pending_grant").await, 0);
+    assert_eq!(app.database.pending_grants().await, 0);
     assert_eq!(living(&app), [ACME]);
     decide(&browser, &question, "keep").await;
     assert_eq!(accounts(&browser).await, [ACME], "too late");
@@ -217,7 +216,7 @@ async fn of_two_answers_at_once_one_counts_and_the_other_changes_nothing() {
             let connected = here.contains(&GLOBEX);
             assert_eq!(told["status"], if connected { "connected" } else { "failed" }, "{one} {two}");
             assert!(connected || here == [ACME], "{one} {two}: {here:?}");
-            assert_eq!(app.database.number("SELECT COUNT(*) FROM pending_grant").await, 0);
+            assert_eq!(app.database.pending_grants().await, 0);
             app.assert_one_job_each().await;
         }
     }
@@ -228,14 +227,13 @@ async fn while_its_key_is_missing_the_question_stays_open() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (_, question) = asked(&app, &browser).await;
-    let key = app.database.text("SELECT key_id FROM pending_grant").await;
-    app.database.execute("UPDATE pending_grant SET key_id = 'gone'").await;
+    app.database.lose_key_of_pending_grants().await;
 
     let refused = decide(&browser, &question, "keep").await;
 
     assert_eq!((refused.status, problem_of(&refused).as_str()), (500, "unknown_key"));
     assert_eq!(accounts(&browser).await, [ACME]);
-    app.database.execute(&format!("UPDATE pending_grant SET key_id = '{key}'")).await;
+    app.database.find_key_of_pending_grants().await;
     assert_eq!(decide(&browser, &question, "keep").await.status, 303);
     assert_eq!(accounts(&browser).await, [ACME, GLOBEX]);
 }
@@ -245,7 +243,7 @@ async fn a_parked_grant_that_was_tampered_with_becomes_nothing() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (page, question) = asked(&app, &browser).await;
-    app.database.execute("UPDATE pending_grant SET access_sealed = refresh_sealed").await;
+    app.database.damage_pending_grants().await;
 
     decide(&browser, &question, "keep").await;
 
@@ -269,7 +267,7 @@ async fn logging_out_ends_what_waits_for_a_word() {
     assert_eq!(status(&page.look().await), "failed");
     assert_eq!(living(&app), Vec::<u64>::new());
     decide(&browser, &question, "keep").await;
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM token").await, 0);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,20 +312,15 @@ async fn one_grant_that_cannot_be_ended_does_not_keep_the_others() {
     let app = TestApp::start().await;
     let (one, two) = (app.connected(ACME).await, app.connected(ACME).await);
     asked(&app, &one).await;
-    app.database.execute("UPDATE pending_grant SET connection_id = 'damaged'").await;
+    app.database.misplace_pending_grants().await;
     app.advance(1);
     asked(&app, &two).await;
 
     app.advance(601);
     app.services.maintenance.sweep().await.unwrap();
 
-    assert_eq!(app.database.text("SELECT connection_id FROM pending_grant").await, "damaged");
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM pending_grant").await, 1);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM revocation_job").await, 1);
+    assert_eq!((app.database.misplaced_pending_grants().await, app.database.pending_grants().await), (1, 1));
+    assert_eq!(app.database.count(sql::REVOCATION_JOBS).await, 1);
     one.logout().await;
-    assert_eq!(
-        app.database.number("SELECT COUNT(*) FROM token").await,
-        1,
-        "nor does it keep its person here"
-    );
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1, "nor does it keep its person here");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fake_hubspot::{Entry, FakeHubSpot, Fault, Kind, Rule};
 use rustix::process::Signal;
+use test_support::State;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -13,7 +14,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::Failure;
 use crate::database::Database;
 use crate::history::{End, Ended};
-use crate::line::State;
 use crate::plan::{Step, Trouble};
 use crate::record::{Record, now};
 use crate::replica::Replica;

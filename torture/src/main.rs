@@ -17,7 +17,6 @@ mod commits;
 mod database;
 mod history;
 mod judge;
-mod line;
 mod logs;
 mod noise;
 mod people;

@@ -1,21 +1,18 @@
 //! One replica: a process of the service that is started, killed, frozen and started again, and its two lines.
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hubspot_connect::domain::chance::Chance;
 use rustix::process::{Pid, Signal, kill_process};
+use test_support::{Line, Reach, State, free_port, memory_kib};
 use tokio::time::{Instant, sleep};
 
 use crate::Failure;
 use crate::history::{End, Ended};
-use crate::line::{Line, Reach, State};
-use crate::plan::pick;
 use crate::record::now;
 
 /// How long a replica may take until it says that it is ready, before the run is given up.
@@ -62,14 +59,9 @@ impl Replica {
     /// Lays the lines of a replica; it is not started yet.
     pub async fn prepare(index: usize, common: &Common<'_>) -> Result<Self, Failure> {
         let mut url = common.database.clone();
-        let host = url.host_str().unwrap_or("127.0.0.1").to_owned();
-        let address = tokio::net::lookup_host((host, url.port().unwrap_or(5432))).await?.next();
-        let database = Line::lay(address.ok_or("the database has no address")?, Reach::Both).await?;
+        let database = Line::to_database(&mut url).await?;
         let hubspot = Line::lay(common.hubspot, Reach::Questions).await?;
-        url.set_ip_host(database.address.ip())
-            .and_then(|()| url.set_port(Some(database.address.port())))
-            .map_err(|()| "the URL of the database takes no address")?;
-        let (port, admin_port) = (free_port()?, free_port()?);
+        let (port, admin_port) = (free_port(), free_port());
         let own = [
             ("DATABASE_URL", url.to_string()),
             ("HUBSPOT_API_URL", format!("http://{}", hubspot.address)),
@@ -191,10 +183,7 @@ impl Replica {
 
     /// Resident memory in KiB, if there is a process.
     pub fn resident_kib(&self) -> Option<u64> {
-        let id = self.child().as_ref()?.id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.split_whitespace().next()?.parse().ok()
+        memory_kib(self.child().as_ref()?.id(), "VmRSS").ok()
     }
 
     fn child(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
@@ -206,17 +195,4 @@ impl Drop for Replica {
     fn drop(&mut self) {
         let _ = self.kill();
     }
-}
-
-/// A port that was free a moment ago, from below those that the system gives to connections on their way out: one of
-/// them would take it while the replica is down.
-fn free_port() -> io::Result<u16> {
-    let chance = Chance::system();
-    for _ in 0..1000 {
-        let port = 10_000 + u16::try_from(pick(&chance, 22_000)).unwrap_or(0);
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    Err(io::ErrorKind::AddrInUse.into())
 }

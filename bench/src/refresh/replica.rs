@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use test_support::free_port;
+
 use super::database::Database;
 use super::{IN_FLIGHT, now};
 use crate::Failure;
 use crate::http::Connection;
 use crate::process::Process;
-use crate::servers::{HubSpot, Service, free_port};
+use crate::servers::{HubSpot, Service};
 
 /// A replica, and when it was started.
 pub struct Replica {
@@ -19,7 +21,7 @@ pub struct Replica {
 
 impl Replica {
     pub fn start(hubspot: &HubSpot, database: &Database) -> Result<Self, Failure> {
-        let (port, admin) = (free_port()?, free_port()?);
+        let (port, admin) = (free_port(), free_port());
         let mut command = Service::command(hubspot, &database.url(), port)?;
         command.envs([
             ("ADMIN_ADDR", format!("127.0.0.1:{admin}")),

@@ -1,7 +1,5 @@
 //! The service, started as an operator would: by variables alone, with a clock that the test moves.
 
-use std::net::{TcpListener, UdpSocket};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use fake_hubspot::{Decision, FakeHubSpot, Options};
@@ -16,12 +14,13 @@ use hubspot_connect::services::Services;
 use hubspot_connect::store::Store;
 use reqwest::Method;
 use serde_json::Value;
+use test_support::free_port;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Browser;
 use super::browser::Answer;
 use super::database::TestDatabase;
+use super::{Browser, sql};
 
 /// A listed host page, on another site than the service.
 pub const HOST: &str = "http://host.localhost:3000";
@@ -123,12 +122,9 @@ impl TestApp {
 
     /// Every active connection has its one job, and nothing else has one.
     pub async fn assert_one_job_each(&self) {
-        let lacking = "SELECT COUNT(*) FROM token WHERE state = 'active' \
-                       AND id NOT IN (SELECT connection_id FROM token_refresh_job)";
-        assert_eq!(self.database.number(lacking).await, 0, "connections without a job");
-        let spare = "SELECT COUNT(*) FROM token_refresh_job \
-                     WHERE connection_id NOT IN (SELECT id FROM token WHERE state = 'active')";
-        assert_eq!(self.database.number(spare).await, 0, "jobs without a connection");
+        let lacking = self.database.connections(sql::ACTIVE_WITHOUT_JOB).await;
+        let spare = self.database.count_where(sql::REFRESH_JOBS, sql::WITHOUT_ACTIVE_CONNECTION).await;
+        assert_eq!((lacking, spare), (0, 0), "connections without a job, jobs without a connection");
     }
 
     /// Stops and leaves everything else to the caller.
@@ -268,22 +264,4 @@ pub fn settle(
 pub fn secret_of(key: &str) -> &str {
     let secret = key.strip_prefix("hsc_key_").and_then(|rest| rest.split_once('_'));
     secret.expect("an API key").1
-}
-
-/// A port for this test alone, until its process ends, from below those that the system gives to connections on their
-/// way out: of these each test has hundreds, and one of them might take it in the meantime.
-///
-/// That it was free a moment ago is not enough: among a thousand tests two choose the same one before either listens. So
-/// whoever takes a port holds the UDP port of the same number, which nobody here needs and only one can have.
-pub fn free_port() -> u16 {
-    static HELD: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
-    let chance = Chance::system();
-    loop {
-        let port = 10_000 + (chance.unit() * 22_000.0) as u16;
-        let Ok(hold) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            HELD.lock().expect("not poisoned").push(hold);
-            return port;
-        }
-    }
 }

@@ -2,7 +2,9 @@
 
 use hubspot_connect::domain::chance::Chance;
 use migrations::SchemaManager;
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TryGetable,
+};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -85,30 +87,22 @@ impl TestDatabase {
         done.rows_affected()
     }
 
-    /// A number from behind the service's back.
+    /// Reads a number behind the service's back.
     pub async fn number(&self, sql: &str) -> i64 {
-        let db = self.behind().await;
-        let backend = db.get_database_backend();
-        let row = db
-            .query_one_raw(Statement::from_string(backend, sql))
-            .await
-            .unwrap_or_else(|why| panic!("{sql}: {why}"));
-        let number = row.expect("one row").try_get_by_index::<i64>(0).expect("a number");
-        self.leave(db).await;
-        number
+        self.value(sql).await
     }
 
-    /// A text from behind the service's back.
+    /// Reads a text behind the service's back.
     pub async fn text(&self, sql: &str) -> String {
+        self.value(sql).await
+    }
+
+    async fn value<T: TryGetable>(&self, sql: &str) -> T {
         let db = self.behind().await;
-        let backend = db.get_database_backend();
-        let row = db
-            .query_one_raw(Statement::from_string(backend, sql))
-            .await
-            .unwrap_or_else(|why| panic!("{sql}: {why}"));
-        let text = row.expect("one row").try_get_by_index::<String>(0).expect("a text");
+        let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await;
+        let row = row.unwrap_or_else(|why| panic!("{sql}: {why}")).expect("one row");
         self.leave(db).await;
-        text
+        row.try_get_by_index(0).unwrap_or_else(|why| panic!("{sql}: {why:?}"))
     }
 
     /// Everything that is stored, byte for byte as far as the database shows it: every table, or every file.

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use fake_hubspot::FakeHubSpot;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
+use test_support::free_port;
 
 use super::Browser;
-use super::app::{HOST, approve, free_port};
+use super::app::{HOST, approve};
 
 /// Longer than anything that is waited for should take.
 const PATIENCE: Duration = Duration::from_secs(20);

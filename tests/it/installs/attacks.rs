@@ -6,7 +6,7 @@ use crate::harness::app::{self, ACME, GLOBEX, HOST};
 use crate::harness::browser::{encode, parameter, problem_of};
 use crate::harness::database::TestDatabase;
 use crate::harness::process::Process;
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 use super::{
     CALLBACK, FRAME, INSTALL, ON, back, code, exchanges, finalize, installed, started, state_of, tokens,
@@ -160,7 +160,7 @@ async fn a_frame_brings_an_install_only_to_finalize_it_with_a_state_of_ours() {
         }
     }
     assert_eq!(exchanges(&app), 0);
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM install_attempt").await, 0);
+    assert_eq!(app.database.count(sql::INSTALL_ATTEMPTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

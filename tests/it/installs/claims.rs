@@ -2,9 +2,10 @@
 
 use fake_hubspot::Kind;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::app::ACME;
+use crate::harness::sql;
 
 use super::{LIST, claim, installed, listed, living, settle, started, tokens, waiting, with_install};
 
@@ -40,16 +41,12 @@ async fn the_host_s_backend_claims_an_install_for_one_of_its_users() {
     let claimed = answer.json();
     assert_eq!((&claimed["portal_id"], &claimed["external_user_id"]), (&json!(ACME), &json!("user_42")));
     let id = claimed["connection_id"].as_str().unwrap();
-    let row = format!(
-        "SELECT id || ' ' || external_id || ' ' || state || ' ' || metadata FROM token \
-         JOIN external_user ON external_user.user_id = token.user_id WHERE id = '{id}'"
-    );
-    assert_eq!(app.database.text(&row).await, format!("{id} user_42 active {{\"plan\":\"gold\"}}"));
-    assert_eq!(app.database.text("SELECT hub_domain FROM token").await, "acme.example");
+    let row = "id || ' ' || external_id || ' ' || state || ' ' || metadata";
+    let row = app.database.text_in(sql::CONNECTIONS_WITH_USERS, row).await;
+    assert_eq!(row, format!("{id} user_42 active {{\"plan\":\"gold\"}}"));
+    assert_eq!(app.database.column(sql::HUB_DOMAIN).await, "acme.example");
     assert_eq!((waiting(&app).await, listed(&app, &key).await.len()), (0, 0));
-    let kept = "SELECT COUNT(*) FROM pending_grant WHERE access_sealed IS NOT NULL OR key_id IS NOT NULL \
-                OR refresh_fingerprint IS NOT NULL";
-    assert_eq!(app.database.number(kept).await, 0, "its tokens are the connection's alone");
+    assert_eq!(app.database.pending_grants().await, 0, "its tokens are the connection's alone");
     app.assert_one_job_each().await;
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
@@ -61,17 +58,15 @@ async fn the_host_s_backend_claims_an_install_for_one_of_its_users() {
 async fn the_host_is_told_of_an_install_that_waits_and_of_its_connection() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
-    let told = "SELECT payload FROM event WHERE type = 'install.unclaimed'";
-    let told: Value = serde_json::from_str(&app.database.text(told).await).unwrap();
+    let told = app.database.event("install.unclaimed").await;
     let data = json!({"install_id": install["id"], "portal_id": ACME, "expires_at": install["expires_at"]});
     assert_eq!(told["data"], data);
 
     claim(&app, &key, &install, "user_42").await;
 
-    let created = "SELECT payload FROM event WHERE type = 'connection.created'";
-    let created: Value = serde_json::from_str(&app.database.text(created).await).unwrap();
+    let created = app.database.event("connection.created").await;
     assert_eq!(created["data"]["external_user_id"], "user_42");
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM event").await, 2);
+    assert_eq!(app.database.count(sql::EVENTS).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +80,7 @@ async fn an_install_is_claimed_once_and_asking_again_is_no_error() {
     assert_eq!((first.status, again.status, again.json()), (200, 200, first.json()));
     assert_eq!((other.status, other.json()["code"].as_str()), (409, Some("install_claimed")));
     assert_eq!(tokens(&app).await, 1);
-    let known = app.database.number("SELECT COUNT(*) FROM external_user").await;
+    let known = app.database.count(sql::EXTERNAL_USERS).await;
     assert_eq!(known, 1, "whoever is refused is not remembered");
     app.advance(8 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
@@ -116,7 +111,7 @@ async fn a_claim_renews_the_connection_that_the_user_has_to_that_account() {
     let second = claim(&app, &key, &install, "user_42").await.json();
 
     assert_eq!(first["connection_id"], second["connection_id"]);
-    assert_eq!(app.database.number("SELECT generation FROM token").await, 2);
+    assert_eq!(app.database.generation().await, 2);
     assert_eq!(tokens(&app).await, 1);
     settle(&app).await;
     assert_eq!(living(&app), [ACME], "the older grant has ended");
@@ -131,10 +126,10 @@ async fn a_claim_long_after_the_install_is_refreshed_at_once() {
     app.services.maintenance.sweep().await.unwrap();
     assert_eq!(claim(&app, &key, &install, "user_42").await.status, 200);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(app.database.text("SELECT state FROM token").await, "active");
-    let good = format!("SELECT COUNT(*) FROM token WHERE expires_at > {}", app.clock.now().unix_ms());
-    assert_eq!(app.database.number(&good).await, 1);
+    assert_eq!(app.database.column(sql::STATE).await, "active");
+    let good = format!("expires_at > {}", app.clock.now().unix_ms());
+    assert_eq!(app.database.connections(&good).await, 1);
     app.advance(60);
     app.services.connections.details.ask_missing_details().await.unwrap();
-    assert_eq!(app.database.text("SELECT hub_domain FROM token").await, "acme.example");
+    assert_eq!(app.database.column(sql::HUB_DOMAIN).await, "acme.example");
 }

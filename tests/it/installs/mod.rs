@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::browser::{Answer, parameter};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 const ON: (&str, &str) = ("MARKETPLACE_INSTALLS", "on");
 const INSTALL: &str = "/install/hubspot";
@@ -61,11 +61,11 @@ async fn finalize(app: &TestApp, path: &str, code: &str, state: &str) -> Answer 
 }
 
 async fn waiting(app: &TestApp) -> i64 {
-    app.database.number("SELECT COUNT(*) FROM pending_grant WHERE refresh_sealed IS NOT NULL").await
+    app.database.waiting_installs().await
 }
 
 async fn tokens(app: &TestApp) -> i64 {
-    app.database.number("SELECT COUNT(*) FROM token").await
+    app.database.count(sql::CONNECTIONS).await
 }
 
 fn exchanges(app: &TestApp) -> usize {

@@ -3,10 +3,10 @@
 use fake_hubspot::{Fault, Kind, Rule};
 use serde_json::json;
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, approve};
 use crate::harness::browser::{parameter, problem_of};
 use crate::harness::page::data;
+use crate::harness::{TestApp, sql};
 
 use super::{
     CALLBACK, FRAME, INSTALL, ON, back, code, exchanges, finalize, installed, listed, living, started,
@@ -43,7 +43,7 @@ async fn an_install_with_a_sign_in_is_finished_in_a_frame_without_a_cookie() {
     assert_eq!((answer.status, answer.location()), (302, back(&app).as_str()));
     assert_eq!((answer.body.as_str(), answer.cookies()), ("", Vec::new()));
     assert_eq!((waiting(&app).await, tokens(&app).await), (1, 0));
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM install_attempt WHERE kind = 'state'").await, 0);
+    assert_eq!(app.database.count_where(sql::INSTALL_ATTEMPTS, "kind = 'state'").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +129,7 @@ async fn without_the_switch_there_are_no_installs() {
     }
     assert_eq!(app.browser().get("/install/hubspot/claim").await.status, 404);
     assert_eq!((exchanges(&app), waiting(&app).await), (0, 0));
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM install_attempt").await, 0);
+    assert_eq!(app.database.count(sql::INSTALL_ATTEMPTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,10 @@
 
 use fake_hubspot::{Kind, Options};
 
-use crate::harness::TestApp;
 use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS, approve};
 use crate::harness::browser::flow_of;
 use crate::harness::process::run;
+use crate::harness::{TestApp, sql};
 
 use super::{ON, claim, installed, living, settle, started, tokens, waiting, with_install};
 
@@ -81,7 +81,7 @@ async fn what_nobody_claims_ends_after_a_week_and_stays_installed() {
 
     assert_eq!((waiting(&app).await, living(&app)), (0, vec![]));
     assert_eq!((app.hubspot.calls(Kind::Revoke).len(), app.hubspot.calls(Kind::Uninstall).len()), (1, 0));
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM install_attempt").await, 0);
+    assert_eq!(app.database.count(sql::INSTALL_ATTEMPTS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,12 +100,11 @@ async fn a_second_install_of_an_account_takes_the_place_of_the_first() {
 async fn while_its_key_is_missing_an_install_waits_and_one_that_was_tampered_with_ends() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
-    let key_id = app.database.text("SELECT key_id FROM pending_grant").await;
-    app.database.execute("UPDATE pending_grant SET key_id = 'gone'").await;
+    app.database.lose_key_of_pending_grants().await;
     let refused = claim(&app, &key, &install, "user_42").await;
     assert_eq!((refused.status, refused.json()["code"].as_str()), (500, Some("unknown_key")));
-    app.database.execute(&format!("UPDATE pending_grant SET key_id = '{key_id}'")).await;
-    app.database.execute("UPDATE pending_grant SET access_sealed = refresh_sealed").await;
+    app.database.find_key_of_pending_grants().await;
+    app.database.damage_pending_grants().await;
 
     let refused = claim(&app, &key, &install, "user_42").await;
 

@@ -12,7 +12,7 @@ use hubspot_connect::webhook::{Lookup, Message, NotAllowed, Webhooks};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Receiver, TestApp};
+use crate::harness::{Receiver, TestApp, sql};
 
 use super::{PATH, path, scene};
 
@@ -82,7 +82,7 @@ async fn an_address_that_is_not_allowed_any_more_is_sent_nothing() {
         format!("https://localhost:{}/", receiver.port),
         format!("https://0x7f.1:{}/", receiver.port),
     ] {
-        app.database.execute(&format!("UPDATE webhook_endpoint SET url = '{url}'")).await;
+        app.database.update(sql::ENDPOINTS, &format!("url = '{url}'")).await;
         let tested = app.api(&key, Method::POST, &path(&made, "/test"), None).await.json();
         assert_eq!(
             (&tested["status"], &tested["last_error"]),

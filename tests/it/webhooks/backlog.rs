@@ -5,8 +5,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::Manner;
 use crate::harness::app::ACME;
+use crate::harness::{Manner, sql};
 
 use super::{deliveries, path, scene};
 
@@ -83,7 +83,7 @@ async fn a_backlog_is_shown_and_ends() {
     assert!(metrics.contains("hubspot_connect_webhooks_waiting 0\n"), "{metrics}");
     app.advance(30 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(app.database.number("SELECT COUNT(*) FROM webhook_delivery").await, 0);
+    assert_eq!(app.database.count(sql::DELIVERIES).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,13 +94,16 @@ async fn of_too_many_that_wait_the_oldest_are_given_up() {
     let numbers =
         "WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 100003)";
     let events = format!(
-        "INSERT INTO event (id, type, payload, created_at) {numbers} \
-         SELECT 'evt_' || n, 'webhook.test', '{{}}', {now} + n FROM number"
+        "INSERT INTO {} (id, type, payload, created_at) {numbers} \
+         SELECT 'evt_' || n, 'webhook.test', '{{}}', {now} + n FROM number",
+        sql::EVENTS
     );
     app.database.execute(&events).await;
     let deliveries = format!(
-        "INSERT INTO webhook_delivery (event_id, endpoint_id, queued_at, run_at) \
-         SELECT id, '{id}', created_at, {now} + 60000 FROM event"
+        "INSERT INTO {} (event_id, endpoint_id, queued_at, run_at) \
+         SELECT id, '{id}', created_at, {now} + 60000 FROM {}",
+        sql::DELIVERIES,
+        sql::EVENTS
     );
     app.database.execute(&deliveries).await;
     app.services.maintenance.sweep().await.unwrap();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, approve};
-use crate::harness::{Manner, Receiver, eventually};
+use crate::harness::{Manner, Receiver, eventually, sql};
 
 use super::{DUE, PATH, app_for, deliveries, is_signed, path, scene};
 
@@ -185,8 +185,7 @@ async fn a_slow_receiver_holds_up_no_other_and_no_refresh() {
     for one in stuck {
         one.await.unwrap();
     }
-    let waiting =
-        app.database.number("SELECT COUNT(*) FROM webhook_delivery WHERE last_error = 'timeout'").await;
+    let waiting = app.database.count_where(sql::DELIVERIES, "last_error = 'timeout'").await;
     assert_eq!(waiting, 4);
 }
 
@@ -263,7 +262,6 @@ async fn the_background_delivers_by_itself() {
     let variables =
         crate::harness::app::settle(&hubspot, &database, &[("WEBHOOK_ALLOWED_HOSTS", allowed.as_str())]);
     let process = crate::harness::process::Process::serve(&variables);
-    let sql = "SELECT COUNT(*) FROM webhook_delivery WHERE status = 'delivered'";
     let app_key = made_key(&variables);
     let backend = crate::harness::Browser::new(&process.base);
     let made = backend
@@ -278,7 +276,10 @@ async fn the_background_delivers_by_itself() {
     assert_eq!(made.status, 201, "{}", made.body);
     process.connected(&hubspot, ACME).await;
     eventually("the delivery", || async { receiver.heard().len() == 1 }).await;
-    eventually("its note", || async { database.number(sql).await == 1 }).await;
+    eventually("its note", || async {
+        database.count_where(sql::DELIVERIES, "status = 'delivered'").await == 1
+    })
+    .await;
     let heard = receiver.heard().remove(0);
     assert_eq!(heard.kind(), "connection.created");
     let secret = Webhook::new(made.json()["secret"].as_str().unwrap()).unwrap();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::app::ACME;
 use crate::harness::browser::problem_of;
 use crate::harness::process::value;
-use crate::harness::{Receiver, TestApp};
+use crate::harness::{Receiver, TestApp, sql};
 
 use super::{DUE, PATH, app_for, is_signed, path, scene};
 
@@ -159,7 +159,7 @@ async fn new_keys_take_the_secrets_along_and_a_lost_key_ends_them() {
     let refused = TestApp::build(&changed, clock.clone()).await.unwrap_err().to_string();
     assert!(refused.contains("ENCRYPTION_KEYS"), "{refused}");
     let app = TestApp::again(hubspot, database, variables, clock).await;
-    let key_id = app.database.text("SELECT key_id FROM webhook_endpoint").await;
+    let key_id = app.database.text_in(sql::ENDPOINTS, "key_id").await;
     app.store.give_up_key(&key_id, app.clock.now()).await.unwrap();
     let shown = app.api(&key, Method::GET, &path(&made, ""), None).await.json();
     assert_eq!((&shown["enabled"], &shown["disabled_reason"]), (&json!(false), &json!("key_lost")));
@@ -174,8 +174,8 @@ async fn new_keys_take_the_secrets_along_and_a_lost_key_ends_them() {
 async fn a_secret_that_was_moved_or_brought_back_signs_nothing() {
     let (app, receiver, made, key) = scene("").await;
     let other = app.webhook(&receiver.url("/other"), "").await;
-    let sealed = app.database.text("SELECT MIN(secrets_sealed) FROM webhook_endpoint").await;
-    app.database.execute(&format!("UPDATE webhook_endpoint SET secrets_sealed = '{sealed}'")).await;
+    let sealed = app.database.text_in(sql::ENDPOINTS, "MIN(secrets_sealed)").await;
+    app.database.update(sql::ENDPOINTS, &format!("secrets_sealed = '{sealed}'")).await;
     let mut errors = Vec::new();
     for endpoint in [&made, &other] {
         let tested = app.api(&key, Method::POST, &path(endpoint, "/test"), None).await.json();
@@ -276,9 +276,7 @@ async fn secrets_of_an_endpoint_from_before_there_were_header_fields_still_sign(
     let older = json!([{"s": made["secret"], "u": null}]).to_string();
     let context = Context { kind: "webhook", row: id, generation: 1, client_id: "" };
     let sealed = keyring.seal(&Secret::new(older), context);
-    app.database
-        .execute(&format!("UPDATE webhook_endpoint SET secrets_sealed = '{}'", sealed.ciphertext))
-        .await;
+    app.database.update(sql::ENDPOINTS, &format!("secrets_sealed = '{}'", sealed.ciphertext)).await;
     let tested = app.api(&key, Method::POST, &path(&made, "/test"), None).await;
     assert_eq!(tested.json()["status"], "delivered", "{}", tested.body);
     assert!(is_signed(&receiver.heard()[0], made["secret"].as_str().unwrap()));

@@ -1,6 +1,6 @@
 //! The service that is besieged, with a simulated HubSpot and a database file of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 use tempfile::TempDir;
+use test_support::{free_port, memory_kib};
 use tokio::time::{Instant, sleep};
 
 use crate::Failure;
@@ -33,7 +34,7 @@ impl Service {
         let program = std::env::current_exe()?.with_file_name("hubspot-connect");
         let folder = tempfile::Builder::new().prefix("siege-").tempdir()?;
         let hubspot = FakeHubSpot::start(Options::default()).await?;
-        let (port, admin) = (free_port()?, free_port()?);
+        let (port, admin) = (free_port(), free_port());
         let variables = [
             ("HUBSPOT_CLIENT_ID", "fake-client-id".to_owned()),
             ("HUBSPOT_CLIENT_SECRET", "fake-client-secret".to_owned()),
@@ -97,9 +98,7 @@ impl Service {
 
     /// The resident memory of the service, in KiB.
     pub fn resident(&self) -> Result<u64, Failure> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        Ok(line.ok_or("the service has ended")?.trim().trim_end_matches(" kB").parse()?)
+        Ok(memory_kib(self.child.id(), "VmRSS")?)
     }
 
     /// How many connections and polls are open but for those of the honest client, of this one and of another scrape.
@@ -120,8 +119,4 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> Result<u16, Failure> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

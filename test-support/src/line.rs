@@ -1,20 +1,25 @@
-//! A line that can be cut: a TCP proxy between a replica and one of its servers.
+//! A line that can be cut: a TCP proxy between the service and one of its servers.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
+use url::Url;
 
 /// Whether a line carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It carries.
     Open,
+    /// It carries each message after so long.
+    Slow(Duration),
     /// Connections are closed, and new ones at once.
     Cut,
     /// Bytes are held back.
@@ -36,7 +41,8 @@ pub struct Line {
     /// Where it begins.
     pub address: SocketAddr,
     state: watch::Sender<State>,
-    accepting: JoinHandle<()>,
+    refused: Arc<AtomicUsize>,
+    accepting: AbortHandle,
 }
 
 impl Line {
@@ -45,30 +51,57 @@ impl Line {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let (state, watched) = watch::channel(State::Open);
-        let accepting = tokio::spawn(accept(listener, to, reach, watched));
-        Ok(Self { address, state, accepting })
+        let refused = Arc::new(AtomicUsize::new(0));
+        let accepting =
+            tokio::spawn(accept(listener, to, reach, watched, Arc::clone(&refused))).abort_handle();
+        Ok(Self { address, state, refused, accepting })
+    }
+
+    /// Lays a line to the database server of a URL, and leads the URL over it.
+    pub async fn to_database(url: &mut Url) -> io::Result<Self> {
+        let host = url.host_str().unwrap_or("127.0.0.1").to_owned();
+        let server = lookup_host((host, url.port().unwrap_or(5432))).await?.next();
+        let line = Self::lay(server.ok_or(io::ErrorKind::NotFound)?, Reach::Both).await?;
+        url.set_ip_host(line.address.ip())
+            .and_then(|()| url.set_port(Some(line.address.port())))
+            .map_err(|()| io::ErrorKind::InvalidInput)?;
+        Ok(line)
     }
 
     /// Changes whether it carries.
     pub fn set(&self, state: State) {
         self.state.send_replace(state);
     }
+
+    /// Returns how many connections were closed at once because the line was cut.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
         self.accepting.abort();
+        self.set(State::Cut);
     }
 }
 
-async fn accept(listener: TcpListener, to: SocketAddr, reach: Reach, state: watch::Receiver<State>) {
+async fn accept(
+    listener: TcpListener,
+    to: SocketAddr,
+    reach: Reach,
+    state: watch::Receiver<State>,
+    refused: Arc<AtomicUsize>,
+) {
     loop {
         let Ok((near, _)) = listener.accept().await else {
             // Out of files: a moment later there are some.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        if *state.borrow() != State::Cut {
+        if *state.borrow() == State::Cut {
+            refused.fetch_add(1, Ordering::SeqCst);
+        } else {
             tokio::spawn(carry(near, to, reach, state.clone()));
         }
     }
@@ -125,8 +158,13 @@ async fn released(
     state: &mut watch::Receiver<State>,
 ) -> bool {
     loop {
-        match *state.borrow_and_update() {
+        let now = *state.borrow_and_update();
+        match now {
             State::Open => return true,
+            State::Slow(by) => {
+                tokio::time::sleep(by).await;
+                return true;
+            }
             State::Cut => return false,
             State::Stalled => {}
         }
