@@ -122,7 +122,17 @@ fn every_point_stands_in_the_code_once() {
     let known: BTreeSet<&str> = POINTS.iter().copied().collect();
     assert_eq!(found.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
     assert_eq!(found.len(), POINTS.len(), "a name stands for one place: {found:?}");
-    let walked = ["callback", "install", "refresh", "disconnect", "journal", "webhook", "rotate", "migrate"];
+    let walked = [
+        "callback",
+        "install",
+        "pending_grant",
+        "refresh",
+        "disconnect",
+        "journal",
+        "webhook",
+        "rotate",
+        "migrate",
+    ];
     assert_eq!(walked.iter().map(|work| points(work).count()).sum::<usize>(), POINTS.len());
 }
 
