@@ -69,6 +69,7 @@ mod scopes;
 mod secrecy;
 mod sessions;
 mod start_attacks;
+mod statements;
 mod storage;
 mod support_code;
 mod switches;
