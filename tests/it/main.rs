@@ -73,6 +73,7 @@ mod statements;
 mod storage;
 mod support_code;
 mod switches;
+mod upgrade;
 mod waiting;
 mod webhooks;
 mod wrong_account;
