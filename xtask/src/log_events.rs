@@ -9,7 +9,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use crate::Result;
 use crate::run::root;
 
-const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// One place that logs.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

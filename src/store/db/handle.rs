@@ -74,6 +74,7 @@ impl<P: ConnectionTrait> ConnectionTrait for Handle<'_, P> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        log(&statement.sql);
         match self {
             Self::Sqlite(connections) => {
                 Ok(connections.with(|db| sqlite::execute(db, &statement)).await?.into())
@@ -90,6 +91,7 @@ impl<P: ConnectionTrait> ConnectionTrait for Handle<'_, P> {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        log(&statement.sql);
         match self {
             Self::Sqlite(connections) => {
                 let rows = connections.with(|db| sqlite::query(db, &statement)).await?;
@@ -100,6 +102,7 @@ impl<P: ConnectionTrait> ConnectionTrait for Handle<'_, P> {
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        log(&statement.sql);
         match self {
             Self::Sqlite(connections) => {
                 let rows = connections.with(|db| sqlite::query(db, &statement)).await?;
@@ -108,4 +111,9 @@ impl<P: ConnectionTrait> ConnectionTrait for Handle<'_, P> {
             Self::Postgres(db) => db.query_all_raw(statement).await,
         }
     }
+}
+
+/// Logs a statement without its values. A transaction begins and ends without coming by here.
+fn log(sql: &str) {
+    tracing::trace!(sql, "statement");
 }

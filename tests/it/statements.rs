@@ -1,0 +1,109 @@
+//! How many SQL statements an operation costs. A commit that changes a number explains why.
+
+use std::fmt::{Debug, Write};
+use std::sync::{Arc, Mutex};
+
+use reqwest::Method;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::harness::TestApp;
+use crate::harness::app::{HOST, LONG_SESSIONS};
+use crate::harness::page::{Page, approved};
+
+/// Each operation with its statements on SQLite, where sessions and tokens are cached, and on PostgreSQL. The BEGIN and the
+/// COMMIT of a transaction are not counted, nor is the question for PostgreSQL's time, which the clock of the test spares.
+const TABLE: [(&str, usize, usize); 9] = [
+    ("start", 1, 1),
+    ("callback", 16, 16),
+    ("hand-off", 5, 5),
+    ("status of the flow, connected", 2, 2),
+    ("status of the session, connected", 1, 2),
+    ("first token read", 3, 3),
+    ("token read", 0, 1),
+    ("first refresh", 5, 5),
+    ("refresh", 4, 4),
+];
+
+/// The statements that have reached the database since they were last taken.
+#[derive(Clone, Default)]
+struct Statements(Arc<Mutex<Vec<String>>>);
+
+impl Statements {
+    /// Collects the statements of this process: nextest runs each test in a process of its own.
+    fn collect() -> Self {
+        let statements = Self::default();
+        tracing_subscriber::registry().with(statements.clone()).init();
+        statements
+    }
+
+    /// Takes the statements of an operation, including those of the work that continues after its response.
+    async fn take(&self, app: &TestApp) -> Vec<String> {
+        app.services.drain().await;
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Statements {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "hubspot_connect::store::db::handle" {
+            event.record(&mut Sql(self));
+        }
+    }
+}
+
+struct Sql<'a>(&'a Statements);
+
+impl Visit for Sql<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "sql" {
+            self.0.0.lock().unwrap().push(value.to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_cost_the_statements_of_the_table() {
+    let statements = Statements::collect();
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let key = app.api_key("tokens:read").await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let mut sent = Vec::new();
+    statements.take(&app).await;
+
+    let authorize = page.begin(&popup).await;
+    sent.push(statements.take(&app).await);
+    let callback = approved(&app, &popup, &authorize).await;
+    sent.push(statements.take(&app).await);
+    assert_eq!(popup.handoff(callback.location()).await.status, 200);
+    sent.push(statements.take(&app).await);
+    assert_eq!(page.look().await.json()["status"], "connected");
+    sent.push(statements.take(&app).await);
+    assert_eq!(popup.status().await["state"], "active");
+    sent.push(statements.take(&app).await);
+    let id = app.database.text("SELECT id FROM token").await;
+    for _ in 0..2 {
+        let path = format!("/api/hubspot/connections/{id}/token");
+        assert_eq!(app.api(&key, Method::GET, &path, None).await.status, 200);
+        sent.push(statements.take(&app).await);
+    }
+    for _ in 0..2 {
+        app.advance(1261);
+        assert_eq!(app.refresh_due().await, 1);
+        sent.push(statements.take(&app).await);
+    }
+
+    let is_sqlite = app.database.is_sqlite();
+    let expected = TABLE.map(|(_, sqlite, postgres)| if is_sqlite { sqlite } else { postgres });
+    let found: Vec<usize> = sent.iter().map(Vec::len).collect();
+    let mut report = String::new();
+    for (((operation, _, _), expected), sent) in TABLE.iter().zip(expected).zip(&sent) {
+        writeln!(report, "{operation}: {} statements, {expected} in the table", sent.len()).unwrap();
+        sent.iter().for_each(|sql| writeln!(report, "    {sql}").unwrap());
+    }
+    assert_eq!(found, expected, "\n{report}");
+}
