@@ -125,7 +125,7 @@ struct Column {
 
 impl Column {
     fn of(column: &rusqlite::Column<'_>) -> Self {
-        let is_number = column.decl_type().is_some_and(|declared| declared.eq_ignore_ascii_case("bigint"));
+        let is_number = column.decl_type().is_some_and(|declared| declared.eq_ignore_ascii_case("integer"));
         Self { name: column.name().to_owned(), is_number }
     }
 
@@ -253,7 +253,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let db = open(&folder.path().join("a?b#c%d.db"), Access::Write, FileMode::Create).expect("a file");
         let tables =
-            "CREATE TABLE t (id TEXT PRIMARY KEY, at BIGINT, sealed TEXT) ; CREATE INDEX i ON t (at)";
+            "CREATE TABLE t (id TEXT PRIMARY KEY, at INTEGER, sealed TEXT) ; CREATE INDEX i ON t (at)";
         execute(&db, &Statement::from_string(DbBackend::Sqlite, tables)).expect("a table");
         (folder, db)
     }
