@@ -140,37 +140,48 @@ async fn save_details(
     details: &Details,
     due: Option<Moment>,
 ) -> Result<(), StoreError> {
-    if let Some(portal) = details.portal_id {
+    let sql = format!(
+        "SELECT portal_id, generation, scopes, unsettled_scopes FROM token WHERE id = $1 {}",
+        tx.for_update()
+    );
+    let Some(known) = tx.one(&sql, [id.into()]).await? else { return Ok(()) };
+    // One that has this account has been its only one since.
+    if let Some(portal) = details.portal_id
+        && known.get::<Option<PortalId>>("portal_id")? != Some(portal)
+    {
         let older = "SELECT CASE WHEN other.connected_at > self.connected_at THEN self.id ELSE other.id END AS id \
                      FROM token AS other JOIN token AS self ON self.id = $1 WHERE other.id <> self.id \
                      AND other.user_id = self.user_id AND other.client_id = self.client_id AND other.portal_id = $2";
-        if let Some(row) = tx.one(older, [id.to_string().into(), portal.0.into()]).await? {
+        if let Some(row) = tx.one(older, [id.into(), portal.into()]).await? {
             let older = row.parsed("id")?;
             super::revocation::remove_because(tx, older, true, tx.clock.now(), "replaced").await?;
         }
     }
     // What HubSpot says of a new connection after its token response is no change.
-    let changed = scopes_differ(tx, id, details.scopes.as_ref()).await? && !is_new(tx, id).await?;
+    let is_new = known.get::<i64>("generation")? == 1;
+    let changed = !is_new && differ(&known, details.scopes.as_ref())?;
     let sql = "UPDATE token SET portal_id = COALESCE($2, portal_id), hub_domain = COALESCE($3, hub_domain), \
                hub_user = COALESCE($4, hub_user), time_zone = COALESCE($5, time_zone), scopes = COALESCE($6, scopes), \
                details_due_at = $7, details_attempts = CASE WHEN $7 IS NULL THEN 0 ELSE details_attempts + 1 END \
                WHERE id = $1";
     let values = [
-        id.to_string().into(),
-        details.portal_id.map(|portal| portal.0).into(),
+        id.into(),
+        details.portal_id.into(),
         details.hub_domain.clone().into(),
         details.hub_user.clone().into(),
         details.time_zone.clone().into(),
-        details.scopes.as_ref().map(Scopes::to_string).into(),
-        due.map(Moment::unix_ms).into(),
+        details.scopes.clone().into(),
+        due.into(),
     ];
     tx.run(sql, values).await?;
     if changed {
         event::append(tx, EventType::ConnectionScopesChanged, id, None).await?;
     }
     match &details.scopes {
-        Some(granted) => settle_scopes(tx, id, granted).await,
-        None => Ok(()),
+        Some(granted) if known.get::<Option<String>>("unsettled_scopes")?.is_some() => {
+            settle_scopes(tx, id, granted).await
+        }
+        _ => Ok(()),
     }
 }
 
@@ -188,22 +199,25 @@ pub(super) async fn settle_scopes(tx: &Tx<'_>, id: ConnectionId, granted: &Scope
     park(tx, id, ConnectionState::NeedsReauth, FailureCode::ScopesMissing, tx.clock.now()).await
 }
 
-/// Returns whether a connection still has its first tokens.
-async fn is_new(tx: &Tx<'_>, id: ConnectionId) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 AS found FROM token WHERE id = $1 AND generation = 1";
-    Ok(tx.one(sql, [id.to_string().into()]).await?.is_some())
-}
-
 /// Whether a connection is known to have other scopes than these. Their order says nothing.
 pub(super) async fn scopes_differ(
     tx: &Tx<'_>,
     id: ConnectionId,
     granted: Option<&Scopes>,
 ) -> Result<bool, StoreError> {
-    let Some(granted) = granted else { return Ok(false) };
+    if granted.is_none() {
+        return Ok(false);
+    }
     let sql = format!("SELECT scopes FROM token WHERE id = $1 {}", tx.for_update());
-    let Some(row) = tx.one(&sql, [id.to_string().into()]).await? else { return Ok(false) };
-    Ok(row.granted_scopes("scopes")?.is_some_and(|known| !known.is_same_as(granted)))
+    match tx.one(&sql, [id.into()]).await? {
+        Some(row) => differ(&row, granted),
+        None => Ok(false),
+    }
+}
+
+fn differ(row: &Row, granted: Option<&Scopes>) -> Result<bool, StoreError> {
+    let known = row.granted_scopes("scopes")?;
+    Ok(known.zip(granted).is_some_and(|(known, granted)| !known.is_same_as(granted)))
 }
 
 /// Sets a state in which nothing is refreshed, ends the job with it, and tells it.

@@ -17,8 +17,8 @@ use crate::harness::page::{Page, approved};
 /// COMMIT of a transaction are not counted, nor is the question for PostgreSQL's time, which the clock of the test spares.
 const TABLE: [(&str, usize, usize); 9] = [
     ("start", 1, 1),
-    ("callback", 16, 16),
-    ("hand-off", 5, 5),
+    ("callback", 14, 14),
+    ("hand-off", 4, 5),
     ("status of the flow, connected", 2, 2),
     ("status of the session, connected", 1, 2),
     ("first token read", 3, 3),

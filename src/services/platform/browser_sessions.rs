@@ -103,7 +103,9 @@ impl BrowserSessions {
         let expires_at = self.expiry(created_at, now);
         let key_hash = key.hash();
         let row = SessionRow { key_hash, user, state, created_at, seen_at: now, expires_at, seen: false };
-        self.store.insert_session(row).await?;
+        let ticket = self.row_cache.ticket();
+        self.store.insert_session(row.clone()).await?;
+        self.row_cache.keep_session(ticket, &row);
         Ok(key)
     }
 
