@@ -61,8 +61,8 @@ impl Store {
 /// Reads these connections. A row that cannot be read spoils no other.
 pub(super) async fn read_all(db: &Database, ids: &[ConnectionId]) -> Result<Found, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM token WHERE id IN ({})", places(db.backend(), ids.len()));
-    let rows = db.all(&sql, ids.iter().map(|id| id.to_string().into())).await?;
-    rows.iter().map(|row| row.parsed("id").map(|id| (id, read(id, row).map(Arc::new)))).collect()
+    let rows = db.all(&sql, ids.iter().map(|id| (*id).into())).await?;
+    rows.iter().map(|row| row.get("id").map(|id| (id, read(id, row).map(Arc::new)))).collect()
 }
 
 /// Rows by their ids.
@@ -72,17 +72,17 @@ fn read(id: ConnectionId, row: &Row) -> Result<AccessRow, StoreError> {
     let scopes = row.granted_scopes("scopes")?;
     Ok(AccessRow {
         id,
-        user_id: row.parsed("user_id")?,
+        user_id: row.get("user_id")?,
         client_id: row.get("client_id")?,
-        portal_id: row.get::<Option<i64>>("portal_id")?.map(PortalId),
+        portal_id: row.get("portal_id")?,
         missing_scopes: missing(&row.scopes("wanted_scopes")?, scopes.as_ref()),
         scopes,
-        state: row.parsed("state")?,
+        state: row.get("state")?,
         generation: row.get("generation")?,
         access: row.sealed("key_id", "access_sealed")?,
-        obtained_at: row.moment("obtained_at")?,
-        expires_at: row.moment("expires_at")?,
+        obtained_at: row.get("obtained_at")?,
+        expires_at: row.get("expires_at")?,
         last_error: row.get("last_error")?,
-        error_since: row.maybe_moment("error_since")?,
+        error_since: row.get("error_since")?,
     })
 }

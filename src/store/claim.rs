@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use sea_orm::DbBackend;
+use sea_orm::{DbBackend, EntityTrait, Value};
 
-use super::db::Row;
 use super::db::places;
-use super::token::{self, COLUMNS};
+use super::entity::{columns, token, token_refresh_job};
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
@@ -62,18 +61,19 @@ impl Store {
     /// The connection of a job, if nobody has claimed the job since.
     pub async fn token_under(&self, job: &TokenRefreshJob) -> Result<Option<Token>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM token WHERE id = $1 AND EXISTS \
-             (SELECT 1 FROM token_refresh_job WHERE connection_id = id AND fence = $2)"
+            "SELECT {} FROM token WHERE id = $1 AND EXISTS \
+             (SELECT 1 FROM token_refresh_job WHERE connection_id = id AND fence = $2)",
+            columns::<token::Entity>()
         );
-        let values = [job.connection_id.to_string().into(), job.fence.into()];
-        self.one(&sql, values).await?.map(|row| token::read(&row)).transpose()
+        let found = self.one(&sql, [job.connection_id.into(), job.fence.into()]).await?;
+        found.map(|row| row.model::<token::Model>().map(Token::from)).transpose()
     }
 
     /// Whether somebody still holds the lease on a connection with tokens of this generation.
     pub async fn is_refreshing(&self, id: ConnectionId, generation: i64) -> Result<bool, StoreError> {
         let sql = "SELECT 1 AS found FROM token JOIN token_refresh_job ON connection_id = id \
                    WHERE id = $1 AND generation = $2 AND lease_until IS NOT NULL";
-        Ok(self.one(sql, [id.to_string().into(), generation.into()]).await?.is_some())
+        Ok(self.one(sql, [id.into(), generation.into()]).await?.is_some())
     }
 }
 
@@ -82,7 +82,6 @@ impl Store {
 const TAKE: &str = "UPDATE token_refresh_job SET lease_owner = $2, lease_until = $3, fence = fence + 1, \
                     run_at = CASE WHEN run_at > $1 THEN $1 ELSE run_at END, \
                     interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1";
-const TAKEN: &str = "RETURNING connection_id, fence, attempts, strikes, interrupted, announced_at";
 
 /// Claims what is due: `$1` the time, `$2` who claims, `$3` until when, `$4` how many at most. Where others may claim at
 /// the same time, their rows are passed over.
@@ -92,17 +91,16 @@ pub fn claim_sql(skip_locked: bool) -> String {
     format!(
         "WITH due AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
          AND (lease_until IS NULL OR lease_until <= $1) ORDER BY run_at LIMIT $4 {skip}) \
-         {TAKE} WHERE connection_id IN (SELECT connection_id FROM due) {TAKEN}"
+         {TAKE} WHERE connection_id IN (SELECT connection_id FROM due) RETURNING {}",
+        columns::<token_refresh_job::Entity>()
     )
 }
 
 async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Vec<Claimed>, StoreError> {
     let now = tx.now().await?;
     let sql = claim_sql(tx.backend() == DbBackend::Postgres);
-    let values =
-        [now.unix_ms().into(), owner.into(), now.plus(LEASE).unix_ms().into(), i64::from(limit).into()];
-    let jobs = tx.all(&sql, values).await?.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;
-    with_tokens(tx, jobs).await
+    let values = [now.into(), owner.into(), now.plus(LEASE).into(), i64::from(limit).into()];
+    with_tokens(tx, take(tx, &sql, values).await?).await
 }
 
 /// The fence that was read goes with the claim: who has taken the job since, and may even have finished, has raised it.
@@ -115,28 +113,23 @@ async fn claim_one(
     let now = tx.now().await?;
     let read = "SELECT generation, obtained_at, fence, attempts, run_at, lease_until FROM token \
                 JOIN token_refresh_job ON connection_id = id WHERE id = $1";
-    let Some(row) = tx.one(read, [id.to_string().into()]).await? else { return Ok(ClaimOne::NotNow) };
+    let Some(row) = tx.one(read, [id.into()]).await? else { return Ok(ClaimOne::NotNow) };
     if row.get::<i64>("generation")? != generation {
         return Ok(ClaimOne::NotNow);
     }
-    if row.maybe_moment("lease_until")?.is_some_and(|until| until > now) {
+    if row.get::<Option<Moment>>("lease_until")?.is_some_and(|until| until > now) {
         return Ok(ClaimOne::Held);
     }
     // A token that is dead on arrival makes no hot loop.
-    let is_new = row.moment("obtained_at")?.plus(MIN_REFRESH_INTERVAL) > now;
-    if is_new || row.get::<i64>("attempts")? > 0 && row.moment("run_at")? > now {
+    let is_new = row.get::<Moment>("obtained_at")?.plus(MIN_REFRESH_INTERVAL) > now;
+    if is_new || row.get::<i64>("attempts")? > 0 && row.get::<Moment>("run_at")? > now {
         return Ok(ClaimOne::NotNow);
     }
-    let sql = format!("{TAKE} WHERE connection_id = $4 AND fence = $5 {TAKEN}");
-    let values = [
-        now.unix_ms().into(),
-        owner.into(),
-        now.plus(LEASE).unix_ms().into(),
-        id.to_string().into(),
-        row.get::<i64>("fence")?.into(),
-    ];
-    let jobs = tx.all(&sql, values).await?.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;
-    let claimed = with_tokens(tx, jobs).await?.pop();
+    let returned = columns::<token_refresh_job::Entity>();
+    let sql = format!("{TAKE} WHERE connection_id = $4 AND fence = $5 RETURNING {returned}");
+    let fence: i64 = row.get("fence")?;
+    let values = [now.into(), owner.into(), now.plus(LEASE).into(), id.into(), fence.into()];
+    let claimed = with_tokens(tx, take(tx, &sql, values).await?).await?.pop();
     Ok(claimed.map_or(ClaimOne::Held, |claimed| ClaimOne::Claimed(Box::new(claimed))))
 }
 
@@ -146,11 +139,14 @@ async fn with_tokens(tx: &Tx<'_>, jobs: Vec<TokenRefreshJob>) -> Result<Vec<Clai
         return Ok(Vec::new());
     }
     let at = tx.clock.now();
-    let ids = places(tx.backend(), jobs.len());
-    let sql = format!("SELECT {COLUMNS} FROM token WHERE id IN ({ids})");
-    let rows = tx.all(&sql, jobs.iter().map(|job| job.connection_id.to_string().into())).await?;
-    let tokens = rows.iter().map(token::read).map(|token| token.map(|token| (token.id, token)));
-    let mut tokens = tokens.collect::<Result<HashMap<_, _>, _>>()?;
+    let sql = format!(
+        "SELECT {} FROM token WHERE id IN ({})",
+        columns::<token::Entity>(),
+        places(tx.backend(), jobs.len())
+    );
+    let ids = tx.statement(&sql, jobs.iter().map(|job| job.connection_id.into()));
+    let rows = token::Entity::find().from_raw_sql(ids).all(&tx.db).await?;
+    let mut tokens: HashMap<_, Token> = rows.into_iter().map(|row| (row.id, row.into())).collect();
     let claimed = jobs.into_iter().filter_map(|job| {
         let token = tokens.remove(&job.connection_id)?;
         Some(Claimed { job, token, at })
@@ -158,13 +154,11 @@ async fn with_tokens(tx: &Tx<'_>, jobs: Vec<TokenRefreshJob>) -> Result<Vec<Clai
     Ok(claimed.collect())
 }
 
-fn read_job(row: &Row) -> Result<TokenRefreshJob, StoreError> {
-    Ok(TokenRefreshJob {
-        connection_id: row.parsed("connection_id")?,
-        fence: row.get("fence")?,
-        attempts: row.get("attempts")?,
-        strikes: row.get("strikes")?,
-        was_interrupted: row.get::<i64>("interrupted")? != 0,
-        announced_at: row.maybe_moment("announced_at")?,
-    })
+async fn take(
+    tx: &Tx<'_>,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<TokenRefreshJob>, StoreError> {
+    let taken = token_refresh_job::Entity::find().from_raw_sql(tx.statement(sql, values));
+    Ok(taken.all(&tx.db).await?.into_iter().map(TokenRefreshJob::from).collect())
 }

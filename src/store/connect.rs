@@ -1,56 +1,29 @@
 //! Saving a connect: the Token, its TokenRefreshJob and the outcome of its AuthRequest, all or nothing.
 
+use sea_orm::ActiveValue::{NotSet, Set};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+
+use super::entity::token::{ActiveModel, Column, Entity};
 use super::revocation::Removed;
 use super::{
-    Store, StoreError, Tx, auth_request, connect_session, event, pending_grant, refresh_job, revocation,
-    token,
+    Store, StoreError, TokenRow, Tx, auth_request, connect_session, event, pending_grant, refresh_job,
+    revocation, token,
 };
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
-use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId, PortalId, UserId};
-use crate::domain::scopes::Scopes;
-use crate::domain::secret::Sealed;
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId, UserId};
 
 /// New tokens, sealed for the connection and the generation they will have.
 #[derive(Debug, Clone)]
 pub struct NewTokens {
-    /// The connection: an existing one, or a new id.
-    pub connection: ConnectionId,
-    /// One more than the generation that was read; 1 for a new connection.
-    pub generation: i64,
-    /// Who owns it.
-    pub user: UserId,
-    /// The HubSpot app.
-    pub client_id: String,
-    /// Which account, where it is known.
-    pub portal: Option<PortalId>,
-    /// The granted scopes, where HubSpot has named them.
-    pub scopes: Option<Scopes>,
-    /// The required scopes, where the granted ones are not known yet and have to contain them.
-    pub unsettled_scopes: Option<Scopes>,
-    /// What was asked for.
-    pub wanted_scopes: Scopes,
-    /// The access token.
-    pub access: Sealed,
-    /// The refresh token.
-    pub refresh: Sealed,
-    /// The keyed hash of the refresh token.
-    pub refresh_fingerprint: String,
-    /// When the access token was received.
-    pub obtained_at: Moment,
-    /// When the connection is stored. Tokens may have waited for a decision or a claim before.
-    pub connected_at: Moment,
-    /// When it expires.
-    pub expires_at: Moment,
+    /// The connection: an existing one of one generation more than was read, or a new one of the first. What is not
+    /// known of an existing one stays as it is.
+    pub token: TokenRow,
     /// When it is refreshed.
     pub refresh_at: Moment,
     /// The connect session that is good for this one connection, where it came by one.
     pub connect_session: Option<ConnectSessionId>,
-    /// What the host keeps with the connection, as JSON; what is kept already stays if there is none.
-    pub metadata: Option<String>,
-    /// When the account's details are asked for, should the caller not get to it.
-    pub details_due_at: Moment,
 }
 
 /// Where new tokens come from.
@@ -124,30 +97,31 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, 
         },
         Source::Exchange(_) | Source::Import(_) => None,
     };
-    if !put(tx, tokens).await? {
+    let token = &tokens.token;
+    if !put(tx, token).await? {
         return Ok(Saved::Stale);
     }
     crash::point("callback.half_stored");
-    let connection = tokens.connection;
+    let connection = token.id;
     refresh_job::schedule(tx, [(connection, tokens.refresh_at)].into_iter()).await?;
     if let Some(session) = tokens.connect_session {
         connect_session::take(tx, session, connection).await?;
     }
     if let Some(grant) = pending {
-        pending_grant::accepted(tx, grant, tokens.user, connection, tokens.connected_at).await?;
+        pending_grant::accepted(tx, grant, token.user_id, connection, token.connected_at).await?;
     }
     // Somebody of this account is here: nobody has to come for what waits to be claimed.
-    if let Some(portal) = tokens.portal {
-        pending_grant::end_installs(tx, &tokens.client_id, portal, None).await?;
+    if let Some(portal) = token.portal_id {
+        pending_grant::end_installs(tx, &token.client_id, portal, None).await?;
     }
     let replaced = match source {
         Source::Exchange(flow) => {
-            auth_request::connected(tx, flow, connection, tokens.connected_at).await?;
+            auth_request::connected(tx, flow, connection, token.connected_at).await?;
             None
         }
         Source::Import(brought) => {
-            let sql = "UPDATE token SET imported_fingerprint = $2 WHERE id = $1";
-            tx.run(sql, [connection.into(), brought.into()]).await?;
+            let imported = ActiveModel { imported_fingerprint: Set(Some(brought)), ..Default::default() };
+            tx.change(Entity::update_many().set(imported).filter(Column::Id.eq(connection))).await?;
             None
         }
         Source::Pending { replaces, .. } => replaces.filter(|old| *old != connection),
@@ -158,78 +132,60 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, 
 }
 
 /// Writes a connection in its place, and that it has happened. `false` if the place is not as it was read.
-async fn put(tx: &Tx<'_>, tokens: &NewTokens) -> Result<bool, StoreError> {
-    let is_new = tokens.generation == 1;
+async fn put(tx: &Tx<'_>, token: &TokenRow) -> Result<bool, StoreError> {
+    let is_new = token.generation == 1;
+    let granted = Some(&token.scopes).filter(|scopes| !scopes.is_empty());
     if !is_new {
-        revocation::lock_with_grant(tx, tokens.connection).await?;
+        revocation::lock_with_grant(tx, token.id).await?;
     }
-    let other_scopes = !is_new && token::scopes_differ(tx, tokens.connection, tokens.scopes.as_ref()).await?;
-    let fits = if is_new { insert(tx, tokens).await? } else { renew(tx, tokens).await? };
+    let other_scopes = !is_new && token::scopes_differ(tx, token.id, granted).await?;
+    let fits = if is_new { insert(tx, token).await? } else { renew(tx, token).await? };
     if !fits {
         return Ok(false);
     }
     let kind = if is_new { EventType::ConnectionCreated } else { EventType::ConnectionReconnected };
-    event::append(tx, kind, tokens.connection, None).await?;
+    event::append(tx, kind, token.id, None).await?;
     if other_scopes {
-        event::append(tx, EventType::ConnectionScopesChanged, tokens.connection, None).await?;
+        event::append(tx, EventType::ConnectionScopesChanged, token.id, None).await?;
     }
     Ok(true)
 }
 
 /// `false` if the user has this account already.
-async fn insert(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO token (id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
-               access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, expires_at, details_due_at, created_at, \
-               connected_at, metadata, unsettled_scopes) \
-               VALUES ($1, $2, $3, $4, $5, $6, 'active', 1, $7, $8, $9, $10, $11, $12, $13, $11, $15, $14, $16) \
-               ON CONFLICT (user_id, client_id, portal_id) DO NOTHING";
-    let values = [
-        new.connection.to_string().into(),
-        new.user.to_string().into(),
-        new.client_id.clone().into(),
-        new.portal.map(|portal| portal.0).into(),
-        new.scopes.as_ref().map(Scopes::to_string).unwrap_or_default().into(),
-        new.wanted_scopes.to_string().into(),
-        new.refresh.key_id.clone().into(),
-        new.access.ciphertext.clone().into(),
-        new.refresh.ciphertext.clone().into(),
-        new.refresh_fingerprint.clone().into(),
-        new.obtained_at.unix_ms().into(),
-        new.expires_at.unix_ms().into(),
-        new.details_due_at.unix_ms().into(),
-        new.metadata.clone().into(),
-        new.connected_at.unix_ms().into(),
-        new.unsettled_scopes.as_ref().map(Scopes::to_string).into(),
-    ];
-    Ok(tx.run(sql, values).await? == 1)
+async fn insert(tx: &Tx<'_>, new: &TokenRow) -> Result<bool, StoreError> {
+    let its_account = [Column::UserId, Column::ClientId, Column::PortalId];
+    let row = Entity::insert(new.clone().into_active_model());
+    Ok(tx.change(row.on_conflict_do_nothing_on(its_account)).await? == 1)
 }
 
 /// A reconnect: new tokens, a clean record, and an end at HubSpot for the grant it replaces if nobody else has it.
 /// `false` if the connection has changed meanwhile.
-async fn renew(tx: &Tx<'_>, new: &NewTokens) -> Result<bool, StoreError> {
+async fn renew(tx: &Tx<'_>, new: &TokenRow) -> Result<bool, StoreError> {
     let before = new.generation - 1;
-    revocation::queue_replaced(tx, new.connection, before, &new.refresh_fingerprint, new.obtained_at).await?;
-    // Scopes that HubSpot has not named yet are compared with the older ones when it does.
-    let sql = "UPDATE token SET scopes = COALESCE($3, scopes), wanted_scopes = $4, unsettled_scopes = $14, state = 'active', generation = generation + 1, \
-               key_id = $5, access_sealed = $6, refresh_sealed = $7, refresh_fingerprint = $8, obtained_at = $9, \
-               expires_at = $10, details_due_at = $11, details_attempts = 0, last_error = NULL, error_since = NULL, \
-               degraded_since = NULL, connected_at = $13, metadata = COALESCE($12, metadata) \
-               WHERE id = $1 AND generation = $2";
-    let values = [
-        new.connection.to_string().into(),
-        before.into(),
-        new.scopes.as_ref().map(Scopes::to_string).into(),
-        new.wanted_scopes.to_string().into(),
-        new.refresh.key_id.clone().into(),
-        new.access.ciphertext.clone().into(),
-        new.refresh.ciphertext.clone().into(),
-        new.refresh_fingerprint.clone().into(),
-        new.obtained_at.unix_ms().into(),
-        new.expires_at.unix_ms().into(),
-        new.details_due_at.unix_ms().into(),
-        new.metadata.clone().into(),
-        new.connected_at.unix_ms().into(),
-        new.unsettled_scopes.as_ref().map(Scopes::to_string).into(),
-    ];
-    Ok(tx.run(sql, values).await? == 1)
+    revocation::queue_replaced(tx, new.id, before, &new.refresh_fingerprint, new.obtained_at).await?;
+    let renewed = new.clone();
+    let renewed = ActiveModel {
+        // Scopes that HubSpot has not named yet are compared with the older ones when it does.
+        scopes: if renewed.scopes.is_empty() { NotSet } else { Set(renewed.scopes) },
+        wanted_scopes: Set(renewed.wanted_scopes),
+        unsettled_scopes: Set(renewed.unsettled_scopes),
+        state: Set(renewed.state),
+        generation: Set(renewed.generation),
+        key_id: Set(renewed.key_id),
+        access_sealed: Set(renewed.access_sealed),
+        refresh_sealed: Set(renewed.refresh_sealed),
+        refresh_fingerprint: Set(renewed.refresh_fingerprint),
+        obtained_at: Set(renewed.obtained_at),
+        expires_at: Set(renewed.expires_at),
+        details_due_at: Set(renewed.details_due_at),
+        details_attempts: Set(0),
+        last_error: Set(None),
+        error_since: Set(None),
+        degraded_since: Set(None),
+        connected_at: Set(renewed.connected_at),
+        metadata: if renewed.metadata.is_none() { NotSet } else { Set(renewed.metadata) },
+        ..Default::default()
+    };
+    let place = Entity::update_many().set(renewed).filter(Column::Id.eq(new.id));
+    Ok(tx.change(place.filter(Column::Generation.eq(before))).await? == 1)
 }

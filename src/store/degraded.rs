@@ -12,7 +12,7 @@ impl Store {
     /// Notes connections that have become degraded. Says whose they are, and whether there may be more.
     pub async fn note_degraded(&self, now: Moment) -> Result<(Vec<UserId>, bool), StoreError> {
         // Most of the time there are none, and nothing needs to be written.
-        let candidates = self.all(&due(""), [now.unix_ms().into(), i64::from(PAGE).into()]).await?;
+        let candidates = self.all(&due(""), [now.into(), i64::from(PAGE).into()]).await?;
         if candidates.is_empty() {
             return Ok((Vec::new(), false));
         }
@@ -35,11 +35,11 @@ fn due(lock: &str) -> String {
 async fn note(tx: &Tx<'_>, now: Moment) -> Result<Vec<UserId>, StoreError> {
     let lock =
         if tx.backend() == sea_orm::DbBackend::Postgres { "FOR UPDATE OF token SKIP LOCKED" } else { "" };
-    let rows = tx.all(&due(lock), [now.unix_ms().into(), i64::from(PAGE).into()]).await?;
-    let ids = rows.iter().map(|row| row.parsed("id")).collect::<Result<Vec<ConnectionId>, _>>()?;
+    let rows = tx.all(&due(lock), [now.into(), i64::from(PAGE).into()]).await?;
+    let ids = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<ConnectionId>, _>>()?;
     mark(tx, &ids, Some(now)).await?;
     event::append_all(tx, EventType::ConnectionDegraded, &ids, None).await?;
-    rows.iter().map(|row| row.parsed("user_id")).collect()
+    rows.iter().map(|row| row.get("user_id")).collect()
 }
 
 /// Takes the mark from connections that work again, and tells it.
@@ -55,5 +55,5 @@ async fn mark(tx: &Tx<'_>, ids: &[ConnectionId], since: Option<Moment>) -> Resul
     let since = since.map_or_else(|| "NULL".to_owned(), |since| since.unix_ms().to_string());
     let places = super::db::places(tx.backend(), ids.len());
     let sql = format!("UPDATE token SET degraded_since = {since} WHERE id IN ({places})");
-    tx.run(&sql, ids.iter().map(|id| id.to_string().into())).await.map(|_| ())
+    tx.run(&sql, ids.iter().map(|id| (*id).into())).await.map(|_| ())
 }

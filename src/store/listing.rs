@@ -5,7 +5,9 @@ use std::time::Duration;
 use sea_orm::Value;
 
 use super::db::Row;
-use super::{Store, StoreError, token};
+use super::entity::columns;
+use super::entity::token::Entity;
+use super::{Store, StoreError, TokenRow};
 use crate::domain::clock::Moment;
 use crate::domain::explain::Plan;
 use crate::domain::external::ExternalUserId;
@@ -62,7 +64,7 @@ impl Store {
     /// One connection, whoever owns it.
     pub async fn listed(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
         let sql = format!("{} WHERE id = $1", select());
-        self.one(&sql, [id.to_string().into()]).await?.map(|row| read(&row)).transpose()
+        self.one(&sql, [id.into()]).await?.map(|row| read(&row)).transpose()
     }
 
     /// The connections that are asked for, in the order in which they were made.
@@ -84,17 +86,17 @@ impl Store {
         let sql = "SELECT COUNT(*) AS others FROM token AS other JOIN token AS self ON self.id = $1 \
                    WHERE other.portal_id = self.portal_id AND other.client_id = self.client_id \
                    AND other.id <> self.id";
-        let row = self.one(sql, [id.to_string().into()]).await?;
+        let row = self.one(sql, [id.into()]).await?;
         row.map_or(Ok(0), |row| row.get::<i64>("others")).map(|others| u64::try_from(others).unwrap_or(0))
     }
 }
 
 fn select() -> String {
     format!(
-        "SELECT {}, metadata, job.run_at, job.attempts, job.lease_until, (SELECT external_id FROM external_user \
+        "SELECT {}, job.run_at, job.attempts, job.lease_until, (SELECT external_id FROM external_user \
          WHERE external_user.user_id = token.user_id) AS external_id FROM token \
          LEFT JOIN token_refresh_job AS job ON job.connection_id = id",
-        token::COLUMNS
+        columns::<Entity>()
     )
 }
 
@@ -110,26 +112,25 @@ fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
         conditions.push(condition);
     };
     if let Some(user) = wanted.user {
-        add("user_id = ?", &[user.to_string().into()]);
+        add("user_id = ?", &[user.into()]);
     }
     if let Some(portal) = wanted.portal {
-        add("portal_id = ?", &[portal.0.into()]);
+        add("portal_id = ?", &[portal.into()]);
     }
-    let ms = now.unix_ms();
     match wanted.state {
         None => {}
-        Some(ListedState::Active) => add("state = 'active' AND expires_at > ?", &[ms.into()]),
+        Some(ListedState::Active) => add("state = 'active' AND expires_at > ?", &[now.into()]),
         // Whatever has expired has failed before, or is due: that finds it without looking at all that is well.
         Some(ListedState::Degraded) => add(
             "state = 'active' AND expires_at <= ? AND id IN (SELECT id FROM token WHERE error_since IS NOT NULL \
              UNION ALL SELECT connection_id FROM token_refresh_job WHERE run_at <= ?)",
-            &[ms.into(), (now.plus(SOON)).unix_ms().into()],
+            &[now.into(), now.plus(SOON).into()],
         ),
         Some(ListedState::NeedsReauth) => add("state = 'needs_reauth'", &[]),
         Some(ListedState::IntegrityError) => add("state = 'integrity_error'", &[]),
     }
     if let Some((at, id)) = wanted.after {
-        add("(created_at, id) > (?, ?)", &[at.unix_ms().into(), id.to_string().into()]);
+        add("(created_at, id) > (?, ?)", &[at.into(), id.into()]);
     }
     match conditions.is_empty() {
         true => (String::new(), values),
@@ -141,14 +142,15 @@ fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
 const SOON: Duration = MIN_REFRESH_INTERVAL;
 
 fn read(row: &Row) -> Result<Listed, StoreError> {
+    let token: TokenRow = row.model()?;
     Ok(Listed {
-        token: token::read(row)?,
         plan: Plan {
-            run_at: row.maybe_moment("run_at")?,
+            run_at: row.get("run_at")?,
             attempts: row.get::<Option<i64>>("attempts")?.unwrap_or(0),
-            lease_until: row.maybe_moment("lease_until")?,
+            lease_until: row.get("lease_until")?,
         },
-        external_user: row.maybe("external_id")?,
-        metadata: row.get("metadata")?,
+        external_user: row.get("external_id")?,
+        metadata: token.metadata.clone(),
+        token: token.into(),
     })
 }

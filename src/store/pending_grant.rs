@@ -5,8 +5,10 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::entity::columns;
 use super::entity::pending_grant::{ActiveModel, Column, Entity, Undecided};
-use super::revocation::{self, RevocationJob};
-use super::{ClaimedInstall, PendingGrant, Store, StoreError, Tx, auth_request, connect_session, event};
+use super::{
+    ClaimedInstall, PendingGrant, RevocationJob, Store, StoreError, Tx, auth_request, connect_session, event,
+    revocation,
+};
 use crate::domain::clock::Moment;
 use crate::domain::event::InstallData;
 use crate::domain::failure::FailureCode;
@@ -189,17 +191,8 @@ async fn end(tx: &Tx<'_>, id: PendingGrantId, code: FailureCode, now: Moment) ->
         auth_request::fail(tx, flow, code, now).await?;
     }
     if !revocation::is_in_use(tx, &grant.refresh_fingerprint).await? {
-        let refresh = grant.refresh();
-        let orphan = RevocationJob {
-            id: revocation::job_id(grant.connection_id, 1),
-            connection_id: grant.connection_id,
-            client_id: grant.client_id,
-            refresh,
-            refresh_fingerprint: grant.refresh_fingerprint,
-            generation: 1,
-            created_at: now,
-            attempts: 0,
-        };
+        let (refresh, fingerprint) = (grant.refresh(), grant.refresh_fingerprint);
+        let orphan = RevocationJob::new(grant.connection_id, 1, grant.client_id, refresh, fingerprint, now);
         revocation::insert(tx, orphan).await?;
     }
     Ok(true)

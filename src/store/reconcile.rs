@@ -28,7 +28,7 @@ impl Store {
                        WHERE run_at <= $1 AND lease_until IS NOT NULL";
             let journal = "UPDATE journal_reader SET lease_owner = NULL, lease_until = NULL";
             Box::pin(async move {
-                tx.run(sql, [now.unix_ms().into()]).await?;
+                tx.run(sql, [now.into()]).await?;
                 tx.run(journal, []).await.map(|_| ())
             })
         })
@@ -43,7 +43,7 @@ impl Store {
         let Some(row) = self.one(page, [after.clone().into(), PAGE.into()]).await? else {
             return Ok(Reconciled::default());
         };
-        let Some(last) = row.maybe::<ConnectionId>("last")? else { return Ok(Reconciled::default()) };
+        let Some(last) = row.get::<Option<ConnectionId>>("last")? else { return Ok(Reconciled::default()) };
         let is_full = row.get::<i64>("rows_found")? == PAGE;
         let bounds = [after, last.to_string()];
         let alone = "SELECT DISTINCT user_id FROM token WHERE id > $1 AND id <= $2 \
@@ -52,7 +52,7 @@ impl Store {
         let users = self.all(alone, bounds.clone().map(Into::into)).await?;
         Ok(Reconciled {
             made: self.write(move |tx| Box::pin(pair(tx, bounds.clone()))).await?,
-            without_session: users.iter().map(|row| row.parsed("user_id")).collect::<Result<_, _>>()?,
+            without_session: users.iter().map(|row| row.get("user_id")).collect::<Result<_, _>>()?,
             next: is_full.then_some(last),
         })
     }

@@ -13,7 +13,7 @@ impl Store {
     /// When a connection is refreshed next.
     pub async fn refresh_due_at(&self, id: ConnectionId) -> Result<Option<Moment>, StoreError> {
         let sql = "SELECT run_at FROM token_refresh_job WHERE connection_id = $1";
-        self.one(sql, [id.to_string().into()]).await?.map(|row| row.moment("run_at")).transpose()
+        self.one(sql, [id.into()]).await?.map(|row| row.get("run_at")).transpose()
     }
 
     /// How many connections HubSpot has refused once and not been asked about a second time, without having announced
@@ -60,9 +60,7 @@ pub(super) async fn schedule(
         values(tx.backend(), due.len(), 3, "")
     );
     let fence = tx.clock.now().unix_ms();
-    let rows = due.flat_map(|(connection, run_at)| {
-        [connection.to_string().into(), run_at.unix_ms().into(), fence.into()]
-    });
+    let rows = due.flat_map(|(connection, run_at)| [connection.into(), run_at.into(), fence.into()]);
     tx.run(&sql, rows).await.map(|_| ())
 }
 
@@ -73,7 +71,7 @@ async fn fail(
     next: &Next,
     now: Moment,
 ) -> Result<bool, StoreError> {
-    let id = job.connection_id.to_string();
+    let id = job.connection_id;
     let Next::Retry { run_at, attempts, strikes } = next else {
         let lock = tx.for_update();
         let held =
@@ -81,20 +79,19 @@ async fn fail(
         if tx.one(&held, [id.into(), job.fence.into()]).await?.is_none() {
             return Ok(false);
         }
-        park(tx, job.connection_id, ConnectionState::NeedsReauth, error, now).await?;
+        park(tx, id, ConnectionState::NeedsReauth, error, now).await?;
         return Ok(true);
     };
     // By the clock that replicas agree on: one whose own is slow must not shorten the pause.
     let run_at = tx.now().await?.plus(run_at.since(now));
     let sql = "UPDATE token_refresh_job SET run_at = $3, attempts = $4, strikes = $5, lease_owner = NULL, \
                lease_until = NULL, intent_at = NULL WHERE connection_id = $1 AND fence = $2";
-    let values =
-        [id.clone().into(), job.fence.into(), run_at.unix_ms().into(), (*attempts).into(), (*strikes).into()];
+    let values = [id.into(), job.fence.into(), run_at.into(), (*attempts).into(), (*strikes).into()];
     if tx.run(sql, values).await? == 0 {
         return Ok(false);
     }
     // The time of a refusal counts from the first refusal, whatever has failed before it.
     let since = if job.strikes == 0 && *strikes > 0 { "$3" } else { "COALESCE(error_since, $3)" };
     let sql = &format!("UPDATE token SET last_error = $2, error_since = {since} WHERE id = $1");
-    tx.run(sql, [id.into(), error.as_str().into(), now.unix_ms().into()]).await.map(|_| true)
+    tx.run(sql, [id.into(), error.into(), now.into()]).await.map(|_| true)
 }

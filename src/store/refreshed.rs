@@ -128,10 +128,10 @@ async fn replace(tx: &Tx<'_>, new: &[&Committed]) -> Result<Stored, StoreError> 
     let rows = tx.all(&sql, new.iter().flat_map(|one| columns(one))).await?;
     let mut stored = Stored { ids: HashSet::with_capacity(rows.len()), unwell: Vec::new(), is_heard: false };
     for row in &rows {
-        let id = row.parsed("id")?;
+        let id = row.get("id")?;
         stored.ids.insert(id);
         stored.is_heard |= row.get::<i64>("heard")? != 0;
-        if row.maybe_moment("degraded_since")?.is_some() {
+        if row.get::<Option<Moment>>("degraded_since")?.is_some() {
             stored.unwell.push(id);
         }
     }
@@ -140,15 +140,15 @@ async fn replace(tx: &Tx<'_>, new: &[&Committed]) -> Result<Stored, StoreError> 
 
 fn columns(new: &Committed) -> [sea_orm::Value; COLUMNS] {
     [
-        new.job.connection_id.to_string().into(),
+        new.job.connection_id.into(),
         new.generation.into(),
         new.refresh.key_id.clone().into(),
         new.access.ciphertext.clone().into(),
         new.refresh.ciphertext.clone().into(),
         new.refresh_fingerprint.clone().into(),
-        new.obtained_at.unix_ms().into(),
-        new.expires_at.unix_ms().into(),
-        new.scopes.as_ref().map(Scopes::to_string).into(),
+        new.obtained_at.into(),
+        new.expires_at.into(),
+        new.scopes.clone().into(),
     ]
 }
 

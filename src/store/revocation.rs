@@ -1,33 +1,16 @@
 //! Removing connections, and rows of RevocationJob: refresh tokens that have to end at HubSpot too.
 
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+
 use super::db::Row;
-use super::{Store, StoreError, Tx, event};
+use super::entity::columns;
+use super::entity::revocation_job::{ActiveModel, Column, Entity};
+use super::{RevocationJob, Store, StoreError, Tx, event};
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, UserId};
-use crate::domain::secret::Sealed;
-
-/// A refresh token that HubSpot has still to be told about.
-#[derive(Debug, Clone)]
-pub struct RevocationJob {
-    /// The job's id, which is its connection's id and generation.
-    pub id: String,
-    /// Whose token it was.
-    pub connection_id: ConnectionId,
-    /// The HubSpot app.
-    pub client_id: String,
-    /// The refresh token.
-    pub refresh: Sealed,
-    /// Its keyed hash.
-    pub refresh_fingerprint: String,
-    /// The generation it was sealed for.
-    pub generation: i64,
-    /// When the connection ended.
-    pub created_at: Moment,
-    /// Failed attempts so far.
-    pub attempts: i64,
-}
 
 /// What became of a connection that was to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +28,6 @@ pub enum Removed {
 /// Whoever removes a connection tells HubSpot at once; the background steps in if that did not work.
 const HEAD_START: std::time::Duration = std::time::Duration::from_secs(30);
 
-const COLUMNS: &str = "id, connection_id, client_id, key_id, refresh_sealed, refresh_fingerprint, generation, created_at, attempts";
-
 const IN_USE: &str = "SELECT 1 AS found FROM token WHERE refresh_fingerprint = $1 \
     UNION ALL SELECT 1 FROM pending_grant WHERE refresh_fingerprint = $1 LIMIT 1";
 
@@ -62,7 +43,7 @@ impl Store {
         self.write(move |tx| {
             Box::pin(async move {
                 let sql = "SELECT 1 AS found FROM token WHERE id = $1 AND user_id = $2";
-                match tx.one(sql, [id.to_string().into(), owner.to_string().into()]).await? {
+                match tx.one(sql, [id.into(), owner.into()]).await? {
                     Some(_) => remove(tx, id, revoke, now).await,
                     None => Ok(Removed::Absent),
                 }
@@ -84,11 +65,11 @@ impl Store {
                 let sql = format!(
                     "WITH due AS MATERIALIZED (SELECT id FROM revocation_job WHERE run_at <= $1 ORDER BY run_at \
                      LIMIT $2 {skip}) UPDATE revocation_job SET run_at = $3, attempts = attempts + 1 \
-                     WHERE id IN (SELECT id FROM due) RETURNING {COLUMNS}"
+                     WHERE id IN (SELECT id FROM due) RETURNING {}",
+                    columns::<Entity>()
                 );
-                let later = now.plus(pause).unix_ms();
-                let rows = tx.all(&sql, [now.unix_ms().into(), i64::from(limit).into(), later.into()]).await?;
-                rows.iter().map(read).collect()
+                let values = [now.into(), i64::from(limit).into(), now.plus(pause).into()];
+                Ok(Entity::find().from_raw_sql(tx.statement(&sql, values)).all(&tx.db).await?)
             })
         })
         .await
@@ -96,52 +77,34 @@ impl Store {
 
     /// Queues the end of a grant that no connection holds.
     pub async fn queue_revocation(&self, job: RevocationJob) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            let job = job.clone();
-            Box::pin(async move { insert(tx, job).await })
-        })
-        .await
+        self.change(Entity::insert(job.into_active_model()).on_conflict_do_nothing()).await.map(|_| ())
     }
 
     /// One revocation, if it is still to be done.
     pub async fn revocation(&self, id: &str) -> Result<Option<RevocationJob>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM revocation_job WHERE id = $1");
-        self.one(&sql, [id.to_owned().into()]).await?.map(|row| read(&row)).transpose()
+        self.find(Entity::find_by_id(id)).await
     }
 
     /// Whether any connection has this refresh token, or may get it.
     pub async fn is_in_use(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
-        Ok(self.one(IN_USE, [refresh_fingerprint.to_owned().into()]).await?.is_some())
+        Ok(self.one(IN_USE, [refresh_fingerprint.into()]).await?.is_some())
     }
 
     /// Tries again then.
     pub async fn postpone_revocation(&self, id: &str, run_at: Moment) -> Result<(), StoreError> {
-        let id = id.to_owned();
-        self.write(move |tx| {
-            let values = [id.clone().into(), run_at.unix_ms().into()];
-            Box::pin(async move {
-                tx.run("UPDATE revocation_job SET run_at = $2 WHERE id = $1", values).await.map(|_| ())
-            })
-        })
-        .await
+        let later = ActiveModel { run_at: Set(run_at), ..Default::default() };
+        self.change(Entity::update_many().set(later).filter(Column::Id.eq(id))).await.map(|_| ())
     }
 
     /// Done, or not to be done any more.
     pub async fn finish_revocation(&self, id: &str) -> Result<(), StoreError> {
-        let id = id.to_owned();
-        self.write(move |tx| {
-            let values = [id.clone().into()];
-            Box::pin(
-                async move { tx.run("DELETE FROM revocation_job WHERE id = $1", values).await.map(|_| ()) },
-            )
-        })
-        .await
+        self.change(Entity::delete_by_id(id)).await.map(|_| ())
     }
 }
 
 /// Whether any connection has this refresh token, or may get it, seen inside a transaction.
 pub(super) async fn is_in_use(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<bool, StoreError> {
-    Ok(tx.one(IN_USE, [refresh_fingerprint.to_owned().into()]).await?.is_some())
+    Ok(tx.one(IN_USE, [refresh_fingerprint.into()]).await?.is_some())
 }
 
 /// Of two who share a grant and end at the same moment, one must see that it is the last.
@@ -149,7 +112,7 @@ pub(super) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result
     for table in ["token", "pending_grant"] {
         let lock = tx.for_update();
         let sql = format!("SELECT id FROM {table} WHERE refresh_fingerprint = $1 ORDER BY id {lock}");
-        tx.all(&sql, [refresh_fingerprint.to_owned().into()]).await?;
+        tx.all(&sql, [refresh_fingerprint.into()]).await?;
     }
     Ok(())
 }
@@ -158,8 +121,8 @@ pub(super) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result
 /// would wait for each other with the next. (Where the order cannot be kept, the database ends one of two, and it is
 /// tried again: see the writer.)
 pub(super) async fn lock_with_grant(tx: &Tx<'_>, id: ConnectionId) -> Result<Option<Row>, StoreError> {
-    for row in tx.all(&lock_sharing(tx, "id"), [id.to_string().into()]).await? {
-        if row.parsed::<ConnectionId>("id")? == id {
+    for row in tx.all(&lock_sharing(tx, "id"), [id.into()]).await? {
+        if row.get::<ConnectionId>("id")? == id {
             return Ok(Some(row));
         }
     }
@@ -169,9 +132,9 @@ pub(super) async fn lock_with_grant(tx: &Tx<'_>, id: ConnectionId) -> Result<Opt
 /// Locks all connections of a user in the same way, and says which these are.
 pub(super) async fn lock_of_user(tx: &Tx<'_>, user: UserId) -> Result<Vec<ConnectionId>, StoreError> {
     let mut own = Vec::new();
-    for row in tx.all(&lock_sharing(tx, "user_id"), [user.to_string().into()]).await? {
-        if row.parsed::<UserId>("user_id")? == user {
-            own.push(row.parsed("id")?);
+    for row in tx.all(&lock_sharing(tx, "user_id"), [user.into()]).await? {
+        if row.get::<UserId>("user_id")? == user {
+            own.push(row.get("id")?);
         }
     }
     Ok(own)
@@ -189,20 +152,7 @@ fn lock_sharing(tx: &Tx<'_>, column: &str) -> String {
 
 /// Queues the end of a grant inside the transaction that forgets it.
 pub(super) async fn insert(tx: &Tx<'_>, job: RevocationJob) -> Result<(), StoreError> {
-    let sql = "INSERT INTO revocation_job (id, connection_id, client_id, key_id, refresh_sealed, \
-               refresh_fingerprint, generation, created_at, run_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) \
-               ON CONFLICT (id) DO NOTHING";
-    let values = [
-        job.id.into(),
-        job.connection_id.to_string().into(),
-        job.client_id.into(),
-        job.refresh.key_id.into(),
-        job.refresh.ciphertext.into(),
-        job.refresh_fingerprint.into(),
-        job.generation.into(),
-        job.created_at.unix_ms().into(),
-    ];
-    tx.run(sql, values).await.map(|_| ())
+    tx.insert_new(job).await.map(|_| ())
 }
 
 /// Removes a connection inside a transaction, because somebody wants that.
@@ -226,14 +176,16 @@ pub(super) async fn remove_because(
     let Some(row) = lock_with_grant(tx, id).await? else { return Ok(Removed::Absent) };
     let (generation, fingerprint): (i64, String) = (row.get("generation")?, row.get("refresh_fingerprint")?);
     let removed = match revoke {
-        true if queue(tx, id, &fingerprint, now).await? => Removed::Queued(job_id(id, generation)),
+        true if queue(tx, id, &fingerprint, now).await? => {
+            Removed::Queued(RevocationJob::id_of(id, generation))
+        }
         true => Removed::Shared,
         false => Removed::Kept,
     };
     crash::point("disconnect.half_removed");
     event::append(tx, EventType::ConnectionDisconnected, id, Some(reason)).await?;
     // The job goes with its connection (foreign key), and a refresh that is under way finds no row to write to.
-    tx.run("DELETE FROM token WHERE id = $1", [id.to_string().into()]).await?;
+    tx.run("DELETE FROM token WHERE id = $1", [id.into()]).await?;
     Ok(removed)
 }
 
@@ -249,7 +201,7 @@ pub(super) async fn queue_replaced(
     let sql = format!(
         "SELECT refresh_fingerprint FROM token WHERE id = $1 AND generation = $2 AND refresh_fingerprint <> $3 {lock}"
     );
-    let values = [id.to_string().into(), generation.into(), new_fingerprint.to_owned().into()];
+    let values = [id.into(), generation.into(), new_fingerprint.into()];
     if let Some(row) = tx.one(&sql, values).await? {
         queue(tx, id, &row.get::<String>("refresh_fingerprint")?, now).await?;
     }
@@ -264,25 +216,7 @@ async fn queue(tx: &Tx<'_>, id: ConnectionId, fingerprint: &str, now: Moment) ->
                refresh_fingerprint, generation, $3, $4 FROM token WHERE id = $1 AND NOT EXISTS \
                (SELECT 1 FROM token AS sibling WHERE sibling.refresh_fingerprint = $2 AND sibling.id <> $1) \
                AND NOT EXISTS (SELECT 1 FROM pending_grant WHERE refresh_fingerprint = $2)";
-    let run_at = now.plus(HEAD_START).unix_ms();
-    let values = [id.to_string().into(), fingerprint.to_owned().into(), now.unix_ms().into(), run_at.into()];
+    let run_at = now.plus(HEAD_START);
+    let values = [id.into(), fingerprint.into(), now.into(), run_at.into()];
     Ok(tx.run(sql, values).await? == 1)
-}
-
-/// The id of the job that ends what a connection had in this generation.
-pub(super) fn job_id(id: ConnectionId, generation: i64) -> String {
-    format!("{id}/{generation}")
-}
-
-fn read(row: &Row) -> Result<RevocationJob, StoreError> {
-    Ok(RevocationJob {
-        id: row.get("id")?,
-        connection_id: row.parsed("connection_id")?,
-        client_id: row.get("client_id")?,
-        refresh: row.sealed("key_id", "refresh_sealed")?,
-        refresh_fingerprint: row.get("refresh_fingerprint")?,
-        generation: row.get("generation")?,
-        created_at: row.moment("created_at")?,
-        attempts: row.get("attempts")?,
-    })
 }

@@ -3,20 +3,19 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
 use super::db::Row;
-use super::{Store, StoreError, Tx, event};
+use super::entity::columns;
+use super::entity::token::{Column, Entity};
+use super::{Store, StoreError, TokenRow, Tx, event};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
 use crate::domain::event::EventType;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
-use crate::domain::secret::Sealed;
 use crate::domain::token::Token;
-
-pub(super) const COLUMNS: &str = "id, user_id, client_id, portal_id, hub_domain, hub_user, time_zone, scopes, \
-    wanted_scopes, state, generation, key_id, access_sealed, refresh_sealed, refresh_fingerprint, obtained_at, \
-    expires_at, last_error, error_since, created_at, connected_at, details_due_at, details_attempts";
 
 /// What HubSpot tells of an account beside its tokens. What is `None` stays as it is stored.
 #[derive(Debug, Clone, Default)]
@@ -36,18 +35,18 @@ pub struct Details {
 impl Store {
     /// One connection, whoever owns it: for jobs and the command line. Browsers are answered by [`Store::tokens_of`].
     pub async fn token(&self, id: ConnectionId) -> Result<Option<Token>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM token WHERE id = $1");
-        self.one(&sql, [id.to_string().into()]).await?.map(|row| read(&row)).transpose()
+        Ok(self.find(Entity::find_by_id(id)).await?.map(Token::from))
     }
 
     /// A user's connections, the newest first.
     pub async fn tokens_of(&self, user: UserId) -> Result<Vec<(Token, Option<Moment>)>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS}, job.run_at FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id \
-             WHERE user_id = $1 ORDER BY connected_at DESC, id"
+            "SELECT {}, job.run_at FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id \
+             WHERE user_id = $1 ORDER BY connected_at DESC, id",
+            columns::<Entity>()
         );
-        let rows = self.all(&sql, [user.to_string().into()]).await?;
-        rows.iter().map(|row| Ok((read(row)?, row.maybe_moment("run_at")?))).collect()
+        let rows = self.all(&sql, [user.into()]).await?;
+        rows.iter().map(|row| Ok((read(row)?, row.get("run_at")?))).collect()
     }
 
     /// For each of these users a number that changes with what [`Store::tokens_of`] says of them.
@@ -59,7 +58,7 @@ impl Store {
             places.join(", ")
         );
         let mut marks: HashMap<UserId, u64> = users.iter().map(|user| (*user, 0)).collect();
-        for row in self.all(&sql, users.iter().map(|user| user.to_string().into())).await? {
+        for row in self.all(&sql, users.iter().map(|user| (*user).into())).await? {
             let mut hasher = DefaultHasher::new();
             let (id, state): (String, String) = (row.get("id")?, row.get("state")?);
             let (portal, domain): (Option<i64>, Option<String>) =
@@ -68,7 +67,7 @@ impl Store {
             let (generation, since): (i64, i64) = (row.get("generation")?, row.get("connected_at")?);
             (id, state, generation, since, portal, domain, zone, due).hash(&mut hasher);
             // A sum, because the order of the rows says nothing.
-            let mark = marks.entry(row.parsed("user_id")?).or_default();
+            let mark = marks.entry(row.get("user_id")?).or_default();
             *mark = mark.wrapping_add(hasher.finish());
         }
         Ok(marks.into_iter().collect())
@@ -81,10 +80,11 @@ impl Store {
         client_id: &str,
         portal: PortalId,
     ) -> Result<Option<Token>, StoreError> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM token WHERE user_id = $1 AND client_id = $2 AND portal_id = $3");
-        let values = [user.to_string().into(), client_id.to_owned().into(), portal.0.into()];
-        self.one(&sql, values).await?.map(|row| read(&row)).transpose()
+        let query = Entity::find()
+            .filter(Column::UserId.eq(user))
+            .filter(Column::ClientId.eq(client_id))
+            .filter(Column::PortalId.eq(portal));
+        Ok(self.find(query).await?.map(Token::from))
     }
 
     /// Stores what HubSpot tells of an account, and when it is asked for the rest. If it turns out to be an account that
@@ -103,12 +103,9 @@ impl Store {
     }
 
     /// Connections whose details are to be asked for.
-    pub async fn details_due(&self, now: Moment, limit: u32) -> Result<Vec<Token>, StoreError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM token WHERE details_due_at <= $1 ORDER BY details_due_at LIMIT $2"
-        );
-        let rows = self.all(&sql, [now.unix_ms().into(), i64::from(limit).into()]).await?;
-        rows.iter().map(read).collect()
+    pub async fn details_due(&self, now: Moment, limit: u64) -> Result<Vec<Token>, StoreError> {
+        let due = Entity::find().filter(Column::DetailsDueAt.lte(now)).order_by_asc(Column::DetailsDueAt);
+        Ok(self.find_all(due.limit(limit)).await?.into_iter().map(Token::from).collect())
     }
 
     /// Takes a connection out of service, as long as it has the tokens of this generation. Nothing is deleted.
@@ -123,7 +120,7 @@ impl Store {
             Box::pin(async move {
                 let lock = tx.for_update();
                 let sql = format!("SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2 {lock}");
-                match tx.one(&sql, [id.to_string().into(), generation.into()]).await? {
+                match tx.one(&sql, [id.into(), generation.into()]).await? {
                     Some(_) => park(tx, id, ConnectionState::IntegrityError, error, now).await,
                     // It was reconnected meanwhile, and is well.
                     None => Ok(()),
@@ -153,7 +150,7 @@ async fn save_details(
                      FROM token AS other JOIN token AS self ON self.id = $1 WHERE other.id <> self.id \
                      AND other.user_id = self.user_id AND other.client_id = self.client_id AND other.portal_id = $2";
         if let Some(row) = tx.one(older, [id.into(), portal.into()]).await? {
-            let older = row.parsed("id")?;
+            let older = row.get("id")?;
             super::revocation::remove_because(tx, older, true, tx.clock.now(), "replaced").await?;
         }
     }
@@ -189,10 +186,10 @@ async fn save_details(
 /// missing, the connection is taken out of service.
 pub(super) async fn settle_scopes(tx: &Tx<'_>, id: ConnectionId, granted: &Scopes) -> Result<(), StoreError> {
     let sql = "SELECT unsettled_scopes FROM token WHERE id = $1 AND unsettled_scopes IS NOT NULL";
-    let Some(row) = tx.one(sql, [id.to_string().into()]).await? else { return Ok(()) };
+    let Some(row) = tx.one(sql, [id.into()]).await? else { return Ok(()) };
     let missing = row.scopes("unsettled_scopes")?.missing_from(granted);
     let sql = "UPDATE token SET unsettled_scopes = NULL WHERE id = $1";
-    tx.run(sql, [id.to_string().into()]).await?;
+    tx.run(sql, [id.into()]).await?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -231,9 +228,9 @@ pub(super) async fn park(
     // What is parked and works again, because of a late answer, has recovered.
     let sql = "UPDATE token SET state = $2, last_error = $3, error_since = COALESCE(error_since, $4), \
                degraded_since = COALESCE(degraded_since, $4), details_due_at = NULL WHERE id = $1 AND state <> $2";
-    let values = [id.to_string().into(), state.as_str().into(), error.as_str().into(), now.unix_ms().into()];
+    let values = [id.into(), state.into(), error.into(), now.into()];
     let is_new = tx.run(sql, values).await? == 1;
-    tx.run("DELETE FROM token_refresh_job WHERE connection_id = $1", [id.to_string().into()]).await?;
+    tx.run("DELETE FROM token_refresh_job WHERE connection_id = $1", [id.into()]).await?;
     if !is_new {
         return Ok(());
     }
@@ -244,29 +241,5 @@ pub(super) async fn park(
 }
 
 pub(super) fn read(row: &Row) -> Result<Token, StoreError> {
-    let key_id: String = row.get("key_id")?;
-    Ok(Token {
-        id: row.parsed("id")?,
-        user_id: row.parsed("user_id")?,
-        client_id: row.get("client_id")?,
-        portal_id: row.get::<Option<i64>>("portal_id")?.map(PortalId),
-        hub_domain: row.get("hub_domain")?,
-        hub_user: row.get("hub_user")?,
-        time_zone: row.get("time_zone")?,
-        scopes: row.granted_scopes("scopes")?,
-        wanted_scopes: row.scopes("wanted_scopes")?,
-        state: row.parsed("state")?,
-        generation: row.get("generation")?,
-        access: Sealed { key_id: key_id.clone(), ciphertext: row.get("access_sealed")? },
-        refresh: Sealed { key_id, ciphertext: row.get("refresh_sealed")? },
-        refresh_fingerprint: row.get("refresh_fingerprint")?,
-        obtained_at: row.moment("obtained_at")?,
-        expires_at: row.moment("expires_at")?,
-        last_error: row.get("last_error")?,
-        error_since: row.maybe_moment("error_since")?,
-        created_at: row.moment("created_at")?,
-        connected_at: row.moment("connected_at")?,
-        details_due_at: row.maybe_moment("details_due_at")?,
-        details_attempts: row.get("details_attempts")?,
-    })
+    row.model::<TokenRow>().map(Token::from)
 }

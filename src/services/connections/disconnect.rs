@@ -197,7 +197,7 @@ impl Disconnects {
         let row = job.connection_id.to_string();
         let context =
             Context { kind: "refresh", row: &row, generation: job.generation, client_id: &job.client_id };
-        let refresh = match parts.keyring.open(&job.refresh, context) {
+        let refresh = match parts.keyring.open(&job.refresh(), context) {
             Ok(refresh) => refresh,
             // The key may come back.
             Err(OpenError::UnknownKey(_)) if parts.clock.now().since(job.created_at) < GIVE_UP => {

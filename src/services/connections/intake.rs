@@ -10,6 +10,7 @@ use crate::domain::auth_request::AuthRequest;
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::connect_session::ConnectSession;
+use crate::domain::connection::ConnectionState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
@@ -18,7 +19,7 @@ use crate::domain::token::missing;
 use crate::hubspot::{Grant, HubSpot};
 use crate::keyring::{Context, Keyring};
 use crate::services::platform::{Base, Changes, Key, Notifier, retry_write};
-use crate::store::{NewTokens, Removed, Saved, Source, Store, StoreError};
+use crate::store::{NewTokens, Removed, Saved, Source, Store, StoreError, TokenRow};
 use crate::telemetry::metrics::Metrics;
 
 /// How long a write is tried again while the person waits.
@@ -223,25 +224,38 @@ impl Intake {
         // Of an import no scopes are required, and what is not known of it the background asks: it may be one of many.
         let is_import = matches!(source, Source::Import(_));
         let is_strict = parts.hubspot.settings().require_all_scopes && !is_import;
-        NewTokens {
-            connection,
-            generation,
-            user: owner,
+        let access = parts.keyring.seal(&grant.access, context("access"));
+        let sealed = parts.keyring.seal(refresh, context("refresh"));
+        let token = TokenRow {
+            id: connection,
+            user_id: owner,
             client_id: client_id.to_owned(),
-            portal,
-            scopes: grant.scopes.clone(),
-            unsettled_scopes: (is_strict && grant.scopes.is_none()).then(|| scopes.clone()),
+            portal_id: portal,
+            hub_domain: None,
+            hub_user: None,
+            time_zone: None,
+            scopes: grant.scopes.clone().unwrap_or_default(),
             wanted_scopes: scopes.and(optional_scopes),
-            access: parts.keyring.seal(&grant.access, context("access")),
-            refresh: parts.keyring.seal(refresh, context("refresh")),
+            state: ConnectionState::Active,
+            generation,
+            key_id: sealed.key_id,
+            access_sealed: access.ciphertext,
+            refresh_sealed: sealed.ciphertext,
             refresh_fingerprint: parts.keyring.fingerprint(refresh),
             obtained_at: at,
-            connected_at: now,
             expires_at,
-            refresh_at: parts.schedule.refresh_at(at, expires_at),
-            connect_session: session.map(|session| session.id),
+            last_error: None,
+            error_since: None,
+            details_due_at: Some(if is_import { now } else { now.plus(DETAILS_LATER) }),
+            details_attempts: 0,
+            created_at: at,
+            connected_at: now,
+            degraded_since: None,
             metadata: metadata.map(str::to_owned),
-            details_due_at: if is_import { now } else { now.plus(DETAILS_LATER) },
-        }
+            imported_fingerprint: None,
+            unsettled_scopes: (is_strict && grant.scopes.is_none()).then(|| scopes.clone()),
+        };
+        let refresh_at = parts.schedule.refresh_at(at, expires_at);
+        NewTokens { token, refresh_at, connect_session: session.map(|session| session.id) }
     }
 }

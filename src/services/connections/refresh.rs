@@ -193,17 +193,14 @@ impl Refreshes {
         {
             return Ok(());
         }
-        let now = parts.clock.now();
-        let orphan = RevocationJob {
-            id: format!("{}/{}", token.id, late.generation + 1),
-            connection_id: token.id,
-            client_id: token.client_id.clone(),
-            refresh: late.refresh.clone(),
-            refresh_fingerprint: late.refresh_fingerprint.clone(),
-            generation: late.generation + 1,
-            created_at: now,
-            attempts: 0,
-        };
+        let orphan = RevocationJob::new(
+            token.id,
+            late.generation + 1,
+            token.client_id.clone(),
+            late.refresh.clone(),
+            late.refresh_fingerprint.clone(),
+            parts.clock.now(),
+        );
         parts.store.queue_revocation(orphan).await
     }
 

@@ -25,7 +25,7 @@ pub enum StoreError {
     /// The database was asked and said nothing; what was asked for may have happened.
     #[error("the database has not answered within {} s", DEADLINE.as_secs())]
     Silent,
-    /// A row holds what this release cannot read.
+    /// A row holds what this release cannot read; the column, or the type that it should be of.
     #[error("a row cannot be read: {0}")]
     Unreadable(&'static str),
 }
@@ -43,7 +43,10 @@ impl StoreError {
 
 impl From<DbErr> for StoreError {
     fn from(why: DbErr) -> Self {
-        Self::Database(Arc::new(why))
+        match why {
+            DbErr::TryIntoErr { into, .. } => Self::Unreadable(into),
+            why => Self::Database(Arc::new(why)),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use sea_orm::{QueryResult, TryGetable};
+use sea_orm::{FromQueryResult, QueryResult, TryGetable};
 
 use super::StoreError;
 use crate::domain::clock::Moment;
@@ -15,6 +15,11 @@ pub(in crate::store) struct Row(pub QueryResult);
 impl Row {
     pub fn get<T: TryGetable>(&self, column: &'static str) -> Result<T, StoreError> {
         self.0.try_get("", column).map_err(StoreError::from)
+    }
+
+    /// The row of an entity, whatever other columns are beside it.
+    pub fn model<M: FromQueryResult>(&self) -> Result<M, StoreError> {
+        M::from_query_result(&self.0, "").map_err(StoreError::from)
     }
 
     /// A text that a parser of the domain understands.

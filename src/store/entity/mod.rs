@@ -9,7 +9,10 @@ pub mod claimed_install;
 pub mod external_user;
 pub mod install_attempt;
 pub mod pending_grant;
+pub mod revocation_job;
 pub mod session;
+pub mod token;
+pub mod token_refresh_job;
 pub mod webhook_endpoint;
 
 use sea_orm::{EntityTrait, IdenStatic, Iterable};

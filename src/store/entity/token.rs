@@ -1,0 +1,105 @@
+//! Connections with their tokens.
+
+use sea_orm::entity::prelude::*;
+
+use crate::domain::clock::Moment;
+use crate::domain::connection::ConnectionState;
+use crate::domain::id::{ConnectionId, PortalId, UserId};
+use crate::domain::scopes::Scopes;
+use crate::domain::secret::Sealed;
+use crate::domain::token::Token;
+
+/// A connection as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "token")]
+pub struct Model {
+    /// The connection's id.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: ConnectionId,
+    /// Who owns it.
+    pub user_id: UserId,
+    /// The HubSpot app it was granted to.
+    pub client_id: String,
+    /// Which HubSpot account, where it is known.
+    pub portal_id: Option<PortalId>,
+    /// The customer's website, where HubSpot has told it.
+    pub hub_domain: Option<String>,
+    /// The e-mail address of the person who granted it.
+    pub hub_user: Option<String>,
+    /// The account's time zone.
+    pub time_zone: Option<String>,
+    /// The granted scopes; none while they are unknown.
+    pub scopes: Scopes,
+    /// What was asked for.
+    pub wanted_scopes: Scopes,
+    /// Its state.
+    pub state: ConnectionState,
+    /// Rises with every new pair of tokens.
+    pub generation: i64,
+    /// The key of both ciphertexts.
+    pub key_id: String,
+    /// The access token's ciphertext.
+    pub access_sealed: String,
+    /// The refresh token's ciphertext.
+    pub refresh_sealed: String,
+    /// The keyed hash of the refresh token.
+    pub refresh_fingerprint: String,
+    /// When the access token was received.
+    pub obtained_at: Moment,
+    /// When the access token expires.
+    pub expires_at: Moment,
+    /// The code of the last failed refresh, until one succeeds.
+    pub last_error: Option<String>,
+    /// Since when refreshes fail.
+    pub error_since: Option<Moment>,
+    /// When the background asks for the account's details, unless they are known.
+    pub details_due_at: Option<Moment>,
+    /// How often they have been asked for in vain.
+    pub details_attempts: i64,
+    /// When it was first connected.
+    pub created_at: Moment,
+    /// When the person last approved it.
+    pub connected_at: Moment,
+    /// Since when the host's backend has been told that something is wrong.
+    pub degraded_since: Option<Moment>,
+    /// What the host keeps with it, as JSON.
+    pub metadata: Option<String>,
+    /// The keyed hash of the refresh token that it was imported with.
+    pub imported_fingerprint: Option<String>,
+    /// The required scopes, where the granted ones are not known yet and have to contain them.
+    pub unsettled_scopes: Option<Scopes>,
+}
+
+impl From<Model> for Token {
+    fn from(row: Model) -> Self {
+        Self {
+            id: row.id,
+            user_id: row.user_id,
+            client_id: row.client_id,
+            portal_id: row.portal_id,
+            hub_domain: row.hub_domain,
+            hub_user: row.hub_user,
+            time_zone: row.time_zone,
+            scopes: Some(row.scopes).filter(|scopes| !scopes.is_empty()),
+            wanted_scopes: row.wanted_scopes,
+            state: row.state,
+            generation: row.generation,
+            access: Sealed { key_id: row.key_id.clone(), ciphertext: row.access_sealed },
+            refresh: Sealed { key_id: row.key_id, ciphertext: row.refresh_sealed },
+            refresh_fingerprint: row.refresh_fingerprint,
+            obtained_at: row.obtained_at,
+            expires_at: row.expires_at,
+            last_error: row.last_error,
+            error_since: row.error_since,
+            created_at: row.created_at,
+            connected_at: row.connected_at,
+            details_due_at: row.details_due_at,
+            details_attempts: row.details_attempts,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,48 @@
+//! When connections are refreshed next, and who is at it.
+
+use sea_orm::entity::prelude::*;
+
+use crate::domain::clock::Moment;
+use crate::domain::id::ConnectionId;
+use crate::domain::refresh_job::TokenRefreshJob;
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "token_refresh_job")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub connection_id: ConnectionId,
+    pub run_at: Moment,
+    /// Failed attempts since the last success.
+    pub attempts: i64,
+    /// How often in a row HubSpot has said that the grant is no more.
+    pub strikes: i64,
+    /// Who holds the lease.
+    pub lease_owner: Option<String>,
+    pub lease_until: Option<Moment>,
+    /// Rises with every claim and every new pair of tokens.
+    pub fence: i64,
+    /// Since when the holder of the lease asks HubSpot.
+    pub intent_at: Option<Moment>,
+    /// 1 if an earlier holder of the lease vanished in the middle of its call, else 0.
+    pub interrupted: i64,
+    /// When the app was uninstalled, if HubSpot says so.
+    pub announced_at: Option<Moment>,
+}
+
+impl From<Model> for TokenRefreshJob {
+    fn from(row: Model) -> Self {
+        Self {
+            connection_id: row.connection_id,
+            fence: row.fence,
+            attempts: row.attempts,
+            strikes: row.strikes,
+            was_interrupted: row.interrupted != 0,
+            announced_at: row.announced_at,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
