@@ -9,7 +9,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::harness::TestApp;
+use crate::harness::{TestApp, sql};
 use crate::harness::app::{HOST, LONG_SESSIONS};
 use crate::harness::page::{Page, approved};
 
@@ -85,7 +85,7 @@ async fn operations_cost_the_statements_of_the_table() {
     sent.push(statements.take(&app).await);
     assert_eq!(popup.status().await["state"], "active");
     sent.push(statements.take(&app).await);
-    let id = app.database.text("SELECT id FROM token").await;
+    let id = app.database.column(sql::ID).await;
     for _ in 0..2 {
         let path = format!("/api/hubspot/connections/{id}/token");
         assert_eq!(app.api(&key, Method::GET, &path, None).await.status, 200);
