@@ -6,6 +6,7 @@
 pub mod api_key;
 pub mod auth_request;
 pub mod claimed_install;
+pub mod connect_session;
 pub mod external_user;
 pub mod install_attempt;
 pub mod pending_grant;
