@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error_span};
 
 use crate::config::Refresh;
 use crate::domain::chance::Chance;
@@ -74,7 +75,8 @@ impl Jobs {
             for underway in
                 note(self.services.webhooks.deliveries.claim_deliveries().await).unwrap_or_default()
             {
-                let work = self.services.webhooks.deliveries.deliver_webhook(underway);
+                let span = error_span!("delivery", event = underway.event_id());
+                let work = span.in_scope(|| self.services.webhooks.deliveries.deliver_webhook(underway));
                 in_flight.spawn(async move {
                     let _ = work.await;
                 });
@@ -98,7 +100,8 @@ impl Jobs {
     async fn chores(&self) {
         loop {
             note(self.services.connections.disconnects.revoke_due().await);
-            note(self.services.connections.details.ask_missing_details().await);
+            let details = self.services.connections.details.ask_missing_details();
+            note(details.instrument(error_span!("account_details")).await);
             self.pause(TICK).await;
         }
     }
@@ -107,7 +110,8 @@ impl Jobs {
     async fn journal(&self) {
         while self.services.marketplace.journal.reads_journal() {
             self.pause(TICK).await;
-            let look = note(self.services.marketplace.journal.read_journal().await);
+            let look = self.services.marketplace.journal.read_journal();
+            let look = note(look.instrument(error_span!("journal")).await);
             self.pause(look.map_or(POLL, |look| look.again_in)).await;
         }
     }
@@ -117,8 +121,9 @@ impl Jobs {
         // What is due at a start goes first.
         self.pause(TICK).await;
         loop {
-            note(self.services.maintenance.sweep().await);
-            page = note(self.services.connections.upkeep.reconcile(page).await).flatten();
+            let span = error_span!("sweep");
+            note(self.services.maintenance.sweep().instrument(span.clone()).await);
+            page = note(self.services.connections.upkeep.reconcile(page).instrument(span).await).flatten();
             self.pause(SWEEP).await;
         }
     }
@@ -151,7 +156,8 @@ impl Refreshes<'_> {
         self.budget -= claimed.len() as f64;
         let more = claimed.len() >= wanted as usize;
         for one in claimed {
-            let work = self.jobs.services.connections.refreshes.refresh(one);
+            let span = error_span!("refresh", connection = %one.job.connection_id);
+            let work = span.in_scope(|| self.jobs.services.connections.refreshes.refresh(one));
             self.in_flight.spawn(async move {
                 let _ = work.await;
             });

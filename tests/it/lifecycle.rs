@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
+use serde_json::Value;
 
 use crate::harness::app::{ACME, settle};
 use crate::harness::browser::Browser;
@@ -63,6 +64,11 @@ async fn tokens_are_refreshed_without_anyone_asking() {
         assert!((4_500..9_500).contains(&apart), "{apart} ms apart");
     }
     assert!(calls.iter().all(|call| !call.superseded && !call.overlapping));
+    let lines: Vec<Value> =
+        process.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let refreshed = lines.iter().find(|line| line["message"] == "refreshed").expect("a line of a refresh");
+    assert_eq!(refreshed["span"]["name"], "refresh", "what a job logs names the job: {refreshed}");
+    assert_eq!(refreshed["span"]["connection"], refreshed["connection"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

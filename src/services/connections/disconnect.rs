@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::{Instrument, error_span};
 
 use crate::crash;
 use crate::domain::clock::Clock;
@@ -181,7 +182,9 @@ impl Disconnects {
         let mut tasks = Vec::new();
         for job in self.0.store.claim_revocations(8, LEASE).await? {
             let disconnects = self.clone();
-            tasks.push(self.0.tasks.detach(async move { disconnects.revoke(job).await }));
+            let span = error_span!("revocation", connection = %job.connection_id);
+            let work = async move { disconnects.revoke(job).await };
+            tasks.push(self.0.tasks.detach(work.instrument(span)));
         }
         let count = tasks.len();
         for task in tasks {

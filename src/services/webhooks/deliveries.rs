@@ -39,9 +39,9 @@ pub struct Underway {
 }
 
 impl Underway {
-    /// Whether it is a delivery of this event.
-    pub(super) fn is(&self, event: &str) -> bool {
-        self.claimed.event_id == event
+    /// Returns the id of the event.
+    pub fn event_id(&self) -> &str {
+        &self.claimed.event_id
     }
 }
 

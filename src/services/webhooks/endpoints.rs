@@ -240,7 +240,7 @@ impl Endpoints {
     /// What waits for its turn is left to the background.
     async fn deliver_now(&self, id: WebhookId, event: &str) -> Result<Delivery, WebhookError> {
         for underway in self.deliveries.claim_deliveries_to(id).await? {
-            let is_wanted = underway.is(event);
+            let is_wanted = underway.event_id() == event;
             let work = self.deliveries.deliver_webhook(underway);
             if is_wanted {
                 let _ = work.await;
