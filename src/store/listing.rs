@@ -76,8 +76,8 @@ impl Store {
 
     /// How many connections there are in each state.
     pub async fn count_tokens(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        let rows =
-            self.all("SELECT state, COUNT(*) AS uses FROM token GROUP BY state ORDER BY state", []).await?;
+        let sql = "SELECT state, COUNT(*) AS uses FROM token GROUP BY state ORDER BY state";
+        let rows = self.all_at_length(sql).await?;
         rows.iter().map(|row| Ok((row.get("state")?, row.get("uses")?))).collect()
     }
 

@@ -136,6 +136,17 @@ impl Database {
         within_deadline(self.reader().all(sql, values)).await
     }
 
+    /// Reads all rows of a statement that may look at very many. On SQLite that is done on a thread of its own: the thread
+    /// that asks has others to serve.
+    pub(super) async fn all_at_length(&self, sql: &str) -> Result<Vec<Row>, StoreError> {
+        let Reader::Sqlite(connections) = &self.reader else { return self.all(sql, []).await };
+        let (connections, statement) = (Arc::clone(connections), self.reader().statement(sql, []));
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || runtime.block_on(connections.with(|db| sqlite::query(db, &statement)));
+        let rows = async { tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Panicked) };
+        Ok(within_deadline(rows).await??.into_iter().map(|row| Row(row.into())).collect())
+    }
+
     /// Reads at most one row of an entity.
     pub(super) async fn find<E: EntityTrait>(
         &self,
