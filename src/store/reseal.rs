@@ -10,7 +10,7 @@ use crate::domain::secret::Sealed;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealedTable {
     /// Its name. Its key is the column `id`, and the column `key_id` names the encryption key.
-    pub(super) name: &'static str,
+    pub name: &'static str,
     /// The column with its main secret.
     sealed: &'static str,
     /// What kind of secret that one is.

@@ -1,10 +1,13 @@
 //! Keys and sealed columns: what does not fit is refused or frozen, nothing is deleted, and the right key heals.
 
+use std::collections::BTreeSet;
+
 use fake_hubspot::{Fault, Kind, Rule};
 use hubspot_connect::app::{App, StartupError};
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::services::{KeyCheckError, reseal_all};
+use hubspot_connect::store::SealedTable;
 use serde_json::json;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, LONG_SESSIONS, approve};
@@ -389,4 +392,20 @@ async fn keys_move_while_tokens_are_refreshed_and_connections_end() {
     // Whoever leaves may have been asked for at the same moment; nobody else is refused.
     let refused = app.hubspot.calls(Kind::Refresh).iter().filter(|call| call.status != Some(200)).count();
     assert!(refused <= 4, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_with_ciphertext_is_in_the_list_that_rotation_goes_through() {
+    let app = TestApp::start().await;
+    let with_key = if app.database.is_sqlite() {
+        "SELECT group_concat(name, ' ') FROM sqlite_master WHERE type = 'table' AND sql LIKE '%\"key_id\"%'"
+    } else {
+        "SELECT string_agg(table_name::text, ' ') FROM information_schema.columns \
+         WHERE table_schema = 'public' AND column_name = 'key_id'"
+    };
+    let found = app.database.text(with_key).await;
+    // The texts that keys are checked with belong to their key, and answers are kept for a day.
+    let listed =
+        SealedTable::ALL.iter().map(|table| table.name).chain([sql::KEY_CHECK, sql::IDEMPOTENCY_KEYS]);
+    assert_eq!(found.split(' ').collect::<BTreeSet<_>>(), listed.collect());
 }
