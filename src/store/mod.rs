@@ -43,7 +43,7 @@ pub use entity::claimed_install::Model as ClaimedInstall;
 pub use entity::pending_grant::{Model as PendingGrant, Undecided};
 pub use entity::revocation_job::Model as RevocationJob;
 pub use entity::token::Model as TokenRow;
-pub use idempotency::{OnceAsked, OnceFound};
+pub use idempotency::{OnceFound, OnceLease};
 pub use journal::{Advanced, JournalLease};
 pub use listing::{Listed, ListedState, Wanted};
 pub use reconcile::Reconciled;

@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod auth_request;
 pub mod claimed_install;
 pub mod external_user;
+pub mod idempotency_key;
 pub mod install_attempt;
 pub mod pending_grant;
 pub mod revocation_job;
