@@ -59,7 +59,8 @@ use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
 use crate::store::Store;
 pub use crate::store::{
-    AccessRow, ClaimedInstall, EndpointChanges, Listed, ListedState, OnceLease, PendingGrant, StoreError, Wanted,
+    AccessRow, ApiKey, ClaimedInstall, EndpointChanges, Listed, ListedState, OnceLease, PendingGrant,
+    StoreError, Wanted,
 };
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;

@@ -39,6 +39,7 @@ pub use auth_request::{Consumed, NewAuthRequest};
 pub use claim::{ClaimOne, Claimed, claim_sql};
 pub use connect::{NewTokens, Saved, Source};
 pub use db::{Database, OpenError, SchemaStatus, StoreError};
+pub use entity::api_key::Model as ApiKey;
 pub use entity::claimed_install::Model as ClaimedInstall;
 pub use entity::pending_grant::{Model as PendingGrant, Undecided};
 pub use entity::revocation_job::Model as RevocationJob;
