@@ -59,8 +59,8 @@ use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
 use crate::store::Store;
 pub use crate::store::{
-    AccessRow, ApiKey, ClaimedInstall, EndpointChanges, Listed, ListedState, OnceLease, PendingGrant,
-    StoreError, Wanted,
+    AccessRow, ApiKey, ClaimedInstall, Endpoint, EndpointChanges, Event, Listed, ListedState, OnceLease,
+    PendingGrant, StoreError, Wanted, WebhookDelivery,
 };
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;

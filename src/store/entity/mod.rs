@@ -6,6 +6,7 @@
 pub mod api_key;
 pub mod auth_request;
 pub mod claimed_install;
+pub mod event;
 pub mod external_user;
 pub mod idempotency_key;
 pub mod install_attempt;
@@ -14,6 +15,7 @@ pub mod revocation_job;
 pub mod session;
 pub mod token;
 pub mod token_refresh_job;
+pub mod webhook_delivery;
 pub mod webhook_endpoint;
 
 use sea_orm::{EntityTrait, IdenStatic, Iterable};
