@@ -5,8 +5,8 @@ use std::time::Duration;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, SelectExt};
 
-use super::entity::external_user;
 use super::entity::session::{ActiveModel, Column, Entity};
+use super::entity::{external_user, token};
 use super::{SessionRow, Store, StoreError, revocation};
 use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
@@ -94,9 +94,9 @@ impl Store {
                 // Before anything is looked at: a reconnect that is being saved is waited for, and seen.
                 let connections = revocation::lock_of_user(tx, user).await?;
                 // A connect is saved before its session is: one that has just been made is looked at again later.
-                let fresh = "SELECT 1 AS found FROM token WHERE user_id = $1 AND connected_at > $2 LIMIT 1";
-                let grace = now.minus(SIGN_IN_GRACE);
-                if tx.one(fresh, [user.into(), grace.into()]).await?.is_some() {
+                let fresh = token::Entity::find().filter(token::Column::UserId.eq(user));
+                let fresh = fresh.filter(token::Column::ConnectedAt.gt(now.minus(SIGN_IN_GRACE)));
+                if fresh.exists(&tx.db).await? {
                     return Ok(0);
                 }
                 let alive = Entity::find().filter(of_user).filter(Column::ExpiresAt.gt(now));
