@@ -39,7 +39,7 @@ pub struct UnknownScope;
 /// How many keys of one name may be in use at once: the one that is being replaced, and the one that replaces it.
 pub const AT_ONCE: usize = 2;
 
-/// What a key is good for.
+/// The scopes of a key.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveValueType)]
 #[sea_orm(value_type = "String")]
 pub struct ApiScopes(pub Vec<ApiScope>);
@@ -53,7 +53,7 @@ impl fmt::Display for ApiScopes {
 impl FromStr for ApiScopes {
     type Err = Infallible;
 
-    /// A scope that only a later release knows is good for nothing here.
+    /// Skips scopes that only a later release knows.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.split_whitespace().filter_map(|word| word.parse().ok()).collect()))
     }

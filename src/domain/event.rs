@@ -74,8 +74,8 @@ impl EventType {
 
 const DAY: u64 = 24 * 3600;
 
-/// What an endpoint wants to hear of. It is stored with a space before and behind each word, so that a whole word can be
-/// looked for.
+/// The types of events that an endpoint asks for. They are stored with a space before and after each, so that SQL can
+/// search for a whole word.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveValueType)]
 #[sea_orm(value_type = "String")]
 pub struct EventTypes(pub Vec<EventType>);
@@ -90,7 +90,7 @@ impl fmt::Display for EventTypes {
 impl FromStr for EventTypes {
     type Err = Infallible;
 
-    /// A word of a later release is none of ours.
+    /// Skips types that only a later release knows.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.split(' ').filter_map(|word| word.parse().ok()).collect()))
     }

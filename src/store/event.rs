@@ -94,12 +94,6 @@ pub(super) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(),
     insert(tx, vec![of_app(id, EventType::InstallUnclaimed, tx.clock.now(), data)]).await
 }
 
-/// An event that is none of a connection's.
-pub(super) fn of_app(id: String, kind: EventType, at: Moment, data: impl Serialize) -> Event {
-    let payload = message(kind, at, data);
-    Event { id, kind, connection_id: None, sequence: None, payload, created_at: at }
-}
-
 /// The same of many connections, each of them named once, in as many statements as for one.
 pub(super) async fn append_all(
     tx: &Tx<'_>,
@@ -122,6 +116,12 @@ pub(super) async fn append_all(
     insert(tx, events.collect::<Result<_, StoreError>>()?).await
 }
 
+/// Returns an event that belongs to no connection.
+pub(super) fn of_app(id: String, kind: EventType, at: Moment, data: impl Serialize) -> Event {
+    let payload = message(kind, at, data);
+    Event { id, kind, connection_id: None, sequence: None, payload, created_at: at }
+}
+
 /// A connection as it is in the middle of its transaction.
 #[derive(FromQueryResult)]
 struct Snapshot {
@@ -130,7 +130,7 @@ struct Snapshot {
     portal_id: Option<PortalId>,
     hub_domain: Option<String>,
     state: ConnectionState,
-    /// None while they are unknown.
+    /// Empty while they are unknown.
     scopes: Scopes,
     last_error: Option<String>,
 }

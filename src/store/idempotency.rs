@@ -15,12 +15,12 @@ const LOCK: Duration = Duration::from_secs(60);
 /// How long an answer is remembered.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 
-/// The right to do a request.
+/// A lease on a request that is to be done once.
 #[derive(Debug, Clone)]
 pub struct OnceLease {
     /// The hash of the API key's id and the caller's key.
     pub id: String,
-    /// Who has it; new with every attempt.
+    /// Its holder; new with every attempt.
     pub lease: String,
 }
 

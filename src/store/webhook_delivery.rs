@@ -208,7 +208,7 @@ async fn claim(
     claimed.collect()
 }
 
-/// A change of the delivery of this event to this endpoint.
+/// Returns an update of the delivery of this event to this endpoint.
 fn of(event: &str, endpoint: WebhookId) -> UpdateMany<Entity> {
     Entity::update_many().filter(Column::EventId.eq(event)).filter(Column::EndpointId.eq(endpoint))
 }

@@ -9,9 +9,9 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::harness::{TestApp, sql};
 use crate::harness::app::{HOST, LONG_SESSIONS};
 use crate::harness::page::{Page, approved};
+use crate::harness::{TestApp, sql};
 
 /// Each operation with its statements on SQLite, where sessions and tokens are cached, and on PostgreSQL. The BEGIN and the
 /// COMMIT of a transaction are not counted, nor is the question for PostgreSQL's time, which the clock of the test spares.

@@ -18,7 +18,7 @@ pub struct Model {
     pub name: String,
     /// The hash of its secret.
     pub key_hash: Hash,
-    /// What it is good for.
+    /// What it permits.
     pub scopes: ApiScopes,
     /// When it was made.
     pub created_at: Moment,
@@ -34,7 +34,7 @@ impl Model {
         prefix(self.id)
     }
 
-    /// Returns whether it is good for this.
+    /// Returns whether it permits this.
     pub fn may(&self, scope: ApiScope) -> bool {
         self.scopes.0.contains(&scope)
     }

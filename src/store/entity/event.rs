@@ -1,4 +1,4 @@
-//! What has happened, as it is told to the host's backend.
+//! Events, as webhooks report them.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,23 +6,23 @@ use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::ConnectionId;
 
-/// Something that has happened, as it is remembered.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "event")]
 pub struct Model {
     /// `evt_…`. Receivers see the same id in every attempt of a delivery.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
-    /// What.
+    /// Its type.
     #[sea_orm(column_name = "type")]
     pub kind: EventType,
-    /// To which connection; to none if it concerns the whole app.
+    /// The connection; none if it concerns the whole app.
     pub connection_id: Option<ConnectionId>,
     /// Counts the events of a connection from 1 on. A number may be missing for what is forgotten.
     pub sequence: Option<i64>,
     /// The message, as it is sent: `{"type","timestamp","data"}`.
     pub payload: String,
-    /// When.
+    /// When it happened.
     pub created_at: Moment,
 }
 

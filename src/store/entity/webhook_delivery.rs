@@ -30,18 +30,18 @@ pub struct Model {
     pub delivered_at: Option<Moment>,
 }
 
-/// One event on its way to one endpoint. It goes by the event's id.
+/// A delivery of an event to an endpoint, known by the event's id.
 #[derive(Debug, Clone, PartialEq, Eq, DerivePartialModel)]
 #[sea_orm(entity = "Entity")]
 pub struct WebhookDelivery {
     /// The event.
     pub event_id: String,
-    /// What has happened.
+    /// The event's type.
     #[sea_orm(from_expr = "event::Column::Kind")]
     pub kind: EventType,
-    /// How far it is.
+    /// Its status.
     pub status: DeliveryStatus,
-    /// How often it was tried since it was queued.
+    /// Attempts since it was queued.
     pub attempts: i64,
     /// When the event happened, or was replayed.
     pub queued_at: Moment,

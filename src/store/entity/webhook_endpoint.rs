@@ -17,15 +17,15 @@ pub struct Model {
     pub id: WebhookId,
     /// Where messages are posted to.
     pub url: String,
-    /// What it wants to hear of; `None` for all but refreshes.
+    /// The types of events that it asks for; `None` for all but refreshes.
     pub types: Option<EventTypes>,
-    /// 1 while it is told, else 0.
+    /// 1 if it is enabled, else 0.
     pub enabled: i64,
-    /// A word. A later release may have written one that this one does not know.
+    /// Why it is disabled. A later release may have written a word that this one does not know.
     pub disabled_reason: Option<String>,
     /// The key of its signing secrets.
     pub key_id: String,
-    /// Its signing secrets' ciphertext, newest first.
+    /// The ciphertext of its signing secrets, the newest first.
     pub secrets_sealed: String,
     /// Rises with every new secret.
     pub generation: i64,
