@@ -5,12 +5,13 @@ use std::path::Path;
 use fake_hubspot::FakeHubSpot;
 use hubspot_connect::app::App;
 use hubspot_connect::config::{Config, Variables};
-use hubspot_connect::domain::api_key::{ApiKey, ApiScope, new_key};
+use hubspot_connect::domain::api_key::{ApiScope, ApiScopes, new_key};
 use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::clock::Clock;
 use hubspot_connect::domain::id::ApiKeyId;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
+use hubspot_connect::store::ApiKey;
 use hubspot_connect::telemetry;
 
 use crate::Failure;
@@ -56,11 +57,12 @@ pub async fn api_key(service: &App) -> Result<Secret, Failure> {
         id,
         // A demo on a server of one's own may be started many times.
         name: id.to_string(),
-        scopes: ApiScope::ALL.to_vec(),
+        key_hash: secret.hash(),
+        scopes: ApiScopes(ApiScope::ALL.to_vec()),
         created_at: Clock::system().now(),
         last_used_at: None,
         revoked_at: None,
     };
-    service.store().insert_api_key(key, secret.hash()).await?;
+    service.store().insert_api_key(key).await?;
     Ok(secret)
 }

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{Failure, configured, ready_store, runtime, say};
-use crate::domain::api_key::{AT_ONCE, ApiKey, ApiScope, new_key};
+use crate::domain::api_key::{AT_ONCE, ApiScope, ApiScopes, new_key};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::ApiKeyId;
+use crate::store::ApiKey;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiKeys {
@@ -38,7 +39,7 @@ impl ApiKeys {
             match self {
                 Self::Create { name, scopes } => {
                     let (key, secret) = fresh(name, scopes, now)?;
-                    if !store.insert_api_key(key.clone(), secret.hash()).await? {
+                    if !store.insert_api_key(key.clone()).await? {
                         return Err(format!(
                             "{AT_ONCE} keys of the name {} are in use; revoke one of them first",
                             key.name
@@ -76,14 +77,14 @@ fn fresh(
     let chance = Chance::system();
     let id = ApiKeyId::random(&chance);
     let secret = new_key(id, &chance);
-    Ok((ApiKey { id, name, scopes, created_at, last_used_at: None, revoked_at: None }, secret))
+    let (key_hash, scopes) = (secret.hash(), ApiScopes(scopes));
+    Ok((ApiKey { id, name, key_hash, scopes, created_at, last_used_at: None, revoked_at: None }, secret))
 }
 
 fn line(key: &ApiKey) -> String {
-    let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
     let used =
         key.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {}", at.rfc3339()));
     let state = key.revoked_at.map_or(used, |at| format!("revoked {}", at.rfc3339()));
     let (prefix, name, made) = (key.prefix(), &key.name, key.created_at.rfc3339());
-    format!("{}  {prefix}…  {name}  [{}]  made {made}, {state}", key.id, scopes.join(" "))
+    format!("{}  {prefix}…  {name}  [{}]  made {made}, {state}", key.id, key.scopes)
 }

@@ -1,7 +1,12 @@
 //! ApiKey: what a host's backend shows to be let in, and what it is let in for.
 
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+
+use sea_orm::DeriveValueType;
+
 use super::chance::Chance;
-use super::clock::Moment;
 use super::id::ApiKeyId;
 use super::secret::Secret;
 use super::words::words;
@@ -34,32 +39,23 @@ pub struct UnknownScope;
 /// How many keys of one name may be in use at once: the one that is being replaced, and the one that replaces it.
 pub const AT_ONCE: usize = 2;
 
-/// A key, but for its secret.
-#[derive(Debug, Clone)]
-pub struct ApiKey {
-    /// Its id.
-    pub id: ApiKeyId,
-    /// What the operator calls it; two keys of one name may be in use at once.
-    pub name: String,
-    /// What it is good for.
-    pub scopes: Vec<ApiScope>,
-    /// When it was made.
-    pub created_at: Moment,
-    /// When it was last used, give or take a minute.
-    pub last_used_at: Option<Moment>,
-    /// When it was revoked.
-    pub revoked_at: Option<Moment>,
+/// The scopes of a key.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveValueType)]
+#[sea_orm(value_type = "String")]
+pub struct ApiScopes(pub Vec<ApiScope>);
+
+impl fmt::Display for ApiScopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "))
+    }
 }
 
-impl ApiKey {
-    /// The first characters of the key, by which people and secret scanners know it.
-    pub fn prefix(&self) -> String {
-        prefix(self.id)
-    }
+impl FromStr for ApiScopes {
+    type Err = Infallible;
 
-    /// Whether it is good for this.
-    pub fn may(&self, scope: ApiScope) -> bool {
-        self.scopes.contains(&scope)
+    /// Skips scopes that only a later release knows.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.split_whitespace().filter_map(|word| word.parse().ok()).collect()))
     }
 }
 
@@ -68,7 +64,8 @@ pub fn new_key(id: ApiKeyId, chance: &Chance) -> Secret {
     Secret::new(format!("{}_{}", prefix(id), Secret::random(chance).expose()))
 }
 
-fn prefix(id: ApiKeyId) -> String {
+/// Returns the first characters of the key with this id.
+pub fn prefix(id: ApiKeyId) -> String {
     format!("hsc_key_{}", &id.uuid().simple().to_string()[..8])
 }
 

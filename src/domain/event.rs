@@ -1,7 +1,11 @@
 //! What is told to the host's backend, and in which words.
 
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use sea_orm::DeriveValueType;
 use serde::Serialize;
 
 use super::clock::Moment;
@@ -70,21 +74,26 @@ impl EventType {
 
 const DAY: u64 = 24 * 3600;
 
-/// Something that has happened, as it is remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// `evt_…`. Receivers see the same id in every attempt of a delivery.
-    pub id: String,
-    /// What.
-    pub kind: EventType,
-    /// To which connection; to none if it concerns the whole app.
-    pub connection: Option<ConnectionId>,
-    /// Counts the events of a connection from 1 on. A number may be missing for what is forgotten.
-    pub sequence: Option<i64>,
-    /// The message, as it is sent: `{"type","timestamp","data"}`.
-    pub payload: String,
-    /// When.
-    pub created_at: Moment,
+/// The types of events that an endpoint asks for. They are stored with a space before and after each, so that SQL can
+/// search for a whole word.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveValueType)]
+#[sea_orm(value_type = "String")]
+pub struct EventTypes(pub Vec<EventType>);
+
+impl fmt::Display for EventTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(" ")?;
+        self.0.iter().try_for_each(|kind| write!(f, "{kind} "))
+    }
+}
+
+impl FromStr for EventTypes {
+    type Err = Infallible;
+
+    /// Skips types that only a later release knows.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.split(' ').filter_map(|word| word.parse().ok()).collect()))
+    }
 }
 
 /// The id of an event of a connection: one for each number, so that none is ever written twice.

@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-use super::clock::Moment;
-use super::event::EventType;
-use super::id::WebhookId;
-use super::secret::Sealed;
 use super::words::{UnknownWord, words};
 
 /// How many endpoints there may be. With [`AT_ONCE`] it bounds what one process has under way.
@@ -31,29 +27,6 @@ pub const PATIENCE: Duration = Duration::from_secs(5 * 24 * 3600);
 
 /// How many deliveries to one endpoint may wait. Beyond that the oldest have failed.
 pub const MAX_WAITING: u64 = 100_000;
-
-/// An endpoint of the host's backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Its id.
-    pub id: WebhookId,
-    /// Where messages are posted to.
-    pub url: String,
-    /// What it wants to hear of; `None` for all but refreshes.
-    pub types: Option<Vec<EventType>>,
-    /// Whether it is told.
-    pub enabled: bool,
-    /// Why it is not.
-    pub disabled_reason: Option<DisabledReason>,
-    /// Its signing secrets, sealed, newest first.
-    pub secrets: Sealed,
-    /// Rises with every new secret.
-    pub generation: i64,
-    /// Until when an older secret signs as well.
-    pub overlap_until: Option<Moment>,
-    /// When it was made.
-    pub created_at: Moment,
-}
 
 words! {
     /// Why an endpoint is disabled.
@@ -103,31 +76,6 @@ words! {
         /// It is given up. It can be replayed for as long as its event is remembered.
         Failed = "failed",
     }
-}
-
-/// One event on its way to one endpoint. It goes by the event's id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The event.
-    pub event_id: String,
-    /// What has happened.
-    pub kind: EventType,
-    /// How far it is.
-    pub status: DeliveryStatus,
-    /// How often it was tried since it was queued.
-    pub attempts: i64,
-    /// When the event happened, or was replayed.
-    pub queued_at: Moment,
-    /// When it is tried next, while it is pending.
-    pub run_at: Moment,
-    /// What the receiver answered last.
-    pub last_status: Option<i64>,
-    /// Why the last attempt failed.
-    pub last_error: Option<String>,
-    /// When that was.
-    pub last_attempt_at: Option<Moment>,
-    /// When the receiver took it.
-    pub delivered_at: Option<Moment>,
 }
 
 /// What came of one attempt.

@@ -47,7 +47,7 @@ pub use marketplace::{ClaimInstallError, InstallError, Installs, Journal, Look, 
 pub use pending_grants::Decision;
 pub use platform::{
     ApiKeys, BrowserSessions, Connection, ENDS_AT, GivenAnswer, Idempotency, KeyCheckError, Notifier, Once,
-    OnceError, OnceLease, Platform, Resealed, SessionValues, Subscription, Use, check_keys, reseal_all,
+    OnceError, Platform, Resealed, SessionValues, Subscription, Use, check_keys, reseal_all,
 };
 pub use proxy::Proxy;
 pub use webhooks::{Deliveries, Endpoints, Underway, Unreadable, WebhookError, Webhooks};
@@ -59,7 +59,8 @@ use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
 use crate::store::Store;
 pub use crate::store::{
-    AccessRow, ClaimedInstall, EndpointChanges, Listed, ListedState, PendingGrant, StoreError, Wanted,
+    AccessRow, ApiKey, ClaimedInstall, Endpoint, EndpointChanges, Event, Listed, ListedState, OnceLease,
+    PendingGrant, StoreError, Wanted, WebhookDelivery,
 };
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;

@@ -85,8 +85,8 @@ async fn give_up_page(tx: &Tx<'_>, key_id: String, now: Moment) -> Result<u64, S
          WHERE id IN {page} RETURNING id"
     );
     let lost = format!("{LOST}{key_id}");
-    let rows = tx.all(&tokens, [key_id.into(), now.unix_ms().into(), lost.into()]).await?;
-    let ids = rows.iter().map(|row| row.parsed("id")).collect::<Result<Vec<_>, _>>()?;
+    let rows = tx.all(&tokens, [key_id.into(), now.into(), lost.into()]).await?;
+    let ids = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<_>, _>>()?;
     event::append_all(tx, EventType::ConnectionNeedsReauth, &ids, None).await?;
     Ok(ids.len() as u64)
 }

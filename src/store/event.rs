@@ -2,12 +2,17 @@
 
 use std::collections::HashMap;
 
-use super::db::Row;
+use sea_orm::{
+    ColumnTrait, EntityTrait, FromQueryResult, Insert, QueryFilter, QueryOrder, QuerySelect, Value,
+};
+use serde::Serialize;
+
 use super::db::{places, values};
-use super::{Store, StoreError, Tx};
+use super::entity::event::{ActiveModel, Column, Entity};
+use super::{Event, Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
-use crate::domain::event::{ConnectionData, Event, EventType, InstallData, id_of, id_of_install, message};
+use crate::domain::event::{ConnectionData, EventType, InstallData, id_of, id_of_install, message};
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 
@@ -26,10 +31,9 @@ impl Store {
         after: i64,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        let sql = "SELECT id, type, connection_id, sequence, payload, created_at FROM event \
-                   WHERE connection_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3";
-        let values = [connection.to_string().into(), after.into(), i64::from(limit).into()];
-        self.all(sql, values).await?.iter().map(read).collect()
+        let later = Entity::find().filter(Column::ConnectionId.eq(connection));
+        let later = later.filter(Column::Sequence.gt(after)).order_by_asc(Column::Sequence);
+        self.find_all(later.limit(u64::from(limit))).await
     }
 
     /// Forgets events that are older than their kind is kept for, with their deliveries. Says how many.
@@ -57,11 +61,10 @@ impl Store {
             Box::pin(async move {
                 let now = tx.clock.now();
                 let sql = "INSERT INTO alarm (code, since) VALUES ($1, $2) ON CONFLICT (code) DO NOTHING";
-                if tx.run(sql, [kind.as_str().into(), now.unix_ms().into()]).await? == 0 {
+                if tx.run(sql, [kind.into(), now.into()]).await? == 0 {
                     return Ok(false);
                 }
-                let payload = message(kind, now, data);
-                insert(tx, kind, now, &[Written { id, place: None, payload }]).await?;
+                insert(tx, vec![of_app(id, kind, now, data)]).await?;
                 Ok(true)
             })
         })
@@ -70,11 +73,7 @@ impl Store {
 
     /// Takes an alarm back.
     pub async fn clear_alarm(&self, kind: EventType) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            let values = [kind.as_str().into()];
-            Box::pin(async move { tx.run("DELETE FROM alarm WHERE code = $1", values).await.map(|_| ()) })
-        })
-        .await
+        self.run("DELETE FROM alarm WHERE code = $1", [kind.into()]).await.map(|_| ())
     }
 }
 
@@ -91,9 +90,8 @@ pub(super) async fn append(
 
 /// Writes that an install waits to be claimed, in the transaction that keeps it.
 pub(super) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(), StoreError> {
-    let (kind, now) = (EventType::InstallUnclaimed, tx.clock.now());
     let id = id_of_install(data.install_id);
-    insert(tx, kind, now, &[Written { id, place: None, payload: message(kind, now, data) }]).await
+    insert(tx, vec![of_app(id, EventType::InstallUnclaimed, tx.clock.now(), data)]).await
 }
 
 /// The same of many connections, each of them named once, in as many statements as for one.
@@ -105,51 +103,61 @@ pub(super) async fn append_all(
 ) -> Result<(), StoreError> {
     let mut known = snapshots(tx, connections).await?;
     // In the order of their ids, so that two replicas that raise the same numbers wait for one another in turn.
-    known.sort_unstable_by_key(|one| one.connection);
+    known.sort_unstable_by_key(|one| one.id);
     if known.is_empty() {
         return Ok(());
     }
     let numbers = count(tx, &known).await?;
     let now = tx.clock.now();
     let events = known.iter().map(|one| {
-        let sequence =
-            numbers.get(&one.connection).copied().ok_or(StoreError::Unreadable("event_sequence"))?;
+        let sequence = numbers.get(&one.id).copied().ok_or(StoreError::Unreadable("event_sequence"))?;
         Ok(one.event(kind, sequence, now, reason))
     });
-    insert(tx, kind, now, &events.collect::<Result<Vec<_>, StoreError>>()?).await
+    insert(tx, events.collect::<Result<_, StoreError>>()?).await
+}
+
+/// Returns an event that belongs to no connection.
+pub(super) fn of_app(id: String, kind: EventType, at: Moment, data: impl Serialize) -> Event {
+    let payload = message(kind, at, data);
+    Event { id, kind, connection_id: None, sequence: None, payload, created_at: at }
 }
 
 /// A connection as it is in the middle of its transaction.
+#[derive(FromQueryResult)]
 struct Snapshot {
-    connection: ConnectionId,
-    external_user: Option<String>,
-    portal: Option<PortalId>,
+    id: ConnectionId,
+    external_id: Option<String>,
+    portal_id: Option<PortalId>,
     hub_domain: Option<String>,
     state: ConnectionState,
-    scopes: Option<Scopes>,
+    /// Empty while they are unknown.
+    scopes: Scopes,
     last_error: Option<String>,
 }
 
 impl Snapshot {
-    fn event(&self, kind: EventType, sequence: i64, at: Moment, reason: Option<&str>) -> Written {
+    fn event(&self, kind: EventType, sequence: i64, at: Moment, reason: Option<&str>) -> Event {
         let data = ConnectionData {
-            connection_id: self.connection,
+            connection_id: self.id,
             sequence,
-            external_user_id: self.external_user.as_deref(),
-            portal_id: self.portal,
+            external_user_id: self.external_id.as_deref(),
+            portal_id: self.portal_id,
             hub_domain: self.hub_domain.as_deref(),
             state: match kind {
                 EventType::ConnectionDegraded => "degraded",
                 EventType::ConnectionDisconnected => "disconnected",
                 _ => self.state.as_str(),
             },
-            scopes: self.scopes.as_ref(),
+            scopes: Some(&self.scopes).filter(|scopes| !scopes.is_empty()),
             reason: reason.or_else(|| self.last_error.as_deref().filter(|_| kind.tells_error())),
         };
-        Written {
-            id: id_of(self.connection, sequence),
-            place: Some((self.connection, sequence)),
+        Event {
+            id: id_of(self.id, sequence),
+            kind,
+            connection_id: Some(self.id),
+            sequence: Some(sequence),
             payload: message(kind, at, data),
+            created_at: at,
         }
     }
 }
@@ -163,19 +171,8 @@ async fn snapshots(tx: &Tx<'_>, connections: &[ConnectionId]) -> Result<Vec<Snap
          LEFT JOIN external_user ON external_user.user_id = token.user_id WHERE id IN ({})",
         places(tx.backend(), connections.len())
     );
-    let rows = tx.all(&sql, connections.iter().map(|id| id.to_string().into())).await?;
-    let read = |row: &Row| {
-        Ok(Snapshot {
-            connection: row.parsed("id")?,
-            external_user: row.get("external_id")?,
-            portal: row.get::<Option<i64>>("portal_id")?.map(PortalId),
-            hub_domain: row.get("hub_domain")?,
-            state: row.parsed("state")?,
-            scopes: row.granted_scopes("scopes")?,
-            last_error: row.get("last_error")?,
-        })
-    };
-    rows.iter().map(read).collect()
+    let values = connections.iter().map(|id| (*id).into());
+    Ok(Snapshot::find_by_statement(tx.statement(&sql, values)).all(&tx.db).await?)
 }
 
 /// The next number of each of these. Whoever has raised it holds the row until the end of the transaction, so events
@@ -186,48 +183,27 @@ async fn count(tx: &Tx<'_>, of: &[Snapshot]) -> Result<HashMap<ConnectionId, i64
          DO UPDATE SET last = event_sequence.last + 1 RETURNING connection_id, last",
         values(tx.backend(), of.len(), 1, ", 1")
     );
-    let rows = tx.all(&sql, of.iter().map(|one| one.connection.to_string().into())).await?;
-    rows.iter().map(|row| Ok((row.parsed("connection_id")?, row.get("last")?))).collect()
+    let rows = tx.all(&sql, of.iter().map(|one| one.id.into())).await?;
+    rows.iter().map(|row| Ok((row.get("connection_id")?, row.get("last")?))).collect()
 }
 
-/// An event that is to be written.
-struct Written {
-    id: String,
-    place: Option<(ConnectionId, i64)>,
-    payload: String,
-}
-
-async fn insert(tx: &Tx<'_>, kind: EventType, at: Moment, events: &[Written]) -> Result<(), StoreError> {
-    let sql = format!(
-        "INSERT INTO event (id, connection_id, sequence, payload, type, created_at) {}",
-        values(tx.backend(), events.len(), 6, "")
-    );
-    let columns = events.iter().flat_map(|one| -> [sea_orm::Value; 6] {
-        [
-            one.id.clone().into(),
-            one.place.map(|(connection, _)| connection.to_string()).into(),
-            one.place.map(|(_, sequence)| sequence).into(),
-            one.payload.clone().into(),
-            kind.as_str().into(),
-            at.unix_ms().into(),
-        ]
-    });
-    tx.run(&sql, columns).await?;
+async fn insert(tx: &Tx<'_>, events: Vec<Event>) -> Result<(), StoreError> {
+    let ids: Vec<Value> = events.iter().map(|event| event.id.clone().into()).collect();
+    tx.change(Insert::<ActiveModel>::many(events)).await?;
     let fan_out = format!(
         "INSERT INTO webhook_delivery (event_id, endpoint_id, connection_id, sequence, queued_at, run_at) \
          SELECT event.id, webhook_endpoint.id, connection_id, sequence, event.created_at, event.created_at \
          FROM event CROSS JOIN webhook_endpoint WHERE {WANTS} AND event.id IN ({})",
-        places(tx.backend(), events.len())
+        places(tx.backend(), ids.len())
     );
-    tx.run(&fan_out, events.iter().map(|one| one.id.clone().into())).await.map(|_| ())
+    tx.run(&fan_out, ids).await.map(|_| ())
 }
 
 /// What a connection that is gone has counted to goes with the last that is remembered of it.
 async fn forget(tx: &Tx<'_>, kind: EventType, before: Moment) -> Result<u64, StoreError> {
     let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE type = $1 AND created_at < $2 \
                ORDER BY created_at LIMIT $3) RETURNING connection_id";
-    let values = [kind.as_str().into(), before.unix_ms().into(), PAGE.into()];
-    let rows = tx.all(sql, values).await?;
+    let rows = tx.all(sql, [kind.into(), before.into(), PAGE.into()]).await?;
     if kind == EventType::ConnectionDisconnected && !rows.is_empty() {
         let gone =
             rows.iter().map(|row| row.get::<String>("connection_id")).collect::<Result<Vec<_>, _>>()?;
@@ -239,15 +215,4 @@ async fn forget(tx: &Tx<'_>, kind: EventType, before: Moment) -> Result<u64, Sto
         tx.run(&sql, gone.into_iter().map(Into::into)).await?;
     }
     Ok(rows.len() as u64)
-}
-
-fn read(row: &Row) -> Result<Event, StoreError> {
-    Ok(Event {
-        id: row.get("id")?,
-        kind: row.parsed("type")?,
-        connection: row.maybe("connection_id")?,
-        sequence: row.get("sequence")?,
-        payload: row.get("payload")?,
-        created_at: row.moment("created_at")?,
-    })
 }

@@ -3,7 +3,7 @@
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::entity::external_user::{Column, Entity};
-use super::{Store, StoreError, Tx};
+use super::{Store, StoreError};
 use crate::domain::chance::Chance;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::UserId;
@@ -18,10 +18,15 @@ impl Store {
         if let Some(known) = self.find_external(&external).await? {
             return Ok(known);
         }
+        // Whoever names a user at the same time gets the same answer.
+        let sql = "INSERT INTO external_user (external_id, user_id, created_at) VALUES ($1, $2, $3) ON CONFLICT \
+                   (external_id) DO UPDATE SET created_at = external_user.created_at RETURNING user_id";
         let fresh = UserId::random(chance);
         self.write(move |tx| {
-            let external = external.clone();
-            Box::pin(async move { make(tx, &external, fresh).await })
+            let values = [external.clone().into(), fresh.into(), tx.clock.now().into()];
+            Box::pin(async move {
+                tx.one(sql, values).await?.ok_or(StoreError::Unreadable("user_id"))?.get("user_id")
+            })
         })
         .await
     }
@@ -36,12 +41,4 @@ impl Store {
         let query = Entity::find().filter(Column::UserId.eq(user));
         Ok(self.find(query).await?.map(|row| row.external_id))
     }
-}
-
-/// Whoever names a user at the same time gets the same answer.
-async fn make(tx: &Tx<'_>, external: &ExternalUserId, fresh: UserId) -> Result<UserId, StoreError> {
-    let sql = "INSERT INTO external_user (external_id, user_id, created_at) VALUES ($1, $2, $3) \
-               ON CONFLICT (external_id) DO UPDATE SET created_at = external_user.created_at RETURNING user_id";
-    let values = [external.as_str().into(), fresh.to_string().into(), tx.clock.now().unix_ms().into()];
-    tx.one(sql, values).await?.ok_or(StoreError::Unreadable("user_id"))?.parsed("user_id")
 }

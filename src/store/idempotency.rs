@@ -2,24 +2,26 @@
 
 use std::time::Duration;
 
-use super::db::Row;
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+
+use super::entity::idempotency_key::{ActiveModel, Column, Entity, Model};
 use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::secret::Sealed;
 
-/// Somebody who wants to be the one to do a request.
+/// How long a request may be under way before it is taken for lost: longer than any call of the API takes.
+const LOCK: Duration = Duration::from_secs(60);
+/// How long an answer is remembered.
+const KEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// A lease on a request that is to be done once.
 #[derive(Debug, Clone)]
-pub struct OnceAsked {
+pub struct OnceLease {
     /// The hash of the API key's id and the caller's key.
     pub id: String,
-    /// The keyed hash of what is asked for.
-    pub fingerprint: String,
-    /// Who it is; new with every attempt.
+    /// Its holder; new with every attempt.
     pub lease: String,
-    /// How long nobody else does it meanwhile.
-    pub lock: Duration,
-    /// How long it is remembered.
-    pub keep: Duration,
 }
 
 /// What becomes of it.
@@ -36,92 +38,62 @@ pub enum OnceFound {
 }
 
 impl Store {
-    /// Takes the lease on a request that is to be done once, or says why not.
-    pub async fn claim_once(&self, asked: OnceAsked) -> Result<OnceFound, StoreError> {
-        self.write(move |tx| {
-            let asked = asked.clone();
-            Box::pin(async move { claim(tx, &asked).await })
-        })
-        .await
+    /// Takes the lease on a request that is to be done once, or says why not. `fingerprint` is the keyed hash of what is
+    /// asked for.
+    pub async fn claim_once(
+        &self,
+        OnceLease { id, lease }: OnceLease,
+        fingerprint: String,
+    ) -> Result<OnceFound, StoreError> {
+        self.write(move |tx| Box::pin(claim(tx, id.clone(), lease.clone(), fingerprint.clone()))).await
     }
 
     /// Keeps the answer, if the lease is still the one that was taken.
-    pub async fn finish_once(&self, id: String, lease: String, answer: Sealed) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            let sql =
-                "UPDATE idempotency_key SET key_id = $3, answer_sealed = $4 WHERE id = $1 AND lease = $2";
-            let sealed = answer.clone();
-            let values =
-                [id.clone().into(), lease.clone().into(), sealed.key_id.into(), sealed.ciphertext.into()];
-            Box::pin(async move { Ok(tx.run(sql, values).await? == 1) })
-        })
-        .await
+    pub async fn finish_once(&self, lease: OnceLease, answer: Sealed) -> Result<bool, StoreError> {
+        let answered = ActiveModel {
+            key_id: Set(Some(answer.key_id)),
+            answer_sealed: Set(Some(answer.ciphertext)),
+            ..Default::default()
+        };
+        let request = Entity::update_many().set(answered).filter(Column::Id.eq(lease.id));
+        Ok(self.change(request.filter(Column::Lease.eq(lease.lease))).await? == 1)
     }
 
     /// Gives the lease back: the request has changed nothing, and may be made again.
-    pub async fn release_once(&self, id: String, lease: String) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            let sql = "DELETE FROM idempotency_key WHERE id = $1 AND lease = $2 AND answer_sealed IS NULL";
-            let values = [id.clone().into(), lease.clone().into()];
-            Box::pin(async move { tx.run(sql, values).await.map(|_| ()) })
-        })
-        .await
+    pub async fn release_once(&self, lease: OnceLease) -> Result<(), StoreError> {
+        let unanswered = Entity::delete_by_id(lease.id).filter(Column::AnswerSealed.is_null());
+        self.change(unanswered.filter(Column::Lease.eq(lease.lease))).await.map(|_| ())
     }
 
     /// Forgets what is remembered no longer. Says how many.
     pub async fn sweep_once(&self, now: Moment) -> Result<u64, StoreError> {
-        self.write(move |tx| {
-            let sql = "DELETE FROM idempotency_key WHERE expires_at <= $1";
-            Box::pin(async move { tx.run(sql, [now.unix_ms().into()]).await })
-        })
-        .await
+        self.change(Entity::delete_many().filter(Column::ExpiresAt.lte(now))).await
     }
 }
 
-async fn claim(tx: &Tx<'_>, asked: &OnceAsked) -> Result<OnceFound, StoreError> {
+async fn claim(tx: &Tx<'_>, id: String, lease: String, fingerprint: String) -> Result<OnceFound, StoreError> {
     let now = tx.now().await?;
-    let values = || {
-        [
-            asked.id.clone().into(),
-            asked.fingerprint.clone().into(),
-            asked.lease.clone().into(),
-            now.plus(asked.lock).unix_ms().into(),
-            now.plus(asked.keep).unix_ms().into(),
-        ]
-    };
-    let insert = "INSERT INTO idempotency_key (id, fingerprint, lease, locked_until, expires_at) \
-                  VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING";
-    if tx.run(insert, values()).await? == 1 {
+    let (locked_until, expires_at) = (now.plus(LOCK), now.plus(KEEP));
+    let asked = Model { id, fingerprint, lease, locked_until, key_id: None, answer_sealed: None, expires_at };
+    if tx.insert_new(asked.clone()).await? {
         return Ok(OnceFound::Fresh);
     }
-    let select = format!(
-        "SELECT fingerprint, locked_until, key_id, answer_sealed, expires_at FROM idempotency_key WHERE id = $1 {}",
-        tx.for_update()
-    );
     // Swept or given back between the two statements: the next attempt finds nothing in its way.
-    let Some(row) = tx.one(&select, [asked.id.clone().into()]).await? else {
+    let Some(known) = tx.find_locked(Entity::find_by_id(&asked.id)).await? else {
         return Ok(OnceFound::Busy(Duration::from_secs(1)));
     };
-    let is_forgotten = row.moment("expires_at")? <= now;
-    if !is_forgotten && row.get::<String>("fingerprint")? != asked.fingerprint {
-        return Ok(OnceFound::Other);
+    if known.expires_at > now {
+        if known.fingerprint != asked.fingerprint {
+            return Ok(OnceFound::Other);
+        }
+        if let Some((key_id, ciphertext)) = known.key_id.zip(known.answer_sealed) {
+            return Ok(OnceFound::Done(Sealed { key_id, ciphertext }));
+        }
     }
-    if let Some(answer) = answer(&row)?.filter(|_| !is_forgotten) {
-        return Ok(OnceFound::Done(answer));
-    }
-    let locked_until = row.moment("locked_until")?;
-    if locked_until > now {
-        return Ok(OnceFound::Busy(locked_until.since(now)));
+    if known.locked_until > now {
+        return Ok(OnceFound::Busy(known.locked_until.since(now)));
     }
     // Whoever was at it is gone.
-    let take = "UPDATE idempotency_key SET fingerprint = $2, lease = $3, locked_until = $4, expires_at = $5, \
-                key_id = NULL, answer_sealed = NULL WHERE id = $1";
-    tx.run(take, values()).await?;
+    tx.change(Entity::update(asked.into_active_model().reset_all()).validate()?).await?;
     Ok(OnceFound::Fresh)
-}
-
-fn answer(row: &Row) -> Result<Option<Sealed>, StoreError> {
-    let (key_id, ciphertext): (Option<String>, Option<String>) =
-        (row.get("key_id")?, row.get("answer_sealed")?);
-    Ok(key_id.zip(ciphertext).map(|(key_id, ciphertext)| Sealed { key_id, ciphertext }))
 }

@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{DbBackend, Value};
+use sea_orm::{DbBackend, FromQueryResult, Value};
 
 use super::db::{places, places_from, values};
 use super::{Store, StoreError, Tx};
 use crate::crash;
 use crate::domain::clock::Moment;
-use crate::domain::id::{ConnectionId, UserId};
+use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::journal::{LEASE, Notice, concerned_until};
 
 /// The right to read the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
 pub struct JournalLease {
     /// The HubSpot app whose journal it is.
     pub client_id: String,
@@ -82,9 +82,9 @@ impl Store {
                 of_accounts(self.backend(), page.len())
             );
             let rows = self.all(&sql, accounts(page, client_id)).await?;
-            let found: Vec<i64> =
+            let found: Vec<PortalId> =
                 rows.iter().map(|row| row.get("portal_id")).collect::<Result<_, StoreError>>()?;
-            known.extend(page.iter().copied().filter(|notice| found.contains(&notice.portal_id.0)));
+            known.extend(page.iter().copied().filter(|notice| found.contains(&notice.portal_id)));
         }
         Ok(known)
     }
@@ -97,7 +97,7 @@ fn of_accounts(backend: DbBackend, count: usize) -> String {
 }
 
 fn accounts<'a>(page: &'a [Notice], client_id: &str) -> impl Iterator<Item = Value> + use<'a> {
-    page.iter().map(|notice| Value::from(notice.portal_id.0)).chain([Value::from(client_id)])
+    page.iter().map(|notice| Value::from(notice.portal_id)).chain([Value::from(client_id)])
 }
 
 async fn claim(tx: &Tx<'_>, client_id: String, owner: String) -> Result<Option<JournalLease>, StoreError> {
@@ -106,11 +106,9 @@ async fn claim(tx: &Tx<'_>, client_id: String, owner: String) -> Result<Option<J
                ON CONFLICT (client_id) DO UPDATE SET lease_owner = $2, lease_until = $3, \
                fence = journal_reader.fence + 1 \
                WHERE journal_reader.lease_until IS NULL OR journal_reader.lease_until <= $4 \
-               OR journal_reader.lease_owner = $2 RETURNING fence, position";
-    let values: [Value; 4] =
-        [client_id.clone().into(), owner.into(), now.plus(LEASE).unix_ms().into(), now.unix_ms().into()];
-    let Some(row) = tx.one(sql, values).await? else { return Ok(None) };
-    Ok(Some(JournalLease { client_id, fence: row.get("fence")?, position: row.get("position")? }))
+               OR journal_reader.lease_owner = $2 RETURNING client_id, fence, position";
+    let values = [client_id.into(), owner.into(), now.plus(LEASE).into(), now.into()];
+    tx.one(sql, values).await?.map(|row| row.model()).transpose()
 }
 
 async fn advance(
@@ -121,9 +119,8 @@ async fn advance(
 ) -> Result<Option<Advanced>, StoreError> {
     let now = tx.now().await?;
     let sql = "UPDATE journal_reader SET position = $3, lease_until = $4 WHERE client_id = $1 AND fence = $2";
-    let until = now.plus(LEASE).unix_ms();
-    let values: [Value; 4] =
-        [lease.client_id.clone().into(), lease.fence.into(), position.into(), until.into()];
+    let until = now.plus(LEASE).into();
+    let values = [lease.client_id.clone().into(), lease.fence.into(), position.into(), until];
     if tx.run(sql, values).await? == 0 {
         return Ok(None);
     }
@@ -149,16 +146,16 @@ struct Concerned {
 async fn concerned(tx: &Tx<'_>, client_id: &str, notices: &[Notice]) -> Result<Vec<Concerned>, StoreError> {
     let mut found = Vec::new();
     for page in notices.chunks(PAGE) {
-        let by_account: HashMap<_, _> = page.iter().map(|notice| (notice.portal_id.0, notice.at)).collect();
+        let by_account: HashMap<_, _> = page.iter().map(|notice| (notice.portal_id, notice.at)).collect();
         let sql = format!(
             "SELECT id, portal_id, obtained_at FROM token WHERE {}",
             of_accounts(tx.backend(), page.len())
         );
         for row in tx.all(&sql, accounts(page, client_id)).await? {
-            let Some(at) = by_account.get(&row.get("portal_id")?).copied() else { continue };
+            let Some(at) = by_account.get(&row.get::<PortalId>("portal_id")?).copied() else { continue };
             let received_until = concerned_until(at);
-            if row.moment("obtained_at")? <= received_until {
-                found.push(Concerned { connection: row.parsed("id")?, at, received_until });
+            if row.get::<Moment>("obtained_at")? <= received_until {
+                found.push(Concerned { connection: row.get("id")?, at, received_until });
             }
         }
     }
@@ -179,7 +176,7 @@ async fn announce(
         places(tx.backend(), page.len()),
         tx.for_update()
     );
-    tx.all(&jobs, page.iter().map(|one| one.connection.to_string().into())).await?;
+    tx.all(&jobs, page.iter().map(|one| one.connection.into())).await?;
     // Tokens that have come since they were looked at are none of the notice's business.
     let sql = format!(
         "UPDATE token_refresh_job SET announced_at = new.column2, run_at = CASE WHEN attempts = 0 AND run_at > {now} \
@@ -190,12 +187,11 @@ async fn announce(
         values(tx.backend(), page.len(), 3, ""),
         now = now.unix_ms(),
     );
-    let columns = page.iter().flat_map(|one| -> [Value; 3] {
-        let (at, until) = (one.at.unix_ms(), one.received_until.unix_ms());
-        [one.connection.to_string().into(), at.into(), until.into()]
-    });
+    let columns = page
+        .iter()
+        .flat_map(|one| -> [Value; 3] { [one.connection.into(), one.at.into(), one.received_until.into()] });
     for row in &tx.all(&sql, columns).await? {
-        advanced.users.extend(row.maybe::<UserId>("user_id")?);
+        advanced.users.extend(row.get::<Option<UserId>>("user_id")?);
     }
     Ok(())
 }

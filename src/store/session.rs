@@ -3,55 +3,24 @@
 use std::time::Duration;
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, SelectExt};
 
-use super::entity::session::{ActiveModel, Column, Entity, Model};
-use super::{Store, StoreError, revocation};
+use super::entity::session::{ActiveModel, Column, Entity};
+use super::entity::{external_user, token};
+use super::{SessionRow, Store, StoreError, revocation};
 use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
 use crate::domain::secret::Hash;
 
-/// A browser session.
-#[derive(Debug, Clone)]
-pub struct SessionRow {
-    /// Of the key in the cookie.
-    pub key_hash: Hash,
-    /// Who it is.
-    pub user: Option<UserId>,
-    /// The session's values, as JSON. Nothing in it is a secret.
-    pub state: String,
-    /// When it began; renewing its key does not change that.
-    pub created_at: Moment,
-    /// When it was last used, give or take a minute.
-    pub seen_at: Moment,
-    /// When it ends if it is not used before.
-    pub expires_at: Moment,
-    /// Whether a request with it has been received. Until then, the answer that carries its key may be lost.
-    pub seen: bool,
-}
-
 impl Store {
     /// Returns a session that has not expired.
     pub async fn session(&self, key: Hash, now: Moment) -> Result<Option<SessionRow>, StoreError> {
-        let query = Entity::find_by_id(key).filter(Column::ExpiresAt.gt(now));
-        Ok(self.find(query).await?.map(SessionRow::from))
+        self.find(Entity::find_by_id(key).filter(Column::ExpiresAt.gt(now))).await
     }
 
     /// Writes a new session.
     pub async fn insert_session(&self, session: SessionRow) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            let row = ActiveModel {
-                key_hash: Set(session.key_hash),
-                user_id: Set(session.user),
-                state: Set(session.state.clone()),
-                created_at: Set(session.created_at),
-                seen_at: Set(session.seen_at),
-                expires_at: Set(session.expires_at),
-                seen: Set(session.seen.into()),
-            };
-            Box::pin(async move { Ok(Entity::insert(row).exec_without_returning(&tx.db).await.map(|_| ())?) })
-        })
-        .await
+        self.change(Entity::insert(session.into_active_model())).await.map(|_| ())
     }
 
     /// Notes that a session was used; `false` if it was deleted.
@@ -61,17 +30,13 @@ impl Store {
         seen_at: Moment,
         expires_at: Moment,
     ) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            let used = ActiveModel {
-                seen_at: Set(seen_at),
-                expires_at: Set(expires_at),
-                seen: Set(1),
-                ..Default::default()
-            };
-            let change = Entity::update_many().set(used).filter(Column::KeyHash.eq(key));
-            Box::pin(async move { Ok(change.exec(&tx.db).await?.rows_affected == 1) })
-        })
-        .await
+        let used = ActiveModel {
+            seen_at: Set(seen_at),
+            expires_at: Set(expires_at),
+            seen: Set(1),
+            ..Default::default()
+        };
+        Ok(self.change(Entity::update_many().set(used).filter(Column::KeyHash.eq(key))).await? == 1)
     }
 
     /// Returns whether a request with a session of this user has been received. Expired sessions count until their rows
@@ -89,10 +54,7 @@ impl Store {
 
     /// Ends a session.
     pub async fn delete_session(&self, key: Hash) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move { Ok(Entity::delete_by_id(key).exec(&tx.db).await.map(|_| ())?) })
-        })
-        .await
+        self.change(Entity::delete_by_id(key)).await.map(|_| ())
     }
 
     /// Users who may have nothing left to reach their connections by: a session of theirs has expired, or they connected
@@ -105,10 +67,9 @@ impl Store {
         let lost = "SELECT DISTINCT user_id FROM token WHERE connected_at > $1 AND connected_at <= $2 \
                     AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) \
                     AND NOT EXISTS (SELECT 1 FROM external_user WHERE external_user.user_id = token.user_id) LIMIT 500";
-        let grace = now.minus(SIGN_IN_GRACE).unix_ms();
-        let mut rows = self.all(expired, [now.unix_ms().into()]).await?;
-        rows.extend(self.all(lost, [since.unix_ms().into(), grace.into()]).await?);
-        rows.iter().map(|row| row.parsed("user_id")).collect()
+        let mut rows = self.all(expired, [now.into()]).await?;
+        rows.extend(self.all(lost, [since.into(), now.minus(SIGN_IN_GRACE).into()]).await?);
+        rows.iter().map(|row| row.get("user_id")).collect()
     }
 
     /// Forgets a user's expired sessions, and removes their connections if no session is left and none
@@ -122,23 +83,24 @@ impl Store {
             Box::pin(async move {
                 // By the time that replicas agree on: one with a fast clock must not end the sessions of the others.
                 let now = tx.now().await?;
-                let of_user = || [user.to_string().into(), now.unix_ms().into()];
-                tx.run("DELETE FROM session WHERE user_id = $1 AND expires_at <= $2", of_user()).await?;
+                let of_user = Column::UserId.eq(user);
+                let expired = Entity::delete_many().filter(of_user.clone());
+                tx.change(expired.filter(Column::ExpiresAt.lte(now))).await?;
                 // The host answers for its own users; no session does.
-                let external = "SELECT 1 AS found FROM external_user WHERE user_id = $1";
-                if tx.one(external, [user.to_string().into()]).await?.is_some() {
+                let external = external_user::Entity::find().filter(external_user::Column::UserId.eq(user));
+                if external.exists(&tx.db).await? {
                     return Ok(0);
                 }
                 // Before anything is looked at: a reconnect that is being saved is waited for, and seen.
                 let connections = revocation::lock_of_user(tx, user).await?;
                 // A connect is saved before its session is: one that has just been made is looked at again later.
-                let fresh = "SELECT 1 AS found FROM token WHERE user_id = $1 AND connected_at > $2 LIMIT 1";
-                let grace = now.minus(SIGN_IN_GRACE).unix_ms();
-                if tx.one(fresh, [user.to_string().into(), grace.into()]).await?.is_some() {
+                let fresh = token::Entity::find().filter(token::Column::UserId.eq(user));
+                let fresh = fresh.filter(token::Column::ConnectedAt.gt(now.minus(SIGN_IN_GRACE)));
+                if fresh.exists(&tx.db).await? {
                     return Ok(0);
                 }
-                let alive = "SELECT 1 AS found FROM session WHERE user_id = $1 AND expires_at > $2 LIMIT 1";
-                let (Some(Revoke(revoke)), None) = (remove, tx.one(alive, of_user()).await?) else {
+                let alive = Entity::find().filter(of_user).filter(Column::ExpiresAt.gt(now));
+                let (Some(Revoke(revoke)), false) = (remove, alive.exists(&tx.db).await?) else {
                     return Ok(0);
                 };
                 for id in &connections {
@@ -152,26 +114,8 @@ impl Store {
 
     /// Deletes expired sessions without a user.
     pub async fn sweep_anonymous_sessions(&self, now: Moment) -> Result<u64, StoreError> {
-        self.write(move |tx| {
-            let expired =
-                Entity::delete_many().filter(Column::UserId.is_null()).filter(Column::ExpiresAt.lte(now));
-            Box::pin(async move { Ok(expired.exec(&tx.db).await?.rows_affected) })
-        })
-        .await
-    }
-}
-
-impl From<Model> for SessionRow {
-    fn from(row: Model) -> Self {
-        Self {
-            key_hash: row.key_hash,
-            user: row.user_id,
-            state: row.state,
-            created_at: row.created_at,
-            seen_at: row.seen_at,
-            expires_at: row.expires_at,
-            seen: row.seen != 0,
-        }
+        let expired = Entity::delete_many().filter(Column::UserId.is_null());
+        self.change(expired.filter(Column::ExpiresAt.lte(now))).await
     }
 }
 

@@ -4,13 +4,13 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use super::entity::columns;
-use super::entity::webhook_endpoint::{ActiveModel, Column, Entity, Model};
-use super::{Store, StoreError, Tx};
+use super::entity::webhook_endpoint::{ActiveModel, Column, Entity};
+use super::{Endpoint, Store, StoreError, Tx};
 use crate::domain::clock::Moment;
-use crate::domain::event::EventType;
+use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Sealed;
-use crate::domain::webhook::{DisabledReason, Endpoint, MAX_ENDPOINTS};
+use crate::domain::webhook::{DisabledReason, MAX_ENDPOINTS};
 
 /// Changes of an endpoint; what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +18,7 @@ pub struct EndpointChanges {
     /// Where it is.
     pub url: Option<String>,
     /// What it hears of; `Some(None)` for all but refreshes.
-    pub types: Option<Option<Vec<EventType>>>,
+    pub types: Option<Option<EventTypes>>,
     /// Whether it is told.
     pub enabled: Option<bool>,
     /// New secrets and header fields, sealed for the generation after the one that was read.
@@ -28,22 +28,31 @@ pub struct EndpointChanges {
 impl Store {
     /// Saves a new endpoint. `false` if there are as many as there may be.
     pub async fn add_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            let endpoint = endpoint.clone();
-            Box::pin(async move { insert(tx, &endpoint).await })
-        })
-        .await
+        let sql = "INSERT INTO webhook_endpoint (id, url, types, key_id, secrets_sealed, created_at) \
+                   SELECT $1, $2, $3, $4, $5, $6 WHERE (SELECT COUNT(*) FROM webhook_endpoint) < $7";
+        let Endpoint { id, url, types, key_id, secrets_sealed, created_at, .. } = endpoint;
+        let most = i64::try_from(MAX_ENDPOINTS).unwrap_or(i64::MAX);
+        let values = [
+            id.into(),
+            url.into(),
+            types.into(),
+            key_id.into(),
+            secrets_sealed.into(),
+            created_at.into(),
+            most.into(),
+        ];
+        Ok(self.run(sql, values).await? == 1)
     }
 
     /// Returns all endpoints, in the order in which they were made.
     pub async fn endpoints(&self) -> Result<Vec<Endpoint>, StoreError> {
         let query = Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
-        Ok(self.find_all(query).await?.into_iter().map(Endpoint::from).collect())
+        self.find_all(query).await
     }
 
     /// Returns one endpoint.
     pub async fn endpoint(&self, id: WebhookId) -> Result<Option<Endpoint>, StoreError> {
-        Ok(self.find(Entity::find_by_id(id)).await?.map(Endpoint::from))
+        self.find(Entity::find_by_id(id)).await
     }
 
     /// Changes an endpoint that still has the secrets of this generation: only what is named, in one statement, so that
@@ -66,23 +75,19 @@ impl Store {
                  WHERE id = $1 AND generation = $6 RETURNING {}",
                 columns::<Entity>()
             );
-            let types = changes.types.as_ref().and_then(Option::as_deref);
-            let (key_id, ciphertext) = match &changes.secrets {
-                Some(sealed) => (Some(sealed.key_id.clone()), Some(sealed.ciphertext.clone())),
-                None => (None, None),
-            };
-            let values: [sea_orm::Value; 8] = [
-                id.to_string().into(),
+            let secrets = changes.secrets.as_ref();
+            let values = [
+                id.into(),
                 changes.url.clone().into(),
                 i64::from(changes.types.is_some()).into(),
-                types.map(written).into(),
+                changes.types.clone().flatten().into(),
                 changes.enabled.map(i64::from).into(),
                 generation.into(),
-                key_id.into(),
-                ciphertext.into(),
+                secrets.map(|sealed| sealed.key_id.clone()).into(),
+                secrets.map(|sealed| sealed.ciphertext.clone()).into(),
             ];
             let change = Entity::find().from_raw_sql(tx.statement(&sql, values));
-            Box::pin(async move { Ok(change.one(&tx.db).await?.map(Endpoint::from)) })
+            Box::pin(async move { Ok(change.one(&tx.db).await?) })
         })
         .await
     }
@@ -96,44 +101,21 @@ impl Store {
         secrets: Sealed,
         overlap_until: Option<Moment>,
     ) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            let fresh = ActiveModel {
-                key_id: Set(secrets.key_id.clone()),
-                secrets_sealed: Set(secrets.ciphertext.clone()),
-                overlap_until: Set(overlap_until),
-                generation: Set(generation + 1),
-                ..Default::default()
-            };
-            let change = Entity::update_many().set(fresh).filter(Column::Id.eq(id));
-            let change = change.filter(Column::Generation.eq(generation));
-            Box::pin(async move { Ok(change.exec(&tx.db).await?.rows_affected == 1) })
-        })
-        .await
+        let fresh = ActiveModel {
+            key_id: Set(secrets.key_id),
+            secrets_sealed: Set(secrets.ciphertext),
+            overlap_until: Set(overlap_until),
+            generation: Set(generation + 1),
+            ..Default::default()
+        };
+        let endpoint = Entity::update_many().set(fresh).filter(Column::Id.eq(id));
+        Ok(self.change(endpoint.filter(Column::Generation.eq(generation))).await? == 1)
     }
 
     /// Removes an endpoint and its deliveries. `false` if there is none.
     pub async fn remove_endpoint(&self, id: WebhookId) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move { Ok(Entity::delete_by_id(id).exec(&tx.db).await?.rows_affected == 1) })
-        })
-        .await
+        Ok(self.change(Entity::delete_by_id(id)).await? == 1)
     }
-}
-
-async fn insert(tx: &Tx<'_>, endpoint: &Endpoint) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO webhook_endpoint (id, url, types, key_id, secrets_sealed, created_at) \
-               SELECT $1, $2, $3, $4, $5, $6 WHERE (SELECT COUNT(*) FROM webhook_endpoint) < $7";
-    let most = i64::try_from(MAX_ENDPOINTS).unwrap_or(i64::MAX);
-    let values: [sea_orm::Value; 7] = [
-        endpoint.id.to_string().into(),
-        endpoint.url.clone().into(),
-        endpoint.types.as_deref().map(written).into(),
-        endpoint.secrets.key_id.clone().into(),
-        endpoint.secrets.ciphertext.clone().into(),
-        endpoint.created_at.unix_ms().into(),
-        most.into(),
-    ];
-    Ok(tx.run(sql, values).await? == 1)
 }
 
 /// Stops an endpoint inside a transaction, for this reason.
@@ -141,28 +123,5 @@ pub(super) async fn disable(tx: &Tx<'_>, id: WebhookId, reason: DisabledReason) 
     let disabled =
         ActiveModel { enabled: Set(0), disabled_reason: Set(Some(reason.to_string())), ..Default::default() };
     let change = Entity::update_many().set(disabled).filter(Column::Id.eq(id)).filter(Column::Enabled.eq(1));
-    Ok(change.exec(&tx.db).await.map(|_| ())?)
-}
-
-/// A list with a space before and behind each word, so that a whole word can be looked for.
-fn written(types: &[EventType]) -> String {
-    let words: String = types.iter().map(|kind| format!("{kind} ")).collect();
-    format!(" {words}")
-}
-
-impl From<Model> for Endpoint {
-    fn from(row: Model) -> Self {
-        Self {
-            id: row.id,
-            url: row.url,
-            // A word of a later release is none of ours.
-            types: row.types.map(|words| words.split(' ').filter_map(|word| word.parse().ok()).collect()),
-            enabled: row.enabled != 0,
-            disabled_reason: row.disabled_reason.and_then(|word| word.parse().ok()),
-            secrets: Sealed { key_id: row.key_id, ciphertext: row.secrets_sealed },
-            generation: row.generation,
-            overlap_until: row.overlap_until,
-            created_at: row.created_at,
-        }
-    }
+    tx.change(change).await.map(|_| ())
 }

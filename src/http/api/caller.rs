@@ -9,8 +9,9 @@ use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use super::super::Web;
 use super::super::client::address;
 use super::super::problem::{Problem, ProblemCode};
-use crate::domain::api_key::{ApiKey, ApiScope};
+use crate::domain::api_key::ApiScope;
 use crate::domain::secret::Secret;
+use crate::services::ApiKey;
 
 /// Longer than any key.
 const LONGEST: usize = 200;

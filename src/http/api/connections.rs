@@ -19,12 +19,11 @@ use super::listing;
 use super::token::{connection_id, get_access_token};
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
-use crate::domain::event::Event;
 use crate::domain::explain::explain;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
-use crate::services::Listed;
+use crate::services::{Event, Listed};
 
 /// How many events are told at once.
 const EVENTS: u32 = 100;

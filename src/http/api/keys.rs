@@ -44,7 +44,7 @@ pub(in crate::http) async fn get_api_key(
         id: key.id,
         prefix: key.prefix(),
         name: key.name.clone(),
-        scopes: key.scopes.iter().map(|scope| scope.as_str()).collect(),
+        scopes: key.scopes.0.iter().map(|scope| scope.as_str()).collect(),
         created_at: key.created_at.rfc3339(),
     }))
 }

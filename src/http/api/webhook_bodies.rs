@@ -11,11 +11,12 @@ use super::super::Web;
 use super::super::problem::{Problem, ProblemCode};
 use super::body::whole;
 use crate::domain::clock::Moment;
-use crate::domain::event::EventType;
+use crate::domain::event::{EventType, EventTypes};
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Secret;
-use crate::domain::webhook::{Delivery, DisabledReason, Endpoint};
+use crate::domain::webhook::{DeliveryStatus, DisabledReason};
 use crate::domain::webhook_headers::{InvalidHeaders, MAX_HEADERS, MAX_VALUE, RESERVED, WebhookHeaders};
+use crate::services::{Endpoint, WebhookDelivery};
 
 /// A new endpoint.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -126,11 +127,11 @@ impl WebhookBody {
     pub fn new(web: &Web, endpoint: Endpoint, secret: Option<&Secret>) -> Self {
         Self {
             header_names: web.services.webhooks.endpoints.header_names(&endpoint),
+            disabled_reason: endpoint.disabled_reason().map(DisabledReason::as_str),
             id: endpoint.id,
             url: endpoint.url,
-            events: endpoint.types.map(|types| types.into_iter().map(EventType::as_str).collect()),
-            enabled: endpoint.enabled,
-            disabled_reason: endpoint.disabled_reason.map(DisabledReason::as_str),
+            events: endpoint.types.map(|types| types.0.into_iter().map(EventType::as_str).collect()),
+            enabled: endpoint.enabled != 0,
             secret_overlap_until: endpoint.overlap_until.map(Moment::rfc3339),
             created_at: endpoint.created_at.rfc3339(),
             secret: secret.map(|secret| secret.expose().to_owned()),
@@ -170,9 +171,9 @@ pub(in crate::http) struct DeliveryBody {
     delivered_at: Option<String>,
 }
 
-impl From<Delivery> for DeliveryBody {
-    fn from(one: Delivery) -> Self {
-        let is_pending = one.status == crate::domain::webhook::DeliveryStatus::Pending;
+impl From<WebhookDelivery> for DeliveryBody {
+    fn from(one: WebhookDelivery) -> Self {
+        let is_pending = one.status == DeliveryStatus::Pending;
         Self {
             id: one.event_id,
             kind: one.kind.as_str(),
@@ -256,7 +257,7 @@ fn named<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Vec<String
 ///
 /// # Errors
 /// `invalid_json` with the place of a word that is no event, or of a list of none.
-pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<Vec<EventType>>, Problem> {
+pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<EventTypes>, Problem> {
     let Some(words) = words else { return Ok(None) };
     if words.is_empty() {
         let hint = "Leave events out to hear of all but connection.refreshed, or set enabled to false.";
@@ -277,5 +278,5 @@ pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<Vec<Event
             }
         }
     }
-    Ok(Some(types))
+    Ok(Some(EventTypes(types)))
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use crate::domain::clock::Clock;
-use crate::domain::event::Event;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::services::platform::{Base, Connection, RowCache, UserConnections};
-use crate::store::{Listed, Store, StoreError, Wanted};
+use crate::store::{Event, Listed, Store, StoreError, Wanted};
 
 /// The connections. Clones share everything.
 #[derive(Debug, Clone)]

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use super::base::Base;
 use super::tasks::Tasks;
-use crate::domain::api_key::ApiKey;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::{Hash, Secret};
-use crate::store::{Store, StoreError};
+use crate::store::{ApiKey, Store, StoreError};
 
 /// For how long a key is taken for good without asking the database.
 const FRESH: Duration = Duration::from_secs(1);

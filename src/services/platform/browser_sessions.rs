@@ -74,8 +74,8 @@ impl BrowserSessions {
         if is_used {
             (row.seen_at, row.expires_at) = (now, self.expiry(row.created_at, now));
         }
-        if is_used || !row.seen {
-            row.seen = true;
+        if is_used || row.seen == 0 {
+            row.seen = 1;
             // Only a session that is still there is kept alive: one that has just ended must stay ended.
             if !self.store.touch_session(hash, row.seen_at, row.expires_at).await? {
                 self.row_cache.forget_session(hash);
@@ -98,11 +98,11 @@ impl BrowserSessions {
         values.remove(ENDS_AT);
         let since = values.entry(SINCE.to_owned()).or_insert_with(|| now.unix_ms().to_string());
         let created_at = since.parse().map_or(now, Moment::from_unix_ms);
-        let user = values.get(USER).and_then(|text| serde_json::from_str::<UserId>(text).ok());
+        let user_id = values.get(USER).and_then(|text| serde_json::from_str::<UserId>(text).ok());
         let state = serde_json::to_string(&values).unwrap_or_default();
         let expires_at = self.expiry(created_at, now);
         let key_hash = key.hash();
-        let row = SessionRow { key_hash, user, state, created_at, seen_at: now, expires_at, seen: false };
+        let row = SessionRow { key_hash, user_id, state, created_at, seen_at: now, expires_at, seen: 0 };
         let ticket = self.row_cache.ticket();
         self.store.insert_session(row.clone()).await?;
         self.row_cache.keep_session(ticket, &row);

@@ -16,12 +16,8 @@ use crate::domain::chance::Chance;
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Secret;
 use crate::keyring::{Context, Keyring, OpenError};
-use crate::store::{OnceAsked, OnceFound, Store, StoreError};
+use crate::store::{OnceFound, OnceLease, Store, StoreError};
 
-/// How long a request may be under way before it is taken for lost: longer than any call of the API takes.
-const LOCK: Duration = Duration::from_secs(60);
-/// How long an answer is remembered.
-const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// How long the writing of an answer is tried again while its caller waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -34,13 +30,6 @@ pub struct GivenAnswer {
     pub headers: Vec<(String, String)>,
     /// The body; text, as all answers of the API are.
     pub body: String,
-}
-
-/// The right to do a request.
-#[derive(Debug)]
-pub struct OnceLease {
-    id: String,
-    lease: String,
 }
 
 /// What becomes of a request with an idempotency key.
@@ -87,21 +76,15 @@ impl Idempotency {
     /// [`OnceError`]; the request is not to be done then.
     pub async fn once(&self, caller: ApiKeyId, key: &str, what: &[&[u8]]) -> Result<Once, OnceError> {
         let id = Secret::new(format!("{caller} {key}")).hash().text();
-        let lease = self.chance.uuid().to_string();
-        let asked = OnceAsked {
-            id: id.clone(),
-            // Keyed, because a body may hold a secret that is short enough to be found by trying.
-            fingerprint: self.keyring.fingerprint(&Secret::new(digest(what))),
-            lease: lease.clone(),
-            lock: LOCK,
-            keep: KEEP,
-        };
-        Ok(match self.store.claim_once(asked).await? {
-            OnceFound::Fresh => Once::Do(OnceLease { id, lease }),
+        let lease = OnceLease { id, lease: self.chance.uuid().to_string() };
+        // Keyed, because a body may hold a secret that is short enough to be found by trying.
+        let fingerprint = self.keyring.fingerprint(&Secret::new(digest(what)));
+        Ok(match self.store.claim_once(lease.clone(), fingerprint).await? {
+            OnceFound::Fresh => Once::Do(lease),
             OnceFound::Other => Once::Reused,
             OnceFound::Busy(left) => Once::Busy(left),
             OnceFound::Done(sealed) => {
-                let answer = self.keyring.open(&sealed, context(&id))?;
+                let answer = self.keyring.open(&sealed, context(&lease.id))?;
                 Once::Again(serde_json::from_str(answer.expose()).map_err(|_| OpenError::Damaged)?)
             }
         })
@@ -110,15 +93,14 @@ impl Idempotency {
     /// Keeps the answer of a request that was done, or gives the lease back if it has changed nothing. A caller is not
     /// refused its answer because it cannot be kept; once the lease is over, the request would be done again.
     pub async fn answered(&self, lease: OnceLease, answer: Option<&GivenAnswer>) {
-        let OnceLease { id, lease } = lease;
         let kept = match answer {
             Some(answer) => {
                 let plain = Secret::new(serde_json::to_string(answer).unwrap_or_default());
-                let sealed = self.keyring.seal(&plain, context(&id));
-                let write = || self.store.finish_once(id.clone(), lease.clone(), sealed.clone());
+                let sealed = self.keyring.seal(&plain, context(&lease.id));
+                let write = || self.store.finish_once(lease.clone(), sealed.clone());
                 retry_write(PATIENCE, write).await.map(|_| ())
             }
-            None => self.store.release_once(id, lease).await,
+            None => self.store.release_once(lease).await,
         };
         if let Err(why) = kept {
             tracing::error!(error = %why, "could not keep the answer to a request with an idempotency key");

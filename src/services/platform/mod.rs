@@ -17,7 +17,7 @@ pub use api_keys::ApiKeys;
 pub(super) use base::Base;
 pub use browser_sessions::{BrowserSessions, ENDS_AT, SessionValues, Use};
 pub(super) use changes::Changes;
-pub use idempotency::{GivenAnswer, Idempotency, Once, OnceError, OnceLease};
+pub use idempotency::{GivenAnswer, Idempotency, Once, OnceError};
 pub use key_check::{KeyCheckError, check_keys};
 pub(super) use notifier::Key;
 pub use notifier::{Notifier, Subscription};

@@ -10,14 +10,14 @@ use super::deliveries::Deliveries;
 use super::secrets::{Secrets, Unreadable, open_secrets, seal_secrets};
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
-use crate::domain::event::EventType;
+use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Secret;
-use crate::domain::webhook::{Delivery, DeliveryStatus, DisabledReason, Endpoint};
+use crate::domain::webhook::{DeliveryStatus, DisabledReason};
 use crate::domain::webhook_headers::WebhookHeaders;
 use crate::keyring::Keyring;
 use crate::services::platform::Base;
-use crate::store::{Behind, EndpointChanges, Store, StoreError};
+use crate::store::{Behind, Endpoint, EndpointChanges, Store, StoreError, WebhookDelivery};
 use crate::webhook::{self, NotAllowed, Webhooks as Sender};
 
 /// Why an endpoint is not touched.
@@ -80,21 +80,22 @@ impl Endpoints {
     pub async fn add_webhook(
         &self,
         url: &str,
-        types: Option<Vec<EventType>>,
+        types: Option<EventTypes>,
         headers: &WebhookHeaders,
     ) -> Result<(Endpoint, Secret), WebhookError> {
         let url = self.sender.check(url).await?.to_string();
         let (id, now) = (WebhookId::random(&self.chance), self.clock.now());
         let secret = webhook::new_secret(&self.chance);
         let secrets = Secrets::default().rotated(&secret, now, now).with_headers(headers);
-        let secrets = seal_secrets(&self.keyring, id, 1, &secrets);
+        let sealed = seal_secrets(&self.keyring, id, 1, &secrets);
         let endpoint = Endpoint {
             id,
             url,
             types,
-            enabled: true,
+            enabled: 1,
             disabled_reason: None,
-            secrets,
+            key_id: sealed.key_id,
+            secrets_sealed: sealed.ciphertext,
             generation: 1,
             overlap_until: None,
             created_at: now,
@@ -195,7 +196,7 @@ impl Endpoints {
             let now = self.clock.now();
             // Once their key was given up, there is nothing left to sign with beside the new one, and no header field.
             let older = match open_secrets(&self.keyring, &endpoint) {
-                Err(_) if endpoint.disabled_reason == Some(DisabledReason::KeyLost) => Secrets::default(),
+                Err(_) if endpoint.disabled_reason() == Some(DisabledReason::KeyLost) => Secrets::default(),
                 opened => opened?,
             };
             let until = now.plus(overlap);
@@ -214,8 +215,8 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`WebhookError`] if there is no such endpoint, or it is disabled.
-    pub async fn test_webhook(&self, id: WebhookId) -> Result<Delivery, WebhookError> {
-        if !self.webhook(id).await?.enabled {
+    pub async fn test_webhook(&self, id: WebhookId) -> Result<WebhookDelivery, WebhookError> {
+        if self.webhook(id).await?.enabled == 0 {
             return Err(WebhookError::Disabled);
         }
         let event = format!("evt_{}", self.chance.uuid().simple());
@@ -227,8 +228,8 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`WebhookError`] if there is no such delivery, or the endpoint is disabled.
-    pub async fn replay_delivery(&self, id: WebhookId, event: &str) -> Result<Delivery, WebhookError> {
-        if !self.webhook(id).await?.enabled {
+    pub async fn replay_delivery(&self, id: WebhookId, event: &str) -> Result<WebhookDelivery, WebhookError> {
+        if self.webhook(id).await?.enabled == 0 {
             return Err(WebhookError::Disabled);
         }
         if !self.store.replay_delivery(id, event, self.clock.now()).await? {
@@ -238,7 +239,7 @@ impl Endpoints {
     }
 
     /// What waits for its turn is left to the background.
-    async fn deliver_now(&self, id: WebhookId, event: &str) -> Result<Delivery, WebhookError> {
+    async fn deliver_now(&self, id: WebhookId, event: &str) -> Result<WebhookDelivery, WebhookError> {
         for underway in self.deliveries.claim_deliveries_to(id).await? {
             let is_wanted = underway.event_id() == event;
             let work = self.deliveries.deliver_webhook(underway);
@@ -259,7 +260,7 @@ impl Endpoints {
         status: Option<DeliveryStatus>,
         behind: Option<Behind>,
         limit: u32,
-    ) -> Result<Vec<Delivery>, WebhookError> {
+    ) -> Result<Vec<WebhookDelivery>, WebhookError> {
         self.webhook(id).await?;
         Ok(self.store.deliveries(id, status, behind, limit).await?)
     }

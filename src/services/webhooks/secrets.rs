@@ -6,9 +6,9 @@ use thiserror::Error;
 use crate::domain::clock::Moment;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::{Sealed, Secret};
-use crate::domain::webhook::Endpoint;
 use crate::domain::webhook_headers::WebhookHeaders;
 use crate::keyring::{Context, Keyring, OpenError};
+use crate::store::Endpoint;
 
 /// How many secrets sign at once at most: rotations that follow one another closely end the oldest early.
 const MAX_SECRETS: usize = 3;
@@ -120,7 +120,7 @@ pub(super) fn seal_secrets(keyring: &Keyring, id: WebhookId, generation: i64, se
 /// The secrets of an endpoint, or the code of what is wrong with them.
 pub(super) fn open_secrets(keyring: &Keyring, endpoint: &Endpoint) -> Result<Secrets, Unreadable> {
     let row = endpoint.id.to_string();
-    let opened = keyring.open(&endpoint.secrets, secrets_context(&row, endpoint.generation));
+    let opened = keyring.open(&endpoint.secrets(), secrets_context(&row, endpoint.generation));
     let text = opened.map_err(|why| match why {
         OpenError::UnknownKey(_) => Unreadable::KeyMissing,
         OpenError::Damaged | OpenError::Misplaced => Unreadable::Damaged,

@@ -27,18 +27,8 @@ impl Row {
         self.get::<String>(column)?.parse().map_err(|_| StoreError::Unreadable(column))
     }
 
-    /// The same where the column may be empty.
-    pub fn maybe<T: FromStr>(&self, column: &'static str) -> Result<Option<T>, StoreError> {
-        let text = self.get::<Option<String>>(column)?;
-        text.map(|text| text.parse().map_err(|_| StoreError::Unreadable(column))).transpose()
-    }
-
     pub fn moment(&self, column: &'static str) -> Result<Moment, StoreError> {
         self.get(column).map(Moment::from_unix_ms)
-    }
-
-    pub fn maybe_moment(&self, column: &'static str) -> Result<Option<Moment>, StoreError> {
-        Ok(self.get::<Option<i64>>(column)?.map(Moment::from_unix_ms))
     }
 
     pub fn scopes(&self, column: &'static str) -> Result<Scopes, StoreError> {

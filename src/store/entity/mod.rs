@@ -7,13 +7,16 @@ pub mod api_key;
 pub mod auth_request;
 pub mod claimed_install;
 pub mod connect_session;
+pub mod event;
 pub mod external_user;
+pub mod idempotency_key;
 pub mod install_attempt;
 pub mod pending_grant;
 pub mod revocation_job;
 pub mod session;
 pub mod token;
 pub mod token_refresh_job;
+pub mod webhook_delivery;
 pub mod webhook_endpoint;
 
 use sea_orm::{EntityTrait, IdenStatic, Iterable};

@@ -6,21 +6,28 @@ use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
 use crate::domain::secret::Hash;
 
+/// A browser session.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "session")]
 pub struct Model {
+    /// The hash of the key in the cookie.
     #[sea_orm(primary_key, auto_increment = false)]
     pub key_hash: Hash,
+    /// Its user.
     pub user_id: Option<UserId>,
-    /// The session's values, as JSON.
+    /// The session's values, as JSON. Nothing in it is a secret.
     pub state: String,
+    /// When it began; a new key does not change that.
     pub created_at: Moment,
+    /// When it was last used, give or take a minute.
     pub seen_at: Moment,
+    /// When it ends if it is not used before.
     pub expires_at: Moment,
-    /// 1 after a request with it has been received, else 0.
+    /// 1 after a request with it has been received, else 0. Until then, the response that carries its key may be lost.
     pub seen: i64,
 }
 
+/// A browser session.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

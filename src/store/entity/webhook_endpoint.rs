@@ -3,26 +3,48 @@
 use sea_orm::entity::prelude::*;
 
 use crate::domain::clock::Moment;
+use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
+use crate::domain::secret::Sealed;
+use crate::domain::webhook::DisabledReason;
 
+/// An endpoint of the host's backend.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "webhook_endpoint")]
 pub struct Model {
+    /// Its id.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: WebhookId,
+    /// Where messages are posted to.
     pub url: String,
-    /// Event types with a space before and behind each, so that a whole word can be looked for; empty for all but
-    /// refreshes. A later release may have written more than this one knows.
-    pub types: Option<String>,
-    /// 1 or 0.
+    /// The types of events that it asks for; `None` for all but refreshes.
+    pub types: Option<EventTypes>,
+    /// 1 if it is enabled, else 0.
     pub enabled: i64,
-    /// A word. A later release may have written one that this one does not know.
+    /// Why it is disabled. A later release may have written a word that this one does not know.
     pub disabled_reason: Option<String>,
+    /// The key of its signing secrets.
     pub key_id: String,
+    /// The ciphertext of its signing secrets, the newest first.
     pub secrets_sealed: String,
+    /// Rises with every new secret.
     pub generation: i64,
+    /// Until when an older secret signs as well.
     pub overlap_until: Option<Moment>,
+    /// When it was made.
     pub created_at: Moment,
+}
+
+impl Model {
+    /// Returns why it is disabled.
+    pub fn disabled_reason(&self) -> Option<DisabledReason> {
+        self.disabled_reason.as_deref()?.parse().ok()
+    }
+
+    /// Returns its signing secrets.
+    pub fn secrets(&self) -> Sealed {
+        Sealed { key_id: self.key_id.clone(), ciphertext: self.secrets_sealed.clone() }
+    }
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -5,13 +5,13 @@ use std::time::Duration;
 use fake_hubspot::{Decision, FakeHubSpot, Options};
 use hubspot_connect::app::{App, StartupError};
 use hubspot_connect::config::{Config, Variables};
-use hubspot_connect::domain::api_key::{ApiKey, new_key};
+use hubspot_connect::domain::api_key::{ApiScopes, new_key};
 use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::clock::{Clock, Moment};
 use hubspot_connect::domain::id::ApiKeyId;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::services::Services;
-use hubspot_connect::store::Store;
+use hubspot_connect::store::{ApiKey, Store};
 use reqwest::Method;
 use serde_json::Value;
 use test_support::free_port;
@@ -153,10 +153,11 @@ impl TestApp {
         let chance = Chance::system();
         let id = ApiKeyId::random(&chance);
         let secret = new_key(id, &chance);
-        let scopes = scopes.split_whitespace().map(|word| word.parse().expect("a scope")).collect();
-        let (name, created_at) = (id.to_string(), self.clock.now());
-        let key = ApiKey { id, name, scopes, created_at, last_used_at: None, revoked_at: None };
-        assert!(self.store.insert_api_key(key, secret.hash()).await.expect("a key"));
+        let scopes =
+            ApiScopes(scopes.split_whitespace().map(|word| word.parse().expect("a scope")).collect());
+        let (name, key_hash, created_at) = (id.to_string(), secret.hash(), self.clock.now());
+        let key = ApiKey { id, name, key_hash, scopes, created_at, last_used_at: None, revoked_at: None };
+        assert!(self.store.insert_api_key(key).await.expect("a key"));
         secret.expose().to_owned()
     }
 

@@ -1,0 +1,32 @@
+//! Events, as webhooks report them.
+
+use sea_orm::entity::prelude::*;
+
+use crate::domain::clock::Moment;
+use crate::domain::event::EventType;
+use crate::domain::id::ConnectionId;
+
+/// An event.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "event")]
+pub struct Model {
+    /// `evt_…`. Receivers see the same id in every attempt of a delivery.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    /// Its type.
+    #[sea_orm(column_name = "type")]
+    pub kind: EventType,
+    /// The connection; none if it concerns the whole app.
+    pub connection_id: Option<ConnectionId>,
+    /// Counts the events of a connection from 1 on. A number may be missing for what is forgotten.
+    pub sequence: Option<i64>,
+    /// The message, as it is sent: `{"type","timestamp","data"}`.
+    pub payload: String,
+    /// When it happened.
+    pub created_at: Moment,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

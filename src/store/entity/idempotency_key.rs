@@ -1,0 +1,24 @@
+//! Requests that are to be done once, and their answers.
+
+use sea_orm::entity::prelude::*;
+
+use crate::domain::clock::Moment;
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "idempotency_key")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub fingerprint: String,
+    pub lease: String,
+    pub locked_until: Moment,
+    /// With `answer_sealed`, the answer; empty until there is one.
+    pub key_id: Option<String>,
+    pub answer_sealed: Option<String>,
+    pub expires_at: Moment,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,66 @@
+//! Events on their way to endpoints.
+
+use sea_orm::entity::prelude::*;
+
+use super::event;
+use crate::domain::clock::Moment;
+use crate::domain::event::EventType;
+use crate::domain::id::{ConnectionId, WebhookId};
+use crate::domain::webhook::DeliveryStatus;
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "webhook_delivery")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub event_id: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub endpoint_id: WebhookId,
+    pub connection_id: Option<ConnectionId>,
+    pub sequence: Option<i64>,
+    pub status: DeliveryStatus,
+    pub attempts: i64,
+    pub queued_at: Moment,
+    pub run_at: Moment,
+    pub lease_owner: Option<String>,
+    pub lease_until: Option<Moment>,
+    pub fence: i64,
+    pub last_status: Option<i64>,
+    pub last_error: Option<String>,
+    pub last_attempt_at: Option<Moment>,
+    pub delivered_at: Option<Moment>,
+}
+
+/// A delivery of an event to an endpoint, known by the event's id.
+#[derive(Debug, Clone, PartialEq, Eq, DerivePartialModel)]
+#[sea_orm(entity = "Entity")]
+pub struct WebhookDelivery {
+    /// The event.
+    pub event_id: String,
+    /// The event's type.
+    #[sea_orm(from_expr = "event::Column::Kind")]
+    pub kind: EventType,
+    /// Its status.
+    pub status: DeliveryStatus,
+    /// Attempts since it was queued.
+    pub attempts: i64,
+    /// When the event happened, or was replayed.
+    pub queued_at: Moment,
+    /// When it is tried next, while it is pending.
+    pub run_at: Moment,
+    /// What the receiver answered last.
+    pub last_status: Option<i64>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    /// When that was.
+    pub last_attempt_at: Option<Moment>,
+    /// When the receiver took it.
+    pub delivered_at: Option<Moment>,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {
+    #[sea_orm(belongs_to = "event::Entity", from = "Column::EventId", to = "event::Column::Id")]
+    Event,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
