@@ -75,7 +75,7 @@ fn read(id: ConnectionId, row: &Row) -> Result<AccessRow, StoreError> {
         user_id: row.get("user_id")?,
         client_id: row.get("client_id")?,
         portal_id: row.get("portal_id")?,
-        missing_scopes: missing(&row.scopes("wanted_scopes")?, scopes.as_ref()),
+        missing_scopes: missing(&row.get::<Scopes>("wanted_scopes")?, scopes.as_ref()),
         scopes,
         state: row.get("state")?,
         generation: row.get("generation")?,

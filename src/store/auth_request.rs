@@ -116,7 +116,7 @@ impl Store {
             let texts: [Option<String>; 2] = [row.get("evidence")?, row.get("connection_id")?];
             let mut hasher = DefaultHasher::new();
             (status, due, expires_at, texts).hash(&mut hasher);
-            Ok((row.parsed("id")?, hasher.finish()))
+            Ok((row.get("id")?, hasher.finish()))
         };
         rows.iter().map(mark).collect()
     }

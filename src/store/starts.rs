@@ -23,7 +23,7 @@ pub(super) fn insert_all<'a>(tx: &'a Tx<'a>, rows: Arc<[NewAuthRequest]>) -> Wor
         let ids = rows.iter().map(|new| new.request.id);
         let sql = format!("SELECT id FROM auth_request WHERE id IN ({})", places(tx.backend(), rows.len()));
         let found = tx.all(&sql, ids.clone().map(|id| id.to_string().into())).await?;
-        let found = found.iter().map(|row| row.parsed("id")).collect::<Result<HashSet<FlowId>, _>>()?;
+        let found = found.iter().map(|row| row.get("id")).collect::<Result<HashSet<FlowId>, _>>()?;
         Ok(ids.map(|id| found.contains(&id)).collect())
     })
 }

@@ -187,7 +187,7 @@ async fn save_details(
 pub(super) async fn settle_scopes(tx: &Tx<'_>, id: ConnectionId, granted: &Scopes) -> Result<(), StoreError> {
     let sql = "SELECT unsettled_scopes FROM token WHERE id = $1 AND unsettled_scopes IS NOT NULL";
     let Some(row) = tx.one(sql, [id.into()]).await? else { return Ok(()) };
-    let missing = row.scopes("unsettled_scopes")?.missing_from(granted);
+    let missing = row.get::<Scopes>("unsettled_scopes")?.missing_from(granted);
     let sql = "UPDATE token SET unsettled_scopes = NULL WHERE id = $1";
     tx.run(sql, [id.into()]).await?;
     if missing.is_empty() {

@@ -36,7 +36,7 @@ impl Tx<'_> {
             return Ok(self.clock.now());
         }
         let sql = "SELECT (extract(epoch from clock_timestamp()) * 1000)::bigint AS now";
-        self.one(sql, []).await?.ok_or(StoreError::Unreadable("no time"))?.moment("now")
+        self.one(sql, []).await?.ok_or(StoreError::Unreadable("no time"))?.get("now")
     }
 
     /// Inserts a row, and returns whether its primary key was free.
