@@ -3,41 +3,25 @@
 //! The SQL itself is the same on both; `db` knows how each is reached.
 //! The store holds ciphertext and hashes, never plaintext.
 
-mod access_row;
-mod api_key;
-mod auth_request;
-mod claim;
 mod connect;
-mod connect_session;
-mod crypto_meta;
+mod connections;
 pub mod db;
-mod degraded;
 mod entity;
-mod event;
-mod external_user;
-mod gathered;
-mod idempotency;
-mod install;
-mod journal;
-mod listing;
-mod pending_grant;
-mod reconcile;
-mod refresh_job;
-mod refreshed;
-mod reseal;
-mod revocation;
-mod session;
-mod starts;
-mod token;
-mod webhook_delivery;
-mod webhook_endpoint;
+mod marketplace;
+mod platform;
+mod webhooks;
 
 use std::ops::Deref;
 
-pub use access_row::AccessRow;
-pub use auth_request::{Consumed, NewAuthRequest};
-pub use claim::{ClaimOne, Claimed, claim_sql};
-pub use connect::{NewTokens, Saved, Source};
+pub use connect::auth_request::{Consumed, NewAuthRequest};
+pub use connect::save::{NewTokens, Saved, Source};
+pub use connections::access_row::AccessRow;
+pub use connections::claim::{ClaimOne, Claimed, claim_sql};
+pub use connections::listing::{Listed, ListedState, Wanted};
+pub use connections::reconcile::Reconciled;
+pub use connections::refreshed::Committed;
+pub use connections::revocation::Removed;
+pub use connections::token::Details;
 pub use db::{Database, OpenError, SchemaStatus, StoreError};
 pub use entity::api_key::Model as ApiKey;
 pub use entity::claimed_install::Model as ClaimedInstall;
@@ -48,22 +32,17 @@ pub use entity::session::Model as SessionRow;
 pub use entity::token::Model as TokenRow;
 pub use entity::webhook_delivery::WebhookDelivery;
 pub use entity::webhook_endpoint::Model as Endpoint;
-pub use idempotency::{OnceFound, OnceLease};
-pub use journal::{Advanced, JournalLease};
-pub use listing::{Listed, ListedState, Wanted};
-pub use reconcile::Reconciled;
-pub use refreshed::Committed;
-pub use reseal::{SealedRow, SealedTable};
-pub use revocation::Removed;
-pub use session::Revoke;
-pub use token::Details;
-pub use webhook_delivery::{Behind, ClaimedDelivery};
-pub use webhook_endpoint::EndpointChanges;
+pub use marketplace::journal::{Advanced, JournalLease};
+pub use platform::idempotency::{OnceFound, OnceLease};
+pub use platform::reseal::{SealedRow, SealedTable};
+pub use platform::session::Revoke;
+pub use webhooks::webhook_delivery::{Behind, ClaimedDelivery};
+pub use webhooks::webhook_endpoint::EndpointChanges;
 
 use crate::config::Database as Settings;
 use crate::domain::clock::Clock;
+use connections::gathered::Gathered;
 use db::{Batch, Tx, Work};
-use gathered::Gathered;
 
 /// The database, with a method for each thing that is asked of it.
 #[derive(Debug, Clone)]
@@ -106,8 +85,8 @@ impl Store {
     fn over(db: Database) -> Self {
         Self {
             access: (!db.is_exclusive()).then(|| Gathered::from(db.clone())),
-            starts: Batch::through(db.writer(), starts::insert_all),
-            refreshed: Batch::through(db.writer(), refreshed::store_all),
+            starts: Batch::through(db.writer(), connect::starts::insert_all),
+            refreshed: Batch::through(db.writer(), connections::refreshed::store_all),
             db,
         }
     }

@@ -2,7 +2,6 @@
 
 use sea_orm::entity::prelude::*;
 
-use super::super::StoreError;
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, FlowStatus, Mode};
 use crate::domain::clock::Moment;
 use crate::domain::failure::FailureCode;
@@ -10,6 +9,7 @@ use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::{Hash, Sealed};
+use crate::store::StoreError;
 
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "auth_request")]

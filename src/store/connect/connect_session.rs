@@ -3,13 +3,13 @@
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, UpdateMany};
 
-use super::entity::connect_session::{ActiveModel, Column, Entity, Model};
-use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::{ConnectSession, SessionStatus};
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
+use crate::store::entity::connect_session::{ActiveModel, Column, Entity, Model};
+use crate::store::{Store, StoreError, Tx};
 
 /// A session is good for its one connection while it is one of these.
 const GOOD: [SessionStatus; 2] = [SessionStatus::Open, SessionStatus::AwaitingConfirmation];
@@ -67,13 +67,13 @@ impl Store {
 }
 
 /// Whether a session is still good for its one connection. It stays so until the transaction ends.
-pub(super) async fn lock(tx: &Tx<'_>, id: ConnectSessionId) -> Result<bool, StoreError> {
+pub(in crate::store) async fn lock(tx: &Tx<'_>, id: ConnectSessionId) -> Result<bool, StoreError> {
     let query = Entity::find_by_id(id).filter(Column::Status.is_in(GOOD));
     Ok(tx.find_locked(query).await?.is_some())
 }
 
 /// Notes the one connection that a session has led to, inside the transaction that has [locked](lock) it.
-pub(super) async fn take(
+pub(in crate::store) async fn take(
     tx: &Tx<'_>,
     id: ConnectSessionId,
     connection: ConnectionId,
@@ -90,7 +90,11 @@ pub(super) async fn take(
 
 /// Lets a session wait for its backend's word on this attempt. `false` if it waits for one on another, or has ended. Said
 /// twice it is the same: the answer of the first may have been lost.
-pub(super) async fn hold(tx: &Tx<'_>, id: ConnectSessionId, flow: FlowId) -> Result<bool, StoreError> {
+pub(in crate::store) async fn hold(
+    tx: &Tx<'_>,
+    id: ConnectSessionId,
+    flow: FlowId,
+) -> Result<bool, StoreError> {
     let held = ActiveModel {
         status: Set(SessionStatus::AwaitingConfirmation),
         error_code: Set(None),
@@ -104,7 +108,7 @@ pub(super) async fn hold(tx: &Tx<'_>, id: ConnectSessionId, flow: FlowId) -> Res
 
 /// Ends a session that has led to nothing yet, and returns the flow whose grant awaits a decision, if one does. `None` if
 /// the session has come to its end before.
-pub(super) async fn cancel(
+pub(in crate::store) async fn cancel(
     tx: &Tx<'_>,
     id: ConnectSessionId,
     code: FailureCode,

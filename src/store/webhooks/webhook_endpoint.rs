@@ -3,14 +3,14 @@
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
-use super::entity::columns;
-use super::entity::webhook_endpoint::{ActiveModel, Column, Entity};
-use super::{Endpoint, Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Sealed;
 use crate::domain::webhook::{DisabledReason, MAX_ENDPOINTS};
+use crate::store::entity::columns;
+use crate::store::entity::webhook_endpoint::{ActiveModel, Column, Entity};
+use crate::store::{Endpoint, Store, StoreError, Tx};
 
 /// Changes of an endpoint; what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -119,7 +119,11 @@ impl Store {
 }
 
 /// Stops an endpoint inside a transaction, for this reason.
-pub(super) async fn disable(tx: &Tx<'_>, id: WebhookId, reason: DisabledReason) -> Result<(), StoreError> {
+pub(in crate::store) async fn disable(
+    tx: &Tx<'_>,
+    id: WebhookId,
+    reason: DisabledReason,
+) -> Result<(), StoreError> {
     let disabled =
         ActiveModel { enabled: Set(0), disabled_reason: Set(Some(reason.to_string())), ..Default::default() };
     let change = Entity::update_many().set(disabled).filter(Column::Id.eq(id)).filter(Column::Enabled.eq(1));

@@ -7,13 +7,14 @@ use sea_orm::{
     UpdateMany, Value,
 };
 
-use super::entity::webhook_delivery::{ActiveModel, Column, Entity, Relation};
-use super::entity::webhook_endpoint;
-use super::{Endpoint, Store, StoreError, Tx, WebhookDelivery, event};
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{After, Attempt, DeliveryStatus, DisabledReason, LEASE, MAX_WAITING, PATIENCE};
+use crate::store::entity::webhook_delivery::{ActiveModel, Column, Entity, Relation};
+use crate::store::entity::webhook_endpoint;
+use crate::store::webhooks::event;
+use crate::store::{Endpoint, Store, StoreError, Tx, WebhookDelivery};
 
 /// A delivery that is ours for the time of a lease.
 #[derive(Debug, Clone)]
@@ -243,7 +244,7 @@ async fn note(
     let counted = Column::Attempts.into_expr().add(1);
     let noted = tx.change(ours.set(noted).col_expr(Column::Attempts, counted)).await? == 1;
     if noted && after == After::Gone {
-        super::webhook_endpoint::disable(tx, endpoint, DisabledReason::Gone).await?;
+        crate::store::webhooks::webhook_endpoint::disable(tx, endpoint, DisabledReason::Gone).await?;
     }
     Ok(noted)
 }

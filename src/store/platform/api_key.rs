@@ -2,12 +2,12 @@
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::entity::api_key::{Column, Entity};
-use super::{ApiKey, Store, StoreError};
 use crate::domain::api_key::AT_ONCE;
 use crate::domain::clock::Moment;
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Hash;
+use crate::store::entity::api_key::{Column, Entity};
+use crate::store::{ApiKey, Store, StoreError};
 
 impl Store {
     /// Keeps a new key. `false` if as many of its name are in use already as may be.

@@ -7,14 +7,14 @@ use sea_orm::{
 };
 use serde::Serialize;
 
-use super::db::{places, values};
-use super::entity::event::{ActiveModel, Column, Entity};
-use super::{Event, Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
 use crate::domain::event::{ConnectionData, EventType, InstallData, id_of, id_of_install, message};
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
+use crate::store::db::{places, values};
+use crate::store::entity::event::{ActiveModel, Column, Entity};
+use crate::store::{Event, Store, StoreError, Tx};
 
 /// How many events are forgotten in one transaction.
 const PAGE: i64 = 1_000;
@@ -79,7 +79,7 @@ impl Store {
 
 /// Writes an event of one connection, and whom it is to be told to. To be called in the transaction that makes it true,
 /// after the change; before it if the change removes the connection.
-pub(super) async fn append(
+pub(in crate::store) async fn append(
     tx: &Tx<'_>,
     kind: EventType,
     connection: ConnectionId,
@@ -89,13 +89,13 @@ pub(super) async fn append(
 }
 
 /// Writes that an install waits to be claimed, in the transaction that keeps it.
-pub(super) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(), StoreError> {
+pub(in crate::store) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(), StoreError> {
     let id = id_of_install(data.install_id);
     insert(tx, vec![of_app(id, EventType::InstallUnclaimed, tx.clock.now(), data)]).await
 }
 
 /// The same of many connections, each of them named once, in as many statements as for one.
-pub(super) async fn append_all(
+pub(in crate::store) async fn append_all(
     tx: &Tx<'_>,
     kind: EventType,
     connections: &[ConnectionId],
@@ -117,7 +117,7 @@ pub(super) async fn append_all(
 }
 
 /// Returns an event that belongs to no connection.
-pub(super) fn of_app(id: String, kind: EventType, at: Moment, data: impl Serialize) -> Event {
+pub(in crate::store) fn of_app(id: String, kind: EventType, at: Moment, data: impl Serialize) -> Event {
     let payload = message(kind, at, data);
     Event { id, kind, connection_id: None, sequence: None, payload, created_at: at }
 }

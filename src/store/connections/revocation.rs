@@ -3,14 +3,15 @@
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
-use super::db::Row;
-use super::entity::columns;
-use super::entity::revocation_job::{ActiveModel, Column, Entity};
-use super::{RevocationJob, Store, StoreError, Tx, event};
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, UserId};
+use crate::store::db::Row;
+use crate::store::entity::columns;
+use crate::store::entity::revocation_job::{ActiveModel, Column, Entity};
+use crate::store::webhooks::event;
+use crate::store::{RevocationJob, Store, StoreError, Tx};
 
 /// What became of a connection that was to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,12 +104,12 @@ impl Store {
 }
 
 /// Whether any connection has this refresh token, or may get it, seen inside a transaction.
-pub(super) async fn is_in_use(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<bool, StoreError> {
+pub(in crate::store) async fn is_in_use(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<bool, StoreError> {
     Ok(tx.one(IN_USE, [refresh_fingerprint.into()]).await?.is_some())
 }
 
 /// Of two who share a grant and end at the same moment, one must see that it is the last.
-pub(super) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<(), StoreError> {
+pub(in crate::store) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result<(), StoreError> {
     for table in ["token", "pending_grant"] {
         let lock = tx.for_update();
         let sql = format!("SELECT id FROM {table} WHERE refresh_fingerprint = $1 ORDER BY id {lock}");
@@ -120,7 +121,10 @@ pub(super) async fn lock_grant(tx: &Tx<'_>, refresh_fingerprint: &str) -> Result
 /// Locks a connection together with those that have its grant, in the order of their ids: two who took their own first
 /// would wait for each other with the next. (Where the order cannot be kept, the database ends one of two, and it is
 /// tried again: see the writer.)
-pub(super) async fn lock_with_grant(tx: &Tx<'_>, id: ConnectionId) -> Result<Option<Row>, StoreError> {
+pub(in crate::store) async fn lock_with_grant(
+    tx: &Tx<'_>,
+    id: ConnectionId,
+) -> Result<Option<Row>, StoreError> {
     for row in tx.all(&lock_sharing(tx, "id"), [id.into()]).await? {
         if row.get::<ConnectionId>("id")? == id {
             return Ok(Some(row));
@@ -130,7 +134,10 @@ pub(super) async fn lock_with_grant(tx: &Tx<'_>, id: ConnectionId) -> Result<Opt
 }
 
 /// Locks all connections of a user in the same way, and says which these are.
-pub(super) async fn lock_of_user(tx: &Tx<'_>, user: UserId) -> Result<Vec<ConnectionId>, StoreError> {
+pub(in crate::store) async fn lock_of_user(
+    tx: &Tx<'_>,
+    user: UserId,
+) -> Result<Vec<ConnectionId>, StoreError> {
     let mut own = Vec::new();
     for row in tx.all(&lock_sharing(tx, "user_id"), [user.into()]).await? {
         if row.get::<UserId>("user_id")? == user {
@@ -151,12 +158,12 @@ fn lock_sharing(tx: &Tx<'_>, column: &str) -> String {
 }
 
 /// Queues the end of a grant inside the transaction that forgets it.
-pub(super) async fn insert(tx: &Tx<'_>, job: RevocationJob) -> Result<(), StoreError> {
+pub(in crate::store) async fn insert(tx: &Tx<'_>, job: RevocationJob) -> Result<(), StoreError> {
     tx.insert_new(job).await.map(|_| ())
 }
 
 /// Removes a connection inside a transaction, because somebody wants that.
-pub(super) async fn remove(
+pub(in crate::store) async fn remove(
     tx: &Tx<'_>,
     id: ConnectionId,
     revoke: bool,
@@ -166,7 +173,7 @@ pub(super) async fn remove(
 }
 
 /// The same for another reason, which its event tells.
-pub(super) async fn remove_because(
+pub(in crate::store) async fn remove_because(
     tx: &Tx<'_>,
     id: ConnectionId,
     revoke: bool,
@@ -190,7 +197,7 @@ pub(super) async fn remove_because(
 }
 
 /// Queues the end of the grant that a reconnect replaces, unless it is the same one.
-pub(super) async fn queue_replaced(
+pub(in crate::store) async fn queue_replaced(
     tx: &Tx<'_>,
     id: ConnectionId,
     generation: i64,

@@ -5,15 +5,15 @@ use std::hash::{DefaultHasher, Hash as _, Hasher};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select, UpdateMany};
 
-use super::db::Row;
-use super::entity::auth_request::{ActiveModel, Column, Entity};
-use super::entity::columns;
-use super::{Store, StoreError, Tx};
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, FlowStatus, REMEMBERED};
 use crate::domain::clock::Moment;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
+use crate::store::db::Row;
+use crate::store::entity::auth_request::{ActiveModel, Column, Entity};
+use crate::store::entity::columns;
+use crate::store::{Store, StoreError, Tx};
 
 /// An AuthRequest with the hashes of its two secrets.
 #[derive(Debug, Clone)]
@@ -202,11 +202,11 @@ impl Store {
 }
 
 /// What [`insert_values`] has values for.
-pub(super) const COLUMNS_OF_INSERT: &str = "id, state_hash, binding_hash, user_id, client_id, redirect_uri, scopes, \
+pub(in crate::store) const COLUMNS_OF_INSERT: &str = "id, state_hash, binding_hash, user_id, client_id, redirect_uri, scopes, \
     optional_scopes, opener_origin, evidence, portal_id, pkce_key_id, pkce_sealed, created_at, expires_at, challenge, \
     opener_challenge, return_url, mode, connect_session_id";
 
-pub(super) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 20] {
+pub(in crate::store) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 20] {
     let request = &new.request;
     let pkce = request.pkce.as_ref();
     [
@@ -273,7 +273,12 @@ async fn take_token(tx: &Tx<'_>, id: FlowId, now: Moment) -> Result<bool, StoreE
 }
 
 /// Notes, inside a transaction, that an attempt ended without a connection.
-pub(super) async fn fail(tx: &Tx<'_>, id: FlowId, code: FailureCode, now: Moment) -> Result<(), StoreError> {
+pub(in crate::store) async fn fail(
+    tx: &Tx<'_>,
+    id: FlowId,
+    code: FailureCode,
+    now: Moment,
+) -> Result<(), StoreError> {
     let failed = ActiveModel {
         status: Set(FlowStatus::Failed),
         error_code: Set(Some(code.to_string())),
@@ -286,13 +291,17 @@ pub(super) async fn fail(tx: &Tx<'_>, id: FlowId, code: FailureCode, now: Moment
 }
 
 /// Lets an attempt wait for longer, inside the transaction that makes it wait.
-pub(super) async fn keep_open(tx: &Tx<'_>, id: FlowId, expires_at: Moment) -> Result<(), StoreError> {
+pub(in crate::store) async fn keep_open(
+    tx: &Tx<'_>,
+    id: FlowId,
+    expires_at: Moment,
+) -> Result<(), StoreError> {
     let waiting = ActiveModel { expires_at: Set(expires_at), ..Default::default() };
     tx.change(exchanging(id).set(waiting)).await.map(|_| ())
 }
 
 /// Notes, inside the transaction that stores it, which connection an attempt led to.
-pub(super) async fn connected(
+pub(in crate::store) async fn connected(
     tx: &Tx<'_>,
     id: FlowId,
     connection: ConnectionId,

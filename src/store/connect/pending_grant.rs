@@ -3,17 +3,18 @@
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::entity::columns;
-use super::entity::pending_grant::{ActiveModel, Column, Entity, Undecided};
-use super::{
-    ClaimedInstall, PendingGrant, RevocationJob, Store, StoreError, Tx, auth_request, connect_session, event,
-    revocation,
-};
 use crate::domain::clock::Moment;
 use crate::domain::event::InstallData;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, InstallId, PendingGrantId, PortalId, UserId};
 use crate::domain::pending_grant::GrantSource;
+use crate::store::connect::auth_request;
+use crate::store::connect::connect_session;
+use crate::store::connections::revocation;
+use crate::store::entity::columns;
+use crate::store::entity::pending_grant::{ActiveModel, Column, Entity, Undecided};
+use crate::store::webhooks::event;
+use crate::store::{ClaimedInstall, PendingGrant, RevocationJob, Store, StoreError, Tx};
 
 impl Store {
     /// Holds a grant until somebody decides on it, and keeps its flow open for as long. An install takes the place of an
@@ -114,13 +115,16 @@ impl Store {
 }
 
 /// Reads a pending grant inside a transaction. It stays pending until the transaction ends.
-pub(super) async fn lock(tx: &Tx<'_>, id: PendingGrantId) -> Result<Option<PendingGrant>, StoreError> {
+pub(in crate::store) async fn lock(
+    tx: &Tx<'_>,
+    id: PendingGrantId,
+) -> Result<Option<PendingGrant>, StoreError> {
     tx.find_locked(Entity::find_by_id(id)).await
 }
 
 /// Forgets a grant whose tokens are a connection's now, inside the transaction that stores that one, and finishes what it
 /// came from. Who has claimed an install is remembered, so that the same claim again is no error.
-pub(super) async fn accepted(
+pub(in crate::store) async fn accepted(
     tx: &Tx<'_>,
     grant: PendingGrant,
     user_id: UserId,
@@ -144,7 +148,7 @@ pub(super) async fn accepted(
 
 /// Ends the installs of this account that wait to be claimed, all `but` one, inside the transaction that makes them
 /// needless.
-pub(super) async fn end_installs(
+pub(in crate::store) async fn end_installs(
     tx: &Tx<'_>,
     client_id: &str,
     portal: PortalId,

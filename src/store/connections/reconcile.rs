@@ -1,9 +1,9 @@
 //! Bringing rows together that belong together, after a crash or a restore: page by page, so that a million
 //! connections cost a start no more than a thousand.
 
-use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, UserId};
+use crate::store::{Store, StoreError, Tx};
 
 /// How many connections are looked at together.
 const PAGE: i64 = 2_000;

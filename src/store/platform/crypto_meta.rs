@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{SealedTable, Store, StoreError, Tx, event};
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
+use crate::store::webhooks::event;
+use crate::store::{SealedTable, Store, StoreError, Tx};
 
 /// Before the id of a key that is lost for good: nobody looks for it any more.
 const LOST: &str = "lost/";

@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::db::{Database, Row, places};
-use super::{Store, StoreError};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 use crate::domain::token::missing;
+use crate::store::db::{Database, Row, places};
+use crate::store::{Store, StoreError};
 
 const COLUMNS: &str = "id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
     access_sealed, obtained_at, expires_at, last_error, error_since";
@@ -59,14 +59,14 @@ impl Store {
 }
 
 /// Reads these connections. A row that cannot be read spoils no other.
-pub(super) async fn read_all(db: &Database, ids: &[ConnectionId]) -> Result<Found, StoreError> {
+pub(in crate::store) async fn read_all(db: &Database, ids: &[ConnectionId]) -> Result<Found, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM token WHERE id IN ({})", places(db.backend(), ids.len()));
     let rows = db.all(&sql, ids.iter().map(|id| (*id).into())).await?;
     rows.iter().map(|row| row.get("id").map(|id| (id, read(id, row).map(Arc::new)))).collect()
 }
 
 /// Rows by their ids.
-pub(super) type Found = HashMap<ConnectionId, Result<Arc<AccessRow>, StoreError>>;
+pub(in crate::store) type Found = HashMap<ConnectionId, Result<Arc<AccessRow>, StoreError>>;
 
 fn read(id: ConnectionId, row: &Row) -> Result<AccessRow, StoreError> {
     let scopes = row.granted_scopes("scopes")?;

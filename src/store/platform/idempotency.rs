@@ -5,10 +5,10 @@ use std::time::Duration;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
-use super::entity::idempotency_key::{ActiveModel, Column, Entity, Model};
-use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::secret::Sealed;
+use crate::store::entity::idempotency_key::{ActiveModel, Column, Entity, Model};
+use crate::store::{Store, StoreError, Tx};
 
 /// How long a request may be under way before it is taken for lost: longer than any call of the API takes.
 const LOCK: Duration = Duration::from_secs(60);

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::StoreError;
-use super::access_row::{AccessRow, Found, read_all};
-use super::db::{Database, within_deadline};
 use crate::domain::id::ConnectionId;
+use crate::store::StoreError;
+use crate::store::connections::access_row::{AccessRow, Found, read_all};
+use crate::store::db::{Database, within_deadline};
 
 /// How many rows one statement reads at most.
 const MOST: usize = 64;
@@ -21,7 +21,7 @@ type Question = (ConnectionId, oneshot::Sender<Answer>);
 
 /// The way in.
 #[derive(Debug, Clone)]
-pub(super) struct Gathered(mpsc::Sender<Question>);
+pub(in crate::store) struct Gathered(mpsc::Sender<Question>);
 
 impl Gathered {
     /// Reads from this database.

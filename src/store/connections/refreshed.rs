@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::db::values;
-use super::{Store, StoreError, Tx, Work, degraded, event, token};
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
@@ -12,6 +10,11 @@ use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::TokenRefreshJob;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
+use crate::store::connections::degraded;
+use crate::store::connections::token;
+use crate::store::db::values;
+use crate::store::webhooks::event;
+use crate::store::{Store, StoreError, Tx, Work};
 
 /// New tokens from a refresh, sealed for the generation after the one that was read.
 #[derive(Debug, Clone)]
@@ -61,7 +64,7 @@ impl Store {
 ///
 /// The tokens go by their generation alone: whoever has claimed the job meanwhile has asked with the older ones, and
 /// these are nowhere else. So the connection is well whatever the other one was told, and the raised fence refuses it.
-pub(super) fn store_all<'a>(tx: &'a Tx<'a>, new: Arc<[Committed]>) -> Work<'a, Vec<bool>> {
+pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: Arc<[Committed]>) -> Work<'a, Vec<bool>> {
     Box::pin(async move {
         // In the order of their ids, so that two replicas that write the same rows wait for one another in turn.
         let mut ordered: Vec<&Committed> = new.iter().collect();
@@ -154,5 +157,5 @@ fn columns(new: &Committed) -> [sea_orm::Value; COLUMNS] {
 
 async fn reschedule(tx: &Tx<'_>, stored: &[&Committed]) -> Result<(), StoreError> {
     let due = stored.iter().map(|one| (one.job.connection_id, one.refresh_at));
-    super::refresh_job::schedule(tx, due).await
+    crate::store::connections::refresh_job::schedule(tx, due).await
 }

@@ -2,12 +2,12 @@
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
-use super::entity::claimed_install;
-use super::entity::install_attempt::{Column, Entity, Kind, Model};
-use super::{ClaimedInstall, Store, StoreError};
 use crate::domain::clock::Moment;
 use crate::domain::id::InstallId;
 use crate::domain::secret::Hash;
+use crate::store::entity::claimed_install;
+use crate::store::entity::install_attempt::{Column, Entity, Kind, Model};
+use crate::store::{ClaimedInstall, Store, StoreError};
 
 impl Store {
     /// Notes a state that was handed out. It is no state of an AuthRequest, and no AuthRequest's is one of these.

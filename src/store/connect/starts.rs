@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::auth_request::{COLUMNS_OF_INSERT, NewAuthRequest, insert_values};
-use super::db::{places, values};
-use super::{Tx, Work};
 use crate::domain::id::FlowId;
+use crate::store::connect::auth_request::{COLUMNS_OF_INSERT, NewAuthRequest, insert_values};
+use crate::store::db::{places, values};
+use crate::store::{Tx, Work};
 
 /// Inserts some rows. `false` for each whose challenge another row has.
-pub(super) fn insert_all<'a>(tx: &'a Tx<'a>, rows: Arc<[NewAuthRequest]>) -> Work<'a, Vec<bool>> {
+pub(in crate::store) fn insert_all<'a>(tx: &'a Tx<'a>, rows: Arc<[NewAuthRequest]>) -> Work<'a, Vec<bool>> {
     Box::pin(async move {
         let columns = COLUMNS_OF_INSERT.split(',').count();
         let values = values(tx.backend(), rows.len(), columns, ", 'awaiting_user'");

@@ -2,11 +2,11 @@
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
-use super::entity::external_user::{Column, Entity};
-use super::{Store, StoreError};
 use crate::domain::chance::Chance;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::UserId;
+use crate::store::entity::external_user::{Column, Entity};
+use crate::store::{Store, StoreError};
 
 impl Store {
     /// Our user for a user of the host's; made when it is first named.

@@ -3,16 +3,20 @@
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
-use super::entity::token::{ActiveModel, Column, Entity};
-use super::revocation::Removed;
-use super::{
-    Store, StoreError, TokenRow, Tx, auth_request, connect_session, event, pending_grant, refresh_job,
-    revocation, token,
-};
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId, UserId};
+use crate::store::connect::auth_request;
+use crate::store::connect::connect_session;
+use crate::store::connect::pending_grant;
+use crate::store::connections::refresh_job;
+use crate::store::connections::revocation;
+use crate::store::connections::revocation::Removed;
+use crate::store::connections::token;
+use crate::store::entity::token::{ActiveModel, Column, Entity};
+use crate::store::webhooks::event;
+use crate::store::{Store, StoreError, TokenRow, Tx};
 
 /// New tokens, sealed for the connection and the generation they will have.
 #[derive(Debug, Clone)]

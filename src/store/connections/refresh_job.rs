@@ -1,13 +1,13 @@
 //! Rows of TokenRefreshJob: reschedule, give up.
 
-use super::db::values;
-use super::token::park;
-use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
+use crate::store::connections::token::park;
+use crate::store::db::values;
+use crate::store::{Store, StoreError, Tx};
 
 impl Store {
     /// When a connection is refreshed next.
@@ -46,7 +46,7 @@ impl Store {
 
 /// Creates the jobs of these connections, or takes them over: a raised fence refuses whoever holds a lease. A job that
 /// is made anew begins above every fence of the one that was there before.
-pub(super) async fn schedule(
+pub(in crate::store) async fn schedule(
     tx: &Tx<'_>,
     due: impl ExactSizeIterator<Item = (ConnectionId, Moment)>,
 ) -> Result<(), StoreError> {

@@ -5,10 +5,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::db::Row;
-use super::entity::columns;
-use super::entity::token::{Column, Entity};
-use super::{Store, StoreError, TokenRow, Tx, event};
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionState;
 use crate::domain::event::EventType;
@@ -16,6 +12,11 @@ use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::token::Token;
+use crate::store::db::Row;
+use crate::store::entity::columns;
+use crate::store::entity::token::{Column, Entity};
+use crate::store::webhooks::event;
+use crate::store::{Store, StoreError, TokenRow, Tx};
 
 /// What HubSpot tells of an account beside its tokens. What is `None` stays as it is stored.
 #[derive(Debug, Clone, Default)]
@@ -151,7 +152,14 @@ async fn save_details(
                      AND other.user_id = self.user_id AND other.client_id = self.client_id AND other.portal_id = $2";
         if let Some(row) = tx.one(older, [id.into(), portal.into()]).await? {
             let older = row.get("id")?;
-            super::revocation::remove_because(tx, older, true, tx.clock.now(), "replaced").await?;
+            crate::store::connections::revocation::remove_because(
+                tx,
+                older,
+                true,
+                tx.clock.now(),
+                "replaced",
+            )
+            .await?;
         }
     }
     // What HubSpot says of a new connection after its token response is no change.
@@ -184,7 +192,11 @@ async fn save_details(
 
 /// Checks the required scopes of a connection that was stored before HubSpot had named the granted ones. Where some are
 /// missing, the connection is taken out of service.
-pub(super) async fn settle_scopes(tx: &Tx<'_>, id: ConnectionId, granted: &Scopes) -> Result<(), StoreError> {
+pub(in crate::store) async fn settle_scopes(
+    tx: &Tx<'_>,
+    id: ConnectionId,
+    granted: &Scopes,
+) -> Result<(), StoreError> {
     let sql = "SELECT unsettled_scopes FROM token WHERE id = $1 AND unsettled_scopes IS NOT NULL";
     let Some(row) = tx.one(sql, [id.into()]).await? else { return Ok(()) };
     let missing = row.get::<Scopes>("unsettled_scopes")?.missing_from(granted);
@@ -197,7 +209,7 @@ pub(super) async fn settle_scopes(tx: &Tx<'_>, id: ConnectionId, granted: &Scope
 }
 
 /// Whether a connection is known to have other scopes than these. Their order says nothing.
-pub(super) async fn scopes_differ(
+pub(in crate::store) async fn scopes_differ(
     tx: &Tx<'_>,
     id: ConnectionId,
     granted: Option<&Scopes>,
@@ -218,7 +230,7 @@ fn differ(row: &Row, granted: Option<&Scopes>) -> Result<bool, StoreError> {
 }
 
 /// Sets a state in which nothing is refreshed, ends the job with it, and tells it.
-pub(super) async fn park(
+pub(in crate::store) async fn park(
     tx: &Tx<'_>,
     id: ConnectionId,
     state: ConnectionState,
@@ -240,6 +252,6 @@ pub(super) async fn park(
     event::append(tx, EventType::ConnectionNeedsReauth, id, None).await
 }
 
-pub(super) fn read(row: &Row) -> Result<Token, StoreError> {
+pub(in crate::store) fn read(row: &Row) -> Result<Token, StoreError> {
     row.model::<TokenRow>().map(Token::from)
 }

@@ -1,9 +1,10 @@
 //! Connections whose access token has expired while nobody could renew it: found, and told once.
 
-use super::{Store, StoreError, Tx, event};
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, UserId};
+use crate::store::webhooks::event;
+use crate::store::{Store, StoreError, Tx};
 
 /// How many are noted in one transaction.
 const PAGE: u32 = 500;
@@ -43,7 +44,7 @@ async fn note(tx: &Tx<'_>, now: Moment) -> Result<Vec<UserId>, StoreError> {
 }
 
 /// Takes the mark from connections that work again, and tells it.
-pub(super) async fn recovered(tx: &Tx<'_>, ids: &[ConnectionId]) -> Result<(), StoreError> {
+pub(in crate::store) async fn recovered(tx: &Tx<'_>, ids: &[ConnectionId]) -> Result<(), StoreError> {
     mark(tx, ids, None).await?;
     event::append_all(tx, EventType::ConnectionRecovered, ids, None).await
 }
@@ -53,7 +54,7 @@ async fn mark(tx: &Tx<'_>, ids: &[ConnectionId], since: Option<Moment>) -> Resul
         return Ok(());
     }
     let since = since.map_or_else(|| "NULL".to_owned(), |since| since.unix_ms().to_string());
-    let places = super::db::places(tx.backend(), ids.len());
+    let places = crate::store::db::places(tx.backend(), ids.len());
     let sql = format!("UPDATE token SET degraded_since = {since} WHERE id IN ({places})");
     tx.run(&sql, ids.iter().map(|id| (*id).into())).await.map(|_| ())
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, SelectExt};
 
-use super::entity::session::{ActiveModel, Column, Entity};
-use super::entity::{external_user, token};
-use super::{SessionRow, Store, StoreError, revocation};
 use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
 use crate::domain::secret::Hash;
+use crate::store::connections::revocation;
+use crate::store::entity::session::{ActiveModel, Column, Entity};
+use crate::store::entity::{external_user, token};
+use crate::store::{SessionRow, Store, StoreError};
 
 impl Store {
     /// Returns a session that has not expired.

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use sea_orm::{DbBackend, FromQueryResult, Value};
 
-use super::db::{places, places_from, values};
-use super::{Store, StoreError, Tx};
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::journal::{LEASE, Notice, concerned_until};
+use crate::store::db::{places, places_from, values};
+use crate::store::{Store, StoreError, Tx};
 
 /// The right to read the journal.
 #[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use sea_orm::Value;
 
-use super::db::Row;
-use super::entity::columns;
-use super::entity::token::Entity;
-use super::{Store, StoreError, TokenRow};
 use crate::domain::clock::Moment;
 use crate::domain::explain::Plan;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
+use crate::store::db::Row;
+use crate::store::entity::columns;
+use crate::store::entity::token::Entity;
+use crate::store::{Store, StoreError, TokenRow};
 
 /// A connection with the state of its job.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! Rows that are sealed under another key than the newest: find them, and write them back sealed anew.
 
-use super::db::Row;
-use super::{Store, StoreError, Tx};
 use crate::crash;
 use crate::domain::secret::Sealed;
+use crate::store::db::Row;
+use crate::store::{Store, StoreError, Tx};
 
 /// A table with ciphertext that has to outlive its key. What is sealed for minutes is not here: a PKCE verifier, the answer
 /// to a repeated request.
@@ -18,7 +18,7 @@ pub struct SealedTable {
     /// How its rows say for what they are sealed: `bound_to`, `client_id`, `generation`; and their `access_sealed`.
     bound: &'static str,
     /// Whether its rows stay when their encryption key is lost for good.
-    pub(super) outlives_key: bool,
+    pub(in crate::store) outlives_key: bool,
 }
 
 impl SealedTable {

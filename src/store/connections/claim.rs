@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use sea_orm::{DbBackend, EntityTrait, Value};
 
-use super::db::places;
-use super::entity::{columns, token, token_refresh_job};
-use super::{Store, StoreError, Tx};
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{LEASE, TokenRefreshJob};
 use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
+use crate::store::db::places;
+use crate::store::entity::{columns, token, token_refresh_job};
+use crate::store::{Store, StoreError, Tx};
 
 /// A job that is ours for the time of a lease, with the connection as it was when the lease was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]

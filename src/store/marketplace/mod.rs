@@ -1,0 +1,4 @@
+//! What begins at HubSpot.
+
+pub(super) mod install;
+pub(super) mod journal;
