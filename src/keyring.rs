@@ -112,7 +112,7 @@ impl Keyring {
     }
 
     /// The ids of all keys, newest first.
-    pub fn key_ids(&self) -> Vec<&str> {
+    pub(crate) fn key_ids(&self) -> Vec<&str> {
         std::iter::once(self.newest.id.as_str()).chain(self.older.keys().map(String::as_str)).collect()
     }
 
@@ -173,12 +173,12 @@ impl Keyring {
     }
 
     /// A known text under one key, to be stored beside the data.
-    pub fn check_text(&self, key_id: &str) -> Option<String> {
+    pub(crate) fn check_text(&self, key_id: &str) -> Option<String> {
         self.key(key_id).map(|fernet| fernet.encrypt(check_plaintext(key_id).as_bytes()))
     }
 
     /// Whether a stored check text opens under the key that goes by this id now.
-    pub fn passes_check(&self, key_id: &str, check: &str) -> bool {
+    pub(crate) fn passes_check(&self, key_id: &str, check: &str) -> bool {
         self.key(key_id)
             .and_then(|fernet| fernet.decrypt_at_time(check, None, u64::MAX / 2).ok())
             .is_some_and(|plain| plain == check_plaintext(key_id).as_bytes())

@@ -14,13 +14,13 @@
 //!
 //! # Three journeys
 //!
-//! *A request*, the callback: [`http`] finds the flow's cookie → [`services::Finishes::finish`] →
+//! *A request*, the callback: [`http`] finds the flow's cookie → [`services::connect::Finishes::finish`] →
 //! [`store::Store::consume_auth_request`] lets one caller through → [`hubspot::HubSpot::exchange`] →
 //! [`keyring::Keyring::seal`] → [`store::Store::save_connected`] writes Token, TokenRefreshJob and outcome as one →
-//! the popup's page takes the message by [`services::Handoffs::deliver`], once.
+//! the popup's page takes the message by [`services::connect::Handoffs::deliver`], once.
 //!
-//! *A refresh*, which nobody asked for: [`jobs::Jobs::run`] → [`services::Refreshes::claim_refreshes`] writes a lease →
-//! [`services::Refreshes::refresh`] asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
+//! *A refresh*, which nobody asked for: [`jobs::Jobs::run`] → [`services::connections::Refreshes::claim_refreshes`] writes a lease →
+//! [`services::connections::Refreshes::refresh`] asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
 //! tokens if nobody has replaced them since.
 //!
 //! *A configuration value*: `.env.example` → [`config::Variables`] → its section of [`config::Config`] → the one part
@@ -33,8 +33,8 @@ pub mod crash;
 pub mod domain;
 pub mod egress;
 pub mod http;
-pub mod hubspot;
-pub mod jobs;
+mod hubspot;
+mod jobs;
 pub mod keyring;
 pub mod lifecycle;
 pub mod services;

@@ -29,7 +29,7 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
 }
 
 /// As many open files as the system allows: each page that waits for its outcome holds a connection.
-pub fn make_room() {
+pub(crate) fn make_room() {
     let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
     if let Err(why) = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(error = %why, "could not raise the limit on open files");
@@ -38,7 +38,7 @@ pub fn make_room() {
 
 /// No core dumps, no reading of our memory by other processes, and files that are ours alone: all three could carry
 /// tokens.
-pub fn harden() {
+pub(crate) fn harden() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(why) = rustix::process::setrlimit(Resource::Core, none) {

@@ -210,7 +210,7 @@ fn unanswered(why: &reqwest::Error) -> DeliveryError {
 }
 
 /// A new signing secret: 256 random bits.
-pub fn new_secret(chance: &Chance) -> Secret {
+pub(crate) fn new_secret(chance: &Chance) -> Secret {
     Secret::new(format!("{PREFIX}{}", STANDARD.encode(chance.bytes::<32>())))
 }
 

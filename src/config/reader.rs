@@ -44,7 +44,7 @@ impl Variables {
     ///
     /// # Errors
     /// [`Problems`] if a line of `.env` or a variable of ours cannot be read.
-    pub fn of_process() -> Result<Self, Problems> {
+    pub(crate) fn of_process() -> Result<Self, Problems> {
         let (file, unread_file) = match std::fs::read(ENV_FILE) {
             Ok(file) => (Some(env_file::parse(&file).map_err(Problems)?), None),
             Err(why) if why.kind() == ErrorKind::NotFound => (None, None),

@@ -81,7 +81,7 @@ impl Server {
     }
 
     /// Returns whether PUBLIC_URL is plain http on this machine. Safari does not keep its `Secure` cookies.
-    pub fn is_local_http(&self) -> bool {
+    pub(crate) fn is_local_http(&self) -> bool {
         self.public_url.scheme() == "http" && self.public_url.host().is_some_and(|host| is_loopback(&host))
     }
 

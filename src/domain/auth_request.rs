@@ -101,12 +101,12 @@ impl FlowState {
 impl AuthRequest {
     /// Where the browser goes when this has come to an end in the page's own window: back, with the flow's id in the
     /// fragment, which is sent to no server and opens nothing by itself.
-    pub fn return_to(&self) -> Option<String> {
+    pub(crate) fn return_to(&self) -> Option<String> {
         self.return_link().filter(|_| self.mode == Mode::Redirect)
     }
 
     /// The page that can be told when the opener cannot: it is of the opener's origin and finds the page that waits.
-    pub fn return_link(&self) -> Option<String> {
+    pub(crate) fn return_link(&self) -> Option<String> {
         self.return_url.as_ref().map(|url| format!("{}#hsc={}", url.as_str(), self.id))
     }
 
@@ -121,7 +121,7 @@ impl AuthRequest {
     }
 
     /// How far it has come, seen at `now`: one that nobody finished in time is expired.
-    pub fn state_at(&self, now: Moment) -> FlowState {
+    pub(crate) fn state_at(&self, now: Moment) -> FlowState {
         match self.state {
             FlowState::AwaitingUser if self.expires_at <= now => FlowState::Expired,
             // The exchange has a deadline of its own; what is still at it long after was cut off.

@@ -23,7 +23,7 @@ impl Moment {
     }
 
     /// Whole seconds since the Unix epoch.
-    pub const fn unix_seconds(self) -> i64 {
+    pub(crate) const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
@@ -85,7 +85,7 @@ impl Clock {
     }
 
     /// Whether this clock is moved by hand; the database's clock is not asked then.
-    pub fn is_manual(&self) -> bool {
+    pub(crate) fn is_manual(&self) -> bool {
         self.manual
     }
 

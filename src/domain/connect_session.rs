@@ -56,7 +56,7 @@ pub struct ConnectSession {
 
 impl ConnectSession {
     /// How far it has come, seen at `now`: one that nobody used in time is expired.
-    pub fn status_at(&self, now: Moment) -> SessionStatus {
+    pub(crate) fn status_at(&self, now: Moment) -> SessionStatus {
         match self.status {
             SessionStatus::Open if self.expires_at <= now => SessionStatus::Expired,
             status => status,
@@ -64,7 +64,7 @@ impl ConnectSession {
     }
 
     /// Whether a page of this origin may use it.
-    pub fn admits(&self, page: &Origin) -> bool {
+    pub(crate) fn admits(&self, page: &Origin) -> bool {
         self.allowed_origins.as_ref().is_none_or(|allowed| allowed.contains(page))
     }
 }

@@ -45,18 +45,13 @@ words! {
 }
 
 impl EventType {
-    /// Whether an endpoint hears of it without naming it. A refresh says nothing new, and there are dozens a day.
-    pub fn is_default(self) -> bool {
-        self != Self::ConnectionRefreshed
-    }
-
     /// Whether an endpoint may name it. A test goes to the endpoint that is tested.
-    pub fn can_be_named(self) -> bool {
+    pub(crate) fn can_be_named(self) -> bool {
         self != Self::WebhookTest
     }
 
     /// How long it is remembered. What nobody reads as history need only outlive its deliveries.
-    pub fn kept_for(self) -> Duration {
+    pub(crate) fn kept_for(self) -> Duration {
         match self {
             Self::ConnectionRefreshed | Self::WebhookTest => Duration::from_secs(5 * DAY),
             _ => Duration::from_secs(30 * DAY),
@@ -64,7 +59,7 @@ impl EventType {
     }
 
     /// Whether its reason is the last error of the connection.
-    pub fn tells_error(self) -> bool {
+    pub(crate) fn tells_error(self) -> bool {
         matches!(
             self,
             Self::ConnectionDegraded | Self::ConnectionNeedsReauth | Self::ConnectionRevokedAtProvider
@@ -134,7 +129,7 @@ pub struct InstallData {
 }
 
 /// The id of the event that tells of an install: there is one.
-pub fn id_of_install(install: InstallId) -> String {
+pub(crate) fn id_of_install(install: InstallId) -> String {
     format!("evt_{}_0", install.uuid().simple())
 }
 

@@ -118,12 +118,12 @@ pub enum FailureClass {
 
 impl Failure {
     /// A failure that passes by itself.
-    pub fn transient(code: FailureCode) -> Self {
+    pub(crate) fn transient(code: FailureCode) -> Self {
         Self { class: FailureClass::Transient { retry_after: None }, code, uncertain: false }
     }
 
     /// The request went out and no usable answer came back.
-    pub fn uncertain(code: FailureCode) -> Self {
+    pub(crate) fn uncertain(code: FailureCode) -> Self {
         Self { uncertain: true, ..Self::transient(code) }
     }
 

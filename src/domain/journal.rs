@@ -31,7 +31,7 @@ pub struct Notice {
 
 /// Until when tokens must have been received to be meant by an uninstall at this moment. Those that HubSpot has given
 /// later are not.
-pub fn concerned_until(uninstalled_at: Moment) -> Moment {
+pub(crate) fn concerned_until(uninstalled_at: Moment) -> Moment {
     uninstalled_at.plus(CLOCK_SKEW)
 }
 

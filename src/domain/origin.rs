@@ -8,7 +8,7 @@ use url::{Host, Url};
 
 /// Parses an http or https URL without credentials. Every URL that comes from outside goes through here: `blob:`,
 /// `filesystem:` and `view-source:` URLs name an http origin too, but are not an address on it.
-pub fn web_url(text: &str) -> Option<Url> {
+pub(crate) fn web_url(text: &str) -> Option<Url> {
     let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     Url::parse(text).ok().filter(|url| is_web(url) && url.username().is_empty() && url.password().is_none())
 }
@@ -117,7 +117,7 @@ impl ReturnUrl {
 }
 
 /// Whether a host is this machine: `localhost`, a name below it, or a loopback address.
-pub fn is_loopback(host: &Host<&str>) -> bool {
+pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
         Host::Ipv4(address) => address.is_loopback(),

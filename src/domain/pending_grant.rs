@@ -23,7 +23,7 @@ impl GrantSource {
     }
 
     /// Returns why a grant of this source ends if nobody decides in time.
-    pub fn code_if_expired(self) -> FailureCode {
+    pub(crate) fn code_if_expired(self) -> FailureCode {
         match self {
             Self::AccountMismatch => FailureCode::WrongAccount,
             Self::Confirmation | Self::Marketplace => FailureCode::NotConfirmed,

@@ -44,7 +44,7 @@ impl Proxies {
     }
 
     /// Returns whether calls to https addresses go through a proxy. They do not if its URL cannot be parsed.
-    pub fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         Url::parse("https://receiver.invalid").is_ok_and(|url| self.between(&url).is_some())
     }
 

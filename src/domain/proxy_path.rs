@@ -44,7 +44,7 @@ impl ProxyPath {
     }
 
     /// Whether this is a search in the CRM, which HubSpot counts apart from everything else.
-    pub fn is_search(&self) -> bool {
+    pub(crate) fn is_search(&self) -> bool {
         let mut segments = self.path.split('/').filter(|segment| !segment.is_empty());
         segments.next() == Some("crm") && segments.next_back() == Some("search")
     }

@@ -15,7 +15,7 @@ pub struct Rate {
 
 impl Rate {
     /// Whether this allows fewer calls in the long run.
-    pub fn is_slower_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_slower_than(&self, other: &Self) -> bool {
         u128::from(self.calls) * other.interval.as_millis()
             < u128::from(other.calls) * self.interval.as_millis()
     }

@@ -90,7 +90,7 @@ impl TokenRefreshJob {
 }
 
 /// Full jitter: anywhere below a bound that doubles with each attempt up to five minutes.
-pub fn backoff(attempts: i64, unit: f64) -> Duration {
+pub(crate) fn backoff(attempts: i64, unit: f64) -> Duration {
     let doublings = u32::try_from(attempts.clamp(0, 16)).unwrap_or(16);
     let bound = BACKOFF_CAP.min(BACKOFF_BASE.saturating_mul(1 << doublings));
     bound.mul_f64(unit).max(BACKOFF_FLOOR)

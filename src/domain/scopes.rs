@@ -18,7 +18,7 @@ impl Scopes {
     }
 
     /// Those of `self` that are not in `granted`.
-    pub fn missing_from(&self, granted: &Self) -> Self {
+    pub(crate) fn missing_from(&self, granted: &Self) -> Self {
         self.0.iter().filter(|scope| !granted.0.contains(scope)).collect()
     }
 
@@ -30,12 +30,12 @@ impl Scopes {
 
     /// Returns these scopes and `oauth`. Without it, HubSpot shows an error page with no way back.
     #[must_use]
-    pub fn with_oauth(&self) -> Self {
+    pub(crate) fn with_oauth(&self) -> Self {
         std::iter::once("oauth").chain(self.iter()).collect()
     }
 
     /// Whether both have the same, in whatever order.
-    pub fn is_same_as(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         self.missing_from(other).is_empty() && other.missing_from(self).is_empty()
     }
 

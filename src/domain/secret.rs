@@ -56,7 +56,7 @@ const FEWEST_BYTES: usize = 8;
 
 /// Whether a secret was typed rather than drawn at random: it has few distinct bytes, repeats a part of itself, or
 /// mostly counts on by one step (`aaaa`, `abcabc`, `0123…`).
-pub fn is_guessable(secret: &[u8]) -> bool {
+pub(crate) fn is_guessable(secret: &[u8]) -> bool {
     let distinct: BTreeSet<&u8> = secret.iter().collect();
     let repeats = (1..=secret.len() / 2).any(|period| secret[period..] == secret[..secret.len() - period]);
     let mut steps = [0_usize; 256];

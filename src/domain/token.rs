@@ -60,7 +60,7 @@ pub struct Token {
 impl Token {
     /// Until when whoever has made this connection is asking for the account's details. What is known of them before
     /// may be half of it.
-    pub fn introduced_until(&self, now: Moment) -> Option<Moment> {
+    pub(crate) fn introduced_until(&self, now: Moment) -> Option<Moment> {
         self.details_due_at.filter(|due| self.details_attempts == 0 && now < *due)
     }
 
@@ -70,7 +70,7 @@ impl Token {
     }
 
     /// The state as people are told it.
-    pub fn public_state(&self, now: Moment) -> &'static str {
+    pub(crate) fn public_state(&self, now: Moment) -> &'static str {
         match self.state {
             ConnectionState::Active if self.expires_at <= now => "degraded",
             state => state.as_str(),
@@ -98,7 +98,7 @@ pub const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 impl RefreshPolicy {
     /// When a token with that life is refreshed. `unit` is a random number in `0.0..1.0`: it spreads the refreshes of
     /// tokens that were born together.
-    pub fn refresh_at(&self, obtained_at: Moment, expires_at: Moment, unit: f64) -> Moment {
+    pub(crate) fn refresh_at(&self, obtained_at: Moment, expires_at: Moment, unit: f64) -> Moment {
         let life = expires_at.since(obtained_at);
         let fraction = self.from + (self.to - self.from) * unit;
         obtained_at.plus(life.mul_f64(fraction).max(MIN_REFRESH_INTERVAL))

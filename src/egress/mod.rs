@@ -1,7 +1,7 @@
 //! The one HTTP client: no redirects, and the proxies that the configuration names. How long a whole call may take is for its caller to
 //! say: the client's own deadline would throw away an answer that came while the process stood still.
 
-pub mod guard;
+pub(crate) mod guard;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -56,7 +56,7 @@ impl Wary {
     }
 
     /// Returns whether a proxy resolves the host of this address.
-    pub fn is_proxied(&self, url: &Url) -> bool {
+    pub(crate) fn is_proxied(&self, url: &Url) -> bool {
         self.proxies.between(url).is_some()
     }
 

@@ -38,11 +38,12 @@ use std::time::Duration;
 
 use actix_web::web::{self as actix, Data, ServiceConfig};
 
-pub use guard::guard;
-pub use openapi::document;
-pub use problem::{ProblemCode, error_table};
-pub use server::{Limits, serve};
-pub use templates::Templates;
+pub(crate) use guard::guard;
+pub(crate) use openapi::document;
+pub(crate) use problem::ProblemCode;
+pub use problem::error_table;
+pub(crate) use server::{Limits, serve};
+pub(crate) use templates::Templates;
 
 use crate::config::marketplace::INSTALL;
 use crate::config::{self, Config};
@@ -238,7 +239,7 @@ impl Web {
     }
 
     /// The operator's routes, on the admin listener.
-    pub fn admin_routes(web: &Data<Self>, routes: &mut ServiceConfig) {
+    pub(crate) fn admin_routes(web: &Data<Self>, routes: &mut ServiceConfig) {
         admin::routes(web, routes);
     }
 }

@@ -1,7 +1,5 @@
 //! Where the person approves: HubSpot's authorize URL.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier, Scope};
 use url::Url;
 
@@ -24,11 +22,6 @@ pub struct Authorize<'a> {
     pub pkce: Option<&'a Secret>,
     /// The account to choose beforehand.
     pub portal_id: Option<PortalId>,
-}
-
-/// The S256 challenge of a PKCE verifier (RFC 7636 section 4.2).
-pub fn pkce_challenge(verifier: &Secret) -> String {
-    URL_SAFE_NO_PAD.encode(verifier.hash().bytes())
 }
 
 pub(super) fn url(client: &OAuth, settings: &Settings, ask: &Authorize<'_>) -> Url {

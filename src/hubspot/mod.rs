@@ -21,7 +21,7 @@ use oauth2::{
 use thiserror::Error;
 use url::Url;
 
-pub use authorize::{Authorize, pkce_challenge};
+pub use authorize::Authorize;
 
 use crate::config::hubspot::HubSpot as Settings;
 use crate::domain::clock::Clock;
@@ -199,7 +199,7 @@ impl HubSpot {
     }
 
     /// Whose refresh token this is. It stays as it is.
-    pub async fn introspect_refresh(&self, refresh: &Secret) -> Result<Identity, Failure> {
+    pub(crate) async fn introspect_refresh(&self, refresh: &Secret) -> Result<Identity, Failure> {
         self.introspect_as(refresh, "refresh_token").await
     }
 

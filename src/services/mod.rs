@@ -25,42 +25,40 @@ mod maintenance;
 mod marketplace;
 mod pending_grants;
 mod platform;
-pub mod proxy;
+pub(crate) mod proxy;
 mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use connect::{
-    AccessToken, AccountMismatches, Answer, Attempt, AuthorizationStatuses, Choice, ClaimError,
-    CompleteError, Connect, ConnectSessions, DecideError, Delivery, Ended, FinishConnect, FinishError,
-    Finished, Finishes, Handoffs, Message, NewSession, NewlyMade, Outcome, SessionError, SessionView,
-    SignIns, StartConnect, StartError, Started, Starts, flow_of_state,
+pub(crate) use connect::{
+    Answer, Attempt, Choice, ClaimError, CompleteError, Connect, DecideError, Delivery, Ended, FinishConnect,
+    FinishError, Finished, Message, NewSession, Outcome, SessionError, SessionView, Started,
 };
-pub use connections::{
-    Access, AccessError, AccessTokens, AccountDetails, CircuitBreaker, ConnectionList, Connections,
-    Disconnected, Disconnects, Import, ImportError, Imported, Imports, Lease, LeaseWarning, Refreshes,
-    Revoked, Uninstalled, Uninstalls, Upkeep,
+pub use connect::{StartConnect, StartError, flow_of_state};
+pub use connections::{Access, AccessError, Revoked};
+pub(crate) use connections::{Connections, Disconnected, Import, ImportError, Imported, Lease, LeaseWarning};
+pub(crate) use maintenance::Maintenance;
+pub(crate) use marketplace::{ClaimInstallError, InstallError, Marketplace};
+pub use marketplace::{Look, Looked};
+pub(crate) use pending_grants::Decision;
+pub(crate) use platform::{
+    BrowserSessions, Connection, ENDS_AT, Platform, Resealed, Subscription, Use, check_keys,
 };
-pub use maintenance::{Maintenance, Readiness};
-pub use marketplace::{ClaimInstallError, InstallError, Installs, Journal, Look, Looked, Marketplace};
-pub use pending_grants::Decision;
-pub use platform::{
-    ApiKeys, BrowserSessions, Connection, ENDS_AT, GivenAnswer, Idempotency, KeyCheckError, Notifier, Once,
-    OnceError, Platform, Resealed, SessionValues, Subscription, Use, check_keys, reseal_all,
-};
-pub use proxy::Proxy;
-pub use webhooks::{Deliveries, Endpoints, Underway, Unreadable, WebhookError, Webhooks};
+pub use platform::{GivenAnswer, KeyCheckError, Once, OnceError, reseal_all};
+pub(crate) use proxy::Proxy;
+pub(crate) use webhooks::{Unreadable, WebhookError, Webhooks};
 
 use crate::config::Config;
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
+pub use crate::store::OnceLease;
 use crate::store::Store;
-pub use crate::store::{
-    AccessRow, ApiKey, ClaimedInstall, Endpoint, EndpointChanges, Event, Listed, ListedState, OnceLease,
-    PendingGrant, StoreError, Wanted, WebhookDelivery,
+pub(crate) use crate::store::{
+    ApiKey, Endpoint, EndpointChanges, Event, Listed, ListedState, PendingGrant, StoreError, Wanted,
+    WebhookDelivery,
 };
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;
@@ -78,7 +76,7 @@ pub struct Services {
     /// Webhooks to the host's backend.
     pub webhooks: Webhooks,
     /// Calls passed on to HubSpot.
-    pub proxy: Proxy,
+    pub(crate) proxy: Proxy,
     /// What the others stand on.
     pub platform: Platform,
     /// What a process does for itself.
@@ -90,7 +88,7 @@ pub struct Services {
 
 impl Services {
     /// The services over these parts. To be called on the runtime that outlives the web workers.
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         store: Store,
         hubspot: HubSpot,

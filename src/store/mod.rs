@@ -32,7 +32,7 @@ pub use entity::session::Model as SessionRow;
 pub use entity::token::Model as TokenRow;
 pub use entity::webhook_delivery::WebhookDelivery;
 pub use entity::webhook_endpoint::Model as Endpoint;
-pub use marketplace::journal::{Advanced, JournalLease};
+pub use marketplace::journal::JournalLease;
 pub use platform::idempotency::{OnceFound, OnceLease};
 pub use platform::reseal::{SealedRow, SealedTable};
 pub use platform::session::Revoke;

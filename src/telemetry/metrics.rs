@@ -72,7 +72,7 @@ pub struct Webhooks(Family<Labels, Counter<u64, AtomicU64>>);
 
 impl Webhooks {
     /// One attempt, with what follows from it and its error.
-    pub fn attempted(&self, after: After, error: Option<DeliveryError>) {
+    pub(crate) fn attempted(&self, after: After, error: Option<DeliveryError>) {
         let outcome = match (after, error) {
             (_, Some(DeliveryError::Blocked)) => "blocked",
             (After::Delivered, _) => "delivered",
@@ -199,7 +199,7 @@ impl Drop for Open {
 impl Metrics {
     /// The figures in the OpenMetrics text format, with the number of connections in each state, of requests that
     /// wait for a change, and of webhooks that wait for their delivery.
-    pub fn render(&self, connections: &[(String, i64)], waiting: usize, webhooks: i64) -> String {
+    pub(crate) fn render(&self, connections: &[(String, i64)], waiting: usize, webhooks: i64) -> String {
         self.webhooks_waiting.set(webhooks);
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         // A state that nobody is in any more is not in the list.

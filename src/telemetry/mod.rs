@@ -1,4 +1,4 @@
 //! Logging and metrics, set up once.
 
 pub mod logs;
-pub mod metrics;
+pub(crate) mod metrics;

@@ -64,7 +64,7 @@ impl HubSpot {
     ///
     /// # Errors
     /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
-    pub async fn next_entry(&self, after: Option<&str>) -> Result<Next, Failure> {
+    pub(crate) async fn next_entry(&self, after: Option<&str>) -> Result<Next, Failure> {
         let Some(after) = after else {
             return self.pointer("/earliest").await.map(|found| match found {
                 Next::Forgotten => Next::Nothing,
@@ -89,7 +89,7 @@ impl HubSpot {
     ///
     /// # Errors
     /// [`Failure`] if its file cannot be had, or read.
-    pub async fn notices(&self, entry: &Entry, now: Moment) -> Result<Vec<Notice>, Failure> {
+    pub(crate) async fn notices(&self, entry: &Entry, now: Moment) -> Result<Vec<Notice>, Failure> {
         let file = self.journal.files.get(&entry.url).await?;
         entry::notices(&file, now)
     }
@@ -102,7 +102,7 @@ impl HubSpot {
     /// # Errors
     /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken; `journal_absent` if there is no journal, and
     /// `journal_entries_absent` if there are subscriptions to one only.
-    pub async fn check_journal(&self) -> Result<(), Failure> {
+    pub(crate) async fn check_journal(&self) -> Result<(), Failure> {
         self.is_subscribed().await?;
         match self.pointer("/latest").await? {
             Next::Forgotten => Err(Failure::our_fault(FailureCode::JournalEntriesAbsent)),

@@ -19,7 +19,7 @@ impl HubSpot {
     ///
     /// # Errors
     /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
-    pub async fn subscribe_to_uninstalls(&self) -> Result<bool, Failure> {
+    pub(crate) async fn subscribe_to_uninstalls(&self) -> Result<bool, Failure> {
         if self.is_subscribed().await? {
             return Ok(false);
         }

@@ -143,7 +143,7 @@ impl Download {
     ///
     /// # Errors
     /// [`Severed`] if the end will not come. What was read is not the whole.
-    pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Severed>>> {
+    pub(crate) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Severed>>> {
         if let Some(ahead) = self.ahead.take() {
             return Poll::Ready(Some(ahead));
         }

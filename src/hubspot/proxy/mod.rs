@@ -42,7 +42,7 @@ pub struct Call {
 
 impl Call {
     /// Whether it may be made twice: its method is safe (RFC 9110 section 9.2.1), and all of it is still here.
-    pub fn is_repeatable(&self) -> bool {
+    pub(crate) fn is_repeatable(&self) -> bool {
         self.body.is_none() && matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS)
     }
 }
@@ -98,7 +98,7 @@ impl HubSpot {
     ///
     /// # Errors
     /// [`PassError`] if HubSpot has not begun to answer.
-    pub async fn pass_on(&self, call: &mut Call, access: &Secret) -> Result<Passed, PassError> {
+    pub(crate) async fn pass_on(&self, call: &mut Call, access: &Secret) -> Result<Passed, PassError> {
         let progress = call.body.as_ref().map(|upload| Arc::clone(&upload.progress)).unwrap_or_default();
         let unreachable = || PassError::Failed(Failure::transient(FailureCode::ProviderUnreachable));
         let client = self.proxy.client().ok_or_else(unreachable)?;

@@ -306,7 +306,7 @@ impl ConnectSessions {
     }
 
     /// Ends a session that has led to nothing yet, for the host's backend. `None` if there is no such session.
-    pub async fn cancel_connect_session(
+    pub(crate) async fn cancel_connect_session(
         &self,
         id: ConnectSessionId,
     ) -> Result<Option<SessionView>, StoreError> {
@@ -316,7 +316,7 @@ impl ConnectSessions {
     }
 
     /// The session behind a hosted link, for the person who has opened it.
-    pub async fn hosted_session(&self, token: &Secret) -> Result<Option<ConnectSession>, StoreError> {
+    pub(crate) async fn hosted_session(&self, token: &Secret) -> Result<Option<ConnectSession>, StoreError> {
         let found = self.0.store.connect_session_of(token.hash()).await?;
         let now = self.0.clock.now();
         Ok(found.filter(|session| session.hosted && session.status_at(now) == SessionStatus::Open))
@@ -336,7 +336,7 @@ impl ConnectSessions {
     }
 
     /// The address of a hosted link. What opens it stands behind the `#`, which browsers send to no server.
-    pub fn hosted_link(&self, token: &Secret) -> Option<Url> {
+    pub(crate) fn hosted_link(&self, token: &Secret) -> Option<Url> {
         let base = Url::parse(self.0.rules.own_origin.as_str()).ok()?;
         let mut link = base.join("/connect").ok()?;
         link.set_fragment(Some(token.expose()));

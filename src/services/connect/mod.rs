@@ -16,10 +16,8 @@ mod start;
 use std::sync::Arc;
 
 pub use account_mismatch::{AccountMismatches, Choice, DecideError};
-pub use authorization_status::{AccessToken, Attempt, AuthorizationStatuses, ClaimError};
-pub use connect_sessions::{
-    CompleteError, ConnectSessions, NewSession, NewlyMade, SessionError, SessionView,
-};
+pub use authorization_status::{Attempt, AuthorizationStatuses, ClaimError};
+pub use connect_sessions::{CompleteError, ConnectSessions, NewSession, SessionError, SessionView};
 pub use finish::{Answer, FinishConnect, FinishError, Finished, Finishes};
 pub use handoff::{Delivery, Ended, Handoffs, Message};
 pub use outcome::Outcome;
@@ -41,15 +39,15 @@ pub struct Connect {
     /// Attempts, begun.
     pub starts: Starts,
     /// Attempts, finished.
-    pub finishes: Finishes,
+    pub(crate) finishes: Finishes,
     /// Outcomes, for the popup.
-    pub handoffs: Handoffs,
+    pub(crate) handoffs: Handoffs,
     /// Attempts as the page sees them that began them.
-    pub statuses: AuthorizationStatuses,
+    pub(crate) statuses: AuthorizationStatuses,
     /// Grants for another account than the expected one.
-    pub mismatches: AccountMismatches,
+    pub(crate) mismatches: AccountMismatches,
     /// Sessions that were lost on the way.
-    pub sign_ins: SignIns,
+    pub(crate) sign_ins: SignIns,
     /// What the host's backend says of who is connecting.
     pub sessions: ConnectSessions,
     pending_grants: PendingGrants,
@@ -84,7 +82,11 @@ impl Connect {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what has ended by then stays ended.
-    pub async fn disconnect_all(&self, user: UserId, revoke: bool) -> Result<Vec<Disconnected>, StoreError> {
+    pub(crate) async fn disconnect_all(
+        &self,
+        user: UserId,
+        revoke: bool,
+    ) -> Result<Vec<Disconnected>, StoreError> {
         self.pending_grants.discard_of(user).await?;
         self.disconnects.disconnect_all(user, revoke).await
     }

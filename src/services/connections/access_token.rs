@@ -182,7 +182,7 @@ impl AccessTokens {
     ///
     /// # Errors
     /// [`AccessError`] says why there are no new ones, and when to ask again.
-    pub async fn refresh_now(&self, id: ConnectionId) -> Result<(Arc<AccessRow>, bool), AccessError> {
+    pub(crate) async fn refresh_now(&self, id: ConnectionId) -> Result<(Arc<AccessRow>, bool), AccessError> {
         let parts = &self.0;
         let row = self.reread(id).await?;
         if parts.clock.now().since(row.obtained_at) < MIN_REFRESH_INTERVAL {

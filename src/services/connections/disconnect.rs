@@ -108,7 +108,7 @@ impl Disconnects {
     }
 
     /// Ends one connection, whoever owns it; `None` if there is none.
-    pub async fn disconnect_any(&self, id: ConnectionId) -> Result<Option<Disconnected>, StoreError> {
+    pub(crate) async fn disconnect_any(&self, id: ConnectionId) -> Result<Option<Disconnected>, StoreError> {
         match self.0.store.token(id).await? {
             Some(token) => self.disconnect(token.user_id, id, true).await,
             None => Ok(None),

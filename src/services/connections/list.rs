@@ -63,7 +63,7 @@ impl ConnectionList {
     }
 
     /// How many connections there are in each state.
-    pub async fn connection_counts(&self) -> Result<Vec<(String, i64)>, StoreError> {
+    pub(crate) async fn connection_counts(&self) -> Result<Vec<(String, i64)>, StoreError> {
         self.store.count_tokens().await
     }
 }

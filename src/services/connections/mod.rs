@@ -28,7 +28,7 @@ pub use lease::{Lease, LeaseWarning};
 pub use list::ConnectionList;
 pub use refresh::Refreshes;
 pub(super) use token_seal::open_access;
-pub use uninstall::{Uninstalled, Uninstalls};
+pub use uninstall::Uninstalls;
 pub use upkeep::Upkeep;
 
 use super::platform::Base;
@@ -47,15 +47,15 @@ pub struct Connections {
     /// Connections that end.
     pub disconnects: Disconnects,
     /// Apps that are uninstalled.
-    pub uninstalls: Uninstalls,
+    pub(crate) uninstalls: Uninstalls,
     /// Connections that are brought from elsewhere.
-    pub imports: Imports,
+    pub(crate) imports: Imports,
     /// Whose account a connection is to.
     pub details: AccountDetails,
     /// What the passing of time does to connections.
     pub upkeep: Upkeep,
     /// Whether HubSpot may be asked.
-    pub circuit_breaker: Arc<CircuitBreaker>,
+    pub(crate) circuit_breaker: Arc<CircuitBreaker>,
     pub(super) intake: Intake,
 }
 

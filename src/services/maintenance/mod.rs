@@ -6,8 +6,6 @@ mod sweep;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-pub use readiness::Readiness;
-
 use super::connect::{Connect, ConnectSessions};
 use super::connections::{CircuitBreaker, Connections, Upkeep};
 use super::marketplace::{Installs, Marketplace};

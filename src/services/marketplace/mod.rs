@@ -15,7 +15,7 @@ use crate::config::Config;
 #[derive(Debug, Clone)]
 pub struct Marketplace {
     /// Installs.
-    pub installs: Installs,
+    pub(crate) installs: Installs,
     /// Uninstalls.
     pub journal: Journal,
 }

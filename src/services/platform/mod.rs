@@ -15,7 +15,7 @@ mod tasks;
 
 pub use api_keys::ApiKeys;
 pub(super) use base::Base;
-pub use browser_sessions::{BrowserSessions, ENDS_AT, SessionValues, Use};
+pub use browser_sessions::{BrowserSessions, ENDS_AT, Use};
 pub(super) use changes::Changes;
 pub use idempotency::{GivenAnswer, Idempotency, Once, OnceError};
 pub use key_check::{KeyCheckError, check_keys};
@@ -35,17 +35,17 @@ use crate::domain::clock::Clock;
 #[derive(Debug, Clone)]
 pub struct Platform {
     /// The clock that the services go by.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// API keys.
-    pub api_keys: ApiKeys,
+    pub(crate) api_keys: ApiKeys,
     /// Requests that are done once.
     pub idempotency: Idempotency,
     /// Browser sessions.
-    pub sessions: BrowserSessions,
+    pub(crate) sessions: BrowserSessions,
     /// Requests that wait for a change.
-    pub notifier: Notifier,
+    pub(crate) notifier: Notifier,
     /// What other processes change.
-    pub replicas: ReplicaWatch,
+    pub(crate) replicas: ReplicaWatch,
 }
 
 impl Platform {

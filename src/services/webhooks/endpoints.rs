@@ -77,7 +77,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`WebhookError`] if the address is not allowed or there are too many endpoints.
-    pub async fn add_webhook(
+    pub(crate) async fn add_webhook(
         &self,
         url: &str,
         types: Option<EventTypes>,
@@ -130,7 +130,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`WebhookError`] if there is none, or its new address is not allowed.
-    pub async fn change_webhook(
+    pub(crate) async fn change_webhook(
         &self,
         id: WebhookId,
         changes: EndpointChanges,
@@ -173,7 +173,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`WebhookError::Unknown`] if there is none.
-    pub async fn remove_webhook(&self, id: WebhookId) -> Result<(), WebhookError> {
+    pub(crate) async fn remove_webhook(&self, id: WebhookId) -> Result<(), WebhookError> {
         if !self.store.remove_endpoint(id).await? {
             return Err(WebhookError::Unknown);
         }
@@ -185,7 +185,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`WebhookError::Unknown`] if there is no such endpoint.
-    pub async fn rotate_webhook_secret(
+    pub(crate) async fn rotate_webhook_secret(
         &self,
         id: WebhookId,
         overlap: Duration,
@@ -215,7 +215,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`WebhookError`] if there is no such endpoint, or it is disabled.
-    pub async fn test_webhook(&self, id: WebhookId) -> Result<WebhookDelivery, WebhookError> {
+    pub(crate) async fn test_webhook(&self, id: WebhookId) -> Result<WebhookDelivery, WebhookError> {
         if self.webhook(id).await?.enabled == 0 {
             return Err(WebhookError::Disabled);
         }
@@ -228,7 +228,11 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`WebhookError`] if there is no such delivery, or the endpoint is disabled.
-    pub async fn replay_delivery(&self, id: WebhookId, event: &str) -> Result<WebhookDelivery, WebhookError> {
+    pub(crate) async fn replay_delivery(
+        &self,
+        id: WebhookId,
+        event: &str,
+    ) -> Result<WebhookDelivery, WebhookError> {
         if self.webhook(id).await?.enabled == 0 {
             return Err(WebhookError::Disabled);
         }

@@ -7,7 +7,7 @@ mod secrets;
 
 use std::sync::Arc;
 
-pub use deliveries::{Deliveries, Underway};
+pub use deliveries::Deliveries;
 pub use endpoints::{Endpoints, WebhookError};
 pub(super) use retention::Retention;
 pub use secrets::Unreadable;
