@@ -16,6 +16,7 @@ use super::install::{install_at_callback, is_install};
 use super::navigation::{Query, admit, done, fetch_header, is_prefetch, is_state, see_other};
 use super::problem::{Problem, ProblemCode};
 use super::span::about_flow;
+use super::templates::html;
 use crate::domain::auth_request::REMEMBERED;
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
@@ -240,9 +241,7 @@ pub(super) async fn continue_start(
 /// script has kept where it leads to.
 pub(super) async fn get_launched(web: Data<Web>) -> HttpResponse {
     let values = json!({"flow": "", "origin": "", "proven": true, "authorize_url": ""});
-    HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .body(web.templates.page("popup_launch.html", &values))
+    html(web.templates.page("popup_launch.html", &values))
 }
 
 /// The key that an opener shows, for the flow it has begun.
@@ -387,6 +386,5 @@ fn confirmation(request: &HttpRequest, web: &Web, named: Option<&str>) -> Result
     // Path and query alone: a request line may name another host.
     let here = request.uri().path_and_query().map_or("/login", |here| here.as_str());
     let values = json!({"origin": origin, "continue_url": here, "cancel_url": "/login"});
-    let page = web.templates.page("start_confirm.html", &values);
-    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
+    Ok(html(web.templates.page("start_confirm.html", &values)))
 }

@@ -20,6 +20,7 @@ use super::limits::PerProcess;
 use super::navigation::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
 use super::problem::{Problem, ProblemCode};
 use super::span::RequestId;
+use super::templates::html;
 use crate::config::marketplace::INSTALL;
 use crate::domain::id::PortalId;
 use crate::domain::install::InstallReturnUrl;
@@ -200,6 +201,5 @@ async fn get_install_claim(
         "support_code": id.0,
         "problem": problem.map(|entry| json!({"code": entry.code.as_str(), "title": entry.title, "detail": entry.detail})),
     });
-    let page = web.templates.page("install_claim.html", &values);
-    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
+    Ok(html(web.templates.page("install_claim.html", &values)))
 }

@@ -11,6 +11,7 @@ use super::api::ApiJson;
 use super::csrf::same_origin;
 use super::navigation::admit;
 use super::problem::{Problem, ProblemCode};
+use super::templates::html;
 use crate::domain::id::PortalId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
@@ -18,8 +19,7 @@ use crate::domain::secret::Secret;
 /// `GET /connect`: the same page for every link. What opens one stands behind the `#` and is read by the page's script.
 pub(super) async fn get_link(web: Data<Web>) -> HttpResponse {
     let origin = web.config.server.origin();
-    let page = web.templates.page("link.html", &json!({"origin": origin}));
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
+    html(web.templates.page("link.html", &json!({"origin": origin})))
 }
 
 /// What opens a link, or what its page has got for it.

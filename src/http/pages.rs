@@ -12,6 +12,7 @@ use super::connection_body::{Entry, seconds_until};
 use super::csrf;
 use super::navigation::{see_other, start_url};
 use super::problem::Problem;
+use super::templates::html;
 use crate::domain::clock::Moment;
 use crate::services::Connection;
 
@@ -93,8 +94,4 @@ fn card(web: &Web, connection: &Connection, now: Moment) -> Value {
 fn connect_url(web: &Web, portal: Option<i64>) -> String {
     let start = start_url(&web.config.server.origin());
     portal.map_or_else(|| start.clone(), |portal| format!("{start}&hub_id={portal}"))
-}
-
-fn html(page: String) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
 }

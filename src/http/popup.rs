@@ -14,6 +14,7 @@ use super::navigation::{done, see_other, start_url};
 use super::problem::{Problem, ProblemCode};
 use super::span::RequestId;
 use super::span::about_flow;
+use super::templates::html;
 use super::{HOSTED_LINK, Web};
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
@@ -93,10 +94,6 @@ pub(super) async fn get_done(
         answer.add_cookie(&cookie).map_err(|_| Problem::new(ProblemCode::InternalError))?;
     }
     Ok(answer)
-}
-
-fn html(page: String) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
 }
 
 fn question(flow: FlowId, choice: &Choice) -> Value {

@@ -1,5 +1,6 @@
 //! The pages, compiled into the binary.
 
+use actix_web::HttpResponse;
 use serde::Serialize;
 use tera::{Context, Tera};
 
@@ -50,6 +51,11 @@ impl Templates {
             "This page cannot be shown. Please try again.".to_owned()
         })
     }
+}
+
+/// Returns the response that shows a page.
+pub(super) fn html(page: String) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
 }
 
 /// The page of a problem.
