@@ -3,15 +3,16 @@
 //! A key is recognised by its hash, from a memory that is at most a second old: whoever reads a token pays for no query
 //! of its own, and a key that is revoked elsewhere opens nothing for longer than that.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
+
+use quick_cache::sync::Cache;
 
 use super::base::Base;
 use super::tasks::Tasks;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::ApiKeyId;
-use crate::domain::secret::{Hash, Secret};
+use crate::domain::secret::Secret;
 use crate::store::{ApiKey, Store, StoreError};
 
 /// For how long a key is taken for good without asking the database.
@@ -21,10 +22,7 @@ const TOUCH: Duration = Duration::from_secs(60);
 /// How many keys are remembered at once.
 const MOST: usize = 1000;
 
-/// Keys as they were last read.
-#[derive(Debug, Default)]
-struct KnownKeys(Mutex<HashMap<[u8; 32], Known>>);
-
+/// A key as it was last read.
 #[derive(Debug, Clone)]
 struct Known {
     key: Arc<ApiKey>,
@@ -32,32 +30,15 @@ struct Known {
     touched_at: Option<Moment>,
 }
 
-impl KnownKeys {
-    fn fresh(&self, hash: &Hash, now: Moment) -> Option<Arc<ApiKey>> {
-        let known = self.0.lock().expect("nothing panics while it holds this lock");
-        let found = known.get(hash.bytes()).filter(|found| {
-            // A clock that was set back makes nothing fresh.
-            now >= found.read_at && now.since(found.read_at) < FRESH && is_touched(found, now)
-        });
-        found.map(|found| Arc::clone(&found.key))
+impl Known {
+    /// A clock that was set back makes nothing fresh.
+    fn is_fresh(&self, now: Moment) -> bool {
+        now >= self.read_at && now.since(self.read_at) < FRESH && self.is_touched(now)
     }
 
-    fn keep(&self, hash: &Hash, found: Known) {
-        let mut known = self.0.lock().expect("nothing panics while it holds this lock");
-        if known.len() >= MOST {
-            known.clear();
-        }
-        known.insert(*hash.bytes(), found);
+    fn is_touched(&self, now: Moment) -> bool {
+        self.touched_at.is_some_and(|at| now.since(at) < TOUCH)
     }
-
-    fn touched_at(&self, hash: &Hash) -> Option<Moment> {
-        let known = self.0.lock().expect("nothing panics while it holds this lock");
-        known.get(hash.bytes()).and_then(|found| found.touched_at)
-    }
-}
-
-fn is_touched(found: &Known, now: Moment) -> bool {
-    found.touched_at.is_some_and(|at| now.since(at) < TOUCH)
 }
 
 /// API keys, recognised. Clones share everything.
@@ -69,7 +50,7 @@ struct Parts {
     store: Store,
     clock: Clock,
     tasks: Tasks,
-    known_keys: KnownKeys,
+    known_keys: Cache<[u8; 32], Known>,
 }
 
 impl ApiKeys {
@@ -78,7 +59,7 @@ impl ApiKeys {
             store: base.store.clone(),
             clock: base.clock.clone(),
             tasks: base.tasks.clone(),
-            known_keys: KnownKeys::default(),
+            known_keys: Cache::new(MOST),
         }))
     }
 
@@ -86,20 +67,21 @@ impl ApiKeys {
     pub async fn recognise(&self, shown: &Secret) -> Result<Option<Arc<ApiKey>>, StoreError> {
         let parts = &self.0;
         let (hash, now) = (shown.hash(), parts.clock.now());
-        if let Some(key) = parts.known_keys.fresh(&hash, now) {
-            return Ok(Some(key));
+        let known = || parts.known_keys.get(hash.bytes());
+        if let Some(known) = known().filter(|known| known.is_fresh(now)) {
+            return Ok(Some(known.key));
         }
         let Some(key) = parts.store.api_key(hash).await? else {
             return Ok(None);
         };
-        let noted = parts.known_keys.touched_at(&hash).or(key.last_used_at);
+        let noted = known().and_then(|known| known.touched_at).or(key.last_used_at);
         let mut found = Known { key: Arc::new(key), read_at: now, touched_at: noted };
-        if !is_touched(&found, now) {
+        if !found.is_touched(now) {
             found.touched_at = Some(now);
             self.note_use(found.key.id, now);
         }
         let key = Arc::clone(&found.key);
-        parts.known_keys.keep(&hash, found);
+        parts.known_keys.insert(*hash.bytes(), found);
         Ok(Some(key))
     }
 

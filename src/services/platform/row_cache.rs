@@ -4,8 +4,9 @@
 //! A read that overlaps a change must not be remembered: it may be older than the change. So a reader takes a
 //! [`ReadEpoch`] first, and what it read is kept only if nothing has been forgotten since.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use quick_cache::unsync::Cache;
 
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, UserId};
@@ -29,21 +30,16 @@ pub type UserConnections = Arc<Vec<Connection>>;
 const MOST: usize = 10_000;
 
 /// Rows as they were last read. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub(in crate::services) struct RowCache {
-    /// Whether anything may be remembered at all.
-    on: bool,
-    rows: Arc<Mutex<Rows>>,
-}
+#[derive(Debug, Clone)]
+pub(in crate::services) struct RowCache(Arc<Mutex<Rows>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Rows {
-    sessions: HashMap<[u8; 32], SessionRow>,
-    connections: HashMap<UserId, UserConnections>,
-    /// Access tokens, sealed as they are stored: what is opened is never kept.
-    access: HashMap<ConnectionId, Arc<AccessRow>>,
-    /// Whose they are.
-    lent: HashMap<UserId, Vec<ConnectionId>>,
+    sessions: Cache<[u8; 32], SessionRow>,
+    connections: Cache<UserId, UserConnections>,
+    /// Access tokens, sealed as they are stored: what is opened is never kept. Each counts as long as its user is known.
+    access: Cache<ConnectionId, (Weak<()>, Arc<AccessRow>)>,
+    users: Cache<UserId, Arc<()>>,
     forgotten: u64,
 }
 
@@ -52,9 +48,16 @@ struct Rows {
 pub(in crate::services) struct ReadEpoch(u64);
 
 impl RowCache {
-    /// A memory that works only where this process is the only writer.
-    pub fn new(on: bool) -> Self {
-        Self { on, rows: Arc::default() }
+    /// Remembers rows if this process is the only writer, and nothing otherwise.
+    pub fn new(is_only_writer: bool) -> Self {
+        let most = if is_only_writer { MOST } else { 0 };
+        Self(Arc::new(Mutex::new(Rows {
+            sessions: Cache::new(most),
+            connections: Cache::new(most),
+            access: Cache::new(most),
+            users: Cache::new(most),
+            forgotten: 0,
+        })))
     }
 
     /// To be taken before a read that is to be remembered.
@@ -67,9 +70,7 @@ impl RowCache {
     }
 
     pub fn keep_session(&self, ticket: ReadEpoch, row: &SessionRow) {
-        let mut rows = self.rows();
-        if self.on && rows.forgotten == ticket.0 {
-            make_room(&mut rows.sessions);
+        if let Some(mut rows) = self.current(ticket) {
             rows.sessions.insert(*row.key_hash.bytes(), row.clone());
         }
     }
@@ -85,27 +86,22 @@ impl RowCache {
     }
 
     pub fn keep_connections(&self, ticket: ReadEpoch, user: UserId, connections: &UserConnections) {
-        let mut rows = self.rows();
-        if self.on && rows.forgotten == ticket.0 {
-            make_room(&mut rows.connections);
+        if let Some(mut rows) = self.current(ticket) {
             rows.connections.insert(user, UserConnections::clone(connections));
         }
     }
 
     pub fn access(&self, id: ConnectionId) -> Option<Arc<AccessRow>> {
-        self.on.then(|| self.rows().access.get(&id).cloned()).flatten()
+        let rows = self.rows();
+        let (user, row) = rows.access.get(&id)?;
+        (user.strong_count() > 0).then(|| Arc::clone(row))
     }
 
     pub fn keep_access(&self, ticket: ReadEpoch, row: &Arc<AccessRow>) {
-        let mut rows = self.rows();
-        if self.on && rows.forgotten == ticket.0 {
-            if rows.access.len() >= MOST {
-                rows.access.clear();
-                rows.lent.clear();
-            }
-            if rows.access.insert(row.id, Arc::clone(row)).is_none() {
-                rows.lent.entry(row.user_id).or_default().push(row.id);
-            }
+        if let Some(mut rows) = self.current(ticket) {
+            let user = rows.users.get(&row.user_id).cloned().unwrap_or_default();
+            rows.access.insert(row.id, (Arc::downgrade(&user), Arc::clone(row)));
+            rows.users.insert(row.user_id, user);
         }
     }
 
@@ -113,21 +109,17 @@ impl RowCache {
     pub fn forget_connections(&self, user: UserId) {
         let mut rows = self.rows();
         rows.connections.remove(&user);
-        for connection in rows.lent.remove(&user).unwrap_or_default() {
-            rows.access.remove(&connection);
-        }
+        rows.users.remove(&user);
         rows.forgotten += 1;
     }
 
-    fn rows(&self) -> MutexGuard<'_, Rows> {
-        self.rows.lock().expect("nothing panics while it holds this lock")
+    /// Returns the rows if what was read since then may be remembered.
+    fn current(&self, ticket: ReadEpoch) -> Option<MutexGuard<'_, Rows>> {
+        Some(self.rows()).filter(|rows| rows.forgotten == ticket.0)
     }
-}
 
-/// A full memory starts anew: simpler than knowing who was here last, and soon as good as before.
-fn make_room<K, V>(remembered: &mut HashMap<K, V>) {
-    if remembered.len() >= MOST {
-        remembered.clear();
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.0.lock().expect("nothing panics while it holds this lock")
     }
 }
 
