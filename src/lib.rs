@@ -6,21 +6,21 @@
 //! From the door to the core; an arrow may only point downwards:
 //!
 //! - [`cli`]: the command line; [`app`]: assembly, the only part that knows every other.
-//! - [`http`] and [`jobs`]: the two doors, callers and time. Thin: each request and each due job calls one verb.
+//! - [`http`] and `jobs`: the two doors, callers and time. Thin: each request and each due job calls one verb.
 //! - [`services`]: the verbs of the service, by sub-domain.
-//! - [`store`], [`hubspot`], [`webhook`], [`keyring`]: the outside, one adapter each; they do not know one another.
+//! - [`store`], `hubspot`, [`webhook`], [`keyring`]: the outside, one adapter each; they do not know one another.
 //! - [`domain`]: words and rules, without input or output.
 //! - Beside the ladder: [`config`], [`telemetry`], [`egress`], [`lifecycle`], and [`crash`] for the tests.
 //!
 //! # Three journeys
 //!
-//! *A request*, the callback: [`http`] finds the flow's cookie → [`services::connect::Finishes::finish`] →
-//! [`store::Store::consume_auth_request`] lets one caller through → [`hubspot::HubSpot::exchange`] →
+//! *A request*, the callback: [`http`] finds the flow's cookie → `services::connect::Finishes::finish` →
+//! [`store::Store::consume_auth_request`] lets one caller through → `hubspot::HubSpot::exchange` →
 //! [`keyring::Keyring::seal`] → [`store::Store::save_connected`] writes Token, TokenRefreshJob and outcome as one →
-//! the popup's page takes the message by [`services::connect::Handoffs::deliver`], once.
+//! the popup's page takes the message by `services::connect::Handoffs::deliver`, once.
 //!
-//! *A refresh*, which nobody asked for: [`jobs::Jobs::run`] → [`services::connections::Refreshes::claim_refreshes`] writes a lease →
-//! [`services::connections::Refreshes::refresh`] asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
+//! *A refresh*, which nobody asked for: `jobs::Jobs::run` → `services::connections::Refreshes::claim_refreshes` writes a lease →
+//! `services::connections::Refreshes::refresh` asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
 //! tokens if nobody has replaced them since.
 //!
 //! *A configuration value*: `.env.example` → [`config::Variables`] → its section of [`config::Config`] → the one part
