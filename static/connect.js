@@ -8,9 +8,9 @@ import { HubSpotConnect } from "/static/sdk/hubspot-connect.js";
 import { timeLimit } from "./time_limit.js";
 
 const STATUS_URL = "/api/hubspot/status";
-const REQUEST_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 5_000;
 const LOOK_MS = 250;
-const MAX_LOOKS = 40;
+const WAIT_MS = 10_000;
 const WAITING = "Continue in the window that opened. If you have closed it, press the button again.";
 
 const hubspot = new HubSpotConnect({ service: location.origin });
@@ -40,7 +40,8 @@ async function hasConnection() {
 /** Polling can tell the result before the popup's answer has brought the session's cookie, which the list needs. */
 async function succeed() {
   showStatus("Connected. One moment…");
-  for (let looks = 0; looks < MAX_LOOKS && !(await hasConnection().catch(() => false)); looks += 1) {
+  const deadline = performance.now() + WAIT_MS;
+  while (performance.now() < deadline && !(await hasConnection().catch(() => false))) {
     await new Promise((resume) => window.setTimeout(resume, LOOK_MS));
   }
   location.assign("/");
