@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error_span};
+use tracing::{Instrument, Span, error_span};
 
 use crate::config::Refresh;
 use crate::domain::chance::Chance;
@@ -101,7 +101,7 @@ impl Jobs {
         loop {
             note(self.services.connections.disconnects.revoke_due().await);
             let details = self.services.connections.details.ask_missing_details();
-            note(details.instrument(error_span!("account_details")).await);
+            note_in(error_span!("account_details"), details).await;
             self.pause(TICK).await;
         }
     }
@@ -110,8 +110,8 @@ impl Jobs {
     async fn journal(&self) {
         while self.services.marketplace.journal.reads_journal() {
             self.pause(TICK).await;
-            let look = self.services.marketplace.journal.read_journal();
-            let look = note(look.instrument(error_span!("journal")).await);
+            let look =
+                note_in(error_span!("journal"), self.services.marketplace.journal.read_journal()).await;
             self.pause(look.map_or(POLL, |look| look.again_in)).await;
         }
     }
@@ -121,9 +121,9 @@ impl Jobs {
         // What is due at a start goes first.
         self.pause(TICK).await;
         loop {
-            let span = error_span!("sweep");
-            note(self.services.maintenance.sweep().instrument(span.clone()).await);
-            page = note(self.services.connections.upkeep.reconcile(page).instrument(span).await).flatten();
+            note_in(error_span!("sweep"), self.services.maintenance.sweep()).await;
+            let next = self.services.connections.upkeep.reconcile(page);
+            page = note_in(error_span!("reconcile"), next).await.flatten();
             self.pause(SWEEP).await;
         }
     }
@@ -132,6 +132,11 @@ impl Jobs {
     async fn pause(&self, span: Duration) {
         tokio::time::sleep(span.mul_f64(0.9 + 0.2 * self.chance.unit())).await;
     }
+}
+
+/// Does a part of the background work in a span of its own, which names it in the log.
+async fn note_in<T>(span: Span, work: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    async { note(work.await) }.instrument(span).await
 }
 
 /// What could not be done now is still due a moment later.
