@@ -19,8 +19,8 @@ pub enum StoreError {
     /// The database is closed.
     #[error("the database is closed")]
     Closed,
-    /// Work in a transaction has panicked, and was undone.
-    #[error("work in a transaction has panicked")]
+    /// Work has panicked. If it was in a transaction, it was undone.
+    #[error("work on the database has panicked")]
     Panicked,
     /// The database was asked and said nothing; what was asked for may have happened.
     #[error("the database has not answered within {} s", DEADLINE.as_secs())]

@@ -21,6 +21,7 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, PartialModelTrait, QueryTrait, Select,
     Statement, Value,
 };
+use tokio::task::JoinError;
 
 pub(super) use batch::{Batch, places, places_from, values};
 pub use error::StoreError;
@@ -140,11 +141,14 @@ impl Database {
     /// that asks has others to serve.
     pub(super) async fn all_at_length(&self, sql: &str) -> Result<Vec<Row>, StoreError> {
         let Reader::Sqlite(connections) = &self.reader else { return self.all(sql, []).await };
-        let (connections, statement) = (Arc::clone(connections), self.reader().statement(sql, []));
+        let (connections, sql) = (Arc::clone(connections), sql.to_owned());
         let runtime = tokio::runtime::Handle::current();
-        let work = move || runtime.block_on(connections.with(|db| sqlite::query(db, &statement)));
-        let rows = async { tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Panicked) };
-        Ok(within_deadline(rows).await??.into_iter().map(|row| Row(row.into())).collect())
+        let read = move || {
+            let handle = Handle::<DatabaseConnection>::Sqlite(&connections);
+            runtime.block_on(handle.all(&sql, []))
+        };
+        let ended = |why: JoinError| if why.is_panic() { StoreError::Panicked } else { StoreError::Closed };
+        within_deadline(async { tokio::task::spawn_blocking(read).await.map_err(ended)? }).await
     }
 
     /// Reads at most one row of an entity.
