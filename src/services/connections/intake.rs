@@ -127,7 +127,12 @@ impl Intake {
         let portal = received.portal.map(|id| id.0);
         tracing::info!(flow = flow.map(tracing::field::display), connection = %connection, portal, "connected");
         parts.metrics.flows_connected.inc();
-        parts.details.ask_details(connection, &received.grant.access, Lacking::ALL, 0).await;
+        // HubSpot tells nothing to whoever has an old token, and the background asks once there is a new one. A flow waits
+        // for the first answer, whatever it is.
+        let is_valid = received.at.plus(received.grant.expires_in) > parts.clock.now();
+        if is_valid || flow.is_some() {
+            parts.details.ask_details(connection, &received.grant.access, Lacking::ALL, 0).await;
+        }
         crash::point("callback.introduced");
         parts.changes.publish(received.owner);
         if let Some(flow) = flow {

@@ -239,8 +239,18 @@ impl Installs {
                 metadata,
                 replaces: None,
             };
-            // Who has claimed it is looked up, because somebody else may have been quicker, or it has ended meanwhile.
-            parts.pending_grants.accept(&install, terms).await?;
+            // If it is pending no more, somebody else was quicker, or it has ended.
+            if let Some(stored) = parts.pending_grants.accept(&install, terms).await? {
+                tracing::info!(install = %id, connection = %stored.connection, "an install was claimed");
+                return Ok(ClaimedInstall {
+                    id,
+                    client_id: install.client_id,
+                    portal_id: install.portal_id,
+                    user_id: owner,
+                    connection_id: stored.connection,
+                    expires_at: install.expires_at,
+                });
+            }
         }
     }
 

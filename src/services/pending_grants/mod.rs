@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::connections::{Connections, Disconnects, GrantedTokens, Intake, REVOKE_WAIT, Stored};
 use super::platform::{Base, Key, Notifier, retry_write};
+use crate::crash;
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
@@ -211,7 +212,7 @@ impl PendingGrants {
             return Ok(false);
         }
         let PendingGrant { id, source, portal_id, .. } = grant;
-        crate::crash::point("pending_grant.held");
+        crash::point("pending_grant.held");
         tracing::info!(pending_grant = %id, source = %source, portal = portal_id.0, "a grant awaits a decision");
         // The account's name helps whoever decides. The grant is safe by then.
         if let Ok(identity) = parts.hubspot.introspect(access).await
@@ -256,7 +257,7 @@ impl PendingGrants {
         };
         let source = Source::Pending { id: pending.id, replaces: terms.replaces };
         let Some(mut stored) = parts.intake.save(received, source).await? else { return Ok(None) };
-        crate::crash::point("pending_grant.accepted");
+        crash::point("pending_grant.accepted");
         let replaced = stored.ended.take();
         let ending = replaced.and_then(|(old, removed)| parts.disconnects.ending(old, terms.owner, removed));
         parts.intake.welcome(received, stored.connection).await;

@@ -11,8 +11,8 @@ use crate::domain::pending_grant::GrantSource;
 use crate::store::connect::auth_request;
 use crate::store::connect::connect_session;
 use crate::store::connections::revocation;
-use crate::store::entity::columns;
 use crate::store::entity::pending_grant::{ActiveModel, Column, Entity, Undecided};
+use crate::store::entity::{claimed_install, columns};
 use crate::store::webhooks::event;
 use crate::store::{ClaimedInstall, PendingGrant, RevocationJob, Store, StoreError, Tx};
 
@@ -172,7 +172,13 @@ async fn hold(tx: &Tx<'_>, grant: PendingGrant) -> Result<bool, StoreError> {
     {
         return Ok(false);
     }
-    // Not new if it was written before, though that answer was lost.
+    // It may have been written before, though the answer was lost; an install may even have been claimed since.
+    if grant.source == GrantSource::Marketplace {
+        let claimed = claimed_install::Entity::find_by_id(grant.id.install());
+        if claimed.one(&tx.db).await?.is_some() {
+            return Ok(true);
+        }
+    }
     let is_new = tx.insert_new(grant.clone()).await?;
     if let Some(flow) = grant.flow() {
         auth_request::keep_open(tx, flow, grant.expires_at).await?;

@@ -114,8 +114,10 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, 
     if let Some(grant) = pending {
         pending_grant::accepted(tx, grant, token.user_id, connection, token.connected_at).await?;
     }
-    // Somebody of this account is here: nobody has to come for what waits to be claimed.
-    if let Some(portal) = token.portal_id {
+    // Somebody of this account is here: nobody has to come for what waits to be claimed. An import shows nobody.
+    if let Some(portal) = token.portal_id
+        && !matches!(source, Source::Import(_))
+    {
         pending_grant::end_installs(tx, &token.client_id, portal, None).await?;
     }
     let replaced = match source {

@@ -27,7 +27,6 @@ pub struct Model {
     pub seen: i64,
 }
 
-/// A browser session.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

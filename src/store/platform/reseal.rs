@@ -5,8 +5,8 @@ use crate::domain::secret::Sealed;
 use crate::store::db::Row;
 use crate::store::{Store, StoreError, Tx};
 
-/// A table with ciphertext that has to outlive its key. What is sealed for minutes is not here: a PKCE verifier, the answer
-/// to a repeated request.
+/// A table with ciphertext that has to outlive its key. What is sealed for a day at most is not here: a PKCE verifier, the
+/// answer to a repeated request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealedTable {
     /// Its name. Its key is the column `id`, and the column `key_id` names the encryption key.

@@ -133,3 +133,13 @@ async fn a_claim_long_after_the_install_is_refreshed_at_once() {
     app.services.connections.details.ask_missing_details().await.unwrap();
     assert_eq!(app.database.column(sql::HUB_DOMAIN).await, "acme.example");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_install_with_an_old_token_is_claimed_without_asking_hubspot_with_it() {
+    let app = started().await;
+    let (key, install) = with_install(&app, ACME).await;
+    app.advance(1801);
+    let asked = app.hubspot.journal().len();
+    assert_eq!(claim(&app, &key, &install, "user_42").await.status, 200);
+    assert_eq!(app.hubspot.journal().len(), asked);
+}

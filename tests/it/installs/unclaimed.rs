@@ -1,6 +1,7 @@
 //! An install that waits: what takes its place, what ends it, and what it outlives.
 
 use fake_hubspot::{Kind, Options};
+use serde_json::json;
 
 use crate::harness::app::{ACME, GLOBEX, LONG_SESSIONS, approve};
 use crate::harness::browser::flow_of;
@@ -127,4 +128,26 @@ async fn what_waits_moves_to_a_new_key_with_everything_else() {
     assert_eq!(claim(&app, &key, &install, "user_42").await.status, 200);
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_of_the_same_account_leaves_the_install_that_waits() {
+    let app = TestApp::with(&[&[ON], LONG_SESSIONS].concat()).await;
+    app.connected(ACME).await;
+    let refresh_token = app.hubspot.grants()[0].refresh_token.clone();
+    for table in [sql::REFRESH_JOBS, sql::CONNECTIONS, sql::SESSIONS, sql::AUTH_REQUESTS] {
+        app.database.clear(table).await;
+    }
+    installed(&app, ACME).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens.jsonl");
+    let line = json!({"external_user_id": "user_42", "refresh_token": refresh_token});
+    std::fs::write(&file, line.to_string()).unwrap();
+    let (database, variables, hubspot, clock) = app.stopped().await;
+
+    let ended = run(&["import", file.to_str().unwrap()], &variables);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let app = TestApp::again(hubspot, database, variables, clock).await;
+    assert_eq!((tokens(&app).await, waiting(&app).await), (1, 1));
 }
