@@ -25,7 +25,7 @@ suite([], (test) => {
     const { demo } = stage;
     const login = await stage.open(`${demo.service}/login`);
     let release;
-    const told = new Promise((resume) => { release = resume; });
+    const released = new Promise((resume) => { release = resume; });
     // Node's fetch would put other Sec-Fetch headers in the place of the browser's.
     const ask = async (request) => {
       const sent = httpRequest(request.url(), { method: request.method(), headers: await request.allHeaders() });
@@ -41,13 +41,13 @@ suite([], (test) => {
     });
     await stage.context.route("**/auth/hubspot/callback?*", async (route) => {
       const { statusCode, headers } = await ask(route.request());
-      await told;
+      await released;
       await route.fulfill({ status: statusCode, headers: { ...headers, "set-cookie": headers["set-cookie"].join("\n") } });
     });
     const popup = await stage.popupOf(login, () => login.click("[data-connect]"));
     const approved = approve(popup);
     await login.getByText("Connected. One moment…").waitFor();
-    // The page looks for its session, and there is none yet.
+    // The page has checked for a session and found none yet.
     await login.waitForResponse((response) => response.url().endsWith("/api/hubspot/status"));
     release();
     await approved;

@@ -1,7 +1,7 @@
-//! One table for all grants that somebody has to decide on: of accounts that do not match, of connect sessions, of
-//! Marketplace installs. Who has claimed an install is remembered in a table of its own.
+//! Merges the grants that await a decision into one table: account mismatches, confirmations of connect sessions and
+//! Marketplace installs. A second table records who claimed an install.
 //!
-//! The release before it knows neither of the two: every replica of it has to be stopped first.
+//! The previous release knows neither table, so all its replicas must be stopped first.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, text, text_null};

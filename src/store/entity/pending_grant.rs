@@ -1,4 +1,4 @@
-//! Grants that somebody has to decide on before they become connections.
+//! Grants that await a decision before they become connections.
 
 use sea_orm::entity::prelude::*;
 
