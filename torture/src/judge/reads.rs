@@ -12,6 +12,9 @@ const ON_ITS_WAY_MS: i64 = 1_000;
 /// Whatever is told in whole seconds may be off by one.
 const WHOLE_SECOND_MS: i64 = 1_000;
 
+/// For so long a replica asks slowly after HubSpot has told it that there were too many calls.
+const SLOWED_MS: i64 = 30_000;
+
 /// I4. By HubSpot's own record of when a token expires, and by what the service says itself, which needs no allowance
 /// for the way. A warning is an honest answer while something is wrong; at rest, what is asked for can be had.
 pub fn long_enough(history: &History) -> Finding {
@@ -76,14 +79,21 @@ fn is_short(read: &Read, token: Lent, moment: i64) -> bool {
     token.known.is_some_and(|known| known.expires_at_ms - moment < read.min_ttl_ms)
 }
 
-/// Whether nothing stood in the way of what was asked for: at rest, of no more than half a life, and HubSpot's last word
-/// on this account was a success.
+/// Whether nothing stood in the way of what was asked for: at rest, of no more than half a life, HubSpot had not slowed
+/// the replica down, and its last word on this account was a success.
 fn is_groundless(history: &History, read: &Read) -> bool {
     let at_rest = history.rest.is_some_and(|rest| read.at >= rest);
-    at_rest && 2 * read.min_ttl_ms <= history.rules.life_ms && {
+    at_rest && 2 * read.min_ttl_ms <= history.rules.life_ms && !is_slowed(history, read) && {
         let mut asked = refreshes(history, read.hub).filter(|call| call.at <= read.answered);
         asked.next_back().is_none_or(|last| last.status == Some(200))
     }
+}
+
+fn is_slowed(history: &History, read: &Read) -> bool {
+    let slowed = (read.at - SLOWED_MS)..=read.answered;
+    history.calls.iter().any(|call| {
+        call.status == Some(429) && call.replica == Some(read.replica) && slowed.contains(&call.at)
+    })
 }
 
 /// I13. It was given out by HubSpot, has not expired, is of a grant that had not ended, of a connection that nobody had

@@ -320,6 +320,11 @@ fn i4_and_i14_at_rest_what_is_asked_for_can_be_had() {
     let failing = Call { status: Some(500), issued: None, superseded: false, ..refresh(19_500, 1, None) };
     history.calls.push(failing);
     assert_eq!(broken(&history), [""; 0], "HubSpot has failed since");
+    let slowed = history.calls.last_mut().unwrap();
+    (slowed.status, slowed.hub) = (Some(429), Some(8));
+    assert_eq!(broken(&history), [""; 0], "HubSpot has slowed this replica down");
+    history.calls.last_mut().unwrap().replica = Some(1);
+    assert_eq!(broken(&history), ["I4", "I14"], "HubSpot has slowed another one down");
 }
 
 #[test]

@@ -234,19 +234,18 @@ impl State {
             (Some(shut), Some(asked)) if shut.is_outage => {
                 shut.next_probe = shut.next_probe.max(now.plus(asked.min(LONGEST_WAIT)));
             }
-            (None, _) if failure.code == FailureCode::ProviderBusy => self.slow_down(answered, now),
+            (None, _) if failure.code == FailureCode::ProviderBusy => self.slow_down(now),
             _ => {}
         }
     }
 
     /// Once for all the answers of the same second.
-    fn slow_down(&mut self, answered: u64, now: Moment) {
+    fn slow_down(&mut self, now: Moment) {
         if self.slowed_at.is_some_and(|at| now.since(at) < Duration::from_secs(1)) {
             return;
         }
         self.slowed_at = Some(now);
-        let usual = answered as f64 / WATCHED.as_secs_f64();
-        let rate = self.pace.map_or(usual, |pace| pace.per_second());
+        let rate = self.pace.map_or_else(|| self.answered.per_second(now), |pace| pace.per_second());
         self.pace = Some(Pace::slowed(rate, now));
     }
 }
@@ -320,6 +319,18 @@ mod tests {
         assert_eq!(breaker.admit(8, NOW), 8);
         breaker.failed(connection(3), &Failure::our_fault(FailureCode::ProviderRefused), NOW);
         assert_eq!(breaker.admit(8, NOW), 0);
+    }
+
+    #[test]
+    fn a_process_that_has_just_started_is_slowed_from_the_rate_it_has() {
+        let breaker = CircuitBreaker::default();
+        for _ in 0..60 {
+            breaker.succeeded(NOW);
+        }
+        let now = later(6);
+        let busy = Failure::busy(FailureCode::ProviderBusy, None);
+        breaker.failed(connection(1), &busy, now);
+        assert!(breaker.admit(100, later(7)) >= 3, "not as if those 60 calls had taken a minute");
     }
 
     #[test]

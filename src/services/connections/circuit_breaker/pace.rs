@@ -11,6 +11,8 @@ pub(super) struct Pace {
     per_second: f64,
     /// By how many times it grows in a second.
     growth: f64,
+    /// Whether it only grows while refreshes begin: after an outage, time alone says nothing of HubSpot's health.
+    needs_answers: bool,
     credit: f64,
     at: Moment,
 }
@@ -18,12 +20,18 @@ pub(super) struct Pace {
 impl Pace {
     /// After an outage: one, two, four and so on.
     pub fn recovering(now: Moment) -> Self {
-        Self { per_second: 1.0, growth: 2.0, credit: 1.0, at: now }
+        Self { per_second: 1.0, growth: 2.0, needs_answers: true, credit: 1.0, at: now }
     }
 
     /// After too many: half of what it was, then a little more each second.
     pub fn slowed(per_second: f64, now: Moment) -> Self {
-        Self { per_second: (per_second / 2.0).max(1.0), growth: 1.1, credit: 1.0, at: now }
+        Self {
+            per_second: (per_second / 2.0).max(1.0),
+            growth: 1.1,
+            needs_answers: false,
+            credit: 1.0,
+            at: now,
+        }
     }
 
     /// How many may begin in a second now.
@@ -36,9 +44,8 @@ impl Pace {
         let seconds = now.since(self.at).as_secs_f64();
         self.at = now;
         // A process that has slept, or waited for slow answers, is not owed a burst for that time.
-        let seconds = seconds.min(1.0);
-        self.credit += self.per_second * seconds;
-        self.per_second *= self.growth.powf(seconds);
+        self.credit += self.per_second * seconds.min(1.0);
+        self.per_second *= self.growth.powf(if self.needs_answers { seconds.min(1.0) } else { seconds });
         if self.per_second >= UNLIMITED {
             return None;
         }
@@ -79,5 +86,17 @@ mod tests {
         let mut pace = Pace::slowed(40.0, start);
         assert_eq!(pace.admit(100, start.plus(Duration::from_secs(1))), Some(21));
         assert_eq!(pace.admit(100, start.plus(Duration::from_secs(2))), Some(22));
+    }
+
+    #[test]
+    fn a_slowed_pace_grows_while_nothing_is_due_and_a_recovering_one_does_not() {
+        let start = Moment::from_unix_ms(0);
+        let later = start.plus(Duration::from_secs(30));
+        let mut slowed = Pace::slowed(2.0, start);
+        slowed.admit(1, later);
+        assert!((17.0..18.0).contains(&slowed.per_second()), "{slowed:?}");
+        let mut recovering = Pace::recovering(start);
+        recovering.admit(1, later);
+        assert!(recovering.per_second() <= 2.0, "{recovering:?}");
     }
 }

@@ -32,9 +32,20 @@ impl Recent {
 
     /// How many there were within the span.
     pub fn count(&self, now: Moment) -> u64 {
+        self.tenths(now).map(|(_, events)| events).sum()
+    }
+
+    /// How many there were in a second, since the first of those that are counted.
+    pub fn per_second(&self, now: Moment) -> f64 {
+        let first = self.tenths(now).map(|(tenth, _)| tenth * self.tenth_ms).min();
+        let ms = first.map_or(0, |first| now.unix_ms() - first).max(1000);
+        self.count(now) as f64 * 1000.0 / ms as f64
+    }
+
+    fn tenths(&self, now: Moment) -> impl Iterator<Item = (i64, u64)> {
         let number = now.unix_ms().div_euclid(self.tenth_ms);
         let recent = (number - TENTHS as i64 + 1)..=number;
-        self.tenths.iter().filter(|(tenth, _)| recent.contains(tenth)).map(|(_, events)| events).sum()
+        self.tenths.into_iter().filter(move |(tenth, _)| recent.contains(tenth))
     }
 
     /// Forgets all.
@@ -59,5 +70,19 @@ mod tests {
         assert_eq!(recent.count(at(1_000_200)), 0);
         recent.add(at(1_000_200));
         assert_eq!(recent.count(at(1_000_200)), 1);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_time_in_which_something_happened() {
+        let mut recent = Recent::over(Duration::from_secs(60));
+        let at = |seconds: i64| Moment::from_unix_ms(seconds * 1000);
+        assert!(recent.per_second(at(1_000_000)).abs() < f64::EPSILON);
+        for second in 2..8 {
+            for _ in 0..5 {
+                recent.add(at(1_000_000 + second));
+            }
+        }
+        let rate = recent.per_second(at(1_000_008));
+        assert!((3.0..=5.0).contains(&rate), "{rate}");
     }
 }
