@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::egress::{self, EgressError};
-use crate::http::{Limits, Templates, Web, guard, serve};
+use crate::http::{Limits, Templates, Web, envelope, serve};
 use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
 use crate::keyring::{KeyError, Keyring};
@@ -226,7 +226,7 @@ impl Listeners {
                 .app_data(FormConfig::default().limit(BODY))
                 .app_data(PayloadConfig::default().limit(BODY))
                 .configure(|routes| Web::routes(&web, routes))
-                .wrap(from_fn(guard))
+                .wrap(from_fn(envelope))
         });
         Ok((server.map_err(|why| StartupError::Listen { address, why, variable })?, address))
     }

@@ -24,6 +24,14 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     )
 }
 
+/// Returns what one subscriber's addresses have in common: a subscriber has a whole IPv6 /64.
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
+
 /// Global unicast is what IANA has given out of 2000::/3. All else is private, local or a mapped IPv4 address, but for the
 /// well-known prefix of NAT64 (RFC 6052 section 2.1): in a network without IPv4, every IPv4 host has such an address. It
 /// is as public as the IPv4 address in it.

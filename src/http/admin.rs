@@ -10,8 +10,9 @@ use actix_web::web::{self as actix, Data, ServiceConfig};
 use actix_web::{Error, HttpResponse};
 use url::Host;
 
-use super::guard::only_host;
-use super::{Web, health};
+use super::Web;
+use super::envelope::only_host;
+use super::health;
 use crate::domain::origin::is_loopback;
 
 /// The routes. Orchestrators ask `/livez` by any host, as on the public listener.

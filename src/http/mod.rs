@@ -2,34 +2,16 @@
 
 mod admin;
 mod api;
-mod arrival;
 mod assets;
-mod attempt;
-mod auth;
-mod caller;
-mod client;
-mod connection_body;
-mod connections;
-mod cookies;
-mod csrf;
-mod docs;
-mod exact;
-mod guard;
+mod browser;
+mod envelope;
 mod health;
-mod install;
-mod limits;
-mod link;
-mod long_poll;
-mod navigation;
 mod openapi;
-mod pages;
-mod popup;
+mod paths;
 mod problem;
 mod public_text;
+mod request;
 mod server;
-mod session;
-mod span;
-mod status;
 mod templates;
 
 use std::num::NonZeroU32;
@@ -38,25 +20,24 @@ use std::time::Duration;
 
 use actix_web::web::{self as actix, Data, ServiceConfig};
 
-pub(crate) use guard::guard;
+pub(crate) use envelope::envelope;
 pub(crate) use openapi::document;
 pub(crate) use problem::ProblemCode;
 pub use problem::error_table;
 pub(crate) use server::{Limits, serve};
 pub(crate) use templates::Templates;
 
+use browser::{
+    authorization, callback, cookies, csrf, disconnect, install, link, pages, popup, session, start, status,
+};
+use paths::{CALLBACK, HOSTED_LINK, START};
+use request::{cors, limits};
+
 use crate::config::marketplace::INSTALL;
 use crate::config::{self, Config};
 use crate::domain::origin::AllowedOrigins;
 use crate::services::{Services, Use};
 use crate::telemetry::metrics::Metrics;
-
-/// Where HubSpot sends people back to, unless the redirect URI says otherwise.
-const CALLBACK: &str = "/auth/hubspot/callback";
-/// The page behind a hosted link.
-const HOSTED_LINK: &str = "/connect";
-/// Where a connect begins.
-const START: &str = "/auth/hubspot/start";
 
 /// How many lines about problems are logged at once, and in what time one more: users are not that many, and a stranger
 /// cannot fill the log.
@@ -130,7 +111,7 @@ impl Web {
             csrf: csrf::Csrf::new(secret),
             limits: RequestLimits::new(&config.server),
             docs: OnceLock::new(),
-            hosts: hosts.into_iter().flat_map(guard::authorities).collect(),
+            hosts: hosts.into_iter().flat_map(envelope::authorities).collect(),
             cookies: cookies::FlowCookies::new(config.server.secure_cookies),
             session_key: actix_web::cookie::Key::from(&session_key[..]),
             config: config.clone(),
@@ -151,7 +132,7 @@ impl Web {
         &self.config.security.host_origins
     }
 
-    /// The public routes. The guard goes around all of them, sessions around those that look at cookies.
+    /// The public routes. The envelope goes around all of them, sessions around those that look at cookies.
     pub fn routes(web: &Data<Self>, routes: &mut ServiceConfig) {
         let callback = web.config.hubspot.redirect_uri.path().to_owned();
         routes
@@ -173,7 +154,7 @@ impl Web {
             // The host page, and our own: polls, which keep no session alive
             .service(
                 actix::resource("/api/hubspot/status")
-                    .wrap(client::cors(web, "GET"))
+                    .wrap(cors::cors(web, "GET"))
                     .wrap(session::layer(web, Use::Poll))
                     .route(actix::get().to(status::get_status)),
             )
@@ -183,18 +164,18 @@ impl Web {
                     // The person's browser, in the popup
                     .service(
                         actix::resource(START)
-                            .route(actix::get().to(auth::start_by_link))
-                            .route(actix::post().to(auth::start_by_form)),
+                            .route(actix::get().to(start::start_by_link))
+                            .route(actix::post().to(start::start_by_form)),
                     )
                     .service(
-                        actix::resource("/auth/hubspot/launch").route(actix::post().to(auth::prove_opener)),
+                        actix::resource("/auth/hubspot/launch").route(actix::post().to(start::prove_opener)),
                     )
                     .service(
                         actix::resource("/auth/hubspot/continue")
-                            .route(actix::post().to(auth::continue_start)),
+                            .route(actix::post().to(start::continue_start)),
                     )
                     .service(
-                        actix::resource("/auth/hubspot/launched").route(actix::get().to(auth::get_launched)),
+                        actix::resource("/auth/hubspot/launched").route(actix::get().to(start::get_launched)),
                     )
                     .service(actix::resource("/auth/hubspot/done").route(actix::get().to(popup::get_done)))
                     .service(actix::resource("/auth/hubspot/decide").route(actix::post().to(popup::decide)))
@@ -203,7 +184,7 @@ impl Web {
                     )
                     .service(
                         actix::resource(vec![CALLBACK.to_owned(), callback])
-                            .route(actix::get().to(auth::finish_auth)),
+                            .route(actix::get().to(callback::finish_auth)),
                     )
                     // Whoever was sent a link
                     .service(actix::resource(HOSTED_LINK).route(actix::get().to(link::get_link)))
@@ -213,18 +194,18 @@ impl Web {
                     )
                     .service(
                         actix::resource("/api/hubspot/token")
-                            .wrap(client::cors(web, "POST"))
-                            .route(actix::post().to(attempt::redeem_claim)),
+                            .wrap(cors::cors(web, "POST"))
+                            .route(actix::post().to(authorization::redeem_claim)),
                     )
                     .service(
                         actix::resource("/api/hubspot/cancel")
-                            .wrap(client::cors(web, "POST"))
-                            .route(actix::post().to(attempt::cancel_attempt)),
+                            .wrap(cors::cors(web, "POST"))
+                            .route(actix::post().to(authorization::cancel_attempt)),
                     )
                     .service(
                         actix::resource("/api/hubspot/disconnect")
-                            .wrap(client::cors(web, "POST"))
-                            .route(actix::post().to(connections::disconnect_connection)),
+                            .wrap(cors::cors(web, "POST"))
+                            .route(actix::post().to(disconnect::disconnect_connection)),
                     )
                     // The person
                     .service(actix::resource("/").route(actix::get().to(pages::get_index)))

@@ -64,6 +64,23 @@ const SERVICES: &[(&str, &[&str])] = &[
     ("platform", &[]),
 ];
 
+/// The same for `http`.
+const HTTP: &[(&str, &[&str])] = &[
+    ("admin", &["envelope", "health"]),
+    ("envelope", &["api", "browser", "request", "problem", "templates", "paths"]),
+    ("openapi", &["api", "browser", "health", "problem", "public_text", "paths"]),
+    ("api", &["browser", "request", "problem"]),
+    ("browser", &["request", "server", "problem", "templates", "paths"]),
+    ("request", &["server", "problem", "paths"]),
+    ("server", &["paths"]),
+    ("templates", &["problem"]),
+    ("assets", &["problem", "public_text"]),
+    ("health", &[]),
+    ("problem", &[]),
+    ("public_text", &[]),
+    ("paths", &[]),
+];
+
 /// The same for those of `store`.
 const STORE: &[(&str, &[&str])] = &[
     ("connect", &["connections", "webhooks", "entity", "db"]),
@@ -82,7 +99,7 @@ fn modules_import_only_what_stands_below_them_in_the_table() {
 
 #[test]
 fn sub_domains_import_only_what_stands_below_them_in_the_table() {
-    for (module, table) in [("services", SERVICES), ("store", STORE)] {
+    for (module, table) in [("services", SERVICES), ("http", HTTP), ("store", STORE)] {
         let found = found_in(module);
         holds(table, &found);
         stands_in_order(table);
@@ -379,6 +396,33 @@ fn sources(module: &str) -> Vec<(String, String)> {
             (path.strip_prefix(&root).expect("below src").display().to_string(), code)
         })
         .collect()
+}
+
+/// Each stop of the walks in `docs/architecture.md` names a file, and a function or a list that stands in it.
+#[test]
+fn the_walks_of_the_documentation_lead_through_the_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/architecture.md")).expect("the document");
+    let walks = text.split("\n## ").filter(|section| section.contains("\n1. `src/"));
+    let lengths: Vec<usize> = walks
+        .map(|walk| {
+            let stops = walk.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+            stops.inspect(|stop| stands(root, stop)).count()
+        })
+        .collect();
+    assert_eq!(lengths.len(), 3);
+    assert!(lengths.iter().all(|length| *length <= 10), "{lengths:?}");
+}
+
+fn stands(root: &Path, stop: &str) {
+    let names: Vec<&str> = stop.split('`').skip(1).step_by(2).take(2).collect();
+    let text = std::fs::read_to_string(root.join(names[0])).unwrap_or_else(|why| panic!("{stop}: {why}"));
+    let is_there = ["fn ", "const "].iter().any(|kind| {
+        text.match_indices(&format!("{kind}{}", names[1])).any(|(at, found)| {
+            !text[at + found.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
+        })
+    });
+    assert!(is_there, "{stop}");
 }
 
 /// A renamed table is to cost one line of the tests; those of migrations and upgrades are about older schemas.

@@ -107,10 +107,7 @@ fn every_handler_of_the_route_table_is_described_and_no_other() {
     };
     let described: BTreeSet<String> = described.iter().filter(|id| suffix(id).is_none()).cloned().collect();
     let expected: BTreeSet<String> = annotated.into_values().collect();
-    assert_eq!(
-        described, expected,
-        "src/http/openapi.rs collects; `cargo xtask generate` writes openapi.json"
-    );
+    assert_eq!(described, expected, "src/http/openapi collects; `cargo xtask generate` writes openapi.json");
 }
 
 /// A path without its parameters.

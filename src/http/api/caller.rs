@@ -6,11 +6,11 @@ use actix_web::HttpRequest;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 
-use super::super::Web;
-use super::super::client::address;
-use super::super::problem::{Problem, ProblemCode};
 use crate::domain::api_key::ApiScope;
 use crate::domain::secret::Secret;
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::client_ip::address;
 use crate::services::ApiKey;
 
 /// Longer than any key.

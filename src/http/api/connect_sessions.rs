@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::super::Web;
-use super::super::problem::{Problem, ProblemCode};
-use super::body::{ApiJson, whole};
 use super::caller::caller;
 use crate::domain::api_key::ApiScope;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::domain::text::is_name;
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::body::{ApiJson, whole};
 use crate::services::{NewSession, SessionView};
 
 /// As many bytes of JSON as the host may keep with a connection.

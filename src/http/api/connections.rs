@@ -8,11 +8,6 @@ use utoipa::ToSchema;
 use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
-use super::super::Web;
-use super::super::connection_body::{ConnectionState, sentence};
-use super::super::connections::DisconnectAnswer;
-use super::super::problem::{Problem, ProblemCode};
-use super::body::ApiJson;
 use super::caller::caller;
 use super::connect_sessions::ExternalUserIdWord;
 use super::listing;
@@ -23,6 +18,11 @@ use crate::domain::explain::explain;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
+use crate::http::Web;
+use crate::http::browser::connection_body::{ConnectionState, sentence};
+use crate::http::browser::disconnect::DisconnectAnswer;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::body::ApiJson;
 use crate::services::{Event, Listed};
 
 /// How many events are told at once.

@@ -14,9 +14,9 @@ use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{Error, HttpResponse, HttpResponseBuilder, ResponseError};
 
-use super::super::Web;
-use super::super::problem::{Problem, ProblemCode};
 use super::caller::recognised;
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
 use crate::services::{GivenAnswer, Once, OnceLease};
 
 const KEY: &str = "idempotency-key";

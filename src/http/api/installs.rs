@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::super::Web;
-use super::super::problem::{Problem, ProblemCode};
-use super::body::ApiJson;
 use super::caller::caller;
 use super::connect_sessions::{ExternalUserIdWord, metadata_text};
 use crate::domain::api_key::ApiScope;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, InstallId, PortalId};
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::body::ApiJson;
 use crate::services::PendingGrant;
 
 /// Installs on one page.

@@ -5,10 +5,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::Web;
-use super::super::problem::Problem;
 use super::caller::any_caller;
 use crate::domain::id::ApiKeyId;
+use crate::http::Web;
+use crate::http::problem::Problem;
 
 /// An API key, but for its secret.
 #[derive(Debug, Serialize, ToSchema)]

@@ -11,10 +11,10 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
 
-use super::super::problem::{Problem, ProblemCode};
 use crate::domain::clock::Moment;
 use crate::domain::id::ApiKeyId;
 use crate::domain::retry_after;
+use crate::http::problem::{Problem, ProblemCode};
 
 /// How long a window is.
 const WINDOW: Duration = Duration::from_secs(60);

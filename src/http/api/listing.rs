@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use super::super::problem::{Problem, ProblemCode};
 use crate::domain::clock::Moment;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId};
+use crate::http::problem::{Problem, ProblemCode};
 use crate::services::{Listed, ListedState, Wanted};
 
 const USUAL: u32 = 50;

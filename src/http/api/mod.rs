@@ -1,7 +1,6 @@
 //! The server-to-server API: for the host's backend, by API key. No cookie is looked at here, so no other site can
 //! borrow a browser's, and there is nothing that a key is filled in for: without one nothing is answered (RFC 6750).
 
-mod body;
 mod caller;
 pub(super) mod connect_sessions;
 pub(super) mod connections;
@@ -19,9 +18,9 @@ use actix_web::guard::fn_guard;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self as actix, ServiceConfig};
 
-pub(super) use body::ApiJson;
 pub(super) use caller::challenge;
 pub(super) use limits::{KeyLimits, tell};
+pub(super) use proxy::PassedOn;
 
 /// What a path of this side begins with, behind `/api/hubspot/`.
 const SIDES: [&str; 6] = ["api-key", "connections", "connect-sessions", "installs", "proxy", "webhooks"];
@@ -34,7 +33,7 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
             .guard(ours)
             .wrap(from_fn(idempotency::once))
             .configure(resources)
-            .default_service(actix::to(super::problem::not_found)),
+            .default_service(actix::to(crate::http::problem::not_found)),
     );
 }
 

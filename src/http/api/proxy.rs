@@ -14,17 +14,20 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use futures_core::Stream;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::Web;
-use super::super::guard::PassedOn;
-use super::super::problem::{Problem, ProblemCode};
 use super::caller::caller;
 use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
 use crate::domain::proxy_headers::Named;
 use crate::domain::proxy_path::ProxyPath;
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
 use crate::services::proxy::{
     Bytes, Call, Download, HeaderMap, Method, Passed, Pieces, ProxyError, Severed, Upload, UploadError,
 };
+
+/// Marks an answer that is somebody else's: it is passed on as it is, whatever its status.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct PassedOn;
 
 /// What stands before HubSpot's own path.
 pub(super) const PREFIX: &str = "/api/hubspot/proxy";

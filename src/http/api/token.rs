@@ -8,12 +8,12 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::Web;
-use super::super::problem::{Problem, ProblemCode};
 use super::caller::caller;
 use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
 use crate::domain::scopes::Scopes;
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
 use crate::services::{Lease, LeaseWarning};
 
 /// What is asked for where nothing is said, in seconds.

@@ -7,15 +7,15 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{ArrayBuilder, SchemaType, Type};
 use utoipa::openapi::{ObjectBuilder, Schema};
 
-use super::super::Web;
-use super::super::problem::{Problem, ProblemCode};
-use super::body::whole;
 use crate::domain::clock::Moment;
 use crate::domain::event::{EventType, EventTypes};
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::{DeliveryStatus, DisabledReason};
 use crate::domain::webhook_headers::{InvalidHeaders, MAX_HEADERS, MAX_VALUE, RESERVED, WebhookHeaders};
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::body::whole;
 use crate::services::{Endpoint, WebhookDelivery};
 
 /// A new endpoint.

@@ -6,9 +6,6 @@ use actix_web::web::{self as actix, Data, Path, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
-use super::super::Web;
-use super::super::problem::{Problem, ProblemCode};
-use super::body::ApiJson;
 use super::caller::caller;
 use super::webhook_bodies::{
     DeliveryBody, DeliveryPage, NewWebhook, SecretRotation, WebhookBody, WebhookChanges, WebhookList,
@@ -18,6 +15,9 @@ use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{DeliveryStatus, OVERLAP};
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::body::ApiJson;
 use crate::services::EndpointChanges;
 
 /// The longest time for which an older secret signs beside a newer one, in seconds.

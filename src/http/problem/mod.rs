@@ -1,6 +1,6 @@
 //! Problems: what an answer is that is not what was asked for.
 //!
-//! A handler answers with a [`Problem`]; the guard writes it as a page or as `application/problem+json` (RFC 9457),
+//! A handler answers with a [`Problem`]; the envelope writes it as a page or as `application/problem+json` (RFC 9457),
 //! with the request's id. What went wrong inside is for the log.
 
 use std::time::Duration;
@@ -85,7 +85,7 @@ impl ResponseError for Problem {
         StatusCode::from_u16(self.entry.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The guard fills in the body: it knows the request.
+    /// The envelope fills in the body: it knows the request.
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::new(self.status_code());
         response.extensions_mut().insert(self.clone());

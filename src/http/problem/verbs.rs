@@ -1,6 +1,7 @@
 //! Which problem each error of the verbs is. No `_` stands in these lists: a new error has to say what it is called.
 
-use super::{Problem, ProblemCode};
+use super::Problem;
+use super::ProblemCode;
 use crate::domain::failure::FailureCode;
 use crate::services::{
     AccessError, ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ipnet::IpNet;
 
-use crate::http::limits::subscriber;
+use crate::domain::network::subscriber;
 
 /// The open connections of all workers, by client address. The trusted proxies are no clients: each stands for many.
 #[derive(Debug)]

@@ -29,6 +29,7 @@ use actix_service::{
 };
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, Server, ServiceResponse};
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::{Error, HttpMessage};
 use ipnet::IpNet;
 use rustix::process::{Resource, getrlimit};
@@ -41,7 +42,7 @@ use self::clients::Clients;
 use self::patrol::Patrol;
 use self::stream::WatchedStream;
 pub(super) use self::watch::Watch;
-use super::arrival::{body_length, is_streamed};
+use crate::http::paths::is_streamed;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the head of the first request of a connection may take before it is answered with 408.
@@ -118,7 +119,7 @@ where
         let http = HttpService::build()
             .client_request_timeout(HEAD)
             .keep_alive(Duration::from_secs(limits.keep_alive))
-            // A call that is passed on to HubSpot ends when its caller hangs up, and so do reads (`guard`).
+            // A call that is passed on to HubSpot ends when its caller hangs up, and so do reads (`envelope`).
             .h1_allow_half_closed(false)
             .on_connect_ext(|stream: &WatchedStream, data| {
                 data.insert(Rc::clone(&stream.watch));
@@ -204,4 +205,12 @@ where
         }
         tracing::debug!(%peer, error = %why, "connection failed");
     }
+}
+
+/// Returns the length of the body of a request with these headers; `None` if it comes in chunks.
+pub(super) fn body_length(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    headers.get(CONTENT_LENGTH).map_or(Some(0), |length| length.to_str().ok()?.parse().ok())
 }

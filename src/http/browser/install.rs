@@ -15,25 +15,24 @@ use serde::Deserialize;
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::Web;
-use super::limits::PerProcess;
 use super::navigation::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
-use super::problem::{Problem, ProblemCode};
-use super::span::RequestId;
-use super::templates::html;
 use crate::config::marketplace::INSTALL;
 use crate::domain::id::PortalId;
 use crate::domain::install::InstallReturnUrl;
 use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
+use crate::http::Web;
+use crate::http::paths::CLAIM;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::limits::PerProcess;
+use crate::http::request::span::RequestId;
+use crate::http::templates::html;
 
-/// Where a person ends up whom HubSpot names no other page for.
-pub(super) const CLAIM: &str = "/install/hubspot/claim";
 /// What HubSpot may send.
 const FIELDS: [&str; 5] = ["step", "code", "state", "returnUrl", "error"];
 
 /// The routes, outside of the layer that knows sessions.
-pub(super) fn routes(web: &Web, routes: &mut ServiceConfig) {
+pub(in crate::http) fn routes(web: &Web, routes: &mut ServiceConfig) {
     if web.config.marketplace.installs {
         routes
             .service(actix::resource(INSTALL).route(actix::get().to(get_install)))
@@ -48,12 +47,15 @@ async fn get_install(request: HttpRequest, web: Data<Web>) -> Result<HttpRespons
 }
 
 /// The same at the address of the callback, where the app's listing at HubSpot names that one.
-pub(super) async fn install_at_callback(request: &HttpRequest, web: &Web) -> Result<HttpResponse, Problem> {
+pub(in crate::http) async fn install_at_callback(
+    request: &HttpRequest,
+    web: &Web,
+) -> Result<HttpResponse, Problem> {
     answer(request, web, web.config.hubspot.redirect_uri.to_string()).await
 }
 
 /// Whether what has come to the callback is an install. Whatever brings a state and names no step is an attempt of ours.
-pub(super) fn is_install(request: &HttpRequest, web: &Web) -> bool {
+pub(in crate::http) fn is_install(request: &HttpRequest, web: &Web) -> bool {
     let has =
         |wanted| form_urlencoded::parse(request.query_string().as_bytes()).any(|(name, _)| name == wanted);
     web.config.marketplace.installs && (has("step") || (has("code") && !has("state")))
@@ -98,7 +100,7 @@ const STATELESS_CODES: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 const STATELESS_CODE_PAUSE: Duration = Duration::from_secs(5);
 
 /// The limit on codes that no state of ours vouches for.
-pub(super) fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
+pub(in crate::http) fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
     PerProcess::new(STATELESS_CODES, STATELESS_CODE_PAUSE, is_on)
 }
 

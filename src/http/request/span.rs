@@ -4,22 +4,22 @@ use actix_web::dev::ServiceRequest;
 use tracing::field::{Empty, display};
 use tracing::{Span, error_span};
 
-use super::arrival::{STREAMED, is_streamed};
 use crate::domain::id::FlowId;
+use crate::http::paths::{STREAMED, is_streamed};
 
 /// The id of a request, in its log line, in its answer and in its problem.
 #[derive(Debug, Clone)]
-pub(super) struct RequestId(pub String);
+pub(in crate::http) struct RequestId(pub String);
 
 /// Returns the span of a request. Its level is the highest, so that it is there for every event, whatever LOG_LEVEL is.
 ///
 /// A path that is passed on may contain personal data, so only the beginning is there.
-pub(super) fn of(request: &ServiceRequest, request_id: &str) -> Span {
+pub(in crate::http) fn of(request: &ServiceRequest, request_id: &str) -> Span {
     let path = if is_streamed(request.path()) { STREAMED } else { request.path() };
     error_span!("request", request_id, method = %request.method(), path, flow = Empty)
 }
 
 /// Notes the authorization request that the current request is about.
-pub(super) fn about_flow(flow: FlowId) {
+pub(in crate::http) fn about_flow(flow: FlowId) {
     Span::current().record("flow", display(flow));
 }

@@ -1,12 +1,14 @@
 //! How often one address may do something: begin connects, show wrong API keys. Not shared between replicas: it keeps
 //! one client from filling a table or from guessing fast, and nothing else depends on it.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::domain::network::subscriber;
 
 /// Room for somebody who tries a few times in a row.
 const BURST: u32 = 10;
@@ -15,7 +17,7 @@ const TIDY: u32 = 4096;
 
 /// A limit by address.
 #[derive(Debug)]
-pub(super) struct PerAddress {
+pub(in crate::http) struct PerAddress {
     limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
     checks: AtomicU32,
 }
@@ -42,7 +44,7 @@ impl PerAddress {
 
 /// A limit for the whole process, whatever the address: a few at once, then one per interval.
 #[derive(Debug)]
-pub(super) struct PerProcess(Option<DefaultDirectRateLimiter>);
+pub(in crate::http) struct PerProcess(Option<DefaultDirectRateLimiter>);
 
 impl PerProcess {
     /// No limit if it is switched off.
@@ -54,13 +56,5 @@ impl PerProcess {
     /// Whether one more is admitted.
     pub fn admit(&self) -> bool {
         self.0.as_ref().is_none_or(|limiter| limiter.check().is_ok())
-    }
-}
-
-/// One subscriber has a whole IPv6 /64.
-pub(super) fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address => address,
     }
 }

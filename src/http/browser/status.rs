@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::Web;
-use super::attempt::{attempt_status, verifier};
+use super::authorization::{attempt_status, verifier};
 use super::caller::Caller;
 use super::connection_body::{Entry, Fields};
 use super::long_poll::{known_tag, unchanged_for_now, wait};
-use super::problem::{Problem, ProblemCode};
 use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
 use crate::services::Connection;
 
 /// A longer wait would outlast proxies on the way.
@@ -26,7 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
 /// How long the answer may wait for a change, and of which attempt it is asked.
 #[derive(Debug, Deserialize)]
-pub(super) struct Ask {
+pub(in crate::http) struct Ask {
     wait: Option<i64>,
     flow: Option<String>,
 }
@@ -54,7 +54,7 @@ pub(super) struct Ask {
         (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
     )
 )]
-pub(super) async fn get_status(
+pub(in crate::http) async fn get_status(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
@@ -115,11 +115,11 @@ fn next_expiry(connections: &[Connection], now: Moment) -> Instant {
 #[schema(as = Status)]
 #[expect(dead_code, reason = "the two answers are written by two functions; here they stand side by side")]
 #[serde(untagged)]
-pub(super) enum StatusAnswer<'a> {
+pub(in crate::http) enum StatusAnswer<'a> {
     /// A session.
     Session(Body<'a>),
     /// An attempt.
-    Attempt(super::attempt::AttemptAnswer<'a>),
+    Attempt(super::authorization::AttemptAnswer<'a>),
 }
 
 /// The connections of a session. Its fields are written out one by one: what is not named here does not leave.
@@ -127,7 +127,7 @@ pub(super) enum StatusAnswer<'a> {
 #[schema(as = SessionStatus)]
 #[serde(untagged)]
 #[expect(clippy::large_enum_variant, reason = "there is one, for as long as it is written out")]
-pub(super) enum Body<'a> {
+pub(in crate::http) enum Body<'a> {
     /// There is at least one connection.
     Connected(Connected<'a>),
     /// There is none, or no session.
@@ -137,7 +137,7 @@ pub(super) enum Body<'a> {
 /// What a session has.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionConnected)]
-pub(super) struct Connected<'a> {
+pub(in crate::http) struct Connected<'a> {
     /// True.
     authenticated: bool,
     /// Who the session belongs to.
@@ -156,7 +156,7 @@ pub(super) struct Connected<'a> {
 /// What nobody has.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionNobody)]
-pub(super) struct Nobody {
+pub(in crate::http) struct Nobody {
     /// False.
     authenticated: bool,
     /// None.

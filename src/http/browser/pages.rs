@@ -6,18 +6,18 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Web;
 use super::caller::Caller;
 use super::connection_body::{Entry, seconds_until};
 use super::csrf;
 use super::navigation::{see_other, start_url};
-use super::problem::Problem;
-use super::templates::html;
 use crate::domain::clock::Moment;
+use crate::http::Web;
+use crate::http::problem::Problem;
+use crate::http::templates::html;
 use crate::services::Connection;
 
 /// `GET /`: the connections of this browser's session.
-pub(super) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
+pub(in crate::http) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
     };
@@ -40,7 +40,7 @@ pub(super) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpRe
 }
 
 /// `GET /login`: the Connect button.
-pub(super) async fn get_login(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
+pub(in crate::http) async fn get_login(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
     if let Some(caller) = Caller::of(&session)
         && !web.services.connections.list.connections(caller.user).await?.is_empty()
     {
@@ -51,7 +51,7 @@ pub(super) async fn get_login(web: Data<Web>, session: Session) -> Result<HttpRe
 }
 
 /// `GET /logout`: asks.
-pub(super) async fn get_logout(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
+pub(in crate::http) async fn get_logout(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
     };
@@ -62,12 +62,12 @@ pub(super) async fn get_logout(web: Data<Web>, session: Session) -> Result<HttpR
 
 /// The form of the logout page.
 #[derive(Debug, Deserialize)]
-pub(super) struct Logout {
+pub(in crate::http) struct Logout {
     csrf: String,
 }
 
 /// `POST /logout`: ends the session and everything that only it can reach.
-pub(super) async fn logout(
+pub(in crate::http) async fn logout(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,

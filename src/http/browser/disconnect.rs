@@ -6,20 +6,20 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Web;
-use super::api::ApiJson;
-use super::attempt::verifier;
+use super::authorization::verifier;
 use super::caller::Caller;
 use super::csrf;
-use super::problem::{Problem, ProblemCode};
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::secret::Secret;
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::body::ApiJson;
 use crate::services::{Outcome, Revoked};
 
 /// Which connection ends.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Disconnect {
+pub(in crate::http) struct Disconnect {
     /// The connection.
     #[schema(value_type = String, format = Uuid)]
     connection_id: ConnectionId,
@@ -28,7 +28,7 @@ pub(super) struct Disconnect {
 /// A connection that has ended.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Disconnected)]
-pub(super) struct DisconnectAnswer {
+pub(in crate::http) struct DisconnectAnswer {
     /// The connection that was.
     #[schema(value_type = String, format = Uuid)]
     connection_id: ConnectionId,
@@ -42,7 +42,7 @@ pub(super) struct DisconnectAnswer {
 /// Whether a grant has ended at HubSpot.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum RevokedAnswer {
+pub(in crate::http) enum RevokedAnswer {
     /// It has, or it has not.
     Known(bool),
     /// `queued`: HubSpot is still to be told.
@@ -80,7 +80,7 @@ impl DisconnectAnswer {
         (status = 404, description = "`connection_not_found`: no such connection, or not the caller's."),
     )
 )]
-pub(super) async fn disconnect_connection(
+pub(in crate::http) async fn disconnect_connection(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,

@@ -3,6 +3,9 @@
 //! What stands at a handler is written there: path, parameters, bodies, the answers of its own. What every answer of a
 //! kind has in common is added here, once: the problems of a missing key, of a body that is none, of a wrong host.
 
+mod constraints;
+mod page;
+
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -17,13 +20,14 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi as Collect};
 
-use super::Web;
-use super::attempt;
-use super::exact::PROBLEM;
-use super::guard::is_api;
-use super::problem::ProblemCode;
-use super::public_text::PublicText;
-use super::{api, auth, connection_body, connections, docs, exact, health, link, popup, status};
+use crate::http::browser::{
+    authorization, callback, connection_body, disconnect, link, popup, start, status,
+};
+use crate::http::paths::is_api;
+use crate::http::problem::ProblemCode;
+use crate::http::public_text::PublicText;
+use crate::http::{Web, api, health};
+use constraints::PROBLEM;
 
 /// The handlers that are described.
 #[derive(Collect)]
@@ -37,13 +41,13 @@ use super::{api, auth, connection_body, connections, docs, exact, health, link, 
         openapi_document,
         get_docs,
         status::get_status,
-        attempt::redeem_claim,
-        attempt::cancel_attempt,
-        connections::disconnect_connection,
-        auth::start_by_link,
-        auth::start_by_form,
-        auth::finish_auth,
-        auth::prove_opener,
+        authorization::redeem_claim,
+        authorization::cancel_attempt,
+        disconnect::disconnect_connection,
+        start::start_by_link,
+        start::start_by_form,
+        callback::finish_auth,
+        start::prove_opener,
         popup::take_handoff,
         health::get_live,
         api::keys::get_api_key,
@@ -73,7 +77,7 @@ use super::{api, auth, connection_body, connections, docs, exact, health, link, 
         link::open_link,
         api::proxy::proxy,
     ),
-    components(schemas(connection_body::ConnectionState, attempt::AttemptStatus)),
+    components(schemas(connection_body::ConnectionState, authorization::AttemptStatus)),
     tags(
         (name = "connect sessions", description = "The backend says which of its users is connecting, and may have the last word."),
         (name = "installs", description = "Installs that began at HubSpot's Marketplace and wait to be claimed. They come only with `MARKETPLACE_INSTALLS=on`."),
@@ -102,7 +106,7 @@ pub fn document() -> OpenApi {
     security(()),
     responses((status = 200, description = "OpenAPI 3.1.", body = Object, content_type = "application/json"))
 )]
-pub(super) async fn openapi_document(request: HttpRequest) -> HttpResponse {
+pub(in crate::http) async fn openapi_document(request: HttpRequest) -> HttpResponse {
     static TEXT: LazyLock<PublicText> =
         LazyLock::new(|| PublicText::new("application/json", document().to_json().unwrap_or_default()));
     TEXT.answer(&request)
@@ -115,10 +119,10 @@ pub(super) async fn openapi_document(request: HttpRequest) -> HttpResponse {
     security(()),
     responses((status = 200, description = "A page.", body = String, content_type = "text/html"))
 )]
-pub(super) async fn get_docs(request: HttpRequest, web: Data<Web>) -> HttpResponse {
+pub(in crate::http) async fn get_docs(request: HttpRequest, web: Data<Web>) -> HttpResponse {
     let page = web.docs.get_or_init(|| {
         let document = serde_json::to_value(document()).unwrap_or_default();
-        let values = docs::page(&document, web.config.server.origin().as_str());
+        let values = page::page(&document, web.config.server.origin().as_str());
         PublicText::new("text/html; charset=utf-8", web.templates.page("docs.html", &values))
     });
     page.answer(&request)
@@ -136,8 +140,8 @@ impl Modify for Common {
         }
         components.schemas.insert("Problem".to_owned(), problem().into());
         components.schemas.insert("ProblemCode".to_owned(), codes().into());
-        exact::texts(components);
-        exact::connect_session(components);
+        constraints::texts(components);
+        constraints::connect_session(components);
         let mut names = HashSet::new();
         for (path, item) in &mut document.paths.paths {
             // What HubSpot makes of a header is HubSpot's business.
@@ -146,15 +150,15 @@ impl Modify for Common {
                 add_idempotency(post);
             }
             for (method, operation) in operations(item) {
-                exact::parameters(operation, is_proxy);
+                constraints::parameters(operation, is_proxy);
                 complete(operation);
                 if !is_api(path) {
-                    exact::tell_of_pages(operation);
+                    constraints::tell_of_pages(operation);
                 }
                 if is_proxy {
                     share_with_hubspot(operation);
                     if matches!(method, "post" | "put" | "patch") {
-                        exact::any_body(operation);
+                        constraints::any_body(operation);
                     }
                 }
                 if let Some(id) = operation.operation_id.as_mut()

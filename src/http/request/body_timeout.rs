@@ -9,23 +9,21 @@ use std::time::Duration;
 
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::error::PayloadError;
-use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::web::Bytes;
 use futures_core::Stream;
 
-use super::problem::{Problem, ProblemCode};
-use super::server::Watch;
+use crate::http::paths::is_streamed;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::server::{Watch, body_length};
 
 /// How long a body may take.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Bodies that are passed on as they arrive.
-pub(super) const STREAMED: &str = "/api/hubspot/proxy/";
 
 /// Waits for the body of a request.
 ///
 /// # Errors
 /// `request_timeout` (408) if it takes too long, `payload_too_large` (413), `bad_request` if it breaks off.
-pub(super) async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
+pub(in crate::http) async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
     if body_length(request.headers()) == Some(0) || is_streamed(request.path()) {
         return Ok(());
     }
@@ -43,19 +41,6 @@ pub(super) async fn await_body(request: &mut ServiceRequest) -> Result<(), Probl
     let arrived: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(Arrived(Some(body)));
     request.set_payload(Payload::Stream { payload: arrived });
     Ok(())
-}
-
-/// Whether a request is passed on as it arrives, and ends with its caller.
-pub(super) fn is_streamed(path: &str) -> bool {
-    path.starts_with(STREAMED)
-}
-
-/// Returns the length of the body of a request with these headers; `None` if it comes in chunks.
-pub(super) fn body_length(headers: &HeaderMap) -> Option<u64> {
-    if headers.contains_key(TRANSFER_ENCODING) {
-        return None;
-    }
-    headers.get(CONTENT_LENGTH).map_or(Some(0), |length| length.to_str().ok()?.parse().ok())
 }
 
 /// A body that is there.

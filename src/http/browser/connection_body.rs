@@ -12,7 +12,7 @@ use crate::services::Connection;
 /// A connection.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionConnection)]
-pub(super) struct Entry<'a> {
+pub(in crate::http) struct Entry<'a> {
     /// The connection; a reconnect of the same account keeps it.
     #[schema(value_type = String, format = Uuid)]
     id: ConnectionId,
@@ -23,7 +23,7 @@ pub(super) struct Entry<'a> {
 /// How a connection fares.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ConnectionFields)]
-pub(super) struct Fields<'a> {
+pub(in crate::http) struct Fields<'a> {
     /// The HubSpot account (`hub_id`); null until HubSpot has told it.
     #[schema(value_type = Option<i64>, example = 1234567)]
     portal_id: Option<PortalId>,
@@ -79,7 +79,7 @@ impl<'a> Entry<'a> {
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "the words stand in the domain; here they are told to strangers")]
-pub(super) enum ConnectionState {
+pub(in crate::http) enum ConnectionState {
     /// Its access token is renewed by itself.
     Active,
     /// HubSpot could not be reached in time; it is tried again.
@@ -91,7 +91,7 @@ pub(super) enum ConnectionState {
 }
 
 /// What a person is told of a state.
-pub(super) fn sentence(state: &str) -> &'static str {
+pub(in crate::http) fn sentence(state: &str) -> &'static str {
     match state {
         "active" => "Access is renewed by itself, always before it expires.",
         "degraded" => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
@@ -101,6 +101,6 @@ pub(super) fn sentence(state: &str) -> &'static str {
 }
 
 /// Seconds until a moment, rounded up; zero once it is there.
-pub(super) fn seconds_until(at: Moment, now: Moment) -> i64 {
+pub(in crate::http) fn seconds_until(at: Moment, now: Moment) -> i64 {
     i64::try_from(retry_after::seconds(at.since(now))).unwrap_or(i64::MAX)
 }

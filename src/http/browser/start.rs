@@ -1,4 +1,4 @@
-//! /auth/hubspot/start, /auth/hubspot/launch, /auth/hubspot/continue and /auth/hubspot/callback.
+//! /auth/hubspot/start, /auth/hubspot/launch and /auth/hubspot/continue.
 
 use actix_session::Session;
 use actix_web::http::Method;
@@ -8,20 +8,19 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Web;
-use super::api::ApiJson;
 use super::caller::Caller;
 use super::csrf::same_origin;
-use super::install::{install_at_callback, is_install};
-use super::navigation::{Query, admit, done, fetch_header, is_prefetch, is_state, see_other};
-use super::problem::{Problem, ProblemCode};
-use super::span::about_flow;
-use super::templates::html;
+use super::navigation::{Query, admit, fetch_header, navigation_only};
 use crate::domain::auth_request::REMEMBERED;
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::{Hash, Secret};
-use crate::services::{Answer, FinishConnect, Finished, StartConnect, Started, flow_of_state};
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::body::ApiJson;
+use crate::http::request::span::about_flow;
+use crate::http::templates::html;
+use crate::services::{StartConnect, Started};
 
 /// What a page may ask for when it begins a connect.
 const FIELDS: [&str; 7] =
@@ -50,7 +49,7 @@ const SESSION: &str = "connect_session";
         (status = 429, description = "A page that shows `rate_limited`.", content_type = "text/html", body = String),
     )
 )]
-pub(super) async fn start_by_link(
+pub(in crate::http) async fn start_by_link(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
@@ -85,7 +84,7 @@ pub(super) async fn start_by_link(
         (status = 429, description = "A page that shows `rate_limited`.", content_type = "text/html", body = String),
     )
 )]
-pub(super) async fn start_by_form(
+pub(in crate::http) async fn start_by_form(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
@@ -107,7 +106,7 @@ pub(super) async fn start_by_form(
 /// The fields of the form that begins a connect, for the description of the API.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "the form is read field by field, because each may stand once alone")]
-pub(super) struct StartForm {
+pub(in crate::http) struct StartForm {
     /// The origin of the page that is to be told, out of HOST_ORIGINS.
     #[schema(nullable = false, pattern = "^https?://[!-~]+$", example = "https://app.example.com")]
     origin: Option<String>,
@@ -216,14 +215,14 @@ fn launch_page(mut answer: HttpResponseBuilder, web: &Web, started: &Started, as
 /// What the launch page's form sends when the user goes on.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Continued {
+pub(in crate::http) struct Continued {
     state: String,
     binding: String,
 }
 
 /// `POST /auth/hubspot/continue`: the user has confirmed the launch page's question. Sets the cookie of the flow; the page
 /// goes on to HubSpot.
-pub(super) async fn continue_start(
+pub(in crate::http) async fn continue_start(
     request: HttpRequest,
     web: Data<Web>,
     form: Form<Continued>,
@@ -239,7 +238,7 @@ pub(super) async fn continue_start(
 
 /// `GET /auth/hubspot/launched`: the launch page once more, where it is reloaded while HubSpot's page is on its way. Its
 /// script has kept where it leads to.
-pub(super) async fn get_launched(web: Data<Web>) -> HttpResponse {
+pub(in crate::http) async fn get_launched(web: Data<Web>) -> HttpResponse {
     let values = json!({"flow": "", "origin": "", "proven": true, "authorize_url": ""});
     html(web.templates.page("popup_launch.html", &values))
 }
@@ -247,7 +246,7 @@ pub(super) async fn get_launched(web: Data<Web>) -> HttpResponse {
 /// The key that an opener shows, for the flow it has begun.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Proof {
+pub(in crate::http) struct Proof {
     /// The attempt.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
@@ -271,7 +270,7 @@ pub(super) struct Proof {
         (status = 404, description = "`flow_unknown`: no such attempt, or not its key."),
     )
 )]
-pub(super) async fn prove_opener(
+pub(in crate::http) async fn prove_opener(
     request: HttpRequest,
     web: Data<Web>,
     body: ApiJson<Proof>,
@@ -285,93 +284,6 @@ pub(super) async fn prove_opener(
     let mut answer = HttpResponse::NoContent();
     bind(&mut answer, &request, &web, (flow, &binding, expires_at));
     Ok(answer.finish())
-}
-
-/// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever came of it, the popup goes on to a clean
-/// address: code and state are in no session history, no log of ours and no referrer from here on. The browser's history
-/// database lists every hop of a redirect; there both have been used.
-#[utoipa::path(
-    get, path = "/auth/hubspot/callback", tag = "popup",
-    summary = "HubSpot's redirect",
-    description = "Where HubSpot sends the person back to. If HUBSPOT_REDIRECT_URI has another path, it is served there too.",
-    params(
-        ("code" = Option<String>, Query, description = "HubSpot's code."),
-        ("state" = Option<String>, Query, description = "The state of the attempt."),
-        ("error" = Option<String>, Query, description = "Why there is no code (RFC 6749 section 4.1.2.1)."),
-    ),
-    security(()),
-    responses(
-        (status = 302, description = "On to HubSpot, where an install from its Marketplace has begun.", headers(("Location" = String, description = "HubSpot's own address, as it has named it."))),
-        (status = 303, description = "To the popup's last page, whatever came of it.", headers(("Location" = String, description = "The popup's last page."))),
-        (status = 400, description = "A page that shows `not_a_navigation`.", content_type = "text/html", body = String),
-    )
-)]
-pub(super) async fn finish_auth(
-    request: HttpRequest,
-    web: Data<Web>,
-    session: Session,
-) -> Result<HttpResponse, Problem> {
-    if is_install(&request, &web) {
-        return install_at_callback(&request, &web).await;
-    }
-    navigation_only(&request)?;
-    match finish(&request, &web, &session).await {
-        Ok(Finished { flow, return_to, .. }) => {
-            let mut cookies = web.cookies.make_room(&request, flow);
-            // The browser returns to the host's page: nothing is left to hand off here.
-            if return_to.is_some() {
-                cookies.push(web.cookies.removal(flow));
-            }
-            let mut answer = see_other(&return_to.unwrap_or_else(|| done(flow)));
-            for cookie in cookies {
-                answer.add_cookie(&cookie).map_err(|_| Problem::new(ProblemCode::InternalError))?;
-            }
-            Ok(answer)
-        }
-        Err(problem) => Ok(see_other(&format!("/auth/hubspot/done?problem={}#_", problem.entry.code))),
-    }
-}
-
-async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<Finished, Problem> {
-    let query = Query::parse(request.query_string(), &["code", "state", "error", "error_description"])?;
-    let state =
-        query.get("state").filter(|state| is_state(state)).ok_or_else(|| match query.get("state") {
-            Some(_) => Problem::new(ProblemCode::FlowUnknown),
-            None => Problem::new(ProblemCode::CallbackIncomplete),
-        })?;
-    let answer = match (query.get("error"), query.get("code")) {
-        (Some("access_denied"), _) => Answer::Denied,
-        (Some(_), _) => Answer::Error,
-        (None, Some(code)) if code.len() <= 2048 => Answer::Code(Secret::new(code.to_owned())),
-        _ => return Err(Problem::new(ProblemCode::CallbackIncomplete)),
-    };
-    let state = Secret::new(state.to_owned());
-    let flow = flow_of_state(&state);
-    about_flow(flow);
-    let binding = web.cookies.binding(request, flow);
-    let user = Caller::of(session).map(|caller| caller.user);
-    let finished =
-        web.services.connect.finishes.finish(FinishConnect { state, binding, user, answer }).await?;
-    if let Some(user) = finished.user {
-        Caller::sign_in(session, user);
-    }
-    Ok(finished)
-}
-
-/// Where the popup goes when the callback could not be answered: to the outcome of its flow, if the state names one.
-pub(super) fn done_without_answer(query: &str) -> String {
-    let query = Query::parse(query, &["state"]).ok();
-    match query.as_ref().and_then(|query| query.get("state")).filter(|state| is_state(state)) {
-        Some(state) => done(flow_of_state(&Secret::new(state.to_owned()))),
-        None => "/auth/hubspot/done?problem=storage_unavailable#_".to_owned(),
-    }
-}
-
-/// An image, a frame or a prefetch begins and finishes nothing.
-fn navigation_only(request: &HttpRequest) -> Result<(), Problem> {
-    let navigates = fetch_header(request, "sec-fetch-mode").is_none_or(|mode| mode == "navigate")
-        && fetch_header(request, "sec-fetch-dest").is_none_or(|dest| dest == "document");
-    if navigates && !is_prefetch(request) { Ok(()) } else { Err(Problem::new(ProblemCode::NotANavigation)) }
 }
 
 /// Another site brought the browser here without a click.

@@ -8,15 +8,15 @@ use actix_session::storage::{LoadError, SaveError, SessionKey, SessionStore, Upd
 use actix_web::cookie::SameSite;
 use actix_web::cookie::time::Duration;
 
-use super::Web;
 use crate::domain::secret::Secret;
+use crate::http::Web;
 use crate::services::{BrowserSessions, Use};
 
 /// Sessions in the database.
-pub(super) struct Sessions(BrowserSessions, Use);
+pub(in crate::http) struct Sessions(BrowserSessions, Use);
 
 /// The layer that gives handlers their session.
-pub(super) fn layer(web: &Web, by: Use) -> SessionMiddleware<Sessions> {
+pub(in crate::http) fn layer(web: &Web, by: Use) -> SessionMiddleware<Sessions> {
     let secure = web.config.server.secure_cookies;
     let name = if secure { "__Host-hsc_sid" } else { "hsc_sid" };
     SessionMiddleware::builder(Sessions(web.services.platform.sessions.clone(), by), web.session_key.clone())

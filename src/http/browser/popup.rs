@@ -7,17 +7,18 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::ApiJson;
 use super::caller::Caller;
 use super::csrf::same_origin;
 use super::navigation::{done, see_other, start_url};
-use super::problem::{Problem, ProblemCode};
-use super::span::RequestId;
-use super::span::about_flow;
-use super::templates::html;
-use super::{HOSTED_LINK, Web};
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
+use crate::http::Web;
+use crate::http::paths::HOSTED_LINK;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::body::ApiJson;
+use crate::http::request::span::RequestId;
+use crate::http::request::span::about_flow;
+use crate::http::templates::html;
 use crate::services::{Choice, Connection, Decision, Delivery, Ended, Message, Outcome};
 
 /// The likely reason for a callback without any cookie where PUBLIC_URL is http://localhost.
@@ -26,13 +27,13 @@ const SAFARI: &str = "Safari does not keep the cookies of a service at http://lo
 
 /// What the page is about: a flow, or a problem without one.
 #[derive(Debug, Deserialize)]
-pub(super) struct About {
+pub(in crate::http) struct About {
     flow: Option<String>,
     problem: Option<String>,
 }
 
 /// `GET /auth/hubspot/done?flow=ID`: tells the person what the flow came to; its script tells the opener.
-pub(super) async fn get_done(
+pub(in crate::http) async fn get_done(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
@@ -110,14 +111,14 @@ fn question(flow: FlowId, choice: &Choice) -> Value {
 /// What the person has decided.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Decided {
+pub(in crate::http) struct Decided {
     flow: FlowId,
     decision: String,
 }
 
 /// `POST /auth/hubspot/decide`: another account was chosen than the expected one, and the person says what is to become
 /// of it.
-pub(super) async fn decide(
+pub(in crate::http) async fn decide(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
@@ -185,7 +186,7 @@ fn failure(
 /// Which flow the popup asks for.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Handoff {
+pub(in crate::http) struct Handoff {
     /// The attempt.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
@@ -207,7 +208,7 @@ pub(super) struct Handoff {
         (status = 410, description = "`already_delivered`: it was handed over before."),
     )
 )]
-pub(super) async fn take_handoff(
+pub(in crate::http) async fn take_handoff(
     request: HttpRequest,
     web: Data<Web>,
     body: ApiJson<Handoff>,
@@ -229,7 +230,7 @@ pub(super) async fn take_handoff(
 /// What the popup gets, for the description of the API; [`text`] writes the message.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "the message is written as JSON, here is its shape")]
-pub(super) struct HandoffAnswer {
+pub(in crate::http) struct HandoffAnswer {
     /// The page that is to be told, or null if there is none.
     origin: Option<String>,
     /// `{"type": "hubspot_auth_success" | "hubspot_auth_error", "version": 1, "flow": …}`
@@ -239,7 +240,7 @@ pub(super) struct HandoffAnswer {
 /// What the popup gets too early.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "the answer is written as JSON, here is its shape")]
-pub(super) struct HandoffPending {
+pub(in crate::http) struct HandoffPending {
     /// Always `exchanging`.
     #[schema(pattern = "^exchanging$")]
     status: String,

@@ -22,20 +22,16 @@ use tracing::Instrument;
 use url::Url;
 
 use super::Web;
-use super::api::{challenge, tell};
-use super::arrival::{await_body, is_streamed};
-use super::auth::done_without_answer;
-use super::install::CLAIM;
-use super::navigation::see_other;
+use super::api::{PassedOn, challenge, tell};
+use super::browser::callback::done_without_answer;
+use super::browser::navigation::see_other;
+use super::paths::{CLAIM, is_api, is_streamed};
 use super::problem::{Problem, ProblemCode};
-use super::span::{self, RequestId};
+use super::request::body_timeout::await_body;
+use super::request::span::{self, RequestId};
 use super::templates::error_page;
 use crate::config::Server;
 use crate::config::marketplace::INSTALL;
-
-/// Marks an answer that is somebody else's: it is passed on as it is, whatever its status.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PassedOn;
 
 /// For pages: nothing but our own files, nothing inline, never in a frame.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
@@ -65,7 +61,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 ///
 /// # Errors
 /// None: what goes wrong inside becomes an answer.
-pub async fn guard(
+pub async fn envelope(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -252,13 +248,6 @@ pub(super) fn only_host(request: &ServiceRequest) -> Option<&str> {
     hosts.next().filter(|_| hosts.next().is_none())?.to_str().ok()
 }
 
-/// Whether a path is answered with JSON.
-pub(super) fn is_api(path: &str) -> bool {
-    path.starts_with("/api/") && path != "/api/docs"
-        || path.starts_with("/auth/hubspot/link")
-        || matches!(path, "/auth/hubspot/handoff" | "/auth/hubspot/launch" | "/livez")
-}
-
 /// Gives a problem its body. An error that is not one of ours is read by its status, its own text is not shown.
 fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestId) {
     if is_passed_on(answer) {
@@ -379,7 +368,7 @@ mod tests {
             }
             panic!("{}", request.path())
         });
-        let app = init_service(App::new().wrap(from_fn(guard)).default_service(panics)).await;
+        let app = init_service(App::new().wrap(from_fn(envelope)).default_service(panics)).await;
         for path in ["/at-once", "/later"] {
             let answer = try_call_service(&app, TestRequest::get().uri(path).to_request()).await;
             let status = answer.expect_err("nobody has answered").as_response_error().status_code();

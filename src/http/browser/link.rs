@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::Web;
-use super::api::ApiJson;
 use super::csrf::same_origin;
 use super::navigation::admit;
-use super::problem::{Problem, ProblemCode};
-use super::templates::html;
 use crate::domain::id::PortalId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::body::ApiJson;
+use crate::http::templates::html;
 
 /// `GET /connect`: the same page for every link. What opens one stands behind the `#` and is read by the page's script.
-pub(super) async fn get_link(web: Data<Web>) -> HttpResponse {
+pub(in crate::http) async fn get_link(web: Data<Web>) -> HttpResponse {
     let origin = web.config.server.origin();
     html(web.templates.page("link.html", &json!({"origin": origin})))
 }
@@ -25,7 +25,7 @@ pub(super) async fn get_link(web: Data<Web>) -> HttpResponse {
 /// What opens a link, or what its page has got for it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Link {
+pub(in crate::http) struct Link {
     /// What stands behind the `#` of the link, or the token that its page has exchanged it for.
     token: String,
 }
@@ -73,7 +73,7 @@ struct LinkBody<'a> {
         (status = 429, description = "`rate_limited`: too many from this address."),
     )
 )]
-pub(super) async fn read_link(
+pub(in crate::http) async fn read_link(
     request: HttpRequest,
     web: Data<Web>,
     body: ApiJson<Link>,
@@ -111,7 +111,7 @@ pub(super) async fn read_link(
         (status = 429, description = "`rate_limited`: too many from this address."),
     )
 )]
-pub(super) async fn open_link(
+pub(in crate::http) async fn open_link(
     request: HttpRequest,
     web: Data<Web>,
     body: ApiJson<Link>,

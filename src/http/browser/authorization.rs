@@ -10,21 +10,19 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::Web;
-use super::api::ApiJson;
 use super::connection_body::Entry;
 use super::long_poll::{known_tag, unchanged_for_now, wait};
-use super::problem::{Problem, ProblemCode};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::body::ApiJson;
+use crate::http::request::cors::VERIFIER;
 use crate::services::{Attempt, Outcome, Subscription};
 
-/// The secret of the page that began an attempt (RFC 7636 section 4.1, there for another purpose).
-pub(super) const VERIFIER: &str = "x-hsc-verifier";
-
 /// The verifier of a request, if it has one.
-pub(super) fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem> {
+pub(in crate::http) fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem> {
     let Some(text) = request.headers().get(VERIFIER) else { return Ok(None) };
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     match text.to_str() {
@@ -36,7 +34,7 @@ pub(super) fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem>
 }
 
 /// Answers with the attempt of this verifier, at once or as soon as it has changed.
-pub(super) async fn attempt_status(
+pub(in crate::http) async fn attempt_status(
     request: &HttpRequest,
     web: &Web,
     verifier: &Secret,
@@ -93,7 +91,7 @@ fn wakes_for(web: &Web, attempt: &Attempt) -> Option<Subscription> {
 /// Which flow is meant, for which claim.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Redeem {
+pub(in crate::http) struct Redeem {
     /// The attempt.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
@@ -130,7 +128,7 @@ struct AccessTokenAnswer<'a> {
         (status = 410, description = "`already_delivered`: it was given out before."),
     )
 )]
-pub(super) async fn redeem_claim(
+pub(in crate::http) async fn redeem_claim(
     request: HttpRequest,
     web: Data<Web>,
     body: ApiJson<Redeem>,
@@ -149,7 +147,7 @@ pub(super) async fn redeem_claim(
 /// Which flow is given up; the page's own, if it does not know its id yet.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Cancel {
+pub(in crate::http) struct Cancel {
     /// The attempt; left out, it is the one of the verifier.
     #[schema(value_type = Option<String>, format = Uuid)]
     flow: Option<FlowId>,
@@ -168,7 +166,7 @@ pub(super) struct Cancel {
         (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
     )
 )]
-pub(super) async fn cancel_attempt(
+pub(in crate::http) async fn cancel_attempt(
     request: HttpRequest,
     web: Data<Web>,
     body: ApiJson<Cancel>,
@@ -187,7 +185,7 @@ pub(super) async fn cancel_attempt(
 /// An attempt to connect. Its fields are written out one by one: what is not named here does not leave.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Attempt)]
-pub(super) struct AttemptAnswer<'a> {
+pub(in crate::http) struct AttemptAnswer<'a> {
     /// The attempt.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
@@ -233,7 +231,7 @@ struct AttemptError {
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "the words stand in the domain; here they are told to strangers")]
-pub(super) enum AttemptStatus {
+pub(in crate::http) enum AttemptStatus {
     /// The person is at HubSpot.
     AwaitingUser,
     /// HubSpot is being asked for the tokens.

@@ -1,30 +1,14 @@
-//! The other end: its address, and which pages elsewhere may read our answers.
+//! The address of the client.
 
 use std::net::{IpAddr, SocketAddr};
 
-use actix_cors::Cors;
 use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_TYPE, HeaderName, IF_NONE_MATCH};
 
-use super::Web;
-use super::attempt::VERIFIER;
-
-/// Listed origins may ask and read, without credentials: a cookie of ours says nothing about somebody else's page.
-pub(super) fn cors(web: &Web, method: &str) -> Cors {
-    let (allowed, own) = (web.allowed_origins().clone(), web.config.server.origin());
-    Cors::default()
-        .allowed_origin_fn(move |origin, _| {
-            origin.to_str().is_ok_and(|origin| allowed.find(origin).is_some() || origin == own.as_str())
-        })
-        .allowed_methods([method])
-        .allowed_headers([CONTENT_TYPE, IF_NONE_MATCH, HeaderName::from_static(VERIFIER)])
-        .expose_headers(["etag", "date", "retry-after"])
-        .max_age(600)
-}
+use crate::http::Web;
 
 /// The address of the client: the peer's, or what our own proxies say of it. `X-Forwarded-For` is read from the right,
 /// because only its last entries are written by proxies we know.
-pub(super) fn address(request: &HttpRequest, web: &Web) -> Option<IpAddr> {
+pub(in crate::http) fn address(request: &HttpRequest, web: &Web) -> Option<IpAddr> {
     let proxies = &web.config.server.trusted_proxies;
     let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
     let peer = request.peer_addr()?.ip().to_canonical();

@@ -1,0 +1,94 @@
+//! /auth/hubspot/callback.
+
+use actix_session::Session;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::caller::Caller;
+use super::install::{install_at_callback, is_install};
+use super::navigation::{Query, done, is_state, navigation_only, see_other};
+use crate::domain::secret::Secret;
+use crate::http::Web;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::span::about_flow;
+use crate::services::{Answer, FinishConnect, Finished, flow_of_state};
+
+/// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever came of it, the popup goes on to a clean
+/// address: code and state are in no session history, no log of ours and no referrer from here on. The browser's history
+/// database lists every hop of a redirect; there both have been used.
+#[utoipa::path(
+    get, path = "/auth/hubspot/callback", tag = "popup",
+    summary = "HubSpot's redirect",
+    description = "Where HubSpot sends the person back to. If HUBSPOT_REDIRECT_URI has another path, it is served there too.",
+    params(
+        ("code" = Option<String>, Query, description = "HubSpot's code."),
+        ("state" = Option<String>, Query, description = "The state of the attempt."),
+        ("error" = Option<String>, Query, description = "Why there is no code (RFC 6749 section 4.1.2.1)."),
+    ),
+    security(()),
+    responses(
+        (status = 302, description = "On to HubSpot, where an install from its Marketplace has begun.", headers(("Location" = String, description = "HubSpot's own address, as it has named it."))),
+        (status = 303, description = "To the popup's last page, whatever came of it.", headers(("Location" = String, description = "The popup's last page."))),
+        (status = 400, description = "A page that shows `not_a_navigation`.", content_type = "text/html", body = String),
+    )
+)]
+pub(in crate::http) async fn finish_auth(
+    request: HttpRequest,
+    web: Data<Web>,
+    session: Session,
+) -> Result<HttpResponse, Problem> {
+    if is_install(&request, &web) {
+        return install_at_callback(&request, &web).await;
+    }
+    navigation_only(&request)?;
+    match finish(&request, &web, &session).await {
+        Ok(Finished { flow, return_to, .. }) => {
+            let mut cookies = web.cookies.make_room(&request, flow);
+            // The browser returns to the host's page: nothing is left to hand off here.
+            if return_to.is_some() {
+                cookies.push(web.cookies.removal(flow));
+            }
+            let mut answer = see_other(&return_to.unwrap_or_else(|| done(flow)));
+            for cookie in cookies {
+                answer.add_cookie(&cookie).map_err(|_| Problem::new(ProblemCode::InternalError))?;
+            }
+            Ok(answer)
+        }
+        Err(problem) => Ok(see_other(&format!("/auth/hubspot/done?problem={}#_", problem.entry.code))),
+    }
+}
+
+async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<Finished, Problem> {
+    let query = Query::parse(request.query_string(), &["code", "state", "error", "error_description"])?;
+    let state =
+        query.get("state").filter(|state| is_state(state)).ok_or_else(|| match query.get("state") {
+            Some(_) => Problem::new(ProblemCode::FlowUnknown),
+            None => Problem::new(ProblemCode::CallbackIncomplete),
+        })?;
+    let answer = match (query.get("error"), query.get("code")) {
+        (Some("access_denied"), _) => Answer::Denied,
+        (Some(_), _) => Answer::Error,
+        (None, Some(code)) if code.len() <= 2048 => Answer::Code(Secret::new(code.to_owned())),
+        _ => return Err(Problem::new(ProblemCode::CallbackIncomplete)),
+    };
+    let state = Secret::new(state.to_owned());
+    let flow = flow_of_state(&state);
+    about_flow(flow);
+    let binding = web.cookies.binding(request, flow);
+    let user = Caller::of(session).map(|caller| caller.user);
+    let finished =
+        web.services.connect.finishes.finish(FinishConnect { state, binding, user, answer }).await?;
+    if let Some(user) = finished.user {
+        Caller::sign_in(session, user);
+    }
+    Ok(finished)
+}
+
+/// Where the popup goes when the callback could not be answered: to the outcome of its flow, if the state names one.
+pub(in crate::http) fn done_without_answer(query: &str) -> String {
+    let query = Query::parse(query, &["state"]).ok();
+    match query.as_ref().and_then(|query| query.get("state")).filter(|state| is_state(state)) {
+        Some(state) => done(flow_of_state(&Secret::new(state.to_owned()))),
+        None => "/auth/hubspot/done?problem=storage_unavailable#_".to_owned(),
+    }
+}
