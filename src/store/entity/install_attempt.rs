@@ -20,8 +20,10 @@ words! {
     pub enum Kind: UnknownWord {
         /// A state (RFC 6749 section 4.1.1).
         State = "state",
-        /// An authorization code.
+        /// An authorization code that is being exchanged.
         Code = "code",
+        /// An authorization code that has brought an install.
+        InstalledCode = "installed_code",
     }
 }
 
