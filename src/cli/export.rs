@@ -39,7 +39,7 @@ fn object(listed: &Listed, now: Moment) -> Value {
         "hub_domain": token.hub_domain,
         "hub_user": token.hub_user,
         "time_zone": token.time_zone,
-        "state": token.public_state(now),
+        "state": token.state_at(now),
         "scopes": token.scopes,
         "missing_scopes": token.missing_scopes(),
         "metadata": metadata,

@@ -86,14 +86,14 @@ pub enum FlowState {
 
 impl FlowState {
     /// Returns how far that is, as it is stored and told.
-    pub fn status(self) -> FlowStatus {
+    pub fn status(self) -> AuthorizationStatus {
         match self {
-            Self::AwaitingUser => FlowStatus::AwaitingUser,
-            Self::Exchanging => FlowStatus::Exchanging,
-            Self::Connected { .. } => FlowStatus::Connected,
-            Self::Failed { .. } => FlowStatus::Failed,
-            Self::Cancelled { .. } => FlowStatus::Cancelled,
-            Self::Expired => FlowStatus::Expired,
+            Self::AwaitingUser => AuthorizationStatus::AwaitingUser,
+            Self::Exchanging => AuthorizationStatus::Exchanging,
+            Self::Connected { .. } => AuthorizationStatus::Connected,
+            Self::Failed { .. } => AuthorizationStatus::Failed,
+            Self::Cancelled { .. } => AuthorizationStatus::Cancelled,
+            Self::Expired => AuthorizationStatus::Expired,
         }
     }
 }
@@ -166,7 +166,7 @@ pub const HANDOFF_WINDOW: std::time::Duration = std::time::Duration::from_secs(6
 
 words! {
     /// How far an attempt has come. The last four are final.
-    pub enum FlowStatus: UnknownWord {
+    pub enum AuthorizationStatus: UnknownWord {
         /// The person is at HubSpot.
         AwaitingUser = "awaiting_user",
         /// The person is back, the code is being exchanged.

@@ -37,7 +37,7 @@ pub struct ConnectSession {
     /// Whether it goes by a link that somebody else may open.
     pub hosted: bool,
     /// How far it has come.
-    pub status: SessionStatus,
+    pub status: ConnectSessionStatus,
     /// Why the last attempt came to nothing.
     pub error_code: Option<String>,
     /// The attempt that awaits the backend's word.
@@ -56,9 +56,9 @@ pub struct ConnectSession {
 
 impl ConnectSession {
     /// How far it has come, seen at `now`: one that nobody used in time is expired.
-    pub(crate) fn status_at(&self, now: Moment) -> SessionStatus {
+    pub(crate) fn status_at(&self, now: Moment) -> ConnectSessionStatus {
         match self.status {
-            SessionStatus::Open if self.expires_at <= now => SessionStatus::Expired,
+            ConnectSessionStatus::Open if self.expires_at <= now => ConnectSessionStatus::Expired,
             status => status,
         }
     }
@@ -71,7 +71,7 @@ impl ConnectSession {
 
 words! {
     /// How far a connect session has come. The last three are final.
-    pub enum SessionStatus: UnknownWord {
+    pub enum ConnectSessionStatus: UnknownWord {
         /// Attempts may begin.
         Open = "open",
         /// A person has approved, and the host's backend has not said yet whether that counts.

@@ -1,6 +1,7 @@
 //! How a connection fares, in plain words: for the person at the terminal and for the host's backend.
 
 use super::clock::Moment;
+use super::connection::ConnectionState;
 use super::failure::FailureCode;
 use super::token::Token;
 
@@ -62,13 +63,13 @@ pub fn explain(token: &Token, plan: Plan, now: Moment) -> Vec<String> {
 
 fn state(token: &Token, now: Moment) -> String {
     let error = token.last_error.as_deref().and_then(|code| code.parse().ok());
-    match token.public_state(now) {
-        "active" => "It is active: it is refreshed before it expires.".to_owned(),
-        "degraded" => "It is degraded: the access token has expired and refreshing has not succeeded yet.".to_owned(),
-        "needs_reauth" if error == Some(FailureCode::KeyLost) => {
+    match token.state_at(now) {
+        ConnectionState::Active => "It is active: it is refreshed before it expires.".to_owned(),
+        ConnectionState::Degraded => "It is degraded: the access token has expired and refreshing has not succeeded yet.".to_owned(),
+        ConnectionState::NeedsReauth if error == Some(FailureCode::KeyLost) => {
             "It needs its person: the key that it was sealed under is lost. Nothing is refreshed until they reconnect.".to_owned()
         }
-        "needs_reauth" => "It needs its person: HubSpot has refused the refresh token twice. Nothing is refreshed until they reconnect.".to_owned(),
-        state => format!("Its state is {state}: what is stored cannot be trusted. Nothing is handed out; the person must reconnect."),
+        ConnectionState::NeedsReauth => "It needs its person: HubSpot has refused the refresh token twice. Nothing is refreshed until they reconnect.".to_owned(),
+        state @ ConnectionState::IntegrityError => format!("Its state is {state}: what is stored cannot be trusted. Nothing is handed out; the person must reconnect."),
     }
 }

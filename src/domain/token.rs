@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::clock::Moment;
-use super::connection::ConnectionState;
+use super::connection::{ConnectionState, StoredState};
 use super::id::{ConnectionId, PortalId, UserId};
 use super::scopes::Scopes;
 use super::secret::Sealed;
@@ -30,7 +30,7 @@ pub struct Token {
     /// What was asked for.
     pub wanted_scopes: Scopes,
     /// Its state.
-    pub state: ConnectionState,
+    pub state: StoredState,
     /// Rises with every new pair of tokens; a writer that read an older number is refused.
     pub generation: i64,
     /// The access token.
@@ -69,11 +69,13 @@ impl Token {
         missing(&self.wanted_scopes, self.scopes.as_ref())
     }
 
-    /// The state as people are told it.
-    pub(crate) fn public_state(&self, now: Moment) -> &'static str {
+    /// Returns the state at a moment.
+    pub(crate) fn state_at(&self, now: Moment) -> ConnectionState {
         match self.state {
-            ConnectionState::Active if self.expires_at <= now => "degraded",
-            state => state.as_str(),
+            StoredState::Active if self.expires_at <= now => ConnectionState::Degraded,
+            StoredState::Active => ConnectionState::Active,
+            StoredState::NeedsReauth => ConnectionState::NeedsReauth,
+            StoredState::IntegrityError => ConnectionState::IntegrityError,
         }
     }
 }

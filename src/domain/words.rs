@@ -1,4 +1,5 @@
-//! Enums with a stable text for each variant: the one way in which statuses, types and codes are written and read.
+//! Enums with a stable text for each variant: the one way in which statuses, types and codes are written, read and
+//! described.
 
 /// A text that no variant has; a later release may have stored it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -9,12 +10,14 @@ pub struct UnknownWord;
 /// compile without a warning.
 macro_rules! words {
     (
-        $(#[$meta:meta])*
+        $(#[doc = $doc:literal])+
+        $(#[derive($($derived:ident),+)])?
         pub enum $name:ident: $unknown:ident {
             $($(#[$about:meta])* $variant:ident = $text:literal,)+
         }
     ) => {
-        $(#[$meta])*
+        $(#[doc = $doc])+
+        $(#[derive($($derived),+)])?
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, sea_orm::DeriveValueType)]
         #[sea_orm(value_type = "String")]
         pub enum $name {
@@ -30,6 +33,24 @@ macro_rules! words {
                 match self {
                     $(Self::$variant => $text,)+
                 }
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::Type::String)
+                    .description(Some(concat!($($doc),+).trim()))
+                    .enum_values(Some(Self::ALL.map(Self::as_str)))
+                    .into()
             }
         }
 

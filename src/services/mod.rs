@@ -57,8 +57,7 @@ use crate::keyring::Keyring;
 pub use crate::store::OnceLease;
 use crate::store::Store;
 pub(crate) use crate::store::{
-    ApiKey, Endpoint, EndpointChanges, Event, Listed, ListedState, PendingGrant, StoreError, Wanted,
-    WebhookDelivery,
+    ApiKey, Endpoint, EndpointChanges, Event, Listed, PendingGrant, StoreError, Wanted, WebhookDelivery,
 };
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;

@@ -17,7 +17,7 @@ pub use connect::auth_request::{Consumed, NewAuthRequest};
 pub use connect::save::{NewTokens, Saved, Source};
 pub use connections::access_row::AccessRow;
 pub use connections::claim::{ClaimOne, Claimed, claim_sql};
-pub use connections::listing::{Listed, ListedState, Wanted};
+pub use connections::listing::{Listed, Wanted};
 pub use connections::reconcile::Reconciled;
 pub use connections::refreshed::Committed;
 pub use connections::revocation::Removed;

@@ -132,7 +132,7 @@ async fn of_many_who_ask_at_once_each_is_told_of_the_connection_that_it_has_name
         match (number % 3, answer.await.unwrap()) {
             (0, Ok(access)) => assert_eq!(access.portal_id.unwrap().to_string(), ACME.to_string()),
             // What is wrong with one row is said of that row alone.
-            (1, Err(AccessError::Store(StoreError::Unreadable("ConnectionState")))) => {}
+            (1, Err(AccessError::Store(StoreError::Unreadable("StoredState")))) => {}
             (2, Err(AccessError::Unknown)) => {}
             (which, answer) => panic!("{which}: {answer:?}"),
         }

@@ -644,8 +644,13 @@ export interface components {
             /** @description The first characters of the key. */
             prefix: string;
             /** @description What it is good for. */
-            scopes: string[];
+            scopes: components["schemas"]["ApiScope"][];
         };
+        /**
+         * @description What a key is good for.
+         * @enum {string}
+         */
+        ApiScope: "tokens:read" | "connections:read" | "connections:write" | "sessions:write" | "proxy" | "webhooks";
         /** @description An attempt to connect. Its fields are written out one by one: what is not named here does not leave. */
         Attempt: {
             /** @description Whether the host's backend has to confirm it before it comes to anything. */
@@ -668,27 +673,23 @@ export interface components {
              */
             flow: string;
             /** @description How far it has come. The last four are final. */
-            status: components["schemas"]["AttemptStatus"];
+            status: components["schemas"]["AuthorizationStatus"];
             /** @description Whether its outcome is kept from the page, because nothing has proven that the page began it. */
             withheld?: boolean;
         };
         /** @description Why an attempt has failed. */
         AttemptError: {
-            /**
-             * @description One of the codes of problems.
-             * @example user_denied
-             */
-            code: string;
+            code: components["schemas"]["ProblemCode"];
             /** @description A sentence for a person. */
             message: string;
             /** @description Whether the same thing may succeed later. */
             retryable: boolean;
         };
         /**
-         * @description How far an attempt has come.
+         * @description How far an attempt has come. The last four are final.
          * @enum {string}
          */
-        AttemptStatus: "awaiting_user" | "exchanging" | "connected" | "failed" | "cancelled" | "expired";
+        AuthorizationStatus: "awaiting_user" | "exchanging" | "connected" | "failed" | "cancelled" | "expired";
         /** @description The grant that awaits the backend's word. */
         Awaiting: {
             /** @description After this it ends by itself. */
@@ -779,8 +780,7 @@ export interface components {
             portal_id?: number | null;
             /** @description The granted scopes; null as long as HubSpot has not named them. */
             scopes?: string[] | null;
-            /** @description `active`, `degraded`, `needs_reauth` or `integrity_error`. */
-            state: string;
+            state: components["schemas"]["ConnectionState"];
             /** @description The state as a sentence for a person. */
             state_sentence: string;
             time_zone?: string | null;
@@ -842,14 +842,14 @@ export interface components {
             next_cursor?: string | null;
         };
         /**
-         * @description How a connection fares.
+         * @description The state of a connection.
          * @enum {string}
          */
         ConnectionState: "active" | "degraded" | "needs_reauth" | "integrity_error";
         /** @description A connect session. */
         ConnectSessionBody: {
             awaiting?: components["schemas"]["Awaiting"] | null;
-            confirm: string;
+            confirm: components["schemas"]["Confirm"];
             /**
              * Format: uuid
              * @description The connection: what it has led to, or what it is to renew.
@@ -865,12 +865,13 @@ export interface components {
             hub_id?: number | null;
             /** Format: uuid */
             id: string;
-            /**
-             * @description `open`, `awaiting_confirmation`, `connected`, `cancelled` or `expired`.
-             * @example open
-             */
-            status: string;
+            status: components["schemas"]["ConnectSessionStatus"];
         };
+        /**
+         * @description How far a connect session has come. The last three are final.
+         * @enum {string}
+         */
+        ConnectSessionStatus: "open" | "awaiting_confirmation" | "connected" | "cancelled" | "expired";
         /**
          * @description What a connect session is to be like.
          * @example {
@@ -973,9 +974,8 @@ export interface components {
             next_attempt_at?: string | null;
             /** @description When it happened, or was replayed. */
             queued_at: string;
-            /** @description `pending`, `delivered` or `failed`. */
-            status: string;
-            type: string;
+            status: components["schemas"]["DeliveryStatus"];
+            type: components["schemas"]["EventType"];
         };
         /** @description A page of deliveries. */
         DeliveryPage: {
@@ -984,6 +984,11 @@ export interface components {
             /** @description Where the next page begins; `null` on the last. */
             next_cursor?: string | null;
         };
+        /**
+         * @description How far a delivery is.
+         * @enum {string}
+         */
+        DeliveryStatus: "pending" | "delivered" | "failed";
         /** @description Which connection ends. */
         Disconnect: {
             /**
@@ -1004,6 +1009,11 @@ export interface components {
             /** @description Whether its grant has ended at HubSpot too: `true`, `false`, or `"queued"` if HubSpot is still to be told. */
             revoked: components["schemas"]["RevokedAnswer"];
         };
+        /**
+         * @description What has happened.
+         * @enum {string}
+         */
+        EventType: "connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "install.unclaimed" | "webhook.test";
         /**
          * @description Your id of one of your users: nothing invisible in it, and no space at its ends.
          * @example user_42
@@ -1050,8 +1060,7 @@ export interface components {
              * @description Rises by one with each event of the connection.
              */
             sequence?: number | null;
-            /** @description Such as `connection.created`. */
-            type: string;
+            type: components["schemas"]["EventType"];
         };
         /** @description An install that waits to be claimed. */
         InstallBody: {
@@ -1454,7 +1463,7 @@ export interface operations {
                     "application/json": components["schemas"]["ApiKeyBody"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -1650,7 +1659,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -1663,7 +1672,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -1811,7 +1820,7 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectSessionBody"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -1824,7 +1833,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -1920,7 +1929,7 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectSessionBody"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -1933,7 +1942,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2036,7 +2045,7 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectSessionBody"];
                 };
             };
-            /** @description `invalid_json`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2049,7 +2058,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2244,7 +2253,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2298,7 +2307,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable` */
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
             503: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2340,7 +2349,7 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectionBody"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2407,7 +2416,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable` */
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
             503: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2449,7 +2458,7 @@ export interface operations {
                     "application/json": components["schemas"]["Disconnected"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2516,7 +2525,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable` */
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
             503: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2574,7 +2583,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2641,7 +2650,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable` */
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
             503: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2699,7 +2708,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2877,7 +2886,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3032,7 +3041,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3151,7 +3160,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable` */
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
             503: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3311,7 +3320,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3324,7 +3333,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3365,7 +3374,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable` */
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
             503: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3414,7 +3423,7 @@ export interface operations {
                     "application/json": components["schemas"]["ClaimedInstallBody"];
                 };
             };
-            /** @description `invalid_json`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3427,7 +3436,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3440,7 +3449,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3559,7 +3568,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `storage_unavailable` */
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
             503: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3643,7 +3652,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3890,7 +3899,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4137,7 +4146,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4378,7 +4387,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4619,7 +4628,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -4866,7 +4875,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5247,7 +5256,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookList"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5260,7 +5269,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5360,7 +5369,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5373,7 +5382,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5508,7 +5517,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5521,7 +5530,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5615,7 +5624,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5628,7 +5637,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5741,7 +5750,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5754,7 +5763,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5909,7 +5918,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5922,7 +5931,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6036,7 +6045,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6049,7 +6058,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6178,7 +6187,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
-            /** @description `invalid_json`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6191,7 +6200,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6204,7 +6213,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6368,7 +6377,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_missing`, `api_key_invalid` */
+            /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6381,7 +6390,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `api_key_scope_missing` */
+            /** @description `api_key_scope_missing`: the key is not for this. */
             403: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::caller::caller;
 use crate::domain::api_key::ApiScope;
+use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::scopes::Scopes;
@@ -85,7 +86,7 @@ pub(in crate::http) struct ExternalUserIdWord(String);
 pub(in crate::http) struct ScopeWord(String);
 
 /// Who has the last word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::http) enum Confirm {
     /// Nobody: a page of yours that began it is proof enough.
@@ -101,9 +102,7 @@ pub(in crate::http) struct ConnectSessionBody {
     id: ConnectSessionId,
     #[schema(value_type = String)]
     external_user_id: ExternalUserId,
-    /// `open`, `awaiting_confirmation`, `connected`, `cancelled` or `expired`.
-    #[schema(example = "open")]
-    status: &'static str,
+    status: ConnectSessionStatus,
     /// The connection: what it has led to, or what it is to renew.
     #[schema(value_type = Option<uuid::Uuid>)]
     connection_id: Option<ConnectionId>,
@@ -113,7 +112,7 @@ pub(in crate::http) struct ConnectSessionBody {
     awaiting: Option<Awaiting>,
     #[schema(value_type = Option<i64>)]
     hub_id: Option<PortalId>,
-    confirm: &'static str,
+    confirm: Confirm,
     hosted: bool,
     created_at: String,
     expires_at: String,
@@ -169,8 +168,6 @@ pub(in crate::http) struct CompleteConnectSession {
     responses(
         (status = 201, description = "The session. Its token or link is shown this once.", body = NewConnectSession),
         (status = 400, description = "`invalid_json`, `origin_not_allowed`, `return_url_not_allowed`"),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`connect_session_not_found`: there is no such connection to renew."),
     )
 )]
@@ -199,8 +196,6 @@ pub(in crate::http) async fn create_connect_session(
     params(("id" = uuid::Uuid, Path)),
     responses(
         (status = 200, description = "The session.", body = ConnectSessionBody),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`connect_session_not_found`"),
     )
 )]
@@ -234,8 +229,6 @@ pub(in crate::http) async fn get_connect_session(
     request_body = CompleteConnectSession,
     responses(
         (status = 200, description = "The session, connected.", body = ConnectSessionBody),
-        (status = 400, description = "`invalid_json`"),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`, `external_user_mismatch`"),
         (status = 404, description = "`connect_session_not_found`"),
         (status = 409, description = "`connect_session_not_approved`"),
@@ -268,8 +261,6 @@ pub(in crate::http) async fn complete_connect_session(
     params(("id" = uuid::Uuid, Path)),
     responses(
         (status = 200, description = "The session as it is now; one that was connected stays so.", body = ConnectSessionBody),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`connect_session_not_found`"),
     )
 )]
@@ -362,7 +353,7 @@ impl ConnectSessionBody {
         Self {
             id: session.id,
             external_user_id: session.external_id,
-            status: session.status.as_str(),
+            status: session.status,
             connection_id: session.connection_id,
             error_code: session.error_code,
             awaiting: awaiting.map(|pending| Awaiting {
@@ -373,7 +364,7 @@ impl ConnectSessionBody {
                 expires_at: pending.expires_at.rfc3339(),
             }),
             hub_id: session.portal_id,
-            confirm: if session.confirm { "backend" } else { "none" },
+            confirm: if session.confirm { Confirm::Backend } else { Confirm::None },
             hosted: session.hosted,
             created_at: session.created_at.rfc3339(),
             expires_at: session.expires_at.rfc3339(),

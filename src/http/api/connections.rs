@@ -14,12 +14,14 @@ use super::listing;
 use super::token::{connection_id, get_access_token};
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
+use crate::domain::connection::ConnectionState;
+use crate::domain::event::EventType;
 use crate::domain::explain::explain;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::http::Web;
-use crate::http::browser::connection_body::{ConnectionState, sentence};
+use crate::http::browser::connection_body::sentence;
 use crate::http::browser::disconnect::DisconnectAnswer;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
@@ -60,8 +62,7 @@ pub(in crate::http) struct ConnectionBody {
     /// The e-mail address of the person who connected it.
     hub_user: Option<String>,
     time_zone: Option<String>,
-    /// `active`, `degraded`, `needs_reauth` or `integrity_error`.
-    state: &'static str,
+    state: ConnectionState,
     /// The state as a sentence for a person.
     state_sentence: &'static str,
     /// The granted scopes; null as long as HubSpot has not named them.
@@ -91,7 +92,7 @@ pub(in crate::http) struct ConnectionBody {
 impl ConnectionBody {
     pub(super) fn of(listed: Listed, now: Moment) -> Self {
         let Listed { token, plan, external_user, metadata } = listed;
-        let state = token.public_state(now);
+        let state = token.state_at(now);
         Self {
             id: token.id,
             external_user_id: external_user.map(String::from),
@@ -140,9 +141,7 @@ pub(in crate::http) struct ConnectionList {
     responses(
         (status = 200, description = "A page.", body = ConnectionList),
         (status = 400, description = "`bad_request`: a parameter is none of these, stands twice, or has no such value."),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
-        (status = 503, description = "`storage_unavailable`"),
     )
 )]
 pub(in crate::http) async fn list_connections(
@@ -173,10 +172,8 @@ pub(in crate::http) async fn list_connections(
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
         (status = 200, description = "The connection.", body = ConnectionBody),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
         (status = 404, description = "`connection_not_found`"),
-        (status = 503, description = "`storage_unavailable`"),
     )
 )]
 pub(in crate::http) async fn get_connection(
@@ -205,9 +202,8 @@ pub(in crate::http) struct HistoryBody {
 pub(in crate::http) struct HistoryEvent {
     /// Its id, which is that of the webhook message.
     id: String,
-    /// Such as `connection.created`.
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: EventType,
     /// Rises by one with each event of the connection.
     sequence: Option<i64>,
     created_at: String,
@@ -216,7 +212,7 @@ pub(in crate::http) struct HistoryEvent {
 impl From<Event> for HistoryEvent {
     fn from(event: Event) -> Self {
         let Event { id, kind, sequence, created_at, .. } = event;
-        Self { id, kind: kind.as_str(), sequence, created_at: created_at.rfc3339() }
+        Self { id, kind, sequence, created_at: created_at.rfc3339() }
     }
 }
 
@@ -235,10 +231,8 @@ impl From<Event> for HistoryEvent {
     responses(
         (status = 200, description = "Sentences and events.", body = HistoryBody),
         (status = 400, description = "`bad_request`: `after` is no number."),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
         (status = 404, description = "`connection_not_found`"),
-        (status = 503, description = "`storage_unavailable`"),
     )
 )]
 pub(in crate::http) async fn get_connection_history(
@@ -280,7 +274,6 @@ pub(in crate::http) struct RefreshBody {
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
         (status = 200, description = "The tokens are new.", body = RefreshBody),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
         (status = 404, description = "`connection_not_found`"),
         (status = 409, description = "`needs_reauth`: the person has to connect again."),
@@ -313,10 +306,8 @@ pub(in crate::http) async fn refresh_connection(
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
         (status = 200, description = "It has ended here.", body = DisconnectAnswer),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
         (status = 404, description = "`connection_not_found`; so it is the second time."),
-        (status = 503, description = "`storage_unavailable`"),
     )
 )]
 pub(in crate::http) async fn delete_connection(
@@ -375,10 +366,8 @@ pub(in crate::http) struct UninstallBody {
     responses(
         (status = 200, description = "The connection has ended.", body = UninstallBody),
         (status = 400, description = "`confirmation_missing`, `invalid_json`"),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
         (status = 404, description = "`connection_not_found`"),
-        (status = 503, description = "`storage_unavailable`"),
     )
 )]
 pub(in crate::http) async fn uninstall_app(

@@ -84,9 +84,6 @@ pub(in crate::http) struct InstallsBody {
     responses(
         (status = 200, description = "Installs that wait, in the order of their ids.", body = InstallsBody),
         (status = 400, description = "`bad_request`"),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
-        (status = 503, description = "`storage_unavailable`"),
     )
 )]
 pub(in crate::http) async fn list_installs(
@@ -147,13 +144,9 @@ pub(in crate::http) struct ClaimedInstallBody {
     request_body = InstallClaim,
     responses(
         (status = 200, description = "It is that user's connection.", body = ClaimedInstallBody),
-        (status = 400, description = "`invalid_json`"),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`install_unknown`"),
         (status = 409, description = "`install_claimed`"),
         (status = 500, description = "`unknown_key`, `integrity_error`"),
-        (status = 503, description = "`storage_unavailable`"),
     )
 )]
 pub(in crate::http) async fn claim_install(

@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::any_caller;
+use crate::domain::api_key::ApiScope;
 use crate::domain::id::ApiKeyId;
 use crate::http::Web;
 use crate::http::problem::Problem;
@@ -19,7 +20,7 @@ pub(in crate::http) struct ApiKeyBody {
     prefix: String,
     name: String,
     /// What it is good for.
-    scopes: Vec<&'static str>,
+    scopes: Vec<ApiScope>,
     created_at: String,
 }
 
@@ -32,7 +33,6 @@ pub(in crate::http) struct ApiKeyBody {
     security(("api_key" = [])),
     responses(
         (status = 200, description = "The key, but for its secret.", body = ApiKeyBody),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
     )
 )]
 pub(in crate::http) async fn get_api_key(
@@ -44,7 +44,7 @@ pub(in crate::http) async fn get_api_key(
         id: key.id,
         prefix: key.prefix(),
         name: key.name.clone(),
-        scopes: key.scopes.0.iter().map(|scope| scope.as_str()).collect(),
+        scopes: key.scopes.0.iter().copied().collect(),
         created_at: key.created_at.rfc3339(),
     }))
 }

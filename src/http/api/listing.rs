@@ -3,10 +3,11 @@
 use serde::Deserialize;
 
 use crate::domain::clock::Moment;
+use crate::domain::connection::ConnectionState;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::http::problem::{Problem, ProblemCode};
-use crate::services::{Listed, ListedState, Wanted};
+use crate::services::{Listed, Wanted};
 
 const USUAL: u32 = 50;
 const MOST: u32 = 200;
@@ -70,14 +71,8 @@ fn refused(hint: &'static str) -> Problem {
     Problem::new(ProblemCode::BadRequest).hint(hint)
 }
 
-fn state(word: &str) -> Result<ListedState, Problem> {
-    match word {
-        "active" => Ok(ListedState::Active),
-        "degraded" => Ok(ListedState::Degraded),
-        "needs_reauth" => Ok(ListedState::NeedsReauth),
-        "integrity_error" => Ok(ListedState::IntegrityError),
-        _ => Err(refused("state is active, degraded, needs_reauth or integrity_error.")),
-    }
+fn state(word: &str) -> Result<ConnectionState, Problem> {
+    word.parse().map_err(|_| refused("state is active, degraded, needs_reauth or integrity_error."))
 }
 
 /// Leads to what comes after this connection. It says nothing that the page has not said.

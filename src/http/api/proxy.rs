@@ -62,7 +62,6 @@ const WHOLE: Duration = Duration::from_secs(600);
         (status = 304, description = "HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`."),
         (status = "default", description = "HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`."),
         (status = 400, description = "`connection_missing`, `proxy_path_not_allowed`, `bad_request`"),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `proxy`"),
         (status = 404, description = "`connection_not_found`: there is no such connection."),
         (status = 405, description = "`method_not_allowed`: CONNECT, TRACE and TRACK are not passed on."),

@@ -69,7 +69,6 @@ pub(in crate::http) struct WarningBody {
         (status = 200, description = "The token, with `ETag`, and `Cache-Control: private` for as long as `min_ttl` is kept.", body = TokenBody),
         (status = 304, description = "The token of the last answer still has `min_ttl` left."),
         (status = 400, description = "`bad_request`: `min_ttl` is not a number from 0 to 900."),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
         (status = 403, description = "`api_key_scope_missing`: `tokens:read`"),
         (status = 404, description = "`connection_not_found`"),
         (status = 409, description = "`needs_reauth`: the person has to connect again."),

@@ -153,9 +153,8 @@ pub(in crate::http) struct DeliveryBody {
     #[schema(example = "evt_0b0fd2a3c3b84ef2a9e1a62ad3f8a5d4_3")]
     id: String,
     #[serde(rename = "type")]
-    kind: &'static str,
-    /// `pending`, `delivered` or `failed`.
-    status: &'static str,
+    kind: EventType,
+    status: DeliveryStatus,
     /// Attempts since it was queued.
     attempts: i64,
     /// When it happened, or was replayed.
@@ -176,8 +175,8 @@ impl From<WebhookDelivery> for DeliveryBody {
         let is_pending = one.status == DeliveryStatus::Pending;
         Self {
             id: one.event_id,
-            kind: one.kind.as_str(),
-            status: one.status.as_str(),
+            kind: one.kind,
+            status: one.status,
             attempts: one.attempts,
             queued_at: one.queued_at.rfc3339(),
             next_attempt_at: is_pending.then(|| one.run_at.rfc3339()),

@@ -61,8 +61,6 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
     responses(
         (status = 201, description = "The endpoint, with its secret.", body = WebhookBody),
         (status = 400, description = "`invalid_json`, `webhook_url_not_allowed`"),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 409, description = "`too_many_webhooks`"),
     )
 )]
@@ -85,8 +83,6 @@ pub(in crate::http) async fn create_webhook(
     security(("api_key" = ["webhooks"])),
     responses(
         (status = 200, description = "All endpoints.", body = WebhookList),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
     )
 )]
 pub(in crate::http) async fn list_webhooks(
@@ -105,8 +101,6 @@ pub(in crate::http) async fn list_webhooks(
     security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
         (status = 200, description = "The endpoint.", body = WebhookBody),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`webhook_not_found`"),
     )
 )]
@@ -129,8 +123,6 @@ pub(in crate::http) async fn get_webhook(
     responses(
         (status = 200, description = "The endpoint as it is now.", body = WebhookBody),
         (status = 400, description = "`invalid_json`, `webhook_url_not_allowed`"),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`webhook_not_found`"),
         (status = 409, description = "`webhook_headers_needed`: the new URL is of another origin."),
     )
@@ -157,8 +149,6 @@ pub(in crate::http) async fn update_webhook(
     security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
         (status = 204, description = "It is gone."),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`webhook_not_found`"),
     )
 )]
@@ -179,9 +169,6 @@ pub(in crate::http) async fn delete_webhook(
     params(("id" = uuid::Uuid, Path, description = "The endpoint.")), request_body = SecretRotation,
     responses(
         (status = 200, description = "The endpoint, with its new secret.", body = WebhookBody),
-        (status = 400, description = "`invalid_json`"),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`webhook_not_found`"),
     )
 )]
@@ -208,8 +195,6 @@ pub(in crate::http) async fn rotate_webhook_secret(
     security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
         (status = 200, description = "What came of it.", body = DeliveryBody),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`webhook_not_found`"),
         (status = 409, description = "`webhook_disabled`"),
     )
@@ -246,8 +231,6 @@ pub(in crate::http) struct DeliveryQuery {
     responses(
         (status = 200, description = "A page of deliveries.", body = DeliveryPage),
         (status = 400, description = "`bad_request`"),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`webhook_not_found`"),
     )
 )]
@@ -284,8 +267,6 @@ pub(in crate::http) async fn list_webhook_deliveries(
     ),
     responses(
         (status = 200, description = "What came of it.", body = DeliveryBody),
-        (status = 401, description = "`api_key_missing`, `api_key_invalid`"),
-        (status = 403, description = "`api_key_scope_missing`"),
         (status = 404, description = "`webhook_not_found`, `delivery_not_found`"),
         (status = 409, description = "`webhook_disabled`"),
     )

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::connection_body::Entry;
 use super::long_poll::{known_tag, unchanged_for_now, wait};
+use crate::domain::auth_request::AuthorizationStatus;
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
@@ -190,8 +191,7 @@ pub(in crate::http) struct AttemptAnswer<'a> {
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
     /// How far it has come. The last four are final.
-    #[schema(value_type = AttemptStatus)]
-    status: &'static str,
+    status: AuthorizationStatus,
     /// Until when the person may take.
     #[schema(format = DateTime, example = "2026-11-21T09:10:00Z")]
     expires_at: String,
@@ -218,32 +218,11 @@ pub(in crate::http) struct AttemptAnswer<'a> {
 /// Why an attempt has failed.
 #[derive(Serialize, ToSchema)]
 struct AttemptError {
-    /// One of the codes of problems.
-    #[schema(example = "user_denied")]
-    code: &'static str,
+    code: ProblemCode,
     /// A sentence for a person.
     message: &'static str,
     /// Whether the same thing may succeed later.
     retryable: bool,
-}
-
-/// How far an attempt has come.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "the words stand in the domain; here they are told to strangers")]
-pub(in crate::http) enum AttemptStatus {
-    /// The person is at HubSpot.
-    AwaitingUser,
-    /// HubSpot is being asked for the tokens.
-    Exchanging,
-    /// There is a connection.
-    Connected,
-    /// There is none; `error` says why.
-    Failed,
-    /// The page has given it up.
-    Cancelled,
-    /// It took too long.
-    Expired,
 }
 
 fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
@@ -252,17 +231,14 @@ fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
         Some(Outcome::Connected(found)) => connection = Some(Entry::of(found, now)),
         Some(Outcome::Failed { code }) => {
             let entry = ProblemCode::from(*code).entry();
-            error = Some(AttemptError {
-                code: entry.code.as_str(),
-                message: entry.detail,
-                retryable: entry.retryable,
-            });
+            error =
+                Some(AttemptError { code: entry.code, message: entry.detail, retryable: entry.retryable });
         }
         Some(Outcome::Pending { .. }) | None => {}
     }
     AttemptAnswer {
         flow: attempt.flow,
-        status: attempt.status.as_str(),
+        status: attempt.status,
         expires_at: attempt.expires_at.rfc3339(),
         awaiting_confirmation: attempt.awaiting_confirmation,
         withheld: attempt.withheld,
@@ -275,12 +251,12 @@ fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
 /// Stands for all that the answer says, but for the claim, which is a new one each time.
 fn tag(attempt: &Attempt, now: Moment) -> String {
     let mut hasher = DefaultHasher::new();
-    (attempt.flow, attempt.status.as_str(), attempt.claim.is_some(), attempt.withheld).hash(&mut hasher);
+    (attempt.flow, attempt.status, attempt.claim.is_some(), attempt.withheld).hash(&mut hasher);
     attempt.awaiting_confirmation.hash(&mut hasher);
     if let Some(Outcome::Connected(connection)) = &attempt.outcome {
         let token = &connection.token;
         (token.id, token.portal_id, &token.hub_domain, &token.time_zone).hash(&mut hasher);
-        (token.public_state(now), token.expires_at, &token.scopes, &token.wanted_scopes).hash(&mut hasher);
+        (token.state_at(now), token.expires_at, &token.scopes, &token.wanted_scopes).hash(&mut hasher);
     }
     format!("\"{:016x}\"", hasher.finish())
 }

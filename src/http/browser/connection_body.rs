@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::clock::Moment;
+use crate::domain::connection::ConnectionState;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::retry_after;
 use crate::domain::scopes::Scopes;
@@ -34,8 +35,7 @@ pub(in crate::http) struct Fields<'a> {
     #[schema(example = "Europe/Berlin")]
     time_zone: Option<&'a str>,
     /// How it fares.
-    #[schema(value_type = ConnectionState)]
-    state: &'static str,
+    state: ConnectionState,
     /// The same in a sentence for a person.
     state_sentence: &'static str,
     /// The granted scopes; null as long as HubSpot has not named them.
@@ -63,8 +63,8 @@ impl<'a> Entry<'a> {
             portal_id: token.portal_id,
             hub_domain: token.hub_domain.as_deref(),
             time_zone: token.time_zone.as_deref(),
-            state: token.public_state(now),
-            state_sentence: sentence(token.public_state(now)),
+            state: token.state_at(now),
+            state_sentence: sentence(token.state_at(now)),
             scopes: token.scopes.as_ref(),
             missing_scopes: token.missing_scopes(),
             expires_at: token.expires_at.rfc3339(),
@@ -75,28 +75,15 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// How a connection fares.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "the words stand in the domain; here they are told to strangers")]
-pub(in crate::http) enum ConnectionState {
-    /// Its access token is renewed by itself.
-    Active,
-    /// HubSpot could not be reached in time; it is tried again.
-    Degraded,
-    /// HubSpot has ended the access: the person has to connect again.
-    NeedsReauth,
-    /// What is stored cannot be trusted: the person has to connect again.
-    IntegrityError,
-}
-
-/// What a person is told of a state.
-pub(in crate::http) fn sentence(state: &str) -> &'static str {
+/// Returns a sentence for the user about a state.
+pub(in crate::http) fn sentence(state: ConnectionState) -> &'static str {
     match state {
-        "active" => "Access is renewed by itself, always before it expires.",
-        "degraded" => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
-        "needs_reauth" => "HubSpot has ended this access. Reconnect to go on.",
-        _ => "What is stored for this account cannot be trusted. Reconnect to go on.",
+        ConnectionState::Active => "Access is renewed by itself, always before it expires.",
+        ConnectionState::Degraded => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
+        ConnectionState::NeedsReauth => "HubSpot has ended this access. Reconnect to go on.",
+        ConnectionState::IntegrityError => {
+            "What is stored for this account cannot be trusted. Reconnect to go on."
+        }
     }
 }
 

@@ -20,9 +20,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi as Collect};
 
-use crate::http::browser::{
-    authorization, callback, connection_body, disconnect, link, popup, start, status,
-};
+use crate::http::browser::{authorization, callback, disconnect, link, popup, start, status};
 use crate::http::paths::is_api;
 use crate::http::problem::ProblemCode;
 use crate::http::public_text::PublicText;
@@ -77,7 +75,6 @@ use constraints::PROBLEM;
         link::open_link,
         api::proxy::proxy,
     ),
-    components(schemas(connection_body::ConnectionState, authorization::AttemptStatus)),
     tags(
         (name = "connect sessions", description = "The backend says which of its users is connecting, and may have the last word."),
         (name = "installs", description = "Installs that began at HubSpot's Marketplace and wait to be claimed. They come only with `MARKETPLACE_INSTALLS=on`."),

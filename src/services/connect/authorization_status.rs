@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::outcome::{Outcome, Outcomes};
 use super::rules::Rules;
-use crate::domain::auth_request::{AuthRequest, FlowStatus, REMEMBERED};
+use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, REMEMBERED};
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
@@ -20,7 +20,7 @@ pub struct Attempt {
     /// Its public id.
     pub flow: FlowId,
     /// How far it has come.
-    pub status: FlowStatus,
+    pub status: AuthorizationStatus,
     /// What it has come to, once it has.
     pub outcome: Option<Outcome>,
     /// What the access token is given for, once.
@@ -115,7 +115,11 @@ impl AuthorizationStatuses {
             if expires_at.plus(REMEMBERED) <= now {
                 return Ok(None);
             }
-            let status = if expires_at <= now { FlowStatus::Expired } else { FlowStatus::AwaitingUser };
+            let status = if expires_at <= now {
+                AuthorizationStatus::Expired
+            } else {
+                AuthorizationStatus::AwaitingUser
+            };
             return Ok(Some(Attempt {
                 flow,
                 status,
@@ -130,16 +134,20 @@ impl AuthorizationStatuses {
         let outcome = self.outcomes.outcome_of(&request).await?;
         let (status, changes_at) = match (request.state_at(now).status(), &outcome) {
             // It is not known yet whose it is.
-            (FlowStatus::Connected, Outcome::Pending { until }) => (FlowStatus::Exchanging, *until),
+            (AuthorizationStatus::Connected, Outcome::Pending { until }) => {
+                (AuthorizationStatus::Exchanging, *until)
+            }
             // It was connected, and is no more.
-            (FlowStatus::Connected, Outcome::Failed { .. }) => (FlowStatus::Failed, expires_at),
+            (AuthorizationStatus::Connected, Outcome::Failed { .. }) => {
+                (AuthorizationStatus::Failed, expires_at)
+            }
             (status, Outcome::Pending { until }) => (status, *until),
             (status, Outcome::Connected(connection)) => (status, connection.token.expires_at),
             (status, Outcome::Failed { .. }) => (status, expires_at),
         };
         let claim = self.outcomes.claim_for(&request, status, now);
         let awaiting_confirmation =
-            status == FlowStatus::Exchanging && self.pending_grants.is_held(&request).await?;
+            status == AuthorizationStatus::Exchanging && self.pending_grants.is_held(&request).await?;
         let outcome = Some(outcome).filter(|outcome| !matches!(outcome, Outcome::Pending { .. }));
         Ok(Some(Attempt {
             flow,

@@ -19,7 +19,7 @@ use url::Url;
 use super::rules::Rules;
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
-use crate::domain::connect_session::{ConnectSession, SessionStatus};
+use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, PortalId};
@@ -189,7 +189,7 @@ impl ConnectSessions {
             requested_by: new.requested_by,
             confirm: new.confirm || new.hosted,
             hosted: new.hosted,
-            status: SessionStatus::Open,
+            status: ConnectSessionStatus::Open,
             error_code: None,
             flow_id: None,
             connection_id: new.connection,
@@ -237,7 +237,7 @@ impl ConnectSessions {
         let Some(mut session) = self.0.store.connect_session(id).await? else { return Ok(None) };
         session.status = session.status_at(self.0.clock.now());
         let awaiting = match (session.status, session.flow_id) {
-            (SessionStatus::AwaitingConfirmation, Some(flow)) => {
+            (ConnectSessionStatus::AwaitingConfirmation, Some(flow)) => {
                 self.0.store.pending_grant(flow.into()).await?
             }
             _ => None,
@@ -258,9 +258,10 @@ impl ConnectSessions {
     ) -> Result<SessionView, CompleteError> {
         let view = self.connect_session(id).await?.ok_or(CompleteError::Unknown)?;
         let session = &view.session;
-        let is_over = matches!(session.status, SessionStatus::Cancelled | SessionStatus::Expired);
+        let is_over =
+            matches!(session.status, ConnectSessionStatus::Cancelled | ConnectSessionStatus::Expired);
         if *user != session.external_id {
-            if !is_over && session.status != SessionStatus::Connected {
+            if !is_over && session.status != ConnectSessionStatus::Connected {
                 tracing::warn!(session = %id, "a connect session was to be completed for another user; it is ended");
                 self.0
                     .pending_grants
@@ -270,10 +271,12 @@ impl ConnectSessions {
             return Err(CompleteError::Mismatch);
         }
         match session.status {
-            SessionStatus::Connected => return Ok(view),
-            SessionStatus::Open => return Err(CompleteError::NotYet),
-            SessionStatus::Cancelled | SessionStatus::Expired => return Err(CompleteError::Ended),
-            SessionStatus::AwaitingConfirmation => {}
+            ConnectSessionStatus::Connected => return Ok(view),
+            ConnectSessionStatus::Open => return Err(CompleteError::NotYet),
+            ConnectSessionStatus::Cancelled | ConnectSessionStatus::Expired => {
+                return Err(CompleteError::Ended);
+            }
+            ConnectSessionStatus::AwaitingConfirmation => {}
         }
         let Some((flow, pending)) = session.flow_id.zip(view.awaiting) else {
             return self.connected_meanwhile(id).await;
@@ -302,7 +305,11 @@ impl ConnectSessions {
     /// Somebody else has had the word on a session: it was the same word if there is a connection.
     async fn connected_meanwhile(&self, id: ConnectSessionId) -> Result<SessionView, CompleteError> {
         let view = self.connect_session(id).await?.ok_or(CompleteError::Unknown)?;
-        if view.session.status == SessionStatus::Connected { Ok(view) } else { Err(CompleteError::Ended) }
+        if view.session.status == ConnectSessionStatus::Connected {
+            Ok(view)
+        } else {
+            Err(CompleteError::Ended)
+        }
     }
 
     /// Ends a session that has led to nothing yet, for the host's backend. `None` if there is no such session.
@@ -319,7 +326,7 @@ impl ConnectSessions {
     pub(crate) async fn hosted_session(&self, token: &Secret) -> Result<Option<ConnectSession>, StoreError> {
         let found = self.0.store.connect_session_of(token.hash()).await?;
         let now = self.0.clock.now();
-        Ok(found.filter(|session| session.hosted && session.status_at(now) == SessionStatus::Open))
+        Ok(found.filter(|session| session.hosted && session.status_at(now) == ConnectSessionStatus::Open))
     }
 
     /// Exchanges the token of a hosted link, once, for a token that the page behind the link keeps to itself: the link

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::rules::Rules;
 use crate::config::TokenDelivery;
-use crate::domain::auth_request::{AuthRequest, EXCHANGE_GRACE, FlowState, FlowStatus};
+use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, EXCHANGE_GRACE, FlowState};
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::FailureCode;
 use crate::keyring::Keyring;
@@ -72,14 +72,19 @@ impl Outcomes {
     }
 
     /// A claim for a connected attempt whose token has not been given out.
-    pub(super) fn claim_for(&self, request: &AuthRequest, status: FlowStatus, now: Moment) -> Option<String> {
+    pub(super) fn claim_for(
+        &self,
+        request: &AuthRequest,
+        status: AuthorizationStatus,
+        now: Moment,
+    ) -> Option<String> {
         let given = match self.rules.token_delivery {
             // The backend has asked for it, so the backend gets it.
             TokenDelivery::Auto => request.connect_session.is_none(),
             TokenDelivery::Handle => false,
             TokenDelivery::AccessToken | TokenDelivery::Claim => true,
         };
-        let open = status == FlowStatus::Connected && !request.is_token_taken;
+        let open = status == AuthorizationStatus::Connected && !request.is_token_taken;
         let listed = request.challenge.is_some() && self.rules.is_listed(request);
         (given && open && listed && request.evidence.is_some())
             .then(|| self.keyring.claim(request.id, now.plus(CLAIM)))

@@ -2,7 +2,7 @@
 
 use super::finish_result::FinishResult;
 use crate::domain::auth_request::AuthRequest;
-use crate::domain::connect_session::{ConnectSession, SessionStatus};
+use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, FlowId};
 use crate::services::connections::{GrantedTokens, Intake};
@@ -37,7 +37,7 @@ impl SessionAuthorizations {
         let Some(id) = request.connect_session else { return Ok(None) };
         let found = self.store.connect_session(id).await.map_err(|_| FailureCode::StorageUnavailable)?;
         // An attempt that began in time may end a little later.
-        let open = found.filter(|session| session.status == SessionStatus::Open);
+        let open = found.filter(|session| session.status == ConnectSessionStatus::Open);
         let session = open.ok_or(FailureCode::ConnectSessionEnded)?;
         // Whoever may have a backend confirm can do so for a grant that another person gave. So its word is something
         // that is asked for besides, and never instead.

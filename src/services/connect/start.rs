@@ -11,7 +11,7 @@ use crate::config::HubSpot as Settings;
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, Mode};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
-use crate::domain::connect_session::{ConnectSession, SessionStatus};
+use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
 use crate::domain::id::{FlowId, PortalId, UserId};
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
@@ -246,7 +246,8 @@ impl Starts {
         let now = self.0.clock.now();
         let found = self.0.store.connect_session_of(token.hash()).await?;
         let open = found.filter(|session| {
-            session.status_at(now) == SessionStatus::Open && session.client_id == self.0.hubspot.client_id()
+            session.status_at(now) == ConnectSessionStatus::Open
+                && session.client_id == self.0.hubspot.client_id()
         });
         let session = open.ok_or(StartError::SessionEnded)?;
         let own = *page == self.0.rules.own_origin;

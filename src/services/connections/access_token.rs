@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::circuit_breaker::CircuitBreaker;
 use super::refresh::Refreshes;
 use crate::domain::clock::{Clock, Moment};
-use crate::domain::connection::ConnectionState;
+use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
@@ -210,9 +210,9 @@ impl AccessTokens {
         let ticket = parts.row_cache.ticket();
         let row = parts.store.access_row(id).await?.ok_or(AccessError::Unknown)?;
         match row.state {
-            ConnectionState::Active => {}
-            ConnectionState::NeedsReauth => return Err(AccessError::NeedsReauth),
-            ConnectionState::IntegrityError => return Err(AccessError::Unreadable),
+            StoredState::Active => {}
+            StoredState::NeedsReauth => return Err(AccessError::NeedsReauth),
+            StoredState::IntegrityError => return Err(AccessError::Unreadable),
         }
         parts.row_cache.keep_access(ticket, &row);
         Ok(row)

@@ -10,7 +10,7 @@ use crate::domain::auth_request::AuthRequest;
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::connect_session::ConnectSession;
-use crate::domain::connection::ConnectionState;
+use crate::domain::connection::StoredState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
@@ -241,7 +241,7 @@ impl Intake {
             time_zone: None,
             scopes: grant.scopes.clone().unwrap_or_default(),
             wanted_scopes: scopes.and(optional_scopes),
-            state: ConnectionState::Active,
+            state: StoredState::Active,
             generation,
             key_id: sealed.key_id,
             access_sealed: access.ciphertext,

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select, UpdateMany};
 
-use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, FlowStatus, REMEMBERED};
+use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, Evidence, FlowState, REMEMBERED};
 use crate::domain::clock::Moment;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
@@ -146,7 +146,7 @@ impl Store {
         now: Moment,
     ) -> Result<(), StoreError> {
         let cancelled = ActiveModel {
-            status: Set(FlowStatus::Cancelled),
+            status: Set(AuthorizationStatus::Cancelled),
             finished_at: Set(Some(now)),
             ..Default::default()
         };
@@ -154,7 +154,7 @@ impl Store {
             .set(cancelled)
             .filter(Column::Id.eq(id))
             .filter(Column::Challenge.eq(challenge))
-            .filter(Column::Status.eq(FlowStatus::AwaitingUser))
+            .filter(Column::Status.eq(AuthorizationStatus::AwaitingUser))
             .filter(Column::ExpiresAt.gt(now));
         self.change(awaited).await.map(|_| ())
     }
@@ -280,13 +280,14 @@ pub(in crate::store) async fn fail(
     now: Moment,
 ) -> Result<(), StoreError> {
     let failed = ActiveModel {
-        status: Set(FlowStatus::Failed),
+        status: Set(AuthorizationStatus::Failed),
         error_code: Set(Some(code.to_string())),
         finished_at: Set(Some(now)),
         ..Default::default()
     };
     let open = Entity::update_many().set(failed).filter(Column::Id.eq(id));
-    let open = open.filter(Column::Status.is_in([FlowStatus::AwaitingUser, FlowStatus::Exchanging]));
+    let open = open
+        .filter(Column::Status.is_in([AuthorizationStatus::AwaitingUser, AuthorizationStatus::Exchanging]));
     tx.change(open).await.map(|_| ())
 }
 
@@ -308,7 +309,7 @@ pub(in crate::store) async fn connected(
     now: Moment,
 ) -> Result<(), StoreError> {
     let connected = ActiveModel {
-        status: Set(FlowStatus::Connected),
+        status: Set(AuthorizationStatus::Connected),
         connection_id: Set(Some(connection)),
         finished_at: Set(Some(now)),
         ..Default::default()
@@ -317,5 +318,5 @@ pub(in crate::store) async fn connected(
 }
 
 fn exchanging(id: FlowId) -> UpdateMany<Entity> {
-    Entity::update_many().filter(Column::Id.eq(id)).filter(Column::Status.eq(FlowStatus::Exchanging))
+    Entity::update_many().filter(Column::Id.eq(id)).filter(Column::Status.eq(AuthorizationStatus::Exchanging))
 }

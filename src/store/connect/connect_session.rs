@@ -4,7 +4,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, UpdateMany};
 
 use crate::domain::clock::Moment;
-use crate::domain::connect_session::{ConnectSession, SessionStatus};
+use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
@@ -12,7 +12,8 @@ use crate::store::entity::connect_session::{ActiveModel, Column, Entity, Model};
 use crate::store::{Store, StoreError, Tx};
 
 /// A session is good for its one connection while it is one of these.
-const GOOD: [SessionStatus; 2] = [SessionStatus::Open, SessionStatus::AwaitingConfirmation];
+const GOOD: [ConnectSessionStatus; 2] =
+    [ConnectSessionStatus::Open, ConnectSessionStatus::AwaitingConfirmation];
 
 impl Store {
     /// Keeps a new session under the hash of its token.
@@ -47,7 +48,7 @@ impl Store {
             .filter(Column::TokenHash.eq(link))
             .filter(Column::Hosted.ne(0))
             .filter(Column::OpenedAt.is_null())
-            .filter(Column::Status.eq(SessionStatus::Open))
+            .filter(Column::Status.eq(ConnectSessionStatus::Open))
             .filter(Column::ExpiresAt.gt(now));
         Ok(self.change(link).await? == 1)
     }
@@ -62,7 +63,7 @@ impl Store {
     /// Forgets sessions that ended or expired before `before`.
     pub async fn sweep_connect_sessions(&self, before: Moment) -> Result<u64, StoreError> {
         let old = Entity::delete_many().filter(Column::ExpiresAt.lte(before));
-        self.change(old.filter(Column::Status.ne(SessionStatus::AwaitingConfirmation))).await
+        self.change(old.filter(Column::Status.ne(ConnectSessionStatus::AwaitingConfirmation))).await
     }
 }
 
@@ -79,7 +80,7 @@ pub(in crate::store) async fn take(
     connection: ConnectionId,
 ) -> Result<(), StoreError> {
     let connected = ActiveModel {
-        status: Set(SessionStatus::Connected),
+        status: Set(ConnectSessionStatus::Connected),
         error_code: Set(None),
         connection_id: Set(Some(connection)),
         finished_at: Set(Some(tx.clock.now())),
@@ -96,13 +97,13 @@ pub(in crate::store) async fn hold(
     flow: FlowId,
 ) -> Result<bool, StoreError> {
     let held = ActiveModel {
-        status: Set(SessionStatus::AwaitingConfirmation),
+        status: Set(ConnectSessionStatus::AwaitingConfirmation),
         error_code: Set(None),
         flow_id: Set(Some(flow)),
         ..Default::default()
     };
-    let is_held = Column::Status.eq(SessionStatus::AwaitingConfirmation).and(Column::FlowId.eq(flow));
-    let free = Column::Status.eq(SessionStatus::Open).or(is_held);
+    let is_held = Column::Status.eq(ConnectSessionStatus::AwaitingConfirmation).and(Column::FlowId.eq(flow));
+    let free = Column::Status.eq(ConnectSessionStatus::Open).or(is_held);
     Ok(tx.change(with_id(id).set(held).filter(free)).await? == 1)
 }
 

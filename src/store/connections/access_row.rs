@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::clock::Moment;
-use crate::domain::connection::ConnectionState;
+use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
@@ -32,7 +32,7 @@ pub struct AccessRow {
     /// What was asked for and not granted.
     pub missing_scopes: Scopes,
     /// Its state.
-    pub state: ConnectionState,
+    pub state: StoredState,
     /// Rises with every new pair of tokens.
     pub generation: i64,
     /// The access token.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sea_orm::Value;
 
 use crate::domain::clock::Moment;
+use crate::domain::connection::ConnectionState;
 use crate::domain::explain::Plan;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
@@ -27,19 +28,6 @@ pub struct Listed {
     pub metadata: Option<String>,
 }
 
-/// In what state connections are looked for. The words of the API; `degraded` is not stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ListedState {
-    /// Well, with an access token that has not expired.
-    Active,
-    /// The access token has expired, and was not renewed yet.
-    Degraded,
-    /// The person has to connect anew.
-    NeedsReauth,
-    /// Frozen.
-    IntegrityError,
-}
-
 /// Which connections are asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted {
@@ -48,7 +36,7 @@ pub struct Wanted {
     /// Those to this account.
     pub portal: Option<PortalId>,
     /// Those in this state.
-    pub state: Option<ListedState>,
+    pub state: Option<ConnectionState>,
     /// Those that come after this one, in the order in which they were made.
     pub after: Option<(Moment, ConnectionId)>,
 }
@@ -119,15 +107,15 @@ fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
     }
     match wanted.state {
         None => {}
-        Some(ListedState::Active) => add("state = 'active' AND expires_at > ?", &[now.into()]),
+        Some(ConnectionState::Active) => add("state = 'active' AND expires_at > ?", &[now.into()]),
         // Whatever has expired has failed before, or is due: that finds it without looking at all that is well.
-        Some(ListedState::Degraded) => add(
+        Some(ConnectionState::Degraded) => add(
             "state = 'active' AND expires_at <= ? AND id IN (SELECT id FROM token WHERE error_since IS NOT NULL \
              UNION ALL SELECT connection_id FROM token_refresh_job WHERE run_at <= ?)",
             &[now.into(), now.plus(SOON).into()],
         ),
-        Some(ListedState::NeedsReauth) => add("state = 'needs_reauth'", &[]),
-        Some(ListedState::IntegrityError) => add("state = 'integrity_error'", &[]),
+        Some(ConnectionState::NeedsReauth) => add("state = 'needs_reauth'", &[]),
+        Some(ConnectionState::IntegrityError) => add("state = 'integrity_error'", &[]),
     }
     if let Some((at, id)) = wanted.after {
         add("(created_at, id) > (?, ?)", &[at.into(), id.into()]);

@@ -1,7 +1,7 @@
 //! Rows of TokenRefreshJob: reschedule, give up.
 
 use crate::domain::clock::Moment;
-use crate::domain::connection::ConnectionState;
+use crate::domain::connection::StoredState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
@@ -79,7 +79,7 @@ async fn fail(
         if tx.one(&held, [id.into(), job.fence.into()]).await?.is_none() {
             return Ok(false);
         }
-        park(tx, id, ConnectionState::NeedsReauth, error, now).await?;
+        park(tx, id, StoredState::NeedsReauth, error, now).await?;
         return Ok(true);
     };
     // By the clock that replicas agree on: one whose own is slow must not shorten the pause.

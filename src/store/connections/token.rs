@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::domain::clock::Moment;
-use crate::domain::connection::ConnectionState;
+use crate::domain::connection::StoredState;
 use crate::domain::event::EventType;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
@@ -122,7 +122,7 @@ impl Store {
                 let lock = tx.for_update();
                 let sql = format!("SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2 {lock}");
                 match tx.one(&sql, [id.into(), generation.into()]).await? {
-                    Some(_) => park(tx, id, ConnectionState::IntegrityError, error, now).await,
+                    Some(_) => park(tx, id, StoredState::IntegrityError, error, now).await,
                     // It was reconnected meanwhile, and is well.
                     None => Ok(()),
                 }
@@ -205,7 +205,7 @@ pub(in crate::store) async fn settle_scopes(
     if missing.is_empty() {
         return Ok(());
     }
-    park(tx, id, ConnectionState::NeedsReauth, FailureCode::ScopesMissing, tx.clock.now()).await
+    park(tx, id, StoredState::NeedsReauth, FailureCode::ScopesMissing, tx.clock.now()).await
 }
 
 /// Whether a connection is known to have other scopes than these. Their order says nothing.
@@ -233,7 +233,7 @@ fn differ(row: &Row, granted: Option<&Scopes>) -> Result<bool, StoreError> {
 pub(in crate::store) async fn park(
     tx: &Tx<'_>,
     id: ConnectionId,
-    state: ConnectionState,
+    state: StoredState,
     error: FailureCode,
     now: Moment,
 ) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, FlowStatus, Mode};
+use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, Evidence, FlowState, Mode};
 use crate::domain::clock::Moment;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
@@ -30,7 +30,7 @@ pub struct Model {
     pub portal_id: Option<PortalId>,
     pub pkce_key_id: Option<String>,
     pub pkce_sealed: Option<String>,
-    pub status: FlowStatus,
+    pub status: AuthorizationStatus,
     /// A code. A later release may have written one that this one does not know.
     pub error_code: Option<String>,
     pub connection_id: Option<ConnectionId>,
@@ -52,18 +52,18 @@ impl Model {
     fn state(&self) -> Result<FlowState, StoreError> {
         let at = self.finished_at.ok_or(StoreError::Unreadable("finished_at"));
         Ok(match self.status {
-            FlowStatus::AwaitingUser => FlowState::AwaitingUser,
-            FlowStatus::Exchanging => FlowState::Exchanging,
-            FlowStatus::Connected => FlowState::Connected {
+            AuthorizationStatus::AwaitingUser => FlowState::AwaitingUser,
+            AuthorizationStatus::Exchanging => FlowState::Exchanging,
+            AuthorizationStatus::Connected => FlowState::Connected {
                 connection: self.connection_id.ok_or(StoreError::Unreadable("connection_id"))?,
                 at: at?,
             },
-            FlowStatus::Failed => {
+            AuthorizationStatus::Failed => {
                 let code = self.error_code.as_deref().and_then(|code| code.parse().ok());
                 FlowState::Failed { code: code.unwrap_or(FailureCode::ProviderError), at: at? }
             }
-            FlowStatus::Cancelled => FlowState::Cancelled { at: at? },
-            FlowStatus::Expired => FlowState::Expired,
+            AuthorizationStatus::Cancelled => FlowState::Cancelled { at: at? },
+            AuthorizationStatus::Expired => FlowState::Expired,
         })
     }
 }

@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use crate::domain::clock::Moment;
-use crate::domain::connect_session::{ConnectSession, SessionStatus};
+use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::origin::Origin;
@@ -32,7 +32,7 @@ pub struct Model {
     pub confirm: i64,
     /// 1 or 0.
     pub hosted: i64,
-    pub status: SessionStatus,
+    pub status: ConnectSessionStatus,
     pub error_code: Option<String>,
     pub flow_id: Option<FlowId>,
     pub connection_id: Option<ConnectionId>,

@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use crate::domain::clock::Moment;
-use crate::domain::connection::ConnectionState;
+use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
@@ -33,7 +33,7 @@ pub struct Model {
     /// What was asked for.
     pub wanted_scopes: Scopes,
     /// Its state.
-    pub state: ConnectionState,
+    pub state: StoredState,
     /// Rises with every new pair of tokens.
     pub generation: i64,
     /// The key of both ciphertexts.

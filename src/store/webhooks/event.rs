@@ -8,7 +8,7 @@ use sea_orm::{
 use serde::Serialize;
 
 use crate::domain::clock::Moment;
-use crate::domain::connection::ConnectionState;
+use crate::domain::connection::StoredState;
 use crate::domain::event::{ConnectionData, EventType, InstallData, id_of, id_of_install, message};
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
@@ -129,7 +129,7 @@ struct Snapshot {
     external_id: Option<String>,
     portal_id: Option<PortalId>,
     hub_domain: Option<String>,
-    state: ConnectionState,
+    state: StoredState,
     /// Empty while they are unknown.
     scopes: Scopes,
     last_error: Option<String>,
