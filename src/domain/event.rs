@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::clock::Moment;
 use super::id::{ConnectionId, InstallId, PortalId};
 use super::scopes::Scopes;
-use super::words::{UnknownWord, words};
+use super::words::{UnknownWord, not_a_number, words};
 
 words! {
     /// What has happened.
@@ -43,6 +43,8 @@ words! {
         WebhookTest = "webhook.test",
     }
 }
+
+not_a_number!(EventType);
 
 impl EventType {
     /// Whether an endpoint may name it. A test goes to the endpoint that is tested.

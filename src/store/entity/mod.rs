@@ -1,16 +1,20 @@
 //! The tables as sea-orm sees them: one file for each, a typed model of its row.
 //!
 //! A column is of a type of the domain, so that nothing is parsed where a row is used. The order of the fields is that of
-//! the columns. What no entity can say in one statement stands as SQL in the file of the verb.
+//! the columns. What no entity can say in one statement stands as SQL in the file of the verb. `event_sequence` has no entity: one
+//! such statement is all that uses it.
 
+pub mod alarm;
 pub mod api_key;
 pub mod auth_request;
 pub mod claimed_install;
 pub mod connect_session;
+pub mod crypto_meta;
 pub mod event;
 pub mod external_user;
 pub mod idempotency_key;
 pub mod install_attempt;
+pub mod journal_reader;
 pub mod pending_grant;
 pub mod revocation_job;
 pub mod session;

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{DbBackend, FromQueryResult, Value};
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, Value};
 
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::journal::{LEASE, Notice, concerned_until};
 use crate::store::db::{places, places_from, values};
+use crate::store::entity::journal_reader::{Column, Entity};
 use crate::store::{Store, StoreError, Tx};
 
 /// The right to read the journal.
@@ -118,10 +119,12 @@ async fn advance(
     notices: &[Notice],
 ) -> Result<Option<Advanced>, StoreError> {
     let now = tx.now().await?;
-    let sql = "UPDATE journal_reader SET position = $3, lease_until = $4 WHERE client_id = $1 AND fence = $2";
-    let until = now.plus(LEASE).into();
-    let values = [lease.client_id.clone().into(), lease.fence.into(), position.into(), until];
-    if tx.run(sql, values).await? == 0 {
+    let reader = Entity::update_many()
+        .col_expr(Column::Position, position.into())
+        .col_expr(Column::LeaseUntil, now.plus(LEASE).into())
+        .filter(Column::ClientId.eq(&lease.client_id))
+        .filter(Column::Fence.eq(lease.fence));
+    if tx.change(reader).await? == 0 {
         return Ok(None);
     }
     crash::point("journal.half_stored");

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use sea_orm::{EntityTrait, Insert, IntoActiveModel};
+
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
+use crate::store::entity::crypto_meta;
 use crate::store::webhooks::event;
 use crate::store::{SealedTable, Store, StoreError, Tx};
 
@@ -64,15 +67,16 @@ impl Store {
 
     /// The stored check text of a key.
     pub async fn check_text(&self, key_id: &str) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT check_sealed FROM crypto_meta WHERE key_id = $1";
-        self.one(sql, [key_id.to_owned().into()]).await?.map(|row| row.get("check_sealed")).transpose()
+        let known = self.find(crypto_meta::Entity::find_by_id(key_id)).await?;
+        Ok(known.map(|meta| meta.check_sealed))
     }
 
     /// Stores the check text of a key that has none yet.
     pub async fn save_check_text(&self, key_id: &str, sealed: &str, now: Moment) -> Result<(), StoreError> {
-        let sql = "INSERT INTO crypto_meta (key_id, check_sealed, created_at) VALUES ($1, $2, $3) \
-                   ON CONFLICT (key_id) DO NOTHING";
-        self.run(sql, [key_id.into(), sealed.into(), now.into()]).await.map(|_| ())
+        let (key_id, check_sealed) = (key_id.to_owned(), sealed.to_owned());
+        let meta = crypto_meta::Model { key_id, check_sealed, created_at: now };
+        let query = Insert::one(meta.into_active_model()).on_conflict_do_nothing();
+        self.change(query).await.map(|_| ())
     }
 }
 

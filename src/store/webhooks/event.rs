@@ -13,6 +13,7 @@ use crate::domain::event::{ConnectionData, EventType, InstallData, id_of, id_of_
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::store::db::{places, values};
+use crate::store::entity::alarm;
 use crate::store::entity::event::{ActiveModel, Column, Entity};
 use crate::store::{Event, Store, StoreError, Tx};
 
@@ -60,8 +61,7 @@ impl Store {
             let (id, data) = (id.clone(), data.clone());
             Box::pin(async move {
                 let now = tx.clock.now();
-                let sql = "INSERT INTO alarm (code, since) VALUES ($1, $2) ON CONFLICT (code) DO NOTHING";
-                if tx.run(sql, [kind.into(), now.into()]).await? == 0 {
+                if !tx.insert_new(alarm::Model { code: kind, since: now }).await? {
                     return Ok(false);
                 }
                 insert(tx, vec![of_app(id, kind, now, data)]).await?;
@@ -73,7 +73,7 @@ impl Store {
 
     /// Takes an alarm back.
     pub async fn clear_alarm(&self, kind: EventType) -> Result<(), StoreError> {
-        self.run("DELETE FROM alarm WHERE code = $1", [kind.into()]).await.map(|_| ())
+        self.change(alarm::Entity::delete_by_id(kind)).await.map(|_| ())
     }
 }
 

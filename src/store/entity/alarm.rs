@@ -1,0 +1,19 @@
+//! Alarms that have been reported and not cleared.
+
+use sea_orm::entity::prelude::*;
+
+use crate::domain::clock::Moment;
+use crate::domain::event::EventType;
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "alarm")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub code: EventType,
+    pub since: Moment,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

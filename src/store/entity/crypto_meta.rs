@@ -1,0 +1,19 @@
+//! For each encryption key, a known text sealed under it.
+
+use sea_orm::entity::prelude::*;
+
+use crate::domain::clock::Moment;
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "crypto_meta")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key_id: String,
+    pub check_sealed: String,
+    pub created_at: Moment,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,21 @@
+//! Readers of HubSpot's Webhooks Journal, one per app.
+
+use sea_orm::entity::prelude::*;
+
+use crate::domain::clock::Moment;
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "journal_reader")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub client_id: String,
+    pub position: Option<String>,
+    pub lease_owner: Option<String>,
+    pub lease_until: Option<Moment>,
+    pub fence: i64,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
