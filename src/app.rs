@@ -1,6 +1,7 @@
 //! Assembly: a [`Config`] in, a wired service out. The only file that knows every part.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -256,7 +257,31 @@ impl Listeners {
 
 fn bind(address: SocketAddr, variable: &'static str) -> Result<(TcpListener, SocketAddr), StartupError> {
     let refused = |why| StartupError::Listen { address, why, variable };
-    let listener = TcpListener::bind(address).map_err(refused)?;
+    // `[::]` takes connections over IPv4 too. Where there is no IPv6, IPv4 alone is all addresses.
+    let listener = TcpListener::bind(address).or_else(|why| match why.kind() {
+        ErrorKind::AddrInUse | ErrorKind::PermissionDenied => Err(why),
+        _ if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
+        }
+        _ => Err(why),
+    });
+    let listener = listener.map_err(refused)?;
     let taken = listener.local_addr().map_err(refused)?;
     Ok((listener, taken))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn all_addresses_are_those_of_both_families() {
+        let (_listener, address) = bind((Ipv6Addr::UNSPECIFIED, 0).into(), "PORT").expect("a free port");
+        TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).expect("IPv4");
+        if address.is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, address.port())).expect("IPv6");
+        }
+    }
 }

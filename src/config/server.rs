@@ -1,6 +1,6 @@
 //! Where the service listens, and what it is called from outside.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use url::{Host, Url};
@@ -11,7 +11,7 @@ use crate::domain::origin::{Origin, is_loopback, web_url};
 /// Addresses, the public URL, proxies.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// SERVER_ADDR, or PORT on all IPv4 addresses.
+    /// SERVER_ADDR, or PORT on all addresses.
     pub addr: SocketAddr,
     /// ADMIN_ADDR; none if it is `off`.
     pub admin_addr: Option<SocketAddr>,
@@ -95,7 +95,7 @@ fn addr(reader: &mut Reader<'_>) -> SocketAddr {
     // Platforms that set PORT connect to it from outside of the container.
     if reader.first_set(&["SERVER_ADDR", "PORT"]) == "PORT" {
         let port = reader.number("PORT", 1..=65_535);
-        return SocketAddr::from(([0, 0, 0, 0], u16::try_from(port).unwrap_or_default()));
+        return SocketAddr::from((Ipv6Addr::UNSPECIFIED, u16::try_from(port).unwrap_or_default()));
     }
     let loopback = SocketAddr::from(([127, 0, 0, 1], 6001));
     reader.parsed("SERVER_ADDR", "an address and a port such as 127.0.0.1:6001").unwrap_or(loopback)

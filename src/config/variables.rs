@@ -81,7 +81,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     plain("SERVER_ADDR", "127.0.0.1:6001", "Address and port to listen on."),
     foreign(
         "PORT",
-        "Port to listen on, on all IPv4 addresses, where SERVER_ADDR is not set; many platforms set it.",
+        "Port to listen on, on all addresses, where SERVER_ADDR is not set; many platforms set it.",
     ),
     plain(
         "PUBLIC_URL",

@@ -227,7 +227,7 @@ async fn the_port_and_the_log_level_of_a_platform_are_taken_where_ours_are_not_s
         let config = Config::read(&Variables::from_pairs(variables.iter().cloned())).expect("valid");
         (config.server.addr.to_string(), config.logging.level)
     };
-    assert_eq!(read(&variables), ("0.0.0.0:8080".to_owned(), "debug".to_owned()));
+    assert_eq!(read(&variables), ("[::]:8080".to_owned(), "debug".to_owned()));
     let ours = changed(&changed(&variables, "SERVER_ADDR", "127.0.0.1:6001"), "LOG_LEVEL", "warn");
     assert_eq!(read(&ours), ("127.0.0.1:6001".to_owned(), "warn".to_owned()));
     for (name, value) in
