@@ -1,11 +1,14 @@
-//! What the tests, the torture and the benchmarks need alike: lines that can be cut, free ports, the memory of a process.
+//! What the tests, the torture and the benchmarks need alike: the cookies of a browser, lines that
+//! can be cut, free ports, the memory of a process.
 
+mod cookies;
 mod line;
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::sync::{Mutex, PoisonError};
 
+pub use cookies::{Cookies, quoted_after};
 pub use line::{Line, Reach, State};
 
 /// Returns a port for this process alone, until it ends, from below those that the system gives to connections on their

@@ -60,7 +60,7 @@ async fn whoever_reads_the_database_finds_no_secret_in_it() {
     ];
     for browser in [&browser, &unfinished] {
         let cookies = browser.cookies.lock().unwrap().clone();
-        let values = cookies.into_values();
+        let values = cookies.values();
         secrets.extend(values.map(|value| ("cookie", value.split('.').next_back().unwrap().to_owned())));
     }
     for call in app.hubspot.calls(Kind::Introspect) {

@@ -1,12 +1,13 @@
 //! A person's browser, as far as the service can tell: cookies, redirects by hand, the headers that browsers send. It
 //! finds the replicas behind one name, as behind a load balancer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use test_support::{Cookies, quoted_after};
 
 /// The listed host page.
 pub const HOST: &str = "http://host.localhost:3000";
@@ -37,7 +38,7 @@ pub struct Answer {
 #[derive(Clone, Debug)]
 pub struct Browser {
     web: Arc<Web>,
-    cookies: BTreeMap<String, String>,
+    cookies: Cookies,
     /// Every value that a cookie ever had.
     pub secrets: BTreeSet<String>,
 }
@@ -45,7 +46,7 @@ pub struct Browser {
 impl Browser {
     /// A browser that has been nowhere yet.
     pub fn new(web: &Arc<Web>) -> Self {
-        Self { web: Arc::clone(web), cookies: BTreeMap::new(), secrets: BTreeSet::new() }
+        Self { web: Arc::clone(web), cookies: Cookies::default(), secrets: BTreeSet::new() }
     }
 
     /// Forgets its cookies.
@@ -76,7 +77,7 @@ impl Browser {
     /// Ends a connection. Whether the service has said that it is ended.
     pub async fn disconnect(&mut self, replica: usize, connection: &str) -> Option<bool> {
         let page = self.get(replica, "/").await?.body;
-        let csrf = between(&page, "data-csrf=\"")?;
+        let csrf = quoted_after(&page, "data-csrf=\"")?;
         let request = self
             .request(Method::POST, replica, "/api/hubspot/disconnect")
             .header("sec-fetch-site", "same-origin")
@@ -89,7 +90,7 @@ impl Browser {
     /// Logs out. Whether the service has said so.
     pub async fn logout(&mut self, replica: usize) -> Option<bool> {
         let page = self.get(replica, "/logout").await?.body;
-        let csrf = between(&page, "name=\"csrf\" value=\"")?;
+        let csrf = quoted_after(&page, "name=\"csrf\" value=\"")?;
         let body = url::form_urlencoded::Serializer::new(String::new()).append_pair("csrf", &csrf).finish();
         let request = self
             .request(Method::POST, replica, "/logout")
@@ -108,11 +109,10 @@ impl Browser {
             .request(method, format!("http://127.0.0.1:{port}{path}"))
             .header("host", host)
             .timeout(Duration::from_secs(15));
-        if self.cookies.is_empty() {
-            return request;
+        match self.cookies.header() {
+            Some(cookies) => request.header("cookie", cookies),
+            None => request,
         }
-        let line: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        request.header("cookie", line.join("; "))
     }
 
     async fn send(&mut self, request: RequestBuilder) -> Option<Answer> {
@@ -121,23 +121,8 @@ impl Browser {
         let text = |value: &reqwest::header::HeaderValue| value.to_str().unwrap_or_default().to_owned();
         let location = response.headers().get("location").map(text).unwrap_or_default();
         for line in response.headers().get_all("set-cookie") {
-            self.keep(&text(line));
+            self.secrets.extend(self.cookies.keep(&text(line)));
         }
         Some(Answer { status, location, body: response.text().await.ok()? })
     }
-
-    fn keep(&mut self, line: &str) {
-        let (pair, attributes) = line.split_once(';').unwrap_or((line, ""));
-        let Some((name, value)) = pair.split_once('=') else { return };
-        if attributes.contains("Max-Age=0") {
-            self.cookies.remove(name);
-        } else {
-            self.cookies.insert(name.to_owned(), value.to_owned());
-            self.secrets.insert(value.to_owned());
-        }
-    }
-}
-
-fn between(page: &str, before: &str) -> Option<String> {
-    Some(page.split_once(before)?.1.split('"').next()?.to_owned())
 }

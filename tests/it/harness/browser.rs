@@ -1,6 +1,5 @@
 //! A browser without a window: cookies, redirects by hand, the headers that browsers send.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use fake_hubspot::Decision;
 use reqwest::{Client, Method, RequestBuilder, redirect};
 use serde_json::{Value, json};
+use test_support::{Cookies, quoted_after};
 
 use super::TestApp;
 
@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 pub struct Browser {
     pub base: String,
     client: Client,
-    pub cookies: Mutex<BTreeMap<String, String>>,
+    pub cookies: Mutex<Cookies>,
 }
 
 impl Browser {
@@ -68,12 +68,10 @@ impl Browser {
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
         let request = self.client.request(method, url);
-        let cookies = self.cookies.lock().expect("cookies");
-        if cookies.is_empty() {
-            return request;
+        match self.cookies.lock().expect("cookies").header() {
+            Some(cookies) => request.header("cookie", cookies),
+            None => request,
         }
-        let line: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        request.header("cookie", line.join("; "))
     }
 
     /// Sends a request and keeps the cookies of its answer.
@@ -89,13 +87,7 @@ impl Browser {
     fn keep_cookies(&self, answer: &Answer) {
         let mut cookies = self.cookies.lock().expect("cookies");
         for line in answer.cookies() {
-            let (pair, attributes) = line.split_once(';').unwrap_or((&line, ""));
-            let (name, value) = pair.split_once('=').expect("name=value");
-            if attributes.contains("Max-Age=0") {
-                cookies.remove(name);
-            } else {
-                cookies.insert(name.to_owned(), value.to_owned());
-            }
+            cookies.keep(&line);
         }
     }
 
@@ -161,8 +153,7 @@ impl Browser {
     /// The form token of the connections page.
     pub async fn csrf(&self) -> String {
         let page = self.get("/").await.body;
-        let (_, rest) = page.split_once("data-csrf=\"").expect("a form token on the page");
-        rest.split('"').next().expect("its end").to_owned()
+        quoted_after(&page, "data-csrf=\"").expect("a form token on the page")
     }
 
     pub async fn disconnect(&self, connection: &str) -> Answer {
@@ -181,15 +172,13 @@ impl Browser {
 
     pub async fn logout(&self) -> Answer {
         let page = self.get("/logout").await.body;
-        let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("a form token on the page");
-        let csrf = rest.split('"').next().expect("its end").to_owned();
+        let csrf = quoted_after(&page, "name=\"csrf\" value=\"").expect("a form token on the page");
         self.post_form("/logout", &[("csrf", &csrf)]).await
     }
 
     /// Replaces a cookie, or plants one.
     pub fn plant(&self, name: &str, value: &str) {
-        let mut cookies = self.cookies.lock().expect("cookies");
-        cookies.insert(name.to_owned(), value.to_owned());
+        self.cookies.lock().expect("cookies").insert(name.to_owned(), value.to_owned());
     }
 
     /// A cookie by the beginning of its name.

@@ -28,7 +28,7 @@ impl Watch {
     /// The secrets that a browser holds.
     pub fn cookies_of(&mut self, browser: &Browser) {
         let cookies = browser.cookies.lock().expect("cookies").clone();
-        for value in cookies.into_values() {
+        for value in cookies.values() {
             self.secret(value.split('.').next_back().unwrap_or_default());
         }
     }
