@@ -4,7 +4,9 @@ use crate::run::{find, program, root, show, target_dir};
 use crate::setup;
 use crate::steps::Done;
 use crate::{Result, generate};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 use std::{env, fs};
 
 /// The variable that names the browser to the suite.
@@ -34,7 +36,9 @@ pub fn run() -> Result<Done> {
         return Err("e2e/ holds no file that ends in .test.js or .test.mjs".to_owned());
     }
     let mut node = program("node");
-    node.args(["--test", "--test-reporter=spec"]).args(&files);
+    // One file per core: Node leaves one core idle, and the tests wait for the browser half of the time.
+    let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+    node.args(["--test", "--test-reporter=spec", &format!("--test-concurrency={cores}")]).args(&files);
     node.env(CHROMIUM, chromium).env("DEMO", target_dir().join("debug/demo"));
     node.env("SERVICE", target_dir().join("debug/hubspot-connect")).env("PYTHON", python);
     if let Some(firefox) = firefox() {
