@@ -96,6 +96,7 @@ suite(hosts.flags, (test) => {
   });
 
   test("the popup has no frames at any step, and no name that another page could guess", async (stage) => {
+    await stage.keepWindowsOpen();
     await stage.context.addInitScript(() => {
       const { open } = window;
       window.open = (...given) => (window.opened = open.apply(window, given));

@@ -101,6 +101,7 @@ suite(hosts.flags, (test) => {
   }
 
   test("at its last page, before it closes by itself", async (stage) => {
+    await stage.keepWindowsOpen();
     const { host, popup } = await begin(stage);
     await approve(popup);
     await popup.waitForSelector('[data-outcome="success"]');

@@ -261,6 +261,18 @@ class Stage {
     return origin;
   }
 
+  /**
+   * Stops the clock of all pages, so that a test on a slow machine has the time to look at a window that closes by
+   * itself.
+   * @returns the clock, which `runFor` moves on
+   */
+  async stopClock() {
+    const { clock } = this.context;
+    await clock.install();
+    await clock.pauseAt(Date.now() + 1_000);
+    return clock;
+  }
+
   /** Clicks something and gives the window that it opens. */
   async popupOf(page, click) {
     const [popup] = await Promise.all([page.waitForEvent("popup"), click()]);

@@ -71,11 +71,13 @@ suite(hosts.flags, (test) => {
   test("the last page is reloaded before it closes", async (stage) => {
     stage.tolerateProblem(/status of (410|404)/);
     const { host, popup } = await begin(stage);
+    const clock = await stage.stopClock();
     await approve(popup);
     await popup.waitForSelector('[data-outcome="success"]');
     await popup.reload();
     // The first page may have handed the result off already, or not.
     assert.match(await popup.textContent("h1"), /^(Connected|You can close this window)$/);
+    await clock.resume();
     await until("the popup closes", () => popup.isClosed());
     await assertConnects(host);
   });

@@ -1,6 +1,6 @@
 // What did not work is told to the page that asked, and no window closes over an error that nobody has heard of.
 import assert from "node:assert/strict";
-import { approve, closesAfterTwoSeconds, heard, leadTo, suite, timeLastPage } from "./harness.mjs";
+import { approve, closesAfterTwoSeconds, heard, leadTo, suite, timeLastPage, until } from "./harness.mjs";
 
 /** Longer than a window that closes itself would stay. */
 const LONG_ENOUGH_MS = 2_800;
@@ -37,10 +37,14 @@ suite([], (test) => {
   test("when HubSpot fails, the page hears the code that the popup shows, and the popup closes", async (stage) => {
     await stage.demo.order({ on: "exchange", fault: { status: { status: 500, body: "oops" } } });
     const { host, popup } = await stage.startOnHost();
-    const times = timeLastPage(popup);
+    const clock = await stage.stopClock();
     await approve(popup);
     const shown = await popup.getAttribute('[data-outcome="error"]', "data-code");
-    await closesAfterTwoSeconds(times);
+    await popup.getByText("This window closes by itself").waitFor();
+    await clock.runFor(1_900);
+    assert.ok(!popup.isClosed(), "it can be read for two seconds");
+    await clock.runFor(200);
+    await until("the popup closes", () => popup.isClosed());
     const [{ data }, ...more] = await heard(host);
     assert.deepEqual(more, []);
     assert.equal(data.type, "hubspot_auth_error");
@@ -51,9 +55,11 @@ suite([], (test) => {
 
   test("a key or a click keeps an error on the screen", async (stage) => {
     const { host, popup } = await stage.startOnHost();
+    const clock = await stage.stopClock();
     await popup.click("#deny");
     await popup.getByText("This window closes by itself").waitFor();
     await popup.keyboard.press("Shift");
+    await clock.runFor(10_000);
     await staysReadable(popup, "user_denied");
 
     const second = await stage.popupOf(host, () => host.click("#connect"));
@@ -61,6 +67,8 @@ suite([], (test) => {
     await second.getByText("This window closes by itself").waitFor();
     await second.click("h1");
     await second.waitForSelector("[data-stays]:visible");
+    await clock.runFor(10_000);
+    assert.ok(!second.isClosed());
   });
 
   test("an error that no page has asked about stays and can be read", async (stage) => {

@@ -44,7 +44,7 @@ pub(in crate::http) async fn get_api_key(
         id: key.id,
         prefix: key.prefix(),
         name: key.name.clone(),
-        scopes: key.scopes.0.iter().copied().collect(),
+        scopes: key.scopes.0.to_vec(),
         created_at: key.created_at.rfc3339(),
     }))
 }

@@ -165,7 +165,7 @@ impl Store {
     /// How many deliveries wait.
     pub async fn count_waiting_deliveries(&self) -> Result<i64, StoreError> {
         let sql = "SELECT COUNT(*) AS waiting FROM webhook_delivery WHERE status = 'pending'";
-        self.one(sql, []).await?.map_or(Ok(0), |row| row.get("waiting"))
+        self.all_at_length(sql).await?.first().map_or(Ok(0), |row| row.get("waiting"))
     }
 }
 
