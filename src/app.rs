@@ -11,6 +11,7 @@ use actix_web::App as ActixApp;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, FormConfig, PayloadConfig};
+use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,8 @@ use crate::store::{OpenError, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 const BODY: usize = 16 * 1024;
+/// How many connections wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// Connections of the admin listener, in all and of one address: a handful of scrapers and probes.
 const ADMIN_CONNECTIONS: (usize, usize) = (64, 16);
 /// How long open requests may take after the signal, in seconds.
@@ -257,17 +260,27 @@ impl Listeners {
 
 fn bind(address: SocketAddr, variable: &'static str) -> Result<(TcpListener, SocketAddr), StartupError> {
     let refused = |why| StartupError::Listen { address, why, variable };
-    // `[::]` takes connections over IPv4 too. Where there is no IPv6, IPv4 alone is all addresses.
-    let listener = TcpListener::bind(address).or_else(|why| match why.kind() {
-        ErrorKind::AddrInUse | ErrorKind::PermissionDenied => Err(why),
-        _ if address.ip() == Ipv6Addr::UNSPECIFIED => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
-        }
-        _ => Err(why),
-    });
+    let listener = match address.ip() == Ipv6Addr::UNSPECIFIED {
+        // Where there is no IPv6, IPv4 alone is all addresses.
+        true => listen_on_all(address).or_else(|why| match why.kind() {
+            ErrorKind::AddrInUse | ErrorKind::PermissionDenied => Err(why),
+            _ => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())),
+        }),
+        false => TcpListener::bind(address),
+    };
     let listener = listener.map_err(refused)?;
     let taken = listener.local_addr().map_err(refused)?;
     Ok((listener, taken))
+}
+
+/// Listens on an address of IPv6 and takes connections over IPv4 too, whatever the system's default is.
+fn listen_on_all(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+    socket.set_only_v6(false)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 #[cfg(test)]

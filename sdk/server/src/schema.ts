@@ -2045,7 +2045,7 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectSessionBody"];
                 };
             };
-            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3423,7 +3423,7 @@ export interface operations {
                     "application/json": components["schemas"]["ClaimedInstallBody"];
                 };
             };
-            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6187,7 +6187,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
-            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */

@@ -229,6 +229,7 @@ pub(in crate::http) async fn get_connect_session(
     request_body = CompleteConnectSession,
     responses(
         (status = 200, description = "The session, connected.", body = ConnectSessionBody),
+        (status = 400, description = "`invalid_json`"),
         (status = 403, description = "`api_key_scope_missing`, `external_user_mismatch`"),
         (status = 404, description = "`connect_session_not_found`"),
         (status = 409, description = "`connect_session_not_approved`"),

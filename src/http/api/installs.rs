@@ -144,6 +144,7 @@ pub(in crate::http) struct ClaimedInstallBody {
     request_body = InstallClaim,
     responses(
         (status = 200, description = "It is that user's connection.", body = ClaimedInstallBody),
+        (status = 400, description = "`invalid_json`"),
         (status = 404, description = "`install_unknown`"),
         (status = 409, description = "`install_claimed`"),
         (status = 500, description = "`unknown_key`, `integrity_error`"),

@@ -169,6 +169,7 @@ pub(in crate::http) async fn delete_webhook(
     params(("id" = uuid::Uuid, Path, description = "The endpoint.")), request_body = SecretRotation,
     responses(
         (status = 200, description = "The endpoint, with its new secret.", body = WebhookBody),
+        (status = 400, description = "`invalid_json`"),
         (status = 404, description = "`webhook_not_found`"),
     )
 )]

@@ -26,10 +26,6 @@ use crate::store::{ClaimedInstall, PendingGrant, Store, StoreError};
 const STATE_TTL: Duration = Duration::from_secs(600);
 /// How long a code is remembered. HubSpot forgets it sooner.
 const CODE_MEMORY: Duration = Duration::from_secs(3600);
-/// How long a request waits for another one that exchanges the same code: somewhat longer than a call to HubSpot may take.
-const EXCHANGE_WAIT: Duration = Duration::from_secs(25);
-/// Between two looks at it.
-const EXCHANGE_POLL: Duration = Duration::from_millis(100);
 
 /// Why an install is not kept.
 #[derive(Debug, Error)]
@@ -135,48 +131,28 @@ impl Installs {
         // It goes on although the person leaves: a code that was sent is spent.
         let installs = self.clone();
         let work = self.0.tasks.detach(async move {
+            let now = installs.0.clock.now();
             if let Some(state) = state
-                && !installs.0.store.take_install_state(state.hash(), installs.0.clock.now()).await?
+                && !installs.0.store.take_install_state(state.hash(), now).await?
             {
                 return Err(InstallError::StateRejected);
             }
-            installs.install_once(&code, &redirect_uri).await
+            if !installs.0.store.take_install_code(code.hash(), now.plus(CODE_MEMORY)).await? {
+                return Ok(());
+            }
+            let kept = installs.keep_install(&code, &redirect_uri).await;
+            if kept.is_err()
+                && let Err(why) = installs.0.store.forget_install_code(code.hash()).await
+            {
+                tracing::error!(error = %why, "could not forget a refused code");
+            }
+            kept
         });
         let kept = joined(work).await;
         if let Err(why) = &kept {
             tracing::warn!(error = %why, "an install from the marketplace has failed");
         }
         kept
-    }
-
-    async fn install_once(&self, code: &Secret, redirect_uri: &str) -> Result<(), InstallError> {
-        let parts = &self.0;
-        while !parts.store.take_install_code(code.hash(), parts.clock.now().plus(CODE_MEMORY)).await? {
-            if self.has_brought_install(code).await? {
-                return Ok(());
-            }
-        }
-        let kept = self.keep_install(code, redirect_uri).await;
-        let noted = match kept {
-            Ok(()) => parts.store.note_installed(code.hash()).await,
-            Err(_) => parts.store.forget_install_code(code.hash()).await,
-        };
-        if let Err(why) = noted {
-            tracing::error!(error = %why, "could not note what an install code has brought");
-        }
-        kept
-    }
-
-    /// Waits for the request that exchanges a code, in this process or another. Returns `false` if the code was refused.
-    async fn has_brought_install(&self, code: &Secret) -> Result<bool, InstallError> {
-        for _ in 0..EXCHANGE_WAIT.as_millis() / EXCHANGE_POLL.as_millis() {
-            match self.0.store.is_installed(code.hash()).await? {
-                Some(true) => return Ok(true),
-                None => return Ok(false),
-                Some(false) => tokio::time::sleep(EXCHANGE_POLL).await,
-            }
-        }
-        Err(InstallError::Failed(FailureCode::ProviderTimeout))
     }
 
     async fn keep_install(&self, code: &Secret, redirect_uri: &str) -> Result<(), InstallError> {

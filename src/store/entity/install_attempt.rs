@@ -20,10 +20,8 @@ words! {
     pub enum Kind: UnknownWord {
         /// A state (RFC 6749 section 4.1.1).
         State = "state",
-        /// An authorization code that is being exchanged.
+        /// An authorization code.
         Code = "code",
-        /// An authorization code that has brought an install.
-        InstalledCode = "installed_code",
     }
 }
 

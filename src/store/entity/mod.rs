@@ -1,8 +1,8 @@
 //! The tables as sea-orm sees them: one file for each, a typed model of its row.
 //!
 //! A column is of a type of the domain, so that nothing is parsed where a row is used. The order of the fields is that of
-//! the columns. What no entity can say in one statement stands as SQL in the file of the verb. `event_sequence` has no entity: one
-//! such statement is all that uses it.
+//! the columns. What no entity can say in one statement stands as SQL in the file of the verb. `event_sequence` has no
+//! entity: a single SQL statement uses it.
 
 pub mod alarm;
 pub mod api_key;

@@ -26,18 +26,6 @@ impl Store {
         self.note_install(Model { hash: code, kind: Kind::Code, expires_at }).await
     }
 
-    /// Notes that a code has brought an install.
-    pub async fn note_installed(&self, code: Hash) -> Result<(), StoreError> {
-        let installed = Entity::update_many().col_expr(Column::Kind, Kind::InstalledCode.into());
-        self.change(installed.filter(Column::Hash.eq(code))).await.map(|_| ())
-    }
-
-    /// Returns whether a code has brought an install; `None` if nobody has sent it, or it was refused.
-    pub async fn is_installed(&self, code: Hash) -> Result<Option<bool>, StoreError> {
-        let known = self.find(Entity::find_by_id(code)).await?;
-        Ok(known.map(|attempt| attempt.kind == Kind::InstalledCode))
-    }
-
     /// Deletes a code whose exchange failed, so that a retry reports the failure.
     pub async fn forget_install_code(&self, code: Hash) -> Result<(), StoreError> {
         let refused = Entity::delete_by_id(code).filter(Column::Kind.eq(Kind::Code));

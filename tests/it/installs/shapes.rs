@@ -1,7 +1,5 @@
 //! How HubSpot brings an install, in each of its shapes, and what is none.
 
-use std::time::Duration;
-
 use fake_hubspot::{Fault, Kind, Rule};
 use serde_json::json;
 
@@ -189,30 +187,6 @@ async fn a_code_that_was_refused_is_refused_again_when_the_page_is_reloaded() {
         }
     }
     assert_eq!(waiting(&app).await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_reloaded_during_the_exchange_has_the_answer_of_the_exchange() {
-    let app = started().await;
-    let slowly = Fault::Delay(Duration::from_millis(600));
-    for (code, is_good) in [(code(&app, ACME), true), ("na1-not-a-code".to_owned(), false)] {
-        app.hubspot.script(Rule::once(Kind::Exchange, slowly.clone()));
-        let url = with(INSTALL, &[("code", &code), ("returnUrl", &back(&app))]);
-        let (one, two) = (app.browser(), app.browser());
-        let answers = tokio::join!(one.get(&url), two.get(&url));
-        for answer in [answers.0, answers.1] {
-            let location = answer.location();
-            match is_good {
-                true => assert_eq!(location, back(&app)),
-                false => {
-                    assert!(
-                        location.starts_with("/install/hubspot/claim?problem=code_rejected"),
-                        "{location}"
-                    );
-                }
-            }
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,7 +91,8 @@ fn is_groundless(history: &History, read: &Read) -> bool {
 
 fn is_slowed(history: &History, read: &Read) -> bool {
     let slowed = (read.at - SLOWED_MS)..=read.answered;
-    history.calls.iter().any(|call| {
+    let mut refreshes = history.calls.iter().filter(|call| call.kind == Kind::Refresh);
+    refreshes.any(|call| {
         call.status == Some(429) && call.replica == Some(read.replica) && slowed.contains(&call.at)
     })
 }

@@ -241,7 +241,7 @@ impl State {
 
     /// Once for all the answers of the same second.
     fn slow_down(&mut self, now: Moment) {
-        if self.slowed_at.is_some_and(|at| now.since(at) < Duration::from_secs(1)) {
+        if self.slowed_at.is_some_and(|at| at <= now && now.since(at) < Duration::from_secs(1)) {
             return;
         }
         self.slowed_at = Some(now);

@@ -11,8 +11,9 @@ pub(super) struct Pace {
     per_second: f64,
     /// By how many times it grows in a second.
     growth: f64,
-    /// Whether it only grows while refreshes begin: after an outage, time alone says nothing of HubSpot's health.
-    needs_answers: bool,
+    /// Whether the time between two calls counts for a second at most: after an outage, a long pause says nothing of
+    /// HubSpot's health.
+    is_capped: bool,
     credit: f64,
     at: Moment,
 }
@@ -20,18 +21,12 @@ pub(super) struct Pace {
 impl Pace {
     /// After an outage: one, two, four and so on.
     pub fn recovering(now: Moment) -> Self {
-        Self { per_second: 1.0, growth: 2.0, needs_answers: true, credit: 1.0, at: now }
+        Self { per_second: 1.0, growth: 2.0, is_capped: true, credit: 1.0, at: now }
     }
 
     /// After too many: half of what it was, then a little more each second.
     pub fn slowed(per_second: f64, now: Moment) -> Self {
-        Self {
-            per_second: (per_second / 2.0).max(1.0),
-            growth: 1.1,
-            needs_answers: false,
-            credit: 1.0,
-            at: now,
-        }
+        Self { per_second: (per_second / 2.0).max(1.0), growth: 1.1, is_capped: false, credit: 1.0, at: now }
     }
 
     /// How many may begin in a second now.
@@ -45,7 +40,7 @@ impl Pace {
         self.at = now;
         // A process that has slept, or waited for slow answers, is not owed a burst for that time.
         self.credit += self.per_second * seconds.min(1.0);
-        self.per_second *= self.growth.powf(if self.needs_answers { seconds.min(1.0) } else { seconds });
+        self.per_second *= self.growth.powf(if self.is_capped { seconds.min(1.0) } else { seconds });
         if self.per_second >= UNLIMITED {
             return None;
         }
