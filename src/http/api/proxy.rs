@@ -25,7 +25,7 @@ use crate::services::proxy::{
     Bytes, Call, Download, HeaderMap, Method, Passed, Pieces, ProxyError, Severed, Upload, UploadError,
 };
 
-/// Marks an answer that is somebody else's: it is passed on as it is, whatever its status.
+/// Marks a response of HubSpot's, which is passed on unchanged, whatever its status.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct PassedOn;
 

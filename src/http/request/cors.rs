@@ -8,7 +8,8 @@ use crate::http::Web;
 /// The secret of the page that began an attempt (RFC 7636 section 4.1, there for another purpose).
 pub(in crate::http) const VERIFIER: &str = "x-hsc-verifier";
 
-/// Listed origins may ask and read, without credentials: a cookie of ours says nothing about somebody else's page.
+/// Returns the CORS policy: listed origins may send requests and read responses, without credentials, because a cookie of
+/// this service does not authenticate a page of another site.
 pub(in crate::http) fn cors(web: &Web, method: &str) -> Cors {
     let (allowed, own) = (web.allowed_origins().clone(), web.config.server.origin());
     Cors::default()

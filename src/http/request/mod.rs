@@ -1,4 +1,4 @@
-//! What is read of a request, whoever sends it.
+//! Parts of a request that browsers and backends have in common.
 
 pub(super) mod body;
 pub(super) mod body_timeout;

@@ -12,7 +12,7 @@ const ON_ITS_WAY_MS: i64 = 1_000;
 /// Whatever is told in whole seconds may be off by one.
 const WHOLE_SECOND_MS: i64 = 1_000;
 
-/// For so long a replica asks slowly after HubSpot has told it that there were too many calls.
+/// How long a replica may refresh slowly after HubSpot has rate limited it (429).
 const SLOWED_MS: i64 = 30_000;
 
 /// I4. By HubSpot's own record of when a token expires, and by what the service says itself, which needs no allowance
