@@ -52,8 +52,12 @@ impl From<DbErr> for StoreError {
 
 /// Gives up on a database that says nothing. Its own limits end what takes too long, but a line that has gone dead tells
 /// nobody.
-pub(in crate::store) async fn within_deadline<T>(
+///
+/// The work is boxed: inline, its 5 KB would be a part of every request that reads, also while that request waits for
+/// something else.
+pub(in crate::store) fn within_deadline<T>(
     work: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(StoreError::Silent))
+) -> impl Future<Output = Result<T, StoreError>> {
+    let limited = tokio::time::timeout(DEADLINE, Box::pin(work));
+    async { limited.await.unwrap_or(Err(StoreError::Silent)) }
 }

@@ -98,17 +98,17 @@ impl Database {
     }
 
     /// Makes one change in a transaction of its own, and returns how many rows it touched.
-    pub(super) async fn change(&self, query: impl QueryTrait) -> Result<u64, StoreError> {
-        self.change_by(query.build(self.backend())).await
+    pub(super) fn change(&self, query: impl QueryTrait) -> impl Future<Output = Result<u64, StoreError>> {
+        self.change_by(query.build(self.backend()))
     }
 
     /// The same for a change in SQL.
-    pub(super) async fn run(
+    pub(super) fn run(
         &self,
         sql: &str,
         values: impl IntoIterator<Item = Value>,
-    ) -> Result<u64, StoreError> {
-        self.change_by(self.reader().statement(sql, values)).await
+    ) -> impl Future<Output = Result<u64, StoreError>> {
+        self.change_by(self.reader().statement(sql, values))
     }
 
     async fn change_by(&self, statement: Statement) -> Result<u64, StoreError> {
@@ -152,19 +152,19 @@ impl Database {
     }
 
     /// Reads at most one row of an entity.
-    pub(super) async fn find<E: EntityTrait>(
+    pub(super) fn find<E: EntityTrait>(
         &self,
         query: Select<E>,
-    ) -> Result<Option<E::Model>, StoreError> {
-        within_deadline(async { Ok(query.one(&self.reader()).await?) }).await
+    ) -> impl Future<Output = Result<Option<E::Model>, StoreError>> {
+        within_deadline(async { Ok(query.one(&self.reader()).await?) })
     }
 
     /// Reads rows of an entity.
-    pub(super) async fn find_all<E: EntityTrait>(
+    pub(super) fn find_all<E: EntityTrait>(
         &self,
         query: Select<E>,
-    ) -> Result<Vec<E::Model>, StoreError> {
-        within_deadline(async { Ok(query.all(&self.reader()).await?) }).await
+    ) -> impl Future<Output = Result<Vec<E::Model>, StoreError>> {
+        within_deadline(async { Ok(query.all(&self.reader()).await?) })
     }
 
     /// Reads some columns of rows of an entity.
