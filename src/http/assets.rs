@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use actix_web::HttpRequest;
 use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
 use actix_web::web::Path;
-use actix_web::{HttpRequest, HttpResponse};
 
-use super::problem::{Problem, ProblemCode};
+use super::problem::{Handled, Problem, ProblemCode};
 use super::public_text::PublicText;
 
 const FILES: &[(&str, &str, &str)] = &[
@@ -38,7 +38,7 @@ static TEXTS: LazyLock<HashMap<&str, PublicText>> =
     LazyLock::new(|| FILES.iter().map(|(name, kind, text)| (*name, PublicText::new(kind, *text))).collect());
 
 /// `GET /static/…`
-pub(super) async fn get_asset(request: HttpRequest, file: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get_asset(request: HttpRequest, file: Path<String>) -> Handled {
     let found = TEXTS.get(file.as_str()).ok_or(Problem::new(ProblemCode::NotFound))?;
     let mut answer = found.answer(&request);
     if file.starts_with("sdk/") {

@@ -20,11 +20,7 @@ const LONGEST: usize = 200;
 ///
 /// # Errors
 /// What [`any_caller`] says, and `api_key_scope_missing` (403).
-pub(in crate::http) async fn caller(
-    request: &HttpRequest,
-    web: &Web,
-    scope: ApiScope,
-) -> Result<Arc<ApiKey>, Problem> {
+pub async fn caller(request: &HttpRequest, web: &Web, scope: ApiScope) -> Result<Arc<ApiKey>, Problem> {
     let key = any_caller(request, web).await?;
     if key.may(scope) {
         return Ok(key);
@@ -76,7 +72,7 @@ fn bearer(line: &str) -> Option<&str> {
 }
 
 /// What a 401 says of how to come again (RFC 6750 section 3).
-pub(in crate::http) fn challenge(code: ProblemCode) -> Option<HeaderValue> {
+pub fn challenge(code: ProblemCode) -> Option<HeaderValue> {
     match code {
         ProblemCode::ApiKeyMissing => Some(HeaderValue::from_static("Bearer realm=\"hubspot-connect\"")),
         ProblemCode::ApiKeyInvalid => {

@@ -18,7 +18,7 @@ use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::domain::text::is_name;
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::{ApiJson, whole};
 use crate::services::{NewSession, SessionView};
 
@@ -33,7 +33,7 @@ const WEEK: u64 = 7 * 24 * 3600;
 /// What a connect session is to be like.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct CreateConnectSession {
+pub struct CreateConnectSession {
     /// Your own id of the user whose connection it is to be. May be left out where `connection_id` is given.
     #[schema(value_type = Option<ExternalUserIdWord>)]
     external_user_id: Option<ExternalUserId>,
@@ -77,18 +77,18 @@ pub(in crate::http) struct CreateConnectSession {
 #[derive(ToSchema)]
 #[schema(as = ExternalUserId, value_type = String, max_length = 255, example = "user_42")]
 #[expect(dead_code, reason = "the domain reads it; this says how it is written")]
-pub(in crate::http) struct ExternalUserIdWord(String);
+pub struct ExternalUserIdWord(String);
 
 /// A scope as HubSpot writes it.
 #[derive(ToSchema)]
 #[schema(value_type = String, pattern = "^[A-Za-z0-9._:-]{1,100}$", example = "crm.objects.contacts.read")]
 #[expect(dead_code, reason = "scopes are read as text; this says how they are written")]
-pub(in crate::http) struct ScopeWord(String);
+pub struct ScopeWord(String);
 
 /// Who has the last word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::http) enum Confirm {
+pub enum Confirm {
     /// Nobody: a page of yours that began it is proof enough.
     None,
     /// Your backend.
@@ -97,7 +97,7 @@ pub(in crate::http) enum Confirm {
 
 /// A connect session.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ConnectSessionBody {
+pub struct ConnectSessionBody {
     #[schema(value_type = uuid::Uuid)]
     id: ConnectSessionId,
     #[schema(value_type = String)]
@@ -120,7 +120,7 @@ pub(in crate::http) struct ConnectSessionBody {
 
 /// The grant that awaits the backend's word.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct Awaiting {
+pub struct Awaiting {
     /// The attempt by which it came.
     #[schema(value_type = uuid::Uuid)]
     flow: FlowId,
@@ -138,7 +138,7 @@ pub(in crate::http) struct Awaiting {
 
 /// A connect session with what opens it, shown this once.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct NewConnectSession {
+pub struct NewConnectSession {
     #[serde(flatten)]
     session: ConnectSessionBody,
     /// For your page, which gives it to the SDK. It belongs into no address and no log. Null with a link.
@@ -150,7 +150,7 @@ pub(in crate::http) struct NewConnectSession {
 /// Who has approved.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct CompleteConnectSession {
+pub struct CompleteConnectSession {
     /// Your id of the user who is in front of your page now, from your own session: not from the request that told you
     /// of this session.
     #[schema(value_type = ExternalUserIdWord)]
@@ -171,11 +171,11 @@ pub(in crate::http) struct CompleteConnectSession {
         (status = 404, description = "`connect_session_not_found`: there is no such connection to renew."),
     )
 )]
-pub(in crate::http) async fn create_connect_session(
+pub async fn create_connect_session(
     request: HttpRequest,
     web: Data<Web>,
     body: ApiJson<CreateConnectSession>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     let made = web.services.connect.sessions.create_connect_session(body.0.read()?).await?;
     let link = made.session.hosted.then(|| web.services.connect.sessions.hosted_link(&made.token)).flatten();
@@ -199,11 +199,7 @@ pub(in crate::http) async fn create_connect_session(
         (status = 404, description = "`connect_session_not_found`"),
     )
 )]
-pub(in crate::http) async fn get_connect_session(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn get_connect_session(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     let view = web
         .services
@@ -236,12 +232,12 @@ pub(in crate::http) async fn get_connect_session(
         (status = 410, description = "`connect_session_ended`"),
     )
 )]
-pub(in crate::http) async fn complete_connect_session(
+pub async fn complete_connect_session(
     request: HttpRequest,
     web: Data<Web>,
     id: Path<String>,
     body: ApiJson<CompleteConnectSession>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     let view = web
         .services
@@ -265,11 +261,7 @@ pub(in crate::http) async fn complete_connect_session(
         (status = 404, description = "`connect_session_not_found`"),
     )
 )]
-pub(in crate::http) async fn delete_connect_session(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn delete_connect_session(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     let ended = web.services.connect.sessions.cancel_connect_session(read_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(

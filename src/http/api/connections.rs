@@ -23,7 +23,7 @@ use crate::domain::scopes::Scopes;
 use crate::http::Web;
 use crate::http::browser::connection_body::sentence;
 use crate::http::browser::disconnect::DisconnectAnswer;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::services::{Event, Listed};
 
@@ -49,7 +49,7 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
 
 /// One connection: everything but its tokens.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ConnectionBody {
+pub struct ConnectionBody {
     #[schema(value_type = uuid::Uuid)]
     id: ConnectionId,
     /// Whose it is, by the host's own id; null if a browser's session owns it.
@@ -118,7 +118,7 @@ impl ConnectionBody {
 
 /// A page of connections.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ConnectionList {
+pub struct ConnectionList {
     connections: Vec<ConnectionBody>,
     /// Shown as `cursor`, it leads to the next page; null on the last one.
     next_cursor: Option<String>,
@@ -144,10 +144,7 @@ pub(in crate::http) struct ConnectionList {
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
     )
 )]
-pub(in crate::http) async fn list_connections(
-    request: HttpRequest,
-    web: Data<Web>,
-) -> Result<HttpResponse, Problem> {
+pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let ask = listing::read(request.query_string())?;
     // One more than is shown tells whether there is a next page.
@@ -176,11 +173,7 @@ pub(in crate::http) async fn list_connections(
         (status = 404, description = "`connection_not_found`"),
     )
 )]
-pub(in crate::http) async fn get_connection(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn get_connection(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let listed = find(&web, &id).await?;
     Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, web.services.platform.clock.now())))
@@ -188,7 +181,7 @@ pub(in crate::http) async fn get_connection(
 
 /// How a connection fares, and what has happened to it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct HistoryBody {
+pub struct HistoryBody {
     #[schema(value_type = uuid::Uuid)]
     connection_id: ConnectionId,
     /// Sentences for a person who looks for what is wrong.
@@ -199,7 +192,7 @@ pub(in crate::http) struct HistoryBody {
 
 /// Something that has happened to a connection. Webhooks tell the same.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct HistoryEvent {
+pub struct HistoryEvent {
     /// Its id, which is that of the webhook message.
     id: String,
     #[serde(rename = "type")]
@@ -235,11 +228,7 @@ impl From<Event> for HistoryEvent {
         (status = 404, description = "`connection_not_found`"),
     )
 )]
-pub(in crate::http) async fn get_connection_history(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn get_connection_history(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let Listed { token, plan, .. } = find(&web, &id).await?;
     let explanation = explain(&token, plan, web.services.platform.clock.now());
@@ -255,7 +244,7 @@ pub(in crate::http) async fn get_connection_history(
 
 /// New tokens, but for the tokens.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct RefreshBody {
+pub struct RefreshBody {
     #[schema(value_type = uuid::Uuid)]
     connection_id: ConnectionId,
     /// Whether HubSpot was asked; if not, the tokens are less than five seconds old.
@@ -281,11 +270,7 @@ pub(in crate::http) struct RefreshBody {
         (status = 503, description = "`token_unavailable`, with `Retry-After`: HubSpot gave none; `storage_unavailable`"),
     )
 )]
-pub(in crate::http) async fn refresh_connection(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn refresh_connection(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     let (row, refreshed) = web.services.connections.access_tokens.refresh_now(connection_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(RefreshBody {
@@ -310,11 +295,7 @@ pub(in crate::http) async fn refresh_connection(
         (status = 404, description = "`connection_not_found`; so it is the second time."),
     )
 )]
-pub(in crate::http) async fn delete_connection(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn delete_connection(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     let ended = web.services.connections.disconnects.disconnect_any(connection_id(&id)?).await?;
     let ended = ended.ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))?;
@@ -324,7 +305,7 @@ pub(in crate::http) async fn delete_connection(
 /// The word that somebody means the whole account.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct Uninstall {
+pub struct Uninstall {
     /// Must be `true`.
     #[serde(default)]
     #[schema(schema_with = yes, required)]
@@ -342,7 +323,7 @@ fn yes() -> Object {
 
 /// What became of an app that was to be uninstalled.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct UninstallBody {
+pub struct UninstallBody {
     #[serde(flatten)]
     ended: DisconnectAnswer,
     /// Whether HubSpot has uninstalled the app. The connection has ended in any case.
@@ -370,12 +351,12 @@ pub(in crate::http) struct UninstallBody {
         (status = 404, description = "`connection_not_found`"),
     )
 )]
-pub(in crate::http) async fn uninstall_app(
+pub async fn uninstall_app(
     request: HttpRequest,
     web: Data<Web>,
     id: Path<String>,
     body: ApiJson<Uninstall>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     if !body.0.confirm {
         return Err(Problem::new(ProblemCode::ConfirmationMissing).pointer("/confirm"));

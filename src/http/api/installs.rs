@@ -14,7 +14,7 @@ use crate::domain::api_key::ApiScope;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, InstallId, PortalId};
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::services::PendingGrant;
 
@@ -31,7 +31,7 @@ struct Wanted {
 
 /// An install that waits to be claimed.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct InstallBody {
+pub struct InstallBody {
     #[schema(value_type = uuid::Uuid)]
     id: InstallId,
     /// The HubSpot account that has installed the app.
@@ -63,7 +63,7 @@ impl From<PendingGrant> for InstallBody {
 
 /// A page of installs.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct InstallsBody {
+pub struct InstallsBody {
     installs: Vec<InstallBody>,
     /// Where the next page begins; null on the last one.
     #[schema(value_type = Option<uuid::Uuid>)]
@@ -86,10 +86,7 @@ pub(in crate::http) struct InstallsBody {
         (status = 400, description = "`bad_request`"),
     )
 )]
-pub(in crate::http) async fn list_installs(
-    request: HttpRequest,
-    web: Data<Web>,
-) -> Result<HttpResponse, Problem> {
+pub async fn list_installs(request: HttpRequest, web: Data<Web>) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     // Read only now: whoever may not list learns nothing of how to.
     let wanted = Query::<Wanted>::from_query(request.query_string())
@@ -108,7 +105,7 @@ pub(in crate::http) async fn list_installs(
 /// Whose an install is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct InstallClaim {
+pub struct InstallClaim {
     /// Your user's id. Be sure by your own means that the HubSpot account is this user's.
     #[schema(value_type = ExternalUserIdWord)]
     external_user_id: ExternalUserId,
@@ -120,7 +117,7 @@ pub(in crate::http) struct InstallClaim {
 
 /// A claimed install.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ClaimedInstallBody {
+pub struct ClaimedInstallBody {
     #[schema(value_type = uuid::Uuid)]
     install_id: InstallId,
     /// The connection it has become, or has renewed.
@@ -150,12 +147,12 @@ pub(in crate::http) struct ClaimedInstallBody {
         (status = 500, description = "`unknown_key`, `integrity_error`"),
     )
 )]
-pub(in crate::http) async fn claim_install(
+pub async fn claim_install(
     request: HttpRequest,
     web: Data<Web>,
     id: Path<String>,
     body: ApiJson<InstallClaim>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     let id: InstallId = id.parse().map_err(|_| Problem::new(ProblemCode::InstallUnknown))?;
     let InstallClaim { external_user_id, metadata } = body.0;

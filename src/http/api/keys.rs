@@ -9,11 +9,11 @@ use super::caller::any_caller;
 use crate::domain::api_key::ApiScope;
 use crate::domain::id::ApiKeyId;
 use crate::http::Web;
-use crate::http::problem::Problem;
+use crate::http::problem::Handled;
 
 /// An API key, but for its secret.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct ApiKeyBody {
+pub struct ApiKeyBody {
     #[schema(value_type = uuid::Uuid)]
     id: ApiKeyId,
     /// The first characters of the key.
@@ -35,10 +35,7 @@ pub(in crate::http) struct ApiKeyBody {
         (status = 200, description = "The key, but for its secret.", body = ApiKeyBody),
     )
 )]
-pub(in crate::http) async fn get_api_key(
-    request: HttpRequest,
-    web: Data<Web>,
-) -> Result<HttpResponse, Problem> {
+pub async fn get_api_key(request: HttpRequest, web: Data<Web>) -> Handled {
     let key = any_caller(&request, &web).await?;
     Ok(HttpResponse::Ok().json(ApiKeyBody {
         id: key.id,

@@ -26,7 +26,7 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// The limit on the requests of each key.
 #[derive(Debug)]
-pub(in crate::http) struct KeyLimits {
+pub struct KeyLimits {
     per_minute: u32,
     policy: HeaderValue,
     windows: Mutex<HashMap<ApiKeyId, Window>>,
@@ -90,7 +90,7 @@ impl KeyLimits {
 }
 
 /// Tells the caller what is left, if the request was counted.
-pub(in crate::http) fn tell<B>(response: &mut ServiceResponse<B>) {
+pub fn tell<B>(response: &mut ServiceResponse<B>) {
     let spent = response.request().extensions().get::<Spent>().cloned();
     if let Some(spent) = spent {
         spent.write(response.headers_mut());

@@ -20,14 +20,14 @@ use crate::domain::id::ConnectionId;
 use crate::domain::proxy_headers::Named;
 use crate::domain::proxy_path::ProxyPath;
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::services::proxy::{
     Bytes, Call, Download, HeaderMap, Method, Passed, Pieces, ProxyError, Severed, Upload, UploadError,
 };
 
 /// Marks a response of HubSpot's, which is passed on unchanged, whatever its status.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::http) struct PassedOn;
+pub struct PassedOn;
 
 /// What stands before HubSpot's own path.
 pub(super) const PREFIX: &str = "/api/hubspot/proxy";
@@ -73,11 +73,7 @@ const WHOLE: Duration = Duration::from_secs(600);
         (status = 504, description = "`provider_timeout`"),
     )
 )]
-pub(in crate::http) async fn proxy(
-    request: HttpRequest,
-    web: Data<Web>,
-    payload: Payload,
-) -> Result<HttpResponse, Problem> {
+pub async fn proxy(request: HttpRequest, web: Data<Web>, payload: Payload) -> Handled {
     let outcome = pass(&request, &web, payload).await;
     web.metrics.proxied.answered(match &outcome {
         Ok(passed) => Ok(passed.status),

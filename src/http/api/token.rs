@@ -13,7 +13,7 @@ use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
 use crate::domain::scopes::Scopes;
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::services::{Lease, LeaseWarning};
 
 /// What is asked for where nothing is said, in seconds.
@@ -23,7 +23,7 @@ const LONGEST_TTL: u64 = 900;
 
 /// An access token of HubSpot's, for `Authorization: Bearer`.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct TokenBody<'a> {
+pub struct TokenBody<'a> {
     #[schema(value_type = uuid::Uuid)]
     connection_id: ConnectionId,
     /// Show it to HubSpot and to nobody else.
@@ -45,7 +45,7 @@ pub(in crate::http) struct TokenBody<'a> {
 
 /// Something to know about a token.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct WarningBody {
+pub struct WarningBody {
     /// `expires_soon`, `scopes_missing`, `refresh_failing` or `portal_unknown`.
     code: &'static str,
     /// A sentence for the developer.
@@ -76,11 +76,7 @@ pub(in crate::http) struct WarningBody {
         (status = 503, description = "`token_unavailable`, with `Retry-After`; `storage_unavailable`"),
     )
 )]
-pub(in crate::http) async fn get_access_token(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn get_access_token(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     let key = caller(&request, &web, ApiScope::TokensRead).await?;
     let answer = lend(&request, &web, &id).await;
     let status =
@@ -89,7 +85,7 @@ pub(in crate::http) async fn get_access_token(
     answer
 }
 
-async fn lend(request: &HttpRequest, web: &Web, id: &str) -> Result<HttpResponse, Problem> {
+async fn lend(request: &HttpRequest, web: &Web, id: &str) -> Handled {
     let id = connection_id(id)?;
     let lease = web.services.connections.access_tokens.lease(id, min_ttl(request.query_string())?).await?;
     let tag = format!("\"{}-{:016x}\"", lease.generation(), lease.mark());

@@ -21,7 +21,7 @@ use crate::services::{Endpoint, WebhookDelivery};
 /// A new endpoint.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct NewWebhook {
+pub struct NewWebhook {
     /// Where messages are posted to: https, and public.
     #[schema(
         pattern = "^https?://[A-Za-z0-9.:\\[\\]-]+([/?][!\"$-~]*)?$",
@@ -43,7 +43,7 @@ pub(in crate::http) struct NewWebhook {
 /// What is to be changed. What is not named stays as it is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct WebhookChanges {
+pub struct WebhookChanges {
     /// Where messages are posted to.
     #[serde(default)]
     #[schema(
@@ -67,7 +67,7 @@ pub(in crate::http) struct WebhookChanges {
 
 /// A text that may be a credential.
 #[derive(Debug)]
-pub(in crate::http) struct Hidden(Secret);
+pub struct Hidden(Secret);
 
 impl<'de> Deserialize<'de> for Hidden {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
@@ -94,7 +94,7 @@ pub(super) fn headers(fields: BTreeMap<String, Hidden>) -> Result<WebhookHeaders
 /// How a secret is replaced.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct SecretRotation {
+pub struct SecretRotation {
     /// How long the older secret signs beside the new one, in seconds: 86400 without it, 604800 at most.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 604_800)]
@@ -103,7 +103,7 @@ pub(in crate::http) struct SecretRotation {
 
 /// A webhook endpoint.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct WebhookBody {
+pub struct WebhookBody {
     #[schema(value_type = uuid::Uuid)]
     id: WebhookId,
     url: String,
@@ -141,14 +141,14 @@ impl WebhookBody {
 
 /// All endpoints.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct WebhookList {
+pub struct WebhookList {
     /// In the order in which they were made.
     pub items: Vec<WebhookBody>,
 }
 
 /// One event on its way to one endpoint.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct DeliveryBody {
+pub struct DeliveryBody {
     /// The id of the event, and of the message (`webhook-id`).
     #[schema(example = "evt_0b0fd2a3c3b84ef2a9e1a62ad3f8a5d4_3")]
     id: String,
@@ -190,7 +190,7 @@ impl From<WebhookDelivery> for DeliveryBody {
 
 /// A page of deliveries.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct DeliveryPage {
+pub struct DeliveryPage {
     /// The newest first.
     pub items: Vec<DeliveryBody>,
     /// Where the next page begins; `null` on the last.

@@ -16,7 +16,7 @@ use crate::domain::clock::Moment;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{DeliveryStatus, OVERLAP};
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::services::EndpointChanges;
 
@@ -64,11 +64,7 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
         (status = 409, description = "`too_many_webhooks`"),
     )
 )]
-pub(in crate::http) async fn create_webhook(
-    request: HttpRequest,
-    web: Data<Web>,
-    body: ApiJson<NewWebhook>,
-) -> Result<HttpResponse, Problem> {
+pub async fn create_webhook(request: HttpRequest, web: Data<Web>, body: ApiJson<NewWebhook>) -> Handled {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let NewWebhook { url, events, headers: fields } = body.0;
     let fields = headers(fields)?;
@@ -85,10 +81,7 @@ pub(in crate::http) async fn create_webhook(
         (status = 200, description = "All endpoints.", body = WebhookList),
     )
 )]
-pub(in crate::http) async fn list_webhooks(
-    request: HttpRequest,
-    web: Data<Web>,
-) -> Result<HttpResponse, Problem> {
+pub async fn list_webhooks(request: HttpRequest, web: Data<Web>) -> Handled {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let all = web.services.webhooks.endpoints.webhooks().await?;
     let items = all.into_iter().map(|endpoint| WebhookBody::new(&web, endpoint, None)).collect();
@@ -104,11 +97,7 @@ pub(in crate::http) async fn list_webhooks(
         (status = 404, description = "`webhook_not_found`"),
     )
 )]
-pub(in crate::http) async fn get_webhook(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn get_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let endpoint = web.services.webhooks.endpoints.webhook(webhook_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
@@ -127,12 +116,12 @@ pub(in crate::http) async fn get_webhook(
         (status = 409, description = "`webhook_headers_needed`: the new URL is of another origin."),
     )
 )]
-pub(in crate::http) async fn update_webhook(
+pub async fn update_webhook(
     request: HttpRequest,
     web: Data<Web>,
     id: Path<String>,
     body: ApiJson<WebhookChanges>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let WebhookChanges { url, events, enabled, headers: fields } = body.0;
     let fields = fields.map(headers).transpose()?;
@@ -152,11 +141,7 @@ pub(in crate::http) async fn update_webhook(
         (status = 404, description = "`webhook_not_found`"),
     )
 )]
-pub(in crate::http) async fn delete_webhook(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn delete_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::Webhooks).await?;
     web.services.webhooks.endpoints.remove_webhook(webhook_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -173,12 +158,12 @@ pub(in crate::http) async fn delete_webhook(
         (status = 404, description = "`webhook_not_found`"),
     )
 )]
-pub(in crate::http) async fn rotate_webhook_secret(
+pub async fn rotate_webhook_secret(
     request: HttpRequest,
     web: Data<Web>,
     id: Path<String>,
     body: ApiJson<SecretRotation>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let overlap = body.0.overlap_seconds.map_or(OVERLAP, Duration::from_secs);
     if overlap.as_secs() > LONGEST_OVERLAP {
@@ -200,11 +185,7 @@ pub(in crate::http) async fn rotate_webhook_secret(
         (status = 409, description = "`webhook_disabled`"),
     )
 )]
-pub(in crate::http) async fn test_webhook(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn test_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let delivery = web.services.webhooks.endpoints.test_webhook(webhook_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(DeliveryBody::from(delivery)))
@@ -213,7 +194,7 @@ pub(in crate::http) async fn test_webhook(
 /// Which deliveries are shown.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct DeliveryQuery {
+pub struct DeliveryQuery {
     cursor: Option<String>,
     status: Option<String>,
     limit: Option<u32>,
@@ -235,11 +216,7 @@ pub(in crate::http) struct DeliveryQuery {
         (status = 404, description = "`webhook_not_found`"),
     )
 )]
-pub(in crate::http) async fn list_webhook_deliveries(
-    request: HttpRequest,
-    web: Data<Web>,
-    id: Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let query = Query::<DeliveryQuery>::from_query(request.query_string()).map_err(|_| {
         Problem::new(ProblemCode::BadRequest).hint("The query takes cursor, status and limit.")
@@ -272,11 +249,11 @@ pub(in crate::http) async fn list_webhook_deliveries(
         (status = 409, description = "`webhook_disabled`"),
     )
 )]
-pub(in crate::http) async fn replay_webhook_delivery(
+pub async fn replay_webhook_delivery(
     request: HttpRequest,
     web: Data<Web>,
     path: Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     caller(&request, &web, ApiScope::Webhooks).await?;
     let (id, event) = path.into_inner();
     let delivery = web.services.webhooks.endpoints.replay_delivery(webhook_id(&id)?, &event).await?;

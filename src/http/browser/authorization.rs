@@ -17,13 +17,13 @@ use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::http::request::cors::VERIFIER;
 use crate::services::{Attempt, Outcome, Subscription};
 
 /// The verifier of a request, if it has one.
-pub(in crate::http) fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem> {
+pub fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem> {
     let Some(text) = request.headers().get(VERIFIER) else { return Ok(None) };
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     match text.to_str() {
@@ -35,13 +35,13 @@ pub(in crate::http) fn verifier(request: &HttpRequest) -> Result<Option<Secret>,
 }
 
 /// Answers with the attempt of this verifier, at once or as soon as it has changed.
-pub(in crate::http) async fn attempt_status(
+pub async fn attempt_status(
     request: &HttpRequest,
     web: &Web,
     verifier: &Secret,
     named: Option<&str>,
     deadline: Instant,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     let find = async || -> Result<Attempt, Problem> {
         // Another flow's id, an unknown one and a wrong verifier look alike.
         let named = named.map(str::parse).transpose().map_err(|_| Problem::new(ProblemCode::FlowUnknown))?;
@@ -92,7 +92,7 @@ fn wakes_for(web: &Web, attempt: &Attempt) -> Option<Subscription> {
 /// Which flow is meant, for which claim.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct Redeem {
+pub struct Redeem {
     /// The attempt.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
@@ -129,11 +129,7 @@ struct AccessTokenAnswer<'a> {
         (status = 410, description = "`already_delivered`: it was given out before."),
     )
 )]
-pub(in crate::http) async fn redeem_claim(
-    request: HttpRequest,
-    web: Data<Web>,
-    body: ApiJson<Redeem>,
-) -> Result<HttpResponse, Problem> {
+pub async fn redeem_claim(request: HttpRequest, web: Data<Web>, body: ApiJson<Redeem>) -> Handled {
     let verifier = verifier(&request)?.ok_or(Problem::new(ProblemCode::BadChallenge))?;
     let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
     let access = web.services.connect.statuses.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
@@ -148,7 +144,7 @@ pub(in crate::http) async fn redeem_claim(
 /// Which flow is given up; the page's own, if it does not know its id yet.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct Cancel {
+pub struct Cancel {
     /// The attempt; left out, it is the one of the verifier.
     #[schema(value_type = Option<String>, format = Uuid)]
     flow: Option<FlowId>,
@@ -167,11 +163,7 @@ pub(in crate::http) struct Cancel {
         (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
     )
 )]
-pub(in crate::http) async fn cancel_attempt(
-    request: HttpRequest,
-    web: Data<Web>,
-    body: ApiJson<Cancel>,
-) -> Result<HttpResponse, Problem> {
+pub async fn cancel_attempt(request: HttpRequest, web: Data<Web>, body: ApiJson<Cancel>) -> Handled {
     let verifier = verifier(&request)?.ok_or(Problem::new(ProblemCode::BadChallenge))?;
     let attempt = web
         .services
@@ -186,7 +178,7 @@ pub(in crate::http) async fn cancel_attempt(
 /// An attempt to connect. Its fields are written out one by one: what is not named here does not leave.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Attempt)]
-pub(in crate::http) struct AttemptAnswer<'a> {
+pub struct AttemptAnswer<'a> {
     /// The attempt.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,

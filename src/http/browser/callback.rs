@@ -1,15 +1,15 @@
 //! /auth/hubspot/callback.
 
 use actix_session::Session;
+use actix_web::HttpRequest;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
 
 use super::caller::Caller;
 use super::install::{install_at_callback, is_install};
 use super::navigation::{Query, done, is_state, navigation_only, see_other};
 use crate::domain::secret::Secret;
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::span::about_flow;
 use crate::services::{Answer, FinishConnect, Finished, flow_of_state};
 
@@ -32,11 +32,7 @@ use crate::services::{Answer, FinishConnect, Finished, flow_of_state};
         (status = 400, description = "A page that shows `not_a_navigation`.", content_type = "text/html", body = String),
     )
 )]
-pub(in crate::http) async fn finish_auth(
-    request: HttpRequest,
-    web: Data<Web>,
-    session: Session,
-) -> Result<HttpResponse, Problem> {
+pub async fn finish_auth(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {
     if is_install(&request, &web) {
         return install_at_callback(&request, &web).await;
     }
@@ -85,7 +81,7 @@ async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<F
 }
 
 /// Where the popup goes when the callback could not be answered: to the outcome of its flow, if the state names one.
-pub(in crate::http) fn done_without_answer(query: &str) -> String {
+pub fn done_without_answer(query: &str) -> String {
     let query = Query::parse(query, &["state"]).ok();
     match query.as_ref().and_then(|query| query.get("state")).filter(|state| is_state(state)) {
         Some(state) => done(flow_of_state(&Secret::new(state.to_owned()))),

@@ -13,7 +13,7 @@ const NONCE: &str = "nonce";
 
 /// The person behind a session.
 #[derive(Debug, Clone)]
-pub(in crate::http) struct Caller {
+pub struct Caller {
     /// Who it is.
     pub user: UserId,
     /// What the session's form tokens are made from; new with every new key.

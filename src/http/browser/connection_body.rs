@@ -13,7 +13,7 @@ use crate::services::Connection;
 /// A connection.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionConnection)]
-pub(in crate::http) struct Entry<'a> {
+pub struct Entry<'a> {
     /// The connection; a reconnect of the same account keeps it.
     #[schema(value_type = String, format = Uuid)]
     id: ConnectionId,
@@ -24,7 +24,7 @@ pub(in crate::http) struct Entry<'a> {
 /// How a connection fares.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ConnectionFields)]
-pub(in crate::http) struct Fields<'a> {
+pub struct Fields<'a> {
     /// The HubSpot account (`hub_id`); null until HubSpot has told it.
     #[schema(value_type = Option<i64>, example = 1234567)]
     portal_id: Option<PortalId>,
@@ -76,7 +76,7 @@ impl<'a> Entry<'a> {
 }
 
 /// Returns a sentence for the user about a state.
-pub(in crate::http) fn sentence(state: ConnectionState) -> &'static str {
+pub fn sentence(state: ConnectionState) -> &'static str {
     match state {
         ConnectionState::Active => "Access is renewed by itself, always before it expires.",
         ConnectionState::Degraded => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
@@ -88,6 +88,6 @@ pub(in crate::http) fn sentence(state: ConnectionState) -> &'static str {
 }
 
 /// Seconds until a moment, rounded up; zero once it is there.
-pub(in crate::http) fn seconds_until(at: Moment, now: Moment) -> i64 {
+pub fn seconds_until(at: Moment, now: Moment) -> i64 {
     i64::try_from(retry_after::seconds(at.since(now))).unwrap_or(i64::MAX)
 }

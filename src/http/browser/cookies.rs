@@ -15,7 +15,7 @@ const MOST: usize = 5;
 
 /// How flow cookies are named and marked.
 #[derive(Debug, Clone)]
-pub(in crate::http) struct FlowCookies {
+pub struct FlowCookies {
     prefix: &'static str,
     secure: bool,
 }

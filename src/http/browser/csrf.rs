@@ -13,7 +13,7 @@ use crate::http::Web;
 use crate::http::problem::{Problem, ProblemCode};
 
 /// Makes and checks form tokens.
-pub(in crate::http) struct Csrf(Zeroizing<[u8; 32]>);
+pub struct Csrf(Zeroizing<[u8; 32]>);
 
 impl std::fmt::Debug for Csrf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -44,7 +44,7 @@ impl Csrf {
 }
 
 /// Whether the browser says that the request comes from our own pages: by `Sec-Fetch-Site`, else by `Origin`.
-pub(in crate::http) fn same_origin(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
+pub fn same_origin(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
     let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or("unreadable"));
     let ours = match (header("sec-fetch-site"), header("origin")) {
         (Some(site), None) => matches!(site, "same-origin" | "none"),
@@ -61,12 +61,7 @@ fn is_ours(origin: &str, web: &Web) -> bool {
 }
 
 /// Both checks: where it comes from, and the session's token.
-pub(in crate::http) fn check(
-    request: &HttpRequest,
-    web: &Web,
-    caller: &Caller,
-    token: Option<&str>,
-) -> Result<(), Problem> {
+pub fn check(request: &HttpRequest, web: &Web, caller: &Caller, token: Option<&str>) -> Result<(), Problem> {
     same_origin(request, web)?;
     match token {
         Some(token) if web.csrf.matches(caller, token) => Ok(()),

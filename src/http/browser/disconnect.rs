@@ -12,14 +12,14 @@ use super::csrf;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::secret::Secret;
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::services::{Outcome, Revoked};
 
 /// Which connection ends.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct Disconnect {
+pub struct Disconnect {
     /// The connection.
     #[schema(value_type = String, format = Uuid)]
     connection_id: ConnectionId,
@@ -28,7 +28,7 @@ pub(in crate::http) struct Disconnect {
 /// A connection that has ended.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Disconnected)]
-pub(in crate::http) struct DisconnectAnswer {
+pub struct DisconnectAnswer {
     /// The connection that was.
     #[schema(value_type = String, format = Uuid)]
     connection_id: ConnectionId,
@@ -42,7 +42,7 @@ pub(in crate::http) struct DisconnectAnswer {
 /// Whether a grant has ended at HubSpot.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-pub(in crate::http) enum RevokedAnswer {
+pub enum RevokedAnswer {
     /// It has, or it has not.
     Known(bool),
     /// `queued`: HubSpot is still to be told.
@@ -80,12 +80,12 @@ impl DisconnectAnswer {
         (status = 404, description = "`connection_not_found`: no such connection, or not the caller's."),
     )
 )]
-pub(in crate::http) async fn disconnect_connection(
+pub async fn disconnect_connection(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
     body: ApiJson<Disconnect>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     let user = match verifier(&request)? {
         Some(verifier) => owner(&web, &verifier, body.0.connection_id).await?,
         None => {

@@ -23,7 +23,7 @@ use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
 use crate::http::Web;
 use crate::http::paths::CLAIM;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::limits::PerProcess;
 use crate::http::request::span::RequestId;
 use crate::http::templates::html;
@@ -32,7 +32,7 @@ use crate::http::templates::html;
 const FIELDS: [&str; 5] = ["step", "code", "state", "returnUrl", "error"];
 
 /// The routes, outside of the layer that knows sessions.
-pub(in crate::http) fn routes(web: &Web, routes: &mut ServiceConfig) {
+pub fn routes(web: &Web, routes: &mut ServiceConfig) {
     if web.config.marketplace.installs {
         routes
             .service(actix::resource(INSTALL).route(actix::get().to(get_install)))
@@ -41,21 +41,18 @@ pub(in crate::http) fn routes(web: &Web, routes: &mut ServiceConfig) {
 }
 
 /// `GET /install/hubspot`: HubSpot brings an install.
-async fn get_install(request: HttpRequest, web: Data<Web>) -> Result<HttpResponse, Problem> {
+async fn get_install(request: HttpRequest, web: Data<Web>) -> Handled {
     let redirect_uri = web.config.marketplace.install_url.to_string();
     answer(&request, &web, redirect_uri).await
 }
 
 /// The same at the address of the callback, where the app's listing at HubSpot names that one.
-pub(in crate::http) async fn install_at_callback(
-    request: &HttpRequest,
-    web: &Web,
-) -> Result<HttpResponse, Problem> {
+pub async fn install_at_callback(request: &HttpRequest, web: &Web) -> Handled {
     answer(request, web, web.config.hubspot.redirect_uri.to_string()).await
 }
 
 /// Whether what has come to the callback is an install. Whatever brings a state and names no step is an attempt of ours.
-pub(in crate::http) fn is_install(request: &HttpRequest, web: &Web) -> bool {
+pub fn is_install(request: &HttpRequest, web: &Web) -> bool {
     let has =
         |wanted| form_urlencoded::parse(request.query_string().as_bytes()).any(|(name, _)| name == wanted);
     web.config.marketplace.installs && (has("step") || (has("code") && !has("state")))
@@ -64,7 +61,7 @@ pub(in crate::http) fn is_install(request: &HttpRequest, web: &Web) -> bool {
 /// Whatever came of it, the browser goes on: no page of ours has code and state in its address, and none is shown in a
 /// frame.
 /// But for a limit: then nothing was spent, and loading the same address again later brings the install.
-async fn answer(request: &HttpRequest, web: &Web, redirect_uri: String) -> Result<HttpResponse, Problem> {
+async fn answer(request: &HttpRequest, web: &Web, redirect_uri: String) -> Handled {
     let query = Query::parse(request.query_string(), &FIELDS);
     if !is_navigation(request, query.as_ref().ok()) {
         return Err(Problem::new(ProblemCode::NotANavigation));
@@ -100,7 +97,7 @@ const STATELESS_CODES: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 const STATELESS_CODE_PAUSE: Duration = Duration::from_secs(5);
 
 /// The limit on codes that no state of ours vouches for.
-pub(in crate::http) fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
+pub fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
     PerProcess::new(STATELESS_CODES, STATELESS_CODE_PAUSE, is_on)
 }
 
@@ -186,7 +183,7 @@ async fn get_install_claim(
     web: Data<Web>,
     about: actix::Query<About>,
     id: actix::ReqData<RequestId>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     let mut connect_url = start_url(&web.config.server.origin());
     if let Some(hub_id) = &about.hub_id {
         let hub_id: PortalId = hub_id.parse().map_err(|_| Problem::new(ProblemCode::BadRequest))?;

@@ -12,12 +12,12 @@ use crate::domain::id::PortalId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::http::templates::html;
 
 /// `GET /connect`: the same page for every link. What opens one stands behind the `#` and is read by the page's script.
-pub(in crate::http) async fn get_link(web: Data<Web>) -> HttpResponse {
+pub async fn get_link(web: Data<Web>) -> HttpResponse {
     let origin = web.config.server.origin();
     html(web.templates.page("link.html", &json!({"origin": origin})))
 }
@@ -25,7 +25,7 @@ pub(in crate::http) async fn get_link(web: Data<Web>) -> HttpResponse {
 /// What opens a link, or what its page has got for it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct Link {
+pub struct Link {
     /// What stands behind the `#` of the link, or the token that its page has exchanged it for.
     token: String,
 }
@@ -73,11 +73,7 @@ struct LinkBody<'a> {
         (status = 429, description = "`rate_limited`: too many from this address."),
     )
 )]
-pub(in crate::http) async fn read_link(
-    request: HttpRequest,
-    web: Data<Web>,
-    body: ApiJson<Link>,
-) -> Result<HttpResponse, Problem> {
+pub async fn read_link(request: HttpRequest, web: Data<Web>, body: ApiJson<Link>) -> Handled {
     same_origin(&request, &web)?;
     admit(&request, &web, &web.limits.starts)?;
     let found = web.services.connect.sessions.hosted_session(&Secret::new(body.0.token)).await?;
@@ -111,11 +107,7 @@ pub(in crate::http) async fn read_link(
         (status = 429, description = "`rate_limited`: too many from this address."),
     )
 )]
-pub(in crate::http) async fn open_link(
-    request: HttpRequest,
-    web: Data<Web>,
-    body: ApiJson<Link>,
-) -> Result<HttpResponse, Problem> {
+pub async fn open_link(request: HttpRequest, web: Data<Web>, body: ApiJson<Link>) -> Handled {
     same_origin(&request, &web)?;
     admit(&request, &web, &web.limits.starts)?;
     let opened = web.services.connect.sessions.open_link(&Secret::new(body.0.token)).await?;

@@ -16,11 +16,7 @@ const ASK_AGAIN: u16 = 10;
 
 /// Waits for a change, or until the deadline. `false` if the client has sent something ahead of the answer: then nothing
 /// would tell when it hangs up, so the answer does not wait.
-pub(in crate::http) async fn wait(
-    request: &HttpRequest,
-    wakes: &mut Subscription,
-    deadline: Instant,
-) -> bool {
+pub async fn wait(request: &HttpRequest, wakes: &mut Subscription, deadline: Instant) -> bool {
     let watch = request.conn_data::<Rc<Watch>>();
     // Polled whenever the connection is, because a read runs in the connection's own task.
     let is_ahead = poll_fn(|_| match watch.is_some_and(|watch| watch.is_ahead()) {
@@ -34,12 +30,12 @@ pub(in crate::http) async fn wait(
 }
 
 /// The answer to a request that may not wait for a change: the same as before, and when to ask again.
-pub(in crate::http) fn unchanged_for_now(tag: String) -> HttpResponse {
+pub fn unchanged_for_now(tag: String) -> HttpResponse {
     let retry_after = (RETRY_AFTER, HeaderValue::from(ASK_AGAIN));
     HttpResponse::NotModified().insert_header((ETAG, tag)).insert_header(retry_after).finish()
 }
 
 /// The ETag of the last answer, as the caller shows it.
-pub(in crate::http) fn known_tag(request: &HttpRequest) -> Option<&str> {
+pub fn known_tag(request: &HttpRequest) -> Option<&str> {
     request.headers().get(IF_NONE_MATCH).and_then(|tag| tag.to_str().ok())
 }

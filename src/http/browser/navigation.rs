@@ -11,7 +11,7 @@ use crate::http::problem::{Problem, ProblemCode};
 use crate::http::request::client_ip::address;
 use crate::http::request::limits::PerAddress;
 
-pub(in crate::http) fn admit(request: &HttpRequest, web: &Web, limit: &PerAddress) -> Result<(), Problem> {
+pub fn admit(request: &HttpRequest, web: &Web, limit: &PerAddress) -> Result<(), Problem> {
     match address(request, web).is_some_and(|address| limit.admit(address)) {
         true => Ok(()),
         false => Err(Problem::new(ProblemCode::RateLimited)),
@@ -19,46 +19,46 @@ pub(in crate::http) fn admit(request: &HttpRequest, web: &Web, limit: &PerAddres
 }
 
 /// Where a connect for this opener begins.
-pub(in crate::http) fn start_url(opener: &Origin) -> String {
+pub fn start_url(opener: &Origin) -> String {
     let query =
         form_urlencoded::Serializer::new(String::new()).append_pair("origin", opener.as_str()).finish();
     format!("/auth/hubspot/start?{query}")
 }
 
 /// The popup's last page. The empty fragment takes the place of one that the redirect may have brought along.
-pub(in crate::http) fn done(flow: FlowId) -> String {
+pub fn done(flow: FlowId) -> String {
     format!("/auth/hubspot/done?flow={flow}#_")
 }
 
-pub(in crate::http) fn is_state(state: &str) -> bool {
+pub fn is_state(state: &str) -> bool {
     state.len() == 43 && state.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
 /// 303, so that nothing is ever posted again to where it leads (RFC 9700 section 4.12).
-pub(in crate::http) fn see_other(location: &str) -> HttpResponse {
+pub fn see_other(location: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
 }
 
 /// An image, a frame or a prefetch begins and finishes nothing.
-pub(in crate::http) fn navigation_only(request: &HttpRequest) -> Result<(), Problem> {
+pub fn navigation_only(request: &HttpRequest) -> Result<(), Problem> {
     let navigates = fetch_header(request, "sec-fetch-mode").is_none_or(|mode| mode == "navigate")
         && fetch_header(request, "sec-fetch-dest").is_none_or(|dest| dest == "document");
     if navigates && !is_prefetch(request) { Ok(()) } else { Err(Problem::new(ProblemCode::NotANavigation)) }
 }
 
 /// Whether the browser fetches for a click that may never come.
-pub(in crate::http) fn is_prefetch(request: &HttpRequest) -> bool {
+pub fn is_prefetch(request: &HttpRequest) -> bool {
     ["sec-purpose", "purpose", "x-moz"]
         .iter()
         .any(|name| fetch_header(request, name).is_some_and(|purpose| purpose.contains("prefetch")))
 }
 
-pub(in crate::http) fn fetch_header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+pub fn fetch_header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// A query in which every known name stands at most once.
-pub(in crate::http) struct Query(Vec<(String, String)>);
+pub struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Reads a query. A name that is known and stands twice is refused: whoever reads the other one disagrees with us.

@@ -1,8 +1,8 @@
 //! The person's pages: /, /login, /logout.
 
 use actix_session::Session;
+use actix_web::HttpRequest;
 use actix_web::web::{Data, Form};
-use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,12 +12,12 @@ use super::csrf;
 use super::navigation::{see_other, start_url};
 use crate::domain::clock::Moment;
 use crate::http::Web;
-use crate::http::problem::Problem;
+use crate::http::problem::Handled;
 use crate::http::templates::html;
 use crate::services::Connection;
 
 /// `GET /`: the connections of this browser's session.
-pub(in crate::http) async fn get_index(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
+pub async fn get_index(web: Data<Web>, session: Session) -> Handled {
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
     };
@@ -40,7 +40,7 @@ pub(in crate::http) async fn get_index(web: Data<Web>, session: Session) -> Resu
 }
 
 /// `GET /login`: the Connect button.
-pub(in crate::http) async fn get_login(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
+pub async fn get_login(web: Data<Web>, session: Session) -> Handled {
     if let Some(caller) = Caller::of(&session)
         && !web.services.connections.list.connections(caller.user).await?.is_empty()
     {
@@ -51,7 +51,7 @@ pub(in crate::http) async fn get_login(web: Data<Web>, session: Session) -> Resu
 }
 
 /// `GET /logout`: asks.
-pub(in crate::http) async fn get_logout(web: Data<Web>, session: Session) -> Result<HttpResponse, Problem> {
+pub async fn get_logout(web: Data<Web>, session: Session) -> Handled {
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
     };
@@ -62,17 +62,12 @@ pub(in crate::http) async fn get_logout(web: Data<Web>, session: Session) -> Res
 
 /// The form of the logout page.
 #[derive(Debug, Deserialize)]
-pub(in crate::http) struct Logout {
+pub struct Logout {
     csrf: String,
 }
 
 /// `POST /logout`: ends the session and everything that only it can reach.
-pub(in crate::http) async fn logout(
-    request: HttpRequest,
-    web: Data<Web>,
-    session: Session,
-    form: Form<Logout>,
-) -> Result<HttpResponse, Problem> {
+pub async fn logout(request: HttpRequest, web: Data<Web>, session: Session, form: Form<Logout>) -> Handled {
     let Some(caller) = Caller::of(&session) else {
         return Ok(see_other("/login"));
     };

@@ -14,7 +14,7 @@ use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::http::Web;
 use crate::http::paths::HOSTED_LINK;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::http::request::span::RequestId;
 use crate::http::request::span::about_flow;
@@ -27,19 +27,19 @@ const SAFARI: &str = "Safari does not keep the cookies of a service at http://lo
 
 /// What the page is about: a flow, or a problem without one.
 #[derive(Debug, Deserialize)]
-pub(in crate::http) struct About {
+pub struct About {
     flow: Option<String>,
     problem: Option<String>,
 }
 
 /// `GET /auth/hubspot/done?flow=ID`: tells the person what the flow came to; its script tells the opener.
-pub(in crate::http) async fn get_done(
+pub async fn get_done(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
     about: Query<About>,
     id: actix_web::web::ReqData<RequestId>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     let flow = about.flow.as_deref().and_then(|flow| flow.parse::<FlowId>().ok());
     flow.into_iter().for_each(about_flow);
     let binding = flow.and_then(|flow| web.cookies.binding(&request, flow));
@@ -111,19 +111,14 @@ fn question(flow: FlowId, choice: &Choice) -> Value {
 /// What the person has decided.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct Decided {
+pub struct Decided {
     flow: FlowId,
     decision: String,
 }
 
 /// `POST /auth/hubspot/decide`: another account was chosen than the expected one, and the person says what is to become
 /// of it.
-pub(in crate::http) async fn decide(
-    request: HttpRequest,
-    web: Data<Web>,
-    session: Session,
-    form: Form<Decided>,
-) -> Result<HttpResponse, Problem> {
+pub async fn decide(request: HttpRequest, web: Data<Web>, session: Session, form: Form<Decided>) -> Handled {
     same_origin(&request, &web)?;
     let decision: Decision = form.decision.parse().map_err(|_| Problem::new(ProblemCode::BadRequest))?;
     let binding = web.cookies.binding(&request, form.flow).ok_or(Problem::new(ProblemCode::FlowUnknown))?;
@@ -186,7 +181,7 @@ fn failure(
 /// Which flow the popup asks for.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct Handoff {
+pub struct Handoff {
     /// The attempt.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
@@ -208,11 +203,7 @@ pub(in crate::http) struct Handoff {
         (status = 410, description = "`already_delivered`: it was handed over before."),
     )
 )]
-pub(in crate::http) async fn take_handoff(
-    request: HttpRequest,
-    web: Data<Web>,
-    body: ApiJson<Handoff>,
-) -> Result<HttpResponse, Problem> {
+pub async fn take_handoff(request: HttpRequest, web: Data<Web>, body: ApiJson<Handoff>) -> Handled {
     same_origin(&request, &web)?;
     let Handoff { flow } = body.0;
     let binding = web.cookies.binding(&request, flow).ok_or(Problem::new(ProblemCode::FlowUnknown))?;
@@ -230,7 +221,7 @@ pub(in crate::http) async fn take_handoff(
 /// What the popup gets, for the description of the API; [`text`] writes the message.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "the message is written as JSON, here is its shape")]
-pub(in crate::http) struct HandoffAnswer {
+pub struct HandoffAnswer {
     /// The page that is to be told, or null if there is none.
     origin: Option<String>,
     /// `{"type": "hubspot_auth_success" | "hubspot_auth_error", "version": 1, "flow": …}`
@@ -240,7 +231,7 @@ pub(in crate::http) struct HandoffAnswer {
 /// What the popup gets too early.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "the answer is written as JSON, here is its shape")]
-pub(in crate::http) struct HandoffPending {
+pub struct HandoffPending {
     /// Always `exchanging`.
     #[schema(pattern = "^exchanging$")]
     status: String,

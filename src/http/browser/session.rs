@@ -13,10 +13,10 @@ use crate::http::Web;
 use crate::services::{BrowserSessions, Use};
 
 /// Sessions in the database.
-pub(in crate::http) struct Sessions(BrowserSessions, Use);
+pub struct Sessions(BrowserSessions, Use);
 
 /// The layer that gives handlers their session.
-pub(in crate::http) fn layer(web: &Web, by: Use) -> SessionMiddleware<Sessions> {
+pub fn layer(web: &Web, by: Use) -> SessionMiddleware<Sessions> {
     let secure = web.config.server.secure_cookies;
     let name = if secure { "__Host-hsc_sid" } else { "hsc_sid" };
     SessionMiddleware::builder(Sessions(web.services.platform.sessions.clone(), by), web.session_key.clone())

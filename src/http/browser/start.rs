@@ -16,7 +16,7 @@ use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
 use crate::domain::secret::{Hash, Secret};
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::http::request::span::about_flow;
 use crate::http::templates::html;
@@ -49,11 +49,7 @@ const SESSION: &str = "connect_session";
         (status = 429, description = "A page that shows `rate_limited`.", content_type = "text/html", body = String),
     )
 )]
-pub(in crate::http) async fn start_by_link(
-    request: HttpRequest,
-    web: Data<Web>,
-    session: Session,
-) -> Result<HttpResponse, Problem> {
+pub async fn start_by_link(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {
     let fields = Query::parse(request.query_string(), &FIELDS)?;
     if fields.get(SESSION).is_some() {
         return Err(Problem::new(ProblemCode::ConnectSessionInUrl));
@@ -84,12 +80,7 @@ pub(in crate::http) async fn start_by_link(
         (status = 429, description = "A page that shows `rate_limited`.", content_type = "text/html", body = String),
     )
 )]
-pub(in crate::http) async fn start_by_form(
-    request: HttpRequest,
-    web: Data<Web>,
-    session: Session,
-    body: String,
-) -> Result<HttpResponse, Problem> {
+pub async fn start_by_form(request: HttpRequest, web: Data<Web>, session: Session, body: String) -> Handled {
     if request.content_type() != "application/x-www-form-urlencoded" {
         return Err(Problem::new(ProblemCode::BadRequest));
     }
@@ -106,7 +97,7 @@ pub(in crate::http) async fn start_by_form(
 /// The fields of the form that begins a connect, for the description of the API.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "the form is read field by field, because each may stand once alone")]
-pub(in crate::http) struct StartForm {
+pub struct StartForm {
     /// The origin of the page that is to be told, out of HOST_ORIGINS.
     #[schema(nullable = false, pattern = "^https?://[!-~]+$", example = "https://app.example.com")]
     origin: Option<String>,
@@ -145,7 +136,7 @@ async fn start(
     session: &Session,
     fields: &Query,
     sender: Option<String>,
-) -> Result<HttpResponse, Problem> {
+) -> Handled {
     let bad = |_| Problem::new(ProblemCode::BadRequest);
     let hash = |name| match fields.get(name) {
         Some(text) => Hash::parse(text).map(Some).ok_or(Problem::new(ProblemCode::BadChallenge)),
@@ -215,18 +206,14 @@ fn launch_page(mut answer: HttpResponseBuilder, web: &Web, started: &Started, as
 /// What the launch page's form sends when the user goes on.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct Continued {
+pub struct Continued {
     state: String,
     binding: String,
 }
 
 /// `POST /auth/hubspot/continue`: the user has confirmed the launch page's question. Sets the cookie of the flow; the page
 /// goes on to HubSpot.
-pub(in crate::http) async fn continue_start(
-    request: HttpRequest,
-    web: Data<Web>,
-    form: Form<Continued>,
-) -> Result<HttpResponse, Problem> {
+pub async fn continue_start(request: HttpRequest, web: Data<Web>, form: Form<Continued>) -> Handled {
     same_origin(&request, &web)?;
     let Continued { state, binding } = form.0;
     let started = web.services.connect.starts.started(Secret::new(state), Secret::new(binding)).await?;
@@ -238,7 +225,7 @@ pub(in crate::http) async fn continue_start(
 
 /// `GET /auth/hubspot/launched`: the launch page once more, where it is reloaded while HubSpot's page is on its way. Its
 /// script has kept where it leads to.
-pub(in crate::http) async fn get_launched(web: Data<Web>) -> HttpResponse {
+pub async fn get_launched(web: Data<Web>) -> HttpResponse {
     let values = json!({"flow": "", "origin": "", "proven": true, "authorize_url": ""});
     html(web.templates.page("popup_launch.html", &values))
 }
@@ -246,7 +233,7 @@ pub(in crate::http) async fn get_launched(web: Data<Web>) -> HttpResponse {
 /// The key that an opener shows, for the flow it has begun.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct Proof {
+pub struct Proof {
     /// The attempt.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
@@ -270,11 +257,7 @@ pub(in crate::http) struct Proof {
         (status = 404, description = "`flow_unknown`: no such attempt, or not its key."),
     )
 )]
-pub(in crate::http) async fn prove_opener(
-    request: HttpRequest,
-    web: Data<Web>,
-    body: ApiJson<Proof>,
-) -> Result<HttpResponse, Problem> {
+pub async fn prove_opener(request: HttpRequest, web: Data<Web>, body: ApiJson<Proof>) -> Handled {
     same_origin(&request, &web)?;
     let Proof { flow, opener_key, binding } = body.0;
     let binding = binding.map(Secret::new).or_else(|| web.cookies.binding(&request, flow));
@@ -293,7 +276,7 @@ fn was_not_asked_for(request: &HttpRequest) -> bool {
 }
 
 /// Asks the user. The link leads back to this address from our own page, which no other site can do.
-fn confirmation(request: &HttpRequest, web: &Web, named: Option<&str>) -> Result<HttpResponse, Problem> {
+fn confirmation(request: &HttpRequest, web: &Web, named: Option<&str>) -> Handled {
     let origin = web.services.connect.starts.opener(named)?;
     // Path and query alone: a request line may name another host.
     let here = request.uri().path_and_query().map_or("/login", |here| here.as_str());

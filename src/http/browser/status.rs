@@ -18,7 +18,7 @@ use super::long_poll::{known_tag, unchanged_for_now, wait};
 use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::services::Connection;
 
 /// A longer wait would outlast proxies on the way.
@@ -26,7 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
 /// How long the answer may wait for a change, and of which attempt it is asked.
 #[derive(Debug, Deserialize)]
-pub(in crate::http) struct Ask {
+pub struct Ask {
     wait: Option<i64>,
     flow: Option<String>,
 }
@@ -54,12 +54,7 @@ pub(in crate::http) struct Ask {
         (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
     )
 )]
-pub(in crate::http) async fn get_status(
-    request: HttpRequest,
-    web: Data<Web>,
-    session: Session,
-    ask: Query<Ask>,
-) -> Result<HttpResponse, Problem> {
+pub async fn get_status(request: HttpRequest, web: Data<Web>, session: Session, ask: Query<Ask>) -> Handled {
     let wait = u64::try_from(ask.wait.unwrap_or(0)).map_err(|_| Problem::new(ProblemCode::BadRequest))?;
     let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
     match (verifier(&request)?, ask.flow.as_deref()) {
@@ -69,12 +64,7 @@ pub(in crate::http) async fn get_status(
     }
 }
 
-async fn session_status(
-    request: &HttpRequest,
-    web: &Web,
-    session: &Session,
-    deadline: Instant,
-) -> Result<HttpResponse, Problem> {
+async fn session_status(request: &HttpRequest, web: &Web, session: &Session, deadline: Instant) -> Handled {
     let known = known_tag(request);
     let caller = Caller::of(session);
     // An action in another tab may have moved the end: the next request sees whether it has come.
@@ -115,7 +105,7 @@ fn next_expiry(connections: &[Connection], now: Moment) -> Instant {
 #[schema(as = Status)]
 #[expect(dead_code, reason = "the two answers are written by two functions; here they stand side by side")]
 #[serde(untagged)]
-pub(in crate::http) enum StatusAnswer<'a> {
+pub enum StatusAnswer<'a> {
     /// A session.
     Session(Body<'a>),
     /// An attempt.
@@ -127,7 +117,7 @@ pub(in crate::http) enum StatusAnswer<'a> {
 #[schema(as = SessionStatus)]
 #[serde(untagged)]
 #[expect(clippy::large_enum_variant, reason = "there is one, for as long as it is written out")]
-pub(in crate::http) enum Body<'a> {
+pub enum Body<'a> {
     /// There is at least one connection.
     Connected(Connected<'a>),
     /// There is none, or no session.
@@ -137,7 +127,7 @@ pub(in crate::http) enum Body<'a> {
 /// What a session has.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionConnected)]
-pub(in crate::http) struct Connected<'a> {
+pub struct Connected<'a> {
     /// True.
     authenticated: bool,
     /// Who the session belongs to.
@@ -156,7 +146,7 @@ pub(in crate::http) struct Connected<'a> {
 /// What nobody has.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionNobody)]
-pub(in crate::http) struct Nobody {
+pub struct Nobody {
     /// False.
     authenticated: bool,
     /// None.

@@ -15,7 +15,7 @@ use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, Schema};
 use crate::domain::text::{is_joiner, is_selector, unfit_characters};
 
 /// The media type of problems (RFC 9457).
-pub(in crate::http) const PROBLEM: &str = "application/problem+json";
+pub const PROBLEM: &str = "application/problem+json";
 
 /// A path that is passed on to HubSpot, as [`crate::domain::proxy_path::ProxyPath`] reads it once it is decoded: it
 /// begins with no slash; no segment is `.` or `..` (its parameters, behind `;`, do not count); nothing is a URL, and
@@ -30,7 +30,7 @@ const PROXY_PATH: &str = concat!(
 );
 
 /// Makes the parameters exact.
-pub(in crate::http) fn parameters(operation: &mut Operation, is_proxy: bool) {
+pub fn parameters(operation: &mut Operation, is_proxy: bool) {
     for parameter in operation.parameters.iter_mut().flatten() {
         let RefOr::T(parameter) = parameter else { continue };
         if parameter.name == "id" {
@@ -64,7 +64,7 @@ fn never_null(schema: &mut Object) {
 }
 
 /// A body of any kind goes on to HubSpot, where the method gives it a meaning.
-pub(in crate::http) fn any_body(operation: &mut Operation) {
+pub fn any_body(operation: &mut Operation) {
     let any = || ContentBuilder::new().build();
     let body = RequestBodyBuilder::new()
         .description(Some("Passed on as it comes, with its `Content-Type`: up to 64 MiB."))
@@ -75,7 +75,7 @@ pub(in crate::http) fn any_body(operation: &mut Operation) {
 }
 
 /// A page is refused with a page: what is added to every operation speaks of problems as programs read them.
-pub(in crate::http) fn tell_of_pages(operation: &mut Operation) {
+pub fn tell_of_pages(operation: &mut Operation) {
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };
         if status.as_str() >= "400" && response.content.shift_remove(PROBLEM).is_some() {
@@ -130,7 +130,7 @@ static NAME: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Makes the texts exact that people are shown.
-pub(in crate::http) fn texts(components: &mut Components) {
+pub fn texts(components: &mut Components) {
     if let Some(RefOr::T(Schema::Object(id))) = components.schemas.get_mut("ExternalUserId") {
         id.pattern = Some(EXTERNAL_USER_ID.clone());
     }
@@ -143,7 +143,7 @@ pub(in crate::http) fn texts(components: &mut Components) {
 
 /// Which fields of a connect session go together: a user or a connection is named, and a link that somebody else opens
 /// ends on a page of ours and is always confirmed by the backend.
-pub(in crate::http) fn connect_session(components: &mut Components) {
+pub fn connect_session(components: &mut Components) {
     let Some(entry) = components.schemas.get_mut("CreateConnectSession") else { return };
     let RefOr::T(Schema::Object(object)) = &mut *entry else { return };
     let named = |field: &str| ObjectBuilder::new().property(field, text()).required(field);

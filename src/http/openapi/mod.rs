@@ -103,7 +103,7 @@ pub fn document() -> OpenApi {
     security(()),
     responses((status = 200, description = "OpenAPI 3.1.", body = Object, content_type = "application/json"))
 )]
-pub(in crate::http) async fn openapi_document(request: HttpRequest) -> HttpResponse {
+pub async fn openapi_document(request: HttpRequest) -> HttpResponse {
     static TEXT: LazyLock<PublicText> =
         LazyLock::new(|| PublicText::new("application/json", document().to_json().unwrap_or_default()));
     TEXT.answer(&request)
@@ -116,7 +116,7 @@ pub(in crate::http) async fn openapi_document(request: HttpRequest) -> HttpRespo
     security(()),
     responses((status = 200, description = "A page.", body = String, content_type = "text/html"))
 )]
-pub(in crate::http) async fn get_docs(request: HttpRequest, web: Data<Web>) -> HttpResponse {
+pub async fn get_docs(request: HttpRequest, web: Data<Web>) -> HttpResponse {
     let page = web.docs.get_or_init(|| {
         let document = serde_json::to_value(document()).unwrap_or_default();
         let values = page::page(&document, web.config.server.origin().as_str());

@@ -11,7 +11,7 @@ const SOME_ID: &str = "0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10";
 const DEEPEST: usize = 6;
 
 /// What the page shows of this description.
-pub(in crate::http) fn page(document: &Value, base: &str) -> Value {
+pub fn page(document: &Value, base: &str) -> Value {
     Reader(document).page(base)
 }
 

@@ -93,6 +93,9 @@ impl ResponseError for Problem {
     }
 }
 
-pub(super) async fn not_found() -> Result<HttpResponse, Problem> {
+/// How a handler ends: with an answer, or with the problem that stands in its place.
+pub(super) type Handled = Result<HttpResponse, Problem>;
+
+pub(super) async fn not_found() -> Handled {
     Err(Problem::new(ProblemCode::NotFound))
 }

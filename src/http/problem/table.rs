@@ -220,7 +220,7 @@ impl ProblemCode {
     }
 
     /// Returns the code that the address of a page names, `provider_error` if it names none of the table.
-    pub(in crate::http) fn named(text: &str) -> Self {
+    pub fn named(text: &str) -> Self {
         text.parse().unwrap_or(Self::ProviderError)
     }
 }

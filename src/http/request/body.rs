@@ -13,7 +13,7 @@ use crate::http::problem::{Problem, ProblemCode};
 /// A body of `application/json` (RFC 8259), at most 16 kB. What the type does not know is refused if it says so
 /// (`deny_unknown_fields`).
 #[derive(Debug)]
-pub(in crate::http) struct ApiJson<T>(pub T);
+pub struct ApiJson<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for ApiJson<T> {
     type Error = Error;
@@ -61,7 +61,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 /// A number that is whole, also where it is written `60.0`: to JSON that is the same (RFC 8259 section 6).
-pub(in crate::http) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
+pub fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(value)? else { return Ok(None) };
     let rounded = || number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..9e15).contains(it));
     let whole = number.as_u64().or_else(|| rounded().map(|it| it as u64));

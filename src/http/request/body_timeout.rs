@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// `request_timeout` (408) if it takes too long, `payload_too_large` (413), `bad_request` if it breaks off.
-pub(in crate::http) async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
+pub async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
     if body_length(request.headers()) == Some(0) || is_streamed(request.path()) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use crate::http::Web;
 
 /// The address of the client: the peer's, or what our own proxies say of it. `X-Forwarded-For` is read from the right,
 /// because only its last entries are written by proxies we know.
-pub(in crate::http) fn address(request: &HttpRequest, web: &Web) -> Option<IpAddr> {
+pub fn address(request: &HttpRequest, web: &Web) -> Option<IpAddr> {
     let proxies = &web.config.server.trusted_proxies;
     let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
     let peer = request.peer_addr()?.ip().to_canonical();

@@ -17,7 +17,7 @@ const TIDY: u32 = 4096;
 
 /// A limit by address.
 #[derive(Debug)]
-pub(in crate::http) struct PerAddress {
+pub struct PerAddress {
     limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
     checks: AtomicU32,
 }
@@ -44,7 +44,7 @@ impl PerAddress {
 
 /// A limit for the whole process, whatever the address: a few at once, then one per interval.
 #[derive(Debug)]
-pub(in crate::http) struct PerProcess(Option<DefaultDirectRateLimiter>);
+pub struct PerProcess(Option<DefaultDirectRateLimiter>);
 
 impl PerProcess {
     /// No limit if it is switched off.

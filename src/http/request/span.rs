@@ -9,17 +9,17 @@ use crate::http::paths::{STREAMED, is_streamed};
 
 /// The id of a request, in its log line, in its answer and in its problem.
 #[derive(Debug, Clone)]
-pub(in crate::http) struct RequestId(pub String);
+pub struct RequestId(pub String);
 
 /// Returns the span of a request. Its level is the highest, so that it is there for every event, whatever LOG_LEVEL is.
 ///
 /// A path that is passed on may contain personal data, so only the beginning is there.
-pub(in crate::http) fn of(request: &ServiceRequest, request_id: &str) -> Span {
+pub fn of(request: &ServiceRequest, request_id: &str) -> Span {
     let path = if is_streamed(request.path()) { STREAMED } else { request.path() };
     error_span!("request", request_id, method = %request.method(), path, flow = Empty)
 }
 
 /// Notes the authorization request that the current request is about.
-pub(in crate::http) fn about_flow(flow: FlowId) {
+pub fn about_flow(flow: FlowId) {
     Span::current().record("flow", display(flow));
 }

@@ -49,7 +49,7 @@ pub(super) enum Phase {
 
 /// The state of one connection. It is known to the connection's own thread alone.
 #[derive(Debug)]
-pub(in crate::http) struct Watch {
+pub struct Watch {
     clock: Rc<Cell<Second>>,
     /// How long the connection may be kept open without a request, in seconds.
     keep_alive: Second,
@@ -112,7 +112,7 @@ impl Watch {
     }
 
     /// Whether the client has sent something that may not be read yet. Behind it, a hang-up would not be noticed.
-    pub(in crate::http) fn is_ahead(&self) -> bool {
+    pub fn is_ahead(&self) -> bool {
         self.is_ahead.get()
     }
 
@@ -169,7 +169,7 @@ impl Watch {
     }
 
     /// Notes that the body of the request is there.
-    pub(in crate::http) fn body_arrived(&self) {
+    pub fn body_arrived(&self) {
         self.may_read.set(false);
     }
 
