@@ -159,10 +159,7 @@ pub struct CompleteConnectSession {
 
 /// Makes a connect session for one of your users.
 #[utoipa::path(
-    post,
-    path = "/api/hubspot/connect-sessions",
-    operation_id = "create_connect_session",
-    tag = "connect sessions",
+    post, path = "/api/hubspot/connect-sessions", tag = "connect sessions",
     security(("api_key" = ["sessions:write"])),
     request_body = CreateConnectSession,
     responses(
@@ -188,10 +185,7 @@ pub async fn create_connect_session(
 
 /// Shows how a connect session fares.
 #[utoipa::path(
-    get,
-    path = "/api/hubspot/connect-sessions/{id}",
-    operation_id = "get_connect_session",
-    tag = "connect sessions",
+    get, path = "/api/hubspot/connect-sessions/{id}", tag = "connect sessions",
     security(("api_key" = ["sessions:write"])),
     params(("id" = uuid::Uuid, Path)),
     responses(
@@ -216,10 +210,7 @@ pub async fn get_connect_session(request: HttpRequest, web: Data<Web>, id: Path<
 /// If you name another user than the session was made for, the session ends and nothing is connected: somebody has had
 /// one person approve for another.
 #[utoipa::path(
-    post,
-    path = "/api/hubspot/connect-sessions/{id}/complete",
-    operation_id = "complete_connect_session",
-    tag = "connect sessions",
+    post, path = "/api/hubspot/connect-sessions/{id}/complete", tag = "connect sessions",
     security(("api_key" = ["sessions:write"])),
     params(("id" = uuid::Uuid, Path)),
     request_body = CompleteConnectSession,
@@ -250,10 +241,7 @@ pub async fn complete_connect_session(
 
 /// Ends a connect session that has led to nothing yet, and the grant that awaits your word with it.
 #[utoipa::path(
-    delete,
-    path = "/api/hubspot/connect-sessions/{id}",
-    operation_id = "delete_connect_session",
-    tag = "connect sessions",
+    delete, path = "/api/hubspot/connect-sessions/{id}", tag = "connect sessions",
     security(("api_key" = ["sessions:write"])),
     params(("id" = uuid::Uuid, Path)),
     responses(

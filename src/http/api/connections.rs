@@ -126,11 +126,7 @@ pub struct ConnectionList {
 
 /// Lists connections, the oldest first. The order is stable: whatever is made meanwhile comes at the end.
 #[utoipa::path(
-    get,
-    path = "/api/hubspot/connections",
-    operation_id = "list_connections",
-    tag = "connections",
-    security(("api_key" = ["connections:read"])),
+    get, path = "/api/hubspot/connections", tag = "connections", security(("api_key" = ["connections:read"])),
     params(
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 50 if nothing is said."),
         ("cursor" = Option<String>, Query, pattern = "^[0-9]{1,15}\\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description = "The `next_cursor` of the page before."),
@@ -161,10 +157,7 @@ pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
 
 /// Shows one connection.
 #[utoipa::path(
-    get,
-    path = "/api/hubspot/connections/{id}",
-    operation_id = "get_connection",
-    tag = "connections",
+    get, path = "/api/hubspot/connections/{id}", tag = "connections",
     security(("api_key" = ["connections:read"])),
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
@@ -212,10 +205,7 @@ impl From<Event> for HistoryEvent {
 /// Says in plain words how a connection fares and what will happen next, and lists its first hundred events after
 /// `after`.
 #[utoipa::path(
-    get,
-    path = "/api/hubspot/connections/{id}/history",
-    operation_id = "get_connection_history",
-    tag = "connections",
+    get, path = "/api/hubspot/connections/{id}/history", tag = "connections",
     security(("api_key" = ["connections:read"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The connection."),
@@ -255,10 +245,7 @@ pub struct RefreshBody {
 
 /// Refreshes a connection now, whatever life is left in its access token; at most once in five seconds.
 #[utoipa::path(
-    post,
-    path = "/api/hubspot/connections/{id}/refresh",
-    operation_id = "refresh_connection",
-    tag = "connections",
+    post, path = "/api/hubspot/connections/{id}/refresh", tag = "connections",
     security(("api_key" = ["connections:write"])),
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
@@ -283,10 +270,7 @@ pub async fn refresh_connection(request: HttpRequest, web: Data<Web>, id: Path<S
 
 /// Ends a connection, here at once and at HubSpot as soon as it can be told. The app stays installed there.
 #[utoipa::path(
-    delete,
-    path = "/api/hubspot/connections/{id}",
-    operation_id = "delete_connection",
-    tag = "connections",
+    delete, path = "/api/hubspot/connections/{id}", tag = "connections",
     security(("api_key" = ["connections:write"])),
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
@@ -337,10 +321,7 @@ pub struct UninstallBody {
 /// Uninstalls the app from the whole HubSpot account of a connection, and ends the connection. HubSpot tells the
 /// account's administrators. Other connections to the account need their people again within minutes.
 #[utoipa::path(
-    post,
-    path = "/api/hubspot/connections/{id}/uninstall",
-    operation_id = "uninstall_app",
-    tag = "connections",
+    post, path = "/api/hubspot/connections/{id}/uninstall", tag = "connections",
     security(("api_key" = ["connections:write"])),
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     request_body = Uninstall,

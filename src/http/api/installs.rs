@@ -72,11 +72,7 @@ pub struct InstallsBody {
 
 /// Lists installs that wait to be claimed.
 #[utoipa::path(
-    get,
-    path = "/api/hubspot/installs",
-    operation_id = "list_installs",
-    tag = "installs",
-    security(("api_key" = ["sessions:write"])),
+    get, path = "/api/hubspot/installs", tag = "installs", security(("api_key" = ["sessions:write"])),
     params(
         ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Of this HubSpot account alone."),
         ("after" = Option<uuid::Uuid>, Query, description = "Go on after this id: the `next` of the page before."),
@@ -132,10 +128,7 @@ pub struct ClaimedInstallBody {
 /// Claims an install for one of your users: it becomes a connection, or renews the one that the user has to that
 /// account. The same claim again has the same answer.
 #[utoipa::path(
-    post,
-    path = "/api/hubspot/installs/{id}/claim",
-    operation_id = "claim_install",
-    tag = "installs",
+    post, path = "/api/hubspot/installs/{id}/claim", tag = "installs",
     security(("api_key" = ["sessions:write"])),
     params(("id" = uuid::Uuid, Path, description = "The install.")),
     request_body = InstallClaim,

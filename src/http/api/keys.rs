@@ -26,11 +26,7 @@ pub struct ApiKeyBody {
 
 /// Shows the key that the request was made with.
 #[utoipa::path(
-    get,
-    path = "/api/hubspot/api-key",
-    operation_id = "get_api_key",
-    tag = "api keys",
-    security(("api_key" = [])),
+    get, path = "/api/hubspot/api-key", tag = "api keys", security(("api_key" = [])),
     responses(
         (status = 200, description = "The key, but for its secret.", body = ApiKeyBody),
     )

@@ -47,10 +47,7 @@ const WHOLE: Duration = Duration::from_secs(600);
 /// Passes a call on to HubSpot with the access token of a connection. What HubSpot answers is passed back as it is, with
 /// the header `Hubspot-Connect-Origin: hubspot`; an answer without it is the service's own.
 #[utoipa::path(
-    method(get, post, put, patch, delete, head),
-    path = "/api/hubspot/proxy/{path}",
-    operation_id = "proxy",
-    tag = "proxy",
+    method(get, post, put, patch, delete, head), path = "/api/hubspot/proxy/{path}", tag = "proxy",
     security(("api_key" = ["proxy"])),
     params(
         ("path" = String, Path, example = "crm/v3/objects/contacts", description = "HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads."),

@@ -55,10 +55,7 @@ pub struct WarningBody {
 /// Lends the access token of a connection. It has at least `min_ttl` seconds left, renewed first if need be; if that
 /// cannot be had, the warning `expires_soon` says so.
 #[utoipa::path(
-    get,
-    path = "/api/hubspot/connections/{id}/token",
-    operation_id = "get_access_token",
-    tag = "tokens",
+    get, path = "/api/hubspot/connections/{id}/token", tag = "tokens",
     security(("api_key" = ["tokens:read"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The connection."),

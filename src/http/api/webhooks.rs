@@ -56,8 +56,8 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
 
 /// Makes an endpoint. Its signing secret is in this answer alone.
 #[utoipa::path(
-    post, path = "/api/hubspot/webhooks", operation_id = "create_webhook", tag = "webhooks",
-    security(("api_key" = ["webhooks"])), request_body = NewWebhook,
+    post, path = "/api/hubspot/webhooks", tag = "webhooks", security(("api_key" = ["webhooks"])),
+    request_body = NewWebhook,
     responses(
         (status = 201, description = "The endpoint, with its secret.", body = WebhookBody),
         (status = 400, description = "`invalid_json`, `webhook_url_not_allowed`"),
@@ -75,8 +75,7 @@ pub async fn create_webhook(request: HttpRequest, web: Data<Web>, body: ApiJson<
 
 /// Lists all endpoints; there are 16 at most.
 #[utoipa::path(
-    get, path = "/api/hubspot/webhooks", operation_id = "list_webhooks", tag = "webhooks",
-    security(("api_key" = ["webhooks"])),
+    get, path = "/api/hubspot/webhooks", tag = "webhooks", security(("api_key" = ["webhooks"])),
     responses(
         (status = 200, description = "All endpoints.", body = WebhookList),
     )
@@ -90,8 +89,8 @@ pub async fn list_webhooks(request: HttpRequest, web: Data<Web>) -> Handled {
 
 /// Shows an endpoint.
 #[utoipa::path(
-    get, path = "/api/hubspot/webhooks/{id}", operation_id = "get_webhook", tag = "webhooks",
-    security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    get, path = "/api/hubspot/webhooks/{id}", tag = "webhooks", security(("api_key" = ["webhooks"])),
+    params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
         (status = 200, description = "The endpoint.", body = WebhookBody),
         (status = 404, description = "`webhook_not_found`"),
@@ -106,8 +105,8 @@ pub async fn get_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>)
 /// Changes an endpoint. With a URL of another origin, the header fields are named again, or removed with `{}`: they may
 /// be credentials for the receiver before.
 #[utoipa::path(
-    patch, path = "/api/hubspot/webhooks/{id}", operation_id = "update_webhook", tag = "webhooks",
-    security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    patch, path = "/api/hubspot/webhooks/{id}", tag = "webhooks", security(("api_key" = ["webhooks"])),
+    params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     request_body = WebhookChanges,
     responses(
         (status = 200, description = "The endpoint as it is now.", body = WebhookBody),
@@ -134,8 +133,8 @@ pub async fn update_webhook(
 
 /// Removes an endpoint, with what waits for it.
 #[utoipa::path(
-    delete, path = "/api/hubspot/webhooks/{id}", operation_id = "delete_webhook", tag = "webhooks",
-    security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    delete, path = "/api/hubspot/webhooks/{id}", tag = "webhooks", security(("api_key" = ["webhooks"])),
+    params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
         (status = 204, description = "It is gone."),
         (status = 404, description = "`webhook_not_found`"),
@@ -149,8 +148,8 @@ pub async fn delete_webhook(request: HttpRequest, web: Data<Web>, id: Path<Strin
 
 /// Gives an endpoint a new signing secret, which is in this answer alone.
 #[utoipa::path(
-    post, path = "/api/hubspot/webhooks/{id}/rotate-secret", operation_id = "rotate_webhook_secret",
-    tag = "webhooks", security(("api_key" = ["webhooks"])),
+    post, path = "/api/hubspot/webhooks/{id}/rotate-secret", tag = "webhooks",
+    security(("api_key" = ["webhooks"])),
     params(("id" = uuid::Uuid, Path, description = "The endpoint.")), request_body = SecretRotation,
     responses(
         (status = 200, description = "The endpoint, with its new secret.", body = WebhookBody),
@@ -177,8 +176,8 @@ pub async fn rotate_webhook_secret(
 
 /// Sends the message `webhook.test` to an endpoint, and shows what came of it.
 #[utoipa::path(
-    post, path = "/api/hubspot/webhooks/{id}/test", operation_id = "test_webhook", tag = "webhooks",
-    security(("api_key" = ["webhooks"])), params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    post, path = "/api/hubspot/webhooks/{id}/test", tag = "webhooks", security(("api_key" = ["webhooks"])),
+    params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
     responses(
         (status = 200, description = "What came of it.", body = DeliveryBody),
         (status = 404, description = "`webhook_not_found`"),
@@ -202,8 +201,8 @@ pub struct DeliveryQuery {
 
 /// Lists what was sent to an endpoint, the newest first, for as long as it is remembered.
 #[utoipa::path(
-    get, path = "/api/hubspot/webhooks/{id}/deliveries", operation_id = "list_webhook_deliveries",
-    tag = "webhooks", security(("api_key" = ["webhooks"])),
+    get, path = "/api/hubspot/webhooks/{id}/deliveries", tag = "webhooks",
+    security(("api_key" = ["webhooks"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
         ("cursor" = Option<String>, Query, pattern = "^[0-9]{1,15}\\.evt_[0-9a-f]{32}(_[0-9]{1,18})?$", description = "`next_cursor` of the page before."),
@@ -237,8 +236,8 @@ pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: P
 
 /// Sends an event to an endpoint again, whatever became of it, and shows what came of it.
 #[utoipa::path(
-    post, path = "/api/hubspot/webhooks/{id}/deliveries/{delivery_id}/replay",
-    operation_id = "replay_webhook_delivery", tag = "webhooks", security(("api_key" = ["webhooks"])),
+    post, path = "/api/hubspot/webhooks/{id}/deliveries/{delivery_id}/replay", tag = "webhooks",
+    security(("api_key" = ["webhooks"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
         ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_[0-9]{1,18})?$", description = "The delivery: the id of its event."),
