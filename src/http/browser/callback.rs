@@ -29,7 +29,7 @@ use crate::services::{Answer, FinishConnect, Finished, flow_of_state};
     responses(
         (status = 302, description = "On to HubSpot, where an install from its Marketplace has begun.", headers(("Location" = String, description = "HubSpot's own address, as it has named it."))),
         (status = 303, description = "To the popup's last page, whatever came of it.", headers(("Location" = String, description = "The popup's last page."))),
-        (status = 400, description = "A page that shows `not_a_navigation`.", content_type = "text/html", body = String),
+        (status = 400, description = "A page that shows `not_a_navigation`."),
     )
 )]
 pub async fn finish_auth(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {

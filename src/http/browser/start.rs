@@ -44,9 +44,9 @@ const SESSION: &str = "connect_session";
     responses(
         (status = 200, description = "A page: the person is asked first, or the launch page of a connect with a challenge.", content_type = "text/html", body = String),
         (status = 302, description = "To HubSpot's consent page.", headers(("Location" = String, description = "HubSpot's consent page."))),
-        (status = 400, description = "A page that shows `origin_not_allowed`, `return_url_not_allowed`, `bad_challenge`, `not_a_navigation` or `bad_request`.", content_type = "text/html", body = String),
-        (status = 409, description = "A page that shows `challenge_used`: another attempt has this challenge.", content_type = "text/html", body = String),
-        (status = 429, description = "A page that shows `rate_limited`.", content_type = "text/html", body = String),
+        (status = 400, description = "A page that shows `origin_not_allowed`, `return_url_not_allowed`, `bad_challenge`, `not_a_navigation` or `bad_request`."),
+        (status = 409, description = "A page that shows `challenge_used`: another attempt has this challenge."),
+        (status = 429, description = "A page that shows `rate_limited`."),
     )
 )]
 pub async fn start_by_link(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {
@@ -73,11 +73,11 @@ pub async fn start_by_link(request: HttpRequest, web: Data<Web>, session: Sessio
     security(()),
     responses(
         (status = 200, description = "The launch page, which leads on to HubSpot.", content_type = "text/html", body = String),
-        (status = 400, description = "A page that shows `origin_not_allowed`, `return_url_not_allowed`, `bad_challenge`, `not_a_navigation` or `bad_request`.", content_type = "text/html", body = String),
-        (status = 409, description = "A page that shows `challenge_used`: another attempt has this challenge.", content_type = "text/html", body = String),
-        (status = 410, description = "A page that shows `connect_session_ended`.", content_type = "text/html", body = String),
-        (status = 413, description = "A page that shows `payload_too_large`.", content_type = "text/html", body = String),
-        (status = 429, description = "A page that shows `rate_limited`.", content_type = "text/html", body = String),
+        (status = 400, description = "A page that shows `origin_not_allowed`, `return_url_not_allowed`, `bad_challenge`, `not_a_navigation` or `bad_request`."),
+        (status = 409, description = "A page that shows `challenge_used`: another attempt has this challenge."),
+        (status = 410, description = "A page that shows `connect_session_ended`."),
+        (status = 413, description = "A page that shows `payload_too_large`."),
+        (status = 429, description = "A page that shows `rate_limited`."),
     )
 )]
 pub async fn start_by_form(request: HttpRequest, web: Data<Web>, session: Session, body: String) -> Handled {
