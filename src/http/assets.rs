@@ -7,7 +7,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
 use actix_web::web::Path;
 
-use super::problem::{Handled, Problem, ProblemCode};
+use super::problem::{Handled, ProblemCode};
 use super::public_text::PublicText;
 
 const FILES: &[(&str, &str, &str)] = &[
@@ -39,7 +39,7 @@ static TEXTS: LazyLock<HashMap<&str, PublicText>> =
 
 /// `GET /static/…`
 pub(super) async fn get_asset(request: HttpRequest, file: Path<String>) -> Handled {
-    let found = TEXTS.get(file.as_str()).ok_or(Problem::new(ProblemCode::NotFound))?;
+    let found = TEXTS.get(file.as_str()).ok_or(ProblemCode::NotFound)?;
     let mut answer = found.answer(&request);
     if file.starts_with("sdk/") {
         // A module is fetched with CORS (HTML standard); it is the same for everyone.

@@ -69,7 +69,7 @@ const HTTP: &[(&str, &[&str])] = &[
     ("admin", &["envelope", "health"]),
     ("envelope", &["api", "browser", "request", "problem", "templates", "paths"]),
     ("openapi", &["api", "browser", "health", "problem", "public_text", "paths"]),
-    ("api", &["browser", "request", "problem"]),
+    ("api", &["browser", "request", "problem", "paths"]),
     ("browser", &["request", "server", "problem", "templates", "paths"]),
     ("request", &["server", "problem", "paths"]),
     ("server", &["paths"]),

@@ -58,7 +58,7 @@ fn wrong(request: &HttpRequest, web: &Web) -> Problem {
 
 fn shown(request: &HttpRequest) -> Result<Secret, Problem> {
     let mut lines = request.headers().get_all(AUTHORIZATION);
-    let line = lines.next().ok_or_else(|| Problem::new(ProblemCode::ApiKeyMissing))?;
+    let line = lines.next().ok_or(ProblemCode::ApiKeyMissing)?;
     let text = line.to_str().ok().filter(|_| lines.next().is_none()).and_then(bearer);
     text.map(|key| Secret::new(key.to_owned())).ok_or_else(|| Problem::new(ProblemCode::ApiKeyInvalid))
 }

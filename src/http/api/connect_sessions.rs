@@ -195,13 +195,8 @@ pub async fn create_connect_session(
 )]
 pub async fn get_connect_session(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let view = web
-        .services
-        .connect
-        .sessions
-        .connect_session(read_id(&id)?)
-        .await?
-        .ok_or_else(|| Problem::new(ProblemCode::ConnectSessionNotFound))?;
+    let view = web.services.connect.sessions.connect_session(read_id(&id)?).await?;
+    let view = view.ok_or(ProblemCode::ConnectSessionNotFound)?;
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
 
@@ -230,12 +225,8 @@ pub async fn complete_connect_session(
     body: ApiJson<CompleteConnectSession>,
 ) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let view = web
-        .services
-        .connect
-        .sessions
-        .complete_connect_session(read_id(&id)?, &body.0.external_user_id)
-        .await?;
+    let (sessions, user) = (&web.services.connect.sessions, &body.0.external_user_id);
+    let view = sessions.complete_connect_session(read_id(&id)?, user).await?;
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
 
@@ -251,10 +242,9 @@ pub async fn complete_connect_session(
 )]
 pub async fn delete_connect_session(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let ended = web.services.connect.sessions.cancel_connect_session(read_id(&id)?).await?;
-    Ok(HttpResponse::Ok().json(ConnectSessionBody::of(
-        ended.ok_or_else(|| Problem::new(ProblemCode::ConnectSessionNotFound))?,
-    )))
+    let view = web.services.connect.sessions.cancel_connect_session(read_id(&id)?).await?;
+    let view = view.ok_or(ProblemCode::ConnectSessionNotFound)?;
+    Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
 
 /// An id of another form is no session's.

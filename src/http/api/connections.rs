@@ -222,12 +222,8 @@ pub async fn get_connection_history(request: HttpRequest, web: Data<Web>, id: Pa
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let Listed { token, plan, .. } = find(&web, &id).await?;
     let explanation = explain(&token, plan, web.services.platform.clock.now());
-    let events = web
-        .services
-        .connections
-        .list
-        .events(token.id, listing::after(request.query_string())?, EVENTS)
-        .await?;
+    let after = listing::after(request.query_string())?;
+    let events = web.services.connections.list.events(token.id, after, EVENTS).await?;
     let events = events.into_iter().map(HistoryEvent::from).collect();
     Ok(HttpResponse::Ok().json(HistoryBody { connection_id: token.id, explanation, events }))
 }
@@ -282,7 +278,7 @@ pub async fn refresh_connection(request: HttpRequest, web: Data<Web>, id: Path<S
 pub async fn delete_connection(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     let ended = web.services.connections.disconnects.disconnect_any(connection_id(&id)?).await?;
-    let ended = ended.ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))?;
+    let ended = ended.ok_or(ProblemCode::ConnectionNotFound)?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
 
@@ -343,7 +339,7 @@ pub async fn uninstall_app(
         return Err(Problem::new(ProblemCode::ConfirmationMissing).pointer("/confirm"));
     }
     let done = web.services.connections.uninstalls.uninstall(connection_id(&id)?).await?;
-    let done = done.ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))?;
+    let done = done.ok_or(ProblemCode::ConnectionNotFound)?;
     let body = UninstallBody {
         ended: DisconnectAnswer::of(done.ended.connection, done.ended.revoked),
         uninstalled: done.failed.is_none(),
@@ -354,10 +350,6 @@ pub async fn uninstall_app(
 }
 
 async fn find(web: &Web, id: &str) -> Result<Listed, Problem> {
-    web.services
-        .connections
-        .list
-        .connection(connection_id(id)?)
-        .await?
-        .ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))
+    let found = web.services.connections.list.connection(connection_id(id)?).await?;
+    found.ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))
 }

@@ -16,6 +16,7 @@ use actix_web::{Error, HttpResponse, HttpResponseBuilder, ResponseError};
 
 use super::caller::recognised;
 use crate::http::Web;
+use crate::http::paths::is_streamed;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::services::{GivenAnswer, Once, OnceLease};
 
@@ -35,7 +36,8 @@ pub(super) async fn once(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if request.method() != Method::POST || !request.headers().contains_key(KEY) || is_proxy(request.path()) {
+    if request.method() != Method::POST || !request.headers().contains_key(KEY) || is_streamed(request.path())
+    {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
     let key = match key(&request) {
@@ -79,10 +81,6 @@ pub(super) async fn once(
         Err(why) => why.into(),
     };
     Ok(request.into_response(problem.error_response()))
-}
-
-fn is_proxy(path: &str) -> bool {
-    path.starts_with("/api/hubspot/proxy/")
 }
 
 /// The key: a string of RFC 9651, or the same without its quotation marks, as most clients send it.

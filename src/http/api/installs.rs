@@ -85,8 +85,7 @@ pub struct InstallsBody {
 pub async fn list_installs(request: HttpRequest, web: Data<Web>) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     // Read only now: whoever may not list learns nothing of how to.
-    let wanted = Query::<Wanted>::from_query(request.query_string())
-        .map_err(|_| Problem::new(ProblemCode::BadRequest))?;
+    let wanted = Query::<Wanted>::from_query(request.query_string()).map_err(|_| ProblemCode::BadRequest)?;
     let read = |number| PortalId::new(number).ok_or_else(|| Problem::new(ProblemCode::BadRequest));
     let portal = wanted.portal_id.map(read).transpose()?;
     let mut installs =
@@ -147,7 +146,7 @@ pub async fn claim_install(
     body: ApiJson<InstallClaim>,
 ) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let id: InstallId = id.parse().map_err(|_| Problem::new(ProblemCode::InstallUnknown))?;
+    let id: InstallId = id.parse().map_err(|_| ProblemCode::InstallUnknown)?;
     let InstallClaim { external_user_id, metadata } = body.0;
     let metadata = metadata_text(metadata)?;
     let claimed =

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use actix_web::dev::ServiceResponse;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
 
 use crate::domain::clock::Moment;
@@ -92,18 +92,11 @@ impl KeyLimits {
 /// Tells the caller what is left, if the request was counted.
 pub fn tell<B>(response: &mut ServiceResponse<B>) {
     let spent = response.request().extensions().get::<Spent>().cloned();
-    if let Some(spent) = spent {
-        spent.write(response.headers_mut());
-    }
-}
-
-impl Spent {
-    fn write(self, headers: &mut HeaderMap) {
-        let limit = format!("\"default\";r={};t={}", self.left, self.seconds);
-        if let Ok(limit) = HeaderValue::try_from(limit) {
-            headers.insert(LIMIT, limit);
-            headers.insert(POLICY, self.policy);
-        }
+    if let Some(Spent { policy, left, seconds }) = spent
+        && let Ok(limit) = HeaderValue::try_from(format!("\"default\";r={left};t={seconds}"))
+    {
+        response.headers_mut().insert(LIMIT, limit);
+        response.headers_mut().insert(POLICY, policy);
     }
 }
 

@@ -3,7 +3,6 @@
 use serde::Deserialize;
 
 use crate::domain::clock::Moment;
-use crate::domain::connection::ConnectionState;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::http::problem::{Problem, ProblemCode};
@@ -48,7 +47,9 @@ pub(super) fn read(query: &str) -> Result<Ask, Problem> {
         query.external_user_id.map(|text| text.parse().map_err(|_| refused("external_user_id is none.")));
     let portal =
         query.portal_id.map(|text| text.parse::<PortalId>().map_err(|_| refused("portal_id is a number.")));
-    let state = query.state.map(|text| state(&text));
+    let state = query.state.map(|word| {
+        word.parse().map_err(|_| refused("state is active, degraded, needs_reauth or integrity_error."))
+    });
     Ok(Ask {
         external_user: external.transpose()?,
         wanted: Wanted {
@@ -69,10 +70,6 @@ pub(super) fn after(query: &str) -> Result<i64, Problem> {
 
 fn refused(hint: &'static str) -> Problem {
     Problem::new(ProblemCode::BadRequest).hint(hint)
-}
-
-fn state(word: &str) -> Result<ConnectionState, Problem> {
-    word.parse().map_err(|_| refused("state is active, degraded, needs_reauth or integrity_error."))
 }
 
 /// Leads to what comes after this connection. It says nothing that the page has not said.

@@ -44,13 +44,9 @@ pub async fn attempt_status(
 ) -> Handled {
     let find = async || -> Result<Attempt, Problem> {
         // Another flow's id, an unknown one and a wrong verifier look alike.
-        let named = named.map(str::parse).transpose().map_err(|_| Problem::new(ProblemCode::FlowUnknown))?;
-        web.services
-            .connect
-            .statuses
-            .attempt(verifier, named)
-            .await?
-            .ok_or(Problem::new(ProblemCode::FlowUnknown))
+        let named = named.map(str::parse).transpose().map_err(|_| ProblemCode::FlowUnknown)?;
+        let found = web.services.connect.statuses.attempt(verifier, named).await?;
+        found.ok_or(Problem::new(ProblemCode::FlowUnknown))
     };
     let mut attempt = find().await?;
     if known_tag(request) == Some(tag(&attempt, web.services.platform.clock.now()).as_str()) {
@@ -130,7 +126,7 @@ struct AccessTokenAnswer<'a> {
     )
 )]
 pub async fn redeem_claim(request: HttpRequest, web: Data<Web>, body: ApiJson<Redeem>) -> Handled {
-    let verifier = verifier(&request)?.ok_or(Problem::new(ProblemCode::BadChallenge))?;
+    let verifier = verifier(&request)?.ok_or(ProblemCode::BadChallenge)?;
     let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
     let access = web.services.connect.statuses.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
     Ok(HttpResponse::Ok().json(AccessTokenAnswer {
@@ -164,14 +160,9 @@ pub struct Cancel {
     )
 )]
 pub async fn cancel_attempt(request: HttpRequest, web: Data<Web>, body: ApiJson<Cancel>) -> Handled {
-    let verifier = verifier(&request)?.ok_or(Problem::new(ProblemCode::BadChallenge))?;
-    let attempt = web
-        .services
-        .connect
-        .statuses
-        .cancel(body.0.flow, &verifier)
-        .await?
-        .ok_or(Problem::new(ProblemCode::FlowUnknown))?;
+    let verifier = verifier(&request)?.ok_or(ProblemCode::BadChallenge)?;
+    let attempt = web.services.connect.statuses.cancel(body.0.flow, &verifier).await?;
+    let attempt = attempt.ok_or(ProblemCode::FlowUnknown)?;
     Ok(HttpResponse::Ok().json(self::body(&attempt, web.services.platform.clock.now())))
 }
 
@@ -218,16 +209,15 @@ struct AttemptError {
 }
 
 fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
-    let (mut connection, mut error) = (None, None);
-    match &attempt.outcome {
-        Some(Outcome::Connected(found)) => connection = Some(Entry::of(found, now)),
+    let (connection, error) = match &attempt.outcome {
+        Some(Outcome::Connected(found)) => (Some(Entry::of(found, now)), None),
         Some(Outcome::Failed { code }) => {
             let entry = ProblemCode::from(*code).entry();
-            error =
-                Some(AttemptError { code: entry.code, message: entry.detail, retryable: entry.retryable });
+            let (code, message, retryable) = (entry.code, entry.detail, entry.retryable);
+            (None, Some(AttemptError { code, message, retryable }))
         }
-        Some(Outcome::Pending { .. }) | None => {}
-    }
+        Some(Outcome::Pending { .. }) | None => (None, None),
+    };
     AttemptAnswer {
         flow: attempt.flow,
         status: attempt.status,

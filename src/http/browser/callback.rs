@@ -5,7 +5,7 @@ use actix_web::HttpRequest;
 use actix_web::web::Data;
 
 use super::caller::Caller;
-use super::install::{install_at_callback, is_install};
+use super::install::{is_install, take_install};
 use super::navigation::{Query, done, is_state, navigation_only, see_other};
 use crate::domain::secret::Secret;
 use crate::http::Web;
@@ -34,7 +34,7 @@ use crate::services::{Answer, FinishConnect, Finished, flow_of_state};
 )]
 pub async fn finish_auth(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {
     if is_install(&request, &web) {
-        return install_at_callback(&request, &web).await;
+        return take_install(&request, &web, &web.config.hubspot.redirect_uri).await;
     }
     navigation_only(&request)?;
     match finish(&request, &web, &session).await {
@@ -46,7 +46,7 @@ pub async fn finish_auth(request: HttpRequest, web: Data<Web>, session: Session)
             }
             let mut answer = see_other(&return_to.unwrap_or_else(|| done(flow)));
             for cookie in cookies {
-                answer.add_cookie(&cookie).map_err(|_| Problem::new(ProblemCode::InternalError))?;
+                answer.add_cookie(&cookie).map_err(|_| ProblemCode::InternalError)?;
             }
             Ok(answer)
         }
@@ -56,11 +56,10 @@ pub async fn finish_auth(request: HttpRequest, web: Data<Web>, session: Session)
 
 async fn finish(request: &HttpRequest, web: &Web, session: &Session) -> Result<Finished, Problem> {
     let query = Query::parse(request.query_string(), &["code", "state", "error", "error_description"])?;
-    let state =
-        query.get("state").filter(|state| is_state(state)).ok_or_else(|| match query.get("state") {
-            Some(_) => Problem::new(ProblemCode::FlowUnknown),
-            None => Problem::new(ProblemCode::CallbackIncomplete),
-        })?;
+    let state = query.get("state").ok_or(ProblemCode::CallbackIncomplete)?;
+    if !is_state(state) {
+        return Err(Problem::new(ProblemCode::FlowUnknown));
+    }
     let answer = match (query.get("error"), query.get("code")) {
         (Some("access_denied"), _) => Answer::Denied,
         (Some(_), _) => Answer::Error,

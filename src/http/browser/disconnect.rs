@@ -89,14 +89,14 @@ pub async fn disconnect_connection(
     let user = match verifier(&request)? {
         Some(verifier) => owner(&web, &verifier, body.0.connection_id).await?,
         None => {
-            let caller = Caller::of(&session).ok_or(Problem::new(ProblemCode::NotAuthenticated))?;
+            let caller = Caller::of(&session).ok_or(ProblemCode::NotAuthenticated)?;
             let token = request.headers().get("x-csrf-token").and_then(|token| token.to_str().ok());
             csrf::check(&request, &web, &caller, token)?;
             caller.user
         }
     };
     let ended = web.services.connections.disconnects.disconnect(user, body.0.connection_id, true).await?;
-    let ended = ended.ok_or(Problem::new(ProblemCode::ConnectionNotFound))?;
+    let ended = ended.ok_or(ProblemCode::ConnectionNotFound)?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
 }
 

@@ -13,7 +13,7 @@ use actix_web::web::{self as actix, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use super::navigation::{Query, admit, fetch_header, is_prefetch, is_state, see_other, start_url};
 use crate::config::marketplace::INSTALL;
@@ -24,7 +24,6 @@ use crate::domain::secret::Secret;
 use crate::http::Web;
 use crate::http::paths::CLAIM;
 use crate::http::problem::{Handled, Problem, ProblemCode};
-use crate::http::request::limits::PerProcess;
 use crate::http::request::span::RequestId;
 use crate::http::templates::html;
 
@@ -42,13 +41,7 @@ pub fn routes(web: &Web, routes: &mut ServiceConfig) {
 
 /// `GET /install/hubspot`: HubSpot brings an install.
 async fn get_install(request: HttpRequest, web: Data<Web>) -> Handled {
-    let redirect_uri = web.config.marketplace.install_url.to_string();
-    answer(&request, &web, redirect_uri).await
-}
-
-/// The same at the address of the callback, where the app's listing at HubSpot names that one.
-pub async fn install_at_callback(request: &HttpRequest, web: &Web) -> Handled {
-    answer(request, web, web.config.hubspot.redirect_uri.to_string()).await
+    take_install(&request, &web, &web.config.marketplace.install_url).await
 }
 
 /// Whether what has come to the callback is an install. Whatever brings a state and names no step is an attempt of ours.
@@ -58,16 +51,18 @@ pub fn is_install(request: &HttpRequest, web: &Web) -> bool {
     web.config.marketplace.installs && (has("step") || (has("code") && !has("state")))
 }
 
+/// Takes an install that HubSpot has sent to this address: ours, or the callback's where the app's listing names that one.
+///
 /// Whatever came of it, the browser goes on: no page of ours has code and state in its address, and none is shown in a
 /// frame.
 /// But for a limit: then nothing was spent, and loading the same address again later brings the install.
-async fn answer(request: &HttpRequest, web: &Web, redirect_uri: String) -> Handled {
+pub async fn take_install(request: &HttpRequest, web: &Web, redirect_uri: &Url) -> Handled {
     let query = Query::parse(request.query_string(), &FIELDS);
     if !is_navigation(request, query.as_ref().ok()) {
         return Err(Problem::new(ProblemCode::NotANavigation));
     }
     let taken = match &query {
-        Ok(query) => take(request, web, query, redirect_uri).await,
+        Ok(query) => take(request, web, query, redirect_uri.to_string()).await,
         Err(problem) => Err(problem.clone()),
     };
     match taken {
@@ -93,20 +88,8 @@ fn is_navigation(request: &HttpRequest, query: Option<&Query>) -> bool {
 /// How many codes without a state this process exchanges at once, and in what time one more. HubSpot sends them for apps
 /// without a sign-in, but anybody may make them up, from any number of browsers, and HubSpot counts the exchanges
 /// against the app.
-const STATELESS_CODES: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
-const STATELESS_CODE_PAUSE: Duration = Duration::from_secs(5);
-
-/// The limit on codes that no state of ours vouches for.
-pub fn limit_on_stateless_codes(is_on: bool) -> PerProcess {
-    PerProcess::new(STATELESS_CODES, STATELESS_CODE_PAUSE, is_on)
-}
-
-fn admit_stateless_code(web: &Web) -> Result<(), Problem> {
-    match web.limits.stateless_codes.admit() {
-        true => Ok(()),
-        false => Err(Problem::new(ProblemCode::RateLimited).retry_after(STATELESS_CODE_PAUSE)),
-    }
-}
+pub const STATELESS_CODES: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
+pub const STATELESS_CODE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Where the browser goes.
 async fn take(
@@ -119,7 +102,7 @@ async fn take(
     let back = match query.get("returnUrl") {
         Some(text) => {
             let checked = InstallReturnUrl::parse(text, &approval);
-            Some(checked.ok_or(Problem::new(ProblemCode::InstallReturnUrlNotAllowed))?)
+            Some(checked.ok_or(ProblemCode::InstallReturnUrlNotAllowed)?)
         }
         None => None,
     };
@@ -137,7 +120,9 @@ async fn take(
         (None, back) if query.get("state").is_none() => {
             let code = code(query)?;
             admit(request, web, &web.limits.installs)?;
-            admit_stateless_code(web)?;
+            if !web.limits.stateless_codes.admit() {
+                return Err(Problem::new(ProblemCode::RateLimited).retry_after(STATELESS_CODE_PAUSE));
+            }
             web.services.marketplace.installs.install(code, None, redirect_uri).await?;
             Ok(back.map_or_else(|| landing(web), |back| back.as_str().to_owned()))
         }
@@ -147,13 +132,9 @@ async fn take(
 
 async fn finalize(web: &Web, query: &Query, redirect_uri: String) -> Result<(), Problem> {
     let state = query.get("state").filter(|state| is_state(state));
-    let state = state.ok_or(Problem::new(ProblemCode::InstallStateRejected))?;
-    Ok(web
-        .services
-        .marketplace
-        .installs
-        .install(code(query)?, Some(Secret::new(state.to_owned())), redirect_uri)
-        .await?)
+    let state = state.ok_or(ProblemCode::InstallStateRejected)?;
+    let state = Secret::new(state.to_owned());
+    Ok(web.services.marketplace.installs.install(code(query)?, Some(state), redirect_uri).await?)
 }
 
 fn code(query: &Query) -> Result<Secret, Problem> {
@@ -186,7 +167,7 @@ async fn get_install_claim(
 ) -> Handled {
     let mut connect_url = start_url(&web.config.server.origin());
     if let Some(hub_id) = &about.hub_id {
-        let hub_id: PortalId = hub_id.parse().map_err(|_| Problem::new(ProblemCode::BadRequest))?;
+        let hub_id: PortalId = hub_id.parse().map_err(|_| ProblemCode::BadRequest)?;
         connect_url += &format!("&hub_id={hub_id}");
     }
     let problem = about.problem.as_deref().map(|code| ProblemCode::named(code).entry());

@@ -12,7 +12,7 @@ use crate::domain::id::PortalId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::http::Web;
-use crate::http::problem::{Handled, Problem, ProblemCode};
+use crate::http::problem::{Handled, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::http::templates::html;
 
@@ -77,7 +77,7 @@ pub async fn read_link(request: HttpRequest, web: Data<Web>, body: ApiJson<Link>
     same_origin(&request, &web)?;
     admit(&request, &web, &web.limits.starts)?;
     let found = web.services.connect.sessions.hosted_session(&Secret::new(body.0.token)).await?;
-    let session = found.ok_or_else(|| Problem::new(ProblemCode::ConnectSessionEnded))?;
+    let session = found.ok_or(ProblemCode::ConnectSessionEnded)?;
     let settings = &web.config.hubspot;
     let applications = match &session.allowed_origins {
         Some(origins) => origins.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -111,6 +111,6 @@ pub async fn open_link(request: HttpRequest, web: Data<Web>, body: ApiJson<Link>
     same_origin(&request, &web)?;
     admit(&request, &web, &web.limits.starts)?;
     let opened = web.services.connect.sessions.open_link(&Secret::new(body.0.token)).await?;
-    let token = opened.ok_or_else(|| Problem::new(ProblemCode::ConnectSessionEnded))?;
+    let token = opened.ok_or(ProblemCode::ConnectSessionEnded)?;
     Ok(HttpResponse::Ok().json(OpenedLink { token: token.expose() }))
 }

@@ -16,8 +16,7 @@ use crate::http::Web;
 use crate::http::paths::HOSTED_LINK;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
-use crate::http::request::span::RequestId;
-use crate::http::request::span::about_flow;
+use crate::http::request::span::{RequestId, about_flow};
 use crate::http::templates::html;
 use crate::services::{Choice, Connection, Decision, Delivery, Ended, Message, Outcome};
 
@@ -92,7 +91,7 @@ pub async fn get_done(
     };
     let mut answer = html(page);
     if let Some(cookie) = spent {
-        answer.add_cookie(&cookie).map_err(|_| Problem::new(ProblemCode::InternalError))?;
+        answer.add_cookie(&cookie).map_err(|_| ProblemCode::InternalError)?;
     }
     Ok(answer)
 }
@@ -120,8 +119,8 @@ pub struct Decided {
 /// of it.
 pub async fn decide(request: HttpRequest, web: Data<Web>, session: Session, form: Form<Decided>) -> Handled {
     same_origin(&request, &web)?;
-    let decision: Decision = form.decision.parse().map_err(|_| Problem::new(ProblemCode::BadRequest))?;
-    let binding = web.cookies.binding(&request, form.flow).ok_or(Problem::new(ProblemCode::FlowUnknown))?;
+    let decision: Decision = form.decision.parse().map_err(|_| ProblemCode::BadRequest)?;
+    let binding = web.cookies.binding(&request, form.flow).ok_or(ProblemCode::FlowUnknown)?;
     let user = Caller::of(&session).map(|caller| caller.user);
     if let Some(user) = web.services.connect.mismatches.decide(form.flow, &binding, user, decision).await? {
         Caller::sign_in(&session, user);
@@ -206,13 +205,13 @@ pub struct Handoff {
 pub async fn take_handoff(request: HttpRequest, web: Data<Web>, body: ApiJson<Handoff>) -> Handled {
     same_origin(&request, &web)?;
     let Handoff { flow } = body.0;
-    let binding = web.cookies.binding(&request, flow).ok_or(Problem::new(ProblemCode::FlowUnknown))?;
+    let binding = web.cookies.binding(&request, flow).ok_or(ProblemCode::FlowUnknown)?;
     match web.services.connect.handoffs.deliver(flow, &binding).await? {
         Delivery::Now(origin, message) => {
             let answer = json!({"origin": origin, "message": text(flow, &message)});
             Ok(HttpResponse::Ok().cookie(web.cookies.removal(flow)).json(answer))
         }
-        Delivery::Pending => Ok(HttpResponse::Accepted().json(json!({"status": "exchanging"}))),
+        Delivery::Pending => Ok(HttpResponse::Accepted().json(HandoffPending { status: "exchanging" })),
         Delivery::Gone => Err(Problem::new(ProblemCode::AlreadyDelivered)),
         Delivery::Unknown => Err(Problem::new(ProblemCode::FlowUnknown)),
     }
@@ -229,12 +228,11 @@ pub struct HandoffAnswer {
 }
 
 /// What the popup gets too early.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "the answer is written as JSON, here is its shape")]
+#[derive(serde::Serialize, utoipa::ToSchema)]
 pub struct HandoffPending {
     /// Always `exchanging`.
     #[schema(pattern = "^exchanging$")]
-    status: String,
+    status: &'static str,
 }
 
 /// The message. Its fields are written out one by one: what is not named here does not leave.

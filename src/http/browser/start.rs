@@ -145,11 +145,7 @@ async fn start(
     let ask = StartConnect {
         user: Caller::of(session).map(|caller| caller.user),
         origin: fields.get("origin").map(str::to_owned),
-        portal_id: fields
-            .get("hub_id")
-            .map(str::parse)
-            .transpose()
-            .map_err(|_| Problem::new(ProblemCode::BadRequest))?,
+        portal_id: fields.get("hub_id").map(str::parse).transpose().map_err(|_| ProblemCode::BadRequest)?,
         connect_session: fields.get(SESSION).map(|token| Secret::new(token.to_owned())),
         challenge: hash("challenge")?,
         opener_challenge: hash("opener_challenge")?,
@@ -217,7 +213,7 @@ pub async fn continue_start(request: HttpRequest, web: Data<Web>, form: Form<Con
     same_origin(&request, &web)?;
     let Continued { state, binding } = form.0;
     let started = web.services.connect.starts.started(Secret::new(state), Secret::new(binding)).await?;
-    let started = started.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
+    let started = started.ok_or(ProblemCode::FlowUnknown)?;
     let mut answer = HttpResponse::Ok();
     bind(&mut answer, &request, &web, (started.flow, &started.binding, started.expires_at));
     Ok(launch_page(answer, &web, &started, false))
@@ -261,9 +257,9 @@ pub async fn prove_opener(request: HttpRequest, web: Data<Web>, body: ApiJson<Pr
     same_origin(&request, &web)?;
     let Proof { flow, opener_key, binding } = body.0;
     let binding = binding.map(Secret::new).or_else(|| web.cookies.binding(&request, flow));
-    let binding = binding.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
+    let binding = binding.ok_or(ProblemCode::FlowUnknown)?;
     let proven = web.services.connect.starts.prove_opener(flow, &binding, &Secret::new(opener_key)).await?;
-    let expires_at = proven.ok_or(Problem::new(ProblemCode::FlowUnknown))?;
+    let expires_at = proven.ok_or(ProblemCode::FlowUnknown)?;
     let mut answer = HttpResponse::NoContent();
     bind(&mut answer, &request, &web, (flow, &binding, expires_at));
     Ok(answer.finish())

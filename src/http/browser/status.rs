@@ -55,7 +55,7 @@ pub struct Ask {
     )
 )]
 pub async fn get_status(request: HttpRequest, web: Data<Web>, session: Session, ask: Query<Ask>) -> Handled {
-    let wait = u64::try_from(ask.wait.unwrap_or(0)).map_err(|_| Problem::new(ProblemCode::BadRequest))?;
+    let wait = u64::try_from(ask.wait.unwrap_or(0)).map_err(|_| ProblemCode::BadRequest)?;
     let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
     match (verifier(&request)?, ask.flow.as_deref()) {
         (Some(verifier), flow) => attempt_status(&request, &web, &verifier, flow, deadline).await,

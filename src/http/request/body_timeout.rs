@@ -30,7 +30,7 @@ pub async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
     // The limit is that of the extractors.
     let body = tokio::time::timeout(DEADLINE, request.extract::<Bytes>())
         .await
-        .map_err(|_| Problem::new(ProblemCode::RequestTimeout))?;
+        .map_err(|_| ProblemCode::RequestTimeout)?;
     let body = body.map_err(|why| match why.as_response_error().status_code().as_u16() {
         413 => Problem::new(ProblemCode::PayloadTooLarge),
         _ => Problem::new(ProblemCode::BadRequest),
