@@ -19,7 +19,7 @@ use crate::config::{self, Config};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::egress::{self, EgressError};
-use crate::http::{Limits, Templates, Web, envelope, serve};
+use crate::http::{Limits, Templates, Web, admin_routes, envelope, serve};
 use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
 use crate::keyring::{KeyError, Keyring};
@@ -252,7 +252,7 @@ impl Listeners {
         let (web, variable) = (self.web.clone(), "ADMIN_ADDR");
         let (listener, address) = bind(address, variable)?;
         let server = serve(listener, limits, Arc::clone(&self.metrics), self.closing.clone(), move || {
-            ActixApp::new().configure(|routes| Web::admin_routes(&web, routes))
+            ActixApp::new().configure(|routes| admin_routes(&web, routes))
         });
         Ok((server.map_err(|why| StartupError::Listen { address, why, variable })?, address))
     }

@@ -10,22 +10,19 @@ use actix_web::web::{self as actix, Data, ServiceConfig};
 use actix_web::{Error, HttpResponse};
 use url::Host;
 
-use super::Web;
 use super::envelope::only_host;
 use super::health;
+use super::{Web, at};
 use crate::domain::origin::is_loopback;
 
 /// The routes. Orchestrators ask `/livez` by any host, as on the public listener.
-pub(super) fn routes(web: &Data<Web>, routes: &mut ServiceConfig) {
-    routes
-        .app_data(web.clone())
-        .service(actix::resource("/livez").route(actix::get().to(health::get_live)))
-        .service(
-            actix::scope("")
-                .wrap(from_fn(check_host))
-                .service(actix::resource("/readyz").route(actix::get().to(health::get_ready)))
-                .service(actix::resource("/metrics").route(actix::get().to(health::get_metrics))),
-        );
+pub fn routes(web: &Data<Web>, routes: &mut ServiceConfig) {
+    routes.app_data(web.clone()).service(at("/livez", actix::get().to(health::get_live))).service(
+        actix::scope("")
+            .wrap(from_fn(check_host))
+            .service(at("/readyz", actix::get().to(health::get_ready)))
+            .service(at("/metrics", actix::get().to(health::get_metrics))),
+    );
 }
 
 /// Refuses a request for a host that is not known: a page whose name was made to resolve to this address (DNS

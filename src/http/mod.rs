@@ -19,7 +19,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::web::{self as actix, Data, ServiceConfig};
+use actix_web::{Resource, Route};
 
+pub(crate) use admin::routes as admin_routes;
 pub(crate) use envelope::envelope;
 pub(crate) use openapi::document;
 pub(crate) use problem::ProblemCode;
@@ -79,7 +81,11 @@ impl RequestLimits {
             unverified_starts: limits::PerAddress::new(settings.unverified_starts_per_minute),
             // Of its own, so that what another site makes a browser ask for here does not keep it from connecting.
             installs: limits::PerAddress::new(settings.starts_per_minute),
-            stateless_codes: install::limit_on_stateless_codes(settings.starts_per_minute > 0),
+            stateless_codes: limits::PerProcess::new(
+                install::STATELESS_CODES,
+                install::STATELESS_CODE_PAUSE,
+                settings.starts_per_minute > 0,
+            ),
             wrong_keys: limits::PerAddress::new(settings.wrong_keys_per_minute),
             lines: limits::PerProcess::new(LINES, LINE_INTERVAL, true),
             keys: api::KeyLimits::new(settings.api_per_minute),
@@ -139,12 +145,10 @@ impl Web {
             .app_data(web.clone())
             // Anyone
             .service(
-                actix::resource("/livez")
-                    .route(actix::get().to(health::get_live))
-                    .route(actix::head().to(health::get_live)),
+                at("/livez", actix::get().to(health::get_live)).route(actix::head().to(health::get_live)),
             )
-            .service(actix::resource("/api/openapi.json").route(actix::get().to(openapi::openapi_document)))
-            .service(actix::resource("/api/docs").route(actix::get().to(openapi::get_docs)))
+            .service(at("/api/openapi.json", actix::get().to(openapi::openapi_document)))
+            .service(at("/api/docs", actix::get().to(openapi::get_docs)))
             // A scope, because its name is compared as it stands; a pattern would be tried on every request.
             .service(actix::scope("/static").route("/{file:.*}", actix::get().to(assets::get_asset)))
             // The host's backend
@@ -163,35 +167,23 @@ impl Web {
                     .wrap(session::layer(web, Use::Action))
                     // The person's browser, in the popup
                     .service(
-                        actix::resource(START)
-                            .route(actix::get().to(start::start_by_link))
+                        at(START, actix::get().to(start::start_by_link))
                             .route(actix::post().to(start::start_by_form)),
                     )
-                    .service(
-                        actix::resource("/auth/hubspot/launch").route(actix::post().to(start::prove_opener)),
-                    )
-                    .service(
-                        actix::resource("/auth/hubspot/continue")
-                            .route(actix::post().to(start::continue_start)),
-                    )
-                    .service(
-                        actix::resource("/auth/hubspot/launched").route(actix::get().to(start::get_launched)),
-                    )
-                    .service(actix::resource("/auth/hubspot/done").route(actix::get().to(popup::get_done)))
-                    .service(actix::resource("/auth/hubspot/decide").route(actix::post().to(popup::decide)))
-                    .service(
-                        actix::resource("/auth/hubspot/handoff").route(actix::post().to(popup::take_handoff)),
-                    )
+                    .service(at("/auth/hubspot/launch", actix::post().to(start::prove_opener)))
+                    .service(at("/auth/hubspot/continue", actix::post().to(start::continue_start)))
+                    .service(at("/auth/hubspot/launched", actix::get().to(start::get_launched)))
+                    .service(at("/auth/hubspot/done", actix::get().to(popup::get_done)))
+                    .service(at("/auth/hubspot/decide", actix::post().to(popup::decide)))
+                    .service(at("/auth/hubspot/handoff", actix::post().to(popup::take_handoff)))
                     .service(
                         actix::resource(vec![CALLBACK.to_owned(), callback])
                             .route(actix::get().to(callback::finish_auth)),
                     )
                     // Whoever was sent a link
-                    .service(actix::resource(HOSTED_LINK).route(actix::get().to(link::get_link)))
-                    .service(actix::resource("/auth/hubspot/link").route(actix::post().to(link::read_link)))
-                    .service(
-                        actix::resource("/auth/hubspot/link/open").route(actix::post().to(link::open_link)),
-                    )
+                    .service(at(HOSTED_LINK, actix::get().to(link::get_link)))
+                    .service(at("/auth/hubspot/link", actix::post().to(link::read_link)))
+                    .service(at("/auth/hubspot/link/open", actix::post().to(link::open_link)))
                     .service(
                         actix::resource("/api/hubspot/token")
                             .wrap(cors::cors(web, "POST"))
@@ -208,19 +200,18 @@ impl Web {
                             .route(actix::post().to(disconnect::disconnect_connection)),
                     )
                     // The person
-                    .service(actix::resource("/").route(actix::get().to(pages::get_index)))
-                    .service(actix::resource("/login").route(actix::get().to(pages::get_login)))
+                    .service(at("/", actix::get().to(pages::get_index)))
+                    .service(at("/login", actix::get().to(pages::get_login)))
                     .service(
-                        actix::resource("/logout")
-                            .route(actix::get().to(pages::get_logout))
+                        at("/logout", actix::get().to(pages::get_logout))
                             .route(actix::post().to(pages::logout)),
                     )
                     .default_service(actix::to(problem::not_found)),
             );
     }
+}
 
-    /// The operator's routes, on the admin listener.
-    pub(crate) fn admin_routes(web: &Data<Self>, routes: &mut ServiceConfig) {
-        admin::routes(web, routes);
-    }
+/// A resource with one method; others are added to it.
+fn at(path: &str, route: Route) -> Resource {
+    actix::resource(path).route(route)
 }

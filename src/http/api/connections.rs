@@ -20,11 +20,11 @@ use crate::domain::explain::explain;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
-use crate::http::Web;
 use crate::http::browser::connection_body::sentence;
 use crate::http::browser::disconnect::DisconnectAnswer;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
+use crate::http::{Web, at};
 use crate::services::{Event, Listed};
 
 /// How many events are told at once.
@@ -34,15 +34,13 @@ const EVENTS: u32 = 100;
 pub(super) fn routes(routes: &mut ServiceConfig) {
     routes.service(
         actix::scope("/api/hubspot/connections")
-            .service(actix::resource("").route(actix::get().to(list_connections)))
-            .service(actix::resource("/{id}/token").route(actix::get().to(get_access_token)))
-            .service(actix::resource("/{id}/history").route(actix::get().to(get_connection_history)))
-            .service(actix::resource("/{id}/refresh").route(actix::post().to(refresh_connection)))
-            .service(actix::resource("/{id}/uninstall").route(actix::post().to(uninstall_app)))
+            .service(at("", actix::get().to(list_connections)))
+            .service(at("/{id}/token", actix::get().to(get_access_token)))
+            .service(at("/{id}/history", actix::get().to(get_connection_history)))
+            .service(at("/{id}/refresh", actix::post().to(refresh_connection)))
+            .service(at("/{id}/uninstall", actix::post().to(uninstall_app)))
             .service(
-                actix::resource("/{id}")
-                    .route(actix::get().to(get_connection))
-                    .route(actix::delete().to(delete_connection)),
+                at("/{id}", actix::get().to(get_connection)).route(actix::delete().to(delete_connection)),
             ),
     );
 }

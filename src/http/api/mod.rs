@@ -22,6 +22,8 @@ pub(super) use caller::challenge;
 pub(super) use limits::{KeyLimits, tell};
 pub(super) use proxy::PassedOn;
 
+use crate::http::at;
+
 /// What a path of this side begins with, behind `/api/hubspot/`.
 const SIDES: [&str; 6] = ["api-key", "connections", "connect-sessions", "installs", "proxy", "webhooks"];
 
@@ -48,24 +50,20 @@ fn resources(routes: &mut ServiceConfig) {
     routes
         .configure(connections::routes)
         .service(actix::scope(proxy::PREFIX).default_service(actix::to(proxy::proxy)))
-        .service(actix::resource("/api/hubspot/api-key").route(actix::get().to(keys::get_api_key)))
+        .service(at("/api/hubspot/api-key", actix::get().to(keys::get_api_key)))
+        .service(at(
+            "/api/hubspot/connect-sessions",
+            actix::post().to(connect_sessions::create_connect_session),
+        ))
         .service(
-            actix::resource("/api/hubspot/connect-sessions")
-                .route(actix::post().to(connect_sessions::create_connect_session)),
-        )
-        .service(
-            actix::resource("/api/hubspot/connect-sessions/{id}")
-                .route(actix::get().to(connect_sessions::get_connect_session))
+            at("/api/hubspot/connect-sessions/{id}", actix::get().to(connect_sessions::get_connect_session))
                 .route(actix::delete().to(connect_sessions::delete_connect_session)),
         )
-        .service(
-            actix::resource("/api/hubspot/connect-sessions/{id}/complete")
-                .route(actix::post().to(connect_sessions::complete_connect_session)),
-        )
+        .service(at(
+            "/api/hubspot/connect-sessions/{id}/complete",
+            actix::post().to(connect_sessions::complete_connect_session),
+        ))
         .configure(webhooks::routes)
-        .service(actix::resource("/api/hubspot/installs").route(actix::get().to(installs::list_installs)))
-        .service(
-            actix::resource("/api/hubspot/installs/{id}/claim")
-                .route(actix::post().to(installs::claim_install)),
-        );
+        .service(at("/api/hubspot/installs", actix::get().to(installs::list_installs)))
+        .service(at("/api/hubspot/installs/{id}/claim", actix::post().to(installs::claim_install)));
 }

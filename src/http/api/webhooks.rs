@@ -15,9 +15,9 @@ use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{DeliveryStatus, OVERLAP};
-use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
+use crate::http::{Web, at};
 use crate::services::EndpointChanges;
 
 /// The longest time for which an older secret signs beside a newer one, in seconds.
@@ -29,29 +29,21 @@ const LARGEST_PAGE: u32 = 100;
 pub(super) fn routes(routes: &mut ServiceConfig) {
     routes
         .service(
-            actix::resource("/api/hubspot/webhooks")
-                .route(actix::post().to(create_webhook))
+            at("/api/hubspot/webhooks", actix::post().to(create_webhook))
                 .route(actix::get().to(list_webhooks)),
         )
         .service(
-            actix::resource("/api/hubspot/webhooks/{id}")
-                .route(actix::get().to(get_webhook))
+            at("/api/hubspot/webhooks/{id}", actix::get().to(get_webhook))
                 .route(actix::patch().to(update_webhook))
                 .route(actix::delete().to(delete_webhook)),
         )
-        .service(
-            actix::resource("/api/hubspot/webhooks/{id}/rotate-secret")
-                .route(actix::post().to(rotate_webhook_secret)),
-        )
-        .service(actix::resource("/api/hubspot/webhooks/{id}/test").route(actix::post().to(test_webhook)))
-        .service(
-            actix::resource("/api/hubspot/webhooks/{id}/deliveries")
-                .route(actix::get().to(list_webhook_deliveries)),
-        )
-        .service(
-            actix::resource("/api/hubspot/webhooks/{id}/deliveries/{delivery_id}/replay")
-                .route(actix::post().to(replay_webhook_delivery)),
-        );
+        .service(at("/api/hubspot/webhooks/{id}/rotate-secret", actix::post().to(rotate_webhook_secret)))
+        .service(at("/api/hubspot/webhooks/{id}/test", actix::post().to(test_webhook)))
+        .service(at("/api/hubspot/webhooks/{id}/deliveries", actix::get().to(list_webhook_deliveries)))
+        .service(at(
+            "/api/hubspot/webhooks/{id}/deliveries/{delivery_id}/replay",
+            actix::post().to(replay_webhook_delivery),
+        ));
 }
 
 /// Makes an endpoint. Its signing secret is in this answer alone.

@@ -21,11 +21,11 @@ use crate::domain::id::PortalId;
 use crate::domain::install::InstallReturnUrl;
 use crate::domain::origin::Origin;
 use crate::domain::secret::Secret;
-use crate::http::Web;
 use crate::http::paths::CLAIM;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::span::RequestId;
 use crate::http::templates::html;
+use crate::http::{Web, at};
 
 /// What HubSpot may send.
 const FIELDS: [&str; 5] = ["step", "code", "state", "returnUrl", "error"];
@@ -34,8 +34,8 @@ const FIELDS: [&str; 5] = ["step", "code", "state", "returnUrl", "error"];
 pub fn routes(web: &Web, routes: &mut ServiceConfig) {
     if web.config.marketplace.installs {
         routes
-            .service(actix::resource(INSTALL).route(actix::get().to(get_install)))
-            .service(actix::resource(CLAIM).route(actix::get().to(get_install_claim)));
+            .service(at(INSTALL, actix::get().to(get_install)))
+            .service(at(CLAIM, actix::get().to(get_install_claim)));
     }
 }
 
