@@ -26,7 +26,7 @@ impl Serve {
     pub fn run(&self) -> Result<ExitCode, Failure> {
         let config = configured()?;
         telemetry::logs::install(&config.logging)?;
-        if !config.server.secure_cookies {
+        if !config.server.secure_cookies() {
             tracing::warn!("ALLOW_INSECURE: cookies and tokens cross the network in the clear");
         }
         if !config.proxies.is_empty() {

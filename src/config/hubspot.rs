@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::reader::Reader;
+use super::reader::{Reader, secrets};
 use crate::domain::rate::Rate;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
@@ -63,9 +63,7 @@ impl HubSpot {
 
 fn client_secrets(reader: &mut Reader<'_>) -> Vec<Secret> {
     let list = reader.required_secret("HUBSPOT_CLIENT_SECRET");
-    let all = list.iter().flat_map(|list| list.expose().split(','));
-    let all: Vec<_> =
-        all.map(str::trim).filter(|one| !one.is_empty()).map(|one| Secret::new(one.to_owned())).collect();
+    let all = list.as_ref().map_or_else(Vec::new, |list| secrets(list, &[',']));
     if list.is_some() && all.is_empty() {
         reader.problem("HUBSPOT_CLIENT_SECRET", "has no secret in it");
     }
@@ -85,7 +83,7 @@ fn redirect_uri(reader: &mut Reader<'_>, public_url: &Url) -> Url {
     usual.set_path("/auth/hubspot/callback");
     match reader.text("HUBSPOT_REDIRECT_URI") {
         "" => usual,
-        text => reader.url("HUBSPOT_REDIRECT_URI", text).unwrap_or(usual),
+        _ => reader.url("HUBSPOT_REDIRECT_URI").unwrap_or(usual),
     }
 }
 
@@ -98,6 +96,5 @@ fn account_rate(reader: &mut Reader<'_>) -> Rate {
 }
 
 fn endpoint(reader: &mut Reader<'_>, name: &str, stand_in: &Url) -> Url {
-    let text = reader.text(name);
-    reader.url(name, text).unwrap_or_else(|| stand_in.clone())
+    reader.url(name).unwrap_or_else(|| stand_in.clone())
 }

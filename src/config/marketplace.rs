@@ -28,7 +28,7 @@ impl Marketplace {
         install_url.set_path(INSTALL);
         let landing_url = match reader.text("MARKETPLACE_LANDING_URL") {
             "" => None,
-            text => reader.url("MARKETPLACE_LANDING_URL", text),
+            _ => reader.url("MARKETPLACE_LANDING_URL"),
         };
         Self {
             installs: reader.switch("MARKETPLACE_INSTALLS"),

@@ -228,17 +228,16 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number within bounds.
-    pub fn number(&mut self, name: &str, bounds: RangeInclusive<u64>) -> u64 {
-        match self.deserialized::<u64>(name, self.text(name)) {
-            Some(number) if bounds.contains(&number) => number,
-            _ => {
-                self.problem(
-                    name,
-                    format_args!("must be a whole number from {} to {}", bounds.start(), bounds.end()),
-                );
-                *bounds.start()
-            }
-        }
+    pub fn number<T>(&mut self, name: &str, bounds: RangeInclusive<T>) -> T
+    where
+        T: DeserializeOwned + PartialOrd + Display + Copy,
+    {
+        let number = self.deserialized(name, self.text(name)).filter(|number| bounds.contains(number));
+        number.unwrap_or_else(|| {
+            let (from, to) = (bounds.start(), bounds.end());
+            self.problem(name, format_args!("must be a whole number from {from} to {to}"));
+            *from
+        })
     }
 
     /// A span in whole seconds within bounds.
@@ -278,9 +277,21 @@ impl<'a> Reader<'a> {
         items.iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
     }
 
+    /// The parts of a list with commas, each read; the error of one that cannot be read says what is wrong with it.
+    pub fn items<T, E: Display>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
+        let mut items = Vec::new();
+        for item in self.list(name) {
+            match read(&item) {
+                Ok(item) => items.push(item),
+                Err(why) => self.problem(name, format_args!("contains `{item}`, which {why}")),
+            }
+        }
+        items
+    }
+
     /// A URL that is https, or on this machine.
-    pub fn url(&mut self, name: &str, text: &str) -> Option<Url> {
-        let Some(url) = web_url(text) else {
+    pub fn url(&mut self, name: &str) -> Option<Url> {
+        let Some(url) = web_url(self.text(name)) else {
             self.problem(name, "must be a URL such as https://connect.example.com");
             return None;
         };
@@ -333,6 +344,12 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// The secrets of a list.
+pub(super) fn secrets(list: &Secret, separators: &[char]) -> Vec<Secret> {
+    let parts = list.expose().split(separators).map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| Secret::new(part.to_owned())).collect()
 }
 
 fn variable(name: &str) -> &'static Variable {

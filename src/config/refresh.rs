@@ -16,11 +16,9 @@ pub struct Refresh {
 
 impl Refresh {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let max_in_flight = reader.number("REFRESH_MAX_IN_FLIGHT", 1..=10_000);
-        let rate = reader.number("REFRESH_RATE_PER_SECOND", 1..=1_000_000);
         Self {
-            max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
-            rate_per_second: u32::try_from(rate).unwrap_or(u32::MAX),
+            max_in_flight: reader.number("REFRESH_MAX_IN_FLIGHT", 1..=10_000),
+            rate_per_second: reader.number("REFRESH_RATE_PER_SECOND", 1..=1_000_000),
             policy: window(reader),
         }
     }

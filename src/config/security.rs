@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::Reader;
+use super::reader::{Reader, secrets};
 use crate::domain::origin::{AllowedOrigins, Origin};
 use crate::domain::secret::{Secret, is_guessable};
 use crate::keyring::Keyring;
@@ -69,7 +69,7 @@ impl Security {
         Self {
             encryption_keys: encryption_keys(reader, &app_secret),
             app_secret,
-            host_origins: host_origins(reader),
+            host_origins: AllowedOrigins::new(reader.items("HOST_ORIGINS", Origin::parse)),
             token_delivery: reader.choice(
                 "TOKEN_DELIVERY",
                 &[
@@ -111,13 +111,7 @@ fn encryption_keys(reader: &mut Reader<'_>, app_secret: &Secret) -> Vec<Secret> 
     let Some(list) = reader.required_secret("ENCRYPTION_KEYS") else {
         return Vec::new();
     };
-    let keys: Vec<_> = list
-        .expose()
-        .split([',', '\n'])
-        .map(str::trim)
-        .filter(|key| !key.is_empty())
-        .map(|key| Secret::new(key.to_owned()))
-        .collect();
+    let keys = secrets(&list, &[',', '\n']);
     if keys.iter().any(|key| key.expose() == app_secret.expose()) {
         reader.problem("APP_SECRET", "is one of ENCRYPTION_KEYS; `hubspot-connect keys generate` makes one");
     }
@@ -125,15 +119,4 @@ fn encryption_keys(reader: &mut Reader<'_>, app_secret: &Secret) -> Vec<Secret> 
         reader.problem("ENCRYPTION_KEYS", why);
     }
     keys
-}
-
-fn host_origins(reader: &mut Reader<'_>) -> AllowedOrigins {
-    let mut origins = Vec::new();
-    for item in reader.list("HOST_ORIGINS") {
-        match Origin::parse(&item) {
-            Ok(origin) => origins.push(origin),
-            Err(why) => reader.problem("HOST_ORIGINS", format_args!("contains `{item}`, which {why}")),
-        }
-    }
-    AllowedOrigins::new(origins)
 }

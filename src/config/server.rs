@@ -23,8 +23,6 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// HSTS_INCLUDE_SUBDOMAINS.
     pub hsts_subdomains: bool,
-    /// Whether cookies can be `Secure`: with https, and on this machine, where browsers trust plain http.
-    pub secure_cookies: bool,
     /// MAX_CONNECTIONS.
     pub max_connections: usize,
     /// MAX_CONNECTIONS_PER_CLIENT.
@@ -45,39 +43,36 @@ pub struct Server {
 
 impl Server {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let addr = addr(reader);
-        let admin_addr = match reader.switched("ADMIN_ADDR") {
-            Some(false) => None,
-            _ => reader.parsed("ADMIN_ADDR", "an address and a port such as 127.0.0.1:9464, or `off`"),
-        };
-        let admin_hosts = admin_hosts(reader);
-        let trusted_proxies = proxies(reader);
-        let (public_url, secure_cookies) = public_url(reader);
-        let hsts_subdomains = reader.switch("HSTS_INCLUDE_SUBDOMAINS");
-        let mut connections =
-            |name| usize::try_from(reader.number(name, 16..=1_000_000)).unwrap_or(usize::MAX);
-        let max_connections = connections("MAX_CONNECTIONS");
-        let max_connections_per_client = connections("MAX_CONNECTIONS_PER_CLIENT");
-        let keep_alive = reader.number("KEEP_ALIVE_SECONDS", 1..=3600);
-        let alternate_hosts = alternate_hosts(reader);
-        let mut limit = |name| u32::try_from(reader.number(name, 0..=1_000_000)).unwrap_or(u32::MAX);
         Self {
-            addr,
-            admin_addr,
-            admin_hosts,
-            public_url,
-            trusted_proxies,
-            hsts_subdomains,
-            secure_cookies,
-            max_connections,
-            max_connections_per_client,
-            keep_alive,
-            alternate_hosts,
-            starts_per_minute: limit("RATE_LIMIT_START_PER_MINUTE"),
-            unverified_starts_per_minute: limit("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE"),
-            api_per_minute: limit("RATE_LIMIT_API_PER_MINUTE"),
-            wrong_keys_per_minute: limit("RATE_LIMIT_WRONG_KEYS_PER_MINUTE"),
+            addr: addr(reader),
+            admin_addr: match reader.switched("ADMIN_ADDR") {
+                Some(false) => None,
+                _ => reader.parsed("ADMIN_ADDR", "an address and a port such as 127.0.0.1:9464, or `off`"),
+            },
+            admin_hosts: reader
+                .items("ADMIN_HOSTS", |item| Host::parse(item).map_err(|_| "is not a host without a port")),
+            trusted_proxies: proxies(reader),
+            public_url: public_url(reader),
+            hsts_subdomains: reader.switch("HSTS_INCLUDE_SUBDOMAINS"),
+            max_connections: reader.number("MAX_CONNECTIONS", 16..=1_000_000),
+            max_connections_per_client: reader.number("MAX_CONNECTIONS_PER_CLIENT", 16..=1_000_000),
+            keep_alive: reader.number("KEEP_ALIVE_SECONDS", 1..=3600),
+            alternate_hosts: reader.items("ALTERNATE_HOSTS", |item| {
+                let host = item.to_ascii_lowercase();
+                let is_host = as_in_header(&host).as_ref() == Some(&host);
+                is_host.then_some(host).ok_or("is not a host, or a host and a port")
+            }),
+            starts_per_minute: reader.number("RATE_LIMIT_START_PER_MINUTE", 0..=1_000_000),
+            unverified_starts_per_minute: reader
+                .number("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", 0..=1_000_000),
+            api_per_minute: reader.number("RATE_LIMIT_API_PER_MINUTE", 0..=1_000_000),
+            wrong_keys_per_minute: reader.number("RATE_LIMIT_WRONG_KEYS_PER_MINUTE", 0..=1_000_000),
         }
+    }
+
+    /// Whether cookies can be `Secure`: with https, and on this machine, where browsers trust plain http.
+    pub fn secure_cookies(&self) -> bool {
+        self.public_url.scheme() == "https" || self.is_local_http()
     }
 
     /// Returns whether PUBLIC_URL is plain http on this machine. Safari does not keep its `Secure` cookies.
@@ -94,40 +89,10 @@ impl Server {
 fn addr(reader: &mut Reader<'_>) -> SocketAddr {
     // Platforms that set PORT connect to it from outside of the container.
     if reader.first_set(&["SERVER_ADDR", "PORT"]) == "PORT" {
-        let port = reader.number("PORT", 1..=65_535);
-        return SocketAddr::from((Ipv6Addr::UNSPECIFIED, u16::try_from(port).unwrap_or_default()));
+        return SocketAddr::from((Ipv6Addr::UNSPECIFIED, reader.number("PORT", 1..=65_535)));
     }
     let loopback = SocketAddr::from(([127, 0, 0, 1], 6001));
     reader.parsed("SERVER_ADDR", "an address and a port such as 127.0.0.1:6001").unwrap_or(loopback)
-}
-
-fn admin_hosts(reader: &mut Reader<'_>) -> Vec<Host> {
-    let mut hosts = Vec::new();
-    for item in reader.list("ADMIN_HOSTS") {
-        match Host::parse(&item) {
-            Ok(host) => hosts.push(host),
-            Err(_) => reader.problem(
-                "ADMIN_HOSTS",
-                format_args!("contains `{item}`, which is not a host without a port"),
-            ),
-        }
-    }
-    hosts
-}
-
-fn alternate_hosts(reader: &mut Reader<'_>) -> Vec<String> {
-    let mut hosts = Vec::new();
-    for item in reader.list("ALTERNATE_HOSTS") {
-        let host = item.to_ascii_lowercase();
-        match as_in_header(&host) {
-            Some(parsed) if parsed == host => hosts.push(host),
-            _ => reader.problem(
-                "ALTERNATE_HOSTS",
-                format_args!("contains `{item}`, which is not a host, or a host and a port"),
-            ),
-        }
-    }
-    hosts
 }
 
 /// Returns the host and the port of a URL to this host, as clients write them into a `Host` header.
@@ -156,17 +121,15 @@ fn proxies(reader: &mut Reader<'_>) -> Vec<IpNet> {
     networks
 }
 
-fn public_url(reader: &mut Reader<'_>) -> (Url, bool) {
-    let text = reader.text("PUBLIC_URL");
+fn public_url(reader: &mut Reader<'_>) -> Url {
     let insists = reader.text("ALLOW_INSECURE") == "i-know";
-    let url = match web_url(text) {
+    let url = match web_url(reader.text("PUBLIC_URL")) {
         Some(url) if insists && url.scheme() == "http" => Some(url),
-        _ => reader.url("PUBLIC_URL", text),
+        _ => reader.url("PUBLIC_URL"),
     };
     let url = url.unwrap_or_else(|| Url::parse("http://localhost:6001").expect("a constant URL"));
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         reader.problem("PUBLIC_URL", "must be scheme, host and port alone, without path or query");
     }
-    let secure = url.scheme() == "https" || url.host().is_some_and(|host| is_loopback(&host));
-    (url, secure)
+    url
 }

@@ -118,7 +118,7 @@ impl Web {
             limits: RequestLimits::new(&config.server),
             docs: OnceLock::new(),
             hosts: hosts.into_iter().flat_map(envelope::authorities).collect(),
-            cookies: cookies::FlowCookies::new(config.server.secure_cookies),
+            cookies: cookies::FlowCookies::new(config.server.secure_cookies()),
             session_key: actix_web::cookie::Key::from(&session_key[..]),
             config: config.clone(),
         })

@@ -17,7 +17,7 @@ pub struct Sessions(BrowserSessions, Use);
 
 /// The layer that gives handlers their session.
 pub fn layer(web: &Web, by: Use) -> SessionMiddleware<Sessions> {
-    let secure = web.config.server.secure_cookies;
+    let secure = web.config.server.secure_cookies();
     let name = if secure { "__Host-hsc_sid" } else { "hsc_sid" };
     SessionMiddleware::builder(Sessions(web.services.platform.sessions.clone(), by), web.session_key.clone())
         .cookie_name(name.to_owned())
