@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, configured, ready_store, runtime, say};
+use super::{Failure, configured, say, with_store};
 use crate::domain::api_key::{AT_ONCE, ApiScope, ApiScopes, new_key};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
@@ -32,9 +32,7 @@ pub(super) enum ApiKeys {
 
 impl ApiKeys {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let config = configured()?;
-        runtime()?.block_on(async {
-            let store = ready_store(&config).await?;
+        with_store(&configured()?, async |store| {
             let now = Clock::system().now();
             match self {
                 Self::Create { name, scopes } => {
@@ -57,7 +55,6 @@ impl ApiKeys {
                     say(format_args!("{id} opens nothing any more, within a second everywhere"));
                 }
             }
-            store.close().await;
             Ok(ExitCode::SUCCESS)
         })
     }

@@ -1,10 +1,11 @@
 //! `connections list|explain|disconnect|revoke`: what is stored, in words and without tokens; and how it ends.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, configured, ending, ready_store, runtime, say};
+use super::{Failure, configured, ending, say, with_store};
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::explain::explain;
 use crate::domain::id::ConnectionId;
@@ -36,40 +37,31 @@ pub(super) enum Connections {
 
 impl Connections {
     pub fn run(&self) -> Result<ExitCode, Failure> {
+        let now = Clock::system().now();
         match self {
-            Self::List | Self::Explain { .. } => self.tell(),
+            Self::List => with_store(&configured()?, async |store| {
+                say_all(store, |listed| line(listed, now)).await?;
+                Ok(ExitCode::SUCCESS)
+            }),
+            Self::Explain { id } => with_store(&configured()?, async |store| {
+                let listed = store.listed(*id).await?.ok_or("there is no connection with this id")?;
+                say(explained(&listed, now));
+                Ok(ExitCode::SUCCESS)
+            }),
             Self::Disconnect { id } => ending::one(*id),
             Self::Revoke { .. } => ending::all(),
         }
     }
-
-    fn tell(&self) -> Result<ExitCode, Failure> {
-        let config = configured()?;
-        runtime()?.block_on(async {
-            let store = ready_store(&config).await?;
-            let now = Clock::system().now();
-            let found = match self {
-                Self::Explain { id } => {
-                    store.listed(*id).await?.inspect(|listed| say(explained(listed, now))).is_some()
-                }
-                _ => {
-                    list(&store, now).await?;
-                    true
-                }
-            };
-            store.close().await;
-            if found { Ok(ExitCode::SUCCESS) } else { Err("there is no connection with this id".into()) }
-        })
-    }
 }
 
-async fn list(store: &Store, now: Moment) -> Result<(), Failure> {
+/// Says something of every connection, a page at a time.
+pub(super) async fn say_all<T: Display>(store: &Store, line: impl Fn(&Listed) -> T) -> Result<(), Failure> {
     let mut after = String::new();
     loop {
         let page = store.list_tokens(&after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = last.token.id.to_string();
-        page.iter().for_each(|listed| say(line(listed, now)));
+        page.iter().for_each(|listed| say(line(listed)));
     }
 }
 

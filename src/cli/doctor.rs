@@ -18,17 +18,18 @@ use crate::{domain::clock::Clock, egress};
 
 /// How long HubSpot may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+const SILENT: &str = "no answer within 20 s; check the network and HUBSPOT_API_URL";
 
 const SAFARI: &str = "Safari does not keep the cookies of http://localhost; test with another browser, or set an https PUBLIC_URL";
 
 /// A finding: what was looked at, and what is wrong with it.
-type Finding = (&'static str, Result<String, String>);
+type Finding = (&'static str, Result<String, Failure>);
 
 pub(super) fn run() -> Result<ExitCode, Failure> {
     let config = match configured() {
         Ok(config) => config,
         Err(why) => {
-            report(&("configuration", Err(why.to_string())));
+            report(&("configuration", Err(why)));
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -60,14 +61,12 @@ fn report((what, finding): &Finding) {
 }
 
 /// Inspects the database without changing it; what `serve` changes by itself is not an error.
-async fn database(config: &Config) -> Result<String, String> {
+async fn database(config: &Config) -> Result<String, Failure> {
     let settings = &config.database;
     let store = match Store::inspect(settings, Clock::system()).await {
         Ok(store) => store,
         Err(OpenError::Missing) if settings.mode != FileMode::Create => {
-            return Err(
-                "the file is missing; `serve` creates it if DATABASE_URL ends in ?mode=rwc".to_owned()
-            );
+            return Err("the file is missing; `serve` creates it if DATABASE_URL ends in ?mode=rwc".into());
         }
         Err(OpenError::Missing) if settings.auto_migrate => {
             let folder = settings.folder().unwrap_or(Path::new("."));
@@ -76,32 +75,32 @@ async fn database(config: &Config) -> Result<String, String> {
             })?;
             return Ok("the file is missing; `serve` creates it with its tables".to_owned());
         }
-        Err(why) => return Err(why.to_string()),
+        Err(why) => return Err(why.into()),
     };
     let found = stored(config, &store).await;
     store.close().await;
     found
 }
 
-async fn stored(config: &Config, store: &Store) -> Result<String, String> {
-    let schema = store.schema_status().await.map_err(|why| why.to_string())?;
+async fn stored(config: &Config, store: &Store) -> Result<String, Failure> {
+    let schema = store.schema_status().await?;
     if config.database.auto_migrate && schema.unknown.is_empty() && !schema.missing.is_empty() {
-        let grant = store.missing_grant().await.map_err(|why| why.to_string())?;
+        let grant = store.missing_grant().await?;
         let missing = schema.missing.len();
         return match grant {
-            Some(grant) => Err(OpenError::Grant(grant).to_string()),
+            Some(grant) => Err(OpenError::Grant(grant).into()),
             None => Ok(format!("reachable; `serve` applies the {missing} missing schema change(s)")),
         };
     }
     if let Some(why) = unfit(&schema) {
-        return Err(why);
+        return Err(why.into());
     }
-    let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)
-        .map_err(|why| why.to_string())?;
-    let used = store.keys_in_use().await.map_err(|why| why.to_string())?;
+    let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
+    let used = store.keys_in_use().await?;
     match used.iter().find(|(id, _)| !keyring.key_ids().contains(&id.as_str())) {
         Some((id, rows)) => {
-            Err(format!("{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest"))
+            Err(format!("{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest")
+                .into())
         }
         None => Ok("reachable, schema complete, every stored token has its key".to_owned()),
     }
@@ -126,73 +125,71 @@ fn network(config: &Config) -> String {
 }
 
 /// HubSpot as the service asks it; nothing is passed on here.
-fn client(config: &Config) -> Result<HubSpot, String> {
-    let http = egress::client(&config.proxies).map_err(|why| why.to_string())?;
-    HubSpot::new(&config.hubspot, http, &config.proxies, Clock::system()).map_err(|why| why.to_string())
+fn client(config: &Config) -> Result<HubSpot, Failure> {
+    let http = egress::client(&config.proxies)?;
+    Ok(HubSpot::new(&config.hubspot, http, &config.proxies, Clock::system())?)
 }
 
 /// Introspects a token that cannot exist: the answer tells whether our credentials are taken.
-async fn hubspot(config: &Config) -> Result<String, String> {
+async fn hubspot(config: &Config) -> Result<String, Failure> {
     let hubspot = client(config)?;
     let probe = Secret::new("hubspot-connect-doctor".to_owned());
-    let answer = tokio::time::timeout(PATIENCE, hubspot.introspect(&probe)).await;
-    match answer {
-        Ok(Ok(_)) => Ok("reachable, credentials are taken".to_owned()),
-        Ok(Err(why)) if why.code == FailureCode::GrantDead => {
-            Ok("reachable, credentials are taken".to_owned())
+    let answer = tokio::time::timeout(PATIENCE, hubspot.introspect(&probe)).await.map_err(|_| SILENT)?;
+    match answer.map_err(|why| why.code) {
+        Ok(_) | Err(FailureCode::GrantDead) => Ok("reachable, credentials are taken".to_owned()),
+        Err(FailureCode::ClientRejected) => {
+            Err("HubSpot refuses the credentials; check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET".into())
         }
-        Ok(Err(why)) if why.code == FailureCode::ClientRejected => {
-            Err("HubSpot refuses the credentials; check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET"
-                .to_owned())
+        Err(code) => {
+            Err(format!("{code}: no usable answer from HUBSPOT_API_URL; check the network and the URL")
+                .into())
         }
-        Ok(Err(why)) => {
-            Err(format!("{}: no usable answer from HUBSPOT_API_URL; check the network and the URL", why.code))
-        }
-        Err(_) => Err("no answer within 20 s; check the network and HUBSPOT_API_URL".to_owned()),
     }
 }
 
 /// Reads what the service would read, and keeps none of it.
-async fn journal(config: &Config) -> Result<String, String> {
-    match tokio::time::timeout(PATIENCE, client(config)?.check_journal()).await {
-        Ok(Ok(())) => Ok("HubSpot lets this app read its Webhooks Journal".to_owned()),
-        Ok(Err(why)) if why.code == FailureCode::JournalScopesMissing => Err(
+async fn journal(config: &Config) -> Result<String, Failure> {
+    let hubspot = client(config)?;
+    let answer = tokio::time::timeout(PATIENCE, hubspot.check_journal()).await.map_err(|_| SILENT)?;
+    let wrong = match answer.map_err(|why| why.code) {
+        Ok(()) => return Ok("HubSpot lets this app read its Webhooks Journal".to_owned()),
+        Err(FailureCode::JournalScopesMissing) => {
             "this app may not read its Webhooks Journal; give it the scopes that docs/marketplace.md names, or set \
              WEBHOOKS_JOURNAL=off"
-                .to_owned(),
-        ),
-        Ok(Err(why)) if why.code == FailureCode::JournalAbsent => Err(
+        }
+        Err(FailureCode::JournalAbsent) => {
             "nobody at HUBSPOT_API_URL knows of a Webhooks Journal (404); check the URL, or set WEBHOOKS_JOURNAL=off"
-                .to_owned(),
-        ),
-        Ok(Err(why)) if why.code == FailureCode::JournalEntriesAbsent => Err(
+        }
+        Err(FailureCode::JournalEntriesAbsent) => {
             "this app may list its subscriptions, but no entry of its Webhooks Journal was seen: HubSpot refuses to name the \
              latest one, where an empty journal answers 204; check HUBSPOT_API_URL and whether the app has a journal"
-                .to_owned(),
-        ),
-        Ok(Err(why)) => Err(format!("{}: the Webhooks Journal cannot be read", why.code)),
-        Err(_) => Err("no answer within 20 s; check the network and HUBSPOT_API_URL".to_owned()),
-    }
+        }
+        Err(code) => return Err(format!("{code}: the Webhooks Journal cannot be read").into()),
+    };
+    Err(wrong.into())
 }
 
-fn redirect(config: &Config) -> Result<String, String> {
+fn redirect(config: &Config) -> Result<String, Failure> {
     let uri = &config.hubspot.redirect_uri;
     let same_host = uri.host_str() == config.server.public_url.host_str();
     let by_address = uri.host().is_some_and(|host| !matches!(host, url::Host::Domain(_)));
     if by_address {
         return Err(format!(
             "HubSpot takes no IP addresses in redirect URLs ({uri}); use a name, `localhost` for tests"
-        ));
+        )
+        .into());
     }
     if !same_host {
-        return Err(format!("{uri} is on another host than PUBLIC_URL; its cookies would not come along"));
+        return Err(
+            format!("{uri} is on another host than PUBLIC_URL; its cookies would not come along").into()
+        );
     }
     let install = &config.marketplace.install_url;
     let both = if config.marketplace.installs { format!("{uri} and {install}") } else { uri.to_string() };
     Ok(format!("register {both} with your HubSpot app, letter for letter"))
 }
 
-fn origins(config: &Config) -> Result<String, String> {
+fn origins(config: &Config) -> Result<String, Failure> {
     match config.security.host_origins.iter().count() {
         0 => Ok("HOST_ORIGINS is empty: only this service's own pages can connect".to_owned()),
         count => Ok(format!("{count} origin(s) may open the popup")),

@@ -1,20 +1,13 @@
 //! `connections disconnect|revoke`: ending connections by hand.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
-use super::{Failure, configured, runtime, say};
-use crate::app;
-use crate::config::Config;
-use crate::domain::chance::Chance;
-use crate::domain::clock::Clock;
+use super::{Failure, configured, say, with_services};
 use crate::domain::id::ConnectionId;
 use crate::domain::token::Token;
 use crate::services::{Disconnected, Revoked, Services};
-use crate::store::Store;
-use crate::telemetry::metrics::Metrics;
 
 /// How many connections are ended side by side.
 const AT_ONCE: u32 = 8;
@@ -58,25 +51,21 @@ impl Counts {
 }
 
 pub(super) fn one(id: ConnectionId) -> Result<ExitCode, Failure> {
-    let config = configured()?;
-    runtime()?.block_on(async {
-        let (services, store) = open(&config).await?;
+    let mut counts = Counts::default();
+    with_services(&configured()?, async |services, store| {
         let token = store.token(id).await?.ok_or("there is no connection with this id")?;
-        let mut counts = Counts::default();
         counts.add(services.connections.disconnects.disconnect(token.user_id, id, true).await?);
-        close(&services, &store).await;
-        counts.tell();
-        Ok(ExitCode::SUCCESS)
-    })
+        Ok(())
+    })?;
+    counts.tell();
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn all() -> Result<ExitCode, Failure> {
-    let config = configured()?;
-    runtime()?.block_on(async {
-        let (services, store) = open(&config).await?;
+    let mut counts = Counts::default();
+    with_services(&configured()?, async |services, store| {
         let stored: i64 = store.count_tokens().await?.iter().map(|(_, count)| count).sum();
         let bar = ProgressBar::new(u64::try_from(stored)?);
-        let mut counts = Counts::default();
         // What is ended is gone from the list, so the first page is always the next one.
         loop {
             let page = store.list_tokens("", AT_ONCE).await?;
@@ -91,23 +80,12 @@ pub(super) fn all() -> Result<ExitCode, Failure> {
             }
         }
         bar.finish_and_clear();
-        close(&services, &store).await;
-        counts.tell();
-        Ok(ExitCode::SUCCESS)
-    })
+        Ok(())
+    })?;
+    counts.tell();
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn end(services: Services, token: Token) -> Result<Option<Disconnected>, crate::services::StoreError> {
     services.connections.disconnects.disconnect(token.user_id, token.id, true).await
-}
-
-/// On SQLite this refuses while the service runs: it remembers what it has read.
-async fn open(config: &Config) -> Result<(Services, Store), Failure> {
-    let metrics = Arc::new(Metrics::default());
-    Ok(app::verbs(config, Clock::system(), Chance::system(), metrics).await?)
-}
-
-async fn close(services: &Services, store: &Store) {
-    services.drain().await;
-    store.close().await;
 }

@@ -4,25 +4,15 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::{Failure, configured, ready_store, runtime, say};
+use super::connections::say_all;
+use super::{Failure, configured, with_store};
 use crate::domain::clock::{Clock, Moment};
 use crate::store::Listed;
 
-const PAGE: u32 = 500;
-
 pub(super) fn run() -> Result<ExitCode, Failure> {
-    let config = configured()?;
-    runtime()?.block_on(async {
-        let store = ready_store(&config).await?;
+    with_store(&configured()?, async |store| {
         let now = Clock::system().now();
-        let mut after = String::new();
-        loop {
-            let page = store.list_tokens(&after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.token.id.to_string();
-            page.iter().for_each(|listed| say(object(listed, now)));
-        }
-        store.close().await;
+        say_all(store, |listed| object(listed, now)).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, stdin};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -16,10 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, complain, configured, runtime, say};
-use crate::app;
-use crate::domain::chance::Chance;
-use crate::domain::clock::Clock;
+use super::{Failure, complain, configured, say, with_services};
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::PortalId;
@@ -27,7 +23,6 @@ use crate::domain::secret::Secret;
 use crate::http::ProblemCode;
 use crate::lifecycle;
 use crate::services::{Import, ImportError, Imported, Services};
-use crate::telemetry::metrics::Metrics;
 
 /// How many are under way at once; fewer if REFRESH_MAX_IN_FLIGHT says so.
 const AT_ONCE: usize = 16;
@@ -80,10 +75,7 @@ impl ImportCommand {
     pub fn run(&self) -> Result<ExitCode, Failure> {
         let config = configured()?;
         let (lines, length) = self.open()?;
-        runtime()?.block_on(async {
-            let metrics = Arc::new(Metrics::default());
-            // On SQLite this refuses while the service runs: it remembers what it has read.
-            let (services, store) = app::verbs(&config, Clock::system(), Chance::system(), metrics).await?;
+        let (counts, outcome) = with_services(&config, async |services, _| {
             let mut pace = interval(Duration::from_secs(1) / config.refresh.rate_per_second);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut running = Running {
@@ -98,13 +90,12 @@ impl ImportCommand {
             };
             let outcome = running.all(lines).await;
             running.bar.finish_and_clear();
-            services.drain().await;
-            store.close().await;
-            let Counts { imported, known, refused } = running.counts;
-            say(format_args!("{imported} imported, {known} known, {refused} refused"));
-            outcome?;
-            Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        })
+            Ok((running.counts, outcome))
+        })?;
+        let Counts { imported, known, refused } = counts;
+        say(format_args!("{imported} imported, {known} known, {refused} refused"));
+        outcome?;
+        Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     fn open(&self) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
@@ -183,11 +174,7 @@ fn refusal(code: FailureCode) -> String {
 
 /// What a line says; `None` for an empty one. What is wrong is told without any of its values.
 fn read(line: &[u8]) -> Option<Result<Import, String>> {
-    let line = line.trim_ascii();
-    if line.is_empty() {
-        return None;
-    }
-    Some(parse(line))
+    Some(line.trim_ascii()).filter(|line| !line.is_empty()).map(parse)
 }
 
 fn parse(line: &[u8]) -> Result<Import, String> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use indicatif::ProgressBar;
 
-use super::{Failure, configured, ready_store, runtime, say};
+use super::{Failure, configured, runtime, say, with_store};
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::secret::Secret;
@@ -56,10 +56,8 @@ impl Keys {
 fn status() -> Result<ExitCode, Failure> {
     let config = configured()?;
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
-    runtime()?.block_on(async {
-        let store = ready_store(&config).await?;
+    with_store(&config, async |store| {
         let used = store.keys_in_use().await?;
-        store.close().await;
         for id in keyring.key_ids() {
             let rows = used.iter().find(|(used, _)| used == id).map_or(0, |(_, rows)| *rows);
             let role = if id == keyring.newest_key_id() { "seals" } else { "opens" };
@@ -79,14 +77,11 @@ fn rotate() -> Result<ExitCode, Failure> {
     let config = configured()?;
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
     let newest = keyring.newest_key_id();
-    let (done, left) = runtime()?.block_on(async {
-        let store = ready_store(&config).await?;
-        let bar = ProgressBar::new(rows_under_others(&store, newest).await?);
-        let done = reseal_all(&store, &keyring, |done| bar.set_position(done.moved)).await?;
+    let (done, left) = with_store(&config, async |store| {
+        let bar = ProgressBar::new(rows_under_others(store, newest).await?);
+        let done = reseal_all(store, &keyring, |done| bar.set_position(done.moved)).await?;
         bar.finish_and_clear();
-        let left = rows_under_others(&store, newest).await?;
-        store.close().await;
-        Ok::<_, Failure>((done, left))
+        Ok((done, rows_under_others(store, newest).await?))
     })?;
     let Resealed { moved, changed, keyless, unreadable } = done;
     say(format_args!("{moved} row(s) are now sealed under {newest}; {left} are not"));
@@ -117,14 +112,12 @@ fn retire(key: &str) -> Result<ExitCode, Failure> {
     if !keyring.key_ids().contains(&key) {
         return Err(format!("ENCRYPTION_KEYS has no key {key}; `keys status` shows those it has").into());
     }
-    runtime()?.block_on(async {
-        let store = ready_store(&config).await?;
+    with_store(&config, async |store| {
         let used = store.keys_in_use().await?;
         if let Some((_, rows)) = used.iter().find(|(id, _)| id == key) {
             return Err(format!("{rows} row(s) are sealed under {key}: `keys rotate` moves them").into());
         }
         store.forget_check_text(key).await?;
-        store.close().await;
         say(format_args!(
             "nothing is sealed under {key}: remove it from ENCRYPTION_KEYS; backups still need it"
         ));

@@ -14,14 +14,19 @@ mod print;
 mod serve;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
 use self::output::{complain, has_been_heard, say};
+use crate::app;
 use crate::config::{Config, Variables};
+use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
+use crate::services::Services;
 use crate::store::{SchemaStatus, Store};
+use crate::telemetry::metrics::Metrics;
 
 /// Connects web applications to HubSpot: OAuth in a popup, tokens encrypted and kept alive.
 #[derive(Debug, Parser)]
@@ -101,18 +106,36 @@ fn runtime() -> Result<Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }
 
-/// The database, opened beside whoever serves from it.
-async fn store(config: &Config) -> Result<Store, Failure> {
-    Ok(Store::open_beside(&config.database, Clock::system()).await?)
+/// Works on the database beside whoever serves from it. Its schema is that of this release: a command may come before the
+/// first start.
+fn with_store<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Store) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    runtime()?.block_on(async {
+        let store = Store::open_beside(&config.database, Clock::system()).await?;
+        if let Some(why) = unfit(&store.schema_status().await?) {
+            return Err(why.into());
+        }
+        let done = work(&store).await;
+        store.close().await;
+        done
+    })
 }
 
-/// The same with the schema of this release: a command may come before the first start.
-async fn ready_store(config: &Config) -> Result<Store, Failure> {
-    let store = store(config).await?;
-    match unfit(&store.schema_status().await?) {
-        Some(why) => Err(why.into()),
-        None => Ok(store),
-    }
+/// Works with the verbs. On SQLite this refuses while the service runs: it remembers what it has read.
+fn with_services<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Services, &Store) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    runtime()?.block_on(async {
+        let metrics = Arc::new(Metrics::default());
+        let (services, store) = app::verbs(config, Clock::system(), Chance::system(), metrics).await?;
+        let done = work(&services, &store).await?;
+        services.drain().await;
+        store.close().await;
+        Ok(done)
+    })
 }
 
 /// Why this release cannot work with a schema, and what to do.
