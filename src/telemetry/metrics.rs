@@ -15,6 +15,11 @@ use crate::domain::id::ApiKeyId;
 use crate::domain::webhook::{After, DeliveryError};
 
 type Labels = Vec<(&'static str, String)>;
+type Counts = Family<Labels, Counter<u64, AtomicU64>>;
+
+fn count(counts: &Counts, outcome: &str, by: u64) {
+    counts.get_or_create(&vec![("outcome", outcome.to_owned())]).inc_by(by);
+}
 
 /// The figures.
 #[derive(Debug, Default)]
@@ -44,31 +49,28 @@ pub struct Metrics {
 
 /// Refreshes by outcome.
 #[derive(Debug, Default)]
-pub struct Refreshes(Family<Labels, Counter<u64, AtomicU64>>);
+pub struct Refreshes(Counts);
 
 impl Refreshes {
     /// One that succeeded.
     pub fn succeeded(&self) {
-        self.count("ok");
+        count(&self.0, "ok", 1);
     }
 
     /// One that failed.
     pub fn failed(&self, failure: &Failure) {
-        self.count(match failure.class {
+        let outcome = match failure.class {
             FailureClass::Transient { .. } => "transient",
             FailureClass::OurFault => "our_fault",
             FailureClass::GrantDead => "grant_dead",
-        });
-    }
-
-    fn count(&self, outcome: &str) {
-        self.0.get_or_create(&vec![("outcome", outcome.to_owned())]).inc();
+        };
+        count(&self.0, outcome, 1);
     }
 }
 
 /// Attempts to deliver webhooks, by outcome.
 #[derive(Debug, Default)]
-pub struct Webhooks(Family<Labels, Counter<u64, AtomicU64>>);
+pub struct Webhooks(Counts);
 
 impl Webhooks {
     /// One attempt, with what follows from it and its error.
@@ -79,22 +81,18 @@ impl Webhooks {
             (After::Again(_), _) => "again",
             (After::Failed | After::Gone, _) => "failed",
         };
-        self.count(outcome, 1);
+        count(&self.0, outcome, 1);
     }
 
     /// So many were given up without another attempt.
     pub fn expired(&self, how_many: u64) {
-        self.count("expired", how_many);
-    }
-
-    fn count(&self, outcome: &str, by: u64) {
-        self.0.get_or_create(&vec![("outcome", outcome.to_owned())]).inc_by(by);
+        count(&self.0, "expired", how_many);
     }
 }
 
 /// Calls of the proxy.
 #[derive(Debug, Default)]
-pub struct Proxied(Family<Labels, Counter<u64, AtomicU64>>);
+pub struct Proxied(Counts);
 
 impl Proxied {
     /// One that was answered: by HubSpot with this status, or with this status by ourselves.
@@ -119,7 +117,7 @@ const MAX_COUNTED_KEYS: usize = 1000;
 /// Access tokens that backends have asked for.
 #[derive(Debug, Default)]
 pub struct TokenReads {
-    counts: Family<Labels, Counter<u64, AtomicU64>>,
+    counts: Counts,
     keys: Mutex<HashSet<ApiKeyId>>,
 }
 
@@ -143,24 +141,21 @@ impl TokenReads {
 
 /// Looks into HubSpot's Webhooks Journal, by outcome.
 #[derive(Debug, Default)]
-pub struct Journal(Family<Labels, Counter<u64, AtomicU64>>);
+pub struct Journal(Counts);
 
 impl Journal {
     /// One that HubSpot has answered as it should.
     pub fn succeeded(&self) {
-        self.count("ok");
+        count(&self.0, "ok", 1);
     }
 
     /// One that failed.
     pub fn failed(&self, failure: &Failure) {
-        self.count(match failure.class {
+        let outcome = match failure.class {
             FailureClass::Transient { .. } => "transient",
             FailureClass::OurFault | FailureClass::GrantDead => "our_fault",
-        });
-    }
-
-    fn count(&self, outcome: &str) {
-        self.0.get_or_create(&vec![("outcome", outcome.to_owned())]).inc();
+        };
+        count(&self.0, outcome, 1);
     }
 }
 
@@ -170,7 +165,7 @@ pub struct Http {
     /// Requests that could not be parsed.
     pub malformed: Counter<u64, AtomicU64>,
     open: Gauge,
-    closed: Family<Labels, Counter<u64, AtomicU64>>,
+    closed: Counts,
 }
 
 /// Counts a connection for as long as it is open.
