@@ -10,28 +10,28 @@ use actix_web::web::Path;
 use super::problem::{Handled, ProblemCode};
 use super::public_text::PublicText;
 
-const FILES: &[(&str, &str, &str)] = &[
-    ("app.css", "text/css; charset=utf-8", include_str!("../../static/app.css")),
-    ("docs.css", "text/css; charset=utf-8", include_str!("../../static/docs.css")),
-    ("connect.js", "text/javascript; charset=utf-8", include_str!("../../static/connect.js")),
-    ("connections.js", "text/javascript; charset=utf-8", include_str!("../../static/connections.js")),
-    ("launch.js", "text/javascript; charset=utf-8", include_str!("../../static/launch.js")),
-    ("link.js", "text/javascript; charset=utf-8", include_str!("../../static/link.js")),
-    ("popup.js", "text/javascript; charset=utf-8", include_str!("../../static/popup.js")),
-    ("time_limit.js", "text/javascript; charset=utf-8", include_str!("../../static/time_limit.js")),
-    (
-        "sdk/hubspot-connect.js",
-        "text/javascript; charset=utf-8",
-        include_str!("../../static/sdk/hubspot-connect.js"),
-    ),
-    ("sdk/diagnose.js", "text/javascript; charset=utf-8", include_str!("../../static/sdk/diagnose.js")),
-    (
-        "sdk/hubspot-connect.d.ts",
-        "text/plain; charset=utf-8",
-        include_str!("../../static/sdk/hubspot-connect.d.ts"),
-    ),
-    ("icon.svg", "image/svg+xml", include_str!("../../static/icon.svg")),
-];
+/// Declares the files by their names and media types.
+macro_rules! files {
+    ($($name:literal: $kind:literal,)+) => {
+        const FILES: &[(&str, &str, &str)] =
+            &[$(($name, $kind, include_str!(concat!("../../static/", $name)))),+];
+    };
+}
+
+files! {
+    "app.css": "text/css; charset=utf-8",
+    "docs.css": "text/css; charset=utf-8",
+    "connect.js": "text/javascript; charset=utf-8",
+    "connections.js": "text/javascript; charset=utf-8",
+    "launch.js": "text/javascript; charset=utf-8",
+    "link.js": "text/javascript; charset=utf-8",
+    "popup.js": "text/javascript; charset=utf-8",
+    "time_limit.js": "text/javascript; charset=utf-8",
+    "sdk/hubspot-connect.js": "text/javascript; charset=utf-8",
+    "sdk/diagnose.js": "text/javascript; charset=utf-8",
+    "sdk/hubspot-connect.d.ts": "text/plain; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
 
 /// The files, compressed when the first of them is asked for.
 static TEXTS: LazyLock<HashMap<&str, PublicText>> =

@@ -6,27 +6,19 @@ use tera::{Context, Tera};
 
 use super::problem::{Entry, Problem};
 
-const FILES: &[(&str, &str)] = &[
-    ("layout.html", include_str!("../../templates/layout.html")),
-    ("popup_layout.html", include_str!("../../templates/popup_layout.html")),
-    ("docs.html", include_str!("../../templates/docs.html")),
-    ("index.html", include_str!("../../templates/index.html")),
-    ("login.html", include_str!("../../templates/login.html")),
-    ("logout.html", include_str!("../../templates/logout.html")),
-    ("popup_success.html", include_str!("../../templates/popup_success.html")),
-    ("popup_error.html", include_str!("../../templates/popup_error.html")),
-    ("popup_waiting.html", include_str!("../../templates/popup_waiting.html")),
-    ("popup_held.html", include_str!("../../templates/popup_held.html")),
-    ("popup_over.html", include_str!("../../templates/popup_over.html")),
-    ("popup_choice.html", include_str!("../../templates/popup_choice.html")),
-    ("popup_launch.html", include_str!("../../templates/popup_launch.html")),
-    ("confirm_question.html", include_str!("../../templates/confirm_question.html")),
-    ("launch_question.html", include_str!("../../templates/launch_question.html")),
-    ("start_confirm.html", include_str!("../../templates/start_confirm.html")),
-    ("link.html", include_str!("../../templates/link.html")),
-    ("install_claim.html", include_str!("../../templates/install_claim.html")),
-    ("error.html", include_str!("../../templates/error.html")),
-];
+/// Declares the pages by their names.
+macro_rules! files {
+    ($($name:literal),+) => {
+        const FILES: &[(&str, &str)] = &[$(($name, include_str!(concat!("../../templates/", $name)))),+];
+    };
+}
+
+files! {
+    "layout.html", "popup_layout.html", "docs.html", "index.html", "login.html", "logout.html",
+    "popup_success.html", "popup_error.html", "popup_waiting.html", "popup_held.html",
+    "popup_over.html", "popup_choice.html", "popup_launch.html", "confirm_question.html",
+    "launch_question.html", "start_confirm.html", "link.html", "install_claim.html", "error.html"
+}
 
 /// The pages.
 #[derive(Debug)]
