@@ -254,21 +254,22 @@ fn read_id(id: &str) -> Result<ConnectSessionId, Problem> {
 
 impl CreateConnectSession {
     fn read(self) -> Result<NewSession, Problem> {
-        let wrong =
-            |place: &str, hint: &str| Problem::new(ProblemCode::InvalidJson).pointer(place).hint(hint);
         let metadata = metadata_text(self.metadata)?;
         let is_shown = |name: &str| is_name(name) && name.chars().count() <= REQUESTED_BY;
         if self.requested_by.as_deref().is_some_and(|name| !is_shown(name)) {
-            return Err(wrong("/requested_by", "1 to 120 characters, no control or invisible ones"));
+            return Err(Problem::invalid(
+                "/requested_by",
+                "1 to 120 characters, no control or invisible ones",
+            ));
         }
         if self.expires_in.is_some_and(|seconds| !(60..=WEEK).contains(&seconds)) {
-            return Err(wrong("/expires_in", "60 to 604800 seconds"));
+            return Err(Problem::invalid("/expires_in", "60 to 604800 seconds"));
         }
         if self.hosted && self.return_url.is_some() {
-            return Err(wrong("/return_url", "a hosted link ends on a page of this service"));
+            return Err(Problem::invalid("/return_url", "a hosted link ends on a page of this service"));
         }
         if self.hosted && self.confirm == Some(Confirm::None) {
-            return Err(wrong("/confirm", "a hosted link is always confirmed by the backend"));
+            return Err(Problem::invalid("/confirm", "a hosted link is always confirmed by the backend"));
         }
         Ok(NewSession {
             external_id: self.external_user_id,
@@ -291,15 +292,13 @@ impl CreateConnectSession {
 pub(super) fn metadata_text(metadata: Option<BTreeMap<String, Value>>) -> Result<Option<String>, Problem> {
     let text = metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
     if text.as_ref().is_some_and(|text| text.len() > METADATA || text.contains("\\u0000")) {
-        let hint = "at most 4 kB, without zero characters";
-        return Err(Problem::new(ProblemCode::InvalidJson).pointer("/metadata").hint(hint));
+        return Err(Problem::invalid("/metadata", "at most 4 kB, without zero characters"));
     }
     Ok(text)
 }
 
 fn portal(hub_id: Option<u64>) -> Result<Option<PortalId>, Problem> {
-    let refused =
-        || Problem::new(ProblemCode::InvalidJson).pointer("/hub_id").hint("at most 9007199254740991");
+    let refused = || Problem::invalid("/hub_id", "at most 9007199254740991");
     hub_id.map(|number| PortalId::new(number).ok_or_else(refused)).transpose()
 }
 
@@ -312,10 +311,8 @@ fn scopes(words: Option<Vec<String>>, place: &str) -> Result<Option<Scopes>, Pro
     };
     match words.iter().position(|word| !plain(word)) {
         None if words.len() <= MOST_SCOPES => Ok(Some(words.iter().collect())),
-        None => Err(Problem::new(ProblemCode::InvalidJson).pointer(place).hint("too many scopes")),
-        Some(at) => Err(Problem::new(ProblemCode::InvalidJson)
-            .pointer(format!("{place}/{at}"))
-            .hint("this is no scope")),
+        None => Err(Problem::invalid(place, "too many scopes")),
+        Some(at) => Err(Problem::invalid(format!("{place}/{at}"), "this is no scope")),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::secret::Secret;
 use crate::domain::webhook::{DeliveryStatus, DisabledReason};
 use crate::domain::webhook_headers::{InvalidHeaders, MAX_HEADERS, MAX_VALUE, RESERVED, WebhookHeaders};
 use crate::http::Web;
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::problem::Problem;
 use crate::http::request::body::whole;
 use crate::services::{Endpoint, WebhookDelivery};
 
@@ -87,7 +87,7 @@ pub(super) fn headers(fields: BTreeMap<String, Hidden>) -> Result<WebhookHeaders
             }
             InvalidHeaders::TooMany => "/headers".to_owned(),
         };
-        Problem::new(ProblemCode::InvalidJson).pointer(pointer).hint(why.to_string())
+        Problem::invalid(pointer, why.to_string())
     })
 }
 
@@ -260,7 +260,7 @@ pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<EventType
     let Some(words) = words else { return Ok(None) };
     if words.is_empty() {
         let hint = "Leave events out to hear of all but connection.refreshed, or set enabled to false.";
-        return Err(Problem::new(ProblemCode::InvalidJson).pointer("/events").hint(hint));
+        return Err(Problem::invalid("/events", hint));
     }
     let mut types = Vec::new();
     for (at, word) in words.iter().enumerate() {
@@ -271,9 +271,7 @@ pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<EventType
                 let known = EventType::ALL.into_iter().filter(|kind| kind.can_be_named());
                 let known: Vec<_> = known.map(EventType::as_str).collect();
                 let hint = format!("This is none of {}.", known.join(", "));
-                return Err(Problem::new(ProblemCode::InvalidJson)
-                    .pointer(format!("/events/{at}"))
-                    .hint(hint));
+                return Err(Problem::invalid(format!("/events/{at}"), hint));
             }
         }
     }

@@ -158,8 +158,7 @@ pub async fn rotate_webhook_secret(
     caller(&request, &web, ApiScope::Webhooks).await?;
     let overlap = body.0.overlap_seconds.map_or(OVERLAP, Duration::from_secs);
     if overlap.as_secs() > LONGEST_OVERLAP {
-        let hint = format!("It is {LONGEST_OVERLAP} at most.");
-        return Err(Problem::new(ProblemCode::InvalidJson).pointer("/overlap_seconds").hint(hint));
+        return Err(Problem::invalid("/overlap_seconds", format!("It is {LONGEST_OVERLAP} at most.")));
     }
     let (endpoint, secret) =
         web.services.webhooks.endpoints.rotate_webhook_secret(webhook_id(&id)?, overlap).await?;

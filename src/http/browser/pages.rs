@@ -34,7 +34,7 @@ pub async fn get_index(web: Data<Web>, session: Session) -> Handled {
         "session_seconds": seconds_until(caller.ends_at, now),
         "session_expires_at": caller.ends_at.rfc3339(),
         "on_session_expiry": web.config.security.on_session_expiry.as_str(),
-        "connect_url": connect_url(&web, None),
+        "connect_url": connect_url(&web),
     });
     Ok(html(web.templates.page("index.html", &values)))
 }
@@ -46,7 +46,7 @@ pub async fn get_login(web: Data<Web>, session: Session) -> Handled {
     {
         return Ok(see_other("/"));
     }
-    let values = json!({"connect_url": connect_url(&web, None)});
+    let values = json!({"connect_url": connect_url(&web)});
     Ok(html(web.templates.page("login.html", &values)))
 }
 
@@ -82,11 +82,11 @@ pub async fn logout(request: HttpRequest, web: Data<Web>, session: Session, form
 fn card(web: &Web, connection: &Connection, now: Moment) -> Value {
     let mut card = json!(Entry::of(connection, now));
     card["hub_user"] = connection.token.hub_user.clone().into();
-    card["reconnect_url"] = connect_url(web, connection.token.portal_id.map(|id| id.0)).into();
+    let hub_id = connection.token.portal_id.map_or_else(String::new, |id| format!("&hub_id={id}"));
+    card["reconnect_url"] = (connect_url(web) + &hub_id).into();
     card
 }
 
-fn connect_url(web: &Web, portal: Option<i64>) -> String {
-    let start = start_url(&web.config.server.origin());
-    portal.map_or_else(|| start.clone(), |portal| format!("{start}&hub_id={portal}"))
+fn connect_url(web: &Web) -> String {
+    start_url(&web.config.server.origin())
 }

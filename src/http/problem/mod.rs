@@ -38,6 +38,11 @@ impl Problem {
         Self { entry: code.entry(), hint: None, pointer: None, retry_after: None }
     }
 
+    /// Returns the problem of a body in which this part is not what it has to be.
+    pub fn invalid(pointer: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(ProblemCode::InvalidJson).pointer(pointer).hint(hint)
+    }
+
     /// With a sentence of what is special about this one.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }

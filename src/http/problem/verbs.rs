@@ -118,9 +118,9 @@ impl From<DecideError> for Problem {
 impl From<SessionError> for Problem {
     fn from(why: SessionError) -> Self {
         match why {
-            SessionError::NoUser => Self::new(ProblemCode::InvalidJson)
-                .pointer("/external_user_id")
-                .hint("either external_user_id or connection_id is needed"),
+            SessionError::NoUser => {
+                Self::invalid("/external_user_id", "either external_user_id or connection_id is needed")
+            }
             SessionError::UnknownConnection => Self::new(ProblemCode::ConnectionNotFound)
                 .pointer("/connection_id")
                 .hint("there is no connection with this id that belongs to this user of yours"),

@@ -52,7 +52,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|why| {
         let place = pointer(why.path());
-        Problem::new(ProblemCode::InvalidJson).pointer(place).hint(sentence(&why.into_inner()))
+        Problem::invalid(place, sentence(&why.into_inner()))
     })?;
     match reader.end() {
         Ok(()) => Ok(value),
