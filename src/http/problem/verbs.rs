@@ -1,57 +1,36 @@
 //! Which problem each error of the verbs is. No `_` stands in these lists: a new error has to say what it is called.
 
-use super::Problem;
-use super::ProblemCode;
+use super::{Problem, ProblemCode};
 use crate::domain::failure::FailureCode;
 use crate::services::{
     AccessError, ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError,
     OnceError, SessionError, StartError, StoreError, Unreadable, WebhookError,
 };
 
-impl From<FailureCode> for ProblemCode {
-    fn from(why: FailureCode) -> Self {
-        match why {
-            FailureCode::ProviderTimeout => Self::ProviderTimeout,
-            FailureCode::ProviderUnreachable => Self::ProviderUnreachable,
-            FailureCode::ProviderBadResponse => Self::ProviderBadResponse,
-            FailureCode::ProviderBusy => Self::ProviderBusy,
-            FailureCode::ProviderUnavailable => Self::ProviderUnavailable,
-            FailureCode::ProviderRedirected => Self::ProviderRedirected,
-            FailureCode::ProviderRefused => Self::ProviderRefused,
-            FailureCode::RedirectUriMismatch => Self::RedirectUriMismatch,
-            FailureCode::ClientRejected => Self::ClientRejected,
-            FailureCode::GrantOfAnotherApp => Self::GrantOfAnotherApp,
-            FailureCode::GrantDead => Self::GrantDead,
-            FailureCode::CodeRejected => Self::CodeRejected,
-            FailureCode::UnknownKey => Self::UnknownKey,
-            FailureCode::IntegrityError => Self::IntegrityError,
-            FailureCode::StorageUnavailable => Self::StorageUnavailable,
-            FailureCode::UserDenied => Self::UserDenied,
-            FailureCode::ProviderError => Self::ProviderError,
-            FailureCode::NoRefreshToken => Self::NoRefreshToken,
-            FailureCode::ScopesMissing => Self::ScopesMissing,
-            FailureCode::WrongAccount => Self::WrongAccount,
-            FailureCode::RefreshTokenInUse => Self::RefreshTokenInUse,
-            FailureCode::ConnectSessionEnded => Self::ConnectSessionEnded,
-            FailureCode::OpenerUnproven => Self::OpenerUnproven,
-            FailureCode::ExternalUserMismatch => Self::ExternalUserMismatch,
-            FailureCode::NotConfirmed => Self::NotConfirmed,
-            FailureCode::FlowExpired => Self::FlowExpired,
-            FailureCode::Cancelled => Self::Cancelled,
-            FailureCode::Disconnected => Self::Disconnected,
-            FailureCode::TokenUnavailable => Self::TokenUnavailable,
-            // No request fails with these: they are for the log, `doctor` and the state of a connection.
-            FailureCode::JournalScopesMissing
-            | FailureCode::JournalTokenRefused
-            | FailureCode::JournalAbsent
-            | FailureCode::JournalEntriesAbsent
-            | FailureCode::JournalOffsetRefused
-            | FailureCode::JournalUrlRefused
-            | FailureCode::JournalFileGone
-            | FailureCode::JournalFileUnreadable
-            | FailureCode::KeyLost => Self::InternalError,
+/// Declares the problem of each failure: of most, the one with the same name.
+macro_rules! failures {
+    ($($same:ident)+; InternalError: $($internal:ident)+) => {
+        impl From<FailureCode> for ProblemCode {
+            fn from(why: FailureCode) -> Self {
+                match why {
+                    $(FailureCode::$same => Self::$same,)+
+                    $(FailureCode::$internal => Self::InternalError,)+
+                }
+            }
         }
-    }
+    };
+}
+
+failures! {
+    ProviderTimeout ProviderUnreachable ProviderBadResponse ProviderBusy ProviderUnavailable
+    ProviderRedirected ProviderRefused RedirectUriMismatch ClientRejected GrantOfAnotherApp
+    GrantDead CodeRejected UnknownKey IntegrityError StorageUnavailable UserDenied ProviderError
+    NoRefreshToken ScopesMissing WrongAccount RefreshTokenInUse ConnectSessionEnded OpenerUnproven
+    ExternalUserMismatch NotConfirmed FlowExpired Cancelled Disconnected TokenUnavailable;
+    // No request fails with these: they are for the log, `doctor` and the state of a connection.
+    InternalError:
+    JournalScopesMissing JournalTokenRefused JournalAbsent JournalEntriesAbsent JournalOffsetRefused
+    JournalUrlRefused JournalFileGone JournalFileUnreadable KeyLost
 }
 
 impl From<StoreError> for Problem {
@@ -61,25 +40,53 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<StartError> for Problem {
-    fn from(why: StartError) -> Self {
-        match why {
-            StartError::OriginNotAllowed => Self::new(ProblemCode::OriginNotAllowed),
-            StartError::ReturnUrlNotAllowed => Self::new(ProblemCode::ReturnUrlNotAllowed),
-            StartError::ChallengeUsed => Self::new(ProblemCode::ChallengeUsed),
-            StartError::SessionEnded => Self::new(ProblemCode::ConnectSessionEnded),
-            StartError::Store(why) => why.into(),
+/// Declares the problems of errors that are a code each, or the database's.
+macro_rules! codes {
+    ($($error:ident { $($variant:ident => $code:ident,)+ })+) => {$(
+        impl From<$error> for Problem {
+            fn from(why: $error) -> Self {
+                match why {
+                    $($error::$variant => Self::new(ProblemCode::$code),)+
+                    $error::Store(why) => why.into(),
+                }
+            }
         }
-    }
+    )+};
 }
 
-impl From<FinishError> for Problem {
-    fn from(why: FinishError) -> Self {
-        match why {
-            FinishError::StateUnknown => Self::new(ProblemCode::FlowUnknown),
-            FinishError::FlowNotYours => Self::new(ProblemCode::FlowNotYours),
-            FinishError::Store(why) => why.into(),
-        }
+codes! {
+    StartError {
+        OriginNotAllowed => OriginNotAllowed,
+        ReturnUrlNotAllowed => ReturnUrlNotAllowed,
+        ChallengeUsed => ChallengeUsed,
+        SessionEnded => ConnectSessionEnded,
+    }
+    FinishError {
+        StateUnknown => FlowUnknown,
+        FlowNotYours => FlowNotYours,
+    }
+    ClaimInstallError {
+        Unknown => InstallUnknown,
+        Taken => InstallClaimed,
+        KeyMissing => UnknownKey,
+        Damaged => IntegrityError,
+    }
+    DecideError {
+        NotYours => FlowNotYours,
+        KeyMissing => UnknownKey,
+    }
+    CompleteError {
+        Unknown => ConnectSessionNotFound,
+        NotYet => ConnectSessionNotApproved,
+        Ended => ConnectSessionEnded,
+        Mismatch => ExternalUserMismatch,
+        KeyMissing => UnknownKey,
+    }
+    ClaimError {
+        Unknown => FlowUnknown,
+        Rejected => ClaimRejected,
+        Taken => AlreadyDelivered,
+        Unreadable => IntegrityError,
     }
 }
 
@@ -89,28 +96,6 @@ impl From<InstallError> for Problem {
             InstallError::StateRejected => Self::new(ProblemCode::InstallStateRejected),
             InstallError::Failed(code) => Self::new(code.into()),
             InstallError::Store(why) => why.into(),
-        }
-    }
-}
-
-impl From<ClaimInstallError> for Problem {
-    fn from(why: ClaimInstallError) -> Self {
-        match why {
-            ClaimInstallError::Unknown => Self::new(ProblemCode::InstallUnknown),
-            ClaimInstallError::Taken => Self::new(ProblemCode::InstallClaimed),
-            ClaimInstallError::KeyMissing => Self::new(ProblemCode::UnknownKey),
-            ClaimInstallError::Damaged => Self::new(ProblemCode::IntegrityError),
-            ClaimInstallError::Store(why) => why.into(),
-        }
-    }
-}
-
-impl From<DecideError> for Problem {
-    fn from(why: DecideError) -> Self {
-        match why {
-            DecideError::NotYours => Self::new(ProblemCode::FlowNotYours),
-            DecideError::KeyMissing => Self::new(ProblemCode::UnknownKey),
-            DecideError::Store(why) => why.into(),
         }
     }
 }
@@ -131,19 +116,6 @@ impl From<SessionError> for Problem {
                 Self::new(ProblemCode::ReturnUrlNotAllowed).pointer("/return_url")
             }
             SessionError::Store(why) => why.into(),
-        }
-    }
-}
-
-impl From<CompleteError> for Problem {
-    fn from(why: CompleteError) -> Self {
-        match why {
-            CompleteError::Unknown => Self::new(ProblemCode::ConnectSessionNotFound),
-            CompleteError::NotYet => Self::new(ProblemCode::ConnectSessionNotApproved),
-            CompleteError::Ended => Self::new(ProblemCode::ConnectSessionEnded),
-            CompleteError::Mismatch => Self::new(ProblemCode::ExternalUserMismatch),
-            CompleteError::KeyMissing => Self::new(ProblemCode::UnknownKey),
-            CompleteError::Store(why) => why.into(),
         }
     }
 }
@@ -189,18 +161,6 @@ impl From<AccessError> for Problem {
                 .hint(format!("The last renewal ended with `{code}`."))
                 .retry_after(retry_after),
             AccessError::Store(why) => why.into(),
-        }
-    }
-}
-
-impl From<ClaimError> for Problem {
-    fn from(why: ClaimError) -> Self {
-        match why {
-            ClaimError::Unknown => Self::new(ProblemCode::FlowUnknown),
-            ClaimError::Rejected => Self::new(ProblemCode::ClaimRejected),
-            ClaimError::Taken => Self::new(ProblemCode::AlreadyDelivered),
-            ClaimError::Unreadable => Self::new(ProblemCode::IntegrityError),
-            ClaimError::Store(why) => why.into(),
         }
     }
 }
