@@ -168,7 +168,21 @@ async fn connections_are_found_by_user_account_and_state() {
     assert!(ids(&backend.list("?state=degraded").await).is_empty());
     app.database.set_column_of(GLOBEX, sql::STATE, "integrity_error").await;
     assert_eq!(ids(&backend.list("?state=integrity_error").await), [globex.as_str()]);
-    for bad in ["?state=dead", "?limit=0", "?limit=201", "?cursor=nonsense", "?portal=1", "?portal_id=x"] {
+    for bad in [
+        "?state=dead",
+        "?limit=0",
+        "?limit=201",
+        "?limit=",
+        "?limit=1&limit=1",
+        "?cursor=nonsense",
+        "?cursor=",
+        "?cursor=..",
+        "?portal=1",
+        "?portal_id=x",
+        "?portal_id=-1",
+        "?external_user_id=",
+        "?metadata=1",
+    ] {
         let answer = backend.get(&format!("{LIST}{bad}")).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("bad_request")), "{bad}");
     }

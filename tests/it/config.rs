@@ -38,13 +38,15 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_touched() {
         ("TRUSTED_PROXIES", "everyone"),
         ("HUBSPOT_API_URL", "http://evil.example"),
         ("REFRESH_RATE_PER_SECOND", "1.5"),
+        ("REFRESH_WINDOW", "0.9-0.2"),
+        ("HUBSPOT_API_VERSION", "v1"),
     ] {
         variables = changed(&variables, name, value);
     }
     let ended = run(&["serve"], &variables);
     assert_eq!(ended.code, Some(1));
     assert!(ended.took < std::time::Duration::from_secs(2), "{:?}", ended.took);
-    assert!(ended.stderr.contains("13 problem(s)"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("15 problem(s)"), "{}", ended.stderr);
     for name in [
         "HUBSPOT_CLIENT_ID",
         "HUBSPOT_SCOPES",
@@ -59,6 +61,8 @@ async fn everything_that_is_wrong_is_told_at_once_and_nothing_is_touched() {
         "TRUSTED_PROXIES",
         "HUBSPOT_API_URL",
         "REFRESH_RATE_PER_SECOND",
+        "REFRESH_WINDOW",
+        "HUBSPOT_API_VERSION",
     ] {
         assert!(ended.stderr.contains(name), "{name}: {}", ended.stderr);
     }

@@ -81,32 +81,3 @@ fn parse(cursor: &str) -> Option<(Moment, ConnectionId)> {
     let (at, id) = cursor.split_once('.')?;
     Some((Moment::from_unix_ms(at.parse().ok()?), id.parse().ok()?))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_that_is_mistyped_is_refused() {
-        let good = read("limit=200&portal_id=1&state=degraded&external_user_id=a%20b").unwrap();
-        assert_eq!((good.limit, good.wanted.portal), (200, Some(PortalId(1))));
-        assert_eq!(good.external_user.unwrap().as_str(), "a b");
-        for bad in [
-            "limit=0",
-            "limit=201",
-            "limit=",
-            "limit=1&limit=1",
-            "portal_id=-1",
-            "portal_id=x",
-            "state=dead",
-            "external_user=1",
-            "external_user_id=",
-            "cursor=",
-            "cursor=abc",
-            "cursor=..",
-            "metadata=1",
-        ] {
-            assert_eq!(read(bad).unwrap_err().entry.code, ProblemCode::BadRequest, "{bad}");
-        }
-    }
-}
