@@ -136,17 +136,8 @@ impl App {
         let (server, address) = listeners.public(&config.server)?;
         let admin =
             config.server.admin_addr.map(|address| listeners.admin(&config.server, address)).transpose()?;
-        let admin_address = admin.as_ref().map(|(_, address)| *address);
-        Ok(Self {
-            server,
-            admin: admin.map(|(server, _)| server),
-            address,
-            admin_address,
-            closing,
-            services,
-            jobs,
-            store,
-        })
+        let (admin, admin_address) = admin.unzip();
+        Ok(Self { server, admin, address, admin_address, closing, services, jobs, store })
     }
 
     /// The address that was taken: of interest where the configuration asked for any free port.

@@ -33,7 +33,7 @@ const LARGEST: usize = 64 * 1024;
 /// # Errors
 /// None of its own: what goes wrong here is an answer.
 pub(super) async fn once(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     if request.method() != Method::POST || !request.headers().contains_key(KEY) || is_streamed(request.path())
@@ -51,7 +51,6 @@ pub(super) async fn once(
         // Without a good key the handler says what is wrong, and nothing is remembered.
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
-    let mut request = request;
     let body = match request.extract::<Bytes>().await {
         Ok(body) => body,
         Err(why) => return Ok(request.error_response(why)),

@@ -21,7 +21,7 @@ use utoipa::openapi::{
 use utoipa::{Modify, OpenApi as Collect};
 
 use crate::http::browser::{authorization, callback, disconnect, link, popup, start, status};
-use crate::http::paths::is_api;
+use crate::http::paths::{is_api, is_streamed};
 use crate::http::problem::ProblemCode;
 use crate::http::public_text::PublicText;
 use crate::http::{Web, api, health};
@@ -142,7 +142,7 @@ impl Modify for Common {
         let mut names = HashSet::new();
         for (path, item) in &mut document.paths.paths {
             // What HubSpot makes of a header is HubSpot's business.
-            let is_proxy = path.starts_with("/api/hubspot/proxy");
+            let is_proxy = is_streamed(path);
             if let Some(post) = item.post.as_mut().filter(|post| asks_for_key(post) && !is_proxy) {
                 add_idempotency(post);
             }
@@ -196,25 +196,18 @@ fn schemes() -> [(&'static str, SecurityScheme); 3] {
 
 /// RFC 9457, with the members that programs go by.
 fn problem() -> Schema {
-    let text = |about: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+    let of = |kind, about: &str| ObjectBuilder::new().schema_type(kind).description(Some(about));
+    let text = |about: &str| of(Type::String, about);
     let object = ObjectBuilder::new()
         .description(Some("An answer that is not what was asked for (RFC 9457). Programs go by `code`."))
         .property("type", text("`urn:hubspot-connect:problem:` and the code."))
         .property("title", text("A few words."))
-        .property(
-            "status",
-            ObjectBuilder::new().schema_type(Type::Integer).description(Some("The status of the answer.")),
-        )
+        .property("status", of(Type::Integer, "The status of the answer."))
         .property("detail", text("What happened and what to do, for a person."))
         .property("instance", text("The path that was asked."))
         .property("code", Ref::from_schema_name("ProblemCode"))
         .property("request_id", text("The same as in the header `X-Request-Id`, and in the service's log."))
-        .property(
-            "retryable",
-            ObjectBuilder::new()
-                .schema_type(Type::Boolean)
-                .description(Some("Whether the same request may succeed later.")),
-        )
+        .property("retryable", of(Type::Boolean, "Whether the same request may succeed later."))
         .property("hint", text("What is wrong with this very request, where more can be said."))
         .property("pointer", text("The place in the body that is wrong, as a JSON pointer (RFC 6901)."))
         .examples([serde_json::json!({
