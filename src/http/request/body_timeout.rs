@@ -2,15 +2,11 @@
 //!
 //! A body is read whole before any handler sees it; they are small. What is passed on as it arrives keeps its own time.
 
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::dev::{Payload, ServiceRequest};
-use actix_web::error::PayloadError;
 use actix_web::web::Bytes;
-use futures_core::Stream;
 
 use crate::http::paths::is_streamed;
 use crate::http::problem::{Problem, ProblemCode};
@@ -38,18 +34,6 @@ pub async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
     if let Some(watch) = request.conn_data::<Rc<Watch>>() {
         watch.body_arrived();
     }
-    let arrived: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(Arrived(Some(body)));
-    request.set_payload(Payload::Stream { payload: arrived });
+    request.set_payload(Payload::from(body));
     Ok(())
-}
-
-/// A body that is there.
-struct Arrived(Option<Bytes>);
-
-impl Stream for Arrived {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.0.take().map(Ok))
-    }
 }
