@@ -9,6 +9,7 @@ use crate::domain::api_key::{AT_ONCE, ApiScope, ApiScopes, new_key};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::ApiKeyId;
+use crate::domain::secret::Secret;
 use crate::store::ApiKey;
 
 #[derive(Debug, Subcommand)]
@@ -60,11 +61,7 @@ impl ApiKeys {
     }
 }
 
-fn fresh(
-    name: String,
-    mut scopes: Vec<ApiScope>,
-    created_at: Moment,
-) -> Result<(ApiKey, crate::domain::secret::Secret), Failure> {
+fn fresh(name: String, mut scopes: Vec<ApiScope>, created_at: Moment) -> Result<(ApiKey, Secret), Failure> {
     let fits = (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
     if !fits {
         return Err("a name has 1 to 64 letters, digits or signs, without spaces".into());

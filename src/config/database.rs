@@ -39,9 +39,7 @@ impl Database {
         if !known.iter().any(|scheme| url.expose().starts_with(scheme)) {
             reader.problem("DATABASE_URL", "must begin with sqlite: or postgres://");
         }
-        let sqlite =
-            if url.expose().starts_with("sqlite:") { sqlite_file(reader, url.expose()) } else { None };
-        let (file, mode) = sqlite.unzip();
+        let (file, mode) = sqlite_file(reader, url.expose()).unzip();
         let mode = mode.unwrap_or(FileMode::Write);
         Self { url, auto_migrate: reader.switch("DATABASE_AUTO_MIGRATE"), file, mode }
     }
