@@ -157,10 +157,9 @@ impl Web {
             .configure(|routes| install::routes(web, routes))
             // The host page, and our own: polls, which keep no session alive
             .service(
-                actix::resource("/api/hubspot/status")
+                at("/api/hubspot/status", actix::get().to(status::get_status))
                     .wrap(cors::cors(web, "GET"))
-                    .wrap(session::layer(web, Use::Poll))
-                    .route(actix::get().to(status::get_status)),
+                    .wrap(session::layer(web, Use::Poll)),
             )
             .service(
                 actix::scope("")
@@ -185,19 +184,16 @@ impl Web {
                     .service(at("/auth/hubspot/link", actix::post().to(link::read_link)))
                     .service(at("/auth/hubspot/link/open", actix::post().to(link::open_link)))
                     .service(
-                        actix::resource("/api/hubspot/token")
-                            .wrap(cors::cors(web, "POST"))
-                            .route(actix::post().to(authorization::redeem_claim)),
+                        at("/api/hubspot/token", actix::post().to(authorization::redeem_claim))
+                            .wrap(cors::cors(web, "POST")),
                     )
                     .service(
-                        actix::resource("/api/hubspot/cancel")
-                            .wrap(cors::cors(web, "POST"))
-                            .route(actix::post().to(authorization::cancel_attempt)),
+                        at("/api/hubspot/cancel", actix::post().to(authorization::cancel_attempt))
+                            .wrap(cors::cors(web, "POST")),
                     )
                     .service(
-                        actix::resource("/api/hubspot/disconnect")
-                            .wrap(cors::cors(web, "POST"))
-                            .route(actix::post().to(disconnect::disconnect_connection)),
+                        at("/api/hubspot/disconnect", actix::post().to(disconnect::disconnect_connection))
+                            .wrap(cors::cors(web, "POST")),
                     )
                     // The person
                     .service(at("/", actix::get().to(pages::get_index)))

@@ -18,11 +18,11 @@ use actix_web::guard::fn_guard;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self as actix, ServiceConfig};
 
+use crate::http::at;
+
 pub(super) use caller::challenge;
 pub(super) use limits::{KeyLimits, tell};
 pub(super) use proxy::PassedOn;
-
-use crate::http::at;
 
 /// What a path of this side begins with, behind `/api/hubspot/`.
 const SIDES: [&str; 6] = ["api-key", "connections", "connect-sessions", "installs", "proxy", "webhooks"];
