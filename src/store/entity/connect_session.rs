@@ -2,6 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
 use crate::domain::external::ExternalUserId;
@@ -10,7 +11,7 @@ use crate::domain::origin::Origin;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Hash;
 
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "connect_session")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
@@ -101,8 +102,3 @@ impl From<Model> for ConnectSession {
         }
     }
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

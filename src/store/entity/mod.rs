@@ -23,7 +23,11 @@ pub mod token_refresh_job;
 pub mod webhook_delivery;
 pub mod webhook_endpoint;
 
-use sea_orm::{EntityTrait, IdenStatic, Iterable};
+use sea_orm::{DeriveRelation, EntityTrait, EnumIter, IdenStatic, Iterable};
+
+/// The relations of an entity that is joined with no other.
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
 
 /// Returns the names of an entity's columns for a statement in SQL. With `*` in its place, PostgreSQL would refuse the
 /// statements that are prepared already when a later release adds a column.

@@ -2,6 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
@@ -9,7 +10,7 @@ use crate::domain::secret::Sealed;
 use crate::domain::webhook::DisabledReason;
 
 /// An endpoint of the host's backend.
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "webhook_endpoint")]
 pub struct Model {
     /// Its id.
@@ -46,8 +47,3 @@ impl Model {
         Sealed { key_id: self.key_id.clone(), ciphertext: self.secrets_sealed.clone() }
     }
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}
