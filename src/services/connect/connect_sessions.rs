@@ -27,7 +27,8 @@ use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
-use crate::services::pending_grants::{AcceptError, Acceptance, PendingGrants};
+use crate::services::connections::Terms;
+use crate::services::pending_grants::{AcceptError, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
 use crate::store::{PendingGrant, Store, StoreError};
 
@@ -145,15 +146,9 @@ struct Parts {
 
 impl ConnectSessions {
     pub(super) fn new(base: &Base, rules: &Arc<Rules>, pending_grants: &PendingGrants) -> Self {
-        Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            tasks: base.tasks.clone(),
-            rules: Arc::clone(rules),
-            pending_grants: pending_grants.clone(),
-        }))
+        let Base { store, hubspot, clock, chance, tasks, .. } = base.clone();
+        let (rules, pending_grants) = (Arc::clone(rules), pending_grants.clone());
+        Self(Arc::new(Parts { store, hubspot, clock, chance, tasks, rules, pending_grants }))
     }
 
     /// Makes a connect session.
@@ -284,8 +279,8 @@ impl ConnectSessions {
         let request = self.0.store.flow_of_session(flow, id).await?.ok_or(CompleteError::Ended)?;
         let (pending_grants, session) = (self.0.pending_grants.clone(), view.session);
         let work = self.0.tasks.detach(async move {
-            let terms = Acceptance::by(&request, session.user_id, Some(&session));
-            pending_grants.accept(&pending, terms).await
+            let terms = Terms::of(&request, session.user_id, Some(&session));
+            pending_grants.accept(&pending, terms, None).await
         });
         match joined(work).await {
             Ok(Some(_)) => self.connect_session(id).await?.ok_or(CompleteError::Unknown),

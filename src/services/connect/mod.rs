@@ -4,7 +4,6 @@ mod account_mismatch;
 mod authorization_status;
 mod connect_sessions;
 mod finish;
-mod finish_result;
 mod handoff;
 mod outcome;
 mod pkce;
@@ -50,13 +49,13 @@ pub struct Connect {
     pub(crate) sign_ins: SignIns,
     /// What the host's backend says of who is connecting.
     pub sessions: ConnectSessions,
-    pending_grants: PendingGrants,
+    pub(super) pending_grants: PendingGrants,
     disconnects: Disconnects,
 }
 
 impl Connect {
     pub(super) fn new(
-        base: &Base,
+        base: &Arc<Base>,
         config: &Config,
         connections: &Connections,
         pending_grants: &PendingGrants,

@@ -107,15 +107,8 @@ struct Parts {
 
 impl Starts {
     pub(super) fn new(base: &Base, rules: &Arc<Rules>) -> Self {
-        Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            metrics: Arc::clone(&base.metrics),
-            rules: Arc::clone(rules),
-        }))
+        let Base { store, hubspot, keyring, clock, chance, metrics, .. } = base.clone();
+        Self(Arc::new(Parts { store, hubspot, keyring, clock, chance, metrics, rules: Arc::clone(rules) }))
     }
 
     /// Begins a connect.

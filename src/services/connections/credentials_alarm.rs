@@ -26,12 +26,8 @@ const CLEAR: u8 = 2;
 
 impl CredentialsAlarm {
     pub fn new(base: &Base) -> Self {
-        Self {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            chance: base.chance.clone(),
-            state: AtomicU8::new(UNKNOWN),
-        }
+        let Base { store, hubspot, chance, .. } = base.clone();
+        Self { store, hubspot, chance, state: AtomicU8::new(UNKNOWN) }
     }
 
     /// Whether that is news.

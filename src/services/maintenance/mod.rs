@@ -11,7 +11,7 @@ use super::connections::{CircuitBreaker, Connections, Upkeep};
 use super::marketplace::{Installs, Marketplace};
 use super::pending_grants::PendingGrants;
 use super::platform::Base;
-use super::webhooks::{Retention, Webhooks};
+use super::webhooks::{Deliveries, Webhooks};
 use crate::domain::clock::Clock;
 use crate::store::Store;
 
@@ -23,7 +23,7 @@ pub struct Maintenance {
     connect_sessions: ConnectSessions,
     pending_grants: PendingGrants,
     installs: Installs,
-    retention: Retention,
+    deliveries: Deliveries,
     upkeep: Upkeep,
     circuit_breaker: Arc<CircuitBreaker>,
     stopping: Arc<AtomicBool>,
@@ -32,7 +32,7 @@ pub struct Maintenance {
 impl Maintenance {
     pub(super) fn new(
         base: &Base,
-        (connect, pending_grants): (&Connect, PendingGrants),
+        connect: &Connect,
         connections: &Connections,
         marketplace: &Marketplace,
         webhooks: &Webhooks,
@@ -42,9 +42,9 @@ impl Maintenance {
             store: base.store.clone(),
             clock: base.clock.clone(),
             connect_sessions: connect.sessions.clone(),
-            pending_grants,
+            pending_grants: connect.pending_grants.clone(),
             installs: marketplace.installs.clone(),
-            retention: webhooks.retention.clone(),
+            deliveries: webhooks.deliveries.clone(),
             upkeep: connections.upkeep.clone(),
             circuit_breaker: Arc::clone(&connections.circuit_breaker),
             stopping: Arc::clone(stopping),

@@ -49,14 +49,9 @@ pub struct BrowserSessions {
 
 impl BrowserSessions {
     pub(super) fn new(base: &Base, settings: &config::Security) -> Self {
-        Self {
-            store: base.store.clone(),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            row_cache: base.row_cache.clone(),
-            idle: settings.session_idle,
-            max: settings.session_max,
-        }
+        let Base { store, clock, chance, row_cache, .. } = base.clone();
+        let config::Security { session_idle: idle, session_max: max, .. } = *settings;
+        Self { store, clock, chance, row_cache, idle, max }
     }
 
     /// The session with this key, unless it has expired.

@@ -63,14 +63,9 @@ pub struct Endpoints {
 
 impl Endpoints {
     pub(super) fn new(base: &Base, sender: &Arc<Sender>, deliveries: &Deliveries) -> Self {
-        Self {
-            store: base.store.clone(),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            sender: Arc::clone(sender),
-            deliveries: deliveries.clone(),
-        }
+        let Base { store, keyring, clock, chance, .. } = base.clone();
+        let (sender, deliveries) = (Arc::clone(sender), deliveries.clone());
+        Self { store, keyring, clock, chance, sender, deliveries }
     }
 
     /// Makes an endpoint. Its secret is shown this once.
