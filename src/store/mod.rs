@@ -25,6 +25,7 @@ pub use connections::token::Details;
 pub use db::{Database, OpenError, SchemaStatus, StoreError};
 pub use entity::api_key::Model as ApiKey;
 pub use entity::claimed_install::Model as ClaimedInstall;
+pub use entity::connect_session::Model as ConnectSession;
 pub use entity::event::Model as Event;
 pub use entity::pending_grant::{Model as PendingGrant, Undecided};
 pub use entity::revocation_job::Model as RevocationJob;

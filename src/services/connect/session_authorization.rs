@@ -2,12 +2,12 @@
 
 use super::finish::{FinishResult, Finishes};
 use crate::domain::auth_request::AuthRequest;
-use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
+use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, FlowId};
 use crate::services::connections::GrantedTokens;
 use crate::services::platform::Key;
-use crate::store::Source;
+use crate::store::{ConnectSession, Source};
 
 impl Finishes {
     /// The session of an attempt that has come back from HubSpot. Nothing is exchanged for one that can lead nowhere.
@@ -59,7 +59,7 @@ impl Finishes {
                 FailureCode::ProviderUnavailable
             });
         }
-        if session.confirm {
+        if session.confirm != 0 {
             let portal = received.portal.ok_or(FailureCode::ProviderUnavailable)?;
             let held = self
                 .0

@@ -11,7 +11,7 @@ use crate::config::HubSpot as Settings;
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, Mode};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
-use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
+use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::id::{FlowId, PortalId, UserId};
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
@@ -19,7 +19,7 @@ use crate::domain::secret::{Hash, Secret};
 use crate::hubspot::{Authorize, HubSpot};
 use crate::keyring::Keyring;
 use crate::services::platform::Base;
-use crate::store::{NewAuthRequest, Store, StoreError};
+use crate::store::{ConnectSession, NewAuthRequest, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// Who wants to connect, and on whose behalf.
@@ -244,10 +244,10 @@ impl Starts {
         });
         let session = open.ok_or(StartError::SessionEnded)?;
         let own = *page == self.0.rules.own_origin;
-        if !(if session.hosted { own } else { session.admits(page) }) {
+        if !(if session.hosted != 0 { own } else { session.admits(page) }) {
             return Err(StartError::OriginNotAllowed);
         }
-        if session.hosted && session.opened_at.is_none() {
+        if session.hosted != 0 && session.opened_at.is_none() {
             return Err(StartError::SessionEnded);
         }
         Ok(session)

@@ -7,7 +7,6 @@ use super::account_details::{AccountDetails, Lacking};
 use crate::crash;
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::clock::Moment;
-use crate::domain::connect_session::ConnectSession;
 use crate::domain::connection::StoredState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
@@ -17,7 +16,7 @@ use crate::domain::token::{RefreshPolicy, missing};
 use crate::hubspot::Grant;
 use crate::keyring::Context;
 use crate::services::platform::{Base, Key, retry_write};
-use crate::store::{NewTokens, Removed, Saved, Source, StoreError, TokenRow};
+use crate::store::{ConnectSession, NewTokens, Removed, Saved, Source, StoreError, TokenRow};
 
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
