@@ -116,7 +116,7 @@ impl Services {
         let connect = Connect::new(&base, config, &connections, &pending_grants);
         let marketplace = Marketplace::new(&base, config, &connections.intake, &pending_grants);
         let webhooks = Webhooks::new(&base, config);
-        let maintenance = Maintenance::new(&base, &connect, &connections, &marketplace, &webhooks, &stopping);
+        let maintenance = Maintenance::new(&base, pending_grants, &connections, &webhooks, &stopping);
         Self {
             proxy: Proxy::new(&base, &connections.access_tokens, config.hubspot.account_rate),
             platform: Platform::new(&base, config),

@@ -18,7 +18,7 @@ use url::Url;
 
 use super::rules::Rules;
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::Clock;
 use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
@@ -36,8 +36,6 @@ use crate::store::{ConnectSession, PendingGrant, Store, StoreError};
 const PAGE_LIFE: Duration = Duration::from_secs(1800);
 /// The same of a link that an administrator is sent.
 const LINK_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long an ended session can still be looked at.
-const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a backend asks for.
 #[derive(Debug, Default)]
@@ -329,11 +327,6 @@ impl ConnectSessions {
         let page = Secret::random(&self.0.chance);
         let opened = self.0.store.open_link(link.hash(), page.hash(), self.0.clock.now()).await?;
         Ok(opened.then_some(page))
-    }
-
-    /// Forgets sessions that nobody asks about any more.
-    pub(in crate::services) async fn forget_connect_sessions(&self, now: Moment) -> Result<(), StoreError> {
-        self.0.store.sweep_connect_sessions(now.minus(REMEMBERED)).await.map(|_| ())
     }
 
     /// The address of a hosted link. What opens it stands behind the `#`, which browsers send to no server.

@@ -49,7 +49,7 @@ pub struct Connect {
     pub(crate) sign_ins: SignIns,
     /// What the host's backend says of who is connecting.
     pub sessions: ConnectSessions,
-    pub(super) pending_grants: PendingGrants,
+    pending_grants: PendingGrants,
     disconnects: Disconnects,
 }
 

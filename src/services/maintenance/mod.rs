@@ -6,9 +6,7 @@ mod sweep;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::connect::{Connect, ConnectSessions};
 use super::connections::{CircuitBreaker, Connections, Upkeep};
-use super::marketplace::{Installs, Marketplace};
 use super::pending_grants::PendingGrants;
 use super::platform::Base;
 use super::webhooks::{Deliveries, Webhooks};
@@ -20,9 +18,7 @@ use crate::store::Store;
 pub struct Maintenance {
     store: Store,
     clock: Clock,
-    connect_sessions: ConnectSessions,
     pending_grants: PendingGrants,
-    installs: Installs,
     deliveries: Deliveries,
     upkeep: Upkeep,
     circuit_breaker: Arc<CircuitBreaker>,
@@ -32,18 +28,15 @@ pub struct Maintenance {
 impl Maintenance {
     pub(super) fn new(
         base: &Base,
-        connect: &Connect,
+        pending_grants: PendingGrants,
         connections: &Connections,
-        marketplace: &Marketplace,
         webhooks: &Webhooks,
         stopping: &Arc<AtomicBool>,
     ) -> Self {
         Self {
             store: base.store.clone(),
             clock: base.clock.clone(),
-            connect_sessions: connect.sessions.clone(),
-            pending_grants: connect.pending_grants.clone(),
-            installs: marketplace.installs.clone(),
+            pending_grants,
             deliveries: webhooks.deliveries.clone(),
             upkeep: connections.upkeep.clone(),
             circuit_breaker: Arc::clone(&connections.circuit_breaker),

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::crash;
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::Clock;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{InstallId, PortalId};
@@ -244,10 +244,5 @@ impl Installs {
                 });
             }
         }
-    }
-
-    /// Forgets states, codes and claims that nobody asks about any more.
-    pub(in crate::services) async fn forget_installs(&self, now: Moment) -> Result<(), StoreError> {
-        self.0.store.sweep_installs(now).await
     }
 }

@@ -4,7 +4,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, UpdateMany};
 
 use crate::domain::clock::Moment;
-use crate::domain::connect_session::ConnectSessionStatus;
+use crate::domain::connect_session::{ConnectSessionStatus, REMEMBERED};
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
@@ -55,9 +55,9 @@ impl Store {
         self.run(sql, [id.into(), flow.into()]).await.map(|_| ())
     }
 
-    /// Forgets sessions that ended or expired before `before`.
-    pub async fn sweep_connect_sessions(&self, before: Moment) -> Result<u64, StoreError> {
-        let old = Entity::delete_many().filter(Column::ExpiresAt.lte(before));
+    /// Forgets sessions that nobody asks about any more.
+    pub async fn sweep_connect_sessions(&self, now: Moment) -> Result<u64, StoreError> {
+        let old = Entity::delete_many().filter(Column::ExpiresAt.lte(now.minus(REMEMBERED)));
         self.change(old.filter(Column::Status.ne(ConnectSessionStatus::AwaitingConfirmation))).await
     }
 }
