@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use self::output::{complain, has_been_heard, say};
 use crate::config::{Config, Variables};
 use crate::domain::clock::Clock;
-use crate::store::{SchemaStatus, Store};
+use crate::store::{Database, SchemaStatus, Store};
 
 /// Connects web applications to HubSpot: OAuth in a popup, tokens encrypted and kept alive.
 #[derive(Debug, Parser)]
@@ -103,7 +103,7 @@ fn runtime() -> Result<Runtime, Failure> {
 
 /// The database, opened beside whoever serves from it.
 async fn store(config: &Config) -> Result<Store, Failure> {
-    Ok(Store::open_beside(&config.database, Clock::system()).await?)
+    Ok(Store::over(Database::open_beside(&config.database, Clock::system()).await?))
 }
 
 /// The same with the schema of this release: a command may come before the first start.
