@@ -101,11 +101,6 @@ impl ReturnUrl {
         (plain && ours && !slashes).then(|| Self(text.to_owned()))
     }
 
-    /// An address that was read from outside before it was stored.
-    pub fn stored(text: String) -> Self {
-        Self(text)
-    }
-
     /// The address.
     pub fn as_str(&self) -> &str {
         &self.0
