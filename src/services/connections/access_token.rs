@@ -162,7 +162,10 @@ impl AccessTokens {
         id: ConnectionId,
         min_ttl: Duration,
     ) -> Result<Arc<AccessRow>, AccessError> {
-        let row = self.known(id).await?;
+        let row = match self.0.row_cache.access(id) {
+            Some(row) => row,
+            None => self.reread(id).await?,
+        };
         let now = self.0.clock.now();
         let wanted = min_ttl.min(row.expires_at.since(row.obtained_at) / 2);
         if row.expires_at > now.plus(wanted) {
@@ -195,14 +198,6 @@ impl AccessTokens {
             return Err(self.unavailable(&after).await?);
         }
         Ok((after, true))
-    }
-
-    /// As it is remembered, or read.
-    async fn known(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
-        match self.0.row_cache.access(id) {
-            Some(row) => Ok(row),
-            None => self.reread(id).await,
-        }
     }
 
     /// As it is stored now. Only what is well is remembered.

@@ -35,10 +35,6 @@ impl CredentialsAlarm {
         self.state.swap(state, Ordering::SeqCst) != state
     }
 
-    fn forget(&self) {
-        self.state.store(UNKNOWN, Ordering::SeqCst);
-    }
-
     /// What HubSpot's answer says of our credentials. It is told once for each outage, by whichever replica is first.
     pub async fn note(&self, answer: Result<(), &Failure>) {
         let store = &self.store;
@@ -65,7 +61,7 @@ impl CredentialsAlarm {
             Err(_) => return,
         };
         if let Err(why) = noted {
-            self.forget();
+            self.state.store(UNKNOWN, Ordering::SeqCst);
             tracing::error!(error = %why, "could not note whether HubSpot takes our credentials");
         }
     }
