@@ -1,6 +1,5 @@
 //! Grants that await a decision before they become connections.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::domain::id::{
 };
 use crate::domain::pending_grant::GrantSource;
 use crate::domain::secret::Secret;
-use crate::domain::words::UnknownWord;
+use crate::domain::words::{UnknownWord, words};
 use crate::hubspot::Grant;
 use crate::keyring::{Context, OpenError};
 use crate::store::{PendingGrant, Source, StoreError, Undecided};
@@ -32,27 +31,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many forgotten grants one round ends.
 const AT_ONCE: u64 = 100;
 
-/// What a person answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// The new account is connected beside the expected one.
-    Keep,
-    /// The new account takes the place of the expected one, which is disconnected.
-    Switch,
-    /// The new grant ends; everything stays as it was.
-    Back,
-}
-
-impl FromStr for Decision {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "keep" => Ok(Self::Keep),
-            "switch" => Ok(Self::Switch),
-            "back" => Ok(Self::Back),
-            _ => Err(UnknownWord),
-        }
+words! {
+    /// What a person answers.
+    pub enum Decision: UnknownWord {
+        /// The new account is connected beside the expected one.
+        Keep = "keep",
+        /// The new account takes the place of the expected one, which is disconnected.
+        Switch = "switch",
+        /// The new grant ends; everything stays as it was.
+        Back = "back",
     }
 }
 
