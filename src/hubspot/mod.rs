@@ -201,8 +201,7 @@ impl HubSpot {
 
     async fn introspect_as(&self, token: &Secret, hint: &str) -> Result<Identity, Failure> {
         let fields = [("token", token.expose()), ("token_type_hint", hint)];
-        let path = "/token/introspect";
-        let ask = |client| self.calls.fetch(self.form(client, path, &fields));
+        let ask = |client| self.calls.fetch(self.form(client, "/token/introspect", &fields));
         wire::identity(&self.with_each_secret(ask).await?)
     }
 
@@ -229,6 +228,7 @@ impl HubSpot {
         self.call(Method::DELETE, &path, access).await.map(|_| ())
     }
 
+    /// Asks HubSpot's API with an access token and returns the body of a success.
     async fn call(&self, method: Method, path: &str, access: &Secret) -> Result<Vec<u8>, Failure> {
         let call = self.calls.http.request(method, join(&self.settings.api_url, path));
         self.calls.fetch(call.header(ACCEPT, "application/json").bearer_auth(access.expose())).await
