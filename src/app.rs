@@ -24,7 +24,7 @@ use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
 use crate::keyring::{KeyError, Keyring};
 use crate::services::{KeyCheckError, Services, check_keys};
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::{Database, OpenError, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 const BODY: usize = 16 * 1024;
@@ -113,7 +113,7 @@ pub async fn verbs(
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
     let client = egress::client(&config.proxies)?;
     let hubspot = HubSpot::new(&config.hubspot, client, &config.proxies, clock.clone())?;
-    let store = Store::open(&config.database, clock.clone()).await?;
+    let store = Store::over(Database::open(&config.database, clock.clone()).await?);
     check_keys(&store, &keyring, &clock).await?;
     let services = Services::new(config, store.clone(), hubspot, keyring, clock, chance, metrics);
     Ok((services, store))

@@ -13,7 +13,7 @@ use crate::domain::failure::FailureCode;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
-use crate::store::{OpenError, Store};
+use crate::store::{Database, OpenError, Store};
 use crate::{domain::clock::Clock, egress};
 
 /// How long HubSpot may take.
@@ -63,8 +63,8 @@ fn report((what, finding): &Finding) {
 /// Inspects the database without changing it; what `serve` changes by itself is not an error.
 async fn database(config: &Config) -> Result<String, Failure> {
     let settings = &config.database;
-    let store = match Store::inspect(settings, Clock::system()).await {
-        Ok(store) => store,
+    let store = match Database::inspect(settings, Clock::system()).await {
+        Ok(database) => Store::over(database),
         Err(OpenError::Missing) if settings.mode != FileMode::Create => {
             return Err("the file is missing; `serve` creates it if DATABASE_URL ends in ?mode=rwc".into());
         }

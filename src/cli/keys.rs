@@ -12,7 +12,7 @@ use crate::domain::clock::Clock;
 use crate::domain::secret::Secret;
 use crate::keyring::Keyring;
 use crate::services::{Resealed, reseal_all};
-use crate::store::Store;
+use crate::store::{Database, Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
@@ -133,7 +133,7 @@ fn give_up(key: &str, accept_key_loss: bool) -> Result<ExitCode, Failure> {
     }
     runtime()?.block_on(async {
         // On SQLite this refuses while the service runs.
-        let store = Store::open(&config.database, Clock::system()).await?;
+        let store = Store::over(Database::open(&config.database, Clock::system()).await?);
         let rows = store.keys_in_use().await?.iter().find(|(id, _)| id == key).map_or(0, |(_, rows)| *rows);
         if rows == 0 {
             return Err(format!("nothing is sealed under {key}; `keys status` shows what is").into());

@@ -25,7 +25,7 @@ use crate::config::{Config, Variables};
 use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::services::Services;
-use crate::store::{SchemaStatus, Store};
+use crate::store::{Database, SchemaStatus, Store};
 use crate::telemetry::metrics::Metrics;
 
 /// Connects web applications to HubSpot: OAuth in a popup, tokens encrypted and kept alive.
@@ -113,7 +113,7 @@ fn with_store<T>(
     work: impl AsyncFnOnce(&Store) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     runtime()?.block_on(async {
-        let store = Store::open_beside(&config.database, Clock::system()).await?;
+        let store = Store::over(Database::open_beside(&config.database, Clock::system()).await?);
         if let Some(why) = unfit(&store.schema_status().await?) {
             return Err(why.into());
         }

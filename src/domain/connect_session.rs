@@ -1,73 +1,11 @@
-//! ConnectSession: what a host's backend has said of who is connecting, before the person comes.
+//! How far a ConnectSession has come: what a host's backend has said of who is connecting, before the person comes.
 
-use super::clock::Moment;
-use super::external::ExternalUserId;
-use super::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
-use super::origin::Origin;
-use super::scopes::Scopes;
+use std::time::Duration;
+
 use super::words::{UnknownWord, words};
 
-/// A host's word that one of its users may connect. It leads to one connection at most.
-#[derive(Debug, Clone)]
-pub struct ConnectSession {
-    /// Its public id.
-    pub id: ConnectSessionId,
-    /// The host's user whose connection it is to be.
-    pub external_id: ExternalUserId,
-    /// The same user, here.
-    pub user_id: UserId,
-    /// The HubSpot app.
-    pub client_id: String,
-    /// Required scopes, if other than the configured ones.
-    pub scopes: Option<Scopes>,
-    /// Scopes that the account may lack, if other than the configured ones.
-    pub optional_scopes: Option<Scopes>,
-    /// The one account that may be connected.
-    pub portal_id: Option<PortalId>,
-    /// The pages that may use it; `None` for all that are listed in HOST_ORIGINS.
-    pub allowed_origins: Option<Vec<Origin>>,
-    /// Where the browser goes in the end.
-    pub return_url: Option<String>,
-    /// What the host keeps with the connection, as JSON.
-    pub metadata: Option<String>,
-    /// Who is asking, for the person who opens the hosted link.
-    pub requested_by: Option<String>,
-    /// Whether the host's backend has the last word.
-    pub confirm: bool,
-    /// Whether it goes by a link that somebody else may open.
-    pub hosted: bool,
-    /// How far it has come.
-    pub status: ConnectSessionStatus,
-    /// Why the last attempt came to nothing.
-    pub error_code: Option<String>,
-    /// The attempt that awaits the backend's word.
-    pub flow_id: Option<FlowId>,
-    /// What it led to; of one that is to renew a connection, that connection.
-    pub connection_id: Option<ConnectionId>,
-    /// When the backend made it.
-    pub created_at: Moment,
-    /// Until when attempts may begin.
-    pub expires_at: Moment,
-    /// When it came to its end.
-    pub finished_at: Option<Moment>,
-    /// When its hosted link was exchanged for a token that one page alone knows.
-    pub opened_at: Option<Moment>,
-}
-
-impl ConnectSession {
-    /// How far it has come, seen at `now`: one that nobody used in time is expired.
-    pub(crate) fn status_at(&self, now: Moment) -> ConnectSessionStatus {
-        match self.status {
-            ConnectSessionStatus::Open if self.expires_at <= now => ConnectSessionStatus::Expired,
-            status => status,
-        }
-    }
-
-    /// Whether a page of this origin may use it.
-    pub(crate) fn admits(&self, page: &Origin) -> bool {
-        self.allowed_origins.as_ref().is_none_or(|allowed| allowed.contains(page))
-    }
-}
+/// How long an ended session can still be looked at.
+pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 words! {
     /// How far a connect session has come. The last three are final.

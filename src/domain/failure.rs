@@ -153,5 +153,6 @@ mod tests {
             assert_eq!(code.as_str().parse(), Ok(code));
             assert!(code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code}");
         }
+        assert!("exploded".parse::<FailureCode>().is_err());
     }
 }

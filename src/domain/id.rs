@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::chance::Chance;
 use super::words::not_a_number;
 
-macro_rules! uuid_id {
-    ($(#[$doc:meta])* $name:ident) => {
+macro_rules! uuid_ids {
+    ($($(#[$doc:meta])* $name:ident;)+) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, DeriveValueType)]
         #[serde(transparent)]
@@ -48,41 +48,26 @@ macro_rules! uuid_id {
                 if text.len() == 36 { Ok(Self(id)) } else { Uuid::try_parse("").map(Self) }
             }
         }
-    };
+    )+};
 }
 
-uuid_id! {
+uuid_ids! {
     /// Who owns connections: born with the first AuthRequest of a browser.
-    UserId
-}
-uuid_id! {
+    UserId;
     /// One connection: a user's hold of one HubSpot account.
-    ConnectionId
-}
-uuid_id! {
+    ConnectionId;
     /// One connect session.
-    ConnectSessionId
-}
-uuid_id! {
+    ConnectSessionId;
     /// One API key.
-    ApiKeyId
-}
-uuid_id! {
+    ApiKeyId;
     /// One attempt to connect, as the outside names it. Public: it opens nothing without the flow's cookie.
-    FlowId
-}
-uuid_id! {
+    FlowId;
     /// One install that began at HubSpot's Marketplace.
-    InstallId
-}
-
-uuid_id! {
+    InstallId;
     /// One pending grant, by the id of the flow that it came by or of the install.
-    PendingGrantId
-}
-uuid_id! {
+    PendingGrantId;
     /// One endpoint that webhooks are posted to.
-    WebhookId
+    WebhookId;
 }
 
 impl From<FlowId> for PendingGrantId {

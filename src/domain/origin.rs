@@ -1,5 +1,6 @@
 //! Exact origins: scheme, host and port, compared as a whole and never by prefix, suffix or pattern.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -60,11 +61,6 @@ impl Origin {
         Self(url.origin().ascii_serialization())
     }
 
-    /// An origin that was read from outside before it was stored.
-    pub fn stored(text: String) -> Self {
-        Self(text)
-    }
-
     /// The origin as browsers send it.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -105,11 +101,6 @@ impl ReturnUrl {
         (plain && ours && !slashes).then(|| Self(text.to_owned()))
     }
 
-    /// An address that was read from outside before it was stored.
-    pub fn stored(text: String) -> Self {
-        Self(text)
-    }
-
     /// The address.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -125,14 +116,25 @@ pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-/// The origins whose pages may open the popup, as the operator listed them.
-#[derive(Debug, Clone, Default)]
+/// The origins whose pages may open the popup, as the operator listed them, or those of them that a backend has named.
+#[derive(Debug, Clone, Default, PartialEq, Eq, sea_orm::DeriveValueType)]
+#[sea_orm(value_type = "String", from_str = "AllowedOrigins::stored", to_str = "AllowedOrigins::text")]
 pub struct AllowedOrigins(Vec<Origin>);
 
 impl AllowedOrigins {
     /// A list of origins.
     pub fn new(origins: Vec<Origin>) -> Self {
         Self(origins)
+    }
+
+    /// Origins that were read from outside before they were stored.
+    fn stored(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.split(' ').map(|one| Origin(one.to_owned())).collect()))
+    }
+
+    /// The origins as they are stored, separated by spaces.
+    fn text(&self) -> String {
+        self.0.iter().map(Origin::as_str).collect::<Vec<_>>().join(" ")
     }
 
     /// The listed origin that is spelled exactly so.

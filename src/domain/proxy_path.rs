@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode_str;
+
 /// How often a path may be encoded in itself. Nobody does it on purpose.
 const LAYERS: usize = 3;
 
@@ -67,13 +69,11 @@ fn is_harmless(path: &str) -> bool {
         if !is_harmless_as_it_stands(&layer) {
             return false;
         }
-        match decoded(layer.as_bytes()) {
-            Some(inner) => match String::from_utf8(inner) {
-                Ok(inner) => layer = Cow::Owned(inner),
-                // An overlong encoding of a dot or a slash is no UTF-8.
-                Err(_) => return false,
-            },
-            None => return true,
+        // It is borrowed if there was nothing to decode. An overlong encoding of a dot or a slash is no UTF-8.
+        match percent_decode_str(&layer).decode_utf8() {
+            Ok(Cow::Borrowed(_)) => return true,
+            Ok(Cow::Owned(inner)) => layer = Cow::Owned(inner),
+            Err(_) => return false,
         }
     }
     false
@@ -111,31 +111,6 @@ fn is_oauth(path: &str) -> bool {
 /// `v3`, `v1.0`, `2026-09`, `2026-09-beta`.
 fn is_version(segment: &str) -> bool {
     segment.strip_prefix(['v', 'V']).unwrap_or(segment).starts_with(|letter: char| letter.is_ascii_digit())
-}
-
-/// With one layer of escapes removed; `None` if there is none.
-fn decoded(path: &[u8]) -> Option<Vec<u8>> {
-    let mut rest = path;
-    let mut inner = Vec::with_capacity(path.len());
-    while let Some((&byte, behind)) = rest.split_first() {
-        let escape = (byte == b'%').then(|| behind.split_at_checked(2)).flatten();
-        match escape.and_then(|(digits, behind)| Some((hex(digits)?, behind))) {
-            Some((byte, behind)) => {
-                inner.push(byte);
-                rest = behind;
-            }
-            None => {
-                inner.push(byte);
-                rest = behind;
-            }
-        }
-    }
-    (inner.len() < path.len()).then_some(inner)
-}
-
-fn hex(digits: &[u8]) -> Option<u8> {
-    let digit = |at: usize| char::from(digits[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some(digit(0)? << 4 | digit(1)?)
 }
 
 #[cfg(test)]

@@ -3,21 +3,18 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use oauth2::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::{RequestBuilder, Response};
 use serde::de::IgnoredAny;
-use url::Url;
 
 use super::error::{self, Asked, NoAnswer};
 use super::wire::ErrorBody;
 use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::retry_after;
-use crate::domain::secret::Secret;
 
 /// More than any answer of HubSpot's needs; an endless one is cut here.
-const MAX_BODY: usize = 64 * 1024;
+pub(super) const MAX_BODY: usize = 64 * 1024;
 /// However long HubSpot asks us to wait, an hour later we look again.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -64,35 +61,13 @@ impl Calls {
         Ok(response)
     }
 
-    /// Posts a form and returns the body of a success.
-    pub async fn post_form(&self, url: Url, form: String) -> Result<Vec<u8>, Failure> {
-        let call = self
-            .http
-            .post(url)
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(ACCEPT, "application/json")
-            .body(form);
-        self.send(call).await.and_then(success)
-    }
-
-    /// Gets a resource with an access token and returns the body of a success.
-    pub async fn get(&self, url: Url, access: &Secret) -> Result<Vec<u8>, Failure> {
-        let call = self
-            .http
-            .get(url)
-            .header(ACCEPT, "application/json")
-            .header(AUTHORIZATION, format!("Bearer {}", access.expose()));
-        self.send(call).await.and_then(success)
-    }
-
-    /// Deletes a resource with an access token.
-    pub async fn delete(&self, url: Url, access: &Secret) -> Result<Vec<u8>, Failure> {
-        let call = self
-            .http
-            .delete(url)
-            .header(ACCEPT, "application/json")
-            .header(AUTHORIZATION, format!("Bearer {}", access.expose()));
-        self.send(call).await.and_then(success)
+    /// Makes a call and returns the body of a success.
+    pub async fn fetch(&self, call: RequestBuilder) -> Result<Vec<u8>, Failure> {
+        let answer = self.send(call).await?;
+        match answer.status {
+            200..=299 => Ok(answer.body),
+            _ => Err(error::refused_body(&answer.body, Asked::Other)),
+        }
     }
 
     /// Makes a call whose answer is no refusal of a token: its status says what it means, and its body may be up to so
@@ -153,13 +128,6 @@ async fn within<T>(steps: u32, step: Duration, answer: impl Future<Output = T>) 
         }
     }
     None
-}
-
-fn success(answer: Answer) -> Result<Vec<u8>, Failure> {
-    match answer.status {
-        200..=299 => Ok(answer.body),
-        _ => Err(error::refused_body(&answer.body, Asked::Other)),
-    }
 }
 
 /// The body of an answer, if it has so many bytes at most.

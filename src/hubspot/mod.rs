@@ -18,6 +18,8 @@ use std::time::Duration;
 use oauth2::{
     AuthUrl, AuthorizationCode, ClientId, ClientSecret, PkceCodeVerifier, RedirectUrl, RefreshToken, TokenUrl,
 };
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder};
 use thiserror::Error;
 use url::Url;
 
@@ -153,27 +155,22 @@ impl HubSpot {
         redirect_uri: &str,
         pkce: Option<&Secret>,
     ) -> Result<Grant, Failure> {
-        self.with_each_secret(|client| self.exchange_as(client, code, redirect_uri, pkce)).await
-    }
-
-    async fn exchange_as(
-        &self,
-        client: &Client,
-        code: &Secret,
-        redirect_uri: &str,
-        pkce: Option<&Secret>,
-    ) -> Result<Grant, Failure> {
         let redirect = RedirectUrl::new(redirect_uri.to_owned())
             .map_err(|_| Failure::our_fault(FailureCode::RedirectUriMismatch))?;
-        let mut request = client
-            .oauth
-            .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
-            .set_redirect_uri(Cow::Owned(redirect));
-        if let Some(verifier) = pkce {
-            request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()));
-        }
-        let answer = request.request_async(&self.calls).await;
-        answer.map(wire::TokenBody::into_grant).map_err(|why| error::failure(why, Asked::Exchange))
+        self.with_each_secret(|client| {
+            let mut request = client
+                .oauth
+                .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
+                .set_redirect_uri(Cow::Owned(redirect.clone()));
+            if let Some(verifier) = pkce {
+                request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()));
+            }
+            async move {
+                let answer = request.request_async(&self.calls).await;
+                answer.map(wire::TokenBody::into_grant).map_err(|why| error::failure(why, Asked::Exchange))
+            }
+        })
+        .await
     }
 
     /// Asks for a new access token (RFC 6749 section 6).
@@ -181,13 +178,12 @@ impl HubSpot {
     /// # Errors
     /// [`Failure`] as HubSpot's answer, or the want of one, is to be taken.
     pub async fn refresh(&self, refresh: &Secret) -> Result<Grant, Failure> {
-        self.with_each_secret(|client| self.refresh_as(client, refresh)).await
-    }
-
-    async fn refresh_as(&self, client: &Client, refresh: &Secret) -> Result<Grant, Failure> {
-        let token = RefreshToken::new(refresh.expose().to_owned());
-        let answer = client.oauth.exchange_refresh_token(&token).request_async(&self.calls).await;
-        answer.map(wire::TokenBody::into_grant).map_err(|why| error::failure(why, Asked::Refresh))
+        let token = &RefreshToken::new(refresh.expose().to_owned());
+        self.with_each_secret(|client| async move {
+            let answer = client.oauth.exchange_refresh_token(token).request_async(&self.calls).await;
+            answer.map(wire::TokenBody::into_grant).map_err(|why| error::failure(why, Asked::Refresh))
+        })
+        .await
     }
 
     /// Whose token this is.
@@ -205,14 +201,15 @@ impl HubSpot {
 
     async fn introspect_as(&self, token: &Secret, hint: &str) -> Result<Identity, Failure> {
         let fields = [("token", token.expose()), ("token_type_hint", hint)];
-        let body = self.with_each_secret(|client| self.post(client, "/token/introspect", &fields)).await?;
-        wire::identity(&body)
+        let ask = |client| self.calls.fetch(self.form(client, "/token/introspect", &fields));
+        wire::identity(&self.with_each_secret(ask).await?)
     }
 
     /// Ends a grant at HubSpot (RFC 7009). A token that is ended already is no error.
     pub async fn revoke(&self, refresh: &Secret) -> Result<(), Failure> {
         let fields = [("token", refresh.expose()), ("token_type_hint", "refresh_token")];
-        match self.with_each_secret(|client| self.post(client, "/token/revoke", &fields)).await {
+        let ask = |client| self.calls.fetch(self.form(client, "/token/revoke", &fields));
+        match self.with_each_secret(ask).await {
             Err(Failure { code: FailureCode::GrantDead, .. }) | Ok(_) => Ok(()),
             Err(failure) => Err(failure),
         }
@@ -221,16 +218,20 @@ impl HubSpot {
     /// The account's time zone (HubSpot's account information API).
     pub async fn time_zone(&self, access: &Secret) -> Result<Option<String>, Failure> {
         let path = format!("/account-info/{}/details", self.settings.api_version);
-        let url = join(&self.settings.api_url, &path);
-        self.calls.get(url, access).await.map(|body| wire::time_zone(&body))
+        self.call(Method::GET, &path, access).await.map(|body| wire::time_zone(&body))
     }
 
     /// Uninstalls the app from the whole account that this token is for (HubSpot's app uninstalls API). Every grant of
     /// the account to the app ends with it.
     pub async fn uninstall(&self, access: &Secret) -> Result<(), Failure> {
         let path = format!("/appinstalls/{}/external-install", self.settings.api_version);
-        let url = join(&self.settings.api_url, &path);
-        self.calls.delete(url, access).await.map(|_| ())
+        self.call(Method::DELETE, &path, access).await.map(|_| ())
+    }
+
+    /// Asks HubSpot's API with an access token and returns the body of a success.
+    async fn call(&self, method: Method, path: &str, access: &Secret) -> Result<Vec<u8>, Failure> {
+        let call = self.calls.http.request(method, join(&self.settings.api_url, path));
+        self.calls.fetch(call.header(ACCEPT, "application/json").bearer_auth(access.expose())).await
     }
 
     /// Runs a call with the secret that was accepted last, then with the others while HubSpot refuses our credentials.
@@ -252,17 +253,16 @@ impl HubSpot {
         answer
     }
 
-    async fn post(&self, client: &Client, path: &str, fields: &[(&str, &str)]) -> Result<Vec<u8>, Failure> {
+    /// A form with the app's own credentials, for an endpoint of HubSpot's OAuth API.
+    fn form(&self, client: &Client, path: &str, fields: &[(&str, &str)]) -> RequestBuilder {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("client_id", &self.settings.client_id)
             .append_pair("client_secret", client.secret.expose())
             .extend_pairs(fields)
             .finish();
-        self.calls.post_form(self.endpoint(path), form).await
-    }
-
-    fn endpoint(&self, path: &str) -> Url {
-        join(&self.settings.api_url, &format!("/oauth/{}{path}", self.settings.api_version))
+        let url = join(&self.settings.api_url, &format!("/oauth/{}{path}", self.settings.api_version));
+        let call = self.calls.http.post(url).header(ACCEPT, "application/json");
+        call.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
     }
 }
 

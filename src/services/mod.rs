@@ -61,7 +61,7 @@ pub(crate) use crate::store::{
 };
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;
-use platform::{Base, Tasks};
+use platform::{Base, Changes, Notifier, RowCache, Tasks};
 
 /// The services. Clones share everything.
 #[derive(Debug, Clone)]
@@ -96,15 +96,27 @@ impl Services {
         chance: Chance,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let base = Base::new(store, hubspot, keyring, clock, chance, metrics);
+        let (row_cache, notifier) = (RowCache::new(store.is_exclusive()), Notifier::default());
+        let base = Arc::new(Base {
+            store,
+            hubspot: Arc::new(hubspot),
+            keyring: Arc::new(keyring),
+            clock,
+            metrics,
+            owner: chance.uuid().to_string().into(),
+            chance,
+            tasks: Tasks::on_this_runtime(),
+            changes: Changes { row_cache: row_cache.clone(), notifier: notifier.clone() },
+            notifier,
+            row_cache,
+        });
         let stopping = Arc::default();
         let connections = Connections::new(&base, config);
         let pending_grants = PendingGrants::new(&base, &connections);
         let connect = Connect::new(&base, config, &connections, &pending_grants);
         let marketplace = Marketplace::new(&base, config, &connections.intake, &pending_grants);
         let webhooks = Webhooks::new(&base, config);
-        let flow = (&connect, pending_grants);
-        let maintenance = Maintenance::new(&base, flow, &connections, &marketplace, &webhooks, &stopping);
+        let maintenance = Maintenance::new(&base, pending_grants, &connections, &webhooks, &stopping);
         Self {
             proxy: Proxy::new(&base, &connections.access_tokens, config.hubspot.account_rate),
             platform: Platform::new(&base, config),
@@ -113,7 +125,7 @@ impl Services {
             marketplace,
             webhooks,
             maintenance,
-            tasks: base.tasks,
+            tasks: base.tasks.clone(),
             stopping,
         }
     }

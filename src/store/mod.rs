@@ -25,6 +25,7 @@ pub use connections::token::Details;
 pub use db::{Database, OpenError, SchemaStatus, StoreError};
 pub use entity::api_key::Model as ApiKey;
 pub use entity::claimed_install::Model as ClaimedInstall;
+pub use entity::connect_session::Model as ConnectSession;
 pub use entity::event::Model as Event;
 pub use entity::pending_grant::{Model as PendingGrant, Undecided};
 pub use entity::revocation_job::Model as RevocationJob;
@@ -39,8 +40,6 @@ pub use platform::session::Revoke;
 pub use webhooks::webhook_delivery::{Behind, ClaimedDelivery};
 pub use webhooks::webhook_endpoint::EndpointChanges;
 
-use crate::config::Database as Settings;
-use crate::domain::clock::Clock;
 use connections::gathered::Gathered;
 use db::{Batch, Tx, Work};
 
@@ -57,32 +56,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database to serve from it: on SQLite this process has it for itself.
-    ///
-    /// # Errors
-    /// [`OpenError`] says what is wrong and what to do.
-    pub async fn open(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
-        Ok(Self::over(Database::open(settings, clock).await?))
-    }
-
-    /// Opens the database beside a process that serves from it, for the command line.
-    ///
-    /// # Errors
-    /// [`OpenError`] says what is wrong and what to do; a missing file is not created.
-    pub async fn open_beside(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
-        Ok(Self::over(Database::open_beside(settings, clock).await?))
-    }
-
-    /// Opens the database read-only, without creating or changing a file. Only SQLite's shared memory is written to, and
-    /// only if there is a write-ahead log in use.
-    ///
-    /// # Errors
-    /// [`OpenError`] says what is wrong and what to do.
-    pub async fn inspect(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
-        Ok(Self::over(Database::inspect(settings, clock).await?))
-    }
-
-    fn over(db: Database) -> Self {
+    /// The store in this database.
+    pub fn over(db: Database) -> Self {
         Self {
             access: (!db.is_exclusive()).then(|| Gathered::from(db.clone())),
             starts: Batch::through(db.writer(), connect::starts::insert_all),

@@ -54,7 +54,7 @@ const TABLE: &[(&str, &[&str])] = &[
 
 /// The same for the sub-domains of `services`.
 const SERVICES: &[(&str, &[&str])] = &[
-    ("maintenance", &["connect", "pending_grants", "connections", "marketplace", "webhooks", "platform"]),
+    ("maintenance", &["pending_grants", "connections", "webhooks", "platform"]),
     ("connect", &["pending_grants", "connections", "platform"]),
     ("marketplace", &["pending_grants", "connections", "platform"]),
     ("pending_grants", &["connections", "platform"]),

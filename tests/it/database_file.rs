@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
 use hubspot_connect::app::StartupError;
 use hubspot_connect::config::{Config, Variables};
-use hubspot_connect::store::Store;
+use hubspot_connect::store::{Database, Store};
 use sea_orm::ConnectionTrait;
 use test_support::free_port;
 
@@ -270,7 +270,7 @@ async fn the_doctor_reads_beside_the_service_what_has_just_been_written() {
         }
         let length = std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
         assert_eq!(length == 0, log == "empty");
-        let inspected = Store::inspect(&settings, clock.clone()).await.unwrap();
+        let inspected = Store::over(Database::inspect(&settings, clock.clone()).await.unwrap());
         let stored =
             async || inspected.keys_in_use().await.unwrap().iter().map(|(_, rows)| rows).sum::<i64>();
         let before = stored().await;

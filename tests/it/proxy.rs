@@ -281,6 +281,7 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
     let more = "connection: close, x-own\r\nx-own: 1\r\nkeep-alive: timeout=5\r\nte: trailers\r\ntrailer: x-end\r\n\
                 upgrade: websocket\r\nproxy-authorization: Basic eDp5\r\ncookie: hsc_session=stolen\r\n\
                 x-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: https\r\nforwarded: for=10.0.0.1\r\nx-real-ip: 10.0.0.1\r\n\
+                x-forwarded-host: evil.example\r\nx-original-url: /admin\r\nrange: bytes=0-9\r\ncontent-type: text/csv\r\n\
                 x-http-method-override: DELETE\r\nx-http-method: DELETE\r\nfastly-client-ip: 10.0.0.1\r\n\
                 x-unknown: 1\r\nuser-agent: backend/1\r\naccept: application/json\r\n\
                 accept-encoding: gzip\r\nif-none-match: \"e\"\r\nx-hubspot-thing: yes\r\n";
@@ -298,6 +299,8 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
         ("accept-encoding", "gzip"),
         ("if-none-match", "\"e\""),
         ("x-hubspot-thing", "yes"),
+        ("range", "bytes=0-9"),
+        ("content-type", "text/csv"),
         ("host", upstream.url.trim_start_matches("http://")),
     ] {
         assert_eq!(values(&asked, name), [value], "{asked}");
@@ -318,6 +321,7 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
         "x-real-ip",
         "hubspot-connect-",
         "x-http-method",
+        "x-original-url",
         "client-ip",
         "x-unknown",
         "stolen",
@@ -336,7 +340,9 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
          content-encoding: gzip\r\ncontent-disposition: attachment\r\netag: \"f\"\r\ncf-ray: r\r\n\
          last-modified: Thu, 26 Nov 2026 09:00:00 GMT\r\nlink: <https://x.example>; rel=next\r\n\
          x-accel-redirect: /internal\r\nx-accel-expires: 99\r\nx-sendfile: /etc/passwd\r\nx-unknown: 1\r\n\
-         cdn-cache-control: max-age=99\r\nsurrogate-control: max-age=99\r\n\r\n\
+         cdn-cache-control: max-age=99\r\nsurrogate-control: max-age=99\r\nx-accel-buffering: yes\r\n\
+         x-reproxy-url: /internal\r\ncloudflare-cdn-cache-control: max-age=99\r\nhubspot-connect-origin: theirs\r\n\
+         retry-after: 7\r\nlocation: /elsewhere\r\nx-trace: t\r\n\r\n\
          2\r\nok\r\n0\r\nx-end: 1\r\n\r\n",
     )
     .await;
@@ -354,6 +360,9 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
         ("cf-ray", "r"),
         ("last-modified", "Thu, 26 Nov 2026 09:00:00 GMT"),
         ("link", "<https://x.example>; rel=next"),
+        ("retry-after", "7"),
+        ("location", "/elsewhere"),
+        ("x-trace", "t"),
         ("hubspot-connect-origin", "hubspot"),
         ("x-frame-options", "DENY"),
         ("cache-control", "no-store"),
@@ -372,7 +381,10 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
         "strict-transport-security",
         "x-accel-redirect",
         "x-accel-expires",
+        "x-accel-buffering",
+        "x-reproxy-url",
         "x-sendfile",
+        "cloudflare-cdn-cache-control",
         "cdn-cache-control",
         "surrogate-control",
         "x-unknown",

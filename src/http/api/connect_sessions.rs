@@ -175,7 +175,12 @@ pub async fn create_connect_session(
 ) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     let made = web.services.connect.sessions.create_connect_session(body.0.read()?).await?;
-    let link = made.session.hosted.then(|| web.services.connect.sessions.hosted_link(&made.token)).flatten();
+    let link = made
+        .session
+        .hosted
+        .is_set()
+        .then(|| web.services.connect.sessions.hosted_link(&made.token))
+        .flatten();
     let token = link.is_none().then(|| made.token.expose().to_owned());
     let place = format!("/api/hubspot/connect-sessions/{}", made.session.id);
     let session = ConnectSessionBody::of(SessionView { session: made.session, awaiting: None });
@@ -332,8 +337,8 @@ impl ConnectSessionBody {
                 expires_at: pending.expires_at.rfc3339(),
             }),
             hub_id: session.portal_id,
-            confirm: if session.confirm { Confirm::Backend } else { Confirm::None },
-            hosted: session.hosted,
+            confirm: if session.confirm.is_set() { Confirm::Backend } else { Confirm::None },
+            hosted: session.hosted.is_set(),
             created_at: session.created_at.rfc3339(),
             expires_at: session.expires_at.rfc3339(),
         }

@@ -131,7 +131,7 @@ impl WebhookBody {
             id: endpoint.id,
             url: endpoint.url,
             events: endpoint.types.map(|types| types.0.into_iter().map(EventType::as_str).collect()),
-            enabled: endpoint.enabled != 0,
+            enabled: endpoint.enabled.is_set(),
             secret_overlap_until: endpoint.overlap_until.map(Moment::rfc3339),
             created_at: endpoint.created_at.rfc3339(),
             secret: secret.map(|secret| secret.expose().to_owned()),

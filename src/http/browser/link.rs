@@ -79,13 +79,10 @@ pub async fn read_link(request: HttpRequest, web: Data<Web>, body: ApiJson<Link>
     let found = web.services.connect.sessions.hosted_session(&Secret::new(body.0.token)).await?;
     let session = found.ok_or(ProblemCode::ConnectSessionEnded)?;
     let settings = &web.config.hubspot;
-    let applications = match &session.allowed_origins {
-        Some(origins) => origins.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        None => web.allowed_origins().iter().map(ToString::to_string).collect(),
-    };
+    let applications = session.allowed_origins.as_ref().unwrap_or(web.allowed_origins());
     Ok(HttpResponse::Ok().json(LinkBody {
         requested_by: session.requested_by.unwrap_or_else(|| session.external_id.to_string()),
-        applications,
+        applications: applications.iter().map(ToString::to_string).collect(),
         scopes: session.scopes.as_ref().unwrap_or(&settings.scopes),
         optional_scopes: session.optional_scopes.as_ref().unwrap_or(&settings.optional_scopes),
         hub_id: session.portal_id,

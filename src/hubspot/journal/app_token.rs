@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::super::call::Answer;
+use super::super::call::{Answer, MAX_BODY};
 use super::super::wire::{ErrorBody, TokenBody};
-use super::super::{Client, HubSpot, error};
+use super::super::{HubSpot, error};
 use crate::domain::clock::Moment;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::secret::Secret;
@@ -16,19 +16,12 @@ const SCOPES: &str = "developer.webhooks_journal.read developer.webhooks_journal
                       developer.webhooks_journal.subscriptions.write";
 /// A token that has less left is renewed: a call must not outlive it.
 const RESERVE: Duration = Duration::from_secs(60);
-const MAX_BODY: usize = 64 * 1024;
 
 /// A token, while it is good.
 #[derive(Debug)]
 pub(super) struct Held {
-    token: Secret,
+    pub token: Secret,
     until: Moment,
-}
-
-impl Held {
-    pub fn bearer(&self) -> String {
-        format!("Bearer {}", self.token.expose())
-    }
 }
 
 /// The token in this process's memory.
@@ -61,33 +54,21 @@ impl HubSpot {
         if let Some(held) = self.journal.token.good_at(now) {
             return Ok(held);
         }
-        let grant = self.with_each_secret(|client| self.app_token_as(client)).await?.into_grant();
+        let fields = &[("grant_type", "client_credentials"), ("scope", SCOPES)];
+        let ask = |client| async move {
+            let Answer { status, body } =
+                self.calls.ask(self.form(client, "/token", fields), MAX_BODY).await?;
+            match status {
+                200..=299 => serde_json::from_slice(&body)
+                    .map_err(|_| Failure::transient(FailureCode::ProviderBadResponse)),
+                _ => Err(refused(&body)),
+            }
+        };
+        let grant = self.with_each_secret(ask).await.map(TokenBody::into_grant)?;
         let until = now.plus(grant.expires_in).minus(RESERVE.min(grant.expires_in / 2));
         let held = Arc::new(Held { token: grant.access, until });
         *self.journal.token.lock() = Some(Arc::clone(&held));
         Ok(held)
-    }
-
-    async fn app_token_as(&self, client: &Client) -> Result<TokenBody, Failure> {
-        let form = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("grant_type", "client_credentials")
-            .append_pair("client_id", &self.settings.client_id)
-            .append_pair("client_secret", client.secret.expose())
-            .append_pair("scope", SCOPES)
-            .finish();
-        let request = self
-            .calls
-            .http
-            .post(self.endpoint("/token"))
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("accept", "application/json")
-            .body(form);
-        let Answer { status, body } = self.calls.ask(request, MAX_BODY).await?;
-        match status {
-            200..=299 => serde_json::from_slice(&body)
-                .map_err(|_| Failure::transient(FailureCode::ProviderBadResponse)),
-            _ => Err(refused(&body)),
-        }
     }
 }
 

@@ -12,8 +12,8 @@ mod entry;
 mod file;
 mod subscription;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION};
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use url::Url;
 
 pub use entry::Entry;
@@ -129,8 +129,11 @@ impl HubSpot {
         let max = if path.starts_with("subscriptions") { subscription::MAX_LIST } else { MAX_POINTER };
         for is_renewed in [false, true] {
             let token = self.app_token().await?;
-            let request =
-                self.request(method.clone(), url.clone(), body).header(AUTHORIZATION, token.bearer());
+            let call = self.calls.http.request(method.clone(), url.clone());
+            let mut request = call.header(ACCEPT, "application/json").bearer_auth(token.token.expose());
+            if let Some(body) = body {
+                request = request.header(CONTENT_TYPE, "application/json").body(body.to_owned());
+            }
             let answer = self.calls.ask(request, max).await?;
             match answer.status {
                 401 if !is_renewed => self.journal.token.forget(&token),
@@ -141,14 +144,6 @@ impl HubSpot {
             }
         }
         Err(Failure::our_fault(FailureCode::JournalTokenRefused))
-    }
-
-    fn request(&self, method: Method, url: Url, body: Option<&str>) -> RequestBuilder {
-        let request = self.calls.http.request(method, url).header(ACCEPT, "application/json");
-        match body {
-            Some(body) => request.header("content-type", "application/json").body(body.to_owned()),
-            None => request,
-        }
     }
 
     fn journal_version(&self) -> &str {

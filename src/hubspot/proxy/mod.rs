@@ -133,8 +133,7 @@ impl HubSpot {
         let allowance = Allowance::read(answer.headers());
         let told = answer.headers().get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok());
         let headers = end_to_end(answer.headers());
-        let answer: reqwest::Body = http_answer(answer);
-        let mut body = Download::new(answer);
+        let mut body = Download::new(answer.into());
         let length = if method == Method::HEAD { told } else { body.length() };
         let exhausted = match status {
             429 => Some(Exhausted::read(&body.peek().await, retry_after, is_search)),
@@ -142,10 +141,6 @@ impl HubSpot {
         };
         Ok(Passed { status, headers, length, body, allowance, exhausted })
     }
-}
-
-fn http_answer(answer: reqwest::Response) -> reqwest::Body {
-    answer.into()
 }
 
 fn bearer(access: &Secret) -> Option<HeaderValue> {

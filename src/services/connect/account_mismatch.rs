@@ -10,7 +10,8 @@ use crate::domain::failure::FailureCode;
 use crate::domain::id::{FlowId, PortalId, UserId};
 use crate::domain::secret::Secret;
 use crate::domain::token::Token;
-use crate::services::pending_grants::{AcceptError, Acceptance, Decision, PendingGrants};
+use crate::services::connections::Terms;
+use crate::services::pending_grants::{AcceptError, Decision, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
 use crate::store::{PendingGrant, Store, StoreError};
 
@@ -55,13 +56,9 @@ pub struct AccountMismatches {
 
 impl AccountMismatches {
     pub(super) fn new(base: &Base, sign_ins: &SignIns, pending_grants: &PendingGrants) -> Self {
-        Self {
-            store: base.store.clone(),
-            clock: base.clock.clone(),
-            tasks: base.tasks.clone(),
-            sign_ins: sign_ins.clone(),
-            pending_grants: pending_grants.clone(),
-        }
+        let Base { store, clock, tasks, .. } = base.clone();
+        let (sign_ins, pending_grants) = (sign_ins.clone(), pending_grants.clone());
+        Self { store, clock, tasks, sign_ins, pending_grants }
     }
 
     /// What the person is asked about a flow, if anything.
@@ -119,8 +116,7 @@ impl AccountMismatches {
                 pending_grants.discard(pending.id, pending.source, FailureCode::WrongAccount).await?;
                 return Ok(None);
             }
-            let terms = Acceptance { replaces, ..Acceptance::by(&request, owner, None) };
-            match pending_grants.accept(&pending, terms).await {
+            match pending_grants.accept(&pending, Terms::of(&request, owner, None), replaces).await {
                 Ok(stored) => Ok(stored.map(|_| owner)),
                 Err(AcceptError::Damaged) => Ok(None),
                 Err(AcceptError::KeyMissing) => Err(DecideError::KeyMissing),

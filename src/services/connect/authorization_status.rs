@@ -84,11 +84,12 @@ impl AuthorizationStatuses {
         outcomes: &Outcomes,
         pending_grants: &PendingGrants,
     ) -> Self {
+        let Base { store, clock, keyring, notifier, .. } = base.clone();
         Self {
-            store: base.store.clone(),
-            clock: base.clock.clone(),
-            keyring: Arc::clone(&base.keyring),
-            notifier: base.notifier.clone(),
+            store,
+            clock,
+            keyring,
+            notifier,
             rules: Arc::clone(rules),
             outcomes: outcomes.clone(),
             pending_grants: pending_grants.clone(),

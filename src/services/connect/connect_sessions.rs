@@ -18,25 +18,24 @@ use url::Url;
 
 use super::rules::Rules;
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
-use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
+use crate::domain::clock::Clock;
+use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, PortalId};
-use crate::domain::origin::{Origin, ReturnUrl};
+use crate::domain::origin::{AllowedOrigins, Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
-use crate::services::pending_grants::{AcceptError, Acceptance, PendingGrants};
+use crate::services::connections::Terms;
+use crate::services::pending_grants::{AcceptError, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
-use crate::store::{PendingGrant, Store, StoreError};
+use crate::store::{ConnectSession, PendingGrant, Store, StoreError};
 
 /// How long a session for a page is good, unless the backend says otherwise.
 const PAGE_LIFE: Duration = Duration::from_secs(1800);
 /// The same of a link that an administrator is sent.
 const LINK_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long an ended session can still be looked at.
-const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a backend asks for.
 #[derive(Debug, Default)]
@@ -145,15 +144,9 @@ struct Parts {
 
 impl ConnectSessions {
     pub(super) fn new(base: &Base, rules: &Arc<Rules>, pending_grants: &PendingGrants) -> Self {
-        Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            tasks: base.tasks.clone(),
-            rules: Arc::clone(rules),
-            pending_grants: pending_grants.clone(),
-        }))
+        let Base { store, hubspot, clock, chance, tasks, .. } = base.clone();
+        let (rules, pending_grants) = (Arc::clone(rules), pending_grants.clone());
+        Self(Arc::new(Parts { store, hubspot, clock, chance, tasks, rules, pending_grants }))
     }
 
     /// Makes a connect session.
@@ -170,13 +163,14 @@ impl ConnectSessions {
         let external_id = renewed.map(|(owner, _)| owner).or(new.external_id).ok_or(SessionError::NoUser)?;
         let allowed_origins = self.listed(new.allowed_origins)?;
         if let Some(url) = &new.return_url {
-            self.returnable(url, allowed_origins.as_deref())?;
+            self.returnable(url, allowed_origins.as_ref())?;
         }
         let user_id = parts.store.user_of_external(external_id.clone(), &parts.chance).await?;
         let (now, token) = (parts.clock.now(), Secret::random(&parts.chance));
         let usual = if new.hosted { LINK_LIFE } else { PAGE_LIFE };
         let session = ConnectSession {
             id: ConnectSessionId::random(&parts.chance),
+            token_hash: token.hash(),
             external_id,
             user_id,
             client_id: parts.hubspot.client_id().to_owned(),
@@ -187,8 +181,8 @@ impl ConnectSessions {
             return_url: new.return_url,
             metadata: new.metadata,
             requested_by: new.requested_by,
-            confirm: new.confirm || new.hosted,
-            hosted: new.hosted,
+            confirm: (new.confirm || new.hosted).into(),
+            hosted: new.hosted.into(),
             status: ConnectSessionStatus::Open,
             error_code: None,
             flow_id: None,
@@ -198,7 +192,7 @@ impl ConnectSessions {
             finished_at: None,
             opened_at: None,
         };
-        parts.store.insert_connect_session(session.clone(), token.hash()).await?;
+        parts.store.insert_connect_session(session.clone()).await?;
         Ok(NewlyMade { session, token })
     }
 
@@ -216,19 +210,16 @@ impl ConnectSessions {
         Ok((owner.ok_or(SessionError::UnknownConnection)?, account))
     }
 
-    fn listed(&self, named: Option<Vec<String>>) -> Result<Option<Vec<Origin>>, SessionError> {
+    fn listed(&self, named: Option<Vec<String>>) -> Result<Option<AllowedOrigins>, SessionError> {
         let find = |origin: String| self.0.rules.host_origins.find(&origin).cloned();
         let Some(named) = named else { return Ok(None) };
         let listed: Option<Vec<_>> = named.into_iter().map(find).collect();
-        listed.map(Some).ok_or(SessionError::OriginNotListed)
+        listed.map(|listed| Some(AllowedOrigins::new(listed))).ok_or(SessionError::OriginNotListed)
     }
 
-    fn returnable(&self, url: &str, allowed: Option<&[Origin]>) -> Result<(), SessionError> {
+    fn returnable(&self, url: &str, allowed: Option<&AllowedOrigins>) -> Result<(), SessionError> {
         let fits = |origin: &Origin| ReturnUrl::parse(url, origin).is_some();
-        let found = match allowed {
-            Some(allowed) => allowed.iter().any(fits),
-            None => self.0.rules.host_origins.iter().any(fits),
-        };
+        let found = allowed.unwrap_or(&self.0.rules.host_origins).iter().any(fits);
         if found { Ok(()) } else { Err(SessionError::ReturnUrlNotAllowed) }
     }
 
@@ -284,8 +275,8 @@ impl ConnectSessions {
         let request = self.0.store.flow_of_session(flow, id).await?.ok_or(CompleteError::Ended)?;
         let (pending_grants, session) = (self.0.pending_grants.clone(), view.session);
         let work = self.0.tasks.detach(async move {
-            let terms = Acceptance::by(&request, session.user_id, Some(&session));
-            pending_grants.accept(&pending, terms).await
+            let terms = Terms::of(&request, session.user_id, Some(&session));
+            pending_grants.accept(&pending, terms, None).await
         });
         match joined(work).await {
             Ok(Some(_)) => self.connect_session(id).await?.ok_or(CompleteError::Unknown),
@@ -326,7 +317,9 @@ impl ConnectSessions {
     pub(crate) async fn hosted_session(&self, token: &Secret) -> Result<Option<ConnectSession>, StoreError> {
         let found = self.0.store.connect_session_of(token.hash()).await?;
         let now = self.0.clock.now();
-        Ok(found.filter(|session| session.hosted && session.status_at(now) == ConnectSessionStatus::Open))
+        Ok(found.filter(|session| {
+            session.hosted.is_set() && session.status_at(now) == ConnectSessionStatus::Open
+        }))
     }
 
     /// Exchanges the token of a hosted link, once, for a token that the page behind the link keeps to itself: the link
@@ -335,11 +328,6 @@ impl ConnectSessions {
         let page = Secret::random(&self.0.chance);
         let opened = self.0.store.open_link(link.hash(), page.hash(), self.0.clock.now()).await?;
         Ok(opened.then_some(page))
-    }
-
-    /// Forgets sessions that nobody asks about any more.
-    pub(in crate::services) async fn forget_connect_sessions(&self, now: Moment) -> Result<(), StoreError> {
-        self.0.store.sweep_connect_sessions(now.minus(REMEMBERED)).await.map(|_| ())
     }
 
     /// The address of a hosted link. What opens it stands behind the `#`, which browsers send to no server.

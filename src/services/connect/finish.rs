@@ -5,23 +5,17 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::finish_result::FinishResult;
 use super::pkce::open_pkce;
-use super::session_authorization::SessionAuthorizations;
 use super::sign_in::SignIns;
 use crate::crash;
 use crate::domain::auth_request::{AuthRequest, FlowState};
-use crate::domain::chance::Chance;
-use crate::domain::clock::Clock;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{FlowId, UserId};
 use crate::domain::secret::Secret;
-use crate::hubspot::HubSpot;
-use crate::keyring::Keyring;
-use crate::services::connections::{GrantedTokens, Intake};
+use crate::services::connections::{GrantedTokens, Intake, Terms};
 use crate::services::pending_grants::PendingGrants;
-use crate::services::platform::{Base, Key, Notifier, Tasks, joined, retry_write};
-use crate::store::{Consumed, Source, Store, StoreError};
+use crate::services::platform::{Base, Key, joined, retry_write};
+use crate::store::{Consumed, Source, StoreError};
 
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,44 +69,41 @@ pub enum FinishError {
     Store(#[from] StoreError),
 }
 
+/// What has become of a flow whose answer came just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FinishResult {
+    Connected,
+    /// It is another account than the expected one.
+    Asking,
+    /// The host's backend has the last word.
+    Held,
+    Failed,
+}
+
 /// Attempts to connect, finished. Clones share everything.
 #[derive(Debug, Clone)]
-pub struct Finishes(Arc<Parts>);
+pub struct Finishes(pub(super) Arc<Parts>);
 
 #[derive(Debug)]
-struct Parts {
-    store: Store,
-    hubspot: Arc<HubSpot>,
-    keyring: Arc<Keyring>,
-    clock: Clock,
-    chance: Chance,
-    tasks: Tasks,
-    notifier: Notifier,
+pub(super) struct Parts {
+    pub(super) base: Arc<Base>,
     sign_ins: SignIns,
-    intake: Intake,
-    pending_grants: PendingGrants,
-    session_authorizations: SessionAuthorizations,
+    pub(super) intake: Intake,
+    pub(super) pending_grants: PendingGrants,
 }
 
 impl Finishes {
     pub(super) fn new(
-        base: &Base,
+        base: &Arc<Base>,
         sign_ins: &SignIns,
         intake: &Intake,
         pending_grants: &PendingGrants,
     ) -> Self {
         Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            tasks: base.tasks.clone(),
-            notifier: base.notifier.clone(),
+            base: Arc::clone(base),
             sign_ins: sign_ins.clone(),
             intake: intake.clone(),
             pending_grants: pending_grants.clone(),
-            session_authorizations: SessionAuthorizations::new(base, intake, pending_grants),
         }))
     }
 
@@ -124,17 +115,17 @@ impl Finishes {
         // It goes on although the person closes the popup: what is consumed is followed by its exchange, and a code
         // that was sent is spent.
         let finishes = self.clone();
-        let work = self.0.tasks.detach(async move { finishes.finish_all(back).await });
+        let work = self.0.base.tasks.detach(async move { finishes.finish_all(back).await });
         joined(work).await
     }
 
     async fn finish_all(&self, back: FinishConnect) -> Result<Finished, FinishError> {
         let parts = &self.0;
         let binding = back.binding.as_ref().map(Secret::hash);
-        let client_id = parts.hubspot.client_id();
-        let now = parts.clock.now();
+        let client_id = parts.base.hubspot.client_id();
+        let now = parts.base.clock.now();
         let request =
-            match parts.store.consume_auth_request(back.state.hash(), binding, client_id, now).await? {
+            match parts.base.store.consume_auth_request(back.state.hash(), binding, client_id, now).await? {
                 Consumed::Now(request) => *request,
                 Consumed::Before(request) => {
                     let user = match back.user {
@@ -160,7 +151,7 @@ impl Finishes {
             Err(error) => (self.failed(flow, error).await, None),
         };
         if let (Some(session), FinishResult::Failed) = (request.connect_session, end) {
-            parts.session_authorizations.note_failed_attempt(session, flow).await;
+            self.note_failed_attempt(session, flow).await;
         }
         Ok(Finished {
             flow,
@@ -198,18 +189,18 @@ impl Finishes {
             _ if request.connect_session.is_some() => Ok(begun_for),
             Some(user) => Ok(user),
             None if self.0.sign_ins.may_sign_in(begun_for).await? => Ok(begun_for),
-            None => Ok(UserId::random(&self.0.chance)),
+            None => Ok(UserId::random(&self.0.base.chance)),
         }
     }
 
     async fn failed(&self, flow: FlowId, error: FailureCode) -> FinishResult {
         tracing::warn!(flow = %flow, code = error.as_str(), "a connect has failed");
-        let now = self.0.clock.now();
-        let noted = retry_write(PATIENCE, || self.0.store.fail_auth_request(flow, error, now)).await;
+        let now = self.0.base.clock.now();
+        let noted = retry_write(PATIENCE, || self.0.base.store.fail_auth_request(flow, error, now)).await;
         if let Err(why) = noted {
             tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
         }
-        self.0.notifier.wake(Key::Flow(flow));
+        self.0.base.notifier.wake(Key::Flow(flow));
         FinishResult::Failed
     }
 
@@ -220,10 +211,11 @@ impl Finishes {
         owner: UserId,
     ) -> Result<FinishResult, FailureCode> {
         let parts = &self.0;
-        let session = parts.session_authorizations.session_of(request).await?;
-        let pkce = open_pkce(&parts.keyring, request)?;
-        let asked_at = parts.clock.now();
+        let session = self.session_of(request).await?;
+        let pkce = open_pkce(&parts.base.keyring, request)?;
+        let asked_at = parts.base.clock.now();
         let grant = parts
+            .base
             .hubspot
             .exchange(code, &request.redirect_uri, pkce.as_ref())
             .await
@@ -232,13 +224,19 @@ impl Finishes {
         let grant = self.0.intake.complete(grant).await;
         let refresh = grant.refresh.as_ref().ok_or(FailureCode::NoRefreshToken)?;
         self.0.intake.refuse_missing_scopes(&request.scopes, &grant, refresh).await?;
-        let portal = grant.portal_id;
-        let session = session.as_ref();
-        let received = GrantedTokens::by(request, &grant, refresh, owner, session, portal, asked_at);
-        if let Some(session) = session {
-            return parts.session_authorizations.settle(request, received, session).await;
+        let received = GrantedTokens {
+            flow: Some(request.id),
+            client_id: &request.client_id,
+            grant: &grant,
+            refresh,
+            portal: grant.portal_id,
+            at: asked_at,
+            terms: Terms::of(request, owner, session.as_ref()),
+        };
+        if let Some(session) = &session {
+            return self.settle(request, received, session).await;
         }
-        if let (Some(expected), Some(portal)) = (request.portal_id, portal)
+        if let (Some(expected), Some(portal)) = (request.portal_id, received.portal)
             && expected != portal
         {
             if parts.pending_grants.hold(request.id, received, portal).await.is_err() {

@@ -83,10 +83,11 @@ impl Handoffs {
         mismatches: &AccountMismatches,
         pending_grants: &PendingGrants,
     ) -> Self {
+        let Base { store, clock, keyring, .. } = base.clone();
         Self {
-            store: base.store.clone(),
-            clock: base.clock.clone(),
-            keyring: Arc::clone(&base.keyring),
+            store,
+            clock,
+            keyring,
             rules: Arc::clone(rules),
             outcomes: outcomes.clone(),
             mismatches: mismatches.clone(),

@@ -4,7 +4,6 @@ mod account_mismatch;
 mod authorization_status;
 mod connect_sessions;
 mod finish;
-mod finish_result;
 mod handoff;
 mod outcome;
 mod pkce;
@@ -56,7 +55,7 @@ pub struct Connect {
 
 impl Connect {
     pub(super) fn new(
-        base: &Base,
+        base: &Arc<Base>,
         config: &Config,
         connections: &Connections,
         pending_grants: &PendingGrants,

@@ -42,12 +42,8 @@ pub(super) struct Outcomes {
 
 impl Outcomes {
     pub fn new(base: &Base, rules: &Arc<Rules>) -> Self {
-        Self {
-            store: base.store.clone(),
-            clock: base.clock.clone(),
-            keyring: Arc::clone(&base.keyring),
-            rules: Arc::clone(rules),
-        }
+        let Base { store, clock, keyring, .. } = base.clone();
+        Self { store, clock, keyring, rules: Arc::clone(rules) }
     }
 
     pub(super) async fn outcome_of(&self, request: &AuthRequest) -> Result<Outcome, StoreError> {

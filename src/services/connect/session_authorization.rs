@@ -1,41 +1,23 @@
 //! Attempts to connect that began with a connect session: what becomes of what HubSpot gives.
 
-use super::finish_result::FinishResult;
+use super::finish::{FinishResult, Finishes};
 use crate::domain::auth_request::AuthRequest;
-use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
+use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, FlowId};
-use crate::services::connections::{GrantedTokens, Intake};
-use crate::services::pending_grants::PendingGrants;
-use crate::services::platform::{Base, Key, Notifier};
-use crate::store::{Source, Store};
+use crate::services::connections::GrantedTokens;
+use crate::services::platform::Key;
+use crate::store::{ConnectSession, Source};
 
-/// What becomes of attempts that began with a connect session. Clones share everything.
-#[derive(Debug, Clone)]
-pub(super) struct SessionAuthorizations {
-    store: Store,
-    notifier: Notifier,
-    intake: Intake,
-    pending_grants: PendingGrants,
-}
-
-impl SessionAuthorizations {
-    pub fn new(base: &Base, intake: &Intake, pending_grants: &PendingGrants) -> Self {
-        Self {
-            store: base.store.clone(),
-            notifier: base.notifier.clone(),
-            intake: intake.clone(),
-            pending_grants: pending_grants.clone(),
-        }
-    }
-
+impl Finishes {
     /// The session of an attempt that has come back from HubSpot. Nothing is exchanged for one that can lead nowhere.
     pub(super) async fn session_of(
         &self,
         request: &AuthRequest,
     ) -> Result<Option<ConnectSession>, FailureCode> {
         let Some(id) = request.connect_session else { return Ok(None) };
-        let found = self.store.connect_session(id).await.map_err(|_| FailureCode::StorageUnavailable)?;
+        let found = self.0.base.store.connect_session(id).await;
+        let found = found.map_err(|_| FailureCode::StorageUnavailable)?;
         // An attempt that began in time may end a little later.
         let open = found.filter(|session| session.status == ConnectSessionStatus::Open);
         let session = open.ok_or(FailureCode::ConnectSessionEnded)?;
@@ -56,7 +38,7 @@ impl SessionAuthorizations {
     ) -> Result<FinishResult, FailureCode> {
         let outcome = self.settle_or_refuse(request, received, session).await;
         if outcome.is_err() {
-            self.intake.end_unused(received.refresh).await;
+            self.0.intake.end_unused(received.refresh).await;
         }
         outcome
     }
@@ -77,30 +59,31 @@ impl SessionAuthorizations {
                 FailureCode::ProviderUnavailable
             });
         }
-        if session.confirm {
+        if session.confirm.is_set() {
             let portal = received.portal.ok_or(FailureCode::ProviderUnavailable)?;
             let held = self
+                .0
                 .pending_grants
                 .hold(request.id, received, portal)
                 .await
                 .map_err(|_| FailureCode::StorageUnavailable)?;
-            self.notifier.wake(Key::Flow(request.id));
+            self.0.base.notifier.wake(Key::Flow(request.id));
             return if held { Ok(FinishResult::Held) } else { Err(FailureCode::ConnectSessionEnded) };
         }
         let saved = self
+            .0
             .intake
             .save(received, Source::Exchange(request.id))
             .await
             .map_err(|_| FailureCode::StorageUnavailable)?;
         let stored = saved.ok_or(FailureCode::ConnectSessionEnded)?;
-        self.intake.welcome(received, stored.connection).await;
+        self.0.intake.welcome(received, stored.connection).await;
         Ok(FinishResult::Connected)
     }
 
     /// Notes for the backend why an attempt came to nothing. The session stays open for another one.
     pub(super) async fn note_failed_attempt(&self, id: ConnectSessionId, flow: FlowId) {
-        let noted = self.store.note_failed_attempt(id, flow).await;
-        if let Err(why) = noted {
+        if let Err(why) = self.0.base.store.note_failed_attempt(id, flow).await {
             tracing::warn!(session = %id, error = %why, "could not note a failed attempt");
         }
     }

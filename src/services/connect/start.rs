@@ -11,7 +11,7 @@ use crate::config::HubSpot as Settings;
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, Mode};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
-use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
+use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::id::{FlowId, PortalId, UserId};
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
@@ -19,7 +19,7 @@ use crate::domain::secret::{Hash, Secret};
 use crate::hubspot::{Authorize, HubSpot};
 use crate::keyring::Keyring;
 use crate::services::platform::Base;
-use crate::store::{NewAuthRequest, Store, StoreError};
+use crate::store::{ConnectSession, NewAuthRequest, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// Who wants to connect, and on whose behalf.
@@ -107,15 +107,8 @@ struct Parts {
 
 impl Starts {
     pub(super) fn new(base: &Base, rules: &Arc<Rules>) -> Self {
-        Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            metrics: Arc::clone(&base.metrics),
-            rules: Arc::clone(rules),
-        }))
+        let Base { store, hubspot, keyring, clock, chance, metrics, .. } = base.clone();
+        Self(Arc::new(Parts { store, hubspot, keyring, clock, chance, metrics, rules: Arc::clone(rules) }))
     }
 
     /// Begins a connect.
@@ -251,10 +244,10 @@ impl Starts {
         });
         let session = open.ok_or(StartError::SessionEnded)?;
         let own = *page == self.0.rules.own_origin;
-        if !(if session.hosted { own } else { session.admits(page) }) {
+        if !(if session.hosted.is_set() { own } else { session.admits(page) }) {
             return Err(StartError::OriginNotAllowed);
         }
-        if session.hosted && session.opened_at.is_none() {
+        if session.hosted.is_set() && session.opened_at.is_none() {
             return Err(StartError::SessionEnded);
         }
         Ok(session)

@@ -4,7 +4,7 @@
 //! among processes the lease decides.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -74,10 +74,6 @@ impl From<StoreError> for AccessError {
     }
 }
 
-/// The renewals that somebody of this process waits for.
-#[derive(Debug, Default)]
-struct Renewals(Mutex<HashMap<ConnectionId, watch::Receiver<()>>>);
-
 /// Access tokens of connections. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct AccessTokens(pub(super) Arc<Parts>);
@@ -92,8 +88,8 @@ pub(super) struct Parts {
     tasks: Tasks,
     circuit_breaker: Arc<CircuitBreaker>,
     refreshes: Refreshes,
-    /// Renewals that somebody waits for.
-    renewals: Renewals,
+    /// The renewals that somebody of this process waits for.
+    renewals: Mutex<HashMap<ConnectionId, watch::Receiver<()>>>,
     /// How many of these may ask HubSpot at once.
     slots: Semaphore,
 }
@@ -105,18 +101,23 @@ impl AccessTokens {
         refreshes: &Refreshes,
         max_in_flight: usize,
     ) -> Self {
+        let Base { store, keyring, clock, row_cache, owner, tasks, .. } = base.clone();
         Self(Arc::new(Parts {
-            store: base.store.clone(),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            row_cache: base.row_cache.clone(),
-            owner: Arc::clone(&base.owner),
-            tasks: base.tasks.clone(),
+            store,
+            keyring,
+            clock,
+            row_cache,
+            owner,
+            tasks,
             circuit_breaker: Arc::clone(circuit_breaker),
             refreshes: refreshes.clone(),
-            renewals: Renewals::default(),
+            renewals: Mutex::default(),
             slots: Semaphore::new(max_in_flight),
         }))
+    }
+
+    fn renewals(&self) -> MutexGuard<'_, HashMap<ConnectionId, watch::Receiver<()>>> {
+        self.0.renewals.lock().expect("nothing panics while it holds this lock")
     }
 
     /// The access token of a connection, with at least `min_ttl` left if that can be had. Of a token's life no more than
@@ -152,7 +153,7 @@ impl AccessTokens {
 
     /// Whether somebody of this process has a renewal under way.
     pub(in crate::services) fn is_renewing(&self, id: ConnectionId) -> bool {
-        self.0.renewals.0.lock().expect("nothing panics while it holds this lock").contains_key(&id)
+        self.renewals().contains_key(&id)
     }
 
     /// The access token of a connection as [`AccessTokens::access_token`] gives it, still sealed.
@@ -161,7 +162,10 @@ impl AccessTokens {
         id: ConnectionId,
         min_ttl: Duration,
     ) -> Result<Arc<AccessRow>, AccessError> {
-        let row = self.known(id).await?;
+        let row = match self.0.row_cache.access(id) {
+            Some(row) => row,
+            None => self.reread(id).await?,
+        };
         let now = self.0.clock.now();
         let wanted = min_ttl.min(row.expires_at.since(row.obtained_at) / 2);
         if row.expires_at > now.plus(wanted) {
@@ -196,14 +200,6 @@ impl AccessTokens {
         Ok((after, true))
     }
 
-    /// As it is remembered, or read.
-    async fn known(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
-        match self.0.row_cache.access(id) {
-            Some(row) => Ok(row),
-            None => self.reread(id).await,
-        }
-    }
-
     /// As it is stored now. Only what is well is remembered.
     pub(in crate::services) async fn reread(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
         let parts = &self.0;
@@ -230,7 +226,7 @@ impl AccessTokens {
 
     /// The renewal of this connection: the one that is under way, or a new one.
     fn renewal(&self, id: ConnectionId, generation: i64) -> watch::Receiver<()> {
-        let mut renewals = self.0.renewals.0.lock().expect("nothing panics while it holds this lock");
+        let mut renewals = self.renewals();
         if let Some(under_way) = renewals.get(&id) {
             return under_way.clone();
         }
@@ -290,8 +286,7 @@ struct UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let renewals = &self.tokens.0.renewals.0;
-        renewals.lock().expect("nothing panics while it holds this lock").remove(&self.id);
+        self.tokens.renewals().remove(&self.id);
     }
 }
 

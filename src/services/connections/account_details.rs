@@ -46,13 +46,8 @@ pub struct AccountDetails {
 
 impl AccountDetails {
     pub(super) fn new(base: &Base) -> Self {
-        Self {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            changes: base.changes(),
-        }
+        let Base { store, hubspot, keyring, clock, changes, .. } = base.clone();
+        Self { store, hubspot, keyring, clock, changes }
     }
 
     /// Asks for details and stores them; the background asks again for those that HubSpot does not give now. A

@@ -26,21 +26,13 @@ const CLEAR: u8 = 2;
 
 impl CredentialsAlarm {
     pub fn new(base: &Base) -> Self {
-        Self {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            chance: base.chance.clone(),
-            state: AtomicU8::new(UNKNOWN),
-        }
+        let Base { store, hubspot, chance, .. } = base.clone();
+        Self { store, hubspot, chance, state: AtomicU8::new(UNKNOWN) }
     }
 
     /// Whether that is news.
     fn set(&self, state: u8) -> bool {
         self.state.swap(state, Ordering::SeqCst) != state
-    }
-
-    fn forget(&self) {
-        self.state.store(UNKNOWN, Ordering::SeqCst);
     }
 
     /// What HubSpot's answer says of our credentials. It is told once for each outage, by whichever replica is first.
@@ -69,7 +61,7 @@ impl CredentialsAlarm {
             Err(_) => return,
         };
         if let Err(why) = noted {
-            self.forget();
+            self.state.store(UNKNOWN, Ordering::SeqCst);
             tracing::error!(error = %why, "could not note whether HubSpot takes our credentials");
         }
     }

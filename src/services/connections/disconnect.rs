@@ -86,14 +86,8 @@ struct Parts {
 
 impl Disconnects {
     pub(super) fn new(base: &Base) -> Self {
-        Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            tasks: base.tasks.clone(),
-            changes: base.changes(),
-        }))
+        let Base { store, hubspot, keyring, clock, tasks, changes, .. } = base.clone();
+        Self(Arc::new(Parts { store, hubspot, keyring, clock, tasks, changes }))
     }
 
     /// Ends one connection of a user; `None` if the user has no such connection.

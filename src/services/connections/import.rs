@@ -8,18 +8,14 @@ use std::time::Duration;
 
 use super::account_details::{AccountDetails, Lacking};
 use super::circuit_breaker::CircuitBreaker;
-use super::intake::{GrantedTokens, Intake};
-use crate::domain::chance::Chance;
-use crate::domain::clock::Clock;
+use super::intake::{GrantedTokens, Intake, Terms};
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
-use crate::hubspot::HubSpot;
-use crate::keyring::Keyring;
-use crate::services::platform::{Base, Changes, Tasks, joined};
-use crate::store::{Source, Store, StoreError};
+use crate::services::platform::{Base, joined};
+use crate::store::{Source, StoreError};
 
 /// How often HubSpot is asked again after a failure that passes by itself.
 const ATTEMPTS: u32 = 3;
@@ -80,13 +76,7 @@ pub struct Imports(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
-    hubspot: Arc<HubSpot>,
-    keyring: Arc<Keyring>,
-    clock: Clock,
-    chance: Chance,
-    tasks: Tasks,
-    changes: Changes,
+    base: Arc<Base>,
     circuit_breaker: Arc<CircuitBreaker>,
     intake: Intake,
     details: AccountDetails,
@@ -94,19 +84,13 @@ struct Parts {
 
 impl Imports {
     pub(super) fn new(
-        base: &Base,
+        base: &Arc<Base>,
         circuit_breaker: &Arc<CircuitBreaker>,
         intake: &Intake,
         details: &AccountDetails,
     ) -> Self {
         Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            tasks: base.tasks.clone(),
-            changes: base.changes(),
+            base: Arc::clone(base),
             circuit_breaker: Arc::clone(circuit_breaker),
             intake: intake.clone(),
             details: details.clone(),
@@ -121,50 +105,54 @@ impl Imports {
     pub async fn import(&self, import: Import) -> Result<Imported, ImportError> {
         // What was begun is finished: HubSpot may have replaced the token.
         let imports = self.clone();
-        let work = self.0.tasks.detach(async move { imports.take_over(&import).await });
+        let work = self.0.base.tasks.detach(async move { imports.take_over(&import).await });
         joined(work).await
     }
 
     async fn take_over(&self, import: &Import) -> Result<Imported, ImportError> {
         let parts = &self.0;
-        let user = parts.store.user_of_external(import.external_user.clone(), &parts.chance).await?;
-        let brought = parts.keyring.fingerprint(&import.refresh);
-        if let Some(known) = parts.store.imported(user, parts.hubspot.client_id(), &brought).await? {
+        let user =
+            parts.base.store.user_of_external(import.external_user.clone(), &parts.base.chance).await?;
+        let brought = parts.base.keyring.fingerprint(&import.refresh);
+        if let Some(known) = parts.base.store.imported(user, parts.base.hubspot.client_id(), &brought).await?
+        {
             return Ok(Imported::Known(known));
         }
         // Its connection refreshes it under a lease, and a second use beside that one may cost both of them the grant.
-        if parts.store.is_in_use(&brought).await? || parts.store.was_imported(&brought).await? {
+        if parts.base.store.is_in_use(&brought).await? || parts.base.store.was_imported(&brought).await? {
             return Err(ImportError::Refused(FailureCode::RefreshTokenInUse));
         }
         if let Some(expected) = import.portal
-            && self.patiently(|| parts.hubspot.introspect_refresh(&import.refresh)).await?.portal_id
+            && self.patiently(|| parts.base.hubspot.introspect_refresh(&import.refresh)).await?.portal_id
                 != expected
         {
             return Err(ImportError::Refused(FailureCode::WrongAccount));
         }
-        let asked_at = parts.clock.now();
-        let grant = self.patiently(|| parts.hubspot.refresh(&import.refresh)).await?;
+        let asked_at = parts.base.clock.now();
+        let grant = self.patiently(|| parts.base.hubspot.refresh(&import.refresh)).await?;
         let none = Scopes::default();
         let received = GrantedTokens {
             flow: None,
-            client_id: parts.hubspot.client_id(),
-            scopes: import.scopes.as_ref().or(grant.scopes.as_ref()).unwrap_or(&none),
-            optional_scopes: &none,
+            client_id: parts.base.hubspot.client_id(),
             grant: &grant,
             refresh: grant.refresh.as_ref().unwrap_or(&import.refresh),
-            owner: user,
-            session: None,
             portal: grant.portal_id,
-            metadata: import.metadata.as_deref(),
             at: asked_at,
+            terms: Terms {
+                owner: user,
+                scopes: import.scopes.as_ref().or(grant.scopes.as_ref()).unwrap_or(&none),
+                optional_scopes: &none,
+                session: None,
+                metadata: import.metadata.as_deref(),
+            },
         };
         let stored = parts.intake.save(received, Source::Import(brought)).await?;
         let connection = stored.ok_or(ImportError::Refused(FailureCode::StorageUnavailable))?.connection;
-        parts.changes.publish(user);
+        parts.base.changes.publish(user);
         tracing::info!(connection = %connection, portal = grant.portal_id.map(|id| id.0), "imported");
         if grant.portal_id.is_none() {
             parts.details.ask_details(connection, &grant.access, Lacking::ALL, 0).await;
-            parts.changes.publish(user);
+            parts.base.changes.publish(user);
         }
         Ok(Imported::Done(connection))
     }
@@ -180,12 +168,12 @@ impl Imports {
             self.wait_for_hubspot().await?;
             let failure = match ask().await {
                 Ok(answer) => {
-                    parts.circuit_breaker.succeeded(parts.clock.now());
+                    parts.circuit_breaker.succeeded(parts.base.clock.now());
                     return Ok(answer);
                 }
                 Err(failure) => failure,
             };
-            parts.circuit_breaker.failed(None, &failure, parts.clock.now());
+            parts.circuit_breaker.failed(None, &failure, parts.base.clock.now());
             attempt += 1;
             let FailureClass::Transient { retry_after } = failure.class else { return Err(failure.into()) };
             if attempt == ATTEMPTS {
@@ -199,7 +187,7 @@ impl Imports {
     async fn wait_for_hubspot(&self) -> Result<(), ImportError> {
         let breaker = &self.0.circuit_breaker;
         let mut waited = Duration::ZERO;
-        while breaker.admit(1, self.0.clock.now()) == 0 {
+        while breaker.admit(1, self.0.base.clock.now()) == 0 {
             match breaker.shut() {
                 // Our own credentials are refused: waiting does not mend that.
                 Some((code, _)) if !breaker.is_outage() || waited >= OUTAGE => {

@@ -10,7 +10,6 @@ mod intake;
 mod lease;
 mod list;
 mod refresh;
-mod schedule;
 mod token_seal;
 mod uninstall;
 mod upkeep;
@@ -23,7 +22,7 @@ pub use circuit_breaker::CircuitBreaker;
 pub(super) use disconnect::REVOKE_WAIT;
 pub use disconnect::{Disconnected, Disconnects, Revoked};
 pub use import::{Import, ImportError, Imported, Imports};
-pub(super) use intake::{GrantedTokens, Intake, Stored};
+pub(super) use intake::{GrantedTokens, Intake, Stored, Terms};
 pub use lease::{Lease, LeaseWarning};
 pub use list::ConnectionList;
 pub use refresh::Refreshes;
@@ -33,7 +32,6 @@ pub use upkeep::Upkeep;
 
 use super::platform::Base;
 use crate::config::Config;
-use schedule::Schedule;
 
 /// Connections. Clones share everything.
 #[derive(Debug, Clone)]
@@ -60,15 +58,15 @@ pub struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(base: &Base, config: &Config) -> Self {
-        let schedule = Schedule::new(config.refresh.policy, base.chance.clone());
+    pub(super) fn new(base: &Arc<Base>, config: &Config) -> Self {
+        let policy = config.refresh.policy;
         let circuit_breaker = Arc::new(CircuitBreaker::default());
         let details = AccountDetails::new(base);
-        let refreshes = Refreshes::new(base, &schedule, &circuit_breaker);
+        let refreshes = Refreshes::new(base, policy, &circuit_breaker);
         let access_tokens =
             AccessTokens::new(base, &circuit_breaker, &refreshes, config.refresh.max_in_flight);
         let disconnects = Disconnects::new(base);
-        let intake = Intake::new(base, &schedule, &details);
+        let intake = Intake::new(base, policy, &details);
         Self {
             list: ConnectionList::new(base),
             uninstalls: Uninstalls::new(base, &access_tokens, &disconnects),

@@ -6,21 +6,19 @@ use std::time::Duration;
 
 use super::circuit_breaker::CircuitBreaker;
 use super::credentials_alarm::CredentialsAlarm;
-use super::schedule::Schedule;
 use super::token_seal::{context, open_refresh};
 use crate::crash;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::Moment;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::ConnectionId;
 use crate::domain::journal::concerned_until;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 use crate::domain::secret::Secret;
-use crate::domain::token::Token;
-use crate::hubspot::{Grant, HubSpot};
-use crate::keyring::{Context, Keyring, OpenError};
-use crate::services::platform::{Base, Changes, Tasks, retry_write};
-use crate::store::{Claimed, Committed, RevocationJob, Store, StoreError};
-use crate::telemetry::metrics::Metrics;
+use crate::domain::token::{RefreshPolicy, Token};
+use crate::hubspot::Grant;
+use crate::keyring::{Context, OpenError};
+use crate::services::platform::{Base, retry_write};
+use crate::store::{Claimed, Committed, RevocationJob, StoreError};
 
 /// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
 /// new tokens are nowhere else.
@@ -39,15 +37,8 @@ pub struct Refreshes(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
-    hubspot: Arc<HubSpot>,
-    keyring: Arc<Keyring>,
-    clock: Clock,
-    metrics: Arc<Metrics>,
-    owner: Arc<str>,
-    tasks: Tasks,
-    changes: Changes,
-    schedule: Schedule,
+    base: Arc<Base>,
+    policy: RefreshPolicy,
     circuit_breaker: Arc<CircuitBreaker>,
     credentials: CredentialsAlarm,
     /// Connections that this process is refreshing.
@@ -55,17 +46,14 @@ struct Parts {
 }
 
 impl Refreshes {
-    pub(super) fn new(base: &Base, schedule: &Schedule, circuit_breaker: &Arc<CircuitBreaker>) -> Self {
+    pub(super) fn new(
+        base: &Arc<Base>,
+        policy: RefreshPolicy,
+        circuit_breaker: &Arc<CircuitBreaker>,
+    ) -> Self {
         Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            metrics: Arc::clone(&base.metrics),
-            owner: Arc::clone(&base.owner),
-            tasks: base.tasks.clone(),
-            changes: base.changes(),
-            schedule: schedule.clone(),
+            base: Arc::clone(base),
+            policy,
             circuit_breaker: Arc::clone(circuit_breaker),
             credentials: CredentialsAlarm::new(base),
             busy: Mutex::default(),
@@ -78,12 +66,12 @@ impl Refreshes {
     /// [`StoreError`] if the database fails; HubSpot is not asked then.
     pub async fn claim_refreshes(&self, wanted: u32) -> Result<Vec<Claimed>, StoreError> {
         let parts = &self.0;
-        let now = parts.clock.now();
+        let now = parts.base.clock.now();
         let admitted = parts.circuit_breaker.admit(wanted, now);
         if admitted == 0 {
             return Ok(Vec::new());
         }
-        let claimed = parts.store.claim_due(&parts.owner, admitted).await;
+        let claimed = parts.base.store.claim_due(&parts.base.owner, admitted).await;
         let begun = claimed.as_ref().map_or(0, Vec::len);
         parts
             .circuit_breaker
@@ -94,7 +82,7 @@ impl Refreshes {
     /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
     pub fn refresh(&self, claimed: Claimed) -> tokio::task::JoinHandle<()> {
         let refreshes = self.clone();
-        self.0.tasks.detach(async move {
+        self.0.base.tasks.detach(async move {
             let connection = claimed.job.connection_id;
             // An answer for this connection may still be waiting to be written: the database was away for longer than
             // a lease. Asking again would spend a token that is spent.
@@ -108,15 +96,15 @@ impl Refreshes {
     async fn refresh_under_lease(&self, claimed: Claimed) -> Result<(), StoreError> {
         let parts = &self.0;
         let Claimed { job, mut token, at } = claimed;
-        if parts.clock.now().since(at) > FRESH {
-            let Some(newer) = parts.store.token_under(&job).await? else { return Ok(()) };
+        if parts.base.clock.now().since(at) > FRESH {
+            let Some(newer) = parts.base.store.token_under(&job).await? else { return Ok(()) };
             token = newer;
         }
-        let refresh = match open_refresh(&parts.keyring, &token) {
+        let refresh = match open_refresh(&parts.base.keyring, &token) {
             Ok(refresh) => refresh,
             Err(why) => {
                 let noted = self.unreadable(&token, job, &why).await;
-                parts.changes.publish(token.user_id);
+                parts.base.changes.publish(token.user_id);
                 return noted;
             }
         };
@@ -124,22 +112,22 @@ impl Refreshes {
             tracing::warn!(connection = %token.id, "an earlier refresh was cut off; asking again with the same token");
         }
         crash::point("refresh.claimed");
-        let asked_at = parts.clock.now();
-        let noted = match parts.hubspot.refresh(&refresh).await {
+        let asked_at = parts.base.clock.now();
+        let noted = match parts.base.hubspot.refresh(&refresh).await {
             Ok(grant) => {
                 crash::point("refresh.answered");
-                parts.circuit_breaker.succeeded(parts.clock.now());
+                parts.circuit_breaker.succeeded(parts.base.clock.now());
                 parts.credentials.note(Ok(())).await;
                 self.commit(&token, job, &refresh, grant, asked_at).await
             }
             Err(failure) => {
                 crash::point("refresh.failed");
-                parts.circuit_breaker.failed(Some(token.id), &failure, parts.clock.now());
+                parts.circuit_breaker.failed(Some(token.id), &failure, parts.base.clock.now());
                 parts.credentials.note(Err(&failure)).await;
                 self.note_failure(&token, job, &failure).await
             }
         };
-        parts.changes.publish(token.user_id);
+        parts.base.changes.publish(token.user_id);
         noted
     }
 
@@ -160,9 +148,9 @@ impl Refreshes {
         let committed = Committed {
             job,
             generation: token.generation,
-            access: parts.keyring.seal(&grant.access, next("access")),
-            refresh: parts.keyring.seal(refresh, next("refresh")),
-            refresh_fingerprint: parts.keyring.fingerprint(refresh),
+            access: parts.base.keyring.seal(&grant.access, next("access")),
+            refresh: parts.base.keyring.seal(refresh, next("refresh")),
+            refresh_fingerprint: parts.base.keyring.fingerprint(refresh),
             other_scopes: grant
                 .scopes
                 .as_ref()
@@ -171,12 +159,12 @@ impl Refreshes {
             scopes: grant.scopes,
             obtained_at,
             expires_at,
-            refresh_at: parts.schedule.refresh_at(obtained_at, expires_at),
+            refresh_at: parts.policy.refresh_at(obtained_at, expires_at, parts.base.chance.unit()),
         };
-        let write = || parts.store.commit_refresh(committed.clone());
+        let write = || parts.base.store.commit_refresh(committed.clone());
         if retry_write(PATIENCE, write).await? {
             crash::point("refresh.stored");
-            parts.metrics.refreshes.succeeded();
+            parts.base.metrics.refreshes.succeeded();
             tracing::info!(connection = %token.id, generation, "refreshed");
             return Ok(());
         }
@@ -188,8 +176,8 @@ impl Refreshes {
     async fn drop_result(&self, token: &Token, late: &Committed) -> Result<(), StoreError> {
         let parts = &self.0;
         if late.refresh_fingerprint == token.refresh_fingerprint
-            || parts.store.token(token.id).await?.is_some()
-            || parts.store.is_in_use(&late.refresh_fingerprint).await?
+            || parts.base.store.token(token.id).await?.is_some()
+            || parts.base.store.is_in_use(&late.refresh_fingerprint).await?
         {
             return Ok(());
         }
@@ -199,9 +187,9 @@ impl Refreshes {
             token.client_id.clone(),
             late.refresh.clone(),
             late.refresh_fingerprint.clone(),
-            parts.clock.now(),
+            parts.base.clock.now(),
         );
-        parts.store.queue_revocation(orphan).await
+        parts.base.store.queue_revocation(orphan).await
     }
 
     async fn note_failure(
@@ -211,20 +199,21 @@ impl Refreshes {
         failure: &Failure,
     ) -> Result<(), StoreError> {
         let parts = &self.0;
-        let now = parts.clock.now();
+        let now = parts.base.clock.now();
         // What HubSpot itself has announced is no mass event, however many connections an account has.
         let is_announced = job.announced_at.is_some_and(|at| token.obtained_at <= concerned_until(at));
         if failure.class == FailureClass::GrantDead && job.strikes == 0 && !is_announced {
             parts.circuit_breaker.struck();
         }
-        let next = match job.after(failure, now, parts.schedule.unit(), parts.circuit_breaker.is_outage()) {
+        let next = match job.after(failure, now, parts.base.chance.unit(), parts.circuit_breaker.is_outage())
+        {
             Next::GiveUp if !is_announced && self.is_mass_event(token, now).await? => {
                 tracing::error!(connection = %token.id, "HubSpot refuses many grants at once; nobody is given up");
-                job.kept(now, parts.schedule.unit())
+                job.kept(now, parts.base.chance.unit())
             }
             next => next,
         };
-        parts.metrics.refreshes.failed(failure);
+        parts.base.metrics.refreshes.failed(failure);
         match &next {
             Next::GiveUp => {
                 tracing::error!(connection = %token.id, code = failure.code.as_str(), "HubSpot ended the grant; a person must connect anew");
@@ -234,7 +223,7 @@ impl Refreshes {
                     retry_at = run_at.rfc3339(), "a refresh has failed and will be tried again");
             }
         }
-        parts.store.fail_refresh(job, failure.code, next, now).await.map(|_| ())
+        parts.base.store.fail_refresh(job, failure.code, next, now).await.map(|_| ())
     }
 
     /// Whether HubSpot, or our configuration, is more likely to blame than this connection. What has been refused for
@@ -242,7 +231,7 @@ impl Refreshes {
     async fn is_mass_event(&self, token: &Token, now: Moment) -> Result<bool, StoreError> {
         let parts = &self.0;
         let is_old = token.error_since.is_some_and(|since| now.since(since) > LONGEST_EVENT);
-        Ok(!is_old && parts.circuit_breaker.is_mass_event(parts.store.count_struck().await?, now))
+        Ok(!is_old && parts.circuit_breaker.is_mass_event(parts.base.store.count_struck().await?, now))
     }
 
     async fn unreadable(
@@ -252,22 +241,22 @@ impl Refreshes {
         why: &OpenError,
     ) -> Result<(), StoreError> {
         let parts = &self.0;
-        let now = parts.clock.now();
+        let now = parts.base.clock.now();
         tracing::error!(connection = %token.id, error = %why, "a stored token cannot be opened");
-        parts.metrics.integrity_errors.inc();
+        parts.base.metrics.integrity_errors.inc();
         match why {
             // The key may come back; a damaged or misplaced ciphertext will not mend itself.
             OpenError::UnknownKey(_) => {
                 let next = job.after(
                     &Failure::our_fault(FailureCode::UnknownKey),
                     now,
-                    parts.schedule.unit(),
+                    parts.base.chance.unit(),
                     false,
                 );
-                parts.store.fail_refresh(job, FailureCode::UnknownKey, next, now).await.map(|_| ())
+                parts.base.store.fail_refresh(job, FailureCode::UnknownKey, next, now).await.map(|_| ())
             }
             OpenError::Damaged | OpenError::Misplaced => {
-                parts.store.freeze(token.id, token.generation, FailureCode::IntegrityError, now).await
+                parts.base.store.freeze(token.id, token.generation, FailureCode::IntegrityError, now).await
             }
         }
     }

@@ -34,13 +34,9 @@ pub struct Uninstalls {
 
 impl Uninstalls {
     pub(super) fn new(base: &Base, access_tokens: &AccessTokens, disconnects: &Disconnects) -> Self {
-        Self {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            tasks: base.tasks.clone(),
-            access_tokens: access_tokens.clone(),
-            disconnects: disconnects.clone(),
-        }
+        let Base { store, hubspot, tasks, .. } = base.clone();
+        let (access_tokens, disconnects) = (access_tokens.clone(), disconnects.clone());
+        Self { store, hubspot, tasks, access_tokens, disconnects }
     }
 
     /// Uninstalls the app from the account of a connection, then ends the connection, whatever HubSpot has answered.

@@ -17,12 +17,8 @@ pub struct Upkeep {
 
 impl Upkeep {
     pub(super) fn new(base: &Base, on_session_expiry: OnSessionExpiry) -> Self {
-        Self {
-            store: base.store.clone(),
-            clock: base.clock.clone(),
-            changes: base.changes(),
-            on_session_expiry,
-        }
+        let Base { store, clock, changes, .. } = base.clone();
+        Self { store, clock, changes, on_session_expiry }
     }
 
     /// Tells of connections whose access token has expired. Says how many these are.

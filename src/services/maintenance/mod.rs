@@ -6,12 +6,10 @@ mod sweep;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::connect::{Connect, ConnectSessions};
 use super::connections::{CircuitBreaker, Connections, Upkeep};
-use super::marketplace::{Installs, Marketplace};
 use super::pending_grants::PendingGrants;
 use super::platform::Base;
-use super::webhooks::{Retention, Webhooks};
+use super::webhooks::{Deliveries, Webhooks};
 use crate::domain::clock::Clock;
 use crate::store::Store;
 
@@ -20,10 +18,8 @@ use crate::store::Store;
 pub struct Maintenance {
     store: Store,
     clock: Clock,
-    connect_sessions: ConnectSessions,
     pending_grants: PendingGrants,
-    installs: Installs,
-    retention: Retention,
+    deliveries: Deliveries,
     upkeep: Upkeep,
     circuit_breaker: Arc<CircuitBreaker>,
     stopping: Arc<AtomicBool>,
@@ -32,19 +28,16 @@ pub struct Maintenance {
 impl Maintenance {
     pub(super) fn new(
         base: &Base,
-        (connect, pending_grants): (&Connect, PendingGrants),
+        pending_grants: PendingGrants,
         connections: &Connections,
-        marketplace: &Marketplace,
         webhooks: &Webhooks,
         stopping: &Arc<AtomicBool>,
     ) -> Self {
         Self {
             store: base.store.clone(),
             clock: base.clock.clone(),
-            connect_sessions: connect.sessions.clone(),
             pending_grants,
-            installs: marketplace.installs.clone(),
-            retention: webhooks.retention.clone(),
+            deliveries: webhooks.deliveries.clone(),
             upkeep: connections.upkeep.clone(),
             circuit_breaker: Arc::clone(&connections.circuit_breaker),
             stopping: Arc::clone(stopping),

@@ -20,10 +20,10 @@ impl Maintenance {
             tracing::debug!(spent, "forgot spent auth requests");
         }
         self.pending_grants.end_forgotten_grants(now).await?;
-        self.connect_sessions.forget_connect_sessions(now).await?;
+        self.store.sweep_connect_sessions(now).await?;
         self.store.sweep_once(now).await?;
-        self.retention.sweep_events().await?;
-        self.installs.forget_installs(now).await?;
+        self.deliveries.sweep_events().await?;
+        self.store.sweep_installs(now).await?;
         self.store.sweep_anonymous_sessions(now).await?;
         self.upkeep.end_unreachable(now.minus(LOOK_BACK), now).await
     }

@@ -10,15 +10,15 @@ use thiserror::Error;
 
 use crate::crash;
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::Clock;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{InstallId, PortalId};
 use crate::domain::pending_grant::GrantSource;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
-use crate::services::connections::Intake;
-use crate::services::pending_grants::{AcceptError, Acceptance, PendingGrants};
+use crate::services::connections::{Intake, Terms};
+use crate::services::pending_grants::{AcceptError, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
 use crate::store::{ClaimedInstall, PendingGrant, Store, StoreError};
 
@@ -95,16 +95,9 @@ impl Installs {
         pending_grants: &PendingGrants,
         claim_time: Duration,
     ) -> Self {
-        Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            tasks: base.tasks.clone(),
-            intake: intake.clone(),
-            pending_grants: pending_grants.clone(),
-            claim_time,
-        }))
+        let Base { store, hubspot, clock, chance, tasks, .. } = base.clone();
+        let (intake, pending_grants) = (intake.clone(), pending_grants.clone());
+        Self(Arc::new(Parts { store, hubspot, clock, chance, tasks, intake, pending_grants, claim_time }))
     }
 
     /// A state for HubSpot to bring back with the code. It shows that the code belongs to an install that HubSpot began
@@ -231,16 +224,15 @@ impl Installs {
                 return is_same.then_some(claimed).ok_or(ClaimInstallError::Taken);
             };
             let owner = parts.store.user_of_external(external.clone(), &parts.chance).await?;
-            let terms = Acceptance {
+            let terms = Terms {
                 owner,
                 scopes: &settings.scopes,
                 optional_scopes: &settings.optional_scopes,
                 session: None,
                 metadata,
-                replaces: None,
             };
             // If it is pending no more, somebody else was quicker, or it has ended.
-            if let Some(stored) = parts.pending_grants.accept(&install, terms).await? {
+            if let Some(stored) = parts.pending_grants.accept(&install, terms, None).await? {
                 tracing::info!(install = %id, connection = %stored.connection, "an install was claimed");
                 return Ok(ClaimedInstall {
                     id,
@@ -252,10 +244,5 @@ impl Installs {
                 });
             }
         }
-    }
-
-    /// Forgets states, codes and claims that nobody asks about any more.
-    pub(in crate::services) async fn forget_installs(&self, now: Moment) -> Result<(), StoreError> {
-        self.0.store.sweep_installs(now).await
     }
 }

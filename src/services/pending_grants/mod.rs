@@ -1,31 +1,26 @@
 //! Grants that await a decision before they become connections.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::connections::{Connections, Disconnects, GrantedTokens, Intake, REVOKE_WAIT, Stored};
-use super::platform::{Base, Key, Notifier, retry_write};
+use super::connections::{Connections, Disconnects, GrantedTokens, Intake, REVOKE_WAIT, Stored, Terms};
+use super::platform::{Base, Key, retry_write};
 use crate::crash;
 use crate::domain::auth_request::AuthRequest;
-use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
-use crate::domain::connect_session::ConnectSession;
+use crate::domain::clock::Moment;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{
     ConnectSessionId, ConnectionId, FlowId, InstallId, PendingGrantId, PortalId, UserId,
 };
 use crate::domain::pending_grant::GrantSource;
-use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
-use crate::domain::words::UnknownWord;
-use crate::hubspot::{Grant, HubSpot};
-use crate::keyring::{Context, Keyring, OpenError};
-use crate::store::{PendingGrant, Source, Store, StoreError, Undecided};
-use crate::telemetry::metrics::Metrics;
+use crate::domain::words::{UnknownWord, words};
+use crate::hubspot::Grant;
+use crate::keyring::{Context, OpenError};
+use crate::store::{PendingGrant, Source, StoreError, Undecided};
 
 /// How long a person may think about it.
 const TIME_TO_CHOOSE: Duration = Duration::from_secs(600);
@@ -36,27 +31,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many forgotten grants one round ends.
 const AT_ONCE: u64 = 100;
 
-/// What a person answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// The new account is connected beside the expected one.
-    Keep,
-    /// The new account takes the place of the expected one, which is disconnected.
-    Switch,
-    /// The new grant ends; everything stays as it was.
-    Back,
-}
-
-impl FromStr for Decision {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "keep" => Ok(Self::Keep),
-            "switch" => Ok(Self::Switch),
-            "back" => Ok(Self::Back),
-            _ => Err(UnknownWord),
-        }
+words! {
+    /// What a person answers.
+    pub enum Decision: UnknownWord {
+        /// The new account is connected beside the expected one.
+        Keep = "keep",
+        /// The new account takes the place of the expected one, which is disconnected.
+        Switch = "switch",
+        /// The new grant ends; everything stays as it was.
+        Back = "back",
     }
 }
 
@@ -74,64 +57,18 @@ pub(super) enum AcceptError {
     Store(#[from] StoreError),
 }
 
-/// For whom a grant is accepted, and what was asked for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Acceptance<'a> {
-    pub owner: UserId,
-    pub scopes: &'a Scopes,
-    pub optional_scopes: &'a Scopes,
-    /// The connect session it came by.
-    pub session: Option<&'a ConnectSession>,
-    /// What the host keeps with the connection, as JSON.
-    pub metadata: Option<&'a str>,
-    /// The connection that it takes the place of.
-    pub replaces: Option<ConnectionId>,
-}
-
-impl<'a> Acceptance<'a> {
-    /// What was asked for by an AuthRequest.
-    pub fn by(request: &'a AuthRequest, owner: UserId, session: Option<&'a ConnectSession>) -> Self {
-        Self {
-            owner,
-            scopes: &request.scopes,
-            optional_scopes: &request.optional_scopes,
-            session,
-            metadata: session.and_then(|session| session.metadata.as_deref()),
-            replaces: None,
-        }
-    }
-}
-
 /// Grants that wait. Clones share everything.
 #[derive(Debug, Clone)]
-pub(super) struct PendingGrants(Arc<Parts>);
-
-#[derive(Debug)]
-struct Parts {
-    store: Store,
-    hubspot: Arc<HubSpot>,
-    keyring: Arc<Keyring>,
-    clock: Clock,
-    chance: Chance,
-    metrics: Arc<Metrics>,
-    notifier: Notifier,
+pub(super) struct PendingGrants {
+    base: Arc<Base>,
     intake: Intake,
     disconnects: Disconnects,
 }
 
 impl PendingGrants {
-    pub fn new(base: &Base, connections: &Connections) -> Self {
-        Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            metrics: Arc::clone(&base.metrics),
-            notifier: base.notifier.clone(),
-            intake: connections.intake.clone(),
-            disconnects: connections.disconnects.clone(),
-        }))
+    pub fn new(base: &Arc<Base>, connections: &Connections) -> Self {
+        let (intake, disconnects) = (connections.intake.clone(), connections.disconnects.clone());
+        Self { base: Arc::clone(base), intake, disconnects }
     }
 
     /// Holds a grant until the person has chosen, if it is for another account than the flow expected, or until the
@@ -142,14 +79,15 @@ impl PendingGrants {
         received: GrantedTokens<'_>,
         portal: PortalId,
     ) -> Result<bool, StoreError> {
-        let (source, time) = match received.session {
+        let session = received.terms.session;
+        let (source, time) = match session {
             Some(_) => (GrantSource::Confirmation, TIME_TO_CONFIRM),
             None => (GrantSource::AccountMismatch, TIME_TO_CHOOSE),
         };
         let GrantedTokens { grant, refresh, at, .. } = received;
         let sealed = PendingGrant {
-            user_id: Some(received.owner),
-            connect_session_id: received.session.map(|session| session.id),
+            user_id: Some(received.terms.owner),
+            connect_session_id: session.map(|session| session.id),
             ..self.seal((flow.into(), source, time), received.client_id, grant, refresh, portal, at)
         };
         self.keep(sealed, &grant.access).await
@@ -164,8 +102,8 @@ impl PendingGrants {
         at: Moment,
         time: Duration,
     ) -> Result<(), StoreError> {
-        let id = InstallId::random(&self.0.chance).into();
-        let client_id = self.0.hubspot.client_id();
+        let id = InstallId::random(&self.base.chance).into();
+        let client_id = self.base.hubspot.client_id();
         let sealed = self.seal((id, GrantSource::Marketplace, time), client_id, grant, refresh, portal, at);
         self.keep(sealed, &grant.access).await.map(|_| ())
     }
@@ -179,12 +117,11 @@ impl PendingGrants {
         portal: PortalId,
         at: Moment,
     ) -> PendingGrant {
-        let parts = &self.0;
-        let connection = ConnectionId::random(&parts.chance);
+        let connection = ConnectionId::random(&self.base.chance);
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation: 1, client_id };
-        let access = parts.keyring.seal(&grant.access, context("access"));
-        let sealed = parts.keyring.seal(refresh, context("refresh"));
+        let access = self.base.keyring.seal(&grant.access, context("access"));
+        let sealed = self.base.keyring.seal(refresh, context("refresh"));
         PendingGrant {
             id,
             source,
@@ -198,41 +135,41 @@ impl PendingGrants {
             key_id: sealed.key_id,
             access_sealed: access.ciphertext,
             refresh_sealed: sealed.ciphertext,
-            refresh_fingerprint: parts.keyring.fingerprint(refresh),
+            refresh_fingerprint: self.base.keyring.fingerprint(refresh),
             obtained_at: at,
             token_expires_at: at.plus(grant.expires_in),
-            expires_at: parts.clock.now().plus(time),
+            expires_at: self.base.clock.now().plus(time),
             connect_session_id: None,
         }
     }
 
     async fn keep(&self, grant: PendingGrant, access: &Secret) -> Result<bool, StoreError> {
-        let parts = &self.0;
-        if !retry_write(PATIENCE, || parts.store.hold_grant(grant.clone())).await? {
+        if !retry_write(PATIENCE, || self.base.store.hold_grant(grant.clone())).await? {
             return Ok(false);
         }
         let PendingGrant { id, source, portal_id, .. } = grant;
         crash::point("pending_grant.held");
         tracing::info!(pending_grant = %id, source = %source, portal = portal_id.0, "a grant awaits a decision");
         // The account's name helps whoever decides. The grant is safe by then.
-        if let Ok(identity) = parts.hubspot.introspect(access).await
-            && let Err(why) = parts.store.name_pending_grant(id, identity.hub_domain, identity.hub_user).await
+        if let Ok(identity) = self.base.hubspot.introspect(access).await
+            && let Err(why) =
+                self.base.store.name_pending_grant(id, identity.hub_domain, identity.hub_user).await
         {
             tracing::warn!(pending_grant = %id, error = %why, "could not note an account's name");
         }
         Ok(true)
     }
 
-    /// Makes a pending grant a connection. `None` if it is pending no more.
+    /// Makes a pending grant a connection, in the place of the one that it `replaces`. `None` if it is pending no more.
     ///
     /// # Errors
     /// [`AcceptError`] says whether the grant waits on.
     pub async fn accept(
         &self,
         pending: &PendingGrant,
-        terms: Acceptance<'_>,
+        terms: Terms<'_>,
+        replaces: Option<ConnectionId>,
     ) -> Result<Option<Stored>, AcceptError> {
-        let parts = &self.0;
         let (access, refresh) = self.open(pending).await?;
         let grant = Grant {
             access,
@@ -244,23 +181,19 @@ impl PendingGrants {
         let received = GrantedTokens {
             flow: pending.flow(),
             client_id: &pending.client_id,
-            scopes: terms.scopes,
-            optional_scopes: terms.optional_scopes,
             grant: &grant,
             refresh: &refresh,
-            owner: terms.owner,
-            session: terms.session,
             portal: Some(pending.portal_id),
-            metadata: terms.metadata,
             // A token that has grown old while it waited is due for its refresh at once.
             at: pending.obtained_at,
+            terms,
         };
-        let source = Source::Pending { id: pending.id, replaces: terms.replaces };
-        let Some(mut stored) = parts.intake.save(received, source).await? else { return Ok(None) };
+        let source = Source::Pending { id: pending.id, replaces };
+        let Some(mut stored) = self.intake.save(received, source).await? else { return Ok(None) };
         crash::point("pending_grant.accepted");
         let replaced = stored.ended.take();
-        let ending = replaced.and_then(|(old, removed)| parts.disconnects.ending(old, terms.owner, removed));
-        parts.intake.welcome(received, stored.connection).await;
+        let ending = replaced.and_then(|(old, removed)| self.disconnects.ending(old, terms.owner, removed));
+        self.intake.welcome(received, stored.connection).await;
         if let Some(ending) = ending {
             ending.wait(Instant::now() + REVOKE_WAIT).await;
         }
@@ -268,11 +201,10 @@ impl PendingGrants {
     }
 
     async fn open(&self, pending: &PendingGrant) -> Result<(Secret, Secret), AcceptError> {
-        let parts = &self.0;
         let row = pending.connection_id.to_string();
         let context = |kind| Context { kind, row: &row, generation: 1, client_id: &pending.client_id };
-        let access = parts.keyring.open(&pending.access(), context("access"));
-        match (access, parts.keyring.open(&pending.refresh(), context("refresh"))) {
+        let access = self.base.keyring.open(&pending.access(), context("access"));
+        match (access, self.base.keyring.open(&pending.refresh(), context("refresh"))) {
             (Ok(access), Ok(refresh)) => Ok((access, refresh)),
             // The key may come back, and somebody may ask again.
             (Err(OpenError::UnknownKey(_)), _) | (_, Err(OpenError::UnknownKey(_))) => {
@@ -281,7 +213,7 @@ impl PendingGrants {
             }
             _ => {
                 tracing::error!(pending_grant = %pending.id, "a pending grant cannot be opened");
-                parts.metrics.integrity_errors.inc();
+                self.base.metrics.integrity_errors.inc();
                 self.discard(pending.id, pending.source, FailureCode::IntegrityError).await?;
                 Err(AcceptError::Damaged)
             }
@@ -295,8 +227,7 @@ impl PendingGrants {
         source: GrantSource,
         code: FailureCode,
     ) -> Result<(), StoreError> {
-        let parts = &self.0;
-        let ended = parts.store.end_pending_grant(id, code, parts.clock.now()).await?;
+        let ended = self.base.store.end_pending_grant(id, code, self.base.clock.now()).await?;
         let Some(flow) = source.flow(id) else {
             if ended {
                 tracing::info!(install = %id, "an unclaimed install has ended, and its grant ends");
@@ -306,13 +237,13 @@ impl PendingGrants {
         if ended {
             tracing::warn!(flow = %flow, code = code.as_str(), "a connect has failed");
         }
-        parts.notifier.wake(Key::Flow(flow));
+        self.base.notifier.wake(Key::Flow(flow));
         Ok(())
     }
 
     /// Ends the grants about which a user who leaves has said nothing.
     pub async fn discard_of(&self, user: UserId) -> Result<(), StoreError> {
-        for pending in self.0.store.pending_grants_of(user).await? {
+        for pending in self.base.store.pending_grants_of(user).await? {
             self.discard_undecided(pending).await;
         }
         Ok(())
@@ -320,7 +251,7 @@ impl PendingGrants {
 
     /// Ends grants on which nobody has decided in time.
     pub async fn end_forgotten_grants(&self, now: Moment) -> Result<(), StoreError> {
-        for pending in self.0.store.expired_grants(now, AT_ONCE).await? {
+        for pending in self.base.store.expired_grants(now, AT_ONCE).await? {
             self.discard_undecided(pending).await;
         }
         Ok(())
@@ -341,7 +272,7 @@ impl PendingGrants {
     /// Whether a flow awaits its backend's confirmation.
     pub async fn is_held(&self, request: &AuthRequest) -> Result<bool, StoreError> {
         match request.connect_session {
-            Some(_) => Ok(self.0.store.pending_grant(request.id.into()).await?.is_some()),
+            Some(_) => Ok(self.base.store.pending_grant(request.id.into()).await?.is_some()),
             None => Ok(false),
         }
     }
@@ -353,9 +284,9 @@ impl PendingGrants {
         flow: Option<FlowId>,
         code: FailureCode,
     ) -> Result<bool, StoreError> {
-        let ended = self.0.store.cancel_connect_session(id, code, self.0.clock.now()).await?;
+        let ended = self.base.store.cancel_connect_session(id, code, self.base.clock.now()).await?;
         if let Some(flow) = flow {
-            self.0.notifier.wake(Key::Flow(flow));
+            self.base.notifier.wake(Key::Flow(flow));
         }
         Ok(ended)
     }

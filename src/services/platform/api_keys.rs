@@ -55,12 +55,8 @@ struct Parts {
 
 impl ApiKeys {
     pub(super) fn new(base: &Base) -> Self {
-        Self(Arc::new(Parts {
-            store: base.store.clone(),
-            clock: base.clock.clone(),
-            tasks: base.tasks.clone(),
-            known_keys: Cache::new(MOST),
-        }))
+        let Base { store, clock, tasks, .. } = base.clone();
+        Self(Arc::new(Parts { store, clock, tasks, known_keys: Cache::new(MOST) }))
     }
 
     /// The key that somebody shows, if it is one and was not revoked.

@@ -49,14 +49,9 @@ pub struct BrowserSessions {
 
 impl BrowserSessions {
     pub(super) fn new(base: &Base, settings: &config::Security) -> Self {
-        Self {
-            store: base.store.clone(),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            row_cache: base.row_cache.clone(),
-            idle: settings.session_idle,
-            max: settings.session_max,
-        }
+        let Base { store, clock, chance, row_cache, .. } = base.clone();
+        let config::Security { session_idle: idle, session_max: max, .. } = *settings;
+        Self { store, clock, chance, row_cache, idle, max }
     }
 
     /// The session with this key, unless it has expired.
@@ -74,8 +69,8 @@ impl BrowserSessions {
         if is_used {
             (row.seen_at, row.expires_at) = (now, self.expiry(row.created_at, now));
         }
-        if is_used || row.seen == 0 {
-            row.seen = 1;
+        if is_used || !row.seen.is_set() {
+            row.seen = true.into();
             // Only a session that is still there is kept alive: one that has just ended must stay ended.
             if !self.store.touch_session(hash, row.seen_at, row.expires_at).await? {
                 self.row_cache.forget_session(hash);
@@ -102,7 +97,8 @@ impl BrowserSessions {
         let state = serde_json::to_string(&values).unwrap_or_default();
         let expires_at = self.expiry(created_at, now);
         let key_hash = key.hash();
-        let row = SessionRow { key_hash, user_id, state, created_at, seen_at: now, expires_at, seen: 0 };
+        let row =
+            SessionRow { key_hash, user_id, state, created_at, seen_at: now, expires_at, seen: false.into() };
         let ticket = self.row_cache.ticket();
         self.store.insert_session(row.clone()).await?;
         self.row_cache.keep_session(ticket, &row);

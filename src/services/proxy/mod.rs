@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::clock::Clock;
-use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
 use crate::domain::rate::Rate;
 use crate::hubspot::HubSpot;
@@ -62,10 +61,11 @@ struct Parts {
 
 impl Proxy {
     pub(super) fn new(base: &Base, access_tokens: &AccessTokens, account_rate: Rate) -> Self {
+        let Base { hubspot, clock, tasks, .. } = base.clone();
         Self(Arc::new(Parts {
-            hubspot: Arc::clone(&base.hubspot),
-            clock: base.clock.clone(),
-            tasks: base.tasks.clone(),
+            hubspot,
+            clock,
+            tasks,
             access_tokens: access_tokens.clone(),
             accounts: Accounts::new(account_rate),
             forced: ForcedRefreshThrottle::default(),
@@ -122,7 +122,7 @@ impl Proxy {
     /// Waits for the account's next turn. If there is none soon: how long it will take.
     async fn take_turn(&self, account: &Account) -> Result<(), Duration> {
         let parts = &self.0;
-        let now = || -> Moment { parts.clock.now() };
+        let now = || parts.clock.now();
         match parts.accounts.turn(account, now()) {
             Turn::Now => Ok(()),
             Turn::Refused(wait) => Err(wait),

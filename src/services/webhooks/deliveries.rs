@@ -5,14 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use super::secrets::{Unreadable, open_secrets};
 use crate::crash;
-use crate::domain::chance::Chance;
-use crate::domain::clock::Clock;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{AT_ONCE, After, Attempt, DeliveryError};
-use crate::keyring::Keyring;
-use crate::services::platform::{Base, Tasks};
-use crate::store::{ClaimedDelivery, Store, StoreError};
-use crate::telemetry::metrics::Metrics;
+use crate::services::platform::Base;
+use crate::store::{ClaimedDelivery, StoreError};
 use crate::webhook::{Message, Webhooks as Sender};
 
 /// How many deliveries to each endpoint are under way in this process.
@@ -48,42 +44,23 @@ impl Underway {
 impl Drop for Underway {
     fn drop(&mut self) {
         let id = self.claimed.endpoint.id;
-        self.deliveries.0.in_flight.with(id, |count| *count = count.saturating_sub(1));
+        self.deliveries.in_flight.with(id, |count| *count = count.saturating_sub(1));
     }
 }
 
 /// Deliveries to the host's backend. Clones share everything.
 #[derive(Debug, Clone)]
-pub struct Deliveries(Arc<Parts>);
-
-#[derive(Debug)]
-struct Parts {
-    store: Store,
-    keyring: Arc<Keyring>,
-    clock: Clock,
-    chance: Chance,
-    metrics: Arc<Metrics>,
-    owner: Arc<str>,
-    tasks: Tasks,
+pub struct Deliveries {
+    pub(super) base: Arc<Base>,
     /// The way to the host's backend.
     sender: Arc<Sender>,
     /// Deliveries that are under way.
-    in_flight: InFlightDeliveries,
+    in_flight: Arc<InFlightDeliveries>,
 }
 
 impl Deliveries {
-    pub(super) fn new(base: &Base, sender: &Arc<Sender>) -> Self {
-        Self(Arc::new(Parts {
-            store: base.store.clone(),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            metrics: Arc::clone(&base.metrics),
-            owner: Arc::clone(&base.owner),
-            tasks: base.tasks.clone(),
-            sender: Arc::clone(sender),
-            in_flight: InFlightDeliveries::default(),
-        }))
+    pub(super) fn new(base: &Arc<Base>, sender: &Arc<Sender>) -> Self {
+        Self { base: Arc::clone(base), sender: Arc::clone(sender), in_flight: Arc::default() }
     }
 
     /// Claims deliveries that are due, as many as there is room for: each endpoint has its own, so that a slow one fills
@@ -92,9 +69,8 @@ impl Deliveries {
     /// # Errors
     /// [`StoreError`] if the database fails; what was claimed before is due again when its lease has run out.
     pub async fn claim_deliveries(&self) -> Result<Vec<Underway>, StoreError> {
-        let parts = &self.0;
         let mut all = Vec::new();
-        for endpoint in parts.store.endpoints_due(parts.clock.now()).await? {
+        for endpoint in self.base.store.endpoints_due(self.base.clock.now()).await? {
             all.extend(self.claim_deliveries_to(endpoint).await?);
         }
         Ok(all)
@@ -102,23 +78,22 @@ impl Deliveries {
 
     /// The same for one endpoint.
     pub(super) async fn claim_deliveries_to(&self, endpoint: WebhookId) -> Result<Vec<Underway>, StoreError> {
-        let parts = &self.0;
         // The places are taken before the database is asked: somebody else may be claiming at the same time.
-        let room = parts.in_flight.with(endpoint, |count| AT_ONCE - std::mem::replace(count, AT_ONCE));
+        let room = self.in_flight.with(endpoint, |count| AT_ONCE - std::mem::replace(count, AT_ONCE));
         if room == 0 {
             return Ok(Vec::new());
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
-        let claimed = parts.store.claim_deliveries(&parts.owner, endpoint, limit).await;
+        let claimed = self.base.store.claim_deliveries(&self.base.owner, endpoint, limit).await;
         let unused = room - claimed.as_ref().map_or(0, Vec::len).min(room);
-        parts.in_flight.with(endpoint, |count| *count -= unused);
+        self.in_flight.with(endpoint, |count| *count -= unused);
         Ok(claimed?.into_iter().map(|claimed| Underway { claimed, deliveries: self.clone() }).collect())
     }
 
     /// Makes one attempt at a claimed delivery. It runs to its end whatever becomes of the caller.
     pub fn deliver_webhook(&self, underway: Underway) -> tokio::task::JoinHandle<()> {
         let deliveries = self.clone();
-        self.0.tasks.detach(async move {
+        self.base.tasks.detach(async move {
             if let Err(why) = deliveries.attempt_delivery(&underway.claimed).await {
                 let event = &underway.claimed.event_id;
                 tracing::error!(event, error = %why, "could not note the outcome of a webhook");
@@ -127,14 +102,14 @@ impl Deliveries {
     }
 
     async fn attempt_delivery(&self, claimed: &ClaimedDelivery) -> Result<(), StoreError> {
-        let parts = &self.0;
+        let base = &self.base;
         crash::point("webhook.claimed");
-        let at = parts.clock.now();
-        let attempt = match open_secrets(&parts.keyring, &claimed.endpoint) {
+        let at = base.clock.now();
+        let attempt = match open_secrets(&base.keyring, &claimed.endpoint) {
             Ok(secrets) => {
                 let message = Message { id: &claimed.event_id, at, body: &claimed.payload };
                 let signing = secrets.good_at(at);
-                parts.sender.post(&claimed.endpoint.url, message, &signing, secrets.headers()).await
+                self.sender.post(&claimed.endpoint.url, message, &signing, secrets.headers()).await
             }
             Err(why) => {
                 let error = match why {
@@ -145,10 +120,10 @@ impl Deliveries {
             }
         };
         crash::point("webhook.answered");
-        let after = attempt.after(claimed.attempts, parts.chance.unit());
-        parts.metrics.webhooks.attempted(after, attempt.error);
+        let after = attempt.after(claimed.attempts, base.chance.unit());
+        base.metrics.webhooks.attempted(after, attempt.error);
         log(claimed, &attempt, after);
-        parts.store.note_delivery(claimed, attempt, after, parts.clock.now()).await.map(|_| ())
+        base.store.note_delivery(claimed, attempt, after, base.clock.now()).await.map(|_| ())
     }
 }
 

@@ -63,14 +63,9 @@ pub struct Endpoints {
 
 impl Endpoints {
     pub(super) fn new(base: &Base, sender: &Arc<Sender>, deliveries: &Deliveries) -> Self {
-        Self {
-            store: base.store.clone(),
-            keyring: Arc::clone(&base.keyring),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            sender: Arc::clone(sender),
-            deliveries: deliveries.clone(),
-        }
+        let Base { store, keyring, clock, chance, .. } = base.clone();
+        let (sender, deliveries) = (Arc::clone(sender), deliveries.clone());
+        Self { store, keyring, clock, chance, sender, deliveries }
     }
 
     /// Makes an endpoint. Its secret is shown this once.
@@ -92,7 +87,7 @@ impl Endpoints {
             id,
             url,
             types,
-            enabled: 1,
+            enabled: true.into(),
             disabled_reason: None,
             key_id: sealed.key_id,
             secrets_sealed: sealed.ciphertext,
@@ -216,7 +211,7 @@ impl Endpoints {
     /// # Errors
     /// [`WebhookError`] if there is no such endpoint, or it is disabled.
     pub(crate) async fn test_webhook(&self, id: WebhookId) -> Result<WebhookDelivery, WebhookError> {
-        if self.webhook(id).await?.enabled == 0 {
+        if !self.webhook(id).await?.enabled.is_set() {
             return Err(WebhookError::Disabled);
         }
         let event = format!("evt_{}", self.chance.uuid().simple());
@@ -233,7 +228,7 @@ impl Endpoints {
         id: WebhookId,
         event: &str,
     ) -> Result<WebhookDelivery, WebhookError> {
-        if self.webhook(id).await?.enabled == 0 {
+        if !self.webhook(id).await?.enabled.is_set() {
             return Err(WebhookError::Disabled);
         }
         if !self.store.replay_delivery(id, event, self.clock.now()).await? {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 pub use deliveries::Deliveries;
 pub use endpoints::{Endpoints, WebhookError};
-pub(super) use retention::Retention;
 pub use secrets::Unreadable;
 
 use super::platform::Base;
@@ -23,17 +22,12 @@ pub struct Webhooks {
     pub endpoints: Endpoints,
     /// What is on its way.
     pub deliveries: Deliveries,
-    pub(super) retention: Retention,
 }
 
 impl Webhooks {
-    pub(super) fn new(base: &Base, config: &Config) -> Self {
+    pub(super) fn new(base: &Arc<Base>, config: &Config) -> Self {
         let sender = Arc::new(Sender::new(&config.webhooks, &config.proxies));
         let deliveries = Deliveries::new(base, &sender);
-        Self {
-            endpoints: Endpoints::new(base, &sender, &deliveries),
-            deliveries,
-            retention: Retention::new(base),
-        }
+        Self { endpoints: Endpoints::new(base, &sender, &deliveries), deliveries }
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::clock::Moment;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
-use crate::store::db::Row;
+use crate::store::db::{Row, places};
 use crate::store::entity::auth_request::{ActiveModel, Column, Entity};
 use crate::store::entity::columns;
 use crate::store::{Store, StoreError, Tx};
@@ -63,11 +63,7 @@ impl Store {
         now: Moment,
     ) -> Result<Consumed, StoreError> {
         let client_id = client_id.to_owned();
-        self.write(move |tx| {
-            let client_id = client_id.clone();
-            Box::pin(async move { consume(tx, state, binding, &client_id, now).await })
-        })
-        .await
+        self.write(move |tx| Box::pin(consume(tx, state, binding, client_id.clone(), now))).await
     }
 
     /// The flow with this id, for the browser that holds its cookie.
@@ -101,12 +97,11 @@ impl Store {
     /// For each of these flows that is not as it was when it began, a number that changes with what its page may be
     /// told.
     pub async fn marks_of_flows(&self, flows: &[FlowId]) -> Result<Vec<(FlowId, u64)>, StoreError> {
-        let places: Vec<String> = (1..=flows.len()).map(|at| format!("${at}")).collect();
         let sql = format!(
             "SELECT request.id, status, evidence, request.expires_at, connection_id, details_due_at FROM auth_request AS request \
              LEFT JOIN token ON token.id = connection_id WHERE (status <> 'awaiting_user' OR evidence IS NOT NULL) \
              AND request.id IN ({})",
-            places.join(", ")
+            places(self.backend(), flows.len())
         );
         let rows = self.all(&sql, flows.iter().map(|id| id.to_string().into())).await?;
         let mark = |row: &Row| {
@@ -161,7 +156,7 @@ impl Store {
 
     /// Takes the right to hand out the access token of a flow; only the first caller gets it.
     pub async fn take_token(&self, id: FlowId, now: Moment) -> Result<bool, StoreError> {
-        self.write(move |tx| Box::pin(async move { take_token(tx, id, now).await })).await
+        self.write(move |tx| Box::pin(take_token(tx, id, now))).await
     }
 
     /// Notes that an attempt ended without a connection.
@@ -171,7 +166,7 @@ impl Store {
         code: FailureCode,
         now: Moment,
     ) -> Result<(), StoreError> {
-        self.write(move |tx| Box::pin(async move { fail(tx, id, code, now).await })).await
+        self.write(move |tx| Box::pin(fail(tx, id, code, now))).await
     }
 
     /// Takes the right to hand the outcome to the popup; only the first caller gets it. Where the access token is to
@@ -237,7 +232,7 @@ async fn consume(
     tx: &Tx<'_>,
     state: Hash,
     binding: Option<Hash>,
-    client_id: &str,
+    client_id: String,
     now: Moment,
 ) -> Result<Consumed, StoreError> {
     let id = FlowId::of_state_hash(state.bytes());
@@ -246,7 +241,7 @@ async fn consume(
          AND binding_hash = $3 AND client_id = $4 AND status = 'awaiting_user' AND expires_at > $5 RETURNING {}",
         columns::<Entity>()
     );
-    let values = [id.into(), state.into(), binding.into(), client_id.into(), now.into()];
+    let values = [id.into(), state.into(), binding.into(), client_id.clone().into(), now.into()];
     if let Some(row) = Entity::find().from_raw_sql(tx.statement(&take, values)).one(&tx.db).await? {
         return Ok(Consumed::Now(Box::new(row.try_into()?)));
     }

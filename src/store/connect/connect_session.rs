@@ -1,39 +1,34 @@
 //! Rows of ConnectSession: insert, find, await the backend's word, forget.
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, UpdateMany};
+use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, UpdateMany};
 
 use crate::domain::clock::Moment;
-use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
+use crate::domain::connect_session::{ConnectSessionStatus, REMEMBERED};
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
-use crate::store::entity::connect_session::{ActiveModel, Column, Entity, Model};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::entity::connect_session::{ActiveModel, Column, Entity};
+use crate::store::{ConnectSession, Store, StoreError, Tx};
 
 /// A session is good for its one connection while it is one of these.
 const GOOD: [ConnectSessionStatus; 2] =
     [ConnectSessionStatus::Open, ConnectSessionStatus::AwaitingConfirmation];
 
 impl Store {
-    /// Keeps a new session under the hash of its token.
-    pub async fn insert_connect_session(
-        &self,
-        session: ConnectSession,
-        token: Hash,
-    ) -> Result<(), StoreError> {
-        self.change(Entity::insert(ActiveModel::from(Model::new(session, token)))).await.map(|_| ())
+    /// Keeps a new session.
+    pub async fn insert_connect_session(&self, session: ConnectSession) -> Result<(), StoreError> {
+        self.change(Entity::insert(session.into_active_model())).await.map(|_| ())
     }
 
     /// The session with this id.
     pub async fn connect_session(&self, id: ConnectSessionId) -> Result<Option<ConnectSession>, StoreError> {
-        Ok(self.find(Entity::find_by_id(id)).await?.map(ConnectSession::from))
+        self.find(Entity::find_by_id(id)).await
     }
 
     /// The session that this token was made for.
     pub async fn connect_session_of(&self, token: Hash) -> Result<Option<ConnectSession>, StoreError> {
-        let query = Entity::find().filter(Column::TokenHash.eq(token));
-        Ok(self.find(query).await?.map(ConnectSession::from))
+        self.find(Entity::find().filter(Column::TokenHash.eq(token))).await
     }
 
     /// Replaces the token of a hosted link, once. `false` if there is no such link, or it was opened before or has ended.
@@ -60,9 +55,9 @@ impl Store {
         self.run(sql, [id.into(), flow.into()]).await.map(|_| ())
     }
 
-    /// Forgets sessions that ended or expired before `before`.
-    pub async fn sweep_connect_sessions(&self, before: Moment) -> Result<u64, StoreError> {
-        let old = Entity::delete_many().filter(Column::ExpiresAt.lte(before));
+    /// Forgets sessions that nobody asks about any more.
+    pub async fn sweep_connect_sessions(&self, now: Moment) -> Result<u64, StoreError> {
+        let old = Entity::delete_many().filter(Column::ExpiresAt.lte(now.minus(REMEMBERED)));
         self.change(old.filter(Column::Status.ne(ConnectSessionStatus::AwaitingConfirmation))).await
     }
 }

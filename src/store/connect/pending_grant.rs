@@ -24,11 +24,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
     pub async fn hold_grant(&self, grant: PendingGrant) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            let grant = grant.clone();
-            Box::pin(async move { hold(tx, grant).await })
-        })
-        .await
+        self.write(move |tx| Box::pin(hold(tx, grant.clone()))).await
     }
 
     /// Returns a pending grant.
@@ -203,7 +199,7 @@ async fn end(tx: &Tx<'_>, id: PendingGrantId, code: FailureCode, now: Moment) ->
     if !revocation::is_in_use(tx, &grant.refresh_fingerprint).await? {
         let (refresh, fingerprint) = (grant.refresh(), grant.refresh_fingerprint);
         let orphan = RevocationJob::new(grant.connection_id, 1, grant.client_id, refresh, fingerprint, now);
-        revocation::insert(tx, orphan).await?;
+        tx.insert_new(orphan).await?;
     }
     Ok(true)
 }

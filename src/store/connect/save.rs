@@ -60,11 +60,7 @@ pub enum Saved {
 impl Store {
     /// Saves a new connection or renews one, with its job, and finishes what it came from.
     pub async fn save_connected(&self, source: Source, tokens: NewTokens) -> Result<Saved, StoreError> {
-        self.write(move |tx| {
-            let (source, tokens) = (source.clone(), tokens.clone());
-            Box::pin(async move { save(tx, source, &tokens).await })
-        })
-        .await
+        self.write(move |tx| Box::pin(save(tx, source.clone(), tokens.clone()))).await
     }
 
     /// The connection of a user that was made of this refresh token, by an import or otherwise.
@@ -87,7 +83,7 @@ impl Store {
     }
 }
 
-async fn save(tx: &Tx<'_>, source: Source, tokens: &NewTokens) -> Result<Saved, StoreError> {
+async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, StoreError> {
     // The session before its grant, as whoever ends a session does it: two that wait for each other get nowhere.
     if let Some(session) = tokens.connect_session
         && !connect_session::lock(tx, session).await?

@@ -39,11 +39,7 @@ impl Store {
     /// be written to costs no refresh token.
     pub async fn claim_due(&self, owner: &str, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         let owner = owner.to_owned();
-        self.write(move |tx| {
-            let owner = owner.clone();
-            Box::pin(async move { claim(tx, owner, limit).await })
-        })
-        .await
+        self.write(move |tx| Box::pin(claim(tx, owner.clone(), limit))).await
     }
 
     /// Claims the job of one connection although it may not be due, because somebody needs a newer token than that of

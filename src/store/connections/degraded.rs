@@ -3,6 +3,7 @@
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, UserId};
+use crate::store::db::places;
 use crate::store::webhooks::event;
 use crate::store::{Store, StoreError, Tx};
 
@@ -54,7 +55,7 @@ async fn mark(tx: &Tx<'_>, ids: &[ConnectionId], since: Option<Moment>) -> Resul
         return Ok(());
     }
     let since = since.map_or_else(|| "NULL".to_owned(), |since| since.unix_ms().to_string());
-    let places = crate::store::db::places(tx.backend(), ids.len());
+    let places = places(tx.backend(), ids.len());
     let sql = format!("UPDATE token SET degraded_since = {since} WHERE id IN ({places})");
     tx.run(&sql, ids.iter().map(|id| (*id).into())).await.map(|_| ())
 }

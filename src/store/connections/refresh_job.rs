@@ -36,11 +36,7 @@ impl Store {
         next: Next,
         now: Moment,
     ) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            let (job, next) = (job.clone(), next.clone());
-            Box::pin(async move { fail(tx, &job, error, &next, now).await })
-        })
-        .await
+        self.write(move |tx| Box::pin(fail(tx, job.clone(), error, next.clone(), now))).await
     }
 }
 
@@ -66,9 +62,9 @@ pub(in crate::store) async fn schedule(
 
 async fn fail(
     tx: &Tx<'_>,
-    job: &TokenRefreshJob,
+    job: TokenRefreshJob,
     error: FailureCode,
-    next: &Next,
+    next: Next,
     now: Moment,
 ) -> Result<bool, StoreError> {
     let id = job.connection_id;
@@ -86,12 +82,12 @@ async fn fail(
     let run_at = tx.now().await?.plus(run_at.since(now));
     let sql = "UPDATE token_refresh_job SET run_at = $3, attempts = $4, strikes = $5, lease_owner = NULL, \
                lease_until = NULL, intent_at = NULL WHERE connection_id = $1 AND fence = $2";
-    let values = [id.into(), job.fence.into(), run_at.into(), (*attempts).into(), (*strikes).into()];
+    let values = [id.into(), job.fence.into(), run_at.into(), attempts.into(), strikes.into()];
     if tx.run(sql, values).await? == 0 {
         return Ok(false);
     }
     // The time of a refusal counts from the first refusal, whatever has failed before it.
-    let since = if job.strikes == 0 && *strikes > 0 { "$3" } else { "COALESCE(error_since, $3)" };
+    let since = if job.strikes == 0 && strikes > 0 { "$3" } else { "COALESCE(error_since, $3)" };
     let sql = &format!("UPDATE token SET last_error = $2, error_since = {since} WHERE id = $1");
     tx.run(sql, [id.into(), error.into(), now.into()]).await.map(|_| true)
 }

@@ -11,6 +11,7 @@ use crate::domain::refresh_job::TokenRefreshJob;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 use crate::store::connections::degraded;
+use crate::store::connections::refresh_job;
 use crate::store::connections::token;
 use crate::store::db::values;
 use crate::store::webhooks::event;
@@ -73,7 +74,8 @@ pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: Arc<[Committed]>) -> 
         let stored = replace(tx, &ordered).await?;
         crash::point("refresh.half_stored");
         ordered.retain(|one| stored.ids.contains(&one.job.connection_id));
-        reschedule(tx, &ordered).await?;
+        let due = ordered.iter().map(|one| (one.job.connection_id, one.refresh_at));
+        refresh_job::schedule(tx, due).await?;
         tell(tx, &stored, &other_scopes).await?;
         for one in ordered.iter().filter(|one| one.first_scopes) {
             if let Some(granted) = &one.scopes {
@@ -153,9 +155,4 @@ fn columns(new: &Committed) -> [sea_orm::Value; COLUMNS] {
         new.expires_at.into(),
         new.scopes.clone().into(),
     ]
-}
-
-async fn reschedule(tx: &Tx<'_>, stored: &[&Committed]) -> Result<(), StoreError> {
-    let due = stored.iter().map(|one| (one.job.connection_id, one.refresh_at));
-    crate::store::connections::refresh_job::schedule(tx, due).await
 }

@@ -45,7 +45,7 @@ impl Store {
             Box::pin(async move {
                 let sql = "SELECT 1 AS found FROM token WHERE id = $1 AND user_id = $2";
                 match tx.one(sql, [id.into(), owner.into()]).await? {
-                    Some(_) => remove(tx, id, revoke, now).await,
+                    Some(_) => remove_because(tx, id, revoke, now, "requested").await,
                     None => Ok(Removed::Absent),
                 }
             })
@@ -157,22 +157,7 @@ fn lock_sharing(tx: &Tx<'_>, column: &str) -> String {
     )
 }
 
-/// Queues the end of a grant inside the transaction that forgets it.
-pub(in crate::store) async fn insert(tx: &Tx<'_>, job: RevocationJob) -> Result<(), StoreError> {
-    tx.insert_new(job).await.map(|_| ())
-}
-
-/// Removes a connection inside a transaction, because somebody wants that.
-pub(in crate::store) async fn remove(
-    tx: &Tx<'_>,
-    id: ConnectionId,
-    revoke: bool,
-    now: Moment,
-) -> Result<Removed, StoreError> {
-    remove_because(tx, id, revoke, now, "requested").await
-}
-
-/// The same for another reason, which its event tells.
+/// Removes a connection inside a transaction, for a reason that its event tells.
 pub(in crate::store) async fn remove_because(
     tx: &Tx<'_>,
     id: ConnectionId,

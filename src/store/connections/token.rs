@@ -12,7 +12,8 @@ use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::token::Token;
-use crate::store::db::Row;
+use crate::store::connections::revocation;
+use crate::store::db::{Row, places};
 use crate::store::entity::columns;
 use crate::store::entity::token::{Column, Entity};
 use crate::store::webhooks::event;
@@ -47,16 +48,15 @@ impl Store {
             columns::<Entity>()
         );
         let rows = self.all(&sql, [user.into()]).await?;
-        rows.iter().map(|row| Ok((read(row)?, row.get("run_at")?))).collect()
+        rows.iter().map(|row| Ok((row.model::<TokenRow>()?.into(), row.get("run_at")?))).collect()
     }
 
     /// For each of these users a number that changes with what [`Store::tokens_of`] says of them.
     pub async fn marks_of(&self, users: &[UserId]) -> Result<Vec<(UserId, u64)>, StoreError> {
-        let places: Vec<String> = (1..=users.len()).map(|at| format!("${at}")).collect();
         let sql = format!(
             "SELECT id, user_id, state, generation, connected_at, portal_id, hub_domain, time_zone, job.run_at \
              FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id WHERE user_id IN ({})",
-            places.join(", ")
+            places(self.backend(), users.len())
         );
         let mut marks: HashMap<UserId, u64> = users.iter().map(|user| (*user, 0)).collect();
         for row in self.all(&sql, users.iter().map(|user| (*user).into())).await? {
@@ -96,11 +96,7 @@ impl Store {
         details: Details,
         due: Option<Moment>,
     ) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            let details = details.clone();
-            Box::pin(async move { save_details(tx, id, &details, due).await })
-        })
-        .await
+        self.write(move |tx| Box::pin(save_details(tx, id, details.clone(), due))).await
     }
 
     /// Connections whose details are to be asked for.
@@ -135,7 +131,7 @@ impl Store {
 async fn save_details(
     tx: &Tx<'_>,
     id: ConnectionId,
-    details: &Details,
+    details: Details,
     due: Option<Moment>,
 ) -> Result<(), StoreError> {
     let sql = format!(
@@ -152,14 +148,7 @@ async fn save_details(
                      AND other.user_id = self.user_id AND other.client_id = self.client_id AND other.portal_id = $2";
         if let Some(row) = tx.one(older, [id.into(), portal.into()]).await? {
             let older = row.get("id")?;
-            crate::store::connections::revocation::remove_because(
-                tx,
-                older,
-                true,
-                tx.clock.now(),
-                "replaced",
-            )
-            .await?;
+            revocation::remove_because(tx, older, true, tx.clock.now(), "replaced").await?;
         }
     }
     // What HubSpot says of a new connection after its token response is no change.
@@ -172,9 +161,9 @@ async fn save_details(
     let values = [
         id.into(),
         details.portal_id.into(),
-        details.hub_domain.clone().into(),
-        details.hub_user.clone().into(),
-        details.time_zone.clone().into(),
+        details.hub_domain.into(),
+        details.hub_user.into(),
+        details.time_zone.into(),
         details.scopes.clone().into(),
         due.into(),
     ];
@@ -250,8 +239,4 @@ pub(in crate::store) async fn park(
         event::append(tx, EventType::ConnectionRevokedAtProvider, id, None).await?;
     }
     event::append(tx, EventType::ConnectionNeedsReauth, id, None).await
-}
-
-pub(in crate::store) fn read(row: &Row) -> Result<Token, StoreError> {
-    row.model::<TokenRow>().map(Token::from)
 }

@@ -2,13 +2,14 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
 use crate::domain::api_key::{ApiScope, ApiScopes, prefix};
 use crate::domain::clock::Moment;
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Hash;
 
 /// A key, but for its secret.
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "api_key")]
 pub struct Model {
     /// Its id.
@@ -39,8 +40,3 @@ impl Model {
         self.scopes.0.contains(&scope)
     }
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

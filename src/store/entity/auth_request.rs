@@ -2,6 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
 use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, Evidence, FlowState, Mode};
 use crate::domain::clock::Moment;
 use crate::domain::failure::FailureCode;
@@ -11,7 +12,7 @@ use crate::domain::scopes::Scopes;
 use crate::domain::secret::{Hash, Sealed};
 use crate::store::StoreError;
 
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "auth_request")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
@@ -99,8 +100,3 @@ impl TryFrom<Model> for AuthRequest {
         })
     }
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

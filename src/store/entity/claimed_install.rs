@@ -2,11 +2,12 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, InstallId, PortalId, UserId};
 
 /// A claimed install.
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "claimed_install")]
 pub struct Model {
     /// The install.
@@ -23,8 +24,3 @@ pub struct Model {
     /// Until when it is remembered.
     pub expires_at: Moment,
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

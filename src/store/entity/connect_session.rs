@@ -2,107 +2,78 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
+use super::flag::Flag;
 use crate::domain::clock::Moment;
-use crate::domain::connect_session::{ConnectSession, ConnectSessionStatus};
+use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
-use crate::domain::origin::Origin;
+use crate::domain::origin::{AllowedOrigins, Origin};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Hash;
 
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+/// A host's word that one of its users may connect. It leads to one connection at most.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "connect_session")]
 pub struct Model {
+    /// Its public id.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: ConnectSessionId,
     /// Of the token that opens it.
     pub token_hash: Hash,
+    /// The host's user whose connection it is to be.
     pub external_id: ExternalUserId,
+    /// The same user, here.
     pub user_id: UserId,
+    /// The HubSpot app.
     pub client_id: String,
+    /// Required scopes, if other than the configured ones.
     pub scopes: Option<Scopes>,
+    /// Scopes that the account may lack, if other than the configured ones.
     pub optional_scopes: Option<Scopes>,
+    /// The one account that may be connected.
     pub portal_id: Option<PortalId>,
-    /// Origins, separated by spaces.
-    pub allowed_origins: Option<String>,
+    /// The pages that may use it; `None` for all that are listed in HOST_ORIGINS.
+    pub allowed_origins: Option<AllowedOrigins>,
+    /// Where the browser goes in the end.
     pub return_url: Option<String>,
+    /// What the host keeps with the connection, as JSON.
     pub metadata: Option<String>,
+    /// Who is asking, for the person who opens the hosted link.
     pub requested_by: Option<String>,
-    /// 1 or 0.
-    pub confirm: i64,
-    /// 1 or 0.
-    pub hosted: i64,
+    /// Whether the host's backend has the last word.
+    pub confirm: Flag,
+    /// Whether it goes by a link that somebody else may open.
+    pub hosted: Flag,
+    /// How far it has come.
     pub status: ConnectSessionStatus,
+    /// Why the last attempt came to nothing.
     pub error_code: Option<String>,
+    /// The attempt that awaits the backend's word.
     pub flow_id: Option<FlowId>,
+    /// What it led to; of one that is to renew a connection, that connection.
     pub connection_id: Option<ConnectionId>,
+    /// When the backend made it.
     pub created_at: Moment,
+    /// Until when attempts may begin.
     pub expires_at: Moment,
+    /// When it came to its end.
     pub finished_at: Option<Moment>,
+    /// When its hosted link was exchanged for a token that one page alone knows.
     pub opened_at: Option<Moment>,
 }
 
 impl Model {
-    /// Returns a session as it is stored under the hash of its token.
-    pub fn new(session: ConnectSession, token_hash: Hash) -> Self {
-        let joined = |origins: Vec<Origin>| origins.iter().map(Origin::as_str).collect::<Vec<_>>().join(" ");
-        Self {
-            id: session.id,
-            token_hash,
-            external_id: session.external_id,
-            user_id: session.user_id,
-            client_id: session.client_id,
-            scopes: session.scopes,
-            optional_scopes: session.optional_scopes,
-            portal_id: session.portal_id,
-            allowed_origins: session.allowed_origins.map(joined),
-            return_url: session.return_url,
-            metadata: session.metadata,
-            requested_by: session.requested_by,
-            confirm: session.confirm.into(),
-            hosted: session.hosted.into(),
-            status: session.status,
-            error_code: session.error_code,
-            flow_id: session.flow_id,
-            connection_id: session.connection_id,
-            created_at: session.created_at,
-            expires_at: session.expires_at,
-            finished_at: session.finished_at,
-            opened_at: session.opened_at,
+    /// How far it has come, seen at `now`: one that nobody used in time is expired.
+    pub(crate) fn status_at(&self, now: Moment) -> ConnectSessionStatus {
+        match self.status {
+            ConnectSessionStatus::Open if self.expires_at <= now => ConnectSessionStatus::Expired,
+            status => status,
         }
     }
-}
 
-impl From<Model> for ConnectSession {
-    fn from(row: Model) -> Self {
-        let split = |text: String| text.split(' ').map(|one| Origin::stored(one.to_owned())).collect();
-        Self {
-            id: row.id,
-            external_id: row.external_id,
-            user_id: row.user_id,
-            client_id: row.client_id,
-            scopes: row.scopes,
-            optional_scopes: row.optional_scopes,
-            portal_id: row.portal_id,
-            allowed_origins: row.allowed_origins.map(split),
-            return_url: row.return_url,
-            metadata: row.metadata,
-            requested_by: row.requested_by,
-            confirm: row.confirm != 0,
-            hosted: row.hosted != 0,
-            status: row.status,
-            error_code: row.error_code,
-            flow_id: row.flow_id,
-            connection_id: row.connection_id,
-            created_at: row.created_at,
-            expires_at: row.expires_at,
-            finished_at: row.finished_at,
-            opened_at: row.opened_at,
-        }
+    /// Whether a page of this origin may use it.
+    pub(crate) fn admits(&self, page: &Origin) -> bool {
+        self.allowed_origins.as_ref().is_none_or(|allowed| allowed.find(page.as_str()).is_some())
     }
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

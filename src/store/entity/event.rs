@@ -2,12 +2,13 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::ConnectionId;
 
 /// An event.
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "event")]
 pub struct Model {
     /// `evt_…`. Receivers see the same id in every attempt of a delivery.
@@ -25,8 +26,3 @@ pub struct Model {
     /// When it happened.
     pub created_at: Moment,
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -2,6 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId, PortalId, UserId};
 use crate::domain::pending_grant::GrantSource;
@@ -9,7 +10,7 @@ use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 
 /// A pending grant. It is sealed for the first generation of a connection yet to be made.
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "pending_grant")]
 pub struct Model {
     /// The id of the flow that it came by, or of the install.
@@ -77,8 +78,3 @@ pub struct Undecided {
     /// The connect session whose backend decides.
     pub connect_session_id: Option<ConnectSessionId>,
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

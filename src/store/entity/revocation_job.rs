@@ -2,12 +2,13 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
 use crate::domain::secret::Sealed;
 
 /// A refresh token that HubSpot has still to be told about.
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "revocation_job")]
 pub struct Model {
     /// The connection's id and the generation.
@@ -67,8 +68,3 @@ impl Model {
         Sealed { key_id: self.key_id.clone(), ciphertext: self.refresh_sealed.clone() }
     }
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -2,12 +2,14 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
+use super::flag::Flag;
 use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
 use crate::domain::secret::Hash;
 
 /// A browser session.
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "session")]
 pub struct Model {
     /// The hash of the key in the cookie.
@@ -23,11 +25,6 @@ pub struct Model {
     pub seen_at: Moment,
     /// When it ends if it is not used before.
     pub expires_at: Moment,
-    /// 1 after a request with it has been received, else 0. Until then, the response that carries its key may be lost.
-    pub seen: i64,
+    /// Whether a request with it has been received. Until then, the response that carries its key may be lost.
+    pub seen: Flag,
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -2,6 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
@@ -10,7 +11,7 @@ use crate::domain::secret::Sealed;
 use crate::domain::token::Token;
 
 /// A connection as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "token")]
 pub struct Model {
     /// The connection's id.
@@ -98,8 +99,3 @@ impl From<Model> for Token {
         }
     }
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -2,11 +2,12 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::TokenRefreshJob;
 
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "token_refresh_job")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
@@ -41,8 +42,3 @@ impl From<Model> for TokenRefreshJob {
         }
     }
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -8,7 +8,7 @@ use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, WebhookId};
 use crate::domain::webhook::DeliveryStatus;
 
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "webhook_delivery")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
@@ -62,5 +62,3 @@ pub enum Relation {
     #[sea_orm(belongs_to = "event::Entity", from = "Column::EventId", to = "event::Column::Id")]
     Event,
 }
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::Relation;
+use super::flag::Flag;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
@@ -9,7 +11,7 @@ use crate::domain::secret::Sealed;
 use crate::domain::webhook::DisabledReason;
 
 /// An endpoint of the host's backend.
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "webhook_endpoint")]
 pub struct Model {
     /// Its id.
@@ -19,8 +21,8 @@ pub struct Model {
     pub url: String,
     /// The types of events that it asks for; `None` for all but refreshes.
     pub types: Option<EventTypes>,
-    /// 1 if it is enabled, else 0.
-    pub enabled: i64,
+    /// Whether messages are sent to it.
+    pub enabled: Flag,
     /// Why it is disabled. A later release may have written a word that this one does not know.
     pub disabled_reason: Option<String>,
     /// The key of its signing secrets.
@@ -46,8 +48,3 @@ impl Model {
         Sealed { key_id: self.key_id.clone(), ciphertext: self.secrets_sealed.clone() }
     }
 }
-
-#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -12,6 +12,9 @@ use crate::store::db::{places, places_from, values};
 use crate::store::entity::journal_reader::{Column, Entity};
 use crate::store::{Store, StoreError, Tx};
 
+/// How many accounts or connections one statement is about.
+const PAGE: usize = 500;
+
 /// The right to read the journal.
 #[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
 pub struct JournalLease {
@@ -38,11 +41,7 @@ impl Store {
         owner: &str,
     ) -> Result<Option<JournalLease>, StoreError> {
         let (client_id, owner) = (client_id.to_owned(), owner.to_owned());
-        self.write(move |tx| {
-            let (client_id, owner) = (client_id.clone(), owner.clone());
-            Box::pin(async move { claim(tx, client_id, owner).await })
-        })
-        .await
+        self.write(move |tx| Box::pin(claim(tx, client_id.clone(), owner.clone()))).await
     }
 
     /// Notes how far the journal is read now, with what the entry meant for connections: both or nothing. The lease
@@ -57,18 +56,9 @@ impl Store {
         notices: Vec<Notice>,
     ) -> Result<Option<Advanced>, StoreError> {
         let lease = lease.clone();
-        self.write(move |tx| {
-            let (lease, position, notices) = (lease.clone(), position.clone(), notices.clone());
-            Box::pin(async move { advance(tx, lease, position, &notices).await })
-        })
-        .await
+        self.write(move |tx| Box::pin(advance(tx, lease.clone(), position.clone(), notices.clone()))).await
     }
-}
 
-/// How many accounts or connections one statement is about.
-const PAGE: usize = 500;
-
-impl Store {
     /// Of these notices those about accounts that somebody has connected: an app may be uninstalled from thousands of
     /// others in a day.
     pub async fn notices_of_known(
@@ -116,7 +106,7 @@ async fn advance(
     tx: &Tx<'_>,
     lease: JournalLease,
     position: Option<String>,
-    notices: &[Notice],
+    notices: Vec<Notice>,
 ) -> Result<Option<Advanced>, StoreError> {
     let now = tx.now().await?;
     let reader = Entity::update_many()
@@ -129,7 +119,7 @@ async fn advance(
     }
     crash::point("journal.half_stored");
     let mut advanced = Advanced::default();
-    for page in concerned(tx, &lease.client_id, notices).await?.chunks(PAGE) {
+    for page in concerned(tx, &lease.client_id, &notices).await?.chunks(PAGE) {
         announce(tx, page, now, &mut advanced).await?;
     }
     Ok(Some(advanced))

@@ -34,7 +34,7 @@ impl Store {
         let used = ActiveModel {
             seen_at: Set(seen_at),
             expires_at: Set(expires_at),
-            seen: Set(1),
+            seen: Set(true.into()),
             ..Default::default()
         };
         Ok(self.change(Entity::update_many().set(used).filter(Column::KeyHash.eq(key))).await? == 1)

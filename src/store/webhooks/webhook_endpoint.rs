@@ -124,8 +124,11 @@ pub(in crate::store) async fn disable(
     id: WebhookId,
     reason: DisabledReason,
 ) -> Result<(), StoreError> {
-    let disabled =
-        ActiveModel { enabled: Set(0), disabled_reason: Set(Some(reason.to_string())), ..Default::default() };
+    let disabled = ActiveModel {
+        enabled: Set(false.into()),
+        disabled_reason: Set(Some(reason.to_string())),
+        ..Default::default()
+    };
     let change = Entity::update_many().set(disabled).filter(Column::Id.eq(id)).filter(Column::Enabled.eq(1));
     tx.change(change).await.map(|_| ())
 }

@@ -10,15 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crash;
-use crate::domain::chance::Chance;
-use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::journal::{Notice, POLL};
-use crate::hubspot::HubSpot;
 use crate::hubspot::journal::{Entry, Next};
-use crate::services::platform::{Base, Changes};
-use crate::store::{JournalLease, Store, StoreError};
-use crate::telemetry::metrics::Metrics;
+use crate::services::platform::Base;
+use crate::store::{JournalLease, StoreError};
 use watch::Watch;
 
 /// How many entries one look reads at most: after a long silence there are more, and the lease must not run out.
@@ -76,38 +72,20 @@ struct Progress {
 
 /// HubSpot's Webhooks Journal, read. Clones share everything.
 #[derive(Debug, Clone)]
-pub struct Journal(Arc<Parts>);
-
-#[derive(Debug)]
-struct Parts {
-    store: Store,
-    hubspot: Arc<HubSpot>,
-    clock: Clock,
-    chance: Chance,
-    metrics: Arc<Metrics>,
-    owner: Arc<str>,
-    changes: Changes,
+pub struct Journal {
+    base: Arc<Base>,
     /// How reading has gone lately.
-    watch: Watch,
+    watch: Arc<Watch>,
 }
 
 impl Journal {
-    pub(super) fn new(base: &Base) -> Self {
-        Self(Arc::new(Parts {
-            store: base.store.clone(),
-            hubspot: Arc::clone(&base.hubspot),
-            clock: base.clock.clone(),
-            chance: base.chance.clone(),
-            metrics: Arc::clone(&base.metrics),
-            owner: Arc::clone(&base.owner),
-            changes: base.changes(),
-            watch: Watch::default(),
-        }))
+    pub(super) fn new(base: &Arc<Base>) -> Self {
+        Self { base: Arc::clone(base), watch: Arc::default() }
     }
 
     /// Whether the journal is to be read at all.
     pub fn reads_journal(&self) -> bool {
-        self.0.hubspot.settings().webhooks_journal
+        self.base.hubspot.settings().webhooks_journal
     }
 
     /// Looks for what is new in the journal, if no other process does.
@@ -115,8 +93,8 @@ impl Journal {
     /// # Errors
     /// [`StoreError`] if the database fails; nothing is skipped, what was read may be read again.
     pub async fn read_journal(&self) -> Result<Look, StoreError> {
-        let parts = &self.0;
-        let claimed = parts.store.claim_journal(parts.hubspot.client_id(), &parts.owner).await?;
+        let base = &self.base;
+        let claimed = base.store.claim_journal(base.hubspot.client_id(), &base.owner).await?;
         let Some(lease) = claimed else { return Ok(Look { looked: Looked::NotOurs, again_in: POLL }) };
         let mut progress = Progress::default();
         match self.read_on(lease, &mut progress).await {
@@ -136,11 +114,11 @@ impl Journal {
     }
 
     async fn read_on(&self, mut lease: JournalLease, progress: &mut Progress) -> Result<(), Stop> {
-        let parts = &self.0;
+        let base = &self.base;
         self.subscribe().await?;
         let mut was_forgotten = false;
         while progress.entries < AT_ONCE {
-            let (position, notices) = match parts.hubspot.next_entry(lease.position.as_deref()).await? {
+            let (position, notices) = match base.hubspot.next_entry(lease.position.as_deref()).await? {
                 Next::Nothing => return Ok(()),
                 // The earliest entry itself is unknown: asking on would go round in circles.
                 Next::Forgotten if was_forgotten => {
@@ -160,15 +138,15 @@ impl Journal {
             };
             crash::point("journal.read");
             let told = notices.len();
-            let notices = parts.store.notices_of_known(&lease.client_id, notices).await?;
-            let advanced = parts.store.advance_journal(&lease, position.clone(), notices).await?;
+            let notices = base.store.notices_of_known(&lease.client_id, notices).await?;
+            let advanced = base.store.advance_journal(&lease, position.clone(), notices).await?;
             crash::point("journal.stored");
             let Some(advanced) = advanced else { return Err(Stop::Lost) };
             lease.position = position;
             progress.entries += 1;
             progress.concerned += advanced.users.len();
             for user in &advanced.users {
-                parts.changes.publish(*user);
+                base.changes.publish(*user);
             }
             if told > 0 {
                 let concerned = advanced.users.len();
@@ -184,8 +162,8 @@ impl Journal {
 
     /// What an entry tells. One whose file is broken for good must not keep all later ones from being read.
     async fn notices(&self, entry: &Entry) -> Result<Vec<Notice>, Failure> {
-        match self.0.hubspot.notices(entry, self.0.clock.now()).await {
-            Err(why) if self.0.watch.with(|state| state.gives_up(&entry.offset, why.code)) => {
+        match self.base.hubspot.notices(entry, self.base.clock.now()).await {
+            Err(why) if self.watch.with(|state| state.gives_up(&entry.offset, why.code)) => {
                 tracing::error!(
                     code = why.code.as_str(),
                     "an entry of HubSpot's Webhooks Journal is passed over, because its file cannot be read"

@@ -50,23 +50,23 @@ impl Watch {
 impl Journal {
     /// Sees to it that HubSpot writes uninstalls into the journal: at the first look, and once a day.
     pub(super) async fn subscribe(&self) -> Result<(), Failure> {
-        let now = self.0.clock.now();
+        let now = self.base.clock.now();
         let is_known = |state: &mut State| {
             state.subscribed_at.is_some_and(|at| at <= now && now.since(at) < SUBSCRIBED_FOR)
         };
-        if self.0.watch.with(is_known) {
+        if self.watch.with(is_known) {
             return Ok(());
         }
-        if self.0.hubspot.subscribe_to_uninstalls().await? {
+        if self.base.hubspot.subscribe_to_uninstalls().await? {
             tracing::info!("subscribed to uninstalls in HubSpot's Webhooks Journal");
         }
-        self.0.watch.with(|state| state.subscribed_at = Some(now));
+        self.watch.with(|state| state.subscribed_at = Some(now));
         Ok(())
     }
 
     pub(super) fn note_read(&self) {
-        self.0.metrics.journal.succeeded();
-        let told = self.0.watch.with(|state| {
+        self.base.metrics.journal.succeeded();
+        let told = self.watch.with(|state| {
             state.failures = 0;
             state.told.take()
         });
@@ -77,8 +77,8 @@ impl Journal {
 
     /// Says what is wrong, once for each outage and code, and when to look again.
     pub(super) fn note_unread(&self, failure: &Failure) -> Duration {
-        self.0.metrics.journal.failed(failure);
-        let (failures, is_news) = self.0.watch.with(|state| {
+        self.base.metrics.journal.failed(failure);
+        let (failures, is_news) = self.watch.with(|state| {
             state.failures = state.failures.saturating_add(1);
             (state.failures, state.told.replace(failure.code) != Some(failure.code))
         });
@@ -98,7 +98,7 @@ impl Journal {
                 tracing::warn!(code, "HubSpot's Webhooks Journal could not be read and will be tried again");
             }
         }
-        pause(failure, failures, self.0.chance.unit())
+        pause(failure, failures, self.base.chance.unit())
     }
 }
 
