@@ -98,6 +98,10 @@ impl Database {
     }
 
     /// Makes one change in a transaction of its own, and returns how many rows it touched.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "behind a reference, it would be kept until the change is made"
+    )]
     pub(super) fn change(&self, query: impl QueryTrait) -> impl Future<Output = Result<u64, StoreError>> {
         self.change_by(query.build(self.backend()))
     }
