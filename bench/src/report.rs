@@ -66,7 +66,7 @@ impl fmt::Display for Report {
         for (name, floor, goal) in GOALS {
             if let (Some(figure), Some(floor_figure)) = (self.find(name), self.find(floor)) {
                 let ratio = figure.cpu_ms() / floor_figure.cpu_ms();
-                let verdict = if ratio <= *goal { "met" } else { "missed" };
+                let verdict = if ratio <= *goal { "met" } else { "MISSED" };
                 writeln!(f, "{name}: {ratio:.2} x \"{floor}\" (goal {goal}, {verdict})")?;
             }
         }

@@ -33,7 +33,7 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     report.add("whole flow", load.flows(&service.0, "").await?);
     report.add("status, nobody connected", load.requests(&service.0, "/api/hubspot/status").await?);
     report.add("status, connected", load.status(&service.0).await?);
-    let idle = service.0.resident_kib()?;
+    let loaded = service.0.resident_kib()?;
     drop(service);
 
     let service = Service::start(folder.path(), &hubspot)?;
@@ -48,7 +48,7 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     ));
     drop(service);
 
-    let (ready, resident) = Service::cold_starts(folder.path(), &hubspot, 7).await?;
+    let (ready, idle) = Service::cold_starts(folder.path(), &hubspot, 7).await?;
     drop(hubspot);
     report.note(format!(
         "ready after exec on an existing database: median {:.1} ms of 7",
@@ -56,9 +56,9 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     ));
     report.note(format!(
         "resident memory: {:.1} MiB idle ({}), {:.1} MiB after the flows and requests above",
-        mib(resident),
-        verdict(mib(resident), IDLE_MIB),
-        mib(idle)
+        mib(idle),
+        verdict(mib(idle), IDLE_MIB),
+        mib(loaded)
     ));
 
     let slow = HubSpot::start(Duration::from_millis(200))?;
