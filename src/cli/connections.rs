@@ -37,15 +37,15 @@ pub(super) enum Connections {
 
 impl Connections {
     pub fn run(&self) -> Result<ExitCode, Failure> {
-        let now = Clock::system().now();
         match self {
             Self::List => with_store(&configured()?, async |store| {
+                let now = Clock::system().now();
                 say_all(store, |listed| line(listed, now)).await?;
                 Ok(ExitCode::SUCCESS)
             }),
             Self::Explain { id } => with_store(&configured()?, async |store| {
                 let listed = store.listed(*id).await?.ok_or("there is no connection with this id")?;
-                say(explained(&listed, now));
+                say(explained(&listed, Clock::system().now()));
                 Ok(ExitCode::SUCCESS)
             }),
             Self::Disconnect { id } => ending::one(*id),
