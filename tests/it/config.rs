@@ -371,6 +371,9 @@ async fn an_origin_is_refused_with_the_spelling_that_would_do() {
         let text = problems(&changed(&variables, "HOST_ORIGINS", origin));
         assert!(text.contains("HOST_ORIGINS") && text.contains(said), "{origin}: {text}");
     }
+    let several = "https://ok.example.com, HTTPS://App.example.com/, *";
+    let text = problems(&changed(&variables, "HOST_ORIGINS", several));
+    assert!(text.contains("https://app.example.com") && text.contains("wildcard"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

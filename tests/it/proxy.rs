@@ -342,7 +342,7 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
          x-accel-redirect: /internal\r\nx-accel-expires: 99\r\nx-sendfile: /etc/passwd\r\nx-unknown: 1\r\n\
          cdn-cache-control: max-age=99\r\nsurrogate-control: max-age=99\r\nx-accel-buffering: yes\r\n\
          x-reproxy-url: /internal\r\ncloudflare-cdn-cache-control: max-age=99\r\nhubspot-connect-origin: theirs\r\n\
-         retry-after: 7\r\nlocation: /elsewhere\r\nx-trace: t\r\n\r\n\
+         retry-after: 7\r\nlocation: /elsewhere\r\nx-trace: t\r\nvary: accept\r\n\r\n\
          2\r\nok\r\n0\r\nx-end: 1\r\n\r\n",
     )
     .await;
@@ -363,6 +363,7 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
         ("retry-after", "7"),
         ("location", "/elsewhere"),
         ("x-trace", "t"),
+        ("vary", "accept"),
         ("hubspot-connect-origin", "hubspot"),
         ("x-frame-options", "DENY"),
         ("cache-control", "no-store"),
