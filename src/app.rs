@@ -19,7 +19,7 @@ use crate::config::{self, Config};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::egress::{self, EgressError};
-use crate::http::{Limits, Templates, Web, admin_routes, envelope, serve};
+use crate::http::{BACKLOG, Limits, Templates, Web, admin_routes, envelope, serve};
 use crate::hubspot::{HubSpot, HubSpotError};
 use crate::jobs::Jobs;
 use crate::keyring::{KeyError, Keyring};
@@ -28,8 +28,6 @@ use crate::store::{Database, OpenError, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 const BODY: usize = 16 * 1024;
-/// How many connections wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// Connections of the admin listener, in all and of one address: a handful of scrapers and probes.
 const ADMIN_CONNECTIONS: (usize, usize) = (64, 16);
 /// How long open requests may take after the signal, in seconds.

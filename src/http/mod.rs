@@ -26,7 +26,7 @@ pub(crate) use envelope::envelope;
 pub(crate) use openapi::document;
 pub(crate) use problem::ProblemCode;
 pub use problem::error_table;
-pub(crate) use server::{Limits, serve};
+pub(crate) use server::{BACKLOG, Limits, serve};
 pub(crate) use templates::Templates;
 
 use browser::{
@@ -207,7 +207,7 @@ impl Web {
     }
 }
 
-/// A resource with one method; others are added to it.
+/// A resource with one method. `route` adds further ones.
 fn at(path: &str, route: Route) -> Resource {
     actix::resource(path).route(route)
 }

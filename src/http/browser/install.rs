@@ -51,11 +51,12 @@ pub fn is_install(request: &HttpRequest, web: &Web) -> bool {
     web.config.marketplace.installs && (has("step") || (has("code") && !has("state")))
 }
 
-/// Takes an install that HubSpot has sent to this address: ours, or the callback's where the app's listing names that one.
+/// Takes an install. `redirect_uri` is the address that HubSpot has sent it to: `/install/hubspot`, or that of the callback
+/// where the app's listing names it.
 ///
 /// Whatever came of it, the browser goes on: no page of ours has code and state in its address, and none is shown in a
-/// frame.
-/// But for a limit: then nothing was spent, and loading the same address again later brings the install.
+/// frame. Only a rate limit is answered here: then nothing was spent, and loading the same address again later brings the
+/// install.
 pub async fn take_install(request: &HttpRequest, web: &Web, redirect_uri: &Url) -> Handled {
     let query = Query::parse(request.query_string(), &FIELDS);
     if !is_navigation(request, query.as_ref().ok()) {
@@ -85,10 +86,10 @@ fn is_navigation(request: &HttpRequest, query: Option<&Query>) -> bool {
     is_expected && mode.is_none_or(|mode| mode == "navigate") && !is_prefetch(request)
 }
 
-/// How many codes without a state this process exchanges at once, and in what time one more. HubSpot sends them for apps
-/// without a sign-in, but anybody may make them up, from any number of browsers, and HubSpot counts the exchanges
-/// against the app.
+/// How many codes without a state this process exchanges at once. HubSpot sends them for apps without a sign-in, but
+/// anybody may make them up, from any number of browsers, and HubSpot counts the exchanges against the app.
 pub const STATELESS_CODES: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
+/// After what time one more of them is exchanged.
 pub const STATELESS_CODE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Where the browser goes.

@@ -11,6 +11,7 @@ use crate::http::problem::{Problem, ProblemCode};
 use crate::http::request::client_ip::address;
 use crate::http::request::limits::PerAddress;
 
+/// Refuses a request whose client address has used up a limit.
 pub fn admit(request: &HttpRequest, web: &Web, limit: &PerAddress) -> Result<(), Problem> {
     match address(request, web).is_some_and(|address| limit.admit(address)) {
         true => Ok(()),
@@ -30,6 +31,7 @@ pub fn done(flow: FlowId) -> String {
     format!("/auth/hubspot/done?flow={flow}#_")
 }
 
+/// Whether a text has the form of a state of ours.
 pub fn is_state(state: &str) -> bool {
     state.len() == 43 && state.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
@@ -53,6 +55,7 @@ pub fn is_prefetch(request: &HttpRequest) -> bool {
         .any(|name| fetch_header(request, name).is_some_and(|purpose| purpose.contains("prefetch")))
 }
 
+/// The value of a `Sec-Fetch` or purpose header.
 pub fn fetch_header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }

@@ -1,4 +1,5 @@
-//! Which problem each error of the verbs is. No `_` stands in these lists: a new error has to say what it is called.
+//! Which problem each error of the verbs is. The macros make a `match` without `_` of each list: an error that is not
+//! listed does not compile.
 
 use super::{Problem, ProblemCode};
 use crate::domain::failure::FailureCode;

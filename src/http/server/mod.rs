@@ -56,7 +56,7 @@ const RESERVE: usize = 256;
 
 /// How many connections may wait to be accepted. The standard library asks for 128: a burst of others then makes the
 /// system drop a client's first packet, which it repeats a second later.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// What bounds a server.
 #[derive(Debug, Clone)]
