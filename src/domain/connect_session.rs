@@ -1,11 +1,11 @@
-//! How far a ConnectSession has come: what a host's backend has said of who is connecting, before the person comes.
+//! How far a ConnectSession has come, and how long it is remembered.
 
 use std::time::Duration;
 
 use super::words::{UnknownWord, words};
 
-/// How long an ended session can still be looked at.
-pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a session can still be looked at after the time at which it expires.
+pub const SESSION_REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 words! {
     /// How far a connect session has come. The last three are final.

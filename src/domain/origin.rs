@@ -129,7 +129,7 @@ impl AllowedOrigins {
 
     /// Origins that were read from outside before they were stored.
     fn stored(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.split(' ').map(|one| Origin(one.to_owned())).collect()))
+        Ok(Self(text.split_terminator(' ').map(|one| Origin(one.to_owned())).collect()))
     }
 
     /// The origins as they are stored, separated by spaces.

@@ -10,8 +10,8 @@
 //!                                                                └──▶ (nothing) + RevocationJob   (disconnect, logout)
 //! ```
 //!
-//! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked. Each sub-domain owns
-//! what it may touch and nothing else, and knows only those below it:
+//! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked. Each sub-domain
+//! knows only those below it:
 //!
 //! ```text
 //!   maintenance
@@ -106,7 +106,7 @@ impl Services {
             owner: chance.uuid().to_string().into(),
             chance,
             tasks: Tasks::on_this_runtime(),
-            changes: Changes { row_cache: row_cache.clone(), notifier: notifier.clone() },
+            changes: Changes::new(row_cache.clone(), notifier.clone()),
             notifier,
             row_cache,
         });

@@ -8,7 +8,6 @@ mod handoff;
 mod outcome;
 mod pkce;
 mod rules;
-mod session_authorization;
 mod sign_in;
 mod start;
 

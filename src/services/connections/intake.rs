@@ -25,7 +25,7 @@ const PATIENCE_OF_IMPORT: Duration = Duration::from_secs(24 * 3600);
 /// When the background asks for an account's details, should the callback not get to it.
 const DETAILS_LATER: Duration = Duration::from_secs(30);
 
-/// Whose connection it is to be, and what was asked for.
+/// The owner of a new connection, and what was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::services) struct Terms<'a> {
     pub owner: UserId,
@@ -38,7 +38,7 @@ pub(in crate::services) struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    /// Those of an attempt.
+    /// The terms of an AuthRequest.
     pub fn of(request: &'a AuthRequest, owner: UserId, session: Option<&'a ConnectSession>) -> Self {
         Self {
             owner,

@@ -160,7 +160,8 @@ impl PendingGrants {
         Ok(true)
     }
 
-    /// Makes a pending grant a connection, in the place of the one that it `replaces`. `None` if it is pending no more.
+    /// Makes a pending grant a connection, in the place of the one that it `replaces`, if any. `None` if it is pending no
+    /// more.
     ///
     /// # Errors
     /// [`AcceptError`] says whether the grant waits on.

@@ -7,11 +7,15 @@ use crate::domain::id::UserId;
 /// Makes changes known: what was cached is forgotten, and who waits is woken. Clones share everything.
 #[derive(Debug, Clone)]
 pub(in crate::services) struct Changes {
-    pub row_cache: RowCache,
-    pub notifier: Notifier,
+    row_cache: RowCache,
+    notifier: Notifier,
 }
 
 impl Changes {
+    pub fn new(row_cache: RowCache, notifier: Notifier) -> Self {
+        Self { row_cache, notifier }
+    }
+
     /// Forgets what was cached of a user's connections. Nobody is woken yet.
     pub fn forget(&self, user: UserId) {
         self.row_cache.forget_connections(user);

@@ -5,10 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use super::secrets::{Unreadable, open_secrets};
 use crate::crash;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{AT_ONCE, After, Attempt, DeliveryError};
-use crate::services::platform::Base;
-use crate::store::{ClaimedDelivery, StoreError};
+use crate::keyring::Keyring;
+use crate::services::platform::{Base, Tasks};
+use crate::store::{ClaimedDelivery, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 use crate::webhook::{Message, Webhooks as Sender};
 
 /// How many deliveries to each endpoint are under way in this process.
@@ -51,7 +55,13 @@ impl Drop for Underway {
 /// Deliveries to the host's backend. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Deliveries {
-    pub(super) base: Arc<Base>,
+    pub(super) store: Store,
+    keyring: Arc<Keyring>,
+    pub(super) clock: Clock,
+    chance: Chance,
+    pub(super) metrics: Arc<Metrics>,
+    owner: Arc<str>,
+    tasks: Tasks,
     /// The way to the host's backend.
     sender: Arc<Sender>,
     /// Deliveries that are under way.
@@ -59,8 +69,10 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    pub(super) fn new(base: &Arc<Base>, sender: &Arc<Sender>) -> Self {
-        Self { base: Arc::clone(base), sender: Arc::clone(sender), in_flight: Arc::default() }
+    pub(super) fn new(base: &Base, sender: &Arc<Sender>) -> Self {
+        let Base { store, keyring, clock, chance, metrics, owner, tasks, .. } = base.clone();
+        let (sender, in_flight) = (Arc::clone(sender), Arc::default());
+        Self { store, keyring, clock, chance, metrics, owner, tasks, sender, in_flight }
     }
 
     /// Claims deliveries that are due, as many as there is room for: each endpoint has its own, so that a slow one fills
@@ -70,7 +82,7 @@ impl Deliveries {
     /// [`StoreError`] if the database fails; what was claimed before is due again when its lease has run out.
     pub async fn claim_deliveries(&self) -> Result<Vec<Underway>, StoreError> {
         let mut all = Vec::new();
-        for endpoint in self.base.store.endpoints_due(self.base.clock.now()).await? {
+        for endpoint in self.store.endpoints_due(self.clock.now()).await? {
             all.extend(self.claim_deliveries_to(endpoint).await?);
         }
         Ok(all)
@@ -84,7 +96,7 @@ impl Deliveries {
             return Ok(Vec::new());
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
-        let claimed = self.base.store.claim_deliveries(&self.base.owner, endpoint, limit).await;
+        let claimed = self.store.claim_deliveries(&self.owner, endpoint, limit).await;
         let unused = room - claimed.as_ref().map_or(0, Vec::len).min(room);
         self.in_flight.with(endpoint, |count| *count -= unused);
         Ok(claimed?.into_iter().map(|claimed| Underway { claimed, deliveries: self.clone() }).collect())
@@ -93,7 +105,7 @@ impl Deliveries {
     /// Makes one attempt at a claimed delivery. It runs to its end whatever becomes of the caller.
     pub fn deliver_webhook(&self, underway: Underway) -> tokio::task::JoinHandle<()> {
         let deliveries = self.clone();
-        self.base.tasks.detach(async move {
+        self.tasks.detach(async move {
             if let Err(why) = deliveries.attempt_delivery(&underway.claimed).await {
                 let event = &underway.claimed.event_id;
                 tracing::error!(event, error = %why, "could not note the outcome of a webhook");
@@ -102,10 +114,9 @@ impl Deliveries {
     }
 
     async fn attempt_delivery(&self, claimed: &ClaimedDelivery) -> Result<(), StoreError> {
-        let base = &self.base;
         crash::point("webhook.claimed");
-        let at = base.clock.now();
-        let attempt = match open_secrets(&base.keyring, &claimed.endpoint) {
+        let at = self.clock.now();
+        let attempt = match open_secrets(&self.keyring, &claimed.endpoint) {
             Ok(secrets) => {
                 let message = Message { id: &claimed.event_id, at, body: &claimed.payload };
                 let signing = secrets.good_at(at);
@@ -120,10 +131,10 @@ impl Deliveries {
             }
         };
         crash::point("webhook.answered");
-        let after = attempt.after(claimed.attempts, base.chance.unit());
-        base.metrics.webhooks.attempted(after, attempt.error);
+        let after = attempt.after(claimed.attempts, self.chance.unit());
+        self.metrics.webhooks.attempted(after, attempt.error);
         log(claimed, &attempt, after);
-        base.store.note_delivery(claimed, attempt, after, base.clock.now()).await.map(|_| ())
+        self.store.note_delivery(claimed, attempt, after, self.clock.now()).await.map(|_| ())
     }
 }
 

@@ -9,14 +9,13 @@ impl Deliveries {
     /// # Errors
     /// [`StoreError`] if the database fails; the next round goes on from there.
     pub(in crate::services) async fn sweep_events(&self) -> Result<(), StoreError> {
-        let base = &self.base;
-        let now = base.clock.now();
-        let expired = base.store.expire_deliveries(now).await?;
+        let now = self.clock.now();
+        let expired = self.store.expire_deliveries(now).await?;
         if expired > 0 {
-            base.metrics.webhooks.expired(expired);
+            self.metrics.webhooks.expired(expired);
             tracing::warn!(expired, "webhooks have waited for too long and are given up");
         }
-        let forgotten = base.store.forget_events(now).await?;
+        let forgotten = self.store.forget_events(now).await?;
         if forgotten > 0 {
             tracing::debug!(forgotten, "forgot old events");
         }

@@ -4,11 +4,12 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, UpdateMany};
 
 use crate::domain::clock::Moment;
-use crate::domain::connect_session::{ConnectSessionStatus, REMEMBERED};
+use crate::domain::connect_session::{ConnectSessionStatus, SESSION_REMEMBERED};
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
 use crate::store::entity::connect_session::{ActiveModel, Column, Entity};
+use crate::store::entity::flag::Flag;
 use crate::store::{ConnectSession, Store, StoreError, Tx};
 
 /// A session is good for its one connection while it is one of these.
@@ -41,7 +42,7 @@ impl Store {
         let link = Entity::update_many()
             .set(opened)
             .filter(Column::TokenHash.eq(link))
-            .filter(Column::Hosted.ne(0))
+            .filter(Column::Hosted.eq(Flag::from(true)))
             .filter(Column::OpenedAt.is_null())
             .filter(Column::Status.eq(ConnectSessionStatus::Open))
             .filter(Column::ExpiresAt.gt(now));
@@ -55,9 +56,9 @@ impl Store {
         self.run(sql, [id.into(), flow.into()]).await.map(|_| ())
     }
 
-    /// Forgets sessions that nobody asks about any more.
+    /// Forgets sessions that expired [`SESSION_REMEMBERED`] ago, but for those that still await a confirmation.
     pub async fn sweep_connect_sessions(&self, now: Moment) -> Result<u64, StoreError> {
-        let old = Entity::delete_many().filter(Column::ExpiresAt.lte(now.minus(REMEMBERED)));
+        let old = Entity::delete_many().filter(Column::ExpiresAt.lte(now.minus(SESSION_REMEMBERED)));
         self.change(old.filter(Column::Status.ne(ConnectSessionStatus::AwaitingConfirmation))).await
     }
 }

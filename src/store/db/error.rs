@@ -53,11 +53,11 @@ impl From<DbErr> for StoreError {
 /// Gives up on a database that says nothing. Its own limits end what takes too long, but a line that has gone dead tells
 /// nobody.
 ///
-/// The work is boxed: inline, its 5 KB would be a part of every request that reads, also while that request waits for
-/// something else.
+/// The work is boxed, because a future is as large as the largest that it ever awaits: inline, each request would keep the
+/// room of its largest read for as long as it waits for anything.
 pub(in crate::store) fn within_deadline<T>(
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> impl Future<Output = Result<T, StoreError>> {
-    let limited = tokio::time::timeout(DEADLINE, Box::pin(work));
-    async { limited.await.unwrap_or(Err(StoreError::Silent)) }
+    let work = Box::pin(work);
+    async { tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(StoreError::Silent)) }
 }

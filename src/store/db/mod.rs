@@ -100,7 +100,7 @@ impl Database {
     /// Makes one change in a transaction of its own, and returns how many rows it touched.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "behind a reference, it would be kept until the change is made"
+        reason = "the caller would keep a borrowed query while it waits"
     )]
     pub(super) fn change(&self, query: impl QueryTrait) -> impl Future<Output = Result<u64, StoreError>> {
         self.change_by(query.build(self.backend()))
@@ -172,11 +172,11 @@ impl Database {
     }
 
     /// Reads some columns of rows of an entity.
-    pub(super) async fn find_parts<E: EntityTrait, P: PartialModelTrait>(
+    pub(super) fn find_parts<E: EntityTrait, P: PartialModelTrait>(
         &self,
         query: Select<E>,
-    ) -> Result<Vec<P>, StoreError> {
-        within_deadline(async { Ok(query.into_partial_model().all(&self.reader()).await?) }).await
+    ) -> impl Future<Output = Result<Vec<P>, StoreError>> {
+        within_deadline(async { Ok(query.into_partial_model().all(&self.reader()).await?) })
     }
 
     /// Closes the database. On SQLite the write-ahead log is folded into the file, and other processes may use the file,

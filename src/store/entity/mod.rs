@@ -1,4 +1,5 @@
-//! The tables as sea-orm sees them: one file for each, a typed model of its row, and the types that only columns have.
+//! The tables as sea-orm sees them: one file for each, a typed model of its row; and `flag`, the type of
+//! columns that are true or false.
 //!
 //! A column is of a type of the domain, so that nothing is parsed where a row is used. The order of the fields is that of
 //! the columns. What no entity can say in one statement stands as SQL in the file of the verb. `event_sequence` has no

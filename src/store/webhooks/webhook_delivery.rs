@@ -11,6 +11,7 @@ use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{After, Attempt, DeliveryStatus, DisabledReason, LEASE, MAX_WAITING, PATIENCE};
+use crate::store::entity::flag::Flag;
 use crate::store::entity::webhook_delivery::{ActiveModel, Column, Entity, Relation};
 use crate::store::entity::webhook_endpoint;
 use crate::store::webhooks::event;
@@ -191,7 +192,7 @@ async fn claim(
     limit: u32,
 ) -> Result<Vec<ClaimedDelivery>, StoreError> {
     let enabled = webhook_endpoint::Entity::find_by_id(endpoint);
-    let enabled = enabled.filter(webhook_endpoint::Column::Enabled.eq(1));
+    let enabled = enabled.filter(webhook_endpoint::Column::Enabled.eq(Flag::from(true)));
     let Some(endpoint) = enabled.one(&tx.db).await? else { return Ok(Vec::new()) };
     let now = tx.now().await?;
     let values =

@@ -9,6 +9,7 @@ use crate::domain::id::WebhookId;
 use crate::domain::secret::Sealed;
 use crate::domain::webhook::{DisabledReason, MAX_ENDPOINTS};
 use crate::store::entity::columns;
+use crate::store::entity::flag::Flag;
 use crate::store::entity::webhook_endpoint::{ActiveModel, Column, Entity};
 use crate::store::{Endpoint, Store, StoreError, Tx};
 
@@ -129,6 +130,9 @@ pub(in crate::store) async fn disable(
         disabled_reason: Set(Some(reason.to_string())),
         ..Default::default()
     };
-    let change = Entity::update_many().set(disabled).filter(Column::Id.eq(id)).filter(Column::Enabled.eq(1));
+    let change = Entity::update_many()
+        .set(disabled)
+        .filter(Column::Id.eq(id))
+        .filter(Column::Enabled.eq(Flag::from(true)));
     tx.change(change).await.map(|_| ())
 }

@@ -1,5 +1,7 @@
 //! Finishes a connect: the browser is back from HubSpot.
 
+mod session_authorization;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,7 +73,7 @@ pub enum FinishError {
 
 /// What has become of a flow whose answer came just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FinishResult {
+enum FinishResult {
     Connected,
     /// It is another account than the expected one.
     Asking,
@@ -82,14 +84,14 @@ pub(super) enum FinishResult {
 
 /// Attempts to connect, finished. Clones share everything.
 #[derive(Debug, Clone)]
-pub struct Finishes(pub(super) Arc<Parts>);
+pub struct Finishes(Arc<Parts>);
 
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) base: Arc<Base>,
+struct Parts {
+    base: Arc<Base>,
     sign_ins: SignIns,
-    pub(super) intake: Intake,
-    pub(super) pending_grants: PendingGrants,
+    intake: Intake,
+    pending_grants: PendingGrants,
 }
 
 impl Finishes {

@@ -1,6 +1,6 @@
 //! Attempts to connect that began with a connect session: what becomes of what HubSpot gives.
 
-use super::finish::{FinishResult, Finishes};
+use super::{FinishResult, Finishes};
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::failure::FailureCode;
