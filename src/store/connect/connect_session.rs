@@ -56,7 +56,7 @@ impl Store {
         self.run(sql, [id.into(), flow.into()]).await.map(|_| ())
     }
 
-    /// Forgets sessions that expired [`SESSION_REMEMBERED`] ago, but for those that still await a confirmation.
+    /// Forgets sessions that expired long ago, but for those that still await a confirmation.
     pub async fn sweep_connect_sessions(&self, now: Moment) -> Result<u64, StoreError> {
         let old = Entity::delete_many().filter(Column::ExpiresAt.lte(now.minus(SESSION_REMEMBERED)));
         self.change(old.filter(Column::Status.ne(ConnectSessionStatus::AwaitingConfirmation))).await

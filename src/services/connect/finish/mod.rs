@@ -223,9 +223,9 @@ impl Finishes {
             .await
             .map_err(|failure| failure.code)?;
         crash::point("callback.answered");
-        let grant = self.0.intake.complete(grant).await;
+        let grant = parts.intake.complete(grant).await;
         let refresh = grant.refresh.as_ref().ok_or(FailureCode::NoRefreshToken)?;
-        self.0.intake.refuse_missing_scopes(&request.scopes, &grant, refresh).await?;
+        parts.intake.refuse_missing_scopes(&request.scopes, &grant, refresh).await?;
         let received = GrantedTokens {
             flow: Some(request.id),
             client_id: &request.client_id,
@@ -242,15 +242,15 @@ impl Finishes {
             && expected != portal
         {
             if parts.pending_grants.hold(request.id, received, portal).await.is_err() {
-                self.0.intake.end_unused(refresh).await;
+                parts.intake.end_unused(refresh).await;
                 return Err(FailureCode::StorageUnavailable);
             }
             return Ok(FinishResult::Asking);
         }
-        match self.0.intake.save(received, Source::Exchange(request.id)).await {
-            Ok(Some(stored)) => self.0.intake.welcome(received, stored.connection).await,
+        match parts.intake.save(received, Source::Exchange(request.id)).await {
+            Ok(Some(stored)) => parts.intake.welcome(received, stored.connection).await,
             Ok(None) | Err(_) => {
-                self.0.intake.end_unused(refresh).await;
+                parts.intake.end_unused(refresh).await;
                 return Err(FailureCode::StorageUnavailable);
             }
         }
