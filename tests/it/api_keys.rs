@@ -72,6 +72,8 @@ async fn keys_are_made_listed_and_revoked_beside_the_running_service() {
     let third = run(&make, &app.variables);
     assert_eq!(third.code, Some(1));
     assert!(third.stderr.contains("revoke one"), "{third:?}");
+    let unknown = run(&["api-keys", "create", "other", "--scope", "tokens"], &app.variables);
+    assert!(unknown.code == Some(2) && unknown.stderr.contains("tokens"), "{unknown:?}");
     let list = run(&["api-keys", "list"], &app.variables);
     assert!(!list.stdout.contains(key), "{list:?}");
     let (id, prefix) = (list.stdout.split_whitespace().next().unwrap(), &key[..16]);
