@@ -106,7 +106,7 @@ fn runtime() -> Result<Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }
 
-/// Works on the database beside whoever serves from it. Fails if its schema is not that of this release.
+/// Works on the database while the service may be running. Fails if the schema is not that of this release.
 fn with_store<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Store) -> Result<T, Failure>,

@@ -41,7 +41,7 @@ pub struct Model {
     pub metadata: Option<String>,
     /// Who is asking, for the person who opens the hosted link.
     pub requested_by: Option<String>,
-    /// Whether the host's backend has the last word.
+    /// Whether the host's backend must confirm the connection.
     pub confirm: Flag,
     /// Whether it goes by a link that somebody else may open.
     pub hosted: Flag,
