@@ -25,7 +25,7 @@ pub struct History {
     pub starts: Vec<Start>,
     /// Connections that a person has ended, and was told so.
     pub goodbyes: Vec<Goodbye>,
-    /// Accounts whose person was told that they are connected.
+    /// Connections whose person was told that they are active.
     pub welcomes: Vec<Welcome>,
     /// What backends have asked for.
     pub reads: Vec<Read>,
@@ -186,13 +186,13 @@ pub struct Goodbye {
     pub connection: String,
 }
 
-/// An account whose person was told that it is connected.
-#[derive(Clone, Copy, Debug)]
+/// A connection whose person was told that it is active.
+#[derive(Clone, Debug)]
 pub struct Welcome {
     /// When the person was told so.
     pub at: i64,
     /// Which.
-    pub hub: u64,
+    pub connection: String,
 }
 
 /// A backend has asked for an access token.

@@ -45,12 +45,14 @@ impl Person {
         let Some(back) = town.hubspot.decide(&authorize, decision) else { return false };
         // The way back may lead to another replica than the way out.
         let answer = self.browser.get(town.cluster.near(replica + 1), &back).await;
-        let connected =
-            answer.is_some_and(|answer| answer.status == 303) && self.state(town, replica).await == "active";
-        if connected {
-            town.cluster.record.welcome(self.hub);
+        if answer.is_none_or(|answer| answer.status != 303) {
+            return false;
         }
-        connected
+        let status = self.status(town, replica).await;
+        let connection = status["connections"][0]["id"].as_str();
+        let Some(connection) = connection.filter(|_| status["state"] == "active") else { return false };
+        town.cluster.record.welcome(connection.to_owned());
+        true
     }
 
     async fn begin(&mut self, town: &Town, replica: usize) -> Option<String> {
@@ -62,16 +64,15 @@ impl Person {
         Some(authorize)
     }
 
-    /// The state of the connection, as the service tells it; empty if it does not.
-    async fn state(&mut self, town: &Town, replica: usize) -> String {
-        let status = self.browser.status(town.cluster.near(replica)).await.unwrap_or_default();
-        status["state"].as_str().unwrap_or_default().to_owned()
+    /// What the service says of the connection; null if it does not answer.
+    async fn status(&mut self, town: &Town, replica: usize) -> serde_json::Value {
+        self.browser.status(town.cluster.near(replica)).await.unwrap_or_default()
     }
 
     async fn disconnect(&mut self, town: &Town, replica: usize) {
-        let replica = town.cluster.near(replica);
-        let status = self.browser.status(replica).await.unwrap_or_default();
+        let status = self.status(town, replica).await;
         let Some(connection) = status["connections"][0]["id"].as_str() else { return };
+        let replica = town.cluster.near(replica);
         if self.browser.disconnect(replica, connection).await == Some(true) {
             town.cluster.record.goodbye(connection.to_owned());
         }
@@ -104,13 +105,13 @@ impl Person {
             }
             4..=10 => {
                 // Whoever has no connection, or one that is broken, connects.
-                let status = self.browser.status(town.cluster.near(replica)).await;
-                let state = status.as_ref().map(|status| status["state"].as_str().unwrap_or_default());
-                if state.is_some_and(|state| !matches!(state, "active" | "degraded")) {
+                let status = self.status(town, replica).await;
+                let is_well = matches!(status["state"].as_str(), Some("active" | "degraded"));
+                if !status.is_null() && !is_well {
                     self.connect(town, replica).await;
                 }
             }
-            _ => _ = self.state(town, replica).await,
+            _ => _ = self.status(town, replica).await,
         }
     }
 

@@ -147,9 +147,9 @@ impl Record {
         self.history().starts.push(Start { at: now(), flow });
     }
 
-    /// Somebody was told that an account is connected.
-    pub fn welcome(&self, hub: u64) {
-        self.history().welcomes.push(Welcome { at: now(), hub });
+    /// Somebody was told that a connection is active.
+    pub fn welcome(&self, connection: String) {
+        self.history().welcomes.push(Welcome { at: now(), connection });
     }
 
     /// A backend has asked for a token.

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use fake_hubspot::Kind;
 
-use super::{Finding, at, found};
+use super::{Finding, at, found, tokens};
 use crate::history::{Answer, Call, History, Lent, Promise, Read};
 
 /// How long an answer may take from the service's look at its clock to the backend, on a busy machine.
 const ON_ITS_WAY_MS: i64 = 1_000;
 /// Whatever is told in whole seconds may be off by one.
 const WHOLE_SECOND_MS: i64 = 1_000;
+
+/// How many calls to HubSpot are shown beside a refusal without a reason.
+const CALLS_SHOWN: usize = 12;
 
 /// How long a replica may refresh slowly after HubSpot has rate limited it (429).
 const SLOWED_MS: i64 = 30_000;
@@ -145,14 +148,16 @@ pub fn refused_for_a_reason(history: &History) -> Finding {
             (404, _) => "is said not to be there",
             _ => "is refused for no reason",
         };
-        evidence.push(format!("{} ({status} {code})", describe(history, read, what)));
+        let calls = last_calls(history, read);
+        evidence.push(format!("{} ({status} {code}); {calls}", describe(history, read, what)));
     }
     found(evidence, String::new)
 }
 
-/// Whether HubSpot has refused the grant of a connection, or a newer one of its account, before the answer came.
+/// Whether HubSpot has refused the grant of a connection, or a newer one of its account, before the answer came. An
+/// account may have several connections, so the grant is the newest when the person was told that this one is active.
 fn has_ended(history: &History, read: &Read) -> bool {
-    let welcomed = history.welcomes.iter().filter(|it| Some(it.hub) == read.hub && it.at < read.at);
+    let welcomed = history.welcomes.iter().filter(|it| it.connection == read.connection && it.at < read.at);
     let welcomed = welcomed.map(|welcome| welcome.at).max().unwrap_or(i64::MIN);
     let made = history.calls.iter().filter(|call| call.kind == Kind::Exchange && call.hub == read.hub);
     let made = made.filter(|call| call.answered.is_some_and(|moment| moment <= welcomed));
@@ -162,6 +167,15 @@ fn has_ended(history: &History, read: &Read) -> bool {
             && call.at <= read.answered
             && call.grant.is_some_and(|refused| refused >= grant)
     })
+}
+
+/// The last calls to HubSpot about the account of a read, for whoever looks into the logs afterwards.
+fn last_calls(history: &History, read: &Read) -> String {
+    let about = history.calls.iter().filter(|call| call.hub == read.hub && call.at <= read.answered);
+    let mut last: Vec<_> =
+        about.rev().take(CALLS_SHOWN).map(|call| tokens::describe(history, call)).collect();
+    last.reverse();
+    format!("HubSpot's last calls: {}", last.join("; "))
 }
 
 /// The last moment at which the service can have looked at its clock before it answered. A process that stood still in

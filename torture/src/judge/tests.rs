@@ -372,12 +372,14 @@ fn i14_a_token_is_refused_or_put_off_for_no_reason() {
     let mut history = History { reads: vec![refused(409, "needs_reauth", false)], ..well() };
     history.calls.push(Call { superseded: false, ..refresh(15_000, 1, None) });
     assert_eq!(broken(&history), [""; 0], "HubSpot has refused it");
-    // The person has connected again since.
+    // Somebody else has connected the same account since, and then the person of this connection as well.
     let again = Call { kind: Kind::Exchange, grant: Some(2), ..refresh(16_000, 0, Some(0)) };
     history.calls.push(again);
     history.grants.push(Living { id: 2, ..living("t0") });
     history.stored.connections.push(connection("two", "t0"));
-    history.welcomes.push(Welcome { at: 17_000, hub: 7 });
+    history.welcomes.push(Welcome { at: 17_000, connection: "two".to_owned() });
+    assert_eq!(broken(&history), [""; 0]);
+    history.welcomes[0].connection = "one".to_owned();
     assert_eq!(broken(&history), ["I14"]);
 }
 

@@ -135,7 +135,7 @@ fn tell(history: &History, calls: &[&Call]) -> Vec<String> {
 }
 
 /// One call, for whoever looks into the logs afterwards.
-fn describe(history: &History, call: &Call) -> String {
+pub(super) fn describe(history: &History, call: &Call) -> String {
     let number = |number: Option<u32>| number.map_or("unknown".to_owned(), |number| number.to_string());
     let maker = history.maker(call).map_or("nobody".to_owned(), |(_, life)| {
         let end = life.end.map_or(String::new(), |end| format!(", {} at {}", end.how, at(history, end.at)));
@@ -147,7 +147,8 @@ fn describe(history: &History, call: &Call) -> String {
     };
     let issued = call.issued.map_or(String::new(), |issued| format!(" with generation {issued}"));
     format!(
-        "grant {}: generation {} was presented at {} by {maker} and {answer}{issued}",
+        "{:?} of grant {}: generation {} was presented at {} by {maker} and {answer}{issued}",
+        call.kind,
         number(call.grant),
         number(call.presented),
         at(history, call.at)
