@@ -6,7 +6,7 @@ use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
-use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId, UserId};
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId};
 use crate::store::connect::auth_request;
 use crate::store::connect::connect_session;
 use crate::store::connect::pending_grant;
@@ -61,25 +61,6 @@ impl Store {
     /// Saves a new connection or renews one, with its job, and finishes what it came from.
     pub async fn save_connected(&self, source: Source, tokens: NewTokens) -> Result<Saved, StoreError> {
         self.write(move |tx| Box::pin(save(tx, source.clone(), tokens.clone()))).await
-    }
-
-    /// The connection of a user that was made of this refresh token, by an import or otherwise.
-    pub async fn imported(
-        &self,
-        user: UserId,
-        client_id: &str,
-        refresh_fingerprint: &str,
-    ) -> Result<Option<ConnectionId>, StoreError> {
-        let sql = "SELECT id FROM token WHERE user_id = $1 AND client_id = $2 \
-                   AND (refresh_fingerprint = $3 OR imported_fingerprint = $3) LIMIT 1";
-        let found = self.one(sql, [user.into(), client_id.into(), refresh_fingerprint.into()]).await?;
-        found.map(|row| row.get("id")).transpose()
-    }
-
-    /// Whether any connection was made of this refresh token, which HubSpot may have replaced since.
-    pub async fn was_imported(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 AS found FROM token WHERE imported_fingerprint = $1 LIMIT 1";
-        Ok(self.one(sql, [refresh_fingerprint.into()]).await?.is_some())
     }
 }
 

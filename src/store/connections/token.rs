@@ -88,6 +88,25 @@ impl Store {
         Ok(self.find(query).await?.map(Token::from))
     }
 
+    /// The connection of a user that was made of this refresh token, by an import or otherwise.
+    pub async fn imported(
+        &self,
+        user: UserId,
+        client_id: &str,
+        refresh_fingerprint: &str,
+    ) -> Result<Option<ConnectionId>, StoreError> {
+        let sql = "SELECT id FROM token WHERE user_id = $1 AND client_id = $2 \
+                   AND (refresh_fingerprint = $3 OR imported_fingerprint = $3) LIMIT 1";
+        let found = self.one(sql, [user.into(), client_id.into(), refresh_fingerprint.into()]).await?;
+        found.map(|row| row.get("id")).transpose()
+    }
+
+    /// Whether any connection was made of this refresh token, which HubSpot may have replaced since.
+    pub async fn was_imported(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 AS found FROM token WHERE imported_fingerprint = $1 LIMIT 1";
+        Ok(self.one(sql, [refresh_fingerprint.into()]).await?.is_some())
+    }
+
     /// Stores what HubSpot tells of an account, and when it is asked for the rest. If it turns out to be an account that
     /// the same user has connected already, the older connection gives way.
     pub async fn save_details(
