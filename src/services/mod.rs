@@ -97,7 +97,7 @@ impl Services {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (row_cache, notifier) = (RowCache::new(store.is_exclusive()), Notifier::default());
-        let base = Arc::new(Base {
+        let base = Base {
             store,
             hubspot: Arc::new(hubspot),
             keyring: Arc::new(keyring),
@@ -109,7 +109,7 @@ impl Services {
             changes: Changes::new(row_cache.clone(), notifier.clone()),
             notifier,
             row_cache,
-        });
+        };
         let stopping = Arc::default();
         let connections = Connections::new(&base, config);
         let pending_grants = PendingGrants::new(&base, &connections);
@@ -125,7 +125,7 @@ impl Services {
             marketplace,
             webhooks,
             maintenance,
-            tasks: base.tasks.clone(),
+            tasks: base.tasks,
             stopping,
         }
     }

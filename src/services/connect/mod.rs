@@ -54,7 +54,7 @@ pub struct Connect {
 
 impl Connect {
     pub(super) fn new(
-        base: &Arc<Base>,
+        base: &Base,
         config: &Config,
         connections: &Connections,
         pending_grants: &PendingGrants,

@@ -9,13 +9,17 @@ use std::time::Duration;
 use super::account_details::{AccountDetails, Lacking};
 use super::circuit_breaker::CircuitBreaker;
 use super::intake::{GrantedTokens, Intake, Terms};
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
-use crate::services::platform::{Base, joined};
-use crate::store::{Source, StoreError};
+use crate::hubspot::HubSpot;
+use crate::keyring::Keyring;
+use crate::services::platform::{Base, Changes, Tasks, joined};
+use crate::store::{Source, Store, StoreError};
 
 /// How often HubSpot is asked again after a failure that passes by itself.
 const ATTEMPTS: u32 = 3;
@@ -76,7 +80,13 @@ pub struct Imports(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    base: Arc<Base>,
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    tasks: Tasks,
+    changes: Changes,
     circuit_breaker: Arc<CircuitBreaker>,
     intake: Intake,
     details: AccountDetails,
@@ -84,16 +94,25 @@ struct Parts {
 
 impl Imports {
     pub(super) fn new(
-        base: &Arc<Base>,
+        base: &Base,
         circuit_breaker: &Arc<CircuitBreaker>,
         intake: &Intake,
         details: &AccountDetails,
     ) -> Self {
+        let Base { store, hubspot, keyring, clock, chance, tasks, changes, .. } = base.clone();
+        let circuit_breaker = Arc::clone(circuit_breaker);
+        let (intake, details) = (intake.clone(), details.clone());
         Self(Arc::new(Parts {
-            base: Arc::clone(base),
-            circuit_breaker: Arc::clone(circuit_breaker),
-            intake: intake.clone(),
-            details: details.clone(),
+            store,
+            hubspot,
+            keyring,
+            clock,
+            chance,
+            tasks,
+            changes,
+            circuit_breaker,
+            intake,
+            details,
         }))
     }
 
@@ -105,35 +124,33 @@ impl Imports {
     pub async fn import(&self, import: Import) -> Result<Imported, ImportError> {
         // What was begun is finished: HubSpot may have replaced the token.
         let imports = self.clone();
-        let work = self.0.base.tasks.detach(async move { imports.take_over(&import).await });
+        let work = self.0.tasks.detach(async move { imports.take_over(&import).await });
         joined(work).await
     }
 
     async fn take_over(&self, import: &Import) -> Result<Imported, ImportError> {
         let parts = &self.0;
-        let user =
-            parts.base.store.user_of_external(import.external_user.clone(), &parts.base.chance).await?;
-        let brought = parts.base.keyring.fingerprint(&import.refresh);
-        if let Some(known) = parts.base.store.imported(user, parts.base.hubspot.client_id(), &brought).await?
-        {
+        let user = parts.store.user_of_external(import.external_user.clone(), &parts.chance).await?;
+        let brought = parts.keyring.fingerprint(&import.refresh);
+        if let Some(known) = parts.store.imported(user, parts.hubspot.client_id(), &brought).await? {
             return Ok(Imported::Known(known));
         }
         // Its connection refreshes it under a lease, and a second use beside that one may cost both of them the grant.
-        if parts.base.store.is_in_use(&brought).await? || parts.base.store.was_imported(&brought).await? {
+        if parts.store.is_in_use(&brought).await? || parts.store.was_imported(&brought).await? {
             return Err(ImportError::Refused(FailureCode::RefreshTokenInUse));
         }
         if let Some(expected) = import.portal
-            && self.patiently(|| parts.base.hubspot.introspect_refresh(&import.refresh)).await?.portal_id
+            && self.patiently(|| parts.hubspot.introspect_refresh(&import.refresh)).await?.portal_id
                 != expected
         {
             return Err(ImportError::Refused(FailureCode::WrongAccount));
         }
-        let asked_at = parts.base.clock.now();
-        let grant = self.patiently(|| parts.base.hubspot.refresh(&import.refresh)).await?;
+        let asked_at = parts.clock.now();
+        let grant = self.patiently(|| parts.hubspot.refresh(&import.refresh)).await?;
         let none = Scopes::default();
         let received = GrantedTokens {
             flow: None,
-            client_id: parts.base.hubspot.client_id(),
+            client_id: parts.hubspot.client_id(),
             grant: &grant,
             refresh: grant.refresh.as_ref().unwrap_or(&import.refresh),
             portal: grant.portal_id,
@@ -148,11 +165,11 @@ impl Imports {
         };
         let stored = parts.intake.save(received, Source::Import(brought)).await?;
         let connection = stored.ok_or(ImportError::Refused(FailureCode::StorageUnavailable))?.connection;
-        parts.base.changes.publish(user);
+        parts.changes.publish(user);
         tracing::info!(connection = %connection, portal = grant.portal_id.map(|id| id.0), "imported");
         if grant.portal_id.is_none() {
             parts.details.ask_details(connection, &grant.access, Lacking::ALL, 0).await;
-            parts.base.changes.publish(user);
+            parts.changes.publish(user);
         }
         Ok(Imported::Done(connection))
     }
@@ -168,12 +185,12 @@ impl Imports {
             self.wait_for_hubspot().await?;
             let failure = match ask().await {
                 Ok(answer) => {
-                    parts.circuit_breaker.succeeded(parts.base.clock.now());
+                    parts.circuit_breaker.succeeded(parts.clock.now());
                     return Ok(answer);
                 }
                 Err(failure) => failure,
             };
-            parts.circuit_breaker.failed(None, &failure, parts.base.clock.now());
+            parts.circuit_breaker.failed(None, &failure, parts.clock.now());
             attempt += 1;
             let FailureClass::Transient { retry_after } = failure.class else { return Err(failure.into()) };
             if attempt == ATTEMPTS {
@@ -187,7 +204,7 @@ impl Imports {
     async fn wait_for_hubspot(&self) -> Result<(), ImportError> {
         let breaker = &self.0.circuit_breaker;
         let mut waited = Duration::ZERO;
-        while breaker.admit(1, self.0.base.clock.now()) == 0 {
+        while breaker.admit(1, self.0.clock.now()) == 0 {
             match breaker.shut() {
                 // Our own credentials are refused: waiting does not mend that.
                 Some((code, _)) if !breaker.is_outage() || waited >= OUTAGE => {

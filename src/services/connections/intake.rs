@@ -6,17 +6,19 @@ use std::time::Duration;
 use super::account_details::{AccountDetails, Lacking};
 use crate::crash;
 use crate::domain::auth_request::AuthRequest;
-use crate::domain::clock::Moment;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::connection::StoredState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::domain::token::{RefreshPolicy, missing};
-use crate::hubspot::Grant;
-use crate::keyring::Context;
-use crate::services::platform::{Base, Key, retry_write};
-use crate::store::{ConnectSession, NewTokens, Removed, Saved, Source, StoreError, TokenRow};
+use crate::hubspot::{Grant, HubSpot};
+use crate::keyring::{Context, Keyring};
+use crate::services::platform::{Base, Changes, Key, Notifier, retry_write};
+use crate::store::{ConnectSession, NewTokens, Removed, Saved, Source, Store, StoreError, TokenRow};
+use crate::telemetry::metrics::Metrics;
 
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,34 +80,54 @@ pub(in crate::services) struct Intake(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    base: Arc<Base>,
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    notifier: Notifier,
+    changes: Changes,
     policy: RefreshPolicy,
     details: AccountDetails,
 }
 
 impl Intake {
-    pub(super) fn new(base: &Arc<Base>, policy: RefreshPolicy, details: &AccountDetails) -> Self {
-        Self(Arc::new(Parts { base: Arc::clone(base), policy, details: details.clone() }))
+    pub(super) fn new(base: &Base, policy: RefreshPolicy, details: &AccountDetails) -> Self {
+        let Base { store, hubspot, keyring, clock, chance, metrics, notifier, changes, .. } = base.clone();
+        let details = details.clone();
+        Self(Arc::new(Parts {
+            store,
+            hubspot,
+            keyring,
+            clock,
+            chance,
+            metrics,
+            notifier,
+            changes,
+            policy,
+            details,
+        }))
     }
 
     /// What follows once a connection is stored.
     pub(in crate::services) async fn welcome(&self, received: GrantedTokens<'_>, connection: ConnectionId) {
         crash::point("callback.stored");
         let (parts, flow) = (&self.0, received.flow);
-        parts.base.changes.forget(received.terms.owner);
+        parts.changes.forget(received.terms.owner);
         let portal = received.portal.map(|id| id.0);
         tracing::info!(flow = flow.map(tracing::field::display), connection = %connection, portal, "connected");
-        parts.base.metrics.flows_connected.inc();
+        parts.metrics.flows_connected.inc();
         // HubSpot tells nothing to whoever has an old token, and the background asks once there is a new one. A flow waits
         // for the first answer, whatever it is.
-        let is_valid = received.at.plus(received.grant.expires_in) > parts.base.clock.now();
+        let is_valid = received.at.plus(received.grant.expires_in) > parts.clock.now();
         if is_valid || flow.is_some() {
             parts.details.ask_details(connection, &received.grant.access, Lacking::ALL, 0).await;
         }
         crash::point("callback.introduced");
-        parts.base.changes.publish(received.terms.owner);
+        parts.changes.publish(received.terms.owner);
         if let Some(flow) = flow {
-            parts.base.notifier.wake(Key::Flow(flow));
+            parts.notifier.wake(Key::Flow(flow));
         }
     }
 
@@ -116,7 +138,7 @@ impl Intake {
         if grant.portal_id.is_some() && grant.scopes.is_some() {
             return grant;
         }
-        if let Ok(identity) = self.0.base.hubspot.introspect(&grant.access).await {
+        if let Ok(identity) = self.0.hubspot.introspect(&grant.access).await {
             grant.portal_id = grant.portal_id.or(Some(identity.portal_id));
             grant.scopes = grant.scopes.or(identity.scopes);
         }
@@ -129,7 +151,7 @@ impl Intake {
         grant: &Grant,
         refresh: &Secret,
     ) -> Result<(), FailureCode> {
-        let is_strict = self.0.base.hubspot.settings().require_all_scopes;
+        let is_strict = self.0.hubspot.settings().require_all_scopes;
         if !is_strict || missing(required, grant.scopes.as_ref()).is_empty() {
             return Ok(());
         }
@@ -141,14 +163,14 @@ impl Intake {
     /// again from: this is the one attempt.
     pub(in crate::services) async fn end_unused(&self, refresh: &Secret) {
         let parts = &self.0;
-        match parts.base.store.is_in_use(&parts.base.keyring.fingerprint(refresh)).await {
+        match parts.store.is_in_use(&parts.keyring.fingerprint(refresh)).await {
             Ok(false) => {}
             Ok(true) => return,
             Err(why) => {
                 return tracing::error!(error = %why, "could not tell whether a grant is in use; it is kept");
             }
         }
-        if let Err(failure) = parts.base.hubspot.revoke(refresh).await {
+        if let Err(failure) = parts.hubspot.revoke(refresh).await {
             tracing::warn!(code = failure.code.as_str(), "could not revoke a grant that is not used");
         }
     }
@@ -166,17 +188,15 @@ impl Intake {
         loop {
             let known = match received.portal {
                 Some(portal) => {
-                    let find =
-                        || parts.base.store.token_for(received.terms.owner, received.client_id, portal);
+                    let find = || parts.store.token_for(received.terms.owner, received.client_id, portal);
                     retry_write(patience, find).await?
                 }
                 None => None,
             };
-            let place = known.map_or((ConnectionId::random(&parts.base.chance), 1), |token| {
-                (token.id, token.generation + 1)
-            });
+            let place = known
+                .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
             let tokens = self.seal(received, &source, place);
-            let save = || parts.base.store.save_connected(source.clone(), tokens.clone());
+            let save = || parts.store.save_connected(source.clone(), tokens.clone());
             match retry_write(patience, save).await? {
                 Saved::Done(ended) => return Ok(Some(Stored { connection: place.0, ended })),
                 Saved::Gone => return Ok(None),
@@ -196,12 +216,12 @@ impl Intake {
         let parts = &self.0;
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id };
-        let (now, expires_at) = (parts.base.clock.now(), at.plus(grant.expires_in));
+        let (now, expires_at) = (parts.clock.now(), at.plus(grant.expires_in));
         // Of an import no scopes are required, and what is not known of it the background asks: it may be one of many.
         let is_import = matches!(source, Source::Import(_));
-        let is_strict = parts.base.hubspot.settings().require_all_scopes && !is_import;
-        let access = parts.base.keyring.seal(&grant.access, context("access"));
-        let sealed = parts.base.keyring.seal(refresh, context("refresh"));
+        let is_strict = parts.hubspot.settings().require_all_scopes && !is_import;
+        let access = parts.keyring.seal(&grant.access, context("access"));
+        let sealed = parts.keyring.seal(refresh, context("refresh"));
         let token = TokenRow {
             id: connection,
             user_id: owner,
@@ -217,7 +237,7 @@ impl Intake {
             key_id: sealed.key_id,
             access_sealed: access.ciphertext,
             refresh_sealed: sealed.ciphertext,
-            refresh_fingerprint: parts.base.keyring.fingerprint(refresh),
+            refresh_fingerprint: parts.keyring.fingerprint(refresh),
             obtained_at: at,
             expires_at,
             last_error: None,
@@ -231,7 +251,7 @@ impl Intake {
             imported_fingerprint: None,
             unsettled_scopes: (is_strict && grant.scopes.is_none()).then(|| scopes.clone()),
         };
-        let refresh_at = parts.policy.refresh_at(at, expires_at, parts.base.chance.unit());
+        let refresh_at = parts.policy.refresh_at(at, expires_at, parts.chance.unit());
         NewTokens { token, refresh_at, connect_session: session.map(|session| session.id) }
     }
 }

@@ -58,7 +58,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(base: &Arc<Base>, config: &Config) -> Self {
+    pub(super) fn new(base: &Base, config: &Config) -> Self {
         let policy = config.refresh.policy;
         let circuit_breaker = Arc::new(CircuitBreaker::default());
         let details = AccountDetails::new(base);

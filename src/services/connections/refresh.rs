@@ -8,17 +8,19 @@ use super::circuit_breaker::CircuitBreaker;
 use super::credentials_alarm::CredentialsAlarm;
 use super::token_seal::{context, open_refresh};
 use crate::crash;
-use crate::domain::clock::Moment;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::ConnectionId;
 use crate::domain::journal::concerned_until;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 use crate::domain::secret::Secret;
 use crate::domain::token::{RefreshPolicy, Token};
-use crate::hubspot::Grant;
-use crate::keyring::{Context, OpenError};
-use crate::services::platform::{Base, retry_write};
-use crate::store::{Claimed, Committed, RevocationJob, StoreError};
+use crate::hubspot::{Grant, HubSpot};
+use crate::keyring::{Context, Keyring, OpenError};
+use crate::services::platform::{Base, Changes, Tasks, retry_write};
+use crate::store::{Claimed, Committed, RevocationJob, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 
 /// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
 /// new tokens are nowhere else.
@@ -37,7 +39,15 @@ pub struct Refreshes(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    base: Arc<Base>,
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    owner: Arc<str>,
+    tasks: Tasks,
+    changes: Changes,
     policy: RefreshPolicy,
     circuit_breaker: Arc<CircuitBreaker>,
     credentials: CredentialsAlarm,
@@ -46,13 +56,19 @@ struct Parts {
 }
 
 impl Refreshes {
-    pub(super) fn new(
-        base: &Arc<Base>,
-        policy: RefreshPolicy,
-        circuit_breaker: &Arc<CircuitBreaker>,
-    ) -> Self {
+    pub(super) fn new(base: &Base, policy: RefreshPolicy, circuit_breaker: &Arc<CircuitBreaker>) -> Self {
+        let Base { store, hubspot, keyring, clock, chance, metrics, owner, tasks, changes, .. } =
+            base.clone();
         Self(Arc::new(Parts {
-            base: Arc::clone(base),
+            store,
+            hubspot,
+            keyring,
+            clock,
+            chance,
+            metrics,
+            owner,
+            tasks,
+            changes,
             policy,
             circuit_breaker: Arc::clone(circuit_breaker),
             credentials: CredentialsAlarm::new(base),
@@ -66,12 +82,12 @@ impl Refreshes {
     /// [`StoreError`] if the database fails; HubSpot is not asked then.
     pub async fn claim_refreshes(&self, wanted: u32) -> Result<Vec<Claimed>, StoreError> {
         let parts = &self.0;
-        let now = parts.base.clock.now();
+        let now = parts.clock.now();
         let admitted = parts.circuit_breaker.admit(wanted, now);
         if admitted == 0 {
             return Ok(Vec::new());
         }
-        let claimed = parts.base.store.claim_due(&parts.base.owner, admitted).await;
+        let claimed = parts.store.claim_due(&parts.owner, admitted).await;
         let begun = claimed.as_ref().map_or(0, Vec::len);
         parts
             .circuit_breaker
@@ -82,7 +98,7 @@ impl Refreshes {
     /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
     pub fn refresh(&self, claimed: Claimed) -> tokio::task::JoinHandle<()> {
         let refreshes = self.clone();
-        self.0.base.tasks.detach(async move {
+        self.0.tasks.detach(async move {
             let connection = claimed.job.connection_id;
             // An answer for this connection may still be waiting to be written: the database was away for longer than
             // a lease. Asking again would spend a token that is spent.
@@ -96,15 +112,15 @@ impl Refreshes {
     async fn refresh_under_lease(&self, claimed: Claimed) -> Result<(), StoreError> {
         let parts = &self.0;
         let Claimed { job, mut token, at } = claimed;
-        if parts.base.clock.now().since(at) > FRESH {
-            let Some(newer) = parts.base.store.token_under(&job).await? else { return Ok(()) };
+        if parts.clock.now().since(at) > FRESH {
+            let Some(newer) = parts.store.token_under(&job).await? else { return Ok(()) };
             token = newer;
         }
-        let refresh = match open_refresh(&parts.base.keyring, &token) {
+        let refresh = match open_refresh(&parts.keyring, &token) {
             Ok(refresh) => refresh,
             Err(why) => {
                 let noted = self.unreadable(&token, job, &why).await;
-                parts.base.changes.publish(token.user_id);
+                parts.changes.publish(token.user_id);
                 return noted;
             }
         };
@@ -112,22 +128,22 @@ impl Refreshes {
             tracing::warn!(connection = %token.id, "an earlier refresh was cut off; asking again with the same token");
         }
         crash::point("refresh.claimed");
-        let asked_at = parts.base.clock.now();
-        let noted = match parts.base.hubspot.refresh(&refresh).await {
+        let asked_at = parts.clock.now();
+        let noted = match parts.hubspot.refresh(&refresh).await {
             Ok(grant) => {
                 crash::point("refresh.answered");
-                parts.circuit_breaker.succeeded(parts.base.clock.now());
+                parts.circuit_breaker.succeeded(parts.clock.now());
                 parts.credentials.note(Ok(())).await;
                 self.commit(&token, job, &refresh, grant, asked_at).await
             }
             Err(failure) => {
                 crash::point("refresh.failed");
-                parts.circuit_breaker.failed(Some(token.id), &failure, parts.base.clock.now());
+                parts.circuit_breaker.failed(Some(token.id), &failure, parts.clock.now());
                 parts.credentials.note(Err(&failure)).await;
                 self.note_failure(&token, job, &failure).await
             }
         };
-        parts.base.changes.publish(token.user_id);
+        parts.changes.publish(token.user_id);
         noted
     }
 
@@ -148,9 +164,9 @@ impl Refreshes {
         let committed = Committed {
             job,
             generation: token.generation,
-            access: parts.base.keyring.seal(&grant.access, next("access")),
-            refresh: parts.base.keyring.seal(refresh, next("refresh")),
-            refresh_fingerprint: parts.base.keyring.fingerprint(refresh),
+            access: parts.keyring.seal(&grant.access, next("access")),
+            refresh: parts.keyring.seal(refresh, next("refresh")),
+            refresh_fingerprint: parts.keyring.fingerprint(refresh),
             other_scopes: grant
                 .scopes
                 .as_ref()
@@ -159,12 +175,12 @@ impl Refreshes {
             scopes: grant.scopes,
             obtained_at,
             expires_at,
-            refresh_at: parts.policy.refresh_at(obtained_at, expires_at, parts.base.chance.unit()),
+            refresh_at: parts.policy.refresh_at(obtained_at, expires_at, parts.chance.unit()),
         };
-        let write = || parts.base.store.commit_refresh(committed.clone());
+        let write = || parts.store.commit_refresh(committed.clone());
         if retry_write(PATIENCE, write).await? {
             crash::point("refresh.stored");
-            parts.base.metrics.refreshes.succeeded();
+            parts.metrics.refreshes.succeeded();
             tracing::info!(connection = %token.id, generation, "refreshed");
             return Ok(());
         }
@@ -176,8 +192,8 @@ impl Refreshes {
     async fn drop_result(&self, token: &Token, late: &Committed) -> Result<(), StoreError> {
         let parts = &self.0;
         if late.refresh_fingerprint == token.refresh_fingerprint
-            || parts.base.store.token(token.id).await?.is_some()
-            || parts.base.store.is_in_use(&late.refresh_fingerprint).await?
+            || parts.store.token(token.id).await?.is_some()
+            || parts.store.is_in_use(&late.refresh_fingerprint).await?
         {
             return Ok(());
         }
@@ -187,9 +203,9 @@ impl Refreshes {
             token.client_id.clone(),
             late.refresh.clone(),
             late.refresh_fingerprint.clone(),
-            parts.base.clock.now(),
+            parts.clock.now(),
         );
-        parts.base.store.queue_revocation(orphan).await
+        parts.store.queue_revocation(orphan).await
     }
 
     async fn note_failure(
@@ -199,21 +215,20 @@ impl Refreshes {
         failure: &Failure,
     ) -> Result<(), StoreError> {
         let parts = &self.0;
-        let now = parts.base.clock.now();
+        let now = parts.clock.now();
         // What HubSpot itself has announced is no mass event, however many connections an account has.
         let is_announced = job.announced_at.is_some_and(|at| token.obtained_at <= concerned_until(at));
         if failure.class == FailureClass::GrantDead && job.strikes == 0 && !is_announced {
             parts.circuit_breaker.struck();
         }
-        let next = match job.after(failure, now, parts.base.chance.unit(), parts.circuit_breaker.is_outage())
-        {
+        let next = match job.after(failure, now, parts.chance.unit(), parts.circuit_breaker.is_outage()) {
             Next::GiveUp if !is_announced && self.is_mass_event(token, now).await? => {
                 tracing::error!(connection = %token.id, "HubSpot refuses many grants at once; nobody is given up");
-                job.kept(now, parts.base.chance.unit())
+                job.kept(now, parts.chance.unit())
             }
             next => next,
         };
-        parts.base.metrics.refreshes.failed(failure);
+        parts.metrics.refreshes.failed(failure);
         match &next {
             Next::GiveUp => {
                 tracing::error!(connection = %token.id, code = failure.code.as_str(), "HubSpot ended the grant; a person must connect anew");
@@ -223,7 +238,7 @@ impl Refreshes {
                     retry_at = run_at.rfc3339(), "a refresh has failed and will be tried again");
             }
         }
-        parts.base.store.fail_refresh(job, failure.code, next, now).await.map(|_| ())
+        parts.store.fail_refresh(job, failure.code, next, now).await.map(|_| ())
     }
 
     /// Whether HubSpot, or our configuration, is more likely to blame than this connection. What has been refused for
@@ -231,7 +246,7 @@ impl Refreshes {
     async fn is_mass_event(&self, token: &Token, now: Moment) -> Result<bool, StoreError> {
         let parts = &self.0;
         let is_old = token.error_since.is_some_and(|since| now.since(since) > LONGEST_EVENT);
-        Ok(!is_old && parts.circuit_breaker.is_mass_event(parts.base.store.count_struck().await?, now))
+        Ok(!is_old && parts.circuit_breaker.is_mass_event(parts.store.count_struck().await?, now))
     }
 
     async fn unreadable(
@@ -241,22 +256,18 @@ impl Refreshes {
         why: &OpenError,
     ) -> Result<(), StoreError> {
         let parts = &self.0;
-        let now = parts.base.clock.now();
+        let now = parts.clock.now();
         tracing::error!(connection = %token.id, error = %why, "a stored token cannot be opened");
-        parts.base.metrics.integrity_errors.inc();
+        parts.metrics.integrity_errors.inc();
         match why {
             // The key may come back; a damaged or misplaced ciphertext will not mend itself.
             OpenError::UnknownKey(_) => {
-                let next = job.after(
-                    &Failure::our_fault(FailureCode::UnknownKey),
-                    now,
-                    parts.base.chance.unit(),
-                    false,
-                );
-                parts.base.store.fail_refresh(job, FailureCode::UnknownKey, next, now).await.map(|_| ())
+                let next =
+                    job.after(&Failure::our_fault(FailureCode::UnknownKey), now, parts.chance.unit(), false);
+                parts.store.fail_refresh(job, FailureCode::UnknownKey, next, now).await.map(|_| ())
             }
             OpenError::Damaged | OpenError::Misplaced => {
-                parts.base.store.freeze(token.id, token.generation, FailureCode::IntegrityError, now).await
+                parts.store.freeze(token.id, token.generation, FailureCode::IntegrityError, now).await
             }
         }
     }

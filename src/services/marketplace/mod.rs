@@ -3,8 +3,6 @@
 mod install;
 mod journal;
 
-use std::sync::Arc;
-
 pub use install::{ClaimInstallError, InstallError, Installs};
 pub use journal::{Journal, Look, Looked};
 
@@ -23,12 +21,7 @@ pub struct Marketplace {
 }
 
 impl Marketplace {
-    pub(super) fn new(
-        base: &Arc<Base>,
-        config: &Config,
-        intake: &Intake,
-        pending_grants: &PendingGrants,
-    ) -> Self {
+    pub(super) fn new(base: &Base, config: &Config, intake: &Intake, pending_grants: &PendingGrants) -> Self {
         Self {
             installs: Installs::new(base, intake, pending_grants, config.marketplace.claim_time),
             journal: Journal::new(base),

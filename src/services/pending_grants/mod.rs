@@ -7,10 +7,11 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::connections::{Connections, Disconnects, GrantedTokens, Intake, REVOKE_WAIT, Stored, Terms};
-use super::platform::{Base, Key, retry_write};
+use super::platform::{Base, Key, Notifier, retry_write};
 use crate::crash;
 use crate::domain::auth_request::AuthRequest;
-use crate::domain::clock::Moment;
+use crate::domain::chance::Chance;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{
     ConnectSessionId, ConnectionId, FlowId, InstallId, PendingGrantId, PortalId, UserId,
@@ -18,9 +19,10 @@ use crate::domain::id::{
 use crate::domain::pending_grant::GrantSource;
 use crate::domain::secret::Secret;
 use crate::domain::words::{UnknownWord, words};
-use crate::hubspot::Grant;
-use crate::keyring::{Context, OpenError};
-use crate::store::{PendingGrant, Source, StoreError, Undecided};
+use crate::hubspot::{Grant, HubSpot};
+use crate::keyring::{Context, Keyring, OpenError};
+use crate::store::{PendingGrant, Source, Store, StoreError, Undecided};
+use crate::telemetry::metrics::Metrics;
 
 /// How long a person may think about it.
 const TIME_TO_CHOOSE: Duration = Duration::from_secs(600);
@@ -60,15 +62,22 @@ pub(super) enum AcceptError {
 /// Grants that wait. Clones share everything.
 #[derive(Debug, Clone)]
 pub(super) struct PendingGrants {
-    base: Arc<Base>,
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    notifier: Notifier,
     intake: Intake,
     disconnects: Disconnects,
 }
 
 impl PendingGrants {
-    pub fn new(base: &Arc<Base>, connections: &Connections) -> Self {
+    pub fn new(base: &Base, connections: &Connections) -> Self {
         let (intake, disconnects) = (connections.intake.clone(), connections.disconnects.clone());
-        Self { base: Arc::clone(base), intake, disconnects }
+        let Base { store, hubspot, keyring, clock, chance, metrics, notifier, .. } = base.clone();
+        Self { store, hubspot, keyring, clock, chance, metrics, notifier, intake, disconnects }
     }
 
     /// Holds a grant until the person has chosen, if it is for another account than the flow expected, or until the
@@ -102,8 +111,8 @@ impl PendingGrants {
         at: Moment,
         time: Duration,
     ) -> Result<(), StoreError> {
-        let id = InstallId::random(&self.base.chance).into();
-        let client_id = self.base.hubspot.client_id();
+        let id = InstallId::random(&self.chance).into();
+        let client_id = self.hubspot.client_id();
         let sealed = self.seal((id, GrantSource::Marketplace, time), client_id, grant, refresh, portal, at);
         self.keep(sealed, &grant.access).await.map(|_| ())
     }
@@ -117,11 +126,11 @@ impl PendingGrants {
         portal: PortalId,
         at: Moment,
     ) -> PendingGrant {
-        let connection = ConnectionId::random(&self.base.chance);
+        let connection = ConnectionId::random(&self.chance);
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation: 1, client_id };
-        let access = self.base.keyring.seal(&grant.access, context("access"));
-        let sealed = self.base.keyring.seal(refresh, context("refresh"));
+        let access = self.keyring.seal(&grant.access, context("access"));
+        let sealed = self.keyring.seal(refresh, context("refresh"));
         PendingGrant {
             id,
             source,
@@ -135,25 +144,24 @@ impl PendingGrants {
             key_id: sealed.key_id,
             access_sealed: access.ciphertext,
             refresh_sealed: sealed.ciphertext,
-            refresh_fingerprint: self.base.keyring.fingerprint(refresh),
+            refresh_fingerprint: self.keyring.fingerprint(refresh),
             obtained_at: at,
             token_expires_at: at.plus(grant.expires_in),
-            expires_at: self.base.clock.now().plus(time),
+            expires_at: self.clock.now().plus(time),
             connect_session_id: None,
         }
     }
 
     async fn keep(&self, grant: PendingGrant, access: &Secret) -> Result<bool, StoreError> {
-        if !retry_write(PATIENCE, || self.base.store.hold_grant(grant.clone())).await? {
+        if !retry_write(PATIENCE, || self.store.hold_grant(grant.clone())).await? {
             return Ok(false);
         }
         let PendingGrant { id, source, portal_id, .. } = grant;
         crash::point("pending_grant.held");
         tracing::info!(pending_grant = %id, source = %source, portal = portal_id.0, "a grant awaits a decision");
         // The account's name helps whoever decides. The grant is safe by then.
-        if let Ok(identity) = self.base.hubspot.introspect(access).await
-            && let Err(why) =
-                self.base.store.name_pending_grant(id, identity.hub_domain, identity.hub_user).await
+        if let Ok(identity) = self.hubspot.introspect(access).await
+            && let Err(why) = self.store.name_pending_grant(id, identity.hub_domain, identity.hub_user).await
         {
             tracing::warn!(pending_grant = %id, error = %why, "could not note an account's name");
         }
@@ -204,8 +212,8 @@ impl PendingGrants {
     async fn open(&self, pending: &PendingGrant) -> Result<(Secret, Secret), AcceptError> {
         let row = pending.connection_id.to_string();
         let context = |kind| Context { kind, row: &row, generation: 1, client_id: &pending.client_id };
-        let access = self.base.keyring.open(&pending.access(), context("access"));
-        match (access, self.base.keyring.open(&pending.refresh(), context("refresh"))) {
+        let access = self.keyring.open(&pending.access(), context("access"));
+        match (access, self.keyring.open(&pending.refresh(), context("refresh"))) {
             (Ok(access), Ok(refresh)) => Ok((access, refresh)),
             // The key may come back, and somebody may ask again.
             (Err(OpenError::UnknownKey(_)), _) | (_, Err(OpenError::UnknownKey(_))) => {
@@ -214,7 +222,7 @@ impl PendingGrants {
             }
             _ => {
                 tracing::error!(pending_grant = %pending.id, "a pending grant cannot be opened");
-                self.base.metrics.integrity_errors.inc();
+                self.metrics.integrity_errors.inc();
                 self.discard(pending.id, pending.source, FailureCode::IntegrityError).await?;
                 Err(AcceptError::Damaged)
             }
@@ -228,7 +236,7 @@ impl PendingGrants {
         source: GrantSource,
         code: FailureCode,
     ) -> Result<(), StoreError> {
-        let ended = self.base.store.end_pending_grant(id, code, self.base.clock.now()).await?;
+        let ended = self.store.end_pending_grant(id, code, self.clock.now()).await?;
         let Some(flow) = source.flow(id) else {
             if ended {
                 tracing::info!(install = %id, "an unclaimed install has ended, and its grant ends");
@@ -238,13 +246,13 @@ impl PendingGrants {
         if ended {
             tracing::warn!(flow = %flow, code = code.as_str(), "a connect has failed");
         }
-        self.base.notifier.wake(Key::Flow(flow));
+        self.notifier.wake(Key::Flow(flow));
         Ok(())
     }
 
     /// Ends the grants about which a user who leaves has said nothing.
     pub async fn discard_of(&self, user: UserId) -> Result<(), StoreError> {
-        for pending in self.base.store.pending_grants_of(user).await? {
+        for pending in self.store.pending_grants_of(user).await? {
             self.discard_undecided(pending).await;
         }
         Ok(())
@@ -252,7 +260,7 @@ impl PendingGrants {
 
     /// Ends grants on which nobody has decided in time.
     pub async fn end_forgotten_grants(&self, now: Moment) -> Result<(), StoreError> {
-        for pending in self.base.store.expired_grants(now, AT_ONCE).await? {
+        for pending in self.store.expired_grants(now, AT_ONCE).await? {
             self.discard_undecided(pending).await;
         }
         Ok(())
@@ -273,7 +281,7 @@ impl PendingGrants {
     /// Whether a flow awaits its backend's confirmation.
     pub async fn is_held(&self, request: &AuthRequest) -> Result<bool, StoreError> {
         match request.connect_session {
-            Some(_) => Ok(self.base.store.pending_grant(request.id.into()).await?.is_some()),
+            Some(_) => Ok(self.store.pending_grant(request.id.into()).await?.is_some()),
             None => Ok(false),
         }
     }
@@ -285,9 +293,9 @@ impl PendingGrants {
         flow: Option<FlowId>,
         code: FailureCode,
     ) -> Result<bool, StoreError> {
-        let ended = self.base.store.cancel_connect_session(id, code, self.base.clock.now()).await?;
+        let ended = self.store.cancel_connect_session(id, code, self.clock.now()).await?;
         if let Some(flow) = flow {
-            self.base.notifier.wake(Key::Flow(flow));
+            self.notifier.wake(Key::Flow(flow));
         }
         Ok(ended)
     }

@@ -13,7 +13,7 @@ use crate::keyring::Keyring;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// What the services are built from. Each keeps what it uses; one that uses most of it keeps the whole.
+/// What the services are built from. Each keeps what it uses.
 #[derive(Debug, Clone)]
 pub(in crate::services) struct Base {
     pub store: Store,

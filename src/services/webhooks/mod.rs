@@ -25,7 +25,7 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    pub(super) fn new(base: &Arc<Base>, config: &Config) -> Self {
+    pub(super) fn new(base: &Base, config: &Config) -> Self {
         let sender = Arc::new(Sender::new(&config.webhooks, &config.proxies));
         let deliveries = Deliveries::new(base, &sender);
         Self { endpoints: Endpoints::new(base, &sender, &deliveries), deliveries }

@@ -11,13 +11,17 @@ use super::pkce::open_pkce;
 use super::sign_in::SignIns;
 use crate::crash;
 use crate::domain::auth_request::{AuthRequest, FlowState};
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{FlowId, UserId};
 use crate::domain::secret::Secret;
+use crate::hubspot::HubSpot;
+use crate::keyring::Keyring;
 use crate::services::connections::{GrantedTokens, Intake, Terms};
 use crate::services::pending_grants::PendingGrants;
-use crate::services::platform::{Base, Key, joined, retry_write};
-use crate::store::{Consumed, Source, StoreError};
+use crate::services::platform::{Base, Key, Notifier, Tasks, joined, retry_write};
+use crate::store::{Consumed, Source, Store, StoreError};
 
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,7 +92,13 @@ pub struct Finishes(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    base: Arc<Base>,
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    chance: Chance,
+    tasks: Tasks,
+    notifier: Notifier,
     sign_ins: SignIns,
     intake: Intake,
     pending_grants: PendingGrants,
@@ -96,16 +106,24 @@ struct Parts {
 
 impl Finishes {
     pub(super) fn new(
-        base: &Arc<Base>,
+        base: &Base,
         sign_ins: &SignIns,
         intake: &Intake,
         pending_grants: &PendingGrants,
     ) -> Self {
+        let Base { store, hubspot, keyring, clock, chance, tasks, notifier, .. } = base.clone();
+        let (sign_ins, intake, pending_grants) = (sign_ins.clone(), intake.clone(), pending_grants.clone());
         Self(Arc::new(Parts {
-            base: Arc::clone(base),
-            sign_ins: sign_ins.clone(),
-            intake: intake.clone(),
-            pending_grants: pending_grants.clone(),
+            store,
+            hubspot,
+            keyring,
+            clock,
+            chance,
+            tasks,
+            notifier,
+            sign_ins,
+            intake,
+            pending_grants,
         }))
     }
 
@@ -117,17 +135,17 @@ impl Finishes {
         // It goes on although the person closes the popup: what is consumed is followed by its exchange, and a code
         // that was sent is spent.
         let finishes = self.clone();
-        let work = self.0.base.tasks.detach(async move { finishes.finish_all(back).await });
+        let work = self.0.tasks.detach(async move { finishes.finish_all(back).await });
         joined(work).await
     }
 
     async fn finish_all(&self, back: FinishConnect) -> Result<Finished, FinishError> {
         let parts = &self.0;
         let binding = back.binding.as_ref().map(Secret::hash);
-        let client_id = parts.base.hubspot.client_id();
-        let now = parts.base.clock.now();
+        let client_id = parts.hubspot.client_id();
+        let now = parts.clock.now();
         let request =
-            match parts.base.store.consume_auth_request(back.state.hash(), binding, client_id, now).await? {
+            match parts.store.consume_auth_request(back.state.hash(), binding, client_id, now).await? {
                 Consumed::Now(request) => *request,
                 Consumed::Before(request) => {
                     let user = match back.user {
@@ -191,18 +209,18 @@ impl Finishes {
             _ if request.connect_session.is_some() => Ok(begun_for),
             Some(user) => Ok(user),
             None if self.0.sign_ins.may_sign_in(begun_for).await? => Ok(begun_for),
-            None => Ok(UserId::random(&self.0.base.chance)),
+            None => Ok(UserId::random(&self.0.chance)),
         }
     }
 
     async fn failed(&self, flow: FlowId, error: FailureCode) -> FinishResult {
         tracing::warn!(flow = %flow, code = error.as_str(), "a connect has failed");
-        let now = self.0.base.clock.now();
-        let noted = retry_write(PATIENCE, || self.0.base.store.fail_auth_request(flow, error, now)).await;
+        let now = self.0.clock.now();
+        let noted = retry_write(PATIENCE, || self.0.store.fail_auth_request(flow, error, now)).await;
         if let Err(why) = noted {
             tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
         }
-        self.0.base.notifier.wake(Key::Flow(flow));
+        self.0.notifier.wake(Key::Flow(flow));
         FinishResult::Failed
     }
 
@@ -214,10 +232,9 @@ impl Finishes {
     ) -> Result<FinishResult, FailureCode> {
         let parts = &self.0;
         let session = self.session_of(request).await?;
-        let pkce = open_pkce(&parts.base.keyring, request)?;
-        let asked_at = parts.base.clock.now();
+        let pkce = open_pkce(&parts.keyring, request)?;
+        let asked_at = parts.clock.now();
         let grant = parts
-            .base
             .hubspot
             .exchange(code, &request.redirect_uri, pkce.as_ref())
             .await

@@ -16,7 +16,7 @@ impl Finishes {
         request: &AuthRequest,
     ) -> Result<Option<ConnectSession>, FailureCode> {
         let Some(id) = request.connect_session else { return Ok(None) };
-        let found = self.0.base.store.connect_session(id).await;
+        let found = self.0.store.connect_session(id).await;
         let found = found.map_err(|_| FailureCode::StorageUnavailable)?;
         // An attempt that began in time may end a little later.
         let open = found.filter(|session| session.status == ConnectSessionStatus::Open);
@@ -67,7 +67,7 @@ impl Finishes {
                 .hold(request.id, received, portal)
                 .await
                 .map_err(|_| FailureCode::StorageUnavailable)?;
-            self.0.base.notifier.wake(Key::Flow(request.id));
+            self.0.notifier.wake(Key::Flow(request.id));
             return if held { Ok(FinishResult::Held) } else { Err(FailureCode::ConnectSessionEnded) };
         }
         let saved = self
@@ -83,7 +83,7 @@ impl Finishes {
 
     /// Notes for the backend why an attempt came to nothing. The session stays open for another one.
     pub(super) async fn note_failed_attempt(&self, id: ConnectSessionId, flow: FlowId) {
-        if let Err(why) = self.0.base.store.note_failed_attempt(id, flow).await {
+        if let Err(why) = self.0.store.note_failed_attempt(id, flow).await {
             tracing::warn!(session = %id, error = %why, "could not note a failed attempt");
         }
     }

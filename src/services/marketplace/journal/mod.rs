@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crash;
+use crate::domain::chance::Chance;
+use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::journal::{Notice, POLL};
+use crate::hubspot::HubSpot;
 use crate::hubspot::journal::{Entry, Next};
-use crate::services::platform::Base;
-use crate::store::{JournalLease, StoreError};
+use crate::services::platform::{Base, Changes};
+use crate::store::{JournalLease, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 use watch::Watch;
 
 /// How many entries one look reads at most: after a long silence there are more, and the lease must not run out.
@@ -73,19 +77,26 @@ struct Progress {
 /// HubSpot's Webhooks Journal, read. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    base: Arc<Base>,
+    store: Store,
+    hubspot: Arc<HubSpot>,
+    clock: Clock,
+    chance: Chance,
+    metrics: Arc<Metrics>,
+    owner: Arc<str>,
+    changes: Changes,
     /// How reading has gone lately.
     watch: Arc<Watch>,
 }
 
 impl Journal {
-    pub(super) fn new(base: &Arc<Base>) -> Self {
-        Self { base: Arc::clone(base), watch: Arc::default() }
+    pub(super) fn new(base: &Base) -> Self {
+        let Base { store, hubspot, clock, chance, metrics, owner, changes, .. } = base.clone();
+        Self { store, hubspot, clock, chance, metrics, owner, changes, watch: Arc::default() }
     }
 
     /// Whether the journal is to be read at all.
     pub fn reads_journal(&self) -> bool {
-        self.base.hubspot.settings().webhooks_journal
+        self.hubspot.settings().webhooks_journal
     }
 
     /// Looks for what is new in the journal, if no other process does.
@@ -93,8 +104,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError`] if the database fails; nothing is skipped, what was read may be read again.
     pub async fn read_journal(&self) -> Result<Look, StoreError> {
-        let base = &self.base;
-        let claimed = base.store.claim_journal(base.hubspot.client_id(), &base.owner).await?;
+        let claimed = self.store.claim_journal(self.hubspot.client_id(), &self.owner).await?;
         let Some(lease) = claimed else { return Ok(Look { looked: Looked::NotOurs, again_in: POLL }) };
         let mut progress = Progress::default();
         match self.read_on(lease, &mut progress).await {
@@ -114,11 +124,10 @@ impl Journal {
     }
 
     async fn read_on(&self, mut lease: JournalLease, progress: &mut Progress) -> Result<(), Stop> {
-        let base = &self.base;
         self.subscribe().await?;
         let mut was_forgotten = false;
         while progress.entries < AT_ONCE {
-            let (position, notices) = match base.hubspot.next_entry(lease.position.as_deref()).await? {
+            let (position, notices) = match self.hubspot.next_entry(lease.position.as_deref()).await? {
                 Next::Nothing => return Ok(()),
                 // The earliest entry itself is unknown: asking on would go round in circles.
                 Next::Forgotten if was_forgotten => {
@@ -138,15 +147,15 @@ impl Journal {
             };
             crash::point("journal.read");
             let told = notices.len();
-            let notices = base.store.notices_of_known(&lease.client_id, notices).await?;
-            let advanced = base.store.advance_journal(&lease, position.clone(), notices).await?;
+            let notices = self.store.notices_of_known(&lease.client_id, notices).await?;
+            let advanced = self.store.advance_journal(&lease, position.clone(), notices).await?;
             crash::point("journal.stored");
             let Some(advanced) = advanced else { return Err(Stop::Lost) };
             lease.position = position;
             progress.entries += 1;
             progress.concerned += advanced.users.len();
             for user in &advanced.users {
-                base.changes.publish(*user);
+                self.changes.publish(*user);
             }
             if told > 0 {
                 let concerned = advanced.users.len();
@@ -162,7 +171,7 @@ impl Journal {
 
     /// What an entry tells. One whose file is broken for good must not keep all later ones from being read.
     async fn notices(&self, entry: &Entry) -> Result<Vec<Notice>, Failure> {
-        match self.base.hubspot.notices(entry, self.base.clock.now()).await {
+        match self.hubspot.notices(entry, self.clock.now()).await {
             Err(why) if self.watch.with(|state| state.gives_up(&entry.offset, why.code)) => {
                 tracing::error!(
                     code = why.code.as_str(),

@@ -50,14 +50,14 @@ impl Watch {
 impl Journal {
     /// Sees to it that HubSpot writes uninstalls into the journal: at the first look, and once a day.
     pub(super) async fn subscribe(&self) -> Result<(), Failure> {
-        let now = self.base.clock.now();
+        let now = self.clock.now();
         let is_known = |state: &mut State| {
             state.subscribed_at.is_some_and(|at| at <= now && now.since(at) < SUBSCRIBED_FOR)
         };
         if self.watch.with(is_known) {
             return Ok(());
         }
-        if self.base.hubspot.subscribe_to_uninstalls().await? {
+        if self.hubspot.subscribe_to_uninstalls().await? {
             tracing::info!("subscribed to uninstalls in HubSpot's Webhooks Journal");
         }
         self.watch.with(|state| state.subscribed_at = Some(now));
@@ -65,7 +65,7 @@ impl Journal {
     }
 
     pub(super) fn note_read(&self) {
-        self.base.metrics.journal.succeeded();
+        self.metrics.journal.succeeded();
         let told = self.watch.with(|state| {
             state.failures = 0;
             state.told.take()
@@ -77,7 +77,7 @@ impl Journal {
 
     /// Says what is wrong, once for each outage and code, and when to look again.
     pub(super) fn note_unread(&self, failure: &Failure) -> Duration {
-        self.base.metrics.journal.failed(failure);
+        self.metrics.journal.failed(failure);
         let (failures, is_news) = self.watch.with(|state| {
             state.failures = state.failures.saturating_add(1);
             (state.failures, state.told.replace(failure.code) != Some(failure.code))
@@ -98,7 +98,7 @@ impl Journal {
                 tracing::warn!(code, "HubSpot's Webhooks Journal could not be read and will be tried again");
             }
         }
-        pause(failure, failures, self.base.chance.unit())
+        pause(failure, failures, self.chance.unit())
     }
 }
 
