@@ -112,7 +112,7 @@ pub async fn verbs(
     let client = egress::client(&config.proxies)?;
     let hubspot = HubSpot::new(&config.hubspot, client, &config.proxies, clock.clone())?;
     let store = Store::over(Database::open(&config.database, clock.clone()).await?);
-    check_keys(&store, &keyring, &clock).await?;
+    check_keys(&store.platform, &keyring, &clock).await?;
     let services = Services::new(config, store.clone(), hubspot, keyring, clock, chance, metrics);
     Ok((services, store))
 }
@@ -185,7 +185,7 @@ impl App {
         if let Some(handle) = admin_handle {
             handle.stop(true).await;
         }
-        self.store.close().await;
+        self.store.database().close().await;
         let _ = serving.await;
         if let Some(admin) = admin {
             let _ = admin.await;

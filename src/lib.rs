@@ -15,13 +15,13 @@
 //! # Three journeys
 //!
 //! *A request*, the callback: [`http`] finds the flow's cookie → `services::connect::Finishes::finish` →
-//! [`store::Store::consume_auth_request`] lets one caller through → `hubspot::HubSpot::exchange` →
-//! [`keyring::Keyring::seal`] → [`store::Store::save_connected`] writes Token, TokenRefreshJob and outcome as one →
-//! the popup's page takes the message by `services::connect::Handoffs::deliver`, once.
+//! [`store::ConnectStore::consume_auth_request`] lets one caller through → `hubspot::HubSpot::exchange` →
+//! [`keyring::Keyring::seal`] → [`store::ConnectStore::save_connected`] writes Token, TokenRefreshJob and outcome as
+//! one → the popup's page takes the message by `services::connect::Handoffs::deliver`, once.
 //!
 //! *A refresh*, which nobody asked for: `jobs::Jobs::run` → `services::connections::Refreshes::claim_refreshes` writes a lease →
-//! `services::connections::Refreshes::refresh` asks HubSpot without a transaction open → [`store::Store::commit_refresh`] replaces the
-//! tokens if nobody has replaced them since.
+//! `services::connections::Refreshes::refresh` asks HubSpot without a transaction open →
+//! [`store::ConnectionStore::commit_refresh`] replaces the tokens if nobody has replaced them since.
 //!
 //! *A configuration value*: `.env.example` → [`config::Variables`] → its section of [`config::Config`] → the one part
 //! that [`app`] gives it to.

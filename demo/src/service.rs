@@ -63,6 +63,6 @@ pub async fn api_key(service: &App) -> Result<Secret, Failure> {
         last_used_at: None,
         revoked_at: None,
     };
-    service.store().insert_api_key(key).await?;
+    service.store().platform.insert_api_key(key).await?;
     Ok(secret)
 }

@@ -38,7 +38,7 @@ impl ApiKeys {
             match self {
                 Self::Create { name, scopes } => {
                     let (key, secret) = fresh(name, scopes, now)?;
-                    if !store.insert_api_key(key.clone()).await? {
+                    if !store.platform.insert_api_key(key.clone()).await? {
                         return Err(format!(
                             "{AT_ONCE} keys of the name {} are in use; revoke one of them first",
                             key.name
@@ -48,9 +48,9 @@ impl ApiKeys {
                     // The one place where it is shown: nothing of it is kept but a hash.
                     say(secret.expose());
                 }
-                Self::List => store.api_keys().await?.iter().for_each(|key| say(line(key))),
+                Self::List => store.platform.api_keys().await?.iter().for_each(|key| say(line(key))),
                 Self::Revoke { id } => {
-                    if !store.revoke_api_key(id, now).await? {
+                    if !store.platform.revoke_api_key(id, now).await? {
                         return Err("there is no key with this id in use".into());
                     }
                     say(format_args!("{id} opens nothing any more, within a second everywhere"));

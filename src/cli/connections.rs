@@ -44,7 +44,8 @@ impl Connections {
                 Ok(ExitCode::SUCCESS)
             }),
             Self::Explain { id } => with_store(&configured()?, async |store| {
-                let listed = store.listed(*id).await?.ok_or("there is no connection with this id")?;
+                let listed =
+                    store.connections.listed(*id).await?.ok_or("there is no connection with this id")?;
                 say(explained(&listed, Clock::system().now()));
                 Ok(ExitCode::SUCCESS)
             }),
@@ -58,7 +59,7 @@ impl Connections {
 pub(super) async fn say_all<T: Display>(store: &Store, line: impl Fn(&Listed) -> T) -> Result<(), Failure> {
     let mut after = String::new();
     loop {
-        let page = store.list_tokens(&after, PAGE).await?;
+        let page = store.connections.list_tokens(&after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = last.token.id.to_string();
         page.iter().for_each(|listed| say(line(listed)));

@@ -78,14 +78,14 @@ async fn database(config: &Config) -> Result<String, Failure> {
         Err(why) => return Err(why.into()),
     };
     let found = stored(config, &store).await;
-    store.close().await;
+    store.database().close().await;
     found
 }
 
 async fn stored(config: &Config, store: &Store) -> Result<String, Failure> {
-    let schema = store.schema_status().await?;
+    let schema = store.database().schema_status().await?;
     if config.database.auto_migrate && schema.unknown.is_empty() && !schema.missing.is_empty() {
-        let grant = store.missing_grant().await?;
+        let grant = store.database().missing_grant().await?;
         let missing = schema.missing.len();
         return match grant {
             Some(grant) => Err(OpenError::Grant(grant).into()),
@@ -96,7 +96,7 @@ async fn stored(config: &Config, store: &Store) -> Result<String, Failure> {
         return Err(why.into());
     }
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
-    let used = store.keys_in_use().await?;
+    let used = store.platform.keys_in_use().await?;
     match used.iter().find(|(id, _)| !keyring.key_ids().contains(&id.as_str())) {
         Some((id, rows)) => {
             Err(format!("{rows} stored token(s) need key {id}; add it to ENCRYPTION_KEYS behind the newest")

@@ -53,7 +53,7 @@ impl Counts {
 pub(super) fn one(id: ConnectionId) -> Result<ExitCode, Failure> {
     let mut counts = Counts::default();
     with_services(&configured()?, async |services, store| {
-        let token = store.token(id).await?.ok_or("there is no connection with this id")?;
+        let token = store.connections.token(id).await?.ok_or("there is no connection with this id")?;
         counts.add(services.connections.disconnects.disconnect(token.user_id, id, true).await?);
         Ok(())
     })?;
@@ -64,11 +64,11 @@ pub(super) fn one(id: ConnectionId) -> Result<ExitCode, Failure> {
 pub(super) fn all() -> Result<ExitCode, Failure> {
     let mut counts = Counts::default();
     with_services(&configured()?, async |services, store| {
-        let stored: i64 = store.count_tokens().await?.iter().map(|(_, count)| count).sum();
+        let stored: i64 = store.connections.count_tokens().await?.iter().map(|(_, count)| count).sum();
         let bar = ProgressBar::new(u64::try_from(stored)?);
         // What is ended is gone from the list, so the first page is always the next one.
         loop {
-            let page = store.list_tokens("", AT_ONCE).await?;
+            let page = store.connections.list_tokens("", AT_ONCE).await?;
             if page.is_empty() {
                 break;
             }

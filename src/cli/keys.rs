@@ -57,7 +57,7 @@ fn status() -> Result<ExitCode, Failure> {
     let config = configured()?;
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
     with_store(&config, async |store| {
-        let used = store.keys_in_use().await?;
+        let used = store.platform.keys_in_use().await?;
         for id in keyring.key_ids() {
             let rows = used.iter().find(|(used, _)| used == id).map_or(0, |(_, rows)| *rows);
             let role = if id == keyring.newest_key_id() { "seals" } else { "opens" };
@@ -79,7 +79,7 @@ fn rotate() -> Result<ExitCode, Failure> {
     let newest = keyring.newest_key_id();
     let (done, left) = with_store(&config, async |store| {
         let bar = ProgressBar::new(rows_under_others(store, newest).await?);
-        let done = reseal_all(store, &keyring, |done| bar.set_position(done.moved)).await?;
+        let done = reseal_all(&store.platform, &keyring, |done| bar.set_position(done.moved)).await?;
         bar.finish_and_clear();
         Ok((done, rows_under_others(store, newest).await?))
     })?;
@@ -98,7 +98,7 @@ fn rotate() -> Result<ExitCode, Failure> {
 }
 
 async fn rows_under_others(store: &Store, newest: &str) -> Result<u64, Failure> {
-    let used = store.keys_in_use().await?;
+    let used = store.platform.keys_in_use().await?;
     let rows: i64 = used.iter().filter(|(id, _)| id != newest).map(|(_, rows)| rows).sum();
     Ok(u64::try_from(rows)?)
 }
@@ -113,11 +113,11 @@ fn retire(key: &str) -> Result<ExitCode, Failure> {
         return Err(format!("ENCRYPTION_KEYS has no key {key}; `keys status` shows those it has").into());
     }
     with_store(&config, async |store| {
-        let used = store.keys_in_use().await?;
+        let used = store.platform.keys_in_use().await?;
         if let Some((_, rows)) = used.iter().find(|(id, _)| id == key) {
             return Err(format!("{rows} row(s) are sealed under {key}: `keys rotate` moves them").into());
         }
-        store.forget_check_text(key).await?;
+        store.platform.forget_check_text(key).await?;
         say(format_args!(
             "nothing is sealed under {key}: remove it from ENCRYPTION_KEYS; backups still need it"
         ));
@@ -134,7 +134,8 @@ fn give_up(key: &str, accept_key_loss: bool) -> Result<ExitCode, Failure> {
     runtime()?.block_on(async {
         // On SQLite this refuses while the service runs.
         let store = Store::over(Database::open(&config.database, Clock::system()).await?);
-        let rows = store.keys_in_use().await?.iter().find(|(id, _)| id == key).map_or(0, |(_, rows)| *rows);
+        let used = store.platform.keys_in_use().await?;
+        let rows = used.iter().find(|(id, _)| id == key).map_or(0, |(_, rows)| *rows);
         if rows == 0 {
             return Err(format!("nothing is sealed under {key}; `keys status` shows what is").into());
         }
@@ -145,8 +146,8 @@ fn give_up(key: &str, accept_key_loss: bool) -> Result<ExitCode, Failure> {
             )
             .into());
         }
-        let given_up = store.give_up_key(key, Clock::system().now()).await?;
-        store.close().await;
+        let given_up = store.platform.give_up_key(key, Clock::system().now()).await?;
+        store.database().close().await;
         say(format_args!("{given_up} connection(s) need their people again; their grants stay valid at HubSpot"));
         Ok(ExitCode::SUCCESS)
     })

@@ -114,13 +114,13 @@ fn with_store<T>(
     runtime()?.block_on(async {
         let store = Store::over(Database::open_beside(&config.database, Clock::system()).await?);
         let done = async {
-            match unfit(&store.schema_status().await?) {
+            match unfit(&store.database().schema_status().await?) {
                 Some(why) => Err(why.into()),
                 None => work(&store).await,
             }
         };
         let done = done.await;
-        store.close().await;
+        store.database().close().await;
         done
     })
 }
@@ -135,7 +135,7 @@ fn with_services<T>(
         let (services, store) = app::verbs(config, Clock::system(), Chance::system(), metrics).await?;
         let done = work(&services, &store).await;
         services.drain().await;
-        store.close().await;
+        store.database().close().await;
         done
     })
 }

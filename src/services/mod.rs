@@ -96,7 +96,7 @@ impl Services {
         chance: Chance,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (row_cache, notifier) = (RowCache::new(store.is_exclusive()), Notifier::default());
+        let (row_cache, notifier) = (RowCache::new(store.database().is_exclusive()), Notifier::default());
         let base = Base {
             store,
             hubspot: Arc::new(hubspot),

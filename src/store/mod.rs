@@ -11,10 +11,10 @@ mod marketplace;
 mod platform;
 mod webhooks;
 
-use std::ops::Deref;
-
+pub use connect::ConnectStore;
 pub use connect::auth_request::{Consumed, NewAuthRequest};
 pub use connect::save::{NewTokens, Saved, Source};
+pub use connections::ConnectionStore;
 pub use connections::access_row::AccessRow;
 pub use connections::claim::{ClaimOne, Claimed, claim_sql};
 pub use connections::listing::{Listed, Wanted};
@@ -33,44 +33,49 @@ pub use entity::session::Model as SessionRow;
 pub use entity::token::Model as TokenRow;
 pub use entity::webhook_delivery::WebhookDelivery;
 pub use entity::webhook_endpoint::Model as Endpoint;
+pub use marketplace::MarketplaceStore;
 pub use marketplace::journal::JournalLease;
+pub use platform::PlatformStore;
 pub use platform::idempotency::{OnceFound, OnceLease};
 pub use platform::reseal::{SealedRow, SealedTable};
 pub use platform::session::Revoke;
+pub use webhooks::WebhookStore;
 pub use webhooks::webhook_delivery::{Behind, ClaimedDelivery};
 pub use webhooks::webhook_endpoint::EndpointChanges;
 
-use connections::gathered::Gathered;
-use db::{Batch, Tx, Work};
+use db::{Tx, Work};
 
-/// The database, with a method for each thing that is asked of it.
+/// The handles of the sub-domains, over one database.
 #[derive(Debug, Clone)]
 pub struct Store {
+    /// The rows of flows.
+    pub connect: ConnectStore,
+    /// The rows of connections.
+    pub connections: ConnectionStore,
+    /// The rows of what begins at HubSpot.
+    pub marketplace: MarketplaceStore,
+    /// The rows that the other sub-domains stand on.
+    pub platform: PlatformStore,
+    /// The rows of events and their receivers.
+    pub webhooks: WebhookStore,
     db: Database,
-    /// Reads of access tokens, where each has a long way to go.
-    access: Option<Gathered>,
-    /// New AuthRequests.
-    starts: Batch<NewAuthRequest, bool>,
-    /// Refreshed tokens.
-    refreshed: Batch<Committed, bool>,
 }
 
 impl Store {
-    /// The store in this database.
+    /// Makes the handles in this database.
     pub fn over(db: Database) -> Self {
         Self {
-            access: (!db.is_exclusive()).then(|| Gathered::from(db.clone())),
-            starts: Batch::through(db.writer(), connect::starts::insert_all),
-            refreshed: Batch::through(db.writer(), connections::refreshed::store_all),
+            connect: ConnectStore::over(db.clone()),
+            connections: ConnectionStore::over(db.clone()),
+            marketplace: MarketplaceStore::over(db.clone()),
+            platform: PlatformStore::over(db.clone()),
+            webhooks: WebhookStore::over(db.clone()),
             db,
         }
     }
-}
 
-impl Deref for Store {
-    type Target = Database;
-
-    fn deref(&self) -> &Database {
+    /// Returns the database that the handles share.
+    pub fn database(&self) -> &Database {
         &self.db
     }
 }

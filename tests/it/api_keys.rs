@@ -51,8 +51,8 @@ async fn a_revoked_key_opens_nothing_within_a_second() {
     let key = app.api_key("proxy").await;
     let shown = app.api(&key, Method::GET, KEY, None).await.json();
     let id = shown["id"].as_str().unwrap().parse().unwrap();
-    assert!(app.store.revoke_api_key(id, app.clock.now()).await.unwrap());
-    assert!(!app.store.revoke_api_key(id, app.clock.now()).await.unwrap(), "it is revoked once");
+    assert!(app.store.platform.revoke_api_key(id, app.clock.now()).await.unwrap());
+    assert!(!app.store.platform.revoke_api_key(id, app.clock.now()).await.unwrap(), "it is revoked once");
     app.advance(1);
     assert_eq!(app.api(&key, Method::GET, KEY, None).await.status, 401);
 }

@@ -48,7 +48,7 @@ fn ids(list: &Value) -> Vec<String> {
 /// Gives the connections of an account to one of the host's users.
 async fn give(app: &TestApp, portal: u64, external: &str) {
     let external = external.parse().unwrap();
-    let user = app.store.user_of_external(external, &Chance::system()).await.unwrap();
+    let user = app.store.platform.user_of_external(external, &Chance::system()).await.unwrap();
     app.database.set_column_of(portal, sql::USER_ID, &user.to_string()).await;
 }
 

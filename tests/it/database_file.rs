@@ -271,13 +271,14 @@ async fn the_doctor_reads_beside_the_service_what_has_just_been_written() {
         let length = std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
         assert_eq!(length == 0, log == "empty");
         let inspected = Store::over(Database::inspect(&settings, clock.clone()).await.unwrap());
-        let stored =
-            async || inspected.keys_in_use().await.unwrap().iter().map(|(_, rows)| rows).sum::<i64>();
+        let stored = async || {
+            inspected.platform.keys_in_use().await.unwrap().iter().map(|(_, rows)| rows).sum::<i64>()
+        };
         let before = stored().await;
         let delete = format!("DELETE FROM {0} WHERE id = (SELECT MIN(id) FROM {0})", sql::CONNECTIONS);
         assert_eq!(other.execute_unprepared(&delete).await.unwrap().rows_affected(), 1);
         assert_eq!(stored().await, before - 1, "{log}");
-        inspected.close().await;
+        inspected.database().close().await;
     }
     other.close().await.unwrap();
 }

@@ -17,7 +17,7 @@ async fn connection_id(browser: &Browser) -> String {
 
 /// What is remembered of a connection: type, state, reason.
 async fn history(app: &TestApp, connection: &str) -> Vec<(String, String, Value)> {
-    let events = app.store.events_of(connection.parse().unwrap(), 0, 100).await.unwrap();
+    let events = app.store.webhooks.events_of(connection.parse().unwrap(), 0, 100).await.unwrap();
     for (at, event) in events.iter().enumerate() {
         let message: Value = serde_json::from_str(&event.payload).unwrap();
         assert_eq!(event.sequence, Some(at as i64 + 1), "without a gap");
@@ -81,7 +81,7 @@ async fn a_message_says_whose_account_it_is_and_has_no_token_in_it() {
     let id = connection_id(&browser).await;
     app.database.name_user("u-7").await;
     browser.connect(&app, Some(HOST), approve(ACME)).await;
-    let events = app.store.events_of(id.parse().unwrap(), 1, 100).await.unwrap();
+    let events = app.store.webhooks.events_of(id.parse().unwrap(), 1, 100).await.unwrap();
     let message: Value = serde_json::from_str(&events[0].payload).unwrap();
     assert_eq!(message["timestamp"], app.clock.now().rfc3339());
     let data = &message["data"];
@@ -249,11 +249,11 @@ async fn old_events_are_forgotten_and_the_numbers_go_on() {
     app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.count(sql::EVENTS).await, 0);
     app.refresh_due().await;
-    let user = app.store.token(id.parse().unwrap()).await.unwrap().unwrap().user_id;
+    let user = app.store.connections.token(id.parse().unwrap()).await.unwrap().unwrap().user_id;
     app.services.connections.disconnects.disconnect(user, id.parse().unwrap(), false).await.unwrap().unwrap();
-    let events = app.store.events_of(id.parse().unwrap(), 0, 100).await.unwrap();
+    let events = app.store.webhooks.events_of(id.parse().unwrap(), 0, 100).await.unwrap();
     assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [Some(2)]);
-    assert_eq!(app.store.events_of(id.parse().unwrap(), 2, 100).await.unwrap(), []);
+    assert_eq!(app.store.webhooks.events_of(id.parse().unwrap(), 2, 100).await.unwrap(), []);
     app.advance(31 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.count(sql::EVENTS).await, 0);
@@ -273,7 +273,7 @@ async fn a_damaged_or_lost_secret_is_told_as_a_connection_that_needs_its_person(
     assert_eq!(told.len(), 2);
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     let key = app.database.column(sql::KEY_ID).await;
-    assert_eq!(app.store.give_up_key(&key, app.clock.now()).await.unwrap(), 1);
+    assert_eq!(app.store.platform.give_up_key(&key, app.clock.now()).await.unwrap(), 1);
     assert_eq!(history(&app, &id).await[3], line("connection.needs_reauth", "needs_reauth", "key_lost"));
 }
 

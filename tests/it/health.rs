@@ -100,7 +100,7 @@ async fn trouble_of_hubspots_is_told_and_does_not_take_the_service_out_of_rotati
 async fn without_its_database_the_service_is_live_but_not_ready_and_says_so_to_everyone() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    app.store.close().await;
+    app.store.database().close().await;
     assert_eq!(live(&app).await, 200);
     let (status, body) = ready(&app).await;
     assert_eq!(

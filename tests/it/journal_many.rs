@@ -88,16 +88,22 @@ async fn who_has_slept_past_its_lease_moves_nothing_back() {
     let app = reading().await;
     look(&app.services).await;
     app.advance(3600);
-    let claim = |owner: &'static str| app.store.claim_journal("fake-client-id", owner);
+    let claim = |owner: &'static str| app.store.marketplace.claim_journal("fake-client-id", owner);
     let late = claim("the one").await.unwrap().expect("nobody has it");
     assert_eq!(claim("the other").await.unwrap(), None);
     app.clock.advance(LEASE + Duration::from_millis(1));
     let current = claim("the other").await.unwrap().expect("it has run out");
     for entry in ["entry-1", "entry-2"] {
-        let moved = app.store.advance_journal(&current, Some(entry.to_owned()), Vec::new()).await.unwrap();
+        let moved = app
+            .store
+            .marketplace
+            .advance_journal(&current, Some(entry.to_owned()), Vec::new())
+            .await
+            .unwrap();
         assert!(moved.is_some(), "{entry}");
     }
-    let moved = app.store.advance_journal(&late, Some("entry-1".to_owned()), Vec::new()).await.unwrap();
+    let moved =
+        app.store.marketplace.advance_journal(&late, Some("entry-1".to_owned()), Vec::new()).await.unwrap();
     assert_eq!(moved, None);
     assert_eq!(position(&app).await, "entry-2");
     assert_eq!(claim("the one").await.unwrap(), None, "the lease has begun anew with each entry");

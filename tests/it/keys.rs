@@ -378,12 +378,15 @@ async fn keys_move_while_tokens_are_refreshed_and_connections_end() {
         app.advance(1261);
         let leaving = browsers.pop().unwrap();
 
-        let (resealed, refreshed, _) =
-            tokio::join!(reseal_all(&app.store, &keyring, |_| ()), app.refresh_due(), leaving.logout());
+        let (resealed, refreshed, _) = tokio::join!(
+            reseal_all(&app.store.platform, &keyring, |_| ()),
+            app.refresh_due(),
+            leaving.logout()
+        );
 
         resealed.unwrap();
         assert!(refreshed >= browsers.len(), "{refreshed}");
-        reseal_all(&app.store, &keyring, |_| ()).await.unwrap();
+        reseal_all(&app.store.platform, &keyring, |_| ()).await.unwrap();
         assert_eq!(under(&app, &new).await, i64::try_from(browsers.len()).unwrap());
         for browser in &browsers {
             assert_eq!(browser.status().await["state"], "active");

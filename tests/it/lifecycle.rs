@@ -149,7 +149,7 @@ async fn who_is_answered_by_a_layer_that_failed_is_told_to_go_as_well() {
     let (name, session) = app.connected(ACME).await.cookie("__Host-hsc_sid").expect("a session");
     // It has the session in memory no more.
     let app = app.restarted(&[]).await;
-    app.store.close().await;
+    app.store.database().close().await;
     let host = app.base.trim_start_matches("http://").to_owned();
     let question =
         format!("GET /api/hubspot/status HTTP/1.1\r\nHost: {host}\r\nCookie: {name}={session}\r\n\r\n");

@@ -90,7 +90,7 @@ async fn a_query_that_waits_for_a_lock_is_given_up() {
     // Each in a connection of its own: all of them have the limit.
     let all = (0..4).map(|_| {
         let store = app.store.clone();
-        tokio::spawn(async move { store.api_keys().await.map(|_| ()) })
+        tokio::spawn(async move { store.platform.api_keys().await.map(|_| ()) })
     });
     for one in all.collect::<Vec<_>>() {
         let why = one.await.unwrap().expect_err("it waits in vain").to_string();

@@ -500,8 +500,8 @@ async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_w
 
         let store = scene.app.store.clone();
         let rotating = batch.begin(async move {
-            let first = reseal_all(&store, &keyring, |_| ()).await.expect("reseals");
-            let second = reseal_all(&store, &keyring, |_| ()).await.expect("reseals");
+            let first = reseal_all(&store.platform, &keyring, |_| ()).await.expect("reseals");
+            let second = reseal_all(&store.platform, &keyring, |_| ()).await.expect("reseals");
             assert_eq!((first.unreadable, first.keyless), (0, 0));
             assert_eq!((second.unreadable, second.keyless), (0, 0));
             first.moved + second.moved

@@ -29,7 +29,7 @@ async fn come_back(app: &TestApp) -> (Browser, Value) {
 
 async fn events(app: &TestApp) -> Vec<String> {
     let connection = app.database.column(sql::ID).await;
-    let listed = app.store.events_of(connection.parse().unwrap(), 0, 100).await.unwrap();
+    let listed = app.store.webhooks.events_of(connection.parse().unwrap(), 0, 100).await.unwrap();
     listed.into_iter().map(|event| event.kind.as_str().to_owned()).collect()
 }
 

@@ -13,7 +13,7 @@ use crate::domain::token::Token;
 use crate::services::connections::Terms;
 use crate::services::pending_grants::{AcceptError, Decision, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
-use crate::store::{PendingGrant, Store, StoreError};
+use crate::store::{ConnectStore, ConnectionStore, PendingGrant, StoreError};
 
 /// What a person is asked.
 #[derive(Debug)]
@@ -47,7 +47,8 @@ pub enum DecideError {
 /// Grants for another account than the expected one. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct AccountMismatches {
-    store: Store,
+    connect_store: ConnectStore,
+    connection_store: ConnectionStore,
     clock: Clock,
     tasks: Tasks,
     sign_ins: SignIns,
@@ -58,7 +59,14 @@ impl AccountMismatches {
     pub(super) fn new(base: &Base, sign_ins: &SignIns, pending_grants: &PendingGrants) -> Self {
         let Base { store, clock, tasks, .. } = base.clone();
         let (sign_ins, pending_grants) = (sign_ins.clone(), pending_grants.clone());
-        Self { store, clock, tasks, sign_ins, pending_grants }
+        Self {
+            connect_store: store.connect,
+            connection_store: store.connections,
+            clock,
+            tasks,
+            sign_ins,
+            pending_grants,
+        }
     }
 
     /// What the person is asked about a flow, if anything.
@@ -68,7 +76,9 @@ impl AccountMismatches {
         let (Some(expected), true) = (request.portal_id, is_open) else {
             return Ok(None);
         };
-        let Some(pending) = self.store.pending_grant(request.id.into()).await? else { return Ok(None) };
+        let Some(pending) = self.connect_store.pending_grant(request.id.into()).await? else {
+            return Ok(None);
+        };
         let known = self.connected(&pending, expected).await?;
         Ok(Some(Choice {
             portal: pending.portal_id,
@@ -91,11 +101,11 @@ impl AccountMismatches {
         user: Option<UserId>,
         decision: Decision,
     ) -> Result<Option<UserId>, DecideError> {
-        let Some(request) = self.store.flow(flow, binding.hash()).await? else { return Ok(None) };
+        let Some(request) = self.connect_store.flow(flow, binding.hash()).await? else { return Ok(None) };
         if self.choice(&request).await?.is_none() {
             return Ok(None);
         }
-        let Some(pending) = self.store.pending_grant(flow.into()).await? else { return Ok(None) };
+        let Some(pending) = self.connect_store.pending_grant(flow.into()).await? else { return Ok(None) };
         let Some(owner) = pending.user_id else { return Ok(None) };
         // Another user has logged in here meanwhile, or the session has ended: neither may decide on this user's
         // connections, nor open them.
@@ -133,7 +143,7 @@ impl AccountMismatches {
         expected: PortalId,
     ) -> Result<Option<Token>, StoreError> {
         match pending.user_id {
-            Some(user) => self.store.token_for(user, &pending.client_id, expected).await,
+            Some(user) => self.connection_store.token_for(user, &pending.client_id, expected).await,
             None => Ok(None),
         }
     }

@@ -12,7 +12,7 @@ use crate::keyring::Keyring;
 use crate::services::connections::open_access;
 use crate::services::pending_grants::PendingGrants;
 use crate::services::platform::{Base, Key, Notifier};
-use crate::store::{Store, StoreError};
+use crate::store::{ConnectStore, StoreError};
 
 /// An attempt as its page may see it.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl From<StoreError> for ClaimError {
 /// Attempts as their pages may see them. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct AuthorizationStatuses {
-    store: Store,
+    store: ConnectStore,
     clock: Clock,
     keyring: Arc<Keyring>,
     notifier: Notifier,
@@ -86,7 +86,7 @@ impl AuthorizationStatuses {
     ) -> Self {
         let Base { store, clock, keyring, notifier, .. } = base.clone();
         Self {
-            store,
+            store: store.connect,
             clock,
             keyring,
             notifier,

@@ -30,7 +30,7 @@ use crate::hubspot::HubSpot;
 use crate::services::connections::Terms;
 use crate::services::pending_grants::{AcceptError, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
-use crate::store::{ConnectSession, PendingGrant, Store, StoreError};
+use crate::store::{ConnectSession, ConnectStore, ConnectionStore, PendingGrant, PlatformStore, StoreError};
 
 /// How long a session for a page is good, unless the backend says otherwise.
 const PAGE_LIFE: Duration = Duration::from_secs(1800);
@@ -133,7 +133,9 @@ pub struct ConnectSessions(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
+    connect_store: ConnectStore,
+    connection_store: ConnectionStore,
+    platform_store: PlatformStore,
     hubspot: Arc<HubSpot>,
     clock: Clock,
     chance: Chance,
@@ -146,7 +148,17 @@ impl ConnectSessions {
     pub(super) fn new(base: &Base, rules: &Arc<Rules>, pending_grants: &PendingGrants) -> Self {
         let Base { store, hubspot, clock, chance, tasks, .. } = base.clone();
         let (rules, pending_grants) = (Arc::clone(rules), pending_grants.clone());
-        Self(Arc::new(Parts { store, hubspot, clock, chance, tasks, rules, pending_grants }))
+        Self(Arc::new(Parts {
+            connect_store: store.connect,
+            connection_store: store.connections,
+            platform_store: store.platform,
+            hubspot,
+            clock,
+            chance,
+            tasks,
+            rules,
+            pending_grants,
+        }))
     }
 
     /// Makes a connect session.
@@ -165,7 +177,7 @@ impl ConnectSessions {
         if let Some(url) = &new.return_url {
             self.returnable(url, allowed_origins.as_ref())?;
         }
-        let user_id = parts.store.user_of_external(external_id.clone(), &parts.chance).await?;
+        let user_id = parts.platform_store.user_of_external(external_id.clone(), &parts.chance).await?;
         let (now, token) = (parts.clock.now(), Secret::random(&parts.chance));
         let usual = if new.hosted { LINK_LIFE } else { PAGE_LIFE };
         let session = ConnectSession {
@@ -192,7 +204,7 @@ impl ConnectSessions {
             finished_at: None,
             opened_at: None,
         };
-        parts.store.insert_connect_session(session.clone()).await?;
+        parts.connect_store.insert_connect_session(session.clone()).await?;
         Ok(NewlyMade { session, token })
     }
 
@@ -202,8 +214,8 @@ impl ConnectSessions {
         id: ConnectionId,
         named: Option<&ExternalUserId>,
     ) -> Result<(ExternalUserId, PortalId), SessionError> {
-        let token = self.0.store.token(id).await?.ok_or(SessionError::UnknownConnection)?;
-        let owner = self.0.store.external_of(token.user_id).await?;
+        let token = self.0.connection_store.token(id).await?.ok_or(SessionError::UnknownConnection)?;
+        let owner = self.0.platform_store.external_of(token.user_id).await?;
         let owner = owner.filter(|owner| named.is_none_or(|named| named == owner));
         // Without an account there is nothing that the renewal could be held to.
         let account = token.portal_id.ok_or(SessionError::UnknownConnection)?;
@@ -225,11 +237,11 @@ impl ConnectSessions {
 
     /// A session, with the grant that awaits the backend's word.
     pub async fn connect_session(&self, id: ConnectSessionId) -> Result<Option<SessionView>, StoreError> {
-        let Some(mut session) = self.0.store.connect_session(id).await? else { return Ok(None) };
+        let Some(mut session) = self.0.connect_store.connect_session(id).await? else { return Ok(None) };
         session.status = session.status_at(self.0.clock.now());
         let awaiting = match (session.status, session.flow_id) {
             (ConnectSessionStatus::AwaitingConfirmation, Some(flow)) => {
-                self.0.store.pending_grant(flow.into()).await?
+                self.0.connect_store.pending_grant(flow.into()).await?
             }
             _ => None,
         };
@@ -272,7 +284,7 @@ impl ConnectSessions {
         let Some((flow, pending)) = session.flow_id.zip(view.awaiting) else {
             return self.connected_meanwhile(id).await;
         };
-        let request = self.0.store.flow_of_session(flow, id).await?.ok_or(CompleteError::Ended)?;
+        let request = self.0.connect_store.flow_of_session(flow, id).await?.ok_or(CompleteError::Ended)?;
         let (pending_grants, session) = (self.0.pending_grants.clone(), view.session);
         let work = self.0.tasks.detach(async move {
             let terms = Terms::of(&request, session.user_id, Some(&session));
@@ -315,7 +327,7 @@ impl ConnectSessions {
 
     /// The session behind a hosted link, for the person who has opened it.
     pub(crate) async fn hosted_session(&self, token: &Secret) -> Result<Option<ConnectSession>, StoreError> {
-        let found = self.0.store.connect_session_of(token.hash()).await?;
+        let found = self.0.connect_store.connect_session_of(token.hash()).await?;
         let now = self.0.clock.now();
         Ok(found.filter(|session| {
             session.hosted.is_set() && session.status_at(now) == ConnectSessionStatus::Open
@@ -326,7 +338,7 @@ impl ConnectSessions {
     /// stays in mailboxes and in the browser's history.
     pub async fn open_link(&self, link: &Secret) -> Result<Option<Secret>, StoreError> {
         let page = Secret::random(&self.0.chance);
-        let opened = self.0.store.open_link(link.hash(), page.hash(), self.0.clock.now()).await?;
+        let opened = self.0.connect_store.open_link(link.hash(), page.hash(), self.0.clock.now()).await?;
         Ok(opened.then_some(page))
     }
 

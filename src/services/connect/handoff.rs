@@ -15,7 +15,7 @@ use crate::keyring::Keyring;
 use crate::services::connections::open_access;
 use crate::services::pending_grants::PendingGrants;
 use crate::services::platform::Base;
-use crate::store::{Store, StoreError};
+use crate::store::{ConnectStore, StoreError};
 
 /// A flow as its own browser sees it.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub enum Delivery {
 /// Outcomes, handed out to popups. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Handoffs {
-    store: Store,
+    store: ConnectStore,
     clock: Clock,
     keyring: Arc<Keyring>,
     rules: Arc<Rules>,
@@ -85,7 +85,7 @@ impl Handoffs {
     ) -> Self {
         let Base { store, clock, keyring, .. } = base.clone();
         Self {
-            store,
+            store: store.connect,
             clock,
             keyring,
             rules: Arc::clone(rules),

@@ -9,7 +9,7 @@ use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::FailureCode;
 use crate::keyring::Keyring;
 use crate::services::platform::{Base, Connection};
-use crate::store::{Store, StoreError};
+use crate::store::{ConnectionStore, StoreError};
 
 /// How long a claim is good. The next look at the attempt gives a fresh one.
 const CLAIM: std::time::Duration = std::time::Duration::from_secs(60);
@@ -34,7 +34,7 @@ pub enum Outcome {
 /// What attempts have come to. Clones share everything.
 #[derive(Debug, Clone)]
 pub(super) struct Outcomes {
-    store: Store,
+    store: ConnectionStore,
     clock: Clock,
     keyring: Arc<Keyring>,
     rules: Arc<Rules>,
@@ -43,7 +43,7 @@ pub(super) struct Outcomes {
 impl Outcomes {
     pub fn new(base: &Base, rules: &Arc<Rules>) -> Self {
         let Base { store, clock, keyring, .. } = base.clone();
-        Self { store, clock, keyring, rules: Arc::clone(rules) }
+        Self { store: store.connections, clock, keyring, rules: Arc::clone(rules) }
     }
 
     pub(super) async fn outcome_of(&self, request: &AuthRequest) -> Result<Outcome, StoreError> {

@@ -6,50 +6,57 @@ use crate::domain::id::{FlowId, UserId};
 use crate::domain::secret::Secret;
 use crate::services::connections::ConnectionList;
 use crate::services::platform::Base;
-use crate::store::{Store, StoreError};
+use crate::store::{ConnectStore, ConnectionStore, PlatformStore, StoreError};
 
 /// Browsers without a session that may be given one. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct SignIns {
-    store: Store,
+    connect_store: ConnectStore,
+    connection_store: ConnectionStore,
+    platform_store: PlatformStore,
     clock: Clock,
     list: ConnectionList,
 }
 
 impl SignIns {
     pub(super) fn new(base: &Base, list: &ConnectionList) -> Self {
-        Self { store: base.store.clone(), clock: base.clock.clone(), list: list.clone() }
+        Self {
+            connect_store: base.store.connect.clone(),
+            connection_store: base.store.connections.clone(),
+            platform_store: base.store.platform.clone(),
+            clock: base.clock.clone(),
+            list: list.clone(),
+        }
     }
 
     /// Returns whether a browser without a session can be signed in as this user: the user has no connections, or has
     /// just been given a session by an answer that has not arrived.
     pub(super) async fn may_sign_in(&self, user: UserId) -> Result<bool, StoreError> {
-        let store = &self.store;
         if self.list.connections(user).await?.is_empty() {
             return Ok(true);
         }
         let since = self.clock.now().minus(HANDOFF_WINDOW);
-        Ok(!store.has_seen_session(user).await? && store.has_unseen_session(user, since).await?)
+        Ok(!self.platform_store.has_seen_session(user).await?
+            && self.platform_store.has_unseen_session(user, since).await?)
     }
 
     /// Returns the user whose session was lost with the answer to the callback, for the browser that holds the cookie of
     /// the request. `None` if the session has been seen, or if the outcome is older than [`HANDOFF_WINDOW`].
     pub async fn lost_session(&self, flow: FlowId, binding: &Secret) -> Result<Option<UserId>, StoreError> {
-        match self.store.flow(flow, binding.hash()).await? {
+        match self.connect_store.flow(flow, binding.hash()).await? {
             Some(request) => self.lost_session_of(&request).await,
             None => Ok(None),
         }
     }
 
     pub(super) async fn lost_session_of(&self, request: &AuthRequest) -> Result<Option<UserId>, StoreError> {
-        let store = &self.store;
         let (FlowState::Connected { connection, .. }, None) = (request.state, request.connect_session) else {
             return Ok(None);
         };
         if request.is_over(self.clock.now()) {
             return Ok(None);
         }
-        let Some(token) = store.token(connection).await? else { return Ok(None) };
-        Ok((!store.has_seen_session(token.user_id).await?).then_some(token.user_id))
+        let Some(token) = self.connection_store.token(connection).await? else { return Ok(None) };
+        Ok((!self.platform_store.has_seen_session(token.user_id).await?).then_some(token.user_id))
     }
 }

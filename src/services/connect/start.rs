@@ -19,7 +19,7 @@ use crate::domain::secret::{Hash, Secret};
 use crate::hubspot::{Authorize, HubSpot};
 use crate::keyring::Keyring;
 use crate::services::platform::Base;
-use crate::store::{ConnectSession, NewAuthRequest, Store, StoreError};
+use crate::store::{ConnectSession, ConnectStore, ConnectionStore, NewAuthRequest, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// Who wants to connect, and on whose behalf.
@@ -96,7 +96,8 @@ pub struct Starts(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
+    connect_store: ConnectStore,
+    connection_store: ConnectionStore,
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
@@ -108,7 +109,16 @@ struct Parts {
 impl Starts {
     pub(super) fn new(base: &Base, rules: &Arc<Rules>) -> Self {
         let Base { store, hubspot, keyring, clock, chance, metrics, .. } = base.clone();
-        Self(Arc::new(Parts { store, hubspot, keyring, clock, chance, metrics, rules: Arc::clone(rules) }))
+        Self(Arc::new(Parts {
+            connect_store: store.connect,
+            connection_store: store.connections,
+            hubspot,
+            keyring,
+            clock,
+            chance,
+            metrics,
+            rules: Arc::clone(rules),
+        }))
     }
 
     /// Begins a connect.
@@ -141,7 +151,8 @@ impl Starts {
         let now = parts.clock.now();
         let mut effective = EffectiveRequest::of(session.as_ref(), &ask, settings);
         if let (Some(user), Some(portal)) = (effective.user, effective.portal_id)
-            && let Some(connection) = parts.store.token_for(user, &settings.client_id, portal).await?
+            && let Some(connection) =
+                parts.connection_store.token_for(user, &settings.client_id, portal).await?
         {
             effective.keep(&connection.scopes.unwrap_or_default());
         }
@@ -177,7 +188,7 @@ impl Starts {
         let expires_at = request.expires_at;
         let (state_hash, binding_hash) = (state.hash(), binding.hash());
         let new = NewAuthRequest { request, state_hash, binding_hash };
-        if !parts.store.insert_auth_request(new).await? {
+        if !parts.connect_store.insert_auth_request(new).await? {
             return Err(StartError::ChallengeUsed);
         }
         parts.metrics.flows_started.inc();
@@ -190,7 +201,7 @@ impl Starts {
     pub async fn started(&self, state: Secret, binding: Secret) -> Result<Option<Started>, StoreError> {
         let hubspot = &self.0.hubspot;
         let flow = flow_of_state(&state);
-        let found = self.0.store.flow(flow, binding.hash()).await?;
+        let found = self.0.connect_store.flow(flow, binding.hash()).await?;
         let awaited = |request: &AuthRequest| {
             request.state_at(self.0.clock.now()) == FlowState::AwaitingUser
                 && request.client_id == hubspot.client_id()
@@ -218,7 +229,7 @@ impl Starts {
         binding: &Secret,
         key: &Secret,
     ) -> Result<Option<Moment>, StoreError> {
-        self.0.store.prove_opener(flow, binding.hash(), key.hash()).await
+        self.0.connect_store.prove_opener(flow, binding.hash(), key.hash()).await
     }
 
     /// The origin that is told of the outcome: the named one, the only listed one, or our own.
@@ -237,7 +248,7 @@ impl Starts {
     /// The session that a page begins an attempt with. A hosted link is for our own page alone, once it is opened.
     async fn session_for(&self, token: &Secret, page: &Origin) -> Result<ConnectSession, StartError> {
         let now = self.0.clock.now();
-        let found = self.0.store.connect_session_of(token.hash()).await?;
+        let found = self.0.connect_store.connect_session_of(token.hash()).await?;
         let open = found.filter(|session| {
             session.status_at(now) == ConnectSessionStatus::Open
                 && session.client_id == self.0.hubspot.client_id()

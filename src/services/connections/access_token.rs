@@ -20,7 +20,7 @@ use crate::domain::secret::Secret;
 use crate::domain::token::MIN_REFRESH_INTERVAL;
 use crate::keyring::{Context, Keyring};
 use crate::services::platform::{Base, RowCache, Tasks};
-use crate::store::{AccessRow, ClaimOne, Store, StoreError};
+use crate::store::{AccessRow, ClaimOne, ConnectionStore, StoreError};
 
 /// How long a caller waits: somewhat longer than a call to HubSpot may take.
 const CALLER_PATIENCE: Duration = Duration::from_secs(25);
@@ -80,7 +80,7 @@ pub struct AccessTokens(pub(super) Arc<Parts>);
 
 #[derive(Debug)]
 pub(super) struct Parts {
-    store: Store,
+    store: ConnectionStore,
     pub(super) keyring: Arc<Keyring>,
     pub(super) clock: Clock,
     row_cache: RowCache,
@@ -103,7 +103,7 @@ impl AccessTokens {
     ) -> Self {
         let Base { store, keyring, clock, row_cache, owner, tasks, .. } = base.clone();
         Self(Arc::new(Parts {
-            store,
+            store: store.connections,
             keyring,
             clock,
             row_cache,

@@ -12,7 +12,7 @@ use crate::domain::token::Token;
 use crate::hubspot::{HubSpot, Identity};
 use crate::keyring::{Keyring, OpenError};
 use crate::services::platform::{Base, Changes};
-use crate::store::{Details, Store, StoreError};
+use crate::store::{ConnectionStore, Details, StoreError};
 
 /// Attempts before giving up on a time zone that HubSpot refuses.
 const REFUSALS: i64 = 8;
@@ -37,7 +37,7 @@ impl Lacking {
 /// The details of accounts. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct AccountDetails {
-    store: Store,
+    store: ConnectionStore,
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
@@ -47,7 +47,7 @@ pub struct AccountDetails {
 impl AccountDetails {
     pub(super) fn new(base: &Base) -> Self {
         let Base { store, hubspot, keyring, clock, changes, .. } = base.clone();
-        Self { store, hubspot, keyring, clock, changes }
+        Self { store: store.connections, hubspot, keyring, clock, changes }
     }
 
     /// Asks for details and stores them; the background asks again for those that HubSpot does not give now. A

@@ -8,13 +8,13 @@ use crate::domain::event::EventType;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::hubspot::HubSpot;
 use crate::services::platform::Base;
-use crate::store::Store;
+use crate::store::WebhookStore;
 
 /// Whether the refusal of our credentials is told, as far as this process knows. What an earlier process has told, a new
 /// one does not know.
 #[derive(Debug)]
 pub(super) struct CredentialsAlarm {
-    store: Store,
+    store: WebhookStore,
     hubspot: Arc<HubSpot>,
     chance: Chance,
     state: AtomicU8,
@@ -27,7 +27,7 @@ const CLEAR: u8 = 2;
 impl CredentialsAlarm {
     pub fn new(base: &Base) -> Self {
         let Base { store, hubspot, chance, .. } = base.clone();
-        Self { store, hubspot, chance, state: AtomicU8::new(UNKNOWN) }
+        Self { store: store.webhooks, hubspot, chance, state: AtomicU8::new(UNKNOWN) }
     }
 
     /// Whether that is news.

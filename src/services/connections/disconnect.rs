@@ -14,7 +14,7 @@ use crate::domain::refresh_job::backoff;
 use crate::hubspot::HubSpot;
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::services::platform::{Base, Changes, Tasks};
-use crate::store::{Removed, RevocationJob, Store, StoreError};
+use crate::store::{ConnectionStore, Removed, RevocationJob, StoreError};
 
 /// How long a caller waits for HubSpot's word before it is told `queued`.
 pub(in crate::services) const REVOKE_WAIT: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ pub struct Disconnects(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
+    store: ConnectionStore,
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
@@ -87,7 +87,7 @@ struct Parts {
 impl Disconnects {
     pub(super) fn new(base: &Base) -> Self {
         let Base { store, hubspot, keyring, clock, tasks, changes, .. } = base.clone();
-        Self(Arc::new(Parts { store, hubspot, keyring, clock, tasks, changes }))
+        Self(Arc::new(Parts { store: store.connections, hubspot, keyring, clock, tasks, changes }))
     }
 
     /// Ends one connection of a user; `None` if the user has no such connection.

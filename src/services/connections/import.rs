@@ -19,7 +19,7 @@ use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
 use crate::services::platform::{Base, Changes, Tasks, joined};
-use crate::store::{Source, Store, StoreError};
+use crate::store::{ConnectionStore, PlatformStore, Source, StoreError};
 
 /// How often HubSpot is asked again after a failure that passes by itself.
 const ATTEMPTS: u32 = 3;
@@ -80,7 +80,8 @@ pub struct Imports(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
+    connection_store: ConnectionStore,
+    platform_store: PlatformStore,
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
@@ -103,7 +104,8 @@ impl Imports {
         let circuit_breaker = Arc::clone(circuit_breaker);
         let (intake, details) = (intake.clone(), details.clone());
         Self(Arc::new(Parts {
-            store,
+            connection_store: store.connections,
+            platform_store: store.platform,
             hubspot,
             keyring,
             clock,
@@ -130,13 +132,17 @@ impl Imports {
 
     async fn take_over(&self, import: &Import) -> Result<Imported, ImportError> {
         let parts = &self.0;
-        let user = parts.store.user_of_external(import.external_user.clone(), &parts.chance).await?;
+        let user = parts.platform_store.user_of_external(import.external_user.clone(), &parts.chance).await?;
         let brought = parts.keyring.fingerprint(&import.refresh);
-        if let Some(known) = parts.store.imported(user, parts.hubspot.client_id(), &brought).await? {
+        if let Some(known) =
+            parts.connection_store.imported(user, parts.hubspot.client_id(), &brought).await?
+        {
             return Ok(Imported::Known(known));
         }
         // Its connection refreshes it under a lease, and a second use beside that one may cost both of them the grant.
-        if parts.store.is_in_use(&brought).await? || parts.store.was_imported(&brought).await? {
+        if parts.connection_store.is_in_use(&brought).await?
+            || parts.connection_store.was_imported(&brought).await?
+        {
             return Err(ImportError::Refused(FailureCode::RefreshTokenInUse));
         }
         if let Some(expected) = import.portal

@@ -17,7 +17,9 @@ use crate::domain::token::{RefreshPolicy, missing};
 use crate::hubspot::{Grant, HubSpot};
 use crate::keyring::{Context, Keyring};
 use crate::services::platform::{Base, Changes, Key, Notifier, retry_write};
-use crate::store::{ConnectSession, NewTokens, Removed, Saved, Source, Store, StoreError, TokenRow};
+use crate::store::{
+    ConnectSession, ConnectStore, ConnectionStore, NewTokens, Removed, Saved, Source, StoreError, TokenRow,
+};
 use crate::telemetry::metrics::Metrics;
 
 /// How long a write is tried again while the person waits.
@@ -80,7 +82,8 @@ pub(in crate::services) struct Intake(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
+    connect_store: ConnectStore,
+    connection_store: ConnectionStore,
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
@@ -97,7 +100,8 @@ impl Intake {
         let Base { store, hubspot, keyring, clock, chance, metrics, notifier, changes, .. } = base.clone();
         let details = details.clone();
         Self(Arc::new(Parts {
-            store,
+            connect_store: store.connect,
+            connection_store: store.connections,
             hubspot,
             keyring,
             clock,
@@ -163,7 +167,7 @@ impl Intake {
     /// again from: this is the one attempt.
     pub(in crate::services) async fn end_unused(&self, refresh: &Secret) {
         let parts = &self.0;
-        match parts.store.is_in_use(&parts.keyring.fingerprint(refresh)).await {
+        match parts.connection_store.is_in_use(&parts.keyring.fingerprint(refresh)).await {
             Ok(false) => {}
             Ok(true) => return,
             Err(why) => {
@@ -188,7 +192,8 @@ impl Intake {
         loop {
             let known = match received.portal {
                 Some(portal) => {
-                    let find = || parts.store.token_for(received.terms.owner, received.client_id, portal);
+                    let find =
+                        || parts.connection_store.token_for(received.terms.owner, received.client_id, portal);
                     retry_write(patience, find).await?
                 }
                 None => None,
@@ -196,7 +201,7 @@ impl Intake {
             let place = known
                 .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
             let tokens = self.seal(received, &source, place);
-            let save = || parts.store.save_connected(source.clone(), tokens.clone());
+            let save = || parts.connect_store.save_connected(source.clone(), tokens.clone());
             match retry_write(patience, save).await? {
                 Saved::Done(ended) => return Ok(Some(Stored { connection: place.0, ended })),
                 Saved::Gone => return Ok(None),

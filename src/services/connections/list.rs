@@ -6,19 +6,27 @@ use crate::domain::clock::Clock;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::services::platform::{Base, Connection, RowCache, UserConnections};
-use crate::store::{Event, Listed, Store, StoreError, Wanted};
+use crate::store::{ConnectionStore, Event, Listed, PlatformStore, StoreError, Wanted, WebhookStore};
 
 /// The connections. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct ConnectionList {
-    store: Store,
+    connection_store: ConnectionStore,
+    platform_store: PlatformStore,
+    webhook_store: WebhookStore,
     clock: Clock,
     row_cache: RowCache,
 }
 
 impl ConnectionList {
     pub(super) fn new(base: &Base) -> Self {
-        Self { store: base.store.clone(), clock: base.clock.clone(), row_cache: base.row_cache.clone() }
+        Self {
+            connection_store: base.store.connections.clone(),
+            platform_store: base.store.platform.clone(),
+            webhook_store: base.store.webhooks.clone(),
+            clock: base.clock.clone(),
+            row_cache: base.row_cache.clone(),
+        }
     }
 
     /// Connections in the order in which they were made, at most `limit`; of one of the host's users, if one is named.
@@ -30,23 +38,23 @@ impl ConnectionList {
     ) -> Result<Vec<Listed>, StoreError> {
         let user = match external {
             None => None,
-            Some(external) => match self.store.find_external(external).await? {
+            Some(external) => match self.platform_store.find_external(external).await? {
                 Some(user) => Some(user),
                 // Nobody has named that user: there is nothing of theirs.
                 None => return Ok(Vec::new()),
             },
         };
-        self.store.page(Wanted { user, ..wanted }, self.clock.now(), limit).await
+        self.connection_store.page(Wanted { user, ..wanted }, self.clock.now(), limit).await
     }
 
     /// One connection, whoever owns it: for callers who may see all of them.
     pub async fn connection(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
-        self.store.listed(id).await
+        self.connection_store.listed(id).await
     }
 
     /// What has happened to a connection after the event with this number, the oldest first.
     pub async fn events(&self, id: ConnectionId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        self.store.events_of(id, after, limit).await
+        self.webhook_store.events_of(id, after, limit).await
     }
 
     /// A user's connections.
@@ -55,7 +63,7 @@ impl ConnectionList {
             return Ok(known);
         }
         let ticket = self.row_cache.ticket();
-        let rows = self.store.tokens_of(user).await?;
+        let rows = self.connection_store.tokens_of(user).await?;
         let connections: UserConnections =
             Arc::new(rows.into_iter().map(|(token, refresh_at)| Connection { token, refresh_at }).collect());
         self.row_cache.keep_connections(ticket, user, &connections);
@@ -64,6 +72,6 @@ impl ConnectionList {
 
     /// How many connections there are in each state.
     pub(crate) async fn connection_counts(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        self.store.count_tokens().await
+        self.connection_store.count_tokens().await
     }
 }

@@ -19,7 +19,7 @@ use crate::domain::token::{RefreshPolicy, Token};
 use crate::hubspot::{Grant, HubSpot};
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::services::platform::{Base, Changes, Tasks, retry_write};
-use crate::store::{Claimed, Committed, RevocationJob, Store, StoreError};
+use crate::store::{Claimed, Committed, ConnectionStore, RevocationJob, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
@@ -39,7 +39,7 @@ pub struct Refreshes(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
+    store: ConnectionStore,
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
@@ -60,7 +60,7 @@ impl Refreshes {
         let Base { store, hubspot, keyring, clock, chance, metrics, owner, tasks, changes, .. } =
             base.clone();
         Self(Arc::new(Parts {
-            store,
+            store: store.connections,
             hubspot,
             keyring,
             clock,

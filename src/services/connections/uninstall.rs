@@ -9,7 +9,7 @@ use crate::domain::failure::FailureCode;
 use crate::domain::id::ConnectionId;
 use crate::hubspot::HubSpot;
 use crate::services::platform::{Base, Tasks, joined};
-use crate::store::{Store, StoreError};
+use crate::store::{ConnectionStore, StoreError};
 
 /// What became of an app that was to be uninstalled.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Uninstalled {
 /// Apps, uninstalled. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Uninstalls {
-    store: Store,
+    store: ConnectionStore,
     hubspot: Arc<HubSpot>,
     tasks: Tasks,
     access_tokens: AccessTokens,
@@ -36,7 +36,7 @@ impl Uninstalls {
     pub(super) fn new(base: &Base, access_tokens: &AccessTokens, disconnects: &Disconnects) -> Self {
         let Base { store, hubspot, tasks, .. } = base.clone();
         let (access_tokens, disconnects) = (access_tokens.clone(), disconnects.clone());
-        Self { store, hubspot, tasks, access_tokens, disconnects }
+        Self { store: store.connections, hubspot, tasks, access_tokens, disconnects }
     }
 
     /// Uninstalls the app from the account of a connection, then ends the connection, whatever HubSpot has answered.

@@ -4,12 +4,15 @@ use crate::config::OnSessionExpiry;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::{ConnectionId, UserId};
 use crate::services::platform::{Base, Changes};
-use crate::store::{Revoke, Store, StoreError};
+use crate::store::{ConnectionStore, PlatformStore, Revoke, StoreError};
 
 /// Connections that change because time passes. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Upkeep {
-    store: Store,
+    connection_store: ConnectionStore,
+    platform_store: PlatformStore,
+    /// Whether this process is the only writer.
+    is_exclusive: bool,
     clock: Clock,
     changes: Changes,
     on_session_expiry: OnSessionExpiry,
@@ -18,14 +21,22 @@ pub struct Upkeep {
 impl Upkeep {
     pub(super) fn new(base: &Base, on_session_expiry: OnSessionExpiry) -> Self {
         let Base { store, clock, changes, .. } = base.clone();
-        Self { store, clock, changes, on_session_expiry }
+        let is_exclusive = store.database().is_exclusive();
+        Self {
+            connection_store: store.connections,
+            platform_store: store.platform,
+            is_exclusive,
+            clock,
+            changes,
+            on_session_expiry,
+        }
     }
 
     /// Tells of connections whose access token has expired. Says how many these are.
     pub async fn note_degraded(&self) -> Result<usize, StoreError> {
         let mut all = 0;
         loop {
-            let (users, more) = self.store.note_degraded(self.clock.now()).await?;
+            let (users, more) = self.connection_store.note_degraded(self.clock.now()).await?;
             all += users.len();
             let none = users.is_empty();
             for user in users {
@@ -43,7 +54,7 @@ impl Upkeep {
         since: Moment,
         now: Moment,
     ) -> Result<(), StoreError> {
-        let users = self.store.maybe_unreachable(since, now).await?;
+        let users = self.platform_store.maybe_unreachable(since, now).await?;
         self.end_of(users).await
     }
 
@@ -54,7 +65,7 @@ impl Upkeep {
             OnSessionExpiry::Forget => Some(Revoke(false)),
         };
         for user in users {
-            let ended = self.store.remove_unreachable(user, remove).await?;
+            let ended = self.platform_store.remove_unreachable(user, remove).await?;
             if ended > 0 {
                 self.changes.publish(user);
                 tracing::info!(user = %user, ended, "a session has expired; its connections have ended with it");
@@ -66,8 +77,8 @@ impl Upkeep {
     /// What a start does before it serves: frees what this process held when it died, and looks at the first page of
     /// connections.
     pub async fn begin(&self) -> Result<(), StoreError> {
-        if self.store.is_exclusive() {
-            self.store.clear_leases(self.clock.now()).await?;
+        if self.is_exclusive {
+            self.connection_store.clear_leases(self.clock.now()).await?;
         }
         self.reconcile(None).await.map(|_| ())
     }
@@ -75,7 +86,7 @@ impl Upkeep {
     /// Brings jobs, connections and sessions of one page together, after a crash or a restore. Says where the next page
     /// begins; `None` after the last one.
     pub async fn reconcile(&self, after: Option<ConnectionId>) -> Result<Option<ConnectionId>, StoreError> {
-        let found = self.store.reconcile(after).await?;
+        let found = self.connection_store.reconcile(after).await?;
         if found.made > 0 {
             tracing::warn!(made = found.made, "connections without a refresh job were given one");
         }

@@ -11,12 +11,15 @@ use super::pending_grants::PendingGrants;
 use super::platform::Base;
 use super::webhooks::{Deliveries, Webhooks};
 use crate::domain::clock::Clock;
-use crate::store::Store;
+use crate::store::{ConnectStore, Database, MarketplaceStore, PlatformStore};
 
 /// What a process does for itself. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Maintenance {
-    store: Store,
+    connect_store: ConnectStore,
+    marketplace_store: MarketplaceStore,
+    platform_store: PlatformStore,
+    database: Database,
     clock: Clock,
     pending_grants: PendingGrants,
     deliveries: Deliveries,
@@ -34,7 +37,10 @@ impl Maintenance {
         stopping: &Arc<AtomicBool>,
     ) -> Self {
         Self {
-            store: base.store.clone(),
+            connect_store: base.store.connect.clone(),
+            marketplace_store: base.store.marketplace.clone(),
+            platform_store: base.store.platform.clone(),
+            database: base.store.database().clone(),
             clock: base.clock.clone(),
             pending_grants,
             deliveries: webhooks.deliveries.clone(),

@@ -20,7 +20,7 @@ pub struct Readiness {
 impl Maintenance {
     /// Looks.
     pub async fn readiness(&self) -> Readiness {
-        let ping = tokio::time::timeout(std::time::Duration::from_secs(3), self.store.ping()).await;
+        let ping = tokio::time::timeout(std::time::Duration::from_secs(3), self.database.ping()).await;
         Readiness {
             database: matches!(ping, Ok(Ok(()))),
             stopping: self.stopping.load(Ordering::SeqCst),

@@ -15,16 +15,16 @@ impl Maintenance {
     /// [`StoreError`] if the database fails; the next round goes on from there.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let spent = self.store.sweep_auth_requests(now).await?;
+        let spent = self.connect_store.sweep_auth_requests(now).await?;
         if spent > 0 {
             tracing::debug!(spent, "forgot spent auth requests");
         }
         self.pending_grants.end_forgotten_grants(now).await?;
-        self.store.sweep_connect_sessions(now).await?;
-        self.store.sweep_once(now).await?;
+        self.connect_store.sweep_connect_sessions(now).await?;
+        self.platform_store.sweep_once(now).await?;
         self.deliveries.sweep_events().await?;
-        self.store.sweep_installs(now).await?;
-        self.store.sweep_anonymous_sessions(now).await?;
+        self.marketplace_store.sweep_installs(now).await?;
+        self.platform_store.sweep_anonymous_sessions(now).await?;
         self.upkeep.end_unreachable(now.minus(LOOK_BACK), now).await
     }
 }

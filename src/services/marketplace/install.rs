@@ -20,7 +20,7 @@ use crate::hubspot::HubSpot;
 use crate::services::connections::{Intake, Terms};
 use crate::services::pending_grants::{AcceptError, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
-use crate::store::{ClaimedInstall, PendingGrant, Store, StoreError};
+use crate::store::{ClaimedInstall, ConnectStore, MarketplaceStore, PendingGrant, PlatformStore, StoreError};
 
 /// How long a state is good that HubSpot is to bring back.
 const STATE_TTL: Duration = Duration::from_secs(600);
@@ -77,7 +77,9 @@ pub struct Installs(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
+    connect_store: ConnectStore,
+    marketplace_store: MarketplaceStore,
+    platform_store: PlatformStore,
     hubspot: Arc<HubSpot>,
     clock: Clock,
     chance: Chance,
@@ -97,7 +99,18 @@ impl Installs {
     ) -> Self {
         let Base { store, hubspot, clock, chance, tasks, .. } = base.clone();
         let (intake, pending_grants) = (intake.clone(), pending_grants.clone());
-        Self(Arc::new(Parts { store, hubspot, clock, chance, tasks, intake, pending_grants, claim_time }))
+        Self(Arc::new(Parts {
+            connect_store: store.connect,
+            marketplace_store: store.marketplace,
+            platform_store: store.platform,
+            hubspot,
+            clock,
+            chance,
+            tasks,
+            intake,
+            pending_grants,
+            claim_time,
+        }))
     }
 
     /// A state for HubSpot to bring back with the code. It shows that the code belongs to an install that HubSpot began
@@ -106,7 +119,7 @@ impl Installs {
         let parts = &self.0;
         let state = Secret::random(&parts.chance);
         let expires_at = parts.clock.now().plus(STATE_TTL);
-        parts.store.note_install_state(state.hash(), expires_at).await?;
+        parts.marketplace_store.note_install_state(state.hash(), expires_at).await?;
         Ok(state)
     }
 
@@ -126,16 +139,16 @@ impl Installs {
         let work = self.0.tasks.detach(async move {
             let now = installs.0.clock.now();
             if let Some(state) = state
-                && !installs.0.store.take_install_state(state.hash(), now).await?
+                && !installs.0.marketplace_store.take_install_state(state.hash(), now).await?
             {
                 return Err(InstallError::StateRejected);
             }
-            if !installs.0.store.take_install_code(code.hash(), now.plus(CODE_MEMORY)).await? {
+            if !installs.0.marketplace_store.take_install_code(code.hash(), now.plus(CODE_MEMORY)).await? {
                 return Ok(());
             }
             let kept = installs.keep_install(&code, &redirect_uri).await;
             if kept.is_err()
-                && let Err(why) = installs.0.store.forget_install_code(code.hash()).await
+                && let Err(why) = installs.0.marketplace_store.forget_install_code(code.hash()).await
             {
                 tracing::error!(error = %why, "could not forget a refused code");
             }
@@ -181,7 +194,7 @@ impl Installs {
     ) -> Result<Vec<PendingGrant>, StoreError> {
         let parts = &self.0;
         let (app, now) = (parts.hubspot.client_id(), parts.clock.now());
-        parts.store.waiting_installs(app, portal, after, now, limit).await
+        parts.connect_store.waiting_installs(app, portal, after, now, limit).await
     }
 
     /// Makes an install a connection of this user of the host's, or renews the one that the user has to that account.
@@ -213,17 +226,17 @@ impl Installs {
         let (settings, app) = (parts.hubspot.settings(), parts.hubspot.client_id());
         loop {
             let now = parts.clock.now();
-            let found = parts.store.pending_grant(id.into()).await?;
+            let found = parts.connect_store.pending_grant(id.into()).await?;
             let is_waiting = |grant: &PendingGrant| {
                 grant.source == GrantSource::Marketplace && grant.client_id == app && grant.expires_at > now
             };
             let Some(install) = found.filter(is_waiting) else {
-                let known = parts.store.claimed_install(id, app, now).await?;
+                let known = parts.marketplace_store.claimed_install(id, app, now).await?;
                 let claimed = known.ok_or(ClaimInstallError::Unknown)?;
-                let is_same = parts.store.find_external(external).await? == Some(claimed.user_id);
+                let is_same = parts.platform_store.find_external(external).await? == Some(claimed.user_id);
                 return is_same.then_some(claimed).ok_or(ClaimInstallError::Taken);
             };
-            let owner = parts.store.user_of_external(external.clone(), &parts.chance).await?;
+            let owner = parts.platform_store.user_of_external(external.clone(), &parts.chance).await?;
             let terms = Terms {
                 owner,
                 scopes: &settings.scopes,

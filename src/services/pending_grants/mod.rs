@@ -21,7 +21,7 @@ use crate::domain::secret::Secret;
 use crate::domain::words::{UnknownWord, words};
 use crate::hubspot::{Grant, HubSpot};
 use crate::keyring::{Context, Keyring, OpenError};
-use crate::store::{PendingGrant, Source, Store, StoreError, Undecided};
+use crate::store::{ConnectStore, PendingGrant, Source, StoreError, Undecided};
 use crate::telemetry::metrics::Metrics;
 
 /// How long a person may think about it.
@@ -62,7 +62,7 @@ pub(super) enum AcceptError {
 /// Grants that wait. Clones share everything.
 #[derive(Debug, Clone)]
 pub(super) struct PendingGrants {
-    store: Store,
+    store: ConnectStore,
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
@@ -77,7 +77,7 @@ impl PendingGrants {
     pub fn new(base: &Base, connections: &Connections) -> Self {
         let (intake, disconnects) = (connections.intake.clone(), connections.disconnects.clone());
         let Base { store, hubspot, keyring, clock, chance, metrics, notifier, .. } = base.clone();
-        Self { store, hubspot, keyring, clock, chance, metrics, notifier, intake, disconnects }
+        Self { store: store.connect, hubspot, keyring, clock, chance, metrics, notifier, intake, disconnects }
     }
 
     /// Holds a grant until the person has chosen, if it is for another account than the flow expected, or until the

@@ -13,7 +13,7 @@ use super::tasks::Tasks;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Secret;
-use crate::store::{ApiKey, Store, StoreError};
+use crate::store::{ApiKey, PlatformStore, StoreError};
 
 /// For how long a key is taken for good without asking the database.
 const FRESH: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ pub struct ApiKeys(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
+    store: PlatformStore,
     clock: Clock,
     tasks: Tasks,
     known_keys: Cache<[u8; 32], Known>,
@@ -56,7 +56,7 @@ struct Parts {
 impl ApiKeys {
     pub(super) fn new(base: &Base) -> Self {
         let Base { store, clock, tasks, .. } = base.clone();
-        Self(Arc::new(Parts { store, clock, tasks, known_keys: Cache::new(MOST) }))
+        Self(Arc::new(Parts { store: store.platform, clock, tasks, known_keys: Cache::new(MOST) }))
     }
 
     /// The key that somebody shows, if it is one and was not revoked.

@@ -10,7 +10,7 @@ use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
-use crate::store::{SessionRow, Store, StoreError};
+use crate::store::{PlatformStore, SessionRow, StoreError};
 
 /// How exactly the last use is kept: a write per request would cost more than it tells.
 const TOUCH: Duration = Duration::from_secs(60);
@@ -37,7 +37,7 @@ pub enum Use {
 /// Browser sessions. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct BrowserSessions {
-    store: Store,
+    store: PlatformStore,
     clock: Clock,
     chance: Chance,
     row_cache: RowCache,
@@ -51,7 +51,7 @@ impl BrowserSessions {
     pub(super) fn new(base: &Base, settings: &config::Security) -> Self {
         let Base { store, clock, chance, row_cache, .. } = base.clone();
         let config::Security { session_idle: idle, session_max: max, .. } = *settings;
-        Self { store, clock, chance, row_cache, idle, max }
+        Self { store: store.platform, clock, chance, row_cache, idle, max }
     }
 
     /// The session with this key, unless it has expired.

@@ -16,7 +16,7 @@ use crate::domain::chance::Chance;
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Secret;
 use crate::keyring::{Context, Keyring, OpenError};
-use crate::store::{OnceFound, OnceLease, Store, StoreError};
+use crate::store::{OnceFound, OnceLease, PlatformStore, StoreError};
 
 /// How long the writing of an answer is tried again while its caller waits.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,14 +59,18 @@ pub enum OnceError {
 /// Requests that are done once. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
-    store: Store,
+    store: PlatformStore,
     keyring: Arc<Keyring>,
     chance: Chance,
 }
 
 impl Idempotency {
     pub(super) fn new(base: &Base) -> Self {
-        Self { store: base.store.clone(), keyring: Arc::clone(&base.keyring), chance: base.chance.clone() }
+        Self {
+            store: base.store.platform.clone(),
+            keyring: Arc::clone(&base.keyring),
+            chance: base.chance.clone(),
+        }
     }
 
     /// Looks whether this API key has asked for the same under this idempotency key before. `what` is all that a

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::domain::clock::Clock;
 use crate::keyring::Keyring;
-use crate::store::{Store, StoreError};
+use crate::store::{PlatformStore, StoreError};
 
 /// Why the keys at hand do not do.
 #[derive(Debug, Error)]
@@ -33,7 +33,11 @@ pub enum KeyCheckError {
 ///
 /// # Errors
 /// [`KeyCheckError`] names the key and the number of rows that need it.
-pub async fn check_keys(store: &Store, keyring: &Keyring, clock: &Clock) -> Result<(), KeyCheckError> {
+pub async fn check_keys(
+    store: &PlatformStore,
+    keyring: &Keyring,
+    clock: &Clock,
+) -> Result<(), KeyCheckError> {
     let known = keyring.key_ids();
     for key_id in store.key_ids_in_use().await? {
         if !known.contains(&key_id.as_str()) {

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::base::Base;
 use super::notifier::{Key, Notifier};
-use crate::store::{Store, StoreError};
+use crate::store::{ConnectStore, ConnectionStore, StoreError};
 
 /// How soon a change that another process has made is noticed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -16,19 +16,27 @@ const ASKED_AT_ONCE: usize = 500;
 /// What other processes have changed, found out for those who wait here.
 #[derive(Debug, Clone)]
 pub struct ReplicaWatch {
-    store: Store,
+    connect_store: ConnectStore,
+    connection_store: ConnectionStore,
+    /// Whether this process is the only writer.
+    is_exclusive: bool,
     notifier: Notifier,
 }
 
 impl ReplicaWatch {
     pub(super) fn new(base: &Base) -> Self {
-        Self { store: base.store.clone(), notifier: base.notifier.clone() }
+        Self {
+            connect_store: base.store.connect.clone(),
+            connection_store: base.store.connections.clone(),
+            is_exclusive: base.store.database().is_exclusive(),
+            notifier: base.notifier.clone(),
+        }
     }
 
     /// Looks for what other processes have changed, for as long as this one serves. Where it is the only one that
     /// writes there is nothing to look for.
     pub async fn watch_others(&self, stop: CancellationToken) {
-        if self.store.is_exclusive() {
+        if self.is_exclusive {
             return;
         }
         let looks = async {
@@ -45,12 +53,12 @@ impl ReplicaWatch {
     async fn look(&self) -> Result<(), StoreError> {
         let (flows, users) = self.notifier.keys();
         for some in flows.chunks(ASKED_AT_ONCE) {
-            for (flow, mark) in self.store.marks_of_flows(some).await? {
+            for (flow, mark) in self.connect_store.marks_of_flows(some).await? {
                 self.notifier.mark(Key::Flow(flow), mark);
             }
         }
         for some in users.chunks(ASKED_AT_ONCE) {
-            for (user, mark) in self.store.marks_of(some).await? {
+            for (user, mark) in self.connection_store.marks_of(some).await? {
                 self.notifier.mark(Key::User(user), mark);
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::crash;
 use crate::keyring::{Context, Keyring, OpenError};
-use crate::store::{SealedRow, SealedTable, Store, StoreError};
+use crate::store::{PlatformStore, SealedRow, SealedTable, StoreError};
 
 /// How many rows are written in one transaction: short enough that nobody waits for it.
 const AT_ONCE: u32 = 100;
@@ -26,7 +26,7 @@ pub struct Resealed {
 /// # Errors
 /// [`StoreError`] if the database fails; what is moved stays so.
 pub async fn reseal_all(
-    store: &Store,
+    store: &PlatformStore,
     keyring: &Keyring,
     progress: impl Fn(&Resealed),
 ) -> Result<Resealed, StoreError> {

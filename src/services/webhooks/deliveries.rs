@@ -11,7 +11,7 @@ use crate::domain::id::WebhookId;
 use crate::domain::webhook::{AT_ONCE, After, Attempt, DeliveryError};
 use crate::keyring::Keyring;
 use crate::services::platform::{Base, Tasks};
-use crate::store::{ClaimedDelivery, Store, StoreError};
+use crate::store::{ClaimedDelivery, StoreError, WebhookStore};
 use crate::telemetry::metrics::Metrics;
 use crate::webhook::{Message, Webhooks as Sender};
 
@@ -55,7 +55,7 @@ impl Drop for Underway {
 /// Deliveries to the host's backend. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Deliveries {
-    pub(super) store: Store,
+    pub(super) store: WebhookStore,
     keyring: Arc<Keyring>,
     pub(super) clock: Clock,
     chance: Chance,
@@ -72,7 +72,7 @@ impl Deliveries {
     pub(super) fn new(base: &Base, sender: &Arc<Sender>) -> Self {
         let Base { store, keyring, clock, chance, metrics, owner, tasks, .. } = base.clone();
         let (sender, in_flight) = (Arc::clone(sender), Arc::default());
-        Self { store, keyring, clock, chance, metrics, owner, tasks, sender, in_flight }
+        Self { store: store.webhooks, keyring, clock, chance, metrics, owner, tasks, sender, in_flight }
     }
 
     /// Claims deliveries that are due, as many as there is room for: each endpoint has its own, so that a slow one fills

@@ -17,7 +17,7 @@ use crate::domain::webhook::{DeliveryStatus, DisabledReason};
 use crate::domain::webhook_headers::WebhookHeaders;
 use crate::keyring::Keyring;
 use crate::services::platform::Base;
-use crate::store::{Behind, Endpoint, EndpointChanges, Store, StoreError, WebhookDelivery};
+use crate::store::{Behind, Endpoint, EndpointChanges, StoreError, WebhookDelivery, WebhookStore};
 use crate::webhook::{self, NotAllowed, Webhooks as Sender};
 
 /// Why an endpoint is not touched.
@@ -52,7 +52,7 @@ pub enum WebhookError {
 /// Webhook endpoints. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
-    store: Store,
+    store: WebhookStore,
     keyring: Arc<Keyring>,
     clock: Clock,
     chance: Chance,
@@ -65,7 +65,7 @@ impl Endpoints {
     pub(super) fn new(base: &Base, sender: &Arc<Sender>, deliveries: &Deliveries) -> Self {
         let Base { store, keyring, clock, chance, .. } = base.clone();
         let (sender, deliveries) = (Arc::clone(sender), deliveries.clone());
-        Self { store, keyring, clock, chance, sender, deliveries }
+        Self { store: store.webhooks, keyring, clock, chance, sender, deliveries }
     }
 
     /// Makes an endpoint. Its secret is shown this once.

@@ -13,7 +13,7 @@ use crate::domain::secret::Hash;
 use crate::store::db::{Row, places};
 use crate::store::entity::auth_request::{ActiveModel, Column, Entity};
 use crate::store::entity::columns;
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{ConnectStore, StoreError, Tx};
 
 /// An AuthRequest with the hashes of its two secrets.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub enum Consumed {
     Unknown,
 }
 
-impl Store {
+impl ConnectStore {
     /// Remembers an attempt to connect. `false` if another attempt has its challenge: of several at once one is
     /// inserted.
     ///
@@ -63,7 +63,7 @@ impl Store {
         now: Moment,
     ) -> Result<Consumed, StoreError> {
         let client_id = client_id.to_owned();
-        self.write(move |tx| Box::pin(consume(tx, state, binding, client_id.clone(), now))).await
+        self.db.write(move |tx| Box::pin(consume(tx, state, binding, client_id.clone(), now))).await
     }
 
     /// The flow with this id, for the browser that holds its cookie.
@@ -91,7 +91,7 @@ impl Store {
     }
 
     async fn auth_request(&self, query: Select<Entity>) -> Result<Option<AuthRequest>, StoreError> {
-        self.find(query).await?.map(AuthRequest::try_from).transpose()
+        self.db.find(query).await?.map(AuthRequest::try_from).transpose()
     }
 
     /// For each of these flows that is not as it was when it began, a number that changes with what its page may be
@@ -101,9 +101,9 @@ impl Store {
             "SELECT request.id, status, evidence, request.expires_at, connection_id, details_due_at FROM auth_request AS request \
              LEFT JOIN token ON token.id = connection_id WHERE (status <> 'awaiting_user' OR evidence IS NOT NULL) \
              AND request.id IN ({})",
-            places(self.backend(), flows.len())
+            places(self.db.backend(), flows.len())
         );
-        let rows = self.all(&sql, flows.iter().map(|id| id.to_string().into())).await?;
+        let rows = self.db.all(&sql, flows.iter().map(|id| id.to_string().into())).await?;
         let mark = |row: &Row| {
             let (status, due): (String, Option<i64>) = (row.get("status")?, row.get("details_due_at")?);
             // It is put off when the attempt comes to wait for somebody's word.
@@ -124,13 +124,16 @@ impl Store {
         binding: Hash,
         key: Hash,
     ) -> Result<Option<Moment>, StoreError> {
-        self.write(move |tx| {
-            let sql = "UPDATE auth_request SET evidence = $4 WHERE id = $1 AND binding_hash = $2 \
-                       AND opener_challenge = $3 AND status = 'awaiting_user' RETURNING expires_at";
-            let values = [id.into(), binding.into(), key.into(), Evidence::OpenerHandshake.into()];
-            Box::pin(async move { tx.one(sql, values).await?.map(|row| row.get("expires_at")).transpose() })
-        })
-        .await
+        self.db
+            .write(move |tx| {
+                let sql = "UPDATE auth_request SET evidence = $4 WHERE id = $1 AND binding_hash = $2 \
+                           AND opener_challenge = $3 AND status = 'awaiting_user' RETURNING expires_at";
+                let values = [id.into(), binding.into(), key.into(), Evidence::OpenerHandshake.into()];
+                Box::pin(
+                    async move { tx.one(sql, values).await?.map(|row| row.get("expires_at")).transpose() },
+                )
+            })
+            .await
     }
 
     /// Gives a flow up, if HubSpot has not answered yet: whichever of the two is committed first counts.
@@ -151,12 +154,12 @@ impl Store {
             .filter(Column::Challenge.eq(challenge))
             .filter(Column::Status.eq(AuthorizationStatus::AwaitingUser))
             .filter(Column::ExpiresAt.gt(now));
-        self.change(awaited).await.map(|_| ())
+        self.db.change(awaited).await.map(|_| ())
     }
 
     /// Takes the right to hand out the access token of a flow; only the first caller gets it.
     pub async fn take_token(&self, id: FlowId, now: Moment) -> Result<bool, StoreError> {
-        self.write(move |tx| Box::pin(take_token(tx, id, now))).await
+        self.db.write(move |tx| Box::pin(take_token(tx, id, now))).await
     }
 
     /// Notes that an attempt ended without a connection.
@@ -166,7 +169,7 @@ impl Store {
         code: FailureCode,
         now: Moment,
     ) -> Result<(), StoreError> {
-        self.write(move |tx| Box::pin(fail(tx, id, code, now))).await
+        self.db.write(move |tx| Box::pin(fail(tx, id, code, now))).await
     }
 
     /// Takes the right to hand the outcome to the popup; only the first caller gets it. Where the access token is to
@@ -177,22 +180,23 @@ impl Store {
         with_token: bool,
         now: Moment,
     ) -> Result<Option<bool>, StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                let delivered = ActiveModel { delivered_at: Set(Some(now)), ..Default::default() };
-                let once = Entity::update_many().set(delivered).filter(Column::Id.eq(id));
-                if tx.change(once.filter(Column::DeliveredAt.is_null())).await? == 0 {
-                    return Ok(None);
-                }
-                Ok(Some(with_token && take_token(tx, id, now).await?))
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let delivered = ActiveModel { delivered_at: Set(Some(now)), ..Default::default() };
+                    let once = Entity::update_many().set(delivered).filter(Column::Id.eq(id));
+                    if tx.change(once.filter(Column::DeliveredAt.is_null())).await? == 0 {
+                        return Ok(None);
+                    }
+                    Ok(Some(with_token && take_token(tx, id, now).await?))
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Forgets requests that expired long enough ago that nobody asks for their outcome any more.
     pub async fn sweep_auth_requests(&self, now: Moment) -> Result<u64, StoreError> {
-        self.change(Entity::delete_many().filter(Column::ExpiresAt.lt(now.minus(REMEMBERED)))).await
+        self.db.change(Entity::delete_many().filter(Column::ExpiresAt.lt(now.minus(REMEMBERED)))).await
     }
 }
 

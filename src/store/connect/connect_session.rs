@@ -10,26 +10,26 @@ use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
 use crate::store::entity::connect_session::{ActiveModel, Column, Entity};
 use crate::store::entity::flag::Flag;
-use crate::store::{ConnectSession, Store, StoreError, Tx};
+use crate::store::{ConnectSession, ConnectStore, StoreError, Tx};
 
 /// A session is good for its one connection while it is one of these.
 const GOOD: [ConnectSessionStatus; 2] =
     [ConnectSessionStatus::Open, ConnectSessionStatus::AwaitingConfirmation];
 
-impl Store {
+impl ConnectStore {
     /// Keeps a new session.
     pub async fn insert_connect_session(&self, session: ConnectSession) -> Result<(), StoreError> {
-        self.change(Entity::insert(session.into_active_model())).await.map(|_| ())
+        self.db.change(Entity::insert(session.into_active_model())).await.map(|_| ())
     }
 
     /// The session with this id.
     pub async fn connect_session(&self, id: ConnectSessionId) -> Result<Option<ConnectSession>, StoreError> {
-        self.find(Entity::find_by_id(id)).await
+        self.db.find(Entity::find_by_id(id)).await
     }
 
     /// The session that this token was made for.
     pub async fn connect_session_of(&self, token: Hash) -> Result<Option<ConnectSession>, StoreError> {
-        self.find(Entity::find().filter(Column::TokenHash.eq(token))).await
+        self.db.find(Entity::find().filter(Column::TokenHash.eq(token))).await
     }
 
     /// Replaces the token of a hosted link, once. `false` if there is no such link, or it was opened before or has ended.
@@ -46,20 +46,20 @@ impl Store {
             .filter(Column::OpenedAt.is_null())
             .filter(Column::Status.eq(ConnectSessionStatus::Open))
             .filter(Column::ExpiresAt.gt(now));
-        Ok(self.change(link).await? == 1)
+        Ok(self.db.change(link).await? == 1)
     }
 
     /// Notes why the last attempt of an open session came to nothing.
     pub async fn note_failed_attempt(&self, id: ConnectSessionId, flow: FlowId) -> Result<(), StoreError> {
         let sql = "UPDATE connect_session SET error_code = (SELECT error_code FROM auth_request WHERE id = $2) \
                    WHERE id = $1 AND status = 'open'";
-        self.run(sql, [id.into(), flow.into()]).await.map(|_| ())
+        self.db.run(sql, [id.into(), flow.into()]).await.map(|_| ())
     }
 
     /// Forgets sessions that expired long ago, but for those that still await a confirmation.
     pub async fn sweep_connect_sessions(&self, now: Moment) -> Result<u64, StoreError> {
         let old = Entity::delete_many().filter(Column::ExpiresAt.lte(now.minus(SESSION_REMEMBERED)));
-        self.change(old.filter(Column::Status.ne(ConnectSessionStatus::AwaitingConfirmation))).await
+        self.db.change(old.filter(Column::Status.ne(ConnectSessionStatus::AwaitingConfirmation))).await
     }
 }
 

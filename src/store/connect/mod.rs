@@ -5,3 +5,20 @@ pub(super) mod connect_session;
 pub(super) mod pending_grant;
 pub(super) mod save;
 pub(super) mod starts;
+
+use crate::store::db::{Batch, Database};
+use auth_request::NewAuthRequest;
+
+/// Reads and writes the rows of flows: auth requests, connect sessions and pending grants.
+#[derive(Debug, Clone)]
+pub struct ConnectStore {
+    db: Database,
+    /// New AuthRequests.
+    starts: Batch<NewAuthRequest, bool>,
+}
+
+impl ConnectStore {
+    pub(super) fn over(db: Database) -> Self {
+        Self { starts: Batch::through(db.writer(), starts::insert_all), db }
+    }
+}

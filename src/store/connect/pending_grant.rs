@@ -14,9 +14,9 @@ use crate::store::connections::revocation;
 use crate::store::entity::pending_grant::{ActiveModel, Column, Entity, Undecided};
 use crate::store::entity::{claimed_install, columns};
 use crate::store::webhooks::event;
-use crate::store::{ClaimedInstall, PendingGrant, RevocationJob, Store, StoreError, Tx};
+use crate::store::{ClaimedInstall, ConnectStore, PendingGrant, RevocationJob, StoreError, Tx};
 
-impl Store {
+impl ConnectStore {
     /// Holds a grant until somebody decides on it, and keeps its flow open for as long. An install takes the place of an
     /// older one of the same account. `false` if the connect session that it came by awaits a decision on another grant,
     /// or has ended: nothing is held then.
@@ -24,23 +24,23 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
     pub async fn hold_grant(&self, grant: PendingGrant) -> Result<bool, StoreError> {
-        self.write(move |tx| Box::pin(hold(tx, grant.clone()))).await
+        self.db.write(move |tx| Box::pin(hold(tx, grant.clone()))).await
     }
 
     /// Returns a pending grant.
     pub async fn pending_grant(&self, id: PendingGrantId) -> Result<Option<PendingGrant>, StoreError> {
-        self.find(Entity::find_by_id(id)).await
+        self.db.find(Entity::find_by_id(id)).await
     }
 
     /// Returns grants on which nobody has decided in time, the oldest first.
     pub async fn expired_grants(&self, now: Moment, limit: u64) -> Result<Vec<Undecided>, StoreError> {
         let expired = Entity::find().filter(Column::ExpiresAt.lte(now));
-        self.find_parts(expired.order_by_asc(Column::ExpiresAt).limit(limit)).await
+        self.db.find_parts(expired.order_by_asc(Column::ExpiresAt).limit(limit)).await
     }
 
     /// Returns the pending grants of a user.
     pub async fn pending_grants_of(&self, user: UserId) -> Result<Vec<Undecided>, StoreError> {
-        self.find_parts(Entity::find().filter(Column::UserId.eq(user))).await
+        self.db.find_parts(Entity::find().filter(Column::UserId.eq(user))).await
     }
 
     /// Returns installs of an app that wait to be claimed, by their ids, from after `after` on; of one account, or of
@@ -63,7 +63,7 @@ impl Store {
         if let Some(after) = after {
             waiting = waiting.filter(Column::Id.gt(PendingGrantId::from(after)));
         }
-        self.find_all(waiting.order_by_asc(Column::Id).limit(limit)).await
+        self.db.find_all(waiting.order_by_asc(Column::Id).limit(limit)).await
     }
 
     /// Notes what HubSpot tells of the account of a pending grant.
@@ -75,7 +75,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let named =
             ActiveModel { hub_domain: Set(hub_domain), hub_user: Set(hub_user), ..Default::default() };
-        self.change(Entity::update_many().set(named).filter(Column::Id.eq(id))).await.map(|_| ())
+        self.db.change(Entity::update_many().set(named).filter(Column::Id.eq(id))).await.map(|_| ())
     }
 
     /// Ends a pending grant, and fails its flow with this code: the grant is queued to end at HubSpot, unless a connection
@@ -86,7 +86,7 @@ impl Store {
         code: FailureCode,
         now: Moment,
     ) -> Result<bool, StoreError> {
-        self.write(move |tx| Box::pin(end(tx, id, code, now))).await
+        self.db.write(move |tx| Box::pin(end(tx, id, code, now))).await
     }
 
     /// Ends a session that has led to nothing yet, with its pending grant, if there is one. `false` if it has come to its
@@ -97,16 +97,19 @@ impl Store {
         code: FailureCode,
         now: Moment,
     ) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                let Some(flow) = connect_session::cancel(tx, id, code, now).await? else { return Ok(false) };
-                if let Some(flow) = flow {
-                    end(tx, flow.into(), code, now).await?;
-                }
-                Ok(true)
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let Some(flow) = connect_session::cancel(tx, id, code, now).await? else {
+                        return Ok(false);
+                    };
+                    if let Some(flow) = flow {
+                        end(tx, flow.into(), code, now).await?;
+                    }
+                    Ok(true)
+                })
             })
-        })
-        .await
+            .await
     }
 }
 

@@ -16,7 +16,7 @@ use crate::store::connections::revocation::Removed;
 use crate::store::connections::token;
 use crate::store::entity::token::{ActiveModel, Column, Entity};
 use crate::store::webhooks::event;
-use crate::store::{Store, StoreError, TokenRow, Tx};
+use crate::store::{ConnectStore, StoreError, TokenRow, Tx};
 
 /// New tokens, sealed for the connection and the generation they will have.
 #[derive(Debug, Clone)]
@@ -57,10 +57,10 @@ pub enum Saved {
     Gone,
 }
 
-impl Store {
+impl ConnectStore {
     /// Saves a new connection or renews one, with its job, and finishes what it came from.
     pub async fn save_connected(&self, source: Source, tokens: NewTokens) -> Result<Saved, StoreError> {
-        self.write(move |tx| Box::pin(save(tx, source.clone(), tokens.clone()))).await
+        self.db.write(move |tx| Box::pin(save(tx, source.clone(), tokens.clone()))).await
     }
 }
 

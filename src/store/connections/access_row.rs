@@ -11,7 +11,7 @@ use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 use crate::domain::token::missing;
 use crate::store::db::{Database, Row, places};
-use crate::store::{Store, StoreError};
+use crate::store::{ConnectionStore, StoreError};
 
 const COLUMNS: &str = "id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
     access_sealed, obtained_at, expires_at, last_error, error_since";
@@ -47,7 +47,7 @@ pub struct AccessRow {
     pub error_since: Option<Moment>,
 }
 
-impl Store {
+impl ConnectionStore {
     /// Returns the access token of one connection, whoever owns it. PostgreSQL is asked once for callers that come at the same
     /// time.
     pub async fn access_row(&self, id: ConnectionId) -> Result<Option<Arc<AccessRow>>, StoreError> {

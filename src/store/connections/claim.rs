@@ -10,7 +10,7 @@ use crate::domain::refresh_job::{LEASE, TokenRefreshJob};
 use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
 use crate::store::db::places;
 use crate::store::entity::{columns, token, token_refresh_job};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{ConnectionStore, StoreError, Tx};
 
 /// A job that is ours for the time of a lease, with the connection as it was when the lease was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,12 +34,12 @@ pub enum ClaimOne {
     NotNow,
 }
 
-impl Store {
+impl ConnectionStore {
     /// Claims up to `limit` due jobs. The claim is a commit of its own, before HubSpot is asked: a database that cannot
     /// be written to costs no refresh token.
     pub async fn claim_due(&self, owner: &str, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         let owner = owner.to_owned();
-        self.write(move |tx| Box::pin(claim(tx, owner.clone(), limit))).await
+        self.db.write(move |tx| Box::pin(claim(tx, owner.clone(), limit))).await
     }
 
     /// Claims the job of one connection although it may not be due, because somebody needs a newer token than that of
@@ -51,7 +51,7 @@ impl Store {
         generation: i64,
     ) -> Result<ClaimOne, StoreError> {
         let owner = owner.to_owned();
-        self.write(move |tx| Box::pin(claim_one(tx, owner.clone(), id, generation))).await
+        self.db.write(move |tx| Box::pin(claim_one(tx, owner.clone(), id, generation))).await
     }
 
     /// The connection of a job, if nobody has claimed the job since.
@@ -61,7 +61,7 @@ impl Store {
              (SELECT 1 FROM token_refresh_job WHERE connection_id = id AND fence = $2)",
             columns::<token::Entity>()
         );
-        let found = self.one(&sql, [job.connection_id.into(), job.fence.into()]).await?;
+        let found = self.db.one(&sql, [job.connection_id.into(), job.fence.into()]).await?;
         found.map(|row| row.model::<token::Model>().map(Token::from)).transpose()
     }
 
@@ -69,7 +69,7 @@ impl Store {
     pub async fn is_refreshing(&self, id: ConnectionId, generation: i64) -> Result<bool, StoreError> {
         let sql = "SELECT 1 AS found FROM token JOIN token_refresh_job ON connection_id = id \
                    WHERE id = $1 AND generation = $2 AND lease_until IS NOT NULL";
-        Ok(self.one(sql, [id.into(), generation.into()]).await?.is_some())
+        Ok(self.db.one(sql, [id.into(), generation.into()]).await?.is_some())
     }
 }
 

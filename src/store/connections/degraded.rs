@@ -5,20 +5,20 @@ use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::store::db::places;
 use crate::store::webhooks::event;
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{ConnectionStore, StoreError, Tx};
 
 /// How many are noted in one transaction.
 const PAGE: u32 = 500;
 
-impl Store {
+impl ConnectionStore {
     /// Notes connections that have become degraded. Says whose they are, and whether there may be more.
     pub async fn note_degraded(&self, now: Moment) -> Result<(Vec<UserId>, bool), StoreError> {
         // Most of the time there are none, and nothing needs to be written.
-        let candidates = self.all(&due(""), [now.into(), i64::from(PAGE).into()]).await?;
+        let candidates = self.db.all(&due(""), [now.into(), i64::from(PAGE).into()]).await?;
         if candidates.is_empty() {
             return Ok((Vec::new(), false));
         }
-        let users = self.write(move |tx| Box::pin(note(tx, now))).await?;
+        let users = self.db.write(move |tx| Box::pin(note(tx, now))).await?;
         Ok((users, candidates.len() == PAGE as usize))
     }
 }

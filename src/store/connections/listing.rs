@@ -13,7 +13,7 @@ use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
 use crate::store::db::Row;
 use crate::store::entity::columns;
 use crate::store::entity::token::Entity;
-use crate::store::{Store, StoreError, TokenRow};
+use crate::store::{ConnectionStore, StoreError, TokenRow};
 
 /// A connection with the state of its job.
 #[derive(Debug, Clone)]
@@ -41,31 +41,31 @@ pub struct Wanted {
     pub after: Option<(Moment, ConnectionId)>,
 }
 
-impl Store {
+impl ConnectionStore {
     /// Connections in the order of their ids, from after `after`.
     pub async fn list_tokens(&self, after: &str, limit: u32) -> Result<Vec<Listed>, StoreError> {
         let sql = format!("{} WHERE id > $1 ORDER BY id LIMIT $2", select());
-        let rows = self.all(&sql, [after.to_owned().into(), i64::from(limit).into()]).await?;
+        let rows = self.db.all(&sql, [after.to_owned().into(), i64::from(limit).into()]).await?;
         rows.iter().map(read).collect()
     }
 
     /// One connection, whoever owns it.
     pub async fn listed(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
         let sql = format!("{} WHERE id = $1", select());
-        self.one(&sql, [id.into()]).await?.map(|row| read(&row)).transpose()
+        self.db.one(&sql, [id.into()]).await?.map(|row| read(&row)).transpose()
     }
 
     /// The connections that are asked for, in the order in which they were made.
     pub async fn page(&self, wanted: Wanted, now: Moment, limit: u32) -> Result<Vec<Listed>, StoreError> {
         let (conditions, values) = conditions(wanted, now);
         let sql = format!("{} {conditions} ORDER BY created_at, id LIMIT {limit}", select());
-        self.all(&sql, values).await?.iter().map(read).collect()
+        self.db.all(&sql, values).await?.iter().map(read).collect()
     }
 
     /// How many connections there are in each state.
     pub async fn count_tokens(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT state, COUNT(*) AS uses FROM token GROUP BY state ORDER BY state";
-        let rows = self.all_at_length(sql).await?;
+        let rows = self.db.all_at_length(sql).await?;
         rows.iter().map(|row| Ok((row.get("state")?, row.get("uses")?))).collect()
     }
 
@@ -74,7 +74,7 @@ impl Store {
         let sql = "SELECT COUNT(*) AS others FROM token AS other JOIN token AS self ON self.id = $1 \
                    WHERE other.portal_id = self.portal_id AND other.client_id = self.client_id \
                    AND other.id <> self.id";
-        let row = self.one(sql, [id.into()]).await?;
+        let row = self.db.one(sql, [id.into()]).await?;
         row.map_or(Ok(0), |row| row.get::<i64>("others")).map(|others| u64::try_from(others).unwrap_or(0))
     }
 }

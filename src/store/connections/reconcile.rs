@@ -3,7 +3,7 @@
 
 use crate::domain::clock::Moment;
 use crate::domain::id::{ConnectionId, UserId};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{ConnectionStore, StoreError, Tx};
 
 /// How many connections are looked at together.
 const PAGE: i64 = 2_000;
@@ -19,20 +19,21 @@ pub struct Reconciled {
     pub next: Option<ConnectionId>,
 }
 
-impl Store {
+impl ConnectionStore {
     /// Frees what a process held when it died: jobs, and the Webhooks Journal. Only for the one process that serves from this database.
     pub async fn clear_leases(&self, now: Moment) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            // A claim makes its job due, and due it stays for as long as the lease holds.
-            let sql = "UPDATE token_refresh_job SET lease_owner = NULL, lease_until = NULL \
-                       WHERE run_at <= $1 AND lease_until IS NOT NULL";
-            let journal = "UPDATE journal_reader SET lease_owner = NULL, lease_until = NULL";
-            Box::pin(async move {
-                tx.run(sql, [now.into()]).await?;
-                tx.run(journal, []).await.map(|_| ())
+        self.db
+            .write(move |tx| {
+                // A claim makes its job due, and due it stays for as long as the lease holds.
+                let sql = "UPDATE token_refresh_job SET lease_owner = NULL, lease_until = NULL \
+                           WHERE run_at <= $1 AND lease_until IS NOT NULL";
+                let journal = "UPDATE journal_reader SET lease_owner = NULL, lease_until = NULL";
+                Box::pin(async move {
+                    tx.run(sql, [now.into()]).await?;
+                    tx.run(journal, []).await.map(|_| ())
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Looks at the page of connections behind `after`: every active one has a job, and no other has.
@@ -40,7 +41,7 @@ impl Store {
         let after = after.map_or_else(String::new, |id| id.to_string());
         let page = "SELECT MAX(id) AS last, COUNT(*) AS rows_found FROM \
                     (SELECT id FROM token WHERE id > $1 ORDER BY id LIMIT $2) AS page";
-        let Some(row) = self.one(page, [after.clone().into(), PAGE.into()]).await? else {
+        let Some(row) = self.db.one(page, [after.clone().into(), PAGE.into()]).await? else {
             return Ok(Reconciled::default());
         };
         let Some(last) = row.get::<Option<ConnectionId>>("last")? else { return Ok(Reconciled::default()) };
@@ -49,9 +50,9 @@ impl Store {
         let alone = "SELECT DISTINCT user_id FROM token WHERE id > $1 AND id <= $2 \
                      AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) \
                      AND NOT EXISTS (SELECT 1 FROM external_user WHERE external_user.user_id = token.user_id)";
-        let users = self.all(alone, bounds.clone().map(Into::into)).await?;
+        let users = self.db.all(alone, bounds.clone().map(Into::into)).await?;
         Ok(Reconciled {
-            made: self.write(move |tx| Box::pin(pair(tx, bounds.clone()))).await?,
+            made: self.db.write(move |tx| Box::pin(pair(tx, bounds.clone()))).await?,
             without_session: users.iter().map(|row| row.get("user_id")).collect::<Result<_, _>>()?,
             next: is_full.then_some(last),
         })

@@ -7,13 +7,13 @@ use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 use crate::store::connections::token::park;
 use crate::store::db::values;
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{ConnectionStore, StoreError, Tx};
 
-impl Store {
+impl ConnectionStore {
     /// When a connection is refreshed next.
     pub async fn refresh_due_at(&self, id: ConnectionId) -> Result<Option<Moment>, StoreError> {
         let sql = "SELECT run_at FROM token_refresh_job WHERE connection_id = $1";
-        self.one(sql, [id.into()]).await?.map(|row| row.get("run_at")).transpose()
+        self.db.one(sql, [id.into()]).await?.map(|row| row.get("run_at")).transpose()
     }
 
     /// How many connections HubSpot has refused once and not been asked about a second time, without having announced
@@ -21,7 +21,7 @@ impl Store {
     pub async fn count_struck(&self) -> Result<u64, StoreError> {
         let sql =
             "SELECT COUNT(*) AS struck FROM token_refresh_job WHERE strikes > 0 AND announced_at IS NULL";
-        let row = self.one(sql, []).await?;
+        let row = self.db.one(sql, []).await?;
         row.map_or(Ok(0), |row| row.get::<i64>("struck")).map(|struck| u64::try_from(struck).unwrap_or(0))
     }
 
@@ -36,7 +36,7 @@ impl Store {
         next: Next,
         now: Moment,
     ) -> Result<bool, StoreError> {
-        self.write(move |tx| Box::pin(fail(tx, job.clone(), error, next.clone(), now))).await
+        self.db.write(move |tx| Box::pin(fail(tx, job.clone(), error, next.clone(), now))).await
     }
 }
 

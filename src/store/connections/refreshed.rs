@@ -15,7 +15,7 @@ use crate::store::connections::refresh_job;
 use crate::store::connections::token;
 use crate::store::db::values;
 use crate::store::webhooks::event;
-use crate::store::{Store, StoreError, Tx, Work};
+use crate::store::{ConnectionStore, StoreError, Tx, Work};
 
 /// New tokens from a refresh, sealed for the generation after the one that was read.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ const COLUMNS: usize = 9;
 const HEARD: &str = "(SELECT COUNT(*) FROM webhook_endpoint WHERE enabled = 1 \
                      AND types LIKE '% connection.refreshed %')";
 
-impl Store {
+impl ConnectionStore {
     /// Stores refreshed tokens and reschedules the job. `false` if the connection is gone or has other tokens by now.
     ///
     /// # Errors

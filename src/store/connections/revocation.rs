@@ -11,7 +11,7 @@ use crate::store::db::Row;
 use crate::store::entity::columns;
 use crate::store::entity::revocation_job::{ActiveModel, Column, Entity};
 use crate::store::webhooks::event;
-use crate::store::{RevocationJob, Store, StoreError, Tx};
+use crate::store::{ConnectionStore, RevocationJob, StoreError, Tx};
 
 /// What became of a connection that was to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ const HEAD_START: std::time::Duration = std::time::Duration::from_secs(30);
 const IN_USE: &str = "SELECT 1 AS found FROM token WHERE refresh_fingerprint = $1 \
     UNION ALL SELECT 1 FROM pending_grant WHERE refresh_fingerprint = $1 LIMIT 1";
 
-impl Store {
+impl ConnectionStore {
     /// Removes a user's connection: its tokens and its job go now, its grant is queued to end at HubSpot.
     pub async fn remove_token(
         &self,
@@ -41,16 +41,17 @@ impl Store {
         revoke: bool,
         now: Moment,
     ) -> Result<Removed, StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                let sql = "SELECT 1 AS found FROM token WHERE id = $1 AND user_id = $2";
-                match tx.one(sql, [id.into(), owner.into()]).await? {
-                    Some(_) => remove_because(tx, id, revoke, now, "requested").await,
-                    None => Ok(Removed::Absent),
-                }
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let sql = "SELECT 1 AS found FROM token WHERE id = $1 AND user_id = $2";
+                    match tx.one(sql, [id.into(), owner.into()]).await? {
+                        Some(_) => remove_because(tx, id, revoke, now, "requested").await,
+                        None => Ok(Removed::Absent),
+                    }
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Revocations that are due, each put off by `pause` so that no other replica takes it meanwhile.
@@ -59,7 +60,7 @@ impl Store {
         limit: u32,
         pause: std::time::Duration,
     ) -> Result<Vec<RevocationJob>, StoreError> {
-        self.write(move |tx| {
+        self.db.write(move |tx| {
             Box::pin(async move {
                 let now = tx.now().await?;
                 let skip = if tx.backend() == sea_orm::DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" };
@@ -78,28 +79,28 @@ impl Store {
 
     /// Queues the end of a grant that no connection holds.
     pub async fn queue_revocation(&self, job: RevocationJob) -> Result<(), StoreError> {
-        self.change(Entity::insert(job.into_active_model()).on_conflict_do_nothing()).await.map(|_| ())
+        self.db.change(Entity::insert(job.into_active_model()).on_conflict_do_nothing()).await.map(|_| ())
     }
 
     /// One revocation, if it is still to be done.
     pub async fn revocation(&self, id: &str) -> Result<Option<RevocationJob>, StoreError> {
-        self.find(Entity::find_by_id(id)).await
+        self.db.find(Entity::find_by_id(id)).await
     }
 
     /// Whether any connection has this refresh token, or may get it.
     pub async fn is_in_use(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
-        Ok(self.one(IN_USE, [refresh_fingerprint.into()]).await?.is_some())
+        Ok(self.db.one(IN_USE, [refresh_fingerprint.into()]).await?.is_some())
     }
 
     /// Tries again then.
     pub async fn postpone_revocation(&self, id: &str, run_at: Moment) -> Result<(), StoreError> {
         let later = ActiveModel { run_at: Set(run_at), ..Default::default() };
-        self.change(Entity::update_many().set(later).filter(Column::Id.eq(id))).await.map(|_| ())
+        self.db.change(Entity::update_many().set(later).filter(Column::Id.eq(id))).await.map(|_| ())
     }
 
     /// Done, or not to be done any more.
     pub async fn finish_revocation(&self, id: &str) -> Result<(), StoreError> {
-        self.change(Entity::delete_by_id(id)).await.map(|_| ())
+        self.db.change(Entity::delete_by_id(id)).await.map(|_| ())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::store::db::{Row, places};
 use crate::store::entity::columns;
 use crate::store::entity::token::{Column, Entity};
 use crate::store::webhooks::event;
-use crate::store::{Store, StoreError, TokenRow, Tx};
+use crate::store::{ConnectionStore, StoreError, TokenRow, Tx};
 
 /// What HubSpot tells of an account beside its tokens. What is `None` stays as it is stored.
 #[derive(Debug, Clone, Default)]
@@ -34,10 +34,11 @@ pub struct Details {
     pub scopes: Option<Scopes>,
 }
 
-impl Store {
-    /// One connection, whoever owns it: for jobs and the command line. Browsers are answered by [`Store::tokens_of`].
+impl ConnectionStore {
+    /// One connection, whoever owns it: for jobs and the command line. Browsers are answered by
+    /// [`ConnectionStore::tokens_of`].
     pub async fn token(&self, id: ConnectionId) -> Result<Option<Token>, StoreError> {
-        Ok(self.find(Entity::find_by_id(id)).await?.map(Token::from))
+        Ok(self.db.find(Entity::find_by_id(id)).await?.map(Token::from))
     }
 
     /// A user's connections, the newest first.
@@ -47,19 +48,19 @@ impl Store {
              WHERE user_id = $1 ORDER BY connected_at DESC, id",
             columns::<Entity>()
         );
-        let rows = self.all(&sql, [user.into()]).await?;
+        let rows = self.db.all(&sql, [user.into()]).await?;
         rows.iter().map(|row| Ok((row.model::<TokenRow>()?.into(), row.get("run_at")?))).collect()
     }
 
-    /// For each of these users a number that changes with what [`Store::tokens_of`] says of them.
+    /// For each of these users a number that changes with what [`ConnectionStore::tokens_of`] says of them.
     pub async fn marks_of(&self, users: &[UserId]) -> Result<Vec<(UserId, u64)>, StoreError> {
         let sql = format!(
             "SELECT id, user_id, state, generation, connected_at, portal_id, hub_domain, time_zone, job.run_at \
              FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id WHERE user_id IN ({})",
-            places(self.backend(), users.len())
+            places(self.db.backend(), users.len())
         );
         let mut marks: HashMap<UserId, u64> = users.iter().map(|user| (*user, 0)).collect();
-        for row in self.all(&sql, users.iter().map(|user| (*user).into())).await? {
+        for row in self.db.all(&sql, users.iter().map(|user| (*user).into())).await? {
             let mut hasher = DefaultHasher::new();
             let (id, state): (String, String) = (row.get("id")?, row.get("state")?);
             let (portal, domain): (Option<i64>, Option<String>) =
@@ -85,7 +86,7 @@ impl Store {
             .filter(Column::UserId.eq(user))
             .filter(Column::ClientId.eq(client_id))
             .filter(Column::PortalId.eq(portal));
-        Ok(self.find(query).await?.map(Token::from))
+        Ok(self.db.find(query).await?.map(Token::from))
     }
 
     /// The connection of a user that was made of this refresh token, by an import or otherwise.
@@ -97,14 +98,14 @@ impl Store {
     ) -> Result<Option<ConnectionId>, StoreError> {
         let sql = "SELECT id FROM token WHERE user_id = $1 AND client_id = $2 \
                    AND (refresh_fingerprint = $3 OR imported_fingerprint = $3) LIMIT 1";
-        let found = self.one(sql, [user.into(), client_id.into(), refresh_fingerprint.into()]).await?;
+        let found = self.db.one(sql, [user.into(), client_id.into(), refresh_fingerprint.into()]).await?;
         found.map(|row| row.get("id")).transpose()
     }
 
     /// Whether any connection was made of this refresh token, which HubSpot may have replaced since.
     pub async fn was_imported(&self, refresh_fingerprint: &str) -> Result<bool, StoreError> {
         let sql = "SELECT 1 AS found FROM token WHERE imported_fingerprint = $1 LIMIT 1";
-        Ok(self.one(sql, [refresh_fingerprint.into()]).await?.is_some())
+        Ok(self.db.one(sql, [refresh_fingerprint.into()]).await?.is_some())
     }
 
     /// Stores what HubSpot tells of an account, and when it is asked for the rest. If it turns out to be an account that
@@ -115,13 +116,13 @@ impl Store {
         details: Details,
         due: Option<Moment>,
     ) -> Result<(), StoreError> {
-        self.write(move |tx| Box::pin(save_details(tx, id, details.clone(), due))).await
+        self.db.write(move |tx| Box::pin(save_details(tx, id, details.clone(), due))).await
     }
 
     /// Connections whose details are to be asked for.
     pub async fn details_due(&self, now: Moment, limit: u64) -> Result<Vec<Token>, StoreError> {
         let due = Entity::find().filter(Column::DetailsDueAt.lte(now)).order_by_asc(Column::DetailsDueAt);
-        Ok(self.find_all(due.limit(limit)).await?.into_iter().map(Token::from).collect())
+        Ok(self.db.find_all(due.limit(limit)).await?.into_iter().map(Token::from).collect())
     }
 
     /// Takes a connection out of service, as long as it has the tokens of this generation. Nothing is deleted.
@@ -132,18 +133,20 @@ impl Store {
         error: FailureCode,
         now: Moment,
     ) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                let lock = tx.for_update();
-                let sql = format!("SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2 {lock}");
-                match tx.one(&sql, [id.into(), generation.into()]).await? {
-                    Some(_) => park(tx, id, StoredState::IntegrityError, error, now).await,
-                    // It was reconnected meanwhile, and is well.
-                    None => Ok(()),
-                }
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let lock = tx.for_update();
+                    let sql =
+                        format!("SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2 {lock}");
+                    match tx.one(&sql, [id.into(), generation.into()]).await? {
+                        Some(_) => park(tx, id, StoredState::IntegrityError, error, now).await,
+                        // It was reconnected meanwhile, and is well.
+                        None => Ok(()),
+                    }
+                })
             })
-        })
-        .await
+            .await
     }
 }
 

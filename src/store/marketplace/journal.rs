@@ -10,7 +10,7 @@ use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::journal::{LEASE, Notice, concerned_until};
 use crate::store::db::{places, places_from, values};
 use crate::store::entity::journal_reader::{Column, Entity};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{MarketplaceStore, StoreError, Tx};
 
 /// How many accounts or connections one statement is about.
 const PAGE: usize = 500;
@@ -33,7 +33,7 @@ pub struct Advanced {
     pub users: Vec<UserId>,
 }
 
-impl Store {
+impl MarketplaceStore {
     /// Takes the lease on an app's journal, or takes it anew. `None` if another process has it.
     pub async fn claim_journal(
         &self,
@@ -41,7 +41,7 @@ impl Store {
         owner: &str,
     ) -> Result<Option<JournalLease>, StoreError> {
         let (client_id, owner) = (client_id.to_owned(), owner.to_owned());
-        self.write(move |tx| Box::pin(claim(tx, client_id.clone(), owner.clone()))).await
+        self.db.write(move |tx| Box::pin(claim(tx, client_id.clone(), owner.clone()))).await
     }
 
     /// Notes how far the journal is read now, with what the entry meant for connections: both or nothing. The lease
@@ -56,7 +56,7 @@ impl Store {
         notices: Vec<Notice>,
     ) -> Result<Option<Advanced>, StoreError> {
         let lease = lease.clone();
-        self.write(move |tx| Box::pin(advance(tx, lease.clone(), position.clone(), notices.clone()))).await
+        self.db.write(move |tx| Box::pin(advance(tx, lease.clone(), position.clone(), notices.clone()))).await
     }
 
     /// Of these notices those about accounts that somebody has connected: an app may be uninstalled from thousands of
@@ -70,9 +70,9 @@ impl Store {
         for page in notices.chunks(PAGE) {
             let sql = format!(
                 "SELECT DISTINCT portal_id FROM token WHERE {}",
-                of_accounts(self.backend(), page.len())
+                of_accounts(self.db.backend(), page.len())
             );
-            let rows = self.all(&sql, accounts(page, client_id)).await?;
+            let rows = self.db.all(&sql, accounts(page, client_id)).await?;
             let found: Vec<PortalId> =
                 rows.iter().map(|row| row.get("portal_id")).collect::<Result<_, StoreError>>()?;
             known.extend(page.iter().copied().filter(|notice| found.contains(&notice.portal_id)));

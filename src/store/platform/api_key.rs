@@ -7,44 +7,45 @@ use crate::domain::clock::Moment;
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Hash;
 use crate::store::entity::api_key::{Column, Entity};
-use crate::store::{ApiKey, Store, StoreError};
+use crate::store::{ApiKey, PlatformStore, StoreError};
 
-impl Store {
+impl PlatformStore {
     /// Keeps a new key. `false` if as many of its name are in use already as may be.
     pub async fn insert_api_key(&self, key: ApiKey) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            let active =
-                Entity::find().filter(Column::Name.eq(&key.name)).filter(Column::RevokedAt.is_null());
-            let active = if tx.locks_rows() { active.lock_exclusive() } else { active };
-            let key = key.clone();
-            Box::pin(
-                async move { Ok(active.all(&tx.db).await?.len() < AT_ONCE && tx.insert_new(key).await?) },
-            )
-        })
-        .await
+        self.db
+            .write(move |tx| {
+                let active =
+                    Entity::find().filter(Column::Name.eq(&key.name)).filter(Column::RevokedAt.is_null());
+                let active = if tx.locks_rows() { active.lock_exclusive() } else { active };
+                let key = key.clone();
+                Box::pin(
+                    async move { Ok(active.all(&tx.db).await?.len() < AT_ONCE && tx.insert_new(key).await?) },
+                )
+            })
+            .await
     }
 
     /// Returns the key with this hash, unless it was revoked.
     pub async fn api_key(&self, hash: Hash) -> Result<Option<ApiKey>, StoreError> {
         let query = Entity::find().filter(Column::KeyHash.eq(hash));
-        self.find(query.filter(Column::RevokedAt.is_null())).await
+        self.db.find(query.filter(Column::RevokedAt.is_null())).await
     }
 
     /// Returns all keys, revoked ones too, the oldest first.
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        self.find_all(Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id)).await
+        self.db.find_all(Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id)).await
     }
 
     /// Revokes a key; `false` if there is none that could be.
     pub async fn revoke_api_key(&self, id: ApiKeyId, now: Moment) -> Result<bool, StoreError> {
         let revoked = Entity::update_many().col_expr(Column::RevokedAt, now.into());
         let key = revoked.filter(Column::Id.eq(id)).filter(Column::RevokedAt.is_null());
-        Ok(self.change(key).await? == 1)
+        Ok(self.db.change(key).await? == 1)
     }
 
     /// Notes that a key was used.
     pub async fn touch_api_key(&self, id: ApiKeyId, now: Moment) -> Result<(), StoreError> {
         let used = Entity::update_many().col_expr(Column::LastUsedAt, now.into());
-        self.change(used.filter(Column::Id.eq(id))).await.map(|_| ())
+        self.db.change(used.filter(Column::Id.eq(id))).await.map(|_| ())
     }
 }

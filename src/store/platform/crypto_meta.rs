@@ -8,14 +8,14 @@ use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::store::entity::crypto_meta;
 use crate::store::webhooks::event;
-use crate::store::{SealedTable, Store, StoreError, Tx};
+use crate::store::{PlatformStore, SealedTable, StoreError, Tx};
 
 /// Before the id of a key that is lost for good: nobody looks for it any more.
 const LOST: &str = "lost/";
 /// How many connections are given up in one transaction.
 const PAGE: u32 = 1_000;
 
-impl Store {
+impl PlatformStore {
     /// The keys that rows are sealed under, each with the number of its rows.
     pub async fn keys_in_use(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let keys = SealedTable::ALL.map(|table| format!("SELECT key_id FROM {}", table.name));
@@ -24,7 +24,7 @@ impl Store {
              GROUP BY key_id ORDER BY key_id",
             keys.join(" UNION ALL ")
         );
-        let rows = self.all(&sql, []).await?;
+        let rows = self.db.all(&sql, []).await?;
         rows.iter().map(|row| Ok((row.get("key_id")?, row.get("uses")?))).collect()
     }
 
@@ -35,7 +35,7 @@ impl Store {
         for SealedTable { name, .. } in SealedTable::ALL {
             let sql = format!("SELECT MIN(key_id) AS key_id FROM {name} WHERE key_id > $1");
             let mut seen = String::new();
-            while let Some(row) = self.one(&sql, [seen.into()]).await?
+            while let Some(row) = self.db.one(&sql, [seen.into()]).await?
                 && let Some(key_id) = row.get::<Option<String>>("key_id")?
             {
                 ids.insert(key_id.clone());
@@ -55,19 +55,19 @@ impl Store {
         let mut all = 0;
         loop {
             let key = key_id.to_owned();
-            match self.write(move |tx| Box::pin(give_up_page(tx, key.clone(), now))).await? {
+            match self.db.write(move |tx| Box::pin(give_up_page(tx, key.clone(), now))).await? {
                 0 => break,
                 given_up => all += given_up,
             }
         }
         let key = key_id.to_owned();
-        self.write(move |tx| Box::pin(forget_key(tx, key.clone()))).await?;
+        self.db.write(move |tx| Box::pin(forget_key(tx, key.clone()))).await?;
         Ok(all)
     }
 
     /// The stored check text of a key.
     pub async fn check_text(&self, key_id: &str) -> Result<Option<String>, StoreError> {
-        let known = self.find(crypto_meta::Entity::find_by_id(key_id)).await?;
+        let known = self.db.find(crypto_meta::Entity::find_by_id(key_id)).await?;
         Ok(known.map(|meta| meta.check_sealed))
     }
 
@@ -76,7 +76,7 @@ impl Store {
         let (key_id, check_sealed) = (key_id.to_owned(), sealed.to_owned());
         let meta = crypto_meta::Model { key_id, check_sealed, created_at: now };
         let query = Insert::one(meta.into_active_model()).on_conflict_do_nothing();
-        self.change(query).await.map(|_| ())
+        self.db.change(query).await.map(|_| ())
     }
 }
 

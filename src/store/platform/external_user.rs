@@ -6,9 +6,9 @@ use crate::domain::chance::Chance;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::UserId;
 use crate::store::entity::external_user::{Column, Entity};
-use crate::store::{Store, StoreError};
+use crate::store::{PlatformStore, StoreError};
 
-impl Store {
+impl PlatformStore {
     /// Our user for a user of the host's; made when it is first named.
     pub async fn user_of_external(
         &self,
@@ -22,23 +22,24 @@ impl Store {
         let sql = "INSERT INTO external_user (external_id, user_id, created_at) VALUES ($1, $2, $3) ON CONFLICT \
                    (external_id) DO UPDATE SET created_at = external_user.created_at RETURNING user_id";
         let fresh = UserId::random(chance);
-        self.write(move |tx| {
-            let values = [external.clone().into(), fresh.into(), tx.clock.now().into()];
-            Box::pin(async move {
-                tx.one(sql, values).await?.ok_or(StoreError::Unreadable("user_id"))?.get("user_id")
+        self.db
+            .write(move |tx| {
+                let values = [external.clone().into(), fresh.into(), tx.clock.now().into()];
+                Box::pin(async move {
+                    tx.one(sql, values).await?.ok_or(StoreError::Unreadable("user_id"))?.get("user_id")
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// The same, but `None` if nobody has named that user.
     pub async fn find_external(&self, external: &ExternalUserId) -> Result<Option<UserId>, StoreError> {
-        Ok(self.find(Entity::find_by_id(external.clone())).await?.map(|row| row.user_id))
+        Ok(self.db.find(Entity::find_by_id(external.clone())).await?.map(|row| row.user_id))
     }
 
     /// The host's id of one of our users, if it is one of the host's.
     pub async fn external_of(&self, user: UserId) -> Result<Option<ExternalUserId>, StoreError> {
         let query = Entity::find().filter(Column::UserId.eq(user));
-        Ok(self.find(query).await?.map(|row| row.external_id))
+        Ok(self.db.find(query).await?.map(|row| row.external_id))
     }
 }

@@ -8,7 +8,7 @@ use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, Query
 use crate::domain::clock::Moment;
 use crate::domain::secret::Sealed;
 use crate::store::entity::idempotency_key::{ActiveModel, Column, Entity, Model};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{PlatformStore, StoreError, Tx};
 
 /// How long a request may be under way before it is taken for lost: longer than any call of the API takes.
 const LOCK: Duration = Duration::from_secs(60);
@@ -37,7 +37,7 @@ pub enum OnceFound {
     Busy(Duration),
 }
 
-impl Store {
+impl PlatformStore {
     /// Takes the lease on a request that is to be done once, or says why not. `fingerprint` is the keyed hash of what is
     /// asked for.
     pub async fn claim_once(
@@ -45,7 +45,7 @@ impl Store {
         OnceLease { id, lease }: OnceLease,
         fingerprint: String,
     ) -> Result<OnceFound, StoreError> {
-        self.write(move |tx| Box::pin(claim(tx, id.clone(), lease.clone(), fingerprint.clone()))).await
+        self.db.write(move |tx| Box::pin(claim(tx, id.clone(), lease.clone(), fingerprint.clone()))).await
     }
 
     /// Keeps the answer, if the lease is still the one that was taken.
@@ -56,18 +56,18 @@ impl Store {
             ..Default::default()
         };
         let request = Entity::update_many().set(answered).filter(Column::Id.eq(lease.id));
-        Ok(self.change(request.filter(Column::Lease.eq(lease.lease))).await? == 1)
+        Ok(self.db.change(request.filter(Column::Lease.eq(lease.lease))).await? == 1)
     }
 
     /// Gives the lease back: the request has changed nothing, and may be made again.
     pub async fn release_once(&self, lease: OnceLease) -> Result<(), StoreError> {
         let unanswered = Entity::delete_by_id(lease.id).filter(Column::AnswerSealed.is_null());
-        self.change(unanswered.filter(Column::Lease.eq(lease.lease))).await.map(|_| ())
+        self.db.change(unanswered.filter(Column::Lease.eq(lease.lease))).await.map(|_| ())
     }
 
     /// Forgets what is remembered no longer. Says how many.
     pub async fn sweep_once(&self, now: Moment) -> Result<u64, StoreError> {
-        self.change(Entity::delete_many().filter(Column::ExpiresAt.lte(now))).await
+        self.db.change(Entity::delete_many().filter(Column::ExpiresAt.lte(now))).await
     }
 }
 

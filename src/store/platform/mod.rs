@@ -6,3 +6,17 @@ pub(super) mod external_user;
 pub(super) mod idempotency;
 pub(super) mod reseal;
 pub(super) mod session;
+
+use crate::store::db::Database;
+
+/// Reads and writes the rows of API keys, users, sessions, idempotent requests and encryption keys.
+#[derive(Debug, Clone)]
+pub struct PlatformStore {
+    db: Database,
+}
+
+impl PlatformStore {
+    pub(super) fn over(db: Database) -> Self {
+        Self { db }
+    }
+}

@@ -3,7 +3,7 @@
 use crate::crash;
 use crate::domain::secret::Sealed;
 use crate::store::db::Row;
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{PlatformStore, StoreError, Tx};
 
 /// A table with ciphertext that has to outlive its key. What is sealed for a day at most is not here: a PKCE verifier, the
 /// answer to a repeated request.
@@ -72,7 +72,7 @@ pub struct SealedRow {
     pub refresh: Sealed,
 }
 
-impl Store {
+impl PlatformStore {
     /// Rows that are sealed under another key than this one, by their keys, from after `after` on.
     pub async fn sealed_before(
         &self,
@@ -87,7 +87,7 @@ impl Store {
              WHERE key_id <> $1 AND key_id NOT LIKE 'lost/%' AND id > $2 ORDER BY id LIMIT $3"
         );
         let values = [newest.to_owned().into(), after.to_owned().into(), i64::from(limit).into()];
-        self.all(&sql, values).await?.iter().map(read).collect()
+        self.db.all(&sql, values).await?.iter().map(read).collect()
     }
 
     /// Writes tokens back that were sealed anew. A row that has got others since they were read keeps those. Says how
@@ -100,23 +100,24 @@ impl Store {
         table: SealedTable,
         rows: Vec<(SealedRow, SealedRow)>,
     ) -> Result<u64, StoreError> {
-        self.write(move |tx| {
-            let rows = rows.clone();
-            Box::pin(async move {
-                let mut written = 0;
-                for (before, after) in &rows {
-                    written += write(tx, table, before, after).await?;
-                    crash::point("rotate.half_moved");
-                }
-                Ok(written)
+        self.db
+            .write(move |tx| {
+                let rows = rows.clone();
+                Box::pin(async move {
+                    let mut written = 0;
+                    for (before, after) in &rows {
+                        written += write(tx, table, before, after).await?;
+                        crash::point("rotate.half_moved");
+                    }
+                    Ok(written)
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Forgets the check text of a key that is not used any more.
     pub async fn forget_check_text(&self, key_id: &str) -> Result<(), StoreError> {
-        self.run("DELETE FROM crypto_meta WHERE key_id = $1", [key_id.into()]).await.map(|_| ())
+        self.db.run("DELETE FROM crypto_meta WHERE key_id = $1", [key_id.into()]).await.map(|_| ())
     }
 }
 

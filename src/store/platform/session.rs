@@ -11,17 +11,17 @@ use crate::domain::secret::Hash;
 use crate::store::connections::revocation;
 use crate::store::entity::session::{ActiveModel, Column, Entity};
 use crate::store::entity::{external_user, token};
-use crate::store::{SessionRow, Store, StoreError};
+use crate::store::{PlatformStore, SessionRow, StoreError};
 
-impl Store {
+impl PlatformStore {
     /// Returns a session that has not expired.
     pub async fn session(&self, key: Hash, now: Moment) -> Result<Option<SessionRow>, StoreError> {
-        self.find(Entity::find_by_id(key).filter(Column::ExpiresAt.gt(now))).await
+        self.db.find(Entity::find_by_id(key).filter(Column::ExpiresAt.gt(now))).await
     }
 
     /// Writes a new session.
     pub async fn insert_session(&self, session: SessionRow) -> Result<(), StoreError> {
-        self.change(Entity::insert(session.into_active_model())).await.map(|_| ())
+        self.db.change(Entity::insert(session.into_active_model())).await.map(|_| ())
     }
 
     /// Notes that a session was used; `false` if it was deleted.
@@ -37,30 +37,30 @@ impl Store {
             seen: Set(true.into()),
             ..Default::default()
         };
-        Ok(self.change(Entity::update_many().set(used).filter(Column::KeyHash.eq(key))).await? == 1)
+        Ok(self.db.change(Entity::update_many().set(used).filter(Column::KeyHash.eq(key))).await? == 1)
     }
 
     /// Returns whether a request with a session of this user has been received. Expired sessions count until their rows
     /// are deleted.
     pub async fn has_seen_session(&self, user: UserId) -> Result<bool, StoreError> {
         let query = Entity::find().filter(Column::UserId.eq(user)).filter(Column::Seen.eq(1));
-        Ok(self.find(query).await?.is_some())
+        Ok(self.db.find(query).await?.is_some())
     }
 
     /// Returns whether this user has a session, written since then, with which no request has been received.
     pub async fn has_unseen_session(&self, user: UserId, since: Moment) -> Result<bool, StoreError> {
         let query = Entity::find().filter(Column::UserId.eq(user)).filter(Column::Seen.eq(0));
-        Ok(self.find(query.filter(Column::SeenAt.gte(since))).await?.is_some())
+        Ok(self.db.find(query.filter(Column::SeenAt.gte(since))).await?.is_some())
     }
 
     /// Ends a session.
     pub async fn delete_session(&self, key: Hash) -> Result<(), StoreError> {
-        self.change(Entity::delete_by_id(key)).await.map(|_| ())
+        self.db.change(Entity::delete_by_id(key)).await.map(|_| ())
     }
 
     /// Users who may have nothing left to reach their connections by: a session of theirs has expired, or they connected
-    /// since `since` and no session of theirs was ever written. [`Store::remove_unreachable`] looks closely. The host's
-    /// own users are reached through its backend, and never by a session.
+    /// since `since` and no session of theirs was ever written. [`PlatformStore::remove_unreachable`] looks closely. The
+    /// host's own users are reached through its backend, and never by a session.
     pub async fn maybe_unreachable(&self, since: Moment, now: Moment) -> Result<Vec<UserId>, StoreError> {
         // What has expired is found first, or SQLite would walk through all users to name each once.
         let expired = "SELECT DISTINCT user_id FROM (SELECT user_id FROM session WHERE expires_at <= $1 LIMIT 500) \
@@ -68,8 +68,8 @@ impl Store {
         let lost = "SELECT DISTINCT user_id FROM token WHERE connected_at > $1 AND connected_at <= $2 \
                     AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) \
                     AND NOT EXISTS (SELECT 1 FROM external_user WHERE external_user.user_id = token.user_id) LIMIT 500";
-        let mut rows = self.all(expired, [now.into()]).await?;
-        rows.extend(self.all(lost, [since.into(), now.minus(SIGN_IN_GRACE).into()]).await?);
+        let mut rows = self.db.all(expired, [now.into()]).await?;
+        rows.extend(self.db.all(lost, [since.into(), now.minus(SIGN_IN_GRACE).into()]).await?);
         rows.iter().map(|row| row.get("user_id")).collect()
     }
 
@@ -80,43 +80,45 @@ impl Store {
         user: UserId,
         remove: Option<Revoke>,
     ) -> Result<usize, StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                // By the time that replicas agree on: one with a fast clock must not end the sessions of the others.
-                let now = tx.now().await?;
-                let of_user = Column::UserId.eq(user);
-                let expired = Entity::delete_many().filter(of_user.clone());
-                tx.change(expired.filter(Column::ExpiresAt.lte(now))).await?;
-                // The host answers for its own users; no session does.
-                let external = external_user::Entity::find().filter(external_user::Column::UserId.eq(user));
-                if external.exists(&tx.db).await? {
-                    return Ok(0);
-                }
-                // Before anything is looked at: a reconnect that is being saved is waited for, and seen.
-                let connections = revocation::lock_of_user(tx, user).await?;
-                // A connect is saved before its session is: one that has just been made is looked at again later.
-                let fresh = token::Entity::find().filter(token::Column::UserId.eq(user));
-                let fresh = fresh.filter(token::Column::ConnectedAt.gt(now.minus(SIGN_IN_GRACE)));
-                if fresh.exists(&tx.db).await? {
-                    return Ok(0);
-                }
-                let alive = Entity::find().filter(of_user).filter(Column::ExpiresAt.gt(now));
-                let (Some(Revoke(revoke)), false) = (remove, alive.exists(&tx.db).await?) else {
-                    return Ok(0);
-                };
-                for id in &connections {
-                    revocation::remove_because(tx, *id, revoke, now, "session_expired").await?;
-                }
-                Ok(connections.len())
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    // By the time that replicas agree on: one with a fast clock must not end the sessions of the others.
+                    let now = tx.now().await?;
+                    let of_user = Column::UserId.eq(user);
+                    let expired = Entity::delete_many().filter(of_user.clone());
+                    tx.change(expired.filter(Column::ExpiresAt.lte(now))).await?;
+                    // The host answers for its own users; no session does.
+                    let external =
+                        external_user::Entity::find().filter(external_user::Column::UserId.eq(user));
+                    if external.exists(&tx.db).await? {
+                        return Ok(0);
+                    }
+                    // Before anything is looked at: a reconnect that is being saved is waited for, and seen.
+                    let connections = revocation::lock_of_user(tx, user).await?;
+                    // A connect is saved before its session is: one that has just been made is looked at again later.
+                    let fresh = token::Entity::find().filter(token::Column::UserId.eq(user));
+                    let fresh = fresh.filter(token::Column::ConnectedAt.gt(now.minus(SIGN_IN_GRACE)));
+                    if fresh.exists(&tx.db).await? {
+                        return Ok(0);
+                    }
+                    let alive = Entity::find().filter(of_user).filter(Column::ExpiresAt.gt(now));
+                    let (Some(Revoke(revoke)), false) = (remove, alive.exists(&tx.db).await?) else {
+                        return Ok(0);
+                    };
+                    for id in &connections {
+                        revocation::remove_because(tx, *id, revoke, now, "session_expired").await?;
+                    }
+                    Ok(connections.len())
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Deletes expired sessions without a user.
     pub async fn sweep_anonymous_sessions(&self, now: Moment) -> Result<u64, StoreError> {
         let expired = Entity::delete_many().filter(Column::UserId.is_null());
-        self.change(expired.filter(Column::ExpiresAt.lte(now))).await
+        self.db.change(expired.filter(Column::ExpiresAt.lte(now))).await
     }
 }
 

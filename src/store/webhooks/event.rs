@@ -15,7 +15,7 @@ use crate::domain::scopes::Scopes;
 use crate::store::db::{places, values};
 use crate::store::entity::alarm;
 use crate::store::entity::event::{ActiveModel, Column, Entity};
-use crate::store::{Event, Store, StoreError, Tx};
+use crate::store::{Event, StoreError, Tx, WebhookStore};
 
 /// How many events are forgotten in one transaction.
 const PAGE: i64 = 1_000;
@@ -24,7 +24,7 @@ const PAGE: i64 = 1_000;
 const WANTS: &str = "enabled = 1 AND (types LIKE '% ' || event.type || ' %' \
                      OR (types IS NULL AND event.type <> 'connection.refreshed'))";
 
-impl Store {
+impl WebhookStore {
     /// The events of a connection after this number, oldest first.
     pub async fn events_of(
         &self,
@@ -34,7 +34,7 @@ impl Store {
     ) -> Result<Vec<Event>, StoreError> {
         let later = Entity::find().filter(Column::ConnectionId.eq(connection));
         let later = later.filter(Column::Sequence.gt(after)).order_by_asc(Column::Sequence);
-        self.find_all(later.limit(u64::from(limit))).await
+        self.db.find_all(later.limit(u64::from(limit))).await
     }
 
     /// Forgets events that are older than their kind is kept for, with their deliveries. Says how many.
@@ -45,7 +45,7 @@ impl Store {
         let mut all = 0;
         for kind in EventType::ALL {
             let before = now.minus(kind.kept_for());
-            all += self.write(move |tx| Box::pin(forget(tx, kind, before))).await?;
+            all += self.db.write(move |tx| Box::pin(forget(tx, kind, before))).await?;
         }
         Ok(all)
     }
@@ -57,23 +57,24 @@ impl Store {
         id: String,
         data: serde_json::Value,
     ) -> Result<bool, StoreError> {
-        self.write(move |tx| {
-            let (id, data) = (id.clone(), data.clone());
-            Box::pin(async move {
-                let now = tx.clock.now();
-                if !tx.insert_new(alarm::Model { code: kind, since: now }).await? {
-                    return Ok(false);
-                }
-                insert(tx, vec![of_app(id, kind, now, data)]).await?;
-                Ok(true)
+        self.db
+            .write(move |tx| {
+                let (id, data) = (id.clone(), data.clone());
+                Box::pin(async move {
+                    let now = tx.clock.now();
+                    if !tx.insert_new(alarm::Model { code: kind, since: now }).await? {
+                        return Ok(false);
+                    }
+                    insert(tx, vec![of_app(id, kind, now, data)]).await?;
+                    Ok(true)
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Takes an alarm back.
     pub async fn clear_alarm(&self, kind: EventType) -> Result<(), StoreError> {
-        self.change(alarm::Entity::delete_by_id(kind)).await.map(|_| ())
+        self.db.change(alarm::Entity::delete_by_id(kind)).await.map(|_| ())
     }
 }
 

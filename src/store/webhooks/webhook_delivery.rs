@@ -15,7 +15,7 @@ use crate::store::entity::flag::Flag;
 use crate::store::entity::webhook_delivery::{ActiveModel, Column, Entity, Relation};
 use crate::store::entity::webhook_endpoint;
 use crate::store::webhooks::event;
-use crate::store::{Endpoint, Store, StoreError, Tx, WebhookDelivery};
+use crate::store::{Endpoint, StoreError, Tx, WebhookDelivery, WebhookStore};
 
 /// A delivery that is ours for the time of a lease.
 #[derive(Debug, Clone)]
@@ -35,12 +35,12 @@ pub struct ClaimedDelivery {
 /// Where a page of deliveries begins: behind this one.
 pub type Behind = (Moment, String);
 
-impl Store {
+impl WebhookStore {
     /// Endpoints that are told and have something due.
     pub async fn endpoints_due(&self, now: Moment) -> Result<Vec<WebhookId>, StoreError> {
         let sql = "SELECT id FROM webhook_endpoint WHERE enabled = 1 AND EXISTS (SELECT 1 FROM webhook_delivery \
                    WHERE endpoint_id = webhook_endpoint.id AND status = 'pending' AND run_at <= $1)";
-        self.all(sql, [now.into()]).await?.iter().map(|row| row.get("id")).collect()
+        self.db.all(sql, [now.into()]).await?.iter().map(|row| row.get("id")).collect()
     }
 
     /// Claims up to `limit` due deliveries to one endpoint. An event is left alone while an earlier one of the same
@@ -52,7 +52,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let owner = owner.to_owned();
-        self.write(move |tx| Box::pin(claim(tx, owner.clone(), endpoint, limit))).await
+        self.db.write(move |tx| Box::pin(claim(tx, owner.clone(), endpoint, limit))).await
     }
 
     /// Notes what came of an attempt, and what follows. `false` if somebody else has the lease by now.
@@ -68,7 +68,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let endpoint = claimed.endpoint.id;
         let ours = of(&claimed.event_id, endpoint).filter(Column::Fence.eq(claimed.fence));
-        self.write(move |tx| Box::pin(note(tx, endpoint, ours.clone(), attempt.clone(), after, now))).await
+        self.db.write(move |tx| Box::pin(note(tx, endpoint, ours.clone(), attempt.clone(), after, now))).await
     }
 
     /// Deliveries to an endpoint, the newest first, from behind `behind` on.
@@ -89,7 +89,7 @@ impl Store {
             found = found.filter(place.lt(Expr::tuple([Expr::val(at), Expr::val(event)])));
         }
         let newest = found.order_by_desc(Column::QueuedAt).order_by_desc(Column::EventId);
-        self.find_parts(newest.limit(u64::from(limit))).await
+        self.db.find_parts(newest.limit(u64::from(limit))).await
     }
 
     /// One delivery.
@@ -99,7 +99,7 @@ impl Store {
         event: &str,
     ) -> Result<Option<WebhookDelivery>, StoreError> {
         let found = Entity::find_by_id((event.to_owned(), endpoint));
-        Ok(self.find_parts(found.join(JoinType::InnerJoin, Relation::Event.def())).await?.pop())
+        Ok(self.db.find_parts(found.join(JoinType::InnerJoin, Relation::Event.def())).await?.pop())
     }
 
     /// Queues a delivery anew, whatever became of it. `false` if there is none.
@@ -121,44 +121,45 @@ impl Store {
         };
         // The raised fence refuses whoever is at it.
         let raised = Column::Fence.into_expr().add(1);
-        Ok(self.change(of(event, endpoint).set(queued).col_expr(Column::Fence, raised)).await? == 1)
+        Ok(self.db.change(of(event, endpoint).set(queued).col_expr(Column::Fence, raised)).await? == 1)
     }
 
     /// Queues a message for this endpoint alone.
     pub async fn queue_test(&self, endpoint: WebhookId, id: &str, now: Moment) -> Result<(), StoreError> {
         let data = serde_json::json!({"webhook_id": endpoint});
         let event = event::of_app(id.to_owned(), EventType::WebhookTest, now, data);
-        self.write(move |tx| {
-            let event = event.clone();
-            let delivery = ActiveModel {
-                event_id: Set(event.id.clone()),
-                endpoint_id: Set(endpoint),
-                queued_at: Set(now),
-                run_at: Set(now),
-                ..Default::default()
-            };
-            Box::pin(async move {
-                tx.insert_new(event).await?;
-                tx.insert_new(delivery).await.map(|_| ())
+        self.db
+            .write(move |tx| {
+                let event = event.clone();
+                let delivery = ActiveModel {
+                    event_id: Set(event.id.clone()),
+                    endpoint_id: Set(endpoint),
+                    queued_at: Set(now),
+                    run_at: Set(now),
+                    ..Default::default()
+                };
+                Box::pin(async move {
+                    tx.insert_new(event).await?;
+                    tx.insert_new(delivery).await.map(|_| ())
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Gives up what has waited for too long, and the oldest where too many wait. Says how many.
     pub async fn expire_deliveries(&self, now: Moment) -> Result<u64, StoreError> {
         let aged = "UPDATE webhook_delivery SET status = 'failed', last_error = 'expired' WHERE status = 'pending' \
                     AND queued_at < $1";
-        let mut expired = self.run(aged, [now.minus(PATIENCE).into()]).await?;
+        let mut expired = self.db.run(aged, [now.minus(PATIENCE).into()]).await?;
         for endpoint in self.endpoints().await? {
             let waits = "SELECT queued_at FROM webhook_delivery WHERE endpoint_id = $1 AND status = 'pending' \
                          ORDER BY queued_at DESC LIMIT 1 OFFSET $2";
             let most = i64::try_from(MAX_WAITING).unwrap_or(i64::MAX);
             let id = Value::from(endpoint.id);
-            let Some(row) = self.one(waits, [id.clone(), most.into()]).await? else { continue };
+            let Some(row) = self.db.one(waits, [id.clone(), most.into()]).await? else { continue };
             let crowded = "UPDATE webhook_delivery SET status = 'failed', last_error = 'too_many_waiting' \
                            WHERE endpoint_id = $1 AND status = 'pending' AND queued_at <= $2";
-            expired += self.run(crowded, [id, row.get::<Moment>("queued_at")?.into()]).await?;
+            expired += self.db.run(crowded, [id, row.get::<Moment>("queued_at")?.into()]).await?;
         }
         Ok(expired)
     }
@@ -166,7 +167,7 @@ impl Store {
     /// How many deliveries wait.
     pub async fn count_waiting_deliveries(&self) -> Result<i64, StoreError> {
         let sql = "SELECT COUNT(*) AS waiting FROM webhook_delivery WHERE status = 'pending'";
-        self.all_at_length(sql).await?.first().map_or(Ok(0), |row| row.get("waiting"))
+        self.db.all_at_length(sql).await?.first().map_or(Ok(0), |row| row.get("waiting"))
     }
 }
 

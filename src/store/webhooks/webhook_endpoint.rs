@@ -11,7 +11,7 @@ use crate::domain::webhook::{DisabledReason, MAX_ENDPOINTS};
 use crate::store::entity::columns;
 use crate::store::entity::flag::Flag;
 use crate::store::entity::webhook_endpoint::{ActiveModel, Column, Entity};
-use crate::store::{Endpoint, Store, StoreError, Tx};
+use crate::store::{Endpoint, StoreError, Tx, WebhookStore};
 
 /// Changes of an endpoint; what is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +26,7 @@ pub struct EndpointChanges {
     pub secrets: Option<Sealed>,
 }
 
-impl Store {
+impl WebhookStore {
     /// Saves a new endpoint. `false` if there are as many as there may be.
     pub async fn add_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
         let sql = "INSERT INTO webhook_endpoint (id, url, types, key_id, secrets_sealed, created_at) \
@@ -42,18 +42,18 @@ impl Store {
             created_at.into(),
             most.into(),
         ];
-        Ok(self.run(sql, values).await? == 1)
+        Ok(self.db.run(sql, values).await? == 1)
     }
 
     /// Returns all endpoints, in the order in which they were made.
     pub async fn endpoints(&self) -> Result<Vec<Endpoint>, StoreError> {
         let query = Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
-        self.find_all(query).await
+        self.db.find_all(query).await
     }
 
     /// Returns one endpoint.
     pub async fn endpoint(&self, id: WebhookId) -> Result<Option<Endpoint>, StoreError> {
-        self.find(Entity::find_by_id(id)).await
+        self.db.find(Entity::find_by_id(id)).await
     }
 
     /// Changes an endpoint that still has the secrets of this generation: only what is named, in one statement, so that
@@ -65,7 +65,7 @@ impl Store {
         generation: i64,
         changes: EndpointChanges,
     ) -> Result<Option<Endpoint>, StoreError> {
-        self.write(move |tx| {
+        self.db.write(move |tx| {
             let sql = format!(
                 "UPDATE webhook_endpoint SET url = COALESCE($2, url), \
                  types = CASE WHEN $3 = 1 THEN $4 ELSE types END, enabled = COALESCE($5, enabled), \
@@ -110,12 +110,12 @@ impl Store {
             ..Default::default()
         };
         let endpoint = Entity::update_many().set(fresh).filter(Column::Id.eq(id));
-        Ok(self.change(endpoint.filter(Column::Generation.eq(generation))).await? == 1)
+        Ok(self.db.change(endpoint.filter(Column::Generation.eq(generation))).await? == 1)
     }
 
     /// Removes an endpoint and its deliveries. `false` if there is none.
     pub async fn remove_endpoint(&self, id: WebhookId) -> Result<bool, StoreError> {
-        Ok(self.change(Entity::delete_by_id(id)).await? == 1)
+        Ok(self.db.change(Entity::delete_by_id(id)).await? == 1)
     }
 }
 

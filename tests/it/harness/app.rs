@@ -157,7 +157,7 @@ impl TestApp {
             ApiScopes(scopes.split_whitespace().map(|word| word.parse().expect("a scope")).collect());
         let (name, key_hash, created_at) = (id.to_string(), secret.hash(), self.clock.now());
         let key = ApiKey { id, name, key_hash, scopes, created_at, last_used_at: None, revoked_at: None };
-        assert!(self.store.insert_api_key(key).await.expect("a key"));
+        assert!(self.store.platform.insert_api_key(key).await.expect("a key"));
         secret.expose().to_owned()
     }
 

@@ -50,7 +50,7 @@ async fn ten_thousand_connections_outlive_an_upgrade() {
     // Beside those of the host's users: one of a browser, the frozen one, and one that HubSpot had ended before.
     let active = i64::try_from(CONNECTIONS + 2).unwrap();
     let counts = [("active".to_owned(), active), ("needs_reauth".to_owned(), 1)];
-    assert_eq!(app.store.count_tokens().await.unwrap(), counts);
+    assert_eq!(app.store.connections.count_tokens().await.unwrap(), counts);
     let mut listed = BTreeMap::new();
     for one in listed_connections(&app).await {
         let known = listed.insert(text(&one["id"]), (one["portal_id"].as_u64(), text(&one["state"])));
@@ -72,7 +72,7 @@ async fn ten_thousand_connections_outlive_an_upgrade() {
     for number in 0..DUE {
         assert_refreshed(&app, &connection(number), facts.portal(number)).await;
     }
-    assert_eq!(app.store.count_tokens().await.unwrap(), counts);
+    assert_eq!(app.store.connections.count_tokens().await.unwrap(), counts);
     app.assert_one_job_each().await;
 }
 

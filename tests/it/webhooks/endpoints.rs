@@ -144,7 +144,7 @@ async fn new_keys_take_the_secrets_along_and_a_lost_key_ends_them() {
     let old = value(&app.variables, "ENCRYPTION_KEYS");
     let new = Keyring::generate().expose().to_owned();
     let app = app.restarted(&[("ENCRYPTION_KEYS", &format!("{new},{old}"))]).await;
-    assert_eq!(app.store.keys_in_use().await.unwrap().len(), 1, "the secret is counted");
+    assert_eq!(app.store.platform.keys_in_use().await.unwrap().len(), 1, "the secret is counted");
     let (database, variables, hubspot, clock) = app.stopped().await;
     let rotated = crate::harness::process::run(&["keys", "rotate"], &variables);
     assert_eq!(rotated.code, Some(0), "{}", rotated.stderr);
@@ -160,7 +160,7 @@ async fn new_keys_take_the_secrets_along_and_a_lost_key_ends_them() {
     assert!(refused.contains("ENCRYPTION_KEYS"), "{refused}");
     let app = TestApp::again(hubspot, database, variables, clock).await;
     let key_id = app.database.text_in(sql::ENDPOINTS, "key_id").await;
-    app.store.give_up_key(&key_id, app.clock.now()).await.unwrap();
+    app.store.platform.give_up_key(&key_id, app.clock.now()).await.unwrap();
     let shown = app.api(&key, Method::GET, &path(&made, ""), None).await.json();
     assert_eq!((&shown["enabled"], &shown["disabled_reason"]), (&json!(false), &json!("key_lost")));
     let anew = app.api(&key, Method::POST, &path(&made, "/rotate-secret"), Some(json!({}))).await.json();

@@ -21,7 +21,7 @@ use crate::keyring::Keyring;
 use crate::services::connections::{GrantedTokens, Intake, Terms};
 use crate::services::pending_grants::PendingGrants;
 use crate::services::platform::{Base, Key, Notifier, Tasks, joined, retry_write};
-use crate::store::{Consumed, Source, Store, StoreError};
+use crate::store::{ConnectStore, Consumed, Source, StoreError};
 
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ pub struct Finishes(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Store,
+    store: ConnectStore,
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
@@ -114,7 +114,7 @@ impl Finishes {
         let Base { store, hubspot, keyring, clock, chance, tasks, notifier, .. } = base.clone();
         let (sign_ins, intake, pending_grants) = (sign_ins.clone(), intake.clone(), pending_grants.clone());
         Self(Arc::new(Parts {
-            store,
+            store: store.connect,
             hubspot,
             keyring,
             clock,

@@ -17,7 +17,7 @@ use crate::domain::journal::{Notice, POLL};
 use crate::hubspot::HubSpot;
 use crate::hubspot::journal::{Entry, Next};
 use crate::services::platform::{Base, Changes};
-use crate::store::{JournalLease, Store, StoreError};
+use crate::store::{JournalLease, MarketplaceStore, StoreError};
 use crate::telemetry::metrics::Metrics;
 use watch::Watch;
 
@@ -77,7 +77,7 @@ struct Progress {
 /// HubSpot's Webhooks Journal, read. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    store: Store,
+    store: MarketplaceStore,
     hubspot: Arc<HubSpot>,
     clock: Clock,
     chance: Chance,
@@ -91,7 +91,16 @@ pub struct Journal {
 impl Journal {
     pub(super) fn new(base: &Base) -> Self {
         let Base { store, hubspot, clock, chance, metrics, owner, changes, .. } = base.clone();
-        Self { store, hubspot, clock, chance, metrics, owner, changes, watch: Arc::default() }
+        Self {
+            store: store.marketplace,
+            hubspot,
+            clock,
+            chance,
+            metrics,
+            owner,
+            changes,
+            watch: Arc::default(),
+        }
     }
 
     /// Whether the journal is to be read at all.
