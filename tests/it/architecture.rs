@@ -64,6 +64,18 @@ const SERVICES: &[(&str, &[&str])] = &[
     ("platform", &[]),
 ];
 
+/// Which handles of `store` each sub-domain of `services` may name. `Store` is the bundle of all; `Base` holds it.
+const HANDLES: &[(&str, &[&str])] = &[
+    ("maintenance", &["ConnectStore", "MarketplaceStore", "PlatformStore"]),
+    ("connect", &["ConnectStore", "ConnectionStore", "PlatformStore"]),
+    ("marketplace", &["ConnectStore", "MarketplaceStore", "PlatformStore"]),
+    ("pending_grants", &["ConnectStore"]),
+    ("proxy", &[]),
+    ("webhooks", &["WebhookStore"]),
+    ("connections", &["ConnectStore", "ConnectionStore", "PlatformStore", "WebhookStore"]),
+    ("platform", &["ConnectStore", "ConnectionStore", "PlatformStore", "Store"]),
+];
+
 /// The same for `http`.
 const HTTP: &[(&str, &[&str])] = &[
     ("admin", &["envelope", "health"]),
@@ -105,6 +117,20 @@ fn sub_domains_import_only_what_stands_below_them_in_the_table() {
         stands_in_order(table);
         every_import_is_used(table, &found);
     }
+}
+
+#[test]
+fn sub_domains_name_only_their_handles_of_the_store() {
+    let mut found = Found::new();
+    for (file, names) in Files::read().0 {
+        let Some(domain) = sub_domain("services", &file) else { continue };
+        let handles = names.values().filter_map(|path| path.strip_prefix("store::"));
+        let handles = handles.filter(|name| name.ends_with("Store"));
+        let places = handles.map(|handle| (handle.to_owned(), file.clone()));
+        found.entry(domain.to_owned()).or_default().extend(places);
+    }
+    holds(HANDLES, &found);
+    every_import_is_used(HANDLES, &found);
 }
 
 /// A parent and its children are one thing: they may name each other.
