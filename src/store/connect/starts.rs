@@ -1,7 +1,6 @@
 //! Inserting AuthRequests. Anyone can begin a connect, so this has to be the cheapest write of all.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::domain::id::FlowId;
 use crate::store::connect::auth_request::{COLUMNS_OF_INSERT, NewAuthRequest, insert_values};
@@ -9,7 +8,7 @@ use crate::store::db::{places, values};
 use crate::store::{Tx, Work};
 
 /// Inserts some rows. `false` for each whose challenge another row has.
-pub(in crate::store) fn insert_all<'a>(tx: &'a Tx<'a>, rows: Arc<[NewAuthRequest]>) -> Work<'a, Vec<bool>> {
+pub(in crate::store) fn insert_all<'a>(tx: &'a Tx<'a>, rows: &'a [NewAuthRequest]) -> Work<'a, Vec<bool>> {
     Box::pin(async move {
         let columns = COLUMNS_OF_INSERT.split(',').count();
         let values = values(tx.backend(), rows.len(), columns, ", 'awaiting_user'");

@@ -8,7 +8,7 @@ use crate::domain::clock::Moment;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{LEASE, TokenRefreshJob};
 use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
-use crate::store::db::places;
+use crate::store::db::{padded, places};
 use crate::store::entity::{columns, token, token_refresh_job};
 use crate::store::{ConnectionStore, StoreError, Tx};
 
@@ -73,10 +73,9 @@ impl ConnectionStore {
     }
 }
 
-/// Takes the lease: `$1` the time, `$2` who takes it, `$3` until when. What is leased counts as due, so that it is found
+/// Takes the lease: `$1` the time, `$2` who takes it, `$3` until when. What is leased must be due, so that it is found
 /// among what is due if its holder dies.
 const TAKE: &str = "UPDATE token_refresh_job SET lease_owner = $2, lease_until = $3, fence = fence + 1, \
-                    run_at = CASE WHEN run_at > $1 THEN $1 ELSE run_at END, \
                     interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1";
 
 /// Claims what is due: `$1` the time, `$2` who claims, `$3` until when, `$4` how many at most. Where others may claim at
@@ -122,7 +121,10 @@ async fn claim_one(
         return Ok(ClaimOne::NotNow);
     }
     let returned = columns::<token_refresh_job::Entity>();
-    let sql = format!("{TAKE} WHERE connection_id = $4 AND fence = $5 RETURNING {returned}");
+    let sql = format!(
+        "{TAKE}, run_at = CASE WHEN run_at > $1 THEN $1 ELSE run_at END \
+         WHERE connection_id = $4 AND fence = $5 RETURNING {returned}"
+    );
     let fence: i64 = row.get("fence")?;
     let values = [now.into(), owner.into(), now.plus(LEASE).into(), id.into(), fence.into()];
     let claimed = with_tokens(tx, take(tx, &sql, values).await?).await?.pop();
@@ -135,13 +137,13 @@ async fn with_tokens(tx: &Tx<'_>, jobs: Vec<TokenRefreshJob>) -> Result<Vec<Clai
         return Ok(Vec::new());
     }
     let at = tx.clock.now();
+    let ids = padded(jobs.iter().map(|job| job.connection_id.into()).collect());
     let sql = format!(
         "SELECT {} FROM token WHERE id IN ({})",
         columns::<token::Entity>(),
-        places(tx.backend(), jobs.len())
+        places(tx.backend(), ids.len())
     );
-    let ids = tx.statement(&sql, jobs.iter().map(|job| job.connection_id.into()));
-    let rows = token::Entity::find().from_raw_sql(ids).all(&tx.db).await?;
+    let rows = token::Entity::find().from_raw_sql(tx.statement(&sql, ids)).all(&tx.db).await?;
     let mut tokens: HashMap<_, Token> = rows.into_iter().map(|row| (row.id, row.into())).collect();
     let claimed = jobs.into_iter().filter_map(|job| {
         let token = tokens.remove(&job.connection_id)?;

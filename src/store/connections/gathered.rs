@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::domain::id::ConnectionId;
 use crate::store::StoreError;
 use crate::store::connections::access_row::{AccessRow, Found, read_all};
-use crate::store::db::{Database, within_deadline};
+use crate::store::db::{Database, padded, within_deadline};
 
 /// How many rows one statement reads at most.
 const MOST: usize = 64;
@@ -75,16 +75,12 @@ where
     }
 }
 
-/// Each id once, and the last one again until there are 1, 2, 4, … of them: for every number of places there would be
-/// another statement to prepare.
+/// Each id once, padded.
 fn wanted(batch: &[Question]) -> Vec<ConnectionId> {
     let mut ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
     ids.sort_unstable();
     ids.dedup();
-    if let Some(last) = ids.last().copied() {
-        ids.resize(ids.len().next_power_of_two(), last);
-    }
-    ids
+    padded(ids)
 }
 
 #[cfg(test)]

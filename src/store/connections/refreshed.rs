@@ -1,7 +1,6 @@
 //! Storing refreshed tokens: the most frequent write of all, so what arrives together is written together.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::crash;
 use crate::domain::clock::Moment;
@@ -65,7 +64,7 @@ impl ConnectionStore {
 ///
 /// The tokens go by their generation alone: whoever has claimed the job meanwhile has asked with the older ones, and
 /// these are nowhere else. So the connection is well whatever the other one was told, and the raised fence refuses it.
-pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: Arc<[Committed]>) -> Work<'a, Vec<bool>> {
+pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: &'a [Committed]) -> Work<'a, Vec<bool>> {
     Box::pin(async move {
         // In the order of their ids, so that two replicas that write the same rows wait for one another in turn.
         let mut ordered: Vec<&Committed> = new.iter().collect();
@@ -86,8 +85,16 @@ pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: Arc<[Committed]>) -> 
     })
 }
 
+/// The columns that have an index. SQLite writes an index for each column that a statement sets, changed or not, so the
+/// usual refresh, which leaves them [`AS_USUAL`], does without them.
+const INDEXED: &str =
+    ", state = 'active', error_since = NULL, key_id = new.column3, refresh_fingerprint = new.column6";
+const AS_USUAL: &str =
+    "state = 'active' AND error_since IS NULL AND key_id = new.column3 AND refresh_fingerprint = new.column6";
+
 /// What a batch has done. It is found out with the statement that does it: nearly always there is nothing to tell, and
 /// then telling costs nothing.
+#[derive(Default)]
 struct Stored {
     ids: HashSet<ConnectionId>,
     /// Those that were degraded, or given up.
@@ -121,18 +128,33 @@ async fn with_other_scopes(tx: &Tx<'_>, new: &[&Committed]) -> Result<Vec<Connec
 }
 
 async fn replace(tx: &Tx<'_>, new: &[&Committed]) -> Result<Stored, StoreError> {
+    let mut stored = Stored::default();
+    set(tx, "", &format!("AND {AS_USUAL}"), new, &mut stored).await?;
+    let others: Vec<_> =
+        new.iter().copied().filter(|one| !stored.ids.contains(&one.job.connection_id)).collect();
+    if !others.is_empty() {
+        set(tx, INDEXED, "", &others, &mut stored).await?;
+    }
+    Ok(stored)
+}
+
+/// Sets the tokens, and `more` columns, of those that are as they were read and meet the `condition`.
+async fn set(
+    tx: &Tx<'_>,
+    more: &str,
+    condition: &str,
+    new: &[&Committed],
+    stored: &mut Stored,
+) -> Result<(), StoreError> {
     // Both databases name the columns of a list of values like this.
     let sql = format!(
-        "UPDATE token SET state = 'active', generation = generation + 1, key_id = new.column3, \
-         access_sealed = new.column4, refresh_sealed = new.column5, refresh_fingerprint = new.column6, \
+        "UPDATE token SET generation = generation + 1, access_sealed = new.column4, refresh_sealed = new.column5, \
          obtained_at = new.column7, expires_at = new.column8, scopes = COALESCE(new.column9, scopes), \
-         last_error = NULL, error_since = NULL FROM ({}) AS new \
-         WHERE id = new.column1 AND generation = new.column2 RETURNING id, degraded_since, {HEARD} AS heard",
+         last_error = NULL {more} FROM ({}) AS new WHERE id = new.column1 AND generation = new.column2 {condition} \
+         RETURNING id, degraded_since, {HEARD} AS heard",
         values(tx.backend(), new.len(), COLUMNS, "")
     );
-    let rows = tx.all(&sql, new.iter().flat_map(|one| columns(one))).await?;
-    let mut stored = Stored { ids: HashSet::with_capacity(rows.len()), unwell: Vec::new(), is_heard: false };
-    for row in &rows {
+    for row in tx.all(&sql, new.iter().flat_map(|one| columns(one))).await? {
         let id = row.get("id")?;
         stored.ids.insert(id);
         stored.is_heard |= row.get::<i64>("heard")? != 0;
@@ -140,7 +162,7 @@ async fn replace(tx: &Tx<'_>, new: &[&Committed]) -> Result<Stored, StoreError> 
             stored.unwell.push(id);
         }
     }
-    Ok(stored)
+    Ok(())
 }
 
 fn columns(new: &Committed) -> [sea_orm::Value; COLUMNS] {

@@ -13,7 +13,7 @@ use super::{StoreError, Tx, Work};
 const BATCH: usize = 64;
 
 /// Writes some rows in a transaction, and says for each what became of it.
-pub(in crate::store) type WriteAll<E, R> = for<'a> fn(&'a Tx<'a>, Arc<[E]>) -> Work<'a, Vec<R>>;
+pub(in crate::store) type WriteAll<E, R> = for<'a> fn(&'a Tx<'a>, &'a [E]) -> Work<'a, Vec<R>>;
 
 type Waiting<R> = oneshot::Sender<Result<R, StoreError>>;
 
@@ -95,7 +95,35 @@ where
     E: Send + Sync + 'static,
     R: Send + 'static,
 {
-    writer.write(move |tx: &Tx<'_>| write(tx, Arc::clone(&rows))).await
+    writer
+        .write(move |tx| {
+            let rows = Arc::clone(&rows);
+            Box::pin(async move {
+                let mut results = Vec::with_capacity(rows.len());
+                for part in in_powers_of_two(&rows) {
+                    results.extend(write(tx, part).await?);
+                }
+                Ok(results)
+            })
+        })
+        .await
+}
+
+/// Splits rows into parts of 64, 32, 16, … of them: each number of rows is another statement to prepare.
+fn in_powers_of_two<E>(mut rows: &[E]) -> impl Iterator<Item = &[E]> {
+    std::iter::from_fn(move || {
+        let (part, rest) = rows.split_at(1 << rows.len().checked_ilog2()?);
+        rows = rest;
+        Some(part)
+    })
+}
+
+/// Repeats the last of some values until there are 1, 2, 4, … of them, for the same reason.
+pub(in crate::store) fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
+    if let Some(last) = values.last().cloned() {
+        values.resize(values.len().next_power_of_two(), last);
+    }
+    values
 }
 
 /// `VALUES (…), (…)` for so many rows of so many columns, each row ended by `rest`. SQLite looks a numbered parameter up
@@ -124,6 +152,16 @@ pub(in crate::store) fn places_from(backend: DbBackend, before: usize, count: us
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_split_in_order_and_values_padded() {
+        let rows: Vec<_> = (0..23).collect();
+        let parts: Vec<_> = in_powers_of_two(&rows).collect();
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [16, 4, 2, 1]);
+        assert_eq!(parts.concat(), rows);
+        assert_eq!(padded(vec![1, 2, 3]), [1, 2, 3, 3]);
+        assert_eq!(padded::<u8>(Vec::new()), [0; 0]);
+    }
 
     #[test]
     fn there_is_a_place_for_every_value_row_by_row() {
