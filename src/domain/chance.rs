@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::clock::Moment;
+
 /// Where random values come from. Clones share one source.
 #[derive(Debug, Clone)]
 pub struct Chance(Source);
@@ -57,5 +59,11 @@ impl Chance {
     /// A random UUID (version 4).
     pub fn uuid(&self) -> Uuid {
         uuid::Builder::from_random_bytes(self.bytes()).into_uuid()
+    }
+
+    /// A UUID that begins with a time (version 7).
+    pub fn uuid_at(&self, now: Moment) -> Uuid {
+        let ms = u64::try_from(now.unix_ms()).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(ms, &self.bytes()).into_uuid()
     }
 }

@@ -9,6 +9,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::chance::Chance;
+use super::clock::Moment;
 use super::words::not_a_number;
 
 macro_rules! uuid_ids {
@@ -25,6 +26,12 @@ macro_rules! uuid_ids {
             /// A new random one.
             pub fn random(chance: &Chance) -> Self {
                 Self(chance.uuid())
+            }
+
+            /// A new one that begins with the time: rows that are written together lie together in an index then, and
+            /// the database writes fewer pages.
+            pub fn at(now: Moment, chance: &Chance) -> Self {
+                Self(chance.uuid_at(now))
             }
 
             /// The same value as a UUID.

@@ -165,7 +165,7 @@ impl Starts {
         });
         let request = AuthRequest {
             id: flow,
-            user_id: effective.user.unwrap_or_else(|| UserId::random(&parts.chance)),
+            user_id: effective.user.unwrap_or_else(|| UserId::at(now, &parts.chance)),
             client_id: settings.client_id.clone(),
             redirect_uri: settings.redirect_uri.to_string(),
             scopes: effective.scopes,

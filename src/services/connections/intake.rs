@@ -199,7 +199,7 @@ impl Intake {
                 None => None,
             };
             let place = known
-                .map_or((ConnectionId::random(&parts.chance), 1), |token| (token.id, token.generation + 1));
+                .map_or((ConnectionId::at(received.at, &parts.chance), 1), |token| (token.id, token.generation + 1));
             let tokens = self.seal(received, &source, place);
             let save = || parts.connect_store.save_connected(source.clone(), tokens.clone());
             match retry_write(patience, save).await? {

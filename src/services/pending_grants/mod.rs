@@ -126,7 +126,7 @@ impl PendingGrants {
         portal: PortalId,
         at: Moment,
     ) -> PendingGrant {
-        let connection = ConnectionId::random(&self.chance);
+        let connection = ConnectionId::at(at, &self.chance);
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation: 1, client_id };
         let access = self.keyring.seal(&grant.access, context("access"));

@@ -209,7 +209,7 @@ impl Finishes {
             _ if request.connect_session.is_some() => Ok(begun_for),
             Some(user) => Ok(user),
             None if self.0.sign_ins.may_sign_in(begun_for).await? => Ok(begun_for),
-            None => Ok(UserId::random(&self.0.chance)),
+            None => Ok(UserId::at(self.0.clock.now(), &self.0.chance)),
         }
     }
 
