@@ -198,8 +198,9 @@ impl Intake {
                 }
                 None => None,
             };
-            let place = known
-                .map_or((ConnectionId::at(received.at, &parts.chance), 1), |token| (token.id, token.generation + 1));
+            let place = known.map_or((ConnectionId::at(received.at, &parts.chance), 1), |token| {
+                (token.id, token.generation + 1)
+            });
             let tokens = self.seal(received, &source, place);
             let save = || parts.connect_store.save_connected(source.clone(), tokens.clone());
             match retry_write(patience, save).await? {

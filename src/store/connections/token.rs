@@ -162,9 +162,9 @@ async fn save_details(
     );
     let Some(known) = tx.one(&sql, [id.into()]).await? else { return Ok(()) };
     // One that has this account has been its only one since.
-    if let Some(portal) = details.portal_id
-        && known.get::<Option<PortalId>>("portal_id")? != Some(portal)
-    {
+    let known_portal: Option<PortalId> = known.get("portal_id")?;
+    let portal = details.portal_id.filter(|portal| known_portal != Some(*portal));
+    if let Some(portal) = portal {
         let older = "SELECT CASE WHEN other.connected_at > self.connected_at THEN self.id ELSE other.id END AS id \
                      FROM token AS other JOIN token AS self ON self.id = $1 WHERE other.id <> self.id \
                      AND other.user_id = self.user_id AND other.client_id = self.client_id AND other.portal_id = $2";
@@ -176,20 +176,23 @@ async fn save_details(
     // What HubSpot says of a new connection after its token response is no change.
     let is_new = known.get::<i64>("generation")? == 1;
     let changed = !is_new && differ(&known, details.scopes.as_ref())?;
-    let sql = "UPDATE token SET portal_id = COALESCE($2, portal_id), hub_domain = COALESCE($3, hub_domain), \
-               hub_user = COALESCE($4, hub_user), time_zone = COALESCE($5, time_zone), scopes = COALESCE($6, scopes), \
-               details_due_at = $7, details_attempts = CASE WHEN $7 IS NULL THEN 0 ELSE details_attempts + 1 END \
-               WHERE id = $1";
+    // A column that has an index is set where it changes.
+    let account = if portal.is_some() { ", portal_id = $7" } else { "" };
+    let sql = format!(
+        "UPDATE token SET hub_domain = COALESCE($2, hub_domain), hub_user = COALESCE($3, hub_user), \
+         time_zone = COALESCE($4, time_zone), scopes = COALESCE($5, scopes), details_due_at = $6, \
+         details_attempts = CASE WHEN $6 IS NULL THEN 0 ELSE details_attempts + 1 END{account} WHERE id = $1"
+    );
     let values = [
         id.into(),
-        details.portal_id.into(),
         details.hub_domain.into(),
         details.hub_user.into(),
         details.time_zone.into(),
         details.scopes.clone().into(),
         due.into(),
     ];
-    tx.run(sql, values).await?;
+    let values = values.into_iter().chain(portal.map(Into::into));
+    tx.run(&sql, values).await?;
     if changed {
         event::append(tx, EventType::ConnectionScopesChanged, id, None).await?;
     }
