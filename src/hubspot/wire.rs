@@ -216,6 +216,20 @@ mod tests {
     }
 
     #[test]
+    fn the_life_of_an_access_token_has_bounds() {
+        for (told, kept) in [
+            (json!(1800), Duration::from_secs(1800)),
+            (json!(" 60 "), Duration::from_secs(60)),
+            (json!(-1), Duration::ZERO),
+            (json!(1e300), LONGEST_LIFE),
+            (json!("inf"), USUAL_LIFE),
+            (json!(null), USUAL_LIFE),
+        ] {
+            assert_eq!(life(Some(&told)), kept, "{told}");
+        }
+    }
+
+    #[test]
     fn scopes_are_read_as_a_list_or_as_a_text() {
         for body in [json!({"scopes": ["a", "b", "a"]}), json!({"scope": "a b"}), json!({"scopes": "a b"})] {
             let scopes = scopes(&body).expect("scopes");
