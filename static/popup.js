@@ -12,7 +12,7 @@ const ALONE_RETRY_MS = 1_000;
 const MAX_TRIES = 120;
 const REQUEST_TIMEOUT_MS = 10_000;
 
-const { flow, outcome, code, returnLink, mode } = document.body.dataset;
+const { flow, outcome, code, returnLink, mode, origin, refused } = document.body.dataset;
 // A window that has been closed since can be told nothing either.
 const opener = /** @type {Window|null} */ (window.opener?.closed === false ? window.opener : null);
 const loadedAt = performance.now();
@@ -87,16 +87,18 @@ function openerIsOurs() {
 }
 
 /**
- * An error that belongs to no flow has no hand-off, and so names no page that may be told. Our own
- * pages are told all the same.
+ * Reports an error that has no hand-off: the browser has no cookie of such a flow. The service names the page that may
+ * be told where it refuses to start; otherwise only pages of its own are told.
  * @returns {boolean} whether there was somebody to tell
  */
-function tellOwnOpener() {
-  if (!openerIsOurs()) return false;
+function tellOfProblem() {
+  // The opener of a tab that is no popup may be anybody's.
+  const isElsewhere = origin && origin !== location.origin;
+  const target = isElsewhere ? origin : openerIsOurs() ? location.origin : null;
   const message = document.querySelector("[data-detail]")?.textContent ?? "";
   return tellOpener(
-    { type: "hubspot_auth_error", version: 1, flow: null, error: { code: code ?? "", message } },
-    location.origin,
+    { type: "hubspot_auth_error", version: 1, flow: refused ?? null, error: { code: code ?? "", message } },
+    target,
   );
 }
 
@@ -156,7 +158,7 @@ async function run() {
   if (flow) {
     handoff = await fetchHandoff(flow).catch(() => ({ kind: "failed" }));
   } else if (outcome === "error") {
-    told = tellOwnOpener();
+    told = tellOfProblem();
   }
   if (handoff.kind === "delivered") told = tellOpener(handoff.message, handoff.origin);
   if (outcome === "held" && handoff.kind === "failed") return;

@@ -59,6 +59,8 @@ pub(super) fn error_page(templates: &Templates, problem: &Problem, support_code:
         "title": title,
         "detail": detail,
         "about": problem.about(),
+        "origin": problem.opener,
+        "flow": problem.flow,
         "support_code": support_code,
     });
     templates.page("error.html", &values)

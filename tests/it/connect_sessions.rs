@@ -182,6 +182,56 @@ fn token(session: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_has_ended_is_reported_to_the_page_that_has_the_verifier_and_to_its_popup() {
+    let host = Host::new(&[]).await;
+    let make = async || host.make(json!({"external_user_id": "user_42", "expires_in": 60})).await;
+    let used = make().await;
+    host.approve(&used, &host.page(), &host.app.browser(), approve(ACME)).await;
+    let ended = make().await;
+    let path = format!("{SESSIONS}/{}", ended["id"].as_str().unwrap());
+    host.app.api(&host.key, Method::DELETE, &path, None).await;
+    let expired = make().await;
+    host.app.advance(61);
+    for token in [token(&used), token(&ended), token(&expired), "no-token-of-ours"] {
+        let (page, popup) = (host.page(), host.app.browser());
+        let refused = page.post(&popup, Some(HOST), &[("connect_session", token)]).await;
+        assert_eq!((refused.status, problem_of(&refused).as_str()), (410, "connect_session_ended"));
+        assert_eq!((data(&refused, "origin"), data(&refused, "outcome")), (HOST.to_owned(), "error".to_owned()));
+        let told = page.look().await.json();
+        assert_eq!((&told["status"], &told["error"]["code"]), (&json!("failed"), &json!("connect_session_ended")));
+        assert_eq!(told["flow"], data(&refused, "refused").as_str(), "the popup names the same request");
+        assert_eq!(host.page().look().await.status, 404, "another verifier learns nothing");
+        let again = page.post(&popup, Some(HOST), &[]).await;
+        assert_eq!(problem_of(&again), "challenge_used");
+    }
+    // It is not clear who has sent these: the window may report it, and no verifier learns it.
+    let page = host.page();
+    for sender in [None, Some("null")] {
+        let refused = page.post(&host.app.browser(), sender, &[("connect_session", token(&used))]).await;
+        assert_eq!((data(&refused, "origin"), data(&refused, "refused")), (HOST.to_owned(), String::new()));
+        assert_eq!(page.look().await.status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_start_names_the_page_that_may_be_told_unless_it_is_not_listed_or_has_no_popup() {
+    let host = Host::new(&[]).await;
+    let (page, popup) = (host.page(), host.app.browser());
+    let elsewhere = ("return_url", "https://elsewhere.example/");
+    let gone = ("connect_session", "no-token-of-ours");
+    for (fields, code, told) in [
+        (vec![elsewhere], "return_url_not_allowed", HOST),
+        (vec![("challenge", "short")], "bad_challenge", HOST),
+        (vec![gone, ("mode", "redirect")], "connect_session_ended", ""),
+        (vec![gone, ("origin", "https://evil.example")], "origin_not_allowed", ""),
+    ] {
+        let refused = page.post(&popup, Some(HOST), &fields).await;
+        assert_eq!((problem_of(&refused).as_str(), data(&refused, "origin").as_str()), (code, told));
+        assert_eq!(refused.body.contains("/static/popup.js"), !told.is_empty(), "{}", refused.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_in_an_address_is_refused_and_in_no_log_or_database() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "user_42"})).await;
@@ -241,6 +291,7 @@ async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
     assert_eq!(popup.handoff(&done).await.status, 202);
     let told = page.look().await.json();
     assert_eq!((told["status"].as_str(), &told["awaiting_confirmation"]), (Some("exchanging"), &json!(true)));
+    assert_eq!((&told["connect_session_id"], told.get("connection_id")), (&session["id"], None), "{told}");
     assert!(told.get("connection").is_none());
     assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 0);
     let seen = host.look(&session).await;
@@ -320,6 +371,22 @@ async fn a_named_account_is_the_only_one_that_connects_and_nobody_is_asked() {
     assert_eq!(host.look(&session).await["error_code"], "wrong_account");
     host.approve(&session, &host.page(), &popup, approve(GLOBEX)).await;
     assert_eq!(host.look(&session).await["status"], "connected", "the session was still good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_reconnect_awaits_confirmation_its_page_is_told_the_session_and_the_connection() {
+    let host = Host::new(&[]).await;
+    let first = host.make(json!({"external_user_id": "user_42"})).await;
+    host.approve(&first, &host.page(), &host.app.browser(), approve(ACME)).await;
+    let id = host.look(&first).await["connection_id"].clone();
+    let held = host.make(json!({"connection_id": id, "confirm": "backend"})).await;
+    let page = host.page();
+    host.approve(&held, &page, &host.app.browser(), approve(ACME)).await;
+    let told = page.look().await.json();
+    assert_eq!((&told["connect_session_id"], &told["connection_id"]), (&held["id"], &id), "{told}");
+    host.complete(&held, "user_42").await;
+    let told = page.look().await.json();
+    assert_eq!((&told["status"], told.get("connect_session_id")), (&json!("connected"), None), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use super::connection_body::Entry;
 use super::long_poll::{known_tag, unchanged_for_now, wait};
 use crate::domain::auth_request::AuthorizationStatus;
 use crate::domain::clock::Moment;
-use crate::domain::id::FlowId;
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Secret;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
@@ -181,6 +181,15 @@ pub struct AttemptAnswer<'a> {
     /// Whether the host's backend has to confirm it before it comes to anything.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     awaiting_confirmation: bool,
+    /// The connect session that the host's backend has to confirm. Present while `awaiting_confirmation` is true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Uuid, nullable = false)]
+    connect_session_id: Option<ConnectSessionId>,
+    /// The connection that this session reconnects. Present while `awaiting_confirmation` is true, if the session was
+    /// made for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Uuid, nullable = false)]
+    connection_id: Option<ConnectionId>,
     /// Whether its outcome is kept from the page, because nothing has proven that the page began it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     withheld: bool,
@@ -218,11 +227,14 @@ fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
         }
         Some(Outcome::Pending { .. }) | None => (None, None),
     };
+    let awaited = attempt.awaiting_confirmation.as_ref();
     AttemptAnswer {
         flow: attempt.flow,
         status: attempt.status,
         expires_at: attempt.expires_at.rfc3339(),
-        awaiting_confirmation: attempt.awaiting_confirmation,
+        awaiting_confirmation: awaited.is_some(),
+        connect_session_id: awaited.map(|session| session.id),
+        connection_id: awaited.and_then(|session| session.connection),
         withheld: attempt.withheld,
         connection,
         error,
@@ -234,7 +246,7 @@ fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
 fn tag(attempt: &Attempt, now: Moment) -> String {
     let mut hasher = DefaultHasher::new();
     (attempt.flow, attempt.status, attempt.claim.is_some(), attempt.withheld).hash(&mut hasher);
-    attempt.awaiting_confirmation.hash(&mut hasher);
+    attempt.awaiting_confirmation.is_some().hash(&mut hasher);
     if let Some(Outcome::Connected(connection)) = &attempt.outcome {
         let token = &connection.token;
         (token.id, token.portal_id, &token.hub_domain, &token.time_zone).hash(&mut hasher);

@@ -11,9 +11,10 @@ use serde_json::json;
 use super::caller::Caller;
 use super::csrf::same_origin;
 use super::navigation::{Query, admit, fetch_header, navigation_only};
-use crate::domain::auth_request::REMEMBERED;
+use crate::domain::auth_request::{Mode, REMEMBERED};
 use crate::domain::clock::Moment;
 use crate::domain::id::FlowId;
+use crate::domain::origin::Origin;
 use crate::domain::secret::{Hash, Secret};
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
@@ -60,8 +61,11 @@ pub async fn start_by_link(request: HttpRequest, web: Data<Web>, session: Sessio
     if limit.is_ok() && fields.get("challenge").is_none() && was_not_asked_for(&request) {
         return confirmation(&request, &web, fields.get("origin"));
     }
-    limit?;
-    start(&request, &web, &session, &fields, None).await
+    let started = match limit {
+        Ok(()) => start(&request, &web, &session, &fields, None).await,
+        Err(problem) => Err(problem),
+    };
+    started.map_err(|problem| problem.opener(told_opener(&web, &fields)))
 }
 
 /// `POST /auth/hubspot/start`: begins a connect by a form, whose sender the browser names.
@@ -86,12 +90,24 @@ pub async fn start_by_form(request: HttpRequest, web: Data<Web>, session: Sessio
     }
     let fields = Query::parse(&body, &FIELDS)?;
     navigation_only(&request)?;
-    admit(&request, &web, &web.limits.starts)?;
     let sender = sender(&request, &web);
-    if sender.is_none() {
-        admit(&request, &web, &web.limits.unverified_starts)?;
-    }
-    start(&request, &web, &session, &fields, sender).await
+    let limit = admit(&request, &web, &web.limits.starts).and_then(|()| match sender {
+        Some(_) => Ok(()),
+        None => admit(&request, &web, &web.limits.unverified_starts),
+    });
+    let started = match limit {
+        Ok(()) => start(&request, &web, &session, &fields, sender).await,
+        Err(problem) => Err(problem),
+    };
+    started.map_err(|problem| problem.opener(told_opener(&web, &fields)))
+}
+
+/// Returns the origin that the page of a refused start reports to. A window that is the page's own has no opener that is
+/// meant.
+fn told_opener(web: &Web, fields: &Query) -> Option<Origin> {
+    let mode: Mode = fields.get("mode").map(str::parse).transpose().ok()?.unwrap_or_default();
+    let opener = web.services.connect.starts.opener(fields.get("origin")).ok()?;
+    (mode == Mode::Popup).then_some(opener)
 }
 
 /// The fields of the form that begins a connect, for the description of the API.
@@ -154,8 +170,10 @@ async fn start(
         sender,
     };
     let goes_by_page = ask.challenge.is_some() || request.method() == Method::POST;
-    let started = web.services.connect.starts.start(ask).await?;
-    about_flow(started.flow);
+    let started = web.services.connect.starts.start(ask).await.map_err(Problem::from);
+    let flow = started.as_ref().map_or_else(|problem| problem.flow, |started| Some(started.flow));
+    flow.into_iter().for_each(about_flow);
+    let started = started?;
     // A form must not be answered with a redirect: a host page's `form-action` is held against every hop.
     let mut answer = if goes_by_page { HttpResponse::Ok() } else { HttpResponse::Found() };
     // Any page can lead a browser here as often as it likes, and a form of another site comes without our cookies, so no

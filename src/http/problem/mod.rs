@@ -10,6 +10,8 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::domain::id::FlowId;
+use crate::domain::origin::Origin;
 use crate::domain::retry_after;
 
 mod table;
@@ -30,12 +32,16 @@ pub(super) struct Problem {
     pointer: Option<String>,
     /// After how many seconds it may be tried again, where that is known.
     pub retry_after: Option<u64>,
+    /// The origin of the page that opened the window in which this problem is shown, if that page may be told.
+    pub opener: Option<Origin>,
+    /// The authorization request that keeps this problem for the page that started it.
+    pub flow: Option<FlowId>,
 }
 
 impl Problem {
     /// Returns the problem with this code.
     pub fn new(code: ProblemCode) -> Self {
-        Self { entry: code.entry(), hint: None, pointer: None, retry_after: None }
+        Self { entry: code.entry(), hint: None, pointer: None, retry_after: None, opener: None, flow: None }
     }
 
     /// Returns the problem of a body in which this part is not what it has to be.
@@ -56,6 +62,16 @@ impl Problem {
     /// With the time after which it may be tried again.
     pub fn retry_after(self, pause: Duration) -> Self {
         Self { retry_after: Some(retry_after::seconds(pause)), ..self }
+    }
+
+    /// With the page that the problem's own page reports it to.
+    pub fn opener(self, opener: Option<Origin>) -> Self {
+        Self { opener, ..self }
+    }
+
+    /// With the authorization request that keeps it.
+    pub fn flow(self, flow: Option<FlowId>) -> Self {
+        Self { flow, ..self }
     }
 
     /// Returns what is special about this one, or the part of the body that it is about.

@@ -56,12 +56,6 @@ macro_rules! codes {
 }
 
 codes! {
-    StartError {
-        OriginNotAllowed => OriginNotAllowed,
-        ReturnUrlNotAllowed => ReturnUrlNotAllowed,
-        ChallengeUsed => ChallengeUsed,
-        SessionEnded => ConnectSessionEnded,
-    }
     FinishError {
         StateUnknown => FlowUnknown,
         FlowNotYours => FlowNotYours,
@@ -88,6 +82,18 @@ codes! {
         Rejected => ClaimRejected,
         Taken => AlreadyDelivered,
         Unreadable => IntegrityError,
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(why: StartError) -> Self {
+        match why {
+            StartError::OriginNotAllowed => Self::new(ProblemCode::OriginNotAllowed),
+            StartError::ReturnUrlNotAllowed => Self::new(ProblemCode::ReturnUrlNotAllowed),
+            StartError::ChallengeUsed => Self::new(ProblemCode::ChallengeUsed),
+            StartError::SessionEnded { flow } => Self::new(ProblemCode::ConnectSessionEnded).flow(flow),
+            StartError::Store(why) => why.into(),
+        }
     }
 }
 

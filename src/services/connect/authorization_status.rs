@@ -6,7 +6,7 @@ use super::outcome::{Outcome, Outcomes};
 use super::rules::Rules;
 use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, REMEMBERED};
 use crate::domain::clock::{Clock, Moment};
-use crate::domain::id::FlowId;
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Secret;
 use crate::keyring::Keyring;
 use crate::services::connections::open_access;
@@ -29,10 +29,19 @@ pub struct Attempt {
     pub expires_at: Moment,
     /// When the passing of time alone changes this.
     pub changes_at: Moment,
-    /// Whether the host's backend has the last word now.
-    pub awaiting_confirmation: bool,
+    /// The connect session that the host's backend has to confirm now.
+    pub awaiting_confirmation: Option<AwaitedSession>,
     /// Whether the outcome is kept from whoever asks, because nobody has proven who began this.
     pub withheld: bool,
+}
+
+/// A connect session that awaits the word of the host's backend.
+#[derive(Debug)]
+pub struct AwaitedSession {
+    /// Its id.
+    pub id: ConnectSessionId,
+    /// The connection that it reconnects, if it was made for one.
+    pub connection: Option<ConnectionId>,
 }
 
 /// An access token on its way out.
@@ -128,7 +137,7 @@ impl AuthorizationStatuses {
                 claim: None,
                 expires_at,
                 changes_at: expires_at,
-                awaiting_confirmation: false,
+                awaiting_confirmation: None,
                 withheld: true,
             }));
         }
@@ -147,8 +156,10 @@ impl AuthorizationStatuses {
             (status, Outcome::Failed { .. }) => (status, expires_at),
         };
         let claim = self.outcomes.claim_for(&request, status, now);
-        let awaiting_confirmation =
-            status == AuthorizationStatus::Exchanging && self.pending_grants.is_held(&request).await?;
+        let awaiting_confirmation = match request.connect_session {
+            Some(id) if status == AuthorizationStatus::Exchanging => self.awaited(id, &request).await?,
+            _ => None,
+        };
         let outcome = Some(outcome).filter(|outcome| !matches!(outcome, Outcome::Pending { .. }));
         Ok(Some(Attempt {
             flow,
@@ -160,6 +171,18 @@ impl AuthorizationStatuses {
             awaiting_confirmation,
             withheld: false,
         }))
+    }
+
+    async fn awaited(
+        &self,
+        id: ConnectSessionId,
+        request: &AuthRequest,
+    ) -> Result<Option<AwaitedSession>, StoreError> {
+        if !self.pending_grants.is_held(request).await? {
+            return Ok(None);
+        }
+        let session = self.store.connect_session(id).await?;
+        Ok(Some(AwaitedSession { id, connection: session.and_then(|session| session.connection_id) }))
     }
 
     /// Gives the access token of an attempt, once, to the page that began it.

@@ -12,13 +12,14 @@ use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, Mode};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::connect_session::ConnectSessionStatus;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{FlowId, PortalId, UserId};
 use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::{Hash, Secret};
 use crate::hubspot::{Authorize, HubSpot};
 use crate::keyring::Keyring;
-use crate::services::platform::Base;
+use crate::services::platform::{Base, Key, Notifier};
 use crate::store::{ConnectSession, ConnectStore, ConnectionStore, NewAuthRequest, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -77,9 +78,12 @@ pub enum StartError {
     /// Another attempt has this challenge.
     #[error("the challenge was used before")]
     ChallengeUsed,
-    /// The connect session is none, or has come to its end.
-    #[error("the connect session is none, or has ended")]
-    SessionEnded,
+    /// The connect session is unknown, or has ended.
+    #[error("the connect session is unknown, or has ended")]
+    SessionEnded {
+        /// The authorization request that keeps this for the page that started it, if that page is verified.
+        flow: Option<FlowId>,
+    },
     /// It could not be remembered.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -103,12 +107,13 @@ struct Parts {
     clock: Clock,
     chance: Chance,
     metrics: Arc<Metrics>,
+    notifier: Notifier,
     rules: Arc<Rules>,
 }
 
 impl Starts {
     pub(super) fn new(base: &Base, rules: &Arc<Rules>) -> Self {
-        let Base { store, hubspot, keyring, clock, chance, metrics, .. } = base.clone();
+        let Base { store, hubspot, keyring, clock, chance, metrics, notifier, .. } = base.clone();
         Self(Arc::new(Parts {
             connect_store: store.connect,
             connection_store: store.connections,
@@ -117,6 +122,7 @@ impl Starts {
             clock,
             chance,
             metrics,
+            notifier,
             rules: Arc::clone(rules),
         }))
     }
@@ -133,7 +139,10 @@ impl Starts {
         let opener = self.opener(ask.origin.as_deref())?;
         let evidence = evidence(ask.sender.as_deref(), &opener)?;
         let session = match &ask.connect_session {
-            Some(token) => Some(self.session_for(token, &opener).await?),
+            Some(token) => match self.session_for(token, &opener).await? {
+                Some(session) => Some(session),
+                None => return Err(self.refused(ask, opener, evidence).await?),
+            },
             None => None,
         };
         // One session may be for pages of several origins; its address is of one of them.
@@ -196,6 +205,53 @@ impl Starts {
         Ok(Started { flow, binding, state, authorize_url, opener, proven: evidence.is_some(), expires_at })
     }
 
+    /// Stores an authorization request that has failed already, so that a page whose connect session has ended learns
+    /// it by polling, with its verifier. Of an unverified start the page would be told nothing, so nothing is stored.
+    async fn refused(
+        &self,
+        ask: StartConnect,
+        opener: Origin,
+        evidence: Option<Evidence>,
+    ) -> Result<StartError, StoreError> {
+        let parts = &self.0;
+        if ask.challenge.is_none() || evidence.is_none() {
+            return Ok(StartError::SessionEnded { flow: None });
+        }
+        let settings = parts.hubspot.settings();
+        // The state and the binding reach nobody, so HubSpot's callback cannot find this request.
+        let (state, binding) = (Secret::random(&parts.chance), Secret::random(&parts.chance));
+        let (flow, now) = (flow_of_state(&state), parts.clock.now());
+        let request = AuthRequest {
+            id: flow,
+            user_id: UserId::at(now, &parts.chance),
+            client_id: settings.client_id.clone(),
+            redirect_uri: settings.redirect_uri.to_string(),
+            scopes: settings.scopes.clone(),
+            optional_scopes: settings.optional_scopes.clone(),
+            opener: Some(opener),
+            challenge: ask.challenge,
+            opener_challenge: None,
+            evidence,
+            return_url: None,
+            mode: ask.mode,
+            connect_session: None,
+            portal_id: None,
+            pkce: None,
+            state: FlowState::AwaitingUser,
+            created_at: now,
+            expires_at: now.plus(parts.rules.flow_ttl),
+            is_delivered: false,
+            is_token_taken: false,
+        };
+        let new = NewAuthRequest { request, state_hash: state.hash(), binding_hash: binding.hash() };
+        if !parts.connect_store.insert_auth_request(new).await? {
+            return Ok(StartError::ChallengeUsed);
+        }
+        parts.connect_store.fail_auth_request(flow, FailureCode::ConnectSessionEnded, now).await?;
+        parts.notifier.wake(Key::Flow(flow));
+        Ok(StartError::SessionEnded { flow: Some(flow) })
+    }
+
     /// Returns the authorization request with this state, for the page that holds its binding. `None` if it is unknown,
     /// expired or already back from HubSpot.
     pub async fn started(&self, state: Secret, binding: Secret) -> Result<Option<Started>, StoreError> {
@@ -245,23 +301,20 @@ impl Starts {
         }
     }
 
-    /// The session that a page begins an attempt with. A hosted link is for our own page alone, once it is opened.
-    async fn session_for(&self, token: &Secret, page: &Origin) -> Result<ConnectSession, StartError> {
+    /// Returns the open session that a page starts with. A hosted link is for our own page alone, once it is opened.
+    async fn session_for(&self, token: &Secret, page: &Origin) -> Result<Option<ConnectSession>, StartError> {
         let now = self.0.clock.now();
         let found = self.0.connect_store.connect_session_of(token.hash()).await?;
         let open = found.filter(|session| {
             session.status_at(now) == ConnectSessionStatus::Open
                 && session.client_id == self.0.hubspot.client_id()
         });
-        let session = open.ok_or(StartError::SessionEnded)?;
+        let Some(session) = open else { return Ok(None) };
         let own = *page == self.0.rules.own_origin;
         if !(if session.hosted.is_set() { own } else { session.admits(page) }) {
             return Err(StartError::OriginNotAllowed);
         }
-        if session.hosted.is_set() && session.opened_at.is_none() {
-            return Err(StartError::SessionEnded);
-        }
-        Ok(session)
+        Ok((!session.hosted.is_set() || session.opened_at.is_some()).then_some(session))
     }
 }
 
