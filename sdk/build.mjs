@@ -9,9 +9,10 @@ import { build } from "esbuild";
 
 /**
  * Bytes, gzipped, that a page loads with an entry; what is loaded when it is called is not counted. The file with both
- * had 6,000 before options were checked, and before it did without what the oldest supported browsers lack.
+ * had 6,000 before options were checked, and before it did without what the oldest supported browsers lack. It had
+ * 6,900 before connect sessions could come from a function, and before `connect()` had states.
  */
-const LIMITS = { "static/sdk/hubspot-connect.js": 6_900, "dist/hubspot-connect.js": 5_400, "dist/element.js": 7_200 };
+const LIMITS = { "static/sdk/hubspot-connect.js": 7_350, "dist/hubspot-connect.js": 5_900, "dist/element.js": 7_750 };
 /** `docs/embedding.md` names them. */
 const BROWSERS = ["chrome100", "firefox102", "safari15.4"];
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -31,7 +32,7 @@ async function bundle(outdir, entries) {
     target: BROWSERS,
     minify: true,
     // Names that no page and no server ever sees.
-    mangleProps: /^(ignored|makers|etag|rest|ended|result|attempt|memo|cancel|readings|heard|known|muted|canHear|fail|onLost|seen|patience)$/,
+    mangleProps: /^(ignored|makers|etag|rest|ended|result|attempt|memo|cancel|readings|canHear|fail|follow|seen|patience)$/,
     legalComments: "none",
     banner: { js: "// hubspot-connect 0.1.0" },
     // Loaded when it is asked for, and by its own name.

@@ -1,18 +1,20 @@
 import type { Connection, ConnectOptions, ErrorCode } from "./api";
 import { read } from "./channel.ts";
 import { toConnection } from "./connection.ts";
-import { fromServer } from "./errors.ts";
-import { whenForbidden } from "./launch.ts";
+import type { Seen } from "./diagnose.ts";
+import { fromServer, HubSpotConnectError } from "./errors.ts";
+import { launch, startFields, whenForbidden } from "./launch.ts";
 import { forget, type Memo, news, remember } from "./memory.ts";
 import { notify } from "./notify.ts";
 import { pauseAfter } from "./poll_pacing.ts";
-import { Clock, initial, next, type PopupEvent, type PopupState, silenceCode } from "./popup_state.ts";
+import { Clock, initial, next, type PopupEvent, type PopupState, silenceCode, stateOf } from "./popup_state.ts";
+import { secret } from "./secrets.ts";
 import { sleep } from "./sleep.ts";
 import { ask, type Body, post } from "./wire.ts";
 
 /** In milliseconds. */
 const enum Span {
-  FirstPoll = 1_500,
+  FirstPoll = 1_000,
   /** An answer that takes longer is lost: the service waits 25 seconds with it at most. */
   Lost = 40_000,
 }
@@ -20,6 +22,18 @@ const enum Span {
 /** Answers in a row that the browser withholds from this page, before the page counts as one that may not connect. */
 const enum Limit {
   Withheld = 3,
+}
+
+/** What all instances for one service have in common: a second button of a page takes up what the first has begun. */
+export interface Shared {
+  attempt?: Attempt | undefined;
+  ignored: number;
+  /** The last attempt: what the status is asked with. */
+  memo?: Memo;
+  /** What `diagnose()` reports of the last `connect()`. */
+  seen: Seen;
+  /** Which attempt has made which connection: it alone may end it. */
+  makers: Record<string, string>;
 }
 
 /**
@@ -30,46 +44,103 @@ const enum Limit {
  * on while the window is open.
  */
 export class Attempt {
-  /** Called when the popup is lost: by each `connect()` that has joined. */
-  readonly onLost = new Set<() => void>();
+  /** The `onState` of each `connect()` that has joined. */
+  #callbacks = new Set<ConnectOptions["onState"]>();
   #resolve!: (connection: Promise<Connection>) => void;
   readonly result = new Promise<Connection>((resolve) => { this.#resolve = resolve; });
   ended = false;
   #end = new AbortController();
   #service: string;
+  #shared: Shared;
   #memo: Memo;
   #popup: Window | null;
-  #onConfirm: ConnectOptions["onConfirm"];
-  #onEnd: (connectionId?: string) => void;
+  #name: string;
+  #options: ConnectOptions;
   #state: PopupState;
+  /** What the popup's first page may ask for, to verify its opener. */
+  #openerKey: string | undefined;
+  /** The authorization request that was refused because its connect session had ended, if this is the second one. */
+  #refused: string | undefined;
   /** Interrupts the answer or the pause that is being waited for. */
   #bell = new AbortController();
+  /** When the popup was sent to the service. */
+  #sentAt = 0;
   /** When the poll was sent that has no answer yet. */
   #askedAt = Infinity;
   #unavailable = false;
 
-  /**
-   * @param openerKey what the popup's first page may ask for, to verify its opener
-   * @param onIgnored called for every message that was not believed
-   * @param options `onConfirm` is called once, if the host's backend must confirm
-   */
+  /** @param name the popup's, by which a form finds it */
   constructor(
     service: string,
+    shared: Shared,
     memo: Memo,
-    popup: Window | null,
-    openerKey: string,
-    onIgnored: () => void,
     options: ConnectOptions,
-    onEnd: (connectionId?: string) => void,
+    popup: Window | null = null,
+    name = "",
   ) {
     this.#service = service;
-    this.#memo = memo;
+    this.#shared = shared;
+    this.#memo = shared.memo = memo;
     this.#popup = popup;
-    this.#onConfirm = options.onConfirm;
-    this.#onEnd = onEnd;
-    this.#state = initial(popup ? "open" : "none", options.opener !== false, Date.now() - memo.startedAt);
-    this.#listen(openerKey, onIgnored);
-    void this.#poll(popup ? Span.FirstPoll : 0);
+    this.#name = name;
+    this.#options = { ...options };
+    this.#state = initial(popup ? "open" : "none", options.opener !== false, Date.now() - memo.startedAt, memo.mode === "redirect");
+    shared.attempt = this;
+    this.#listen();
+    if (popup) void this.#start(popup);
+    void this.#poll();
+  }
+
+  /** Lets one more `connect()` join: it is told the state and its changes, and its signal ends the attempt. */
+  follow({ signal, onState }: ConnectOptions): Promise<Connection> {
+    signal?.addEventListener("abort", () => this.cancel("cancelled"));
+    this.#callbacks.add(onState);
+    // The caller has no promise yet.
+    queueMicrotask(() => this.ended || notify(onState, stateOf(this.#state)));
+    return this.result;
+  }
+
+  /** Sends the popup to the service as soon as the page has the connect session. */
+  async #start(popup: Window): Promise<void> {
+    try {
+      popup.document.body.textContent = "Preparing the connection…";
+    } catch {
+      // It shows another page for a moment longer.
+    }
+    this.#sentAt = Infinity;
+    let fields;
+    try {
+      fields = await startFields(this.#memo, this.#openerKey = secret(), this.#options);
+    } catch (error) {
+      popup.close();
+      return this.#reject(error as HubSpotConnectError);
+    }
+    // A form for a window that is no more would open another.
+    this.#look();
+    if (this.ended) return;
+    this.#note("sent");
+    this.#sentAt = Date.now();
+    remember(this.#service, this.#memo);
+    launch(this.#service, fields, this.#name, popup, () => this.cancel("csp_blocked"));
+  }
+
+  /**
+   * Starts again in the same popup, once, where the page can give another connect session.
+   *
+   * @returns false if it cannot, or if this page has no hold on the popup
+   */
+  #startAgain(): boolean {
+    if (typeof this.#options.connectSession !== "function" || this.#refused || !this.#state.canHear || !this.focus()) return false;
+    const memo = this.#memo;
+    const popup = this.#popup!;
+    this.#refused = memo.flow ?? "unknown";
+    memo.verifier = secret();
+    delete memo.flow;
+    this.#change(initial("open", true));
+    // Away from the page that says why, which would close the popup.
+    popup.location.replace("about:blank");
+    void this.#start(popup);
+    return true;
   }
 
   /** Brings the popup to the front. @returns false if there is none within reach of this page */
@@ -96,30 +167,50 @@ export class Attempt {
   #take(body: Body): void {
     const { flow, status, connection, error } = body;
     const memo = this.#memo;
+    // The popup and the service may both have something to say of the request that this one has replaced.
+    if (flow && flow === this.#refused) return;
     // The popup and the service name one flow. If they differ, another program has used the challenge of this page.
     if (flow) {
       if (flow !== (memo.flow ??= flow)) this.cancel("flow_mismatch");
       else remember(this.#service, memo);
     }
-    if (body.awaiting_confirmation) {
-      notify(this.#onConfirm, memo.flow!);
-      this.#onConfirm = undefined;
-    }
+    if (status === "exchanging") this.#note("completing");
+    if (body.awaiting_confirmation) void this.#confirm(body);
     // The opener was not verified to be this page, so polling gives no result, and there is no popup to send one.
     if (body.withheld && memo.mode !== "popup") this.#fail("csp_blocked");
     if (status === "connected" && connection) this.#finish(() => toConnection(this.#service, memo, connection, body), connection.id);
-    else if (error) this.#fail(error.code, error.message);
+    else if (error) {
+      if (error.code !== "connect_session_ended" || !this.#startAgain()) this.#fail(error.code, error.message);
+    }
     // The service gives no reason to a page that was not verified.
     else if (status === "expired") this.#fail("flow_expired");
+  }
+
+  /** Has the page's backend confirm the connection, once. */
+  async #confirm({ connect_session_id, connection_id }: Body): Promise<void> {
+    const { onConfirm } = this.#options;
+    const flow = this.#memo.flow!;
+    delete this.#options.onConfirm;
+    try {
+      await onConfirm?.({ connectSessionId: connect_session_id!, connectionId: connection_id ?? null, flow });
+    } catch (cause) {
+      this.#popup?.close();
+      this.#reject(new HubSpotConnectError("confirm_failed", "", { flow, cause }));
+    }
   }
 
   #note(event: PopupEvent): void {
     if (this.ended) return;
     const [state, action] = next(this.#state, event);
-    this.#state = state;
+    this.#change(state);
     if (action === "ask") this.#wake();
-    else if (action === "report") this.onLost.forEach((callback) => notify(callback));
     else if (action) this.#fail(action.fail);
+  }
+
+  #change(state: PopupState): void {
+    const before = stateOf(this.#state);
+    const now = stateOf(this.#state = state);
+    if (now !== before) this.#callbacks.forEach((callback) => notify(callback, now));
   }
 
   #look(): void {
@@ -127,13 +218,18 @@ export class Attempt {
   }
 
   /** Polls until the end, or until the page's policy turns out to forbid it. */
-  async #poll(pause: number): Promise<void> {
+  async #poll(): Promise<void> {
     let etag: string | null = null;
     let failures = 0;
     let withheld = 0;
-    if (pause) await sleep(pause, this.#bell.signal);
     while (!this.ended && !this.#state.muted) {
       const { signal } = this.#bell = new AbortController();
+      // Before the popup is at the service, there is nothing to ask for.
+      const early = this.#sentAt + Span.FirstPoll - Date.now();
+      if (early > 0) {
+        await sleep(Math.min(early, Span.FirstPoll), signal);
+        continue;
+      }
       const began = this.#askedAt = Date.now();
       const answer = await ask(this.#service, this.#memo.verifier, etag, signal);
       this.#askedAt = Infinity;
@@ -162,7 +258,11 @@ export class Attempt {
   #wake = (): void => this.#bell.abort();
 
   #fail(code?: string, message?: string): void {
-    this.#finish(() => Promise.reject(fromServer({ code, message }, this.#memo.flow)));
+    this.#reject(fromServer({ code, message }, this.#memo.flow));
+  }
+
+  #reject(error: HubSpotConnectError): void {
+    this.#finish(() => Promise.reject(error));
   }
 
   /** Ends it with this result, unless it has one already. */
@@ -172,12 +272,14 @@ export class Attempt {
     this.#end.abort();
     this.#wake();
     forget(this.#service, this.#memo.verifier);
-    this.#onEnd(connectionId);
+    const shared = this.#shared;
+    if (shared.attempt === this) shared.attempt = undefined;
+    if (connectionId) shared.makers[connectionId] = this.#memo.verifier;
     this.#resolve(result());
   }
 
   /** Listens to the page, until the end. */
-  #listen(openerKey: string, onIgnored: () => void): void {
+  #listen(): void {
     const { signal } = this.#end;
     const timer = setInterval(() => {
       this.#look();
@@ -193,7 +295,7 @@ export class Attempt {
       clearInterval(timer);
       others?.close();
     });
-    if (this.#popup) addEventListener("message", (event) => this.#onMessage(event, openerKey, onIgnored), { signal });
+    if (this.#popup) addEventListener("message", (event) => this.#onMessage(event), { signal });
     addEventListener("pageshow", this.#wake, { signal });
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.#wake();
@@ -204,17 +306,17 @@ export class Attempt {
     });
   }
 
-  #onMessage(event: MessageEvent, openerKey: string, onIgnored: () => void): void {
+  #onMessage(event: MessageEvent): void {
     const message = read(event, { service: this.#service, popup: this.#popup, flow: this.#memo.flow });
-    if (message === "ignored") return onIgnored();
-    if (!message) return;
+    if (message === "ignored") this.#shared.ignored += 1;
+    if (!message || message === "ignored") return;
     this.#take(message.type === "hubspot_auth_success"
       ? { ...message, status: "connected", connection: { ...message, id: message.connection_id } }
       : message);
     if (message.type !== "hubspot_auth_hello") return;
     // Once, and only to the service's own page.
     if (!this.#state.heard && message.needs_key) {
-      this.#popup?.postMessage({ type: "hubspot_auth_key", version: 1, flow: message.flow, opener_key: openerKey }, this.#service);
+      this.#popup?.postMessage({ type: "hubspot_auth_key", version: 1, flow: message.flow, opener_key: this.#openerKey }, this.#service);
     }
     this.#note("heard");
   }

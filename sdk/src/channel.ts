@@ -20,7 +20,7 @@ export interface Trusted {
   flow: string | undefined;
 }
 
-const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
+export const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 
 /**
  * Reads what a window has posted.

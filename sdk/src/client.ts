@@ -1,5 +1,5 @@
 import type * as api from "./api";
-import { Attempt } from "./attempt.ts";
+import { Attempt, type Shared } from "./attempt.ts";
 import type { Seen } from "./diagnose.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { popupFeatures } from "./geometry.ts";
@@ -18,18 +18,6 @@ const enum Watch {
 }
 
 const NOBODY: Body & api.Status = { authenticated: false, connections: [] };
-
-/** What all instances for one service have in common: a second button of a page takes up what the first has begun. */
-interface Shared {
-  attempt?: Attempt | undefined;
-  ignored: number;
-  /** The last attempt: what the status is asked with. */
-  memo?: Memo;
-  /** What `diagnose()` reports of the last `connect()`. */
-  seen: Seen;
-  /** Which attempt has made which connection: it alone may end it. */
-  makers: Record<string, string>;
-}
 
 const services: Record<string, Shared> = {};
 
@@ -50,20 +38,14 @@ export class HubSpotConnect implements api.HubSpotConnect {
 
   // Not an async function: all up to the opening of the window has to happen in the click.
   connect(options: api.ConnectOptions = {}): Promise<api.Connection> {
-    const { signal, onPopupLost } = options;
     // A new object: the listener of an earlier call may still write to its own.
     const seen: Seen = this.#shared.seen = { lostFocus: false };
     const invalid = invalidOption(options);
     if (invalid) return Promise.reject(invalid);
     const refuse = (code: api.ErrorCode) => Promise.reject(new HubSpotConnectError(code));
-    const heed = (attempt: Attempt) => {
-      signal?.addEventListener("abort", () => attempt.cancel("cancelled"));
-      if (onPopupLost) attempt.onLost.add(onPopupLost);
-      return attempt.result;
-    };
-    if (signal?.aborted) return refuse("cancelled");
+    if (options.signal?.aborted) return refuse("cancelled");
     const { attempt: running } = this.#shared;
-    if (running?.focus()) return heed(running);
+    if (running?.focus()) return running.follow(options);
     // No list of origins has an unencrypted one, and without encryption browsers offer no hashes.
     if (!isSecureContext) return refuse("origin_not_allowed");
     // An opaque origin can be named to nobody, and no message would find it.
@@ -75,7 +57,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
 
     // A random name: one that can be guessed lets another page reach the window.
     const name = `hsc_${secret()}`;
-    const popup = open("about:blank", name, popupFeatures(window, options.popup));
+    const popup = open("", name, popupFeatures(window, options.popup));
     if (!popup) {
       // Some web views open a window and return none.
       addEventListener("blur", () => { seen.lostFocus = true; }, { once: true, signal: timeLimit(1_000) });
@@ -88,14 +70,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     if (options.opener === false) popup.opener = null;
 
     const memo: Memo = { verifier: secret(), startedAt: Date.now(), mode: "popup" };
-    const openerKey = secret();
-    remember(this.#service, memo);
-    const attempt = this.#follow(memo, options, popup, openerKey);
-    void startFields(memo, openerKey, options).then((fields) => {
-      // A form for a window that is no more would open another.
-      if (!attempt.ended) launch(this.#service, fields, name, popup, () => attempt.cancel("csp_blocked"));
-    });
-    return heed(attempt);
+    return new Attempt(this.#service, this.#shared, memo, options, popup, name).follow(options);
   }
 
   async #redirect(options: api.ConnectOptions): Promise<api.Connection> {
@@ -116,7 +91,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
   }
 
   async resume(options: api.ConnectOptions = {}): Promise<api.Connection | null> {
-    if (this.#shared.attempt) return this.#shared.attempt.result;
+    if (this.#shared.attempt) return this.#shared.attempt.follow(options);
     const memo = recall(this.#service);
     const flow = /^#hsc=([\w-]+)$/.exec(location.hash)?.[1];
     if (flow) {
@@ -135,22 +110,10 @@ export class HubSpotConnect implements api.HubSpotConnect {
       if (status !== 200 || body.status === "awaiting_user") return null;
     }
     // A click may have begun another one meanwhile.
-    return (this.#shared.attempt ?? this.#follow(memo, options)).result.catch((error: HubSpotConnectError) => {
+    return (this.#shared.attempt ?? new Attempt(this.#service, this.#shared, memo, options)).follow(options).catch((error: HubSpotConnectError) => {
       if (error.code === "timeout") return null;
       throw error;
     });
-  }
-
-  #follow(memo: Memo, options: api.ConnectOptions, popup: Window | null = null, openerKey = ""): Attempt {
-    const shared = this.#shared;
-    shared.memo = memo;
-    const attempt = new Attempt(this.#service, memo, popup, openerKey, () => {
-      shared.ignored += 1;
-    }, options, (connectionId) => {
-      if (shared.attempt === attempt) shared.attempt = undefined;
-      if (connectionId) shared.makers[connectionId] = memo.verifier;
-    });
-    return shared.attempt = attempt;
   }
 
   get #ownPage(): boolean {

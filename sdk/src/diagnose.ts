@@ -1,5 +1,6 @@
 /** Looks for what would keep `connect()` from working on this page. A module of its own: it is rarely needed. */
 import type { Finding } from "./api";
+import { make } from "./make.ts";
 import { timeLimit } from "./wire.ts";
 
 const CLOCK_MS = 60_000;
@@ -145,4 +146,17 @@ function isFramed(): boolean {
   } catch {
     return true;
   }
+}
+
+/** Returns the list of what keeps HubSpot from sending a user back. */
+export function reasons(scopes: string): HTMLElement {
+  const list = make("ul");
+  for (const textContent of [
+    "You are no super admin there.",
+    `The account lacks what is asked for${scopes && `: ${scopes}`}.`,
+    "It showed an error, or the popup was closed.",
+  ]) {
+    list.append(make("li", { textContent }));
+  }
+  return list;
 }

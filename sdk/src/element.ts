@@ -12,7 +12,10 @@ const enum Span {
 }
 
 const WAITING = "Continue in the popup.";
+/** The user alone knows whether the popup is closed. */
 const LOST = `${WAITING} If you have closed it, press the button again.`;
+/** The states of a request. */
+const PENDING = /ing$|perhaps|stalled/;
 
 // `light-dark()` follows the page's `color-scheme`; browsers without it take the colours before it. Texts have the
 // page's own colour. The transparent border is what forced colours draw the button's edge with.
@@ -106,7 +109,8 @@ function define(): void {
       const { origin } = new URL(service);
       this.#own = origin === location.origin;
       // After a reload this page has no hold on the popup.
-      void this.#settle(sdk.resume(), recall(origin) ? LOST : undefined);
+      const result: Promise<api.Connection | null> = sdk.resume({ onState: (state) => this.#progress(state, result) });
+      void this.#settle(result, recall(origin) ? "perhaps_closed" : undefined);
       return sdk;
     }
 
@@ -117,7 +121,7 @@ function define(): void {
       const given = (attribute: string) => this.getAttribute(attribute) ?? undefined;
       const options: Record<string, unknown> = {
         signal: abort.signal,
-        onPopupLost: () => this.#wait(result),
+        onState: (state: api.ConnectState) => this.#progress(state, result),
         returnUrl: given("return-url"),
         fallback: given("fallback"),
       };
@@ -131,14 +135,16 @@ function define(): void {
       }
       if (result === this.#result) return;
       this.#abort = abort;
-      void this.#settle(result, WAITING);
+      void this.#settle(result, "opening");
     }
 
-    /** Shows what comes of a request, and until then this sentence if there is one. */
-    async #settle(result: Promise<api.Connection | null>, sentence?: string): Promise<void> {
+    /** Shows what comes of a request, and until then this state if there is one. */
+    async #settle(result: Promise<api.Connection | null>, state?: api.ConnectState): Promise<void> {
       this.#result = result;
-      if (sentence) {
-        this.#show("waiting", sentence);
+      if (state) {
+        this.removeAttribute("state");
+        this.#progress(state, result);
+        clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#stall(), Span.Stalled);
       }
       try {
@@ -149,7 +155,7 @@ function define(): void {
           this.#connected(connection.hubDomain, connection.portalId);
           this.#watch();
           this.#tell("connected", connection);
-        } else if (sentence) {
+        } else if (state) {
           this.#show("idle");
         }
       } catch (error) {
@@ -158,11 +164,10 @@ function define(): void {
       }
     }
 
-    /** Says that the popup may be closed: only the user knows whether it is. A click opens another. */
-    #wait(result: Promise<api.Connection> | undefined): void {
-      if (this.#result === result && this.state === "waiting") {
-        this.#status.textContent = LOST;
-      }
+    /** Shows how far a request is, unless another one has taken its place, or it has been silent for too long. */
+    #progress(state: api.ConnectState, result: unknown): void {
+      if (this.#result !== result || this.state === "stalled") return;
+      this.#show(state, state === "perhaps_closed" ? LOST : state === "completing" ? "Finishing the connection." : WAITING);
     }
 
     #fail(error: HubSpotConnectError): void {
@@ -175,7 +180,7 @@ function define(): void {
     #watch(): void {
       this.#stop ??= this.#sdk?.watch(({ connections }) => {
         const { state } = this;
-        if (state === "waiting" || state === "stalled") return;
+        if (PENDING.test(state)) return;
         const one = connections.find(({ id }) => id === this.#id) ?? (this.#own ? connections[0] : undefined);
         if (one?.state === "needs_reauth" || one?.state === "integrity_error") {
           this.#show("needs_reauth", "HubSpot has ended this connection.");
@@ -193,17 +198,12 @@ function define(): void {
 
     /** Says why HubSpot does not send a user back: in none of the three cases does it do so by itself. */
     #stall(): void {
-      const scopes = this.#get("scopes");
-      this.#show("stalled", "HubSpot has not come back. It does not if");
-      const list = make("ul");
-      for (const textContent of [
-        "you are no super admin there,",
-        `the account lacks what is asked for${scopes && `: ${scopes}`},`,
-        "or it showed an error, or the popup was closed.",
-      ]) {
-        list.append(make("li", { textContent }));
-      }
-      this.#status.append(list);
+      if (this.state === "completing") return;
+      this.#show("stalled", "HubSpot has not come back.");
+      // Rarely needed, and so in a file of its own. A site that does not serve it says no more than this.
+      import("./diagnose.js").then(({ reasons }) => {
+        if (this.state === "stalled") this.#status.append(reasons(this.#get("scopes")));
+      }, () => {});
     }
 
     #show(state: ElementState, sentence = ""): void {
@@ -212,10 +212,12 @@ function define(): void {
         : this.#get("label") || "Connect to HubSpot";
       // Said already, and a screen reader would say it again.
       if (this.#get("state") === state && this.#status.textContent === sentence) return;
-      clearTimeout(this.#timer);
+      if (!PENDING.test(state)) clearTimeout(this.#timer);
+      const before = this.state;
       this.setAttribute("state", state);
       this.#status.textContent = sentence;
       this.#error.textContent = "";
+      if (state !== before) this.#tell("statechange", state);
     }
 
     #tell(name: string, detail: unknown): void {

@@ -1,6 +1,6 @@
-import type { Connection, HubSpotConnectError } from "./api";
+import type { Connection, ConnectState, HubSpotConnectError } from "./api";
 
-export type ElementState = "idle" | "waiting" | "stalled" | "connected" | "needs_reauth" | "error";
+export type ElementState = "idle" | ConnectState | "stalled" | "connected" | "needs_reauth" | "error";
 
 /** The attributes of `<hubspot-connect>`. One that is present and invalid is an error (`invalid_option`). */
 export interface HubSpotConnectAttributes {
@@ -19,12 +19,14 @@ export interface HubSpotConnectAttributes {
 export interface HubSpotConnectElementEventMap {
   connected: CustomEvent<Connection>;
   failed: CustomEvent<HubSpotConnectError>;
+  statechange: CustomEvent<ElementState>;
 }
 
 /**
  * `<hubspot-connect service="https://connect.example.com"></hubspot-connect>`
  *
- * Reflects `state`. Events: `connected` (detail: Connection), `failed` (detail: HubSpotConnectError); both bubble.
+ * Reflects `state`. Events: `connected` (detail: Connection), `failed` (detail: HubSpotConnectError), and
+ * `statechange` (detail: the new state); all bubble.
  * Parts: `button`, `status`, `error`.
  */
 export interface HubSpotConnectElement extends HTMLElement {

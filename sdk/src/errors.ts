@@ -1,22 +1,26 @@
 import type { ErrorCode } from "./api";
 
-/** Every code: whether the same click may succeed the next time, and a sentence where the service may have sent none. */
-const CODES: Record<ErrorCode, readonly [retryable: 0 | 1, sentence?: string]> = {
-  popup_blocked: [1, "The browser blocked the popup."],
-  closed: [1, "The popup was closed."],
-  cancelled: [1, "Cancelled."],
-  timeout: [1, "No answer."],
-  origin_not_allowed: [0, "This page may not connect."],
-  user_denied: [1],
-  flow_expired: [1, "This took too long."],
-  provider_error: [1],
-  scopes_missing: [0],
-  wrong_account: [1],
-  sandboxed_iframe: [0, "This page forbids it."],
-  csp_blocked: [0, "This page forbids it."],
-  flow_mismatch: [1],
-  service_unavailable: [1, "The service does not answer."],
-  invalid_option: [0],
+/** Every code, with a sentence where the service may have sent none. Behind a `!` the same click fails again. */
+const CODES: Record<ErrorCode, string> = {
+  popup_blocked: "The browser blocked the popup.",
+  closed: "The popup was closed.",
+  cancelled: "Cancelled.",
+  timeout: "No answer.",
+  origin_not_allowed: "!This page may not connect.",
+  user_denied: "",
+  flow_expired: "This took too long.",
+  provider_error: "",
+  scopes_missing: "!",
+  wrong_account: "",
+  sandboxed_iframe: "!This page forbids it.",
+  csp_blocked: "!This page forbids it.",
+  flow_mismatch: "",
+  service_unavailable: "The service does not answer.",
+  invalid_option: "!",
+  connect_session_failed: "",
+  connect_session_ended: "!",
+  confirm_failed: "",
+  external_user_mismatch: "!",
 };
 
 /** Server codes that speak of the service and not of HubSpot. */
@@ -25,6 +29,7 @@ const OF_THE_SERVICE = /^(storage|internal|rate)_/;
 export interface Details {
   flow?: string | undefined;
   reason?: string | undefined;
+  cause?: unknown;
 }
 
 export class HubSpotConnectError extends Error {
@@ -33,10 +38,12 @@ export class HubSpotConnectError extends Error {
   declare readonly flow?: string;
   declare readonly reason?: string;
 
-  constructor(readonly code: ErrorCode, message?: string, { flow, reason }: Details = {}) {
-    const [retryable, sentence = "HubSpot could not be connected."] = CODES[code];
-    super(message || sentence);
-    this.retryable = !!retryable;
+  constructor(readonly code: ErrorCode, message?: string, details: Details = {}) {
+    const [sentence, final] = CODES[code].split("!").reverse();
+    // Of the details it takes the cause, if there is one.
+    super(message || sentence || "HubSpot could not be connected.", details);
+    const { flow, reason } = details;
+    this.retryable = final === undefined;
     if (flow) this.flow = flow;
     if (reason) this.reason = reason;
   }

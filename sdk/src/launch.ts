@@ -1,12 +1,25 @@
 import type { ConnectOptions } from "./api";
+import { isText } from "./channel.ts";
+import { HubSpotConnectError } from "./errors.ts";
 import { make } from "./make.ts";
 import type { Memo } from "./memory.ts";
 import { challengeOf } from "./secrets.ts";
 import { timeLimit } from "./wire.ts";
 
-/** The fields of the start address. Secrets stay here; their hashes go. */
+/**
+ * Returns the fields of the start address. Secrets stay here; their hashes go.
+ *
+ * Rejects with a HubSpotConnectError if the page gives no connect session.
+ */
 export async function startFields(memo: Memo, openerKey: string, options: ConnectOptions): Promise<Record<string, string>> {
   const { hubId, connectSession } = options;
+  let token = connectSession;
+  try {
+    if (typeof token === "function") token = await token();
+    if (connectSession && !isText(token)) throw new TypeError("No token.");
+  } catch (cause) {
+    throw new HubSpotConnectError("connect_session_failed", "", { cause });
+  }
   const returnUrl = options.returnUrl || (memo.mode === "redirect" ? location.href.split("#")[0] : "");
   return {
     origin,
@@ -15,7 +28,7 @@ export async function startFields(memo: Memo, openerKey: string, options: Connec
     opener_challenge: await challengeOf(openerKey),
     ...(returnUrl && { return_url: new URL(returnUrl, location.href).href }),
     ...(hubId && { hub_id: `${hubId}` }),
-    ...(connectSession && { connect_session: connectSession }),
+    ...(token && { connect_session: token as string }),
   };
 }
 

@@ -1,5 +1,6 @@
 /** Checks what a page passes in. An invalid value that is silently dropped would drop what it guards. */
 import type { ConnectOptions } from "./api";
+import { isText } from "./channel.ts";
 import { HubSpotConnectError } from "./errors.ts";
 
 const invalid = (name: string) => new HubSpotConnectError("invalid_option", `The option ${name} is invalid.`);
@@ -30,7 +31,7 @@ export function invalidOption(options: ConnectOptions): HubSpotConnectError | un
     mode: mode === "popup" || mode === "redirect",
     fallback: options.fallback === "redirect",
     returnUrl: returnUrl && url?.origin === location.origin && !url.hash,
-    connectSession: connectSession && typeof connectSession === "string",
+    connectSession: typeof connectSession === "function" || isText(connectSession),
     popup: popup === Object(popup) && [popup!.width, popup!.height].every((size = 1) => size > 0 && size < Infinity),
   };
   for (const [name, value] of Object.entries(options)) {

@@ -5,14 +5,19 @@
  * a window that the user has closed and for one that a Cross-Origin-Opener-Policy has cut off while the user is still
  * signing in, at whatever time that happens. So a window that reads as closed is lost, which ends nothing: no action
  * of this machine cancels an authorization request, and it fails only where no result could reach the page any more.
+ * The one exception is a popup that has not left its empty page: no policy can have cut that off, so it is closed.
  */
-import type { ErrorCode } from "./api";
+import type { ConnectState, ErrorCode } from "./api";
 
 export interface PopupState {
   /** `none`: this page has opened none, or a reload has lost it. */
   readonly window: "none" | "open" | "lost";
   /** How many times in a row `closed` has read true. */
   readonly readings: number;
+  /** The popup has left its empty page for the service. */
+  readonly sent: boolean;
+  /** The user has come back from HubSpot. */
+  readonly completing: boolean;
   /** The popup has sent a message. */
   readonly heard: boolean;
   /** The service has answered for this authorization request. */
@@ -25,10 +30,10 @@ export interface PopupState {
   readonly patience: number;
 }
 
-export type PopupEvent = "reads_open" | "reads_closed" | "heard" | "known" | "muted" | "tick";
+export type PopupEvent = "reads_open" | "reads_closed" | "heard" | "known" | "muted" | "tick" | "sent" | "completing";
 
-/** `ask`: poll now. `report`: let the host page know that the popup may be closed. */
-export type PopupAction = "ask" | "report" | { readonly fail: ErrorCode };
+/** `ask`: poll now. */
+export type PopupAction = "ask" | { readonly fail: ErrorCode };
 
 /** Readings before a lost popup counts: a message that was sent before the loss is still on its way. */
 export const REPORT_AFTER = 4;
@@ -48,18 +53,30 @@ export const enum Patience {
   Least = 20,
 }
 
-/** @param age how long ago the authorization request was started, in milliseconds */
-export function initial(window: "none" | "open", canHear: boolean, age = 0): PopupState {
+/**
+ * @param age how long ago the authorization request was started, in milliseconds
+ * @param completing a redirect has come back
+ */
+export function initial(window: "none" | "open", canHear: boolean, age = 0, completing = false): PopupState {
   const patience = Math.max(Patience.Unheard - age / Clock.Tick, Patience.Least);
-  return { window, readings: 0, heard: false, known: false, muted: false, canHear, patience };
+  // A popup that a reload has lost may be open or closed.
+  const sent = window === "none";
+  return { window, readings: sent ? REPORT_AFTER : 0, sent, completing, heard: false, known: false, muted: false, canHear, patience };
+}
+
+/** Returns what the host page may show. */
+export function stateOf({ sent, completing, readings }: PopupState): ConnectState {
+  return completing ? "completing" : !sent ? "opening" : readings >= REPORT_AFTER ? "perhaps_closed" : "waiting";
 }
 
 export function next(state: PopupState, event: PopupEvent): [PopupState, PopupAction?] {
   switch (event) {
     case "heard":
-      return [{ ...state, heard: true, patience: Patience.Heard }];
     case "known":
-      return [{ ...state, known: true, patience: Patience.Heard }];
+      return [{ ...state, [event]: true, patience: Patience.Heard }];
+    case "sent":
+    case "completing":
+      return [{ ...state, [event]: true }];
     case "tick":
       return [{ ...state, patience: state.patience - 1 }];
     case "muted":
@@ -70,9 +87,10 @@ export function next(state: PopupState, event: PopupEvent): [PopupState, PopupAc
       return state.window === "lost" ? [{ ...state, window: "open", readings: 0 }] : [state];
     case "reads_closed": {
       if (state.window === "none") return [state];
+      if (!state.sent) return [state, { fail: "closed" }];
       state = { ...state, window: "lost", readings: state.readings + 1 };
       if (state.muted && state.readings >= REPORT_AFTER) return [state, { fail: state.heard ? "closed" : "csp_blocked" }];
-      return state.readings === 1 ? [state, "ask"] : state.readings === REPORT_AFTER ? [state, "report"] : [state];
+      return state.readings === 1 ? [state, "ask"] : [state];
     }
   }
 }

@@ -8,6 +8,7 @@ declare module "react" {
       "hubspot-connect": DetailedHTMLProps<HTMLAttributes<HubSpotConnectElement>, HubSpotConnectElement> & HubSpotConnectAttributes & {
         onconnected?: (event: HubSpotConnectElementEventMap["connected"]) => void;
         onfailed?: (event: HubSpotConnectElementEventMap["failed"]) => void;
+        onstatechange?: (event: HubSpotConnectElementEventMap["statechange"]) => void;
       };
     }
   }

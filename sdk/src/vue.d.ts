@@ -8,6 +8,7 @@ declare module "vue" {
       $props: HTMLAttributes & HubSpotConnectAttributes & {
         onConnected?: (event: HubSpotConnectElementEventMap["connected"]) => void;
         onFailed?: (event: HubSpotConnectElementEventMap["failed"]) => void;
+        onStatechange?: (event: HubSpotConnectElementEventMap["statechange"]) => void;
       };
     };
   }

@@ -18,6 +18,9 @@ export interface Body {
   claim?: string;
   withheld?: boolean;
   awaiting_confirmation?: boolean;
+  /** Both while the host's backend must confirm. */
+  connect_session_id?: string;
+  connection_id?: string;
   error?: { code?: string; message?: string };
   /** Of a problem (RFC 9457). */
   code?: string;

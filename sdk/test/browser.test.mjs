@@ -129,7 +129,7 @@ describe("the browser", { concurrency: 2 }, () => {
     for (const [name, values] of Object.entries({
       hubId: [NaN, 0, -1, 1.5, Infinity, "42", null, 2 ** 53],
       mode: ["tab", ""], fallback: ["popup", ""], returnUrl: ["", "https://elsewhere.example/", "http://", "/back#there"],
-      connectSession: ["", null, 7], popup: [null, "", "wide", 500, { width: NaN }, { height: 0 }, { width: "wide" }],
+      connectSession: ["", null, 7, {}], popup: [null, "", "wide", 500, { width: NaN }, { height: 0 }, { width: "wide" }],
     })) {
       for (const value of values) {
         assert.deepEqual(await codeOf({ [name]: value }), ["invalid_option", `The option ${name} is invalid.`, false], `${name}: ${value}`);
@@ -257,12 +257,12 @@ describe("the browser", { concurrency: 2 }, () => {
     const { page, popup, flow } = await stage.begin();
     await until("the key has come", () => stage.key);
     // A second button of the page joins.
-    await page.evaluate(() => { void window.hubspot.connect({ onPopupLost: () => { window.second = true; } }).catch(() => {}); });
+    await page.evaluate(() => { void window.hubspot.connect({ onState: (state) => { window.second = state; } }).catch(() => {}); });
     await sleep(6_500);
     await popup.close();
-    await until("the page is told", () => page.evaluate(() => window.lost));
+    await until("the page is told", () => page.evaluate(() => window.states.includes("perhaps_closed")));
     await sleep(3_000);
-    assert.deepEqual(await page.evaluate(() => [window.lost, window.second, window.results]), [1, true, []]);
+    assert.deepEqual(await page.evaluate(() => [window.states, window.second, window.results]), [["opening", "waiting", "perhaps_closed"], "perhaps_closed", []]);
     assert.deepEqual([flow.state.status, stage.calls("/api/hubspot/cancel")], ["awaiting_user", []]);
     await stage.press(page);
     assert.deepEqual(await stage.results(page), [{ code: "closed", flow: "flow-1", ours: true }]);
@@ -280,31 +280,18 @@ describe("the browser", { concurrency: 2 }, () => {
         throw new Error(name);
       };
       window.hubspot.watch(failing("onChange"));
-      void window.hubspot.connect({ onPopupLost: failing("first onPopupLost") }).catch(() => {});
-      void window.hubspot.connect({ onPopupLost: () => window.called.push("second onPopupLost") }).catch(() => {});
+      void window.hubspot.connect({ onState: failing("first onState") }).catch(() => {});
+      void window.hubspot.connect({ onState: (state) => window.called.push(`second ${state}`) }).catch(() => {});
     });
     await popup.close();
-    await until("the last callback is called", () => page.evaluate(() => window.called.includes("second onPopupLost")));
+    await until("the last callback is called", () => page.evaluate(() => window.called.includes("second perhaps_closed")));
     stage.change(flow, connected());
     assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
     await until("the change is reported", () => page.evaluate(() => window.called.filter((name) => name === "onChange").length === 2));
-    const errors = ["Error: first onPopupLost", "Error: onChange", "Error: onChange"];
+    // The state at the start, and the one that it comes to.
+    const errors = ["Error: first onState", "Error: first onState", "Error: onChange", "Error: onChange"].sort();
     await until("the errors are reported", () => stage.problems.length === errors.length);
     assert.deepEqual(stage.problems.splice(0).sort(), errors);
-  });
-
-  staged("an error in onConfirm is reported as uncaught, and the result still comes", {}, async (stage) => {
-    const page = await stage.open();
-    await page.evaluate(() => {
-      window.options = { connectSession: "session", onConfirm: (flow) => { throw new Error(`onConfirm ${flow}`); } };
-    });
-    await stage.press(page);
-    const flow = await stage.flow();
-    stage.change(flow, { state: { status: "awaiting_user", awaiting_confirmation: true } });
-    await until("the error is reported", () => stage.problems.length);
-    stage.change(flow, connected());
-    assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
-    assert.deepEqual(stage.problems.splice(0), ["Error: onConfirm flow-1"]);
   });
 
   staged("a popup that is cut off late is no closed popup, and nothing is cancelled", {}, async (stage) => {
@@ -315,7 +302,7 @@ describe("the browser", { concurrency: 2 }, () => {
     await popup.evaluate(() => location.assign("/auth/hubspot/start?challenge=hubspot"));
     await until("it is cut off", () => popup.evaluate(() => window.opener === null).catch(() => false));
     await sleep(5_000);
-    assert.deepEqual(await page.evaluate(() => [window.lost, window.results]), [1, []]);
+    assert.deepEqual(await page.evaluate(() => [window.states, window.results]), [["opening", "waiting", "perhaps_closed"], []]);
     assert.deepEqual(stage.calls("/api/hubspot/cancel"), []);
     stage.change(flow, connected());
     assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);

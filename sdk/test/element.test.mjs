@@ -10,6 +10,8 @@ after(() => browser?.close());
 const page = (attributes = "", scheme = "light dark") => (service) => `<!doctype html><html lang="en" style="color-scheme:${scheme}"><meta name="viewport" content="width=device-width">
 <title>Host</title><link rel="icon" href="data:,"><script>
   window.events = [];
+  window.states = [];
+  addEventListener("statechange", ({ target, detail }) => window.states.push(detail === target.state ? detail : [detail, target.state]));
   for (const name of ["connected", "failed"]) addEventListener(name, ({ detail }) => window.events.push([name, detail.code ?? detail.connectionId]));
   // What error trackers listen to, in both phases.
   for (const capture of [false, true]) addEventListener("error", (event) => window.events.push(["tracked", event.message]), capture);
@@ -60,6 +62,7 @@ describe("the element", { concurrency: 2 }, () => {
     assert.deepEqual(await host.evaluate(() => window.events), [["connected", "c1"]]);
     stage.change(flow, { state: { status: "connected", connection: { ...CONNECTION, state: "needs_reauth" } } });
     await state("needs_reauth");
+    assert.deepEqual(await host.evaluate(() => window.states), ["opening", "waiting", "connected", "needs_reauth"]);
     assert.equal(await button.textContent(), "Reconnect");
     assert.deepEqual(await element.evaluate((one) => [...one.shadowRoot.querySelectorAll("[part]")].map((each) => each.getAttribute("part"))), ["button", "status", "error"]);
   });
@@ -85,8 +88,10 @@ describe("the element", { concurrency: 2 }, () => {
     const { host, state, press } = await begin(stage);
     const first = await press();
     await state("stalled");
-    const items = await host.getByRole("listitem").allInnerTexts();
-    assert.equal(items.length, 3);
+    const items = await until("the reasons are there", async () => {
+      const texts = await host.getByRole("listitem").allInnerTexts();
+      return texts.length === 3 && texts;
+    });
     assert.match(items.join(), /super admin.*crm\.objects\.contacts\.read.*closed/);
     assert.equal(await host.getByRole("button").textContent(), "Start again");
     await press();
@@ -104,13 +109,18 @@ describe("the element", { concurrency: 2 }, () => {
     await popup.close();
     const button = host.getByRole("button");
     await host.getByText("If you have closed it, press the button again.").waitFor();
+    await state("perhaps_closed");
     assert.ok(await button.isEnabled());
     await press();
     assert.equal(await host.getByRole("status").innerText(), "Continue in the popup.");
     const flow = await stage.flow(2);
+    stage.change(flow, { state: { status: "exchanging" } });
+    await state("completing");
+    assert.equal(await host.getByRole("status").innerText(), "Finishing the connection.");
     stage.change(flow, { state: { status: "connected", connection: CONNECTION } });
     await state("connected");
     assert.deepEqual(await host.evaluate(() => window.events), [["connected", "c1"]], "the earlier request's end is no news");
+    assert.deepEqual(await host.evaluate(() => window.states), ["opening", "waiting", "perhaps_closed", "opening", "waiting", "completing", "connected"]);
   });
 
   for (const [name, attributes, option] of [
@@ -163,7 +173,7 @@ describe("the element", { concurrency: 2 }, () => {
     await press();
     const flow = await stage.flow();
     await host.reload();
-    await state("waiting");
+    await state("perhaps_closed");
     await host.getByText("If you have closed it, press the button again.").waitFor();
     stage.change(flow, { state: { status: "connected", connection: CONNECTION } });
     await state("connected");

@@ -3,75 +3,89 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { load } from "./load.mjs";
 
-const { Clock, initial, next, Patience, REPORT_AFTER, silenceCode } = await load("popup_state");
-const EVENTS = ["reads_open", "reads_closed", "heard", "known", "muted"];
-const LENGTH = 7;
+const { Clock, initial, next, Patience, REPORT_AFTER, silenceCode, stateOf } = await load("popup_state");
+const EVENTS = ["reads_open", "reads_closed", "heard", "known", "muted", "completing"];
+const LENGTH = 6;
+
+/** A popup that has left its empty page. */
+const open = (canHear) => next(initial("open", canHear), "sent")[0];
 
 /** @returns the last state, and the actions in their order; nothing happens after a failure */
-function play(events, state = initial("open", true)) {
+function play(events, state = open(true)) {
   const actions = [];
+  const shown = [stateOf(state)];
   for (const event of events) {
     const [after, action] = next(state, event);
     state = after;
     if (action) actions.push(action);
+    if (shown.at(-1) !== stateOf(state)) shown.push(stateOf(state));
     if (action?.fail) break;
   }
-  return { state, actions };
+  return { state, actions, shown };
 }
 
 const times = (count, event) => Array(count).fill(event);
 const CLOSED = times(REPORT_AFTER, "reads_closed");
 
 describe("the popup's state", () => {
+  const LOST = ["waiting", "perhaps_closed"];
   const table = [
-    ["an open popup", times(50, "reads_open"), "open", []],
-    ["closed at once", CLOSED, "lost", ["ask", "report"]],
-    ["closed late, after all is known", ["heard", "known", ...times(50, "reads_open"), ...CLOSED], "lost", ["ask", "report"]],
-    ["closed for long", times(500, "reads_closed"), "lost", ["ask", "report"]],
-    ["closed, and a message was still on its way", ["reads_closed", "heard", ...CLOSED], "lost", ["ask", "report"]],
-    ["not lost after all", ["reads_closed", "reads_open"], "open", ["ask"]],
-    ["lost twice", [...CLOSED, "reads_open", ...CLOSED], "lost", ["ask", "report", "ask", "report"]],
-    ["muted, and the popup open: its message can still come", ["muted", ...times(500, "reads_open")], "open", []],
-    ["muted, then lost before it has sent a message", ["muted", ...CLOSED], "lost", ["ask", { fail: "csp_blocked" }]],
-    ["muted, then lost after a message", ["heard", "muted", ...CLOSED], "lost", ["ask", { fail: "closed" }]],
-    ["muted, and the message comes late", ["muted", "reads_closed", "reads_closed", "heard", ...CLOSED], "lost", ["ask", { fail: "closed" }]],
-    ["lost, then muted", [...CLOSED, "muted", "reads_closed"], "lost", ["ask", "report", { fail: "csp_blocked" }]],
+    ["an open popup", times(50, "reads_open"), "open", [], ["waiting"]],
+    ["closed at once", CLOSED, "lost", ["ask"], LOST],
+    ["closed late, after all is known", ["heard", "known", ...times(50, "reads_open"), ...CLOSED], "lost", ["ask"], LOST],
+    ["closed for long", times(500, "reads_closed"), "lost", ["ask"], LOST],
+    ["closed, and a message was still on its way", ["reads_closed", "heard", ...CLOSED], "lost", ["ask"], LOST],
+    ["not lost after all", ["reads_closed", "reads_open"], "open", ["ask"], ["waiting"]],
+    ["lost twice", [...CLOSED, "reads_open", ...CLOSED], "lost", ["ask", "ask"], [...LOST, ...LOST]],
+    ["back from HubSpot, then closed", ["completing", ...CLOSED], "lost", ["ask"], ["waiting", "completing"]],
+    ["closed, and then it turns out that the user was back", [...CLOSED, "completing"], "lost", ["ask"], [...LOST, "completing"]],
+    ["muted, and the popup open: its message can still come", ["muted", ...times(500, "reads_open")], "open", [], ["waiting"]],
+    ["muted, then lost before it has sent a message", ["muted", ...CLOSED], "lost", ["ask", { fail: "csp_blocked" }], LOST],
+    ["muted, then lost after a message", ["heard", "muted", ...CLOSED], "lost", ["ask", { fail: "closed" }], LOST],
+    ["muted, and the message comes late", ["muted", "reads_closed", "reads_closed", "heard", ...CLOSED], "lost", ["ask", { fail: "closed" }], LOST],
+    ["lost, then muted", [...CLOSED, "muted", "reads_closed"], "lost", ["ask", { fail: "csp_blocked" }], LOST],
   ];
-  for (const [name, events, window, actions] of table) {
+  for (const [name, events, window, actions, shown] of table) {
     test(name, () => {
       const end = play(events);
-      assert.deepEqual([end.state.window, end.actions], [window, actions]);
+      assert.deepEqual([end.state.window, end.actions, end.shown], [window, actions, shown]);
     });
   }
 
-  test("without a popup of this page nothing is lost", () => {
+  test("a popup that has not left its empty page is closed when it reads so: no policy can have cut it off", () => {
+    const { actions, shown } = play(["reads_open", "reads_closed"], initial("open", true));
+    assert.deepEqual([actions, shown], [[{ fail: "closed" }], ["opening"]]);
+    assert.deepEqual(play(["reads_open", "sent", ...CLOSED], initial("open", true)).shown, ["opening", ...LOST]);
+  });
+
+  test("without a popup of this page nothing is lost, and it may be closed from the beginning", () => {
     assert.deepEqual(play([...CLOSED, "muted", ...CLOSED], initial("none", true)).actions, []);
+    assert.deepEqual(play(["known", "completing"], initial("none", true)).shown, ["perhaps_closed", "completing"]);
+    assert.deepEqual(play(["known"], initial("none", true, 0, true)).shown, ["completing"], "a redirect has come back");
   });
 
   test("a popup without an opener is of no use where polling is forbidden", () => {
-    assert.deepEqual(play(["reads_open", "muted"], initial("open", false)).actions, [{ fail: "csp_blocked" }]);
-    assert.deepEqual(play([...CLOSED, "known"], initial("open", false)).actions, ["ask", "report"]);
+    assert.deepEqual(play(["reads_open", "muted"], open(false)).actions, [{ fail: "csp_blocked" }]);
+    assert.deepEqual(play([...CLOSED, "known"], open(false)).actions, ["ask"]);
   });
 
   test(`in every order of ${LENGTH} events: it ends only where nothing can be heard any more, and cancels nothing`, () => {
     let count = 0;
-    const walk = (state, events, report) => {
+    const walk = (state, events) => {
       if (events.length === LENGTH) return;
       for (const event of EVENTS) {
         const [after, action] = next(state, event);
         const path = [...events, event].join(" ");
         count += 1;
-        assert.ok([undefined, "ask", "report", "closed", "csp_blocked"].includes(action?.fail ?? action), path);
+        assert.ok([undefined, "ask", "closed", "csp_blocked"].includes(action?.fail ?? action), path);
         if (action?.fail) assert.ok(after.muted && after.window === "lost" && after.readings >= REPORT_AFTER, path);
         if (action?.fail === "closed") assert.ok(after.heard, path);
         assert.equal(after.window === "lost", event === "reads_closed" || (state.window === "lost" && event !== "reads_open"), path);
-        for (const fact of ["heard", "known", "muted"]) assert.equal(after[fact], state[fact] || event === fact, path);
-        // Each loss is reported once.
-        if (action === "report") assert.ok(!report, path);
-        if (!action?.fail) walk(after, [...events, event], action === "report" || (report && after.window === "lost"));
+        for (const fact of ["heard", "known", "muted", "completing"]) assert.equal(after[fact], state[fact] || event === fact, path);
+        if (!action?.fail) walk(after, [...events, event]);
       }
     };
-    walk(initial("open", true), [], false);
+    walk(open(true), []);
     assert.ok(count > 50_000);
   });
 

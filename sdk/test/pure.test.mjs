@@ -31,6 +31,7 @@ describe("errors", () => {
   const known = [
     "popup_blocked", "closed", "cancelled", "timeout", "origin_not_allowed", "user_denied", "flow_expired", "provider_error",
     "scopes_missing", "wrong_account", "sandboxed_iframe", "csp_blocked", "flow_mismatch", "service_unavailable", "invalid_option",
+    "connect_session_failed", "connect_session_ended", "confirm_failed", "external_user_mismatch",
   ];
 
   test("every code has a sentence and says whether to try again", () => {
@@ -43,6 +44,14 @@ describe("errors", () => {
     }
     assert.equal(new HubSpotConnectError("closed").retryable, true);
     assert.equal(new HubSpotConnectError("scopes_missing").retryable, false);
+    assert.equal(new HubSpotConnectError("origin_not_allowed").message, "This page may not connect.");
+    assert.equal(new HubSpotConnectError("origin_not_allowed").retryable, false);
+  });
+
+  test("the error of the page's own function is the cause, and there is none otherwise", () => {
+    const cause = new Error("logged out");
+    assert.equal(new HubSpotConnectError("connect_session_failed", "", { cause }).cause, cause);
+    assert.ok(!("cause" in new HubSpotConnectError("closed", "", { flow: "f1" })));
   });
 
   test("a code that both sides have stays, with the service's sentence", () => {

@@ -47,10 +47,10 @@ const hostScript = (service) => `
   window.results = [];
   window.settle = (promise) => promise.then(
     (connection) => window.results.push({ connection }),
-    (error) => window.results.push(JSON.parse(JSON.stringify({ code: error.code, reason: error.reason, flow: error.flow, ours: error instanceof HubSpotConnectError }))),
+    (error) => window.results.push(JSON.parse(JSON.stringify({ code: error.code, reason: error.reason, flow: error.flow, cause: error.cause && String(error.cause), ours: error instanceof HubSpotConnectError }))),
   );
-  window.lost = 0;
-  window.options = { onPopupLost: () => { window.lost += 1; } };
+  window.states = [];
+  window.options = { onState: (state) => { window.states.push(state); } };
   document.querySelector("#go").onclick = () => {
     window.promises ??= [];
     const promise = hubspot.connect(window.options);
@@ -67,12 +67,20 @@ const launchPage = (flow, origin, needsKey) => `<!doctype html><title>Launch</ti
   opener?.postMessage({ type: "hubspot_auth_hello", version: 1, flow: "${flow}", needs_key: ${needsKey} }, ${JSON.stringify(origin)});
 </script><h1>Launched</h1>`;
 
+/** The page of a start that was refused: it tells its opener, and closes itself as the service's own does. */
+const refusedPage = (flow, origin) => `<!doctype html><title>Refused</title><link rel="icon" href="data:,"><script>
+  opener?.postMessage({ type: "hubspot_auth_error", version: 1, flow: "${flow}", error: { code: "connect_session_ended" } }, ${JSON.stringify(origin)});
+  if (opener) setTimeout(close, 2_000);
+</script><h1>Refused</h1>`;
+
 export class Stage {
   /** The attempts that the stub knows, by their challenge. */
   flows = new Map();
   /** All that the stub was asked: `{method, path, headers, body}`. */
   journal = [];
   needsKey = true;
+  /** Tokens of connect sessions that have ended. */
+  ended = [];
   launchHeaders = {};
   hostHeaders = {};
   hostPage = HOST_PAGE;
@@ -192,6 +200,10 @@ export class Stage {
       const fields = Object.fromEntries(method === "POST" ? new URLSearchParams(body) : searchParams);
       const flow = { id: `flow-${this.flows.size + 1}`, fields, method, state: { status: "awaiting_user" }, turn: 1, waiting: [] };
       this.flows.set(fields.challenge, flow);
+      if (this.ended.includes(fields.connect_session)) {
+        flow.state = { status: "failed", error: { code: "connect_session_ended" } };
+        return answer(410, refusedPage(flow.id, fields.origin), this.launchHeaders);
+      }
       if (this.onStart) return answer(200, this.onStart(flow));
       return answer(200, launchPage(flow.id, fields.origin, this.needsKey), this.launchHeaders);
     }

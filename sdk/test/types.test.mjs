@@ -20,6 +20,13 @@ export async function connect(signal: AbortSignal): Promise<string> {
     throw error;
   }
 }
+export const bySession = hubspot.connect({
+  connectSession: () => fetch("/hubspot/session", { method: "POST" }).then((response) => response.text()),
+  onConfirm: async ({ connectSessionId, connectionId }) => { const known: string | null = connectionId; console.log(connectSessionId, known); },
+  onState: (state) => { const known: "opening" | "waiting" | "perhaps_closed" | "completing" = state; console.log(known); },
+}).catch((error: HubSpotConnectError) => error.code === "connect_session_failed" && error.cause);
+// @ts-expect-error a token is a text
+export const numbered = hubspot.connect({ connectSession: () => 7 });
 export const stop: () => void = hubspot.watch(({ connections }) => console.log(connections[0]?.state));
 export const findings: Promise<Finding[]> = hubspot.diagnose();
 export const state = document.querySelector("hubspot-connect")?.state === "stalled";

@@ -39,18 +39,41 @@ export type ErrorCode =
   | "csp_blocked"
   | "flow_mismatch"
   | "service_unavailable"
-  | "invalid_option";
+  | "invalid_option"
+  | "connect_session_failed"
+  | "connect_session_ended"
+  | "confirm_failed"
+  | "external_user_mismatch";
 
 export declare class HubSpotConnectError extends Error {
-  constructor(code: ErrorCode, message?: string, details?: { flow?: string | undefined; reason?: string | undefined });
+  constructor(code: ErrorCode, message?: string, details?: { flow?: string | undefined; reason?: string | undefined; cause?: unknown });
   readonly name: "HubSpotConnectError";
   readonly code: ErrorCode;
   /** The attempt, where it is known: what the operator finds in the log. */
   readonly flow?: string;
   /** The service's own code, where it is another one than `code`. */
   readonly reason?: string;
+  /** What your `connectSession` or `onConfirm` has thrown, of `connect_session_failed` and `confirm_failed`. */
+  readonly cause?: unknown;
   /** Whether the same click may succeed the next time. */
   readonly retryable: boolean;
+}
+
+/**
+ * How far `connect()` is. `opening`: the popup is open, and waits for your connect session. `waiting`: the user is in the
+ * popup. `perhaps_closed`: the popup is out of this page's reach; the user has closed it, or a page in it has cut it off
+ * with a Cross-Origin-Opener-Policy. A page cannot tell the two apart, so the promise stays pending and the user may
+ * still finish; another `connect()` in a click takes over. `completing`: the user has come back from HubSpot.
+ */
+export type ConnectState = "opening" | "waiting" | "perhaps_closed" | "completing";
+
+/** What your backend must confirm. */
+export interface Confirmation {
+  /** The connect session to complete: the `id` that your backend got when it created the session. */
+  readonly connectSessionId: string;
+  /** The connection that the session reconnects; null for a new connection, which has no id yet. */
+  readonly connectionId: string | null;
+  readonly flow: string;
 }
 
 export interface HubSpotConnectOptions {
@@ -73,18 +96,21 @@ export interface ConnectOptions {
   /** The HubSpot account that the person is expected to choose. */
   hubId?: number;
   /**
-   * The token of a connect session that your backend has made: the connection becomes that of your user. It goes by
-   * a form alone, so the page's policy has to allow it (`form-action`), or the attempt ends with `csp_blocked`.
+   * The token of a connect session that your backend has made, or a function that fetches one: the connection becomes
+   * that of your user. The popup opens in the click and waits for the function. If it rejects or returns no token,
+   * `connect()` rejects with `connect_session_failed`. If the session has ended meanwhile, it is called once more.
+   *
+   * The token goes by a form alone, so the page's policy has to allow it (`form-action`), or the attempt ends with
+   * `csp_blocked`.
    */
-  connectSession?: string;
-  /** Called once, when your backend must confirm the connection: have it complete the session. */
-  onConfirm?: (flow: string) => void;
+  connectSession?: string | (() => string | Promise<string>);
   /**
-   * Called when the popup is out of this page's reach: the user has closed it, or a page in it has cut it off with a
-   * Cross-Origin-Opener-Policy. A page cannot tell the two apart, so the promise stays pending and the user may still
-   * finish. Enable your button here if you have disabled it: another `connect()` in a click takes over.
+   * Called once, when your backend must confirm the connection: have it complete the session. If it throws or rejects,
+   * `connect()` rejects with `confirm_failed`.
    */
-  onPopupLost?: () => void;
+  onConfirm?: (confirmation: Confirmation) => unknown;
+  /** Called with the state at the start, and with each other one. Enable your button in `perhaps_closed` at the latest. */
+  onState?: (state: ConnectState) => void;
   /** `false` cuts the popup off from this page: it cannot reach this window, and the result comes by asking alone. */
   opener?: boolean;
 }
@@ -140,11 +166,11 @@ export declare class HubSpotConnect {
    * Opens the popup. Call it in the click itself, before anything is awaited, or browsers block the popup.
    *
    * Called again while the popup is open, it brings the popup to the front and returns the same promise. Called again
-   * when the popup is lost (`onPopupLost`), it opens another popup and the earlier promise rejects with `closed`.
+   * when the popup is closed or out of reach (`perhaps_closed`), it opens another popup and the earlier promise rejects with `closed`.
    */
   connect(options?: ConnectOptions): Promise<Connection>;
   /** Takes up what a reload or a redirect has interrupted. Null if there is nothing to take up. */
-  resume(options?: Pick<ConnectOptions, "onConfirm">): Promise<Connection | null>;
+  resume(options?: Pick<ConnectOptions, "onConfirm" | "onState">): Promise<Connection | null>;
   /** On the service's own pages the connections of this browser; elsewhere what the last attempt has made. */
   status(): Promise<Status>;
   /** Tells the status now and after every change, until the returned function is called. */
@@ -154,7 +180,7 @@ export declare class HubSpotConnect {
   diagnose(): Promise<Finding[]>;
 }
 
-export type ElementState = "idle" | "waiting" | "stalled" | "connected" | "needs_reauth" | "error";
+export type ElementState = "idle" | ConnectState | "stalled" | "connected" | "needs_reauth" | "error";
 
 /** The attributes of `<hubspot-connect>`. One that is present and invalid is an error (`invalid_option`). */
 export interface HubSpotConnectAttributes {
@@ -173,12 +199,14 @@ export interface HubSpotConnectAttributes {
 export interface HubSpotConnectElementEventMap {
   connected: CustomEvent<Connection>;
   failed: CustomEvent<HubSpotConnectError>;
+  statechange: CustomEvent<ElementState>;
 }
 
 /**
  * `<hubspot-connect service="https://connect.example.com"></hubspot-connect>`
  *
- * Reflects `state`. Events: `connected` (detail: Connection), `failed` (detail: HubSpotConnectError); both bubble.
+ * Reflects `state`. Events: `connected` (detail: Connection), `failed` (detail: HubSpotConnectError), and
+ * `statechange` (detail: the new state); all bubble.
  * Parts: `button`, `status`, `error`.
  */
 export interface HubSpotConnectElement extends HTMLElement {

@@ -5,6 +5,7 @@ import type { ElementState } from "hubspot-connect/element";
 const element = document.createElement("hubspot-connect");
 element.addEventListener("connected", ({ detail }) => { const connection: Connection = detail; console.log(connection.flow); });
 element.addEventListener("failed", ({ detail }) => console.log(detail instanceof HubSpotConnectError && detail.code));
+element.addEventListener("statechange", ({ detail }) => { const reached: ElementState = detail; console.log(reached === "perhaps_closed"); });
 export const state: ElementState = element.state;
 export const hubspot = new HubSpotConnect({ service: "https://connect.example.com" });
 // @ts-expect-error the event has another name, for `error` is what error trackers listen to

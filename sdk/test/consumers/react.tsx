@@ -14,6 +14,7 @@ export function Page() {
       hub-id={1234567}
       fallback="redirect"
       onconnected={({ detail }) => console.log(detail.portalId, button.current?.state === "connected")}
+      onstatechange={({ detail }) => console.log(detail === "waiting")}
       onfailed={({ detail }) => console.log(detail.code, detail.retryable)}
     />
   );

@@ -10,6 +10,7 @@ export const props: Props = {
   service: "https://connect.example.com",
   "hub-id": 1234567,
   onConnected: ({ detail }) => console.log(detail.hubDomain),
+  onStatechange: ({ detail }) => console.log(detail === "waiting"),
   onFailed: ({ detail }) => console.log(detail.code === "invalid_option"),
 };
 // @ts-expect-error there is no such fallback

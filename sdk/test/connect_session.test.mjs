@@ -1,0 +1,358 @@
+// Connect sessions in a browser, against a stub of the service: the token may come later, from a function of the page.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { CONNECTION, launchBrowser, Stage, until } from "./stage.mjs";
+
+const connected = { state: { status: "connected", connection: CONNECTION } };
+/** Longer than a click counts for as one. */
+const NO_CLICK_MS = 6_000;
+
+let browser;
+before(async () => { browser = await launchBrowser(); });
+after(() => browser?.close());
+
+function staged(name, changes, body) {
+  test(name, { timeout: 60_000 }, async () => {
+    const stage = await Stage.set(browser, changes);
+    try {
+      await body(stage);
+      assert.deepEqual(stage.problems, [], "no script error");
+    } finally {
+      await stage.clear();
+    }
+  });
+}
+
+/** A page whose function gives the tokens that `give` is called with, and the popup of its button. */
+async function waiting(stage, options = {}) {
+  const page = await stage.open();
+  await page.evaluate((given) => {
+    window.asked = 0;
+    Object.assign(window.options, given, {
+      connectSession: () => {
+        window.asked += 1;
+        return new Promise((give, fail) => Object.assign(window, { give, fail }));
+      },
+    });
+  }, options);
+  const popup = await stage.press(page);
+  await until("the function is called", () => page.evaluate(() => window.asked === 1));
+  return { page, popup };
+}
+
+const give = (page, token) => page.evaluate((one) => { window.give(one); }, token);
+const states = (page) => page.evaluate(() => window.states);
+const stays = async (stage, pages) => {
+  await sleep(1_500);
+  assert.deepEqual([stage.context.pages().length, stage.flows.size], [pages, 0], "nothing is started");
+};
+/** How long after the button was pressed the results were there. */
+async function secondsTo(stage, page, press) {
+  const began = performance.now();
+  const popup = await press();
+  const results = await stage.results(page);
+  return { popup, results, seconds: (performance.now() - began) / 1_000 };
+}
+
+describe("a connect session from a function", { concurrency: 2 }, () => {
+  staged("the popup opens in the click and says that it waits; the form follows into it when the token is there", {}, async (stage) => {
+    const { page, popup } = await waiting(stage);
+    assert.equal(await popup.innerText("body"), "Preparing the connection…");
+    await sleep(NO_CLICK_MS);
+    assert.deepEqual([await states(page), stage.flows.size], [["opening"], 0]);
+    assert.deepEqual(stage.calls("/api/hubspot/status"), [], "there is nothing to ask for yet");
+    await give(page, "the-session");
+    const flow = await stage.flow();
+    assert.deepEqual([flow.method, flow.fields.connect_session], ["POST", "the-session"]);
+    await popup.waitForSelector("h1");
+    assert.equal(stage.context.pages().length, 2, "in the same popup");
+    await until("the popup waits for the user", async () => (await states(page)).at(-1) === "waiting");
+    stage.change(flow, connected);
+    assert.equal((await stage.results(page))[0].connection.flow, "flow-1");
+    assert.equal(await page.evaluate(() => window.asked), 1);
+  });
+
+  staged("a token that is there already is sent as before, and one that a function returns at once", {}, async (stage) => {
+    for (const [count, session] of [[1, "given"], [2, "returned"]]) {
+      const page = await stage.open();
+      await page.evaluate((token) => { window.options = { connectSession: token === "given" ? token : () => token }; }, session);
+      await stage.press(page);
+      assert.equal((await stage.flow(count)).fields.connect_session, session);
+    }
+  });
+
+  for (const [name, source, cause] of [
+    ["rejects", `() => Promise.reject(new Error("no session"))`, "Error: no session"],
+    ["throws", `() => { throw new Error("no session"); }`, "Error: no session"],
+    ["returns nothing", `() => undefined`, "TypeError: No token."],
+    ["returns an empty text", `async () => ""`, "TypeError: No token."],
+    ["returns no text", `async () => ({ token: "t" })`, "TypeError: No token."],
+  ]) {
+    staged(`a function that ${name} closes the popup, and the error names the cause`, {}, async (stage) => {
+      const page = await stage.open();
+      await page.evaluate((text) => { window.options = { connectSession: (0, eval)(text) }; }, source);
+      await page.click("#go");
+      assert.deepEqual(await stage.results(page), [{ code: "connect_session_failed", cause, ours: true }]);
+      await until("the popup is closed", () => stage.context.pages().length === 1);
+      await stays(stage, 1);
+      assert.deepEqual(await page.evaluate(() => Object.entries(sessionStorage)), []);
+      // The next click is free.
+      await page.evaluate(() => { window.options = { connectSession: () => "the-session" }; });
+      await stage.press(page);
+      await stage.flow();
+    });
+  }
+
+  staged("a popup that is closed while it waits ends it at once, and nothing is started afterwards", {}, async (stage) => {
+    const { page, popup } = await waiting(stage);
+    await popup.close();
+    assert.deepEqual(await stage.results(page), [{ code: "closed", ours: true }]);
+    await give(page, "the-session");
+    await stays(stage, 1);
+  });
+
+  staged("a popup that is closed in the moment in which the token comes starts nothing", {}, async (stage) => {
+    await stage.context.addInitScript(() => {
+      const { open } = window;
+      window.open = (...given) => (window.popup = open.apply(window, given));
+    });
+    const { page } = await waiting(stage);
+    // Before the SDK looks by itself.
+    await page.evaluate(() => {
+      window.popup.close();
+      window.give("the-session");
+    });
+    assert.deepEqual(await stage.results(page), [{ code: "closed", ours: true }]);
+    await stays(stage, 1);
+  });
+
+  staged("an abort while the popup waits closes it, and nothing is started afterwards", {}, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => {
+      window.abort = new AbortController();
+      window.options = { signal: window.abort.signal, connectSession: () => new Promise((done) => { window.give = done; }) };
+    });
+    const popup = await stage.press(page);
+    await page.evaluate(() => window.abort.abort());
+    assert.deepEqual(await stage.results(page), [{ code: "cancelled", ours: true }]);
+    await until("the popup closes", () => popup.isClosed());
+    await give(page, "the-session");
+    await stays(stage, 1);
+  });
+
+  staged("a second click while the popup waits brings it to the front and asks for no second session", {}, async (stage) => {
+    const { page } = await waiting(stage);
+    await page.click("#go");
+    assert.equal(stage.context.pages().length, 2);
+    assert.deepEqual(await page.evaluate(() => [window.asked, window.promises[0] === window.promises[1]]), [1, true]);
+    await give(page, "the-session");
+    stage.change(await stage.flow(), connected);
+    assert.equal((await stage.results(page, 2)).length, 2);
+  });
+
+  for (const [name, changes, options] of [
+    ["a host page that severs every popup", { hostHeaders: { "cross-origin-opener-policy": "same-origin" } }, {}],
+    ["a popup without an opener", {}, { opener: false }],
+  ]) {
+    staged(`${name}: the popup waits as well, and the result comes by polling`, changes, async (stage) => {
+      const { page } = await waiting(stage, options);
+      await sleep(NO_CLICK_MS);
+      await give(page, "the-session");
+      const flow = await stage.flow();
+      assert.equal(flow.fields.connect_session, "the-session");
+      assert.equal(stage.context.pages().length, 2, "in the same popup");
+      stage.change(flow, connected);
+      assert.equal((await stage.results(page))[0].connection.flow, "flow-1");
+    });
+  }
+
+  staged("without a popup the page waits for the function, and goes then", {}, async (stage) => {
+    const page = await stage.open();
+    stage.onStart = () => "<h1>Redirected</h1>";
+    await page.evaluate(() => {
+      window.options = { mode: "redirect", connectSession: () => Promise.reject(new Error("no session")) };
+    });
+    await page.click("#go");
+    assert.deepEqual(await stage.results(page), [{ code: "connect_session_failed", cause: "Error: no session", ours: true }]);
+    await page.evaluate(() => { window.options = { mode: "redirect", connectSession: () => new Promise((done) => { window.give = done; }) }; });
+    await page.click("#go");
+    await stays(stage, 1);
+    await give(page, "the-session");
+    const { fields } = await stage.flow();
+    assert.deepEqual([fields.mode, fields.connect_session], ["redirect", "the-session"]);
+    await page.waitForSelector("h1");
+  });
+});
+
+describe("a connect session that has ended", { concurrency: 2 }, () => {
+  for (const [name, changes, options] of [
+    ["by the popup's message", {}, {}],
+    ["by polling, where the popup is severed", { launchHeaders: { "cross-origin-opener-policy": "same-origin" } }, {}],
+    ["by polling, where the popup has no opener", {}, { opener: false }],
+  ]) {
+    staged(`ends connect() at once: ${name}`, changes, async (stage) => {
+      stage.ended = ["used"];
+      const page = await stage.open();
+      await page.evaluate((given) => Object.assign(window.options, { connectSession: "used" }, given), options);
+      const { results, seconds } = await secondsTo(stage, page, () => stage.press(page));
+      assert.deepEqual(results, [{ code: "connect_session_ended", flow: "flow-1", ours: true }]);
+      assert.ok(seconds < 4, `after ${seconds} s`);
+      assert.deepEqual(stage.calls("/api/hubspot/cancel"), []);
+    });
+  }
+
+  staged("a function is asked once more, and the new token goes into the same popup", {}, async (stage) => {
+    stage.ended = ["first"];
+    const { page, popup } = await waiting(stage);
+    await give(page, "first");
+    await until("the function is asked again", () => page.evaluate(() => window.asked === 2));
+    // The page that says why would have closed the popup by now.
+    await sleep(3_000);
+    assert.deepEqual(await page.evaluate(() => window.results), []);
+    await give(page, "second");
+    const flow = await stage.flow(2);
+    assert.equal(flow.fields.connect_session, "second");
+    await popup.waitForSelector("h1:text('Launched')");
+    assert.equal(stage.context.pages().length, 2);
+    assert.notEqual(...[...stage.flows.keys()], "each start has a challenge of its own");
+    const { opener_key: key } = await until("the second popup page has the key", () => stage.key);
+    assert.ok(key);
+    assert.deepEqual(await states(page), ["opening", "waiting", "opening", "waiting"]);
+    // What the first start has to say comes late.
+    await popup.evaluate((to) => opener.postMessage({ type: "hubspot_auth_error", version: 1, flow: "flow-1", error: { code: "connect_session_ended" } }, to), stage.host);
+    await sleep(500);
+    assert.deepEqual(await page.evaluate(() => [window.results, window.asked]), [[], 2]);
+    stage.change(flow, connected);
+    assert.equal((await stage.results(page))[0].connection.flow, "flow-2");
+  });
+
+  staged("a second token that is not good either ends it", {}, async (stage) => {
+    stage.ended = ["first", "second"];
+    const { page } = await waiting(stage);
+    await give(page, "first");
+    await until("the function is asked again", () => page.evaluate(() => window.asked === 2));
+    await give(page, "second");
+    assert.deepEqual(await stage.results(page), [{ code: "connect_session_ended", flow: "flow-2", ours: true }]);
+    assert.equal(await page.evaluate(() => window.asked), 2);
+  });
+
+  staged("a function that fails the second time ends it, and the popup is closed", {}, async (stage) => {
+    stage.ended = ["first"];
+    const { page, popup } = await waiting(stage);
+    await give(page, "first");
+    await until("the function is asked again", () => page.evaluate(() => window.asked === 2));
+    await page.evaluate(() => window.fail(new Error("logged out")));
+    assert.deepEqual(await stage.results(page), [{ code: "connect_session_failed", cause: "Error: logged out", ours: true }]);
+    await until("the popup closes", () => popup.isClosed());
+  });
+
+  for (const [name, changes, options] of [
+    ["is severed", { launchHeaders: { "cross-origin-opener-policy": "same-origin" } }, {}],
+    ["has no opener", {}, { opener: false }],
+  ]) {
+    staged(`a popup that ${name} cannot be led back, so the function is not asked again`, changes, async (stage) => {
+      stage.ended = ["first"];
+      const { page } = await waiting(stage, options);
+      await give(page, "first");
+      assert.deepEqual(await stage.results(page), [{ code: "connect_session_ended", flow: "flow-1", ours: true }]);
+      assert.equal(await page.evaluate(() => window.asked), 1);
+    });
+  }
+});
+
+describe("the backend's word", { concurrency: 2 }, () => {
+  const held = { state: { status: "exchanging", awaiting_confirmation: true, connect_session_id: "s1" } };
+
+  staged("onConfirm is called once with the session, and its promise is no answer", {}, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => {
+      window.asked = [];
+      Object.assign(window.options, { connectSession: "session", onConfirm: async (confirmation) => { window.asked.push(confirmation); } });
+    });
+    await stage.press(page);
+    const flow = await stage.flow();
+    stage.change(flow, held);
+    await until("the page is asked", () => page.evaluate(() => window.asked.length));
+    assert.deepEqual(await page.evaluate(() => [window.asked, window.results]), [[{ connectSessionId: "s1", connectionId: null, flow: "flow-1" }], []]);
+    assert.equal((await states(page)).at(-1), "completing");
+    stage.change(flow, { state: { ...held.state, connection_id: "c1" } });
+    await sleep(500);
+    stage.change(flow, connected);
+    assert.equal((await stage.results(page))[0].connection.connectionId, "c1");
+    assert.equal(await page.evaluate(() => window.asked.length), 1);
+  });
+
+  for (const [name, source] of [
+    ["rejects", `async () => { throw new Error("not this user"); }`],
+    ["throws", `() => { throw new Error("not this user"); }`],
+  ]) {
+    staged(`an onConfirm that ${name} ends it with confirm_failed`, {}, async (stage) => {
+      const page = await stage.open();
+      await page.evaluate((text) => Object.assign(window.options, { connectSession: "session", onConfirm: (0, eval)(text) }), source);
+      const popup = await stage.press(page);
+      stage.change(await stage.flow(), held);
+      assert.deepEqual(await stage.results(page), [{ code: "confirm_failed", flow: "flow-1", cause: "Error: not this user", ours: true }]);
+      await until("the popup closes", () => popup.isClosed());
+    });
+  }
+
+  staged("the connection that is reconnected is named", {}, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => Object.assign(window.options, { connectSession: "session", onConfirm: (one) => { window.asked = one; } }));
+    await stage.press(page);
+    stage.change(await stage.flow(), { state: { ...held.state, connection_id: "c1" } });
+    assert.equal((await until("the page is asked", () => page.evaluate(() => window.asked))).connectionId, "c1");
+  });
+
+  staged("a session that was made for another user has a code of its own", {}, async (stage) => {
+    const { page, flow } = await stage.begin({ connectSession: "session" });
+    stage.change(flow, { state: { status: "failed", error: { code: "external_user_mismatch", message: "Another user." } } });
+    assert.deepEqual(await stage.results(page), [{ code: "external_user_mismatch", flow: "flow-1", ours: true }]);
+  });
+});
+
+describe("the state of connect()", { concurrency: 2 }, () => {
+  staged("a popup that is closed within five seconds is reported, and a click within them takes over", {}, async (stage) => {
+    const { page, popup } = await stage.begin();
+    await popup.close();
+    const began = performance.now();
+    await until("it is reported", async () => (await states(page)).at(-1) === "perhaps_closed");
+    assert.ok(performance.now() - began < 5_000);
+    assert.deepEqual(await page.evaluate(() => window.results), []);
+    const second = await stage.press(page);
+    assert.equal((await stage.results(page))[0].code, "closed");
+    await stage.flow(2);
+    await second.close();
+    // At once, before it is reported.
+    await stage.press(page);
+    await stage.flow(3);
+    assert.equal((await stage.results(page, 2))[1].code, "closed");
+  });
+
+  staged("a page that joins later is told the state, and both the one in which the code is exchanged", {}, async (stage) => {
+    const { page, popup, flow } = await stage.begin();
+    await popup.close();
+    await until("it is reported", async () => (await states(page)).at(-1) === "perhaps_closed");
+    await page.evaluate(() => {
+      window.joined = [];
+      void window.hubspot.resume({ onState: (state) => window.joined.push(state) });
+    });
+    stage.change(flow, { state: { status: "exchanging" } });
+    await until("it is completing", async () => (await states(page)).at(-1) === "completing");
+    assert.deepEqual(await page.evaluate(() => window.joined), ["perhaps_closed", "completing"]);
+    stage.change(flow, connected);
+    await stage.results(page);
+  });
+
+  staged("after a reload nobody can say whether the popup is open", {}, async (stage) => {
+    const { page, flow } = await stage.begin();
+    await page.reload();
+    await page.waitForFunction(() => window.ready);
+    await page.evaluate(() => { window.settle(window.hubspot.resume(window.options)); });
+    await until("the state is told", async () => (await states(page)).length);
+    assert.deepEqual(await states(page), ["perhaps_closed"]);
+    stage.change(flow, connected);
+    await stage.results(page);
+  });
+});
