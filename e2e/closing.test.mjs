@@ -13,7 +13,7 @@ const CONSENT = /\/oauth\/authorize\?/;
 async function begin(stage) {
   const host = await stage.open(hosts.page(stage));
   await ready(host);
-  await host.evaluate(() => { window.options = { onPopupLost: () => { window.lost = true; } }; });
+  await host.evaluate(() => { window.options = { onState: (state) => { window.lost = state === "perhaps_closed"; } }; });
   const popup = await stage.popupOf(host, () => host.click("#connect"));
   return { host, popup };
 }

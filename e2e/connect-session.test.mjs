@@ -1,27 +1,54 @@
 // The host's backend says who is connecting, in a browser: by the SDK, with its last word, and by a link for somebody else.
 import assert from "node:assert/strict";
 import { ACME, approve, suite, until } from "./harness.mjs";
+import { Hosts } from "./hosts.mjs";
+
+const hosts = await Hosts.serve();
 
 const SESSIONS = "/api/hubspot/connect-sessions";
 
-/** A button of the host page that connects with this session, and what became of it. */
-async function button(page, service, connectSession) {
-  await page.evaluate(async ([address, token]) => {
+/**
+ * A button of the host page that connects with these sessions, and what became of it: the token of one, or of several,
+ * which a function gives one after the other, after a pause.
+ */
+async function button(page, service, tokens, options = {}) {
+  await page.evaluate(async ([address, given, more]) => {
     const { HubSpotConnect } = await import(`${address}/static/sdk/hubspot-connect.js`);
     const hubspot = new HubSpotConnect({ service: address });
     const made = document.createElement("button");
     made.id = "by-session";
     made.textContent = "Connect by session";
     window.asked = [];
+    window.states = [];
+    const { pause = 0, refuses, ...others } = more;
+    const later = () => new Promise((done) => setTimeout(() => done(given.shift()), pause));
     made.onclick = () => {
-      window.result = hubspot.connect({ connectSession: token, onConfirm: (flow) => window.asked.push(flow) })
-        .then((connection) => ({ connection }), ({ code, reason }) => ({ code, reason }));
+      window.result = undefined;
+      hubspot.connect({
+        connectSession: Array.isArray(given) ? later : given,
+        onConfirm: (confirmation) => {
+          window.asked.push(confirmation);
+          if (refuses) throw new Error(refuses);
+        },
+        onState: (state) => window.states.push(state),
+        ...others,
+      }).then((connection) => ({ connection }), ({ code, reason, cause }) => JSON.parse(JSON.stringify({ code, reason, cause: cause && String(cause) })))
+        .then((result) => { window.result = result; });
     };
     document.body.append(made);
-  }, [service, connectSession]);
+  }, [service, tokens, options]);
 }
 
-suite([], (test) => {
+const resultOf = (page, patience) => until("connect() has ended", () => page.evaluate(() => window.result), patience);
+/** A session of a user, used or ended before its page uses it. */
+async function endedSession(demo) {
+  const { body } = await demo.api("POST", SESSIONS, { external_user_id: "user_42" });
+  await demo.api("DELETE", `${SESSIONS}/${body.id}`);
+  return body.token;
+}
+const newSession = async (demo, more = {}) => (await demo.api("POST", SESSIONS, { external_user_id: "user_42", ...more })).body;
+
+suite(hosts.flags, (test) => {
   test("the connection becomes the host's user's, and the browser gets no session", async (stage) => {
     const { demo } = stage;
     const { status, body: session } = await demo.api("POST", SESSIONS, { external_user_id: "user_42" });
@@ -32,7 +59,7 @@ suite([], (test) => {
     await popup.waitForSelector("#approve");
     assert.ok(!popup.url().includes(session.token));
     await approve(popup, ACME);
-    const { connection } = await host.evaluate(() => window.result);
+    const { connection } = await resultOf(host);
     assert.equal(connection.portalId, ACME.id);
     assert.equal(connection.accessToken, undefined, "the backend fetches it");
     const { body: seen } = await demo.api("GET", `${SESSIONS}/${session.id}`);
@@ -50,11 +77,12 @@ suite([], (test) => {
     await popup.waitForSelector("#approve");
     await approve(popup, ACME);
     await popup.getByRole("heading", { name: "Approved" }).waitFor();
-    const flow = await until("the page is asked", () => host.evaluate(() => window.asked[0]));
+    const { flow, ...asked } = await until("the page is asked", () => host.evaluate(() => window.asked[0]));
+    assert.deepEqual(asked, { connectSessionId: session.id, connectionId: null });
     const { body: held } = await demo.api("GET", `${SESSIONS}/${session.id}`);
     assert.deepEqual([held.status, held.awaiting.flow, held.awaiting.portal_id], ["awaiting_confirmation", flow, ACME.id]);
     await demo.api("POST", `${SESSIONS}/${session.id}/complete`, { external_user_id: "user_42" });
-    const { connection } = await host.evaluate(() => window.result);
+    const { connection } = await resultOf(host);
     assert.equal(connection.portalId, ACME.id);
     assert.equal((await host.evaluate(() => window.asked)).length, 1);
     await until("the popup closes by itself", () => popup.isClosed());
@@ -105,6 +133,119 @@ suite([], (test) => {
     stage.expectProblem(/410/);
   });
 
+  test("a function gives the session: the popup waits for it, longer than a click counts, and goes on to HubSpot", async (stage) => {
+    const { demo } = stage;
+    const session = await newSession(demo);
+    const host = await stage.open(demo.host);
+    await button(host, demo.service, [session.token], { pause: 6_000 });
+    const popup = await stage.popupOf(host, () => host.click("#by-session"));
+    assert.equal(await popup.innerText("body"), "Preparing the connection…");
+    await popup.waitForSelector("#approve");
+    assert.equal(stage.context.pages().length, 2, "in the same popup");
+    await approve(popup, ACME);
+    assert.equal((await resultOf(host)).connection.portalId, ACME.id);
+    assert.deepEqual((await host.evaluate(() => window.states)).slice(0, 2), ["opening", "waiting"]);
+    assert.equal((await demo.api("GET", `${SESSIONS}/${session.id}`)).body.status, "connected");
+  });
+
+  test("the popup that waits is closed: nothing is started when the session comes", async (stage) => {
+    const { demo } = stage;
+    const session = await newSession(demo);
+    const host = await stage.open(demo.host);
+    await button(host, demo.service, [session.token], { pause: 2_000 });
+    const popup = await stage.popupOf(host, () => host.click("#by-session"));
+    await popup.close();
+    assert.equal((await resultOf(host)).code, "closed");
+    await host.waitForTimeout(3_000);
+    assert.equal(stage.context.pages().length, 1);
+    assert.ok(stage.requests.every((request) => !request.url().includes("/start")));
+  });
+
+  for (const [name, options, headers] of [
+    ["by its popup", {}, {}],
+    ["by polling, where the popup has no opener", { opener: false }, {}],
+    ["by polling, where the host page severs every popup", {}, { "cross-origin-opener-policy": "same-origin" }],
+  ]) {
+    test(`a session that has ended ends connect() at once: ${name}`, async (stage) => {
+      const { demo } = stage;
+      const token = await endedSession(demo);
+      const host = await stage.open(hosts.page(stage, { headers }));
+      await button(host, demo.service, token, options);
+      const popup = await stage.popupOf(host, () => host.click("#by-session"));
+      stage.expectProblem(/410/);
+      await popup.waitForSelector('[data-code="connect_session_ended"]');
+      const shown = performance.now();
+      assert.deepEqual(await resultOf(host), { code: "connect_session_ended" });
+      assert.ok(performance.now() - shown < 3_000, `after ${performance.now() - shown} ms`);
+      if (name === "by its popup") await until("the popup closes by itself", () => popup.isClosed());
+      else await popup.getByText("You can close this window").or(popup.getByText("Go to the start page")).first().waitFor();
+    });
+  }
+
+  test("a function is asked once more for a session that has ended, and the same popup goes on to HubSpot", async (stage) => {
+    const { demo } = stage;
+    const [ended, good] = [await endedSession(demo), await newSession(demo)];
+    const host = await stage.open(demo.host);
+    await button(host, demo.service, [ended, good.token], { pause: 3_000 });
+    const popup = await stage.popupOf(host, () => host.click("#by-session"));
+    stage.expectProblem(/410/);
+    await popup.waitForSelector("#approve");
+    assert.equal(stage.context.pages().length, 2);
+    await approve(popup, ACME);
+    assert.equal((await resultOf(host)).connection.portalId, ACME.id);
+    assert.equal((await demo.api("GET", `${SESSIONS}/${good.id}`)).body.status, "connected");
+  });
+
+  test("a session that ends while the user is at HubSpot ends connect() as well", async (stage) => {
+    const { demo } = stage;
+    const session = await newSession(demo);
+    const host = await stage.open(demo.host);
+    await button(host, demo.service, session.token);
+    const popup = await stage.popupOf(host, () => host.click("#by-session"));
+    await popup.waitForSelector("#approve");
+    await demo.api("DELETE", `${SESSIONS}/${session.id}`);
+    await approve(popup, ACME);
+    assert.equal((await resultOf(host)).code, "connect_session_ended");
+  });
+
+  test("a backend that names another user, and a page whose confirmation fails, have codes of their own", async (stage) => {
+    const { demo } = stage;
+    for (const [options, expected] of [
+      [{}, { code: "external_user_mismatch" }], [{ refuses: "not logged in" }, { code: "confirm_failed", cause: "Error: not logged in" }],
+    ]) {
+      const session = await newSession(demo, { confirm: "backend" });
+      const host = await stage.open(demo.host);
+      await button(host, demo.service, session.token, options);
+      const popup = await stage.popupOf(host, () => host.click("#by-session"));
+      await popup.waitForSelector("#approve");
+      await approve(popup, ACME);
+      await until("the page is asked", () => host.evaluate(() => window.asked.length));
+      if (expected.code === "external_user_mismatch") {
+        const path = `${SESSIONS}/${session.id}/complete`;
+        assert.equal((await demo.api("POST", path, { external_user_id: "mallory" })).status, 403);
+      }
+      assert.deepEqual(await resultOf(host), expected);
+      await until("the popup closes by itself", () => popup.isClosed());
+    }
+    // The popup's last page asks once more, and hears that the message has been given out.
+    stage.tolerateProblem(/handoff.*410/);
+  });
+
+  test("a popup that is closed at once is reported, and the next click takes over within five seconds", async (stage) => {
+    const { demo } = stage;
+    const host = await stage.open(demo.host);
+    await button(host, demo.service, [(await newSession(demo)).token, (await newSession(demo)).token]);
+    const first = await stage.popupOf(host, () => host.click("#by-session"));
+    await first.waitForSelector("#approve");
+    const began = performance.now();
+    await first.close();
+    await until("it is reported", async () => (await host.evaluate(() => window.states)).at(-1) === "perhaps_closed");
+    const second = await stage.popupOf(host, () => host.click("#by-session"));
+    assert.ok(performance.now() - began < 5_000);
+    await approve(second, ACME);
+    await until("the second request connects", async () => (await host.evaluate(() => window.result))?.connection);
+  });
+
   test("a policy that leaves no room for the form ends it; the token gets into no address", async (stage) => {
     const { demo } = stage;
     const { body: session } = await demo.api("POST", SESSIONS, { external_user_id: "user_42" });
@@ -120,7 +261,7 @@ suite([], (test) => {
     const asked = [];
     stage.context.on("request", (request) => asked.push(request.url()));
     await host.click("#by-session");
-    assert.equal((await host.evaluate(() => window.result)).code, "csp_blocked");
+    assert.equal((await resultOf(host)).code, "csp_blocked");
     assert.ok(asked.every((url) => !url.includes(session.token)));
   });
 });

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import puppeteer from "puppeteer-core";
 import { ACME, startDemo, until } from "./harness.mjs";
-import { HUBSPOT, Hosts, OPENER_POLICIES, SANDBOX } from "./hosts.mjs";
+import { HUBSPOT, Hosts, OPENER_POLICIES, SANDBOX, sdkScript } from "./hosts.mjs";
 
 const { FIREFOX } = process.env;
 const TEST_TIMEOUT_MS = 300_000;
@@ -26,11 +26,12 @@ function expected(cell) {
 }
 
 /** @returns what came of an attempt */
-async function run(context, demo, { policy, frame }) {
+async function run(context, demo, { policy, frame, script }) {
   const headers = policy ? { "cross-origin-opener-policy": policy } : {};
   const stage = { demo, sites: new Set() };
   const page = await context.newPage();
-  await page.goto(frame ? hosts.around(hosts.page(stage), { ...frame, headers }) : hosts.page(stage, { headers }));
+  const own = script ? { script } : {};
+  await page.goto(frame ? hosts.around(hosts.page(stage, own), { ...frame, headers }) : hosts.page(stage, { headers, ...own }));
   const host = await until("the page is ready", async () => {
     const one = page.frames().at(-1);
     return (await one.evaluate(() => window.ready).catch(() => false)) && one;
@@ -54,7 +55,7 @@ async function run(context, demo, { policy, frame }) {
   }, PATIENCE_MS);
   if (outcome !== "connected") return outcome;
   assert.equal(connection.portalId, ACME.id);
-  assert.ok(connection.accessToken, "with a token");
+  if (!script) assert.ok(connection.accessToken, "with a token");
   await until("the popup closes", async () => (await context.pages()).length === 1);
   return outcome;
 }
@@ -117,4 +118,26 @@ describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () =
       assert.deepEqual(differ, []);
     });
   }
+
+  test("a connect session from a function: the popup waits, and starts again for a session that has ended", { timeout: TEST_TIMEOUT_MS }, async () => {
+    await demo.setOptions({ coop: null, coop_on_redirect_only: false });
+    const session = async () => (await demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: "user_42" })).body;
+    const ended = await session();
+    await demo.api("DELETE", `/api/hubspot/connect-sessions/${ended.id}`);
+    const seen = {};
+    for (const policy of [null, "same-origin"]) {
+      // Longer than a click counts for as one.
+      for (const [name, tokens, pause] of [["open", [], 6_000], ["ended", [ended.token], 3_000]]) {
+        const given = JSON.stringify([...tokens, (await session()).token]);
+        const script = sdkScript(demo.service, `const tokens = ${given};
+          window.options.connectSession = () => new Promise((done) => setTimeout(() => done(tokens.shift()), ${pause}));`);
+        seen[`${policy}, ${name}`] = await lanes[0].run(demo, { policy, frame: null, script });
+      }
+    }
+    assert.deepEqual(seen, {
+      "null, open": "connected", "null, ended": "connected",
+      // This page has no hold on a popup that it severs by itself.
+      "same-origin, open": "connected", "same-origin, ended": "connect_session_ended",
+    });
+  });
 });
