@@ -144,7 +144,7 @@ suite([...hosts.flags, "--token-seconds", "5"], (test) => {
     const popup = await press(stage, host);
     await popup.waitForSelector("#approve");
     await host.reload();
-    await host.waitForFunction(() => document.querySelectorAll("hubspot-connect[state=waiting]").length === 2);
+    await host.waitForFunction(() => document.querySelectorAll("hubspot-connect[state=perhaps_closed]").length === 2);
     await approve(popup);
     await until("both have ended", async () => (await host.evaluate(() => window.tokens)).length === 2);
     assert.deepEqual(await host.evaluate(() => window.tokens), ["string", "string"]);

@@ -657,8 +657,19 @@ export interface components {
             awaiting_confirmation?: boolean;
             /** @description What the access token is given out for, at `/api/hubspot/token`, to pages that may have it. */
             claim?: string;
+            /**
+             * Format: uuid
+             * @description The connect session that the host's backend has to confirm. Present while `awaiting_confirmation` is true.
+             */
+            connect_session_id?: string;
             /** @description The connection, once there is one. */
             connection?: components["schemas"]["SessionConnection"];
+            /**
+             * Format: uuid
+             * @description The connection that this session reconnects. Present while `awaiting_confirmation` is true, if the session was
+             *     made for one.
+             */
+            connection_id?: string;
             /** @description Why there is none. */
             error?: components["schemas"]["AttemptError"];
             /**
