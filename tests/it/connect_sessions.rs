@@ -196,9 +196,15 @@ async fn a_session_that_has_ended_is_reported_to_the_page_that_has_the_verifier_
         let (page, popup) = (host.page(), host.app.browser());
         let refused = page.post(&popup, Some(HOST), &[("connect_session", token)]).await;
         assert_eq!((refused.status, problem_of(&refused).as_str()), (410, "connect_session_ended"));
-        assert_eq!((data(&refused, "origin"), data(&refused, "outcome")), (HOST.to_owned(), "error".to_owned()));
+        assert_eq!(
+            (data(&refused, "origin"), data(&refused, "outcome")),
+            (HOST.to_owned(), "error".to_owned())
+        );
         let told = page.look().await.json();
-        assert_eq!((&told["status"], &told["error"]["code"]), (&json!("failed"), &json!("connect_session_ended")));
+        assert_eq!(
+            (&told["status"], &told["error"]["code"]),
+            (&json!("failed"), &json!("connect_session_ended"))
+        );
         assert_eq!(told["flow"], data(&refused, "refused").as_str(), "the popup names the same request");
         assert_eq!(host.page().look().await.status, 404, "another verifier learns nothing");
         let again = page.post(&popup, Some(HOST), &[]).await;
