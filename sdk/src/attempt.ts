@@ -91,7 +91,7 @@ export class Attempt {
     void this.#poll();
   }
 
-  /** Lets one more `connect()` join: it is told the state and its changes, and its signal ends the attempt. */
+  /** Lets one more `connect()` join: reports the state and its changes to it, and heeds its signal. */
   follow({ signal, onState }: ConnectOptions): Promise<Connection> {
     signal?.addEventListener("abort", () => this.cancel("cancelled"));
     this.#callbacks.add(onState);

@@ -65,7 +65,7 @@ pub async fn start_by_link(request: HttpRequest, web: Data<Web>, session: Sessio
         Ok(()) => start(&request, &web, &session, &fields, None).await,
         Err(problem) => Err(problem),
     };
-    started.map_err(|problem| problem.opener(told_opener(&web, &fields)))
+    started.map_err(|problem| problem.opener(notified_opener(&web, &fields)))
 }
 
 /// `POST /auth/hubspot/start`: begins a connect by a form, whose sender the browser names.
@@ -99,12 +99,12 @@ pub async fn start_by_form(request: HttpRequest, web: Data<Web>, session: Sessio
         Ok(()) => start(&request, &web, &session, &fields, sender).await,
         Err(problem) => Err(problem),
     };
-    started.map_err(|problem| problem.opener(told_opener(&web, &fields)))
+    started.map_err(|problem| problem.opener(notified_opener(&web, &fields)))
 }
 
-/// Returns the origin that the page of a refused start reports to. A window that is the page's own has no opener that is
-/// meant.
-fn told_opener(web: &Web, fields: &Query) -> Option<Origin> {
+/// Returns the origin that the page of a refused start reports to. Where the host page goes to HubSpot itself, the window
+/// may have an opener, but that page has not started this.
+fn notified_opener(web: &Web, fields: &Query) -> Option<Origin> {
     let mode: Mode = fields.get("mode").map(str::parse).transpose().ok()?.unwrap_or_default();
     let opener = web.services.connect.starts.opener(fields.get("origin")).ok()?;
     (mode == Mode::Popup).then_some(opener)

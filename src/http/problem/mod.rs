@@ -32,7 +32,7 @@ pub(super) struct Problem {
     pointer: Option<String>,
     /// After how many seconds it may be tried again, where that is known.
     pub retry_after: Option<u64>,
-    /// The origin of the page that opened the window in which this problem is shown, if that page may be told.
+    /// The origin of the page that opened the window in which this problem is shown, if that page may be notified.
     pub opener: Option<Origin>,
     /// The authorization request that keeps this problem for the page that started it.
     pub flow: Option<FlowId>,

@@ -206,7 +206,7 @@ impl Starts {
     }
 
     /// Stores an authorization request that has failed already, so that a page whose connect session has ended learns
-    /// it by polling, with its verifier. Of an unverified start the page would be told nothing, so nothing is stored.
+    /// it by polling, with its verifier. The status tells an unverified page nothing, so nothing is stored for one.
     async fn refused(
         &self,
         ask: StartConnect,
