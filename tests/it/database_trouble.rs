@@ -269,14 +269,14 @@ async fn a_deadlock_is_lost_and_tried_again() {
     };
     // Who has waited so long looks for a deadlock, once: long enough for the test to cause one meanwhile, and shorter than
     // the service waits for a lock.
-    server.set("deadlock_timeout", Some("2500")).await;
+    server.set("deadlock_timeout", Some("2900")).await;
     let browser = app.connected(ACME).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     let way = InTheWay::with(&app.database, &format!("SELECT 1 FROM {} FOR UPDATE", sql::REFRESH_JOBS)).await;
+    way.own.execute_unprepared("SET LOCAL deadlock_timeout = '1min'").await.unwrap();
     let leaving = tokio::spawn(async move { browser.disconnect(&id).await });
     // It holds the connection and waits for the job, and now each waits for the other. The service finds out.
     way.waiter().await;
-    way.own.execute_unprepared("SET LOCAL deadlock_timeout = '1min'").await.unwrap();
     way.own.execute_unprepared(sql::TOUCH_CONNECTIONS).await.expect("the service gives way");
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     way.own.commit().await.unwrap();
