@@ -125,7 +125,7 @@ function define(): void {
         returnUrl: given("return-url"),
         fallback: given("fallback"),
       };
-      if (this.hasAttribute("hub-id")) options.hubId = /^\d+$/.test(this.#get("hub-id")) ? Number(this.#get("hub-id")) : NaN;
+      if (this.hasAttribute("portal-id")) options.portalId = /^\d+$/.test(this.#get("portal-id")) ? Number(this.#get("portal-id")) : NaN;
       let result: Promise<api.Connection> | undefined;
       try {
         result = (this.#sdk ?? this.#start()).connect(options);
