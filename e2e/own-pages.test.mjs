@@ -131,7 +131,7 @@ suite([], (test) => {
     }
     const query = encodeURIComponent(`"><script>alert(4)</script>`);
     stage.tolerateProblem(/Failed to load resource/);
-    for (const path of [`/auth/hubspot/done?problem=${query}`, `/auth/hubspot/done?flow=${query}`, `/auth/hubspot/start?hub_id=${query}`, `/${query}`]) {
+    for (const path of [`/auth/hubspot/done?problem=${query}`, `/auth/hubspot/done?flow=${query}`, `/auth/hubspot/start?portal_id=${query}`, `/${query}`]) {
       const page = await stage.open(demo.service + path);
       assert.equal(await page.locator("main script").count(), 0, path);
       assert.ok(await page.isVisible("h1"), path);

@@ -10,7 +10,7 @@ async function asked(stage, headers) {
   await stage.connectInTab(ACME);
   const host = await stage.open(hosts.page(stage, { headers }));
   await ready(host);
-  await host.evaluate((hubId) => { window.options = { hubId }; }, ACME.id);
+  await host.evaluate((portalId) => { window.options = { portalId }; }, ACME.id);
   const popup = await stage.popupOf(host, () => host.click("#connect"));
   await approve(popup, GLOBEX);
   await popup.getByRole("heading", { name: "This is another account" }).waitFor();
@@ -79,7 +79,7 @@ suite(hosts.flags, (test) => {
     const address = hosts.page(stage);
     const host = await stage.open(address);
     await ready(host);
-    await host.evaluate((hubId) => { window.options = { hubId, mode: "redirect" }; }, ACME.id);
+    await host.evaluate((portalId) => { window.options = { portalId, mode: "redirect" }; }, ACME.id);
     await host.click("#connect");
     await approve(host, GLOBEX);
     await host.getByRole("button", { name: "Keep both accounts" }).click();

@@ -63,8 +63,8 @@ function onConnectClick(event) {
   showError("");
   showStatus(WAITING);
   const click = clicks += 1;
-  const hubId = new URL(link.href).searchParams.get("hub_id");
-  hubspot.connect(hubId === null ? {} : { hubId: Number(hubId) }).then(succeed, (error) => {
+  const portalId = new URL(link.href).searchParams.get("portal_id");
+  hubspot.connect(portalId === null ? {} : { portalId: Number(portalId) }).then(succeed, (error) => {
     if (error.code === "popup_blocked") location.assign(link.href);
     else if (click === clicks) fail(error);
   });

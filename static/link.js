@@ -83,8 +83,8 @@ async function run() {
   part("requested-by").textContent = answer.requested_by;
   list("applications", answer.applications, "origin");
   list("scopes", [...answer.scopes, ...answer.optional_scopes], "chip");
-  part("account").hidden = answer.hub_id === null;
-  part("hub-id").textContent = answer.hub_id;
+  part("account").hidden = answer.portal_id === null;
+  part("portal-id").textContent = answer.portal_id;
   part("expires").textContent = new Date(answer.expires_at).toLocaleString();
   const field = /** @type {HTMLInputElement} */ (document.querySelector("[name=connect_session]"));
   const form = /** @type {HTMLFormElement} */ (field.form);

@@ -94,7 +94,7 @@ export interface ConnectOptions {
   /** Where to come back to. The service must know it. For a redirect it is this page if left out. */
   returnUrl?: string;
   /** The HubSpot account that the person is expected to choose. */
-  hubId?: number;
+  portalId?: number;
   /**
    * The token of a connect session that your backend has made, or a function that fetches one: the connection becomes
    * that of your user. The popup opens in the click and waits for the function. If it rejects or returns no token,

@@ -9,7 +9,7 @@ export interface HubSpotConnectAttributes {
   /** The text of the button, instead of "Connect to HubSpot". */
   label?: string;
   /** The HubSpot account that the user is expected to choose. */
-  "hub-id"?: number | string;
+  "portal-id"?: number | string;
   "return-url"?: string;
   fallback?: "redirect";
   /** The scopes that are requested; they are named where HubSpot does not come back. */

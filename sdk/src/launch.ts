@@ -12,7 +12,7 @@ import { timeLimit } from "./wire.ts";
  * Rejects with a HubSpotConnectError if the page gives no connect session.
  */
 export async function startFields(memo: Memo, openerKey: string, options: ConnectOptions): Promise<Record<string, string>> {
-  const { hubId, connectSession } = options;
+  const { portalId, connectSession } = options;
   let token = connectSession;
   try {
     if (typeof token === "function") token = await token();
@@ -27,7 +27,7 @@ export async function startFields(memo: Memo, openerKey: string, options: Connec
     challenge: await challengeOf(memo.verifier),
     opener_challenge: await challengeOf(openerKey),
     ...(returnUrl && { return_url: new URL(returnUrl, location.href).href }),
-    ...(hubId && { hub_id: `${hubId}` }),
+    ...(portalId && { portal_id: `${portalId}` }),
     ...(token && { connect_session: token as string }),
   };
 }

@@ -24,10 +24,10 @@ export function serviceOrigin(service: string): string {
 
 /** Returns the error for the first invalid option. */
 export function invalidOption(options: ConnectOptions): HubSpotConnectError | undefined {
-  const { hubId, mode, returnUrl = "", connectSession, popup } = options;
+  const { portalId, mode, returnUrl = "", connectSession, popup } = options;
   const url = parse(returnUrl, location.href);
   const valid: Record<string, unknown> = {
-    hubId: Number.isSafeInteger(hubId) && hubId! > 0,
+    portalId: Number.isSafeInteger(portalId) && portalId! > 0,
     mode: mode === "popup" || mode === "redirect",
     fallback: options.fallback === "redirect",
     returnUrl: returnUrl && url?.origin === location.origin && !url.hash,

@@ -127,7 +127,7 @@ describe("the browser", { concurrency: 2 }, () => {
     const page = await stage.open();
     const codeOf = (options) => page.evaluate((given) => window.hubspot.connect(given).catch(({ code, message, retryable }) => [code, message, retryable]), options);
     for (const [name, values] of Object.entries({
-      hubId: [NaN, 0, -1, 1.5, Infinity, "42", null, 2 ** 53],
+      portalId: [NaN, 0, -1, 1.5, Infinity, "42", null, 2 ** 53],
       mode: ["tab", ""], fallback: ["popup", ""], returnUrl: ["", "https://elsewhere.example/", "http://", "/back#there"],
       connectSession: ["", null, 7, {}], popup: [null, "", "wide", 500, { width: NaN }, { height: 0 }, { width: "wide" }],
     })) {

@@ -46,13 +46,13 @@ async function begin(stage) {
 }
 
 describe("the element", { concurrency: 2 }, () => {
-  staged("connects, says so, and notices that HubSpot has ended the connection", { hostPage: page('label="Link HubSpot" hub-id="42"') }, async (stage) => {
+  staged("connects, says so, and notices that HubSpot has ended the connection", { hostPage: page('label="Link HubSpot" portal-id="42"') }, async (stage) => {
     const { host, element, state, press } = await begin(stage);
     const button = host.getByRole("button");
     assert.equal(await button.textContent(), "Link HubSpot");
     await press();
     const flow = await stage.flow();
-    assert.equal(flow.fields.hub_id, "42");
+    assert.equal(flow.fields.portal_id, "42");
     await state("waiting");
     assert.match(await host.getByRole("status").innerText(), /^Continue in the popup\.$/);
     // HubSpot has not named the scopes yet.
@@ -124,8 +124,8 @@ describe("the element", { concurrency: 2 }, () => {
   });
 
   for (const [name, attributes, option] of [
-    ["hub-id", 'hub-id="abc"', "hubId"], ["hub-id", 'hub-id=""', "hubId"], ["hub-id", 'hub-id="-7"', "hubId"],
-    ["hub-id", 'hub-id="7.5"', "hubId"], ["hub-id", 'hub-id="9007199254740992"', "hubId"],
+    ["portal-id", 'portal-id="abc"', "portalId"], ["portal-id", 'portal-id=""', "portalId"], ["portal-id", 'portal-id="-7"', "portalId"],
+    ["portal-id", 'portal-id="7.5"', "portalId"], ["portal-id", 'portal-id="9007199254740992"', "portalId"],
     ["fallback", 'fallback="popup"', "fallback"], ["return-url", 'return-url="https://elsewhere.example/"', "returnUrl"],
   ]) {
     staged(`an invalid ${name} is an error: ${attributes}`, { hostPage: page(attributes) }, async (stage) => {
@@ -149,10 +149,10 @@ describe("the element", { concurrency: 2 }, () => {
     await host.locator("hubspot-connect[state=waiting]").waitFor();
   });
 
-  staged("the largest account number is sent as it stands", { hostPage: page('hub-id="9007199254740991"') }, async (stage) => {
+  staged("the largest account number is sent as it stands", { hostPage: page('portal-id="9007199254740991"') }, async (stage) => {
     const { press } = await begin(stage);
     await press();
-    assert.equal((await stage.flow()).fields.hub_id, "9007199254740991");
+    assert.equal((await stage.flow()).fields.portal_id, "9007199254740991");
   });
 
   staged("works in the oldest supported browsers", {}, async (stage) => {

@@ -55,7 +55,7 @@ test("in jsdom the first entry does nothing by itself, and the second defines th
     const element = document.body.firstChild;
     const state = element.state;
     const failed = new Promise((done) => element.addEventListener("failed", done, { once: true }));
-    element.setAttribute("hub-id", "abc");
+    element.setAttribute("portal-id", "abc");
     element.shadowRoot.querySelector("button").click();
     const { detail } = await failed;
     console.log(idle.includes("<body></body>"), state, element.state, detail.code, detail instanceof HubSpotConnectError);

@@ -13,7 +13,7 @@ import { HubSpotConnect, HubSpotConnectError, type Connection, type Finding, typ
 const hubspot = new HubSpotConnect({ service: "https://connect.example.com" });
 export async function connect(signal: AbortSignal): Promise<string> {
   try {
-    const connection: Connection = await hubspot.connect({ signal, fallback: "redirect", hubId: 7, popup: { width: 500 } });
+    const connection: Connection = await hubspot.connect({ signal, fallback: "redirect", portalId: 7, popup: { width: 500 } });
     return connection.accessToken ?? connection.connectionId;
   } catch (error) {
     if (error instanceof HubSpotConnectError && error.code === "popup_blocked" && error.retryable) return error.reason ?? "";

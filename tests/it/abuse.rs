@@ -14,7 +14,7 @@ use crate::harness::{TestApp, sql};
 fn odd_query(chance: &Chance) -> String {
     const NAMES: [&str; 16] = [
         "origin",
-        "hub_id",
+        "portal_id",
         "return_url",
         "code",
         "state",

@@ -366,7 +366,7 @@ async fn what_nobody_confirms_ends_after_a_day_and_what_is_cancelled_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_named_account_is_the_only_one_that_connects_and_nobody_is_asked() {
     let host = Host::new(&[]).await;
-    let session = host.make(json!({"external_user_id": "user_42", "hub_id": GLOBEX})).await;
+    let session = host.make(json!({"external_user_id": "user_42", "portal_id": GLOBEX})).await;
     let popup = host.app.browser();
     let authorize = host.begin(&session, &host.page(), &popup, Some(HOST)).await;
     assert!(authorize.contains(&GLOBEX.to_string()), "{authorize}");
@@ -402,7 +402,7 @@ async fn a_session_for_a_connection_renews_that_one_for_its_owner() {
     host.approve(&first, &host.page(), &host.app.browser(), approve(ACME)).await;
     let id = host.look(&first).await["connection_id"].clone();
     let renewal = host.make(json!({"connection_id": id})).await;
-    assert_eq!((&renewal["external_user_id"], &renewal["hub_id"]), (&json!("user_42"), &json!(ACME)));
+    assert_eq!((&renewal["external_user_id"], &renewal["portal_id"]), (&json!("user_42"), &json!(ACME)));
     host.approve(&renewal, &host.page(), &host.app.browser(), approve(ACME)).await;
     assert_eq!(host.look(&renewal).await["connection_id"], id);
     assert_eq!(host.app.database.generation().await, 2);
@@ -473,7 +473,7 @@ async fn what_does_not_fit_is_refused_with_its_place() {
         (json!({"external_user_id": 7}), "invalid_json", "/external_user_id"),
         (json!({"external_user_id": "u", "scopes": ["a b"]}), "invalid_json", "/scopes/0"),
         (json!({"external_user_id": "u", "scopes": ["oauth", 1]}), "invalid_json", "/scopes/1"),
-        (json!({"external_user_id": "u", "hub_id": -1}), "invalid_json", "/hub_id"),
+        (json!({"external_user_id": "u", "portal_id": -1}), "invalid_json", "/portal_id"),
         (json!({"external_user_id": "u", "expires_in": 1}), "invalid_json", "/expires_in"),
         (json!({"external_user_id": "u", "requested_by": "a\u{202e}"}), "invalid_json", "/requested_by"),
         (json!({"external_user_id": "u", "requested_by": "a\u{61c}b"}), "invalid_json", "/requested_by"),

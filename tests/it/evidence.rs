@@ -144,7 +144,7 @@ async fn how_long_an_unproven_attempt_is_open_says_nothing_of_how_it_fares() {
     let app = TestApp::start().await;
     let victim = app.connected(ACME).await;
     let attacker = Page::new(&app.base, HOST);
-    let path = format!("/auth/hubspot/start?{}", attacker.form(&[("hub_id", &ACME.to_string())]));
+    let path = format!("/auth/hubspot/start?{}", attacker.form(&[("portal_id", &ACME.to_string())]));
     let launch = victim.get(&path).await;
     go_on(&victim, &launch).await;
     let before = attacker.look().await;

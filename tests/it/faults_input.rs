@@ -260,10 +260,10 @@ async fn a_start_for_an_origin_that_is_not_listed_leaves_no_trace() {
     for query in [
         format!("origin={HOST}&origin={HOST}"),
         "origin[]=x".to_owned(),
-        "hub_id=soon".to_owned(),
-        "hub_id=-1".to_owned(),
-        "hub_id=99999999999999999999".to_owned(),
-        "hub_id=".to_owned(),
+        "portal_id=soon".to_owned(),
+        "portal_id=-1".to_owned(),
+        "portal_id=99999999999999999999".to_owned(),
+        "portal_id=".to_owned(),
     ] {
         let answer = app.browser().get(&format!("/auth/hubspot/start?{query}")).await;
         assert_eq!((answer.status, problem_of(&answer).as_str()), (400, "bad_request"), "{query}");

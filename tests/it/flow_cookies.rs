@@ -129,7 +129,7 @@ async fn a_decision_on_another_account_needs_the_session() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let page = Page::new(&app.base, HOST);
-    let launch = page.post(&browser, Some(HOST), &[("hub_id", &ACME.to_string())]).await;
+    let launch = page.post(&browser, Some(HOST), &[("portal_id", &ACME.to_string())]).await;
     let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).expect("back");
     let done = browser.get(&back).await;
     let question = browser.get(done.location()).await;
@@ -154,7 +154,7 @@ async fn a_decision_on_another_account_needs_the_session() {
 async fn a_decision_has_a_minute_of_its_own_for_the_hand_off() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    let start = format!("/auth/hubspot/start?origin={HOST}&hub_id={ACME}");
+    let start = format!("/auth/hubspot/start?origin={HOST}&portal_id={ACME}");
     let back = app.hubspot.decide(browser.get(&start).await.location(), approve(GLOBEX)).expect("back");
     let done = browser.get(&back).await;
     let flow = data(&browser.get(done.location()).await, "flow");
@@ -277,7 +277,7 @@ async fn links_of_another_site_leave_five_cookies_and_the_session() {
         ("sec-fetch-user", "?1"),
     ];
     for at in 0..50 {
-        let path = format!("/auth/hubspot/start?origin={HOST}&hub_id={}", ACME + at);
+        let path = format!("/auth/hubspot/start?origin={HOST}&portal_id={}", ACME + at);
         assert_eq!(browser.navigate(&path, &headers).await.status, 302);
         app.advance(1);
         assert!(flow_cookies(&browser) <= 5, "{:?}", jar(&browser));

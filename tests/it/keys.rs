@@ -305,7 +305,7 @@ async fn all_that_is_stored_moves_to_a_new_key_beside_the_running_service() {
     let browser = app.connected(ACME).await;
     let leaving = app.connected(GLOBEX).await;
     // One grant waits for a word, and one for HubSpot to come back.
-    let parked = format!("/auth/hubspot/start?hub_id={ACME}");
+    let parked = format!("/auth/hubspot/start?portal_id={ACME}");
     let start = browser.get(&parked).await;
     let back = app.hubspot.decide(start.location(), approve(INITECH)).unwrap();
     let question = browser.get(&back).await.location().to_owned();

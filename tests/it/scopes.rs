@@ -175,7 +175,7 @@ async fn a_reconnect_asks_for_what_the_connection_has() {
     let id = app.database.column(sql::ID).await;
 
     // The button of a page.
-    let link = format!("/auth/hubspot/start?origin={HOST}&hub_id={ACME}");
+    let link = format!("/auth/hubspot/start?origin={HOST}&portal_id={ACME}");
     let by_button = browser.get(&link).await.location().to_owned();
     // A connect session for the connection, with scopes of its own.
     let key = app.api_key("sessions:write").await;

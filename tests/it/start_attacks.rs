@@ -42,7 +42,7 @@ async fn a_visit_that_another_site_forces_is_asked_about_and_goes_on_only_from_o
     let forced =
         [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
 
-    let page = browser.navigate(&format!("/auth/hubspot/start?hub_id={ACME}"), &forced).await;
+    let page = browser.navigate(&format!("/auth/hubspot/start?portal_id={ACME}"), &forced).await;
 
     assert_eq!((page.status, page.location()), (200, ""));
     assert!(page.cookies().is_empty());
@@ -138,7 +138,7 @@ async fn an_account_number_is_a_number_and_nothing_else() {
         "1\0",
         "1%2F2",
     ] {
-        let refused = browser.get(&format!("/auth/hubspot/start?hub_id={}", encode(junk))).await;
+        let refused = browser.get(&format!("/auth/hubspot/start?portal_id={}", encode(junk))).await;
         assert_refused(&refused, "bad_request", junk);
     }
     assert_eq!(attempts(&app).await, 0);
@@ -192,8 +192,8 @@ async fn a_parameter_that_stands_twice_begins_nothing() {
         format!("origin={host}&origin=https%3A%2F%2Fevil.example"),
         format!("origin[]={host}"),
         format!("origin[0]={host}&origin={host}"),
-        format!("origin={host}&hub_id={ACME}&hub_id={GLOBEX}"),
-        format!("hub_id[]={ACME}"),
+        format!("origin={host}&portal_id={ACME}&portal_id={GLOBEX}"),
+        format!("portal_id[]={ACME}"),
     ] {
         let refused = browser.get(&format!("/auth/hubspot/start?{query}")).await;
         assert_refused(&refused, "bad_request", &query);

@@ -11,7 +11,7 @@ use crate::harness::{Browser, TestApp, sql};
 /// Reconnects ACME and chooses GLOBEX; the page that asks, with the page that waits.
 async fn asked(app: &TestApp, browser: &Browser) -> (Page, Answer) {
     let page = Page::new(&app.base, HOST);
-    let launch = page.post(browser, Some(HOST), &[("hub_id", &ACME.to_string())]).await;
+    let launch = page.post(browser, Some(HOST), &[("portal_id", &ACME.to_string())]).await;
     let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).expect("back");
     let done = browser.get(&back).await;
     assert_eq!(done.status, 303);
@@ -165,7 +165,7 @@ async fn the_expected_account_is_renewed_without_a_question() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let page = Page::new(&app.base, HOST);
-    let launch = page.post(&browser, Some(HOST), &[("hub_id", &ACME.to_string())]).await;
+    let launch = page.post(&browser, Some(HOST), &[("portal_id", &ACME.to_string())]).await;
     let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).expect("back");
     browser.get(&back).await;
     assert_eq!(status(&page.look().await), "connected");
@@ -177,7 +177,7 @@ async fn without_a_popup_the_question_comes_before_the_way_back() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (page, url) = (Page::new(&app.base, HOST), format!("{HOST}/settings"));
-    let more = [("hub_id", ACME.to_string()), ("mode", "redirect".to_owned()), ("return_url", url.clone())];
+    let more = [("portal_id", ACME.to_string()), ("mode", "redirect".to_owned()), ("return_url", url.clone())];
     let more: Vec<(&str, &str)> = more.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let launch = page.post(&browser, Some(HOST), &more).await;
     let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).expect("back");

@@ -85,9 +85,9 @@ def configured(fields):
         fields["origin"] = ORIGIN
     if "connect_session" in fields:
         fields["connect_session"] = next(TOKENS) or fields["connect_session"]
-    if isinstance(fields.get("hub_id"), float):
+    if isinstance(fields.get("portal_id"), float):
         # To JSON 1.0 is whole, and so it is drawn; in an address and in a form nobody writes it so.
-        fields["hub_id"] = int(fields["hub_id"])
+        fields["portal_id"] = int(fields["portal_id"])
     return fields
 
 

@@ -11,7 +11,7 @@ export function Page() {
       ref={button}
       className="wide"
       service="https://connect.example.com"
-      hub-id={1234567}
+      portal-id={1234567}
       fallback="redirect"
       onconnected={({ detail }) => console.log(detail.portalId, button.current?.state === "connected")}
       onstatechange={({ detail }) => console.log(detail === "waiting")}
@@ -23,4 +23,4 @@ export function Page() {
 // @ts-expect-error there is no such fallback
 export const wrong = <hubspot-connect service="https://connect.example.com" fallback="popup" />;
 // @ts-expect-error there is no such attribute
-export const unknown = <hubspot-connect hubId={7} />;
+export const unknown = <hubspot-connect portalId={7} />;

@@ -8,7 +8,7 @@ type Props = InstanceType<GlobalComponents["hubspot-connect"]>["$props"];
 export const props: Props = {
   class: "wide",
   service: "https://connect.example.com",
-  "hub-id": 1234567,
+  "portal-id": 1234567,
   onConnected: ({ detail }) => console.log(detail.hubDomain),
   onStatechange: ({ detail }) => console.log(detail === "waiting"),
   onFailed: ({ detail }) => console.log(detail.code === "invalid_option"),

@@ -50,7 +50,7 @@ pub struct CreateConnectSession {
     /// The one HubSpot account that may be connected.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
-    hub_id: Option<u64>,
+    portal_id: Option<u64>,
     /// The pages that may use it, out of those listed in HOST_ORIGINS; all of these if left out.
     #[schema(example = json!(["https://app.example.com"]))]
     allowed_origins: Option<Vec<String>>,
@@ -111,7 +111,7 @@ pub struct ConnectSessionBody {
     /// What awaits your word.
     awaiting: Option<Awaiting>,
     #[schema(value_type = Option<i64>)]
-    hub_id: Option<PortalId>,
+    portal_id: Option<PortalId>,
     confirm: Confirm,
     hosted: bool,
     created_at: String,
@@ -281,7 +281,7 @@ impl CreateConnectSession {
             connection: self.connection_id,
             scopes: scopes(self.scopes, "/scopes")?,
             optional_scopes: scopes(self.optional_scopes, "/optional_scopes")?,
-            portal_id: portal(self.hub_id)?,
+            portal_id: portal(self.portal_id)?,
             allowed_origins: self.allowed_origins,
             return_url: self.return_url,
             metadata,
@@ -302,9 +302,9 @@ pub(super) fn metadata_text(metadata: Option<BTreeMap<String, Value>>) -> Result
     Ok(text)
 }
 
-fn portal(hub_id: Option<u64>) -> Result<Option<PortalId>, Problem> {
-    let refused = || Problem::invalid("/hub_id", "at most 9007199254740991");
-    hub_id.map(|number| PortalId::new(number).ok_or_else(refused)).transpose()
+fn portal(portal_id: Option<u64>) -> Result<Option<PortalId>, Problem> {
+    let refused = || Problem::invalid("/portal_id", "at most 9007199254740991");
+    portal_id.map(|number| PortalId::new(number).ok_or_else(refused)).transpose()
 }
 
 /// Scopes as HubSpot writes them: they are put into an address, separated by spaces (RFC 6749 section 3.3).
@@ -336,7 +336,7 @@ impl ConnectSessionBody {
                 scopes: pending.scopes,
                 expires_at: pending.expires_at.rfc3339(),
             }),
-            hub_id: session.portal_id,
+            portal_id: session.portal_id,
             confirm: if session.confirm.is_set() { Confirm::Backend } else { Confirm::None },
             hosted: session.hosted.is_set(),
             created_at: session.created_at.rfc3339(),

@@ -25,7 +25,7 @@ pub struct Entry<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ConnectionFields)]
 pub struct Fields<'a> {
-    /// The HubSpot account (`hub_id`); null until HubSpot has told it.
+    /// The HubSpot account; null until HubSpot has told it.
     #[schema(value_type = Option<i64>, example = 1234567)]
     portal_id: Option<PortalId>,
     /// The account's website. Somebody has typed it: show it as text, never as HTML.

@@ -156,7 +156,7 @@ fn landing(web: &Web) -> String {
 #[derive(Debug, Deserialize)]
 struct About {
     problem: Option<String>,
-    hub_id: Option<String>,
+    portal_id: Option<String>,
 }
 
 /// `GET /install/hubspot/claim`: the person shows whose the install is, by a connect of ours. The page knows nothing of
@@ -167,9 +167,9 @@ async fn get_install_claim(
     id: actix::ReqData<RequestId>,
 ) -> Handled {
     let mut connect_url = start_url(&web.config.server.origin());
-    if let Some(hub_id) = &about.hub_id {
-        let hub_id: PortalId = hub_id.parse().map_err(|_| ProblemCode::BadRequest)?;
-        connect_url += &format!("&hub_id={hub_id}");
+    if let Some(portal_id) = &about.portal_id {
+        let portal_id: PortalId = portal_id.parse().map_err(|_| ProblemCode::BadRequest)?;
+        connect_url += &format!("&portal_id={portal_id}");
     }
     let problem = about.problem.as_deref().map(|code| ProblemCode::named(code).entry());
     if let Some(entry) = problem

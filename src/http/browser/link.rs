@@ -53,7 +53,7 @@ struct LinkBody<'a> {
     optional_scopes: &'a Scopes,
     /// The one HubSpot account that may be connected.
     #[schema(value_type = Option<i64>)]
-    hub_id: Option<PortalId>,
+    portal_id: Option<PortalId>,
     /// Until when the link is good.
     #[schema(format = DateTime)]
     expires_at: String,
@@ -85,7 +85,7 @@ pub async fn read_link(request: HttpRequest, web: Data<Web>, body: ApiJson<Link>
         applications: applications.iter().map(ToString::to_string).collect(),
         scopes: session.scopes.as_ref().unwrap_or(&settings.scopes),
         optional_scopes: session.optional_scopes.as_ref().unwrap_or(&settings.optional_scopes),
-        hub_id: session.portal_id,
+        portal_id: session.portal_id,
         expires_at: session.expires_at.rfc3339(),
     }))
 }

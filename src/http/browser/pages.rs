@@ -82,8 +82,8 @@ pub async fn logout(request: HttpRequest, web: Data<Web>, session: Session, form
 fn card(web: &Web, connection: &Connection, now: Moment) -> Value {
     let mut card = json!(Entry::of(connection, now));
     card["hub_user"] = connection.token.hub_user.clone().into();
-    let hub_id = connection.token.portal_id.map_or_else(String::new, |id| format!("&hub_id={id}"));
-    card["reconnect_url"] = (connect_url(web) + &hub_id).into();
+    let portal_id = connection.token.portal_id.map_or_else(String::new, |id| format!("&portal_id={id}"));
+    card["reconnect_url"] = (connect_url(web) + &portal_id).into();
     card
 }
 

@@ -25,7 +25,7 @@ use crate::services::{StartConnect, Started};
 
 /// What a page may ask for when it begins a connect.
 const FIELDS: [&str; 7] =
-    ["origin", "hub_id", "return_url", "challenge", "opener_challenge", "mode", SESSION];
+    ["origin", "portal_id", "return_url", "challenge", "opener_challenge", "mode", SESSION];
 /// The token of a connect session, in the body of a POST alone: addresses are kept in histories and logs.
 const SESSION: &str = "connect_session";
 
@@ -35,7 +35,7 @@ const SESSION: &str = "connect_session";
     summary = "Begins a connect, by a link",
     params(
         ("origin" = Option<String>, Query, pattern = "^https?://[!-~]+$", description = "The origin of the page that is to be told, out of HOST_ORIGINS.", example = "https://app.example.com"),
-        ("hub_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "The HubSpot account that the person is expected to choose.", example = 1234567),
+        ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "The HubSpot account that the person is expected to choose.", example = 1234567),
         ("return_url" = Option<String>, Query, max_length = 2048, pattern = "^https?://[!-~]+$", description = "Where the window goes if there is no opener to tell: an address of `origin`.", example = "https://app.example.com/settings"),
         ("challenge" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description = "SHA-256 of the page's verifier in base64url, 43 characters. With it, the page can ask for the outcome."),
         ("opener_challenge" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description = "SHA-256 of the key that the opener will show, in base64url."),
@@ -119,7 +119,7 @@ pub struct StartForm {
     origin: Option<String>,
     /// The HubSpot account that the person is expected to choose.
     #[schema(value_type = Option<i64>, nullable = false, minimum = 0, maximum = 9_007_199_254_740_991_u64)]
-    hub_id: Option<u64>,
+    portal_id: Option<u64>,
     /// Where the window goes if there is no opener to tell: an address of `origin`.
     #[schema(nullable = false, max_length = 2048, pattern = "^https?://[!-~]+$")]
     return_url: Option<String>,
@@ -161,7 +161,7 @@ async fn start(
     let ask = StartConnect {
         user: Caller::of(session).map(|caller| caller.user),
         origin: fields.get("origin").map(str::to_owned),
-        portal_id: fields.get("hub_id").map(str::parse).transpose().map_err(|_| ProblemCode::BadRequest)?,
+        portal_id: fields.get("portal_id").map(str::parse).transpose().map_err(|_| ProblemCode::BadRequest)?,
         connect_session: fields.get(SESSION).map(|token| Secret::new(token.to_owned())),
         challenge: hash("challenge")?,
         opener_challenge: hash("opener_challenge")?,

@@ -23,9 +23,9 @@ async fn the_claim_page_says_the_same_to_everybody() {
     assert!(told.body.contains("HubSpot did not take its own code"), "{}", told.body);
     let odd = app.browser().get("/install/hubspot/claim?problem=%3Cscript%3E").await;
     assert!(!odd.body.contains("<script>") && odd.status == 200);
-    assert_eq!(app.browser().get("/install/hubspot/claim?hub_id=1/..").await.status, 400);
-    let expected = app.browser().get(&format!("/install/hubspot/claim?hub_id={ACME}")).await;
-    assert!(expected.body.contains(&format!("hub_id={ACME}\"")), "{}", expected.body);
+    assert_eq!(app.browser().get("/install/hubspot/claim?portal_id=1/..").await.status, 400);
+    let expected = app.browser().get(&format!("/install/hubspot/claim?portal_id={ACME}")).await;
+    assert!(expected.body.contains(&format!("portal_id={ACME}\"")), "{}", expected.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]
