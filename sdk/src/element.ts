@@ -182,7 +182,7 @@ function define(): void {
         const { state } = this;
         if (PENDING.test(state)) return;
         const one = connections.find(({ id }) => id === this.#id) ?? (this.#own ? connections[0] : undefined);
-        if (one?.state === "needs_reauth" || one?.state === "integrity_error") {
+        if (one?.status === "needs_reauth" || one?.status === "integrity_error") {
           this.#show("needs_reauth", "HubSpot has ended this connection.");
         } else if (one && state !== "connected") {
           this.#connected(one.hub_domain, one.portal_id);
