@@ -81,7 +81,7 @@ suite([...hosts.flags, "--token-seconds", "5"], (test) => {
       const response = await route.fetch().catch(() => null);
       const body = response?.status() === 200 ? await response.json() : null;
       if (!body?.connection) return response ? route.fulfill({ response }).catch(() => {}) : route.abort().catch(() => {});
-      body.connection.state = "needs_reauth";
+      body.connection.status = "needs_reauth";
       return route.fulfill({ response, json: body }).catch(() => {});
     });
     const host = await open(stage);
@@ -101,8 +101,8 @@ suite([...hosts.flags, "--token-seconds", "5"], (test) => {
     const headers = { "x-hsc-verifier": verifier };
     const ask = (more) => fetch(`${stage.demo.service}/api/hubspot/status`, { headers: { ...headers, ...more } });
     const first = await ask();
-    assert.equal((await first.json()).connection.state, "active");
-    await until("the connection is degraded", async () => (await stage.attempt(verifier)).connection.state === "degraded");
+    assert.equal((await first.json()).connection.status, "active");
+    await until("the connection is degraded", async () => (await stage.attempt(verifier)).connection.status === "degraded");
     const next = await ask({ "if-none-match": first.headers.get("etag") });
     assert.equal(next.status, 200, "304 says that nothing has changed");
   });

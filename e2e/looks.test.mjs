@@ -144,7 +144,7 @@ suite(["--token-seconds", "10"], (test) => {
       const response = await route.fetch();
       const body = await response.json();
       body.connections.forEach((connection, index) => {
-        connection.state = states[index];
+        connection.status = states[index];
         if (index > 0) Object.assign(connection, { seconds_until_refresh: null, expires_at: null });
       });
       await route.fulfill({ response, json: body });

@@ -39,7 +39,7 @@ suite(["--token-seconds", "10"], (test) => {
     const page = await stage.connectInTab(GLOBEX);
     await page.goto(demo.service);
     assert.equal((await page.textContent("[data-name]")).trim(), GLOBEX.domain);
-    assert.equal(await page.getAttribute("[data-connection]", "data-state"), "active");
+    assert.equal(await page.getAttribute("[data-connection]", "data-status"), "active");
     const missing = await page.textContent(".chip.missing");
     assert.equal(missing, "automation", "what the account could not grant is shown");
 

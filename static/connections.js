@@ -23,8 +23,8 @@ const BADGES = {
  * One connection as `GET /api/hubspot/status` tells it.
  * @typedef {object} Connection
  * @property {string} id
- * @property {string} state
- * @property {string} [state_sentence]
+ * @property {string} status
+ * @property {string} [status_text]
  * @property {number|null} seconds_until_refresh
  * @property {string|null} expires_at
  */
@@ -116,19 +116,19 @@ function updateCard(card, connection) {
   part(card, "[data-expiry]").hidden = !connection.expires_at;
   part(card, "[data-expires]").setAttribute("datetime", connection.expires_at ?? "");
 
-  if (card.dataset.state === connection.state) return;
-  card.dataset.state = connection.state;
-  part(card, "[data-badge]").textContent = BADGES[connection.state] ?? connection.state;
-  // The wording of states belongs to the server.
+  if (card.dataset.status === connection.status) return;
+  card.dataset.status = connection.status;
+  part(card, "[data-badge]").textContent = BADGES[connection.status] ?? connection.status;
+  // The wording of statuses belongs to the server.
   part(card, "[data-sentence]").textContent =
-    connection.state_sentence ?? "This has just changed. Reload the page for the details.";
-  part(card, "[data-connect]")?.classList.toggle("primary", connection.state !== "active" && connection.state !== "degraded");
-  announce(`${nameOf(card)}: ${BADGES[connection.state] ?? connection.state}.`);
+    connection.status_text ?? "This has just changed. Reload the page for the details.";
+  part(card, "[data-connect]")?.classList.toggle("primary", connection.status !== "active" && connection.status !== "degraded");
+  announce(`${nameOf(card)}: ${BADGES[connection.status] ?? connection.status}.`);
 }
 
 /** @param {Connection[]} connections */
 function updateCards(connections) {
-  const alive = new Map(connections.filter(({ state }) => state !== "disconnected").map((one) => [one.id, one]));
+  const alive = new Map(connections.filter(({ status }) => status !== "disconnected").map((one) => [one.id, one]));
   for (const card of cards()) {
     const connection = alive.get(idOf(card));
     if (connection) updateCard(card, connection);

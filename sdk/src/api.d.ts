@@ -120,7 +120,7 @@ export interface StatusEntry {
   readonly id: string;
   readonly portal_id?: number | null;
   readonly hub_domain?: string | null;
-  readonly state?: string;
+  readonly status?: string;
   readonly scopes?: readonly string[] | null;
   readonly missing_scopes?: readonly string[];
   readonly expires_at?: string | null;

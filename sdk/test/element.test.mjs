@@ -60,7 +60,7 @@ describe("the element", { concurrency: 2 }, () => {
     await state("connected");
     assert.equal(await host.getByRole("status").innerText(), "Connected as acme.example (account 1234567).");
     assert.deepEqual(await host.evaluate(() => window.events), [["connected", "c1"]]);
-    stage.change(flow, { state: { status: "connected", connection: { ...CONNECTION, state: "needs_reauth" } } });
+    stage.change(flow, { state: { status: "connected", connection: { ...CONNECTION, status: "needs_reauth" } } });
     await state("needs_reauth");
     assert.deepEqual(await host.evaluate(() => window.states), ["opening", "waiting", "connected", "needs_reauth"]);
     assert.equal(await button.textContent(), "Reconnect");

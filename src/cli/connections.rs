@@ -71,7 +71,7 @@ fn line(listed: &Listed, now: Moment) -> String {
     let portal = token.portal_id.map_or_else(|| "?".to_owned(), |id| id.to_string());
     let domain = token.hub_domain.as_deref().unwrap_or("?");
     let next = listed.plan.run_at.map_or_else(|| "none".to_owned(), Moment::rfc3339);
-    format!("{}  {:<15}  account {portal}  {domain}  next refresh {next}", token.id, token.state_at(now))
+    format!("{}  {:<15}  account {portal}  {domain}  next refresh {next}", token.id, token.status_at(now))
 }
 
 fn explained(listed: &Listed, now: Moment) -> String {

@@ -29,7 +29,7 @@ fn object(listed: &Listed, now: Moment) -> Value {
         "hub_domain": token.hub_domain,
         "hub_user": token.hub_user,
         "time_zone": token.time_zone,
-        "state": token.state_at(now),
+        "status": token.status_at(now),
         "scopes": token.scopes,
         "missing_scopes": token.missing_scopes(),
         "metadata": metadata,

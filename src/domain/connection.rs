@@ -15,8 +15,8 @@ words! {
 }
 
 words! {
-    /// The state of a connection.
-    pub enum ConnectionState: UnknownWord {
+    /// The status of a connection.
+    pub enum ConnectionStatus: UnknownWord {
         /// Refreshed before it expires.
         Active = "active",
         /// Active, with an access token that has expired because HubSpot could not be reached.

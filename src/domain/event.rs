@@ -112,7 +112,7 @@ pub struct ConnectionData<'a> {
     /// Its website, where it is known by now.
     pub hub_domain: Option<&'a str>,
     /// `active`, `degraded`, `needs_reauth`, `integrity_error` or `disconnected`.
-    pub state: &'a str,
+    pub status: &'a str,
     /// The granted scopes; null as long as HubSpot has not named them.
     pub scopes: Option<&'a Scopes>,
     /// A stable code that says why, where there is one.

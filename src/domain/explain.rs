@@ -1,7 +1,7 @@
 //! How a connection fares, in plain words: for the person at the terminal and for the host's backend.
 
 use super::clock::Moment;
-use super::connection::ConnectionState;
+use super::connection::ConnectionStatus;
 use super::failure::FailureCode;
 use super::token::Token;
 
@@ -44,7 +44,7 @@ pub fn explain(token: &Token, plan: Plan, now: Moment) -> Vec<String> {
     if !missing.is_empty() {
         text.push(format!("Asked for and not granted: {missing}."));
     }
-    text.push(state(token, now));
+    text.push(status(token, now));
     if let (Some(error), Some(since)) = (&token.last_error, token.error_since) {
         text.push(format!("The last refresh failed with `{error}`; failing since {}.", since.rfc3339()));
     }
@@ -61,15 +61,15 @@ pub fn explain(token: &Token, plan: Plan, now: Moment) -> Vec<String> {
     text
 }
 
-fn state(token: &Token, now: Moment) -> String {
+fn status(token: &Token, now: Moment) -> String {
     let error = token.last_error.as_deref().and_then(|code| code.parse().ok());
-    match token.state_at(now) {
-        ConnectionState::Active => "It is active: it is refreshed before it expires.".to_owned(),
-        ConnectionState::Degraded => "It is degraded: the access token has expired and refreshing has not succeeded yet.".to_owned(),
-        ConnectionState::NeedsReauth if error == Some(FailureCode::KeyLost) => {
+    match token.status_at(now) {
+        ConnectionStatus::Active => "It is active: it is refreshed before it expires.".to_owned(),
+        ConnectionStatus::Degraded => "It is degraded: the access token has expired and refreshing has not succeeded yet.".to_owned(),
+        ConnectionStatus::NeedsReauth if error == Some(FailureCode::KeyLost) => {
             "It needs its person: the key that it was sealed under is lost. Nothing is refreshed until they reconnect.".to_owned()
         }
-        ConnectionState::NeedsReauth => "It needs its person: HubSpot has refused the refresh token twice. Nothing is refreshed until they reconnect.".to_owned(),
-        state @ ConnectionState::IntegrityError => format!("Its state is {state}: what is stored cannot be trusted. Nothing is handed out; the person must reconnect."),
+        ConnectionStatus::NeedsReauth => "It needs its person: HubSpot has refused the refresh token twice. Nothing is refreshed until they reconnect.".to_owned(),
+        status @ ConnectionStatus::IntegrityError => format!("Its status is {status}: what is stored cannot be trusted. Nothing is handed out; the person must reconnect."),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::clock::Moment;
-use super::connection::{ConnectionState, StoredState};
+use super::connection::{ConnectionStatus, StoredState};
 use super::id::{ConnectionId, PortalId, UserId};
 use super::scopes::Scopes;
 use super::secret::Sealed;
@@ -69,13 +69,13 @@ impl Token {
         missing(&self.wanted_scopes, self.scopes.as_ref())
     }
 
-    /// Returns the state at a moment.
-    pub(crate) fn state_at(&self, now: Moment) -> ConnectionState {
+    /// Returns the status at a moment.
+    pub(crate) fn status_at(&self, now: Moment) -> ConnectionStatus {
         match self.state {
-            StoredState::Active if self.expires_at <= now => ConnectionState::Degraded,
-            StoredState::Active => ConnectionState::Active,
-            StoredState::NeedsReauth => ConnectionState::NeedsReauth,
-            StoredState::IntegrityError => ConnectionState::IntegrityError,
+            StoredState::Active if self.expires_at <= now => ConnectionStatus::Degraded,
+            StoredState::Active => ConnectionStatus::Active,
+            StoredState::NeedsReauth => ConnectionStatus::NeedsReauth,
+            StoredState::IntegrityError => ConnectionStatus::IntegrityError,
         }
     }
 }

@@ -192,15 +192,15 @@ impl Drop for Open {
 }
 
 impl Metrics {
-    /// The figures in the OpenMetrics text format, with the number of connections in each state, of requests that
+    /// The figures in the OpenMetrics text format, with the number of connections of each status, of requests that
     /// wait for a change, and of webhooks that wait for their delivery.
     pub(crate) fn render(&self, connections: &[(String, i64)], waiting: usize, webhooks: i64) -> String {
         self.webhooks_waiting.set(webhooks);
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        // A state that nobody is in any more is not in the list.
+        // A status that no connection has any more is not in the list.
         self.connections.clear();
-        for (state, count) in connections {
-            self.connections.get_or_create(&vec![("state", state.clone())]).set(*count);
+        for (status, count) in connections {
+            self.connections.get_or_create(&vec![("status", status.clone())]).set(*count);
         }
         let mut registry = Registry::with_prefix("hubspot_connect");
         registry.register("flows_started", "Connects that began", self.flows_started.clone());

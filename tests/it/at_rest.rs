@@ -92,9 +92,9 @@ async fn tokens_moved_to_another_connection_are_noticed_and_not_used() {
 
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
     for browser in [&first, &second] {
-        assert_eq!(browser.status().await["state"], "integrity_error");
+        assert_eq!(browser.status().await["status"], "integrity_error");
         let page = browser.get("/").await;
-        assert!(page.body.contains("data-state=\"integrity_error\""), "{}", page.body);
+        assert!(page.body.contains("data-status=\"integrity_error\""), "{}", page.body);
     }
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 2);
 }
@@ -129,7 +129,7 @@ async fn a_token_brought_back_from_an_older_state_is_noticed_and_not_used() {
     app.refresh_due().await;
 
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
-    assert_eq!(browser.status().await["state"], "integrity_error");
+    assert_eq!(browser.status().await["status"], "integrity_error");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +143,7 @@ async fn an_access_token_in_the_place_of_a_refresh_token_is_noticed_and_not_used
     app.refresh_due().await;
 
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
-    assert_eq!(browser.status().await["state"], "integrity_error");
+    assert_eq!(browser.status().await["status"], "integrity_error");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,12 +168,12 @@ async fn a_person_connects_anew_after_what_was_stored_is_damaged() {
     app.database.set_column(sql::REFRESH_TOKEN, "damaged").await;
     app.advance(1261);
     app.refresh_due().await;
-    assert_eq!(browser.status().await["state"], "integrity_error");
+    assert_eq!(browser.status().await["status"], "integrity_error");
 
     browser.connect(&app, Some(HOST), approve(ACME)).await;
 
     let status = browser.status().await;
-    assert_eq!((&status["state"], &status["connections"][0]["id"]), (&"active".into(), &id.into()));
+    assert_eq!((&status["status"], &status["connections"][0]["id"]), (&"active".into(), &id.into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,7 @@ async fn giving_up_what_is_connected_already_changes_nothing_and_says_so() {
     let late = page.cancel(&flow).await;
 
     assert_eq!((late.status, &late.json()["status"]), (200, &json!("connected")), "{}", late.body);
-    assert_eq!(popup.status().await["state"], "active");
+    assert_eq!(popup.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,7 +147,7 @@ async fn twenty_callbacks_at_once_make_one_exchange() {
     }
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1);
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,8 +71,8 @@ async fn a_connection_is_shown_with_all_but_its_tokens() {
         "hub_domain": "acme.example",
         "hub_user": "ada@acme.example",
         "time_zone": "US/Eastern",
-        "state": "active",
-        "state_sentence": "Access is renewed by itself, always before it expires.",
+        "status": "active",
+        "status_text": "Access is renewed by itself, always before it expires.",
         "scopes": ["oauth", "crm.objects.contacts.read"],
         "missing_scopes": [],
         "metadata": {"team": "north"},
@@ -138,7 +138,7 @@ async fn pages_follow_one_another_in_a_stable_order_while_connections_come_and_g
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_found_by_user_account_and_state() {
+async fn connections_are_found_by_user_account_and_status() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
@@ -151,25 +151,25 @@ async fn connections_are_found_by_user_account_and_state() {
     assert!(ids(&backend.list("?external_user_id=nobody").await).is_empty());
     assert_eq!(ids(&backend.list(&format!("?portal_id={GLOBEX}")).await), [globex.as_str()]);
     assert!(ids(&backend.list(&format!("{of_user}&portal_id={GLOBEX}")).await).is_empty());
-    assert_eq!(ids(&backend.list("?state=active").await).len(), 2);
+    assert_eq!(ids(&backend.list("?status=active").await).len(), 2);
     app.hubspot.uninstall(ACME);
     app.hubspot.script(Rule::times(Kind::Refresh, 2, Fault::CloseBeforeAnswer));
     app.advance(1801);
-    assert_eq!(ids(&backend.list("?state=degraded").await).len(), 2, "nobody has looked yet");
-    assert!(ids(&backend.list("?state=active").await).is_empty());
+    assert_eq!(ids(&backend.list("?status=degraded").await).len(), 2, "nobody has looked yet");
+    assert!(ids(&backend.list("?status=active").await).is_empty());
     app.refresh_due().await;
-    assert_eq!(ids(&backend.list("?state=degraded").await).len(), 2, "it has failed");
+    assert_eq!(ids(&backend.list("?status=degraded").await).len(), 2, "it has failed");
     for _ in 0..4 {
         app.advance(120);
         app.refresh_due().await;
     }
-    assert_eq!(ids(&backend.list("?state=needs_reauth").await), [acme.as_str()]);
-    assert_eq!(ids(&backend.list("?state=active").await), [globex.as_str()]);
-    assert!(ids(&backend.list("?state=degraded").await).is_empty());
+    assert_eq!(ids(&backend.list("?status=needs_reauth").await), [acme.as_str()]);
+    assert_eq!(ids(&backend.list("?status=active").await), [globex.as_str()]);
+    assert!(ids(&backend.list("?status=degraded").await).is_empty());
     app.database.set_column_of(GLOBEX, sql::STATE, "integrity_error").await;
-    assert_eq!(ids(&backend.list("?state=integrity_error").await), [globex.as_str()]);
+    assert_eq!(ids(&backend.list("?status=integrity_error").await), [globex.as_str()]);
     for bad in [
-        "?state=dead",
+        "?status=dead",
         "?limit=0",
         "?limit=201",
         "?limit=",
@@ -198,7 +198,7 @@ async fn the_backend_and_the_command_line_are_told_the_same() {
     let shown = run(&["connections", "explain", &id], &app.variables).stdout;
     let sentences = history["explanation"].as_array().unwrap();
     assert!(sentences.len() >= 5, "{history}");
-    // The command goes by the system's clock, so what it says of the state may differ.
+    // The command goes by the system's clock, so what it says of the status may differ.
     for sentence in sentences.iter().filter(|one| !one.as_str().unwrap().starts_with("It is ")) {
         assert!(shown.contains(sentence.as_str().unwrap()), "{sentence}: {shown}");
     }
@@ -379,8 +379,8 @@ async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
     }
     let other = app.database.column_of(ACME, sql::ID).await;
     let shown = backend.get(&format!("{LIST}/{other}")).await.json();
-    assert_eq!(shown["state"], "needs_reauth", "{shown}");
-    assert_eq!(ids(&backend.list("?state=active").await).len(), 1);
+    assert_eq!(shown["status"], "needs_reauth", "{shown}");
+    assert_eq!(ids(&backend.list("?status=active").await).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

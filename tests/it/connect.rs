@@ -26,7 +26,7 @@ async fn a_person_connects_and_the_opener_gets_one_message_for_its_exact_origin(
     let status = browser.status().await;
     assert_eq!(status["authenticated"], true);
     assert_eq!(status["portal_id"], ACME);
-    assert_eq!(status["state"], "active");
+    assert_eq!(status["status"], "active");
     assert_eq!(status["connections"][0]["id"], message["connection_id"]);
     assert!(status["time_zone"].is_string());
     let seconds = status["seconds_until_refresh"].as_u64().unwrap();
@@ -42,7 +42,7 @@ async fn a_token_is_refreshed_before_it_expires_again_and_again() {
         assert_eq!(app.refresh_due().await, 1, "round {round}");
         assert_eq!(app.hubspot.calls(Kind::Refresh).len(), round);
         let status = browser.status().await;
-        assert_eq!(status["state"], "active");
+        assert_eq!(status["status"], "active");
     }
     assert!(app.hubspot.journal().iter().all(|entry| !entry.superseded && !entry.overlapping));
 }

@@ -155,12 +155,12 @@ async fn a_callback_that_is_cut_off_leaves_a_whole_connection_or_none() {
             // The person reloads the popup. What was stored is theirs; otherwise they try again.
             assert!(browser.get(&back).await.status < 400, "{point}");
             if whole {
-                assert_eq!(browser.status().await["state"], "active", "{point}");
+                assert_eq!(browser.status().await["status"], "active", "{point}");
             }
             let again = browser.start(Some(HOST)).await;
             let back = scene.hubspot.decide(&again, approve(ACME)).unwrap();
             assert_eq!(browser.get(&back).await.status, 303, "{point}");
-            assert_eq!(browser.status().await["state"], "active", "{point}");
+            assert_eq!(browser.status().await["status"], "active", "{point}");
             assert_eq!(scene.database.count(sql::CONNECTIONS).await, 1, "{point}");
             scene.assert_refreshed(1, &process).await;
         }

@@ -41,7 +41,7 @@ async fn post(
 }
 
 async fn still_connected(app: &TestApp, browser: &Browser) {
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
 }
 

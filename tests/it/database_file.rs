@@ -76,7 +76,7 @@ async fn a_full_disk_costs_no_call_to_hubspot() {
         let start = browser.get("/auth/hubspot/start").await;
         assert_eq!((start.status, problem_of(&start).as_str()), (503, "storage_unavailable"));
     }
-    assert_eq!(browser.status().await["state"], "active", "it can still be read");
+    assert_eq!(browser.status().await["status"], "active", "it can still be read");
 
     scene.clear_the_disk();
     scene.refreshed(2).await;
@@ -96,7 +96,7 @@ async fn what_hubspot_gave_while_the_disk_was_full_is_stored_when_there_is_space
     scene.hubspot.release();
     scene.logged("could not save what HubSpot gave; trying again").await;
     assert_eq!(scene.database.generation().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 
     scene.clear_the_disk();
     scene.refreshed(2).await;

@@ -104,7 +104,7 @@ async fn a_connect_whose_answer_met_no_database_is_stored_when_it_is_back() {
     assert_eq!(visit.await.unwrap().unwrap().status(), 303);
     // The session may have been lost with the line. The browser gets it by asking again.
     assert_eq!(browser.get(&back).await.status, 303);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1, "a code is sent once");
     assert_nothing_was_lost(&app, 1).await;
 }
@@ -157,7 +157,7 @@ async fn a_slow_database_is_waited_for() {
     let began = Instant::now();
     assert_eq!(app.refresh_due().await, 1);
     assert!(began.elapsed() > Duration::from_millis(150), "it was slow");
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     line.set(State::Open);
     assert_nothing_was_lost(&app, 1).await;
 }
@@ -179,7 +179,7 @@ async fn a_database_that_does_not_answer_is_not_waited_for_for_ever() {
     assert_eq!((status.status, ready.status), (200, 503), "who has no session needs no database");
     line.set(State::Open);
     eventually("it is ready again", || async { stranger.get(&readiness).await.status == 200 }).await;
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     assert_nothing_was_lost(&app, 1).await;
 }
 
@@ -361,7 +361,7 @@ async fn a_database_that_may_only_be_read_costs_no_call_to_hubspot() {
 
     server.set("default_transaction_read_only", None).await;
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     assert_nothing_was_lost(&app, 1).await;
 }
 

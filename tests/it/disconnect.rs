@@ -111,7 +111,7 @@ async fn a_grant_that_another_person_holds_too_lives_until_the_last_one_disconne
     app.advance(1261);
     app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.refresh_due().await, 1, "the other one lives on");
-    assert_eq!(second.status().await["state"], "active");
+    assert_eq!(second.status().await["status"], "active");
     let answer = second.disconnect(&connection_id(&second).await).await.json();
     assert_eq!((&answer["revoked"], &answer["reason"]), (&json!(true), &Value::Null));
     assert_eq!(app.hubspot.grants().len(), 0);
@@ -130,7 +130,7 @@ async fn a_grant_that_comes_back_before_its_end_was_told_is_left_alone() {
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 1, "only the failed one");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

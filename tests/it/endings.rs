@@ -77,9 +77,9 @@ async fn a_lost_key_is_given_up_only_on_demand_and_its_people_come_back() {
     assert!(explained.stdout.contains("the key that it was sealed under is lost"), "{}", explained.stdout);
     let app = TestApp::again(hubspot, database, variables, clock).await;
     app.assert_one_job_each().await;
-    assert_eq!(browser.status().await["state"], "needs_reauth");
+    assert_eq!(browser.status().await["status"], "needs_reauth");
     browser.connect(&app, Some(HOST), approve(ACME)).await;
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 2, "nothing is deleted");

@@ -29,7 +29,7 @@ async fn history(app: &TestApp, connection: &str) -> Vec<(String, String, Value)
         .iter()
         .map(|event| {
             let data = serde_json::from_str::<Value>(&event.payload).unwrap()["data"].take();
-            let state = data["state"].as_str().unwrap().to_owned();
+            let state = data["status"].as_str().unwrap().to_owned();
             (event.kind.as_str().to_owned(), state, data["reason"].clone())
         })
         .collect()
@@ -98,7 +98,7 @@ async fn a_message_says_whose_account_it_is_and_has_no_token_in_it() {
         "reason",
         "scopes",
         "sequence",
-        "state",
+        "status",
     ];
     assert_eq!(members, known);
     assert!(!events[0].payload.contains(&app.hubspot.current_refresh_token(ACME).unwrap()));

@@ -163,7 +163,7 @@ async fn an_answer_within_the_deadline_is_waited_for_and_none_is_waited_for_long
     app.advance(5);
     assert_eq!(app.refresh_due().await, 2);
     for browser in held {
-        assert_eq!(browser.status().await["state"], "active");
+        assert_eq!(browser.status().await["status"], "active");
     }
     assert_eq!(app.database.connections("state = 'active' AND last_error = 'provider_timeout'").await, 0);
 }
@@ -256,7 +256,7 @@ async fn an_account_that_cannot_be_looked_up_is_connected_and_learned_later() {
     assert_eq!(page.status, 200);
     assert!(message["access_token"].is_string());
     let status = browser.status().await;
-    assert_eq!((&status["state"], &status["portal_id"]), (&json!("active"), &Value::Null));
+    assert_eq!((&status["status"], &status["portal_id"]), (&json!("active"), &Value::Null));
     app.advance(31);
     app.services.connections.details.ask_missing_details().await.unwrap();
     assert_eq!(browser.status().await["portal_id"], Value::Null, "HubSpot still has trouble");
@@ -287,13 +287,13 @@ async fn a_connect_succeeds_whatever_becomes_of_the_look_up_behind_it() {
         let browser = app.browser();
         let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
         assert_eq!(done["message"]["type"], "hubspot_auth_success", "{fault:?}");
-        assert_eq!(browser.status().await["state"], "active", "{fault:?}");
+        assert_eq!(browser.status().await["status"], "active", "{fault:?}");
         app.hubspot.clear_script();
         app.advance(31);
         app.services.connections.details.ask_missing_details().await.unwrap();
         let status = browser.status().await;
         assert_eq!(
-            (&status["state"], &status["hub_domain"]),
+            (&status["status"], &status["hub_domain"]),
             (&json!("active"), &json!("acme.example")),
             "{fault:?}"
         );
@@ -327,7 +327,7 @@ async fn two_connections_that_turn_out_to_be_of_one_account_become_one() {
     assert_eq!(app.hubspot.grants().len(), 1);
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,7 +345,7 @@ async fn one_account_with_one_grant_keeps_it_when_two_connections_become_one() {
     app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

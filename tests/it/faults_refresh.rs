@@ -61,7 +61,7 @@ async fn assert_each_is_survived(troubles: Vec<Trouble>) {
     for trouble in troubles {
         assert_survives(&app, &trouble).await;
         let name = &trouble.name;
-        assert_eq!(browser.status().await["state"], "active", "after {name}");
+        assert_eq!(browser.status().await["status"], "active", "after {name}");
         let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
         assert_eq!(done["message"]["type"], "hubspot_auth_success", "after {name}");
     }
@@ -267,7 +267,7 @@ async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
         app.advance(1);
         assert_eq!(app.refresh_due().await, 1);
         let status = browser.status().await;
-        assert_eq!(status["state"], "needs_reauth", "{}", trouble.name);
+        assert_eq!(status["status"], "needs_reauth", "{}", trouble.name);
         assert_eq!(status["connections"][0]["seconds_until_refresh"], Value::Null);
         assert_eq!(app.database.column(sql::REFRESH_TOKEN).await, sealed);
         app.assert_one_job_each().await;
@@ -280,7 +280,7 @@ async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
         browser.connect(&app, Some(HOST), approve(ACME)).await;
         let status = browser.status().await;
         assert_eq!(status["connections"].as_array().unwrap().len(), 1);
-        assert_eq!((&status["connections"][0]["id"], &status["state"]), (&id, &json!("active")));
+        assert_eq!((&status["connections"][0]["id"], &status["status"]), (&id, &json!("active")));
         assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
         app.assert_one_job_each().await;
         app.advance(DUE);
@@ -295,7 +295,7 @@ async fn a_false_alarm_never_leaves_a_trace() {
     let browser = app.connected(ACME).await;
     for trouble in grant_refusals() {
         assert_survives(&app, &trouble).await;
-        assert_eq!(browser.status().await["state"], "active");
+        assert_eq!(browser.status().await["status"], "active");
     }
     // A strike and a later one, with a success in between, are no two in a row.
     assert_eq!(state(&app).await, "active - attempts 0 strikes 0");

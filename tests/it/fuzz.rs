@@ -147,7 +147,7 @@ fn whatever_the_query_of_a_callback_it_has_a_stable_answer_and_consumes_nothing(
         assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
         let back = app.hubspot.decide(&authorize, approve(ACME)).unwrap();
         assert_eq!(browser.get(&back).await.status, 303);
-        assert_eq!(browser.status().await["state"], "active", "the attempt is as good as before");
+        assert_eq!(browser.status().await["status"], "active", "the attempt is as good as before");
     });
 }
 

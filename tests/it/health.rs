@@ -93,7 +93,7 @@ async fn trouble_of_hubspots_is_told_and_does_not_take_the_service_out_of_rotati
     let (status, body) = ready(&app).await;
     assert_eq!((status, &body["hubspot"]), (200, &json!("client_rejected")));
     assert_eq!(live(&app).await, 200);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,6 +168,6 @@ async fn a_database_that_fails_between_hubspots_answer_and_ours_loses_no_token()
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.generation().await, 3);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
 }

@@ -57,13 +57,13 @@ async fn an_uninstall_is_noticed_within_minutes_and_ends_the_connection_by_the_u
 
     app.advance(60);
     assert_eq!(look(&app.services).await.looked, read(1, 1));
-    assert_eq!(browser.status().await["state"], "active", "a notice alone ends nothing");
+    assert_eq!(browser.status().await["status"], "active", "a notice alone ends nothing");
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active", "a single refusal ends nothing");
+    assert_eq!(browser.status().await["status"], "active", "a single refusal ends nothing");
     app.advance(60);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "needs_reauth");
-    assert_eq!(other.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "needs_reauth");
+    assert_eq!(other.status().await["status"], "active");
     app.assert_one_job_each().await;
     assert_eq!(app.database.events_of("connection.revoked_at_provider").await, 1);
 }
@@ -120,7 +120,7 @@ async fn a_notice_from_before_the_account_installed_again_is_ignored() {
     assert_eq!(look(&app.services).await.looked, read(1, 0));
     assert_eq!(app.database.refresh_due_at().await, due);
     assert_eq!(app.refresh_due().await, 0);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +133,7 @@ async fn a_notice_that_is_wrong_costs_one_refresh_and_nothing_else() {
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     assert_eq!(look(&app.services).await.looked, read(1, 1), "within what clocks may differ it may be news");
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     assert_eq!(app.database.count_where(sql::REFRESH_JOBS, "strikes = 0 AND announced_at IS NULL").await, 1);
 }
 

@@ -48,7 +48,7 @@ async fn a_wrong_key_is_refused_at_start_and_the_right_one_heals_everything() {
     assert_eq!(fingerprint(&app).await, before, "nothing was changed");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 2);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 /// Every token as it is stored.
@@ -77,7 +77,7 @@ async fn an_older_key_is_needed_as_long_as_a_row_is_sealed_under_it() {
     let app = app.restarted(&[("ENCRYPTION_KEYS", &new)]).await;
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 2);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +125,7 @@ async fn assert_only_the_victim_is_frozen(app: &TestApp, browser: &Browser, what
     for connection in status["connections"].as_array().unwrap() {
         let harmed = connection["portal_id"] == ACME;
         let expected = if harmed { "integrity_error" } else { "active" };
-        assert_eq!(connection["state"], expected, "{what}: {status}");
+        assert_eq!(connection["status"], expected, "{what}: {status}");
         assert_eq!(connection["seconds_until_refresh"].is_null(), harmed, "{what}");
     }
     app.assert_one_job_each().await;
@@ -179,7 +179,7 @@ async fn two_rows_whose_ciphertexts_were_swapped_never_give_each_others_token() 
     app.refresh_due().await;
     let status = browser.status().await;
     for connection in status["connections"].as_array().unwrap() {
-        assert_eq!(connection["state"], "integrity_error");
+        assert_eq!(connection["status"], "integrity_error");
     }
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
     let metrics = app.browser().get(&format!("{}/metrics", app.admin)).await.body;
@@ -201,7 +201,7 @@ async fn an_access_token_that_was_tampered_with_is_not_handed_out() {
         assert_eq!(done["message"].get("access_token"), None, "{what}");
         app.advance(1261);
         assert_eq!(app.refresh_due().await, 1);
-        assert_eq!(browser.status().await["state"], "active", "{what}: a new one takes its place");
+        assert_eq!(browser.status().await["status"], "active", "{what}: a new one takes its place");
     }
 }
 
@@ -213,7 +213,7 @@ async fn a_damaged_access_token_is_noticed_where_it_is_needed() {
     app.database.set_column(sql::ACCESS_TOKEN, "x").await;
     app.advance(31);
     app.services.connections.details.ask_missing_details().await.unwrap();
-    assert_eq!(browser.status().await["state"], "integrity_error");
+    assert_eq!(browser.status().await["status"], "integrity_error");
     app.assert_one_job_each().await;
 }
 
@@ -234,7 +234,7 @@ async fn a_damaged_revocation_harms_nothing_else() {
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     assert_eq!(app.database.count(sql::REVOCATION_JOBS).await, 0);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,7 +273,7 @@ async fn a_key_that_is_missing_while_it_runs_is_waited_for() {
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.column(sql::LAST_ERROR).await, "unknown_key");
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     app.assert_one_job_each().await;
     app.database.set_column(sql::KEY_ID, &key_id).await;
     app.advance(67);
@@ -389,7 +389,7 @@ async fn keys_move_while_tokens_are_refreshed_and_connections_end() {
         reseal_all(&app.store.platform, &keyring, |_| ()).await.unwrap();
         assert_eq!(under(&app, &new).await, i64::try_from(browsers.len()).unwrap());
         for browser in &browsers {
-            assert_eq!(browser.status().await["state"], "active");
+            assert_eq!(browser.status().await["status"], "active");
         }
     }
     // Whoever leaves may have been asked for at the same moment; nobody else is refused.

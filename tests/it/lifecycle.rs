@@ -57,7 +57,7 @@ async fn tokens_are_refreshed_without_anyone_asking() {
     let browser = process.connected(&scene.hubspot, ACME).await;
     scene.until_generation(3).await;
     let status = browser.status().await;
-    assert_eq!(status["state"], "active", "{status}");
+    assert_eq!(status["status"], "active", "{status}");
     let calls = scene.hubspot.calls(Kind::Refresh);
     for pair in calls.windows(2) {
         let apart = pair[1].at_ms - pair[0].at_ms;
@@ -86,7 +86,7 @@ async fn a_stop_finishes_the_refresh_that_is_under_way() {
     let process = Process::serve(&scene.variables);
     scene.make_due().await;
     scene.until_generation(3).await;
-    assert_eq!(Browser::status(&browser).await["state"], "active", "{}", process.log());
+    assert_eq!(Browser::status(&browser).await["status"], "active", "{}", process.log());
     assert!(scene.hubspot.journal().iter().all(|call| !call.superseded));
 }
 
@@ -185,7 +185,7 @@ async fn a_crash_in_the_middle_of_a_refresh_is_recovered_from() {
         scene.make_due().await;
     }
     scene.until_generation(2).await;
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     assert_eq!(scene.database.count(sql::REFRESH_JOBS).await, 1);
 }
 

@@ -156,7 +156,7 @@ async fn migrating_beside_a_running_service_does_no_harm() {
     assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,7 @@ async fn behind_nginx(more: &[(&str, &str)]) -> (TestApp, Nginx) {
 async fn a_connect_through_nginx_keeps_its_cookies_and_logs_no_code() {
     let (app, nginx) = behind_nginx(&[]).await;
     let browser = app.connected(ACME).await;
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     assert_eq!(browser.get("/").await.status, 200, "the session is known");
     let log = nginx.access_log();
     assert!(log.contains("\"GET /auth/hubspot/callback\" 303"), "{log}");

@@ -171,7 +171,7 @@ async fn a_reconnect_during_a_refresh_wins() {
     assert_eq!(app.refresh_due().await, 1);
     let calls = app.hubspot.calls(Kind::Refresh);
     assert_eq!(calls.last().unwrap().form["refresh_token"], newest);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,7 +88,7 @@ async fn a_replica_whose_clock_is_wrong_neither_breaks_reads_nor_leases() {
     app.database.make_refreshes_due().await;
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.generation().await, 3);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     app.database.make_refreshes_due().await;
     let claimed = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
     assert_eq!(claimed.len(), 1);

@@ -110,7 +110,7 @@ async fn a_connection_whose_scopes_turn_out_too_few_needs_a_reconnect() {
         app.refresh_due().await;
 
         let status = browser.status().await;
-        let found = (&status["state"], &status["scopes"]);
+        let found = (&status["status"], &status["scopes"]);
         assert_eq!(found, (&json!("needs_reauth"), &json!(["oauth"])), "{failures}: {status}");
         assert_eq!(app.database.column(sql::LAST_ERROR).await, "scopes_missing");
         assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 0);

@@ -83,7 +83,7 @@ async fn operations_cost_the_statements_of_the_table() {
     sent.push(statements.take(&app).await);
     assert_eq!(page.look().await.json()["status"], "connected");
     sent.push(statements.take(&app).await);
-    assert_eq!(popup.status().await["state"], "active");
+    assert_eq!(popup.status().await["status"], "active");
     sent.push(statements.take(&app).await);
     let id = app.database.column(sql::ID).await;
     for _ in 0..2 {

@@ -109,11 +109,11 @@ async fn clocks_that_stand_still_or_step_back_harm_no_connection() {
     let earlier = Moment::from_unix_ms(app.clock.now().unix_ms() - 600_000);
     let (database, variables, hubspot, _) = app.stopped().await;
     let app = TestApp::again(hubspot, database, variables, Clock::manual(earlier)).await;
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     assert_eq!(app.refresh_due().await, 0);
     app.advance(600 + 1261);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +126,7 @@ async fn the_year_2038_is_a_year_like_any_other() {
     assert_eq!(browser.status().await["expires_at"], "2100-01-01T00:30:00Z");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,7 +154,7 @@ async fn while_a_server_is_gone_the_service_lives_is_not_ready_and_comes_back_by
 
     server.shut(false).await;
     eventually("it is ready again", || async { healthy("/readyz").await == 200 }).await;
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
 }

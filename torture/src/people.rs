@@ -50,7 +50,7 @@ impl Person {
         }
         let status = self.status(town, replica).await;
         let connection = status["connections"][0]["id"].as_str();
-        let Some(connection) = connection.filter(|_| status["state"] == "active") else { return false };
+        let Some(connection) = connection.filter(|_| status["status"] == "active") else { return false };
         town.cluster.record.welcome(connection.to_owned());
         true
     }
@@ -106,7 +106,7 @@ impl Person {
             4..=10 => {
                 // Whoever has no connection, or one that is broken, connects.
                 let status = self.status(town, replica).await;
-                let is_well = matches!(status["state"].as_str(), Some("active" | "degraded"));
+                let is_well = matches!(status["status"].as_str(), Some("active" | "degraded"));
                 if !status.is_null() && !is_well {
                     self.connect(town, replica).await;
                 }

@@ -14,7 +14,7 @@ use super::listing;
 use super::token::{connection_id, get_access_token};
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
-use crate::domain::connection::ConnectionState;
+use crate::domain::connection::ConnectionStatus;
 use crate::domain::event::EventType;
 use crate::domain::explain::explain;
 use crate::domain::failure::FailureCode;
@@ -60,9 +60,9 @@ pub struct ConnectionBody {
     /// The e-mail address of the person who connected it.
     hub_user: Option<String>,
     time_zone: Option<String>,
-    state: ConnectionState,
-    /// The state as a sentence for a person.
-    state_sentence: &'static str,
+    status: ConnectionStatus,
+    /// The status as a sentence for a person.
+    status_text: &'static str,
     /// The granted scopes; null as long as HubSpot has not named them.
     #[schema(value_type = Option<Vec<String>>)]
     scopes: Option<Scopes>,
@@ -90,13 +90,13 @@ pub struct ConnectionBody {
 impl ConnectionBody {
     pub(super) fn of(listed: Listed, now: Moment) -> Self {
         let Listed { token, plan, external_user, metadata } = listed;
-        let state = token.state_at(now);
+        let status = token.status_at(now);
         Self {
             id: token.id,
             external_user_id: external_user.map(String::from),
             portal_id: token.portal_id,
-            state,
-            state_sentence: sentence(state),
+            status,
+            status_text: sentence(status),
             missing_scopes: token.missing_scopes(),
             hub_domain: token.hub_domain,
             hub_user: token.hub_user,
@@ -130,7 +130,7 @@ pub struct ConnectionList {
         ("cursor" = Option<String>, Query, pattern = "^[0-9]{1,15}\\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description = "The `next_cursor` of the page before."),
         ("external_user_id" = Option<ExternalUserIdWord>, Query, description = "Those of one of the host's users."),
         ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Those to one HubSpot account."),
-        ("state" = Option<ConnectionState>, Query, description = "`active`, `degraded`, `needs_reauth` or `integrity_error`."),
+        ("status" = Option<ConnectionStatus>, Query, description = "`active`, `degraded`, `needs_reauth` or `integrity_error`."),
     ),
     responses(
         (status = 200, description = "A page.", body = ConnectionList),

@@ -26,14 +26,14 @@ struct Query {
     cursor: Option<String>,
     external_user_id: Option<String>,
     portal_id: Option<String>,
-    state: Option<String>,
+    status: Option<String>,
 }
 
 /// Reads the query. What is not known is refused: a filter that is mistyped must not list everything.
 pub(super) fn read(query: &str) -> Result<Ask, Problem> {
     let query: Query = actix_web::web::Query::<Query>::from_query(query)
         .map_err(|_| {
-            refused("The parameters are limit, cursor, external_user_id, portal_id and state, each once.")
+            refused("The parameters are limit, cursor, external_user_id, portal_id and status, each once.")
         })?
         .into_inner();
     let limit = match query.limit {
@@ -47,15 +47,15 @@ pub(super) fn read(query: &str) -> Result<Ask, Problem> {
         query.external_user_id.map(|text| text.parse().map_err(|_| refused("external_user_id is none.")));
     let portal =
         query.portal_id.map(|text| text.parse::<PortalId>().map_err(|_| refused("portal_id is a number.")));
-    let state = query.state.map(|word| {
-        word.parse().map_err(|_| refused("state is active, degraded, needs_reauth or integrity_error."))
+    let status = query.status.map(|word| {
+        word.parse().map_err(|_| refused("status is active, degraded, needs_reauth or integrity_error."))
     });
     Ok(Ask {
         external_user: external.transpose()?,
         wanted: Wanted {
             user: None,
             portal: portal.transpose()?,
-            state: state.transpose()?,
+            status: status.transpose()?,
             after: after.transpose()?,
         },
         limit,

@@ -250,7 +250,7 @@ fn tag(attempt: &Attempt, now: Moment) -> String {
     if let Some(Outcome::Connected(connection)) = &attempt.outcome {
         let token = &connection.token;
         (token.id, token.portal_id, &token.hub_domain, &token.time_zone).hash(&mut hasher);
-        (token.state_at(now), token.expires_at, &token.scopes, &token.wanted_scopes).hash(&mut hasher);
+        (token.status_at(now), token.expires_at, &token.scopes, &token.wanted_scopes).hash(&mut hasher);
     }
     format!("\"{:016x}\"", hasher.finish())
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::clock::Moment;
-use crate::domain::connection::ConnectionState;
+use crate::domain::connection::ConnectionStatus;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::retry_after;
 use crate::domain::scopes::Scopes;
@@ -35,9 +35,9 @@ pub struct Fields<'a> {
     #[schema(example = "Europe/Berlin")]
     time_zone: Option<&'a str>,
     /// How it fares.
-    state: ConnectionState,
+    status: ConnectionStatus,
     /// The same in a sentence for a person.
-    state_sentence: &'static str,
+    status_text: &'static str,
     /// The granted scopes; null as long as HubSpot has not named them.
     #[schema(value_type = Option<Vec<String>>, example = json!(["oauth", "crm.objects.contacts.read"]))]
     scopes: Option<&'a Scopes>,
@@ -63,8 +63,8 @@ impl<'a> Entry<'a> {
             portal_id: token.portal_id,
             hub_domain: token.hub_domain.as_deref(),
             time_zone: token.time_zone.as_deref(),
-            state: token.state_at(now),
-            state_sentence: sentence(token.state_at(now)),
+            status: token.status_at(now),
+            status_text: sentence(token.status_at(now)),
             scopes: token.scopes.as_ref(),
             missing_scopes: token.missing_scopes(),
             expires_at: token.expires_at.rfc3339(),
@@ -75,13 +75,13 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Returns a sentence for the user about a state.
-pub fn sentence(state: ConnectionState) -> &'static str {
-    match state {
-        ConnectionState::Active => "Access is renewed by itself, always before it expires.",
-        ConnectionState::Degraded => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
-        ConnectionState::NeedsReauth => "HubSpot has ended this access. Reconnect to go on.",
-        ConnectionState::IntegrityError => {
+/// Returns a sentence for the user about a status.
+pub fn sentence(status: ConnectionStatus) -> &'static str {
+    match status {
+        ConnectionStatus::Active => "Access is renewed by itself, always before it expires.",
+        ConnectionStatus::Degraded => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
+        ConnectionStatus::NeedsReauth => "HubSpot has ended this access. Reconnect to go on.",
+        ConnectionStatus::IntegrityError => {
             "What is stored for this account cannot be trusted. Reconnect to go on."
         }
     }

@@ -176,7 +176,7 @@ fn etag(caller: Option<&Caller>, connections: &[Connection], now: Moment) -> Str
         caller.map(|caller| caller.ends_at).hash(&mut hasher);
     }
     for Connection { token, refresh_at } in connections {
-        (token.user_id, token.id, token.state_at(now), token.portal_id, refresh_at).hash(&mut hasher);
+        (token.user_id, token.id, token.status_at(now), token.portal_id, refresh_at).hash(&mut hasher);
         (&token.hub_domain, &token.time_zone, &token.scopes, &token.wanted_scopes).hash(&mut hasher);
         (token.expires_at, token.connected_at).hash(&mut hasher);
     }

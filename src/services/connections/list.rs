@@ -70,7 +70,7 @@ impl ConnectionList {
         Ok(connections)
     }
 
-    /// How many connections there are in each state.
+    /// How many connections there are of each status.
     pub(crate) async fn connection_counts(&self) -> Result<Vec<(String, i64)>, StoreError> {
         self.connection_store.count_tokens().await
     }

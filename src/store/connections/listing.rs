@@ -5,7 +5,7 @@ use std::time::Duration;
 use sea_orm::Value;
 
 use crate::domain::clock::Moment;
-use crate::domain::connection::ConnectionState;
+use crate::domain::connection::ConnectionStatus;
 use crate::domain::explain::Plan;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
@@ -35,8 +35,8 @@ pub struct Wanted {
     pub user: Option<UserId>,
     /// Those to this account.
     pub portal: Option<PortalId>,
-    /// Those in this state.
-    pub state: Option<ConnectionState>,
+    /// Those with this status.
+    pub status: Option<ConnectionStatus>,
     /// Those that come after this one, in the order in which they were made.
     pub after: Option<(Moment, ConnectionId)>,
 }
@@ -62,7 +62,7 @@ impl ConnectionStore {
         self.db.all(&sql, values).await?.iter().map(read).collect()
     }
 
-    /// How many connections there are in each state.
+    /// How many connections there are of each status.
     pub async fn count_tokens(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let sql = "SELECT state, COUNT(*) AS uses FROM token GROUP BY state ORDER BY state";
         let rows = self.db.all_at_length(sql).await?;
@@ -105,17 +105,17 @@ fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
     if let Some(portal) = wanted.portal {
         add("portal_id = ?", &[portal.into()]);
     }
-    match wanted.state {
+    match wanted.status {
         None => {}
-        Some(ConnectionState::Active) => add("state = 'active' AND expires_at > ?", &[now.into()]),
+        Some(ConnectionStatus::Active) => add("state = 'active' AND expires_at > ?", &[now.into()]),
         // Whatever has expired has failed before, or is due: that finds it without looking at all that is well.
-        Some(ConnectionState::Degraded) => add(
+        Some(ConnectionStatus::Degraded) => add(
             "state = 'active' AND expires_at <= ? AND id IN (SELECT id FROM token WHERE error_since IS NOT NULL \
              UNION ALL SELECT connection_id FROM token_refresh_job WHERE run_at <= ?)",
             &[now.into(), now.plus(SOON).into()],
         ),
-        Some(ConnectionState::NeedsReauth) => add("state = 'needs_reauth'", &[]),
-        Some(ConnectionState::IntegrityError) => add("state = 'integrity_error'", &[]),
+        Some(ConnectionStatus::NeedsReauth) => add("state = 'needs_reauth'", &[]),
+        Some(ConnectionStatus::IntegrityError) => add("state = 'integrity_error'", &[]),
     }
     if let Some((at, id)) = wanted.after {
         add("(created_at, id) > (?, ?)", &[at.into(), id.into()]);

@@ -144,7 +144,7 @@ impl Snapshot {
             external_user_id: self.external_id.as_deref(),
             portal_id: self.portal_id,
             hub_domain: self.hub_domain.as_deref(),
-            state: match kind {
+            status: match kind {
                 EventType::ConnectionDegraded => "degraded",
                 EventType::ConnectionDisconnected => "disconnected",
                 _ => self.state.as_str(),

@@ -173,7 +173,7 @@ impl Process {
         let back = hubspot.decide(&authorize, approve(hub_id)).expect("a way back");
         assert_eq!(browser.get(&back).await.status, 303);
         let status = browser.status().await;
-        assert_eq!(status["state"], "active", "{status}: {}", self.log());
+        assert_eq!(status["status"], "active", "{status}: {}", self.log());
         browser
     }
 }

@@ -148,7 +148,7 @@ async fn every_shape_is_taken_at_the_callback_too() {
 
     assert_eq!((waiting(&app).await, tokens(&app).await), (3, 0));
     // What has a state is an attempt of ours as before.
-    assert_eq!(app.connected(ACME).await.status().await["state"], "active");
+    assert_eq!(app.connected(ACME).await.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,7 @@ async fn a_fresh_connect_of_the_account_takes_the_place_of_its_install() {
     assert_eq!(living(&app), [ACME, GLOBEX], "of the two of that account one has ended");
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(browser.status().await["state"], "active");
+    assert_eq!(browser.status().await["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,7 +53,7 @@ async fn ten_thousand_connections_outlive_an_upgrade() {
     assert_eq!(app.store.connections.count_tokens().await.unwrap(), counts);
     let mut listed = BTreeMap::new();
     for one in listed_connections(&app).await {
-        let known = listed.insert(text(&one["id"]), (one["portal_id"].as_u64(), text(&one["state"])));
+        let known = listed.insert(text(&one["id"]), (one["portal_id"].as_u64(), text(&one["status"])));
         assert!(known.is_none(), "listed twice: {one}");
     }
     assert_eq!(listed.len(), CONNECTIONS + 3);
@@ -362,7 +362,7 @@ async fn listed_connections(app: &TestApp) -> Vec<Value> {
 /// The accounts and states of a browser's connections.
 fn connections_of(status: &Value) -> BTreeMap<u64, String> {
     let all = status["connections"].as_array().unwrap().iter();
-    all.map(|one| (one["portal_id"].as_u64().unwrap(), text(&one["state"]))).collect()
+    all.map(|one| (one["portal_id"].as_u64().unwrap(), text(&one["status"]))).collect()
 }
 
 /// The access token of a connection as a backend gets it, and its generation.
