@@ -86,7 +86,7 @@ suite([], (test) => {
     const { body: found } = await demo.api("GET", "/api/hubspot/connections?external_user_id=user_42");
     assert.deepEqual(found.connections.map((one) => [one.id, one.status, one.metadata]), [[connectionId, "active", { plan: "pro" }]]);
     const { body: ended } = await demo.api("DELETE", path);
-    assert.deepEqual([ended.connection_id, ended.revoked], [connectionId, true]);
+    assert.deepEqual([ended.connection_id, ended.revocation], [connectionId, "done"]);
     assert.equal((await demo.api("GET", `${path}/token`)).status, 404);
     const last = await until("the end is told", () => own.events.find(({ type }) => type === "connection.disconnected"));
     assert.equal(last.data.connection_id, connectionId);

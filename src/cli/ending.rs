@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use indicatif::ProgressBar;
 
 use super::{Failure, configured, say, with_services};
+use crate::domain::connection::Revocation;
 use crate::domain::id::ConnectionId;
 use crate::domain::token::Token;
-use crate::services::{Disconnected, Revoked, Services};
+use crate::services::{Disconnected, Services};
 
 /// How many connections are ended side by side.
 const AT_ONCE: u32 = 8;
@@ -22,10 +23,10 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, ended: Option<Disconnected>) {
-        match ended.map(|ended| ended.revoked) {
-            Some(Revoked::Yes) => self.revoked += 1,
-            Some(Revoked::Queued) => self.queued += 1,
-            Some(Revoked::Shared | Revoked::No) => self.kept += 1,
+        match ended.map(|ended| ended.revocation) {
+            Some(Revocation::Done) => self.revoked += 1,
+            Some(Revocation::Queued) => self.queued += 1,
+            Some(Revocation::Skipped) => self.kept += 1,
             // Somebody else has ended it in the meantime.
             None => {}
         }

@@ -27,3 +27,15 @@ words! {
         IntegrityError = "integrity_error",
     }
 }
+
+words! {
+    /// The outcome at HubSpot of ending a connection.
+    pub enum Revocation: UnknownWord {
+        /// HubSpot has revoked the grant.
+        Done = "done",
+        /// HubSpot could not be reached yet; the service retries for a day.
+        Queued = "queued",
+        /// HubSpot was not asked: another connection has the same grant, or the configuration or a lost key forbids it.
+        Skipped = "skipped",
+    }
+}

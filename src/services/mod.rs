@@ -36,7 +36,7 @@ pub(crate) use connect::{
     FinishError, Finished, Message, NewSession, Outcome, SessionError, SessionView, Started,
 };
 pub use connect::{StartConnect, StartError, flow_of_state};
-pub use connections::{Access, AccessError, Revoked};
+pub use connections::{Access, AccessError};
 pub(crate) use connections::{Connections, Disconnected, Import, ImportError, Imported, Lease, LeaseWarning};
 pub(crate) use maintenance::Maintenance;
 pub(crate) use marketplace::{ClaimInstallError, InstallError, Marketplace};

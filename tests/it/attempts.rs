@@ -160,7 +160,7 @@ async fn the_page_that_connected_an_account_can_end_it() {
 
     let ended = page.ask(Method::POST, path, Some(body), &[]).await;
 
-    assert_eq!((ended.status, &ended.json()["revoked"]), (200, &json!(true)), "{}", ended.body);
+    assert_eq!((ended.status, &ended.json()["revocation"]), (200, &json!("done")), "{}", ended.body);
     assert_eq!(page.look().await.json()["error"]["code"], "disconnected");
     assert_eq!(popup.status().await["authenticated"], false);
 }

@@ -316,7 +316,7 @@ async fn a_connection_ends_once_and_no_token_comes_after_that() {
     .await;
     let answer = backend.call(Method::DELETE, &id, "", None).await;
     ended.store(true, std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(answer.json(), json!({"connection_id": id, "revoked": true, "reason": null}));
+    assert_eq!(answer.json(), json!({"connection_id": id, "revocation": "done"}));
     let mut lent = 0;
     for reader in readers {
         lent += reader.await.unwrap();
@@ -340,10 +340,10 @@ async fn what_hubspot_cannot_be_told_is_queued_and_what_is_shared_stays() {
     let backend = Backend::of(&app).await;
     let all = ids(&backend.list("").await);
     let first = backend.call(Method::DELETE, &all[0], "", None).await.json();
-    assert_eq!((&first["revoked"], &first["reason"]), (&json!(false), &json!("shared")));
+    assert_eq!(first["revocation"], "skipped");
     app.hubspot.script(Rule::once(Kind::Revoke, Fault::CloseBeforeAnswer));
     let second = backend.call(Method::DELETE, &all[1], "", None).await.json();
-    assert_eq!((&second["revoked"], &second["reason"]), (&json!("queued"), &Value::Null));
+    assert_eq!(second["revocation"], "queued");
     assert!(ids(&backend.list("").await).is_empty());
 }
 
@@ -361,7 +361,7 @@ async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
     assert!(app.hubspot.calls(Kind::Uninstall).is_empty());
     let done = backend.call(Method::POST, &id, "/uninstall", Some(json!({"confirm": true}))).await;
     let expected = json!({
-        "connection_id": id, "uninstalled": true, "failed_with": null, "revoked": true, "reason": null, "also_affected": 1,
+        "connection_id": id, "uninstalled": true, "failed_with": null, "revocation": "done", "also_affected": 1,
     });
     assert_eq!((done.status, done.json()), (200, expected));
     let order: Vec<Kind> = app.hubspot.journal().iter().map(|call| call.kind).collect();
@@ -392,7 +392,7 @@ async fn an_app_that_cannot_be_uninstalled_leaves_no_connection_either() {
     app.hubspot.script(Rule::always(Kind::Uninstall, Fault::CloseBeforeAnswer));
     let done = backend.call(Method::POST, &id, "/uninstall", Some(json!({"confirm": true}))).await.json();
     assert_eq!((&done["uninstalled"], &done["failed_with"]), (&json!(false), &json!("provider_unreachable")));
-    assert_eq!(done["revoked"], true);
+    assert_eq!(done["revocation"], "done");
     assert!(ids(&backend.list("").await).is_empty());
     eventually("the grant has ended", || async { app.hubspot.grants().is_empty() }).await;
 }

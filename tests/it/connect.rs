@@ -54,7 +54,7 @@ async fn disconnecting_ends_the_grant_at_hubspot_and_the_job_here() {
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     let answer = browser.disconnect(&id).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(answer.json()["revoked"], true);
+    assert_eq!(answer.json()["revocation"], "done");
     assert_eq!(browser.status().await, json!({"authenticated": false, "connections": []}));
     assert_eq!(app.hubspot.current_refresh_token(ACME), None);
     assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 0);

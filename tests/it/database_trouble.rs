@@ -281,7 +281,7 @@ async fn a_deadlock_is_lost_and_tried_again() {
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     way.own.commit().await.unwrap();
     let left = leaving.await.unwrap();
-    assert_eq!((left.status, &left.json()["revoked"]), (200, &serde_json::json!(true)), "{}", left.body);
+    assert_eq!((left.status, &left.json()["revocation"]), (200, &serde_json::json!("done")), "{}", left.body);
     eventually("it was a deadlock", || async { app.database.number(deadlocks).await == 1 }).await;
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     app.assert_one_job_each().await;
@@ -300,7 +300,7 @@ async fn a_serialization_failure_is_tried_again() {
     // What it has read is not what it finds: "could not serialize access due to concurrent update".
     way.own.commit().await.unwrap();
     let left = leaving.await.unwrap();
-    assert_eq!((left.status, &left.json()["revoked"]), (200, &serde_json::json!(true)), "{}", left.body);
+    assert_eq!((left.status, &left.json()["revocation"]), (200, &serde_json::json!("done")), "{}", left.body);
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     app.assert_one_job_each().await;
 }

@@ -33,7 +33,7 @@ async fn a_hubspot_that_cannot_be_told_is_told_later() {
         assert_eq!(answer.status, 200, "{fault:?}: {}", answer.body);
         assert_eq!(
             answer.json(),
-            json!({"connection_id": id, "revoked": "queued", "reason": null}),
+            json!({"connection_id": id, "revocation": "queued"}),
             "{fault:?}"
         );
         assert_eq!(browser.status().await, json!({"authenticated": false, "connections": []}));
@@ -58,7 +58,7 @@ async fn a_hubspot_that_is_silent_does_not_keep_the_person_waiting() {
     let began = Instant::now();
     let answer = browser.disconnect(&id).await;
     assert!(began.elapsed() < Duration::from_secs(8));
-    assert_eq!(answer.json()["revoked"], "queued");
+    assert_eq!(answer.json()["revocation"], "queued");
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
     app.advance(31);
     assert_eq!(app.services.connections.disconnects.revoke_due().await.unwrap(), 1);
@@ -106,14 +106,14 @@ async fn a_grant_that_another_person_holds_too_lives_until_the_last_one_disconne
     let (first, second) = (app.connected(ACME).await, app.connected(ACME).await);
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 2);
     let answer = first.disconnect(&connection_id(&first).await).await.json();
-    assert_eq!((&answer["revoked"], &answer["reason"]), (&json!(false), &json!("shared")));
+    assert_eq!(answer["revocation"], "skipped");
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     app.advance(1261);
     app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(app.refresh_due().await, 1, "the other one lives on");
     assert_eq!(second.status().await["status"], "active");
     let answer = second.disconnect(&connection_id(&second).await).await.json();
-    assert_eq!((&answer["revoked"], &answer["reason"]), (&json!(true), &Value::Null));
+    assert_eq!(answer["revocation"], "done");
     assert_eq!(app.hubspot.grants().len(), 0);
 }
 
@@ -180,7 +180,7 @@ async fn a_refresh_that_finds_its_grant_ended_by_the_disconnect_changes_nothing(
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     let answer = browser.disconnect(&connection_id(&browser).await).await;
-    assert_eq!(answer.json()["revoked"], true);
+    assert_eq!(answer.json()["revocation"], "done");
     app.hubspot.release();
     late.await.unwrap();
     for table in [sql::CONNECTIONS, sql::REFRESH_JOBS, sql::REVOCATION_JOBS] {

@@ -401,7 +401,7 @@ async fn of_two_client_secrets_the_one_that_hubspot_takes_is_used_for_every_call
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(state(&app).await, "active - attempts 0 strikes 0");
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(browser.disconnect(&id).await.json()["revoked"], true);
+    assert_eq!(browser.disconnect(&id).await.json()["revocation"], "done");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -419,6 +419,6 @@ async fn the_second_client_secret_is_tried_for_the_very_first_call_of_a_process_
         .disconnect(user.parse().unwrap(), id.parse().unwrap(), true)
         .await
         .unwrap();
-    assert_eq!(ended.unwrap().revoked, hubspot_connect::services::Revoked::Yes);
+    assert_eq!(ended.unwrap().revocation, hubspot_connect::domain::connection::Revocation::Done);
     assert_eq!(app.hubspot.grants().len(), 0);
 }

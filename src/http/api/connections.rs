@@ -277,7 +277,7 @@ pub async fn delete_connection(request: HttpRequest, web: Data<Web>, id: Path<St
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     let ended = web.services.connections.disconnects.disconnect_any(connection_id(&id)?).await?;
     let ended = ended.ok_or(ProblemCode::ConnectionNotFound)?;
-    Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
+    Ok(HttpResponse::Ok().json(DisconnectAnswer::from(ended)))
 }
 
 /// The word that somebody means the whole account.
@@ -339,7 +339,7 @@ pub async fn uninstall_app(
     let done = web.services.connections.uninstalls.uninstall(connection_id(&id)?).await?;
     let done = done.ok_or(ProblemCode::ConnectionNotFound)?;
     let body = UninstallBody {
-        ended: DisconnectAnswer::of(done.ended.connection, done.ended.revoked),
+        ended: done.ended.into(),
         uninstalled: done.failed.is_none(),
         failed_with: done.failed.map(FailureCode::as_str),
         also_affected: done.others,

@@ -9,12 +9,13 @@ use utoipa::ToSchema;
 use super::authorization::verifier;
 use super::caller::Caller;
 use super::csrf;
+use crate::domain::connection::Revocation;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::secret::Secret;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
-use crate::services::{Outcome, Revoked};
+use crate::services::{Disconnected, Outcome};
 
 /// Which connection ends.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -32,33 +33,12 @@ pub struct DisconnectAnswer {
     /// The connection that was.
     #[schema(value_type = String, format = Uuid)]
     connection_id: ConnectionId,
-    /// Whether its grant has ended at HubSpot too: `true`, `false`, or `"queued"` if HubSpot is still to be told.
-    revoked: RevokedAnswer,
-    /// Why the grant has not ended: `shared` with another connection, or `not_possible`.
-    #[schema(pattern = "^(shared|not_possible)$")]
-    reason: Option<&'static str>,
+    revocation: Revocation,
 }
 
-/// Whether a grant has ended at HubSpot.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-pub enum RevokedAnswer {
-    /// It has, or it has not.
-    Known(bool),
-    /// `queued`: HubSpot is still to be told.
-    Word(&'static str),
-}
-
-impl DisconnectAnswer {
-    /// What is told of it.
-    pub fn of(connection_id: ConnectionId, revoked: Revoked) -> Self {
-        let (revoked, reason) = match revoked {
-            Revoked::Yes => (RevokedAnswer::Known(true), None),
-            Revoked::Queued => (RevokedAnswer::Word("queued"), None),
-            Revoked::Shared => (RevokedAnswer::Known(false), Some("shared")),
-            Revoked::No => (RevokedAnswer::Known(false), Some("not_possible")),
-        };
-        Self { connection_id, revoked, reason }
+impl From<Disconnected> for DisconnectAnswer {
+    fn from(Disconnected { connection, revocation }: Disconnected) -> Self {
+        Self { connection_id: connection, revocation }
     }
 }
 
@@ -97,7 +77,7 @@ pub async fn disconnect_connection(
     };
     let ended = web.services.connections.disconnects.disconnect(user, body.0.connection_id, true).await?;
     let ended = ended.ok_or(ProblemCode::ConnectionNotFound)?;
-    Ok(HttpResponse::Ok().json(DisconnectAnswer::of(ended.connection, ended.revoked)))
+    Ok(HttpResponse::Ok().json(DisconnectAnswer::from(ended)))
 }
 
 /// Whose connection an attempt led to. It is no cookie that speaks here, so no other site can borrow it.

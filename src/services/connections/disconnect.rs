@@ -9,6 +9,7 @@ use tracing::{Instrument, error_span};
 
 use crate::crash;
 use crate::domain::clock::Clock;
+use crate::domain::connection::Revocation;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::refresh_job::backoff;
 use crate::hubspot::HubSpot;
@@ -28,21 +29,8 @@ const LEASE: Duration = Duration::from_secs(60);
 pub struct Disconnected {
     /// Which.
     pub connection: ConnectionId,
-    /// Whether its grant has ended at HubSpot.
-    pub revoked: Revoked,
-}
-
-/// Whether a grant has ended at HubSpot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revoked {
-    /// HubSpot has confirmed it.
-    Yes,
-    /// HubSpot could not be told yet.
-    Queued,
-    /// It was not to be: another connection has the same grant.
-    Shared,
-    /// It was not to be, by configuration.
-    No,
+    /// What became of its grant at HubSpot.
+    pub revocation: Revocation,
 }
 
 /// A connection that has ended here.
@@ -52,21 +40,21 @@ pub(in crate::services) struct Ending {
 }
 
 enum AtHubSpot {
-    Decided(Revoked),
-    Asked(JoinHandle<Result<Revoked, StoreError>>),
+    Decided(Revocation),
+    Asked(JoinHandle<Result<Revocation, StoreError>>),
 }
 
 impl Ending {
     /// Waits for HubSpot's word, but not for ever: the background goes on asking.
     pub async fn wait(self, until: Instant) -> Disconnected {
-        let revoked = match self.at_hubspot {
-            AtHubSpot::Decided(revoked) => revoked,
+        let revocation = match self.at_hubspot {
+            AtHubSpot::Decided(revocation) => revocation,
             AtHubSpot::Asked(task) => match tokio::time::timeout_at(until, task).await {
-                Ok(Ok(Ok(revoked))) => revoked,
-                _ => Revoked::Queued,
+                Ok(Ok(Ok(revocation))) => revocation,
+                _ => Revocation::Queued,
             },
         };
-        Disconnected { connection: self.connection, revoked }
+        Disconnected { connection: self.connection, revocation }
     }
 }
 
@@ -152,8 +140,7 @@ impl Disconnects {
         self.0.changes.publish(user);
         let at_hubspot = match removed {
             Removed::Absent => return None,
-            Removed::Shared => AtHubSpot::Decided(Revoked::Shared),
-            Removed::Kept => AtHubSpot::Decided(Revoked::No),
+            Removed::Shared | Removed::Kept => AtHubSpot::Decided(Revocation::Skipped),
             Removed::Queued(job) => AtHubSpot::Asked(self.revoke_now(job)),
         };
         tracing::info!(connection = %connection, user = %user, "disconnected");
@@ -161,12 +148,12 @@ impl Disconnects {
     }
 
     /// Tells HubSpot, in a task of its own.
-    fn revoke_now(&self, job: String) -> JoinHandle<Result<Revoked, StoreError>> {
+    fn revoke_now(&self, job: String) -> JoinHandle<Result<Revocation, StoreError>> {
         let disconnects = self.clone();
         self.0.tasks.detach(async move {
             match disconnects.0.store.revocation(&job).await? {
                 Some(job) => disconnects.revoke(job).await,
-                None => Ok(Revoked::Yes),
+                None => Ok(Revocation::Done),
             }
         })
     }
@@ -189,7 +176,7 @@ impl Disconnects {
         Ok(count)
     }
 
-    async fn revoke(&self, job: RevocationJob) -> Result<Revoked, StoreError> {
+    async fn revoke(&self, job: RevocationJob) -> Result<Revocation, StoreError> {
         let parts = &self.0;
         let row = job.connection_id.to_string();
         let context =
@@ -200,35 +187,35 @@ impl Disconnects {
             Err(OpenError::UnknownKey(_)) if parts.clock.now().since(job.created_at) < GIVE_UP => {
                 let pause = backoff(job.attempts.saturating_add(1), 1.0);
                 parts.store.postpone_revocation(&job.id, parts.clock.now().plus(pause)).await?;
-                return Ok(Revoked::Queued);
+                return Ok(Revocation::Queued);
             }
             Err(_) => {
                 tracing::error!(connection = %job.connection_id, "a token to be revoked cannot be opened; it stays valid at HubSpot");
                 parts.store.finish_revocation(&job.id).await?;
-                return Ok(Revoked::No);
+                return Ok(Revocation::Skipped);
             }
         };
         // The same grant may have come back by a reconnect meanwhile, under the fingerprint of today's APP_SECRET.
         for fingerprint in [&job.refresh_fingerprint, &parts.keyring.fingerprint(&refresh)] {
             if parts.store.is_in_use(fingerprint).await? {
                 parts.store.finish_revocation(&job.id).await?;
-                return Ok(Revoked::Shared);
+                return Ok(Revocation::Skipped);
             }
         }
         let Err(failure) = parts.hubspot.revoke(&refresh).await else {
             crash::point("disconnect.revoked");
             parts.store.finish_revocation(&job.id).await?;
-            return Ok(Revoked::Yes);
+            return Ok(Revocation::Done);
         };
         let now = parts.clock.now();
         if now.since(job.created_at) >= GIVE_UP {
             tracing::error!(connection = %job.connection_id, code = failure.code.as_str(), "revoke_failed: giving up after a day");
             parts.store.finish_revocation(&job.id).await?;
-            return Ok(Revoked::No);
+            return Ok(Revocation::Skipped);
         }
         tracing::warn!(connection = %job.connection_id, code = failure.code.as_str(), "a revocation has failed and will be tried again");
         let pause = backoff(job.attempts.saturating_add(1), 1.0);
         parts.store.postpone_revocation(&job.id, now.plus(pause)).await?;
-        Ok(Revoked::Queued)
+        Ok(Revocation::Queued)
     }
 }

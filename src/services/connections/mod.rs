@@ -20,7 +20,7 @@ pub use access_token::{Access, AccessError, AccessTokens};
 pub use account_details::AccountDetails;
 pub use circuit_breaker::CircuitBreaker;
 pub(super) use disconnect::REVOKE_WAIT;
-pub use disconnect::{Disconnected, Disconnects, Revoked};
+pub use disconnect::{Disconnected, Disconnects};
 pub use import::{Import, ImportError, Imported, Imports};
 pub(super) use intake::{GrantedTokens, Intake, Stored, Terms};
 pub use lease::{Lease, LeaseWarning};
