@@ -166,7 +166,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const verifier = this.#ownPage ? null : this.#shared.makers[connectionId] ?? this.#shared.memo?.verifier;
     const answer = await post(this.#service, "disconnect", verifier, { connection_id: connectionId },
       // The verifier is the better proof, and other origins may not send this header.
-      verifier ? {} : { "x-csrf-token": this.#csrf ?? document.body.dataset.csrf ?? "" });
+      verifier ? {} : { "hubspot-connect-csrf": this.#csrf ?? document.body.dataset.csrf ?? "" });
     if (answer.status === 200) return;
     throw answer.body.code
       ? fromServer({ code: answer.body.code, message: answer.body.detail })
