@@ -84,7 +84,7 @@ suite([], (test) => {
 
     // What is known of it, and the end.
     const { body: found } = await demo.api("GET", "/api/hubspot/connections?external_user_id=user_42");
-    assert.deepEqual(found.connections.map((one) => [one.id, one.status, one.metadata]), [[connectionId, "active", { plan: "pro" }]]);
+    assert.deepEqual(found.data.map((one) => [one.id, one.status, one.metadata]), [[connectionId, "active", { plan: "pro" }]]);
     const { body: ended } = await demo.api("DELETE", path);
     assert.deepEqual([ended.connection_id, ended.revocation], [connectionId, "done"]);
     assert.equal((await demo.api("GET", `${path}/token`)).status, 404);

@@ -31,7 +31,7 @@ impl ExternalUserId {
 /// Text that is no id of a user.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "an external user id has 1 to {LONGEST} characters, no control, invisible or private-use characters, no space at its ends"
+    "a text of 1 to {LONGEST} characters without control, invisible or private-use characters, and without spaces at its ends"
 )]
 pub struct BadExternalId;
 

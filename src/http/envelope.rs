@@ -25,6 +25,7 @@ use super::Web;
 use super::api::{PassedOn, challenge, tell};
 use super::browser::callback::done_without_answer;
 use super::browser::navigation::see_other;
+use super::openapi::has_path;
 use super::paths::{CLAIM, is_api, is_streamed};
 use super::problem::{Problem, ProblemCode};
 use super::request::body_timeout::await_body;
@@ -260,6 +261,8 @@ fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestI
         None if status.is_client_error() || status.is_server_error() => by_status(status),
         None => return,
     };
+    let problem =
+        if problem.entry.code == ProblemCode::NotFound { with_path(problem, path) } else { problem };
     let (kind, body) = match is_api(path) {
         true => ("application/problem+json", problem.json(path, &id.0).to_string()),
         false => ("text/html; charset=utf-8", error_page(&web.templates, &problem, &id.0)),
@@ -281,6 +284,16 @@ fn write_problem(answer: &mut HttpResponse, web: &Web, path: &str, id: &RequestI
     answer.extensions_mut().insert(problem);
     let head = std::mem::replace(answer, HttpResponse::new(status));
     *answer = head.set_body(BoxBody::new(body));
+}
+
+/// Names the right path where only a slash at the end is wrong.
+fn with_path(problem: Problem, path: &str) -> Problem {
+    match path.trim_end_matches('/') {
+        right if right != path && has_path(right) => {
+            problem.hint(format!("The path is `{right}`, without a slash at its end."))
+        }
+        _ => problem,
+    }
 }
 
 fn is_passed_on(answer: &HttpResponse) -> bool {

@@ -62,9 +62,10 @@ async fn the_fields_of_a_body_have_names_and_are_taken_from_no_list() {
         ("/auth/hubspot/link/open", "[\"token\"]".to_owned()),
     ] {
         let request = browser.request(Method::POST, path).header("content-type", "application/json");
-        let request =
-            request.header("sec-fetch-site", "same-origin").header("x-hsc-verifier", "v".repeat(43));
-        assert_problem(&browser.send(request.body(list)).await, 400, "invalid_json", path);
+        let request = request
+            .header("sec-fetch-site", "same-origin")
+            .header("hubspot-connect-verifier", "v".repeat(43));
+        assert_problem(&browser.send(request.body(list)).await, 400, "validation_failed", path);
     }
 }
 
@@ -80,7 +81,11 @@ async fn a_body_that_is_no_good_is_told_with_its_place() {
             Some("/scopes/1"),
         ),
         ("a field nobody knows", br#"{"external_user_id": "u", "surprise": 1}"#.into(), Some("/surprise")),
-        ("a doubled key", br#"{"external_user_id": "u", "external_user_id": "v"}"#.into(), Some("")),
+        (
+            "a doubled key",
+            br#"{"external_user_id": "u", "external_user_id": "v"}"#.into(),
+            Some("/external_user_id"),
+        ),
         (
             "a number beyond all",
             br#"{"external_user_id": "u", "expires_in": 1e400}"#.into(),
@@ -127,12 +132,79 @@ async fn a_body_that_is_no_good_is_told_with_its_place() {
     ];
     for (what, body, pointer) in cases {
         let answer = post(&app, &key, "application/json", body.clone()).await;
-        let problem = assert_problem(&answer, 400, "invalid_json", what);
+        let is_json = serde_json::from_slice::<Value>(body).is_ok();
+        let code = if is_json { "validation_failed" } else { "invalid_json" };
+        let problem = assert_problem(&answer, 400, code, what);
         if let Some(pointer) = pointer {
             assert_eq!(problem["pointer"], *pointer, "{what}: {problem}");
         }
     }
     assert_eq!(app.database.count(sql::CONNECT_SESSIONS).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_field_is_named_with_what_it_takes() {
+    let app = TestApp::start().await;
+    let key = app.api_key("sessions:write webhooks connections:write").await;
+    let connection = format!("/api/hubspot/connections/{SOME_ID}/uninstall");
+    for (path, body, hint) in [
+        (SESSIONS, r#"{"confirm": "maybe"}"#, "`confirm` is `none` or `backend`."),
+        (SESSIONS, r#"{"scopes": ["oauth", 7]}"#, "`scopes[1]` is a string."),
+        (
+            SESSIONS,
+            r#"{"external_user_id": "u", "scopes": ["a b"]}"#,
+            "`scopes[0]` is not a scope as HubSpot writes it.",
+        ),
+        (SESSIONS, "{}", "`external_user_id` is required where there is no `connection_id`."),
+        (SESSIONS, r#"{"expires_in": 1.5}"#, "`expires_in` is a whole number from 0 on."),
+        (
+            SESSIONS,
+            r#"{"external_user_id": "u", "expires_in": 5}"#,
+            "`expires_in` is a number of seconds from 60 to 604800.",
+        ),
+        ("/api/hubspot/webhooks", "{}", "`url` is required."),
+        (
+            "/api/hubspot/webhooks",
+            r#"{"url": "https://a.example", "headers": {"host": "b"}}"#,
+            "`headers.host` is not the name of a header field that can be set.",
+        ),
+        (
+            connection.as_str(),
+            r#"{"confirm": true, "force": 1}"#,
+            "`force` is not a field of this request; the fields are `confirm`.",
+        ),
+        (connection.as_str(), r#"{"confirm": 1}"#, "`confirm` is `true` or `false`."),
+        (
+            "/api/hubspot/connections/0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10/refresh",
+            r#"{"force": true}"#,
+            "The body has no fields in this request.",
+        ),
+    ] {
+        let request = app.browser().request(Method::POST, path).bearer_auth(&key).body(body);
+        let answer = app.browser().send(request.header("content-type", "application/json")).await;
+        let problem = assert_problem(&answer, 400, "validation_failed", path);
+        assert_eq!(problem["hint"], hint, "{path} {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_with_a_slash_too_many_is_told_the_right_one() {
+    let app = TestApp::start().await;
+    let key = app.api_key("sessions:write connections:read").await;
+    for path in [
+        "/api/hubspot/connections",
+        "/api/hubspot/connect-sessions",
+        "/api/hubspot/connections/0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10/token",
+        "/api/hubspot/installs",
+        "/api/hubspot/status",
+        "/api/openapi.json",
+    ] {
+        let answer = app.api(&key, Method::GET, &format!("{path}/"), None).await;
+        let problem = assert_problem(&answer, 404, "not_found", path);
+        assert_eq!(problem["hint"], format!("The path is `{path}`, without a slash at its end."), "{path}");
+    }
+    let nowhere = app.api(&key, Method::GET, "/api/hubspot/nothing/", None).await;
+    assert!(assert_problem(&nowhere, 404, "not_found", "nothing").get("hint").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,7 +79,7 @@ const HANDLES: &[(&str, &[&str])] = &[
 /// The same for `http`.
 const HTTP: &[(&str, &[&str])] = &[
     ("admin", &["envelope", "health"]),
-    ("envelope", &["api", "browser", "request", "problem", "templates", "paths"]),
+    ("envelope", &["openapi", "api", "browser", "request", "problem", "templates", "paths"]),
     ("openapi", &["api", "browser", "health", "problem", "public_text", "paths"]),
     ("api", &["browser", "request", "problem", "paths"]),
     ("browser", &["request", "server", "problem", "templates", "paths"]),

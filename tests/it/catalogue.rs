@@ -41,7 +41,7 @@ impl<'a> Backend<'a> {
 
 /// The ids of the connections in a list.
 fn ids(list: &Value) -> Vec<String> {
-    let connections = list["connections"].as_array().unwrap().iter();
+    let connections = list["data"].as_array().unwrap().iter();
     connections.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -62,6 +62,7 @@ async fn a_connection_is_shown_with_all_but_its_tokens() {
     let id = app.database.column_of(ACME, sql::ID).await;
     let answer = backend.get(&format!("{LIST}/{id}")).await;
     let mut shown = answer.json();
+    assert!(!shown["explanation"].take().as_array().unwrap().is_empty());
     assert!(shown["next_refresh_at"].take().as_str().unwrap().starts_with("2026-"));
     let now = app.clock.now();
     let expected = json!({
@@ -83,9 +84,10 @@ async fn a_connection_is_shown_with_all_but_its_tokens() {
         "last_error": null,
         "error_since": null,
         "generation": 1,
+        "explanation": null,
     });
     assert_eq!(shown, expected);
-    assert_eq!(backend.list("").await["connections"][0]["id"], json!(id));
+    assert_eq!(backend.list("").await["data"][0]["id"], json!(id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +114,7 @@ async fn pages_follow_one_another_in_a_stable_order_while_connections_come_and_g
     let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {
         let page = backend.list(&format!("?limit=4{cursor}")).await;
-        assert!(page["connections"].as_array().unwrap().len() <= 4);
+        assert!(page["data"].as_array().unwrap().len() <= 4);
         seen.extend(ids(&page));
         pages += 1;
         if pages == 2 {
@@ -129,12 +131,10 @@ async fn pages_follow_one_another_in_a_stable_order_while_connections_come_and_g
     let mut sorted = seen.clone();
     sorted.sort();
     assert_eq!(sorted, made, "each is seen once");
-    assert_eq!(ids(&backend.list("?limit=200").await), seen[1..], "the order is always the same");
-    assert_eq!(
-        backend.list("?limit=24").await["next_cursor"],
-        Value::Null,
-        "a last page that is full is the last"
-    );
+    assert_eq!(ids(&backend.list("?limit=100").await), seen[1..], "the order is always the same");
+    let full: Vec<usize> =
+        app.pages(&backend.key, &format!("{LIST}?limit=8")).await.iter().map(Vec::len).collect();
+    assert_eq!(full, [8, 8, 8], "a last page that is full is the last");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +171,8 @@ async fn connections_are_found_by_user_account_and_status() {
     for bad in [
         "?status=dead",
         "?limit=0",
-        "?limit=201",
+        "?limit=101",
+        "?limit=x",
         "?limit=",
         "?limit=1&limit=1",
         "?cursor=nonsense",
@@ -194,10 +195,10 @@ async fn the_backend_and_the_command_line_are_told_the_same() {
     app.connected(ACME).await;
     let id = app.database.column_of(ACME, sql::ID).await;
     let backend = Backend::of(&app).await;
-    let history = backend.get(&format!("{LIST}/{id}/history")).await.json();
+    let explained = backend.get(&format!("{LIST}/{id}")).await.json();
     let shown = run(&["connections", "explain", &id], &app.variables).stdout;
-    let sentences = history["explanation"].as_array().unwrap();
-    assert!(sentences.len() >= 5, "{history}");
+    let sentences = explained["explanation"].as_array().unwrap();
+    assert!(sentences.len() >= 5, "{explained}");
     // The command goes by the system's clock, so what it says of the status may differ.
     for sentence in sentences.iter().filter(|one| !one.as_str().unwrap().starts_with("It is ")) {
         assert!(shown.contains(sentence.as_str().unwrap()), "{sentence}: {shown}");
@@ -205,18 +206,29 @@ async fn the_backend_and_the_command_line_are_told_the_same() {
     app.hubspot.uninstall(ACME);
     app.advance(1801);
     app.refresh_due().await;
-    let history = backend.get(&format!("{LIST}/{id}/history")).await.body;
-    assert!(history.contains("failed with `grant_dead`") && history.contains("It is degraded"), "{history}");
+    let explained = backend.get(&format!("{LIST}/{id}")).await.body;
+    assert!(
+        explained.contains("failed with `grant_dead`") && explained.contains("It is degraded"),
+        "{explained}"
+    );
     app.advance(60);
     app.refresh_due().await;
     let history = backend.get(&format!("{LIST}/{id}/history")).await.json();
-    let events = history["events"].as_array().unwrap();
+    let events = history["data"].as_array().unwrap();
     assert_eq!(events[0]["type"], "connection.created", "{history}");
     assert!(events.iter().any(|event| event["type"] == "connection.needs_reauth"), "{history}");
     let first = events[0]["sequence"].as_i64().unwrap();
-    let later = backend.get(&format!("{LIST}/{id}/history?after={first}")).await.json();
-    assert_eq!(later["events"].as_array().unwrap()[..], events[1..]);
-    assert_eq!(backend.get(&format!("{LIST}/{id}/history?after=x")).await.status, 400);
+    let later = backend.get(&format!("{LIST}/{id}/history?after_sequence={first}")).await.json();
+    assert_eq!(later["data"].as_array().unwrap()[..], events[1..]);
+    let pages = app.pages(&backend.key, &format!("{LIST}/{id}/history?limit=1")).await;
+    assert_eq!(pages.concat(), *events);
+    assert_eq!(pages.len(), events.len(), "the last page is full, and the last");
+    let last = app.pages(&backend.key, &format!("{LIST}/{id}/history?limit=1&after_sequence={first}")).await;
+    assert_eq!(last.concat()[..], events[1..]);
+    for bad in ["after_sequence=x", "after_sequence=-1", "after=1", "cursor=x", "cursor=MQ=="] {
+        let answer = backend.get(&format!("{LIST}/{id}/history?{bad}")).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("bad_request")), "{bad}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

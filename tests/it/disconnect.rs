@@ -31,11 +31,7 @@ async fn a_hubspot_that_cannot_be_told_is_told_later() {
         app.hubspot.script(Rule::times(Kind::Revoke, 2, fault.clone()));
         let answer = browser.disconnect(&id).await;
         assert_eq!(answer.status, 200, "{fault:?}: {}", answer.body);
-        assert_eq!(
-            answer.json(),
-            json!({"connection_id": id, "revocation": "queued"}),
-            "{fault:?}"
-        );
+        assert_eq!(answer.json(), json!({"connection_id": id, "revocation": "queued"}), "{fault:?}");
         assert_eq!(browser.status().await, json!({"authenticated": false, "connections": []}));
         assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);
         assert_eq!(app.database.count(sql::REFRESH_JOBS).await, 0);

@@ -88,7 +88,7 @@ async fn a_file_of_refresh_tokens_becomes_connections_and_may_come_again() {
     let key = app.api_key("connections:read tokens:read").await;
     let path = "/api/hubspot/connections?external_user_id=user-0";
     let shown = app.api(&key, reqwest::Method::GET, path, None).await.json();
-    let connection = &shown["connections"][0];
+    let connection = &shown["data"][0];
     assert_eq!(connection["portal_id"], json!(ACME));
     assert_eq!(connection["metadata"], json!({"team": "north"}));
     assert_eq!(connection["missing_scopes"], json!(["automation"]));

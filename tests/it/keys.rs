@@ -8,7 +8,6 @@ use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::services::{KeyCheckError, reseal_all};
 use hubspot_connect::store::SealedTable;
-use serde_json::json;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, LONG_SESSIONS, approve};
 use crate::harness::browser::Browser;

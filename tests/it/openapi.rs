@@ -26,6 +26,8 @@ const PAGES: [&str; 13] = [
     // What answers where nothing is.
     "not_found",
 ];
+const ALL: &str = "sessions:write tokens:read connections:read connections:write proxy webhooks";
+
 /// On the listener of the operator, which strangers do not reach.
 const OPERATOR: [&str; 2] = ["get_ready", "get_metrics"];
 
@@ -167,6 +169,67 @@ async fn what_is_refused_is_told_in_the_form_that_is_described() {
         let kind = answer.header("content-type").split(';').next().unwrap_or_default().to_owned();
         let described = operation["responses"]["421"]["content"].as_object().expect("a body");
         assert!(described.contains_key(&kind), "{method} {path} is refused with {kind}");
+    }
+}
+
+/// HubSpot's parameters are HubSpot's business, and a health check may have some of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_and_repeated_query_parameters_are_refused_by_every_operation_of_the_api() {
+    let app = TestApp::start().await;
+    let key = app.api_key(ALL).await;
+    let browser = app.browser();
+    let mut lists = 0;
+    for (path, method, operation) in operations(&committed()) {
+        if !path.starts_with("/api/hubspot/") || path.starts_with("/api/hubspot/proxy/") {
+            continue;
+        }
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let known: Vec<&str> = parameters
+            .filter(|parameter| parameter["in"] == "query")
+            .map(|parameter| parameter["name"].as_str().expect("a name"))
+            .collect();
+        lists += usize::from(known.contains(&"cursor"));
+        let repeated = known.iter().map(|name| format!("{name}=1&{name}=1"));
+        for query in repeated.chain(["surprise=1".to_owned(), "Limit=1".to_owned(), "cursor[]=1".to_owned()])
+        {
+            let url = format!("{}?{query}", filled(&path));
+            let mut request = browser.request(method.clone(), &url).bearer_auth(&key);
+            if operation["requestBody"].is_object() {
+                request = request.header("content-type", "application/json").body("{}");
+            }
+            let answer = browser.send(request).await;
+            let place = format!("{method} {url}: {}", answer.body);
+            assert_eq!(
+                (answer.status, answer.json()["code"].as_str()),
+                (400, Some("bad_request")),
+                "{place}"
+            );
+            let hint = answer.json()["hint"].as_str().unwrap_or_default().to_owned();
+            assert!(hint.contains("query parameter"), "{place}");
+            assert!(known.iter().all(|name| hint.contains(&format!("`{name}`"))), "{place}");
+        }
+    }
+    assert_eq!(lists, 5);
+}
+
+#[test]
+fn every_list_has_the_one_envelope_and_the_same_parameters() {
+    let document = committed();
+    for (path, method, operation) in operations(&document) {
+        let answer = &operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
+        let Some(name) = answer.as_str().and_then(|name| name.rsplit('/').next()) else { continue };
+        let schema = &document["components"]["schemas"][name];
+        let lists: Vec<&String> = schema["properties"].as_object().map_or_else(Vec::new, |properties| {
+            let is_list = |property: &Value| property["items"]["$ref"].is_string();
+            properties.iter().filter(|(_, property)| is_list(property)).map(|(name, _)| name).collect()
+        });
+        let is_list = operation["parameters"].to_string().contains("\"cursor\"");
+        if path.starts_with("/api/hubspot/") && method == Method::GET && is_list {
+            assert_eq!(lists, ["data"], "{path}");
+            assert_eq!(schema["required"], serde_json::json!(["data", "next_cursor"]), "{path}");
+        } else {
+            assert!(!lists.iter().any(|name| *name == "data"), "{method} {path}");
+        }
     }
 }
 

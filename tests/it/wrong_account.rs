@@ -177,7 +177,8 @@ async fn without_a_popup_the_question_comes_before_the_way_back() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
     let (page, url) = (Page::new(&app.base, HOST), format!("{HOST}/settings"));
-    let more = [("portal_id", ACME.to_string()), ("mode", "redirect".to_owned()), ("return_url", url.clone())];
+    let more =
+        [("portal_id", ACME.to_string()), ("mode", "redirect".to_owned()), ("return_url", url.clone())];
     let more: Vec<(&str, &str)> = more.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let launch = page.post(&browser, Some(HOST), &more).await;
     let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).expect("back");

@@ -120,7 +120,7 @@ def installs(count, first_account):
         there = urlencode({"install_url": f"{SERVICE}/install/hubspot", "shape": "legacy", "hub_id": account})
         code = ask("GET", f"{HUBSPOT}/marketplace/install?{there}", **NAVIGATION)
         ask("GET", code.headers["Location"], **NAVIGATION)
-    return [one["id"] for one in api("GET", "/api/hubspot/installs")["installs"]]
+    return [one["id"] for one in api("GET", "/api/hubspot/installs?limit=100")["data"]]
 
 
 def webhooks(count):
@@ -153,7 +153,7 @@ def with_verifier(number, account):
     """A connected attempt with a verifier of its own, by which it can be ended."""
     verifier = f"{VERIFIER}-{number}"
     [(flow, _)] = connected(1, account, challenge=digest(verifier))
-    answer = ask("GET", f"{SERVICE}/api/hubspot/status", **{"X-HSC-Verifier": verifier})
+    answer = ask("GET", f"{SERVICE}/api/hubspot/status", **{"Hubspot-Connect-Verifier": verifier})
     return {"flow": flow, "verifier": verifier, "connection": json.loads(answer.read())["connection"]["id"]}
 
 

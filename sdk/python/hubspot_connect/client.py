@@ -106,8 +106,8 @@ class HubSpotConnect:
     # What your users have connected
 
     def list_connections(self, **query: str | int) -> Json:
-        """One page; `next_cursor` leads to the next."""
-        return self._ask("GET", "/connections" + (f"?{urlencode(query)}" if query else ""))
+        """One page: `data`, and `next_cursor` for the next page as `cursor`; None on the last one."""
+        return self._list("/connections", query)
 
     def get_connection(self, connection_id: str) -> Json:
         return self._ask("GET", f"/connections/{_part(connection_id)}")
@@ -140,6 +140,10 @@ class HubSpotConnect:
         with self._lock:
             self._kept = {name: kept for name, kept in self._kept.items() if name[0] != connection_id}
 
+    def list_history(self, connection_id: str, **query: str | int) -> Json:
+        """A page of the events of a connection, the oldest first."""
+        return self._list(f"/connections/{_part(connection_id)}/history", query)
+
     def refresh(self, connection_id: str) -> Json:
         self.forget_token(connection_id)
         return self._ask("POST", f"/connections/{_part(connection_id)}/refresh")
@@ -154,11 +158,12 @@ class HubSpotConnect:
         """`secret` is told this once: keep it for `verify_webhook`."""
         return self._ask("POST", "/webhooks", {"url": url} | ({} if events is None else {"events": events}))
 
-    def list_webhooks(self) -> Json:
-        return self._ask("GET", "/webhooks")
+    def list_webhooks(self, **query: str | int) -> Json:
+        return self._list("/webhooks", query)
 
-    def delete_webhook(self, webhook_id: str) -> None:
-        self._ask("DELETE", f"/webhooks/{_part(webhook_id)}")
+    def delete_webhook(self, webhook_id: str) -> Json:
+        """The webhook as it was."""
+        return self._ask("DELETE", f"/webhooks/{_part(webhook_id)}")
 
     # HubSpot's API, through the service
 
@@ -178,6 +183,9 @@ class HubSpotConnect:
             named["Content-Type"] = "application/json"
         status, answered, text = self._once(method, f"{API}/proxy/{path.lstrip('/')}", body, named)
         return ProxyAnswer(status, answered, text)
+
+    def _list(self, path: str, query: Mapping[str, str | int]) -> Json:
+        return self._ask("GET", path + (f"?{urlencode(query)}" if query else ""))
 
     def _ask(self, method: str, path: str, body: Json | None = None, *, idempotency_key: str | None = None) -> Json:
         headers = {}

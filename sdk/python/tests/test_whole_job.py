@@ -74,7 +74,7 @@ class WholeJob(unittest.TestCase):
             with self.assertRaises(WebhookVerificationError):
                 verify_webhook(wrong[0], headers, wrong[1], wrong[2])
 
-        listed = hubspot.list_connections(external_user_id="user_py")["connections"]
+        listed = hubspot.list_connections(external_user_id="user_py")["data"]
         self.assertEqual([one["id"] for one in listed], [connection])
         self.assertEqual(hubspot.get_connection(connection)["metadata"], {"plan": "pro"})
         token = hubspot.token(connection)

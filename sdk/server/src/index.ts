@@ -12,13 +12,22 @@ export type CreateConnectSession = Schemas["CreateConnectSession"];
 export type ConnectSession = Schemas["ConnectSessionBody"];
 export type NewConnectSession = Schemas["NewConnectSession"];
 export type Connection = Schemas["ConnectionBody"];
-export type ConnectionList = Schemas["ConnectionList"];
+export type ExplainedConnection = Schemas["ExplainedConnection"];
+export type HistoryEvent = Schemas["HistoryEvent"];
 export type Refreshed = Schemas["RefreshBody"];
 export type Disconnected = Schemas["Disconnected"];
 export type Webhook = Schemas["WebhookBody"];
 export type NewWebhook = Schemas["NewWebhook"];
 export type WebhookChanges = Schemas["WebhookChanges"];
 export type ListConnections = NonNullable<operations["list_connections"]["parameters"]["query"]>;
+export type ListHistory = NonNullable<operations["get_connection_history"]["parameters"]["query"]>;
+export type ListWebhooks = NonNullable<operations["list_webhooks"]["parameters"]["query"]>;
+
+/** A page of a list. Pass `next_cursor` as `cursor` for the next page; it is null on the last one. */
+export interface Page<T> {
+  data: T[];
+  next_cursor: string | null;
+}
 
 /** What any call may say beside what it is about. */
 export interface CallOptions {
@@ -58,11 +67,12 @@ export class HubSpotConnect {
 
   /** What your users have connected. */
   readonly connections = {
-    /** One page; `next_cursor` leads to the next. */
-    list: (query: ListConnections = {}, options?: CallOptions) =>
-      this.#ask<ConnectionList>("GET", "/connections", { query: { ...query } as Record<string, string | number>, ...options }),
+    list: (query: ListConnections = {}, options?: CallOptions) => this.#list<Connection>("/connections", query, options),
+    /** The events of a connection, the oldest first. */
+    history: (id: string, query: ListHistory = {}, options?: CallOptions) =>
+      this.#list<HistoryEvent>(`/connections/${encodeURIComponent(id)}/history`, query, options),
     get: (id: string, options?: CallOptions) =>
-      this.#ask<Connection>("GET", `/connections/${encodeURIComponent(id)}`, options),
+      this.#ask<ExplainedConnection>("GET", `/connections/${encodeURIComponent(id)}`, options),
     /** An access token that lives for `minTtl` seconds at least (60 if left out). It is kept for as long as the service allows. */
     token: (id: string, options?: { minTtl?: number }): Promise<AccessToken> => this.#tokens.get(id, options?.minTtl),
     /** To be called when HubSpot has refused a token: the next one is asked for anew. */
@@ -81,7 +91,7 @@ export class HubSpotConnect {
   readonly webhooks = {
     /** `secret` is told this once: keep it for `verifyWebhook`. */
     create: (webhook: NewWebhook, options?: CallOptions) => this.#ask<Webhook>("POST", "/webhooks", { body: webhook, ...options }),
-    list: (options?: CallOptions) => this.#ask<Schemas["WebhookList"]>("GET", "/webhooks", options),
+    list: (query: ListWebhooks = {}, options?: CallOptions) => this.#list<Webhook>("/webhooks", query, options),
     get: (id: string, options?: CallOptions) => this.#ask<Webhook>("GET", `/webhooks/${encodeURIComponent(id)}`, options),
     update: (id: string, changes: WebhookChanges, options?: CallOptions) =>
       this.#ask<Webhook>("PATCH", `/webhooks/${encodeURIComponent(id)}`, { body: changes, ...options }),
@@ -90,7 +100,7 @@ export class HubSpotConnect {
         body: overlapSeconds === undefined ? {} : { overlap_seconds: overlapSeconds },
         ...options,
       }),
-    delete: (id: string, options?: CallOptions) => this.#ask<void>("DELETE", `/webhooks/${encodeURIComponent(id)}`, options),
+    delete: (id: string, options?: CallOptions) => this.#ask<Webhook>("DELETE", `/webhooks/${encodeURIComponent(id)}`, options),
   };
 
   /**
@@ -102,6 +112,10 @@ export class HubSpotConnect {
     const headers = new Headers(init.headers);
     headers.set("hubspot-connect-connection", connectionId);
     return this.#transport.send(`${API}/proxy/${path.replace(/^\/+/, "")}`, { ...init, headers });
+  }
+
+  #list<T>(path: string, query: object, options?: CallOptions): Promise<Page<T>> {
+    return this.#ask<Page<T>>("GET", path, { query: { ...query } as Record<string, string | number>, ...options });
   }
 
   async #ask<T>(method: Ask["method"], path: string, rest: Omit<Ask, "method" | "path"> = {}): Promise<T> {

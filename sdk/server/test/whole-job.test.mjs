@@ -51,7 +51,7 @@ test("a backend has a user connect, uses the connection, hears of it and ends it
     assert.throws(() => verifyWebhook(`${body} `, headers, webhook.secret), /No signature fits/);
     assert.throws(() => verifyWebhook(body, headers, webhook.secret, Date.now() + 600_000), /too old/);
 
-    const { connections } = await hubspot.connections.list({ external_user_id: "user_1" });
+    const { data: connections } = await hubspot.connections.list({ external_user_id: "user_1" });
     assert.deepEqual(connections.map((one) => one.id), [id]);
     assert.deepEqual((await hubspot.connections.get(id)).metadata, { plan: "pro" });
 
@@ -104,7 +104,7 @@ test("a problem is an error that programs can go by", async () => {
   await assert.rejects(wrong.connectSessions.get("0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10"), expected);
   const hubspot = new HubSpotConnect({ service, apiKey });
   const odd = hubspot.connectSessions.create({ external_user_id: "user_1", scopes: ["not a scope"] });
-  await assert.rejects(odd, { code: "invalid_json", pointer: "/scopes/0" });
+  await assert.rejects(odd, { code: "validation_failed", pointer: "/scopes/0" });
   const nobody = new HubSpotConnect({ service: "http://127.0.0.1:9", apiKey, retries: 0 });
   await assert.rejects(nobody.connectSessions.get("x"), { code: "network_error", status: 0, retryable: true });
   assert.throws(() => new HubSpotConnect({ service: "http://connect.example.com", apiKey }), /https/);
@@ -114,10 +114,10 @@ test("a request is sent again when the service says so", async () => {
   let asked = 0;
   const fetch = async () => {
     asked += 1;
-    if (asked === 3) return Response.json({ items: [] });
+    if (asked === 3) return Response.json({ data: [], next_cursor: null });
     const headers = { "retry-after": "0", "content-type": "application/problem+json" };
     return Response.json({ code: "storage_unavailable", status: 503 }, { status: 503, headers });
   };
-  assert.deepEqual(await new HubSpotConnect({ service, apiKey, fetch }).webhooks.list(), { items: [] });
+  assert.deepEqual(await new HubSpotConnect({ service, apiKey, fetch }).webhooks.list(), { data: [], next_cursor: null });
   assert.equal(asked, 3);
 });

@@ -11,16 +11,27 @@ use crate::domain::secret::Secret;
 use crate::http::Web;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::request::client_ip::address;
+use crate::http::request::query::ApiQuery;
 use crate::services::ApiKey;
 
 /// Longer than any key.
 const LONGEST: usize = 200;
 
-/// The key that a request shows (RFC 6750 section 2.1), if it is good for this.
+/// The key of a request that takes no query parameters, if it has this scope.
+///
+/// # Errors
+/// What [`authenticate`] says, and `bad_request` (400) if there is a query.
+pub async fn caller(request: &HttpRequest, web: &Web, scope: ApiScope) -> Result<Arc<ApiKey>, Problem> {
+    let key = authenticate(request, web, scope).await?;
+    ApiQuery::none(request)?;
+    Ok(key)
+}
+
+/// The key that a request shows (RFC 6750 section 2.1), if it has this scope.
 ///
 /// # Errors
 /// What [`any_caller`] says, and `api_key_scope_missing` (403).
-pub async fn caller(request: &HttpRequest, web: &Web, scope: ApiScope) -> Result<Arc<ApiKey>, Problem> {
+pub async fn authenticate(request: &HttpRequest, web: &Web, scope: ApiScope) -> Result<Arc<ApiKey>, Problem> {
     let key = any_caller(request, web).await?;
     if key.may(scope) {
         return Ok(key);

@@ -19,7 +19,7 @@ use crate::domain::scopes::Scopes;
 use crate::domain::text::is_name;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
-use crate::http::request::body::{ApiJson, whole};
+use crate::http::request::body::{ApiJson, NoBody, whole};
 use crate::services::{NewSession, SessionView};
 
 /// As many bytes of JSON as the host may keep with a connection.
@@ -164,8 +164,8 @@ pub struct CompleteConnectSession {
     request_body = CreateConnectSession,
     responses(
         (status = 201, description = "The session. Its token or link is shown this once.", body = NewConnectSession),
-        (status = 400, description = "`invalid_json`, `origin_not_allowed`, `return_url_not_allowed`"),
-        (status = 404, description = "`connect_session_not_found`: there is no such connection to renew."),
+        (status = 400, description = "`invalid_json`, `validation_failed`, `origin_not_allowed`, `return_url_not_allowed`"),
+        (status = 404, description = "`connection_not_found`: no connection of this user has the `connection_id`."),
     )
 )]
 pub async fn create_connect_session(
@@ -216,7 +216,7 @@ pub async fn get_connect_session(request: HttpRequest, web: Data<Web>, id: Path<
     request_body = CompleteConnectSession,
     responses(
         (status = 200, description = "The session, connected.", body = ConnectSessionBody),
-        (status = 400, description = "`invalid_json`"),
+        (status = 400, description = "`invalid_json`, `validation_failed`"),
         (status = 403, description = "`api_key_scope_missing`, `external_user_mismatch`"),
         (status = 404, description = "`connect_session_not_found`"),
         (status = 409, description = "`connect_session_not_approved`"),
@@ -245,7 +245,12 @@ pub async fn complete_connect_session(
         (status = 404, description = "`connect_session_not_found`"),
     )
 )]
-pub async fn delete_connect_session(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
+pub async fn delete_connect_session(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+    _: NoBody,
+) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
     let view = web.services.connect.sessions.cancel_connect_session(read_id(&id)?).await?;
     let view = view.ok_or(ProblemCode::ConnectSessionNotFound)?;
@@ -262,19 +267,17 @@ impl CreateConnectSession {
         let metadata = metadata_text(self.metadata)?;
         let is_shown = |name: &str| is_name(name) && name.chars().count() <= REQUESTED_BY;
         if self.requested_by.as_deref().is_some_and(|name| !is_shown(name)) {
-            return Err(Problem::invalid(
-                "/requested_by",
-                "1 to 120 characters, no control or invisible ones",
-            ));
+            let name = "has 1 to 120 characters, none of them control or invisible characters";
+            return Err(Problem::invalid("/requested_by", name));
         }
         if self.expires_in.is_some_and(|seconds| !(60..=WEEK).contains(&seconds)) {
-            return Err(Problem::invalid("/expires_in", "60 to 604800 seconds"));
+            return Err(Problem::invalid("/expires_in", "is a number of seconds from 60 to 604800"));
         }
         if self.hosted && self.return_url.is_some() {
-            return Err(Problem::invalid("/return_url", "a hosted link ends on a page of this service"));
+            return Err(Problem::invalid("/return_url", "cannot be set with `hosted`"));
         }
         if self.hosted && self.confirm == Some(Confirm::None) {
-            return Err(Problem::invalid("/confirm", "a hosted link is always confirmed by the backend"));
+            return Err(Problem::invalid("/confirm", "is `backend` with `hosted`"));
         }
         Ok(NewSession {
             external_id: self.external_user_id,
@@ -297,13 +300,13 @@ impl CreateConnectSession {
 pub(super) fn metadata_text(metadata: Option<BTreeMap<String, Value>>) -> Result<Option<String>, Problem> {
     let text = metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
     if text.as_ref().is_some_and(|text| text.len() > METADATA || text.contains("\\u0000")) {
-        return Err(Problem::invalid("/metadata", "at most 4 kB, without zero characters"));
+        return Err(Problem::invalid("/metadata", "has at most 4 kB of JSON, without zero characters"));
     }
     Ok(text)
 }
 
 fn portal(portal_id: Option<u64>) -> Result<Option<PortalId>, Problem> {
-    let refused = || Problem::invalid("/portal_id", "at most 9007199254740991");
+    let refused = || Problem::invalid("/portal_id", "is a number from 0 to 9007199254740991");
     portal_id.map(|number| PortalId::new(number).ok_or_else(refused)).transpose()
 }
 
@@ -316,8 +319,8 @@ fn scopes(words: Option<Vec<String>>, place: &str) -> Result<Option<Scopes>, Pro
     };
     match words.iter().position(|word| !plain(word)) {
         None if words.len() <= MOST_SCOPES => Ok(Some(words.iter().collect())),
-        None => Err(Problem::invalid(place, "too many scopes")),
-        Some(at) => Err(Problem::invalid(format!("{place}/{at}"), "this is no scope")),
+        None => Err(Problem::invalid(place, format_args!("has at most {MOST_SCOPES} scopes"))),
+        Some(at) => Err(Problem::invalid(format!("{place}/{at}"), "is not a scope as HubSpot writes it")),
     }
 }
 

@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
-use super::caller::caller;
+use super::caller::{authenticate, caller};
 use super::connect_sessions::ExternalUserIdWord;
-use super::listing;
+use super::pagination::{Page, PageParams, PageRequest};
 use super::token::{connection_id, get_access_token};
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
@@ -23,12 +23,9 @@ use crate::domain::scopes::Scopes;
 use crate::http::browser::connection_body::sentence;
 use crate::http::browser::disconnect::DisconnectAnswer;
 use crate::http::problem::{Handled, Problem, ProblemCode};
-use crate::http::request::body::ApiJson;
+use crate::http::request::body::{ApiJson, NoBody};
 use crate::http::{Web, at};
-use crate::services::{Event, Listed};
-
-/// How many events are told at once.
-const EVENTS: u32 = 100;
+use crate::services::{Event, Listed, Wanted};
 
 /// The routes of connections.
 pub(super) fn routes(routes: &mut ServiceConfig) {
@@ -114,43 +111,44 @@ impl ConnectionBody {
     }
 }
 
-/// A page of connections.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ConnectionList {
-    connections: Vec<ConnectionBody>,
-    /// Shown as `cursor`, it leads to the next page; null on the last one.
-    next_cursor: Option<String>,
-}
-
-/// Lists connections, the oldest first. The order is stable: whatever is made meanwhile comes at the end.
+/// Lists connections, the oldest first. The order is stable: later ones come at the end.
 #[utoipa::path(
     get, path = "/api/hubspot/connections", tag = "connections", security(("api_key" = ["connections:read"])),
     params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 50 if nothing is said."),
-        ("cursor" = Option<String>, Query, pattern = "^[0-9]{1,15}\\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description = "The `next_cursor` of the page before."),
-        ("external_user_id" = Option<ExternalUserIdWord>, Query, description = "Those of one of the host's users."),
+        PageParams,
+        ("external_user_id" = Option<ExternalUserIdWord>, Query, description = "Those of one of your users."),
         ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Those to one HubSpot account."),
         ("status" = Option<ConnectionStatus>, Query, description = "`active`, `degraded`, `needs_reauth` or `integrity_error`."),
     ),
     responses(
-        (status = 200, description = "A page.", body = ConnectionList),
-        (status = 400, description = "`bad_request`: a parameter is none of these, stands twice, or has no such value."),
+        (status = 200, description = "A page.", body = Page<ConnectionBody>),
+        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
     )
 )]
 pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
-    caller(&request, &web, ApiScope::ConnectionsRead).await?;
-    let ask = listing::read(request.query_string())?;
-    // One more than is shown tells whether there is a next page.
-    let more = ask.limit + 1;
-    let mut found =
-        web.services.connections.list.catalogue(ask.external_user.as_ref(), ask.wanted, more).await?;
-    let is_last = found.len() <= ask.limit as usize;
-    found.truncate(ask.limit as usize);
-    let next_cursor = found.last().filter(|_| !is_last).map(listing::cursor);
+    authenticate(&request, &web, ApiScope::ConnectionsRead).await?;
+    let page = PageRequest::read(&request, &["external_user_id", "portal_id", "status"])?;
+    let wanted = Wanted {
+        user: None,
+        portal: page.filters.get("portal_id", "the number of a HubSpot account")?,
+        status: page.filters.get("status", "`active`, `degraded`, `needs_reauth` or `integrity_error`")?,
+        after: page.after.map(|(at, id)| (Moment::from_unix_ms(at), id)),
+    };
+    let external = page.filters.get("external_user_id", "your id of a user")?;
+    let found = web.services.connections.list.catalogue(external.as_ref(), wanted, page.rows()).await?;
     let now = web.services.platform.clock.now();
-    let connections = found.into_iter().map(|listed| ConnectionBody::of(listed, now)).collect();
-    Ok(HttpResponse::Ok().json(ConnectionList { connections, next_cursor }))
+    let place = |listed: &Listed| (listed.token.created_at.unix_ms(), listed.token.id);
+    Ok(page.answer(found, place, |listed| ConnectionBody::of(listed, now)))
+}
+
+/// One connection, and what its status means.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExplainedConnection {
+    #[serde(flatten)]
+    connection: ConnectionBody,
+    /// What has happened and what will happen next, in sentences for a person who looks for what is wrong.
+    explanation: Vec<String>,
 }
 
 /// Shows one connection.
@@ -159,26 +157,17 @@ pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
     security(("api_key" = ["connections:read"])),
     params(("id" = uuid::Uuid, Path, description = "The connection.")),
     responses(
-        (status = 200, description = "The connection.", body = ConnectionBody),
+        (status = 200, description = "The connection.", body = ExplainedConnection),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
         (status = 404, description = "`connection_not_found`"),
     )
 )]
 pub async fn get_connection(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
-    let listed = find(&web, &id).await?;
-    Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, web.services.platform.clock.now())))
-}
-
-/// How a connection fares, and what has happened to it.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct HistoryBody {
-    #[schema(value_type = uuid::Uuid)]
-    connection_id: ConnectionId,
-    /// Sentences for a person who looks for what is wrong.
-    explanation: Vec<String>,
-    /// What has happened, the oldest first; as long as events are kept.
-    events: Vec<HistoryEvent>,
+    let (listed, now) = (find(&web, &id).await?, web.services.platform.clock.now());
+    let explanation = explain(&listed.token, listed.plan, now);
+    Ok(HttpResponse::Ok()
+        .json(ExplainedConnection { connection: ConnectionBody::of(listed, now), explanation }))
 }
 
 /// Something that has happened to a connection. Webhooks tell the same.
@@ -200,30 +189,30 @@ impl From<Event> for HistoryEvent {
     }
 }
 
-/// Says in plain words how a connection fares and what will happen next, and lists its first hundred events after
-/// `after`.
+/// Lists the events of a connection, the oldest first, for as long as they are kept.
 #[utoipa::path(
     get, path = "/api/hubspot/connections/{id}/history", tag = "connections",
     security(("api_key" = ["connections:read"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The connection."),
-        ("after" = Option<i64>, Query, minimum = 0, description = "The `sequence` of the last event that is known."),
+        PageParams,
+        ("after_sequence" = Option<u32>, Query, description = "Those after the event with this `sequence`."),
     ),
     responses(
-        (status = 200, description = "Sentences and events.", body = HistoryBody),
-        (status = 400, description = "`bad_request`: `after` is no number."),
+        (status = 200, description = "A page of events.", body = Page<HistoryEvent>),
+        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
         (status = 403, description = "`api_key_scope_missing`: `connections:read`"),
         (status = 404, description = "`connection_not_found`"),
     )
 )]
 pub async fn get_connection_history(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
-    caller(&request, &web, ApiScope::ConnectionsRead).await?;
-    let Listed { token, plan, .. } = find(&web, &id).await?;
-    let explanation = explain(&token, plan, web.services.platform.clock.now());
-    let after = listing::after(request.query_string())?;
-    let events = web.services.connections.list.events(token.id, after, EVENTS).await?;
-    let events = events.into_iter().map(HistoryEvent::from).collect();
-    Ok(HttpResponse::Ok().json(HistoryBody { connection_id: token.id, explanation, events }))
+    authenticate(&request, &web, ApiScope::ConnectionsRead).await?;
+    let page = PageRequest::read(&request, &["after_sequence"])?;
+    let known: Option<u32> = page.filters.get("after_sequence", "the `sequence` of an event")?;
+    let after = page.after.unwrap_or(0).max(known.unwrap_or(0).into());
+    let id = find(&web, &id).await?.token.id;
+    let events = web.services.connections.list.events(id, after, page.rows()).await?;
+    Ok(page.answer(events, |event| event.sequence.unwrap_or(0), HistoryEvent::from))
 }
 
 /// New tokens, but for the tokens.
@@ -251,7 +240,12 @@ pub struct RefreshBody {
         (status = 503, description = "`token_unavailable`, with `Retry-After`: HubSpot gave none; `storage_unavailable`"),
     )
 )]
-pub async fn refresh_connection(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
+pub async fn refresh_connection(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+    _: NoBody,
+) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     let (row, refreshed) = web.services.connections.access_tokens.refresh_now(connection_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(RefreshBody {
@@ -273,7 +267,7 @@ pub async fn refresh_connection(request: HttpRequest, web: Data<Web>, id: Path<S
         (status = 404, description = "`connection_not_found`; so it is the second time."),
     )
 )]
-pub async fn delete_connection(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
+pub async fn delete_connection(request: HttpRequest, web: Data<Web>, id: Path<String>, _: NoBody) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     let ended = web.services.connections.disconnects.disconnect_any(connection_id(&id)?).await?;
     let ended = ended.ok_or(ProblemCode::ConnectionNotFound)?;
@@ -321,7 +315,7 @@ pub struct UninstallBody {
     request_body = Uninstall,
     responses(
         (status = 200, description = "The connection has ended.", body = UninstallBody),
-        (status = 400, description = "`confirmation_missing`, `invalid_json`"),
+        (status = 400, description = "`confirmation_missing`, `invalid_json`, `validation_failed`"),
         (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
         (status = 404, description = "`connection_not_found`"),
     )

@@ -2,32 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::web::{Data, Path, Query};
+use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::caller::caller;
+use super::caller::{authenticate, caller};
 use super::connect_sessions::{ExternalUserIdWord, metadata_text};
+use super::pagination::{Page, PageParams, PageRequest};
 use crate::domain::api_key::ApiScope;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, InstallId, PortalId};
 use crate::http::Web;
-use crate::http::problem::{Handled, Problem, ProblemCode};
+use crate::http::problem::{Handled, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::services::PendingGrant;
-
-/// Installs on one page.
-const PAGE: u64 = 100;
-
-/// Which installs to list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    portal_id: Option<u64>,
-    after: Option<InstallId>,
-}
 
 /// An install that waits to be claimed.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,40 +51,25 @@ impl From<PendingGrant> for InstallBody {
     }
 }
 
-/// A page of installs.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct InstallsBody {
-    installs: Vec<InstallBody>,
-    /// Where the next page begins; null on the last one.
-    #[schema(value_type = Option<uuid::Uuid>)]
-    next: Option<InstallId>,
-}
-
-/// Lists installs that wait to be claimed.
+/// Lists installs that wait to be claimed, in the order of their ids.
 #[utoipa::path(
     get, path = "/api/hubspot/installs", tag = "installs", security(("api_key" = ["sessions:write"])),
     params(
-        ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Of this HubSpot account alone."),
-        ("after" = Option<uuid::Uuid>, Query, description = "Go on after this id: the `next` of the page before."),
+        PageParams,
+        ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Those of this HubSpot account."),
     ),
     responses(
-        (status = 200, description = "Installs that wait, in the order of their ids.", body = InstallsBody),
-        (status = 400, description = "`bad_request`"),
+        (status = 200, description = "A page of installs.", body = Page<InstallBody>),
+        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
     )
 )]
 pub async fn list_installs(request: HttpRequest, web: Data<Web>) -> Handled {
-    caller(&request, &web, ApiScope::SessionsWrite).await?;
-    // Read only now: whoever may not list learns nothing of how to.
-    let wanted = Query::<Wanted>::from_query(request.query_string()).map_err(|_| ProblemCode::BadRequest)?;
-    let read = |number| PortalId::new(number).ok_or_else(|| Problem::new(ProblemCode::BadRequest));
-    let portal = wanted.portal_id.map(read).transpose()?;
-    let mut installs =
-        web.services.marketplace.installs.waiting_installs(portal, wanted.after, PAGE + 1).await?;
-    let has_more = installs.len() > PAGE as usize;
-    installs.truncate(PAGE as usize);
-    let next = installs.last().map(|last| last.id.install()).filter(|_| has_more);
-    let installs = installs.into_iter().map(InstallBody::from).collect();
-    Ok(HttpResponse::Ok().json(InstallsBody { installs, next }))
+    authenticate(&request, &web, ApiScope::SessionsWrite).await?;
+    let page = PageRequest::read(&request, &["portal_id"])?;
+    let portal = page.filters.get("portal_id", "the number of a HubSpot account")?;
+    let installs = &web.services.marketplace.installs;
+    let installs = installs.waiting_installs(portal, page.after, page.rows().into()).await?;
+    Ok(page.answer(installs, |install| install.id.install(), InstallBody::from))
 }
 
 /// Whose an install is.
@@ -133,8 +108,8 @@ pub struct ClaimedInstallBody {
     request_body = InstallClaim,
     responses(
         (status = 200, description = "It is that user's connection.", body = ClaimedInstallBody),
-        (status = 400, description = "`invalid_json`"),
-        (status = 404, description = "`install_unknown`"),
+        (status = 400, description = "`invalid_json`, `validation_failed`"),
+        (status = 404, description = "`install_not_found`"),
         (status = 409, description = "`install_claimed`"),
         (status = 500, description = "`unknown_key`, `integrity_error`"),
     )
@@ -146,7 +121,7 @@ pub async fn claim_install(
     body: ApiJson<InstallClaim>,
 ) -> Handled {
     caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let id: InstallId = id.parse().map_err(|_| ProblemCode::InstallUnknown)?;
+    let id: InstallId = id.parse().map_err(|_| ProblemCode::InstallNotFound)?;
     let InstallClaim { external_user_id, metadata } = body.0;
     let metadata = metadata_text(metadata)?;
     let claimed =

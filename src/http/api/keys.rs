@@ -10,6 +10,7 @@ use crate::domain::api_key::ApiScope;
 use crate::domain::id::ApiKeyId;
 use crate::http::Web;
 use crate::http::problem::Handled;
+use crate::http::request::query::ApiQuery;
 
 /// An API key, but for its secret.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,6 +34,7 @@ pub struct ApiKeyBody {
 )]
 pub async fn get_api_key(request: HttpRequest, web: Data<Web>) -> Handled {
     let key = any_caller(&request, &web).await?;
+    ApiQuery::none(&request)?;
     Ok(HttpResponse::Ok().json(ApiKeyBody {
         id: key.id,
         prefix: key.prefix(),

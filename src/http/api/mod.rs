@@ -8,7 +8,7 @@ mod idempotency;
 pub(super) mod installs;
 pub(super) mod keys;
 mod limits;
-mod listing;
+mod pagination;
 pub(super) mod proxy;
 pub(super) mod token;
 mod webhook_bodies;

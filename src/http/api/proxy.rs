@@ -14,7 +14,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use futures_core::Stream;
 use tokio::time::{Instant, timeout_at};
 
-use super::caller::caller;
+use super::caller::authenticate;
 use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
 use crate::domain::proxy_headers::Named;
@@ -89,7 +89,7 @@ pub async fn proxy(request: HttpRequest, web: Data<Web>, payload: Payload) -> Ha
 }
 
 async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Passed, Problem> {
-    caller(request, web, ApiScope::Proxy).await?;
+    authenticate(request, web, ApiScope::Proxy).await?;
     let connection = connection(request)?;
     let method = method(request)?;
     let path = path(request)?;

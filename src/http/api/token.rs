@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::caller::caller;
+use super::caller::authenticate;
 use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
 use crate::domain::scopes::Scopes;
@@ -65,7 +65,7 @@ pub struct WarningBody {
     responses(
         (status = 200, description = "The token, with `ETag`, and `Cache-Control: private` for as long as `min_ttl` is kept.", body = TokenBody),
         (status = 304, description = "The token of the last answer still has `min_ttl` left."),
-        (status = 400, description = "`bad_request`: `min_ttl` is not a number from 0 to 900."),
+        (status = 400, description = "`bad_request`: `min_ttl` is not a number from 0 to 900, or there is another parameter."),
         (status = 403, description = "`api_key_scope_missing`: `tokens:read`"),
         (status = 404, description = "`connection_not_found`"),
         (status = 409, description = "`needs_reauth`: the person has to connect again."),
@@ -74,7 +74,7 @@ pub struct WarningBody {
     )
 )]
 pub async fn get_access_token(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
-    let key = caller(&request, &web, ApiScope::TokensRead).await?;
+    let key = authenticate(&request, &web, ApiScope::TokensRead).await?;
     let answer = lend(&request, &web, &id).await;
     let status =
         answer.as_ref().map_or_else(|problem| problem.entry.status, |answer| answer.status().as_u16());
@@ -141,17 +141,13 @@ pub(super) fn connection_id(text: &str) -> Result<ConnectionId, Problem> {
 
 /// The one parameter. It is read by hand: this is the call that a backend makes before each of its own.
 fn min_ttl(query: &str) -> Result<Duration, Problem> {
-    let refused =
-        || Problem::new(ProblemCode::BadRequest).hint("min_ttl is a number of seconds from 0 to 900.");
-    let mut given = query.split('&').filter_map(|pair| pair.strip_prefix("min_ttl="));
-    let seconds = match (given.next(), given.next()) {
-        (None, _) => USUAL_TTL,
-        (Some(text), None) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            text.parse().ok().filter(|seconds| *seconds <= LONGEST_TTL).ok_or_else(refused)?
-        }
-        (Some(_), _) => return Err(refused()),
-    };
-    Ok(Duration::from_secs(seconds))
+    if query.is_empty() {
+        return Ok(Duration::from_secs(USUAL_TTL));
+    }
+    let given = query.strip_prefix("min_ttl=").filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let seconds = given.and_then(|text| text.parse().ok()).filter(|seconds| *seconds <= LONGEST_TTL);
+    let hint = "The one query parameter is `min_ttl`, a number of seconds from 0 to 900.";
+    seconds.map(Duration::from_secs).ok_or_else(|| Problem::new(ProblemCode::BadRequest).hint(hint))
 }
 
 /// Whether the caller has the answer with this ETag, or any at all (RFC 9110 section 13.1.2).
@@ -167,14 +163,20 @@ mod tests {
 
     #[test]
     fn a_life_is_asked_for_in_whole_seconds_up_to_half_of_the_longest() {
-        for (query, seconds) in
-            [("", 60), ("min_ttl=0", 0), ("a=1&min_ttl=900", 900), ("min_ttl=0060", 60), ("xmin_ttl=5", 60)]
-        {
+        for (query, seconds) in [("", 60), ("min_ttl=0", 0), ("min_ttl=900", 900), ("min_ttl=0060", 60)] {
             assert_eq!(min_ttl(query).ok(), Some(Duration::from_secs(seconds)), "{query}");
         }
-        for query in
-            ["min_ttl=", "min_ttl=901", "min_ttl=-1", "min_ttl=+1", "min_ttl=1.5", "min_ttl=1&min_ttl=1"]
-        {
+        for query in [
+            "min_ttl=",
+            "min_ttl=901",
+            "min_ttl=-1",
+            "min_ttl=+1",
+            "min_ttl=1.5",
+            "min_ttl=1&min_ttl=1",
+            "a=1&min_ttl=900",
+            "min_ttl=900&a=1",
+            "xmin_ttl=5",
+        ] {
             assert!(min_ttl(query).is_err(), "{query}");
         }
     }

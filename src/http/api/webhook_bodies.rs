@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for Hidden {
 /// Reads header fields.
 ///
 /// # Errors
-/// `invalid_json` with the place of a field that cannot be sent.
+/// `validation_failed` with the place of a field that cannot be sent.
 pub(super) fn headers(fields: BTreeMap<String, Hidden>) -> Result<WebhookHeaders, Problem> {
     WebhookHeaders::parse(fields.into_iter().map(|(name, value)| (name, value.0))).map_err(|why| {
         let pointer = match &why {
@@ -87,7 +87,7 @@ pub(super) fn headers(fields: BTreeMap<String, Hidden>) -> Result<WebhookHeaders
             }
             InvalidHeaders::TooMany => "/headers".to_owned(),
         };
-        Problem::invalid(pointer, why.to_string())
+        Problem::invalid(pointer, why)
     })
 }
 
@@ -139,13 +139,6 @@ impl WebhookBody {
     }
 }
 
-/// All endpoints.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct WebhookList {
-    /// In the order in which they were made.
-    pub items: Vec<WebhookBody>,
-}
-
 /// One event on its way to one endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryBody {
@@ -186,15 +179,6 @@ impl From<WebhookDelivery> for DeliveryBody {
             delivered_at: one.delivered_at.map(Moment::rfc3339),
         }
     }
-}
-
-/// A page of deliveries.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct DeliveryPage {
-    /// The newest first.
-    pub items: Vec<DeliveryBody>,
-    /// Where the next page begins; `null` on the last.
-    pub next_cursor: Option<String>,
 }
 
 /// The words for events that an endpoint may name.
@@ -255,12 +239,13 @@ fn named<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Vec<String
 /// What an endpoint wants to hear of.
 ///
 /// # Errors
-/// `invalid_json` with the place of a word that is no event, or of a list of none.
+/// `validation_failed` with the place of a word that is no event, or of a list of none.
 pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<EventTypes>, Problem> {
     let Some(words) = words else { return Ok(None) };
     if words.is_empty() {
-        let hint = "Leave events out to hear of all but connection.refreshed, or set enabled to false.";
-        return Err(Problem::invalid("/events", hint));
+        let all =
+            "names at least one event; omit it for all but `connection.refreshed`, or set `enabled` to false";
+        return Err(Problem::invalid("/events", all));
     }
     let mut types = Vec::new();
     for (at, word) in words.iter().enumerate() {
@@ -270,8 +255,8 @@ pub(super) fn event_types(words: Option<Vec<String>>) -> Result<Option<EventType
             None => {
                 let known = EventType::ALL.into_iter().filter(|kind| kind.can_be_named());
                 let known: Vec<_> = known.map(EventType::as_str).collect();
-                let hint = format!("This is none of {}.", known.join(", "));
-                return Err(Problem::invalid(format!("/events/{at}"), hint));
+                let one = format!("is one of `{}`", known.join("`, `"));
+                return Err(Problem::invalid(format!("/events/{at}"), one));
             }
         }
     }

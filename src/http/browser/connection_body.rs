@@ -79,7 +79,9 @@ impl<'a> Entry<'a> {
 pub fn sentence(status: ConnectionStatus) -> &'static str {
     match status {
         ConnectionStatus::Active => "Access is renewed by itself, always before it expires.",
-        ConnectionStatus::Degraded => "HubSpot could not be reached in time. We keep trying; nothing is lost.",
+        ConnectionStatus::Degraded => {
+            "HubSpot could not be reached in time. We keep trying; nothing is lost."
+        }
         ConnectionStatus::NeedsReauth => "HubSpot has ended this access. Reconnect to go on.",
         ConnectionStatus::IntegrityError => {
             "What is stored for this account cannot be trusted. Reconnect to go on."

@@ -53,7 +53,8 @@ pub fn same_origin(request: &HttpRequest, web: &Web) -> Result<(), Problem> {
         (None, Some(origin)) => is_ours(origin, web),
         (None, None) => false,
     };
-    if ours { Ok(()) } else { Err(Problem::new(ProblemCode::CsrfRejected)) }
+    let expected = || format!("Expected a request from a page of {}.", web.config.server.origin());
+    if ours { Ok(()) } else { Err(Problem::new(ProblemCode::CsrfRejected).hint(expected())) }
 }
 
 fn is_ours(origin: &str, web: &Web) -> bool {

@@ -161,7 +161,11 @@ async fn start(
     let ask = StartConnect {
         user: Caller::of(session).map(|caller| caller.user),
         origin: fields.get("origin").map(str::to_owned),
-        portal_id: fields.get("portal_id").map(str::parse).transpose().map_err(|_| ProblemCode::BadRequest)?,
+        portal_id: fields
+            .get("portal_id")
+            .map(str::parse)
+            .transpose()
+            .map_err(|_| ProblemCode::BadRequest)?,
         connect_session: fields.get(SESSION).map(|token| Secret::new(token.to_owned())),
         challenge: hash("challenge")?,
         opener_challenge: hash("opener_challenge")?,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use actix_session::Session;
 use actix_web::http::header::ETAG;
-use actix_web::web::{Data, Query};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
@@ -19,17 +19,11 @@ use crate::domain::clock::Moment;
 use crate::domain::id::UserId;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
+use crate::http::request::query::ApiQuery;
 use crate::services::Connection;
 
 /// A longer wait would outlast proxies on the way.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
-
-/// How long the answer may wait for a change, and of which attempt it is asked.
-#[derive(Debug, Deserialize)]
-pub struct Ask {
-    wait: Option<i64>,
-    flow: Option<String>,
-}
 
 /// `GET /api/hubspot/status?wait=SECONDS`: the connections of this browser's session, or with a verifier the attempt
 /// that the page has begun. With `wait` and the ETag of the last answer, it answers as soon as something has changed.
@@ -40,7 +34,7 @@ pub struct Ask {
         ("wait" = Option<i64>, Query, minimum = 0, description = "How many seconds the answer may wait for a change since the ETag in `If-None-Match`; more than 25 is taken for 25.", example = 20),
         ("flow" = Option<Uuid>, Query, description = "The attempt that is meant, where the page knows its id. Only beside a verifier."),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer."),
-        ("X-HSC-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt, which is then what is told."),
+        ("Hubspot-Connect-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt, which is then what is told."),
     ),
     security((), ("session" = []), ("verifier" = [])),
     responses(
@@ -50,15 +44,17 @@ pub struct Ask {
             ("ETag" = String, description = "The same as before."),
             ("Retry-After" = Option<i64>, description = "After how many seconds to ask again, where the answer has not waited."),
         )),
-        (status = 400, description = "`bad_request`: `wait` is no number. `bad_challenge`: the verifier is none."),
+        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value. `bad_challenge`: the verifier is none."),
         (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
     )
 )]
-pub async fn get_status(request: HttpRequest, web: Data<Web>, session: Session, ask: Query<Ask>) -> Handled {
-    let wait = u64::try_from(ask.wait.unwrap_or(0)).map_err(|_| ProblemCode::BadRequest)?;
+pub async fn get_status(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {
+    let query = ApiQuery::read(&request, &["wait", "flow"])?;
+    let wait = query.get("wait", "a number of seconds")?.unwrap_or(0);
+    let flow: Option<String> = query.get("flow", "the id of an attempt")?;
     let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
-    match (verifier(&request)?, ask.flow.as_deref()) {
-        (Some(verifier), flow) => attempt_status(&request, &web, &verifier, flow, deadline).await,
+    match (verifier(&request)?, flow) {
+        (Some(verifier), flow) => attempt_status(&request, &web, &verifier, flow.as_deref(), deadline).await,
         (None, Some(_)) => Err(Problem::new(ProblemCode::FlowUnknown)),
         (None, None) => session_status(&request, &web, &session, deadline).await,
     }

@@ -8,7 +8,8 @@ use utoipa::Number;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{
-    AllOfBuilder, AnyOfBuilder, Components, KnownFormat, Object, SchemaFormat, SchemaType, Type,
+    AllOfBuilder, AnyOfBuilder, ArrayItems, Components, KnownFormat, Object, Ref, SchemaFormat, SchemaType,
+    Type,
 };
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, Schema};
 
@@ -138,6 +139,18 @@ pub fn texts(components: &mut Components) {
         && let Some(RefOr::T(Schema::Object(name))) = session.properties.get_mut("requested_by")
     {
         name.pattern = Some(NAME.clone());
+    }
+}
+
+/// Refers from each page to what it lists: the schema of a generic type is written out in place otherwise.
+pub fn pages(components: &mut Components) {
+    for (name, schema) in &mut components.schemas {
+        if let Some(listed) = name.strip_prefix("Page_")
+            && let RefOr::T(Schema::Object(page)) = schema
+            && let Some(RefOr::T(Schema::Array(data))) = page.properties.get_mut("data")
+        {
+            data.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(listed).into()));
+        }
     }
 }
 

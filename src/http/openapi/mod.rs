@@ -9,6 +9,7 @@ mod page;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use actix_web::dev::ResourceDef;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
@@ -96,6 +97,13 @@ pub fn document() -> OpenApi {
     Document::openapi()
 }
 
+/// Returns whether something is described at this path.
+pub fn has_path(path: &str) -> bool {
+    static PATHS: LazyLock<Vec<ResourceDef>> =
+        LazyLock::new(|| document().paths.paths.keys().map(|path| ResourceDef::new(path.as_str())).collect());
+    PATHS.iter().any(|known| known.is_match(path))
+}
+
 /// `GET /api/openapi.json`: the description of this API.
 #[utoipa::path(
     get, path = "/api/openapi.json", tag = "service",
@@ -139,6 +147,7 @@ impl Modify for Common {
         components.schemas.insert("ProblemCode".to_owned(), codes().into());
         constraints::texts(components);
         constraints::connect_session(components);
+        constraints::pages(components);
         let mut names = HashSet::new();
         for (path, item) in &mut document.paths.paths {
             // What HubSpot makes of a header is HubSpot's business.
@@ -183,7 +192,7 @@ fn schemes() -> [(&'static str, SecurityScheme); 3] {
          `hsc_sid`.",
     );
     let verifier = ApiKeyValue::with_description(
-        "X-HSC-Verifier",
+        "Hubspot-Connect-Verifier",
         "The secret of the page that has begun an attempt: 43 to 128 letters, digits, `-`, `.`, `_` or `~`. Its SHA-256 \
          was the `challenge` (as in RFC 7636 section 4).",
     );
@@ -212,7 +221,7 @@ fn problem() -> Schema {
         .property("pointer", text("The place in the body that is wrong, as a JSON pointer (RFC 6901)."))
         .examples([serde_json::json!({
             "type": "urn:hubspot-connect:problem:not_found",
-            "title": "There is nothing here",
+            "title": "Not found",
             "status": 404,
             "detail": "This address does not exist.",
             "instance": "/api/hubspot/nothing",
@@ -263,7 +272,7 @@ fn complete(operation: &mut Operation) {
         );
     }
     if has_body {
-        add("400", "`invalid_json`: the body is not what this operation takes; `pointer` says where.");
+        add("400", "`invalid_json`, `validation_failed`: `pointer` names the field.");
         add("413", "`payload_too_large`: a body may have 16 kB.");
         add("415", "`unsupported_media_type`: the body has to be `application/json`.");
     }

@@ -3,6 +3,7 @@
 //! A handler answers with a [`Problem`]; the envelope writes it as a page or as `application/problem+json` (RFC 9457),
 //! with the request's id. What went wrong inside is for the log.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -28,7 +29,7 @@ pub(super) struct Problem {
     pub entry: &'static Entry,
     /// What is special about this one, for the developer who reads it. Never a value out of the request.
     hint: Option<String>,
-    /// Which part of the body it is about (RFC 6901).
+    /// The part of the body it is about (RFC 6901).
     pointer: Option<String>,
     /// After how many seconds it may be tried again, where that is known.
     pub retry_after: Option<u64>,
@@ -44,9 +45,13 @@ impl Problem {
         Self { entry: code.entry(), hint: None, pointer: None, retry_after: None, opener: None, flow: None }
     }
 
-    /// Returns the problem of a body in which this part is not what it has to be.
-    pub fn invalid(pointer: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::new(ProblemCode::InvalidJson).pointer(pointer).hint(hint)
+    /// Returns the problem of a field that is not what it has to be.
+    ///
+    /// The predicate goes on after the field's path: "is `none` or `backend`".
+    pub fn invalid(pointer: impl Into<String>, predicate: impl Display) -> Self {
+        let pointer = pointer.into();
+        let hint = format!("{} {predicate}.", field(&pointer));
+        Self::new(ProblemCode::ValidationFailed).pointer(pointer).hint(hint)
     }
 
     /// With a sentence of what is special about this one.
@@ -118,6 +123,16 @@ impl ResponseError for Problem {
         response.extensions_mut().insert(self.clone());
         response
     }
+}
+
+/// Writes a JSON pointer as people write the path of a field.
+fn field(pointer: &str) -> String {
+    let path = pointer.split('/').skip(1).fold(String::new(), |path, part| match part.parse::<usize>() {
+        Ok(_) => format!("{path}[{part}]"),
+        Err(_) if path.is_empty() => part.to_owned(),
+        Err(_) => format!("{path}.{part}"),
+    });
+    if path.is_empty() { "The body".to_owned() } else { format!("`{path}`") }
 }
 
 /// How a handler ends: with an answer, or with the problem that stands in its place.

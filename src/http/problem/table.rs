@@ -89,7 +89,7 @@ problems! {
         "The address to return to is not one of HubSpot's. Nothing was installed. Start the install again from the app's page at HubSpot.";
     InstallStateRejected = "install_state_rejected", 400, RETRY, "This install is not known",
         "The install took too long, or was finished before. Start it again from the app's page at HubSpot.";
-    InstallUnknown = "install_unknown", 404, FINAL, "There is no such install",
+    InstallNotFound = "install_not_found", 404, FINAL, "Install not found",
         "No install of this id waits to be claimed. It may have expired, or its account was connected meanwhile.";
     InstallClaimed = "install_claimed", 409, FINAL, "Another user has this install",
         "This install was claimed for another user before.";
@@ -125,21 +125,23 @@ problems! {
         "No connection of yours has this id. It may have been disconnected.";
     ConnectSessionNotFound = "connect_session_not_found", 404, FINAL, "Connect session not found",
         "No connect session has this id, or it ended more than a week ago.";
-    WebhookNotFound = "webhook_not_found", 404, FINAL, "There is no such webhook",
+    WebhookNotFound = "webhook_not_found", 404, FINAL, "Webhook not found",
         "No webhook endpoint has this id.";
     WebhookHeadersNeeded = "webhook_headers_needed", 409, FINAL, "Header fields needed",
         "The new URL is of another origin, and the header fields may be credentials. Name them again, or remove them with an empty object.";
-    DeliveryNotFound = "delivery_not_found", 404, FINAL, "There is no such delivery",
+    DeliveryNotFound = "delivery_not_found", 404, FINAL, "Delivery not found",
         "Nothing of this id was queued for this endpoint, or it is forgotten by now.";
     WebhookDisabled = "webhook_disabled", 409, FINAL, "This webhook is disabled",
         "Nothing is sent to a disabled endpoint. Set `enabled` to true first.";
     TooManyWebhooks = "too_many_webhooks", 409, FINAL, "There are too many webhooks",
         "There may be 16 webhook endpoints. Remove one that is not needed any more.";
     // Everything else
-    BadRequest = "bad_request", 400, FINAL, "This request is not understood",
-        "A part of the request is missing, doubled or of the wrong kind.";
-    InvalidJson = "invalid_json", 400, FINAL, "The body is not understood",
-        "The body must be a JSON object with the fields of this route.";
+    BadRequest = "bad_request", 400, FINAL, "Invalid request",
+        "A part of the request, such as a query parameter, is unknown, missing, repeated or invalid.";
+    InvalidJson = "invalid_json", 400, FINAL, "Invalid JSON",
+        "The body is not valid JSON (RFC 8259) in UTF-8. `hint` says where the parser stopped.";
+    ValidationFailed = "validation_failed", 400, FINAL, "Invalid field",
+        "A field of the body is unknown, missing or has an invalid value. `pointer` names it, `hint` says what it takes.";
     UnsupportedMediaType = "unsupported_media_type", 415, FINAL, "The body must be JSON",
         "Send the body as application/json.";
     RequestTimeout = "request_timeout", 408, RETRY, "The body took too long",
@@ -186,7 +188,7 @@ problems! {
         "HubSpot allows so many calls to an account in a few seconds. It was not asked; please wait as long as `Retry-After` says.";
     ConfirmationMissing = "confirmation_missing", 400, FINAL, "This has to be confirmed",
         "This ends more than one connection. Send `{\"confirm\": true}` as the body if that is what is meant.";
-    NotFound = "not_found", 404, FINAL, "There is nothing here",
+    NotFound = "not_found", 404, FINAL, "Not found",
         "This address does not exist.";
     MethodNotAllowed = "method_not_allowed", 405, FINAL, "This cannot be done here",
         "This address does not take that method.";

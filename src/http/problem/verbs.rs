@@ -61,7 +61,7 @@ codes! {
         FlowNotYours => FlowNotYours,
     }
     ClaimInstallError {
-        Unknown => InstallUnknown,
+        Unknown => InstallNotFound,
         Taken => InstallClaimed,
         KeyMissing => UnknownKey,
         Damaged => IntegrityError,
@@ -111,14 +111,14 @@ impl From<SessionError> for Problem {
     fn from(why: SessionError) -> Self {
         match why {
             SessionError::NoUser => {
-                Self::invalid("/external_user_id", "either external_user_id or connection_id is needed")
+                Self::invalid("/external_user_id", "is required where there is no `connection_id`")
             }
             SessionError::UnknownConnection => Self::new(ProblemCode::ConnectionNotFound)
                 .pointer("/connection_id")
-                .hint("there is no connection with this id that belongs to this user of yours"),
+                .hint("No connection of this user has this id."),
             SessionError::OriginNotListed => Self::new(ProblemCode::OriginNotAllowed)
                 .pointer("/allowed_origins")
-                .hint("HOST_ORIGINS has to list each of them"),
+                .hint("HOST_ORIGINS must list each of `allowed_origins`."),
             SessionError::ReturnUrlNotAllowed => {
                 Self::new(ProblemCode::ReturnUrlNotAllowed).pointer("/return_url")
             }

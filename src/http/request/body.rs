@@ -1,17 +1,18 @@
-//! JSON bodies, read strictly: what is wrong is told with its place.
+//! JSON bodies, read strictly: a problem names the field.
 
 use actix_web::dev::Payload;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Bytes;
 use actix_web::{Error, FromRequest, HttpRequest};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny};
 use serde_path_to_error::Segment;
 
 use crate::http::problem::{Problem, ProblemCode};
+use crate::http::request::query::ApiQuery;
 
-/// A body of `application/json` (RFC 8259), at most 16 kB. What the type does not know is refused if it says so
-/// (`deny_unknown_fields`).
+/// A body of `application/json` (RFC 8259), at most 16 kB, of a request without query parameters. Unknown fields are
+/// refused if the type says so (`deny_unknown_fields`).
 #[derive(Debug)]
 pub struct ApiJson<T>(pub T);
 
@@ -21,13 +22,34 @@ impl<T: DeserializeOwned + 'static> FromRequest for ApiJson<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let labelled = is_json(request);
+        let query = ApiQuery::none(request);
         let body = Bytes::from_request(request, payload);
         Box::pin(async move {
             if !labelled {
                 return Err(Problem::new(ProblemCode::UnsupportedMediaType).into());
             }
+            query?;
             // The limit is that of every body of this service.
             Ok(Self(read(&body.await?)?))
+        })
+    }
+}
+
+/// The body of a request that has no fields: nothing, or an empty object.
+#[derive(Debug)]
+pub struct NoBody;
+
+impl FromRequest for NoBody {
+    type Error = Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = Bytes::from_request(request, payload);
+        Box::pin(async move {
+            match body.await?.trim_ascii() {
+                b"" | b"{}" => Ok(Self),
+                _ => Err(Problem::invalid("", "has no fields in this request").into()),
+            }
         })
     }
 }
@@ -47,17 +69,25 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
     // Read as a list of its fields, an object would be taken from an array too.
     if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::new(ProblemCode::InvalidJson).hint("expected an object"));
+        let list = serde_json::from_slice::<IgnoredAny>(body);
+        return Err(list.map_or_else(|why| invalid_json(&why), |_| Problem::invalid("", "is an object")));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|why| {
-        let place = pointer(why.path());
-        Problem::invalid(place, sentence(&why.into_inner()))
+        let pointer = pointer(why.path());
+        match why.into_inner() {
+            why if why.is_data() => invalid_field(pointer, &why),
+            why => invalid_json(&why).pointer(pointer),
+        }
     })?;
     match reader.end() {
         Ok(()) => Ok(value),
-        Err(why) => Err(Problem::new(ProblemCode::InvalidJson).hint(sentence(&why))),
+        Err(why) => Err(invalid_json(&why)),
     }
+}
+
+fn invalid_json(why: &serde_json::Error) -> Problem {
+    Problem::new(ProblemCode::InvalidJson).hint(why.to_string())
 }
 
 /// A number that is whole, also where it is written `60.0`: to JSON that is the same (RFC 8259 section 6).
@@ -65,7 +95,7 @@ pub fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Erro
     let Some(number) = Option::<serde_json::Number>::deserialize(value)? else { return Ok(None) };
     let rounded = || number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..9e15).contains(it));
     let whole = number.as_u64().or_else(|| rounded().map(|it| it as u64));
-    whole.map(Some).ok_or_else(|| D::Error::custom("expected a whole number from 0 on"))
+    whole.map(Some).ok_or_else(|| D::Error::custom("a whole number from 0 on"))
 }
 
 /// The place as a JSON pointer (RFC 6901).
@@ -77,15 +107,43 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     })
 }
 
-/// What the parser says. Where it would repeat a value, it is cut: the value may be a secret.
-fn sentence(why: &serde_json::Error) -> String {
+/// Says which field is wrong and what it takes, in place of the parser's words: these repeat the value, which may be a
+/// secret, and name our types.
+fn invalid_field(mut pointer: String, why: &serde_json::Error) -> Problem {
     let text = why.to_string();
-    match text.split_once("invalid type: ").or_else(|| text.split_once("invalid value: ")) {
-        Some((_, rest)) => {
-            let wanted = rest.split_once(", expected ").map_or("something else", |(_, wanted)| wanted);
-            format!("expected {wanted}")
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    let expected = text.rsplit_once(", expected ").map_or("", |(_, expected)| expected);
+    let about = match text.split_once(" field `") {
+        Some((about, rest)) if matches!(about, "missing" | "duplicate") => {
+            pointer = format!("{pointer}/{}", rest.trim_end_matches('`'));
+            about
         }
-        None => text,
+        _ => text.split_whitespace().next().unwrap_or_default(),
+    };
+    let predicate = match about {
+        "missing" => "is required".to_owned(),
+        "duplicate" => "is given more than once".to_owned(),
+        "unknown" if text.starts_with("unknown field") => {
+            format!(
+                "is not a field of this request; the fields are {}",
+                expected.trim_start_matches("one of ")
+            )
+        }
+        "unknown" | "invalid" if !expected.is_empty() => format!("is {}", kind(expected)),
+        _ => format!("is {text}"),
+    };
+    Problem::invalid(pointer, predicate)
+}
+
+/// The words of JSON for what serde expects.
+fn kind(expected: &str) -> &str {
+    match expected {
+        "a sequence" => "a list",
+        "a map" => "an object",
+        "a boolean" => "`true` or `false`",
+        "a JSON number" => "a number",
+        _ if expected.starts_with("struct ") => "an object",
+        _ => expected,
     }
 }
 
@@ -96,9 +154,29 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "it is only read")]
     struct Example {
-        #[expect(dead_code, reason = "it is only read")]
         scopes: Option<Vec<String>>,
+        confirm: Option<Confirm>,
+        inner: Option<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Confirm {
+        None,
+        Backend,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "it is only read")]
+    struct Inner {
+        #[serde(deserialize_with = "refuse")]
+        id: u64,
+    }
+
+    fn refuse<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
+        String::deserialize(value).and_then(|_| Err(D::Error::custom("a number from 1 to 3")))
     }
 
     fn refused(body: &str) -> serde_json::Value {
@@ -107,16 +185,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_place_and_without_its_value() {
-        let problem = refused(r#"{"scopes": ["a", 123456]}"#);
-        assert_eq!(problem["pointer"], "/scopes/1");
-        assert!(!problem.to_string().contains("123456"), "{problem}");
-        assert_eq!(refused(r#"{"other": 1}"#)["code"], "invalid_json");
-        assert_eq!(refused(r#"{"scopes": null, "scopes": null}"#)["code"], "invalid_json");
-        assert_eq!(refused("{} {}")["code"], "invalid_json");
-        assert_eq!(refused(&"[".repeat(10_000))["code"], "invalid_json");
-        assert_eq!(refused(" [null]")["code"], "invalid_json");
+    fn invalid_fields_are_named_with_what_they_take_and_without_their_value() {
+        for (body, pointer, hint) in [
+            (r#"{"scopes": ["a", 123456]}"#, "/scopes/1", "`scopes[1]` is a string."),
+            (r#"{"scopes": "a, expected secret"}"#, "/scopes", "`scopes` is a list."),
+            (r#"{"confirm": "`secret`, expected `x`"}"#, "/confirm", "`confirm` is `none` or `backend`."),
+            (r#"{"confirm": {"inner": 1}}"#, "/confirm", "`confirm` is `none` or `backend`."),
+            (r#"{"scopes": null, "scopes": null}"#, "/scopes", "`scopes` is given more than once."),
+            (
+                r#"{"other": 1}"#,
+                "/other",
+                "`other` is not a field of this request; the fields are `scopes`, `confirm`, `inner`.",
+            ),
+            (r#"{"inner": {}}"#, "/inner/id", "`inner.id` is required."),
+            (r#"{"inner": {"id": "x"}}"#, "/inner/id", "`inner.id` is a number from 1 to 3."),
+            ("[null]", "", "The body is an object."),
+            ("null", "", "The body is an object."),
+        ] {
+            let problem = refused(body);
+            assert_eq!(problem["code"], "validation_failed", "{body}: {problem}");
+            assert_eq!((&problem["pointer"], &problem["hint"]), (&pointer.into(), &hint.into()), "{body}");
+            assert!(!problem.to_string().contains("secret"), "{problem}");
+        }
         assert!(read::<Example>(b"").is_ok());
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_apart_from_invalid_fields() {
+        for body in ["{} {}", "{", "[null", "{\"scopes\": [1e400]}", "scopes=a", &"[".repeat(10_000)] {
+            assert_eq!(refused(body)["code"], "invalid_json", "{body}");
+        }
     }
 
     #[test]

@@ -5,4 +5,5 @@ pub(super) mod body_timeout;
 pub(super) mod client_ip;
 pub(super) mod cors;
 pub(super) mod limits;
+pub(super) mod query;
 pub(super) mod span;

@@ -164,16 +164,17 @@ impl Endpoints {
         secrets.headers().map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// Removes an endpoint, with what waits for it.
+    /// Deletes an endpoint with its pending deliveries, and returns it as it was.
     ///
     /// # Errors
     /// [`WebhookError::Unknown`] if there is none.
-    pub(crate) async fn remove_webhook(&self, id: WebhookId) -> Result<(), WebhookError> {
+    pub(crate) async fn remove_webhook(&self, id: WebhookId) -> Result<Endpoint, WebhookError> {
+        let endpoint = self.webhook(id).await?;
         if !self.store.remove_endpoint(id).await? {
             return Err(WebhookError::Unknown);
         }
         tracing::info!(webhook = %id, "a webhook endpoint was removed");
-        Ok(())
+        Ok(endpoint)
     }
 
     /// Gives an endpoint a new secret, shown this once. The older ones sign beside it for as long as `overlap`.

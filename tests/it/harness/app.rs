@@ -203,6 +203,24 @@ impl TestApp {
         }
     }
 
+    /// Reads a list to its end, and shows its pages.
+    pub async fn pages(&self, key: &str, path: &str) -> Vec<Vec<Value>> {
+        let (mut pages, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let separator = if path.contains('?') { '&' } else { '?' };
+            let page = self.api(key, Method::GET, &format!("{path}{cursor}"), None).await;
+            assert_eq!(page.status, 200, "{path}{cursor}: {}", page.body);
+            let page = page.json();
+            let members: Vec<_> = page.as_object().expect("an object").keys().collect();
+            assert_eq!(members, ["data", "next_cursor"], "{path}");
+            pages.push(page["data"].as_array().expect("a list").clone());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("{separator}cursor={next}"),
+                None => return pages,
+            }
+        }
+    }
+
     /// Makes a webhook endpoint that hears of these, separated by spaces; of the usual if there are none.
     pub async fn webhook(&self, url: &str, events: &str) -> Value {
         let key = self.api_key("webhooks").await;

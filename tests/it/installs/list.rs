@@ -1,7 +1,7 @@
 //! The installs that wait, as the host's backend sees them.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::app::{ACME, GLOBEX};
 
@@ -26,14 +26,18 @@ async fn installs_are_for_keys_that_may_say_who_connects() {
         json!({"external_user_id": "a", "metadata": "text"}),
     ] {
         let answer = app.api(&key, Method::POST, &path, Some(body.clone())).await;
-        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("invalid_json")), "{body}");
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (400, Some("validation_failed")),
+            "{body}"
+        );
     }
     for id in ["00000000-0000-4000-8000-000000000000", "x", "..%2f"] {
         let path = format!("{LIST}/{id}/claim");
         let answer = app.api(&key, Method::POST, &path, Some(json!({"external_user_id": "a"}))).await;
-        assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("install_unknown")), "{id}");
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("install_not_found")), "{id}");
     }
-    for query in ["portal_id=x", "portal_id=-1", "after=x", "other=1"] {
+    for query in ["portal_id=x", "portal_id=-1", "after=x", "cursor=x", "limit=101", "other=1"] {
         let answer = app.api(&key, Method::GET, &format!("{LIST}?{query}"), None).await;
         assert_eq!(answer.status, 400, "{query}");
     }
@@ -43,18 +47,15 @@ async fn installs_are_for_keys_that_may_say_who_connects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_goes_page_by_page_and_by_account() {
     let app = started().await;
-    for number in 0..103 {
+    for number in 0..100 {
         installed(&app, 1000 + number).await;
     }
     let key = app.api_key("sessions:write").await;
-    let first = app.api(&key, Method::GET, LIST, None).await.json();
-    assert_eq!(first["installs"].as_array().unwrap().len(), 100);
-    let after = format!("{LIST}?after={}", first["next"].as_str().unwrap());
-    let second = app.api(&key, Method::GET, &after, None).await.json();
-    assert_eq!((second["installs"].as_array().unwrap().len(), &second["next"]), (3, &Value::Null));
-    let one = app.api(&key, Method::GET, &format!("{LIST}?portal_id=1042"), None).await.json();
-    assert_eq!(
-        (&one["installs"][0]["portal_id"], one["installs"].as_array().unwrap().len()),
-        (&json!(1042), 1)
-    );
+    let sizes = async |query: &str| -> Vec<usize> {
+        app.pages(&key, &format!("{LIST}{query}")).await.iter().map(Vec::len).collect()
+    };
+    assert_eq!(sizes("").await, [50, 50]);
+    assert_eq!(sizes("?limit=30").await, [30, 30, 30, 10]);
+    let one = app.pages(&key, &format!("{LIST}?portal_id=1042&limit=1")).await.concat();
+    assert_eq!((&one[0]["portal_id"], one.len()), (&json!(1042), 1));
 }

@@ -88,7 +88,7 @@ async fn settle(app: &TestApp) {
 async fn listed(app: &TestApp, key: &str) -> Vec<Value> {
     let answer = app.api(key, Method::GET, LIST, None).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    answer.json()["installs"].as_array().unwrap().clone()
+    answer.json()["data"].as_array().unwrap().clone()
 }
 
 async fn claim(app: &TestApp, key: &str, install: &Value, user: &str) -> Answer {

@@ -91,7 +91,7 @@ async fn a_second_install_of_an_account_takes_the_place_of_the_first() {
     let (key, first) = with_install(&app, ACME).await;
     let (_, second) = with_install(&app, ACME).await;
     assert_ne!(first["id"], second["id"]);
-    assert_eq!(claim(&app, &key, &first, "user_42").await.json()["code"], "install_unknown");
+    assert_eq!(claim(&app, &key, &first, "user_42").await.json()["code"], "install_not_found");
     settle(&app).await;
     assert_eq!((waiting(&app).await, living(&app)), (1, vec![ACME]));
     assert_eq!(claim(&app, &key, &second, "user_42").await.status, 200);

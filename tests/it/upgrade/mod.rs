@@ -127,7 +127,7 @@ async fn an_install_is_claimed_after_an_upgrade() {
         "installed_at": time(RECEIVED),
         "expires_at": time(NOW + 7 * DAY),
     });
-    assert_eq!(get(&app, INSTALLS).await["installs"], json!([waiting]));
+    assert_eq!(get(&app, INSTALLS).await["data"], json!([waiting]));
 
     let claimed = claim(&app, &install, "user-3").await;
     assert_eq!(claimed.status, 200, "{}", claimed.body);
@@ -148,7 +148,7 @@ async fn an_install_is_claimed_after_an_upgrade() {
     let state = secret("install-state");
     let last = format!("/install/hubspot?step=finalize&code={code}&state={state}&returnUrl={back}");
     assert_eq!(app.browser().get(&last).await.status, 302);
-    assert_eq!(get(&app, INSTALLS).await["installs"][0]["portal_id"], GLOBEX);
+    assert_eq!(get(&app, INSTALLS).await["data"][0]["portal_id"], GLOBEX);
     app.assert_one_job_each().await;
 }
 
@@ -206,7 +206,7 @@ async fn what_was_overdue_ends_after_an_upgrade() {
     let session = get(&app, &format!("{SESSIONS}/{}", connect_session("unconfirmed"))).await;
     assert_eq!((&session["status"], &session["error_code"]), (&json!("cancelled"), &json!("not_confirmed")));
     let late = claim(&app, &release_21::install(Special::Unclaimed), "user-3").await;
-    assert_eq!((late.status, text(&late.json()["code"]).as_str()), (404, "install_unknown"));
+    assert_eq!((late.status, text(&late.json()["code"]).as_str()), (404, "install_not_found"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,8 +220,7 @@ async fn sessions_keys_and_webhooks_outlive_an_upgrade() {
     let signed = Webhook::new(SIGNING_SECRET).unwrap().sign(&event(3), at, heard[0].body.as_bytes()).unwrap();
     assert_eq!(heard[0].header("webhook-signature"), signed);
     let history = get(&app, &format!("{LIST}/{}/history", connection(0))).await;
-    let sequences: Vec<_> =
-        history["events"].as_array().unwrap().iter().map(|one| &one["sequence"]).collect();
+    let sequences: Vec<_> = history["data"].as_array().unwrap().iter().map(|one| &one["sequence"]).collect();
     assert_eq!(sequences, [1, 2, 3]);
 
     let status = signed_in(&app).status().await;
@@ -231,10 +230,10 @@ async fn sessions_keys_and_webhooks_outlive_an_upgrade() {
     let revoked = app.api(&secret("revoked-key"), Method::GET, LIST, None).await;
     assert_eq!((revoked.status, text(&revoked.json()["code"]).as_str()), (401, "api_key_invalid"));
     let of_user = get(&app, &format!("{LIST}?external_user_id=user-7")).await;
-    assert_eq!(of_user["connections"][0]["id"], connection(7), "{of_user}");
-    assert_eq!(of_user["connections"][0]["metadata"], json!({"team": "north"}));
-    let refused = get(&app, &format!("{LIST}?state=needs_reauth")).await;
-    assert_eq!(refused["connections"][0]["last_error"], "grant_dead", "{refused}");
+    assert_eq!(of_user["data"][0]["id"], connection(7), "{of_user}");
+    assert_eq!(of_user["data"][0]["metadata"], json!({"team": "north"}));
+    let refused = get(&app, &format!("{LIST}?status=needs_reauth")).await;
+    assert_eq!(refused["data"][0]["last_error"], "grant_dead", "{refused}");
 
     let (path, key, body) = REPEATED;
     let backend = app.browser();
@@ -350,8 +349,8 @@ async fn claim(app: &TestApp, install: &str, user: &str) -> Answer {
 async fn listed_connections(app: &TestApp) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = get(app, &format!("{LIST}?limit=200{cursor}")).await;
-        all.extend(page["connections"].as_array().unwrap().iter().cloned());
+        let page = get(app, &format!("{LIST}?limit=100{cursor}")).await;
+        all.extend(page["data"].as_array().unwrap().iter().cloned());
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return all,

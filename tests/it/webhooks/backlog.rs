@@ -36,29 +36,19 @@ async fn deliveries_are_listed_page_by_page_and_by_status() {
     let mut ids = Vec::new();
     for _ in 0..5 {
         let tested = app.api(&key, Method::POST, &path(&made, "/test"), None).await.json();
-        ids.push(tested["id"].as_str().unwrap().to_owned());
+        ids.push(tested["id"].clone());
         app.clock.advance(Duration::from_millis(1));
     }
-    let (mut listed, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
-    loop {
-        let query = if cursor.is_empty() { String::new() } else { format!("&cursor={cursor}") };
-        let page =
-            app.api(&key, Method::GET, &path(&made, &format!("/deliveries?limit=2{query}")), None).await;
-        let page = page.json();
-        let items = page["items"].as_array().unwrap().clone();
-        listed.extend(items.iter().map(|one| one["id"].as_str().unwrap().to_owned()));
-        pages += 1;
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = next.to_owned(),
-            None => break,
-        }
-    }
     ids.reverse();
-    assert_eq!((listed, pages), (ids, 3));
+    for (limit, sizes) in [(2, vec![2, 2, 1]), (5, vec![5])] {
+        let pages = app.pages(&key, &path(&made, &format!("/deliveries?limit={limit}"))).await;
+        assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "by {limit}");
+        assert_eq!(pages.concat().iter().map(|one| one["id"].clone()).collect::<Vec<_>>(), ids);
+    }
     for (status, count) in [("pending", 2), ("delivered", 3), ("failed", 0)] {
         let query = format!("/deliveries?status={status}");
         let page = app.api(&key, Method::GET, &path(&made, &query), None).await.json();
-        assert_eq!(page["items"].as_array().unwrap().len(), count, "{status}");
+        assert_eq!(page["data"].as_array().unwrap().len(), count, "{status}");
     }
     for bad in ["?limit=0", "?limit=101", "?status=lost", "?cursor=x", "?page=2", "?limit=1&limit=2"] {
         let refused = app.api(&key, Method::GET, &path(&made, &format!("/deliveries{bad}")), None).await;
@@ -108,7 +98,7 @@ async fn of_too_many_that_wait_the_oldest_are_given_up() {
     app.database.execute(&deliveries).await;
     app.services.maintenance.sweep().await.unwrap();
     let page = app.api(&key, Method::GET, &path(&made, "/deliveries?status=failed"), None).await.json();
-    let failed = page["items"].as_array().unwrap().iter();
+    let failed = page["data"].as_array().unwrap().iter();
     let failed: Vec<_> =
         failed.map(|one| (one["id"].as_str().unwrap(), one["last_error"].as_str())).collect();
     assert_eq!(failed, ["evt_3", "evt_2", "evt_1"].map(|id| (id, Some("too_many_waiting"))));

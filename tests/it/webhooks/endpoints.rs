@@ -61,8 +61,10 @@ async fn endpoints_are_made_changed_and_removed_with_the_right_key_alone() {
         assert_eq!((refused.status, &refused.json()["pointer"]), (400, &json!(pointer)), "{}", refused.body);
     }
     let unknown = app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"secret": "mine"}))).await;
-    assert_eq!(unknown.json()["code"], "invalid_json");
-    assert_eq!(app.api(&key, Method::DELETE, &path(&made, ""), None).await.status, 204);
+    assert_eq!(unknown.json()["code"], "validation_failed");
+    let last = app.api(&key, Method::GET, &path(&made, ""), None).await.json();
+    let deleted = app.api(&key, Method::DELETE, &path(&made, ""), None).await;
+    assert_eq!((deleted.status, deleted.json()), (200, last));
     for (method, rest) in [
         (Method::GET, ""),
         (Method::DELETE, ""),
@@ -73,8 +75,15 @@ async fn endpoints_are_made_changed_and_removed_with_the_right_key_alone() {
         let gone = app.api(&key, method.clone(), &path(&made, rest), None).await;
         assert_eq!(gone.json()["code"], "webhook_not_found", "{method} {rest}");
     }
+    let mut all = Vec::new();
     for at in 0..16 {
-        app.webhook(&receiver.url(&format!("/{at}")), "").await;
+        all.push(app.webhook(&receiver.url(&format!("/{at}")), "").await["id"].clone());
+        app.clock.advance(Duration::from_millis(1));
+    }
+    for (limit, count) in [(16, 1), (4, 4), (15, 2)] {
+        let pages = app.pages(&key, &format!("{PATH}?limit={limit}")).await;
+        assert_eq!(pages.len(), count, "by {limit}");
+        assert_eq!(pages.concat().iter().map(|one| one["id"].clone()).collect::<Vec<_>>(), all);
     }
     let body = json!({"url": receiver.url("/17")});
     let full = app.api(&key, Method::POST, PATH, Some(body)).await;

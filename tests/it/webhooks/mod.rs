@@ -39,7 +39,7 @@ fn path(made: &Value, rest: &str) -> String {
 async fn deliveries(app: &TestApp, key: &str, made: &Value) -> Vec<Value> {
     let page = app.api(key, Method::GET, &path(made, "/deliveries"), None).await;
     assert_eq!(page.status, 200, "{}", page.body);
-    page.json()["items"].as_array().unwrap().clone()
+    page.json()["data"].as_array().unwrap().clone()
 }
 
 /// Whether the message bears the signature that the official library makes with this secret.

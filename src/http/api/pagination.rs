@@ -1,0 +1,112 @@
+//! The envelope and the parameters that all lists have in common.
+
+use actix_web::{HttpRequest, HttpResponse};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::http::problem::Problem;
+use crate::http::request::query::{ApiQuery, bad_parameter};
+
+const USUAL_LIMIT: u32 = 50;
+const LARGEST_LIMIT: u32 = 100;
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    data: Vec<T>,
+    /// The `cursor` of the next page; null on the last one.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+}
+
+/// The parameters of every list, as they are described.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "`PageRequest` reads them; this says how they are written")]
+pub struct PageParams {
+    /// The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
+    cursor: Option<String>,
+    /// How many at most; 50 if omitted.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+}
+
+/// A request for a page of a list whose rows have places of type `K`.
+pub(super) struct PageRequest<K> {
+    /// The filters.
+    pub filters: ApiQuery,
+    /// The place after which the page begins.
+    pub after: Option<K>,
+    limit: u32,
+}
+
+impl<K: Serialize + DeserializeOwned> PageRequest<K> {
+    /// Reads a request with these filters.
+    ///
+    /// # Errors
+    /// `bad_request` that names what is wrong.
+    pub fn read(request: &HttpRequest, filters: &[&str]) -> Result<Self, Problem> {
+        let filters = ApiQuery::read(request, &[&["cursor", "limit"], filters].concat())?;
+        let number = format!("a number from 1 to {LARGEST_LIMIT}");
+        let limit = filters.get("limit", &number)?.unwrap_or(USUAL_LIMIT);
+        if !(1..=LARGEST_LIMIT).contains(&limit) {
+            return Err(bad_parameter("limit", &number));
+        }
+        let refused = || bad_parameter("cursor", "the `next_cursor` of a page of this list");
+        let cursor: Option<String> = filters.get("cursor", "a text")?;
+        let after = cursor.map(|cursor| decode(&cursor).ok_or_else(refused)).transpose()?;
+        Ok(Self { filters, after, limit })
+    }
+
+    /// Returns how many rows to read: one more than are shown says whether there is a next page.
+    pub fn rows(&self) -> u32 {
+        self.limit + 1
+    }
+
+    /// Answers with these rows.
+    pub fn answer<R, T: Serialize>(
+        &self,
+        mut rows: Vec<R>,
+        place: impl Fn(&R) -> K,
+        body: impl FnMut(R) -> T,
+    ) -> HttpResponse {
+        let shown = self.limit as usize;
+        let is_last = rows.len() <= shown;
+        rows.truncate(shown);
+        let next_cursor = rows.last().filter(|_| !is_last).map(|last| encode(&place(last)));
+        HttpResponse::Ok().json(Page { data: rows.into_iter().map(body).collect(), next_cursor })
+    }
+}
+
+/// Writes a place as a cursor. It says nothing that the page has not said.
+fn encode(place: &impl Serialize) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(place).unwrap_or_default())
+}
+
+fn decode<K: DeserializeOwned>(cursor: &str) -> Option<K> {
+    let text = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    // No place has a character that JSON escapes; PostgreSQL refuses a zero character.
+    if text.contains(&b'\\') { None } else { serde_json::from_slice(&text).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_opaque_and_another_list_s_is_refused() {
+        let place = (1_763_463_600_000_i64, "evt_1".to_owned());
+        let cursor = encode(&place);
+        assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
+        assert_eq!(decode(&cursor), Some(place));
+        assert_eq!(decode::<i64>(&cursor), None);
+        let zero = encode(&(1, "\0"));
+        for bad in ["", "!", "bnVsbA==", &cursor[1..], zero.as_str()] {
+            assert_eq!(decode::<(i64, String)>(bad), None, "{bad}");
+        }
+    }
+}
