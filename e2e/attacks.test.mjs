@@ -70,7 +70,7 @@ suite(hosts.flags, (test) => {
     await until("the message has come", async () => (await heard(host)).length === 2);
     const { flow, claim } = (await heard(host))[1].data;
     const redeem = async (proof, origin) => (await fetch(`${stage.demo.service}/api/hubspot/token`, {
-      method: "POST", headers: { "content-type": "application/json", ...(origin && { origin }), ...(proof && { "x-hsc-verifier": proof }) },
+      method: "POST", headers: { "content-type": "application/json", ...(origin && { origin }), ...(proof && { "hubspot-connect-verifier": proof }) },
       body: JSON.stringify({ flow, claim }),
     })).status;
     assert.ok(claim, "there is something to overhear");

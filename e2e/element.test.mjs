@@ -98,7 +98,7 @@ suite([...hosts.flags, "--token-seconds", "5"], (test) => {
     const verifier = await host.evaluate(() => JSON.parse(Object.values(sessionStorage)[0]).verifier);
     await approve(popup);
     await state(host, "connected");
-    const headers = { "x-hsc-verifier": verifier };
+    const headers = { "hubspot-connect-verifier": verifier };
     const ask = (more) => fetch(`${stage.demo.service}/api/hubspot/status`, { headers: { ...headers, ...more } });
     const first = await ask();
     assert.equal((await first.json()).connection.status, "active");

@@ -44,7 +44,7 @@ async function assertNothing(stage, { verifier }) {
   const { service } = stage.demo;
   const grants = await stage.demo.grants();
   for (const origin of [undefined, hosts.origin, "http://evil.example", "null"]) {
-    const headers = { "x-hsc-verifier": verifier, "content-type": "application/json", ...(origin && { origin }) };
+    const headers = { "hubspot-connect-verifier": verifier, "content-type": "application/json", ...(origin && { origin }) };
     const text = await fetch(`${service}/api/hubspot/status`, { headers }).then((response) => response.text());
     const answer = JSON.parse(text);
     assert.ok(answer.code === "flow_unknown" || (answer.status === "awaiting_user" && answer.withheld), text);

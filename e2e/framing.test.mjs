@@ -59,7 +59,7 @@ suite([], (test) => {
       "/": `<form method="post" action="${demo.service}/logout"><input name="csrf" value="${csrf}"><button>post</button></form>`,
     }));
     const answer = await evil.evaluate(([url, token, connection]) => fetch(url, {
-      method: "POST", credentials: "include", headers: { "content-type": "application/json", "x-csrf-token": token },
+      method: "POST", credentials: "include", headers: { "content-type": "application/json", "hubspot-connect-csrf": token },
       body: JSON.stringify({ connection_id: connection }),
     }).then((response) => response.status, () => "blocked"), [`${demo.service}/api/hubspot/disconnect`, csrf, id]);
     assert.equal(answer, "blocked");

@@ -297,7 +297,7 @@ class Stage {
 
   /** What the service says of the attempt to whoever has this verifier. */
   async attempt(verifier) {
-    const response = await fetch(`${this.demo.service}/api/hubspot/status`, { headers: { "x-hsc-verifier": verifier } });
+    const response = await fetch(`${this.demo.service}/api/hubspot/status`, { headers: { "hubspot-connect-verifier": verifier } });
     return response.json();
   }
 

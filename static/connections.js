@@ -226,7 +226,7 @@ async function disconnect(connectionId) {
   try {
     const response = await fetch(DISCONNECT_URL, {
       method: "POST",
-      headers: { "content-type": "application/json", "X-CSRF-Token": document.body.dataset.csrf ?? "" },
+      headers: { "content-type": "application/json", "Hubspot-Connect-Csrf": document.body.dataset.csrf ?? "" },
       body: JSON.stringify({ connection_id: connectionId }),
       signal: timeLimit(REQUEST_TIMEOUT_MS),
     });

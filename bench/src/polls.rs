@@ -45,7 +45,7 @@ pub async fn measure(service: &Service, pages: usize, woken: usize) -> Result<Wa
         tasks.spawn(async move {
             // The service answers after 25 seconds at the latest, and then the page asks again.
             loop {
-                let headers = format!("x-hsc-verifier: {verifier}\r\nif-none-match: {tag}\r\n");
+                let headers = format!("hubspot-connect-verifier: {verifier}\r\nif-none-match: {tag}\r\n");
                 let path = "/api/hubspot/status?wait=25";
                 let status =
                     connection.send("GET", path, &headers, "").await.map_or(0, |answer| answer.status);
@@ -61,8 +61,9 @@ pub async fn measure(service: &Service, pages: usize, woken: usize) -> Result<Wa
     let mut spans = Vec::with_capacity(woken);
     for (flow, verifier) in flows.iter().take(woken) {
         let started = Instant::now();
-        let headers =
-            format!("x-hsc-verifier: {verifier}\r\norigin: {HOST}\r\ncontent-type: application/json\r\n");
+        let headers = format!(
+            "hubspot-connect-verifier: {verifier}\r\norigin: {HOST}\r\ncontent-type: application/json\r\n"
+        );
         let body = format!("{{\"flow\":\"{flow}\"}}");
         expect(control.send("POST", "/api/hubspot/cancel", &headers, &body).await?, 200)?;
         let (at, status) = answered.recv().await.ok_or("nobody was answered")?;
@@ -90,7 +91,7 @@ async fn begin(control: &mut Connection, port: u16, number: usize) -> Result<Pag
     let headers = format!("origin: {HOST}\r\ncontent-type: application/x-www-form-urlencoded\r\n");
     expect(control.send("POST", "/auth/hubspot/start", &headers, &form).await?, 200)?;
     let mut connection = Connection::open(port).await?;
-    let headers = format!("x-hsc-verifier: {verifier}\r\n");
+    let headers = format!("hubspot-connect-verifier: {verifier}\r\n");
     let answer = expect(connection.send("GET", "/api/hubspot/status", &headers, "").await?, 200)?;
     let tag = answer.headers("etag").next().ok_or("no etag")?.to_owned();
     let body = String::from_utf8_lossy(&answer.body).into_owned();

@@ -63,7 +63,7 @@ export async function diagnose(service: string, seen: Seen): Promise<Finding[]> 
   // Any verifier will do: the answer says that the attempt is not known.
   const verifier = "A".repeat(43);
   const [status, alive] = await Promise.all([
-    attempt(`${service}/api/hubspot/status`, { headers: { "x-hsc-verifier": verifier } }),
+    attempt(`${service}/api/hubspot/status`, { headers: { "hubspot-connect-verifier": verifier } }),
     attempt(`${service}/livez`, { mode: "no-cors" }),
   ]);
   const { response, forbidden } = status;

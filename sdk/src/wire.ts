@@ -66,7 +66,7 @@ export async function call(url: string, init: RequestInit): Promise<Answer> {
 
 /** Returns who asks. Without a verifier it is a page of the service, which is known by its cookies. */
 function caller(verifier: string | null | undefined, headers: Record<string, string>): RequestInit {
-  return verifier ? { headers: { ...headers, "x-hsc-verifier": verifier } } : { headers, credentials: "same-origin" };
+  return verifier ? { headers: { ...headers, "hubspot-connect-verifier": verifier } } : { headers, credentials: "same-origin" };
 }
 
 /**

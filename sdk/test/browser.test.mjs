@@ -54,7 +54,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
     const [redeemed] = stage.calls("/api/hubspot/token", "POST");
     assert.deepEqual(JSON.parse(redeemed.body), { flow: "flow-1", claim: "the-claim" });
-    assert.equal(sha(redeemed.headers["x-hsc-verifier"]), challenge);
+    assert.equal(sha(redeemed.headers["hubspot-connect-verifier"]), challenge);
     assert.deepEqual(await memory(page), [], "nothing is left behind");
   });
 
@@ -338,9 +338,9 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await page.evaluate(() => window.hubspot.status()), stage.session);
     await page.evaluate(() => window.hubspot.disconnect("c1"));
     const [call] = stage.calls("/api/hubspot/disconnect", "POST");
-    assert.equal(call.headers["x-csrf-token"], "the-csrf-token");
+    assert.equal(call.headers["hubspot-connect-csrf"], "the-csrf-token");
     assert.match(call.headers.cookie, /session=1/);
-    assert.ok(stage.journal.every(({ headers }) => headers["x-hsc-verifier"] === undefined));
+    assert.ok(stage.journal.every(({ headers }) => headers["hubspot-connect-verifier"] === undefined));
   });
 
   staged("a blocked popup says so, or leads the page itself", {}, async (stage) => {
@@ -525,7 +525,7 @@ describe("the browser", { concurrency: 2 }, () => {
     await page.evaluate(() => window.hubspot.disconnect("c1"));
     const [call] = stage.calls("/api/hubspot/disconnect", "POST");
     assert.deepEqual(JSON.parse(call.body), { connection_id: "c1" });
-    assert.equal(sha(call.headers["x-hsc-verifier"]), flow.fields.challenge);
+    assert.equal(sha(call.headers["hubspot-connect-verifier"]), flow.fields.challenge);
     await popup.close();
   });
 

@@ -178,7 +178,7 @@ export class Stage {
     if (method === "OPTIONS") {
       return answer(204, null, {
         "access-control-allow-methods": "GET, POST",
-        "access-control-allow-headers": "x-hsc-verifier, if-none-match, content-type",
+        "access-control-allow-headers": "hubspot-connect-verifier, if-none-match, content-type",
         "access-control-max-age": "600",
       });
     }
@@ -209,7 +209,7 @@ export class Stage {
     }
     // From here on the caller proves by its verifier which attempt is its own.
     if (this.silent) return response.destroy();
-    const verifier = headers["x-hsc-verifier"] ?? "";
+    const verifier = headers["hubspot-connect-verifier"] ?? "";
     if (!verifier && this.session) return answer(200, this.session);
     const flow = this.flows.get(createHash("sha256").update(verifier).digest("base64url"));
     if (!flow) return answer(404, { code: "flow_unknown" });

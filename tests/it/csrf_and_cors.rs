@@ -55,7 +55,7 @@ async fn a_request_from_another_site_disconnects_nothing_even_with_a_form_token(
     let browser = app.connected(ACME).await;
     let (id, token) = (connection_of(&browser).await, browser.csrf().await);
     for mut headers in foreign(&app) {
-        headers.push(("x-csrf-token", token.clone()));
+        headers.push(("hubspot-connect-csrf", token.clone()));
         let body = json!({"connection_id": id}).to_string();
 
         let refused = post(&browser, "/api/hubspot/disconnect", "application/json", &headers, body).await;
@@ -105,7 +105,7 @@ async fn a_form_token_is_good_for_its_own_session_alone() {
     let own = [("sec-fetch-site", "same-origin".to_owned())];
     for token in [of_other.as_str(), "", "A", &"A".repeat(43)] {
         let mut headers = own.to_vec();
-        headers.push(("x-csrf-token", token.to_owned()));
+        headers.push(("hubspot-connect-csrf", token.to_owned()));
         let body = json!({"connection_id": id}).to_string();
         let refused = post(&browser, "/api/hubspot/disconnect", "application/json", &headers, body).await;
         assert_eq!(problem_of(&refused), "csrf_rejected", "{token}");
@@ -125,7 +125,7 @@ async fn a_form_token_of_before_a_new_connect_is_good_no_more() {
     let browser = app.connected(ACME).await;
     let (id, before) = (connection_of(&browser).await, browser.csrf().await);
     browser.connect(&app, Some(HOST), approve(ACME)).await;
-    let headers = [("sec-fetch-site", "same-origin".to_owned()), ("x-csrf-token", before)];
+    let headers = [("sec-fetch-site", "same-origin".to_owned()), ("hubspot-connect-csrf", before)];
     let body = json!({"connection_id": id}).to_string();
 
     let refused = post(&browser, "/api/hubspot/disconnect", "application/json", &headers, body).await;
@@ -138,7 +138,8 @@ async fn a_form_token_of_before_a_new_connect_is_good_no_more() {
 async fn a_body_that_any_form_can_send_is_not_taken_for_json() {
     let app = TestApp::start().await;
     let browser = app.connected(ACME).await;
-    let headers = [("sec-fetch-site", "same-origin".to_owned()), ("x-csrf-token", browser.csrf().await)];
+    let headers =
+        [("sec-fetch-site", "same-origin".to_owned()), ("hubspot-connect-csrf", browser.csrf().await)];
     let body = json!({"connection_id": connection_of(&browser).await}).to_string();
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a", ""] {
         let refused = post(&browser, "/api/hubspot/disconnect", kind, &headers, body.clone()).await;
@@ -239,7 +240,7 @@ async fn a_preflight_permits_reading_by_listed_pages_and_nothing_more() {
     let browser = app.browser();
     let status = "/api/hubspot/status";
 
-    let permitted = preflight(&browser, status, HOST, "GET", "x-hsc-verifier").await;
+    let permitted = preflight(&browser, status, HOST, "GET", "hubspot-connect-verifier").await;
 
     assert_eq!(permitted.status, 200);
     assert_eq!(permitted.header("access-control-allow-origin"), HOST);
@@ -247,10 +248,10 @@ async fn a_preflight_permits_reading_by_listed_pages_and_nothing_more() {
     assert_eq!(permitted.header("access-control-allow-credentials"), "");
     assert!(varies_by_origin(&permitted));
     for origin in STRANGERS {
-        let refused = preflight(&browser, status, origin, "GET", "x-hsc-verifier").await;
+        let refused = preflight(&browser, status, origin, "GET", "hubspot-connect-verifier").await;
         assert_eq!(refused.header("access-control-allow-origin"), "", "{origin}");
     }
-    for (method, header) in [("DELETE", "content-type"), ("GET", "x-csrf-token")] {
+    for (method, header) in [("DELETE", "content-type"), ("GET", "hubspot-connect-csrf")] {
         let refused = preflight(&browser, status, HOST, method, header).await;
         assert_eq!(refused.header("access-control-allow-origin"), "", "{method} {header}");
     }
@@ -273,7 +274,7 @@ async fn only_what_the_sdk_asks_is_open_to_scripts_of_other_pages() {
     ] {
         let answers = [
             browser.navigate(path, &[("origin", HOST)]).await,
-            preflight(&browser, path, HOST, "POST", "content-type,x-csrf-token").await,
+            preflight(&browser, path, HOST, "POST", "content-type,hubspot-connect-csrf").await,
         ];
         for answer in answers {
             assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");

@@ -133,7 +133,8 @@ async fn a_challenge_or_a_verifier_that_is_none_is_refused_by_name() {
     }
     let endless = "a".repeat(129);
     for bad in ["", "x", &short, &endless, &plus] {
-        let refused = page.ask(Method::GET, "/api/hubspot/status", None, &[("x-hsc-verifier", bad)]).await;
+        let refused =
+            page.ask(Method::GET, "/api/hubspot/status", None, &[("hubspot-connect-verifier", bad)]).await;
         assert_eq!((refused.status, problem_of(&refused).as_str()), (400, "bad_challenge"), "{bad}");
     }
     assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);

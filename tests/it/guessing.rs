@@ -81,7 +81,7 @@ fn guess_verifier(guesser: &Browser, _: usize) -> reqwest::RequestBuilder {
     guesser
         .request(Method::GET, "/api/hubspot/status")
         .header("origin", HOST)
-        .header("x-hsc-verifier", random())
+        .header("hubspot-connect-verifier", random())
 }
 
 #[tokio::test(flavor = "multi_thread")]

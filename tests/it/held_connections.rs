@@ -54,7 +54,7 @@ async fn a_silent_connection_is_closed_in_every_state() {
     let chunked = |path: &str, host: &str| {
         format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n")
     };
-    let verifier = format!("X-HSC-Verifier: {}\r\nIf-None-Match: {tag}\r\n", page.verifier);
+    let verifier = format!("Hubspot-Connect-Verifier: {}\r\nIf-None-Match: {tag}\r\n", page.verifier);
     let states = [
         ("nothing was sent", String::new()),
         ("half a head", "GET /livez HTTP/1.1\r\nHo".to_owned()),
@@ -226,7 +226,7 @@ async fn a_poll_does_not_wait_once_its_client_has_sent_more() {
     let tag = page.look().await.header("etag").to_owned();
     let host = app.base.trim_start_matches("http://");
     let poll = format!(
-        "GET /api/hubspot/status?wait=25 HTTP/1.1\r\nHost: {host}\r\nX-HSC-Verifier: {}\r\nIf-None-Match: {tag}\r\n\r\n",
+        "GET /api/hubspot/status?wait=25 HTTP/1.1\r\nHost: {host}\r\nHubspot-Connect-Verifier: {}\r\nIf-None-Match: {tag}\r\n\r\n",
         page.verifier
     );
     let mut tcp = TcpStream::connect(address(&app.base)).await.unwrap();

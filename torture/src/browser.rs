@@ -81,7 +81,7 @@ impl Browser {
         let request = self
             .request(Method::POST, replica, "/api/hubspot/disconnect")
             .header("sec-fetch-site", "same-origin")
-            .header("x-csrf-token", csrf)
+            .header("hubspot-connect-csrf", csrf)
             .header("content-type", "application/json")
             .body(json!({"connection_id": connection}).to_string());
         Some(self.send(request).await?.status == 200)

@@ -118,7 +118,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists connections, the oldest first. The order is stable: whatever is made meanwhile comes at the end. */
+        /** Lists connections, the oldest first. The order is stable: later ones come at the end. */
         get: operations["list_connections"];
         put?: never;
         post?: never;
@@ -153,10 +153,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Says in plain words how a connection fares and what will happen next, and lists its first hundred events after
-         *     `after`.
-         */
+        /** Lists the events of a connection, the oldest first, for as long as they are kept. */
         get: operations["get_connection_history"];
         put?: never;
         post?: never;
@@ -247,7 +244,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists installs that wait to be claimed. */
+        /** Lists installs that wait to be claimed, in the order of their ids. */
         get: operations["list_installs"];
         put?: never;
         post?: never;
@@ -358,7 +355,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists all endpoints; there are 16 at most. */
+        /** Lists endpoints, the oldest first. There are 16 at most. */
         get: operations["list_webhooks"];
         put?: never;
         /** Makes an endpoint. Its signing secret is in this answer alone. */
@@ -380,7 +377,7 @@ export interface paths {
         get: operations["get_webhook"];
         put?: never;
         post?: never;
-        /** Removes an endpoint, with what waits for it. */
+        /** Deletes an endpoint, with the deliveries that are pending. */
         delete: operations["delete_webhook"];
         options?: never;
         head?: never;
@@ -398,7 +395,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists what was sent to an endpoint, the newest first, for as long as it is remembered. */
+        /** Lists what was sent to an endpoint, the newest first, for as long as it is kept. */
         get: operations["list_webhook_deliveries"];
         put?: never;
         post?: never;
@@ -791,9 +788,9 @@ export interface components {
             portal_id?: number | null;
             /** @description The granted scopes; null as long as HubSpot has not named them. */
             scopes?: string[] | null;
-            state: components["schemas"]["ConnectionState"];
-            /** @description The state as a sentence for a person. */
-            state_sentence: string;
+            status: components["schemas"]["ConnectionStatus"];
+            /** @description The status as a sentence for a person. */
+            status_text: string;
             time_zone?: string | null;
         };
         /** @description How a connection fares. */
@@ -819,7 +816,7 @@ export interface components {
             missing_scopes: string[];
             /**
              * Format: int64
-             * @description The HubSpot account (`hub_id`); null until HubSpot has told it.
+             * @description The HubSpot account; null until HubSpot has told it.
              * @example 1234567
              */
             portal_id?: number | null;
@@ -837,26 +834,20 @@ export interface components {
              */
             seconds_until_refresh?: number | null;
             /** @description How it fares. */
-            state: components["schemas"]["ConnectionState"];
+            status: components["schemas"]["ConnectionStatus"];
             /** @description The same in a sentence for a person. */
-            state_sentence: string;
+            status_text: string;
             /**
              * @description The account's time zone.
              * @example Europe/Berlin
              */
             time_zone?: string | null;
         };
-        /** @description A page of connections. */
-        ConnectionList: {
-            connections: components["schemas"]["ConnectionBody"][];
-            /** @description Shown as `cursor`, it leads to the next page; null on the last one. */
-            next_cursor?: string | null;
-        };
         /**
-         * @description The state of a connection.
+         * @description The status of a connection.
          * @enum {string}
          */
-        ConnectionState: "active" | "degraded" | "needs_reauth" | "integrity_error";
+        ConnectionStatus: "active" | "degraded" | "needs_reauth" | "integrity_error";
         /** @description A connect session. */
         ConnectSessionBody: {
             awaiting?: components["schemas"]["Awaiting"] | null;
@@ -872,10 +863,10 @@ export interface components {
             expires_at: string;
             external_user_id: string;
             hosted: boolean;
-            /** Format: int64 */
-            hub_id?: number | null;
             /** Format: uuid */
             id: string;
+            /** Format: int64 */
+            portal_id?: number | null;
             status: components["schemas"]["ConnectSessionStatus"];
         };
         /**
@@ -918,17 +909,17 @@ export interface components {
             external_user_id?: components["schemas"]["ExternalUserId"] | null;
             /** @description Makes a link that somebody else may open, such as an administrator. It implies `confirm: backend`. */
             hosted?: boolean;
-            /**
-             * Format: int64
-             * @description The one HubSpot account that may be connected.
-             */
-            hub_id?: number | null;
             /** @description What you want to find with the connection: up to 4 kB of JSON. */
             metadata?: {
                 [key: string]: unknown;
             } | null;
             /** @description Scopes that the account may lack, instead of HUBSPOT_OPTIONAL_SCOPES. */
             optional_scopes?: components["schemas"]["ScopeWord"][] | null;
+            /**
+             * Format: int64
+             * @description The one HubSpot account that may be connected.
+             */
+            portal_id?: number | null;
             /**
              * @description Who is asking, in words for the person who opens the link.
              * @example Anna Smith, anna@example.com
@@ -988,13 +979,6 @@ export interface components {
             status: components["schemas"]["DeliveryStatus"];
             type: components["schemas"]["EventType"];
         };
-        /** @description A page of deliveries. */
-        DeliveryPage: {
-            /** @description The newest first. */
-            items: components["schemas"]["DeliveryBody"][];
-            /** @description Where the next page begins; `null` on the last. */
-            next_cursor?: string | null;
-        };
         /**
          * @description How far a delivery is.
          * @enum {string}
@@ -1015,16 +999,18 @@ export interface components {
              * @description The connection that was.
              */
             connection_id: string;
-            /** @description Why the grant has not ended: `shared` with another connection, or `not_possible`. */
-            reason?: string | null;
-            /** @description Whether its grant has ended at HubSpot too: `true`, `false`, or `"queued"` if HubSpot is still to be told. */
-            revoked: components["schemas"]["RevokedAnswer"];
+            revocation: components["schemas"]["Revocation"];
         };
         /**
          * @description What has happened.
          * @enum {string}
          */
         EventType: "connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "install.unclaimed" | "webhook.test";
+        /** @description One connection, and what its status means. */
+        ExplainedConnection: components["schemas"]["ConnectionBody"] & {
+            /** @description What has happened and what will happen next, in sentences for a person who looks for what is wrong. */
+            explanation: string[];
+        };
         /**
          * @description Your id of one of your users: nothing invisible in it, and no space at its ends.
          * @example user_42
@@ -1051,15 +1037,6 @@ export interface components {
         HandoffPending: {
             /** @description Always `exchanging`. */
             status: string;
-        };
-        /** @description How a connection fares, and what has happened to it. */
-        HistoryBody: {
-            /** Format: uuid */
-            connection_id: string;
-            /** @description What has happened, the oldest first; as long as events are kept. */
-            events: components["schemas"]["HistoryEvent"][];
-            /** @description Sentences for a person who looks for what is wrong. */
-            explanation: string[];
         };
         /** @description Something that has happened to a connection. Webhooks tell the same. */
         HistoryEvent: {
@@ -1098,15 +1075,6 @@ export interface components {
             /** @description An object of your own to keep with the connection. */
             metadata?: Record<string, never> | null;
         };
-        /** @description A page of installs. */
-        InstallsBody: {
-            installs: components["schemas"]["InstallBody"][];
-            /**
-             * Format: uuid
-             * @description Where the next page begins; null on the last one.
-             */
-            next?: string | null;
-        };
         /** @description What opens a link, or what its page has got for it. */
         Link: {
             /** @description What stands behind the `#` of the link, or the token that its page has exchanged it for. */
@@ -1121,13 +1089,13 @@ export interface components {
              * @description Until when the link is good.
              */
             expires_at: string;
+            /** @description Scopes that the account may lack. */
+            optional_scopes: string[];
             /**
              * Format: int64
              * @description The one HubSpot account that may be connected.
              */
-            hub_id?: number | null;
-            /** @description Scopes that the account may lack. */
-            optional_scopes: string[];
+            portal_id?: number | null;
             /** @description Somebody has typed it: show it as text, never as HTML. */
             requested_by: string;
             /** @description Scopes that the account must grant. */
@@ -1172,6 +1140,36 @@ export interface components {
              */
             token: string;
         };
+        /** @description A page of a list. */
+        Page_ConnectionBody: {
+            data: components["schemas"]["ConnectionBody"][];
+            /** @description The `cursor` of the next page; null on the last one. */
+            next_cursor: string | null;
+        };
+        /** @description A page of a list. */
+        Page_DeliveryBody: {
+            data: components["schemas"]["DeliveryBody"][];
+            /** @description The `cursor` of the next page; null on the last one. */
+            next_cursor: string | null;
+        };
+        /** @description A page of a list. */
+        Page_HistoryEvent: {
+            data: components["schemas"]["HistoryEvent"][];
+            /** @description The `cursor` of the next page; null on the last one. */
+            next_cursor: string | null;
+        };
+        /** @description A page of a list. */
+        Page_InstallBody: {
+            data: components["schemas"]["InstallBody"][];
+            /** @description The `cursor` of the next page; null on the last one. */
+            next_cursor: string | null;
+        };
+        /** @description A page of a list. */
+        Page_WebhookBody: {
+            data: components["schemas"]["WebhookBody"][];
+            /** @description The `cursor` of the next page; null on the last one. */
+            next_cursor: string | null;
+        };
         /**
          * @description An answer that is not what was asked for (RFC 9457). Programs go by `code`.
          * @example {
@@ -1181,7 +1179,7 @@ export interface components {
          *       "request_id": "5f0c9a3b7d21e684",
          *       "retryable": false,
          *       "status": 404,
-         *       "title": "There is nothing here",
+         *       "title": "Not found",
          *       "type": "urn:hubspot-connect:problem:not_found"
          *     }
          */
@@ -1210,7 +1208,7 @@ export interface components {
          * @description Stable. What each means stands in docs/errors.md.
          * @enum {string}
          */
-        ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "challenge_used" | "claim_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_unknown" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "connection_not_found" | "connect_session_not_found" | "webhook_not_found" | "webhook_headers_needed" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "needs_reauth" | "token_unavailable" | "connection_missing" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
+        ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "challenge_used" | "claim_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_not_found" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "connection_not_found" | "connect_session_not_found" | "webhook_not_found" | "webhook_headers_needed" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "validation_failed" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "needs_reauth" | "token_unavailable" | "connection_missing" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
         /** @description The key that an opener shows, for the flow it has begun. */
         Proof: {
             /** @description The binding from the launch page. Omit it if the browser already has the cookie. */
@@ -1243,8 +1241,11 @@ export interface components {
             /** @description Whether HubSpot was asked; if not, the tokens are less than five seconds old. */
             refreshed: boolean;
         };
-        /** @description Whether a grant has ended at HubSpot. */
-        RevokedAnswer: boolean | string;
+        /**
+         * @description The outcome at HubSpot of ending a connection.
+         * @enum {string}
+         */
+        Revocation: "done" | "queued" | "skipped";
         /**
          * @description A scope as HubSpot writes it.
          * @example crm.objects.contacts.read
@@ -1299,11 +1300,6 @@ export interface components {
             challenge?: string;
             /** @description The token of a connect session that the host's backend has made for this. */
             connect_session?: string;
-            /**
-             * Format: int64
-             * @description The HubSpot account that the person is expected to choose.
-             */
-            hub_id?: number;
             /** @description `popup` (as if left out) or `redirect`. */
             mode?: string;
             /** @description SHA-256 of the key that the opener will show, in base64url. */
@@ -1313,6 +1309,11 @@ export interface components {
              * @example https://app.example.com
              */
             origin?: string;
+            /**
+             * Format: int64
+             * @description The HubSpot account that the person is expected to choose.
+             */
+            portal_id?: number;
             /** @description Where the window goes if there is no opener to tell: an address of `origin`. */
             return_url?: string;
         };
@@ -1408,11 +1409,6 @@ export interface components {
              * @example https://app.example.com/hooks/hubspot
              */
             url?: string | null;
-        };
-        /** @description All endpoints. */
-        WebhookList: {
-            /** @description In the order in which they were made. */
-            items: components["schemas"]["WebhookBody"][];
         };
     };
     responses: never;
@@ -1550,7 +1546,7 @@ export interface operations {
             query?: never;
             header: {
                 /** @description The secret of the page that has begun the attempt. */
-                "X-HSC-Verifier": string;
+                "Hubspot-Connect-Verifier": string;
             };
             path?: never;
             cookie?: never;
@@ -1657,7 +1653,7 @@ export interface operations {
                     "application/json": components["schemas"]["NewConnectSession"];
                 };
             };
-            /** @description `invalid_json`, `origin_not_allowed`, `return_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`, `validation_failed`, `origin_not_allowed`, `return_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -1696,7 +1692,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `connect_session_not_found`: there is no such connection to renew. */
+            /** @description `connection_not_found`: no connection of this user has the `connection_id`. */
             404: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2056,7 +2052,7 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectSessionBody"];
                 };
             };
-            /** @description `invalid_json`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2221,16 +2217,16 @@ export interface operations {
     list_connections: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
                 cursor?: string;
-                /** @description Those of one of the host's users. */
+                /** @description Those of one of your users. */
                 external_user_id?: components["schemas"]["ExternalUserId"];
-                /** @description How many at most; 50 if nothing is said. */
+                /** @description How many at most; 50 if omitted. */
                 limit?: number;
                 /** @description Those to one HubSpot account. */
                 portal_id?: number;
                 /** @description `active`, `degraded`, `needs_reauth` or `integrity_error`. */
-                state?: components["schemas"]["ConnectionState"];
+                status?: components["schemas"]["ConnectionStatus"];
             };
             header?: never;
             path?: never;
@@ -2248,10 +2244,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ConnectionList"];
+                    "application/json": components["schemas"]["Page_ConnectionBody"];
                 };
             };
-            /** @description `bad_request`: a parameter is none of these, stands twice, or has no such value. */
+            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2357,7 +2353,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ConnectionBody"];
+                    "application/json": components["schemas"]["ExplainedConnection"];
                 };
             };
             /** @description `api_key_missing`, `api_key_invalid`. */
@@ -2556,8 +2552,12 @@ export interface operations {
     get_connection_history: {
         parameters: {
             query?: {
-                /** @description The `sequence` of the last event that is known. */
-                after?: number;
+                /** @description Those after the event with this `sequence`. */
+                after_sequence?: number;
+                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                cursor?: string;
+                /** @description How many at most; 50 if omitted. */
+                limit?: number;
             };
             header?: never;
             path: {
@@ -2568,7 +2568,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Sentences and events. */
+            /** @description A page of events. */
             200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2578,10 +2578,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HistoryBody"];
+                    "application/json": components["schemas"]["Page_HistoryEvent"];
                 };
             };
-            /** @description `bad_request`: `after` is no number. */
+            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2884,7 +2884,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description `bad_request`: `min_ttl` is not a number from 0 to 900. */
+            /** @description `bad_request`: `min_ttl` is not a number from 0 to 900, or there is another parameter. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3039,7 +3039,7 @@ export interface operations {
                     "application/json": components["schemas"]["UninstallBody"];
                 };
             };
-            /** @description `confirmation_missing`, `invalid_json`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `confirmation_missing`, `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3193,9 +3193,9 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description The form token of our own pages, beside a session. */
-                "X-CSRF-Token"?: string;
+                "Hubspot-Connect-Csrf"?: string;
                 /** @description The secret of the page that has made the connection, in place of a session. */
-                "X-HSC-Verifier"?: string;
+                "Hubspot-Connect-Verifier"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3294,9 +3294,11 @@ export interface operations {
     list_installs: {
         parameters: {
             query?: {
-                /** @description Go on after this id: the `next` of the page before. */
-                after?: string;
-                /** @description Of this HubSpot account alone. */
+                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                cursor?: string;
+                /** @description How many at most; 50 if omitted. */
+                limit?: number;
+                /** @description Those of this HubSpot account. */
                 portal_id?: number;
             };
             header?: never;
@@ -3305,7 +3307,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Installs that wait, in the order of their ids. */
+            /** @description A page of installs. */
             200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3315,10 +3317,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["InstallsBody"];
+                    "application/json": components["schemas"]["Page_InstallBody"];
                 };
             };
-            /** @description `bad_request` */
+            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3434,7 +3436,7 @@ export interface operations {
                     "application/json": components["schemas"]["ClaimedInstallBody"];
                 };
             };
-            /** @description `invalid_json`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3473,7 +3475,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `install_unknown` */
+            /** @description `install_not_found` */
             404: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5072,10 +5074,10 @@ export interface operations {
                 wait?: number;
             };
             header?: {
+                /** @description The secret of the page that has begun the attempt, which is then what is told. */
+                "Hubspot-Connect-Verifier"?: string;
                 /** @description The ETag of the last answer. */
                 "If-None-Match"?: string;
-                /** @description The secret of the page that has begun the attempt, which is then what is told. */
-                "X-HSC-Verifier"?: string;
             };
             path?: never;
             cookie?: never;
@@ -5104,7 +5106,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description `bad_request`: `wait` is no number. `bad_challenge`: the verifier is none. */
+            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. `bad_challenge`: the verifier is none. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5149,7 +5151,7 @@ export interface operations {
             query?: never;
             header: {
                 /** @description The secret of the page that has begun the attempt. */
-                "X-HSC-Verifier": string;
+                "Hubspot-Connect-Verifier": string;
             };
             path?: never;
             cookie?: never;
@@ -5247,14 +5249,19 @@ export interface operations {
     };
     list_webhooks: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                cursor?: string;
+                /** @description How many at most; 50 if omitted. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description All endpoints. */
+            /** @description A page of endpoints. */
             200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5264,7 +5271,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["WebhookList"];
+                    "application/json": components["schemas"]["Page_WebhookBody"];
+                };
+            };
+            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description `api_key_missing`, `api_key_invalid`. */
@@ -5367,7 +5387,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
-            /** @description `invalid_json`, `webhook_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`, `validation_failed`, `webhook_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5624,8 +5644,8 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone. */
-            204: {
+            /** @description The endpoint as it was. */
+            200: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
                     RateLimit?: string;
@@ -5633,7 +5653,9 @@ export interface operations {
                     "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": components["schemas"]["WebhookBody"];
+                };
             };
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
@@ -5748,7 +5770,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
-            /** @description `invalid_json`, `webhook_url_not_allowed` */
+            /** @description `invalid_json`, `validation_failed`, `webhook_url_not_allowed` */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5887,12 +5909,12 @@ export interface operations {
     list_webhook_deliveries: {
         parameters: {
             query?: {
-                /** @description `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
                 cursor?: string;
-                /** @description How many: 50 without it, 100 at most. */
+                /** @description How many at most; 50 if omitted. */
                 limit?: number;
-                /** @description `pending`, `delivered` or `failed` alone. */
-                status?: string;
+                /** @description `pending`, `delivered` or `failed`. */
+                status?: components["schemas"]["DeliveryStatus"];
             };
             header?: never;
             path: {
@@ -5913,10 +5935,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["DeliveryPage"];
+                    "application/json": components["schemas"]["Page_DeliveryBody"];
                 };
             };
-            /** @description `bad_request` */
+            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6198,7 +6220,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
-            /** @description `invalid_json`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6623,7 +6645,7 @@ export interface operations {
                     "application/json": components["schemas"]["HandoffPending"];
                 };
             };
-            /** @description `invalid_json`: the body is not what this operation takes; `pointer` says where. */
+            /** @description `invalid_json`, `validation_failed`: `pointer` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6719,7 +6741,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description `invalid_json`: the body is not what this operation takes; `pointer` says where. */
+            /** @description `invalid_json`, `validation_failed`: `pointer` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6808,7 +6830,7 @@ export interface operations {
                     "application/json": components["schemas"]["LinkBody"];
                 };
             };
-            /** @description `invalid_json`: the body is not what this operation takes; `pointer` says where. */
+            /** @description `invalid_json`, `validation_failed`: `pointer` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6908,7 +6930,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenedLink"];
                 };
             };
-            /** @description `invalid_json`: the body is not what this operation takes; `pointer` says where. */
+            /** @description `invalid_json`, `validation_failed`: `pointer` names the field. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6991,11 +7013,6 @@ export interface operations {
             query?: {
                 /** @description SHA-256 of the page's verifier in base64url, 43 characters. With it, the page can ask for the outcome. */
                 challenge?: string;
-                /**
-                 * @description The HubSpot account that the person is expected to choose.
-                 * @example 1234567
-                 */
-                hub_id?: number;
                 /** @description `popup` (as if left out) or `redirect`. */
                 mode?: string;
                 /** @description SHA-256 of the key that the opener will show, in base64url. */
@@ -7005,6 +7022,11 @@ export interface operations {
                  * @example https://app.example.com
                  */
                 origin?: string;
+                /**
+                 * @description The HubSpot account that the person is expected to choose.
+                 * @example 1234567
+                 */
+                portal_id?: number;
                 /**
                  * @description Where the window goes if there is no opener to tell: an address of `origin`.
                  * @example https://app.example.com/settings

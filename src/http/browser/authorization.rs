@@ -115,7 +115,7 @@ struct AccessTokenAnswer<'a> {
     post, path = "/api/hubspot/token", tag = "page",
     summary = "The access token of an attempt, once",
     request_body = Redeem,
-    params(("X-HSC-Verifier" = String, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt.")),
+    params(("Hubspot-Connect-Verifier" = String, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt.")),
     security(("verifier" = [])),
     responses(
         (status = 200, description = "The access token. A second request gets none.", body = AccessTokenAnswer),
@@ -151,7 +151,7 @@ pub struct Cancel {
     post, path = "/api/hubspot/cancel", tag = "page",
     summary = "Gives an attempt up",
     request_body = Cancel,
-    params(("X-HSC-Verifier" = String, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt.")),
+    params(("Hubspot-Connect-Verifier" = String, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt.")),
     security(("verifier" = [])),
     responses(
         (status = 200, description = "How the attempt stands: HubSpot may have been quicker.", body = AttemptAnswer),

@@ -48,8 +48,8 @@ impl From<Disconnected> for DisconnectAnswer {
     summary = "Ends a connection, by the browser or the page that made it",
     request_body = Disconnect,
     params(
-        ("X-CSRF-Token" = Option<String>, Header, description = "The form token of our own pages, beside a session."),
-        ("X-HSC-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has made the connection, in place of a session."),
+        ("Hubspot-Connect-Csrf" = Option<String>, Header, description = "The form token of our own pages, beside a session."),
+        ("Hubspot-Connect-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has made the connection, in place of a session."),
     ),
     security(("session" = []), ("verifier" = [])),
     responses(
@@ -70,7 +70,7 @@ pub async fn disconnect_connection(
         Some(verifier) => owner(&web, &verifier, body.0.connection_id).await?,
         None => {
             let caller = Caller::of(&session).ok_or(ProblemCode::NotAuthenticated)?;
-            let token = request.headers().get("x-csrf-token").and_then(|token| token.to_str().ok());
+            let token = request.headers().get("hubspot-connect-csrf").and_then(|token| token.to_str().ok());
             csrf::check(&request, &web, &caller, token)?;
             caller.user
         }

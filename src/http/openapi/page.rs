@@ -96,7 +96,7 @@ impl Reader<'_> {
         if asked.contains("\"api_key\"") {
             parts.push("-H \"Authorization: Bearer $API_KEY\"".to_owned());
         } else if asked.contains("\"verifier\"") && !asked.contains("{}") {
-            parts.push("-H \"X-HSC-Verifier: $VERIFIER\"".to_owned());
+            parts.push("-H \"Hubspot-Connect-Verifier: $VERIFIER\"".to_owned());
         }
         if let Some((kind, content)) = entries(&operation["requestBody"]["content"]).next()
             && kind == "application/json"

@@ -6,7 +6,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderName, IF_NONE_MATCH};
 use crate::http::Web;
 
 /// The secret of the page that began an attempt (RFC 7636 section 4.1, there for another purpose).
-pub const VERIFIER: &str = "x-hsc-verifier";
+pub const VERIFIER: &str = "hubspot-connect-verifier";
 
 /// Returns the CORS policy: listed origins may send requests and read responses, without credentials, because a cookie of
 /// this service does not authenticate a page of another site.

@@ -165,7 +165,7 @@ impl Browser {
         let csrf = self.csrf().await;
         self.request(Method::POST, "/api/hubspot/disconnect")
             .header("sec-fetch-site", "same-origin")
-            .header("x-csrf-token", csrf)
+            .header("hubspot-connect-csrf", csrf)
             .header("content-type", "application/json")
             .body(json!({"connection_id": connection}).to_string())
     }

@@ -89,7 +89,8 @@ impl Page {
         headers: &[(&str, &str)],
     ) -> Answer {
         let mut request = self.side.request(method, path).header("sec-fetch-site", "cross-site");
-        for (name, value) in [("origin", self.origin.as_str()), ("x-hsc-verifier", &self.verifier)] {
+        for (name, value) in [("origin", self.origin.as_str()), ("hubspot-connect-verifier", &self.verifier)]
+        {
             if !headers.iter().any(|(known, _)| *known == name) {
                 request = request.header(name, value);
             }

@@ -110,11 +110,12 @@ impl Kind {
                  Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n"
             ),
             Self::PolledAhead => {
-                get(poll, &format!("X-HSC-Verifier: {verifier}\r\nIf-None-Match: {tag}\r\n")).repeat(AHEAD)
+                get(poll, &format!("Hubspot-Connect-Verifier: {verifier}\r\nIf-None-Match: {tag}\r\n"))
+                    .repeat(AHEAD)
             }
             Self::Unread => get("/api/openapi.json", "").repeat(16),
             Self::AbandonedPoll => {
-                get(poll, &format!("X-HSC-Verifier: {verifier}\r\nIf-None-Match: {tag}\r\n"))
+                get(poll, &format!("Hubspot-Connect-Verifier: {verifier}\r\nIf-None-Match: {tag}\r\n"))
             }
         }
     }

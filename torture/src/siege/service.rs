@@ -86,7 +86,8 @@ impl Service {
         let start = start.header("content-type", "application/x-www-form-urlencoded");
         start.body(form).send().await?.error_for_status()?;
         let status = self.http.get(format!("{base}/api/hubspot/status"));
-        let status = status.header("x-hsc-verifier", verifier.expose()).send().await?.error_for_status()?;
+        let status =
+            status.header("hubspot-connect-verifier", verifier.expose()).send().await?.error_for_status()?;
         let tag = status.headers().get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
         Ok(Target {
             address: SocketAddr::from(([127, 0, 0, 1], self.port)),
