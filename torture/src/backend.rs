@@ -84,11 +84,11 @@ impl Backend {
     async fn list(&self) -> Option<()> {
         let (mut listed, mut cursor) = (Vec::new(), String::new());
         loop {
-            let path = format!("/api/hubspot/connections?limit=200{cursor}");
+            let path = format!("/api/hubspot/connections?limit=100{cursor}");
             let replica = self.town.cluster.near(0);
             let page: Value =
                 serde_json::from_str(&self.get(replica, &path, None).await?.text().await.ok()?).ok()?;
-            for one in page["connections"].as_array()? {
+            for one in page["data"].as_array()? {
                 listed.push((one["id"].as_str()?.to_owned(), one["portal_id"].as_u64()));
             }
             match page["next_cursor"].as_str() {
