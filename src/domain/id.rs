@@ -28,8 +28,8 @@ macro_rules! uuid_ids {
                 Self(chance.uuid())
             }
 
-            /// A new one that begins with the time: rows that are written together lie together in an index then, and
-            /// the database writes fewer pages.
+            /// A new one that begins with the time: the index entries of rows that are written together are adjacent,
+            /// and the database writes fewer pages.
             pub fn at(now: Moment, chance: &Chance) -> Self {
                 Self(chance.uuid_at(now))
             }
@@ -161,6 +161,15 @@ mod tests {
         assert_eq!(id.to_string().parse::<UserId>().ok(), Some(id));
         assert!(id.uuid().simple().to_string().parse::<UserId>().is_err());
         assert!(format!("{{{id}}}").parse::<UserId>().is_err());
+    }
+
+    #[test]
+    fn ids_are_in_the_order_of_their_times() {
+        let chance = Chance::seeded(1);
+        let [early, late] = [1, 2].map(|ms| UserId::at(Moment::from_unix_ms(ms), &chance));
+        assert!(early < late);
+        assert_eq!(early.uuid().get_version_num(), 7);
+        assert_ne!(early, UserId::at(Moment::from_unix_ms(1), &chance));
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Starts {
         let session = match &ask.connect_session {
             Some(token) => match self.session_for(token, &opener).await? {
                 Some(session) => Some(session),
-                None => return Err(self.refused(ask, opener, evidence).await?),
+                None => return Err(self.refused(&ask, &opener, evidence).await?),
             },
             None => None,
         };
@@ -172,27 +172,17 @@ impl Starts {
             pkce: pkce.as_ref(),
             portal_id: effective.portal_id,
         });
+        let plain = self.plain_request(flow, now, &opener, evidence, &ask);
         let request = AuthRequest {
-            id: flow,
-            user_id: effective.user.unwrap_or_else(|| UserId::at(now, &parts.chance)),
-            client_id: settings.client_id.clone(),
-            redirect_uri: settings.redirect_uri.to_string(),
+            user_id: effective.user.unwrap_or(plain.user_id),
             scopes: effective.scopes,
             optional_scopes: effective.optional_scopes,
-            opener: Some(opener.clone()),
-            challenge: ask.challenge,
             opener_challenge: ask.opener_challenge,
-            evidence,
             return_url,
-            mode: ask.mode,
             connect_session: session.as_ref().map(|session| session.id),
             portal_id: effective.portal_id,
             pkce: pkce.map(|verifier| seal_pkce(&parts.keyring, &verifier, flow, &settings.client_id)),
-            state: FlowState::AwaitingUser,
-            created_at: now,
-            expires_at: now.plus(parts.rules.flow_ttl),
-            is_delivered: false,
-            is_token_taken: false,
+            ..plain
         };
         let expires_at = request.expires_at;
         let (state_hash, binding_hash) = (state.hash(), binding.hash());
@@ -209,26 +199,45 @@ impl Starts {
     /// it by polling, with its verifier. The status tells an unverified page nothing, so nothing is stored for one.
     async fn refused(
         &self,
-        ask: StartConnect,
-        opener: Origin,
+        ask: &StartConnect,
+        opener: &Origin,
         evidence: Option<Evidence>,
     ) -> Result<StartError, StoreError> {
         let parts = &self.0;
         if ask.challenge.is_none() || evidence.is_none() {
             return Ok(StartError::SessionEnded { flow: None });
         }
-        let settings = parts.hubspot.settings();
         // The state and the binding reach nobody, so HubSpot's callback cannot find this request.
         let (state, binding) = (Secret::random(&parts.chance), Secret::random(&parts.chance));
         let (flow, now) = (flow_of_state(&state), parts.clock.now());
-        let request = AuthRequest {
+        let request = self.plain_request(flow, now, opener, evidence, ask);
+        let new = NewAuthRequest { request, state_hash: state.hash(), binding_hash: binding.hash() };
+        if !parts.connect_store.insert_auth_request(new).await? {
+            return Ok(StartError::ChallengeUsed);
+        }
+        parts.connect_store.fail_auth_request(flow, FailureCode::ConnectSessionEnded, now).await?;
+        parts.notifier.wake(Key::Flow(flow));
+        Ok(StartError::SessionEnded { flow: Some(flow) })
+    }
+
+    /// Returns an authorization request of a new user with the scopes of the settings.
+    fn plain_request(
+        &self,
+        flow: FlowId,
+        now: Moment,
+        opener: &Origin,
+        evidence: Option<Evidence>,
+        ask: &StartConnect,
+    ) -> AuthRequest {
+        let settings = self.0.hubspot.settings();
+        AuthRequest {
             id: flow,
-            user_id: UserId::at(now, &parts.chance),
+            user_id: UserId::at(now, &self.0.chance),
             client_id: settings.client_id.clone(),
             redirect_uri: settings.redirect_uri.to_string(),
             scopes: settings.scopes.clone(),
             optional_scopes: settings.optional_scopes.clone(),
-            opener: Some(opener),
+            opener: Some(opener.clone()),
             challenge: ask.challenge,
             opener_challenge: None,
             evidence,
@@ -239,17 +248,10 @@ impl Starts {
             pkce: None,
             state: FlowState::AwaitingUser,
             created_at: now,
-            expires_at: now.plus(parts.rules.flow_ttl),
+            expires_at: now.plus(self.0.rules.flow_ttl),
             is_delivered: false,
             is_token_taken: false,
-        };
-        let new = NewAuthRequest { request, state_hash: state.hash(), binding_hash: binding.hash() };
-        if !parts.connect_store.insert_auth_request(new).await? {
-            return Ok(StartError::ChallengeUsed);
         }
-        parts.connect_store.fail_auth_request(flow, FailureCode::ConnectSessionEnded, now).await?;
-        parts.notifier.wake(Key::Flow(flow));
-        Ok(StartError::SessionEnded { flow: Some(flow) })
     }
 
     /// Returns the authorization request with this state, for the page that holds its binding. `None` if it is unknown,
@@ -303,18 +305,17 @@ impl Starts {
 
     /// Returns the open session that a page starts with. A hosted link is for our own page alone, once it is opened.
     async fn session_for(&self, token: &Secret, page: &Origin) -> Result<Option<ConnectSession>, StartError> {
-        let now = self.0.clock.now();
         let found = self.0.connect_store.connect_session_of(token.hash()).await?;
-        let open = found.filter(|session| {
-            session.status_at(now) == ConnectSessionStatus::Open
-                && session.client_id == self.0.hubspot.client_id()
-        });
-        let Some(session) = open else { return Ok(None) };
+        let Some(session) = found else { return Ok(None) };
         let own = *page == self.0.rules.own_origin;
+        // Before the status: a page that may not use the session does not learn whether it has ended.
         if !(if session.hosted.is_set() { own } else { session.admits(page) }) {
             return Err(StartError::OriginNotAllowed);
         }
-        Ok((!session.hosted.is_set() || session.opened_at.is_some()).then_some(session))
+        let is_open = session.status_at(self.0.clock.now()) == ConnectSessionStatus::Open
+            && session.client_id == self.0.hubspot.client_id()
+            && (!session.hosted.is_set() || session.opened_at.is_some());
+        Ok(is_open.then_some(session))
     }
 }
 

@@ -4,18 +4,21 @@ use std::collections::HashSet;
 
 use crate::domain::id::FlowId;
 use crate::store::connect::auth_request::{COLUMNS_OF_INSERT, NewAuthRequest, insert_values};
-use crate::store::db::{places, values};
+use crate::store::db::{parts, places, values};
 use crate::store::{Tx, Work};
 
 /// Inserts some rows. `false` for each whose challenge another row has.
 pub(in crate::store) fn insert_all<'a>(tx: &'a Tx<'a>, rows: &'a [NewAuthRequest]) -> Work<'a, Vec<bool>> {
     Box::pin(async move {
         let columns = COLUMNS_OF_INSERT.split(',').count();
-        let values = values(tx.backend(), rows.len(), columns, ", 'awaiting_user'");
-        let sql = format!(
-            "INSERT INTO auth_request ({COLUMNS_OF_INSERT}, status) {values} ON CONFLICT (challenge) DO NOTHING"
-        );
-        let inserted = tx.run(&sql, rows.iter().flat_map(insert_values)).await?;
+        let mut inserted = 0;
+        for part in parts(tx.backend(), rows) {
+            let values = values(tx.backend(), part.len(), columns, ", 'awaiting_user'");
+            let sql = format!(
+                "INSERT INTO auth_request ({COLUMNS_OF_INSERT}, status) {values} ON CONFLICT (challenge) DO NOTHING"
+            );
+            inserted += tx.run(&sql, part.iter().flat_map(insert_values)).await?;
+        }
         if usize::try_from(inserted) == Ok(rows.len()) {
             return Ok(vec![true; rows.len()]);
         }

@@ -73,8 +73,8 @@ impl ConnectionStore {
     }
 }
 
-/// Takes the lease: `$1` the time, `$2` who takes it, `$3` until when. What is leased must be due, so that it is found
-/// among what is due if its holder dies.
+/// Takes the lease: `$1` the time, `$2` who takes it, `$3` until when. The job must be due already, or be made due, so
+/// that it is found again if its holder dies.
 const TAKE: &str = "UPDATE token_refresh_job SET lease_owner = $2, lease_until = $3, fence = fence + 1, \
                     interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1";
 

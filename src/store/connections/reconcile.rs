@@ -24,7 +24,7 @@ impl ConnectionStore {
     pub async fn clear_leases(&self, now: Moment) -> Result<(), StoreError> {
         self.db
             .write(move |tx| {
-                // A claim makes its job due, and due it stays for as long as the lease holds.
+                // A leased job is due for as long as its lease holds.
                 let sql = "UPDATE token_refresh_job SET lease_owner = NULL, lease_until = NULL \
                            WHERE run_at <= $1 AND lease_until IS NOT NULL";
                 let journal = "UPDATE journal_reader SET lease_owner = NULL, lease_until = NULL";

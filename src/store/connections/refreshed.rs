@@ -12,7 +12,7 @@ use crate::domain::secret::Sealed;
 use crate::store::connections::degraded;
 use crate::store::connections::refresh_job;
 use crate::store::connections::token;
-use crate::store::db::values;
+use crate::store::db::{parts, values};
 use crate::store::webhooks::event;
 use crate::store::{ConnectionStore, StoreError, Tx, Work};
 
@@ -73,8 +73,10 @@ pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: &'a [Committed]) -> W
         let stored = replace(tx, &ordered).await?;
         crash::point("refresh.half_stored");
         ordered.retain(|one| stored.ids.contains(&one.job.connection_id));
-        let due = ordered.iter().map(|one| (one.job.connection_id, one.refresh_at));
-        refresh_job::schedule(tx, due).await?;
+        for part in parts(tx.backend(), &ordered) {
+            let due = part.iter().map(|one| (one.job.connection_id, one.refresh_at));
+            refresh_job::schedule(tx, due).await?;
+        }
         tell(tx, &stored, &other_scopes).await?;
         for one in ordered.iter().filter(|one| one.first_scopes) {
             if let Some(granted) = &one.scopes {
@@ -85,12 +87,11 @@ pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: &'a [Committed]) -> W
     })
 }
 
-/// The columns that have an index. SQLite writes an index for each column that a statement sets, changed or not, so the
-/// usual refresh, which leaves them [`AS_USUAL`], does without them.
+/// The indexed columns, set only if a row differs from [`AS_USUAL`]: SQLite rewrites the index entry of each column that
+/// a statement sets, even to the same value.
 const INDEXED: &str =
     ", state = 'active', error_since = NULL, key_id = new.column3, refresh_fingerprint = new.column6";
-const AS_USUAL: &str =
-    "state = 'active' AND error_since IS NULL AND key_id = new.column3 AND refresh_fingerprint = new.column6";
+const AS_USUAL: &str = "state = new.column10 AND error_since IS NULL AND key_id = new.column3 AND refresh_fingerprint = new.column6";
 
 /// What a batch has done. It is found out with the statement that does it: nearly always there is nothing to tell, and
 /// then telling costs nothing.
@@ -127,13 +128,17 @@ async fn with_other_scopes(tx: &Tx<'_>, new: &[&Committed]) -> Result<Vec<Connec
     Ok(found)
 }
 
+/// Each of the two passes goes in the order of the ids. Where they meet another transaction in the other order, the
+/// database ends one of the two, and it is tried again.
 async fn replace(tx: &Tx<'_>, new: &[&Committed]) -> Result<Stored, StoreError> {
     let mut stored = Stored::default();
-    set(tx, "", &format!("AND {AS_USUAL}"), new, &mut stored).await?;
+    for part in parts(tx.backend(), new) {
+        set(tx, "", &format!("AND {AS_USUAL}"), part, &mut stored).await?;
+    }
     let others: Vec<_> =
         new.iter().copied().filter(|one| !stored.ids.contains(&one.job.connection_id)).collect();
-    if !others.is_empty() {
-        set(tx, INDEXED, "", &others, &mut stored).await?;
+    for part in parts(tx.backend(), &others) {
+        set(tx, INDEXED, "", part, &mut stored).await?;
     }
     Ok(stored)
 }
@@ -146,13 +151,14 @@ async fn set(
     new: &[&Committed],
     stored: &mut Stored,
 ) -> Result<(), StoreError> {
-    // Both databases name the columns of a list of values like this.
+    // Both databases name the columns of a list of values like this. The tenth is a constant that SQLite does not take
+    // for one: it must find the rows by their ids, and not by the index of the state.
     let sql = format!(
         "UPDATE token SET generation = generation + 1, access_sealed = new.column4, refresh_sealed = new.column5, \
          obtained_at = new.column7, expires_at = new.column8, scopes = COALESCE(new.column9, scopes), \
          last_error = NULL {more} FROM ({}) AS new WHERE id = new.column1 AND generation = new.column2 {condition} \
          RETURNING id, degraded_since, {HEARD} AS heard",
-        values(tx.backend(), new.len(), COLUMNS, "")
+        values(tx.backend(), new.len(), COLUMNS, ", 'active'")
     );
     for row in tx.all(&sql, new.iter().flat_map(|one| columns(one))).await? {
         let id = row.get("id")?;

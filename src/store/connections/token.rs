@@ -176,7 +176,7 @@ async fn save_details(
     // What HubSpot says of a new connection after its token response is no change.
     let is_new = known.get::<i64>("generation")? == 1;
     let changed = !is_new && differ(&known, details.scopes.as_ref())?;
-    // A column that has an index is set where it changes.
+    // The account stands in two indexes, so it is set only if it changes.
     let account = if portal.is_some() { ", portal_id = $7" } else { "" };
     let sql = format!(
         "UPDATE token SET hub_domain = COALESCE($2, hub_domain), hub_user = COALESCE($3, hub_user), \

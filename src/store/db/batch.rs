@@ -1,5 +1,5 @@
-//! Rows that come while a write is under way are written together, in one statement: a statement for each would cost
-//! several times as much.
+//! Rows that come while a write is under way are written together, in one transaction and few statements: a statement
+//! for each would cost several times as much.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::writer::Writer;
 use super::{StoreError, Tx, Work};
 
-/// How many rows one statement writes at most.
+/// How many rows are written together at most.
 const BATCH: usize = 64;
 
 /// Writes some rows in a transaction, and says for each what became of it.
@@ -98,27 +98,24 @@ where
     writer
         .write(move |tx| {
             let rows = Arc::clone(&rows);
-            Box::pin(async move {
-                let mut results = Vec::with_capacity(rows.len());
-                for part in in_powers_of_two(&rows) {
-                    results.extend(write(tx, part).await?);
-                }
-                Ok(results)
-            })
+            Box::pin(async move { write(tx, &rows).await })
         })
         .await
 }
 
-/// Splits rows into parts of 64, 32, 16, … of them: each number of rows is another statement to prepare.
-fn in_powers_of_two<E>(mut rows: &[E]) -> impl Iterator<Item = &[E]> {
+/// Splits rows into the parts that one statement each writes. On SQLite, where preparing costs more than a round trip,
+/// these have 64, 32, 16, … rows, so that there are seven statements to prepare and not 64.
+pub(in crate::store) fn parts<E>(backend: DbBackend, mut rows: &[E]) -> impl Iterator<Item = &[E]> {
     std::iter::from_fn(move || {
-        let (part, rest) = rows.split_at(1 << rows.len().checked_ilog2()?);
+        let power = 1 << rows.len().checked_ilog2()?;
+        let size = if backend == DbBackend::Sqlite { power } else { rows.len() };
+        let (part, rest) = rows.split_at(size);
         rows = rest;
         Some(part)
     })
 }
 
-/// Repeats the last of some values until there are 1, 2, 4, … of them, for the same reason.
+/// Repeats the last of some values until there are 1, 2, 4, … of them, so that few statements have to be prepared.
 pub(in crate::store) fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
     if let Some(last) = values.last().cloned() {
         values.resize(values.len().next_power_of_two(), last);
@@ -156,9 +153,10 @@ mod tests {
     #[test]
     fn rows_are_split_in_order_and_values_padded() {
         let rows: Vec<_> = (0..23).collect();
-        let parts: Vec<_> = in_powers_of_two(&rows).collect();
-        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [16, 4, 2, 1]);
-        assert_eq!(parts.concat(), rows);
+        let split: Vec<_> = parts(DbBackend::Sqlite, &rows).collect();
+        assert_eq!(split.iter().map(|part| part.len()).collect::<Vec<_>>(), [16, 4, 2, 1]);
+        assert_eq!(split.concat(), rows);
+        assert_eq!(parts(DbBackend::Postgres, &rows).collect::<Vec<_>>(), [&rows[..]]);
         assert_eq!(padded(vec![1, 2, 3]), [1, 2, 3, 3]);
         assert_eq!(padded::<u8>(Vec::new()), [0; 0]);
     }

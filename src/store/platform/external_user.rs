@@ -21,10 +21,11 @@ impl PlatformStore {
         // Whoever names a user at the same time gets the same answer.
         let sql = "INSERT INTO external_user (external_id, user_id, created_at) VALUES ($1, $2, $3) ON CONFLICT \
                    (external_id) DO UPDATE SET created_at = external_user.created_at RETURNING user_id";
-        let fresh = UserId::random(chance);
+        let chance = chance.clone();
         self.db
             .write(move |tx| {
-                let values = [external.clone().into(), fresh.into(), tx.clock.now().into()];
+                let now = tx.clock.now();
+                let values = [external.clone().into(), UserId::at(now, &chance).into(), now.into()];
                 Box::pin(async move {
                     tx.one(sql, values).await?.ok_or(StoreError::Unreadable("user_id"))?.get("user_id")
                 })
