@@ -45,12 +45,17 @@ impl FromRequest for NoBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let body = Bytes::from_request(request, payload);
-        Box::pin(async move {
-            match body.await?.trim_ascii() {
-                b"" | b"{}" => Ok(Self),
-                _ => Err(Problem::invalid("", "has no fields in this request").into()),
-            }
-        })
+        Box::pin(async move { Ok(read_nothing(&body.await?)?) })
+    }
+}
+
+fn read_nothing(body: &[u8]) -> Result<NoBody, Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    match read(body.trim_ascii()) {
+        Ok(Nothing {}) => Ok(NoBody),
+        Err(_) => Err(Problem::invalid("", "has no fields in this request")),
     }
 }
 
@@ -130,6 +135,7 @@ fn invalid_field(mut pointer: String, why: &serde_json::Error) -> Problem {
             )
         }
         "unknown" | "invalid" if !expected.is_empty() => format!("is {}", kind(expected)),
+        _ if text.starts_with("UUID parsing failed") => "is a UUID".to_owned(),
         _ => format!("is {text}"),
     };
     Problem::invalid(pointer, predicate)
@@ -142,6 +148,7 @@ fn kind(expected: &str) -> &str {
         "a map" => "an object",
         "a boolean" => "`true` or `false`",
         "a JSON number" => "a number",
+        "a formatted UUID string" => "a UUID",
         _ if expected.starts_with("struct ") => "an object",
         _ => expected,
     }
@@ -159,6 +166,7 @@ mod tests {
         scopes: Option<Vec<String>>,
         confirm: Option<Confirm>,
         inner: Option<Inner>,
+        uuid: Option<uuid::Uuid>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -195,8 +203,12 @@ mod tests {
             (
                 r#"{"other": 1}"#,
                 "/other",
-                "`other` is not a field of this request; the fields are `scopes`, `confirm`, `inner`.",
+                "`other` is not a field of this request; the fields are `scopes`, `confirm`, `inner`, `uuid`.",
             ),
+            (r#"{"uuid": "secret"}"#, "/uuid", "`uuid` is a UUID."),
+            (r#"{"uuid": "00000000-0000-0000-0000-00000000000 field `x`"}"#, "/uuid", "`uuid` is a UUID."),
+            (r#"{"uuid": "0000"}"#, "/uuid", "`uuid` is a UUID."),
+            (r#"{"uuid": 5}"#, "/uuid", "`uuid` is a UUID."),
             (r#"{"inner": {}}"#, "/inner/id", "`inner.id` is required."),
             (r#"{"inner": {"id": "x"}}"#, "/inner/id", "`inner.id` is a number from 1 to 3."),
             ("[null]", "", "The body is an object."),
@@ -208,6 +220,18 @@ mod tests {
             assert!(!problem.to_string().contains("secret"), "{problem}");
         }
         assert!(read::<Example>(b"").is_ok());
+    }
+
+    #[test]
+    fn no_body_is_nothing_or_an_empty_object_however_it_is_written() {
+        for body in ["", " \n", "{}", "{ }", "{\n}", "\t{\r\n} "] {
+            assert!(read_nothing(body.as_bytes()).is_ok(), "{body:?}");
+        }
+        for body in ["{\"a\": 1}", "[]", "null", "\"\"", "{", "{} {}", "a=b"] {
+            let problem = read_nothing(body.as_bytes()).expect_err(body).json("/here", "id");
+            assert_eq!(problem["code"], "validation_failed", "{body:?}");
+            assert_eq!(problem["hint"], "The body has no fields in this request.", "{body:?}");
+        }
     }
 
     #[test]
