@@ -189,6 +189,15 @@ async fn unknown_and_repeated_query_parameters_are_refused_by_every_operation_of
             .map(|parameter| parameter["name"].as_str().expect("a name"))
             .collect();
         lists += usize::from(known.contains(&"cursor"));
+        if operation["security"].to_string().contains("api_key") {
+            let described = operation["responses"]["400"]["description"].as_str().unwrap_or_default();
+            assert!(described.contains("`bad_request`"), "{method} {path}: {described}");
+            let may_have_body = matches!(method, Method::POST | Method::DELETE);
+            assert!(
+                !may_have_body || described.contains("`validation_failed`"),
+                "{method} {path}: {described}"
+            );
+        }
         let repeated = known.iter().map(|name| format!("{name}=1&{name}=1"));
         for query in repeated.chain(["surprise=1".to_owned(), "Limit=1".to_owned(), "cursor[]=1".to_owned()])
         {

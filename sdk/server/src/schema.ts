@@ -1008,7 +1008,7 @@ export interface components {
         EventType: "connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "install.unclaimed" | "webhook.test";
         /** @description One connection, and what its status means. */
         ExplainedConnection: components["schemas"]["ConnectionBody"] & {
-            /** @description What has happened and what will happen next, in sentences for a person who looks for what is wrong. */
+            /** @description What has happened and what will happen next, in sentences for troubleshooting. */
             explanation: string[];
         };
         /**
@@ -1470,6 +1470,19 @@ export interface operations {
                     "application/json": components["schemas"]["ApiKeyBody"];
                 };
             };
+            /** @description `bad_request`: the request takes no query parameters. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
@@ -1653,7 +1666,7 @@ export interface operations {
                     "application/json": components["schemas"]["NewConnectSession"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`, `origin_not_allowed`, `return_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`, `validation_failed`, `origin_not_allowed`, `return_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -1827,6 +1840,19 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectSessionBody"];
                 };
             };
+            /** @description `bad_request`: the request takes no query parameters. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
@@ -1934,6 +1960,19 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ConnectSessionBody"];
+                };
+            };
+            /** @description `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description `api_key_missing`, `api_key_invalid`. */
@@ -2052,7 +2091,7 @@ export interface operations {
                     "application/json": components["schemas"]["ConnectSessionBody"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -2356,6 +2395,19 @@ export interface operations {
                     "application/json": components["schemas"]["ExplainedConnection"];
                 };
             };
+            /** @description `bad_request`: the request takes no query parameters. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
@@ -2463,6 +2515,19 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Disconnected"];
+                };
+            };
+            /** @description `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description `api_key_missing`, `api_key_invalid`. */
@@ -2706,7 +2771,7 @@ export interface operations {
                     "application/json": components["schemas"]["RefreshBody"];
                 };
             };
-            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3039,7 +3104,7 @@ export interface operations {
                     "application/json": components["schemas"]["UninstallBody"];
                 };
             };
-            /** @description `confirmation_missing`, `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `confirmation_missing`, `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -3436,7 +3501,7 @@ export interface operations {
                     "application/json": components["schemas"]["ClaimedInstallBody"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5387,7 +5452,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`, `webhook_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`, `validation_failed`, `webhook_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -5548,6 +5613,19 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
+            /** @description `bad_request`: the request takes no query parameters. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `api_key_missing`, `api_key_invalid`. */
             401: {
                 headers: {
@@ -5655,6 +5733,19 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WebhookBody"];
+                };
+            };
+            /** @description `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description `api_key_missing`, `api_key_invalid`. */
@@ -5770,7 +5861,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`, `webhook_url_not_allowed` */
+            /** @description `invalid_json`, `validation_failed`, `webhook_url_not_allowed`. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6065,7 +6156,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryBody"];
                 };
             };
-            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6220,7 +6311,7 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookBody"];
                 };
             };
-            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
@@ -6397,7 +6488,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryBody"];
                 };
             };
-            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. */
+            /** @description `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. `validation_failed`: the body has fields, and the request takes none. */
             400: {
                 headers: {
                     /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */

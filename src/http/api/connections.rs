@@ -147,7 +147,7 @@ pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
 pub struct ExplainedConnection {
     #[serde(flatten)]
     connection: ConnectionBody,
-    /// What has happened and what will happen next, in sentences for a person who looks for what is wrong.
+    /// What has happened and what will happen next, in sentences for troubleshooting.
     explanation: Vec<String>,
 }
 

@@ -157,6 +157,9 @@ impl Modify for Common {
             }
             for (method, operation) in operations(item) {
                 constraints::parameters(operation, is_proxy);
+                if asks_for_key(operation) && !is_proxy {
+                    add_bad_requests(method, operation);
+                }
                 complete(operation);
                 if !is_api(path) {
                     constraints::tell_of_pages(operation);
@@ -335,13 +338,35 @@ fn add_idempotency(operation: &mut Operation) {
         ),
         ("422", "`idempotency_key_reused`: another request came with this `Idempotency-Key`."),
     ] {
-        let entry = operation.responses.responses.entry(status.to_owned());
-        let response = entry.or_insert_with(|| Response::new("").into());
-        if let RefOr::T(response) = response {
-            let before = response.description.trim_end_matches('.');
-            response.description =
-                if before.is_empty() { about.to_owned() } else { format!("{before}. {about}") };
+        describe_too(operation, status, about);
+    }
+}
+
+/// The query and the body are read strictly, also where a request has none.
+fn add_bad_requests(method: &str, operation: &mut Operation) {
+    let mut add = |code: &str, about: &str| {
+        let is_named = match operation.responses.responses.get("400") {
+            Some(RefOr::T(response)) => response.description.contains(code),
+            _ => false,
+        };
+        if !is_named {
+            describe_too(operation, "400", &format!("{code}: {about}"));
         }
+    };
+    add("`bad_request`", "the request takes no query parameters.");
+    if matches!(method, "delete" | "post") {
+        add("`validation_failed`", "the body has fields, and the request takes none.");
+    }
+}
+
+/// Adds a sentence to what is said about an answer.
+fn describe_too(operation: &mut Operation, status: &str, about: &str) {
+    let entry = operation.responses.responses.entry(status.to_owned());
+    let response = entry.or_insert_with(|| Response::new("").into());
+    if let RefOr::T(response) = response {
+        let before = response.description.trim_end_matches('.');
+        response.description =
+            if before.is_empty() { about.to_owned() } else { format!("{before}. {about}") };
     }
 }
 
