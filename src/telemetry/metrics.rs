@@ -241,7 +241,7 @@ impl Metrics {
             "Requests that could not be parsed",
             self.http.malformed.clone(),
         );
-        registry.register("connections", "Connections by state", self.connections.clone());
+        registry.register("connections", "Connections by status", self.connections.clone());
         registry.register("waiting", "Requests that wait for a change", self.waiting.clone());
         registry.register(
             "webhook_attempts",

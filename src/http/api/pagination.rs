@@ -82,7 +82,7 @@ impl<K: Serialize + DeserializeOwned> PageRequest<K> {
     }
 }
 
-/// Writes a place as a cursor. It says nothing that the page has not said.
+/// Writes a place as a cursor. Contains only values that the page already shows.
 fn encode(place: &impl Serialize) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(place).unwrap_or_default())
 }

@@ -35,7 +35,7 @@ pub struct Attempt {
     pub withheld: bool,
 }
 
-/// A connect session that awaits the word of the host's backend.
+/// A connect session that awaits confirmation by the host's backend.
 #[derive(Debug)]
 pub struct AwaitedSession {
     /// Its id.
