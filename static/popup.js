@@ -89,7 +89,7 @@ function openerIsOurs() {
 /**
  * Reports an error that has no hand-off: the browser has no cookie of such a flow. The service names the page that may
  * be told where it refuses to start; otherwise only pages of its own are told.
- * @returns {boolean} whether there was somebody to tell
+ * @returns {boolean} whether an opener was notified
  */
 function tellOfProblem() {
   // The opener of a tab that is no popup may be anybody's.
