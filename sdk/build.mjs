@@ -32,7 +32,7 @@ async function bundle(outdir, entries) {
     target: BROWSERS,
     minify: true,
     // Names that no page and no server ever sees.
-    mangleProps: /^(ignored|makers|etag|rest|ended|result|attempt|memo|cancel|readings|canHear|fail|follow|seen|patience)$/,
+    mangleProps: /^(ignored|makers|etag|rest|ended|result|attempt|memo|cancel|readings|canHear|fail|follow|seen|patience|leaving)$/,
     legalComments: "none",
     banner: { js: "// hubspot-connect 0.1.0" },
     // Loaded when it is asked for, and by its own name.

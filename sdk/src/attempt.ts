@@ -27,6 +27,8 @@ const enum Limit {
 /** What all instances for one service have in common: a second button of a page takes up what the first has begun. */
 export interface Shared {
   attempt?: Attempt | undefined;
+  /** What `connect()` has returned, while a redirect waits for its connect session. */
+  leaving?: Promise<Connection> | undefined;
   ignored: number;
   /** The last attempt: what the status is asked with. */
   memo?: Memo;
@@ -112,13 +114,13 @@ export class Attempt {
     try {
       fields = await startFields(this.#memo, this.#openerKey = secret(), this.#options);
     } catch (error) {
-      popup.close();
       return this.#reject(error as HubSpotConnectError);
     }
     // A form for a window that is no more would open another.
     this.#look();
-    if (this.ended) return;
     this.#note("sent");
+    // A callback may have ended it.
+    if (this.ended) return;
     this.#sentAt = Date.now();
     remember(this.#service, this.#memo);
     launch(this.#service, fields, this.#name, popup, () => this.cancel("csp_blocked"));
@@ -130,13 +132,15 @@ export class Attempt {
    * @returns false if it cannot, or if this page has no hold on the popup
    */
   #startAgain(): boolean {
-    if (typeof this.#options.connectSession !== "function" || this.#refused || !this.#state.canHear || !this.focus()) return false;
+    if (typeof this.#options.connectSession !== "function" || this.#refused || !this.#state.canHear || !this.focus() || this.ended) return false;
     const memo = this.#memo;
     const popup = this.#popup!;
     this.#refused = memo.flow ?? "unknown";
+    forget(this.#service, memo.verifier);
     memo.verifier = secret();
     delete memo.flow;
-    this.#change(initial("open", true));
+    this.#change({ ...initial("open", true), muted: this.#state.muted });
+    if (this.ended) return false;
     // Away from the page that says why, which would close the popup.
     popup.location.replace("about:blank");
     void this.#start(popup);
@@ -175,6 +179,7 @@ export class Attempt {
       else remember(this.#service, memo);
     }
     if (status === "exchanging") this.#note("completing");
+    if (this.ended) return;
     if (body.awaiting_confirmation) void this.#confirm(body);
     // The opener was not verified to be this page, so polling gives no result, and there is no popup to send one.
     if (body.withheld && memo.mode !== "popup") this.#fail("csp_blocked");
@@ -272,6 +277,8 @@ export class Attempt {
     this.#end.abort();
     this.#wake();
     forget(this.#service, this.#memo.verifier);
+    // Nothing else would: it is still an empty page.
+    if (!this.#state.sent) this.#popup?.close();
     const shared = this.#shared;
     if (shared.attempt === this) shared.attempt = undefined;
     if (connectionId) shared.makers[connectionId] = this.#memo.verifier;
@@ -308,8 +315,8 @@ export class Attempt {
 
   #onMessage(event: MessageEvent): void {
     const message = read(event, { service: this.#service, popup: this.#popup, flow: this.#memo.flow });
-    if (message === "ignored") this.#shared.ignored += 1;
-    if (!message || message === "ignored") return;
+    if (message === "ignored") return void (this.#shared.ignored += 1);
+    if (!message) return;
     this.#take(message.type === "hubspot_auth_success"
       ? { ...message, status: "connected", connection: { ...message, id: message.connection_id } }
       : message);

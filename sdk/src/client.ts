@@ -7,6 +7,7 @@ import { launch, startFields } from "./launch.ts";
 import { forget, type Memo, news, recall, remember } from "./memory.ts";
 import { notify } from "./notify.ts";
 import { invalidOption, serviceOrigin } from "./options.ts";
+import { Clock, Patience } from "./popup_state.ts";
 import { secret } from "./secrets.ts";
 import { sleep } from "./sleep.ts";
 import { type Answer, ask, type Body, post, timeLimit } from "./wire.ts";
@@ -44,13 +45,14 @@ export class HubSpotConnect implements api.HubSpotConnect {
     if (invalid) return Promise.reject(invalid);
     const refuse = (code: api.ErrorCode) => Promise.reject(new HubSpotConnectError(code));
     if (options.signal?.aborted) return refuse("cancelled");
-    const { attempt: running } = this.#shared;
+    const { attempt: running, leaving } = this.#shared;
+    if (leaving) return leaving;
     if (running?.focus()) return running.follow(options);
     // No list of origins has an unencrypted one, and without encryption browsers offer no hashes.
     if (!isSecureContext) return refuse("origin_not_allowed");
     // An opaque origin can be named to nobody, and no message would find it.
     if (origin === "null") return refuse("sandboxed_iframe");
-    if (options.mode === "redirect") return this.#redirect(options);
+    if (options.mode === "redirect") return this.#shared.leaving = this.#redirect(options);
     // The popup gets a copy of what this tab remembers.
     const kept = recall(this.#service);
     forget(this.#service);
@@ -61,7 +63,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     if (!popup) {
       // Some web views open a window and return none.
       addEventListener("blur", () => { seen.lostFocus = true; }, { once: true, signal: timeLimit(1_000) });
-      if (options.fallback) return this.#redirect(options);
+      if (options.fallback) return this.#shared.leaving = this.#redirect(options);
       // Nothing has begun, so what was begun before goes on.
       if (kept) remember(this.#service, kept);
       return refuse("popup_blocked");
@@ -76,8 +78,10 @@ export class HubSpotConnect implements api.HubSpotConnect {
   async #redirect(options: api.ConnectOptions): Promise<api.Connection> {
     this.#shared.attempt?.cancel("closed");
     const memo: Memo = { verifier: secret(), startedAt: Date.now(), mode: "redirect" };
-    const fields = await startFields(memo, secret(), options);
-    if (options.signal?.aborted) throw new HubSpotConnectError("cancelled");
+    // The page's function may take forever.
+    const fields = await Promise.race([startFields(memo, secret(), options), sleep(Patience.Unheard * Clock.Tick, options.signal)])
+      .finally(() => { this.#shared.leaving = undefined; });
+    if (!fields) throw new HubSpotConnectError(options.signal?.aborted ? "cancelled" : "timeout");
     // Without the verifier nobody could take up what comes back.
     if (!remember(this.#service, memo)) throw new HubSpotConnectError("popup_blocked");
     // The page is left here. A browser that has kept it may show it again as it was.
@@ -95,7 +99,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const memo = recall(this.#service);
     const flow = /^#hsc=([\w-]+)$/.exec(location.hash)?.[1];
     if (flow) {
-      history.replaceState(history.state, "", location.pathname + location.search);
+      history.replaceState(history.state, "", location.href.split("#")[0]);
       if (memo?.mode !== "redirect") {
         // The popup has come back to a page of ours; who waits is another tab, and needs no secret to ask.
         news()?.postMessage(flow);

@@ -149,7 +149,7 @@ function isFramed(): boolean {
 }
 
 /** Returns the list of what keeps HubSpot from sending a user back. */
-export function reasons(scopes: string): HTMLElement {
+export function reasons(scopes = ""): HTMLElement {
   const list = make("ul");
   for (const textContent of [
     "You are no super admin there.",

@@ -75,13 +75,13 @@ function define(): void {
       return (this.#get("state") || "idle") as ElementState;
     }
 
-    #get(attribute: string): string {
-      return this.getAttribute(attribute) ?? "";
+    #get(attribute: string): string | undefined {
+      return this.getAttribute(attribute) ?? undefined;
     }
 
     connectedCallback(): void {
       this.#show(this.state, this.#status.textContent ?? "");
-      const service = this.getAttribute("service") ?? undefined;
+      const service = this.#get("service");
       if (!this.#sdk && service !== this.#service) {
         this.#service = service;
         try {
@@ -104,7 +104,7 @@ function define(): void {
 
     /** Reads `service`, and resumes what a reload has interrupted. */
     #start(): HubSpotConnect {
-      const service = this.#get("service");
+      const service = this.#get("service")!;
       const sdk = this.#sdk = new HubSpotConnect({ service });
       const { origin } = new URL(service);
       this.#own = origin === location.origin;
@@ -118,14 +118,15 @@ function define(): void {
       // After a long silence a click begins again. Before, it brings the popup to the front.
       if (this.state === "stalled") this.#abort?.abort();
       const abort = new AbortController();
-      const given = (attribute: string) => this.getAttribute(attribute) ?? undefined;
+      const portal = this.#get("portal-id");
       const options: Record<string, unknown> = {
         signal: abort.signal,
         onState: (state: api.ConnectState) => this.#progress(state, result),
-        returnUrl: given("return-url"),
-        fallback: given("fallback"),
+        returnUrl: this.#get("return-url"),
+        fallback: this.#get("fallback"),
+        // An empty text is invalid as it is.
+        portalId: portal && (/^\d+$/.test(portal) ? Number(portal) : NaN),
       };
-      if (this.hasAttribute("portal-id")) options.portalId = /^\d+$/.test(this.#get("portal-id")) ? Number(this.#get("portal-id")) : NaN;
       let result: Promise<api.Connection> | undefined;
       try {
         result = (this.#sdk ?? this.#start()).connect(options);

@@ -34,7 +34,7 @@ export interface Details {
 
 export class HubSpotConnectError extends Error {
   override readonly name = "HubSpotConnectError";
-  readonly retryable: boolean;
+  declare readonly retryable: boolean;
   declare readonly flow?: string;
   declare readonly reason?: string;
 
@@ -58,6 +58,5 @@ export interface ServerError {
 /** The error for a code that the service has sent: its own vocabulary is larger, and may grow. */
 export function fromServer({ code: reason = "", message }: ServerError = {}, flow?: string): HubSpotConnectError {
   if (Object.keys(CODES).includes(reason)) return new HubSpotConnectError(reason as ErrorCode, message, { flow });
-  const code = OF_THE_SERVICE.test(reason) ? "service_unavailable" : "provider_error";
-  return new HubSpotConnectError(code, message, { flow, reason });
+  return new HubSpotConnectError(OF_THE_SERVICE.test(reason) ? "service_unavailable" : "provider_error", message, { flow, reason });
 }

@@ -26,7 +26,7 @@ export async function startFields(memo: Memo, openerKey: string, options: Connec
     mode: memo.mode,
     challenge: await challengeOf(memo.verifier),
     opener_challenge: await challengeOf(openerKey),
-    ...(returnUrl && { return_url: new URL(returnUrl, location.href).href }),
+    ...(returnUrl && { return_url: `${new URL(returnUrl, location.href)}` }),
     ...(portalId && { portal_id: `${portalId}` }),
     ...(token && { connect_session: token as string }),
   };

@@ -57,7 +57,7 @@ export async function call(url: string, init: RequestInit): Promise<Answer> {
       status,
       body: text ? JSON.parse(text) : {},
       etag: headers.get("etag"),
-      rest: Number(headers.get("retry-after")) * 1_000 || 0,
+      rest: +headers.get("retry-after")! * 1_000 || 0,
     };
   } catch {
     return { status: 0, body: {}, etag: null, rest: 0 };
@@ -66,7 +66,7 @@ export async function call(url: string, init: RequestInit): Promise<Answer> {
 
 /** Returns who asks. Without a verifier it is a page of the service, which is known by its cookies. */
 function caller(verifier: string | null | undefined, headers: Record<string, string>): RequestInit {
-  return verifier ? { headers: { ...headers, "hubspot-connect-verifier": verifier } } : { headers, credentials: "same-origin" };
+  return verifier ? { headers: { "hubspot-connect-verifier": verifier, ...headers } } : { headers, credentials: "same-origin" };
 }
 
 /**

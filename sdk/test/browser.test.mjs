@@ -91,6 +91,20 @@ describe("the browser", { concurrency: 2 }, () => {
     await until("the popup is closed", () => popup.isClosed());
   });
 
+  staged("an attempt of another program is not confirmed either", {}, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => {
+      window.confirmed = 0;
+      window.options = { onConfirm: () => { window.confirmed += 1; } };
+    });
+    await stage.press(page);
+    const flow = await stage.flow();
+    await until("the popup has said hello", () => stage.key);
+    stage.change(flow, { id: "flow-of-another", state: { status: "exchanging", awaiting_confirmation: true, connect_session_id: "s" } });
+    assert.deepEqual(await stage.results(page), [{ code: "flow_mismatch", flow: "flow-1", ours: true }]);
+    assert.equal(await page.evaluate(() => window.confirmed), 0);
+  });
+
   staged("a popup whose hello names another attempt than the service does ends the attempt", {
     onStart: () => `<!doctype html><h1>Slow</h1>`,
   }, async (stage) => {

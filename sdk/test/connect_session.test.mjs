@@ -41,6 +41,13 @@ async function waiting(stage, options = {}) {
   return { page, popup };
 }
 
+/** Runs in a page: lets three minutes pass in about four seconds. */
+function hurry() {
+  const { setInterval, setTimeout } = window;
+  window.setInterval = (call, ms) => setInterval(call, ms / 50);
+  window.setTimeout = (call, ms) => setTimeout(call, ms >= 100_000 ? ms / 50 : ms);
+}
+
 const give = (page, token) => page.evaluate((one) => { window.give(one); }, token);
 const states = (page) => page.evaluate(() => window.states);
 const stays = async (stage, pages) => {
@@ -183,6 +190,57 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     assert.deepEqual([fields.mode, fields.connect_session], ["redirect", "the-session"]);
     await page.waitForSelector("h1");
   });
+
+  staged("a callback that aborts when the popup is about to be sent starts nothing", {}, async (stage) => {
+    const { page, popup } = await waiting(stage);
+    await page.evaluate(() => {
+      const abort = new AbortController();
+      void window.hubspot.resume({ signal: abort.signal, onState: (state) => { if (state === "waiting") abort.abort(); } }).catch(() => {});
+    });
+    await give(page, "the-session");
+    assert.deepEqual(await stage.results(page), [{ code: "cancelled", ours: true }]);
+    await until("the popup closes", () => popup.isClosed());
+    await stays(stage, 1);
+  });
+
+  staged("a function that never answers ends it by itself, with the popup, and a late token starts nothing", {}, async (stage) => {
+    await stage.context.addInitScript(hurry);
+    const { page, popup } = await waiting(stage);
+    assert.deepEqual(await stage.results(page), [{ code: "timeout", ours: true }]);
+    await until("the popup closes", () => popup.isClosed());
+    await give(page, "the-session");
+    await stays(stage, 1);
+  });
+
+  for (const [name, end, code] of [
+    ["an abort", () => window.abort.abort(), "cancelled"],
+    ["time", () => {}, "timeout"],
+  ]) {
+    staged(`a redirect whose function never answers is ended by ${name}, and a second click joins it`, {}, async (stage) => {
+      if (code === "timeout") await stage.context.addInitScript(hurry);
+      const page = await stage.open();
+      await page.evaluate(() => {
+        window.asked = 0;
+        window.abort = new AbortController();
+        window.options = {
+          mode: "redirect",
+          signal: window.abort.signal,
+          connectSession: () => new Promise((done) => { window.asked += 1; window.give = done; }),
+        };
+        for (let clicks = 0; clicks < 2; clicks += 1) document.querySelector("#go").click();
+      });
+      assert.deepEqual(await page.evaluate(() => [window.asked, window.promises[0] === window.promises[1]]), [1, true]);
+      await page.evaluate(end);
+      assert.deepEqual(await stage.results(page, 2), Array(2).fill({ code, ours: true }));
+      await give(page, "the-session");
+      await stays(stage, 1);
+      // The next click is free.
+      stage.onStart = () => "<h1>Redirected</h1>";
+      await page.evaluate(() => { window.options = { mode: "redirect", connectSession: () => "the-session" }; });
+      await page.click("#go");
+      await page.waitForSelector("h1");
+    });
+  }
 });
 
 describe("a connect session that has ended", { concurrency: 2 }, () => {
@@ -225,6 +283,29 @@ describe("a connect session that has ended", { concurrency: 2 }, () => {
     assert.deepEqual(await page.evaluate(() => [window.results, window.asked]), [[], 2]);
     stage.change(flow, connected);
     assert.equal((await stage.results(page))[0].connection.flow, "flow-2");
+  });
+
+  staged("a callback that aborts when it starts again ends it, and the function is not asked again", {}, async (stage) => {
+    stage.ended = ["first"];
+    const { page, popup } = await waiting(stage);
+    await page.evaluate(() => {
+      const abort = new AbortController();
+      const seen = [];
+      const onState = (state) => { if (seen.push(state) > 1 && state === "opening") abort.abort(); };
+      void window.hubspot.resume({ signal: abort.signal, onState }).catch(() => {});
+    });
+    await give(page, "first");
+    assert.deepEqual((await stage.results(page)).map(({ code }) => code), ["cancelled"]);
+    await until("the popup closes", () => popup.isClosed());
+    assert.equal(await page.evaluate(() => window.asked), 1);
+  });
+
+  staged("what the tab remembers of the first start is gone when it starts again", {}, async (stage) => {
+    stage.ended = ["first"];
+    const { page } = await waiting(stage);
+    await give(page, "first");
+    await until("the function is asked again", () => page.evaluate(() => window.asked === 2));
+    assert.deepEqual(await page.evaluate(() => Object.entries(sessionStorage)), []);
   });
 
   staged("a second token that is not good either ends it", {}, async (stage) => {
