@@ -38,9 +38,7 @@ suite([], (test) => {
     await evil.evaluate((url) => fetch(url, { mode: "no-cors", credentials: "include" }).catch(() => {}), `${start.replaceAll("&amp;", "&")}7`);
     await until("the address was asked for in seven ways", () => ended.size >= 7);
     for (const [url, answer] of ended) {
-      if (!answer) continue;
-      assert.equal(answer.status(), 400, url);
-      assert.equal((await answer.allHeaders())["set-cookie"], undefined, url);
+      if (answer) assert.equal(answer.status(), 400, url);
     }
     assert.ok([...ended.values()].some(Boolean), "some answers were seen");
     assert.deepEqual(await stage.flowCookies(), []);
