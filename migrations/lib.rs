@@ -30,6 +30,7 @@ mod m20261129_000019_challenge;
 mod m20261129_000020_link;
 mod m20261129_000021_unsettled_scopes;
 mod m20261130_000022_pending_grant;
+mod m20261130_000023_inactive_connections;
 
 use std::collections::HashSet;
 
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261129_000020_link::Migration),
         Box::new(m20261129_000021_unsettled_scopes::Migration),
         Box::new(m20261130_000022_pending_grant::Migration),
+        Box::new(m20261130_000023_inactive_connections::Migration),
     ]
 }
 

@@ -1,16 +1,12 @@
 //! How many SQL statements an operation costs. A commit that changes a number explains why.
 
-use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+use std::fmt::Write;
 
 use reqwest::Method;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::harness::app::{HOST, LONG_SESSIONS};
 use crate::harness::page::{Page, approved};
+use crate::harness::statements::Statements;
 use crate::harness::{TestApp, sql};
 
 /// Each operation with its statements on SQLite, where sessions and tokens are cached, and on PostgreSQL. The BEGIN and the
@@ -27,76 +23,42 @@ const TABLE: [(&str, usize, usize); 9] = [
     ("refresh", 4, 4),
 ];
 
-/// The statements that have reached the database since they were last taken.
-#[derive(Clone, Default)]
-struct Statements(Arc<Mutex<Vec<String>>>);
+/// Runs the operations of the table and returns what each has sent.
+async fn operations(app: &TestApp, statements: &Statements) -> Vec<Vec<String>> {
+    let key = app.api_key("tokens:read").await;
+    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+    let mut sent = Vec::new();
+    statements.take(app).await;
 
-impl Statements {
-    /// Collects the statements of this process: nextest runs each test in a process of its own.
-    fn collect() -> Self {
-        let statements = Self::default();
-        tracing_subscriber::registry().with(statements.clone()).init();
-        statements
+    let authorize = page.begin(&popup).await;
+    sent.push(statements.take(app).await);
+    let callback = approved(app, &popup, &authorize).await;
+    sent.push(statements.take(app).await);
+    assert_eq!(popup.handoff(callback.location()).await.status, 200);
+    sent.push(statements.take(app).await);
+    assert_eq!(page.look().await.json()["status"], "connected");
+    sent.push(statements.take(app).await);
+    assert_eq!(popup.status().await["status"], "active");
+    sent.push(statements.take(app).await);
+    let id = app.database.column(sql::ID).await;
+    for _ in 0..2 {
+        let path = format!("/api/hubspot/connections/{id}/token");
+        assert_eq!(app.api(&key, Method::GET, &path, None).await.status, 200);
+        sent.push(statements.take(app).await);
     }
-
-    /// Takes the statements of an operation, including those of the work that continues after its response.
-    async fn take(&self, app: &TestApp) -> Vec<String> {
-        app.services.drain().await;
-        std::mem::take(&mut *self.0.lock().unwrap())
+    for _ in 0..2 {
+        app.advance(1261);
+        assert_eq!(app.refresh_due().await, 1);
+        sent.push(statements.take(app).await);
     }
-}
-
-impl<S: Subscriber> Layer<S> for Statements {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "hubspot_connect::store::db::handle" {
-            event.record(&mut Sql(self));
-        }
-    }
-}
-
-struct Sql<'a>(&'a Statements);
-
-impl Visit for Sql<'_> {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "sql" {
-            self.0.0.lock().unwrap().push(value.to_owned());
-        }
-    }
-
-    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+    sent
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operations_cost_the_statements_of_the_table() {
     let statements = Statements::collect();
     let app = TestApp::with(LONG_SESSIONS).await;
-    let key = app.api_key("tokens:read").await;
-    let (page, popup) = (Page::new(&app.base, HOST), app.browser());
-    let mut sent = Vec::new();
-    statements.take(&app).await;
-
-    let authorize = page.begin(&popup).await;
-    sent.push(statements.take(&app).await);
-    let callback = approved(&app, &popup, &authorize).await;
-    sent.push(statements.take(&app).await);
-    assert_eq!(popup.handoff(callback.location()).await.status, 200);
-    sent.push(statements.take(&app).await);
-    assert_eq!(page.look().await.json()["status"], "connected");
-    sent.push(statements.take(&app).await);
-    assert_eq!(popup.status().await["status"], "active");
-    sent.push(statements.take(&app).await);
-    let id = app.database.column(sql::ID).await;
-    for _ in 0..2 {
-        let path = format!("/api/hubspot/connections/{id}/token");
-        assert_eq!(app.api(&key, Method::GET, &path, None).await.status, 200);
-        sent.push(statements.take(&app).await);
-    }
-    for _ in 0..2 {
-        app.advance(1261);
-        assert_eq!(app.refresh_due().await, 1);
-        sent.push(statements.take(&app).await);
-    }
-
+    let sent = operations(&app, &statements).await;
     let is_sqlite = app.database.is_sqlite();
     let expected = TABLE.map(|(_, sqlite, postgres)| if is_sqlite { sqlite } else { postgres });
     let found: Vec<usize> = sent.iter().map(Vec::len).collect();
@@ -106,4 +68,20 @@ async fn operations_cost_the_statements_of_the_table() {
         sent.iter().for_each(|sql| writeln!(report, "    {sql}").unwrap());
     }
     assert_eq!(found, expected, "\n{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_operation_walks_all_connections() {
+    let statements = Statements::collect();
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let sent = operations(&app, &statements).await;
+    app.services.maintenance.sweep().await.unwrap();
+    app.services.connections.upkeep.reconcile(None).await.unwrap();
+    let background = statements.take(&app).await;
+    for statement in sent.iter().flatten().chain(&background) {
+        let plan = app.database.plan(statement).await;
+        let is_walked =
+            plan.lines().any(|step| step.starts_with("SCAN token") || step.ends_with("(state=?)"));
+        assert!(!is_walked, "a statement walks all connections\n{statement}\n{plan}");
+    }
 }

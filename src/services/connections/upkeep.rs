@@ -58,7 +58,7 @@ impl Upkeep {
         self.end_of(users).await
     }
 
-    async fn end_of(&self, users: Vec<UserId>) -> Result<(), StoreError> {
+    async fn end_of(&self, users: impl IntoIterator<Item = UserId>) -> Result<(), StoreError> {
         let remove = match self.on_session_expiry {
             OnSessionExpiry::Keep => None,
             OnSessionExpiry::Revoke => Some(Revoke(true)),

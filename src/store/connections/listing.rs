@@ -64,9 +64,13 @@ impl ConnectionStore {
 
     /// How many connections there are of each status.
     pub async fn count_tokens(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        let sql = "SELECT state, COUNT(*) AS uses FROM token GROUP BY state ORDER BY state";
+        // Only the inactive ones have an index by state.
+        let sql = "SELECT state, COUNT(*) AS uses FROM token WHERE state <> 'active' GROUP BY state UNION ALL \
+                   SELECT 'active', COUNT(*) - (SELECT COUNT(*) FROM token WHERE state <> 'active') FROM token \
+                   ORDER BY state";
         let rows = self.db.all_at_length(sql).await?;
-        rows.iter().map(|row| Ok((row.get("state")?, row.get("uses")?))).collect()
+        let counts = rows.iter().map(|row| Ok((row.get("state")?, row.get("uses")?)));
+        counts.filter(|count| !matches!(count, Ok((_, 0)))).collect()
     }
 
     /// How many other connections this app has to the same account.
@@ -114,8 +118,9 @@ fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
              UNION ALL SELECT connection_id FROM token_refresh_job WHERE run_at <= ?)",
             &[now.into(), now.plus(SOON).into()],
         ),
-        Some(ConnectionStatus::NeedsReauth) => add("state = 'needs_reauth'", &[]),
-        Some(ConnectionStatus::IntegrityError) => add("state = 'integrity_error'", &[]),
+        // The first condition is that of the index, which SQLite takes only if it is repeated.
+        Some(ConnectionStatus::NeedsReauth) => add("state <> 'active' AND state = 'needs_reauth'", &[]),
+        Some(ConnectionStatus::IntegrityError) => add("state <> 'active' AND state = 'integrity_error'", &[]),
     }
     if let Some((at, id)) = wanted.after {
         add("(created_at, id) > (?, ?)", &[at.into(), id.into()]);

@@ -1,12 +1,15 @@
 //! Bringing rows together that belong together, after a crash or a restore: page by page, so that a million
 //! connections cost a start no more than a thousand.
 
+use std::collections::BTreeSet;
+
 use crate::domain::clock::Moment;
+use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::store::{ConnectionStore, StoreError, Tx};
 
 /// How many connections are looked at together.
-const PAGE: i64 = 2_000;
+const PAGE: u32 = 500;
 
 /// What was found on a page.
 #[derive(Debug, Default)]
@@ -14,7 +17,7 @@ pub struct Reconciled {
     /// How many active connections had no job; each has one now.
     pub made: u64,
     /// Users of these connections without any session.
-    pub without_session: Vec<UserId>,
+    pub without_session: BTreeSet<UserId>,
     /// Where the next page begins; `None` after the last one.
     pub next: Option<ConnectionId>,
 }
@@ -36,37 +39,50 @@ impl ConnectionStore {
             .await
     }
 
-    /// Looks at the page of connections behind `after`: every active one has a job, and no other has.
+    /// Reads the page of connections behind `after` and repairs it: an active connection has a job, and no other has.
     pub async fn reconcile(&self, after: Option<ConnectionId>) -> Result<Reconciled, StoreError> {
         let after = after.map_or_else(String::new, |id| id.to_string());
-        let page = "SELECT MAX(id) AS last, COUNT(*) AS rows_found FROM \
-                    (SELECT id FROM token WHERE id > $1 ORDER BY id LIMIT $2) AS page";
-        let Some(row) = self.db.one(page, [after.clone().into(), PAGE.into()]).await? else {
-            return Ok(Reconciled::default());
-        };
-        let Some(last) = row.get::<Option<ConnectionId>>("last")? else { return Ok(Reconciled::default()) };
-        let is_full = row.get::<i64>("rows_found")? == PAGE;
-        let bounds = [after, last.to_string()];
-        let alone = "SELECT DISTINCT user_id FROM token WHERE id > $1 AND id <= $2 \
-                     AND NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) \
-                     AND NOT EXISTS (SELECT 1 FROM external_user WHERE external_user.user_id = token.user_id)";
-        let users = self.db.all(alone, bounds.clone().map(Into::into)).await?;
-        Ok(Reconciled {
-            made: self.db.write(move |tx| Box::pin(pair(tx, bounds.clone()))).await?,
-            without_session: users.iter().map(|row| row.get("user_id")).collect::<Result<_, _>>()?,
-            next: is_full.then_some(last),
-        })
+        // The states are compared here: in the statement they would invite SQLite to walk all active connections.
+        let page = "SELECT token.id, token.state, job.connection_id AS job, \
+                    (SELECT token.user_id WHERE \
+                     NOT EXISTS (SELECT 1 FROM session WHERE session.user_id = token.user_id) \
+                    AND NOT EXISTS (SELECT 1 FROM external_user WHERE external_user.user_id = token.user_id)) AS alone \
+                    FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = token.id \
+                    WHERE token.id > $1 ORDER BY token.id LIMIT $2";
+        let rows = self.db.all(page, [after.into(), i64::from(PAGE).into()]).await?;
+        let mut found = Reconciled::default();
+        let (mut missing, mut spare) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let id: ConnectionId = row.get("id")?;
+            let is_active = row.get::<StoredState>("state")? == StoredState::Active;
+            match (is_active, row.get::<Option<ConnectionId>>("job")?.is_some()) {
+                (true, false) => missing.push(id),
+                (false, true) => spare.push(id),
+                _ => {}
+            }
+            found.without_session.extend(row.get::<Option<UserId>>("alone")?);
+            found.next = (rows.len() == PAGE as usize).then_some(id);
+        }
+        // Most of the time there is nothing to repair.
+        if !missing.is_empty() || !spare.is_empty() {
+            found.made = self.db.write(move |tx| Box::pin(pair(tx, missing.clone(), spare.clone()))).await?;
+        }
+        Ok(found)
     }
 }
 
-async fn pair(tx: &Tx<'_>, bounds: [String; 2]) -> Result<u64, StoreError> {
-    let spare = "DELETE FROM token_refresh_job WHERE connection_id > $1 AND connection_id <= $2 \
-                 AND NOT EXISTS (SELECT 1 FROM token WHERE token.id = connection_id AND token.state = 'active')";
-    tx.run(spare, bounds.clone().map(Into::into)).await?;
-    let missing = "INSERT INTO token_refresh_job (connection_id, run_at, fence) SELECT id, obtained_at, $3 FROM token \
-                   WHERE id > $1 AND id <= $2 AND state = 'active' AND NOT EXISTS \
-                   (SELECT 1 FROM token_refresh_job WHERE connection_id = token.id) \
-                   ON CONFLICT (connection_id) DO NOTHING";
-    let [after, last] = bounds.map(sea_orm::Value::from);
-    tx.run(missing, [after, last, tx.clock.now().unix_ms().into()]).await
+/// Gives the first connections a job and takes it from the others. Their states may have changed meanwhile.
+async fn pair(tx: &Tx<'_>, missing: Vec<ConnectionId>, spare: Vec<ConnectionId>) -> Result<u64, StoreError> {
+    for id in spare {
+        let delete = "DELETE FROM token_refresh_job WHERE connection_id = $1 \
+                      AND NOT EXISTS (SELECT 1 FROM token WHERE id = $1 AND state = 'active')";
+        tx.run(delete, [id.into()]).await?;
+    }
+    let mut made = 0;
+    for id in missing {
+        let insert = "INSERT INTO token_refresh_job (connection_id, run_at, fence) SELECT id, obtained_at, $2 \
+                      FROM token WHERE id = $1 AND state = 'active' ON CONFLICT (connection_id) DO NOTHING";
+        made += tx.run(insert, [id.into(), tx.clock.now().unix_ms().into()]).await?;
+    }
+    Ok(made)
 }

@@ -3,7 +3,7 @@
 use hubspot_connect::domain::chance::Chance;
 use migrations::SchemaManager;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TryGetable,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TryGetable, Value,
 };
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -95,6 +95,23 @@ impl TestDatabase {
     /// Reads a text behind the service's back.
     pub async fn text(&self, sql: &str) -> String {
         self.value(sql).await
+    }
+
+    /// Returns the steps of SQLite's plan for a statement, a line each. Nothing on PostgreSQL, whose plans follow from what
+    /// is stored.
+    pub async fn plan(&self, sql: &str) -> String {
+        if !self.is_sqlite() {
+            return String::new();
+        }
+        let db = self.connect().await;
+        let numbered = (1..).take_while(|number| sql.contains(&format!("${number}"))).count();
+        let values = vec![Value::String(None); numbered.max(sql.matches('?').count())];
+        let explain = format!("EXPLAIN QUERY PLAN {sql}");
+        let explain = Statement::from_sql_and_values(DbBackend::Sqlite, explain, values);
+        let steps = db.query_all_raw(explain).await.unwrap_or_else(|why| panic!("{sql}: {why}"));
+        self.leave(db).await;
+        let steps = steps.iter().map(|row| row.try_get::<String>("", "detail").expect("a step"));
+        steps.collect::<Vec<_>>().join("\n")
     }
 
     async fn value<T: TryGetable>(&self, sql: &str) -> T {

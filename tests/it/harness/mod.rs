@@ -10,6 +10,7 @@ pub mod page;
 pub mod process;
 pub mod receiver;
 pub mod sql;
+pub mod statements;
 mod tables;
 pub mod troubles;
 pub mod watch;
