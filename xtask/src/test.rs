@@ -1,10 +1,14 @@
 //! `cargo xtask test`: the one command that says whether the repository is in order.
 
 use crate::postgres::Server;
+use crate::run::{cargo, target_dir};
 use crate::steps::Steps;
 use crate::suite::{self, Part as Suite};
 use crate::{Result, Task, backend_sdk, browser, lint, schemathesis, sdk, setup, siege, torture};
 use clap::{Args, ValueEnum};
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Child;
 
 /// Runs every check and every test, after setting up what they need
 ///
@@ -40,6 +44,9 @@ enum Part {
     /// The popup in a real browser
     Browser,
 }
+
+/// The parts that test the API and its clients against one running service.
+const CLIENTS: [&str; 3] = ["description", "backend-sdk", "sdk"];
 
 impl Task for Test {
     fn run(self) -> Result<()> {
@@ -104,10 +111,22 @@ impl Test {
                 suite::run(Suite::Integration, Some(server.url()))
             });
         }
+        // Torture and siege wait more than they compute, so the clients are tested meanwhile.
+        let meanwhile = self.only.is_empty().then(|| Meanwhile::start(&CLIENTS));
         if self.wants(Part::Torture) {
             steps.run("torture", torture::briefly);
             steps.run("siege", siege::briefly);
         }
+        match meanwhile {
+            Some(meanwhile) => steps.run("description, clients, SDK", || meanwhile?.finish()),
+            None => self.clients(steps),
+        }
+        if self.wants(Part::Browser) {
+            steps.run("browser suite", browser::run);
+        }
+    }
+
+    fn clients(&self, steps: &mut Steps) {
         if self.wants(Part::Description) {
             steps.run("description of the API", schemathesis::run);
         }
@@ -117,8 +136,29 @@ impl Test {
         if self.wants(Part::Sdk) {
             steps.run("browser SDK", sdk::run);
         }
-        if self.wants(Part::Browser) {
-            steps.run("browser suite", browser::run);
-        }
+    }
+}
+
+/// Parts that run in a process of their own beside other steps. Their output is printed at the end.
+struct Meanwhile {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Meanwhile {
+    fn start(parts: &[&str]) -> Result<Self> {
+        let output = target_dir().join("meanwhile.log");
+        let log = File::create(&output).map_err(|why| format!("{}: {why}", output.display()))?;
+        let errors = log.try_clone().map_err(|why| why.to_string())?;
+        let mut test = cargo("xtask");
+        test.arg("test").args(parts.iter().flat_map(|part| ["--only", part]));
+        let child = test.stdout(log).stderr(errors).spawn().map_err(|why| why.to_string())?;
+        Ok(Self { child, output })
+    }
+
+    fn finish(mut self) -> Result<()> {
+        let status = self.child.wait().map_err(|why| why.to_string())?;
+        print!("{}", fs::read_to_string(&self.output).map_err(|why| why.to_string())?);
+        if status.success() { Ok(()) } else { Err("see the summary above".to_owned()) }
     }
 }
