@@ -18,8 +18,12 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::domain::clock::Moment;
+use crate::domain::external::ExternalUserId;
 use crate::domain::id::FlowId;
 use crate::domain::secret::{Sealed, Secret, is_guessable};
+
+/// The prefix of read tokens.
+const READ_TOKEN: &str = "hsc_read_";
 
 /// What a ciphertext belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,7 @@ pub struct Keyring {
     older: BTreeMap<String, Fernet>,
     fingerprint_key: Zeroizing<[u8; 32]>,
     claim_key: Zeroizing<[u8; 32]>,
+    read_token_key: Zeroizing<[u8; 32]>,
 }
 
 impl fmt::Debug for Keyring {
@@ -102,8 +107,13 @@ impl Keyring {
         let mut keys = keys.iter().map(read_key).collect::<Result<Vec<_>, _>>()?.into_iter();
         let newest = keys.next().ok_or(KeyError::None)?;
         let older = keys.map(|key| (key.id, key.fernet)).collect();
-        let (fingerprint_key, claim_key) = (app_secret.derive("fingerprint"), app_secret.derive("claim"));
-        Ok(Self { newest, older, fingerprint_key, claim_key })
+        Ok(Self {
+            newest,
+            older,
+            fingerprint_key: app_secret.derive("fingerprint"),
+            claim_key: app_secret.derive("claim"),
+            read_token_key: app_secret.derive("read token"),
+        })
     }
 
     /// The id of the key that seals.
@@ -170,6 +180,24 @@ impl Keyring {
         let (Ok(until), Ok(mac)) = (until.parse::<i64>(), URL_SAFE_NO_PAD.decode(mac)) else { return false };
         let good = keyed(&self.claim_key, format!("{flow} {until}").as_bytes()).verify_slice(&mac).is_ok();
         good && now < Moment::from_unix_ms(until)
+    }
+
+    /// Returns a read token for a user of the host. It names the user and when it expires, so nothing is stored.
+    pub fn read_token(&self, user: &ExternalUserId, until: Moment) -> Secret {
+        let claims = format!("{} {user}", until.unix_ms());
+        let mac = keyed(&self.read_token_key, claims.as_bytes()).finalize().into_bytes();
+        let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        Secret::new(format!("{READ_TOKEN}{}.{}", encoded(claims.as_bytes()), encoded(&mac)))
+    }
+
+    /// Returns the user of a read token and when it expires; `None` if it is invalid or has expired.
+    pub fn reader(&self, token: &Secret, now: Moment) -> Option<(ExternalUserId, Moment)> {
+        let (claims, mac) = token.expose().strip_prefix(READ_TOKEN)?.split_once('.')?;
+        let (claims, mac) = (URL_SAFE_NO_PAD.decode(claims).ok()?, URL_SAFE_NO_PAD.decode(mac).ok()?);
+        keyed(&self.read_token_key, &claims).verify_slice(&mac).ok()?;
+        let (until, user) = std::str::from_utf8(&claims).ok()?.split_once(' ')?;
+        let until = Moment::from_unix_ms(until.parse().ok()?);
+        Some((user.parse().ok()?, until)).filter(|_| now < until)
     }
 
     /// A known text under one key, to be stored beside the data.
@@ -286,6 +314,24 @@ mod tests {
         let longer = claim.replacen("60000", "90000", 1);
         for bad in ["", ".", "60000.", "60000", longer.as_str(), &claim[..claim.len() - 1]] {
             assert!(!ring.is_claim(flow, bad, Moment::from_unix_ms(0)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_read_token_names_its_user_until_it_expires() {
+        let ring = keyring(&[&Keyring::generate()]);
+        let (user, until) = ("Anna Smith 42".parse().expect("an id"), Moment::from_unix_ms(60_000));
+        let token = ring.read_token(&user, until);
+        assert_eq!(ring.reader(&token, Moment::from_unix_ms(59_999)), Some((user.clone(), until)));
+        assert_eq!(ring.reader(&token, until), None);
+        let other =
+            Keyring::new(&[Keyring::generate()], &Secret::new("another secret".into())).expect("good");
+        assert_eq!(other.reader(&token, Moment::from_unix_ms(0)), None);
+        let longer = ring.read_token(&user, Moment::from_unix_ms(90_000));
+        let claims = |token: &Secret| token.expose().split_once('.').expect("two parts").0.to_owned();
+        let forged = token.expose().replace(&claims(&token), &claims(&longer));
+        for bad in ["", ".", "hsc_read_", "hsc_read_.", forged.as_str(), &token.expose()[..60]] {
+            assert_eq!(ring.reader(&Secret::new(bad.into()), Moment::from_unix_ms(0)), None, "{bad}");
         }
     }
 

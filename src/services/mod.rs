@@ -37,7 +37,9 @@ pub(crate) use connect::{
 };
 pub use connect::{StartConnect, StartError, flow_of_state};
 pub use connections::{Access, AccessError};
-pub(crate) use connections::{Connections, Disconnected, Import, ImportError, Imported, Lease, LeaseWarning};
+pub(crate) use connections::{
+    Connections, Disconnected, Import, ImportError, Imported, Lease, LeaseWarning, Reader,
+};
 pub(crate) use maintenance::Maintenance;
 pub(crate) use marketplace::{ClaimInstallError, InstallError, Marketplace};
 pub use marketplace::{Look, Looked};

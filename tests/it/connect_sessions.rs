@@ -7,82 +7,9 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::browser::{Answer, flow_of, parameter, problem_of};
-use crate::harness::page::{Page, data, go_on, text};
-use crate::harness::{Browser, TestApp, sql};
-
-const SESSIONS: &str = "/api/hubspot/connect-sessions";
-
-/// A host: its backend with a key, and the service.
-struct Host {
-    app: TestApp,
-    key: String,
-}
-
-impl Host {
-    async fn new(variables: &[(&str, &str)]) -> Self {
-        let app = TestApp::with(variables).await;
-        let key = app.api_key("sessions:write").await;
-        Self { app, key }
-    }
-
-    async fn make(&self, body: Value) -> Value {
-        let answer = self.app.api(&self.key, Method::POST, SESSIONS, Some(body)).await;
-        assert_eq!(answer.status, 201, "{}", answer.body);
-        answer.json()
-    }
-
-    async fn look(&self, session: &Value) -> Value {
-        let path = format!("{SESSIONS}/{}", session["id"].as_str().unwrap());
-        self.app.api(&self.key, Method::GET, &path, None).await.json()
-    }
-
-    async fn complete(&self, session: &Value, user: &str) -> (u16, Value) {
-        let path = format!("{SESSIONS}/{}/complete", session["id"].as_str().unwrap());
-        let answer =
-            self.app.api(&self.key, Method::POST, &path, Some(json!({"external_user_id": user}))).await;
-        (answer.status, answer.json())
-    }
-
-    /// A page of the host's with this session sends its form; the launch page leads to HubSpot, and back.
-    async fn approve(&self, session: &Value, page: &Page, popup: &Browser, decision: Decision) -> String {
-        let sender = page.origin.clone();
-        self.approve_as(session, page, popup, decision, Some(&sender)).await
-    }
-
-    async fn approve_as(
-        &self,
-        session: &Value,
-        page: &Page,
-        popup: &Browser,
-        decision: Decision,
-        sender: Option<&str>,
-    ) -> String {
-        let authorize = self.begin(session, page, popup, sender).await;
-        let back = self.app.hubspot.decide(&authorize, decision).expect("back");
-        popup.get(&back).await.location().to_owned()
-    }
-
-    async fn begin(&self, session: &Value, page: &Page, popup: &Browser, sender: Option<&str>) -> String {
-        let token = session["token"].as_str().unwrap();
-        let launch = page.post(popup, sender, &[("connect_session", token)]).await;
-        assert_eq!(launch.status, 200, "{}", launch.body);
-        if sender.is_none() {
-            go_on(popup, &launch).await;
-        }
-        data(&launch, "authorize-url")
-    }
-
-    fn page(&self) -> Page {
-        Page::new(&self.app.base, HOST)
-    }
-
-    async fn owners(&self) -> Vec<String> {
-        if self.app.database.count(sql::CONNECTIONS).await == 0 {
-            return Vec::new();
-        }
-        vec![self.app.database.text_in(sql::CONNECTIONS_WITH_USERS, "external_id").await]
-    }
-}
+use crate::harness::host::{Host, SESSIONS};
+use crate::harness::page::{Page, data, text};
+use crate::harness::{Browser, sql};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_session_leads_to_belongs_to_the_hosts_user_and_to_no_browser() {

@@ -63,6 +63,7 @@ mod proxy;
 mod proxy_bodies;
 mod proxy_limits;
 mod races;
+mod read_tokens;
 mod reconcile;
 mod refresh;
 mod replicas;

@@ -314,6 +314,26 @@ export interface paths {
         patch: operations["proxy_patch"];
         trace?: never;
     };
+    "/api/hubspot/read-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Creates a token with which a page shows what one user has connected, on any site and without cookies.
+         * @description It opens `GET /api/hubspot/status` for the connections of this user and nothing else: no access token, no change.
+         */
+        post: operations["create_read_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/hubspot/status": {
         parameters: {
             query?: never;
@@ -321,7 +341,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Connections of a session, or how an attempt fares */
+        /** Connections of a session or of a user, or the status of an attempt */
         get: operations["get_status"];
         put?: never;
         post?: never;
@@ -948,6 +968,17 @@ export interface components {
             confirm?: "backend" | null;
             return_url?: null;
         });
+        /** @description Whose connections may be read, and for how long. */
+        CreateReadToken: {
+            /**
+             * Format: int64
+             * @description How long the token lives, in seconds: an hour if left out.
+             * @default 3600
+             */
+            expires_in: number | null;
+            /** @description Your own id of the user, who may have connected nothing yet. */
+            external_user_id: components["schemas"]["ExternalUserId"];
+        };
         /** @description One event on its way to one endpoint. */
         DeliveryBody: {
             /**
@@ -1113,6 +1144,21 @@ export interface components {
             /** @description For your page, which gives it to the SDK. It belongs into no address and no log. Null with a link. */
             token?: string | null;
         };
+        /** @description A read token. */
+        NewReadToken: {
+            /**
+             * Format: date-time
+             * @description When the token expires.
+             * @example 2026-11-21T10:00:00Z
+             */
+            expires_at: string;
+            external_user_id: string;
+            /**
+             * @description For the page of this user, which gives it to the SDK. It is not stored, and cannot be revoked before it expires.
+             * @example hsc_read_MTc5NTAwMzYwMDAwMCB1c2VyXzQy.<mac>
+             */
+            token: string;
+        };
         /** @description A new endpoint. */
         NewWebhook: {
             /** @description What it hears of; without it, or with `null`, all but `connection.refreshed`. */
@@ -1208,7 +1254,7 @@ export interface components {
          * @description Stable. What each means stands in docs/errors.md.
          * @enum {string}
          */
-        ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "challenge_used" | "claim_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_not_found" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "connection_not_found" | "connect_session_not_found" | "webhook_not_found" | "webhook_headers_needed" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "validation_failed" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "needs_reauth" | "token_unavailable" | "connection_missing" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
+        ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "challenge_used" | "claim_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_not_found" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "connection_not_found" | "connect_session_not_found" | "webhook_not_found" | "webhook_headers_needed" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "validation_failed" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "read_token_invalid" | "needs_reauth" | "token_unavailable" | "connection_missing" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
         /** @description The key that an opener shows, for the flow it has begun. */
         Proof: {
             /** @description The binding from the launch page. Omit it if the browser already has the cookie. */
@@ -1260,22 +1306,11 @@ export interface components {
             overlap_seconds?: number | null;
         };
         /** @description What a session has. */
-        SessionConnected: components["schemas"]["ConnectionFields"] & {
+        SessionConnected: components["schemas"]["StatusHolder"] & components["schemas"]["ConnectionFields"] & {
             /** @description True. */
             authenticated: boolean;
             /** @description The newest first. */
             connections: components["schemas"]["SessionConnection"][];
-            /**
-             * Format: date-time
-             * @description When the session ends without an action of the user. Polls of this address do not move it.
-             * @example 2026-11-21T09:30:00Z
-             */
-            session_expires_at: string;
-            /**
-             * Format: uuid
-             * @description Who the session belongs to.
-             */
-            user_id: string;
         };
         /** @description A connection. */
         SessionConnection: components["schemas"]["ConnectionFields"] & {
@@ -1319,6 +1354,29 @@ export interface components {
         };
         /** @description What a status says: of a session, or of an attempt. */
         Status: components["schemas"]["SessionStatus"] | components["schemas"]["Attempt"];
+        /** @description Who the connections belong to. */
+        StatusHolder: {
+            /**
+             * Format: date-time
+             * @description When the session ends without an action of the user. Polls of this address do not move it.
+             * @example 2026-11-21T09:30:00Z
+             */
+            session_expires_at: string;
+            /**
+             * Format: uuid
+             * @description Who the session belongs to.
+             */
+            user_id: string;
+        } | {
+            /** @description The host's id of the user. */
+            external_user_id: string;
+            /**
+             * Format: date-time
+             * @description When the read token expires.
+             * @example 2026-11-21T10:00:00Z
+             */
+            read_token_expires_at: string;
+        };
         /** @description An access token of HubSpot's, for `Authorization: Bearer`. */
         TokenBody: {
             /** @description Show it to HubSpot and to nobody else. */
@@ -5127,6 +5185,171 @@ export interface operations {
             };
         };
     };
+    create_read_token: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A name for this request, such as a fresh UUID. Sent again with it within 24 hours, the request is not done again: the first answer is given once more, with `Idempotency-Replayed: true`. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateReadToken"];
+            };
+        };
+        responses: {
+            /** @description The token. */
+            201: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewReadToken"];
+                };
+            };
+            /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `api_key_missing`, `api_key_invalid`. */
+            401: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `api_key_scope_missing`: the key is not for this. */
+            403: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_in_progress`: the first request with this `Idempotency-Key` is still under way. */
+            409: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `payload_too_large`: a body may have 16 kB. */
+            413: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type`: the body has to be `application/json`. */
+            415: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `wrong_host`: the service does not go by that name. */
+            421: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_key_reused`: another request came with this `Idempotency-Key`. */
+            422: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            429: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            503: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_status: {
         parameters: {
             query?: {
@@ -5139,6 +5362,8 @@ export interface operations {
                 wait?: number;
             };
             header?: {
+                /** @description A token that the host's backend has created for one of its users, whose connections are then what is told. */
+                "Hubspot-Connect-Read-Token"?: string;
                 /** @description The secret of the page that has begun the attempt, which is then what is told. */
                 "Hubspot-Connect-Verifier"?: string;
                 /** @description The ETag of the last answer. */
@@ -5149,7 +5374,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Without a verifier the connections of the browser's session, with one the attempt. */
+            /** @description The connections of the read token's user, or of the browser's session; with a verifier the attempt. */
             200: {
                 headers: {
                     /** @description Stands for this answer. */
@@ -5173,6 +5398,15 @@ export interface operations {
             };
             /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. `bad_challenge`: the verifier is none. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `read_token_invalid` */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -10,6 +10,7 @@ pub(super) mod keys;
 mod limits;
 mod pagination;
 pub(super) mod proxy;
+pub(super) mod read_tokens;
 pub(super) mod token;
 mod webhook_bodies;
 pub(super) mod webhooks;
@@ -25,7 +26,8 @@ pub(super) use limits::{KeyLimits, tell};
 pub(super) use proxy::PassedOn;
 
 /// What a path of this side begins with, behind `/api/hubspot/`.
-const SIDES: [&str; 6] = ["api-key", "connections", "connect-sessions", "installs", "proxy", "webhooks"];
+const SIDES: [&str; 7] =
+    ["api-key", "connections", "connect-sessions", "installs", "proxy", "read-tokens", "webhooks"];
 
 /// The routes, before those of the browser: a path is taken by the first scope that fits.
 pub(super) fn routes(routes: &mut ServiceConfig) {
@@ -63,6 +65,7 @@ fn resources(routes: &mut ServiceConfig) {
             "/api/hubspot/connect-sessions/{id}/complete",
             actix::post().to(connect_sessions::complete_connect_session),
         ))
+        .service(at("/api/hubspot/read-tokens", actix::post().to(read_tokens::create_read_token)))
         .configure(webhooks::routes)
         .service(at("/api/hubspot/installs", actix::get().to(installs::list_installs)))
         .service(at("/api/hubspot/installs/{id}/claim", actix::post().to(installs::claim_install)));

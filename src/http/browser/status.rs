@@ -16,35 +16,40 @@ use super::caller::Caller;
 use super::connection_body::{Entry, Fields};
 use super::long_poll::{known_tag, unchanged_for_now, wait};
 use crate::domain::clock::Moment;
+use crate::domain::external::ExternalUserId;
 use crate::domain::id::UserId;
+use crate::domain::secret::Secret;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
+use crate::http::request::cors::READ_TOKEN;
 use crate::http::request::query::ApiQuery;
-use crate::services::Connection;
+use crate::services::{Connection, Reader};
 
 /// A longer wait would outlast proxies on the way.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
-/// `GET /api/hubspot/status?wait=SECONDS`: the connections of this browser's session, or with a verifier the attempt
-/// that the page has begun. With `wait` and the ETag of the last answer, it answers as soon as something has changed.
+/// `GET /api/hubspot/status?wait=SECONDS`: the connections of this browser's session or of the user of a read token, or
+/// with a verifier the attempt that the page has begun. With `wait` and the ETag of the last answer, it answers as soon as something has changed.
 #[utoipa::path(
     get, path = "/api/hubspot/status", tag = "page",
-    summary = "Connections of a session, or how an attempt fares",
+    summary = "Connections of a session or of a user, or the status of an attempt",
     params(
         ("wait" = Option<i64>, Query, minimum = 0, description = "How many seconds the answer may wait for a change since the ETag in `If-None-Match`; more than 25 is taken for 25.", example = 20),
         ("flow" = Option<Uuid>, Query, description = "The attempt that is meant, where the page knows its id. Only beside a verifier."),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer."),
         ("Hubspot-Connect-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt, which is then what is told."),
+        ("Hubspot-Connect-Read-Token" = Option<String>, Header, description = "A token that the host's backend has created for one of its users, whose connections are then what is told."),
     ),
-    security((), ("session" = []), ("verifier" = [])),
+    security((), ("session" = []), ("read_token" = []), ("verifier" = [])),
     responses(
-        (status = 200, description = "Without a verifier the connections of the browser's session, with one the attempt.",
+        (status = 200, description = "The connections of the read token's user, or of the browser's session; with a verifier the attempt.",
             body = StatusAnswer, headers(("ETag" = String, description = "Stands for this answer."))),
         (status = 304, description = "Nothing has changed. Without a session, or with too many requests that wait already, the answer comes at once.", headers(
             ("ETag" = String, description = "The same as before."),
             ("Retry-After" = Option<i64>, description = "After how many seconds to ask again, where the answer has not waited."),
         )),
         (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value. `bad_challenge`: the verifier is none."),
+        (status = 401, description = "`read_token_invalid`"),
         (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
     )
 )]
@@ -53,36 +58,74 @@ pub async fn get_status(request: HttpRequest, web: Data<Web>, session: Session) 
     let wait = query.get("wait", "a number of seconds")?.unwrap_or(0);
     let flow: Option<String> = query.get("flow", "the id of an attempt")?;
     let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
-    match (verifier(&request)?, flow) {
-        (Some(verifier), flow) => attempt_status(&request, &web, &verifier, flow.as_deref(), deadline).await,
-        (None, Some(_)) => Err(Problem::new(ProblemCode::FlowUnknown)),
-        (None, None) => session_status(&request, &web, &session, deadline).await,
+    match (verifier(&request)?, read_token(&request), flow) {
+        (Some(_), Some(_), _) => {
+            Err(Problem::new(ProblemCode::BadRequest).hint("A verifier and a read token exclude each other."))
+        }
+        (Some(verifier), None, flow) => {
+            attempt_status(&request, &web, &verifier, flow.as_deref(), deadline).await
+        }
+        (None, _, Some(_)) => Err(Problem::new(ProblemCode::FlowUnknown)),
+        (None, Some(token), None) => {
+            let reader = web.services.connections.read_tokens.reader(&token).await?;
+            let reader = reader.ok_or(ProblemCode::ReadTokenInvalid)?;
+            user_status(&request, &web, Some(reader.into()), deadline).await
+        }
+        (None, None, None) => {
+            user_status(&request, &web, Caller::of(&session).map(Holder::from), deadline).await
+        }
     }
 }
 
-async fn session_status(request: &HttpRequest, web: &Web, session: &Session, deadline: Instant) -> Handled {
+fn read_token(request: &HttpRequest) -> Option<Secret> {
+    let token = request.headers().get(READ_TOKEN)?.to_str().unwrap_or_default();
+    Some(Secret::new(token.to_owned()))
+}
+
+/// Who may see the connections of a user: by a session of the browser, or by a read token.
+struct Holder {
+    user: Option<UserId>,
+    /// The host's id of the user of a read token.
+    external_user: Option<ExternalUserId>,
+    /// When the session or the token ends.
+    ends_at: Moment,
+}
+
+impl From<Caller> for Holder {
+    fn from(caller: Caller) -> Self {
+        Self { user: Some(caller.user), external_user: None, ends_at: caller.ends_at }
+    }
+}
+
+impl From<Reader> for Holder {
+    fn from(reader: Reader) -> Self {
+        let Reader { external_user, user, expires_at } = reader;
+        Self { user, external_user: Some(external_user), ends_at: expires_at }
+    }
+}
+
+async fn user_status(request: &HttpRequest, web: &Web, holder: Option<Holder>, deadline: Instant) -> Handled {
     let known = known_tag(request);
-    let caller = Caller::of(session);
+    let user = holder.as_ref().and_then(|holder| holder.user);
     // An action in another tab may have moved the end: the next request sees whether it has come.
-    let ends_at = caller.as_ref().map(|caller| caller.ends_at.since(web.services.platform.clock.now()));
+    let ends_at = holder.as_ref().map(|holder| holder.ends_at.since(web.services.platform.clock.now()));
     let deadline = ends_at.map_or(deadline, |left| deadline.min(Instant::now() + left));
-    let mut wakes =
-        known.and(caller.as_ref()).and_then(|caller| web.services.platform.notifier.user_wakes(caller.user));
+    let mut wakes = known.and(user).and_then(|user| web.services.platform.notifier.user_wakes(user));
     loop {
         let now = web.services.platform.clock.now();
-        let connections = match &caller {
-            Some(caller) => web.services.connections.list.connections(caller.user).await?,
+        let connections = match user {
+            Some(user) => web.services.connections.list.connections(user).await?,
             None => Default::default(),
         };
-        let tag = etag(caller.as_ref(), &connections, now);
+        let tag = etag(holder.as_ref(), &connections, now);
         if known != Some(tag.as_str()) {
-            let body = Body::of(caller.as_ref(), &connections, now);
+            let body = Body::of(holder.as_ref(), &connections, now);
             return Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body));
         }
         if Instant::now() >= deadline || web.services.is_stopping() {
             return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
         }
-        // A request without a session gets none by waiting.
+        // A request without a user gets none by waiting.
         let Some(wakes) = &mut wakes else { return Ok(unchanged_for_now(tag)) };
         if !wait(request, wakes, deadline.min(next_expiry(&connections, now))).await {
             return Ok(unchanged_for_now(tag));
@@ -126,17 +169,38 @@ pub enum Body<'a> {
 pub struct Connected<'a> {
     /// True.
     authenticated: bool,
-    /// Who the session belongs to.
-    #[schema(value_type = String, format = Uuid)]
-    user_id: UserId,
-    /// When the session ends without an action of the user. Polls of this address do not move it.
-    #[schema(format = DateTime, example = "2026-11-21T09:30:00Z")]
-    session_expires_at: String,
+    #[serde(flatten)]
+    holder: HolderBody<'a>,
     /// The newest connection's, for the many who have one.
     #[serde(flatten)]
     newest: Fields<'a>,
     /// The newest first.
     connections: Vec<Entry<'a>>,
+}
+
+/// Who the connections belong to.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StatusHolder)]
+#[serde(untagged)]
+pub enum HolderBody<'a> {
+    /// The user of a browser session.
+    Session {
+        /// Who the session belongs to.
+        #[schema(value_type = String, format = Uuid)]
+        user_id: Option<UserId>,
+        /// When the session ends without an action of the user. Polls of this address do not move it.
+        #[schema(format = DateTime, example = "2026-11-21T09:30:00Z")]
+        session_expires_at: String,
+    },
+    /// The user of a read token.
+    ReadToken {
+        /// The host's id of the user.
+        #[schema(value_type = String)]
+        external_user_id: &'a ExternalUserId,
+        /// When the read token expires.
+        #[schema(format = DateTime, example = "2026-11-21T10:00:00Z")]
+        read_token_expires_at: String,
+    },
 }
 
 /// What nobody has.
@@ -151,14 +215,20 @@ pub struct Nobody {
 }
 
 impl<'a> Body<'a> {
-    fn of(caller: Option<&Caller>, connections: &'a [Connection], now: Moment) -> Self {
-        let (Some(caller), Some(newest)) = (caller, connections.first()) else {
+    fn of(holder: Option<&'a Holder>, connections: &'a [Connection], now: Moment) -> Self {
+        let (Some(holder), Some(newest)) = (holder, connections.first()) else {
             return Self::Nobody(Nobody { authenticated: false, connections: [] });
+        };
+        let ends_at = holder.ends_at.rfc3339();
+        let body = match &holder.external_user {
+            None => HolderBody::Session { user_id: holder.user, session_expires_at: ends_at },
+            Some(external_user_id) => {
+                HolderBody::ReadToken { external_user_id, read_token_expires_at: ends_at }
+            }
         };
         Self::Connected(Connected {
             authenticated: true,
-            user_id: caller.user,
-            session_expires_at: caller.ends_at.rfc3339(),
+            holder: body,
             newest: Entry::of(newest, now).fields,
             connections: connections.iter().map(|one| Entry::of(one, now)).collect(),
         })
@@ -166,10 +236,10 @@ impl<'a> Body<'a> {
 }
 
 /// Stands for all that the answer says, but for the seconds that pass: the moment of the next refresh in their place.
-fn etag(caller: Option<&Caller>, connections: &[Connection], now: Moment) -> String {
+fn etag(holder: Option<&Holder>, connections: &[Connection], now: Moment) -> String {
     let mut hasher = DefaultHasher::new();
     if !connections.is_empty() {
-        caller.map(|caller| caller.ends_at).hash(&mut hasher);
+        holder.map(|holder| holder.ends_at).hash(&mut hasher);
     }
     for Connection { token, refresh_at } in connections {
         (token.user_id, token.id, token.status_at(now), token.portal_id, refresh_at).hash(&mut hasher);

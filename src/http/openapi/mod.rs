@@ -54,6 +54,7 @@ use constraints::PROBLEM;
         api::connect_sessions::get_connect_session,
         api::connect_sessions::complete_connect_session,
         api::connect_sessions::delete_connect_session,
+        api::read_tokens::create_read_token,
         api::webhooks::create_webhook,
         api::webhooks::list_webhooks,
         api::webhooks::get_webhook,
@@ -181,7 +182,7 @@ impl Modify for Common {
     }
 }
 
-fn schemes() -> [(&'static str, SecurityScheme); 3] {
+fn schemes() -> [(&'static str, SecurityScheme); 4] {
     let api_key = Http::builder()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
@@ -199,8 +200,13 @@ fn schemes() -> [(&'static str, SecurityScheme); 3] {
         "The secret of the page that has begun an attempt: 43 to 128 letters, digits, `-`, `.`, `_` or `~`. Its SHA-256 \
          was the `challenge` (as in RFC 7636 section 4).",
     );
+    let read_token = ApiKeyValue::with_description(
+        "Hubspot-Connect-Read-Token",
+        "A token that the host's backend has created for one of its users with `POST /api/hubspot/read-tokens`.",
+    );
     [
         ("api_key", SecurityScheme::Http(api_key)),
+        ("read_token", SecurityScheme::ApiKey(ApiKey::Header(read_token))),
         ("session", SecurityScheme::ApiKey(ApiKey::Cookie(session))),
         ("verifier", SecurityScheme::ApiKey(ApiKey::Header(verifier))),
     ]

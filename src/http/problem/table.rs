@@ -172,6 +172,8 @@ problems! {
         "The API key is not known here, or it was revoked.";
     ApiKeyScopeMissing = "api_key_scope_missing", 403, FINAL, "This API key is not for this",
         "The API key lacks a scope that this call needs. A new key of the same name can have it.";
+    ReadTokenInvalid = "read_token_invalid", 401, FINAL, "Invalid read token",
+        "The read token is not one of this service, or has expired. The page's backend can create another one.";
     // The connections of the host's users
     NeedsReauth = "needs_reauth", 409, FINAL, "The person has to connect again",
         "HubSpot has ended this connection, or what it needs is lost here. Nothing is handed out until its person connects again.";

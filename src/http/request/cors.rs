@@ -8,6 +8,9 @@ use crate::http::Web;
 /// The secret of the page that began an attempt (RFC 7636 section 4.1, there for another purpose).
 pub const VERIFIER: &str = "hubspot-connect-verifier";
 
+/// The token that the host's backend has created for a page of one of its users.
+pub const READ_TOKEN: &str = "hubspot-connect-read-token";
+
 /// Returns the CORS policy: listed origins may send requests and read responses, without credentials, because a cookie of
 /// this service does not authenticate a page of another site.
 pub fn cors(web: &Web, method: &str) -> Cors {
@@ -18,6 +21,7 @@ pub fn cors(web: &Web, method: &str) -> Cors {
         })
         .allowed_methods([method])
         .allowed_headers([CONTENT_TYPE, IF_NONE_MATCH, HeaderName::from_static(VERIFIER)])
+        .allowed_header(HeaderName::from_static(READ_TOKEN))
         .expose_headers(["etag", "date", "retry-after"])
         .max_age(600)
 }

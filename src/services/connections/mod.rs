@@ -9,6 +9,7 @@ mod import;
 mod intake;
 mod lease;
 mod list;
+mod read_tokens;
 mod refresh;
 mod token_seal;
 mod uninstall;
@@ -25,6 +26,7 @@ pub use import::{Import, ImportError, Imported, Imports};
 pub(super) use intake::{GrantedTokens, Intake, Stored, Terms};
 pub use lease::{Lease, LeaseWarning};
 pub use list::ConnectionList;
+pub use read_tokens::{ReadTokens, Reader};
 pub use refresh::Refreshes;
 pub(super) use token_seal::open_access;
 pub use uninstall::Uninstalls;
@@ -42,6 +44,8 @@ pub struct Connections {
     pub refreshes: Refreshes,
     /// Connections as they are looked at.
     pub list: ConnectionList,
+    /// Tokens with which a page reads the connections of a user.
+    pub(crate) read_tokens: ReadTokens,
     /// Connections that end.
     pub disconnects: Disconnects,
     /// Apps that are uninstalled.
@@ -69,6 +73,7 @@ impl Connections {
         let intake = Intake::new(base, policy, &details);
         Self {
             list: ConnectionList::new(base),
+            read_tokens: ReadTokens::new(base),
             uninstalls: Uninstalls::new(base, &access_tokens, &disconnects),
             imports: Imports::new(base, &circuit_breaker, &intake, &details),
             upkeep: Upkeep::new(base, config.security.on_session_expiry),

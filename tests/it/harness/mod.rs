@@ -4,6 +4,7 @@
 pub mod app;
 pub mod browser;
 pub mod database;
+pub mod host;
 pub mod http_proxy;
 pub mod nginx;
 pub mod page;
