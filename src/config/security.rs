@@ -59,6 +59,8 @@ pub struct Security {
     pub session_max: Duration,
     /// ON_SESSION_EXPIRY.
     pub on_session_expiry: OnSessionExpiry,
+    /// ONE_CONNECTION_PER_USER.
+    pub one_connection_per_user: bool,
     /// FLOW_TTL_SECONDS.
     pub flow_ttl: Duration,
 }
@@ -89,6 +91,7 @@ impl Security {
                     ("keep", OnSessionExpiry::Keep),
                 ],
             ),
+            one_connection_per_user: reader.switch("ONE_CONNECTION_PER_USER"),
             flow_ttl: reader.seconds("FLOW_TTL_SECONDS", 1..=7200),
         }
     }

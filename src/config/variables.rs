@@ -81,6 +81,8 @@ variables! {
     PLAIN SESSION_MAX_SECONDS = "43200", "A browser session ends after so long in any case.";
     PLAIN ON_SESSION_EXPIRY = "revoke",
         "What becomes of a session's connections when it ends: revoke (at HubSpot too), forget (here alone) or keep.";
+    PLAIN ONE_CONNECTION_PER_USER = "off",
+        "Whether a user has one connection: on or off. With on, connecting a second HubSpot account ends the first connection.";
     PLAIN FLOW_TTL_SECONDS = "600", "How long a person may take at HubSpot; up to 7200.";
     PLAIN MARKETPLACE_INSTALLS = "off",
         "Whether installs may begin at HubSpot's Marketplace: off or on. PUBLIC_URL + /install/hubspot must be registered with your HubSpot app as a redirect URL then.";

@@ -55,6 +55,7 @@ mod lifecycle;
 mod lock_order;
 mod migrations;
 mod nginx;
+mod one_connection;
 mod openapi;
 mod outages;
 mod outbound_proxy;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::account_details::{AccountDetails, Lacking};
+use crate::config::Config;
 use crate::crash;
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::chance::Chance;
@@ -93,10 +94,12 @@ struct Parts {
     changes: Changes,
     policy: RefreshPolicy,
     details: AccountDetails,
+    /// Whether a user has one connection.
+    one_per_user: bool,
 }
 
 impl Intake {
-    pub(super) fn new(base: &Base, policy: RefreshPolicy, details: &AccountDetails) -> Self {
+    pub(super) fn new(base: &Base, config: &Config, details: &AccountDetails) -> Self {
         let Base { store, hubspot, keyring, clock, chance, metrics, notifier, changes, .. } = base.clone();
         let details = details.clone();
         Self(Arc::new(Parts {
@@ -109,8 +112,9 @@ impl Intake {
             metrics,
             notifier,
             changes,
-            policy,
+            policy: config.refresh.policy,
             details,
+            one_per_user: config.security.one_connection_per_user,
         }))
     }
 
@@ -258,6 +262,12 @@ impl Intake {
             unsettled_scopes: (is_strict && grant.scopes.is_none()).then(|| scopes.clone()),
         };
         let refresh_at = parts.policy.refresh_at(at, expires_at, parts.chance.unit());
-        NewTokens { token, refresh_at, connect_session: session.map(|session| session.id) }
+        NewTokens {
+            token,
+            refresh_at,
+            connect_session: session.map(|session| session.id),
+            // Of an import nobody has said which of a user's accounts is the one to keep.
+            is_only: parts.one_per_user && !is_import,
+        }
     }
 }

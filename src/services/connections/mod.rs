@@ -70,7 +70,7 @@ impl Connections {
         let access_tokens =
             AccessTokens::new(base, &circuit_breaker, &refreshes, config.refresh.max_in_flight);
         let disconnects = Disconnects::new(base);
-        let intake = Intake::new(base, policy, &details);
+        let intake = Intake::new(base, config, &details);
         Self {
             list: ConnectionList::new(base),
             read_tokens: ReadTokens::new(base),

@@ -6,7 +6,7 @@ use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 use crate::crash;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
-use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId};
+use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId, UserId};
 use crate::store::connect::auth_request;
 use crate::store::connect::connect_session;
 use crate::store::connect::pending_grant;
@@ -28,6 +28,8 @@ pub struct NewTokens {
     pub refresh_at: Moment,
     /// The connect session that is good for this one connection, where it came by one.
     pub connect_session: Option<ConnectSessionId>,
+    /// Whether the connection takes the place of all others of its user.
+    pub is_only: bool,
 }
 
 /// Where new tokens come from.
@@ -79,6 +81,9 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, S
         Source::Exchange(_) | Source::Import(_) => None,
     };
     let token = &tokens.token;
+    if tokens.is_only {
+        lock_user(tx, token.user_id).await?;
+    }
     if !put(tx, token).await? {
         return Ok(Saved::Stale);
     }
@@ -109,9 +114,23 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, S
         }
         Source::Pending { replaces, .. } => replaces.filter(|old| *old != connection),
     };
-    let Some(old) = replaced else { return Ok(Saved::Done(None)) };
-    let removed = revocation::remove_because(tx, old, true, tx.clock.now(), "replaced").await?;
-    Ok(Saved::Done(Some((old, removed))))
+    let remove = async |old| revocation::remove_because(tx, old, true, tx.clock.now(), "replaced").await;
+    let replaced = match replaced {
+        Some(old) => Some((old, remove(old).await?)),
+        None => None,
+    };
+    if tokens.is_only {
+        for other in token::others_of_user(tx, tokens.token.user_id, connection).await? {
+            remove(other).await?;
+        }
+    }
+    Ok(Saved::Done(replaced))
+}
+
+/// Locks a user of the host, so that of two connections that are saved at once one sees the other.
+async fn lock_user(tx: &Tx<'_>, user: UserId) -> Result<(), StoreError> {
+    let sql = format!("SELECT user_id FROM external_user WHERE user_id = $1 {}", tx.for_update());
+    tx.one(&sql, [user.into()]).await.map(|_| ())
 }
 
 /// Writes a connection in its place, and that it has happened. `false` if the place is not as it was read.

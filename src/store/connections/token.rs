@@ -222,6 +222,16 @@ pub(in crate::store) async fn settle_scopes(
     park(tx, id, StoredState::NeedsReauth, FailureCode::ScopesMissing, tx.clock.now()).await
 }
 
+/// Returns the user's connections but for this one.
+pub(in crate::store) async fn others_of_user(
+    tx: &Tx<'_>,
+    user: UserId,
+    own: ConnectionId,
+) -> Result<Vec<ConnectionId>, StoreError> {
+    let sql = "SELECT id FROM token WHERE user_id = $1 AND id <> $2 ORDER BY id";
+    tx.all(sql, [user.into(), own.into()]).await?.iter().map(|row| row.get("id")).collect()
+}
+
 /// Whether a connection is known to have other scopes than these. Their order says nothing.
 pub(in crate::store) async fn scopes_differ(
     tx: &Tx<'_>,

@@ -1,0 +1,58 @@
+//! ONE_CONNECTION_PER_USER: a second HubSpot account takes the place of the first.
+
+use fake_hubspot::Kind;
+use serde_json::json;
+
+use crate::harness::app::{ACME, GLOBEX, approve};
+use crate::harness::host::Host;
+use crate::harness::sql;
+
+const ON: &[(&str, &str)] = &[("ONE_CONNECTION_PER_USER", "on")];
+
+async fn connect(host: &Host, user: &str, account: u64) {
+    let session = host.make(json!({"external_user_id": user})).await;
+    host.approve(&session, &host.page(), &host.app.browser(), approve(account)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_account_ends_the_first_connection_of_its_user_and_of_nobody_else() {
+    let host = Host::new(ON).await;
+    connect(&host, "user_1", ACME).await;
+    connect(&host, "user_2", ACME).await;
+    let oldest = format!("{} ORDER BY id", sql::CONNECTIONS_WITH_USERS);
+    let first = host.app.database.text_in(&oldest, "id").await;
+    connect(&host, "user_1", GLOBEX).await;
+    assert_eq!(host.app.database.connections(&format!("portal_id = {GLOBEX}")).await, 1);
+    assert_eq!(host.app.database.connections(&format!("portal_id = {ACME}")).await, 1, "the other user's");
+    let event = host.app.database.event("connection.disconnected").await["data"].clone();
+    assert_eq!((event["connection_id"].as_str(), &event["reason"]), (Some(first.as_str()), &json!("replaced")));
+    host.app.assert_one_job_each().await;
+    host.app.advance(60);
+    host.app.services.connections.disconnects.revoke_due().await.unwrap();
+    assert_eq!(host.app.hubspot.calls(Kind::Revoke).len(), 1, "the first grant ends at HubSpot");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_account_again_keeps_its_connection() {
+    let host = Host::new(ON).await;
+    connect(&host, "user_1", ACME).await;
+    let before = host.app.database.column(sql::ID).await;
+    connect(&host, "user_1", ACME).await;
+    assert_eq!(host.app.database.column(sql::ID).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_accounts_that_a_user_connects_at_once_one_stays() {
+    let host = Host::new(ON).await;
+    connect(&host, "user_1", 1).await;
+    tokio::join!(connect(&host, "user_1", ACME), connect(&host, "user_1", GLOBEX));
+    assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_it_a_user_has_both() {
+    let host = Host::new(&[]).await;
+    connect(&host, "user_1", ACME).await;
+    connect(&host, "user_1", GLOBEX).await;
+    assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 2);
+}
