@@ -9,7 +9,9 @@ use sea_orm::DeriveValueType;
 use serde::Serialize;
 
 use super::clock::Moment;
-use super::id::{ConnectionId, InstallId, PortalId};
+use super::connect_session::ConnectSessionStatus;
+use super::external::ExternalUserId;
+use super::id::{ConnectSessionId, ConnectionId, InstallId, PortalId};
 use super::scopes::Scopes;
 use super::words::{UnknownWord, not_a_number, words};
 
@@ -37,6 +39,14 @@ words! {
         ConnectionDisconnected = "connection.disconnected",
         /// HubSpot does not take the app's own credentials, so nothing can be refreshed.
         AppCredentialsInvalid = "app.credentials_invalid",
+        /// Someone has authorized by the link of a connect session, and the backend has not confirmed it yet.
+        ConnectSessionAwaitingConfirmation = "connect_session.awaiting_confirmation",
+        /// The link of a connect session has led to a connection.
+        ConnectSessionConnected = "connect_session.connected",
+        /// The link of a connect session has expired unused.
+        ConnectSessionExpired = "connect_session.expired",
+        /// The connect session of a link has ended without a connection.
+        ConnectSessionFailed = "connect_session.failed",
         /// An install from HubSpot's Marketplace waits to be claimed.
         InstallUnclaimed = "install.unclaimed",
         /// Somebody wants to see whether an endpoint hears.
@@ -128,6 +138,26 @@ pub struct InstallData {
     pub portal_id: PortalId,
     /// Until when it can be claimed (RFC 3339).
     pub expires_at: String,
+}
+
+/// What a message says of a connect session with a link.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectSessionData<'a> {
+    /// The session.
+    pub connect_session_id: ConnectSessionId,
+    /// The host's user for whom it was created.
+    pub external_user_id: &'a ExternalUserId,
+    /// `awaiting_confirmation`, `connected`, `expired` or `cancelled`.
+    pub status: ConnectSessionStatus,
+    /// The connection that it has led to, or was to reconnect.
+    pub connection_id: Option<ConnectionId>,
+    /// A stable code that says why it has ended without a connection.
+    pub reason: Option<&'a str>,
+}
+
+/// The id of an event of a connect session, which has each type once.
+pub(crate) fn id_of_session(session: ConnectSessionId, kind: EventType) -> String {
+    format!("evt_{}_{}", session.uuid().simple(), kind.as_str().trim_start_matches("connect_session."))
 }
 
 /// The id of the event that tells of an install: there is one.

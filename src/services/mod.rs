@@ -59,7 +59,8 @@ use crate::keyring::Keyring;
 pub use crate::store::OnceLease;
 use crate::store::Store;
 pub(crate) use crate::store::{
-    ApiKey, Endpoint, EndpointChanges, Event, Listed, PendingGrant, StoreError, Wanted, WebhookDelivery,
+    ApiKey, Endpoint, EndpointChanges, Event, Listed, PendingGrant, StoreError, Wanted, WantedSessions,
+    WebhookDelivery,
 };
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;
@@ -118,7 +119,7 @@ impl Services {
         let connect = Connect::new(&base, config, &connections, &pending_grants);
         let marketplace = Marketplace::new(&base, config, &connections.intake, &pending_grants);
         let webhooks = Webhooks::new(&base, config);
-        let maintenance = Maintenance::new(&base, pending_grants, &connections, &webhooks, &stopping);
+        let maintenance = Maintenance::new(&base, config, pending_grants, &connections, &webhooks, &stopping);
         Self {
             proxy: Proxy::new(&base, &connections.access_tokens, config.hubspot.account_rate),
             platform: Platform::new(&base, config),

@@ -13,6 +13,7 @@ mod webhooks;
 
 pub use connect::ConnectStore;
 pub use connect::auth_request::{Consumed, NewAuthRequest};
+pub use connect::connect_session::WantedSessions;
 pub use connect::save::{NewTokens, Saved, Source};
 pub use connections::ConnectionStore;
 pub use connections::access_row::AccessRow;

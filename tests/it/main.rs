@@ -52,6 +52,7 @@ mod journal_troubles;
 mod keys;
 mod lease;
 mod lifecycle;
+mod links;
 mod lock_order;
 mod migrations;
 mod nginx;

@@ -25,7 +25,10 @@ async fn a_second_account_ends_the_first_connection_of_its_user_and_of_nobody_el
     assert_eq!(host.app.database.connections(&format!("portal_id = {GLOBEX}")).await, 1);
     assert_eq!(host.app.database.connections(&format!("portal_id = {ACME}")).await, 1, "the other user's");
     let event = host.app.database.event("connection.disconnected").await["data"].clone();
-    assert_eq!((event["connection_id"].as_str(), &event["reason"]), (Some(first.as_str()), &json!("replaced")));
+    assert_eq!(
+        (event["connection_id"].as_str(), &event["reason"]),
+        (Some(first.as_str()), &json!("replaced"))
+    );
     host.app.assert_one_job_each().await;
     host.app.advance(60);
     host.app.services.connections.disconnects.revoke_due().await.unwrap();

@@ -62,7 +62,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** Lists connect sessions, the newest first. They are remembered for a week after they have expired. */
+        get: operations["list_connect_sessions"];
         put?: never;
         /** Makes a connect session for one of your users. */
         post: operations["create_connect_session"];
@@ -1036,7 +1037,7 @@ export interface components {
          * @description What has happened.
          * @enum {string}
          */
-        EventType: "connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "install.unclaimed" | "webhook.test";
+        EventType: "connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "connect_session.awaiting_confirmation" | "connect_session.connected" | "connect_session.expired" | "connect_session.failed" | "install.unclaimed" | "webhook.test";
         /** @description One connection, and what its status means. */
         ExplainedConnection: components["schemas"]["ConnectionBody"] & {
             /** @description What has happened and what will happen next, in sentences for troubleshooting. */
@@ -1162,7 +1163,7 @@ export interface components {
         /** @description A new endpoint. */
         NewWebhook: {
             /** @description What it hears of; without it, or with `null`, all but `connection.refreshed`. */
-            events?: ("connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "install.unclaimed")[] | null;
+            events?: ("connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "connect_session.awaiting_confirmation" | "connect_session.connected" | "connect_session.expired" | "connect_session.failed" | "install.unclaimed")[] | null;
             /**
              * @description Header fields that go with each message, such as `Authorization`. They are stored sealed and never shown again; a new list replaces the older one.
              * @example {
@@ -1189,6 +1190,12 @@ export interface components {
         /** @description A page of a list. */
         Page_ConnectionBody: {
             data: components["schemas"]["ConnectionBody"][];
+            /** @description The `cursor` of the next page; null on the last one. */
+            next_cursor: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ConnectSessionBody: {
+            data: components["schemas"]["ConnectSessionBody"][];
             /** @description The `cursor` of the next page; null on the last one. */
             next_cursor: string | null;
         };
@@ -1452,7 +1459,7 @@ export interface components {
             /** @description Whether it is told. What happens while it is not is not told later. */
             enabled?: boolean | null;
             /** @description What it hears of; without it, or with `null`, all but `connection.refreshed`. */
-            events?: ("connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "install.unclaimed")[] | null;
+            events?: ("connection.created" | "connection.reconnected" | "connection.refreshed" | "connection.recovered" | "connection.degraded" | "connection.scopes_changed" | "connection.needs_reauth" | "connection.revoked_at_provider" | "connection.disconnected" | "app.credentials_invalid" | "connect_session.awaiting_confirmation" | "connect_session.connected" | "connect_session.expired" | "connect_session.failed" | "install.unclaimed")[] | null;
             /**
              * @description Header fields that go with each message, such as `Authorization`. They are stored sealed and never shown again; a new list replaces the older one.
              * @example {
@@ -1685,6 +1692,121 @@ export interface operations {
             /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_connect_sessions: {
+        parameters: {
+            query?: {
+                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                cursor?: string;
+                /** @description Those of this user. */
+                external_user_id?: string;
+                /** @description How many at most; 50 if omitted. */
+                limit?: number;
+                /** @description Those with this status. */
+                status?: components["schemas"]["ConnectSessionStatus"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of sessions. `awaiting` is null here. */
+            200: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ConnectSessionBody"];
+                };
+            };
+            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `api_key_missing`, `api_key_invalid`. */
+            401: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `api_key_scope_missing`: the key is not for this. */
+            403: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `wrong_host`: the service does not go by that name. */
+            421: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            429: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            503: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: string;
                     [name: string]: unknown;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::caller::caller;
+use super::caller::{authenticate, caller};
+use super::pagination::{Page, PageParams, PageRequest};
 use crate::domain::api_key::ApiScope;
 use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::external::ExternalUserId;
@@ -20,7 +21,7 @@ use crate::domain::text::is_name;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::{ApiJson, NoBody, whole};
-use crate::services::{NewSession, SessionView};
+use crate::services::{NewSession, SessionView, WantedSessions};
 
 /// As many bytes of JSON as the host may keep with a connection.
 const METADATA: usize = 4096;
@@ -186,6 +187,35 @@ pub async fn create_connect_session(
     let session = ConnectSessionBody::of(SessionView { session: made.session, awaiting: None });
     let body = NewConnectSession { session, token, link: link.map(String::from) };
     Ok(HttpResponse::Created().insert_header((LOCATION, place)).json(body))
+}
+
+/// Lists connect sessions, the newest first. They are remembered for a week after they have expired.
+#[utoipa::path(
+    get, path = "/api/hubspot/connect-sessions", tag = "connect sessions",
+    security(("api_key" = ["sessions:write"])),
+    params(
+        PageParams,
+        ("external_user_id" = Option<String>, Query, description = "Those of this user."),
+        ("status" = Option<ConnectSessionStatus>, Query, description = "Those with this status."),
+    ),
+    responses(
+        (status = 200, description = "A page of sessions. `awaiting` is null here.", body = Page<ConnectSessionBody>),
+        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
+    )
+)]
+pub async fn list_connect_sessions(request: HttpRequest, web: Data<Web>) -> Handled {
+    authenticate(&request, &web, ApiScope::SessionsWrite).await?;
+    let page = PageRequest::read(&request, &["external_user_id", "status"])?;
+    let wanted = WantedSessions {
+        external_user: page.filters.get("external_user_id", "an id of a user")?,
+        status: page
+            .filters
+            .get("status", "`open`, `awaiting_confirmation`, `connected`, `cancelled` or `expired`")?,
+        before: page.after,
+    };
+    let sessions = web.services.connect.sessions.connect_sessions(wanted, page.rows()).await?;
+    let body = |session| ConnectSessionBody::of(SessionView { session, awaiting: None });
+    Ok(page.answer(sessions, |session| session.id, body))
 }
 
 /// Shows how a connect session fares.

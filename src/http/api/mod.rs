@@ -53,10 +53,10 @@ fn resources(routes: &mut ServiceConfig) {
         .configure(connections::routes)
         .service(actix::scope(proxy::PREFIX).default_service(actix::to(proxy::proxy)))
         .service(at("/api/hubspot/api-key", actix::get().to(keys::get_api_key)))
-        .service(at(
-            "/api/hubspot/connect-sessions",
-            actix::post().to(connect_sessions::create_connect_session),
-        ))
+        .service(
+            at("/api/hubspot/connect-sessions", actix::post().to(connect_sessions::create_connect_session))
+                .route(actix::get().to(connect_sessions::list_connect_sessions)),
+        )
         .service(
             at("/api/hubspot/connect-sessions/{id}", actix::get().to(connect_sessions::get_connect_session))
                 .route(actix::delete().to(connect_sessions::delete_connect_session)),

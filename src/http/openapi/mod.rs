@@ -51,6 +51,7 @@ use constraints::PROBLEM;
         health::get_live,
         api::keys::get_api_key,
         api::connect_sessions::create_connect_session,
+        api::connect_sessions::list_connect_sessions,
         api::connect_sessions::get_connect_session,
         api::connect_sessions::complete_connect_session,
         api::connect_sessions::delete_connect_session,

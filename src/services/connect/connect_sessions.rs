@@ -3,7 +3,7 @@
 //! ```text
 //!   open ──▶ connected                              a page of a listed origin began it, and HubSpot has said yes
 //!     └────▶ awaiting_confirmation ──▶ connected    the backend has confirmed who it was
-//!     └────▶ expired      └─────────▶ cancelled     it has said no, named another user, or said nothing for a day
+//!     └────▶ expired      └─────────▶ cancelled     it has said no, named another user, or said nothing for a week
 //! ```
 //!
 //! The connection belongs to the host's user and to no browser session, so a browser in which it was approved gains
@@ -30,7 +30,9 @@ use crate::hubspot::HubSpot;
 use crate::services::connections::Terms;
 use crate::services::pending_grants::{AcceptError, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
-use crate::store::{ConnectSession, ConnectStore, ConnectionStore, PendingGrant, PlatformStore, StoreError};
+use crate::store::{
+    ConnectSession, ConnectStore, ConnectionStore, PendingGrant, PlatformStore, StoreError, WantedSessions,
+};
 
 /// How long a session for a page is good, unless the backend says otherwise.
 const PAGE_LIFE: Duration = Duration::from_secs(1800);
@@ -181,7 +183,7 @@ impl ConnectSessions {
         let (now, token) = (parts.clock.now(), Secret::random(&parts.chance));
         let usual = if new.hosted { LINK_LIFE } else { PAGE_LIFE };
         let session = ConnectSession {
-            id: ConnectSessionId::random(&parts.chance),
+            id: ConnectSessionId::at(now, &parts.chance),
             token_hash: token.hash(),
             external_id,
             user_id,
@@ -246,6 +248,18 @@ impl ConnectSessions {
             _ => None,
         };
         Ok(Some(SessionView { session, awaiting }))
+    }
+
+    /// The sessions that are asked for, the newest first, at most `limit`.
+    pub async fn connect_sessions(
+        &self,
+        wanted: WantedSessions,
+        limit: u32,
+    ) -> Result<Vec<ConnectSession>, StoreError> {
+        let now = self.0.clock.now();
+        let mut sessions = self.0.connect_store.connect_sessions(wanted, now, limit).await?;
+        sessions.iter_mut().for_each(|session| session.status = session.status_at(now));
+        Ok(sessions)
     }
 
     /// Confirms, for the host's backend, that this user is the one who has approved (the user is named again, by what

@@ -5,11 +5,13 @@ mod sweep;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::connections::{CircuitBreaker, Connections, Upkeep};
 use super::pending_grants::PendingGrants;
 use super::platform::Base;
 use super::webhooks::{Deliveries, Webhooks};
+use crate::config::Config;
 use crate::domain::clock::Clock;
 use crate::store::{ConnectStore, Database, MarketplaceStore, PlatformStore};
 
@@ -25,12 +27,15 @@ pub struct Maintenance {
     deliveries: Deliveries,
     upkeep: Upkeep,
     circuit_breaker: Arc<CircuitBreaker>,
+    /// How long an authorization request may take.
+    flow_ttl: Duration,
     stopping: Arc<AtomicBool>,
 }
 
 impl Maintenance {
     pub(super) fn new(
         base: &Base,
+        config: &Config,
         pending_grants: PendingGrants,
         connections: &Connections,
         webhooks: &Webhooks,
@@ -46,6 +51,7 @@ impl Maintenance {
             deliveries: webhooks.deliveries.clone(),
             upkeep: connections.upkeep.clone(),
             circuit_breaker: Arc::clone(&connections.circuit_breaker),
+            flow_ttl: config.security.flow_ttl,
             stopping: Arc::clone(stopping),
         }
     }

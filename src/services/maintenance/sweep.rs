@@ -20,6 +20,8 @@ impl Maintenance {
             tracing::debug!(spent, "forgot spent auth requests");
         }
         self.pending_grants.end_forgotten_grants(now).await?;
+        // What was begun before a link expired may still lead to a connection.
+        self.connect_store.expire_connect_sessions(now.minus(self.flow_ttl)).await?;
         self.connect_store.sweep_connect_sessions(now).await?;
         self.platform_store.sweep_once(now).await?;
         self.deliveries.sweep_events().await?;

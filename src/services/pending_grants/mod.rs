@@ -27,7 +27,7 @@ use crate::telemetry::metrics::Metrics;
 /// How long a person may think about it.
 const TIME_TO_CHOOSE: Duration = Duration::from_secs(600);
 /// How long a backend may think about it: a person there may have to look.
-const TIME_TO_CONFIRM: Duration = Duration::from_secs(24 * 3600);
+const TIME_TO_CONFIRM: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a write is tried again while the person waits.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many forgotten grants one round ends.

@@ -1,20 +1,37 @@
 //! Rows of ConnectSession: insert, find, await the backend's word, forget.
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, UpdateMany};
+use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::domain::clock::Moment;
 use crate::domain::connect_session::{ConnectSessionStatus, SESSION_REMEMBERED};
+use crate::domain::event::{ConnectSessionData, EventType};
+use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
 use crate::store::entity::connect_session::{ActiveModel, Column, Entity};
 use crate::store::entity::flag::Flag;
+use crate::store::webhooks::event;
 use crate::store::{ConnectSession, ConnectStore, StoreError, Tx};
+
+/// How many sessions expire in one transaction.
+const PAGE: u64 = 500;
 
 /// A session is good for its one connection while it is one of these.
 const GOOD: [ConnectSessionStatus; 2] =
     [ConnectSessionStatus::Open, ConnectSessionStatus::AwaitingConfirmation];
+
+/// Which sessions are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct WantedSessions {
+    /// Those of this user of the host.
+    pub external_user: Option<ExternalUserId>,
+    /// Those with this status.
+    pub status: Option<ConnectSessionStatus>,
+    /// Those that were made before this one.
+    pub before: Option<ConnectSessionId>,
+}
 
 impl ConnectStore {
     /// Keeps a new session.
@@ -25,6 +42,34 @@ impl ConnectStore {
     /// The session with this id.
     pub async fn connect_session(&self, id: ConnectSessionId) -> Result<Option<ConnectSession>, StoreError> {
         self.db.find(Entity::find_by_id(id)).await
+    }
+
+    /// The sessions that are asked for, the newest first, at most `limit`.
+    pub async fn connect_sessions(
+        &self,
+        wanted: WantedSessions,
+        now: Moment,
+        limit: u32,
+    ) -> Result<Vec<ConnectSession>, StoreError> {
+        // An id begins with the time at which it was made.
+        let mut query = Entity::find().order_by_desc(Column::Id).limit(u64::from(limit));
+        if let Some(before) = wanted.before {
+            query = query.filter(Column::Id.lt(before));
+        }
+        if let Some(user) = wanted.external_user {
+            query = query.filter(Column::ExternalId.eq(user));
+        }
+        let open = Column::Status.eq(ConnectSessionStatus::Open);
+        query = match wanted.status {
+            None => query,
+            Some(ConnectSessionStatus::Open) => query.filter(open.and(Column::ExpiresAt.gt(now))),
+            Some(ConnectSessionStatus::Expired) => {
+                let expired = Column::Status.eq(ConnectSessionStatus::Expired);
+                query.filter(expired.or(open.and(Column::ExpiresAt.lte(now))))
+            }
+            Some(status) => query.filter(Column::Status.eq(status)),
+        };
+        self.db.find_all(query).await
     }
 
     /// The session that this token was made for.
@@ -56,6 +101,11 @@ impl ConnectStore {
         self.db.run(sql, [id.into(), flow.into()]).await.map(|_| ())
     }
 
+    /// Ends the links that nobody has used and that expired before this moment. Returns how many; there may be more.
+    pub async fn expire_connect_sessions(&self, before: Moment) -> Result<u64, StoreError> {
+        self.db.write(move |tx| Box::pin(expire(tx, before))).await
+    }
+
     /// Forgets sessions that expired long ago, but for those that still await a confirmation.
     pub async fn sweep_connect_sessions(&self, now: Moment) -> Result<u64, StoreError> {
         let old = Entity::delete_many().filter(Column::ExpiresAt.lte(now.minus(SESSION_REMEMBERED)));
@@ -63,26 +113,28 @@ impl ConnectStore {
     }
 }
 
-/// Whether a session is still good for its one connection. It stays so until the transaction ends.
-pub(in crate::store) async fn lock(tx: &Tx<'_>, id: ConnectSessionId) -> Result<bool, StoreError> {
-    let query = Entity::find_by_id(id).filter(Column::Status.is_in(GOOD));
-    Ok(tx.find_locked(query).await?.is_some())
+/// Returns a session that is still good for its one connection. It stays so until the transaction ends.
+pub(in crate::store) async fn lock(
+    tx: &Tx<'_>,
+    id: ConnectSessionId,
+) -> Result<Option<ConnectSession>, StoreError> {
+    tx.find_locked(Entity::find_by_id(id).filter(Column::Status.is_in(GOOD))).await
 }
 
 /// Notes the one connection that a session has led to, inside the transaction that has [locked](lock) it.
 pub(in crate::store) async fn take(
     tx: &Tx<'_>,
-    id: ConnectSessionId,
+    session: ConnectSession,
     connection: ConnectionId,
 ) -> Result<(), StoreError> {
-    let connected = ActiveModel {
-        status: Set(ConnectSessionStatus::Connected),
-        error_code: Set(None),
-        connection_id: Set(Some(connection)),
-        finished_at: Set(Some(tx.clock.now())),
-        ..Default::default()
+    let connected = ConnectSession {
+        status: ConnectSessionStatus::Connected,
+        error_code: None,
+        connection_id: Some(connection),
+        finished_at: Some(tx.clock.now()),
+        ..session
     };
-    tx.change(with_id(id).set(connected)).await.map(|_| ())
+    change(tx, connected, EventType::ConnectSessionConnected).await
 }
 
 /// Lets a session wait for its backend's word on this attempt. `false` if it waits for one on another, or has ended. Said
@@ -92,15 +144,18 @@ pub(in crate::store) async fn hold(
     id: ConnectSessionId,
     flow: FlowId,
 ) -> Result<bool, StoreError> {
-    let held = ActiveModel {
-        status: Set(ConnectSessionStatus::AwaitingConfirmation),
-        error_code: Set(None),
-        flow_id: Set(Some(flow)),
-        ..Default::default()
+    let Some(session) = lock(tx, id).await? else { return Ok(false) };
+    if session.status == ConnectSessionStatus::AwaitingConfirmation {
+        return Ok(session.flow_id == Some(flow));
+    }
+    let held = ConnectSession {
+        status: ConnectSessionStatus::AwaitingConfirmation,
+        error_code: None,
+        flow_id: Some(flow),
+        ..session
     };
-    let is_held = Column::Status.eq(ConnectSessionStatus::AwaitingConfirmation).and(Column::FlowId.eq(flow));
-    let free = Column::Status.eq(ConnectSessionStatus::Open).or(is_held);
-    Ok(tx.change(with_id(id).set(held).filter(free)).await? == 1)
+    change(tx, held, EventType::ConnectSessionAwaitingConfirmation).await?;
+    Ok(true)
 }
 
 /// Ends a session that has led to nothing yet, and returns the flow whose grant awaits a decision, if one does. `None` if
@@ -111,12 +166,60 @@ pub(in crate::store) async fn cancel(
     code: FailureCode,
     now: Moment,
 ) -> Result<Option<Option<FlowId>>, StoreError> {
-    let sql = "UPDATE connect_session SET status = 'cancelled', error_code = $2, finished_at = $3 \
-               WHERE id = $1 AND status IN ('open', 'awaiting_confirmation') RETURNING flow_id";
-    let row = tx.one(sql, [id.into(), code.into(), now.into()]).await?;
-    row.map(|row| row.get("flow_id")).transpose()
+    let Some(session) = lock(tx, id).await? else { return Ok(None) };
+    let flow = session.flow_id;
+    let cancelled = ConnectSession {
+        status: ConnectSessionStatus::Cancelled,
+        error_code: Some(code.as_str().to_owned()),
+        finished_at: Some(now),
+        ..session
+    };
+    change(tx, cancelled, EventType::ConnectSessionFailed).await?;
+    Ok(Some(flow))
 }
 
-fn with_id(id: ConnectSessionId) -> UpdateMany<Entity> {
-    Entity::update_many().filter(Column::Id.eq(id))
+async fn expire(tx: &Tx<'_>, before: Moment) -> Result<u64, StoreError> {
+    let unused = Entity::find()
+        .filter(Column::ExpiresAt.lte(before))
+        .filter(Column::Status.eq(ConnectSessionStatus::Open))
+        .filter(Column::Hosted.eq(Flag::from(true)))
+        .limit(PAGE);
+    let mut expired = 0;
+    for session in unused.all(&tx.db).await? {
+        // Another replica may have been first.
+        if let Some(session) = lock(tx, session.id).await?
+            && session.status == ConnectSessionStatus::Open
+        {
+            let (status, finished_at) = (ConnectSessionStatus::Expired, Some(session.expires_at));
+            change(tx, ConnectSession { status, finished_at, ..session }, EventType::ConnectSessionExpired)
+                .await?;
+            expired += 1;
+        }
+    }
+    Ok(expired)
+}
+
+/// Writes the new status of a session, and reports it if the session has a link: the page of a session without one waits
+/// for the outcome itself.
+async fn change(tx: &Tx<'_>, session: ConnectSession, kind: EventType) -> Result<(), StoreError> {
+    let changed = ActiveModel {
+        status: Set(session.status),
+        error_code: Set(session.error_code.clone()),
+        flow_id: Set(session.flow_id),
+        connection_id: Set(session.connection_id),
+        finished_at: Set(session.finished_at),
+        ..Default::default()
+    };
+    tx.change(Entity::update_many().filter(Column::Id.eq(session.id)).set(changed)).await?;
+    if !session.hosted.is_set() {
+        return Ok(());
+    }
+    let data = ConnectSessionData {
+        connect_session_id: session.id,
+        external_user_id: &session.external_id,
+        status: session.status,
+        connection_id: session.connection_id,
+        reason: session.error_code.as_deref(),
+    };
+    event::append_session(tx, kind, data).await
 }

@@ -68,11 +68,13 @@ impl ConnectStore {
 
 async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, StoreError> {
     // The session before its grant, as whoever ends a session does it: two that wait for each other get nowhere.
-    if let Some(session) = tokens.connect_session
-        && !connect_session::lock(tx, session).await?
-    {
-        return Ok(Saved::Gone);
-    }
+    let session = match tokens.connect_session {
+        Some(id) => match connect_session::lock(tx, id).await? {
+            Some(session) => Some(session),
+            None => return Ok(Saved::Gone),
+        },
+        None => None,
+    };
     let pending = match &source {
         Source::Pending { id, .. } => match pending_grant::lock(tx, *id).await? {
             Some(grant) => Some(grant),
@@ -90,7 +92,7 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, S
     crash::point("callback.half_stored");
     let connection = token.id;
     refresh_job::schedule(tx, [(connection, tokens.refresh_at)].into_iter()).await?;
-    if let Some(session) = tokens.connect_session {
+    if let Some(session) = session {
         connect_session::take(tx, session, connection).await?;
     }
     if let Some(grant) = pending {

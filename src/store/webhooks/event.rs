@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use crate::domain::clock::Moment;
 use crate::domain::connection::StoredState;
-use crate::domain::event::{ConnectionData, EventType, InstallData, id_of, id_of_install, message};
+use crate::domain::event::{
+    ConnectSessionData, ConnectionData, EventType, InstallData, id_of, id_of_install, id_of_session, message,
+};
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::store::db::{places, values};
@@ -93,6 +95,16 @@ pub(in crate::store) async fn append(
 pub(in crate::store) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(), StoreError> {
     let id = id_of_install(data.install_id);
     insert(tx, vec![of_app(id, EventType::InstallUnclaimed, tx.clock.now(), data)]).await
+}
+
+/// Writes an event of a connect session, in the transaction that changes its status.
+pub(in crate::store) async fn append_session(
+    tx: &Tx<'_>,
+    kind: EventType,
+    data: ConnectSessionData<'_>,
+) -> Result<(), StoreError> {
+    let id = id_of_session(data.connect_session_id, kind);
+    insert(tx, vec![of_app(id, kind, tx.clock.now(), data)]).await
 }
 
 /// The same of many connections, each of them named once, in as many statements as for one.
