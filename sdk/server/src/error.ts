@@ -1,30 +1,32 @@
 import type { components } from "./schema.js";
 
+type Schema = components["schemas"]["Problem"];
+
 /** The stable codes of problems. */
 export type ProblemCode = components["schemas"]["ProblemCode"];
-/** An answer that is not what was asked for (RFC 9457). */
-export type Problem = components["schemas"]["Problem"];
+/** The body of a refusal (RFC 9457). */
+export interface Problem extends Schema {}
 
-/** The service has refused a request, or could not be reached (`code` is `network_error` then). */
+/** A request that the service refused, or did not answer (`code` is `network_error` then). */
 export class HubSpotConnectError extends Error {
   override readonly name = "HubSpotConnectError";
-  /** What programs go by. */
+  /** The stable code of the error, for programs. */
   readonly code: ProblemCode | "network_error" | "unexpected_answer";
-  /** The HTTP status; 0 if there was no answer. */
+  /** The HTTP status; 0 if there was no response. */
   readonly status: number;
-  /** What the operator finds in the log. */
+  /** The id of the request in the service's log. */
   readonly requestId: string | undefined;
   /** Whether the same request may succeed later. */
   readonly retryable: boolean;
-  /** What is wrong with this very request. */
+  /** Details about this request. */
   readonly hint: string | undefined;
-  /** The part of the body that is wrong, as a JSON pointer (RFC 6901). */
+  /** The invalid part of the body, as a JSON pointer (RFC 6901). */
   readonly pointer: string | undefined;
-  /** After how many seconds to try again, where the service has said so. */
+  /** After how many seconds to retry, where the service has said so. */
   readonly retryAfter: number | undefined;
 
   constructor(status: number, problem: Partial<Problem>, options?: { cause?: unknown; retryAfter?: number | undefined }) {
-    const words = [problem.title ?? "The service's answer makes no sense", problem.hint ?? problem.detail];
+    const words = [problem.title ?? "Unexpected response from the service", problem.hint ?? problem.detail];
     super(words.filter(Boolean).join(": "), options?.cause === undefined ? undefined : { cause: options.cause });
     this.status = status;
     this.code = problem.code ?? (status === 0 ? "network_error" : "unexpected_answer");

@@ -1,44 +1,30 @@
 /** hubspot-connect for a host's backend. */
-import type { components, operations } from "./schema.js";
-import { Tokens, type AccessToken } from "./tokens.js";
-import { Transport, type Ask, type Options } from "./transport.js";
+import type * as types from "./types.js";
+import { Tokens } from "./tokens.js";
+import { API, problemOf, Transport, type Ask, type Options } from "./transport.js";
 
 export { HubSpotConnectError, type Problem, type ProblemCode } from "./error.js";
-export { verifyWebhook, WebhookVerificationError, type WebhookEvent } from "./webhook.js";
-export type { AccessToken, Options };
+export {
+  verifyWebhook, WebhookVerificationError, type AppEvent, type ConnectionEvent, type HeadersLike, type InstallEvent,
+  type TestEvent, type WebhookEvent,
+} from "./webhook.js";
+export type * from "./types.js";
+export type { Options };
 
-type Schemas = components["schemas"];
-export type CreateConnectSession = Schemas["CreateConnectSession"];
-export type ConnectSession = Schemas["ConnectSessionBody"];
-export type NewConnectSession = Schemas["NewConnectSession"];
-export type Connection = Schemas["ConnectionBody"];
-export type ExplainedConnection = Schemas["ExplainedConnection"];
-export type HistoryEvent = Schemas["HistoryEvent"];
-export type Refreshed = Schemas["RefreshBody"];
-export type Disconnected = Schemas["Disconnected"];
-export type Webhook = Schemas["WebhookBody"];
-export type NewWebhook = Schemas["NewWebhook"];
-export type WebhookChanges = Schemas["WebhookChanges"];
-export type ListConnections = NonNullable<operations["list_connections"]["parameters"]["query"]>;
-export type ListHistory = NonNullable<operations["get_connection_history"]["parameters"]["query"]>;
-export type ListWebhooks = NonNullable<operations["list_webhooks"]["parameters"]["query"]>;
-
-/** A page of a list. Pass `next_cursor` as `cursor` for the next page; it is null on the last one. */
-export interface Page<T> {
-  data: T[];
-  next_cursor: string | null;
-}
-
-/** What any call may say beside what it is about. */
+/** The options of any call. */
 export interface CallOptions {
   signal?: AbortSignal;
-  /** The name under which a POST is done once, however often it is sent. A fresh one if left out. */
+  /** The key under which the service does a POST once, however often it is sent. A random one if omitted. */
   idempotencyKey?: string;
 }
 
-const API = "/api/hubspot";
+/** What `proxy` sends to HubSpot: the options of `fetch`, or `json` as the body. */
+export interface ProxyInit extends RequestInit {
+  /** The body, sent as JSON. */
+  json?: unknown;
+}
 
-/** The service, as a host's backend sees it. */
+/** A client of the service for the backend of an application. */
 export class HubSpotConnect {
   readonly #transport: Transport;
   readonly #tokens: Tokens;
@@ -48,78 +34,123 @@ export class HubSpotConnect {
     this.#tokens = new Tokens(this.#transport);
   }
 
-  /** Which of your users is connecting. */
+  /** The API key of this client. */
+  readonly apiKey = {
+    /** Returns the key's name and scopes. */
+    get: (options?: CallOptions): Promise<types.ApiKey> => this.#ask("GET", "/api-key", options),
+  };
+
+  /** The user who is connecting. */
   readonly connectSessions = {
-    /** Makes a session. Give its `token` to your page, or its `link` to whoever is to approve. */
-    create: (session: CreateConnectSession, options?: CallOptions) =>
-      this.#ask<NewConnectSession>("POST", "/connect-sessions", { body: session, ...options }),
-    get: (id: string, options?: CallOptions) =>
-      this.#ask<ConnectSession>("GET", `/connect-sessions/${encodeURIComponent(id)}`, options),
-    /** Confirms that this user is in front of your page now, by your own session with the browser. */
-    complete: (id: string, externalUserId: string, options?: CallOptions) =>
-      this.#ask<ConnectSession>("POST", `/connect-sessions/${encodeURIComponent(id)}/complete`, {
-        body: { external_user_id: externalUserId },
-        ...options,
-      }),
-    cancel: (id: string, options?: CallOptions) =>
-      this.#ask<ConnectSession>("DELETE", `/connect-sessions/${encodeURIComponent(id)}`, options),
+    /** Creates a session. Pass its `token` to your page. */
+    create: (session: types.CreateConnectSession, options?: CallOptions): Promise<types.NewConnectSession> =>
+      this.#ask("POST", "/connect-sessions", { body: session, ...options }),
+    /** Creates a session with a `link` for another person, such as an administrator. Complete it before it connects. */
+    createLink: (session: types.CreateConnectLink, options?: CallOptions): Promise<types.NewConnectLink> =>
+      this.#ask("POST", "/connect-sessions", { body: { ...session, hosted: true }, ...options }),
+    get: (id: string, options?: CallOptions): Promise<types.ConnectSession> =>
+      this.#ask("GET", `/connect-sessions/${part(id)}`, options),
+    /** Confirms that the user of the current request's login is the one who authorized. */
+    complete: (id: string, externalUserId: string, options?: CallOptions): Promise<types.ConnectSession> =>
+      this.#ask("POST", `/connect-sessions/${part(id)}/complete`, { body: { external_user_id: externalUserId }, ...options }),
+    cancel: (id: string, options?: CallOptions): Promise<types.ConnectSession> =>
+      this.#ask("DELETE", `/connect-sessions/${part(id)}`, options),
   };
 
-  /** What your users have connected. */
+  /** Tokens with which a page reads what its user has connected, after a reload for example. */
+  readonly readTokens = {
+    /** Creates a token for the page of this user. It cannot be revoked before it expires. */
+    create: (token: types.CreateReadToken, options?: CallOptions): Promise<types.NewReadToken> =>
+      this.#ask("POST", "/read-tokens", { body: token, ...options }),
+  };
+
+  /** The HubSpot accounts that your users have connected. */
   readonly connections = {
-    list: (query: ListConnections = {}, options?: CallOptions) => this.#list<Connection>("/connections", query, options),
-    /** The events of a connection, the oldest first. */
-    history: (id: string, query: ListHistory = {}, options?: CallOptions) =>
-      this.#list<HistoryEvent>(`/connections/${encodeURIComponent(id)}/history`, query, options),
-    get: (id: string, options?: CallOptions) =>
-      this.#ask<ExplainedConnection>("GET", `/connections/${encodeURIComponent(id)}`, options),
-    /** An access token that lives for `minTtl` seconds at least (60 if left out). It is kept for as long as the service allows. */
-    token: (id: string, options?: { minTtl?: number }): Promise<AccessToken> => this.#tokens.get(id, options?.minTtl),
-    /** To be called when HubSpot has refused a token: the next one is asked for anew. */
+    list: (query?: types.ListConnections, options?: CallOptions): Promise<types.Page<types.Connection>> =>
+      this.#ask("GET", "/connections", { query, ...options }),
+    get: (id: string, options?: CallOptions): Promise<types.ExplainedConnection> =>
+      this.#ask("GET", `/connections/${part(id)}`, options),
+    /** Lists the events of a connection, oldest first. */
+    history: (id: string, query?: types.ListHistory, options?: CallOptions): Promise<types.Page<types.HistoryEvent>> =>
+      this.#ask("GET", `/connections/${part(id)}/history`, { query, ...options }),
+    /** Returns an access token that is valid for at least `minTtl` seconds (60 if omitted), from memory for as long as the service allows. */
+    token: (id: string, options?: { minTtl?: number }): Promise<types.AccessToken> => this.#tokens.get(id, options?.minTtl),
+    /** Removes a token that HubSpot has refused from memory, so that the next one comes from the service. */
     forgetToken: (id: string): void => this.#tokens.forget(id),
-    refresh: (id: string, options?: CallOptions) => {
+    /** Refreshes the tokens now. */
+    refresh: (id: string, options?: CallOptions): Promise<types.RefreshedConnection> => {
       this.#tokens.forget(id);
-      return this.#ask<Refreshed>("POST", `/connections/${encodeURIComponent(id)}/refresh`, options);
+      return this.#ask("POST", `/connections/${part(id)}/refresh`, options);
     },
-    disconnect: (id: string, options?: CallOptions) => {
+    disconnect: (id: string, options?: CallOptions): Promise<types.Disconnected> => {
       this.#tokens.forget(id);
-      return this.#ask<Disconnected>("DELETE", `/connections/${encodeURIComponent(id)}`, options);
+      return this.#ask("DELETE", `/connections/${part(id)}`, options);
+    },
+    /** Uninstalls the app from the whole HubSpot account, and ends the connection. */
+    uninstall: (id: string, options?: CallOptions): Promise<types.Uninstalled> => {
+      this.#tokens.forget(id);
+      return this.#ask("POST", `/connections/${part(id)}/uninstall`, { body: { confirm: true }, ...options });
     },
   };
 
-  /** Who is told what happens. */
+  /** Installs from HubSpot's Marketplace that belong to no user yet. */
+  readonly installs = {
+    list: (query?: types.ListInstalls, options?: CallOptions): Promise<types.Page<types.Install>> =>
+      this.#ask("GET", "/installs", { query, ...options }),
+    claim: (id: string, claim: types.ClaimInstall, options?: CallOptions): Promise<types.ClaimedInstall> =>
+      this.#ask("POST", `/installs/${part(id)}/claim`, { body: claim, ...options }),
+  };
+
+  /** The endpoints that are notified of events. */
   readonly webhooks = {
-    /** `secret` is told this once: keep it for `verifyWebhook`. */
-    create: (webhook: NewWebhook, options?: CallOptions) => this.#ask<Webhook>("POST", "/webhooks", { body: webhook, ...options }),
-    list: (query: ListWebhooks = {}, options?: CallOptions) => this.#list<Webhook>("/webhooks", query, options),
-    get: (id: string, options?: CallOptions) => this.#ask<Webhook>("GET", `/webhooks/${encodeURIComponent(id)}`, options),
-    update: (id: string, changes: WebhookChanges, options?: CallOptions) =>
-      this.#ask<Webhook>("PATCH", `/webhooks/${encodeURIComponent(id)}`, { body: changes, ...options }),
-    rotateSecret: (id: string, overlapSeconds?: number, options?: CallOptions) =>
-      this.#ask<Webhook>("POST", `/webhooks/${encodeURIComponent(id)}/rotate-secret`, {
-        body: overlapSeconds === undefined ? {} : { overlap_seconds: overlapSeconds },
-        ...options,
-      }),
-    delete: (id: string, options?: CallOptions) => this.#ask<Webhook>("DELETE", `/webhooks/${encodeURIComponent(id)}`, options),
+    create: (webhook: types.NewWebhook, options?: CallOptions): Promise<types.WebhookWithSecret> =>
+      this.#ask("POST", "/webhooks", { body: webhook, ...options }),
+    list: (query?: types.ListWebhooks, options?: CallOptions): Promise<types.Page<types.Webhook>> =>
+      this.#ask("GET", "/webhooks", { query, ...options }),
+    get: (id: string, options?: CallOptions): Promise<types.Webhook> => this.#ask("GET", `/webhooks/${part(id)}`, options),
+    update: (id: string, changes: types.WebhookChanges, options?: CallOptions): Promise<types.Webhook> =>
+      this.#ask("PATCH", `/webhooks/${part(id)}`, { body: changes, ...options }),
+    /** Replaces the secret. The earlier one signs too for `overlapSeconds` (a day if omitted). */
+    rotateSecret: (id: string, overlapSeconds?: number, options?: CallOptions): Promise<types.WebhookWithSecret> =>
+      this.#ask("POST", `/webhooks/${part(id)}/rotate-secret`, { body: { overlap_seconds: overlapSeconds }, ...options }),
+    /** Deletes the endpoint and returns it as it was. */
+    delete: (id: string, options?: CallOptions): Promise<types.Webhook> => this.#ask("DELETE", `/webhooks/${part(id)}`, options),
+    /** Sends `webhook.test` to the endpoint. */
+    test: (id: string, options?: CallOptions): Promise<types.Delivery> => this.#ask("POST", `/webhooks/${part(id)}/test`, options),
+    /** Lists the deliveries to an endpoint, newest first. */
+    listDeliveries: (id: string, query?: types.ListDeliveries, options?: CallOptions): Promise<types.Page<types.Delivery>> =>
+      this.#ask("GET", `/webhooks/${part(id)}/deliveries`, { query, ...options }),
+    /** Sends a delivery again. */
+    replayDelivery: (id: string, deliveryId: string, options?: CallOptions): Promise<types.Delivery> =>
+      this.#ask("POST", `/webhooks/${part(id)}/deliveries/${part(deliveryId)}/replay`, options),
   };
 
   /**
-   * Calls HubSpot's API through the service with the token of a connection: `path` is HubSpot's own, such as
-   * `/crm/v3/objects/contacts?limit=1`. The answer is HubSpot's, whatever its status, with the header
-   * `hubspot-connect-origin: hubspot`; without it, it is a problem of the service's. It is sent once.
+   * Calls HubSpot's API with the access token of a connection, which stays in the service. `path` is HubSpot's own, such as
+   * `/crm/v3/objects/contacts?limit=1`. The request is sent once.
+   *
+   * Resolves to HubSpot's response, whatever its status. Rejects with `HubSpotConnectError` if the service refused the
+   * call or did not get a response.
    */
-  proxy(connectionId: string, path: string, init: RequestInit = {}): Promise<Response> {
+  async proxy(connectionId: string, path: string, { json, ...init }: ProxyInit = {}): Promise<Response> {
     const headers = new Headers(init.headers);
     headers.set("hubspot-connect-connection", connectionId);
-    return this.#transport.send(`${API}/proxy/${path.replace(/^\/+/, "")}`, { ...init, headers });
-  }
-
-  #list<T>(path: string, query: object, options?: CallOptions): Promise<Page<T>> {
-    return this.#ask<Page<T>>("GET", path, { query: { ...query } as Record<string, string | number>, ...options });
+    if (json !== undefined) {
+      init.body = JSON.stringify(json);
+      if (!headers.has("content-type")) headers.set("content-type", "application/json");
+    }
+    const response = await this.#transport.send(`${API}/proxy/`, path.replace(/^\/+/, ""), { ...init, headers });
+    if (response.headers.get("hubspot-connect-origin") !== "hubspot") throw await problemOf(response);
+    return response;
   }
 
   async #ask<T>(method: Ask["method"], path: string, rest: Omit<Ask, "method" | "path"> = {}): Promise<T> {
-    const answer = await this.#transport.ask({ method, path: API + path, ...rest });
+    const answer = await this.#transport.ask({ method, path, ...rest });
     return answer.body as T;
   }
+}
+
+/** Encodes an id as one segment of a path. */
+function part(id: string): string {
+  return encodeURIComponent(id);
 }

@@ -1,16 +1,14 @@
-import type { components } from "./schema.js";
 import type { Transport } from "./transport.js";
-
-export type AccessToken = components["schemas"]["TokenBody"];
+import type { AccessToken } from "./types.js";
 
 interface Kept {
   readonly token: AccessToken;
   readonly etag: string | null;
-  /** Until when it is given without asking, by this process's own clock that only moves forward. */
+  /** Until when it is returned without a request, by the monotonic clock. */
   readonly freshUntil: number;
 }
 
-/** Access tokens, for as long as the service says that they may be kept (`Cache-Control: max-age`). */
+/** A cache of access tokens, each kept for as long as the service allows (`Cache-Control: max-age`). */
 export class Tokens {
   readonly #transport: Transport;
   readonly #kept = new Map<string, Kept>();
@@ -20,7 +18,7 @@ export class Tokens {
     this.#transport = transport;
   }
 
-  /** Whoever asks while the same token is being asked for waits for that answer. */
+  /** Returns a token. Callers at the same time share one request. */
   get(id: string, minTtl: number | undefined): Promise<AccessToken> {
     const name = `${id} ${minTtl ?? ""}`;
     const kept = this.#kept.get(name);
@@ -32,14 +30,14 @@ export class Tokens {
     return asking;
   }
 
-  /** Forgets what is kept of a connection: HubSpot has refused its token, or it has ended. */
+  /** Removes the tokens of a connection: HubSpot has refused them, or they are about to be replaced. */
   forget(id: string): void {
     for (const name of this.#kept.keys()) if (name.startsWith(`${id} `)) this.#kept.delete(name);
   }
 
   async #ask(name: string, id: string, minTtl: number | undefined, kept: Kept | undefined): Promise<AccessToken> {
     const begun = performance.now();
-    const path = `/api/hubspot/connections/${encodeURIComponent(id)}/token`;
+    const path = `/connections/${encodeURIComponent(id)}/token`;
     const headers: Record<string, string> = kept?.etag ? { "if-none-match": kept.etag } : {};
     const answer = await this.#transport.ask({ method: "GET", path, query: { min_ttl: minTtl }, headers });
     const token = answer.status === 304 && kept ? kept.token : (answer.body as AccessToken);

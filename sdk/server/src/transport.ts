@@ -3,31 +3,33 @@ import { HubSpotConnectError, type Problem } from "./error.js";
 export interface Options {
   /** The address of the service, such as `https://connect.example.com`. */
   service: string;
-  /** The key that `hubspot-connect api-keys create` has printed. For a backend alone: never ship it to a browser. */
+  /** The key that `hubspot-connect api-keys create` has printed. For backends only: never ship it to a browser. */
   apiKey: string;
-  /** How often a request is sent again after an answer that says so, or after none. */
+  /** How often a request is retried after a response that allows it, or after none. 2 if omitted. */
   retries?: number;
-  /** How long one attempt may take, in milliseconds. */
+  /** How long one attempt may take, in milliseconds. 30000 if omitted. */
   timeout?: number;
   /** Another `fetch`. */
   fetch?: typeof globalThis.fetch;
 }
 
 export interface Ask {
-  method: "GET" | "POST" | "PATCH" | "DELETE";
+  method: "GET" | "POST" | "PATCH" | "PUT" | "DELETE";
+  /** Below `/api/hubspot`. */
   path: string;
-  query?: Record<string, string | number | undefined>;
+  query?: object | undefined;
   body?: unknown;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
-  /** The name under which a POST is done once; a fresh one if left out. */
+  /** The key under which the service does a POST once; a random one if omitted. */
   idempotencyKey?: string | undefined;
 }
 
-/** Longer than this is not waited for: the caller is told instead. */
+export const API = "/api/hubspot";
+/** A longer wait is left to the caller, in seconds. */
 const LONGEST_WAIT = 30;
 
-/** Sends requests, again where that helps, and turns problems into errors. */
+/** Sends requests, retries them where that helps, and turns problems into errors. */
 export class Transport {
   readonly #options: Required<Options>;
   readonly #origin: string;
@@ -35,18 +37,18 @@ export class Transport {
   constructor(options: Options) {
     const url = new URL(options.service);
     const loopback = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
-    // The key would be read on the way.
+    // The key would be readable on the way.
     if (url.protocol !== "https:" && !loopback) throw new TypeError("The service must be https.");
-    if (!options.apiKey) throw new TypeError("An API key is needed.");
+    if (!options.apiKey) throw new TypeError("The API key is missing.");
     this.#origin = url.origin;
     this.#options = { retries: 2, timeout: 30_000, fetch: globalThis.fetch, ...options };
   }
 
-  /** An answer with JSON, or 304. */
+  /** Returns a response with JSON, or 304. */
   async ask(ask: Ask): Promise<{ status: number; headers: Headers; body: unknown }> {
     const headers = new Headers(ask.headers);
     if (ask.body !== undefined) headers.set("content-type", "application/json");
-    // One name for all attempts: the service does the first and tells its answer again.
+    // The same key for all attempts: the service does the first and repeats its response.
     if (ask.method === "POST") headers.set("idempotency-key", ask.idempotencyKey ?? crypto.randomUUID());
     const query = new URLSearchParams();
     for (const [name, value] of Object.entries(ask.query ?? {})) if (value !== undefined) query.set(name, String(value));
@@ -56,15 +58,12 @@ export class Transport {
     if (ask.signal) init.signal = ask.signal;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const answer = await this.send(path, init);
-        if (answer.ok || answer.status === 304) {
-          const text = await answer.text();
-          return { status: answer.status, headers: answer.headers, body: text === "" ? undefined : JSON.parse(text) };
-        }
-        throw await problemOf(answer);
+        const response = await this.send(API, path, init);
+        if (!response.ok && response.status !== 304) throw await problemOf(response);
+        return { status: response.status, headers: response.headers, body: read(response.status, await response.text()) };
       } catch (why) {
         if (ask.signal?.aborted) throw why;
-        const error = why instanceof HubSpotConnectError ? why : new HubSpotConnectError(0, { title: "The service cannot be reached" }, { cause: why });
+        const error = asError(why);
         const wait = pause(error, attempt);
         if (attempt >= this.#options.retries || wait === undefined) throw error;
         await sleep(wait, ask.signal);
@@ -72,26 +71,48 @@ export class Transport {
     }
   }
 
-  /** One request, as it is, with the key. */
-  send(path: string, init: RequestInit): Promise<Response> {
+  /** Sends one request with the key to a path below `prefix`. */
+  async send(prefix: string, path: string, init: RequestInit): Promise<Response> {
+    const url = new URL(this.#origin + prefix + path);
+    // `..` would lead to another operation of the service.
+    if (!url.pathname.startsWith(prefix)) throw new TypeError("The path must not contain the segments `.` and `..`.");
     const headers = new Headers(init.headers);
     headers.set("authorization", `Bearer ${this.#options.apiKey}`);
     const limit = AbortSignal.timeout(this.#options.timeout);
     const signal = init.signal ? AbortSignal.any([init.signal, limit]) : limit;
-    // A redirect would carry the key elsewhere.
-    return this.#options.fetch(this.#origin + path, { ...init, headers, signal, redirect: "error" });
+    try {
+      // A redirect would carry the key elsewhere.
+      return await this.#options.fetch(url.href, { ...init, headers, signal, redirect: "manual" });
+    } catch (why) {
+      throw init.signal?.aborted ? why : asError(why);
+    }
   }
 }
 
-/** The error that a problem stands for. */
-export async function problemOf(answer: Response): Promise<HubSpotConnectError> {
-  const isProblem = answer.headers.get("content-type")?.startsWith("application/problem+json") ?? false;
-  const problem: Partial<Problem> = isProblem ? await answer.json().catch(() => ({})) : {};
-  const seconds = Number.parseInt(answer.headers.get("retry-after") ?? "", 10);
-  return new HubSpotConnectError(answer.status, problem, { retryAfter: Number.isNaN(seconds) ? undefined : seconds });
+/** Returns the error that a response stands for. */
+export async function problemOf(response: Response): Promise<HubSpotConnectError> {
+  const isProblem = response.headers.get("content-type")?.startsWith("application/problem+json") ?? false;
+  const problem: Partial<Problem> = isProblem ? await response.json().catch(() => ({})) : {};
+  const requestId = response.headers.get("x-request-id");
+  if (requestId !== null) problem.request_id = requestId;
+  const seconds = Number.parseInt(response.headers.get("retry-after") ?? "", 10);
+  return new HubSpotConnectError(response.status, problem, { retryAfter: Number.isNaN(seconds) ? undefined : seconds });
 }
 
-/** How long to wait before the same request is sent again, in seconds; not at all if that does not help. */
+function read(status: number, text: string): unknown {
+  try {
+    return status === 304 ? undefined : JSON.parse(text);
+  } catch (why) {
+    throw new HubSpotConnectError(status, {}, { cause: why });
+  }
+}
+
+function asError(why: unknown): HubSpotConnectError {
+  if (why instanceof HubSpotConnectError) return why;
+  return new HubSpotConnectError(0, { title: "The service cannot be reached" }, { cause: why });
+}
+
+/** Returns after how many seconds to retry; undefined if that does not help. */
 function pause(error: HubSpotConnectError, attempt: number): number | undefined {
   const again = error.status === 0 || error.status === 429 || error.status >= 502 || error.code === "idempotency_in_progress";
   if (!again) return undefined;

@@ -1,48 +1,112 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
+import type { ConnectionStatus, EventType } from "./types.js";
 
-/** What a webhook tells. */
-export interface WebhookEvent {
-  /** Such as `connection.created`. */
-  readonly type: string;
+interface Message<Type extends EventType, Data> {
+  readonly type: Type;
   /** When it happened, RFC 3339 in UTC. */
   readonly timestamp: string;
-  readonly data: Record<string, unknown>;
+  readonly data: Data;
 }
 
-/** A message is not the service's, or is too old. */
+/** A connection at the moment of an event. */
+export interface ConnectionEventData {
+  readonly connection_id: string;
+  /** The position of the event among those of the connection. Ignore one below the highest that you have seen. */
+  readonly sequence: number;
+  /** Your id of the user; null if a browser session owns the connection. */
+  readonly external_user_id: string | null;
+  readonly portal_id: number | null;
+  readonly hub_domain: string | null;
+  readonly status: ConnectionStatus | "disconnected";
+  /** The granted scopes; null as long as HubSpot has not named them. */
+  readonly scopes: readonly string[] | null;
+  /** A stable code that says why. */
+  readonly reason: string | null;
+}
+/** An install from the Marketplace that waits to be claimed. */
+export interface InstallEventData {
+  readonly install_id: string;
+  readonly portal_id: number;
+  readonly expires_at: string;
+}
+export interface AppEventData {
+  readonly client_id: string;
+  readonly reason: string;
+}
+export interface TestEventData {
+  readonly webhook_id: string;
+}
+
+export interface ConnectionEvent extends Message<Extract<EventType, `connection.${string}`>, ConnectionEventData> {}
+export interface InstallEvent extends Message<"install.unclaimed", InstallEventData> {}
+export interface AppEvent extends Message<"app.credentials_invalid", AppEventData> {}
+export interface TestEvent extends Message<"webhook.test", TestEventData> {}
+/** The body of a webhook. `type` says what is in `data`. */
+export type WebhookEvent = ConnectionEvent | InstallEvent | AppEvent | TestEvent;
+
+/** A message that does not come from the service, or is too old. */
 export class WebhookVerificationError extends Error {
   override readonly name = "WebhookVerificationError";
 }
 
-/** How far the clocks may be apart, in seconds. */
+/** How far the clocks may differ, in seconds. */
 const TOLERANCE = 300;
 
-/** Header names may be in any case; a header that came more than once may be an array. */
+/** The header fields of a request. Names may be in any case; a repeated field may be an array. */
 export type HeadersLike =
   | { get(name: string): string | null | undefined }
   | Readonly<Record<string, string | readonly string[] | undefined>>;
 
 /**
- * Checks a message by Standard Webhooks 1.0.0 and reads it. `body` is the body as it came, byte for byte.
- * `secrets` are `whsec_…`; of several, one has to fit.
+ * Verifies a message by Standard Webhooks 1.0.0 and returns its event. `body` is the raw body, byte for byte. `secrets` is
+ * the endpoint's secret (`whsec_…`), or several, one of which has to match.
+ *
+ * Throws `WebhookVerificationError` for a message that is not the service's, and `TypeError` for wrong arguments.
  */
-export function verifyWebhook(body: string | Uint8Array, headers: HeadersLike, secrets: string | readonly string[], now = Date.now()): WebhookEvent {
-  const text = typeof body === "string" ? body : new TextDecoder("utf-8", { fatal: true }).decode(body);
+export function verifyWebhook(
+  body: string | Uint8Array | ArrayBuffer,
+  headers: HeadersLike,
+  secrets: string | readonly string[],
+  now = Date.now(),
+): WebhookEvent {
+  const raw = bytes(body);
+  const keys = (Array.isArray(secrets) ? secrets : [secrets]).map(keyOf);
+  if (keys.length === 0) throw new TypeError(MISSING_SECRET);
   const [id, timestamp, signatures] = ["webhook-id", "webhook-timestamp", "webhook-signature"].map((name) => header(headers, name));
   if (!id || !timestamp || !signatures) throw new WebhookVerificationError("A header of the signature is missing");
   if (!/^\d{1,12}$/.test(timestamp) || Math.abs(now / 1000 - Number(timestamp)) > TOLERANCE) {
     throw new WebhookVerificationError("The message is too old, or from the future");
   }
   const shown = signatures.split(" ").filter((one) => one.startsWith("v1,")).map((one) => Buffer.from(one.slice(3), "base64"));
-  let good = false;
-  for (const secret of typeof secrets === "string" ? [secrets] : secrets) {
-    const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
-    const expected = createHmac("sha256", key).update(`${id}.${timestamp}.${text}`).digest();
+  let matches = false;
+  for (const key of keys) {
+    const expected = createHmac("sha256", key).update(`${id}.${timestamp}.`).update(raw).digest();
     // Each is compared, and in constant time.
-    for (const one of shown) good = (key.length > 0 && one.length === expected.length && timingSafeEqual(one, expected)) || good;
+    for (const one of shown) matches = (one.length === expected.length && timingSafeEqual(one, expected)) || matches;
   }
-  if (!good) throw new WebhookVerificationError("No signature fits");
-  return JSON.parse(text) as WebhookEvent;
+  if (!matches) throw new WebhookVerificationError("No signature matches");
+  return JSON.parse(new TextDecoder().decode(raw)) as WebhookEvent;
+}
+
+function bytes(body: unknown): Uint8Array {
+  if (typeof body === "string") return Buffer.from(body);
+  if (body instanceof ArrayBuffer) return new Uint8Array(body);
+  if (body instanceof Uint8Array) return body;
+  throw new TypeError(
+    "The body of the webhook has been parsed already. Pass the raw body, as a string or bytes: a parsed one cannot be verified. "
+      + "In Express, use express.raw({ type: \"application/json\" }) for this route; with fetch requests, await request.text().",
+  );
+}
+
+const MISSING_SECRET =
+  "The webhook secret is missing. Pass the `secret` that webhooks.create() returned (whsec_…); is its environment variable set?";
+
+function keyOf(secret: unknown): Buffer {
+  if (typeof secret !== "string") throw new TypeError(MISSING_SECRET);
+  const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
+  // Anybody can sign with an empty key.
+  if (key.length === 0) throw new TypeError("The webhook secret is empty. Pass the `secret` that webhooks.create() returned (whsec_…).");
+  return key;
 }
 
 /** Returns the value of a header. Several values are joined by a space, which only the signature may contain. */

@@ -46,6 +46,33 @@ test("it takes what Node.js has received", async () => {
   }
 });
 
+for (const [form, body] of Object.entries({ bytes: Buffer.from(BODY), "an ArrayBuffer": new TextEncoder().encode(BODY).buffer })) {
+  test(`it takes the body as ${form}`, () => {
+    assert.equal(verifyWebhook(body, lower, SECRET).type, "connection.created");
+  });
+}
+
+test("one of several secrets has to match", () => {
+  const other = `whsec_${Buffer.alloc(32, 8).toString("base64")}`;
+  assert.equal(verifyWebhook(BODY, lower, [other, SECRET]).type, "connection.created");
+  assert.throws(() => verifyWebhook(BODY, lower, [other]), WebhookVerificationError);
+});
+
+test("misuse is explained", () => {
+  const misuses = [
+    [JSON.parse(BODY), SECRET, /parsed already.*raw body/],
+    [undefined, SECRET, /parsed already/],
+    [BODY, undefined, /secret is missing.*environment variable/],
+    [BODY, [], /secret is missing/],
+    [BODY, [SECRET, undefined], /secret is missing/],
+    [BODY, "", /secret is empty/],
+    [BODY, "whsec_", /secret is empty/],
+  ];
+  for (const [body, secret, message] of misuses) {
+    assert.throws(() => verifyWebhook(body, lower, secret), { name: "TypeError", message });
+  }
+});
+
 test("a header that is missing, or is there twice with two values, is refused", () => {
   for (const name of Object.keys(lower)) {
     for (const value of [undefined, "", []]) {

@@ -47,8 +47,8 @@ test("a backend has a user connect, uses the connection, hears of it and ends it
     const created = await ear.next("connection.created", webhook.secret);
     assert.equal(created.data.connection_id, id);
     const [{ body, headers }] = ear.heard;
-    assert.throws(() => verifyWebhook(body, headers, "whsec_AAAA"), /No signature fits/);
-    assert.throws(() => verifyWebhook(`${body} `, headers, webhook.secret), /No signature fits/);
+    assert.throws(() => verifyWebhook(body, headers, "whsec_AAAA"), /No signature matches/);
+    assert.throws(() => verifyWebhook(`${body} `, headers, webhook.secret), /No signature matches/);
     assert.throws(() => verifyWebhook(body, headers, webhook.secret, Date.now() + 600_000), /too old/);
 
     const { data: connections } = await hubspot.connections.list({ external_user_id: "user_1" });
@@ -69,6 +69,10 @@ test("a backend has a user connect, uses the connection, hears of it and ends it
     assert.equal(answer.headers.get("hubspot-connect-origin"), "hubspot");
     assert.equal(answer.status, 200);
     assert.ok(Array.isArray((await answer.json()).results));
+    const write = { method: "POST", json: { properties: { email: "ada@example.com" } } };
+    const denied = await hubspot.proxy(id, "/crm/v3/objects/contacts", write);
+    assert.equal(denied.status, 403, "a refusal of HubSpot is a response");
+    await assert.rejects(hubspot.proxy(id, "/oauth/v1/access-tokens/x"), { code: "proxy_path_not_allowed", status: 400 });
 
     assert.equal((await hubspot.connections.disconnect(id)).connection_id, id);
     const ended = await ear.next("connection.disconnected", webhook.secret);
@@ -79,6 +83,43 @@ test("a backend has a user connect, uses the connection, hears of it and ends it
   } finally {
     ear.close();
   }
+});
+
+test("a backend looks after its webhooks, sends a link, and uninstalls the app", async () => {
+  const hubspot = new HubSpotConnect({ service, apiKey });
+  assert.ok((await hubspot.apiKey.get()).scopes.includes("webhooks"));
+  assert.deepEqual(await hubspot.installs.list(), { data: [], next_cursor: null });
+  const ear = await listener();
+  try {
+    const { id, secret } = await hubspot.webhooks.create({ url: ear.url, events: ["connection.needs_reauth"] });
+    const sent = await hubspot.webhooks.test(id);
+    assert.equal((await ear.next("webhook.test", secret)).data.webhook_id, id);
+    const { data: deliveries } = await hubspot.webhooks.listDeliveries(id);
+    assert.deepEqual(deliveries.map((one) => one.id), [sent.id]);
+    assert.equal((await hubspot.webhooks.replayDelivery(id, sent.id)).id, sent.id);
+    const rotated = await hubspot.webhooks.rotateSecret(id, 0);
+    assert.match(rotated.secret, /^whsec_/);
+    assert.notEqual(rotated.secret, secret);
+    assert.equal((await hubspot.webhooks.update(id, { enabled: false })).enabled, false);
+    assert.equal((await hubspot.webhooks.get(id)).disabled_reason, "by_request");
+    assert.deepEqual((await hubspot.webhooks.list()).data.map((one) => one.id), [id]);
+    await hubspot.webhooks.delete(id);
+  } finally {
+    ear.close();
+  }
+
+  const link = await hubspot.connectSessions.createLink({ external_user_id: "user_4", requested_by: "Anna Smith" });
+  assert.ok(link.link.startsWith(`${service}/`));
+  assert.equal((await hubspot.connectSessions.cancel(link.id)).status, "cancelled");
+
+  const read = await hubspot.readTokens.create({ external_user_id: "user_4", expires_in: 60 });
+  assert.match(read.token, /^hsc_read_/);
+
+  const session = await hubspot.connectSessions.create({ external_user_id: "user_4" });
+  await connect(service, origin, session.token);
+  const { connection_id: id } = await hubspot.connectSessions.get(session.id);
+  assert.equal((await hubspot.connections.history(id)).data[0].type, "connection.created");
+  assert.equal((await hubspot.connections.uninstall(id)).uninstalled, true);
 });
 
 test("a POST whose answer was lost is sent again under its name, and done once", async () => {

@@ -1,0 +1,137 @@
+/** The shapes of requests and responses, under names that an editor shows. */
+import type { components, operations } from "./schema.js";
+
+type Schemas = components["schemas"];
+/** A response of the service, which leaves no field out: those without a value are null. */
+type Sent<Name extends keyof Schemas> = Required<Schemas[Name]>;
+type Query<Operation extends keyof operations> = NonNullable<operations[Operation]["parameters"]["query"]>;
+
+export type JsonValue = string | number | boolean | null | JsonValue[] | { [name: string]: JsonValue };
+/** A JSON object of your own. */
+export interface JsonObject {
+  [name: string]: JsonValue;
+}
+
+export type ApiScope = Schemas["ApiScope"];
+export type ConnectionStatus = Schemas["ConnectionStatus"];
+export type ConnectSessionStatus = Schemas["ConnectSessionStatus"];
+export type DeliveryStatus = Schemas["DeliveryStatus"];
+export type EventType = Schemas["EventType"];
+export type Revocation = Schemas["Revocation"];
+/** The events that an endpoint can subscribe to. */
+export type SubscribableEvent = Exclude<EventType, "webhook.test">;
+/** The known warnings about an access token. */
+export type WarningCode = "expires_soon" | "scopes_missing" | "refresh_failing" | "portal_unknown";
+
+/** A page of a list. Pass `next_cursor` as `cursor` for the next page; it is null on the last one. */
+export interface Page<T> {
+  data: T[];
+  next_cursor: string | null;
+}
+
+/** The API key of the client, without its secret. */
+export interface ApiKey extends Sent<"ApiKeyBody"> {}
+
+type SessionFields = Omit<Schemas["CreateConnectSession"], "external_user_id" | "connection_id" | "metadata" | "hosted">;
+type LinkFields = Omit<SessionFields, "confirm" | "return_url">;
+interface Metadata {
+  /** A JSON object of up to 4 kB, stored with the connection. */
+  metadata?: JsonObject | null;
+}
+interface ForUser {
+  /** Your own id of the user whose connection it is to be. */
+  external_user_id: string;
+  /** Reconnects this connection, with the same account and no other. */
+  connection_id?: string | null;
+}
+interface ForConnection {
+  /** Reconnects this connection, with the same account and no other. */
+  connection_id: string;
+  /** Your own id of the user. */
+  external_user_id?: string | null;
+}
+export interface CreateUserSession extends SessionFields, Metadata, ForUser {}
+export interface CreateReconnectSession extends SessionFields, Metadata, ForConnection {}
+/** A new connect session: for a user, or for a connection of theirs. */
+export type CreateConnectSession = CreateUserSession | CreateReconnectSession;
+export interface CreateUserLink extends LinkFields, Metadata, ForUser {}
+export interface CreateReconnectLink extends LinkFields, Metadata, ForConnection {}
+/** A new connect session that another person opens by a link. */
+export type CreateConnectLink = CreateUserLink | CreateReconnectLink;
+
+/** The grant that awaits your confirmation. */
+export interface AwaitingGrant extends Sent<"Awaiting"> {}
+export interface ConnectSession extends Omit<Sent<"ConnectSessionBody">, "awaiting"> {
+  awaiting: AwaitingGrant | null;
+}
+export interface NewConnectSession extends ConnectSession {
+  /** For your page, which passes it to the browser SDK. Keep it out of URLs and logs. */
+  token: string;
+}
+export interface NewConnectLink extends ConnectSession {
+  /** The link for the person who authorizes. The part behind the `#` is a secret. */
+  link: string;
+}
+
+export interface CreateReadToken extends Omit<Schemas["CreateReadToken"], "expires_in"> {
+  /** Seconds, 60 to 86400; an hour if omitted. */
+  expires_in?: number | null;
+}
+export interface NewReadToken extends Sent<"NewReadToken"> {}
+
+export interface Connection extends Omit<Sent<"ConnectionBody">, "metadata"> {
+  /** The metadata of the connect session. */
+  metadata: JsonObject;
+}
+export interface ExplainedConnection extends Connection {
+  /** What has happened and what will happen next, in sentences for troubleshooting. */
+  explanation: string[];
+}
+export interface HistoryEvent extends Sent<"HistoryEvent"> {}
+export interface RefreshedConnection extends Sent<"RefreshBody"> {}
+export interface Disconnected extends Sent<"Disconnected"> {}
+export interface Uninstalled extends Sent<"UninstallBody"> {}
+
+/** An access token of HubSpot, for `Authorization: Bearer`. */
+export interface AccessToken extends Omit<Sent<"TokenBody">, "token_type" | "warnings"> {
+  token_type: "bearer";
+  /** Reasons not to rely on the token; usually empty. */
+  warnings: Warning[];
+}
+export interface Warning extends Omit<Sent<"WarningBody">, "code"> {
+  code: WarningCode;
+}
+
+/** An install from HubSpot's Marketplace that waits to be claimed. */
+export interface Install extends Sent<"InstallBody"> {}
+export interface ClaimInstall extends Omit<Schemas["InstallClaim"], "metadata">, Metadata {}
+export interface ClaimedInstall extends Sent<"ClaimedInstallBody"> {}
+
+/** The header fields that are sent with each message. */
+export interface WebhookHeaders {
+  [name: string]: string;
+}
+export interface NewWebhook extends Omit<Schemas["NewWebhook"], "headers"> {
+  /** Header fields that are sent with each message, such as `authorization`. They are never shown again. */
+  headers?: WebhookHeaders;
+}
+export interface WebhookChanges extends Omit<Schemas["WebhookChanges"], "headers"> {
+  /** Header fields that are sent with each message. They replace the earlier ones. */
+  headers?: WebhookHeaders | null;
+}
+export interface Webhook extends Omit<Sent<"WebhookBody">, "secret" | "events" | "disabled_reason"> {
+  /** The subscribed events; null for all but `connection.refreshed`. */
+  events: SubscribableEvent[] | null;
+  disabled_reason: "gone" | "by_request" | "key_lost" | null;
+}
+export interface WebhookWithSecret extends Webhook {
+  /** The signing secret, for `verifyWebhook`. It is never shown again. */
+  secret: string;
+}
+export interface Delivery extends Sent<"DeliveryBody"> {}
+
+export interface ListConnections extends Query<"list_connections"> {}
+export interface ListHistory extends Query<"get_connection_history"> {}
+export interface ListInstalls extends Query<"list_installs"> {}
+export interface ListWebhooks extends Query<"list_webhooks"> {}
+export interface ListDeliveries extends Query<"list_webhook_deliveries"> {}

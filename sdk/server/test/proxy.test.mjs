@@ -1,0 +1,59 @@
+// What `proxy` sends, and whose response it returns.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { HubSpotConnect, HubSpotConnectError } from "../dist/index.js";
+
+const HUBSPOTS = { "hubspot-connect-origin": "hubspot" };
+
+/** @returns a client whose requests are answered by `answer` */
+function answered(answer) {
+  return new HubSpotConnect({ service: "https://connect.example.com", apiKey: "key", fetch: async (url, init) => answer(new Request(url, init)) });
+}
+
+test("HubSpot's responses are returned whatever their status", async () => {
+  for (const status of [200, 302, 404, 429, 500]) {
+    const client = answered(() => Response.json({ category: "x" }, { status, headers: HUBSPOTS }));
+    assert.equal((await client.proxy("c", "/crm/v3/objects/contacts")).status, status);
+  }
+});
+
+test("a refusal of the service is an error, and so is a response of anything else on the way", async () => {
+  const problem = { code: "needs_reauth", title: "Reauthorization required", retryable: false, request_id: "r1" };
+  const refused = answered(() => Response.json(problem, { status: 409, headers: { "content-type": "application/problem+json" } }));
+  await assert.rejects(refused.proxy("c", "/x"), { name: "HubSpotConnectError", code: "needs_reauth", status: 409, requestId: "r1" });
+  // A refused HEAD has no body.
+  const head = answered(() => new Response(null, { status: 409, headers: { "x-request-id": "r2" } }));
+  await assert.rejects(head.proxy("c", "/x", { method: "HEAD" }), { code: "unexpected_answer", status: 409, requestId: "r2" });
+  const gateway = answered(() => new Response("<h1>Bad gateway</h1>", { status: 200 }));
+  await assert.rejects(gateway.proxy("c", "/x"), { code: "unexpected_answer", status: 200 });
+});
+
+test("a request without a response is an error, and is not sent again", async () => {
+  let sent = 0;
+  const client = answered(() => { sent += 1; throw new TypeError("fetch failed"); });
+  await assert.rejects(client.proxy("c", "/x"), (error) => error instanceof HubSpotConnectError && error.code === "network_error");
+  assert.equal(sent, 1);
+});
+
+test("what the caller aborts rejects with the caller's reason", async () => {
+  const client = new HubSpotConnect({ service: "https://connect.example.com", apiKey: "key", fetch: async (_, { signal }) => signal.throwIfAborted() });
+  const reason = new Error("the user left");
+  await assert.rejects(client.proxy("c", "/x", { signal: AbortSignal.abort(reason) }), reason);
+});
+
+test("json is sent as JSON, under a content type of the caller's where there is one", async () => {
+  const client = answered(async (request) => Response.json([request.method, request.headers.get("content-type"), await request.json()], { headers: HUBSPOTS }));
+  const init = { method: "POST", json: { properties: {} } };
+  assert.deepEqual(await (await client.proxy("c", "/x", init)).json(), ["POST", "application/json", { properties: {} }]);
+  const own = { ...init, headers: { "content-type": "application/merge-patch+json" } };
+  assert.equal((await (await client.proxy("c", "/x", own)).json())[1], "application/merge-patch+json");
+});
+
+test("a path stays as it is, and cannot lead out of the proxy", async () => {
+  const client = answered(({ url }) => new Response(new URL(url).href, { headers: HUBSPOTS }));
+  const sent = await (await client.proxy("c", "/crm/v3/objects/companies/https%3A%2F%2Fexample.com?idProperty=a%2Fb")).text();
+  assert.ok(sent.endsWith("/proxy/crm/v3/objects/companies/https%3A%2F%2Fexample.com?idProperty=a%2Fb"), sent);
+  for (const path of ["../connections/c", "/../connections/c", "/x/../../connections/c", "/%2e%2e/connections/c", "..\\connections"]) {
+    await assert.rejects(client.proxy("c", path), /must not contain/);
+  }
+});
