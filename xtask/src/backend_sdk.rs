@@ -1,7 +1,7 @@
 //! The clients for a host's backend: their types, and the whole job against the real service.
 
 use crate::live::{HOST, Live};
-use crate::run::{find, program, root, show};
+use crate::run::{program, root, show};
 use crate::steps::Done;
 use crate::{Result, browser, generate, setup};
 use std::process::Command;
@@ -14,11 +14,12 @@ pub fn run() -> Result<Done> {
     if setup::NODE.is_missing() {
         return Err(setup::NODE.remedy());
     }
-    let python = find("python3").ok_or_else(|| setup::PYTHON.remedy())?;
+    let python = setup::python_packages(PYTHON)?;
     browser::install_packages(TYPESCRIPT)?;
     for task in ["check", "build"] {
         show(program("npm").args(["run", "--silent", task]).current_dir(root().join(TYPESCRIPT)))?;
     }
+    show(program(&python).args(["-m", "mypy"]).current_dir(root().join(PYTHON)))?;
     generate::build_programs()?;
     let live = Live::start("sdk")?;
     let key = live.api_key()?;

@@ -1,14 +1,14 @@
-"""hubspot-connect for a host's backend."""
+"""The client of hubspot-connect for backends."""
 
-from .client import AccessToken, HubSpotConnect, ProxyAnswer
+from .client import AsyncHubSpotConnect, HubSpotConnect
 from .errors import HubSpotConnectError
-from .webhook import WebhookVerificationError, verify_webhook
+from .webhook import WebhookEvent, WebhookVerificationError, verify_webhook
 
 __all__ = [
-    "AccessToken",
+    "AsyncHubSpotConnect",
     "HubSpotConnect",
     "HubSpotConnectError",
-    "ProxyAnswer",
+    "WebhookEvent",
     "WebhookVerificationError",
     "verify_webhook",
 ]

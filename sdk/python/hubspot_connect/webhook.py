@@ -8,27 +8,115 @@ import hashlib
 import hmac
 import json
 import time
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, List, Literal, Optional, Protocol, Sequence, Tuple, TypedDict, Union, cast
 
-#: How far the clocks may be apart, in seconds.
+from .types import ConnectionEventType, ConnectionStatus
+
+#: How far the clocks may differ, in seconds.
 TOLERANCE = 300
 
 
+class ConnectionEventData(TypedDict):
+    """A connection at the moment of an event."""
+
+    connection_id: str
+    #: The position of the event among those of the connection. Ignore one below the highest that you have seen.
+    sequence: int
+    #: Your id of the user; None if a browser session owns the connection.
+    external_user_id: Optional[str]
+    portal_id: Optional[int]
+    hub_domain: Optional[str]
+    status: Union[ConnectionStatus, Literal["disconnected"]]
+    #: The granted scopes; None as long as HubSpot has not named them.
+    scopes: Optional[List[str]]
+    #: A stable code that says why.
+    reason: Optional[str]
+
+
+class InstallEventData(TypedDict):
+    """An install from the Marketplace that waits to be claimed."""
+
+    install_id: str
+    portal_id: int
+    expires_at: str
+
+
+class AppEventData(TypedDict):
+    """What HubSpot says of the app."""
+
+    client_id: str
+    reason: str
+
+
+class TestEventData(TypedDict):
+    """The endpoint that is tested."""
+
+    webhook_id: str
+
+
+class ConnectionEvent(TypedDict):
+    """An event of a connection."""
+
+    type: ConnectionEventType
+    #: When it happened, RFC 3339 in UTC.
+    timestamp: str
+    data: ConnectionEventData
+
+
+class InstallEvent(TypedDict):
+    """A new install."""
+
+    type: Literal["install.unclaimed"]
+    timestamp: str
+    data: InstallEventData
+
+
+class AppEvent(TypedDict):
+    """HubSpot refuses the credentials of the app."""
+
+    type: Literal["app.credentials_invalid"]
+    timestamp: str
+    data: AppEventData
+
+
+class TestEvent(TypedDict):
+    """A test of the endpoint."""
+
+    type: Literal["webhook.test"]
+    timestamp: str
+    data: TestEventData
+
+
+#: The body of a webhook. `type` says what is in `data`.
+WebhookEvent = Union[ConnectionEvent, InstallEvent, AppEvent, TestEvent]
+
+
 class WebhookVerificationError(Exception):
-    """A message is not the service's, or is too old."""
+    """A message that does not come from the service, or is too old."""
+
+
+class HeadersLike(Protocol):
+    """The header fields of a request, as frameworks have them. Names may be in any case; a value may be a list."""
+
+    def items(self) -> Iterable[Tuple[str, Any]]: ...
 
 
 def verify_webhook(
-    body: bytes | str,
-    headers: Mapping[str, str | Sequence[str]],
+    body: bytes | bytearray | memoryview | str,
+    headers: HeadersLike,
     secrets: str | Sequence[str],
     now: float | None = None,
-) -> dict[str, Any]:
-    """Checks a message and reads it. `body` is the body as it came; `secrets` are `whsec_…`, one of which has to fit.
+) -> WebhookEvent:
+    """Verifies a message and returns its event. `body` is the raw body, byte for byte. `secrets` is the endpoint's secret
+    (`whsec_…`), or several, one of which has to match. `headers` may also be a WSGI environment, such as Django's `META`.
 
-    Header names may be in any case; a header that came more than once may be a list.
+    Raises `WebhookVerificationError` for a message that is not the service's, and `TypeError` or `ValueError` for wrong
+    arguments.
     """
-    raw = body.encode() if isinstance(body, str) else body
+    raw = _bytes(body)
+    keys = [_key(secret) for secret in (secrets if isinstance(secrets, (list, tuple)) else [secrets])]
+    if not keys:
+        raise ValueError(_MISSING_SECRET)
     message, timestamp, signatures = (_header(headers, f"webhook-{name}") for name in ("id", "timestamp", "signature"))
     if not (message and timestamp and signatures):
         raise WebhookVerificationError("A header of the signature is missing")
@@ -38,23 +126,52 @@ def verify_webhook(
         raise WebhookVerificationError("The message is too old, or from the future")
     signed = f"{message}.{timestamp}.".encode() + raw
     shown = [one[3:] for one in signatures.split(" ") if one.startswith("v1,")]
-    good = False
-    for secret in [secrets] if isinstance(secrets, str) else secrets:
-        try:
-            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            continue
+    matches = False
+    for key in keys:
         expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
         # Each is compared, and in constant time.
         for one in shown:
-            good = (bool(key) and hmac.compare_digest(one.encode(), expected)) or good
-    if not good:
-        raise WebhookVerificationError("No signature fits")
-    event: dict[str, Any] = json.loads(raw)
-    return event
+            matches = hmac.compare_digest(one.encode(), expected) or matches
+    if not matches:
+        raise WebhookVerificationError("No signature matches")
+    return cast(WebhookEvent, json.loads(raw))
 
 
-def _header(headers: Mapping[str, str | Sequence[str]], name: str) -> str:
+def _bytes(body: object) -> bytes:
+    if isinstance(body, str):
+        return body.encode()
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)
+    raise TypeError(
+        "The body of the webhook has been parsed already. Pass the raw body, as bytes: a parsed one cannot be verified. "
+        "It is `await request.body()` in Starlette and FastAPI, `request.body` in Django, `request.get_data()` in Flask."
+    )
+
+
+_MISSING_SECRET = (
+    "The webhook secret is missing. Pass the `secret` that webhooks.create() returned (whsec_…); is its environment variable set?"
+)
+
+
+def _key(secret: object) -> bytes:
+    if not isinstance(secret, str):
+        raise ValueError(_MISSING_SECRET)
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        raise ValueError("The webhook secret is not one. Pass the `secret` that webhooks.create() returned (whsec_…).") from None
+    if not key:
+        # Anybody can sign with an empty key.
+        raise ValueError("The webhook secret is empty. Pass the `secret` that webhooks.create() returned (whsec_…).")
+    return key
+
+
+def _header(headers: HeadersLike, name: str) -> str:
     """Returns the value of a header. Several values are joined by a space, which only the signature may contain."""
-    found = [value for key, value in headers.items() if key.lower() == name]
+    found = [value for key, value in headers.items() if _canonical(key) == name]
     return " ".join(one for value in found for one in ([value] if isinstance(value, str) else value))
+
+
+def _canonical(name: str) -> str:
+    # WSGI has `HTTP_WEBHOOK_ID`.
+    return name.lower().replace("_", "-").removeprefix("http-")

@@ -1,0 +1,365 @@
+"""The shapes of requests and responses, as openapi.json has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Generic, List, Literal, Mapping, Optional, Sequence, TypedDict, TypeVar, Union
+
+JsonObject = Dict[str, Any]
+
+ApiScope = Literal["tokens:read", "connections:read", "connections:write", "sessions:write", "proxy", "webhooks"]
+ConnectionStatus = Literal["active", "degraded", "needs_reauth", "integrity_error"]
+ConnectSessionStatus = Literal["open", "awaiting_confirmation", "connected", "cancelled", "expired"]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
+Revocation = Literal["done", "queued", "skipped"]
+WarningCode = Literal["expires_soon", "scopes_missing", "refresh_failing", "portal_unknown"]
+Confirm = Literal["none", "backend"]
+ConnectionEventType = Literal[
+    "connection.created",
+    "connection.reconnected",
+    "connection.refreshed",
+    "connection.recovered",
+    "connection.degraded",
+    "connection.scopes_changed",
+    "connection.needs_reauth",
+    "connection.revoked_at_provider",
+    "connection.disconnected",
+]
+#: The events that an endpoint can subscribe to.
+SubscribableEvent = Union[ConnectionEventType, Literal["app.credentials_invalid", "install.unclaimed"]]
+EventType = Union[SubscribableEvent, Literal["webhook.test"]]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A page of a list."""
+
+    data: List[T]
+    #: The `cursor` of the next page; None on the last one.
+    next_cursor: Optional[str]
+
+
+class ApiKey(TypedDict):
+    """The API key of the client, without its secret."""
+
+    id: str
+    name: str
+    #: The first characters of the key.
+    prefix: str
+    scopes: List[ApiScope]
+    created_at: str
+
+
+class AwaitingGrant(TypedDict):
+    """The grant that awaits your confirmation."""
+
+    flow: str
+    portal_id: int
+    hub_domain: Optional[str]
+    scopes: Optional[List[str]]
+    expires_at: str
+
+
+class ConnectSession(TypedDict):
+    """A connect session."""
+
+    id: str
+    external_user_id: str
+    status: ConnectSessionStatus
+    confirm: Confirm
+    hosted: bool
+    portal_id: Optional[int]
+    #: The connection: the result, or the one to reconnect.
+    connection_id: Optional[str]
+    awaiting: Optional[AwaitingGrant]
+    #: The error code of the last attempt.
+    error_code: Optional[str]
+    created_at: str
+    expires_at: str
+
+
+class NewConnectSession(ConnectSession):
+    """A connect session with its token, which is shown once."""
+
+    #: For your page, which passes it to the browser SDK. Keep it out of URLs and logs.
+    token: str
+
+
+class NewConnectLink(ConnectSession):
+    """A connect session with its link, which is shown once."""
+
+    #: The link for the person who authorizes. The part behind the `#` is a secret.
+    link: str
+
+
+class CreateConnectLink(TypedDict, total=False):
+    """A new connect session that another person opens by a link. It names a user, a connection, or both."""
+
+    #: Your own id of the user whose connection it is to be.
+    external_user_id: Optional[str]
+    #: Reconnects this connection, with the same account and no other.
+    connection_id: Optional[str]
+    #: The pages that may use it, out of HOST_ORIGINS; all of these if omitted.
+    allowed_origins: Optional[Sequence[str]]
+    #: The one HubSpot account that may be connected.
+    portal_id: Optional[int]
+    #: Required scopes, instead of HUBSPOT_SCOPES.
+    scopes: Optional[Sequence[str]]
+    #: Scopes that the account may lack, instead of HUBSPOT_OPTIONAL_SCOPES.
+    optional_scopes: Optional[Sequence[str]]
+    #: A JSON object of up to 4 kB, stored with the connection.
+    metadata: Optional[JsonObject]
+    #: Who is asking, for the person who opens the link.
+    requested_by: Optional[str]
+    #: Seconds: half an hour if omitted, a week for a link.
+    expires_in: Optional[int]
+
+
+class CreateConnectSession(CreateConnectLink, total=False):
+    """A new connect session. It names a user, a connection, or both."""
+
+    #: `backend`: nothing is connected until you complete the session.
+    confirm: Optional[Confirm]
+    #: Where the browser goes in the end if no popup is open.
+    return_url: Optional[str]
+
+
+class _CreateReadToken(TypedDict, total=False):
+    #: Seconds, 60 to 86400; an hour if omitted.
+    expires_in: Optional[int]
+
+
+class CreateReadToken(_CreateReadToken):
+    """A new read token."""
+
+    #: Your own id of the user, who may have connected nothing yet.
+    external_user_id: str
+
+
+class NewReadToken(TypedDict):
+    """A token with which a page reads what its user has connected."""
+
+    #: For the page of this user, which passes it to the browser SDK.
+    token: str
+    external_user_id: str
+    expires_at: str
+
+
+class Connection(TypedDict):
+    """A connection, without its tokens."""
+
+    id: str
+    #: Your own id of the user; None if a browser session owns the connection.
+    external_user_id: Optional[str]
+    #: None until HubSpot has named it.
+    portal_id: Optional[int]
+    hub_domain: Optional[str]
+    #: The e-mail address of the user who connected it.
+    hub_user: Optional[str]
+    time_zone: Optional[str]
+    status: ConnectionStatus
+    #: The status as a sentence for users.
+    status_text: str
+    #: The granted scopes; None as long as HubSpot has not named them.
+    scopes: Optional[List[str]]
+    missing_scopes: List[str]
+    metadata: JsonObject
+    created_at: str
+    connected_at: str
+    #: When the access token expires.
+    expires_at: str
+    #: Increases with every refresh.
+    generation: int
+    next_refresh_at: Optional[str]
+    last_error: Optional[str]
+    error_since: Optional[str]
+
+
+class ExplainedConnection(Connection):
+    """A connection with an explanation of its status."""
+
+    #: What has happened and what will happen next, in sentences for troubleshooting.
+    explanation: List[str]
+
+
+class HistoryEvent(TypedDict):
+    """An event of a connection."""
+
+    id: str
+    type: EventType
+    sequence: Optional[int]
+    created_at: str
+
+
+class RefreshedConnection(TypedDict):
+    """The result of a refresh."""
+
+    connection_id: str
+    #: Whether HubSpot was asked; if not, the tokens are less than five seconds old.
+    refreshed: bool
+    expires_at: str
+    generation: int
+
+
+class Disconnected(TypedDict):
+    """A connection that has ended."""
+
+    connection_id: str
+    revocation: Revocation
+
+
+class Uninstalled(Disconnected):
+    """The result of uninstalling the app."""
+
+    #: Whether HubSpot has uninstalled the app. The connection has ended in any case.
+    uninstalled: bool
+    failed_with: Optional[str]
+    #: How many other connections to the account have lost their grant.
+    also_affected: int
+
+
+class Warning(TypedDict):
+    """A reason not to rely on a token."""
+
+    code: WarningCode
+    message: str
+
+
+@dataclass(frozen=True)
+class AccessToken:
+    """An access token of HubSpot, for `Authorization: Bearer`."""
+
+    connection_id: str
+    access_token: str = field(repr=False)
+    token_type: Literal["bearer"]
+    expires_at: str
+    #: Seconds until then, when the service sent the token.
+    expires_in: int
+    #: Increases with every refresh.
+    generation: int
+    #: The granted scopes; None as long as HubSpot has not named them.
+    scopes: Optional[List[str]]
+    #: Usually empty.
+    warnings: List[Warning]
+
+
+class Install(TypedDict):
+    """An install from HubSpot's Marketplace that waits to be claimed."""
+
+    id: str
+    portal_id: int
+    hub_domain: Optional[str]
+    #: The e-mail address of the user who installed it. It proves nothing by itself.
+    installed_by: Optional[str]
+    scopes: List[str]
+    installed_at: str
+    expires_at: str
+
+
+class ClaimedInstall(TypedDict):
+    """A claimed install."""
+
+    install_id: str
+    connection_id: str
+    portal_id: int
+    external_user_id: str
+
+
+class Webhook(TypedDict):
+    """A webhook endpoint."""
+
+    id: str
+    url: str
+    #: The subscribed events; None for all but `connection.refreshed`.
+    events: Optional[List[SubscribableEvent]]
+    header_names: List[str]
+    enabled: bool
+    disabled_reason: Optional[Literal["gone", "by_request", "key_lost"]]
+    #: Until when an older secret signs as well.
+    secret_overlap_until: Optional[str]
+    created_at: str
+
+
+class WebhookWithSecret(Webhook):
+    """A webhook endpoint with its new secret, which is shown once."""
+
+    #: The signing secret, for `verify_webhook`.
+    secret: str
+
+
+class _NewWebhook(TypedDict, total=False):
+    #: All but `connection.refreshed` if omitted.
+    events: Optional[Sequence[SubscribableEvent]]
+    #: Header fields that are sent with each message, such as `authorization`. They are never shown again.
+    headers: Mapping[str, str]
+
+
+class NewWebhook(_NewWebhook):
+    """A new endpoint."""
+
+    url: str
+
+
+class WebhookChanges(TypedDict, total=False):
+    """Changes to an endpoint. What is omitted stays as it is."""
+
+    url: Optional[str]
+    enabled: Optional[bool]
+    events: Optional[Sequence[SubscribableEvent]]
+    #: Header fields that are sent with each message. They replace the earlier ones.
+    headers: Optional[Mapping[str, str]]
+
+
+class Delivery(TypedDict):
+    """An event on its way to an endpoint."""
+
+    #: The id of the event, and of the message (`webhook-id`).
+    id: str
+    type: EventType
+    status: DeliveryStatus
+    attempts: int
+    queued_at: str
+    last_attempt_at: Optional[str]
+    next_attempt_at: Optional[str]
+    delivered_at: Optional[str]
+    #: The HTTP status of the last response.
+    last_status: Optional[int]
+    last_error: Optional[str]
+
+
+class ListWebhooks(TypedDict, total=False):
+    """Which page of the endpoints."""
+
+    #: The `next_cursor` of the page before.
+    cursor: str
+    #: How many at most; 50 if omitted.
+    limit: int
+
+
+class ListConnections(ListWebhooks, total=False):
+    """Which connections."""
+
+    external_user_id: str
+    portal_id: int
+    status: ConnectionStatus
+
+
+class ListHistory(ListWebhooks, total=False):
+    """Which events of a connection."""
+
+    #: Those after the event with this `sequence`.
+    after_sequence: int
+
+
+class ListInstalls(ListWebhooks, total=False):
+    """Which installs."""
+
+    portal_id: int
+
+
+class ListDeliveries(ListWebhooks, total=False):
+    """Which deliveries."""
+
+    status: DeliveryStatus
