@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Generic, List, Literal, Mapping, Optional, Sequence, TypedDict, TypeVar, Union
+from typing import Generic, List, Literal, Mapping, Optional, Sequence, TypedDict, TypeVar, Union
 
-JsonObject = Dict[str, Any]
+JsonValue = Union[None, bool, int, float, str, Sequence["JsonValue"], Mapping[str, "JsonValue"]]
+#: A JSON object of your own.
+JsonObject = Mapping[str, JsonValue]
 
 ApiScope = Literal["tokens:read", "connections:read", "connections:write", "sessions:write", "proxy", "webhooks"]
 ConnectionStatus = Literal["active", "degraded", "needs_reauth", "integrity_error"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Literal, Optional
+from typing import List, Literal, Optional
 
 import httpx
 from hubspot_connect import AsyncHubSpotConnect, HubSpotConnect, verify_webhook
-from hubspot_connect.types import AccessToken, ApiScope, Connection, Delivery, NewConnectSession, Page, SubscribableEvent
+from hubspot_connect.types import AccessToken, ApiScope, Connection, Delivery, JsonObject, NewConnectSession, Page, SubscribableEvent
 from typing_extensions import assert_type
 
 
@@ -17,6 +17,7 @@ def blocking(hubspot: HubSpotConnect) -> None:
     assert_type(session["status"], Literal["open", "awaiting_confirmation", "connected", "cancelled", "expired"])
     hubspot.connect_sessions.create(external_user="user_42")  # type: ignore[call-arg]
     hubspot.connect_sessions.create(external_user_id="user_42", metadata=["plan"])  # type: ignore[arg-type]
+    hubspot.connect_sessions.create(external_user_id="user_42", metadata={"at": object()})  # type: ignore[dict-item]
     assert_type(hubspot.connect_sessions.create_link(connection_id="id", requested_by="Anna Smith")["link"], str)
     hubspot.connect_sessions.create_link(connection_id="id", return_url="https://app.example.com/")  # type: ignore[call-arg]
 
@@ -24,7 +25,7 @@ def blocking(hubspot: HubSpotConnect) -> None:
     hubspot.connections.list(status="gone")  # type: ignore[arg-type]
     connection = hubspot.connections.get("id")
     assert_type(connection["status"], Literal["active", "degraded", "needs_reauth", "integrity_error"])
-    assert_type(connection["metadata"], Dict[str, Any])
+    assert_type(connection["metadata"], JsonObject)
     assert_type(hubspot.api_key.get()["scopes"], List[ApiScope])
     assert_type(hubspot.connections.token("id", min_ttl=300), AccessToken)
 

@@ -6,6 +6,8 @@ import asyncio
 import json
 import unittest
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -152,25 +154,64 @@ class Tokens(unittest.TestCase):
         self.assertEqual((len(asked), asked[-1].headers["if-none-match"]), (4, '"1"'))
 
 
-class Lifetime(unittest.TestCase):
-    def test_leaving_the_context_closes_the_connections(self) -> None:
-        closed = []
+class Server(ThreadingHTTPServer):
+    """A service that counts its connections, and how many of them the client has closed."""
 
-        class Transport(httpx.MockTransport):
-            def close(self) -> None:
-                closed.append("blocking")
+    daemon_threads = False
 
-            async def aclose(self) -> None:
-                closed.append("async")
+    def __init__(self) -> None:
+        self.opened = self.ended = 0
+        server = self
 
-        async def leave() -> None:
-            async with AsyncHubSpotConnect(SERVICE, "key", transport=Transport(lambda _: httpx.Response(200))):
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 10
+            raw_requestline: bytes
+
+            def do_GET(self) -> None:
+                body = b'{"data": [], "next_cursor": null}'
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def setup(self) -> None:
+                super().setup()
+                server.opened += 1
+
+            def handle_one_request(self) -> None:
+                super().handle_one_request()
+                # Nothing but the end can be read here; a silence of `timeout` leaves the last request line.
+                server.ended += not self.raw_requestline
+
+            def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        with HubSpotConnect(SERVICE, "key", transport=Transport(lambda _: httpx.Response(200))):
-            pass
-        asyncio.run(leave())
-        self.assertEqual(closed, ["blocking", "async"])
+        super().__init__(("127.0.0.1", 0), Handler)
+        Thread(target=self.serve_forever).start()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def stop(self) -> None:
+        """Waits for every connection to end."""
+        self.shutdown()
+        self.server_close()
+
+
+class Lifetime(unittest.TestCase):
+    def test_requests_share_a_connection_which_ends_with_the_context(self) -> None:
+        async def ask_three_times(service: str) -> None:
+            async with AsyncHubSpotConnect(service, "key") as hubspot:
+                for _ in range(3):
+                    await hubspot.webhooks.list()
+
+        blocking, awaiting = Server(), Server()
+        with HubSpotConnect(blocking.url, "key") as hubspot:
+            for _ in range(3):
+                hubspot.webhooks.list()
+        asyncio.run(ask_three_times(awaiting.url))
+        for server in (blocking, awaiting):
+            server.stop()
+            self.assertEqual((server.opened, server.ended), (1, 1))
 
     def test_the_asynchronous_client_runs_on_trio_and_waits_there(self) -> None:
         responses = [httpx.Response(503, headers={"retry-after": "0"}), httpx.Response(200, json={"data": [], "next_cursor": None})]

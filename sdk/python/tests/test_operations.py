@@ -8,7 +8,7 @@ import re
 import unittest
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Callable, Iterator, get_args, get_type_hints
+from typing import Any, Callable, Iterator, get_args, get_type_hints, is_typeddict
 
 import httpx
 
@@ -128,6 +128,10 @@ class Types(unittest.TestCase):
                 expected, required = described(SCHEMAS[name])
                 self.assertEqual(set(get_type_hints(shape)), expected - left_out)
                 self.assertLessEqual(required - left_out, set(getattr(shape, "__required_keys__", get_type_hints(shape))))
+
+    def test_every_type_is_compared(self) -> None:
+        declared = {shape for shape in vars(types).values() if is_typeddict(shape) and not shape.__name__.startswith("_")}
+        self.assertLessEqual(declared, SHAPES.keys() | QUERIES.keys())
 
     def test_a_query_has_the_parameters_of_its_operation(self) -> None:
         by_id = {operation["operationId"]: operation for _, _, operation in OPERATIONS}
