@@ -1,5 +1,7 @@
 // What `proxy` sends, and whose response it returns.
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { test } from "node:test";
 import { HubSpotConnect, HubSpotConnectError } from "../dist/index.js";
 
@@ -56,4 +58,36 @@ test("a path stays as it is, and cannot lead out of the proxy", async () => {
   for (const path of ["../connections/c", "/../connections/c", "/x/../../connections/c", "/%2e%2e/connections/c", "..\\connections"]) {
     await assert.rejects(client.proxy("c", path), /must not contain/);
   }
+});
+
+/** Serves with `handle` while a client for it is used. @returns the paths that were asked */
+async function served(handle, use, options) {
+  const asked = [];
+  const server = createServer((request, response) => (asked.push(request.url), handle(response))).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  try {
+    await use(new HubSpotConnect({ service: `http://127.0.0.1:${server.address().port}`, apiKey: "key", retries: 0, ...options }));
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+  return asked;
+}
+
+test("a redirect is not followed: it is HubSpot's response, or an error", async () => {
+  const redirect = (response) => response.writeHead(302, { location: "/elsewhere", ...HUBSPOTS }).end();
+  const asked = await served(redirect, async (client) => {
+    const response = await client.proxy("c", "/x");
+    assert.deepEqual([response.status, response.headers.get("location")], [302, "/elsewhere"]);
+    await assert.rejects(client.webhooks.list(), { code: "unexpected_answer", status: 302 });
+  });
+  assert.equal(asked.length, 2);
+});
+
+test("an attempt ends after the timeout", async () => {
+  const asked = await served(() => {}, async (client) => {
+    await assert.rejects(client.proxy("c", "/x"), { code: "network_error" });
+    await assert.rejects(client.webhooks.list(), { code: "network_error", retryable: true });
+  }, { timeout: 100 });
+  assert.equal(asked.length, 2);
 });
