@@ -161,7 +161,7 @@ def _key(secret: object) -> bytes:
     except binascii.Error:
         raise ValueError("The webhook secret is not one. Pass the `secret` that webhooks.create() returned (whsec_…).") from None
     if not key:
-        # Anybody can sign with an empty key.
+        # An empty key is known to everyone.
         raise ValueError("The webhook secret is empty. Pass the `secret` that webhooks.create() returned (whsec_…).")
     return key
 

@@ -104,7 +104,7 @@ const MISSING_SECRET =
 function keyOf(secret: unknown): Buffer {
   if (typeof secret !== "string") throw new TypeError(MISSING_SECRET);
   const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
-  // Anybody can sign with an empty key.
+  // An empty key is known to everyone.
   if (key.length === 0) throw new TypeError("The webhook secret is empty. Pass the `secret` that webhooks.create() returned (whsec_…).");
   return key;
 }
