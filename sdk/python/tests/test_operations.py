@@ -55,7 +55,7 @@ class Operations(unittest.TestCase):
             for name, call in inspect.getmembers(operations, callable)
             if not group.startswith("_") and not name.startswith("_")
         }
-        for method in ("GET", "PUT", "POST", "DELETE", "HEAD", "PATCH"):
+        for method in (method for method, path, _ in OPERATIONS if path.endswith("/proxy/{path}")):
             calls[f"proxy {method}"] = (hubspot.proxy, {"method": method})
         for name in calls.keys() - LOCAL:
             call, options = calls[name]
