@@ -27,6 +27,7 @@ from .types import (
     ListConnections,
     ListDeliveries,
     ListHistory,
+    ListConnectSessions,
     ListInstalls,
     ListWebhooks,
     NewConnectLink,
@@ -66,6 +67,11 @@ class ConnectSessions(Group[Runner]):
     def create_link(self, *, idempotency_key: str | None = None, **session: Unpack[CreateConnectLink]) -> Steps[NewConnectLink]:
         """Creates a session with a `link` for another person, such as an administrator. Complete it before it connects."""
         return self._core.json("POST", "/connect-sessions", body={**session, "hosted": True}, idempotency_key=idempotency_key)
+
+    @operation
+    def list(self, **query: Unpack[ListConnectSessions]) -> Steps[Page[ConnectSession]]:
+        """Lists sessions, the newest first."""
+        return self._core.page("/connect-sessions", query)
 
     @operation
     def get(self, id: str) -> Steps[ConnectSession]:

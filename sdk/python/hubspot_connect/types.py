@@ -27,8 +27,14 @@ ConnectionEventType = Literal[
     "connection.revoked_at_provider",
     "connection.disconnected",
 ]
+ConnectSessionEventType = Literal[
+    "connect_session.awaiting_confirmation",
+    "connect_session.connected",
+    "connect_session.expired",
+    "connect_session.failed",
+]
 #: The events that an endpoint can subscribe to.
-SubscribableEvent = Union[ConnectionEventType, Literal["app.credentials_invalid", "install.unclaimed"]]
+SubscribableEvent = Union[ConnectionEventType, ConnectSessionEventType, Literal["app.credentials_invalid", "install.unclaimed"]]
 EventType = Union[SubscribableEvent, Literal["webhook.test"]]
 
 T = TypeVar("T")
@@ -346,6 +352,13 @@ class ListConnections(ListWebhooks, total=False):
     external_user_id: str
     portal_id: int
     status: ConnectionStatus
+
+
+class ListConnectSessions(ListWebhooks, total=False):
+    """Which connect sessions."""
+
+    external_user_id: str
+    status: ConnectSessionStatus
 
 
 class ListHistory(ListWebhooks, total=False):

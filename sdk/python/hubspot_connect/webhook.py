@@ -10,7 +10,7 @@ import json
 import time
 from typing import Any, Iterable, List, Literal, Optional, Protocol, Sequence, Tuple, TypedDict, Union, cast
 
-from .types import ConnectionEventType, ConnectionStatus
+from .types import ConnectionEventType, ConnectionStatus, ConnectSessionEventType, ConnectSessionStatus
 
 #: How far the clocks may differ, in seconds.
 TOLERANCE = 300
@@ -30,6 +30,19 @@ class ConnectionEventData(TypedDict):
     #: The granted scopes; None as long as HubSpot has not named them.
     scopes: Optional[List[str]]
     #: A stable code that says why.
+    reason: Optional[str]
+
+
+class ConnectSessionEventData(TypedDict):
+    """A connect session with a link for another person."""
+
+    connect_session_id: str
+    #: Your id of the user for whom you created it.
+    external_user_id: str
+    status: ConnectSessionStatus
+    #: The connection that it has led to, or was to reconnect.
+    connection_id: Optional[str]
+    #: A stable code that says why it has ended without a connection.
     reason: Optional[str]
 
 
@@ -63,6 +76,14 @@ class ConnectionEvent(TypedDict):
     data: ConnectionEventData
 
 
+class ConnectSessionEvent(TypedDict):
+    """An event of a connect session with a link."""
+
+    type: ConnectSessionEventType
+    timestamp: str
+    data: ConnectSessionEventData
+
+
 class InstallEvent(TypedDict):
     """A new install."""
 
@@ -88,7 +109,7 @@ class TestEvent(TypedDict):
 
 
 #: The body of a webhook. `type` says what is in `data`.
-WebhookEvent = Union[ConnectionEvent, InstallEvent, AppEvent, TestEvent]
+WebhookEvent = Union[ConnectionEvent, ConnectSessionEvent, InstallEvent, AppEvent, TestEvent]
 
 
 class WebhookVerificationError(Exception):

@@ -52,4 +52,8 @@ def receive(body: bytes, request: httpx.Request) -> str:
         return event["data"]["client_id"]
     if event["type"] == "webhook.test":
         return event["data"]["webhook_id"]
-    return "" if event["data"]["status"] == "disconnected" else event["data"]["connection_id"]
+    if event["type"] == "connect_session.awaiting_confirmation":
+        return event["data"]["connect_session_id"]
+    if event["type"] == "connection.created":
+        return event["data"]["connection_id"]
+    return event["type"]

@@ -105,6 +105,7 @@ SHAPES: dict[type, tuple[str, set[str]]] = {
 }
 QUERIES: dict[type, str] = {
     types.ListConnections: "list_connections",
+    types.ListConnectSessions: "list_connect_sessions",
     types.ListHistory: "get_connection_history",
     types.ListInstalls: "list_installs",
     types.ListWebhooks: "list_webhooks",

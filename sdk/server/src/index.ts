@@ -5,7 +5,7 @@ import { API, problemOf, Transport, type Ask, type Options } from "./transport.j
 
 export { HubSpotConnectError, type Problem, type ProblemCode } from "./error.js";
 export {
-  verifyWebhook, WebhookVerificationError, type AppEvent, type ConnectionEvent, type HeadersLike, type InstallEvent,
+  verifyWebhook, WebhookVerificationError, type AppEvent, type ConnectionEvent, type ConnectSessionEvent, type HeadersLike, type InstallEvent,
   type TestEvent, type WebhookEvent,
 } from "./webhook.js";
 export type * from "./types.js";
@@ -48,6 +48,9 @@ export class HubSpotConnect {
     /** Creates a session with a `link` for another person, such as an administrator. Complete it before it connects. */
     createLink: (session: types.CreateConnectLink, options?: CallOptions): Promise<types.NewConnectLink> =>
       this.#ask("POST", "/connect-sessions", { body: { ...session, hosted: true }, ...options }),
+    /** Lists sessions, the newest first. */
+    list: (query?: types.ListConnectSessions, options?: CallOptions): Promise<types.Page<types.ConnectSession>> =>
+      this.#ask("GET", "/connect-sessions", { query, ...options }),
     get: (id: string, options?: CallOptions): Promise<types.ConnectSession> =>
       this.#ask("GET", `/connect-sessions/${part(id)}`, options),
     /** Confirms that the user of the current request's login is the one who authorized. */

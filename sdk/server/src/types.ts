@@ -131,6 +131,7 @@ export interface WebhookWithSecret extends Webhook {
 export interface Delivery extends Sent<"DeliveryBody"> {}
 
 export interface ListConnections extends Query<"list_connections"> {}
+export interface ListConnectSessions extends Query<"list_connect_sessions"> {}
 export interface ListHistory extends Query<"get_connection_history"> {}
 export interface ListInstalls extends Query<"list_installs"> {}
 export interface ListWebhooks extends Query<"list_webhooks"> {}

@@ -1,5 +1,5 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
-import type { ConnectionStatus, EventType } from "./types.js";
+import type { ConnectionStatus, ConnectSessionStatus, EventType } from "./types.js";
 
 interface Message<Type extends EventType, Data> {
   readonly type: Type;
@@ -23,6 +23,17 @@ export interface ConnectionEventData {
   /** A stable code that says why. */
   readonly reason: string | null;
 }
+/** A connect session with a link for another person. */
+export interface ConnectSessionEventData {
+  readonly connect_session_id: string;
+  /** Your id of the user for whom you created it. */
+  readonly external_user_id: string;
+  readonly status: ConnectSessionStatus;
+  /** The connection that it has led to, or was to reconnect. */
+  readonly connection_id: string | null;
+  /** A stable code that says why it has ended without a connection. */
+  readonly reason: string | null;
+}
 /** An install from the Marketplace that waits to be claimed. */
 export interface InstallEventData {
   readonly install_id: string;
@@ -38,11 +49,12 @@ export interface TestEventData {
 }
 
 export interface ConnectionEvent extends Message<Extract<EventType, `connection.${string}`>, ConnectionEventData> {}
+export interface ConnectSessionEvent extends Message<Extract<EventType, `connect_session.${string}`>, ConnectSessionEventData> {}
 export interface InstallEvent extends Message<"install.unclaimed", InstallEventData> {}
 export interface AppEvent extends Message<"app.credentials_invalid", AppEventData> {}
 export interface TestEvent extends Message<"webhook.test", TestEventData> {}
 /** The body of a webhook. `type` says what is in `data`. */
-export type WebhookEvent = ConnectionEvent | InstallEvent | AppEvent | TestEvent;
+export type WebhookEvent = ConnectionEvent | ConnectSessionEvent | InstallEvent | AppEvent | TestEvent;
 
 /** A message that does not come from the service, or is too old. */
 export class WebhookVerificationError extends Error {

@@ -61,6 +61,11 @@ export function receive(body: string, request: Request): string {
       return event.data.client_id;
     case "webhook.test":
       return event.data.webhook_id;
+    case "connect_session.awaiting_confirmation":
+    case "connect_session.connected":
+    case "connect_session.expired":
+    case "connect_session.failed":
+      return event.data.connect_session_id;
     default:
       return event.data.status === "disconnected" ? "" : event.data.connection_id;
   }
