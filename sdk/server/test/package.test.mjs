@@ -33,7 +33,6 @@ test("the package has the code, the types, the licences and the README, and noth
   const expected = ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "package.json", ...modules.flatMap((name) => [`dist/${name}.d.ts`, `dist/${name}.js`])];
   assert.deepEqual(packed.files.map(({ path }) => path).sort(), expected.sort());
   const about = JSON.parse(readFileSync(join(app, "node_modules/@hubspot-connect/server/package.json"), "utf8"));
-  assert.equal(about.repository.directory, "sdk/server");
   assert.equal(about.engines.node, ">=22");
   assert.equal(about.dependencies, undefined);
   assert.ok(about.keywords.includes("hubspot"));
