@@ -60,7 +60,7 @@ suite(hosts.flags, (test) => {
     });
   }
 
-  test("no message carries a token, and a claim that is overheard opens nothing", async (stage) => {
+  test("no message carries a token, and a pickup code that is overheard opens nothing", async (stage) => {
     stage.tolerateProblem(/Failed to load resource/);
     const redeeming = await hold(stage.context, /\/api\/hubspot\/token/);
     const { host, popup } = await begin(stage);
@@ -68,12 +68,12 @@ suite(hosts.flags, (test) => {
     await approve(popup);
     await redeeming.asked;
     await until("the message has come", async () => (await heard(host)).length === 2);
-    const { flow, claim } = (await heard(host))[1].data;
+    const { flow, pickup_code } = (await heard(host))[1].data;
     const redeem = async (proof, origin) => (await fetch(`${stage.demo.service}/api/hubspot/token`, {
       method: "POST", headers: { "content-type": "application/json", ...(origin && { origin }), ...(proof && { "hubspot-connect-verifier": proof }) },
-      body: JSON.stringify({ flow, claim }),
+      body: JSON.stringify({ flow, pickup_code }),
     })).status;
-    assert.ok(claim, "there is something to overhear");
+    assert.ok(pickup_code, "there is something to overhear");
     assert.equal(await redeem(null, hosts.origin), 400);
     assert.equal(await redeem("A".repeat(43), hosts.origin), 404);
     assert.equal(await redeem(verifier, "http://evil.example"), 404);

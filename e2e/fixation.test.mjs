@@ -48,10 +48,10 @@ async function assertNothing(stage, { verifier }) {
     const text = await fetch(`${service}/api/hubspot/status`, { headers }).then((response) => response.text());
     const answer = JSON.parse(text);
     assert.ok(answer.code === "flow_unknown" || (answer.status === "awaiting_user" && answer.withheld), text);
-    for (const field of ["connection", "claim", "access_token", "error"]) assert.ok(!(field in answer), text);
+    for (const field of ["connection", "pickup_code", "access_token", "error"]) assert.ok(!(field in answer), text);
     for (const grant of grants) assert.ok(!text.includes(grant.refresh_token) && !text.includes(String(grant.hub_id)), text);
     const token = await fetch(`${service}/api/hubspot/token`, {
-      method: "POST", headers, body: JSON.stringify({ flow: answer.flow ?? "0".repeat(22), claim: "x" }),
+      method: "POST", headers, body: JSON.stringify({ flow: answer.flow ?? "0".repeat(22), pickup_code: "x" }),
     });
     assert.ok(token.status >= 400, `token: ${token.status}`);
   }
@@ -142,7 +142,7 @@ suite(hosts.flags, (test) => {
     await approve(victim);
     await victim.waitForSelector('[data-code="flow_not_yours"]');
     const answer = await stage.attempt(verifier);
-    assert.deepEqual([answer.status, answer.connection, answer.claim], ["awaiting_user", undefined, undefined]);
+    assert.deepEqual([answer.status, answer.connection, answer.pickup_code], ["awaiting_user", undefined, undefined]);
     assert.equal(await host.evaluate(() => window.result), undefined);
     assert.deepEqual(await stage.demo.calls("exchange"), []);
   });

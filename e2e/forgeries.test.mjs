@@ -7,7 +7,7 @@ const ENCODINGS = ["application/x-www-form-urlencoded", "text/plain", "multipart
 
 /** A form whose body is JSON when it is sent as plain text. */
 const form = (action, enctype, index, { csrf, flow, connection }) => `<form id="f${index}" method="post" target="w${index}" action="${action}" enctype="${enctype}">
-  <input name='{"flow":"${flow}","connection_id":"${connection}","opener_key":"k","claim":"c","x":"' value='"}'><input name="csrf" value="${csrf}"></form>`;
+  <input name='{"flow":"${flow}","connection_id":"${connection}","opener_key":"k","pickup_code":"c","x":"' value='"}'><input name="csrf" value="${csrf}"></form>`;
 
 suite([], (test) => {
   test("forms and requests of other pages log nobody out, disconnect nothing and take nothing", async (stage) => {

@@ -88,7 +88,7 @@ pub struct Keyring {
     newest: Key,
     older: BTreeMap<String, Fernet>,
     fingerprint_key: Zeroizing<[u8; 32]>,
-    claim_key: Zeroizing<[u8; 32]>,
+    pickup_code_key: Zeroizing<[u8; 32]>,
     read_token_key: Zeroizing<[u8; 32]>,
 }
 
@@ -111,7 +111,7 @@ impl Keyring {
             newest,
             older,
             fingerprint_key: app_secret.derive("fingerprint"),
-            claim_key: app_secret.derive("claim"),
+            pickup_code_key: app_secret.derive("pickup code"),
             read_token_key: app_secret.derive("read token"),
         })
     }
@@ -168,17 +168,18 @@ impl Keyring {
     }
 
     /// What the access token of a flow is given for until that moment. It is made from both, so nothing is stored.
-    pub fn claim(&self, flow: FlowId, until: Moment) -> String {
+    pub fn pickup_code(&self, flow: FlowId, until: Moment) -> String {
         let until = until.unix_ms();
-        let mac = keyed(&self.claim_key, format!("{flow} {until}").as_bytes()).finalize().into_bytes();
+        let mac = keyed(&self.pickup_code_key, format!("{flow} {until}").as_bytes()).finalize().into_bytes();
         format!("{until}.{}", URL_SAFE_NO_PAD.encode(mac))
     }
 
-    /// Whether this is a claim of that flow which is still good.
-    pub fn is_claim(&self, flow: FlowId, claim: &str, now: Moment) -> bool {
-        let Some((until, mac)) = claim.split_once('.') else { return false };
+    /// Whether this is a pickup code of that flow which is still good.
+    pub fn is_pickup_code(&self, flow: FlowId, code: &str, now: Moment) -> bool {
+        let Some((until, mac)) = code.split_once('.') else { return false };
         let (Ok(until), Ok(mac)) = (until.parse::<i64>(), URL_SAFE_NO_PAD.decode(mac)) else { return false };
-        let good = keyed(&self.claim_key, format!("{flow} {until}").as_bytes()).verify_slice(&mac).is_ok();
+        let good =
+            keyed(&self.pickup_code_key, format!("{flow} {until}").as_bytes()).verify_slice(&mac).is_ok();
         good && now < Moment::from_unix_ms(until)
     }
 
@@ -303,17 +304,17 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_good_for_its_flow_and_its_time_alone() {
+    fn a_pickup_code_is_good_for_its_flow_and_its_time_alone() {
         let ring = keyring(&[&Keyring::generate()]);
         let (chance, until) = (crate::domain::chance::Chance::seeded(1), Moment::from_unix_ms(60_000));
         let (flow, other) = (FlowId::random(&chance), FlowId::random(&chance));
-        let claim = ring.claim(flow, until);
-        assert!(ring.is_claim(flow, &claim, Moment::from_unix_ms(59_999)));
-        assert!(!ring.is_claim(flow, &claim, until));
-        assert!(!ring.is_claim(other, &claim, Moment::from_unix_ms(0)));
-        let longer = claim.replacen("60000", "90000", 1);
-        for bad in ["", ".", "60000.", "60000", longer.as_str(), &claim[..claim.len() - 1]] {
-            assert!(!ring.is_claim(flow, bad, Moment::from_unix_ms(0)), "{bad}");
+        let code = ring.pickup_code(flow, until);
+        assert!(ring.is_pickup_code(flow, &code, Moment::from_unix_ms(59_999)));
+        assert!(!ring.is_pickup_code(flow, &code, until));
+        assert!(!ring.is_pickup_code(other, &code, Moment::from_unix_ms(0)));
+        let longer = code.replacen("60000", "90000", 1);
+        for bad in ["", ".", "60000.", "60000", longer.as_str(), &code[..code.len() - 1]] {
+            assert!(!ring.is_pickup_code(flow, bad, Moment::from_unix_ms(0)), "{bad}");
         }
     }
 

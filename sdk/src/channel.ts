@@ -9,7 +9,7 @@ export type Message =
 export interface Secrets {
   access_token?: string;
   token_type?: string;
-  claim?: string;
+  pickup_code?: string;
 }
 
 /** Whom to believe. */

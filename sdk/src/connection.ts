@@ -10,7 +10,7 @@ import { type Answer, type Body, post, type WireConnection } from "./wire.ts";
  * @param body has the token, or a pickup code for it, or neither
  */
 export async function toConnection(service: string, memo: Memo, wire: WireConnection & { id: string }, body: Body): Promise<Connection> {
-  const token = body.claim ? (await redeem(service, memo, body.claim)).body : body;
+  const token = body.pickup_code ? (await redeem(service, memo, body.pickup_code)).body : body;
   return {
     connectionId: wire.id,
     flow: memo.flow ?? "",
@@ -24,9 +24,9 @@ export async function toConnection(service: string, memo: Memo, wire: WireConnec
 }
 
 /** Exchanges the pickup code for the token. The service gives it out once, and answers 410 the second time. */
-async function redeem(service: string, { verifier, flow }: Memo, claim: string): Promise<Answer> {
+async function redeem(service: string, { verifier, flow }: Memo, pickupCode: string): Promise<Answer> {
   for (let tries = 1; ; tries += 1) {
-    const answer = await post(service, "token", verifier, { flow, claim });
+    const answer = await post(service, "token", verifier, { flow, pickup_code: pickupCode });
     if (answer.status === 200 || answer.status === 410 || tries > 2) return answer;
     await sleep(tries * 1_000);
   }

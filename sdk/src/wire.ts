@@ -15,7 +15,7 @@ export interface Body {
   status?: string;
   expires_at?: string | null;
   connection?: WireConnection & { id: string };
-  claim?: string;
+  pickup_code?: string;
   withheld?: boolean;
   awaiting_confirmation?: boolean;
   /** Both while the host's backend must confirm. */

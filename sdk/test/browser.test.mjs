@@ -37,7 +37,7 @@ function staged(name, changes, body) {
 }
 
 describe("the browser", { concurrency: 2 }, () => {
-  staged("a claim in the message is changed into the token", {}, async (stage) => {
+  staged("a pickup code in the message is changed into the token", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     assert.equal(flow.method, "POST");
     const { origin, mode, challenge, opener_challenge, ...others } = flow.fields;
@@ -50,10 +50,10 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(name, `hubspot-connect:${stage.service}`);
     assert.equal(sha(JSON.parse(kept).verifier), challenge);
 
-    await say(popup, success("flow-1", { claim: "the-claim" }), stage.host);
+    await say(popup, success("flow-1", { pickup_code: "the-code" }), stage.host);
     assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
     const [redeemed] = stage.calls("/api/hubspot/token", "POST");
-    assert.deepEqual(JSON.parse(redeemed.body), { flow: "flow-1", claim: "the-claim" });
+    assert.deepEqual(JSON.parse(redeemed.body), { flow: "flow-1", pickup_code: "the-code" });
     assert.equal(sha(redeemed.headers["hubspot-connect-verifier"]), challenge);
     assert.deepEqual(await memory(page), [], "nothing is left behind");
   });
@@ -75,9 +75,9 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await stage.results(page), [{ connection: { ...unnamed, flow: "flow-2" } }], "by message");
   });
 
-  staged("a claim that was taken before leaves a connection without a token", { delivered: true }, async (stage) => {
+  staged("a pickup code that was taken before leaves a connection without a token", { delivered: true }, async (stage) => {
     const { page, popup } = await stage.begin();
-    await say(popup, success("flow-1", { claim: "the-claim" }), stage.host);
+    await say(popup, success("flow-1", { pickup_code: "the-code" }), stage.host);
     assert.deepEqual(await stage.results(page), [{ connection: RESULT }]);
     assert.equal(stage.calls("/api/hubspot/token", "POST").length, 1);
   });
@@ -85,7 +85,7 @@ describe("the browser", { concurrency: 2 }, () => {
   staged("an attempt of another program with this page's challenge is not taken for the popup's", {}, async (stage) => {
     const { page, popup, flow } = await stage.begin();
     await until("the popup has said hello", () => stage.key);
-    stage.change(flow, { id: "flow-of-another", ...connected({ claim: "the-claim" }) });
+    stage.change(flow, { id: "flow-of-another", ...connected({ pickup_code: "the-code" }) });
     assert.deepEqual(await stage.results(page), [{ code: "flow_mismatch", flow: "flow-1", ours: true }]);
     assert.deepEqual(stage.calls("/api/hubspot/token"), []);
     await until("the popup is closed", () => popup.isClosed());
@@ -131,7 +131,7 @@ describe("the browser", { concurrency: 2 }, () => {
     await stage.context.addInitScript(withoutNewApis);
     const { page, popup } = await stage.begin();
     await until("the key has come", () => stage.key);
-    await say(popup, success("flow-1", { claim: "the-claim" }), stage.host);
+    await say(popup, success("flow-1", { pickup_code: "the-code" }), stage.host);
     assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
     const findings = await page.evaluate(() => window.hubspot.diagnose());
     assert.ok(findings.every(({ ok }) => ok), JSON.stringify(findings));
@@ -170,7 +170,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.equal(await popup.evaluate(() => window.opener), null, "the popup is cut off");
     await sleep(5_000);
     assert.deepEqual(await page.evaluate(() => window.results), [], "a popup that seems closed is no answer");
-    stage.change(flow, connected({ claim: "the-claim" }));
+    stage.change(flow, connected({ pickup_code: "the-code" }));
     assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
     assert.deepEqual(stage.calls("/api/hubspot/cancel"), []);
   });
@@ -369,7 +369,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual([flow.fields.mode, flow.fields.return_url], ["redirect", `${stage.host}/`]);
     await page.waitForSelector("h1");
 
-    stage.change(flow, connected({ claim: "the-claim" }));
+    stage.change(flow, connected({ pickup_code: "the-code" }));
     await page.goto(`${stage.host}/?a=b#hsc=flow-1`);
     await page.waitForFunction(() => window.ready);
     assert.deepEqual(await page.evaluate(() => window.hubspot.resume()), WITH_TOKEN);
@@ -430,7 +430,7 @@ describe("the browser", { concurrency: 2 }, () => {
     const { page, popup, flow } = await stage.begin();
     assert.equal(flow.method, "POST");
     await until("the key has come", () => stage.key);
-    await say(popup, success("flow-1", { claim: "the-claim" }), stage.host);
+    await say(popup, success("flow-1", { pickup_code: "the-code" }), stage.host);
     assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
     assert.equal(await page.locator("hubspot-connect").evaluate((element) => getComputedStyle(element.shadowRoot.querySelector("button")).fontWeight), "600");
     assert.deepEqual(violations, []);
@@ -477,7 +477,7 @@ describe("the browser", { concurrency: 2 }, () => {
     stage.silent = true;
     const { page, flow } = await stage.begin();
     await until("it has asked twice", () => stage.calls("/api/hubspot/status", "GET").length >= 2);
-    stage.change(flow, connected({ claim: "the-claim" }));
+    stage.change(flow, connected({ pickup_code: "the-code" }));
     stage.silent = false;
     assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
   });
@@ -489,7 +489,7 @@ describe("the browser", { concurrency: 2 }, () => {
     await page.waitForFunction(() => window.ready);
     await page.evaluate(() => { window.settle(window.hubspot.resume()); });
     await sleep(1_000);
-    stage.change(flow, connected({ claim: "the-claim" }));
+    stage.change(flow, connected({ pickup_code: "the-code" }));
     assert.deepEqual(await stage.results(page), [{ connection: WITH_TOKEN }]);
   });
 
@@ -499,7 +499,7 @@ describe("the browser", { concurrency: 2 }, () => {
     await until("it waits for the answer", () => stage.calls("/api/hubspot/status", "GET").length === 2);
     // No wake-up by the service: the tab has to ask by itself.
     flow.turn += 1;
-    flow.state = connected({ claim: "the-claim" }).state;
+    flow.state = connected({ pickup_code: "the-code" }).state;
     await popup.evaluate((url) => location.assign(url), `${stage.host}/back#hsc=flow-1`);
     await popup.waitForFunction(() => window.ready);
     await popup.evaluate(() => { void window.hubspot.resume(); }).catch(() => {});

@@ -10,12 +10,12 @@ use crate::keyring::Keyring;
 /// What the opener's message carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenDelivery {
-    /// The access token to a hand-written listener on a listed origin; a claim to the SDK.
+    /// The access token to a hand-written listener on a listed origin; a pickup code to the SDK.
     Auto,
     /// The access token.
     AccessToken,
-    /// A claim that is exchanged once for the access token.
-    Claim,
+    /// A pickup code that is exchanged once for the access token.
+    PickupCode,
     /// Neither: the host's backend fetches the token.
     Handle,
 }
@@ -77,7 +77,7 @@ impl Security {
                 &[
                     ("auto", TokenDelivery::Auto),
                     ("access_token", TokenDelivery::AccessToken),
-                    ("claim", TokenDelivery::Claim),
+                    ("pickup_code", TokenDelivery::PickupCode),
                     ("handle", TokenDelivery::Handle),
                 ],
             ),

@@ -184,7 +184,7 @@ impl Web {
                     .service(at("/auth/hubspot/link", actix::post().to(link::read_link)))
                     .service(at("/auth/hubspot/link/open", actix::post().to(link::open_link)))
                     .service(
-                        at("/api/hubspot/token", actix::post().to(authorization::redeem_claim))
+                        at("/api/hubspot/token", actix::post().to(authorization::redeem_pickup_code))
                             .wrap(cors::cors(web, "POST")),
                     )
                     .service(

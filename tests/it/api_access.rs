@@ -24,7 +24,7 @@ const WITHOUT_A_KEY: [&str; 15] = [
     "openapi_document",
     "prove_opener",
     "read_link",
-    "redeem_claim",
+    "redeem_pickup_code",
     "start_by_form",
     "start_by_link",
     "take_handoff",

@@ -28,14 +28,14 @@ async fn the_page_that_began_an_attempt_learns_its_outcome_without_cookies_and_t
     assert_eq!(after.header("access-control-allow-origin"), HOST);
     assert_eq!(after.header("access-control-allow-credentials"), "");
     assert!(after.cookies().is_empty() && !after.body.contains("access_token"));
-    let (flow, claim) = (text(&state["flow"]), text(&state["claim"]));
-    let token = page.redeem(&flow, &claim).await;
+    let (flow, code) = (text(&state["flow"]), text(&state["pickup_code"]));
+    let token = page.redeem(&flow, &code).await;
     assert_eq!(token.status, 200, "{}", token.body);
     assert!(!text(&token.json()["access_token"]).is_empty());
     assert_eq!(token.json()["token_type"], "bearer");
-    let again = page.redeem(&flow, &claim).await;
+    let again = page.redeem(&flow, &code).await;
     assert_eq!((again.status, problem_of(&again).as_str()), (410, "already_delivered"));
-    assert_eq!(page.look().await.json()["claim"], Value::Null, "no claim for what is taken");
+    assert_eq!(page.look().await.json()["pickup_code"], Value::Null, "no pickup code for what is taken");
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1);
 }
 
@@ -101,7 +101,7 @@ async fn without_a_popup_the_browser_goes_back_to_the_page_with_the_flow_and_no_
     assert_eq!((back.status, back.location()), (303, format!("{url}#hsc={flow}").as_str()));
     let state = page.look().await.json();
     assert_eq!(state["status"], "connected");
-    assert_eq!(page.redeem(&flow, &text(&state["claim"])).await.status, 200);
+    assert_eq!(page.redeem(&flow, &text(&state["pickup_code"])).await.status, 200);
     // An end without a connection leads back as well.
     let page = Page::new(&app.base, HOST);
     let launch = page.post(&browser, Some(HOST), &redirect).await;

@@ -29,7 +29,7 @@ async fn what_a_session_leads_to_belongs_to_the_hosts_user_and_to_no_browser() {
     assert_eq!(host.app.database.column(sql::METADATA).await, r#"{"plan":"pro"}"#);
     let told = page.look().await.json();
     assert_eq!(told["connection"]["id"], id.as_str(), "{told}");
-    assert!(told.get("claim").is_none(), "the token is the backend's to fetch");
+    assert!(told.get("pickup_code").is_none(), "the token is the backend's to fetch");
     let message = popup.handoff(&done).await.json();
     assert_eq!(message["message"]["type"], "hubspot_auth_success");
     assert!(message["message"].get("access_token").is_none(), "{message}");

@@ -174,7 +174,7 @@ async fn an_unproven_attempt_gives_its_token_to_its_opener_and_to_no_claim() {
 
     assert_eq!(handed["origin"], HOST);
     assert!(
-        handed["message"]["access_token"].is_string() && handed["message"]["claim"].is_null(),
+        handed["message"]["access_token"].is_string() && handed["message"]["pickup_code"].is_null(),
         "{handed}"
     );
 
@@ -182,10 +182,10 @@ async fn an_unproven_attempt_gives_its_token_to_its_opener_and_to_no_claim() {
     connected(&app, &proven, &popup).await;
     let state = proven.look().await.json();
     app.database.update(sql::AUTH_REQUESTS, "evidence = NULL").await;
-    let refused = proven.redeem(&text(&state["flow"]), &text(&state["claim"])).await;
+    let refused = proven.redeem(&text(&state["flow"]), &text(&state["pickup_code"])).await;
     assert_eq!(
         (refused.status, problem_of(&refused).as_str()),
         (404, "flow_unknown"),
-        "even for a claim that fits"
+        "even for a pickup code that fits"
     );
 }

@@ -87,10 +87,10 @@ async fn no_token_is_handed_off_later_than_a_minute_after_the_outcome() {
         let message = browser.handoff(done.location()).await.json()["message"].clone();
 
         assert_eq!(message["type"], "hubspot_auth_success", "{message}");
-        assert!(message.get("access_token").is_none() && message.get("claim").is_none(), "{message}");
+        assert!(message.get("access_token").is_none() && message.get("pickup_code").is_none(), "{message}");
         if by_page {
             // The page that began it has a secret of its own, and asks for itself.
-            assert!(page.look().await.json()["claim"].is_string());
+            assert!(page.look().await.json()["pickup_code"].is_string());
         }
     }
 }

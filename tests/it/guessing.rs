@@ -97,6 +97,6 @@ async fn a_thousand_wrong_verifiers_find_no_attempt_and_disturb_none() {
     assert_eq!(words.len(), 1, "every guess is told the same: {words:?}");
     assert!(answers.iter().all(|answer| answer.status == 404 && answer.cookies().is_empty()));
     assert_eq!(page.look().await.json(), before);
-    let redeemed = page.redeem(&text(&before["flow"]), &text(&before["claim"])).await;
+    let redeemed = page.redeem(&text(&before["flow"]), &text(&before["pickup_code"])).await;
     assert!(redeemed.json()["access_token"].is_string(), "{}", redeemed.body);
 }

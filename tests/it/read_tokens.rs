@@ -48,7 +48,7 @@ async fn a_read_token_shows_the_connections_of_its_user_and_no_others() {
     assert_eq!(status["external_user_id"], "user_42");
     assert_eq!(status["portal_id"], ACME);
     assert_eq!(status["connections"][0]["id"], app.database.column(sql::ID).await.as_str());
-    for missing in ["user_id", "session_expires_at", "access_token", "pickup_code", "claim"] {
+    for missing in ["user_id", "session_expires_at", "access_token", "pickup_code"] {
         assert!(status.get(missing).is_none(), "{missing}: {status}");
     }
     let other = read(&app, &token_of(&app, "user_43").await, STATUS, "").await;

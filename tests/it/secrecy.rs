@@ -332,7 +332,7 @@ async fn our_own_pages_are_given_no_token_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_operator_wants_no_tokens_in_messages_there_are_none() {
-    for delivery in ["claim", "handle"] {
+    for delivery in ["pickup_code", "handle"] {
         let app = TestApp::with(&[("TOKEN_DELIVERY", delivery)]).await;
         let done = app.browser().connect(&app, Some(HOST), approve(ACME)).await;
         assert_eq!(done["message"]["type"], "hubspot_auth_success", "{delivery}");

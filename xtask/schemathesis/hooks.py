@@ -62,9 +62,9 @@ def before_call(context, case, kwargs):
             case.body = {"token": link}
         case "create_connect_session" if isinstance(case.body, dict):
             case.body = listed(case.body)
-        case "redeem_claim" if pair := next(REDEEMABLE, None):
+        case "redeem_pickup_code" if pair := next(REDEEMABLE, None):
             case.headers.update({"Hubspot-Connect-Verifier": pair["verifier"], "Origin": ORIGIN})
-            case.body = {"flow": pair["flow"], "claim": fresh_claim(pair)}
+            case.body = {"flow": pair["flow"], "pickup_code": fresh_pickup_code(pair)}
         case "disconnect_connection" if pair := next(CONNECTED, None):
             case.headers["Hubspot-Connect-Verifier"] = pair["verifier"]
             case.body = {"connection_id": pair["connection"]}
@@ -72,11 +72,11 @@ def before_call(context, case, kwargs):
             case.body = {**case.body, "url": next(ADDRESSES)}
 
 
-def fresh_claim(pair):
+def fresh_pickup_code(pair):
     """It is good for a minute, so it is asked for when it is needed."""
     request = Request(f"{SERVICE}/api/hubspot/status", headers={"Hubspot-Connect-Verifier": pair["verifier"]})
     with urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())["claim"]
+        return json.loads(answer.read())["pickup_code"]
 
 
 def configured(fields):

@@ -362,7 +362,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** The access token of an attempt, once */
-        post: operations["redeem_claim"];
+        post: operations["redeem_pickup_code"];
         delete?: never;
         options?: never;
         head?: never;
@@ -673,8 +673,6 @@ export interface components {
         Attempt: {
             /** @description Whether the host's backend has to confirm it before it comes to anything. */
             awaiting_confirmation?: boolean;
-            /** @description What the access token is given out for, at `/api/hubspot/token`, to pages that may have it. */
-            claim?: string;
             /**
              * Format: uuid
              * @description The connect session that the host's backend has to confirm. Present while `awaiting_confirmation` is true.
@@ -701,6 +699,8 @@ export interface components {
              * @description The attempt.
              */
             flow: string;
+            /** @description What the access token is given out for, at `/api/hubspot/token`, to pages that may have it. */
+            pickup_code?: string;
             /** @description How far it has come. The last four are final. */
             status: components["schemas"]["AuthorizationStatus"];
             /** @description Whether its outcome is kept from the page, because nothing has proven that the page began it. */
@@ -1261,7 +1261,7 @@ export interface components {
          * @description Stable. What each means stands in docs/errors.md.
          * @enum {string}
          */
-        ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "challenge_used" | "claim_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_not_found" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "connection_not_found" | "connect_session_not_found" | "webhook_not_found" | "webhook_headers_needed" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "validation_failed" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "read_token_invalid" | "needs_reauth" | "token_unavailable" | "connection_missing" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
+        ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "challenge_used" | "pickup_code_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_not_found" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "connection_not_found" | "connect_session_not_found" | "webhook_not_found" | "webhook_headers_needed" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "validation_failed" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "read_token_invalid" | "needs_reauth" | "token_unavailable" | "connection_missing" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
         /** @description The key that an opener shows, for the flow it has begun. */
         Proof: {
             /** @description The binding from the launch page. Omit it if the browser already has the cookie. */
@@ -1274,15 +1274,15 @@ export interface components {
             /** @description What the opener has shown. */
             opener_key: string;
         };
-        /** @description Which flow is meant, for which claim. */
+        /** @description Which flow is meant, for which pickup code. */
         Redeem: {
-            /** @description What its message or its status has given. It is good for a minute. */
-            claim: string;
             /**
              * Format: uuid
              * @description The attempt.
              */
             flow: string;
+            /** @description What its message or its status has given. It is good for a minute. */
+            pickup_code: string;
         };
         /** @description New tokens, but for the tokens. */
         RefreshBody: {
@@ -5567,7 +5567,7 @@ export interface operations {
             };
         };
     };
-    redeem_claim: {
+    redeem_pickup_code: {
         parameters: {
             query?: never;
             header: {
@@ -5601,7 +5601,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `claim_rejected`: not this attempt's claim, not this origin's, or older than a minute. */
+            /** @description `pickup_code_rejected`: not this attempt's pickup code, not this origin's, or older than a minute. */
             403: {
                 headers: {
                     [name: string]: unknown;

@@ -85,7 +85,7 @@ fn wakes_for(web: &Web, attempt: &Attempt) -> Option<Subscription> {
     }
 }
 
-/// Which flow is meant, for which claim.
+/// Which flow is meant, for which pickup code.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redeem {
@@ -93,7 +93,7 @@ pub struct Redeem {
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
     /// What its message or its status has given. It is good for a minute.
-    claim: String,
+    pickup_code: String,
 }
 
 /// An access token for a page.
@@ -110,7 +110,7 @@ struct AccessTokenAnswer<'a> {
     expires_at: String,
 }
 
-/// `POST /api/hubspot/token`: the access token of an attempt, once, for a claim out of its message or its status.
+/// `POST /api/hubspot/token`: the access token of an attempt, once, for a pickup code out of its message or its status.
 #[utoipa::path(
     post, path = "/api/hubspot/token", tag = "page",
     summary = "The access token of an attempt, once",
@@ -120,17 +120,18 @@ struct AccessTokenAnswer<'a> {
     responses(
         (status = 200, description = "The access token. A second request gets none.", body = AccessTokenAnswer),
         (status = 400, description = "`bad_challenge`: there is no verifier, or it is none."),
-        (status = 403, description = "`claim_rejected`: not this attempt's claim, not this origin's, or older than a minute."),
+        (status = 403, description = "`pickup_code_rejected`: not this attempt's pickup code, not this origin's, or older than a minute."),
         (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
         (status = 410, description = "`already_delivered`: it was given out before."),
     )
 )]
-pub async fn redeem_claim(request: HttpRequest, web: Data<Web>, body: ApiJson<Redeem>) -> Handled {
+pub async fn redeem_pickup_code(request: HttpRequest, web: Data<Web>, body: ApiJson<Redeem>) -> Handled {
     let verifier = verifier(&request)?.ok_or(ProblemCode::BadChallenge)?;
     let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
-    let access = web.services.connect.statuses.redeem(body.0.flow, &body.0.claim, &verifier, origin).await?;
+    let access =
+        web.services.connect.statuses.redeem(body.0.flow, &body.0.pickup_code, &verifier, origin).await?;
     Ok(HttpResponse::Ok().json(AccessTokenAnswer {
-        // This is what the page has asked for, with a claim and its own secret.
+        // This is what the page has asked for, with a pickup code and its own secret.
         access_token: access.token.expose(),
         token_type: "bearer",
         expires_at: access.expires_at.rfc3339(),
@@ -204,7 +205,7 @@ pub struct AttemptAnswer<'a> {
     /// What the access token is given out for, at `/api/hubspot/token`, to pages that may have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    claim: Option<&'a str>,
+    pickup_code: Option<&'a str>,
 }
 
 /// Why an attempt has failed.
@@ -238,14 +239,14 @@ fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
         withheld: attempt.withheld,
         connection,
         error,
-        claim: attempt.claim.as_deref(),
+        pickup_code: attempt.pickup_code.as_deref(),
     }
 }
 
-/// Stands for all that the answer says, but for the claim, which is a new one each time.
+/// Stands for all that the answer says, but for the pickup code, which is a new one each time.
 fn tag(attempt: &Attempt, now: Moment) -> String {
     let mut hasher = DefaultHasher::new();
-    (attempt.flow, attempt.status, attempt.claim.is_some(), attempt.withheld).hash(&mut hasher);
+    (attempt.flow, attempt.status, attempt.pickup_code.is_some(), attempt.withheld).hash(&mut hasher);
     attempt.awaiting_confirmation.is_some().hash(&mut hasher);
     if let Some(Outcome::Connected(connection)) = &attempt.outcome {
         let token = &connection.token;

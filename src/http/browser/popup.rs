@@ -261,8 +261,8 @@ fn text(flow: FlowId, message: &Message) -> Value {
         text["access_token"] = access_token.expose().into();
         text["token_type"] = "bearer".into();
     }
-    if let Some(claim) = &message.claim {
-        text["claim"] = claim.as_str().into();
+    if let Some(pickup_code) = &message.pickup_code {
+        text["pickup_code"] = pickup_code.as_str().into();
     }
     text
 }

@@ -40,7 +40,7 @@ use constraints::PROBLEM;
         openapi_document,
         get_docs,
         status::get_status,
-        authorization::redeem_claim,
+        authorization::redeem_pickup_code,
         authorization::cancel_attempt,
         disconnect::disconnect_connection,
         start::start_by_link,

@@ -50,8 +50,8 @@ problems! {
         "A challenge is a SHA-256 in base64url, 43 characters; a verifier has 43 to 128 letters, digits, `-`, `.`, `_` or `~`.";
     ChallengeUsed = "challenge_used", 409, FINAL, "Code challenge already used",
         "This connect was started before; each start needs its own code challenge. Close this window and connect again.";
-    ClaimRejected = "claim_rejected", 403, FINAL, "This claim is not good",
-        "The claim is not one of this attempt, or is older than a minute. The status of the attempt has a fresh one.";
+    PickupCodeRejected = "pickup_code_rejected", 403, FINAL, "Invalid pickup code",
+        "The pickup code is not one of this attempt, or is older than a minute. The status of the attempt has a fresh one.";
     NotANavigation = "not_a_navigation", 400, FINAL, "This address is for a window",
         "This address is opened by a person in a window; it cannot be embedded or fetched.";
     FlowUnknown = "flow_unknown", 404, FINAL, "This attempt is not known",

@@ -4,8 +4,8 @@
 use super::{Problem, ProblemCode};
 use crate::domain::failure::FailureCode;
 use crate::services::{
-    AccessError, ClaimError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError,
-    OnceError, SessionError, StartError, StoreError, Unreadable, WebhookError,
+    AccessError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError, OnceError,
+    PickupCodeError, SessionError, StartError, StoreError, Unreadable, WebhookError,
 };
 
 /// Declares the problem of each failure: of most, the one with the same name.
@@ -77,9 +77,9 @@ codes! {
         Mismatch => ExternalUserMismatch,
         KeyMissing => UnknownKey,
     }
-    ClaimError {
+    PickupCodeError {
         Unknown => FlowUnknown,
-        Rejected => ClaimRejected,
+        Rejected => PickupCodeRejected,
         Taken => AlreadyDelivered,
         Unreadable => IntegrityError,
     }

@@ -24,7 +24,7 @@ pub struct Attempt {
     /// What it has come to, once it has.
     pub outcome: Option<Outcome>,
     /// What the access token is given for, once.
-    pub claim: Option<String>,
+    pub pickup_code: Option<String>,
     /// Until when HubSpot's answer is awaited.
     pub expires_at: Moment,
     /// When the passing of time alone changes this.
@@ -55,10 +55,10 @@ pub struct AccessToken {
 
 /// Why no access token is given.
 #[derive(Debug)]
-pub enum ClaimError {
+pub enum PickupCodeError {
     /// There is no such attempt for this secret, or its page is another one.
     Unknown,
-    /// The claim is none, or too old.
+    /// The pickup code is invalid or has expired.
     Rejected,
     /// It was given before.
     Taken,
@@ -68,7 +68,7 @@ pub enum ClaimError {
     Store(StoreError),
 }
 
-impl From<StoreError> for ClaimError {
+impl From<StoreError> for PickupCodeError {
     fn from(why: StoreError) -> Self {
         Self::Store(why)
     }
@@ -134,7 +134,7 @@ impl AuthorizationStatuses {
                 flow,
                 status,
                 outcome: None,
-                claim: None,
+                pickup_code: None,
                 expires_at,
                 changes_at: expires_at,
                 awaiting_confirmation: None,
@@ -155,7 +155,7 @@ impl AuthorizationStatuses {
             (status, Outcome::Connected(connection)) => (status, connection.token.expires_at),
             (status, Outcome::Failed { .. }) => (status, expires_at),
         };
-        let claim = self.outcomes.claim_for(&request, status, now);
+        let pickup_code = self.outcomes.pickup_code_for(&request, status, now);
         let awaiting_confirmation = match request.connect_session {
             Some(id) if status == AuthorizationStatus::Exchanging => self.awaited(id, &request).await?,
             _ => None,
@@ -165,7 +165,7 @@ impl AuthorizationStatuses {
             flow,
             status,
             outcome,
-            claim,
+            pickup_code,
             expires_at,
             changes_at,
             awaiting_confirmation,
@@ -188,29 +188,29 @@ impl AuthorizationStatuses {
     /// Gives the access token of an attempt, once, to the page that began it.
     ///
     /// # Errors
-    /// [`ClaimError`] says why not.
+    /// [`PickupCodeError`] says why not.
     pub async fn redeem(
         &self,
         flow: FlowId,
-        claim: &str,
+        pickup_code: &str,
         verifier: &Secret,
         origin: &str,
-    ) -> Result<AccessToken, ClaimError> {
+    ) -> Result<AccessToken, PickupCodeError> {
         let now = self.clock.now();
         let request = self.store.flow_of_challenge(verifier.hash(), Some(flow)).await?;
         let is_its_page = |request: &AuthRequest| {
             request.evidence.is_some() && request.opener.as_ref().is_some_and(|page| page.as_str() == origin)
         };
-        let request = request.filter(is_its_page).ok_or(ClaimError::Unknown)?;
-        if !self.keyring.is_claim(flow, claim, now) {
-            return Err(ClaimError::Rejected);
+        let request = request.filter(is_its_page).ok_or(PickupCodeError::Unknown)?;
+        if !self.keyring.is_pickup_code(flow, pickup_code, now) {
+            return Err(PickupCodeError::Rejected);
         }
         let Outcome::Connected(connection) = self.outcomes.outcome_of(&request).await? else {
-            return Err(ClaimError::Unknown);
+            return Err(PickupCodeError::Unknown);
         };
-        let token = open_access(&self.keyring, &connection.token).map_err(|_| ClaimError::Unreadable)?;
+        let token = open_access(&self.keyring, &connection.token).map_err(|_| PickupCodeError::Unreadable)?;
         if !self.store.take_token(flow, now).await? {
-            return Err(ClaimError::Taken);
+            return Err(PickupCodeError::Taken);
         }
         Ok(AccessToken { token, expires_at: connection.token.expires_at })
     }

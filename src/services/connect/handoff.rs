@@ -47,7 +47,7 @@ pub struct Message {
     /// The access token, where the opener may have it.
     pub access_token: Option<Secret>,
     /// What the opener gets the access token for, where it may have it in that way.
-    pub claim: Option<String>,
+    pub pickup_code: Option<String>,
 }
 
 /// An attempt to take the outcome.
@@ -134,12 +134,12 @@ impl Handoffs {
         let Some(with_token) = taken else { return Ok(Delivery::Gone) };
         // Another way may have been quicker.
         let access_token = access_token.filter(|_| with_token);
-        let claim = match access_token {
+        let pickup_code = match access_token {
             Some(_) => None,
             None if is_over => None,
-            None => self.outcomes.claim_for(&request, request.state_at(now).status(), now),
+            None => self.outcomes.pickup_code_for(&request, request.state_at(now).status(), now),
         };
-        Ok(Delivery::Now(request.opener, Box::new(Message { outcome, access_token, claim })))
+        Ok(Delivery::Now(request.opener, Box::new(Message { outcome, access_token, pickup_code })))
     }
 
     /// The access token goes to pages that the operator has listed and to no other, our own included: those use the
@@ -155,7 +155,7 @@ impl Handoffs {
                 request.connect_session.is_none()
                     && (request.challenge.is_none() || request.evidence.is_none())
             }
-            TokenDelivery::Claim | TokenDelivery::Handle => false,
+            TokenDelivery::PickupCode | TokenDelivery::Handle => false,
         };
         if !wanted || !self.rules.is_listed(request) {
             return None;

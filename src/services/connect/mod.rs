@@ -14,7 +14,7 @@ mod start;
 use std::sync::Arc;
 
 pub use account_mismatch::{AccountMismatches, Choice, DecideError};
-pub use authorization_status::{Attempt, AuthorizationStatuses, ClaimError};
+pub use authorization_status::{Attempt, AuthorizationStatuses, PickupCodeError};
 pub use connect_sessions::{CompleteError, ConnectSessions, NewSession, SessionError, SessionView};
 pub use finish::{Answer, FinishConnect, FinishError, Finished, Finishes};
 pub use handoff::{Delivery, Ended, Handoffs, Message};

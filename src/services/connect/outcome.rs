@@ -11,8 +11,8 @@ use crate::keyring::Keyring;
 use crate::services::platform::{Base, Connection};
 use crate::store::{ConnectionStore, StoreError};
 
-/// How long a claim is good. The next look at the attempt gives a fresh one.
-const CLAIM: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a pickup code is valid. The next look at the attempt gives a fresh one.
+const PICKUP_CODE_LIFETIME: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What a flow has come to.
 #[derive(Debug)]
@@ -67,8 +67,8 @@ impl Outcomes {
         })
     }
 
-    /// A claim for a connected attempt whose token has not been given out.
-    pub(super) fn claim_for(
+    /// A pickup code for a connected attempt whose token has not been given out.
+    pub(super) fn pickup_code_for(
         &self,
         request: &AuthRequest,
         status: AuthorizationStatus,
@@ -78,11 +78,11 @@ impl Outcomes {
             // The backend has asked for it, so the backend gets it.
             TokenDelivery::Auto => request.connect_session.is_none(),
             TokenDelivery::Handle => false,
-            TokenDelivery::AccessToken | TokenDelivery::Claim => true,
+            TokenDelivery::AccessToken | TokenDelivery::PickupCode => true,
         };
         let open = status == AuthorizationStatus::Connected && !request.is_token_taken;
         let listed = request.challenge.is_some() && self.rules.is_listed(request);
         (given && open && listed && request.evidence.is_some())
-            .then(|| self.keyring.claim(request.id, now.plus(CLAIM)))
+            .then(|| self.keyring.pickup_code(request.id, now.plus(PICKUP_CODE_LIFETIME)))
     }
 }

@@ -114,8 +114,8 @@ impl Page {
         self.ask(Method::GET, &path, None, &[("if-none-match", tag)]).await
     }
 
-    pub async fn redeem(&self, flow: &str, claim: &str) -> Answer {
-        let body = json!({"flow": flow, "claim": claim});
+    pub async fn redeem(&self, flow: &str, pickup_code: &str) -> Answer {
+        let body = json!({"flow": flow, "pickup_code": pickup_code});
         self.ask(Method::POST, "/api/hubspot/token", Some(body), &[]).await
     }
 
@@ -158,7 +158,7 @@ pub fn text(value: &Value) -> String {
 
 /// Nothing of a connection is in this answer.
 pub fn assert_tells_nothing(answer: &Answer) {
-    for word in ["connection", "portal", "claim", "access_token", "acme", "1234567"] {
+    for word in ["connection", "portal", "pickup_code", "access_token", "acme", "1234567"] {
         assert!(!answer.body.contains(word), "{word}: {}", answer.body);
     }
 }

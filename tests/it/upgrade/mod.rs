@@ -170,7 +170,7 @@ async fn a_flow_that_has_begun_ends_after_an_upgrade() {
     }
 
     let page_of_connected = page(&app, "connected");
-    let pickup = text(&page_of_connected.look().await.json()["claim"]);
+    let pickup = text(&page_of_connected.look().await.json()["pickup_code"]);
     let given = page_of_connected.redeem(&flow("connected").to_string(), &pickup).await;
     let browsers = access_token(facts.special(Special::Browser));
     assert_eq!(given.json()["access_token"], browsers, "{}", given.body);
