@@ -13,7 +13,7 @@ async function open(stage, attributes = "") {
   const { service } = stage.demo;
   const host = await stage.open(hosts.origin + hosts.put(`<!doctype html><html lang="en"><title>Host</title><link rel="icon" href="data:,">
     <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><body style="font:16px/1.5 system-ui;margin:1rem">
-    <script type="module" src="${service}/static/sdk/hubspot-connect.js"></script>
+    <script type="module" src="${service}/static/sdk/element.js"></script>
     <p>Before.</p><hubspot-connect service="${service}" ${attributes}></hubspot-connect><p>After.</p>`));
   await host.waitForFunction(() => customElements.get("hubspot-connect"));
   return host;

@@ -70,6 +70,9 @@ async function startBackend(stage, { command, port }) {
   return { origin, webhook: webhook.id };
 }
 
+/** A path of this folder. */
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+
 /** What a folder's files are to a browser: `main.js` as it stands, or made of `main.jsx` as the README says. */
 async function script(folder) {
   const files = await readdir(folder);
@@ -77,11 +80,17 @@ async function script(folder) {
   if (!files.includes("main.jsx")) return "";
   const { outputFiles: [bundle] } = await build({
     entryPoints: [new URL("main.jsx", folder).pathname], bundle: true, format: "esm", jsx: "automatic", write: false, minify: true,
-    // The packages are those of this folder; an application has its own.
-    nodePaths: [new URL("node_modules", import.meta.url).pathname], define: { "process.env.NODE_ENV": '"production"' },
+    // An application has installed them all in one folder.
+    alias: { "hubspot-connect/react": here("../sdk/src/react.ts"), react: here("node_modules/react"), "react-dom": here("node_modules/react-dom") },
+    define: { "process.env.NODE_ENV": '"production"' },
   });
   return bundle.text;
 }
+
+/** The composable, as it is in the package. */
+const { outputFiles: [composable] } = await build({
+  entryPoints: [here("../sdk/src/vue.ts")], bundle: true, format: "esm", external: ["vue", "./diagnose.js"], write: false,
+});
 
 /** Serves a folder. @returns the page's address */
 async function serve(stage, name) {
@@ -93,7 +102,9 @@ async function serve(stage, name) {
   const file = hosts.put(put(await script(folder)), {}, ".js");
   const library = hosts.put(await readFile(new URL("node_modules/vue/dist/vue.esm-browser.prod.js", import.meta.url), "utf8"), {}, ".js");
   const page = put(await readFile(new URL("index.html", folder), "utf8"))
-    .replace('src="main.js"', `src="${file}"`).replace("/node_modules/vue/dist/vue.esm-browser.prod.js", library);
+    .replace('src="main.js"', `src="${file}"`)
+    .replace("/node_modules/vue/dist/vue.esm-browser.prod.js", library)
+    .replace("/node_modules/hubspot-connect/dist/vue.js", hosts.put(composable.text, {}, ".js"));
   const sent = await readFile(new URL("headers.txt", folder), "utf8").catch(() => "");
   const headers = Object.fromEntries(put(sent).split("\n").filter(Boolean).map((line) => line.split(/: (.*)/, 2)));
   return hosts.origin + hosts.put(page, headers);

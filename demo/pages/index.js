@@ -1,7 +1,7 @@
 // What a host page does with a connection: the element has done the rest.
 const byId = (id) => document.getElementById(id);
 
-byId("hubspot").addEventListener("connected", ({ detail: connection }) => {
+function show({ detail: connection }) {
   byId("account").textContent = `${connection.hubDomain ?? "account"} (${connection.portalId})`;
   byId("scopes").textContent = connection.scopes?.join(", ") ?? "not known yet";
   byId("token").textContent = connection.accessToken ? `${connection.accessToken.slice(0, 8)}…` : "stays with the service";
@@ -9,4 +9,6 @@ byId("hubspot").addEventListener("connected", ({ detail: connection }) => {
   byId("result").hidden = false;
   byId("manage").href = document.body.dataset.service;
   byId("manage").hidden = false;
-});
+}
+
+for (const name of ["connected", "reconnected"]) byId("hubspot").addEventListener(name, show);

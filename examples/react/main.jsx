@@ -1,24 +1,11 @@
-import { useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
-import { HubSpotConnect } from "https://connect.example.com/static/sdk/hubspot-connect.js";
-
-// Outside of the component: one for the page, whatever is rendered how often.
-const hubspot = new HubSpotConnect({ service: "https://connect.example.com" });
+import { useHubSpotConnect } from "hubspot-connect/react";
 
 function ConnectToHubSpot() {
-  const [connection, setConnection] = useState(null);
-  const [error, setError] = useState(null);
-
-  const follow = (result) => {
-    setError(null);
-    result.then(setConnection, setError);
-  };
-  // A reload may have interrupted an attempt.
-  useEffect(() => follow(hubspot.resume()), []);
-
+  const { connection, error, connect } = useHubSpotConnect({ service: "https://connect.example.com" });
   return (
     <>
-      <button type="button" onClick={() => follow(hubspot.connect())}>Connect to HubSpot</button>
+      <button type="button" onClick={() => connect()}>Connect to HubSpot</button>
       <p role="status">{error ? error.message : connection && `Connected as ${connection.hubDomain}.`}</p>
     </>
   );

@@ -1,19 +1,9 @@
-import { createApp, ref } from "vue";
-import "https://connect.example.com/static/sdk/hubspot-connect.js";
+import { createApp } from "vue";
+import { useHubSpotConnect } from "hubspot-connect/vue";
 
-const app = createApp({
-  // Here and not in the page: what stands in the page comes to life before Vue replaces it by its own.
+createApp({
   template: `
-    <hubspot-connect service="https://connect.example.com" @connected="connected" @failed="failed"></hubspot-connect>
-    <p v-if="account">The contacts of {{ account }} can be read now.</p>`,
-  setup() {
-    const account = ref("");
-    return {
-      account,
-      connected: ({ detail: connection }) => { account.value = connection.hubDomain; },
-      failed: ({ detail: error }) => { console.info(error.code); },
-    };
-  },
-});
-app.config.compilerOptions.isCustomElement = (tag) => tag === "hubspot-connect";
-app.mount("#app");
+    <button type="button" @click="connect()">Connect to HubSpot</button>
+    <p role="status">{{ error ? error.message : connection ? \`Connected as \${connection.hubDomain}.\` : "" }}</p>`,
+  setup: () => useHubSpotConnect({ service: "https://connect.example.com" }),
+}).mount("#app");

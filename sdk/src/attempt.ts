@@ -1,6 +1,6 @@
 import type { Connection, ConnectOptions, ErrorCode } from "./api";
 import { read } from "./channel.ts";
-import { toConnection } from "./connection.ts";
+import { withToken } from "./connection.ts";
 import type { Seen } from "./diagnose.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { launch, startFields, whenForbidden } from "./launch.ts";
@@ -15,6 +15,8 @@ import { ask, type Body, post } from "./wire.ts";
 /** In milliseconds. */
 const enum Span {
   FirstPoll = 1_000,
+  /** Between two looks for the empty page. */
+  Empty = 50,
   /** An answer that takes longer is lost: the service waits 25 seconds with it at most. */
   Lost = 40_000,
 }
@@ -30,8 +32,10 @@ export interface Shared {
   /** What `connect()` has returned, while a redirect waits for its connect session. */
   leaving?: Promise<Connection> | undefined;
   ignored: number;
-  /** The last attempt: what the status is asked with. */
-  memo?: Memo;
+  /** The last request that has connected: what the status is asked with. */
+  connected?: Memo;
+  /** Wakes each `watch()`. */
+  watchers: Set<() => void>;
   /** What `diagnose()` reports of the last `connect()`. */
   seen: Seen;
   /** Which attempt has made which connection: it alone may end it. */
@@ -82,7 +86,7 @@ export class Attempt {
   ) {
     this.#service = service;
     this.#shared = shared;
-    this.#memo = shared.memo = memo;
+    this.#memo = memo;
     this.#popup = popup;
     this.#name = name;
     this.#options = { ...options };
@@ -104,12 +108,11 @@ export class Attempt {
 
   /** Sends the popup to the service as soon as the page has the connect session. */
   async #start(popup: Window): Promise<void> {
-    try {
-      popup.document.body.textContent = "Preparing the connection…";
-    } catch {
-      // It shows another page for a moment longer.
-    }
     this.#sentAt = Infinity;
+    while (!this.#prepare(popup)) {
+      await sleep(Span.Empty);
+      if (this.ended) return;
+    }
     let fields;
     try {
       fields = await startFields(this.#memo, this.#openerKey = secret(), this.#options);
@@ -124,6 +127,16 @@ export class Attempt {
     this.#sentAt = Date.now();
     remember(this.#service, this.#memo);
     launch(this.#service, fields, this.#name, popup, () => this.cancel("csp_blocked"));
+  }
+
+  /** Says in the popup that it waits. @returns false as long as it shows another page, in which a form would be lost */
+  #prepare(popup: Window): boolean {
+    try {
+      popup.document.body.textContent = this.#options.popup?.text ?? "Preparing the connection…";
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /**
@@ -183,7 +196,7 @@ export class Attempt {
     if (body.awaiting_confirmation) void this.#confirm(body);
     // The opener was not verified to be this page, so polling gives no result, and there is no popup to send one.
     if (body.withheld && memo.mode !== "popup") this.#fail("csp_blocked");
-    if (status === "connected" && connection) this.#finish(() => toConnection(this.#service, memo, connection, body), connection.id);
+    if (status === "connected" && connection) this.#finish(() => withToken(this.#service, memo, connection, body), connection.id);
     else if (error) {
       if (error.code !== "connect_session_ended" || !this.#startAgain()) this.#fail(error.code, error.message);
     }
@@ -281,7 +294,11 @@ export class Attempt {
     if (!this.#state.sent) this.#popup?.close();
     const shared = this.#shared;
     if (shared.attempt === this) shared.attempt = undefined;
-    if (connectionId) shared.makers[connectionId] = this.#memo.verifier;
+    if (connectionId) {
+      shared.makers[connectionId] = this.#memo.verifier;
+      shared.connected = this.#memo;
+      shared.watchers.forEach((wake) => wake());
+    }
     this.#resolve(result());
   }
 
@@ -304,9 +321,7 @@ export class Attempt {
     });
     if (this.#popup) addEventListener("message", (event) => this.#onMessage(event), { signal });
     addEventListener("pageshow", this.#wake, { signal });
-    document.addEventListener("visibilitychange", () => {
-      if (!document.hidden) this.#wake();
-    }, { signal });
+    document.addEventListener("visibilitychange", this.#wake, { signal });
     whenForbidden("connect-src", this.#service, signal, () => {
       this.#note("muted");
       this.#wake();

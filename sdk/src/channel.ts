@@ -3,7 +3,7 @@ import type { WireConnection } from "./wire.ts";
 /** The messages of the popup, as far as they matter here. */
 export type Message =
   | { type: "hubspot_auth_hello"; flow: string; needs_key: boolean }
-  | ({ type: "hubspot_auth_success"; flow: string; connection_id: string } & Secrets & WireConnection)
+  | ({ type: "hubspot_auth_success"; flow: string; connection_id: string } & Secrets & Omit<WireConnection, "id">)
   | { type: "hubspot_auth_error"; flow: string | null; error: { code: string; message?: string } };
 
 export interface Secrets {

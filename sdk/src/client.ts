@@ -1,5 +1,6 @@
 import type * as api from "./api";
 import { Attempt, type Shared } from "./attempt.ts";
+import { toConnection } from "./connection.ts";
 import type { Seen } from "./diagnose.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { popupFeatures } from "./geometry.ts";
@@ -10,7 +11,7 @@ import { invalidOption, serviceOrigin } from "./options.ts";
 import { Clock, Patience } from "./popup_state.ts";
 import { secret } from "./secrets.ts";
 import { sleep } from "./sleep.ts";
-import { type Answer, ask, type Body, post, timeLimit } from "./wire.ts";
+import { ask, post, timeLimit } from "./wire.ts";
 
 /** In milliseconds. */
 const enum Watch {
@@ -18,19 +19,24 @@ const enum Watch {
   LongestPause = 30_000,
 }
 
-const NOBODY: Body & api.Status = { authenticated: false, connections: [] };
+/** What the service has said of the connections. */
+interface Heard {
+  /** Of HTTP. 404: the service knows of no such authorization request, or has forgotten it. */
+  status: number;
+  connections: api.Connection[];
+  etag: string | null;
+  rest: number;
+}
 
 const services: Record<string, Shared> = {};
 
 export class HubSpotConnect implements api.HubSpotConnect {
   #service: string;
-  #csrf: string | undefined;
   #shared: Shared;
 
-  constructor({ service, csrf }: api.HubSpotConnectOptions) {
+  constructor({ service }: api.HubSpotConnectOptions) {
     this.#service = serviceOrigin(service);
-    this.#csrf = csrf;
-    this.#shared = services[this.#service] ??= { ignored: 0, seen: { lostFocus: false }, makers: {} };
+    this.#shared = services[this.#service] ??= { ignored: 0, seen: { lostFocus: false }, makers: {}, watchers: new Set() };
   }
 
   get ignoredMessages(): number {
@@ -52,7 +58,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     if (!isSecureContext) return refuse("origin_not_allowed");
     // An opaque origin can be named to nobody, and no message would find it.
     if (origin === "null") return refuse("sandboxed_iframe");
-    if (options.mode === "redirect") return this.#shared.leaving = this.#redirect(options);
+    if (options.mode === "redirect") return this.#leave(options);
     // The popup gets a copy of what this tab remembers.
     const kept = recall(this.#service);
     forget(this.#service);
@@ -63,7 +69,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     if (!popup) {
       // Some web views open a window and return none.
       addEventListener("blur", () => { seen.lostFocus = true; }, { once: true, signal: timeLimit(1_000) });
-      if (options.fallback) return this.#shared.leaving = this.#redirect(options);
+      if (options.fallback) return this.#leave(options);
       // Nothing has begun, so what was begun before goes on.
       if (kept) remember(this.#service, kept);
       return refuse("popup_blocked");
@@ -75,12 +81,21 @@ export class HubSpotConnect implements api.HubSpotConnect {
     return new Attempt(this.#service, this.#shared, memo, options, popup, name).follow(options);
   }
 
-  async #redirect(options: api.ConnectOptions): Promise<api.Connection> {
+  /** Begins a redirect. Until the page is left, `connect()` returns the same promise. */
+  #leave(options: api.ConnectOptions): Promise<api.Connection> {
+    const shared = this.#shared;
+    const free = () => { if (shared.leaving === leaving) shared.leaving = undefined; };
+    const leaving: Promise<api.Connection> = shared.leaving = this.#redirect(options, free);
+    options.signal?.addEventListener("abort", free);
+    return leaving;
+  }
+
+  async #redirect(options: api.ConnectOptions, ready: () => void): Promise<api.Connection> {
     this.#shared.attempt?.cancel("closed");
     const memo: Memo = { verifier: secret(), startedAt: Date.now(), mode: "redirect" };
     // The page's function may take forever.
     const fields = await Promise.race([startFields(memo, secret(), options), sleep(Patience.Unheard * Clock.Tick, options.signal)])
-      .finally(() => { this.#shared.leaving = undefined; });
+      .finally(ready);
     if (!fields) throw new HubSpotConnectError(options.signal?.aborted ? "cancelled" : "timeout");
     // Without the verifier nobody could take up what comes back.
     if (!remember(this.#service, memo)) throw new HubSpotConnectError("popup_blocked");
@@ -124,53 +139,65 @@ export class HubSpotConnect implements api.HubSpotConnect {
     return this.#service === location.origin;
   }
 
-  /** Asks for the status, and makes one of what an attempt's verifier gives. */
-  async #ask(etag: string | null, signal?: AbortSignal): Promise<Answer> {
-    const memo = this.#ownPage ? null : this.#shared.memo;
-    if (memo === undefined) return { status: 200, body: NOBODY, etag: null, rest: 0 };
-    const answer = await ask(this.#service, memo?.verifier, etag, signal);
-    const { connection, flow } = answer.body;
-    // Once the service has forgotten the attempt, another program can begin one with its challenge.
-    if (memo) answer.body = connection && flow === (memo.flow ?? flow) ? { authenticated: true, connections: [connection] } : NOBODY;
-    return answer;
+  async #ask(etag: string | null, signal?: AbortSignal): Promise<Heard> {
+    const memo = this.#ownPage ? null : this.#shared.connected;
+    if (memo === undefined) return { status: 404, connections: [], etag: null, rest: 0 };
+    const { body, ...answer } = await ask(this.#service, memo?.verifier, etag, signal);
+    const { flow = null, connection, connections = connection ? [connection] : [] } = body;
+    // Once the service has forgotten the request, another program can begin one with its challenge.
+    if (memo?.flow && flow && flow !== memo.flow) return { ...answer, status: 404, connections: [] };
+    return { ...answer, connections: connections.map((one) => toConnection(one, flow)) };
   }
 
   async status(): Promise<api.Status> {
-    const { status, body } = await this.#ask(null);
-    if (status === 200 || status === 404) return body as api.Status;
+    const { status, connections } = await this.#ask(null);
+    if (status === 200 || status === 404) return { connections };
     throw new HubSpotConnectError("service_unavailable");
   }
 
   watch(onChange: (status: api.Status) => void): () => void {
-    const end = new AbortController();
+    const { watchers } = this.#shared;
+    let bell = new AbortController();
+    let etag: string | null = null;
+    const wake = () => {
+      // It is of the authorization request before.
+      etag = null;
+      bell.abort();
+    };
     const run = async () => {
-      let etag: string | null = null;
       let last = "";
       let pause: number = Watch.Pause;
-      while (!end.signal.aborted) {
-        const answer = await this.#ask(etag, end.signal);
-        const { status } = answer;
-        if (end.signal.aborted) return;
+      while (watchers.has(wake)) {
+        const { signal } = bell = new AbortController();
+        const answer = await this.#ask(etag, signal);
+        if (signal.aborted) continue;
+        const { status, connections } = answer;
         etag = answer.etag;
         // Not found may mean not yet or no more, and is answered without a wait.
         pause = status === 200 || status === 304 ? Watch.Pause : Math.min(pause * 2, Watch.LongestPause);
-        const now = JSON.stringify(answer.body);
-        if ((status === 200 || status === 404) && now !== last) {
+        const now = JSON.stringify(connections);
+        // What the service has forgotten has not ended.
+        if ((status === 200 || (status === 404 && !last)) && now !== last) {
           last = now;
-          notify(onChange, answer.body as api.Status);
+          notify(onChange, { connections });
         }
-        await sleep(Math.max(answer.rest, pause));
+        await sleep(Math.max(answer.rest, pause), signal);
       }
     };
+    watchers.add(wake);
     void run();
-    return () => end.abort();
+    return () => {
+      watchers.delete(wake);
+      bell.abort();
+    };
   }
 
   async disconnect(connectionId: string): Promise<void> {
-    const verifier = this.#ownPage ? null : this.#shared.makers[connectionId] ?? this.#shared.memo?.verifier;
+    const verifier = this.#ownPage ? null : this.#shared.makers[connectionId];
+    if (verifier === undefined) throw new HubSpotConnectError("connection_unknown");
     const answer = await post(this.#service, "disconnect", verifier, { connection_id: connectionId },
       // The verifier is the better proof, and other origins may not send this header.
-      verifier ? {} : { "hubspot-connect-csrf": this.#csrf ?? document.body.dataset.csrf ?? "" });
+      verifier ? {} : { "hubspot-connect-csrf": document.body.dataset.csrf ?? "" });
     if (answer.status === 200) return;
     throw answer.body.code
       ? fromServer({ code: answer.body.code, message: answer.body.detail })

@@ -3,24 +3,31 @@ import type { Memo } from "./memory.ts";
 import { sleep } from "./sleep.ts";
 import { type Answer, type Body, post, type WireConnection } from "./wire.ts";
 
+/** Returns a connection as the page gets it. */
+export const toConnection = (wire: WireConnection, flow: string | null): Connection => ({
+  connectionId: wire.id,
+  flow,
+  portalId: wire.portal_id ?? null,
+  hubDomain: wire.hub_domain ?? null,
+  status: wire.status ?? "active",
+  scopes: wire.scopes ?? null,
+  missingScopes: wire.missing_scopes ?? [],
+  expiresAt: wire.expires_at ?? null,
+});
+
 /**
  * Returns what `connect()` resolves to, with the token if this page may have it. Never fails: what is connected is
  * connected, with or without a token for this page.
  *
  * @param body has the token, or a pickup code for it, or neither
  */
-export async function toConnection(service: string, memo: Memo, wire: WireConnection & { id: string }, body: Body): Promise<Connection> {
+export async function withToken(service: string, memo: Memo, wire: WireConnection, body: Body): Promise<Connection> {
+  const connection = toConnection(wire, memo.flow ?? null);
   const token = body.pickup_code ? (await redeem(service, memo, body.pickup_code)).body : body;
-  return {
-    connectionId: wire.id,
-    flow: memo.flow ?? "",
-    portalId: wire.portal_id ?? null,
-    hubDomain: wire.hub_domain ?? null,
-    scopes: wire.scopes ?? null,
-    missingScopes: wire.missing_scopes ?? [],
-    expiresAt: (token.access_token && token.expires_at) ?? wire.expires_at ?? null,
-    ...(token.access_token && { accessToken: token.access_token, tokenType: token.token_type ?? "bearer" }),
-  };
+  const { access_token: accessToken } = token;
+  return accessToken
+    ? { ...connection, expiresAt: token.expires_at ?? connection.expiresAt, accessToken, tokenType: token.token_type ?? "bearer" }
+    : connection;
 }
 
 /** Exchanges the pickup code for the token. The service gives it out once, and answers 410 the second time. */

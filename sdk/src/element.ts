@@ -1,10 +1,9 @@
 /** Defines `<hubspot-connect>`. Importing this module registers the element where there is a browser. */
-import type * as api from "./api";
+import type { Confirmation, ConnectOptions, HubSpotConnectError, KnownConnection } from "./api";
+import { Controller, PENDING, resting } from "./controller.ts";
 import type { ElementState, HubSpotConnectElement } from "./element_api";
-import { HubSpotConnect } from "./client.ts";
-import { HubSpotConnectError } from "./errors.ts";
 import { make } from "./make.ts";
-import { recall } from "./memory.ts";
+import type { View } from "./view_api";
 
 /** In milliseconds: by then the user has chosen an account, or HubSpot has shown an error. */
 const enum Span {
@@ -12,10 +11,19 @@ const enum Span {
 }
 
 const WAITING = "Continue in the popup.";
-/** The user alone knows whether the popup is closed. */
-const LOST = `${WAITING} If you have closed it, press the button again.`;
-/** The states of a request. */
-const PENDING = /ing$|perhaps|stalled/;
+
+/** The texts of the button, where it is not that for the first connection. */
+const LABELS: Partial<Record<ElementState, string>> = { stalled: "Start again", connected: "Reconnect", needs_reauth: "Reconnect" };
+
+const SENTENCES: Partial<Record<ElementState, string>> = {
+  opening: WAITING,
+  waiting: WAITING,
+  // The user alone knows whether the popup is closed.
+  perhaps_closed: `${WAITING} If you have closed it, press the button again.`,
+  stalled: "HubSpot has not come back.",
+  completing: "Finishing the connection.",
+  needs_reauth: "HubSpot has ended this connection.",
+};
 
 // `light-dark()` follows the page's `color-scheme`; browsers without it take the colours before it. Texts have the
 // page's own colour. The transparent border is what forced colours draw the button's edge with.
@@ -43,23 +51,34 @@ function paint(root: ShadowRoot): void {
   }
 }
 
+/** Posts to a route of the page's own server, and to no other: the browser refuses even a redirect to another origin. */
+async function postToHost(url: string, body: object): Promise<Response> {
+  const response = await fetch(url, {
+    method: "POST",
+    mode: "same-origin",
+    // Another site's page cannot send it without being asked for leave.
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`${url} answered ${response.status}.`);
+  return response;
+}
+
 function define(): void {
   class Element extends HTMLElement implements HubSpotConnectElement {
     static observedAttributes = ["label", "service"];
     #button = make("button", { type: "button", onclick: () => this.#connect() }, { part: "button" });
     #status = make("div", {}, { part: "status" });
     #error = make("div", {}, { part: "error" });
-    #sdk: HubSpotConnect | undefined;
+    #controller: Controller | undefined;
+    #view = resting(null);
     /** The value of `service` that was read last. */
     #service: string | undefined;
-    #result: Promise<api.Connection | null> | undefined;
     #abort: AbortController | undefined;
     #timer: ReturnType<typeof setTimeout> | undefined;
     #stop: (() => void) | undefined;
-    /** The connection that is shown. */
-    #id: string | undefined;
-    /** Whether the page is one of the service, whose cookies tell what is connected. */
-    #own = false;
+    /** Nothing has been heard of a request for long. */
+    #stalled = false;
 
     constructor() {
       super();
@@ -75,22 +94,32 @@ function define(): void {
       return (this.#get("state") || "idle") as ElementState;
     }
 
+    get connection(): KnownConnection | null {
+      return this.#view.connection;
+    }
+
+    set connection(connection: KnownConnection | null) {
+      if (this.#controller) this.#controller.show(connection);
+      else this.#change(resting(connection));
+    }
+
     #get(attribute: string): string | undefined {
       return this.getAttribute(attribute) ?? undefined;
     }
 
     connectedCallback(): void {
-      this.#show(this.state, this.#status.textContent ?? "");
       const service = this.#get("service");
-      if (!this.#sdk && service !== this.#service) {
+      if (!this.#controller && service !== this.#service) {
+        this.#read();
         this.#service = service;
         try {
           this.#start();
         } catch (error) {
-          this.#fail(error as HubSpotConnectError);
+          this.#change({ ...this.#view, state: "error", error: error as HubSpotConnectError });
         }
       }
-      if (this.#id || this.#own) this.#watch();
+      if (!this.#stalled) this.#render();
+      this.#stop ??= this.#controller?.start(this.#options());
     }
 
     disconnectedCallback(): void {
@@ -102,123 +131,111 @@ function define(): void {
       if (this.isConnected) this.connectedCallback();
     }
 
-    /** Reads `service`, and resumes what a reload has interrupted. */
-    #start(): HubSpotConnect {
-      const service = this.#get("service")!;
-      const sdk = this.#sdk = new HubSpotConnect({ service });
-      const { origin } = new URL(service);
-      this.#own = origin === location.origin;
-      // After a reload this page has no hold on the popup.
-      const result: Promise<api.Connection | null> = sdk.resume({ onState: (state) => this.#progress(state, result) });
-      void this.#settle(result, recall(origin) ? "perhaps_closed" : undefined);
-      return sdk;
+    /** Reads what the page's server has rendered, or what a script has set before the element was defined. */
+    #read(): void {
+      const { state } = this;
+      if (state === "connected" || state === "needs_reauth") {
+        const portalId = Number(this.#get("portal-id")) || null;
+        this.#view = resting({ portalId, hubDomain: this.#get("hub-domain") || null, status: state === "connected" ? "active" : state });
+      }
+      const early = Object.getOwnPropertyDescriptor(this, "connection");
+      if (!early) return;
+      delete (this as Partial<HubSpotConnectElement>).connection;
+      this.#view = resting(early.value);
+    }
+
+    #start(): Controller {
+      const controller = this.#controller = new Controller(this.#get("service")!, this.#view.connection);
+      controller.subscribe(() => this.#change(controller.view));
+      return controller;
+    }
+
+    #options(): ConnectOptions {
+      const portal = this.#get("portal-id");
+      const session = this.#get("session-url");
+      const confirm = this.#get("confirm-url");
+      // An empty text is invalid as it is.
+      const options: Record<string, unknown> = {
+        portalId: portal && (/^\d+$/.test(portal) ? Number(portal) : NaN),
+        returnUrl: this.#get("return-url"),
+        fallback: this.#get("fallback"),
+        popup: { text: this.#get("text-popup") },
+        connectSession: session && (() => postToHost(session, {}).then((response) => response.json()).then(({ token }) => token)),
+        onConfirm: confirm && (({ connectSessionId, connectionId, flow }: Confirmation) =>
+          postToHost(confirm, { connect_session_id: connectSessionId, connection_id: connectionId, flow })),
+      };
+      return options;
     }
 
     #connect(): void {
       // After a long silence a click begins again. Before, it brings the popup to the front.
-      if (this.state === "stalled") this.#abort?.abort();
+      if (this.#stalled) this.#abort?.abort();
       const abort = new AbortController();
-      const portal = this.#get("portal-id");
-      const options: Record<string, unknown> = {
-        signal: abort.signal,
-        onState: (state: api.ConnectState) => this.#progress(state, result),
-        returnUrl: this.#get("return-url"),
-        fallback: this.#get("fallback"),
-        // An empty text is invalid as it is.
-        portalId: portal && (/^\d+$/.test(portal) ? Number(portal) : NaN),
-      };
-      let result: Promise<api.Connection> | undefined;
       try {
-        result = (this.#sdk ?? this.#start()).connect(options);
+        void (this.#controller ?? this.#start()).connect({ ...this.#options(), signal: abort.signal });
+        this.#abort = abort;
       } catch (error) {
         // Without a valid `service` nothing can begin.
-        return this.#fail(error as HubSpotConnectError);
+        this.#change({ ...this.#view, state: "error", error: error as HubSpotConnectError });
       }
-      if (result === this.#result) return;
-      this.#abort = abort;
-      void this.#settle(result, "opening");
     }
 
-    /** Shows what comes of a request, and until then this state if there is one. */
-    async #settle(result: Promise<api.Connection | null>, state?: api.ConnectState): Promise<void> {
-      this.#result = result;
-      if (state) {
-        this.removeAttribute("state");
-        this.#progress(state, result);
+    #change(view: View): void {
+      const before = this.#view;
+      this.#view = view;
+      const { state, connection, error } = view;
+      const pending = PENDING.test(state);
+      this.#stalled &&= pending && state !== "opening";
+      if (state === "opening" || pending !== PENDING.test(before.state)) {
         clearTimeout(this.#timer);
-        this.#timer = setTimeout(() => this.#stall(), Span.Stalled);
+        if (pending) this.#timer = setTimeout(() => this.#stall(), Span.Stalled);
       }
-      try {
-        const connection = await result;
-        if (this.#result !== result) return;
-        if (connection) {
-          this.#id = connection.connectionId;
-          this.#connected(connection.hubDomain, connection.portalId);
-          this.#watch();
-          this.#tell("connected", connection);
-        } else if (state) {
-          this.#show("idle");
-        }
-      } catch (error) {
-        // A click has begun another request meanwhile, and the end of this one is no news.
-        if (this.#result === result && error instanceof HubSpotConnectError) this.#fail(error);
+      if (!this.#stalled) this.#render();
+      if (error && error !== before.error) this.#tell("failed", error);
+      if (before.connection && !connection) this.#tell("disconnected", before.connection);
+      if (state === "connected" && connection !== before.connection && (PENDING.test(before.state) || before.state === "needs_reauth")) {
+        this.#tell(before.connection?.portalId === connection!.portalId ? "reconnected" : "connected", connection);
       }
-    }
-
-    /** Shows how far a request is, unless another one has taken its place, or it has been silent for too long. */
-    #progress(state: api.ConnectState, result: unknown): void {
-      if (this.#result !== result || this.state === "stalled") return;
-      this.#show(state, state === "perhaps_closed" ? LOST : state === "completing" ? "Finishing the connection." : WAITING);
-    }
-
-    #fail(error: HubSpotConnectError): void {
-      const { code, reason = code, flow } = error;
-      this.#show("error");
-      this.#error.textContent = `${error.message} (${flow ? `${reason}, ${flow}` : reason})`;
-      this.#tell("failed", error);
-    }
-
-    #watch(): void {
-      this.#stop ??= this.#sdk?.watch(({ connections }) => {
-        const { state } = this;
-        if (PENDING.test(state)) return;
-        const one = connections.find(({ id }) => id === this.#id) ?? (this.#own ? connections[0] : undefined);
-        if (one?.status === "needs_reauth" || one?.status === "integrity_error") {
-          this.#show("needs_reauth", "HubSpot has ended this connection.");
-        } else if (one && state !== "connected") {
-          this.#connected(one.hub_domain, one.portal_id);
-        } else if (!one && this.#own && state !== "error") {
-          this.#show("idle");
-        }
-      });
-    }
-
-    #connected(domain: string | null | undefined, account: number | null | undefined): void {
-      this.#show("connected", `Connected${domain ? ` as ${domain}` : ""}${account ? ` (account ${account})` : ""}.`);
     }
 
     /** Says why HubSpot does not send a user back: in none of the three cases does it do so by itself. */
     #stall(): void {
-      if (this.state === "completing") return;
-      this.#show("stalled", "HubSpot has not come back.");
+      if (this.#view.state === "completing") return;
+      this.#stalled = true;
+      this.#render("stalled");
+      if (this.#get("text-stalled")) return;
       // Rarely needed, and so in a file of its own. A site that does not serve it says no more than this.
       import("./diagnose.js").then(({ reasons }) => {
-        if (this.state === "stalled") this.#status.append(reasons(this.#get("scopes")));
+        if (this.#stalled) this.#status.append(reasons(this.#get("scopes")));
       }, () => {});
     }
 
-    #show(state: ElementState, sentence = ""): void {
-      this.#button.textContent = state === "stalled" ? "Start again"
-        : state === "connected" || state === "needs_reauth" ? "Reconnect"
-        : this.#get("label") || "Connect to HubSpot";
-      // Said already, and a screen reader would say it again.
-      if (this.#get("state") === state && this.#status.textContent === sentence) return;
-      if (!PENDING.test(state)) clearTimeout(this.#timer);
-      const before = this.state;
+    /** Returns the sentence of a state: the page's own, or else ours. */
+    #sentence(state: ElementState): string {
+      const { hubDomain, portalId } = this.#view.connection ?? {};
+      const text = this.#get(`text-${state}`);
+      if (state !== "connected") return text ?? SENTENCES[state] ?? "";
+      return text?.replace(/\{hubDomain\}/g, () => hubDomain ?? "").replace(/\{portalId\}/g, `${portalId ?? ""}`)
+        ?? `Connected${hubDomain ? ` as ${hubDomain}` : ""}${portalId ? ` (account ${portalId})` : ""}.`;
+    }
+
+    /** Returns the error with what the operator needs to find it. */
+    #errorText({ code, reason = code, flow, message }: HubSpotConnectError): string {
+      return `${this.#get(`text-${code}`) ?? message} (${flow ? `${reason}, ${flow}` : reason})`;
+    }
+
+    #render(state: ElementState = this.#view.state): void {
+      this.#button.textContent = this.#get(`label-${state}`) ?? LABELS[state] ?? (this.#get("label") || "Connect to HubSpot");
+      const { error } = this.#view;
+      const sentence = this.#sentence(state);
+      const alert = error ? this.#errorText(error) : "";
+      // What is said already, a screen reader would say again.
+      if (this.#status.textContent !== sentence) this.#status.textContent = sentence;
+      if (this.#error.textContent !== alert) this.#error.textContent = alert;
+      const before = this.#get("state");
+      if (state === before) return;
       this.setAttribute("state", state);
-      this.#status.textContent = sentence;
-      this.#error.textContent = "";
-      if (state !== before) this.#tell("statechange", state);
+      if (before) this.#tell("statechange", state);
     }
 
     #tell(name: string, detail: unknown): void {

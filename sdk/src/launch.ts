@@ -36,7 +36,7 @@ export async function startFields(memo: Memo, openerKey: string, options: Connec
 export function whenForbidden(directive: string, service: string, signal: AbortSignal, call: () => void): void {
   document.addEventListener("securitypolicyviolation", ({ disposition, effectiveDirective, blockedURI }) => {
     // Browsers name the whole address or the origin alone.
-    if (disposition === "enforce" && effectiveDirective === directive && blockedURI.split("/", 3).join("/") === service) call();
+    if (disposition === "enforce" && effectiveDirective === directive && `${blockedURI}/`.startsWith(`${service}/`)) call();
   }, { signal });
 }
 

@@ -34,11 +34,8 @@ export function recall(service: string): Memo | null {
 
 /** Forgets this attempt; a later one that has taken its place stays. */
 export function forget(service: string, verifier?: string): void {
-  try {
-    if (!verifier || recall(service)?.verifier === verifier) sessionStorage.removeItem(key(service));
-  } catch {
-    // Nothing was kept.
-  }
+  const memo = recall(service);
+  if (memo && (!verifier || memo.verifier === verifier)) sessionStorage.removeItem(key(service));
 }
 
 /**

@@ -32,6 +32,7 @@ export function invalidOption(options: ConnectOptions): HubSpotConnectError | un
     fallback: options.fallback === "redirect",
     returnUrl: returnUrl && url?.origin === location.origin && !url.hash,
     connectSession: typeof connectSession === "function" || isText(connectSession),
+    onConfirm: typeof options.onConfirm === "function",
     popup: popup === Object(popup) && [popup!.width, popup!.height].every((size = 1) => size > 0 && size < Infinity),
   };
   for (const [name, value] of Object.entries(options)) {

@@ -1,7 +1,11 @@
 /** The HTTP calls to the service. None of them throws: what went wrong on the way is an answer too. */
+import type { ConnectionStatus } from "./api";
 
 /** A connection as the service writes it, in a message as in a status. */
 export interface WireConnection {
+  id: string;
+  /** Missing in a message. */
+  status?: ConnectionStatus;
   portal_id?: number | null;
   hub_domain?: string | null;
   scopes?: string[] | null;
@@ -14,7 +18,7 @@ export interface Body {
   flow?: string | null;
   status?: string;
   expires_at?: string | null;
-  connection?: WireConnection & { id: string };
+  connection?: WireConnection;
   pickup_code?: string;
   withheld?: boolean;
   awaiting_confirmation?: boolean;
@@ -28,8 +32,7 @@ export interface Body {
   access_token?: string;
   token_type?: string;
   /** Of the status of a page of the service. */
-  authenticated?: boolean;
-  connections?: readonly { id: string }[];
+  connections?: readonly WireConnection[];
 }
 
 export interface Answer {

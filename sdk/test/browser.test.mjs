@@ -8,7 +8,7 @@ import { CONNECTION, launchBrowser, Stage, until, withoutNewApis } from "./stage
 const sha = (text) => createHash("sha256").update(text).digest("base64url");
 const connected = (more = {}) => ({ state: { status: "connected", connection: CONNECTION, ...more } });
 const RESULT = {
-  connectionId: "c1", flow: "flow-1", portalId: 1234567, hubDomain: "acme.example", scopes: ["oauth"], missingScopes: ["crm"],
+  connectionId: "c1", flow: "flow-1", portalId: 1234567, hubDomain: "acme.example", status: "active", scopes: ["oauth"], missingScopes: ["crm"],
   expiresAt: "2026-11-21T00:37:38Z",
 };
 const WITH_TOKEN = { ...RESULT, expiresAt: "2026-11-21T00:40:00Z", accessToken: "the-token", tokenType: "bearer" };
@@ -345,11 +345,11 @@ describe("the browser", { concurrency: 2 }, () => {
   });
 
   staged("on a page of the service the cookies speak, and its token", {}, async (stage) => {
-    stage.session = { authenticated: true, connections: [CONNECTION] };
+    stage.session = { authenticated: true, connections: [{ ...CONNECTION, status: "degraded" }] };
     const page = await stage.context.newPage();
     await page.goto(`${stage.service}/own`);
     await page.waitForFunction(() => window.hubspot);
-    assert.deepEqual(await page.evaluate(() => window.hubspot.status()), stage.session);
+    assert.deepEqual(await page.evaluate(() => window.hubspot.status()), { connections: [{ ...RESULT, flow: null, status: "degraded" }] });
     await page.evaluate(() => window.hubspot.disconnect("c1"));
     const [call] = stage.calls("/api/hubspot/disconnect", "POST");
     assert.equal(call.headers["hubspot-connect-csrf"], "the-csrf-token");
@@ -422,7 +422,7 @@ describe("the browser", { concurrency: 2 }, () => {
 
   staged("a strict policy with Trusted Types has nothing to say", {
     policy: (service) => `default-src 'none'; script-src 'self' ${service}; connect-src ${service}; form-action ${service}; img-src data:; style-src 'none'; require-trusted-types-for 'script'; trusted-types 'none'`,
-    hostPage: (service) => `<!doctype html><title>Host</title><link rel="icon" href="data:,"><button id="go">Go</button><script type="module" src="/host.js"></script><hubspot-connect service="${service}"></hubspot-connect>`,
+    hostPage: (service) => `<!doctype html><title>Host</title><link rel="icon" href="data:,"><button id="go">Go</button><script type="module" src="/host.js"></script><script type="module" src="${service}/static/sdk/element.js"></script><hubspot-connect service="${service}"></hubspot-connect>`,
   }, async (stage) => {
     const violations = [];
     await stage.context.addInitScript(() => document.addEventListener("securitypolicyviolation", (event) => console.error(`violation ${event.effectiveDirective}`)));
@@ -520,7 +520,7 @@ describe("the browser", { concurrency: 2 }, () => {
 
   staged("status, watch and disconnect speak for the attempt", {}, async (stage) => {
     const page = await stage.open();
-    const nobody = { authenticated: false, connections: [] };
+    const nobody = { connections: [] };
     assert.deepEqual(await page.evaluate(() => window.hubspot.status()), nobody);
     const popup = await stage.press(page);
     const flow = await stage.flow();
@@ -531,7 +531,7 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(await page.evaluate(() => window.hubspot.status()), nobody);
     stage.change(flow, connected());
     await stage.results(page);
-    const somebody = { authenticated: true, connections: [CONNECTION] };
+    const somebody = { connections: [RESULT] };
     assert.deepEqual(await page.evaluate(() => window.hubspot.status()), somebody);
     await until("both were seen", () => page.evaluate(() => window.seen.length === 2));
     await page.evaluate(() => window.stop());
@@ -541,6 +541,87 @@ describe("the browser", { concurrency: 2 }, () => {
     assert.deepEqual(JSON.parse(call.body), { connection_id: "c1" });
     assert.equal(sha(call.headers["hubspot-connect-verifier"]), flow.fields.challenge);
     await popup.close();
+  });
+
+  staged("watch reports a second connection at once, and once", {}, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => {
+      window.seen = [];
+      window.hubspot.watch(({ connections }) => window.seen.push([connections.map(({ connectionId }) => connectionId).join(), performance.now()]));
+    });
+    const popup = await stage.press(page);
+    stage.change(await stage.flow(), connected());
+    await stage.results(page);
+    await until("the first is seen, and asked for with its tag", async () => {
+      const waits = stage.calls("/api/hubspot/status", "GET").at(-1).headers["if-none-match"];
+      return waits && (await page.evaluate(() => window.seen.length)) === 2;
+    });
+    await popup.close();
+    await stage.press(page);
+    const flow = await stage.flow(2);
+    await page.evaluate(() => { window.pressed = window.seen.length; });
+    stage.change(flow, connected({ connection: { ...CONNECTION, id: "c2" } }));
+    await stage.results(page, 2);
+    const began = await page.evaluate(() => performance.now());
+    await until("the second is seen", () => page.evaluate(() => window.seen.length > 2));
+    await sleep(2_000);
+    const seen = await page.evaluate(() => window.seen);
+    assert.deepEqual(seen.map(([ids]) => ids), ["", "c1", "c2"]);
+    assert.ok(seen[2][1] - began < 1_000, "the service holds the request for the first for 25 seconds");
+  });
+
+  staged("what the service has forgotten has not ended for watch", {}, async (stage) => {
+    const { page, flow } = await stage.begin();
+    stage.change(flow, connected());
+    await stage.results(page);
+    await page.evaluate(() => {
+      window.seen = [];
+      window.hubspot.watch(({ connections }) => window.seen.push(connections.length));
+    });
+    await until("the connection is seen", () => page.evaluate(() => window.seen.length === 1));
+    const flows = stage.flows;
+    stage.flows = new Map();
+    stage.change(flow, {});
+    const asked = stage.calls("/api/hubspot/status", "GET").length;
+    await until("it has asked again, and once more", () => stage.calls("/api/hubspot/status", "GET").length > asked + 1);
+    assert.deepEqual(await page.evaluate(() => window.seen), [1]);
+    stage.flows = flows;
+    stage.change(flow, { state: { status: "failed", error: { code: "disconnected" } } });
+    await until("the end is seen", () => page.evaluate(() => window.seen.length > 1));
+    assert.deepEqual(await page.evaluate(() => window.seen), [1, 0]);
+  });
+
+  staged("after a reload, disconnect says that this page has not made the connection", {}, async (stage) => {
+    const { page, flow } = await stage.begin();
+    stage.change(flow, connected());
+    await stage.results(page);
+    await page.reload();
+    await page.waitForFunction(() => window.ready);
+    const refused = await page.evaluate(() => window.hubspot.disconnect("c1").catch(({ code, retryable }) => [code, retryable]));
+    assert.deepEqual(refused, ["connection_unknown", false]);
+    assert.deepEqual(stage.calls("/api/hubspot/disconnect"), []);
+  });
+
+  staged("after the abort of a redirect that waits, connect() in the same task begins another one", { onStart: () => "<h1>Redirected</h1>" }, async (stage) => {
+    const page = await stage.open();
+    const joined = await page.evaluate(() => {
+      const abort = new AbortController();
+      const { signal } = abort;
+      const begin = (more) => {
+        const promise = window.hubspot.connect({ mode: "redirect", connectSession: () => new Promise((give) => { window.give = give; }), ...more });
+        window.settle(promise);
+        return promise;
+      };
+      const first = begin({ signal });
+      const second = begin();
+      abort.abort();
+      const third = begin();
+      return [first === second, second === third, third === begin()];
+    });
+    assert.deepEqual(joined, [true, false, true]);
+    assert.equal((await stage.results(page))[0].code, "cancelled");
+    await page.evaluate(() => window.give("the-second"));
+    assert.equal((await stage.flow()).fields.connect_session, "the-second");
   });
 
   staged("what another program connects with a challenge that is forgotten is not this page's", {}, async (stage) => {

@@ -111,6 +111,28 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     });
   }
 
+  staged("a page that may not ask is known as such after a new start too", {
+    policy: (service) => `default-src 'self' data:; script-src 'self' ${service}; form-action ${service}`,
+  }, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => {
+      document.addEventListener("securitypolicyviolation", () => { window.forbidden = true; });
+      const tokens = ["the-first", "the-second"];
+      window.options.connectSession = () => tokens.shift();
+    });
+    const popup = await stage.press(page);
+    await popup.waitForSelector("h1");
+    await until("it has tried to ask", () => page.evaluate(() => window.forbidden));
+    await popup.evaluate((to) => opener.postMessage({
+      type: "hubspot_auth_error", version: 1, flow: "flow-1", error: { code: "connect_session_ended" },
+    }, to), stage.host);
+    assert.equal((await stage.flow(2)).fields.connect_session, "the-second");
+    await popup.getByText("Launched").waitFor();
+    await popup.close();
+    assert.deepEqual(await stage.results(page), [{ code: "closed", flow: "flow-2", ours: true }], "nothing can be heard any more");
+    assert.deepEqual(stage.calls("/api/hubspot/status"), []);
+  });
+
   staged("a popup that is closed while it waits ends it at once, and nothing is started afterwards", {}, async (stage) => {
     const { page, popup } = await waiting(stage);
     await popup.close();

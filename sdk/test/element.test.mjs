@@ -12,12 +12,12 @@ const page = (attributes = "", scheme = "light dark") => (service) => `<!doctype
   window.events = [];
   window.states = [];
   addEventListener("statechange", ({ target, detail }) => window.states.push(detail === target.state ? detail : [detail, target.state]));
-  for (const name of ["connected", "failed"]) addEventListener(name, ({ detail }) => window.events.push([name, detail.code ?? detail.connectionId]));
+  for (const name of ["connected", "reconnected", "disconnected", "failed"]) addEventListener(name, ({ detail }) => window.events.push([name, detail.code ?? detail.connectionId ?? detail.hubDomain]));
   // What error trackers listen to, in both phases.
   for (const capture of [false, true]) addEventListener("error", (event) => window.events.push(["tracked", event.message]), capture);
   window.onerror = (event) => window.events.push(["onerror", String(event)]);
 </script>
-<script type="module" src="${service}/static/sdk/hubspot-connect.js"></script>
+<script type="module" src="${service}/static/sdk/element.js"></script>
 <hubspot-connect service="${service}" ${attributes}></hubspot-connect>`;
 
 function staged(name, changes, body) {
@@ -140,7 +140,7 @@ describe("the element", { concurrency: 2 }, () => {
 
   staged("an invalid service is an error at once, and a valid one later repairs it", { hostPage: () => page()("connect.example.com") }, async (stage) => {
     const host = await stage.open("/element");
-    await host.addScriptTag({ type: "module", url: `${stage.service}/static/sdk/hubspot-connect.js` });
+    await host.addScriptTag({ type: "module", url: `${stage.service}/static/sdk/element.js` });
     await host.locator("hubspot-connect[state=error]").waitFor();
     await host.getByRole("button").click();
     assert.deepEqual(await host.evaluate(() => window.events.filter(([name]) => name === "failed")), Array(2).fill(["failed", "invalid_option"]));
@@ -153,6 +153,165 @@ describe("the element", { concurrency: 2 }, () => {
     const { press } = await begin(stage);
     await press();
     assert.equal((await stage.flow()).fields.portal_id, "9007199254740991");
+  });
+
+  const posts = (stage) => stage.asked.map(({ method, path, headers, body }) => [method, path, headers["content-type"], headers["sec-fetch-site"], JSON.parse(body)]);
+
+  staged("a session-url and a confirm-url connect a user of the host's without a script", {
+    hostPage: page('session-url="/hubspot/session" confirm-url="hubspot/confirm"'),
+    routes: { "/hubspot/session": { body: { id: "s1", token: "the-session" } }, "/hubspot/confirm": { status: 204 } },
+  }, async (stage) => {
+    const { state, press } = await begin(stage);
+    await press();
+    const flow = await stage.flow();
+    assert.equal(flow.fields.connect_session, "the-session");
+    stage.change(flow, { state: { status: "exchanging", awaiting_confirmation: true, connect_session_id: "s1" } });
+    await until("the host is asked to confirm", () => stage.asked.length === 2);
+    assert.deepEqual(posts(stage), [
+      ["POST", "/hubspot/session", "application/json", "same-origin", {}],
+      ["POST", "/hubspot/confirm", "application/json", "same-origin", { connect_session_id: "s1", connection_id: null, flow: "flow-1" }],
+    ]);
+    stage.change(flow, { state: { status: "connected", connection: CONNECTION } });
+    await state("connected");
+  });
+
+  staged("what a reload has interrupted is confirmed too", {
+    hostPage: page('session-url="/session" confirm-url="/confirm"'), routes: { "/session": { body: { token: "t" } }, "/confirm": {} },
+  }, async (stage) => {
+    const { host, state, press } = await begin(stage);
+    await press();
+    const flow = await stage.flow();
+    await host.reload();
+    await state("perhaps_closed");
+    stage.change(flow, { state: { status: "exchanging", awaiting_confirmation: true, connect_session_id: "s1", connection_id: "c1" } });
+    await until("the host is asked to confirm", () => stage.asked.length === 2);
+    assert.deepEqual(JSON.parse(stage.asked[1].body), { connect_session_id: "s1", connection_id: "c1", flow: "flow-1" });
+  });
+
+  for (const [name, attributes, route, code] of [
+    ["refuses", 'session-url="/session"', { status: 401 }, "connect_session_failed"],
+    ["has no token", 'session-url="/session"', { body: "the-session" }, "connect_session_failed"],
+    ["leads to another origin", 'session-url="/session"', { status: 307, headers: { location: "http://127.0.0.1:9/session" } }, "connect_session_failed"],
+    ["is empty", 'session-url=""', {}, "invalid_option"],
+    ["is empty, for the confirmation", 'confirm-url=""', {}, "invalid_option"],
+  ]) {
+    staged(`a route of the host's that ${name} is an error, and nothing is started`, { hostPage: page(attributes), routes: { "/session": route } }, async (stage) => {
+      const { host, state } = await begin(stage);
+      await host.getByRole("button").click();
+      await state("error");
+      assert.deepEqual(await host.evaluate(() => window.events), [["failed", code]]);
+      assert.equal(stage.flows.size, 0);
+    });
+  }
+
+  staged("a confirm-url that refuses is an error", {
+    hostPage: page('session-url="/session" confirm-url="/confirm"'), routes: { "/session": { body: { token: "t" } }, "/confirm": { status: 403 } },
+  }, async (stage) => {
+    const { host, state, press } = await begin(stage);
+    await press();
+    stage.change(await stage.flow(), { state: { status: "exchanging", awaiting_confirmation: true, connect_session_id: "s1" } });
+    await state("error");
+    assert.deepEqual(await host.evaluate(() => window.events), [["failed", "confirm_failed"]]);
+  });
+
+  staged("shows what the server has rendered, and an error leaves it", { hostPage: page('state="connected" portal-id="1234567" hub-domain="acme.example"') }, async (stage) => {
+    const host = await stage.open("/element");
+    const status = host.getByRole("status");
+    await status.getByText("Connected as acme.example (account 1234567).").waitFor();
+    assert.equal(await host.getByRole("button").textContent(), "Reconnect");
+    assert.deepEqual(await host.evaluate(() => [window.events, window.states]), [[], []], "nothing has happened");
+    await stage.press(host, "hubspot-connect button");
+    const flow = await stage.flow();
+    assert.equal(flow.fields.portal_id, "1234567");
+    stage.change(flow, { state: { status: "failed", error: { code: "user_denied", message: "No." } } });
+    await status.getByText("No. (user_denied, flow-1)").waitFor();
+    assert.deepEqual(await host.evaluate(() => document.querySelector("hubspot-connect").connection), { portalId: 1234567, hubDomain: "acme.example", status: "active" });
+  });
+
+  staged("a server can render that the user has to connect again", { hostPage: page('state="needs_reauth" portal-id="1234567"') }, async (stage) => {
+    const host = await stage.open("/element");
+    await host.getByText("HubSpot has ended this connection.").waitFor();
+    await stage.press(host, "hubspot-connect button");
+    stage.change(await stage.flow(), { state: { status: "connected", connection: CONNECTION } });
+    await host.getByText("Connected as acme.example (account 1234567).").waitFor();
+    assert.deepEqual(await host.evaluate(() => window.events), [["reconnected", "c1"]]);
+  });
+
+  staged("a state that no server can know is not taken from the page", { hostPage: page('state="waiting"') }, async (stage) => {
+    const { host } = await begin(stage);
+    assert.equal(await host.getByRole("status").innerText(), "");
+  });
+
+  staged("a script can say what is connected, before the element is defined and after", {
+    hostPage: (service) => page("service-later")(service).replace("<script type", `<hubspot-connect id="early" service="${service}"></hubspot-connect>
+      <script>document.querySelector("#early").connection = { portalId: 7, hubDomain: "early.example" };</script><script type`),
+  }, async (stage) => {
+    const host = await stage.open("/element");
+    await host.getByText("Connected as early.example (account 7).").waitFor();
+    const set = (value) => host.evaluate((connection) => { document.querySelector("#early").connection = connection; }, value);
+    await set({ portalId: 8, hubDomain: null, status: "needs_reauth" });
+    await host.getByText("HubSpot has ended this connection.").waitFor();
+    await set(null);
+    await host.locator("#early[state=idle]").waitFor();
+    assert.deepEqual(await host.evaluate(() => window.events), [["disconnected", null]]);
+  });
+
+  staged("events tell of a first account, the same again, another one, and the end", {}, async (stage) => {
+    const { host, state, press } = await begin(stage);
+    const connect = async (count, connection) => {
+      const popup = await press();
+      const flow = await stage.flow(count);
+      stage.change(flow, { state: { status: "connected", connection } });
+      await state("connected");
+      await popup.close();
+      return flow;
+    };
+    await connect(1, CONNECTION);
+    await connect(2, CONNECTION);
+    const flow = await connect(3, { ...CONNECTION, id: "c2", portal_id: 7654321 });
+    stage.change(flow, { state: { status: "connected", connection: { ...CONNECTION, id: "c2", portal_id: 7654321, status: "needs_reauth" } } });
+    await state("needs_reauth");
+    stage.change(flow, { state: { status: "connected", connection: { ...CONNECTION, id: "c2", portal_id: 7654321 } } });
+    await state("connected");
+    stage.change(flow, { state: { status: "failed", error: { code: "disconnected" } } });
+    await state("idle");
+    assert.deepEqual(await host.evaluate(() => window.events), [
+      ["connected", "c1"], ["reconnected", "c1"], ["connected", "c2"], ["reconnected", "c2"], ["disconnected", "c2"],
+    ]);
+  });
+
+  staged("every text is the page's, if it has one", {
+    hostPage: page(`label="Verbinden" label-connected="Neu verbinden" text-popup="Einen Moment…" text-waiting="Weiter im Fenster."
+      text-connected="Verbunden: {hubDomain}, {portalId}." text-user_denied="Abgelehnt." session-url="/session"`),
+    routes: { "/session": { body: { token: "t" } } },
+  }, async (stage) => {
+    await stage.context.addInitScript(() => {
+      const { fetch } = window;
+      window.fetch = async (...given) => {
+        if (given[0] === "/session") await new Promise((go) => { window.go = go; });
+        return fetch(...given);
+      };
+    });
+    const { host, state } = await begin(stage);
+    const status = host.getByRole("status");
+    const button = host.getByRole("button");
+    assert.equal(await button.textContent(), "Verbinden");
+    const popup = await stage.press(host, "hubspot-connect button");
+    await popup.getByText("Einen Moment…").waitFor();
+    await host.evaluate(() => window.go());
+    await popup.waitForSelector("h1");
+    await state("waiting");
+    assert.equal(await status.innerText(), "Weiter im Fenster.");
+    stage.change(await stage.flow(), { state: { status: "connected", connection: CONNECTION } });
+    await state("connected");
+    assert.deepEqual([await status.innerText(), await button.textContent()], ["Verbunden: acme.example, 1234567.", "Neu verbinden"]);
+    await popup.close();
+    const second = await stage.press(host, "hubspot-connect button");
+    await host.evaluate(() => window.go());
+    await second.waitForSelector("h1");
+    stage.change(await stage.flow(2), { state: { status: "failed", error: { code: "user_denied", message: "No." } } });
+    await state("error");
+    assert.equal(await status.innerText(), "Abgelehnt. (user_denied, flow-2)");
   });
 
   staged("works in the oldest supported browsers", {}, async (stage) => {

@@ -1,7 +1,7 @@
 // The npm package, as applications import it: by its own name, from the folder that npm would pack.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { before, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -13,8 +13,6 @@ function run(...args) {
   assert.equal(status, 0, stdout + stderr);
   return stdout.trim();
 }
-
-before(() => run(here("../build.mjs"), "--pack"));
 
 /** @returns what an application's bundler makes of this */
 async function bundle(contents) {

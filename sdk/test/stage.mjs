@@ -84,6 +84,9 @@ export class Stage {
   launchHeaders = {};
   hostHeaders = {};
   hostPage = HOST_PAGE;
+  /** The routes of the host's own server, by their path, and what they were asked. */
+  routes = {};
+  asked = [];
   delivered = false;
   silent = false;
 
@@ -154,8 +157,15 @@ export class Stage {
     });
   }
 
-  #host(request, response) {
+  async #host(request, response) {
     const { pathname } = new URL(request.url, this.host);
+    const route = this.routes[pathname];
+    if (route) {
+      const { method, headers } = request;
+      this.asked.push({ method, path: pathname, headers, body: await textOf(request) });
+      response.writeHead(route.status ?? 200, { "content-type": "application/json", ...route.headers });
+      return response.end(JSON.stringify(route.body ?? {}));
+    }
     const script = pathname === "/host.js";
     response.writeHead(200, { "content-type": script ? "text/javascript" : "text/html; charset=utf-8", ...this.hostHeaders });
     if (script) response.end(hostScript(this.service));

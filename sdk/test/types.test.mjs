@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const CONSUMER = `
-import { HubSpotConnect, HubSpotConnectError, type Connection, type Finding, type StatusEntry } from "./hubspot-connect.js";
+import { HubSpotConnect, HubSpotConnectError, type Connection, type Finding } from "./hubspot-connect.js";
 const hubspot = new HubSpotConnect({ service: "https://connect.example.com" });
 export async function connect(signal: AbortSignal): Promise<string> {
   try {
@@ -27,13 +27,14 @@ export const bySession = hubspot.connect({
 }).catch((error: HubSpotConnectError) => error.code === "connect_session_failed" && error.cause);
 // @ts-expect-error a token is a text
 export const numbered = hubspot.connect({ connectSession: () => 7 });
-export const stop: () => void = hubspot.watch(({ connections }) => console.log(connections[0]?.state));
+export const stop: () => void = hubspot.watch(({ connections }) => console.log(connections[0]?.status === "needs_reauth"));
+export const same: Promise<Connection | undefined> = hubspot.status().then(({ connections }) => connections[0]);
 export const findings: Promise<Finding[]> = hubspot.diagnose();
+import "./element.js";
 export const state = document.querySelector("hubspot-connect")?.state === "stalled";
 export const granted = ({ scopes, missingScopes }: Connection): number => (scopes ?? missingScopes).length;
 // @ts-expect-error null as long as HubSpot has not named them
 export const count = ({ scopes }: Connection): number => scopes.length;
-export const unnamed: StatusEntry = { id: "c1", scopes: null };
 // @ts-expect-error the counter is for reading
 hubspot.ignoredMessages = 1;
 // @ts-expect-error no such code
@@ -43,7 +44,7 @@ export const wrong = new HubSpotConnectError("no_such_code");
 test("the declarations hold in a strict consumer", async () => {
   const folder = await mkdtemp(join(tmpdir(), "hubspot-connect-types-"));
   try {
-    for (const name of ["hubspot-connect.js", "hubspot-connect.d.ts"]) await cp(here(`../../static/sdk/${name}`), join(folder, name));
+    await cp(here("../../static/sdk"), folder, { recursive: true });
     await writeFile(join(folder, "consumer.ts"), CONSUMER);
     const { status, stdout } = spawnSync(process.execPath, [
       here("../node_modules/typescript/bin/tsc"), "--noEmit", "--strict", "--exactOptionalPropertyTypes", "--target", "es2022", "--module", "esnext",

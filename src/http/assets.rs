@@ -28,8 +28,11 @@ files! {
     "popup.js": "text/javascript; charset=utf-8",
     "time_limit.js": "text/javascript; charset=utf-8",
     "sdk/hubspot-connect.js": "text/javascript; charset=utf-8",
+    "sdk/element.js": "text/javascript; charset=utf-8",
     "sdk/diagnose.js": "text/javascript; charset=utf-8",
     "sdk/hubspot-connect.d.ts": "text/plain; charset=utf-8",
+    "sdk/element.d.ts": "text/plain; charset=utf-8",
+    "sdk/view.d.ts": "text/plain; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 

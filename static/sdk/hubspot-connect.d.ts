@@ -2,27 +2,37 @@
  * The browser SDK of hubspot-connect. This file is its whole public face.
  */
 
-/** What a page gets when HubSpot is connected. */
+/** `needs_reauth`, `integrity_error`: the user has to connect again. */
+export type ConnectionStatus = "active" | "degraded" | "needs_reauth" | "integrity_error";
+
+/** A connection, in every answer. */
 export interface Connection {
-  /** The connection; a reconnect of the same account keeps it. */
+  /**
+   * Its id, which a reconnect of the same account keeps. Do not let your backend trust an id that a page sends: it learns
+   * of connections from the service.
+   */
   readonly connectionId: string;
-  /** The attempt that made it: what the operator finds in the log. */
-  readonly flow: string;
+  /** The authorization request that made it: what the operator finds in the log. Null on the service's own pages. */
+  readonly flow: string | null;
   /** The HubSpot account; null if HubSpot has not told it yet. */
   readonly portalId: number | null;
   /** The account's website. Somebody has typed it: show it as text, never as HTML. */
   readonly hubDomain: string | null;
+  readonly status: ConnectionStatus;
   /** The granted scopes; null as long as HubSpot has not named them. */
   readonly scopes: readonly string[] | null;
   /** Scopes that were requested, optional ones included, and not granted; empty as long as `scopes` is null. */
   readonly missingScopes: readonly string[];
   /** When the access token expires, RFC 3339 in UTC. */
   readonly expiresAt: string | null;
-  /** There if the service gives access tokens to this origin, and this attempt was the first to take it. */
+  /** Only from `connect()` and `resume()`, if the service gives access tokens to this origin. Given out once. */
   readonly accessToken?: string;
   /** `"bearer"`, beside an access token. */
   readonly tokenType?: string;
 }
+
+/** What a page's own server may know of a connection. */
+export type KnownConnection = Pick<Connection, "portalId" | "hubDomain"> & Partial<Connection>;
 
 export type ErrorCode =
   | "popup_blocked"
@@ -43,6 +53,7 @@ export type ErrorCode =
   | "connect_session_failed"
   | "connect_session_ended"
   | "confirm_failed"
+  | "connection_unknown"
   | "external_user_mismatch";
 
 export declare class HubSpotConnectError extends Error {
@@ -79,8 +90,6 @@ export interface Confirmation {
 export interface HubSpotConnectOptions {
   /** The address of the service, such as `https://connect.example.com`. */
   service: string;
-  /** The token of the service's own pages. They alone need it, and find it in `document.body.dataset.csrf`. */
-  csrf?: string;
 }
 
 export interface ConnectOptions {
@@ -90,7 +99,8 @@ export interface ConnectOptions {
   fallback?: "redirect";
   /** `"redirect"` does so without trying a popup. */
   mode?: "popup" | "redirect";
-  popup?: { width?: number; height?: number };
+  /** `text`: what the popup says while it waits for your connect session. */
+  popup?: { width?: number; height?: number; text?: string };
   /** Where to come back to. The service must know it. For a redirect it is this page if left out. */
   returnUrl?: string;
   /** The HubSpot account that the person is expected to choose. */
@@ -115,24 +125,8 @@ export interface ConnectOptions {
   opener?: boolean;
 }
 
-/** A connection as the service lists it. It may have more fields. */
-export interface StatusEntry {
-  readonly id: string;
-  readonly portal_id?: number | null;
-  readonly hub_domain?: string | null;
-  readonly status?: string;
-  readonly scopes?: readonly string[] | null;
-  readonly missing_scopes?: readonly string[];
-  readonly expires_at?: string | null;
-  readonly [field: string]: unknown;
-}
-
 export interface Status {
-  readonly authenticated: boolean;
-  /** On the service's own pages: when the session ends without activity, RFC 3339. Absent without a connection. */
-  readonly session_expires_at?: string;
-  readonly connections: readonly StatusEntry[];
-  readonly [field: string]: unknown;
+  readonly connections: readonly Connection[];
 }
 
 /** One line of `diagnose()`. */
@@ -171,54 +165,15 @@ export declare class HubSpotConnect {
   connect(options?: ConnectOptions): Promise<Connection>;
   /** Takes up what a reload or a redirect has interrupted. Null if there is nothing to take up. */
   resume(options?: Pick<ConnectOptions, "onConfirm" | "onState">): Promise<Connection | null>;
-  /** On the service's own pages the connections of this browser; elsewhere what the last attempt has made. */
+  /**
+   * On the service's own pages the connections of this browser. Elsewhere what this page has connected last, until it is
+   * reloaded, for as long as the service remembers the authorization request: ten minutes after it would have expired.
+   */
   status(): Promise<Status>;
   /** Tells the status now and after every change, until the returned function is called. */
   watch(onChange: (status: Status) => void): () => void;
+  /** Ends a connection that this page has made since it was loaded. Rejects with `connection_unknown` for another one. */
   disconnect(connectionId: string): Promise<void>;
   /** Looks for what would keep `connect()` from working here. Opens and changes nothing. */
   diagnose(): Promise<Finding[]>;
-}
-
-export type ElementState = "idle" | ConnectState | "stalled" | "connected" | "needs_reauth" | "error";
-
-/** The attributes of `<hubspot-connect>`. One that is present and invalid is an error (`invalid_option`). */
-export interface HubSpotConnectAttributes {
-  /** The address of the service. */
-  service?: string;
-  /** The text of the button, instead of "Connect to HubSpot". */
-  label?: string;
-  /** The HubSpot account that the user is expected to choose. */
-  "portal-id"?: number | string;
-  "return-url"?: string;
-  fallback?: "redirect";
-  /** The scopes that are requested; they are named where HubSpot does not come back. */
-  scopes?: string;
-}
-
-export interface HubSpotConnectElementEventMap {
-  connected: CustomEvent<Connection>;
-  failed: CustomEvent<HubSpotConnectError>;
-  statechange: CustomEvent<ElementState>;
-}
-
-/**
- * `<hubspot-connect service="https://connect.example.com"></hubspot-connect>`
- *
- * Reflects `state`. Events: `connected` (detail: Connection), `failed` (detail: HubSpotConnectError), and
- * `statechange` (detail: the new state); all bubble.
- * Parts: `button`, `status`, `error`.
- */
-export interface HubSpotConnectElement extends HTMLElement {
-  readonly state: ElementState;
-  addEventListener<K extends keyof HubSpotConnectElementEventMap>(
-    type: K, listener: (this: HubSpotConnectElement, event: HubSpotConnectElementEventMap[K]) => void, options?: boolean | AddEventListenerOptions,
-  ): void;
-  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
-}
-
-declare global {
-  interface HTMLElementTagNameMap {
-    "hubspot-connect": HubSpotConnectElement;
-  }
 }

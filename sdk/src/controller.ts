@@ -1,0 +1,99 @@
+/** What the element, the React hook and the Vue composable show: how far connecting is, and what is connected. */
+import type * as api from "./api";
+import { HubSpotConnect } from "./hubspot-connect.js";
+import type { View, ViewState } from "./view_api";
+
+export const PENDING = /ing$|perhaps/;
+
+const restingState = (connection: api.KnownConnection | null): ViewState =>
+  !connection ? "idle" : /^(needs_reauth|integrity_error)$/.test(connection.status ?? "") ? "needs_reauth" : "connected";
+
+/** Returns the view of a page on which nothing is going on. */
+export const resting = (connection: api.KnownConnection | null): View => ({ state: restingState(connection), connection, error: null });
+
+export class Controller {
+  view: View;
+  #sdk: HubSpotConnect;
+  #own: boolean;
+  #listeners = new Set<() => void>();
+  /** The request that is shown. */
+  #result: Promise<unknown> | undefined;
+
+  /** @param connection what the page's server knows to be connected */
+  constructor(service: string, connection: api.KnownConnection | null) {
+    this.#sdk = new HubSpotConnect({ service });
+    this.#own = globalThis.location?.origin === new URL(service).origin;
+    this.view = resting(connection);
+  }
+
+  // Properties, because frameworks call them without the object.
+  read = (): View => this.view;
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** Resumes what a reload has interrupted, and watches the connection, until the returned function is called. */
+  start(options: api.ConnectOptions): () => void {
+    if (!PENDING.test(this.view.state)) void this.#follow((onState) => this.#sdk.resume({ ...options, onState }));
+    return this.#sdk.watch(({ connections }) => this.#compare(connections));
+  }
+
+  /** Never rejects: an error is shown. */
+  connect(options: api.ConnectOptions): Promise<api.Connection | null> {
+    return this.#follow((onState) => this.#sdk.connect({ ...options, onState }), "opening");
+  }
+
+  async disconnect(): Promise<void> {
+    const { connection } = this.view;
+    if (!connection) return;
+    await this.#sdk.disconnect(connection.connectionId ?? "");
+    this.show(connection === this.view.connection ? null : this.view.connection);
+  }
+
+  show(connection: api.KnownConnection | null): void {
+    this.#set(resting(connection));
+  }
+
+  #set(changes: Partial<View>): void {
+    this.view = { ...this.view, ...changes };
+    this.#listeners.forEach((listener) => listener());
+  }
+
+  /** Shows what comes of a request, unless another one takes its place. */
+  async #follow(
+    begin: (onState: (state: api.ConnectState) => void) => Promise<api.Connection | null>,
+    first?: api.ConnectState,
+  ): Promise<api.Connection | null> {
+    const isShown = () => this.#result === result;
+    const result = begin((state) => { if (isShown()) this.#set({ state, error: null }); });
+    // The click has joined what is shown already.
+    if (!isShown()) {
+      this.#result = result;
+      if (first) this.#set({ state: first, error: null });
+    }
+    try {
+      const connection = await result;
+      if (isShown()) {
+        if (connection) this.show(connection);
+        else if (PENDING.test(this.view.state)) this.show(this.view.connection);
+      }
+      return connection;
+    } catch (error) {
+      if (isShown()) this.#set({ state: "error", error: error as api.HubSpotConnectError });
+      return null;
+    }
+  }
+
+  #compare(connections: readonly api.Connection[]): void {
+    const { state, connection: shown } = this.view;
+    if (PENDING.test(state)) return;
+    const one = connections.find(({ connectionId }) => connectionId === shown?.connectionId) ?? (this.#own ? connections[0] : undefined);
+    // Of what this page has not connected since it was loaded, the service tells it nothing.
+    if (!one && !this.#own && !shown?.flow) return;
+    const now = one ? { ...(one.connectionId === shown?.connectionId && shown), ...one } : null;
+    // An error stays as long as nothing has changed.
+    if (JSON.stringify(now) !== JSON.stringify(shown)) this.show(now);
+  }
+}
