@@ -90,6 +90,36 @@ suite(hosts.flags, (test) => {
     stage.tolerateProblem(/handoff.*410/);
   });
 
+  test("the element connects a user of the host's without a script, and shows it after a reload", async (stage) => {
+    const { demo } = stage;
+    stage.sites.add(hosts.origin);
+    const page = (attributes) => hosts.origin + hosts.put(`<!doctype html><html lang="en"><title>Host</title><link rel="icon" href="data:,">
+      <script type="module" src="${demo.service}/static/sdk/element.js"></script>
+      <hubspot-connect service="${demo.service}" session-url="/session" confirm-url="/confirm" ${attributes}></hubspot-connect>`);
+    // The host's backend.
+    let session;
+    await stage.context.route(`${hosts.origin}/session`, async (route) => {
+      session = await newSession(demo, { confirm: "backend" });
+      await route.fulfill({ json: session });
+    });
+    await stage.context.route(`${hosts.origin}/confirm`, async (route) => {
+      const { connect_session_id: id } = route.request().postDataJSON();
+      const { status } = await demo.api("POST", `${SESSIONS}/${id}/complete`, { external_user_id: "user_42" });
+      await route.fulfill({ status });
+    });
+    const host = await stage.open(page(""));
+    const popup = await stage.popupOf(host, () => host.getByRole("button").click());
+    await approve(popup, ACME);
+    await host.getByText(`Connected as ${ACME.domain} (account ${ACME.id}).`).waitFor();
+    // Its last page asks once more, and hears that the message has been given out.
+    stage.tolerateProblem(/handoff.*410/);
+    const { body: seen } = await demo.api("GET", `${SESSIONS}/${session.id}`);
+    const { body: made } = await demo.api("GET", `/api/hubspot/connections/${seen.connection_id}`);
+    assert.equal(made.external_user_id, "user_42");
+    const later = await stage.open(page(`state="connected" portal-id="${made.portal_id}" hub-domain="${made.hub_domain}"`));
+    await later.getByText(`Connected as ${ACME.domain} (account ${ACME.id}).`).waitFor();
+  });
+
   test("an administrator elsewhere opens the link, sees who asks, and approves for the other", async (stage) => {
     const { demo } = stage;
     const { body: session } = await demo.api("POST", SESSIONS, {

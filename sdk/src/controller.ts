@@ -37,7 +37,12 @@ export class Controller {
   /** Resumes what a reload has interrupted, and watches the connection, until the returned function is called. */
   start(options: api.ConnectOptions): () => void {
     if (!PENDING.test(this.view.state)) void this.#follow((onState) => this.#sdk.resume({ ...options, onState }));
-    return this.#sdk.watch(({ connections }) => this.#compare(connections));
+    // What the page has connected before, by a component that is gone.
+    let adopt = this.#own || !this.view.connection;
+    return this.#sdk.watch(({ connections }) => {
+      this.#compare(connections, adopt ? connections.find(({ portalId }) => portalId === (options.portalId ?? portalId)) : undefined);
+      adopt = this.#own;
+    });
   }
 
   /** Never rejects: an error is shown. */
@@ -86,10 +91,11 @@ export class Controller {
     }
   }
 
-  #compare(connections: readonly api.Connection[]): void {
+  /** @param other what to show if the connection that is shown is not among them */
+  #compare(connections: readonly api.Connection[], other: api.Connection | undefined): void {
     const { state, connection: shown } = this.view;
     if (PENDING.test(state)) return;
-    const one = connections.find(({ connectionId }) => connectionId === shown?.connectionId) ?? (this.#own ? connections[0] : undefined);
+    const one = connections.find(({ connectionId }) => connectionId === shown?.connectionId) ?? other;
     // Of what this page has not connected since it was loaded, the service tells it nothing.
     if (!one && !this.#own && !shown?.flow) return;
     const now = one ? { ...(one.connectionId === shown?.connectionId && shown), ...one } : null;

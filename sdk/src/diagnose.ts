@@ -152,9 +152,9 @@ function isFramed(): boolean {
 export function reasons(scopes = ""): HTMLElement {
   const list = make("ul");
   for (const textContent of [
-    "You are no super admin there.",
-    `The account lacks what is asked for${scopes && `: ${scopes}`}.`,
-    "It showed an error, or the popup was closed.",
+    "You may not be a super admin of the account.",
+    `The account may lack what is requested${scopes && `: ${scopes}`}.`,
+    "HubSpot may have shown an error, or the popup was closed.",
   ]) {
     list.append(make("li", { textContent }));
   }

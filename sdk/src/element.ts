@@ -20,7 +20,7 @@ const SENTENCES: Partial<Record<ElementState, string>> = {
   waiting: WAITING,
   // The user alone knows whether the popup is closed.
   perhaps_closed: `${WAITING} If you have closed it, press the button again.`,
-  stalled: "HubSpot has not come back.",
+  stalled: "Still waiting for HubSpot.",
   completing: "Finishing the connection.",
   needs_reauth: "HubSpot has ended this connection.",
 };

@@ -150,6 +150,27 @@ for (const [name, load] of Object.entries({ react, vue })) {
       await until("the page asks no more", () => waiting.length === 0);
     });
 
+    test("a component that is mounted later shows what the page has connected, if it is the account that it expects", async () => {
+      change({ status: "awaiting_user" });
+      const first = await framework.mount({ service });
+      let made;
+      await first.run(async () => { made = first.calls.connect(); });
+      await first.run(() => shown("waiting"));
+      await first.run(async () => {
+        change({ status: "connected", connection: CONNECTION });
+        await made;
+      });
+      await first.unmount();
+      for (const [portalId, text] of [[7, "idle"], [1234567, "connected acme.example"], [undefined, "connected acme.example"]]) {
+        document.body.replaceChildren();
+        const later = await framework.mount({ service, portalId });
+        await later.run(() => until("the page watches it", () => waiting.length === 1));
+        await later.run(() => shown(text));
+        await later.unmount();
+        await until("the page asks no more", () => waiting.length === 0);
+      }
+    });
+
     test("an error is shown, not thrown, and the next try clears it", async () => {
       change({ status: "failed", error: { code: "user_denied", message: "No." } });
       const { calls, run, unmount } = await framework.mount({ service });
