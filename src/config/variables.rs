@@ -47,7 +47,7 @@ variables! {
         "Scopes that every account must grant, with spaces or commas between. Must equal the required scopes of your HubSpot app.";
     PLAIN HUBSPOT_OPTIONAL_SCOPES = "", "Scopes that an account may lack.";
     PLAIN HUBSPOT_REQUIRE_ALL_SCOPES = "false",
-        "Whether a connect fails when the account grants less than HUBSPOT_SCOPES.";
+        "Whether connecting fails when the account grants fewer than the required scopes; a connect session can say otherwise.";
     PLAIN HUBSPOT_REDIRECT_URI = "",
         "Where HubSpot sends people back to; empty means PUBLIC_URL + /auth/hubspot/callback. Must be registered with your HubSpot app, letter for letter.";
     PLAIN HUBSPOT_API_VERSION = "2026-09", "HubSpot's API version: 2026-09, 2026-03 or v3.";

@@ -239,3 +239,24 @@ async fn a_time_zone_is_kept_though_introspection_fails_and_asked_for_a_few_time
     assert!(app.hubspot.calls(Kind::AccountInfo).len() < 12);
     assert_eq!(app.database.connections(sql::DETAILS_DUE).await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_says_whether_its_scopes_are_required_whatever_is_configured() {
+    for (configured, required) in [("false", true), ("true", false)] {
+        let app = TestApp::with(&[("HUBSPOT_REQUIRE_ALL_SCOPES", configured)]).await;
+        let key = app.api_key("sessions:write").await;
+        app.hubspot.script(Rule::once(Kind::Exchange, patch("scopes", json!(["oauth"]))));
+        let body = json!({"external_user_id": "u1", "require_scopes": required});
+        let session = app.api(&key, Method::POST, "/api/hubspot/connect-sessions", Some(body)).await.json();
+        let (page, popup) = (Page::new(&app.base, HOST), app.browser());
+        let token = session["token"].as_str().unwrap();
+        let launch = page.post(&popup, Some(HOST), &[("connect_session", token)]).await;
+        let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).expect("back");
+        popup.get(&back).await;
+        assert_eq!(app.database.count(sql::CONNECTIONS).await, i64::from(!required), "{configured}");
+        let path = format!("/api/hubspot/connect-sessions/{}", session["id"].as_str().unwrap());
+        let seen = app.api(&key, Method::GET, &path, None).await.json();
+        let code = if required { json!("scopes_missing") } else { Value::Null };
+        assert_eq!(seen["error_code"], code, "{configured}");
+    }
+}

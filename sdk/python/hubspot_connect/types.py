@@ -117,6 +117,8 @@ class CreateConnectLink(TypedDict, total=False):
     scopes: Optional[Sequence[str]]
     #: Scopes that the account may lack, instead of HUBSPOT_OPTIONAL_SCOPES.
     optional_scopes: Optional[Sequence[str]]
+    #: Whether connecting fails without all required scopes; as configured if omitted.
+    require_scopes: Optional[bool]
     #: A JSON object of up to 4 kB, stored with the connection.
     metadata: Optional[JsonObject]
     #: Who is asking, for the person who opens the link.

@@ -946,6 +946,11 @@ export interface components {
              * @example Anna Smith, anna@example.com
              */
             requested_by?: string | null;
+            /**
+             * @description Whether connecting fails with `scopes_missing` if the account grants fewer than the required scopes, instead of
+             *     HUBSPOT_REQUIRE_ALL_SCOPES.
+             */
+            require_scopes?: boolean | null;
             /** @description Where the browser goes in the end, if no popup is open: an address of one of these pages. */
             return_url?: string | null;
             /**

@@ -48,6 +48,9 @@ pub struct CreateConnectSession {
     /// Scopes that the account may lack, instead of HUBSPOT_OPTIONAL_SCOPES.
     #[schema(value_type = Option<Vec<ScopeWord>>, max_items = 200)]
     optional_scopes: Option<Vec<String>>,
+    /// Whether connecting fails with `scopes_missing` if the account grants fewer than the required scopes, instead of
+    /// HUBSPOT_REQUIRE_ALL_SCOPES.
+    require_scopes: Option<bool>,
     /// The one HubSpot account that may be connected.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
@@ -314,6 +317,7 @@ impl CreateConnectSession {
             connection: self.connection_id,
             scopes: scopes(self.scopes, "/scopes")?,
             optional_scopes: scopes(self.optional_scopes, "/optional_scopes")?,
+            require_scopes: self.require_scopes,
             portal_id: portal(self.portal_id)?,
             allowed_origins: self.allowed_origins,
             return_url: self.return_url,

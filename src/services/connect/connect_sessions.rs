@@ -50,6 +50,8 @@ pub struct NewSession {
     pub scopes: Option<Scopes>,
     /// Scopes that the account may lack, if other than the configured ones.
     pub optional_scopes: Option<Scopes>,
+    /// Whether connecting fails without all required scopes, if other than configured.
+    pub require_scopes: Option<bool>,
     /// The one account that may be connected.
     pub portal_id: Option<PortalId>,
     /// The pages that may use it, out of those listed in HOST_ORIGINS.
@@ -190,6 +192,7 @@ impl ConnectSessions {
             client_id: parts.hubspot.client_id().to_owned(),
             scopes: new.scopes.map(|scopes| scopes.with_oauth()),
             optional_scopes: new.optional_scopes,
+            require_scopes: new.require_scopes.map(Into::into),
             portal_id,
             allowed_origins,
             return_url: new.return_url,

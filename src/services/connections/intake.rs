@@ -153,18 +153,24 @@ impl Intake {
         grant
     }
 
+    /// Refuses a grant that lacks required scopes, if the session or the configuration says so.
     pub(in crate::services) async fn refuse_missing_scopes(
         &self,
         required: &Scopes,
+        session: Option<&ConnectSession>,
         grant: &Grant,
         refresh: &Secret,
     ) -> Result<(), FailureCode> {
-        let is_strict = self.0.hubspot.settings().require_all_scopes;
-        if !is_strict || missing(required, grant.scopes.as_ref()).is_empty() {
+        if !self.requires_scopes(session) || missing(required, grant.scopes.as_ref()).is_empty() {
             return Ok(());
         }
         self.end_unused(refresh).await;
         Err(FailureCode::ScopesMissing)
+    }
+
+    fn requires_scopes(&self, session: Option<&ConnectSession>) -> bool {
+        let configured = self.0.hubspot.settings().require_all_scopes;
+        session.and_then(ConnectSession::requires_scopes).unwrap_or(configured)
     }
 
     /// Ends a grant that is not going to be used, unless a connection has the same one. There is no row of it to try
@@ -229,7 +235,7 @@ impl Intake {
         let (now, expires_at) = (parts.clock.now(), at.plus(grant.expires_in));
         // Of an import no scopes are required, and what is not known of it the background asks: it may be one of many.
         let is_import = matches!(source, Source::Import(_));
-        let is_strict = parts.hubspot.settings().require_all_scopes && !is_import;
+        let is_strict = self.requires_scopes(session) && !is_import;
         let access = parts.keyring.seal(&grant.access, context("access"));
         let sealed = parts.keyring.seal(refresh, context("refresh"));
         let token = TokenRow {

@@ -171,7 +171,8 @@ impl Installs {
         let grant = parts.intake.complete(grant).await;
         let refresh = grant.refresh.as_ref().ok_or(InstallError::Failed(FailureCode::NoRefreshToken))?;
         let required = &parts.hubspot.settings().scopes;
-        parts.intake.refuse_missing_scopes(required, &grant, refresh).await.map_err(InstallError::Failed)?;
+        let refused = parts.intake.refuse_missing_scopes(required, None, &grant, refresh).await;
+        refused.map_err(InstallError::Failed)?;
         // Without the account, nobody could say whose install it is.
         let Some(portal) = grant.portal_id else {
             parts.intake.end_unused(refresh).await;

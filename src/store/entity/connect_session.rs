@@ -31,6 +31,8 @@ pub struct Model {
     pub scopes: Option<Scopes>,
     /// Scopes that the account may lack, if other than the configured ones.
     pub optional_scopes: Option<Scopes>,
+    /// Whether connecting fails without all required scopes, if other than configured.
+    pub require_scopes: Option<Flag>,
     /// The one account that may be connected.
     pub portal_id: Option<PortalId>,
     /// The pages that may use it; `None` for all that are listed in HOST_ORIGINS.
@@ -70,6 +72,11 @@ impl Model {
             ConnectSessionStatus::Open if self.expires_at <= now => ConnectSessionStatus::Expired,
             status => status,
         }
+    }
+
+    /// Whether connecting fails without all required scopes; `None` if the configuration decides.
+    pub(crate) fn requires_scopes(&self) -> Option<bool> {
+        self.require_scopes.map(Flag::is_set)
     }
 
     /// Whether a page of this origin may use it.

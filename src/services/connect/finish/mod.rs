@@ -242,7 +242,7 @@ impl Finishes {
         crash::point("callback.answered");
         let grant = parts.intake.complete(grant).await;
         let refresh = grant.refresh.as_ref().ok_or(FailureCode::NoRefreshToken)?;
-        parts.intake.refuse_missing_scopes(&request.scopes, &grant, refresh).await?;
+        parts.intake.refuse_missing_scopes(&request.scopes, session.as_ref(), &grant, refresh).await?;
         let received = GrantedTokens {
             flow: Some(request.id),
             client_id: &request.client_id,
