@@ -11,7 +11,7 @@ import { invalidOption, serviceOrigin } from "./options.ts";
 import { Clock, Patience } from "./popup_state.ts";
 import { secret } from "./secrets.ts";
 import { sleep } from "./sleep.ts";
-import { ask, post, timeLimit } from "./wire.ts";
+import { type Answer, ask, type Body, noAnswer, post, timeLimit } from "./wire.ts";
 
 /** In milliseconds. */
 const enum Watch {
@@ -19,23 +19,27 @@ const enum Watch {
   LongestPause = 30_000,
 }
 
-/** What the service has said of the connections. */
-interface Heard {
-  /** Of HTTP. 404: the service knows of no such authorization request, or has forgotten it. */
-  status: number;
+/** What the service has said of the connections. Status 404: it knows of no such authorization request, or has forgotten it. */
+interface Heard extends Answer {
   connections: api.Connection[];
-  etag: string | null;
-  rest: number;
 }
+
+const nothing = (status: number): Heard => ({ ...noAnswer, status, connections: [] });
+
+const fromProblem = ({ code, detail }: Body) => code ? fromServer({ code, message: detail }) : new HubSpotConnectError("service_unavailable");
 
 const services: Record<string, Shared> = {};
 
 export class HubSpotConnect implements api.HubSpotConnect {
   #service: string;
   #shared: Shared;
+  #readToken: api.HubSpotConnectOptions["readToken"];
+  /** The read token in use, until the service refuses it. */
+  #token: string | undefined;
 
-  constructor({ service }: api.HubSpotConnectOptions) {
+  constructor({ service, readToken }: api.HubSpotConnectOptions) {
     this.#service = serviceOrigin(service);
+    this.#readToken = readToken;
     this.#shared = services[this.#service] ??= { ignored: 0, seen: { lostFocus: false }, makers: {}, watchers: new Set() };
   }
 
@@ -140,19 +144,22 @@ export class HubSpotConnect implements api.HubSpotConnect {
   }
 
   async #ask(etag: string | null, signal?: AbortSignal): Promise<Heard> {
-    const memo = this.#ownPage ? null : this.#shared.connected;
-    if (memo === undefined) return { status: 404, connections: [], etag: null, rest: 0 };
-    const { body, ...answer } = await ask(this.#service, memo?.verifier, etag, signal);
-    const { flow = null, connection, connections = connection ? [connection] : [] } = body;
+    const readToken = this.#readToken;
+    const memo = readToken || this.#ownPage ? null : this.#shared.connected;
+    if (memo === undefined) return nothing(404);
+    if (readToken) this.#token ??= typeof readToken === "function" ? await readToken() : readToken;
+    const answer = await ask(this.#service, memo ? memo.verifier : this.#token, etag, signal);
+    if (answer.status === 401) this.#token = undefined;
+    const { flow = null, connection, connections = connection ? [connection] : [] } = answer.body;
     // Once the service has forgotten the request, another program can begin one with its challenge.
     if (memo?.flow && flow && flow !== memo.flow) return { ...answer, status: 404, connections: [] };
     return { ...answer, connections: connections.map((one) => toConnection(one, flow)) };
   }
 
   async status(): Promise<api.Status> {
-    const { status, connections } = await this.#ask(null);
+    const { status, connections, body } = await this.#ask(null);
     if (status === 200 || status === 404) return { connections };
-    throw new HubSpotConnectError("service_unavailable");
+    throw fromProblem(body);
   }
 
   watch(onChange: (status: api.Status) => void): () => void {
@@ -169,7 +176,8 @@ export class HubSpotConnect implements api.HubSpotConnect {
       let pause: number = Watch.Pause;
       while (watchers.has(wake)) {
         const { signal } = bell = new AbortController();
-        const answer = await this.#ask(etag, signal);
+        // The page's function may fail, and is called again.
+        const answer = await this.#ask(etag, signal).catch(() => nothing(0));
         if (signal.aborted) continue;
         const { status, connections } = answer;
         etag = answer.etag;
@@ -199,9 +207,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
       // The verifier is the better proof, and other origins may not send this header.
       verifier ? {} : { "hubspot-connect-csrf": document.body.dataset.csrf ?? "" });
     if (answer.status === 200) return;
-    throw answer.body.code
-      ? fromServer({ code: answer.body.code, message: answer.body.detail })
-      : new HubSpotConnectError("service_unavailable");
+    throw fromProblem(answer.body);
   }
 
   async diagnose(): Promise<api.Finding[]> {

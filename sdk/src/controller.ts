@@ -14,15 +14,16 @@ export const resting = (connection: api.KnownConnection | null): View => ({ stat
 export class Controller {
   view: View;
   #sdk: HubSpotConnect;
-  #own: boolean;
+  /** Whether the service reports everything that is connected. Without a read token only its own pages are told. */
+  #isTold: boolean;
   #listeners = new Set<() => void>();
   /** The request that is shown. */
   #result: Promise<unknown> | undefined;
 
   /** @param connection what the page's server knows to be connected */
-  constructor(service: string, connection: api.KnownConnection | null) {
-    this.#sdk = new HubSpotConnect({ service });
-    this.#own = globalThis.location?.origin === new URL(service).origin;
+  constructor(service: string, connection: api.KnownConnection | null, readToken: api.HubSpotConnectOptions["readToken"]) {
+    this.#sdk = new HubSpotConnect({ service, readToken });
+    this.#isTold = !!readToken || globalThis.location?.origin === new URL(service).origin;
     this.view = resting(connection);
   }
 
@@ -38,10 +39,10 @@ export class Controller {
   start(options: api.ConnectOptions): () => void {
     if (!PENDING.test(this.view.state)) void this.#follow((onState) => this.#sdk.resume({ ...options, onState }));
     // What the page has connected before, by a component that is gone.
-    let adopt = this.#own || !this.view.connection;
+    let adopt = this.#isTold || !this.view.connection;
     return this.#sdk.watch(({ connections }) => {
       this.#compare(connections, adopt ? connections.find(({ portalId }) => portalId === (options.portalId ?? portalId)) : undefined);
-      adopt = this.#own;
+      adopt = this.#isTold;
     });
   }
 
@@ -97,7 +98,7 @@ export class Controller {
     if (PENDING.test(state)) return;
     const one = connections.find(({ connectionId }) => connectionId === shown?.connectionId) ?? other;
     // Of what this page has not connected since it was loaded, the service tells it nothing.
-    if (!one && !this.#own && !shown?.flow) return;
+    if (!one && !this.#isTold && !shown?.flow) return;
     const now = one ? { ...(one.connectionId === shown?.connectionId && shown), ...one } : null;
     // An error stays as long as nothing has changed.
     if (JSON.stringify(now) !== JSON.stringify(shown)) this.show(now);

@@ -145,7 +145,7 @@ function define(): void {
     }
 
     #start(): Controller {
-      const controller = this.#controller = new Controller(this.#get("service")!, this.#view.connection);
+      const controller = this.#controller = new Controller(this.#get("service")!, this.#view.connection, this.#get("read-token"));
       controller.subscribe(() => this.#change(controller.view));
       return controller;
     }

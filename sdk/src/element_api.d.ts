@@ -18,6 +18,8 @@ export interface HubSpotConnectAttributes extends Texts {
   "hub-domain"?: string;
   /** What your server knows when it renders the page. The element writes it from then on. */
   state?: "connected" | "needs_reauth";
+  /** A read token of the user: the element shows what the user has connected, and every change of it. */
+  "read-token"?: string;
   /** A route of your own server, which creates a connect session and answers with JSON that has its `token`. */
   "session-url"?: string;
   /** A route of your own server, which completes the connect session. */

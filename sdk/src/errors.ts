@@ -21,7 +21,8 @@ const CODES: Record<ErrorCode, string> = {
   connect_session_ended: "!",
   confirm_failed: "",
   external_user_mismatch: "!",
-  connection_unknown: "!This page has made no such connection since it was loaded.",
+  read_token_invalid: "",
+  connection_unknown: "!This page has not made this connection.",
 };
 
 /** Server codes that speak of the service and not of HubSpot. */

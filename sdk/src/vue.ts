@@ -3,8 +3,8 @@ import { computed, onMounted, onUnmounted, shallowRef } from "vue";
 import { Controller } from "./controller.ts";
 import type * as api from "./vue_api";
 
-export const useHubSpotConnect: typeof api.useHubSpotConnect = ({ service, connection = null, ...options }) => {
-  const controller = new Controller(service, connection);
+export const useHubSpotConnect: typeof api.useHubSpotConnect = ({ service, connection = null, readToken, ...options }) => {
+  const controller = new Controller(service, connection, readToken);
   const view = shallowRef(controller.view);
   let stop: (() => void) | undefined;
   controller.subscribe(() => { view.value = controller.view; });

@@ -44,6 +44,8 @@ export interface Answer {
   rest: number;
 }
 
+export const noAnswer: Answer = { status: 0, body: {}, etag: null, rest: 0 };
+
 /** Returns a signal that aborts after so many milliseconds. `AbortSignal.timeout` is younger than some supported browsers. */
 export function timeLimit(ms: number): AbortSignal {
   const controller = new AbortController();
@@ -63,13 +65,14 @@ export async function call(url: string, init: RequestInit): Promise<Answer> {
       rest: +headers.get("retry-after")! * 1_000 || 0,
     };
   } catch {
-    return { status: 0, body: {}, etag: null, rest: 0 };
+    return noAnswer;
   }
 }
 
-/** Returns who asks. Without a verifier it is a page of the service, which is known by its cookies. */
-function caller(verifier: string | null | undefined, headers: Record<string, string>): RequestInit {
-  return verifier ? { headers: { "hubspot-connect-verifier": verifier, ...headers } } : { headers, credentials: "same-origin" };
+/** Returns who asks: by a verifier or a read token; without either it is a page of the service, known by its cookies. */
+function caller(secret: string | null | undefined, headers: Record<string, string>): RequestInit {
+  if (!secret) return { headers, credentials: "same-origin" };
+  return { headers: { [`hubspot-connect-${secret.startsWith("hsc_read_") ? "read-token" : "verifier"}`]: secret, ...headers } };
 }
 
 /**
@@ -79,12 +82,12 @@ function caller(verifier: string | null | undefined, headers: Record<string, str
  */
 export function ask(
   service: string,
-  verifier: string | null | undefined,
+  secret: string | null | undefined,
   etag: string | null,
   signal: AbortSignal | null = null,
 ): Promise<Answer> {
   return call(`${service}/api/hubspot/status?wait=25`, {
-    ...caller(verifier, etag ? { "if-none-match": etag } : {}),
+    ...caller(secret, etag ? { "if-none-match": etag } : {}),
     signal,
   });
 }

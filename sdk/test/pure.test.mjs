@@ -31,7 +31,8 @@ describe("errors", () => {
   const known = [
     "popup_blocked", "closed", "cancelled", "timeout", "origin_not_allowed", "user_denied", "flow_expired", "provider_error",
     "scopes_missing", "wrong_account", "sandboxed_iframe", "csp_blocked", "flow_mismatch", "service_unavailable", "invalid_option",
-    "connect_session_failed", "connect_session_ended", "confirm_failed", "external_user_mismatch",
+    "connect_session_failed", "connect_session_ended", "confirm_failed", "external_user_mismatch", "connection_unknown",
+    "read_token_invalid",
   ];
 
   test("every code has a sentence and says whether to try again", () => {

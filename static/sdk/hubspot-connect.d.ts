@@ -54,6 +54,7 @@ export type ErrorCode =
   | "connect_session_ended"
   | "confirm_failed"
   | "connection_unknown"
+  | "read_token_invalid"
   | "external_user_mismatch";
 
 export declare class HubSpotConnectError extends Error {
@@ -90,6 +91,11 @@ export interface Confirmation {
 export interface HubSpotConnectOptions {
   /** The address of the service, such as `https://connect.example.com`. */
   service: string;
+  /**
+   * A read token that your backend has created for the user of this page, or a function that fetches one: `status()` and
+   * `watch()` then report the connections of that user. The function is called again when a token has expired.
+   */
+  readToken?: string | (() => string | Promise<string>) | undefined;
 }
 
 export interface ConnectOptions {
@@ -166,7 +172,7 @@ export declare class HubSpotConnect {
   /** Takes up what a reload or a redirect has interrupted. Null if there is nothing to take up. */
   resume(options?: Pick<ConnectOptions, "onConfirm" | "onState">): Promise<Connection | null>;
   /**
-   * On the service's own pages the connections of this browser. Elsewhere what this page has connected last, until it is
+   * With a read token the connections of its user. On the service's own pages those of this browser. Elsewhere what this page has connected last, until it is
    * reloaded, for as long as the service remembers the authorization request: ten minutes after it would have expired.
    */
   status(): Promise<Status>;

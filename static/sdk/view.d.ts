@@ -1,4 +1,4 @@
-import type { Connection, ConnectOptions, ConnectState, HubSpotConnectError, KnownConnection } from "./hubspot-connect.js";
+import type { Connection, ConnectOptions, ConnectState, HubSpotConnectError, HubSpotConnectOptions, KnownConnection } from "./hubspot-connect.js";
 
 export type ViewState = "idle" | ConnectState | "connected" | "needs_reauth" | "error";
 
@@ -16,6 +16,8 @@ export interface UseHubSpotConnectOptions extends Omit<ConnectOptions, "signal" 
   service: string;
   /** What your server knows to be connected, so that the page shows it after a reload. It is read once. */
   connection?: KnownConnection | null;
+  /** Reports changes of the connection, also those that this page has not made. It is read once. */
+  readToken?: HubSpotConnectOptions["readToken"];
 }
 
 export interface Calls {
