@@ -71,9 +71,9 @@ suite([], (test) => {
     assert.equal((await details.json()).portalId, ACME.id);
 
     // HubSpot's API, without ever seeing the token.
-    const call = (method, route, body) => fetch(`${demo.service}/api/hubspot/proxy${route}`, {
+    const call = (method, route, body) => fetch(`${demo.service}${path}/proxy${route}`, {
       method,
-      headers: { authorization: `Bearer ${demo.key}`, "hubspot-connect-connection": connectionId, "content-type": "application/json" },
+      headers: { authorization: `Bearer ${demo.key}`, "content-type": "application/json" },
       body: body && JSON.stringify(body),
     });
     const made = await call("POST", "/crm/v3/objects/contacts", { properties: { email: "anna@acme.example" } });

@@ -1,5 +1,8 @@
-// HubSpot's own clients, pointed at the proxy: a real service process in front of the simulated HubSpot.
-import { Client } from "@hubspot/api-client";
+// HubSpot's own clients, told the base URL of the proxy and a key, and clients that are made from openapi.json: a real
+// service process in front of the simulated HubSpot.
+import { Client as Client12 } from "hubspot-api-client-12";
+import { Client as Client13 } from "hubspot-api-client-13";
+import { Client as Client14 } from "hubspot-api-client-14";
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -11,8 +14,10 @@ import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
+import createClient from "openapi-fetch";
 
 const run = promisify(execFile);
+const HERE = import.meta.dirname ?? dirname(new URL(import.meta.url).pathname);
 const TIMEOUT_MS = 60_000;
 const ACCESS_TOKEN = /C[\w-]{290}/;
 
@@ -73,6 +78,7 @@ describe("official-clients", () => {
   let hubspot;
   let service;
   let proxy;
+  let url;
   let connection;
   let key;
 
@@ -97,10 +103,11 @@ describe("official-clients", () => {
       NO_PROXY: "*",
     };
     service = await start(program("hubspot-connect"), ["serve"], env, port);
-    connection = await connect(env.PUBLIC_URL);
+    url = env.PUBLIC_URL;
+    connection = await connect(url);
     const made = await run(program("hubspot-connect"), ["api-keys", "create", "clients", "--scope", "proxy"], { cwd: folder, env });
     key = made.stdout.trim();
-    proxy = `${env.PUBLIC_URL}/api/hubspot/proxy`;
+    proxy = `${url}/api/hubspot/connections/${connection}/proxy`;
   }, { timeout: TIMEOUT_MS });
 
   after(async () => {
@@ -109,35 +116,51 @@ describe("official-clients", () => {
     await rm(folder, { recursive: true, force: true });
   }, { timeout: TIMEOUT_MS });
 
-  test("the one for Node.js makes, lists and finds contacts", { timeout: TIMEOUT_MS }, async () => {
-    const client = new Client({
-      basePath: proxy,
-      accessToken: key,
-      defaultHeaders: { "Hubspot-Connect-Connection": connection },
+  for (const [version, Client] of [[12, Client12], [13, Client13], [14, Client14]]) {
+    test(`version ${version} for Node.js creates, lists and finds contacts`, { timeout: TIMEOUT_MS }, async () => {
+      const { basicApi, searchApi } = new Client({ basePath: proxy, accessToken: key }).crm.contacts;
+      const email = `node${version}@acme.example`;
+      const made = await basicApi.create({ properties: { email, firstname: "Node" }, associations: [] });
+      assert.equal(made.properties.email, email);
+      const page = await basicApi.getPage(10);
+      assert.ok(page.results.some(({ id }) => id === made.id));
+      const search = { filterGroups: [{ filters: [{ propertyName: "email", operator: "EQ", value: email }] }], limit: 10, after: "0", sorts: [], properties: [] };
+      assert.equal((await searchApi.doSearch(search)).total, 1);
+      await assert.rejects(basicApi.create({ properties: { email }, associations: [] }), ({ code }) => code === 409);
+      await basicApi.archive(made.id);
+      await assert.rejects(basicApi.getById(made.id), ({ code }) => code === 404);
+      assert.doesNotMatch(JSON.stringify([made, page]), ACCESS_TOKEN);
     });
-    const { basicApi, searchApi } = client.crm.contacts;
-    const made = await basicApi.create({ properties: { email: "node@acme.example", firstname: "Node" }, associations: [] });
-    assert.equal(made.properties.email, "node@acme.example");
-    const page = await basicApi.getPage(10);
-    assert.ok(page.results.some(({ id }) => id === made.id));
-    const search = { filterGroups: [{ filters: [{ propertyName: "email", operator: "EQ", value: "node@acme.example" }] }], limit: 10, after: "0", sorts: [], properties: [] };
-    assert.equal((await searchApi.doSearch(search)).total, 1);
-    await assert.rejects(basicApi.create({ properties: { email: "node@acme.example" }, associations: [] }), ({ code }) => code === 409);
-    await basicApi.archive(made.id);
-    await assert.rejects(basicApi.getById(made.id), ({ code }) => code === 404);
-    assert.doesNotMatch(JSON.stringify([made, page]), ACCESS_TOKEN);
-  });
 
-  test("the one for Node.js cannot be sent to the OAuth endpoints", { timeout: TIMEOUT_MS }, async () => {
-    const client = new Client({ basePath: proxy, accessToken: key, defaultHeaders: { "Hubspot-Connect-Connection": connection } });
-    const refused = await client.apiRequest({ path: "/oauth/v1/access-tokens/x" });
-    assert.deepEqual([refused.status, (await refused.json()).code], [400, "proxy_path_not_allowed"]);
-  });
+    test(`version ${version} for Node.js cannot be sent to the OAuth endpoints`, { timeout: TIMEOUT_MS }, async () => {
+      const refused = await new Client({ basePath: proxy, accessToken: key }).apiRequest({ path: "/oauth/v1/access-tokens/x" });
+      assert.deepEqual([refused.status, (await refused.json()).code], [400, "proxy_path_not_allowed"]);
+    });
+  }
 
   test("the one for Python makes and lists contacts", { timeout: TIMEOUT_MS }, async () => {
-    const script = join(import.meta.dirname ?? dirname(new URL(import.meta.url).pathname), "official_client.py");
-    const env = { ...process.env, PROXY: proxy, API_KEY: key, CONNECTION: connection };
-    const { stdout } = await run(process.env.PYTHON, [script], { env });
+    const env = { ...process.env, PROXY: proxy, API_KEY: key };
+    const { stdout } = await run(process.env.PYTHON, [join(HERE, "official_client.py")], { env });
     assert.deepEqual(JSON.parse(stdout), { made: "python@acme.example", listed: true, again: 409 });
+  });
+
+  test("openapi-fetch lists contacts through the proxy", { timeout: TIMEOUT_MS }, async () => {
+    const client = createClient({ baseUrl: url, headers: { authorization: `Bearer ${key}` }, querySerializer: { object: { style: "form", explode: true } } });
+    const call = (method, path, rest) =>
+      client[method]("/api/hubspot/connections/{id}/proxy/{path}", { params: { path: { id: connection, path }, query: { query: { properties: "email" } } }, ...rest });
+    const email = "generated-node@acme.example";
+    assert.equal((await call("POST", "crm/v3/objects/contacts", { body: { properties: { email } } })).response.status, 201);
+    const { data } = await call("GET", "crm/v3/objects/contacts");
+    assert.ok(data.results.some(({ properties }) => properties.email === email));
+    const { error, response } = await call("GET", "crm/v3/objects/contacts/404");
+    assert.deepEqual([response.status, error.category], [404, "OBJECT_NOT_FOUND"]);
+  });
+
+  test("a client of openapi-python-client lists contacts through the proxy", { timeout: TIMEOUT_MS }, async () => {
+    const env = { ...process.env, SERVICE_URL: url, API_KEY: key, CONNECTION: connection };
+    const { stdout } = await run(process.env.PYTHON, [join(HERE, "generated_client.py"), folder, join(HERE, "../openapi.json")], { env });
+    const { statuses, emails } = JSON.parse(stdout);
+    assert.deepEqual(statuses, [201, 200, 404]);
+    assert.ok(emails.includes("generated-python@acme.example"));
   });
 });

@@ -27,7 +27,6 @@ const STREAMS: usize = 300;
 
 const PLAIN: &str = "/crm/v3/objects/contacts";
 const STREAM: &str = "/crm/v3/objects/stream";
-const PREFIX: &str = "/api/hubspot/proxy";
 
 /// Measures and prints.
 pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
@@ -63,6 +62,8 @@ fn ms(span: Duration) -> f64 {
 struct Backend {
     service: Process,
     headers: String,
+    /// What HubSpot's own paths stand behind.
+    proxy: String,
 }
 
 impl Backend {
@@ -88,9 +89,8 @@ impl Backend {
         command.env("HUBSPOT_ACCOUNT_RATE", "1000000/1").env("RATE_LIMIT_API_PER_MINUTE", "0");
         let service = Process::start(&command, 0, port)?;
         service.wait()?;
-        let headers =
-            format!("authorization: Bearer {}\r\nhubspot-connect-connection: {connection}\r\n", key.trim());
-        Ok(Self { service, headers })
+        let headers = format!("authorization: Bearer {}\r\n", key.trim());
+        Ok(Self { service, headers, proxy: format!("/api/hubspot/connections/{connection}/proxy") })
     }
 
     /// CPU milliseconds of the service for each call.
@@ -107,9 +107,10 @@ impl Backend {
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..connections {
             let (port, headers) = (self.service.port, self.headers.clone());
-            tasks.spawn(
-                async move { call_until(port, &headers, deadline).await.map_err(|why| why.to_string()) },
-            );
+            let path = format!("{}{PLAIN}", self.proxy);
+            tasks.spawn(async move {
+                call_until(port, &path, &headers, deadline).await.map_err(|why| why.to_string())
+            });
         }
         let mut calls = 0;
         while let Some(done) = tasks.join_next().await {
@@ -119,15 +120,15 @@ impl Backend {
     }
 
     async fn first_byte(&self) -> Result<Duration, Failure> {
-        first_byte(self.service.port, &format!("{PREFIX}{STREAM}"), &self.headers).await
+        first_byte(self.service.port, &format!("{}{STREAM}", self.proxy), &self.headers).await
     }
 }
 
-async fn call_until(port: u16, headers: &str, deadline: Instant) -> Result<u64, Failure> {
+async fn call_until(port: u16, path: &str, headers: &str, deadline: Instant) -> Result<u64, Failure> {
     let mut connection = Connection::open(port).await?;
     let mut calls = 0;
     while Instant::now() < deadline {
-        let answer = connection.send("GET", &format!("{PREFIX}{PLAIN}"), headers, "").await?;
+        let answer = connection.send("GET", path, headers, "").await?;
         if answer.status != 200 || answer.headers("hubspot-connect-origin").next().is_none() {
             return Err(format!("{} {}", answer.head, String::from_utf8_lossy(&answer.body)).into());
         }

@@ -20,12 +20,21 @@ pub struct ProxyPath {
 pub struct NotAllowed;
 
 impl ProxyPath {
-    /// Reads a path (with its first slash) and a query (without the question mark) as they were sent. Nothing is
-    /// decoded in what is kept.
+    /// Reads a path (with its first slash) and a query (without the question mark) as they were sent.
+    ///
+    /// A path that is one segment is one parameter of a generated client, which escapes the slashes, and all else, in
+    /// the path that it was given: these escapes are removed, once. Nothing else is decoded in what is kept, because a
+    /// slash may also be part of a name.
     ///
     /// # Errors
     /// [`NotAllowed`] if the path may not be asked for, or is not written as RFC 3986 section 3.3 has it.
     pub fn parse(path: &str, query: Option<&str>) -> Result<Self, NotAllowed> {
+        let path = match path.strip_prefix('/') {
+            Some(one) if !one.contains('/') => {
+                &percent_decode_str(path).decode_utf8().map_err(|_| NotAllowed)?
+            }
+            _ => path,
+        };
         let is_written_well =
             path.starts_with('/') && path.bytes().all(|byte| byte == b'/' || is_pchar(byte));
         let is_query = query.is_none_or(|query| query.bytes().all(|byte| byte.is_ascii_graphic()));
@@ -35,7 +44,7 @@ impl ProxyPath {
         Ok(Self { path: path.to_owned(), query: query.map(str::to_owned) })
     }
 
-    /// The path, as it was sent.
+    /// The path, with the escapes that belong to it.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -141,6 +150,27 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_is_sent_as_one_parameter_is_decoded_once() {
+        for (sent, kept) in [
+            ("/crm%2Fv3%2Fobjects%2Fcontacts", "/crm/v3/objects/contacts"),
+            (
+                "/crm%2fv3%2fobjects%2fcontacts%2fada%40acme.example",
+                "/crm/v3/objects/contacts/ada@acme.example",
+            ),
+            ("/cms%2Fv3%2Fsource-code%2Ftheme%252Fmain.css", "/cms/v3/source-code/theme%2Fmain.css"),
+            ("/files%2Fv3%2F100%2525", "/files/v3/100%25"),
+            // One of several segments: the slash is part of a name.
+            ("/crm/v3%2Fobjects", "/crm/v3%2Fobjects"),
+        ] {
+            let path = ProxyPath::parse(sent, Some("after=a%2Fb")).unwrap_or_else(|_| panic!("{sent}"));
+            assert_eq!((path.path(), path.query()), (kept, Some("after=a%2Fb")));
+        }
+        assert!(
+            ProxyPath::parse("/crm%2Fv3%2Fobjects%2Fcontacts%2Fsearch", None).expect("a path").is_search()
+        );
+    }
+
+    #[test]
     fn nothing_climbs_leaves_or_hides() {
         for path in [
             "",
@@ -188,6 +218,30 @@ mod tests {
             "/crm/ä",
             "/crm/a#b",
             "/crm/a?b",
+            "/%2F",
+            "/crm%2F..%2Fx",
+            "/crm%2F%2e%2e%2Fx",
+            "/crm%2F%252e%252e%2Fx",
+            "/crm%2F%25252e%25252e%2Fx",
+            "/crm%252F..%252Fx",
+            "/crm%2F..%252Fx",
+            "/crm%2F..%253Ba%2Fx",
+            "/..%2Fcrm",
+            "/%2Fevil.example%2Fx",
+            "/http%3A%2F%2Fevil.example%2Fx",
+            "/https%253A%252F%252Fevil.example",
+            "/crm%2Fx%3Fa%3Db",
+            "/crm%2Fx%23a",
+            "/crm%2Fa%20b",
+            "/crm%2F%00",
+            "/crm%2F%2500",
+            "/crm%2F%0d%0ax",
+            "/crm%2F%5C",
+            "/crm%2F%255C",
+            "/crm%2F%25",
+            "/crm%2F%25zz",
+            "/crm%2F%ff",
+            "/crm%2F%C3%A4",
         ] {
             assert_eq!(ProxyPath::parse(path, None), Err(NotAllowed), "{path}");
         }
@@ -235,6 +289,11 @@ mod tests {
             "/latest/OAUTH/token",
             "/v1.0%2foauth%2ftoken",
             "/v1.0//oauth/token",
+            "/%6Fauth%2Fv1%2Ftoken",
+            "/%256Fauth%2Fv1%2Ftoken",
+            "/v1.0%2F%2Foauth%2Ftoken",
+            "/v1.0%2Foauth%252Ftoken",
+            "/crm%2F..%2Foauth%2Fv1%2Ftoken",
         ] {
             assert_eq!(ProxyPath::parse(path, None), Err(NotAllowed), "{path}");
         }

@@ -8,12 +8,18 @@ pub(super) const HOSTED_LINK: &str = "/connect";
 pub(super) const START: &str = "/auth/hubspot/start";
 /// The page on which an install from HubSpot's Marketplace is claimed.
 pub(super) const CLAIM: &str = "/install/hubspot/claim";
-/// What the paths begin with whose bodies are passed on as they arrive.
-pub(super) const STREAMED: &str = "/api/hubspot/proxy/";
+/// The connections, as the host's backend sees them.
+pub(super) const CONNECTIONS: &str = "/api/hubspot/connections";
+
+/// Returns the id of the connection and HubSpot's own path, if a path is that of a proxied request.
+pub(super) fn proxied(path: &str) -> Option<(&str, &str)> {
+    let (id, below) = path.strip_prefix(CONNECTIONS)?.strip_prefix('/')?.split_once('/')?;
+    Some((id, below.strip_prefix("proxy").filter(|path| path.starts_with('/'))?))
+}
 
 /// Returns whether a request is passed on as it arrives, and ends with its caller.
 pub(super) fn is_streamed(path: &str) -> bool {
-    path.starts_with(STREAMED)
+    proxied(path).is_some()
 }
 
 /// Returns whether a path is answered with JSON.

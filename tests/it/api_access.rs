@@ -33,7 +33,6 @@ const WITHOUT_A_KEY: [&str; 15] = [
 const WITH_ANY_KEY: [&str; 1] = ["get_api_key"];
 
 const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
-const CONNECTION: &str = "hubspot-connect-connection";
 
 /// One operation of the description.
 struct Operation {
@@ -119,9 +118,7 @@ fn body(operation: &Operation) -> Value {
 }
 
 async fn ask(browser: &Browser, key: Option<&str>, operation: &Operation, ids: &Ids) -> Answer {
-    let mut request = browser
-        .request(operation.method.clone(), &ids.path(operation))
-        .header(CONNECTION, ids.connection.as_str());
+    let mut request = browser.request(operation.method.clone(), &ids.path(operation));
     if let Some(key) = key {
         request = request.bearer_auth(key);
     }

@@ -110,9 +110,8 @@ impl Backend<'_> {
         self.post(&format!("connections/{connection}/refresh"), json!({})).await;
         let no = Fault::Status { status: 500, headers: Vec::new(), body: CANARY.to_owned() };
         self.hubspot.script(Rule::once(Kind::Crm, no));
-        for path in ["proxy/crm/v3/objects/contacts", "proxy/oauth/v1/access-tokens/x", "proxy/nowhere"] {
-            let request = self.request(Method::GET, path, None);
-            self.browser.send(request.header("hubspot-connect-connection", connection)).await;
+        for path in ["crm/v3/objects/contacts", "oauth/v1/access-tokens/x", "nowhere"] {
+            self.call(Method::GET, &format!("connections/{connection}/proxy/{path}"), None).await;
         }
         for path in ["", "/history"] {
             let shown = self.call(Method::GET, &format!("connections/{connection}{path}"), None).await;
@@ -130,7 +129,7 @@ impl Backend<'_> {
             assert_eq!(answer.status, 401, "{line}");
             watch.text("a key that is none", &answer.body);
         }
-        for path in ["/api/hubspot/connections", "/nowhere", "/api/hubspot/proxy/crm/v3"] {
+        for path in ["/api/hubspot/connections", "/nowhere", "/api/hubspot/connections/id/proxy/crm/v3"] {
             let answer = browser.get(&format!("{path}?access_token={key}&api_key={key}")).await;
             watch.text("a key in an address", &answer.body);
         }

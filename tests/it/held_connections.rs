@@ -60,7 +60,10 @@ async fn a_silent_connection_is_closed_in_every_state() {
         ("half a head", "GET /livez HTTP/1.1\r\nHo".to_owned()),
         ("a request, and one byte of the next", get("/livez", "") + "G"),
         ("a request, then idle", get("/livez", "")),
-        ("a body that is refused: 401", chunked("/api/hubspot/proxy/crm/v3/objects/contacts", &host)),
+        (
+            "a body that is refused: 401",
+            chunked("/api/hubspot/connections/id/proxy/crm/v3/objects/contacts", &host),
+        ),
         ("a body that is refused: 421", chunked("/api/hubspot/disconnect", "elsewhere.example")),
         ("a body that never ends: 408", chunked("/api/hubspot/disconnect", &host)),
         (

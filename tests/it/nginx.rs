@@ -84,7 +84,7 @@ async fn bodies_are_streamed_through_nginx_in_both_directions() {
     let (app, _nginx) = behind_nginx(&[SCOPES]).await;
     let backend = Backend::of(app).await.with_hubspot_at(&upstream.url).await;
     let mut wire = Wire::to(&backend.app.base).await;
-    let line = format!("POST /api/hubspot/proxy{CONTACTS}?q=a%2Fb");
+    let line = format!("POST {}{CONTACTS}?q=a%2Fb", backend.proxy());
     wire.say(backend.head(&line, "connection: close\r\ncontent-length: 10\r\n")).await;
     wire.say("first").await;
     let mut call = upstream.next().await;

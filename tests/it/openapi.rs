@@ -100,15 +100,16 @@ fn every_handler_of_the_route_table_is_described_and_no_other() {
         let id = operation["operationId"].as_str().expect("an operationId").to_owned();
         assert!(described.insert(id), "{method} {path} has the name of another operation");
     }
-    // A handler of several methods has one operation for each.
-    let suffix = |id: &String| {
-        METHODS.iter().find_map(|method| {
-            let suffix = format!("_{}", method.as_str().to_lowercase());
-            id.strip_suffix(&suffix).filter(|base| described.contains(*base)).map(str::to_owned)
-        })
-    };
-    let described: BTreeSet<String> = described.iter().filter(|id| suffix(id).is_none()).cloned().collect();
     let expected: BTreeSet<String> = annotated.into_values().collect();
+    // A handler of several methods has one operation for each.
+    let handler = |id: String| {
+        let base = METHODS.iter().find_map(|method| {
+            let suffix = format!("_{}", method.as_str().to_lowercase());
+            id.strip_suffix(&suffix).filter(|base| expected.contains(*base)).map(str::to_owned)
+        });
+        base.unwrap_or(id)
+    };
+    let described: BTreeSet<String> = described.into_iter().map(handler).collect();
     assert_eq!(described, expected, "src/http/openapi collects; `cargo xtask generate` writes openapi.json");
 }
 
@@ -167,7 +168,9 @@ async fn what_is_refused_is_told_in_the_form_that_is_described() {
         }
         assert_eq!(answer.status, 421, "{method} {path}");
         let kind = answer.header("content-type").split(';').next().unwrap_or_default().to_owned();
-        let described = operation["responses"]["421"]["content"].as_object().expect("a body");
+        let responses = &operation["responses"];
+        let described = responses.get("421").or(responses.get("default")).expect("a response");
+        let described = described["content"].as_object().expect("a body");
         assert!(described.contains_key(&kind), "{method} {path} is refused with {kind}");
     }
 }
@@ -180,7 +183,7 @@ async fn unknown_and_repeated_query_parameters_are_refused_by_every_operation_of
     let browser = app.browser();
     let mut lists = 0;
     for (path, method, operation) in operations(&committed()) {
-        if !path.starts_with("/api/hubspot/") || path.starts_with("/api/hubspot/proxy/") {
+        if !path.starts_with("/api/hubspot/") || path.ends_with("/proxy/{path}") {
             continue;
         }
         let parameters = operation["parameters"].as_array().into_iter().flatten();

@@ -10,7 +10,11 @@ use crate::harness::wire::{Upstream, Wire, values};
 use crate::harness::{Browser, TestApp, sql};
 
 pub const CONTACTS: &str = "/crm/v3/objects/contacts";
-const PROXY: &str = "/api/hubspot/proxy";
+
+/// Where calls with this connection's token go.
+pub fn proxy_of(connection: &str) -> String {
+    format!("/api/hubspot/connections/{connection}/proxy")
+}
 pub const SCOPES: (&str, &str) =
     ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read crm.objects.contacts.write");
 
@@ -55,8 +59,8 @@ impl Backend {
     }
 
     pub async fn call_for(&self, connection: &str, method: Method, path: &str, body: Value) -> Answer {
-        let request = self.client.request(method, &format!("{PROXY}{path}")).bearer_auth(&self.key);
-        let mut request = request.header("hubspot-connect-connection", connection);
+        let url = format!("{}{path}", proxy_of(connection));
+        let mut request = self.client.request(method, &url).bearer_auth(&self.key);
         if !body.is_null() {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
@@ -67,14 +71,16 @@ impl Backend {
         self.call(Method::GET, path, Value::Null).await
     }
 
+    /// What HubSpot's own paths stand behind.
+    pub fn proxy(&self) -> String {
+        proxy_of(&self.connection)
+    }
+
     /// The head of a call, for a client that says what it likes.
     pub fn head(&self, line: &str, more: &str) -> String {
         let host = self.app.base.trim_start_matches("http://");
-        let (key, connection) = (&self.key, &self.connection);
-        format!(
-            "{line} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n\
-             hubspot-connect-connection: {connection}\r\n{more}\r\n"
-        )
+        let key = &self.key;
+        format!("{line} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n{more}\r\n")
     }
 
     pub async fn wire(&self) -> Wire {
@@ -148,34 +154,27 @@ async fn what_hubspot_refuses_is_passed_back_word_for_word_behind_our_own_header
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_key_for_the_proxy_and_one_connection_s_name_nothing_is_asked() {
+async fn without_a_key_for_the_proxy_and_a_connection_nothing_is_asked() {
     let backend = Backend::start().await;
     let app = &backend.app;
-    let url = format!("{PROXY}{CONTACTS}");
-    let ask = |key: Option<String>, connections: Vec<String>| {
+    let ask = |key: Option<&str>, connection: &str| {
         let browser = app.browser();
-        let mut request = browser.request(Method::GET, &url);
+        let mut request = browser.request(Method::GET, &format!("{}{CONTACTS}", proxy_of(connection)));
         if let Some(key) = key {
             request = request.bearer_auth(key);
         }
-        for connection in connections {
-            request = request.header("hubspot-connect-connection", connection);
-        }
         async move { problem_of(&browser.send(request).await) }
     };
-    let (key, connection) = (Some(backend.key.clone()), vec![backend.connection.clone()]);
-    assert_eq!(ask(None, connection.clone()).await, "api_key_missing");
-    assert_eq!(ask(Some("hsc_key_no".to_owned()), connection.clone()).await, "api_key_invalid");
+    let (key, connection) = (Some(backend.key.as_str()), backend.connection.as_str());
+    assert_eq!(ask(None, connection).await, "api_key_missing");
+    assert_eq!(ask(Some("hsc_key_no"), connection).await, "api_key_invalid");
     let other = app.api_key("tokens:read connections:read connections:write sessions:write webhooks").await;
-    assert_eq!(ask(Some(other), connection.clone()).await, "api_key_scope_missing");
-    assert_eq!(ask(key.clone(), vec![]).await, "connection_missing");
-    assert_eq!(
-        ask(key.clone(), [connection.clone(), connection.clone()].concat()).await,
-        "connection_missing"
-    );
-    for unknown in ["", "nonsense", "00000000-0000-4000-8000-000000000000"] {
-        assert_eq!(ask(key.clone(), vec![unknown.to_owned()]).await, "connection_not_found", "{unknown}");
+    assert_eq!(ask(Some(&other), connection).await, "api_key_scope_missing");
+    assert_eq!(ask(key, "").await, "not_found");
+    for unknown in ["nonsense", "a%2Fb", "00000000-0000-4000-8000-000000000000"] {
+        assert_eq!(ask(key, unknown).await, "connection_not_found", "{unknown}");
     }
+    let url = format!("{}{CONTACTS}", backend.proxy());
     let session = app.connected(INITECH).await;
     let by_cookie = session.get(&url).await;
     assert_eq!(by_cookie.json()["code"], "api_key_missing", "a session opens nothing here");
@@ -200,43 +199,53 @@ async fn no_path_leaves_hubspot_s_api_or_reaches_its_oauth_endpoints() {
     let evil = Upstream::start().await;
     let there = evil.url.trim_start_matches("http://");
     backend.app.hubspot.clear_journal();
+    let proxy = backend.proxy();
     let targets = [
-        format!("{PROXY}//{there}/x"),
-        format!("{PROXY}/http://{there}/x"),
-        format!("{PROXY}/http:%2f%2f{there}/x"),
-        format!("{PROXY}/%2f%2f{there}/x"),
-        format!("{PROXY}/%5c%5c{there}/x"),
-        format!("{PROXY}/\\\\{there}/x"),
-        format!("{PROXY}/crm/../../{there}/x"),
-        format!("{PROXY}/crm/%2e%2e/oauth/v1/token"),
-        format!("{PROXY}/crm/..%2foauth/v1/token"),
-        format!("{PROXY}/crm/.%2e;x=1/y"),
-        format!("{PROXY}/crm/%252e%252e/oauth/v1/token"),
-        format!("{PROXY}/crm/%00"),
-        format!("{PROXY}/crm/%0d%0ahost:%20{there}"),
-        format!("{PROXY}/oauth/2026-09/token"),
-        format!("{PROXY}/oauth/v1/access-tokens/x"),
-        format!("{PROXY}/OAUTH/v3/token/introspect"),
-        format!("{PROXY}/%6f%61uth/2026-03/token/revoke"),
-        format!("{PROXY}/oauth%2fv3%2ftoken"),
-        format!("{PROXY}/oauth;v=1/v3/token"),
-        format!("{PROXY}/v3/oauth/token"),
-        format!("{PROXY}/v1.0/oauth/token"),
-        format!("{PROXY}/v1.0//OAuth%2e/token"),
-        format!("{PROXY}/oauth%3fx/v3/token"),
-        format!("{PROXY}/public/oauth/v3/token"),
-        format!("{PROXY}/./oauth/v3/token"),
-        PROXY.to_owned(),
-        format!("/api/hubspot/%70roxy{CONTACTS}"),
-        format!("{}{PROXY}{CONTACTS}", backend.app.base),
-        format!("{}{PROXY}{CONTACTS}", evil.url),
+        format!("{proxy}//{there}/x"),
+        format!("{proxy}/http://{there}/x"),
+        format!("{proxy}/http:%2f%2f{there}/x"),
+        format!("{proxy}/%2f%2f{there}/x"),
+        format!("{proxy}/%5c%5c{there}/x"),
+        format!("{proxy}/\\\\{there}/x"),
+        format!("{proxy}/crm/../../{there}/x"),
+        format!("{proxy}/crm/%2e%2e/oauth/v1/token"),
+        format!("{proxy}/crm/..%2foauth/v1/token"),
+        format!("{proxy}/crm/.%2e;x=1/y"),
+        format!("{proxy}/crm/%252e%252e/oauth/v1/token"),
+        format!("{proxy}/crm/%00"),
+        format!("{proxy}/crm/%0d%0ahost:%20{there}"),
+        format!("{proxy}/oauth/2026-09/token"),
+        format!("{proxy}/oauth/v1/access-tokens/x"),
+        format!("{proxy}/OAUTH/v3/token/introspect"),
+        format!("{proxy}/%6f%61uth/2026-03/token/revoke"),
+        format!("{proxy}/oauth%2fv3%2ftoken"),
+        format!("{proxy}/oauth;v=1/v3/token"),
+        format!("{proxy}/v3/oauth/token"),
+        format!("{proxy}/v1.0/oauth/token"),
+        format!("{proxy}/v1.0//OAuth%2e/token"),
+        format!("{proxy}/oauth%3fx/v3/token"),
+        format!("{proxy}/public/oauth/v3/token"),
+        format!("{proxy}/./oauth/v3/token"),
+        // The same as one parameter, as generated clients send a path.
+        format!("{proxy}/%2F%2F{there}%2Fx"),
+        format!("{proxy}/http%3A%2F%2F{there}%2Fx"),
+        format!("{proxy}/crm%2F..%2F..%2F{there}%2Fx"),
+        format!("{proxy}/crm%2F%2e%2e%2Foauth%2Fv1%2Ftoken"),
+        format!("{proxy}/crm%252F..%252Foauth%252Fv1%252Ftoken"),
+        format!("{proxy}/oauth%2F2026-09%2Ftoken"),
+        format!("{proxy}/%256Fauth%2Fv1%2Ftoken"),
+        format!("{proxy}/crm%2Fx%3Fa%0d%0ahost:%20{there}"),
+        proxy.clone(),
+        format!("{}{CONTACTS}", proxy.replace("proxy", "%70roxy")),
+        format!("{}{CONTACTS}", proxy.replace("/proxy", "%2Fproxy")),
+        format!("{}{proxy}{CONTACTS}", backend.app.base),
+        format!("{}{proxy}{CONTACTS}", evil.url),
     ];
     for target in targets {
         let mut wire = backend.wire().await;
         wire.say(backend.head(&format!("GET {target}"), "connection: close\r\n")).await;
         let answer = wire.rest().await;
-        // What only looks like the proxy when it is decoded is nothing at all.
-        let status = if target.contains("%70roxy") { "404" } else { "400" };
+        let status = if target.contains("%2Fproxy") { "404" } else { "400" };
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {answer}");
         assert!(!answer.contains("hubspot-connect-origin"), "{target}: {answer}");
     }
@@ -244,8 +253,24 @@ async fn no_path_leaves_hubspot_s_api_or_reaches_its_oauth_endpoints() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn generated_clients_send_hubspot_s_path_as_one_parameter() {
+    let backend = Backend::start().await;
+    let made = backend.call(Method::POST, "/crm%2Fv3%2Fobjects%2Fcontacts", contact(1)).await;
+    assert_eq!((made.status, is_hubspots(&made)), (201, true), "{}", made.body);
+    let id = made.json()["id"].as_str().expect("an id").to_owned();
+    let read = backend.get(&format!("/crm%2fv3%2fobjects%2fcontacts%2f{id}?properties=email")).await;
+    assert_eq!((read.status, &read.json()["id"]), (200, &made.json()["id"]));
+    backend.get("/cms%2Fv3%2Fsource-code%2Ftheme%252Fmain.css").await;
+    let paths: Vec<_> =
+        backend.app.hubspot.journal().into_iter().rev().take(3).map(|call| call.path).collect();
+    let read = format!("{CONTACTS}/{id}");
+    assert_eq!(paths, ["/cms/v3/source-code/theme%2Fmain.css", &read, CONTACTS]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_in_a_request_names_another_server() {
     let backend = Backend::start().await;
+    let proxy = backend.proxy();
     let evil = Upstream::start().await;
     let there = evil.url.trim_start_matches("http://").to_owned();
     backend.app.hubspot.clear_journal();
@@ -256,7 +281,7 @@ async fn nothing_in_a_request_names_another_server() {
         format!("proxy-connection: keep-alive\r\nproxy-authorization: Basic eDp5\r\nvia: 1.1 {there}\r\n"),
     ] {
         let mut wire = backend.wire().await;
-        let line = format!("GET {PROXY}/@{there}/x?url=http://{there}/&host={there}#{there}");
+        let line = format!("GET {proxy}/@{there}/x?url=http://{there}/&host={there}#{there}");
         wire.say(backend.head(line.split('#').next().unwrap(), &format!("{more}connection: close\r\n")))
             .await;
         let answer = wire.rest().await;
@@ -267,7 +292,7 @@ async fn nothing_in_a_request_names_another_server() {
     assert!(calls.iter().all(|call| call.host.as_deref() == Some(&here)), "{calls:?}");
     // Under another name the service is not called at all.
     let mut wire = backend.wire().await;
-    let head = backend.head(&format!("GET {PROXY}{CONTACTS}"), "connection: close\r\n");
+    let head = backend.head(&format!("GET {proxy}{CONTACTS}"), "connection: close\r\n");
     let own = backend.app.base.trim_start_matches("http://");
     wire.say(head.replace(&format!("host: {own}"), &format!("host: {there}"))).await;
     assert!(wire.rest().await.starts_with("HTTP/1.1 421 "));
@@ -277,6 +302,7 @@ async fn nothing_in_a_request_names_another_server() {
 async fn header_fields_of_one_connection_and_credentials_end_here_in_both_directions() {
     let mut upstream = Upstream::start().await;
     let backend = Backend::before(&upstream).await;
+    let proxy = backend.proxy();
     let mut wire = backend.wire().await;
     let more = "connection: close, x-own\r\nx-own: 1\r\nkeep-alive: timeout=5\r\nte: trailers\r\ntrailer: x-end\r\n\
                 upgrade: websocket\r\nproxy-authorization: Basic eDp5\r\ncookie: hsc_session=stolen\r\n\
@@ -285,7 +311,7 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
                 x-http-method-override: DELETE\r\nx-http-method: DELETE\r\nfastly-client-ip: 10.0.0.1\r\n\
                 x-unknown: 1\r\nuser-agent: backend/1\r\naccept: application/json\r\n\
                 accept-encoding: gzip\r\nif-none-match: \"e\"\r\nx-hubspot-thing: yes\r\n";
-    wire.say(backend.head(&format!("GET {PROXY}{CONTACTS}?a=b%20c&d='e'&&x=%2F..%2f+"), more)).await;
+    wire.say(backend.head(&format!("GET {proxy}{CONTACTS}?a=b%20c&d='e'&&x=%2F..%2f+"), more)).await;
     let mut call = upstream.next().await;
     let asked = call.head().await;
     // The one byte that is written otherwise is the apostrophe, whose escape says the same.
@@ -400,9 +426,10 @@ async fn header_fields_of_one_connection_and_credentials_end_here_in_both_direct
 async fn any_method_is_passed_on_but_those_that_tunnel_or_mirror() {
     let mut upstream = Upstream::start().await;
     let backend = Backend::before(&upstream).await;
+    let proxy = backend.proxy();
     for method in ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "POST", "QUERY"] {
         let mut wire = backend.wire().await;
-        wire.say(backend.head(&format!("{method} {PROXY}{CONTACTS}"), "connection: close\r\n")).await;
+        wire.say(backend.head(&format!("{method} {proxy}{CONTACTS}"), "connection: close\r\n")).await;
         let mut call = upstream.next().await;
         assert!(call.head().await.starts_with(&format!("{method} {CONTACTS} ")));
         call.say("HTTP/1.1 304 Not Modified\r\nconnection: close\r\netag: \"e\"\r\n\r\n").await;
@@ -412,7 +439,7 @@ async fn any_method_is_passed_on_but_those_that_tunnel_or_mirror() {
     let seen = upstream.count();
     for method in ["TRACE", "trace", "TrAcE", "connect", "TRACK"] {
         let mut wire = backend.wire().await;
-        wire.say(backend.head(&format!("{method} {PROXY}{CONTACTS}"), "connection: close\r\n")).await;
+        wire.say(backend.head(&format!("{method} {proxy}{CONTACTS}"), "connection: close\r\n")).await;
         let refused = wire.rest().await;
         let (head, _) = refused.split_once("\r\n\r\n").expect("a head");
         assert!(head.starts_with("HTTP/1.1 405 "), "{method}: {head}");

@@ -3,8 +3,6 @@
 use crate::harness::wire::{Upstream, Wire, values};
 use crate::proxy::{Backend, CONTACTS};
 
-const PROXY: &str = "/api/hubspot/proxy";
-
 async fn stage() -> (Upstream, Backend) {
     let upstream = Upstream::start().await;
     let backend = Backend::before(&upstream).await;
@@ -13,13 +11,13 @@ async fn stage() -> (Upstream, Backend) {
 
 async fn get(backend: &Backend) -> Wire {
     let mut wire = backend.wire().await;
-    wire.say(backend.head(&format!("GET {PROXY}{CONTACTS}"), "connection: close\r\n")).await;
+    wire.say(backend.head(&format!("GET {}{CONTACTS}", backend.proxy()), "connection: close\r\n")).await;
     wire
 }
 
 async fn post(backend: &Backend, framing: &str) -> Wire {
     let mut wire = backend.wire().await;
-    wire.say(backend.head(&format!("POST {PROXY}{CONTACTS}"), framing)).await;
+    wire.say(backend.head(&format!("POST {}{CONTACTS}", backend.proxy()), framing)).await;
     wire
 }
 
@@ -49,7 +47,8 @@ async fn the_first_piece_of_an_answer_arrives_before_the_last_is_sent() {
 async fn a_caller_of_http_1_0_gets_an_answer_without_chunks() {
     let (mut upstream, backend) = stage().await;
     let mut wire = backend.wire().await;
-    wire.say(backend.head(&format!("GET {PROXY}{CONTACTS}"), "").replace("HTTP/1.1", "HTTP/1.0")).await;
+    wire.say(backend.head(&format!("GET {}{CONTACTS}", backend.proxy()), "").replace("HTTP/1.1", "HTTP/1.0"))
+        .await;
     let mut call = upstream.next().await;
     call.head().await;
     call.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;

@@ -37,10 +37,6 @@ NUMBERS = count()
 def before_call(context, case, kwargs):
     operation = case.operation.definition.raw
     name, tags = operation["operationId"], operation["tags"]
-    if "proxy" in tags:
-        # A path in a path: OpenAPI has no way to say that its slashes are slashes.
-        path = case.path_parameters
-        case.path_parameters = {**path, "path": str(path["path"]).replace("%2F", "/")}
     if "popup" in tags:
         case.headers["Cookie"] = MADE["cookies"]
     if case.meta is None or not case.meta.generation.mode.is_positive:

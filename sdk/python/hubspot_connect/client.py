@@ -235,9 +235,8 @@ class _Client(Group[Runner]):
         Returns HubSpot's response, whatever its status. Raises `HubSpotConnectError` if the service refused the call or did
         not get a response.
         """
-        named = {**(headers or {}), "Hubspot-Connect-Connection": connection_id}
-        prefix = f"{API}/proxy/"
-        response = yield from self._core.send(method, prefix, path.lstrip("/"), json=json, content=content, headers=named)
+        prefix = f"{API}/connections/{part(connection_id)}/proxy/"
+        response = yield from self._core.send(method, prefix, path.lstrip("/"), json=json, content=content, headers=headers)
         if response.headers.get("hubspot-connect-origin") != "hubspot":
             raise problem_of(response)
         return response

@@ -137,12 +137,11 @@ export class HubSpotConnect {
    */
   async proxy(connectionId: string, path: string, { json, ...init }: ProxyInit = {}): Promise<Response> {
     const headers = new Headers(init.headers);
-    headers.set("hubspot-connect-connection", connectionId);
     if (json !== undefined) {
       init.body = JSON.stringify(json);
       if (!headers.has("content-type")) headers.set("content-type", "application/json");
     }
-    const response = await this.#transport.send(`${API}/proxy/`, path.replace(/^\/+/, ""), { ...init, headers });
+    const response = await this.#transport.send(`${API}/connections/${part(connectionId)}/proxy/`, path.replace(/^\/+/, ""), { ...init, headers });
     if (response.headers.get("hubspot-connect-origin") !== "hubspot") throw await problemOf(response);
     return response;
   }

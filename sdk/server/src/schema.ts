@@ -164,6 +164,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/hubspot/connections/{id}/proxy/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Calls HubSpot's API with the access token of a connection.
+         * @description HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+         *     is the service's own.
+         */
+        get: operations["proxy_get"];
+        /**
+         * Calls HubSpot's API with the access token of a connection.
+         * @description HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+         *     is the service's own.
+         */
+        put: operations["proxy_put"];
+        /**
+         * Calls HubSpot's API with the access token of a connection.
+         * @description HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+         *     is the service's own.
+         */
+        post: operations["proxy_post"];
+        /**
+         * Calls HubSpot's API with the access token of a connection.
+         * @description HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+         *     is the service's own.
+         */
+        delete: operations["proxy_delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Calls HubSpot's API with the access token of a connection.
+         * @description HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+         *     is the service's own.
+         */
+        patch: operations["proxy_patch"];
+        trace?: never;
+    };
     "/api/hubspot/connections/{id}/refresh": {
         parameters: {
             query?: never;
@@ -273,46 +314,6 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
-        trace?: never;
-    };
-    "/api/hubspot/proxy/{path}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Passes a call on to HubSpot with the access token of a connection. What HubSpot answers is passed back as it is, with
-         *     the header `Hubspot-Connect-Origin: hubspot`; an answer without it is the service's own.
-         */
-        get: operations["proxy"];
-        /**
-         * Passes a call on to HubSpot with the access token of a connection. What HubSpot answers is passed back as it is, with
-         *     the header `Hubspot-Connect-Origin: hubspot`; an answer without it is the service's own.
-         */
-        put: operations["proxy_put"];
-        /**
-         * Passes a call on to HubSpot with the access token of a connection. What HubSpot answers is passed back as it is, with
-         *     the header `Hubspot-Connect-Origin: hubspot`; an answer without it is the service's own.
-         */
-        post: operations["proxy_post"];
-        /**
-         * Passes a call on to HubSpot with the access token of a connection. What HubSpot answers is passed back as it is, with
-         *     the header `Hubspot-Connect-Origin: hubspot`; an answer without it is the service's own.
-         */
-        delete: operations["proxy_delete"];
-        options?: never;
-        /**
-         * Passes a call on to HubSpot with the access token of a connection. What HubSpot answers is passed back as it is, with
-         *     the header `Hubspot-Connect-Origin: hubspot`; an answer without it is the service's own.
-         */
-        head: operations["proxy_head"];
-        /**
-         * Passes a call on to HubSpot with the access token of a connection. What HubSpot answers is passed back as it is, with
-         *     the header `Hubspot-Connect-Origin: hubspot`; an answer without it is the service's own.
-         */
-        patch: operations["proxy_patch"];
         trace?: never;
     };
     "/api/hubspot/read-tokens": {
@@ -1266,7 +1267,7 @@ export interface components {
          * @description Stable. What each means stands in docs/errors.md.
          * @enum {string}
          */
-        ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "challenge_used" | "pickup_code_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_not_found" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "connection_not_found" | "connect_session_not_found" | "webhook_not_found" | "webhook_headers_needed" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "validation_failed" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "read_token_invalid" | "needs_reauth" | "token_unavailable" | "connection_missing" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
+        ProblemCode: "origin_not_allowed" | "return_url_not_allowed" | "bad_challenge" | "challenge_used" | "pickup_code_rejected" | "not_a_navigation" | "flow_unknown" | "flow_not_yours" | "flow_expired" | "callback_incomplete" | "user_denied" | "provider_error" | "cancelled" | "code_rejected" | "no_refresh_token" | "wrong_account" | "refresh_token_in_use" | "scopes_missing" | "redirect_uri_mismatch" | "disconnected" | "install_incomplete" | "install_return_url_not_allowed" | "install_state_rejected" | "install_not_found" | "install_claimed" | "provider_timeout" | "provider_unreachable" | "provider_bad_response" | "provider_busy" | "provider_unavailable" | "provider_redirected" | "provider_refused" | "client_rejected" | "grant_of_another_app" | "grant_dead" | "unknown_key" | "integrity_error" | "webhook_url_not_allowed" | "connection_not_found" | "connect_session_not_found" | "webhook_not_found" | "webhook_headers_needed" | "delivery_not_found" | "webhook_disabled" | "too_many_webhooks" | "bad_request" | "invalid_json" | "validation_failed" | "unsupported_media_type" | "request_timeout" | "payload_too_large" | "csrf_rejected" | "not_authenticated" | "connect_session_ended" | "connect_session_in_url" | "connect_session_not_approved" | "opener_unproven" | "external_user_mismatch" | "not_confirmed" | "api_key_missing" | "api_key_invalid" | "api_key_scope_missing" | "read_token_invalid" | "needs_reauth" | "token_unavailable" | "proxy_path_not_allowed" | "proxy_body_too_large" | "account_rate_limited" | "confirmation_missing" | "not_found" | "method_not_allowed" | "wrong_host" | "already_delivered" | "rate_limited" | "rate_limited_key" | "idempotency_key_invalid" | "idempotency_key_reused" | "idempotency_in_progress" | "idempotency_answer_lost" | "storage_unavailable" | "internal_error";
         /** @description The key that an opener shows, for the flow it has begun. */
         Proof: {
             /** @description The binding from the launch page. Omit it if the browser already has the cookie. */
@@ -2928,6 +2929,299 @@ export interface operations {
             };
         };
     };
+    proxy_get: {
+        parameters: {
+            query?: {
+                /** @description HubSpot's own query parameters. Each is passed on as it was sent. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
+            header?: never;
+            path: {
+                /** @description The connection whose token is used. */
+                id: string;
+                /**
+                 * @description HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`.
+                 * @example crm/v3/objects/contacts
+                 */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /**
+             * @description HubSpot's response, whatever its status, with `Hubspot-Connect-Origin: hubspot`. A response without that header is a problem of the service:
+             *     - 400: `proxy_path_not_allowed`, `bad_request`
+             *     - 401: `api_key_missing`, `api_key_invalid`.
+             *     - 403: `api_key_scope_missing`: `proxy`
+             *     - 404: `connection_not_found`: there is no such connection.
+             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on.
+             *     - 409: `needs_reauth`: the person has to connect again.
+             *     - 413: `proxy_body_too_large`
+             *     - 421: `wrong_host`: the service does not go by that name.
+             *     - 429: `account_rate_limited`, with `Retry-After`: HubSpot was not asked.
+             *     - 502: `provider_unreachable`, `provider_bad_response`
+             *     - 503: `token_unavailable`, with `Retry-After`; `storage_unavailable`
+             *     - 504: `provider_timeout`
+             */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                    "application/json": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    proxy_put: {
+        parameters: {
+            query?: {
+                /** @description HubSpot's own query parameters. Each is passed on as it was sent. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
+            header?: never;
+            path: {
+                /** @description The connection whose token is used. */
+                id: string;
+                /**
+                 * @description HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`.
+                 * @example crm/v3/objects/contacts
+                 */
+                path: string;
+            };
+            cookie?: never;
+        };
+        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
+        requestBody?: {
+            content: {
+                "*/*": string;
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            /**
+             * @description HubSpot's response, whatever its status, with `Hubspot-Connect-Origin: hubspot`. A response without that header is a problem of the service:
+             *     - 400: `proxy_path_not_allowed`, `bad_request`
+             *     - 401: `api_key_missing`, `api_key_invalid`.
+             *     - 403: `api_key_scope_missing`: `proxy`
+             *     - 404: `connection_not_found`: there is no such connection.
+             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on.
+             *     - 409: `needs_reauth`: the person has to connect again.
+             *     - 413: `proxy_body_too_large`
+             *     - 421: `wrong_host`: the service does not go by that name.
+             *     - 429: `account_rate_limited`, with `Retry-After`: HubSpot was not asked.
+             *     - 502: `provider_unreachable`, `provider_bad_response`
+             *     - 503: `token_unavailable`, with `Retry-After`; `storage_unavailable`
+             *     - 504: `provider_timeout`
+             */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                    "application/json": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    proxy_post: {
+        parameters: {
+            query?: {
+                /** @description HubSpot's own query parameters. Each is passed on as it was sent. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
+            header?: never;
+            path: {
+                /** @description The connection whose token is used. */
+                id: string;
+                /**
+                 * @description HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`.
+                 * @example crm/v3/objects/contacts
+                 */
+                path: string;
+            };
+            cookie?: never;
+        };
+        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
+        requestBody?: {
+            content: {
+                "*/*": string;
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            /**
+             * @description HubSpot's response, whatever its status, with `Hubspot-Connect-Origin: hubspot`. A response without that header is a problem of the service:
+             *     - 400: `proxy_path_not_allowed`, `bad_request`
+             *     - 401: `api_key_missing`, `api_key_invalid`.
+             *     - 403: `api_key_scope_missing`: `proxy`
+             *     - 404: `connection_not_found`: there is no such connection.
+             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on.
+             *     - 409: `needs_reauth`: the person has to connect again.
+             *     - 413: `proxy_body_too_large`
+             *     - 421: `wrong_host`: the service does not go by that name.
+             *     - 429: `account_rate_limited`, with `Retry-After`: HubSpot was not asked.
+             *     - 502: `provider_unreachable`, `provider_bad_response`
+             *     - 503: `token_unavailable`, with `Retry-After`; `storage_unavailable`
+             *     - 504: `provider_timeout`
+             */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                    "application/json": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    proxy_delete: {
+        parameters: {
+            query?: {
+                /** @description HubSpot's own query parameters. Each is passed on as it was sent. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
+            header?: never;
+            path: {
+                /** @description The connection whose token is used. */
+                id: string;
+                /**
+                 * @description HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`.
+                 * @example crm/v3/objects/contacts
+                 */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /**
+             * @description HubSpot's response, whatever its status, with `Hubspot-Connect-Origin: hubspot`. A response without that header is a problem of the service:
+             *     - 400: `proxy_path_not_allowed`, `bad_request`
+             *     - 401: `api_key_missing`, `api_key_invalid`.
+             *     - 403: `api_key_scope_missing`: `proxy`
+             *     - 404: `connection_not_found`: there is no such connection.
+             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on.
+             *     - 409: `needs_reauth`: the person has to connect again.
+             *     - 413: `proxy_body_too_large`
+             *     - 421: `wrong_host`: the service does not go by that name.
+             *     - 429: `account_rate_limited`, with `Retry-After`: HubSpot was not asked.
+             *     - 502: `provider_unreachable`, `provider_bad_response`
+             *     - 503: `token_unavailable`, with `Retry-After`; `storage_unavailable`
+             *     - 504: `provider_timeout`
+             */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                    "application/json": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    proxy_patch: {
+        parameters: {
+            query?: {
+                /** @description HubSpot's own query parameters. Each is passed on as it was sent. */
+                query?: {
+                    [key: string]: string;
+                };
+            };
+            header?: never;
+            path: {
+                /** @description The connection whose token is used. */
+                id: string;
+                /**
+                 * @description HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`.
+                 * @example crm/v3/objects/contacts
+                 */
+                path: string;
+            };
+            cookie?: never;
+        };
+        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
+        requestBody?: {
+            content: {
+                "*/*": string;
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            /**
+             * @description HubSpot's response, whatever its status, with `Hubspot-Connect-Origin: hubspot`. A response without that header is a problem of the service:
+             *     - 400: `proxy_path_not_allowed`, `bad_request`
+             *     - 401: `api_key_missing`, `api_key_invalid`.
+             *     - 403: `api_key_scope_missing`: `proxy`
+             *     - 404: `connection_not_found`: there is no such connection.
+             *     - 405: `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on.
+             *     - 409: `needs_reauth`: the person has to connect again.
+             *     - 413: `proxy_body_too_large`
+             *     - 421: `wrong_host`: the service does not go by that name.
+             *     - 429: `account_rate_limited`, with `Retry-After`: HubSpot was not asked.
+             *     - 502: `provider_unreachable`, `provider_bad_response`
+             *     - 503: `token_unavailable`, with `Retry-After`; `storage_unavailable`
+             *     - 504: `provider_timeout`
+             */
+            default: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                    "application/json": unknown;
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     refresh_connection: {
         parameters: {
             query?: never;
@@ -3843,1470 +4137,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    proxy: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description The id of the connection whose token is used. There is no default. */
-                "Hubspot-Connect-Connection": string;
-            };
-            path: {
-                /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
-                 * @example crm/v3/objects/contacts
-                 */
-                path: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
-            200: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                };
-            };
-            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
-            204: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
-            304: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
-            400: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_missing`, `api_key_invalid`. */
-            401: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_scope_missing`: `proxy` */
-            403: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `connection_not_found`: there is no such connection. */
-            404: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
-            405: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `needs_reauth`: the person has to connect again. */
-            409: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `proxy_body_too_large` */
-            413: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `wrong_host`: the service does not go by that name. */
-            421: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `account_rate_limited`, with `Retry-After`: HubSpot was not asked. */
-            429: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_unreachable`, `provider_bad_response` */
-            502: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `token_unavailable`, with `Retry-After`; `storage_unavailable` */
-            503: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_timeout` */
-            504: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
-            default: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    proxy_put: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description The id of the connection whose token is used. There is no default. */
-                "Hubspot-Connect-Connection": string;
-            };
-            path: {
-                /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
-                 * @example crm/v3/objects/contacts
-                 */
-                path: string;
-            };
-            cookie?: never;
-        };
-        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
-        requestBody?: {
-            content: {
-                "*/*": unknown;
-                "application/json": unknown;
-            };
-        };
-        responses: {
-            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
-            200: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                };
-            };
-            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
-            204: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
-            304: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
-            400: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_missing`, `api_key_invalid`. */
-            401: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_scope_missing`: `proxy` */
-            403: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `connection_not_found`: there is no such connection. */
-            404: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
-            405: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `needs_reauth`: the person has to connect again. */
-            409: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `proxy_body_too_large` */
-            413: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `wrong_host`: the service does not go by that name. */
-            421: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `account_rate_limited`, with `Retry-After`: HubSpot was not asked. */
-            429: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_unreachable`, `provider_bad_response` */
-            502: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `token_unavailable`, with `Retry-After`; `storage_unavailable` */
-            503: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_timeout` */
-            504: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
-            default: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    proxy_post: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description The id of the connection whose token is used. There is no default. */
-                "Hubspot-Connect-Connection": string;
-            };
-            path: {
-                /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
-                 * @example crm/v3/objects/contacts
-                 */
-                path: string;
-            };
-            cookie?: never;
-        };
-        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
-        requestBody?: {
-            content: {
-                "*/*": unknown;
-                "application/json": unknown;
-            };
-        };
-        responses: {
-            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
-            200: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                };
-            };
-            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
-            204: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
-            304: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
-            400: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_missing`, `api_key_invalid`. */
-            401: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_scope_missing`: `proxy` */
-            403: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `connection_not_found`: there is no such connection. */
-            404: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
-            405: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `needs_reauth`: the person has to connect again. */
-            409: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `proxy_body_too_large` */
-            413: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `wrong_host`: the service does not go by that name. */
-            421: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `account_rate_limited`, with `Retry-After`: HubSpot was not asked. */
-            429: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_unreachable`, `provider_bad_response` */
-            502: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `token_unavailable`, with `Retry-After`; `storage_unavailable` */
-            503: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_timeout` */
-            504: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
-            default: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    proxy_delete: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description The id of the connection whose token is used. There is no default. */
-                "Hubspot-Connect-Connection": string;
-            };
-            path: {
-                /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
-                 * @example crm/v3/objects/contacts
-                 */
-                path: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
-            200: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                };
-            };
-            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
-            204: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
-            304: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
-            400: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_missing`, `api_key_invalid`. */
-            401: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_scope_missing`: `proxy` */
-            403: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `connection_not_found`: there is no such connection. */
-            404: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
-            405: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `needs_reauth`: the person has to connect again. */
-            409: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `proxy_body_too_large` */
-            413: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `wrong_host`: the service does not go by that name. */
-            421: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `account_rate_limited`, with `Retry-After`: HubSpot was not asked. */
-            429: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_unreachable`, `provider_bad_response` */
-            502: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `token_unavailable`, with `Retry-After`; `storage_unavailable` */
-            503: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_timeout` */
-            504: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
-            default: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    proxy_head: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description The id of the connection whose token is used. There is no default. */
-                "Hubspot-Connect-Connection": string;
-            };
-            path: {
-                /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
-                 * @example crm/v3/objects/contacts
-                 */
-                path: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
-            200: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                };
-            };
-            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
-            204: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
-            304: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
-            400: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_missing`, `api_key_invalid`. */
-            401: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_scope_missing`: `proxy` */
-            403: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `connection_not_found`: there is no such connection. */
-            404: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
-            405: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `needs_reauth`: the person has to connect again. */
-            409: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `proxy_body_too_large` */
-            413: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `wrong_host`: the service does not go by that name. */
-            421: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `account_rate_limited`, with `Retry-After`: HubSpot was not asked. */
-            429: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_unreachable`, `provider_bad_response` */
-            502: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `token_unavailable`, with `Retry-After`; `storage_unavailable` */
-            503: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_timeout` */
-            504: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
-            default: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    proxy_patch: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description The id of the connection whose token is used. There is no default. */
-                "Hubspot-Connect-Connection": string;
-            };
-            path: {
-                /**
-                 * @description HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads.
-                 * @example crm/v3/objects/contacts
-                 */
-                path: string;
-            };
-            cookie?: never;
-        };
-        /** @description Passed on as it comes, with its `Content-Type`: up to 64 MiB. */
-        requestBody?: {
-            content: {
-                "*/*": unknown;
-                "application/json": unknown;
-            };
-        };
-        responses: {
-            /** @description HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`. */
-            200: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                };
-            };
-            /** @description HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`. */
-            204: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`. */
-            304: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description `connection_missing`, `proxy_path_not_allowed`, `bad_request` */
-            400: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_missing`, `api_key_invalid`. */
-            401: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `api_key_scope_missing`: `proxy` */
-            403: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `connection_not_found`: there is no such connection. */
-            404: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `method_not_allowed`: CONNECT, TRACE and TRACK are not passed on. */
-            405: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `needs_reauth`: the person has to connect again. */
-            409: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `proxy_body_too_large` */
-            413: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `wrong_host`: the service does not go by that name. */
-            421: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `account_rate_limited`, with `Retry-After`: HubSpot was not asked. */
-            429: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_unreachable`, `provider_bad_response` */
-            502: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `token_unavailable`, with `Retry-After`; `storage_unavailable` */
-            503: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    /** @description Seconds after which to try again. */
-                    "Retry-After"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `provider_timeout` */
-            504: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`. */
-            default: {
-                headers: {
-                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
-                    RateLimit?: string;
-                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
-                    "RateLimit-Policy"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "*/*": unknown;
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };

@@ -11,6 +11,7 @@ use utoipa::openapi::schema::{Object, Type};
 use super::caller::{authenticate, caller};
 use super::connect_sessions::ExternalUserIdWord;
 use super::pagination::{Page, PageParams, PageRequest};
+use super::proxy::proxy;
 use super::token::{connection_id, get_access_token};
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
@@ -22,6 +23,7 @@ use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
 use crate::http::browser::connection_body::sentence;
 use crate::http::browser::disconnect::DisconnectAnswer;
+use crate::http::paths::CONNECTIONS;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::{ApiJson, NoBody};
 use crate::http::{Web, at};
@@ -30,9 +32,10 @@ use crate::services::{Event, Listed, Wanted};
 /// The routes of connections.
 pub(super) fn routes(routes: &mut ServiceConfig) {
     routes.service(
-        actix::scope("/api/hubspot/connections")
+        actix::scope(CONNECTIONS)
             .service(at("", actix::get().to(list_connections)))
             .service(at("/{id}/token", actix::get().to(get_access_token)))
+            .service(actix::scope("/{id}/proxy").default_service(actix::to(proxy)))
             .service(at("/{id}/history", actix::get().to(get_connection_history)))
             .service(at("/{id}/refresh", actix::post().to(refresh_connection)))
             .service(at("/{id}/uninstall", actix::post().to(uninstall_app)))

@@ -26,8 +26,8 @@ pub(super) use limits::{KeyLimits, tell};
 pub(super) use proxy::PassedOn;
 
 /// What a path of this side begins with, behind `/api/hubspot/`.
-const SIDES: [&str; 7] =
-    ["api-key", "connections", "connect-sessions", "installs", "proxy", "read-tokens", "webhooks"];
+const SIDES: [&str; 6] =
+    ["api-key", "connections", "connect-sessions", "installs", "read-tokens", "webhooks"];
 
 /// The routes, before those of the browser: a path is taken by the first scope that fits.
 pub(super) fn routes(routes: &mut ServiceConfig) {
@@ -51,7 +51,6 @@ fn is_ours(path: &str) -> bool {
 fn resources(routes: &mut ServiceConfig) {
     routes
         .configure(connections::routes)
-        .service(actix::scope(proxy::PREFIX).default_service(actix::to(proxy::proxy)))
         .service(at("/api/hubspot/api-key", actix::get().to(keys::get_api_key)))
         .service(
             at("/api/hubspot/connect-sessions", actix::post().to(connect_sessions::create_connect_session))

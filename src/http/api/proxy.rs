@@ -1,4 +1,5 @@
-//! Any method on /api/hubspot/proxy/…: a call to HubSpot with a connection's access token, which the caller never sees.
+//! Any method on /api/hubspot/connections/{id}/proxy/…: a call to HubSpot with the connection's access token, which the
+//! caller never sees.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,11 +16,13 @@ use futures_core::Stream;
 use tokio::time::{Instant, timeout_at};
 
 use super::caller::authenticate;
+use super::token::connection_id;
 use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
 use crate::domain::proxy_headers::Named;
 use crate::domain::proxy_path::ProxyPath;
 use crate::http::Web;
+use crate::http::paths::proxied;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::services::proxy::{
     Bytes, Call, Download, HeaderMap, Method, Passed, Pieces, ProxyError, Severed, Upload, UploadError,
@@ -29,10 +32,6 @@ use crate::services::proxy::{
 #[derive(Debug, Clone, Copy)]
 pub struct PassedOn;
 
-/// What stands before HubSpot's own path.
-pub(super) const PREFIX: &str = "/api/hubspot/proxy";
-/// Which connection's token is used.
-const CONNECTION_ID: &str = "hubspot-connect-connection";
 /// Whose answer it is.
 const ORIGIN: HeaderName = HeaderName::from_static("hubspot-connect-origin");
 /// What HubSpot's API takes. Other methods are passed on too, for HubSpot to refuse.
@@ -44,21 +43,21 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How long a body may take in all: the longest one at a slow 1 Mbit/s.
 const WHOLE: Duration = Duration::from_secs(600);
 
-/// Passes a call on to HubSpot with the access token of a connection. What HubSpot answers is passed back as it is, with
-/// the header `Hubspot-Connect-Origin: hubspot`; an answer without it is the service's own.
+/// Calls HubSpot's API with the access token of a connection.
+///
+/// HubSpot's response is passed back as it is, with the header `Hubspot-Connect-Origin: hubspot`; a response without it
+/// is the service's own.
 #[utoipa::path(
-    method(get, post, put, patch, delete, head), path = "/api/hubspot/proxy/{path}", tag = "proxy",
+    method(get, post, put, patch, delete), path = "/api/hubspot/connections/{id}/proxy/{path}", tag = "proxy",
     security(("api_key" = ["proxy"])),
     params(
-        ("path" = String, Path, example = "crm/v3/objects/contacts", description = "HubSpot's own path, with its slashes as they are, and behind it HubSpot's own query. Everything below `/oauth/` is refused, and what climbs (`..`) or hides where it leads."),
-        ("Hubspot-Connect-Connection" = uuid::Uuid, Header, description = "The id of the connection whose token is used. There is no default."),
+        ("id" = uuid::Uuid, Path, description = "The connection whose token is used."),
+        ("path" = String, Path, example = "crm/v3/objects/contacts", description = "HubSpot's own path as it is written in a URL, without its first slash. Its slashes may be sent as they are or, as generated clients do, as `%2F`. Everything below `/oauth/` is refused, and paths with `..`."),
+        ("query" = Option<HashMap<String, String>>, Query, style = Form, explode, description = "HubSpot's own query parameters. Each is passed on as it was sent."),
     ),
     responses(
-        (status = 200, description = "HubSpot's answer, with `Hubspot-Connect-Origin: hubspot`."),
-        (status = 204, description = "HubSpot's answer that has nothing in it, with `Hubspot-Connect-Origin: hubspot`."),
-        (status = 304, description = "HubSpot's answer to a condition, with `Hubspot-Connect-Origin: hubspot`."),
-        (status = "default", description = "HubSpot's answer of any other status, with `Hubspot-Connect-Origin: hubspot`."),
-        (status = 400, description = "`connection_missing`, `proxy_path_not_allowed`, `bad_request`"),
+        (status = "default", description = "HubSpot's response, whatever its status, with `Hubspot-Connect-Origin: hubspot`. A response without that header is a problem of the service:", body = serde_json::Value, content_type = "application/json"),
+        (status = 400, description = "`proxy_path_not_allowed`, `bad_request`"),
         (status = 403, description = "`api_key_scope_missing`: `proxy`"),
         (status = 404, description = "`connection_not_found`: there is no such connection."),
         (status = 405, description = "`method_not_allowed`: CONNECT, TRACE and TRACK are not passed on."),
@@ -90,25 +89,11 @@ pub async fn proxy(request: HttpRequest, web: Data<Web>, payload: Payload) -> Ha
 
 async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Passed, Problem> {
     authenticate(request, web, ApiScope::Proxy).await?;
-    let connection = connection(request)?;
+    let (connection, path) = target(request)?;
     let method = method(request)?;
-    let path = path(request)?;
     let body = body_length(request)?.map(|length| upload(payload, length));
     let call = Call { method, path, headers: headers(request), body };
     web.services.proxy.pass_on(connection, call).await.map_err(Problem::from)
-}
-
-/// The connection that the caller names. What is no id is the id of nothing.
-fn connection(request: &HttpRequest) -> Result<ConnectionId, Problem> {
-    let mut named = request.headers().get_all(CONNECTION_ID);
-    match (named.next(), named.next()) {
-        (Some(id), None) => id
-            .to_str()
-            .ok()
-            .and_then(|id| id.parse().ok())
-            .ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound)),
-        _ => Err(Problem::new(ProblemCode::ConnectionMissing)),
-    }
 }
 
 /// Methods that are not passed on: CONNECT would open a tunnel, and TRACE would show the access token (RFC 9110 section
@@ -123,13 +108,15 @@ fn method(request: &HttpRequest) -> Result<Method, Problem> {
     method.ok_or_else(|| Problem::new(ProblemCode::MethodNotAllowed))
 }
 
-/// What was asked for, by the request line as it was sent: a path that only looks like ours when it is decoded is none.
-fn path(request: &HttpRequest) -> Result<ProxyPath, Problem> {
+/// Returns the connection and HubSpot's path, by the request line as it was sent: a path that only looks like ours once
+/// it is decoded is refused.
+fn target(request: &HttpRequest) -> Result<(ConnectionId, ProxyPath), Problem> {
     let uri = request.uri();
     let is_path = uri.scheme().is_none() && uri.authority().is_none();
-    let below = uri.path().strip_prefix(PREFIX).filter(|_| is_path);
-    let path = below.and_then(|below| ProxyPath::parse(below, uri.query()).ok());
-    path.ok_or_else(|| Problem::new(ProblemCode::ProxyPathNotAllowed))
+    let refused = || Problem::new(ProblemCode::ProxyPathNotAllowed);
+    let (id, path) = proxied(uri.path()).filter(|_| is_path).ok_or_else(refused)?;
+    let path = ProxyPath::parse(path, uri.query()).map_err(|_| refused())?;
+    Ok((connection_id(id)?, path))
 }
 
 /// How long the body is: `None` if there is none, `Some(None)` if it does not say.

@@ -173,7 +173,7 @@ impl Modify for Common {
                     }
                 }
                 if let Some(id) = operation.operation_id.as_mut()
-                    && !names.insert(id.clone())
+                    && (is_proxy || !names.insert(id.clone()))
                 {
                     // A handler of several methods has given all of them its name.
                     *id = format!("{id}_{method}");
@@ -304,16 +304,20 @@ fn complete(operation: &mut Operation) {
     }
 }
 
-/// Whatever status an answer of the service's own has, HubSpot may have answered so too, in words of its own.
+/// Describes all responses as one: HubSpot may respond with any status, so a status does not say whose response it is. A
+/// generated client that took each 404 for a problem of the service could not read HubSpot's.
 fn share_with_hubspot(operation: &mut Operation) {
-    for (status, response) in &mut operation.responses.responses {
-        // These two have no body (RFC 9110 sections 15.3.5 and 15.4.5).
-        if let RefOr::T(response) = response
-            && !matches!(status.as_str(), "204" | "304")
-        {
-            response.content.insert("*/*".to_owned(), ContentBuilder::new().build().into());
+    let responses = &mut operation.responses.responses;
+    let Some(RefOr::T(mut any)) = responses.remove("default") else { return };
+    for (status, response) in std::mem::take(responses) {
+        if let RefOr::T(response) = response {
+            any.description.push_str(&format!("\n- {status}: {}", response.description));
+            any.headers.extend(response.headers);
         }
     }
+    write_problem(&mut any);
+    any.content.insert("*/*".to_owned(), constraints::binary().into());
+    responses.insert("default".to_owned(), any.into());
 }
 
 fn asks_for_key(operation: &Operation) -> bool {

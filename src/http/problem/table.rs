@@ -180,10 +180,8 @@ problems! {
     TokenUnavailable = "token_unavailable", 503, RETRY, "There is no token right now",
         "The access token has expired or is too old, and could not be renewed yet. It is tried again; nothing is lost.";
     // The proxy
-    ConnectionMissing = "connection_missing", 400, FINAL, "The connection is not named",
-        "The header `Hubspot-Connect-Connection` names the connection whose token is used. It stands once; there is no default.";
     ProxyPathNotAllowed = "proxy_path_not_allowed", 400, FINAL, "This path is not passed on",
-        "Behind `/api/hubspot/proxy` stands a path of HubSpot's API as RFC 3986 has it, without `.` and `..`. HubSpot's OAuth endpoints are not for callers of the proxy.";
+        "Behind `/proxy` stands a path of HubSpot's API as RFC 3986 has it, without `.` and `..`. HubSpot's OAuth endpoints are not for callers of the proxy.";
     ProxyBodyTooLarge = "proxy_body_too_large", 413, FINAL, "The body is too large",
         "A body that is passed on may have 64 MB.";
     AccountRateLimited = "account_rate_limited", 429, RETRY, "This HubSpot account is being asked too fast",

@@ -5,7 +5,7 @@ use tracing::field::{Empty, display};
 use tracing::{Span, error_span};
 
 use crate::domain::id::FlowId;
-use crate::http::paths::{STREAMED, is_streamed};
+use crate::http::paths::proxied;
 
 /// The id of a request, in its log line, in its answer and in its problem.
 #[derive(Debug, Clone)]
@@ -13,9 +13,10 @@ pub struct RequestId(pub String);
 
 /// Returns the span of a request. Its level is the highest, so that it is there for every event, whatever LOG_LEVEL is.
 ///
-/// A path that is passed on may contain personal data, so only the beginning is there.
+/// HubSpot's own path may contain personal data, so what is proxied is logged without it.
 pub fn of(request: &ServiceRequest, request_id: &str) -> Span {
-    let path = if is_streamed(request.path()) { STREAMED } else { request.path() };
+    let path = request.path();
+    let path = proxied(path).and_then(|(_, hubspots)| path.strip_suffix(hubspots)).unwrap_or(path);
     error_span!("request", request_id, method = %request.method(), path, flow = Empty)
 }
 

@@ -106,7 +106,7 @@ impl Kind {
             Self::OneByteMore => get("/livez", "") + "G",
             Self::Idle => get("/livez", ""),
             Self::RefusedBody => format!(
-                "POST /api/hubspot/proxy/crm/v3/objects/contacts HTTP/1.1\r\nHost: {host}\r\n\
+                "POST /api/hubspot/connections/id/proxy/crm/v3/objects/contacts HTTP/1.1\r\nHost: {host}\r\n\
                  Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n"
             ),
             Self::PolledAhead => {
