@@ -203,6 +203,7 @@ fn parse(line: &[u8]) -> Result<Import, String> {
         portal: line.portal_id.map(|id| PortalId(i64::from(id))),
         metadata,
         scopes: line.scopes.map(|scopes| scopes.iter().collect()),
+        is_patient: true,
     })
 }
 

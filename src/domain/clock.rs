@@ -1,5 +1,6 @@
 //! Time as an argument: moments, and the clock that is passed in.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -48,6 +49,16 @@ impl Moment {
             .ok()
             .and_then(|at| at.format(&Rfc3339).ok())
             .unwrap_or_default()
+    }
+}
+
+/// Reads a time as RFC 3339 has it, with any offset.
+impl FromStr for Moment {
+    type Err = time::error::Parse;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let nanoseconds = OffsetDateTime::parse(text, &Rfc3339)?.unix_timestamp_nanos();
+        Ok(Self(i64::try_from(nanoseconds / 1_000_000).unwrap_or(i64::MAX)))
     }
 }
 

@@ -28,6 +28,7 @@ pub mod id;
 pub(crate) mod install;
 pub mod journal;
 pub(crate) mod network;
+pub(crate) mod order;
 pub mod origin;
 pub(crate) mod pending_grant;
 pub mod proxies;

@@ -59,8 +59,8 @@ use crate::keyring::Keyring;
 pub use crate::store::OnceLease;
 use crate::store::Store;
 pub(crate) use crate::store::{
-    ApiKey, Endpoint, EndpointChanges, Event, Listed, PendingGrant, StoreError, Wanted, WantedSessions,
-    WebhookDelivery,
+    ApiKey, Endpoint, EndpointChanges, Event, Listed, PendingGrant, StoreError, Wanted, WantedDeliveries,
+    WantedSessions, WebhookDelivery,
 };
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;

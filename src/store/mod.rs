@@ -41,7 +41,7 @@ pub use platform::idempotency::{OnceFound, OnceLease};
 pub use platform::reseal::{SealedRow, SealedTable};
 pub use platform::session::Revoke;
 pub use webhooks::WebhookStore;
-pub use webhooks::webhook_delivery::{Behind, ClaimedDelivery};
+pub use webhooks::webhook_delivery::{Behind, ClaimedDelivery, WantedDeliveries};
 pub use webhooks::webhook_endpoint::EndpointChanges;
 
 use db::{Tx, Work};

@@ -113,6 +113,8 @@ fn body(operation: &Operation) -> Value {
         "create_webhook" => json!({"url": "https://localhost/"}),
         "update_webhook" => json!({"enabled": true}),
         "uninstall_app" => json!({"confirm": true}),
+        "import_connection" => json!({"external_user_id": "user_42", "refresh_token": "of-nobody"}),
+        "update_connection" => json!({"metadata": {}}),
         _ => json!({}),
     }
 }
@@ -291,7 +293,7 @@ async fn an_id_of_something_else_is_answered_like_one_of_nothing() {
 fn operation_id<'a>(ids: &'a Ids, operation: &Operation) -> &'a str {
     let first = operation.path.trim_start_matches("/api/hubspot/").split('/').next();
     match first.unwrap_or_default() {
-        "connections" | "proxy" => &ids.connection,
+        "connections" => &ids.connection,
         "connect-sessions" => &ids.session,
         "installs" => &ids.install,
         "webhooks" => &ids.webhook,

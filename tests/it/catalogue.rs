@@ -190,6 +190,51 @@ async fn connections_are_found_by_user_account_and_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_are_found_by_the_time_of_their_creation_and_listed_newest_first() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let mut made = Vec::new();
+    for account in [ACME, GLOBEX, INITECH] {
+        app.connected(account).await;
+        made.push((app.database.column_of(account, sql::ID).await, app.clock.now().rfc3339()));
+        app.advance(60);
+    }
+    let [(acme, _), (globex, at), (initech, later)] = &made[..] else { unreachable!() };
+    let backend = Backend::of(&app).await;
+    assert_eq!(ids(&backend.list(&format!("?created_after={at}")).await), [globex.as_str(), initech]);
+    assert_eq!(ids(&backend.list(&format!("?created_before={at}")).await), [acme.as_str()]);
+    let between = format!("?created_after={at}&created_before={later}");
+    assert_eq!(ids(&backend.list(&between).await), [globex.as_str()]);
+    let pages = app.pages(&backend.key, &format!("{LIST}?order=desc&limit=2")).await;
+    let newest: Vec<_> = pages.iter().flatten().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(newest, [initech.as_str(), globex, acme]);
+    for bad in ["?created_after=yesterday", "?created_before=2026-11-18", "?order=newest"] {
+        let answer = backend.get(&format!("{LIST}{bad}")).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("bad_request")), "{bad}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_backend_replaces_the_metadata_of_a_connection() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    app.connected(ACME).await;
+    app.connected(GLOBEX).await;
+    let id = app.database.column_of(ACME, sql::ID).await;
+    let backend = Backend::of(&app).await;
+    for metadata in [json!({"team": "north", "plan": {"seats": 3}}), json!({"team": "south"}), json!({})] {
+        let changed =
+            backend.call(Method::PATCH, &id, "", Some(json!({ "metadata": metadata.clone() }))).await;
+        assert_eq!((changed.status, &changed.json()["metadata"]), (200, &metadata), "{}", changed.body);
+        assert_eq!(backend.get(&format!("{LIST}/{id}")).await.json()["metadata"], metadata);
+    }
+    let other = app.database.column_of(GLOBEX, sql::ID).await;
+    assert_eq!(backend.get(&format!("{LIST}/{other}")).await.json()["metadata"], json!({}));
+    for bad in [json!({}), json!({"metadata": null}), json!({"metadata": {"a": "x".repeat(4096)}})] {
+        let refused = backend.call(Method::PATCH, &id, "", Some(bad)).await;
+        assert_eq!((refused.status, &refused.json()["code"]), (400, &json!("validation_failed")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_backend_and_the_command_line_are_told_the_same() {
     let app = TestApp::with(LONG_SESSIONS).await;
     app.connected(ACME).await;

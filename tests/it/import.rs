@@ -247,3 +247,48 @@ async fn an_export_says_everything_but_the_tokens() {
     }
     assert!(!ended.stdout.contains("gAAAA") && !ended.stdout.contains("sealed"), "{}", ended.stdout);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_backend_imports_a_refresh_token_while_the_service_runs() {
+    let there = Elsewhere::with(strict(), &[ACME, GLOBEX, INITECH]).await;
+    let app = there.app();
+    let key = app.api_key("connections:write").await;
+    let import = |body: Value| {
+        let key = key.clone();
+        async move { app.api(&key, reqwest::Method::POST, "/api/hubspot/connections", Some(body)).await }
+    };
+    let mut line = there.line(0);
+    line["metadata"] = json!({"team": "north"});
+    line["portal_id"] = json!(ACME);
+    // HubSpot replaces the token at its first use: of two requests at once, one may use it.
+    let (one, other) = tokio::join!(import(line.clone()), import(line.clone()));
+    let mut statuses = [one.status, other.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409], "{} {}", one.body, other.body);
+    let made = if one.status == 201 { one } else { other };
+    let id = made.json()["id"].as_str().expect("an id").to_owned();
+    assert_eq!(made.header("location"), format!("/api/hubspot/connections/{id}"));
+    assert_eq!(made.json()["metadata"], json!({"team": "north"}));
+    assert_eq!(made.json()["external_user_id"], "user-0");
+    let again = import(line).await;
+    assert_eq!((again.status, &again.json()["id"]), (200, &json!(id)));
+    assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 1);
+    app.assert_one_job_each().await;
+    // The reasons of refusals, and that none of them uses a token that is good.
+    let refused = async |line: Value| {
+        let answer = import(line).await;
+        (answer.status, answer.json()["code"].as_str().expect("a code").to_owned())
+    };
+    let (mut wrong, mut taken) = (there.line(1), there.line(0));
+    wrong["portal_id"] = json!(INITECH);
+    taken["external_user_id"] = json!("user-9");
+    app.hubspot.uninstall(INITECH);
+    assert_eq!(refused(wrong).await, (409, "wrong_account".to_owned()));
+    assert_eq!(refused(taken).await, (409, "refresh_token_in_use".to_owned()));
+    assert_eq!(refused(there.line(2)).await, (409, "grant_dead".to_owned()));
+    assert_eq!(refused(json!({"external_user_id": "u", "refresh_token": "a b"})).await.0, 400);
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::CloseBeforeAnswer));
+    assert_eq!(refused(there.line(1)).await, (502, "provider_unreachable".to_owned()), "it is asked once");
+    assert_eq!(import(there.line(1)).await.status, 201);
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 2);
+}

@@ -236,7 +236,7 @@ class _Client(Group[Runner]):
         not get a response.
         """
         prefix = f"{API}/connections/{part(connection_id)}/proxy/"
-        response = yield from self._core.send(method, prefix, path.lstrip("/"), json=json, content=content, headers=headers)
+        response = yield from self._core.send(method, prefix, path.lstrip("/"), json=json, content=content, headers=headers or {})
         if response.headers.get("hubspot-connect-origin") != "hubspot":
             raise problem_of(response)
         return response

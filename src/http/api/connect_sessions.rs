@@ -339,13 +339,13 @@ pub(super) fn metadata_text(metadata: Option<BTreeMap<String, Value>>) -> Result
     Ok(text)
 }
 
-fn portal(portal_id: Option<u64>) -> Result<Option<PortalId>, Problem> {
+pub(super) fn portal(portal_id: Option<u64>) -> Result<Option<PortalId>, Problem> {
     let refused = || Problem::invalid("/portal_id", "is a number from 0 to 9007199254740991");
     portal_id.map(|number| PortalId::new(number).ok_or_else(refused)).transpose()
 }
 
 /// Scopes as HubSpot writes them: they are put into an address, separated by spaces (RFC 6749 section 3.3).
-fn scopes(words: Option<Vec<String>>, place: &str) -> Result<Option<Scopes>, Problem> {
+pub(super) fn scopes(words: Option<Vec<String>>, place: &str) -> Result<Option<Scopes>, Problem> {
     let Some(words) = words else { return Ok(None) };
     let plain = |word: &String| {
         (1..=100).contains(&word.len())

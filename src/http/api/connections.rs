@@ -1,5 +1,8 @@
 //! The connections of the host's users: seen, refreshed and ended by its backend.
 
+use std::collections::BTreeMap;
+
+use actix_web::http::header::LOCATION;
 use actix_web::web::{self as actix, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
@@ -9,38 +12,46 @@ use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
 use super::caller::{authenticate, caller};
-use super::connect_sessions::ExternalUserIdWord;
-use super::pagination::{Page, PageParams, PageRequest};
+use super::connect_sessions::{ExternalUserIdWord, ScopeWord, metadata_text, portal, scopes};
+use super::pagination::{Page, PageParams, PageRequest, TIME};
 use super::proxy::proxy;
 use super::token::{connection_id, get_access_token};
+use super::webhook_bodies::Hidden;
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionStatus;
 use crate::domain::event::EventType;
 use crate::domain::explain::explain;
+use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId};
+use crate::domain::order::Order;
 use crate::domain::scopes::Scopes;
 use crate::http::browser::connection_body::sentence;
 use crate::http::browser::disconnect::DisconnectAnswer;
 use crate::http::paths::CONNECTIONS;
 use crate::http::problem::{Handled, Problem, ProblemCode};
-use crate::http::request::body::{ApiJson, NoBody};
+use crate::http::request::body::{ApiJson, NoBody, whole};
 use crate::http::{Web, at};
-use crate::services::{Event, Listed, Wanted};
+use crate::services::{Event, Import, Imported, Listed, Wanted};
+
+/// Longer than any refresh token of HubSpot's.
+const LONGEST_TOKEN: usize = 4096;
 
 /// The routes of connections.
 pub(super) fn routes(routes: &mut ServiceConfig) {
     routes.service(
         actix::scope(CONNECTIONS)
-            .service(at("", actix::get().to(list_connections)))
+            .service(at("", actix::get().to(list_connections)).route(actix::post().to(import_connection)))
             .service(at("/{id}/token", actix::get().to(get_access_token)))
             .service(actix::scope("/{id}/proxy").default_service(actix::to(proxy)))
             .service(at("/{id}/history", actix::get().to(get_connection_history)))
             .service(at("/{id}/refresh", actix::post().to(refresh_connection)))
             .service(at("/{id}/uninstall", actix::post().to(uninstall_app)))
             .service(
-                at("/{id}", actix::get().to(get_connection)).route(actix::delete().to(delete_connection)),
+                at("/{id}", actix::get().to(get_connection))
+                    .route(actix::patch().to(update_connection))
+                    .route(actix::delete().to(delete_connection)),
             ),
     );
 }
@@ -114,7 +125,7 @@ impl ConnectionBody {
     }
 }
 
-/// Lists connections, the oldest first. The order is stable: later ones come at the end.
+/// Lists connections, the oldest first unless `order` is `desc`.
 #[utoipa::path(
     get, path = "/api/hubspot/connections", tag = "connections", security(("api_key" = ["connections:read"])),
     params(
@@ -122,6 +133,9 @@ impl ConnectionBody {
         ("external_user_id" = Option<ExternalUserIdWord>, Query, description = "Those of one of your users."),
         ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Those to one HubSpot account."),
         ("status" = Option<ConnectionStatus>, Query, description = "`active`, `degraded`, `needs_reauth` or `integrity_error`."),
+        ("created_after" = Option<String>, Query, format = DateTime, description = "Those created at this time or later."),
+        ("created_before" = Option<String>, Query, format = DateTime, description = "Those created before this time."),
+        ("order" = inline(Option<Order>), Query, description = "`asc` for the oldest first, `desc` for the newest first; `asc` if omitted."),
     ),
     responses(
         (status = 200, description = "A page.", body = Page<ConnectionBody>),
@@ -131,11 +145,15 @@ impl ConnectionBody {
 )]
 pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
     authenticate(&request, &web, ApiScope::ConnectionsRead).await?;
-    let page = PageRequest::read(&request, &["external_user_id", "portal_id", "status"])?;
+    let filters = ["external_user_id", "portal_id", "status", "created_after", "created_before", "order"];
+    let page = PageRequest::read(&request, &filters)?;
     let wanted = Wanted {
         user: None,
         portal: page.filters.get("portal_id", "the number of a HubSpot account")?,
         status: page.filters.get("status", "`active`, `degraded`, `needs_reauth` or `integrity_error`")?,
+        created_after: page.filters.get("created_after", TIME)?,
+        created_before: page.filters.get("created_before", TIME)?,
+        order: page.filters.get("order", "`asc` or `desc`")?.unwrap_or_default(),
         after: page.after.map(|(at, id)| (Moment::from_unix_ms(at), id)),
     };
     let external = page.filters.get("external_user_id", "your id of a user")?;
@@ -143,6 +161,80 @@ pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
     let now = web.services.platform.clock.now();
     let place = |listed: &Listed| (listed.token.created_at.unix_ms(), listed.token.id);
     Ok(page.answer(found, place, |listed| ConnectionBody::of(listed, now)))
+}
+
+/// A refresh token that was obtained elsewhere, for the same HubSpot app.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportConnection {
+    /// Your own id of the user whose connection it is to be.
+    #[schema(value_type = ExternalUserIdWord)]
+    external_user_id: ExternalUserId,
+    /// The refresh token. HubSpot may replace it: use it nowhere else from now on.
+    #[schema(value_type = String, min_length = 1, max_length = 4096, pattern = "^[!-~]+$")]
+    refresh_token: Hidden,
+    /// The HubSpot account that it should be for. It is compared before the token is used.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
+    portal_id: Option<u64>,
+    /// What you want to find with the connection: up to 4 kB of JSON.
+    metadata: Option<BTreeMap<String, Value>>,
+    /// The scopes that were requested. `missing_scopes` compares them with the granted ones.
+    #[schema(value_type = Option<Vec<ScopeWord>>, max_items = 200)]
+    scopes: Option<Vec<String>>,
+}
+
+/// Imports a refresh token that was obtained elsewhere.
+///
+/// The token is used once, to see that it works and which account it is for. If the user has that account already, the
+/// connection keeps its id and takes the new token.
+#[utoipa::path(
+    post, path = "/api/hubspot/connections", tag = "connections",
+    security(("api_key" = ["connections:write"])),
+    request_body = ImportConnection,
+    responses(
+        (status = 201, description = "The connection.", body = ConnectionBody),
+        (status = 200, description = "The connection that was made of this token before. Nothing has changed.", body = ConnectionBody),
+        (status = 400, description = "`invalid_json`, `validation_failed`"),
+        (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
+        (status = 409, description = "`grant_dead`: HubSpot refuses the token. `refresh_token_in_use`, `wrong_account`"),
+        (status = 502, description = "`provider_unreachable`, `provider_bad_response`, `provider_refused`, `provider_redirected`, `client_rejected`"),
+        (status = 503, description = "`provider_unavailable`, `provider_busy`, `storage_unavailable`"),
+        (status = 504, description = "`provider_timeout`"),
+    )
+)]
+pub async fn import_connection(
+    request: HttpRequest,
+    web: Data<Web>,
+    body: ApiJson<ImportConnection>,
+) -> Handled {
+    caller(&request, &web, ApiScope::ConnectionsWrite).await?;
+    let ImportConnection {
+        external_user_id,
+        refresh_token: Hidden(refresh),
+        portal_id,
+        metadata,
+        scopes: words,
+    } = body.0;
+    let is_token = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !(1..=LONGEST_TOKEN).contains(&refresh.expose().len()) || !is_token(refresh.expose()) {
+        return Err(Problem::invalid("/refresh_token", "has 1 to 4096 visible characters"));
+    }
+    let import = Import {
+        external_user: external_user_id,
+        refresh,
+        portal: portal(portal_id)?,
+        metadata: metadata_text(metadata)?,
+        scopes: scopes(words, "/scopes")?,
+        is_patient: false,
+    };
+    let (id, mut answer) = match web.services.connections.imports.import(import).await? {
+        Imported::Done(id) => (id, HttpResponse::Created()),
+        Imported::Known(id) => (id, HttpResponse::Ok()),
+    };
+    let listed = find(&web, id).await?;
+    answer.insert_header((LOCATION, format!("{CONNECTIONS}/{id}")));
+    Ok(answer.json(ConnectionBody::of(listed, web.services.platform.clock.now())))
 }
 
 /// One connection, and what its status means.
@@ -167,10 +259,44 @@ pub struct ExplainedConnection {
 )]
 pub async fn get_connection(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     caller(&request, &web, ApiScope::ConnectionsRead).await?;
-    let (listed, now) = (find(&web, &id).await?, web.services.platform.clock.now());
+    let (listed, now) = (find(&web, connection_id(&id)?).await?, web.services.platform.clock.now());
     let explanation = explain(&listed.token, listed.plan, now);
     Ok(HttpResponse::Ok()
         .json(ExplainedConnection { connection: ConnectionBody::of(listed, now), explanation }))
+}
+
+/// What is changed of a connection.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionChanges {
+    /// What you want to find with the connection, in place of all that was there: up to 4 kB of JSON.
+    metadata: BTreeMap<String, Value>,
+}
+
+/// Replaces the metadata of a connection.
+#[utoipa::path(
+    patch, path = "/api/hubspot/connections/{id}", tag = "connections",
+    security(("api_key" = ["connections:write"])),
+    params(("id" = uuid::Uuid, Path, description = "The connection.")),
+    request_body = ConnectionChanges,
+    responses(
+        (status = 200, description = "The connection as it is now.", body = ConnectionBody),
+        (status = 400, description = "`invalid_json`, `validation_failed`"),
+        (status = 403, description = "`api_key_scope_missing`: `connections:write`"),
+        (status = 404, description = "`connection_not_found`"),
+    )
+)]
+pub async fn update_connection(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+    body: ApiJson<ConnectionChanges>,
+) -> Handled {
+    caller(&request, &web, ApiScope::ConnectionsWrite).await?;
+    let (id, metadata) = (connection_id(&id)?, metadata_text(Some(body.0.metadata))?);
+    web.services.connections.list.set_metadata(id, metadata).await?;
+    let (listed, now) = (find(&web, id).await?, web.services.platform.clock.now());
+    Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, now)))
 }
 
 /// Something that has happened to a connection. Webhooks tell the same.
@@ -213,7 +339,7 @@ pub async fn get_connection_history(request: HttpRequest, web: Data<Web>, id: Pa
     let page = PageRequest::read(&request, &["after_sequence"])?;
     let known: Option<u32> = page.filters.get("after_sequence", "the `sequence` of an event")?;
     let after = page.after.unwrap_or(0).max(known.unwrap_or(0).into());
-    let id = find(&web, &id).await?.token.id;
+    let id = find(&web, connection_id(&id)?).await?.token.id;
     let events = web.services.connections.list.events(id, after, page.rows()).await?;
     Ok(page.answer(events, |event| event.sequence.unwrap_or(0), HistoryEvent::from))
 }
@@ -344,7 +470,7 @@ pub async fn uninstall_app(
     Ok(HttpResponse::Ok().json(body))
 }
 
-async fn find(web: &Web, id: &str) -> Result<Listed, Problem> {
-    let found = web.services.connections.list.connection(connection_id(id)?).await?;
+async fn find(web: &Web, id: ConnectionId) -> Result<Listed, Problem> {
+    let found = web.services.connections.list.connection(id).await?;
     found.ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))
 }

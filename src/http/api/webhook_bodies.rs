@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ArrayBuilder, SchemaType, Type};
 use utoipa::openapi::{ObjectBuilder, Schema};
 
+use super::pagination::TIME;
 use crate::domain::clock::Moment;
 use crate::domain::event::{EventType, EventTypes};
 use crate::domain::id::WebhookId;
@@ -16,7 +18,7 @@ use crate::domain::webhook_headers::{InvalidHeaders, MAX_HEADERS, MAX_VALUE, RES
 use crate::http::Web;
 use crate::http::problem::Problem;
 use crate::http::request::body::whole;
-use crate::services::{Endpoint, WebhookDelivery};
+use crate::services::{Endpoint, WantedDeliveries, WebhookDelivery};
 
 /// A new endpoint.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -67,7 +69,7 @@ pub struct WebhookChanges {
 
 /// A text that may be a credential.
 #[derive(Debug)]
-pub struct Hidden(Secret);
+pub struct Hidden(pub Secret);
 
 impl<'de> Deserialize<'de> for Hidden {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
@@ -179,6 +181,62 @@ impl From<WebhookDelivery> for DeliveryBody {
             delivered_at: one.delivered_at.map(Moment::rfc3339),
         }
     }
+}
+
+/// A delivery with its message.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeliveryWithPayload {
+    #[serde(flatten)]
+    delivery: DeliveryBody,
+    /// The message, as the receiver gets it.
+    #[schema(value_type = Object)]
+    payload: Value,
+}
+
+impl DeliveryWithPayload {
+    /// A delivery and the text of its message.
+    pub fn new(delivery: WebhookDelivery, payload: &str) -> Self {
+        Self { delivery: delivery.into(), payload: serde_json::from_str(payload).unwrap_or_default() }
+    }
+}
+
+/// Which failed deliveries to replay.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayFilter {
+    /// Those queued at this time or later.
+    #[schema(format = DateTime)]
+    queued_after: Option<String>,
+    /// Those queued before this time.
+    #[schema(format = DateTime)]
+    queued_before: Option<String>,
+}
+
+impl ReplayFilter {
+    /// Reads the times.
+    ///
+    /// # Errors
+    /// `validation_failed` with the place of one that is none.
+    pub(super) fn read(self) -> Result<WantedDeliveries, Problem> {
+        let time = |text: Option<String>, place: &str| {
+            let time = text.map(|text| text.parse::<Moment>()).transpose();
+            time.map_err(|_| Problem::invalid(place, format_args!("is {TIME}")))
+        };
+        Ok(WantedDeliveries {
+            status: Some(DeliveryStatus::Failed),
+            queued_after: time(self.queued_after, "/queued_after")?,
+            queued_before: time(self.queued_before, "/queued_before")?,
+        })
+    }
+}
+
+/// What was replayed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReplayedDeliveries {
+    /// How many deliveries are pending again.
+    pub replayed: u64,
+    /// Whether there may be more: then send the same request again.
+    pub has_more: bool,
 }
 
 /// The words for events that an endpoint may name.

@@ -6,9 +6,10 @@ use actix_web::web::{self as actix, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::caller::{authenticate, caller};
-use super::pagination::{Page, PageParams, PageRequest};
+use super::pagination::{Page, PageParams, PageRequest, TIME};
 use super::webhook_bodies::{
-    DeliveryBody, NewWebhook, SecretRotation, WebhookBody, WebhookChanges, event_types, headers,
+    DeliveryBody, DeliveryWithPayload, NewWebhook, ReplayFilter, ReplayedDeliveries, SecretRotation,
+    WebhookBody, WebhookChanges, event_types, headers,
 };
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
@@ -17,10 +18,13 @@ use crate::domain::webhook::{DeliveryStatus, OVERLAP};
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::{ApiJson, NoBody};
 use crate::http::{Web, at};
-use crate::services::{Endpoint, EndpointChanges};
+use crate::services::{Endpoint, EndpointChanges, WantedDeliveries};
 
 /// The longest time for which an older secret signs beside a newer one, in seconds.
 const LONGEST_OVERLAP: u64 = 7 * 24 * 3600;
+
+/// How many deliveries are replayed with one request.
+const MOST_REPLAYED: u64 = 1000;
 
 /// Its routes.
 pub(super) fn routes(routes: &mut ServiceConfig) {
@@ -37,6 +41,14 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
         .service(at("/api/hubspot/webhooks/{id}/rotate-secret", actix::post().to(rotate_webhook_secret)))
         .service(at("/api/hubspot/webhooks/{id}/test", actix::post().to(test_webhook)))
         .service(at("/api/hubspot/webhooks/{id}/deliveries", actix::get().to(list_webhook_deliveries)))
+        .service(at(
+            "/api/hubspot/webhooks/{id}/deliveries/replay",
+            actix::post().to(replay_webhook_deliveries),
+        ))
+        .service(at(
+            "/api/hubspot/webhooks/{id}/deliveries/{delivery_id}",
+            actix::get().to(get_webhook_delivery),
+        ))
         .service(at(
             "/api/hubspot/webhooks/{id}/deliveries/{delivery_id}/replay",
             actix::post().to(replay_webhook_delivery),
@@ -190,6 +202,8 @@ pub async fn test_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
         PageParams,
         ("status" = Option<DeliveryStatus>, Query, description = "`pending`, `delivered` or `failed`."),
+        ("queued_after" = Option<String>, Query, format = DateTime, description = "Those queued at this time or later."),
+        ("queued_before" = Option<String>, Query, format = DateTime, description = "Those queued before this time."),
     ),
     responses(
         (status = 200, description = "A page of deliveries.", body = Page<DeliveryBody>),
@@ -199,12 +213,66 @@ pub async fn test_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>
 )]
 pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     authenticate(&request, &web, ApiScope::Webhooks).await?;
-    let page = PageRequest::<(i64, String)>::read(&request, &["status"])?;
-    let status = page.filters.get("status", "`pending`, `delivered` or `failed`")?;
+    let page = PageRequest::<(i64, String)>::read(&request, &["status", "queued_after", "queued_before"])?;
+    let wanted = WantedDeliveries {
+        status: page.filters.get("status", "`pending`, `delivered` or `failed`")?,
+        queued_after: page.filters.get("queued_after", TIME)?,
+        queued_before: page.filters.get("queued_before", TIME)?,
+    };
     let behind = page.after.clone().map(|(at, id)| (Moment::from_unix_ms(at), id));
     let endpoints = &web.services.webhooks.endpoints;
-    let found = endpoints.deliveries(webhook_id(&id)?, status, behind, page.rows()).await?;
+    let found = endpoints.deliveries(webhook_id(&id)?, wanted, behind, page.rows()).await?;
     Ok(page.answer(found, |one| (one.queued_at.unix_ms(), one.event_id.clone()), DeliveryBody::from))
+}
+
+/// Shows a delivery with the message that is sent.
+#[utoipa::path(
+    get, path = "/api/hubspot/webhooks/{id}/deliveries/{delivery_id}", tag = "webhooks",
+    security(("api_key" = ["webhooks"])),
+    params(
+        ("id" = uuid::Uuid, Path, description = "The endpoint."),
+        ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_[0-9]{1,18})?$", description = "The delivery: the id of its event."),
+    ),
+    responses(
+        (status = 200, description = "The delivery.", body = DeliveryWithPayload),
+        (status = 404, description = "`webhook_not_found`, `delivery_not_found`"),
+    )
+)]
+pub async fn get_webhook_delivery(
+    request: HttpRequest,
+    web: Data<Web>,
+    path: Path<(String, String)>,
+) -> Handled {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    let (id, event) = path.into_inner();
+    let (delivery, payload) = web.services.webhooks.endpoints.delivery(webhook_id(&id)?, &event).await?;
+    Ok(HttpResponse::Ok().json(DeliveryWithPayload::new(delivery, &payload)))
+}
+
+/// Queues failed deliveries again, the oldest first: up to 1000 of those that were queued in this time. Called again, it
+/// goes on where it has ended; deliveries that are pending or delivered are left alone.
+#[utoipa::path(
+    post, path = "/api/hubspot/webhooks/{id}/deliveries/replay", tag = "webhooks",
+    security(("api_key" = ["webhooks"])),
+    params(("id" = uuid::Uuid, Path, description = "The endpoint.")),
+    request_body = ReplayFilter,
+    responses(
+        (status = 200, description = "How many are queued.", body = ReplayedDeliveries),
+        (status = 400, description = "`invalid_json`, `validation_failed`"),
+        (status = 404, description = "`webhook_not_found`"),
+        (status = 409, description = "`webhook_disabled`"),
+    )
+)]
+pub async fn replay_webhook_deliveries(
+    request: HttpRequest,
+    web: Data<Web>,
+    id: Path<String>,
+    body: ApiJson<ReplayFilter>,
+) -> Handled {
+    caller(&request, &web, ApiScope::Webhooks).await?;
+    let (id, wanted) = (webhook_id(&id)?, body.0.read()?);
+    let replayed = web.services.webhooks.endpoints.replay_failed(id, wanted, MOST_REPLAYED).await?;
+    Ok(HttpResponse::Ok().json(ReplayedDeliveries { replayed, has_more: replayed == MOST_REPLAYED }))
 }
 
 /// Sends an event to an endpoint again, whatever became of it, and shows what came of it.

@@ -4,8 +4,8 @@
 use super::{Problem, ProblemCode};
 use crate::domain::failure::FailureCode;
 use crate::services::{
-    AccessError, ClaimInstallError, CompleteError, DecideError, FinishError, InstallError, OnceError,
-    PickupCodeError, SessionError, StartError, StoreError, Unreadable, WebhookError,
+    AccessError, ClaimInstallError, CompleteError, DecideError, FinishError, ImportError, InstallError,
+    OnceError, PickupCodeError, SessionError, StartError, StoreError, Unreadable, WebhookError,
 };
 
 /// Declares the problem of each failure: of most, the one with the same name.
@@ -123,6 +123,15 @@ impl From<SessionError> for Problem {
                 Self::new(ProblemCode::ReturnUrlNotAllowed).pointer("/return_url")
             }
             SessionError::Store(why) => why.into(),
+        }
+    }
+}
+
+impl From<ImportError> for Problem {
+    fn from(why: ImportError) -> Self {
+        match why {
+            ImportError::Refused(code) => Self::new(code.into()),
+            ImportError::Store(why) => why.into(),
         }
     }
 }

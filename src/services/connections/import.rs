@@ -3,7 +3,8 @@
 //! The token is used once, to see that it is good and whose it is. From HubSpot's answer on it is as with any refresh:
 //! what came is stored before anything else is done, and a crash before that loses this one token at most.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::account_details::{AccountDetails, Lacking};
@@ -42,6 +43,8 @@ pub struct Import {
     pub metadata: Option<String>,
     /// What was asked for, if that is known.
     pub scopes: Option<Scopes>,
+    /// Whether to wait for HubSpot while it is in trouble, and to ask it again.
+    pub is_patient: bool,
 }
 
 /// What became of it.
@@ -91,6 +94,29 @@ struct Parts {
     circuit_breaker: Arc<CircuitBreaker>,
     intake: Intake,
     details: AccountDetails,
+    /// The fingerprints of the refresh tokens that are being taken over.
+    under_way: Mutex<HashSet<String>>,
+}
+
+/// A refresh token that is being taken over, until this is dropped.
+struct UnderWay<'a> {
+    all: &'a Mutex<HashSet<String>>,
+    fingerprint: &'a str,
+}
+
+impl<'a> UnderWay<'a> {
+    /// Returns `None` if it is being taken over already: HubSpot may replace it at its first use.
+    fn begin(all: &'a Mutex<HashSet<String>>, fingerprint: &'a str) -> Option<Self> {
+        let is_new =
+            all.lock().expect("nothing panics while it holds this lock").insert(fingerprint.to_owned());
+        is_new.then_some(Self { all, fingerprint })
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.all.lock().expect("nothing panics while it holds this lock").remove(self.fingerprint);
+    }
 }
 
 impl Imports {
@@ -115,6 +141,7 @@ impl Imports {
             circuit_breaker,
             intake,
             details,
+            under_way: Mutex::default(),
         }))
     }
 
@@ -134,6 +161,8 @@ impl Imports {
         let parts = &self.0;
         let user = parts.platform_store.user_of_external(import.external_user.clone(), &parts.chance).await?;
         let brought = parts.keyring.fingerprint(&import.refresh);
+        let in_use = || ImportError::Refused(FailureCode::RefreshTokenInUse);
+        let _under_way = UnderWay::begin(&parts.under_way, &brought).ok_or_else(in_use)?;
         if let Some(known) =
             parts.connection_store.imported(user, parts.hubspot.client_id(), &brought).await?
         {
@@ -143,16 +172,16 @@ impl Imports {
         if parts.connection_store.is_in_use(&brought).await?
             || parts.connection_store.was_imported(&brought).await?
         {
-            return Err(ImportError::Refused(FailureCode::RefreshTokenInUse));
+            return Err(in_use());
         }
         if let Some(expected) = import.portal
-            && self.patiently(|| parts.hubspot.introspect_refresh(&import.refresh)).await?.portal_id
+            && self.ask(import, || parts.hubspot.introspect_refresh(&import.refresh)).await?.portal_id
                 != expected
         {
             return Err(ImportError::Refused(FailureCode::WrongAccount));
         }
         let asked_at = parts.clock.now();
-        let grant = self.patiently(|| parts.hubspot.refresh(&import.refresh)).await?;
+        let grant = self.ask(import, || parts.hubspot.refresh(&import.refresh)).await?;
         let none = Scopes::default();
         let received = GrantedTokens {
             flow: None,
@@ -169,7 +198,7 @@ impl Imports {
                 metadata: import.metadata.as_deref(),
             },
         };
-        let stored = parts.intake.save(received, Source::Import(brought)).await?;
+        let stored = parts.intake.save(received, Source::Import(brought.clone())).await?;
         let connection = stored.ok_or(ImportError::Refused(FailureCode::StorageUnavailable))?.connection;
         parts.changes.publish(user);
         tracing::info!(connection = %connection, portal = grant.portal_id.map(|id| id.0), "imported");
@@ -181,14 +210,14 @@ impl Imports {
     }
 
     /// Asks HubSpot, again if that may help, and not at all while it is known to be in trouble.
-    async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ImportError>
+    async fn ask<T, F>(&self, import: &Import, ask: impl Fn() -> F) -> Result<T, ImportError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let parts = &self.0;
         let mut attempt = 0;
         loop {
-            self.wait_for_hubspot().await?;
+            self.wait_for_hubspot(import.is_patient).await?;
             let failure = match ask().await {
                 Ok(answer) => {
                     parts.circuit_breaker.succeeded(parts.clock.now());
@@ -199,7 +228,7 @@ impl Imports {
             parts.circuit_breaker.failed(None, &failure, parts.clock.now());
             attempt += 1;
             let FailureClass::Transient { retry_after } = failure.class else { return Err(failure.into()) };
-            if attempt == ATTEMPTS {
+            if attempt == ATTEMPTS || !import.is_patient {
                 return Err(failure.into());
             }
             let pause = retry_after.unwrap_or(Duration::from_secs(1 << attempt)).min(LONGEST_PAUSE);
@@ -207,13 +236,13 @@ impl Imports {
         }
     }
 
-    async fn wait_for_hubspot(&self) -> Result<(), ImportError> {
+    async fn wait_for_hubspot(&self, is_patient: bool) -> Result<(), ImportError> {
         let breaker = &self.0.circuit_breaker;
         let mut waited = Duration::ZERO;
         while breaker.admit(1, self.0.clock.now()) == 0 {
             match breaker.shut() {
                 // Our own credentials are refused: waiting does not mend that.
-                Some((code, _)) if !breaker.is_outage() || waited >= OUTAGE => {
+                Some((code, _)) if !is_patient || !breaker.is_outage() || waited >= OUTAGE => {
                     return Err(ImportError::Refused(code));
                 }
                 _ => {}

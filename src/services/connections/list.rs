@@ -52,6 +52,11 @@ impl ConnectionList {
         self.connection_store.listed(id).await
     }
 
+    /// Replaces what the host keeps with a connection, if it is there.
+    pub async fn set_metadata(&self, id: ConnectionId, metadata: Option<String>) -> Result<(), StoreError> {
+        self.connection_store.set_metadata(id, metadata).await
+    }
+
     /// What has happened to a connection after the event with this number, the oldest first.
     pub async fn events(&self, id: ConnectionId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
         self.webhook_store.events_of(id, after, limit).await

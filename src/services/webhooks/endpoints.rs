@@ -13,11 +13,13 @@ use crate::domain::clock::Clock;
 use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Secret;
-use crate::domain::webhook::{DeliveryStatus, DisabledReason};
+use crate::domain::webhook::DisabledReason;
 use crate::domain::webhook_headers::WebhookHeaders;
 use crate::keyring::Keyring;
 use crate::services::platform::Base;
-use crate::store::{Behind, Endpoint, EndpointChanges, StoreError, WebhookDelivery, WebhookStore};
+use crate::store::{
+    Behind, Endpoint, EndpointChanges, StoreError, WantedDeliveries, WebhookDelivery, WebhookStore,
+};
 use crate::webhook::{self, NotAllowed, Webhooks as Sender};
 
 /// Why an endpoint is not touched.
@@ -238,6 +240,38 @@ impl Endpoints {
         self.deliver_now(id, event).await
     }
 
+    /// Queues up to `most` failed deliveries again, the oldest first, and says how many. The background sends them.
+    ///
+    /// # Errors
+    /// [`WebhookError`] if there is no such endpoint, or it is disabled.
+    pub(crate) async fn replay_failed(
+        &self,
+        id: WebhookId,
+        wanted: WantedDeliveries,
+        most: u64,
+    ) -> Result<u64, WebhookError> {
+        if !self.webhook(id).await?.enabled.is_set() {
+            return Err(WebhookError::Disabled);
+        }
+        Ok(self.store.replay_deliveries(id, wanted, most, self.clock.now()).await?)
+    }
+
+    /// Returns a delivery with its message.
+    ///
+    /// # Errors
+    /// [`WebhookError`] if there is no such delivery.
+    pub(crate) async fn delivery(
+        &self,
+        id: WebhookId,
+        event: &str,
+    ) -> Result<(WebhookDelivery, String), WebhookError> {
+        self.webhook(id).await?;
+        let delivery = self.store.delivery(id, event).await?.ok_or(WebhookError::UnknownDelivery)?;
+        // The event takes its deliveries with it.
+        let event = self.store.event(event).await?.ok_or(WebhookError::UnknownDelivery)?;
+        Ok((delivery, event.payload))
+    }
+
     /// What waits for its turn is left to the background.
     async fn deliver_now(&self, id: WebhookId, event: &str) -> Result<WebhookDelivery, WebhookError> {
         for underway in self.deliveries.claim_deliveries_to(id).await? {
@@ -257,12 +291,12 @@ impl Endpoints {
     pub async fn deliveries(
         &self,
         id: WebhookId,
-        status: Option<DeliveryStatus>,
+        wanted: WantedDeliveries,
         behind: Option<Behind>,
         limit: u32,
     ) -> Result<Vec<WebhookDelivery>, WebhookError> {
         self.webhook(id).await?;
-        Ok(self.store.deliveries(id, status, behind, limit).await?)
+        Ok(self.store.deliveries(id, wanted, behind, limit).await?)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::domain::connection::ConnectionStatus;
 use crate::domain::explain::Plan;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
+use crate::domain::order::Order;
 use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
 use crate::store::db::Row;
 use crate::store::entity::columns;
@@ -37,7 +38,13 @@ pub struct Wanted {
     pub portal: Option<PortalId>,
     /// Those with this status.
     pub status: Option<ConnectionStatus>,
-    /// Those that come after this one, in the order in which they were made.
+    /// Those created at this time or later.
+    pub created_after: Option<Moment>,
+    /// Those created before this time.
+    pub created_before: Option<Moment>,
+    /// By the time when they were created.
+    pub order: Order,
+    /// Those that come after this one, in this order.
     pub after: Option<(Moment, ConnectionId)>,
 }
 
@@ -55,10 +62,11 @@ impl ConnectionStore {
         self.db.one(&sql, [id.into()]).await?.map(|row| read(&row)).transpose()
     }
 
-    /// The connections that are asked for, in the order in which they were made.
+    /// The connections that are asked for, in the order that is asked for.
     pub async fn page(&self, wanted: Wanted, now: Moment, limit: u32) -> Result<Vec<Listed>, StoreError> {
         let (conditions, values) = conditions(wanted, now);
-        let sql = format!("{} {conditions} ORDER BY created_at, id LIMIT {limit}", select());
+        let order = wanted.order;
+        let sql = format!("{} {conditions} ORDER BY created_at {order}, id {order} LIMIT {limit}", select());
         self.db.all(&sql, values).await?.iter().map(read).collect()
     }
 
@@ -122,8 +130,15 @@ fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
         Some(ConnectionStatus::NeedsReauth) => add("state <> 'active' AND state = 'needs_reauth'", &[]),
         Some(ConnectionStatus::IntegrityError) => add("state <> 'active' AND state = 'integrity_error'", &[]),
     }
+    if let Some(at) = wanted.created_after {
+        add("created_at >= ?", &[at.into()]);
+    }
+    if let Some(at) = wanted.created_before {
+        add("created_at < ?", &[at.into()]);
+    }
     if let Some((at, id)) = wanted.after {
-        add("(created_at, id) > (?, ?)", &[at.into(), id.into()]);
+        let further = if wanted.order == Order::Asc { ">" } else { "<" };
+        add(&format!("(created_at, id) {further} (?, ?)"), &[at.into(), id.into()]);
     }
     match conditions.is_empty() {
         true => (String::new(), values),

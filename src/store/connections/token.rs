@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::domain::clock::Moment;
@@ -15,7 +16,7 @@ use crate::domain::token::Token;
 use crate::store::connections::revocation;
 use crate::store::db::{Row, places};
 use crate::store::entity::columns;
-use crate::store::entity::token::{Column, Entity};
+use crate::store::entity::token::{ActiveModel, Column, Entity};
 use crate::store::webhooks::event;
 use crate::store::{ConnectionStore, StoreError, TokenRow, Tx};
 
@@ -117,6 +118,12 @@ impl ConnectionStore {
         due: Option<Moment>,
     ) -> Result<(), StoreError> {
         self.db.write(move |tx| Box::pin(save_details(tx, id, details.clone(), due))).await
+    }
+
+    /// Replaces what the host keeps with a connection.
+    pub async fn set_metadata(&self, id: ConnectionId, metadata: Option<String>) -> Result<(), StoreError> {
+        let changed = ActiveModel { metadata: Set(metadata), ..Default::default() };
+        self.db.change(Entity::update_many().set(changed).filter(Column::Id.eq(id))).await.map(|_| ())
     }
 
     /// Connections whose details are to be asked for.

@@ -39,6 +39,11 @@ impl WebhookStore {
         self.db.find_all(later.limit(u64::from(limit))).await
     }
 
+    /// Returns one event.
+    pub async fn event(&self, id: &str) -> Result<Option<Event>, StoreError> {
+        self.db.find(Entity::find_by_id(id.to_owned())).await
+    }
+
     /// Forgets events that are older than their kind is kept for, with their deliveries. Says how many.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ColumnTrait, DbBackend, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, RelationTrait,
-    UpdateMany, Value,
+    ColumnTrait, Condition, DbBackend, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, RelationTrait, UpdateMany, Value,
 };
 
 use crate::domain::clock::Moment;
@@ -34,6 +34,27 @@ pub struct ClaimedDelivery {
 
 /// Where a page of deliveries begins: behind this one.
 pub type Behind = (Moment, String);
+
+/// Which deliveries are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WantedDeliveries {
+    /// Those with this status.
+    pub status: Option<DeliveryStatus>,
+    /// Those queued at this time or later.
+    pub queued_after: Option<Moment>,
+    /// Those queued before this time.
+    pub queued_before: Option<Moment>,
+}
+
+impl WantedDeliveries {
+    fn of(self, endpoint: WebhookId) -> Condition {
+        Condition::all()
+            .add(Column::EndpointId.eq(endpoint))
+            .add_option(self.status.map(|status| Column::Status.eq(status)))
+            .add_option(self.queued_after.map(|at| Column::QueuedAt.gte(at)))
+            .add_option(self.queued_before.map(|at| Column::QueuedAt.lt(at)))
+    }
+}
 
 impl WebhookStore {
     /// Endpoints that are told and have something due.
@@ -75,15 +96,12 @@ impl WebhookStore {
     pub async fn deliveries(
         &self,
         endpoint: WebhookId,
-        status: Option<DeliveryStatus>,
+        wanted: WantedDeliveries,
         behind: Option<Behind>,
         limit: u32,
     ) -> Result<Vec<WebhookDelivery>, StoreError> {
         let mut found = Entity::find().join(JoinType::InnerJoin, Relation::Event.def());
-        found = found.filter(Column::EndpointId.eq(endpoint));
-        if let Some(status) = status {
-            found = found.filter(Column::Status.eq(status));
-        }
+        found = found.filter(wanted.of(endpoint));
         if let Some((at, event)) = behind {
             let place = Expr::tuple([Column::QueuedAt.into_expr(), Column::EventId.into_expr()]);
             found = found.filter(place.lt(Expr::tuple([Expr::val(at), Expr::val(event)])));
@@ -109,19 +127,23 @@ impl WebhookStore {
         event: &str,
         now: Moment,
     ) -> Result<bool, StoreError> {
-        let queued = ActiveModel {
-            status: Set(DeliveryStatus::Pending),
-            attempts: Set(0),
-            queued_at: Set(now),
-            run_at: Set(now),
-            lease_owner: Set(None),
-            lease_until: Set(None),
-            delivered_at: Set(None),
-            ..Default::default()
-        };
-        // The raised fence refuses whoever is at it.
-        let raised = Column::Fence.into_expr().add(1);
-        Ok(self.db.change(of(event, endpoint).set(queued).col_expr(Column::Fence, raised)).await? == 1)
+        Ok(self.db.change(queued_again(of(event, endpoint), now)).await? == 1)
+    }
+
+    /// Queues up to `most` deliveries again, the oldest first. Says how many.
+    pub async fn replay_deliveries(
+        &self,
+        endpoint: WebhookId,
+        wanted: WantedDeliveries,
+        most: u64,
+        now: Moment,
+    ) -> Result<u64, StoreError> {
+        let oldest = Entity::find().select_only().column(Column::EventId).filter(wanted.of(endpoint));
+        let oldest = oldest.order_by_asc(Column::QueuedAt).order_by_asc(Column::EventId).limit(most);
+        // The condition holds once more for the rows themselves: two replays at once share them out.
+        let all = Entity::update_many().filter(wanted.of(endpoint));
+        let all = all.filter(Column::EventId.in_subquery(oldest.into_query()));
+        self.db.change(queued_again(all, now)).await
     }
 
     /// Queues a message for this endpoint alone.
@@ -169,6 +191,22 @@ impl WebhookStore {
         let sql = "SELECT COUNT(*) AS waiting FROM webhook_delivery WHERE status = 'pending'";
         self.db.all_at_length(sql).await?.first().map_or(Ok(0), |row| row.get("waiting"))
     }
+}
+
+/// Queues deliveries anew.
+fn queued_again(deliveries: UpdateMany<Entity>, now: Moment) -> UpdateMany<Entity> {
+    let queued = ActiveModel {
+        status: Set(DeliveryStatus::Pending),
+        attempts: Set(0),
+        queued_at: Set(now),
+        run_at: Set(now),
+        lease_owner: Set(None),
+        lease_until: Set(None),
+        delivered_at: Set(None),
+        ..Default::default()
+    };
+    // The raised fence refuses whoever is at it.
+    deliveries.set(queued).col_expr(Column::Fence, Column::Fence.into_expr().add(1))
 }
 
 /// Claims what is due: `$1` the endpoint, `$2` the time, `$3` how many, `$4` who claims, `$5` until when.

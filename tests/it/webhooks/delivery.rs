@@ -295,3 +295,52 @@ async fn a_receiver_has_fifteen_seconds() {
     let tested = app.api(&key, Method::POST, &path(&made, "/test"), None).await.json();
     assert_eq!(tested["status"], "delivered", "{tested}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_shown_with_its_message() {
+    let (app, receiver, made, key) = scene("").await;
+    app.connected(ACME).await;
+    app.deliver_due().await;
+    let sent = &receiver.heard()[0];
+    let shown = path(&made, &format!("/deliveries/{}", sent.header("webhook-id")));
+    let shown = app.api(&key, Method::GET, &shown, None).await.json();
+    assert_eq!((&shown["payload"], &shown["status"]), (&sent.json(), &json!("delivered")));
+    let missing = app.api(&key, Method::GET, &path(&made, "/deliveries/evt_0"), None).await;
+    assert_eq!((missing.status, &missing.json()["code"]), (404, &json!("delivery_not_found")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_deliveries_of_a_time_are_replayed_together_and_once() {
+    let (app, receiver, made, key) = scene("").await;
+    let mut times = Vec::new();
+    for account in [ACME, GLOBEX, INITECH] {
+        times.push(app.clock.now().rfc3339());
+        app.connected(account).await;
+        app.advance(60);
+    }
+    app.deliver_due().await;
+    let delivered = app.database.count(sql::DELIVERIES).await;
+    let fail = format!("UPDATE {} SET status = 'failed'", sql::DELIVERIES);
+    app.database.execute(&fail).await;
+    let listed = async |query: &str| {
+        let page = app.api(&key, Method::GET, &path(&made, &format!("/deliveries{query}")), None).await;
+        page.json()["data"].as_array().expect("a list").len() as i64
+    };
+    let (from, until) = (&times[1], &times[2]);
+    let of_globex = listed(&format!("?queued_after={from}&queued_before={until}")).await;
+    assert!((1..delivered).contains(&of_globex), "{of_globex} of {delivered}");
+    let replay =
+        async |body: Value| app.api(&key, Method::POST, &path(&made, "/deliveries/replay"), Some(body)).await;
+    let heard = receiver.heard().len();
+    for expected in [of_globex, 0] {
+        let answer = replay(json!({"queued_after": from, "queued_before": until})).await;
+        assert_eq!(answer.json(), json!({"replayed": expected, "has_more": false}), "{}", answer.body);
+        app.deliver_due().await;
+        assert_eq!(receiver.heard().len() as i64, heard as i64 + of_globex);
+    }
+    assert_eq!(replay(json!({})).await.json()["replayed"], json!(delivered - of_globex));
+    assert_eq!(listed("?status=pending").await, delivered - of_globex);
+    assert_eq!(replay(json!({"queued_after": "today"})).await.json()["pointer"], "/queued_after");
+    app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"enabled": false}))).await;
+    assert_eq!(replay(json!({})).await.json()["code"], "webhook_disabled");
+}
