@@ -19,7 +19,7 @@ words! {
     pub enum ConnectionStatus: UnknownWord {
         /// Refreshed before it expires.
         Active = "active",
-        /// Active, with an access token that has expired because HubSpot could not be reached.
+        /// Active, with an access token that has expired and could not be renewed yet.
         Degraded = "degraded",
         /// HubSpot has ended the grant: the user must reconnect.
         NeedsReauth = "needs_reauth",

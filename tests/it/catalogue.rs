@@ -158,7 +158,19 @@ async fn connections_are_found_by_user_account_and_status() {
     assert_eq!(ids(&backend.list("?status=degraded").await).len(), 2, "nobody has looked yet");
     assert!(ids(&backend.list("?status=active").await).is_empty());
     app.refresh_due().await;
-    assert_eq!(ids(&backend.list("?status=degraded").await).len(), 2, "it has failed");
+    let text = "Access could not be renewed in time. We keep trying; nothing is lost.";
+    for one in backend.list("?status=degraded").await["data"].as_array().unwrap() {
+        assert_eq!((&one["status_text"], &one["last_error"]), (&json!(text), &json!("provider_unreachable")));
+    }
+    app.advance(120);
+    app.refresh_due().await;
+    let refused = backend.list("?status=degraded").await;
+    assert_eq!(
+        (ids(&refused), &refused["data"][0]["last_error"]),
+        (vec![acme.clone()], &json!("grant_dead"))
+    );
+    let text = "HubSpot has refused to renew this access. If it refuses once more, you have to reconnect.";
+    assert_eq!(refused["data"][0]["status_text"], text);
     for _ in 0..4 {
         app.advance(120);
         app.refresh_due().await;
@@ -412,6 +424,10 @@ async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
     app.connected(INITECH).await;
     let id = app.database.column_of(ACME, sql::ID).await;
     let backend = Backend::of(&app).await;
+    // The other one's token is known to this process.
+    for one in ids(&backend.list("").await) {
+        assert_eq!(backend.get(&format!("{LIST}/{one}/token")).await.status, 200);
+    }
     for body in [None, Some(json!({})), Some(json!({"confirm": false})), Some(json!({"confirm": "true"}))] {
         assert_eq!(backend.call(Method::POST, &id, "/uninstall", body).await.status / 100, 4);
     }
@@ -430,13 +446,20 @@ async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
         backend.call(Method::POST, &id, "/uninstall", Some(json!({"confirm": true}))).await.status,
         404
     );
-    for _ in 0..3 {
-        app.advance(1300);
-        app.refresh_due().await;
-    }
     let other = app.database.column_of(ACME, sql::ID).await;
     let shown = backend.get(&format!("{LIST}/{other}")).await.json();
-    assert_eq!(shown["status"], "needs_reauth", "{shown}");
+    assert_eq!(
+        (&shown["status"], &shown["last_error"]),
+        (&json!("needs_reauth"), &json!("grant_dead")),
+        "{shown}"
+    );
+    let history = backend.get(&format!("{LIST}/{other}/history")).await.json();
+    let told: Vec<_> = history["data"].as_array().unwrap().iter().map(|event| &event["type"]).collect();
+    let expected = ["connection.created", "connection.revoked_at_provider", "connection.needs_reauth"];
+    assert_eq!(told, expected, "before any refresh of its own");
+    let token = backend.get(&format!("{LIST}/{other}/token")).await;
+    assert_eq!(token.json()["code"], "needs_reauth");
+    app.assert_one_job_each().await;
     assert_eq!(ids(&backend.list("?status=active").await).len(), 1);
 }
 
@@ -446,12 +469,14 @@ async fn an_app_that_cannot_be_uninstalled_leaves_no_connection_either() {
     app.connected(ACME).await;
     let id = app.database.column_of(ACME, sql::ID).await;
     let backend = Backend::of(&app).await;
+    app.connected(ACME).await;
     app.hubspot.script(Rule::always(Kind::Uninstall, Fault::CloseBeforeAnswer));
     let done = backend.call(Method::POST, &id, "/uninstall", Some(json!({"confirm": true}))).await.json();
     assert_eq!((&done["uninstalled"], &done["failed_with"]), (&json!(false), &json!("provider_unreachable")));
-    assert_eq!(done["revocation"], "done");
-    assert!(ids(&backend.list("").await).is_empty());
-    eventually("the grant has ended", || async { app.hubspot.grants().is_empty() }).await;
+    assert_eq!((&done["revocation"], &done["also_affected"]), (&json!("done"), &json!(0)));
+    let left = backend.list("").await;
+    assert_eq!((ids(&left).len(), &left["data"][0]["status"]), (1, &json!("active")));
+    eventually("the grant has ended", || async { app.hubspot.grants().len() == 1 }).await;
 }
 
 /// Every route of connections, good and bad, at a process that logs all it can.

@@ -259,7 +259,7 @@ export interface paths {
         put?: never;
         /**
          * Uninstalls the app from the whole HubSpot account of a connection, and ends the connection. HubSpot tells the
-         *     account's administrators. Other connections to the account need their people again within minutes.
+         *     account's administrators. Other connections to the account become `needs_reauth` at once.
          */
         post: operations["uninstall_app"];
         delete?: never;
@@ -1522,8 +1522,8 @@ export interface components {
         /** @description What became of an app that was to be uninstalled. */
         UninstallBody: components["schemas"]["Disconnected"] & {
             /**
-             * Format: int64
-             * @description How many other connections to the account have lost their grant with the app.
+             * @description How many other connections to the account have become `needs_reauth` with this; none if HubSpot has not
+             *     uninstalled the app.
              */
             also_affected: number;
             /** @description The code of what went wrong at HubSpot. */

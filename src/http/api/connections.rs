@@ -101,13 +101,12 @@ pub struct ConnectionBody {
 impl ConnectionBody {
     pub(super) fn of(listed: Listed, now: Moment) -> Self {
         let Listed { token, plan, external_user, metadata } = listed;
-        let status = token.status_at(now);
         Self {
             id: token.id,
             external_user_id: external_user.map(String::from),
             portal_id: token.portal_id,
-            status,
-            status_text: sentence(status),
+            status: token.status_at(now),
+            status_text: sentence(&token, now),
             missing_scopes: token.missing_scopes(),
             hub_domain: token.hub_domain,
             hub_user: token.hub_user,
@@ -431,12 +430,13 @@ pub struct UninstallBody {
     uninstalled: bool,
     /// The code of what went wrong at HubSpot.
     failed_with: Option<&'static str>,
-    /// How many other connections to the account have lost their grant with the app.
-    also_affected: u64,
+    /// How many other connections to the account have become `needs_reauth` with this; none if HubSpot has not
+    /// uninstalled the app.
+    also_affected: usize,
 }
 
 /// Uninstalls the app from the whole HubSpot account of a connection, and ends the connection. HubSpot tells the
-/// account's administrators. Other connections to the account need their people again within minutes.
+/// account's administrators. Other connections to the account become `needs_reauth` at once.
 #[utoipa::path(
     post, path = "/api/hubspot/connections/{id}/uninstall", tag = "connections",
     security(("api_key" = ["connections:write"])),

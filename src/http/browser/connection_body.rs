@@ -5,9 +5,11 @@ use utoipa::ToSchema;
 
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionStatus;
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::retry_after;
 use crate::domain::scopes::Scopes;
+use crate::domain::token::Token;
 use crate::services::Connection;
 
 /// A connection.
@@ -64,7 +66,7 @@ impl<'a> Entry<'a> {
             hub_domain: token.hub_domain.as_deref(),
             time_zone: token.time_zone.as_deref(),
             status: token.status_at(now),
-            status_text: sentence(token.status_at(now)),
+            status_text: sentence(token, now),
             scopes: token.scopes.as_ref(),
             missing_scopes: token.missing_scopes(),
             expires_at: token.expires_at.rfc3339(),
@@ -75,13 +77,16 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Returns a sentence for the user about a status.
-pub fn sentence(status: ConnectionStatus) -> &'static str {
-    match status {
+/// Returns a sentence for the user about the status of a connection.
+pub fn sentence(token: &Token, now: Moment) -> &'static str {
+    match token.status_at(now) {
         ConnectionStatus::Active => "Access is renewed by itself, always before it expires.",
-        ConnectionStatus::Degraded => {
-            "HubSpot could not be reached in time. We keep trying; nothing is lost."
+        ConnectionStatus::Degraded
+            if token.last_error.as_deref() == Some(FailureCode::GrantDead.as_str()) =>
+        {
+            "HubSpot has refused to renew this access. If it refuses once more, you have to reconnect."
         }
+        ConnectionStatus::Degraded => "Access could not be renewed in time. We keep trying; nothing is lost.",
         ConnectionStatus::NeedsReauth => "HubSpot has ended this access. Reconnect to go on.",
         ConnectionStatus::IntegrityError => {
             "What is stored for this account cannot be trusted. Reconnect to go on."

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::access_token::{AccessError, AccessTokens};
 use super::disconnect::{Disconnected, Disconnects};
+use crate::domain::clock::Clock;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::ConnectionId;
 use crate::hubspot::HubSpot;
-use crate::services::platform::{Base, Tasks, joined};
+use crate::services::platform::{Base, Changes, Tasks, joined};
 use crate::store::{ConnectionStore, StoreError};
 
 /// What became of an app that was to be uninstalled.
@@ -18,8 +19,8 @@ pub struct Uninstalled {
     pub failed: Option<FailureCode>,
     /// What became of the connection here.
     pub ended: Disconnected,
-    /// How many other connections there are to the same account: their grants have ended with the app.
-    pub others: u64,
+    /// How many other connections to the same account have ended with the app.
+    pub others: usize,
 }
 
 /// Apps, uninstalled. Clones share everything.
@@ -27,23 +28,25 @@ pub struct Uninstalled {
 pub struct Uninstalls {
     store: ConnectionStore,
     hubspot: Arc<HubSpot>,
+    clock: Clock,
     tasks: Tasks,
+    changes: Changes,
     access_tokens: AccessTokens,
     disconnects: Disconnects,
 }
 
 impl Uninstalls {
     pub(super) fn new(base: &Base, access_tokens: &AccessTokens, disconnects: &Disconnects) -> Self {
-        let Base { store, hubspot, tasks, .. } = base.clone();
+        let Base { store, hubspot, clock, tasks, changes, .. } = base.clone();
         let (access_tokens, disconnects) = (access_tokens.clone(), disconnects.clone());
-        Self { store: store.connections, hubspot, tasks, access_tokens, disconnects }
+        Self { store: store.connections, hubspot, clock, tasks, changes, access_tokens, disconnects }
     }
 
     /// Uninstalls the app from the account of a connection, then ends the connection, whatever HubSpot has answered.
     /// `None` if there is no such connection.
     ///
-    /// Other connections to the account are left to their refreshes: HubSpot refuses these, twice, and nobody has to
-    /// believe that this account was all that was meant.
+    /// If HubSpot has uninstalled it, the other connections to the account need their users again: HubSpot takes none of
+    /// their tokens from now on.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; the app may be uninstalled by then, and the same call may be made again.
@@ -55,7 +58,7 @@ impl Uninstalls {
     }
 
     async fn uninstall_all(&self, id: ConnectionId) -> Result<Option<Uninstalled>, StoreError> {
-        let others = self.store.count_siblings(id).await?;
+        let asked_at = self.clock.now();
         let failed = match self.access_tokens.access_token(id, Duration::ZERO).await {
             Ok(access) => self.hubspot.uninstall(&access.token).await.err().map(|failure| failure.code),
             Err(AccessError::Unknown) => return Ok(None),
@@ -64,8 +67,14 @@ impl Uninstalls {
             Err(AccessError::Unavailable { .. }) => Some(FailureCode::TokenUnavailable),
             Err(AccessError::Store(why)) => return Err(why),
         };
+        let mut others = 0;
         match failed {
-            None => tracing::info!(connection = %id, others, "the app was uninstalled from an account"),
+            None => {
+                let users = self.store.end_siblings(id, asked_at, self.clock.now()).await?;
+                others = users.len();
+                users.into_iter().for_each(|user| self.changes.publish(user));
+                tracing::info!(connection = %id, others, "the app was uninstalled from an account");
+            }
             Some(code) => {
                 tracing::warn!(connection = %id, code = code.as_str(), "the app could not be uninstalled; its connection ends");
             }

@@ -80,15 +80,6 @@ impl ConnectionStore {
         let counts = rows.iter().map(|row| Ok((row.get("state")?, row.get("uses")?)));
         counts.filter(|count| !matches!(count, Ok((_, 0)))).collect()
     }
-
-    /// How many other connections this app has to the same account.
-    pub async fn count_siblings(&self, id: ConnectionId) -> Result<u64, StoreError> {
-        let sql = "SELECT COUNT(*) AS others FROM token AS other JOIN token AS self ON self.id = $1 \
-                   WHERE other.portal_id = self.portal_id AND other.client_id = self.client_id \
-                   AND other.id <> self.id";
-        let row = self.db.one(sql, [id.into()]).await?;
-        row.map_or(Ok(0), |row| row.get::<i64>("others")).map(|others| u64::try_from(others).unwrap_or(0))
-    }
 }
 
 fn select() -> String {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::domain::clock::Moment;
 use crate::domain::connection::StoredState;
@@ -14,7 +14,7 @@ use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::token::Token;
 use crate::store::connections::revocation;
-use crate::store::db::{Row, places};
+use crate::store::db::{Row, places, places_from};
 use crate::store::entity::columns;
 use crate::store::entity::token::{ActiveModel, Column, Entity};
 use crate::store::webhooks::event;
@@ -34,6 +34,9 @@ pub struct Details {
     /// What was granted.
     pub scopes: Option<Scopes>,
 }
+
+/// How many connections one statement ends.
+const PAGE: usize = 500;
 
 impl ConnectionStore {
     /// One connection, whoever owns it: for jobs and the command line. Browsers are answered by
@@ -132,6 +135,17 @@ impl ConnectionStore {
         Ok(self.db.find_all(due.limit(limit)).await?.into_iter().map(Token::from).collect())
     }
 
+    /// Ends the other connections of this app to the same account, with tokens that were received by then: the app was
+    /// uninstalled. Returns whose they are, one user for each.
+    pub async fn end_siblings(
+        &self,
+        id: ConnectionId,
+        received_until: Moment,
+        now: Moment,
+    ) -> Result<Vec<UserId>, StoreError> {
+        self.db.write(move |tx| Box::pin(end_siblings(tx, id, received_until, now))).await
+    }
+
     /// Takes a connection out of service, as long as it has the tokens of this generation. Nothing is deleted.
     pub async fn freeze(
         &self,
@@ -155,6 +169,31 @@ impl ConnectionStore {
             })
             .await
     }
+}
+
+async fn end_siblings(
+    tx: &Tx<'_>,
+    id: ConnectionId,
+    received_until: Moment,
+    now: Moment,
+) -> Result<Vec<UserId>, StoreError> {
+    let Some(own) = Entity::find_by_id(id).one(&tx.db).await? else { return Ok(Vec::new()) };
+    let Some(portal) = own.portal_id else { return Ok(Vec::new()) };
+    let siblings = Entity::find()
+        .filter(Column::PortalId.eq(portal))
+        .filter(Column::ClientId.eq(own.client_id))
+        .filter(Column::Id.ne(id))
+        .filter(Column::State.eq(StoredState::Active))
+        .filter(Column::ObtainedAt.lte(received_until))
+        .order_by_asc(Column::Id);
+    // A new token that comes in the midst of this is none of those that have ended.
+    let siblings = if tx.backend() == DbBackend::Postgres { siblings.lock_exclusive() } else { siblings };
+    let siblings = siblings.all(&tx.db).await?;
+    for page in siblings.chunks(PAGE) {
+        let ids: Vec<_> = page.iter().map(|sibling| sibling.id).collect();
+        park_all(tx, &ids, StoredState::NeedsReauth, FailureCode::GrantDead, now).await?;
+    }
+    Ok(siblings.into_iter().map(|sibling| sibling.user_id).collect())
 }
 
 async fn save_details(
@@ -268,17 +307,32 @@ pub(in crate::store) async fn park(
     error: FailureCode,
     now: Moment,
 ) -> Result<(), StoreError> {
+    park_all(tx, &[id], state, error, now).await
+}
+
+/// The same for many connections.
+async fn park_all(
+    tx: &Tx<'_>,
+    ids: &[ConnectionId],
+    state: StoredState,
+    error: FailureCode,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let all = || ids.iter().map(|id| (*id).into());
     // What is parked and works again, because of a late answer, has recovered.
-    let sql = "UPDATE token SET state = $2, last_error = $3, error_since = COALESCE(error_since, $4), \
-               degraded_since = COALESCE(degraded_since, $4), details_due_at = NULL WHERE id = $1 AND state <> $2";
-    let values = [id.into(), state.into(), error.into(), now.into()];
-    let is_new = tx.run(sql, values).await? == 1;
-    tx.run("DELETE FROM token_refresh_job WHERE connection_id = $1", [id.into()]).await?;
-    if !is_new {
-        return Ok(());
-    }
+    let sql = format!(
+        "UPDATE token SET state = $1, last_error = $2, error_since = COALESCE(error_since, $3), \
+         degraded_since = COALESCE(degraded_since, $3), details_due_at = NULL WHERE state <> $1 AND id IN ({}) \
+         RETURNING id",
+        places_from(tx.backend(), 3, ids.len())
+    );
+    let values = [state.into(), error.into(), now.into()].into_iter().chain(all());
+    let rows = tx.all(&sql, values).await?;
+    let parked = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<ConnectionId>, _>>()?;
+    let jobs = places(tx.backend(), ids.len());
+    tx.run(&format!("DELETE FROM token_refresh_job WHERE connection_id IN ({jobs})"), all()).await?;
     if error == FailureCode::GrantDead {
-        event::append(tx, EventType::ConnectionRevokedAtProvider, id, None).await?;
+        event::append_all(tx, EventType::ConnectionRevokedAtProvider, &parked, None).await?;
     }
-    event::append(tx, EventType::ConnectionNeedsReauth, id, None).await
+    event::append_all(tx, EventType::ConnectionNeedsReauth, &parked, None).await
 }
