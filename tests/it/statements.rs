@@ -13,7 +13,7 @@ use crate::harness::{TestApp, sql};
 /// COMMIT of a transaction are not counted, nor is the question for PostgreSQL's time, which the clock of the test spares.
 const TABLE: [(&str, usize, usize); 9] = [
     ("start", 1, 1),
-    ("callback", 14, 14),
+    ("callback", 17, 17),
     ("hand-off", 4, 5),
     ("status of the flow, connected", 2, 2),
     ("status of the session, connected", 1, 2),

@@ -203,7 +203,7 @@ async fn save_details(
     due: Option<Moment>,
 ) -> Result<(), StoreError> {
     let sql = format!(
-        "SELECT portal_id, generation, scopes, unsettled_scopes FROM token WHERE id = $1 {}",
+        "SELECT portal_id, hub_domain, generation, scopes, unsettled_scopes FROM token WHERE id = $1 {}",
         tx.for_update()
     );
     let Some(known) = tx.one(&sql, [id.into()]).await? else { return Ok(()) };
@@ -221,6 +221,8 @@ async fn save_details(
     }
     // What HubSpot says of a new connection after its token response is no change.
     let is_new = known.get::<i64>("generation")? == 1;
+    let introduced = is_new && known.get::<Option<String>>("hub_domain")?.is_none();
+    let hub_domain = details.hub_domain.clone().filter(|_| introduced);
     let changed = !is_new && differ(&known, details.scopes.as_ref())?;
     // The account stands in two indexes, so it is set only if it changes.
     let account = if portal.is_some() { ", portal_id = $7" } else { "" };
@@ -239,6 +241,9 @@ async fn save_details(
     ];
     let values = values.into_iter().chain(portal.map(Into::into));
     tx.run(&sql, values).await?;
+    if let Some(domain) = hub_domain {
+        event::introduce(tx, id, &domain).await?;
+    }
     if changed {
         event::append(tx, EventType::ConnectionScopesChanged, id, None).await?;
     }

@@ -1,7 +1,9 @@
 //! Rows of Event: the outbox. An event is written in the transaction that changes what it tells of, with its deliveries.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use sea_orm::ActiveValue::Set;
 use sea_orm::{
     ColumnTrait, EntityTrait, FromQueryResult, Insert, QueryFilter, QueryOrder, QuerySelect, Value,
 };
@@ -17,10 +19,15 @@ use crate::domain::scopes::Scopes;
 use crate::store::db::{places, values};
 use crate::store::entity::alarm;
 use crate::store::entity::event::{ActiveModel, Column, Entity};
+use crate::store::entity::webhook_delivery;
 use crate::store::{Event, StoreError, Tx, WebhookStore};
 
 /// How many events are forgotten in one transaction.
 const PAGE: i64 = 1_000;
+
+/// How long the message that a connection was created waits for the domain of its account: HubSpot is asked for it right
+/// after the connection is stored.
+const INTRODUCTION: Duration = Duration::from_secs(30);
 
 /// Which endpoints hear of an event: those that name it, and those that name nothing.
 const WANTS: &str = "enabled = 1 AND (types LIKE '% ' || event.type || ' %' \
@@ -72,7 +79,7 @@ impl WebhookStore {
                     if !tx.insert_new(alarm::Model { code: kind, since: now }).await? {
                         return Ok(false);
                     }
-                    insert(tx, vec![of_app(id, kind, now, data)]).await?;
+                    insert(tx, vec![of_app(id, kind, now, data)], Duration::ZERO).await?;
                     Ok(true)
                 })
             })
@@ -99,7 +106,7 @@ pub(in crate::store) async fn append(
 /// Writes that an install waits to be claimed, in the transaction that keeps it.
 pub(in crate::store) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(), StoreError> {
     let id = id_of_install(data.install_id);
-    insert(tx, vec![of_app(id, EventType::InstallUnclaimed, tx.clock.now(), data)]).await
+    insert(tx, vec![of_app(id, EventType::InstallUnclaimed, tx.clock.now(), data)], Duration::ZERO).await
 }
 
 /// Writes an event of a connect session, in the transaction that changes its status.
@@ -109,7 +116,7 @@ pub(in crate::store) async fn append_session(
     data: ConnectSessionData<'_>,
 ) -> Result<(), StoreError> {
     let id = id_of_session(data.connect_session_id, kind);
-    insert(tx, vec![of_app(id, kind, tx.clock.now(), data)]).await
+    insert(tx, vec![of_app(id, kind, tx.clock.now(), data)], Duration::ZERO).await
 }
 
 /// The same of many connections, each of them named once, in as many statements as for one.
@@ -131,7 +138,31 @@ pub(in crate::store) async fn append_all(
         let sequence = numbers.get(&one.id).copied().ok_or(StoreError::Unreadable("event_sequence"))?;
         Ok(one.event(kind, sequence, now, reason))
     });
-    insert(tx, events.collect::<Result<_, StoreError>>()?).await
+    let waits = kind == EventType::ConnectionCreated && known.iter().any(|one| one.hub_domain.is_none());
+    let pause = if waits { INTRODUCTION } else { Duration::ZERO };
+    insert(tx, events.collect::<Result<_, StoreError>>()?, pause).await
+}
+
+/// Puts the domain of its account into the message that a connection was created, and lets it go. A message that may have
+/// gone without it stays as it is.
+pub(in crate::store) async fn introduce(
+    tx: &Tx<'_>,
+    connection: ConnectionId,
+    hub_domain: &str,
+) -> Result<(), StoreError> {
+    let (id, now) = (id_of(connection, 1), tx.clock.now());
+    let created = Entity::find_by_id(&id).filter(Column::Kind.eq(EventType::ConnectionCreated));
+    let Some(event) = created.one(&tx.db).await? else { return Ok(()) };
+    let message = serde_json::from_str::<serde_json::Value>(&event.payload).ok();
+    let Some(mut message) = message.filter(|_| now < event.created_at.plus(INTRODUCTION)) else {
+        return Ok(());
+    };
+    message["data"]["hub_domain"] = hub_domain.into();
+    let known = ActiveModel { payload: Set(message.to_string()), ..Default::default() };
+    tx.change(Entity::update_many().set(known).filter(Column::Id.eq(&id))).await?;
+    let due = webhook_delivery::ActiveModel { run_at: Set(now), ..Default::default() };
+    let deliveries = webhook_delivery::Entity::update_many().set(due);
+    tx.change(deliveries.filter(webhook_delivery::Column::EventId.eq(id))).await.map(|_| ())
 }
 
 /// Returns an event that belongs to no connection.
@@ -205,13 +236,15 @@ async fn count(tx: &Tx<'_>, of: &[Snapshot]) -> Result<HashMap<ConnectionId, i64
     rows.iter().map(|row| Ok((row.get("connection_id")?, row.get("last")?))).collect()
 }
 
-async fn insert(tx: &Tx<'_>, events: Vec<Event>) -> Result<(), StoreError> {
+/// Writes events and their deliveries, which are due after a pause.
+async fn insert(tx: &Tx<'_>, events: Vec<Event>, pause: Duration) -> Result<(), StoreError> {
     let ids: Vec<Value> = events.iter().map(|event| event.id.clone().into()).collect();
     tx.change(Insert::<ActiveModel>::many(events)).await?;
     let fan_out = format!(
         "INSERT INTO webhook_delivery (event_id, endpoint_id, connection_id, sequence, queued_at, run_at) \
-         SELECT event.id, webhook_endpoint.id, connection_id, sequence, event.created_at, event.created_at \
+         SELECT event.id, webhook_endpoint.id, connection_id, sequence, event.created_at, event.created_at + {} \
          FROM event CROSS JOIN webhook_endpoint WHERE {WANTS} AND event.id IN ({})",
+        pause.as_millis(),
         places(tx.backend(), ids.len())
     );
     tx.run(&fan_out, ids).await.map(|_| ())

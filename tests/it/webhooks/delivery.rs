@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use fake_hubspot::{Fault, Kind, Rule};
 use hubspot_connect::domain::clock::{Clock, Moment};
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::webhook::{Message, sign};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
 use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, approve};
+use crate::harness::receiver::Heard;
 use crate::harness::{Manner, Receiver, eventually, sql};
 
 use super::{DUE, PATH, app_for, deliveries, is_signed, path, scene};
@@ -343,4 +345,33 @@ async fn failed_deliveries_of_a_time_are_replayed_together_and_once() {
     assert_eq!(replay(json!({"queued_after": "today"})).await.json()["pointer"], "/queued_after");
     app.api(&key, Method::PATCH, &path(&made, ""), Some(json!({"enabled": false}))).await;
     assert_eq!(replay(json!({})).await.json()["code"], "webhook_disabled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_message_of_a_new_connection_has_the_domain_of_its_account() {
+    let (app, receiver, ..) = scene("").await;
+    app.connected(ACME).await;
+    assert_eq!(app.deliver_due().await, 1, "it does not wait once the domain is known");
+    assert_eq!(receiver.heard()[0].json()["data"]["hub_domain"], "acme.example");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_message_of_a_new_connection_waits_half_a_minute_for_the_domain_and_then_goes_without_it() {
+    let (app, receiver, ..) = scene("").await;
+    app.hubspot.script(Rule::always(Kind::Introspect, Fault::CloseBeforeAnswer));
+    let browser = app.connected(ACME).await;
+    browser.connect(&app, Some(HOST), approve(ACME)).await;
+    assert_eq!(app.deliver_due().await, 0, "and later events of the connection wait for it");
+    app.advance(30);
+    assert_eq!(app.deliver_due().await, 2);
+    app.hubspot.clear_script();
+    app.advance(120);
+    app.services.connections.details.ask_missing_details().await.unwrap();
+    let told: Vec<_> = receiver.heard().iter().map(Heard::json).collect();
+    assert_eq!(
+        (&told[0]["type"], &told[0]["data"]["hub_domain"]),
+        (&json!("connection.created"), &Value::Null)
+    );
+    let stored = app.database.text_in(sql::EVENTS, "MIN(payload)").await;
+    assert!(stored.contains("\"hub_domain\":null"), "what was sent stays as it was: {stored}");
 }
