@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, INITECH, LONG_SESSIONS};
 use crate::harness::process::{Ended, changed, run};
-use crate::harness::{TestApp, sql};
+use crate::harness::{TestApp, eventually, sql};
 
 /// A HubSpot where somebody else has obtained refresh tokens for these accounts, and a service that is stopped.
 struct Elsewhere {
@@ -261,11 +261,15 @@ async fn the_backend_imports_a_refresh_token_while_the_service_runs() {
     line["metadata"] = json!({"team": "north"});
     line["portal_id"] = json!(ACME);
     // HubSpot replaces the token at its first use: of two requests at once, one may use it.
-    let (one, other) = tokio::join!(import(line.clone()), import(line.clone()));
-    let mut statuses = [one.status, other.status];
-    statuses.sort_unstable();
-    assert_eq!(statuses, [201, 409], "{} {}", one.body, other.body);
-    let made = if one.status == 201 { one } else { other };
+    app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
+    let (made, second) = tokio::join!(import(line.clone()), async {
+        eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
+        let second = import(line.clone()).await;
+        app.hubspot.release();
+        second
+    });
+    assert_eq!((made.status, second.status), (201, 409), "{} {}", made.body, second.body);
+    assert_eq!(second.json()["code"], "refresh_token_in_use");
     let id = made.json()["id"].as_str().expect("an id").to_owned();
     assert_eq!(made.header("location"), format!("/api/hubspot/connections/{id}"));
     assert_eq!(made.json()["metadata"], json!({"team": "north"}));

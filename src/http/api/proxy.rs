@@ -57,6 +57,8 @@ const WHOLE: Duration = Duration::from_secs(600);
     ),
     responses(
         (status = "default", description = "HubSpot's response, whatever its status, with `Hubspot-Connect-Origin: hubspot`. A response without that header is a problem of the service:", body = serde_json::Value, content_type = "application/json"),
+        (status = 204, description = "HubSpot's response without content, with `Hubspot-Connect-Origin: hubspot`."),
+        (status = 304, description = "HubSpot's response to a condition, with `Hubspot-Connect-Origin: hubspot`."),
         (status = 400, description = "`proxy_path_not_allowed`, `bad_request`"),
         (status = 403, description = "`api_key_scope_missing`: `proxy`"),
         (status = 404, description = "`connection_not_found`: there is no such connection."),

@@ -308,12 +308,14 @@ fn complete(operation: &mut Operation) {
     }
 }
 
-/// Describes all responses as one: HubSpot may respond with any status, so a status does not say whose response it is. A
+/// Describes all responses with content as one: HubSpot may respond with any status, so a status does not say whose response it is. A
 /// generated client that took each 404 for a problem of the service could not read HubSpot's.
 fn share_with_hubspot(operation: &mut Operation) {
     let responses = &mut operation.responses.responses;
     let Some(RefOr::T(mut any)) = responses.remove("default") else { return };
-    for (status, response) in std::mem::take(responses) {
+    // These two have no content (RFC 9110 sections 15.3.5 and 15.4.5).
+    for (status, response) in responses.extract_if(.., |status, _| !matches!(status.as_str(), "204" | "304"))
+    {
         if let RefOr::T(response) = response {
             any.description.push_str(&format!("\n- {status}: {}", response.description));
             any.headers.extend(response.headers);
