@@ -19,9 +19,11 @@ from .types import (
     CreateConnectSession,
     CreateReadToken,
     Delivery,
+    DeliveryWithPayload,
     Disconnected,
     ExplainedConnection,
     HistoryEvent,
+    ImportConnection,
     Install,
     JsonObject,
     ListConnections,
@@ -36,6 +38,8 @@ from .types import (
     NewWebhook,
     Page,
     RefreshedConnection,
+    ReplayedDeliveries,
+    ReplayFilter,
     Uninstalled,
     Webhook,
     WebhookChanges,
@@ -107,6 +111,16 @@ class Connections(Group[Runner]):
     @operation
     def get(self, id: str) -> Steps[ExplainedConnection]:
         return self._core.json("GET", f"/connections/{part(id)}")
+
+    @operation
+    def import_token(self, *, idempotency_key: str | None = None, **connection: Unpack[ImportConnection]) -> Steps[Connection]:
+        """Imports a refresh token that was obtained elsewhere for the same HubSpot app."""
+        return self._core.json("POST", "/connections", body=connection, idempotency_key=idempotency_key)
+
+    @operation
+    def update(self, id: str, metadata: JsonObject) -> Steps[Connection]:
+        """Replaces the metadata of a connection."""
+        return self._core.json("PATCH", f"/connections/{part(id)}", body={"metadata": metadata})
 
     @operation
     def history(self, id: str, **query: Unpack[ListHistory]) -> Steps[Page[HistoryEvent]]:
@@ -198,6 +212,17 @@ class Webhooks(Group[Runner]):
     def list_deliveries(self, id: str, **query: Unpack[ListDeliveries]) -> Steps[Page[Delivery]]:
         """Lists the deliveries to an endpoint, newest first."""
         return self._core.page(f"/webhooks/{part(id)}/deliveries", query)
+
+    @operation
+    def get_delivery(self, id: str, delivery_id: str) -> Steps[DeliveryWithPayload]:
+        """Returns a delivery with its message."""
+        return self._core.json("GET", f"/webhooks/{part(id)}/deliveries/{part(delivery_id)}")
+
+    @operation
+    def replay_failed(self, id: str, *, idempotency_key: str | None = None, **filter: Unpack[ReplayFilter]) -> Steps[ReplayedDeliveries]:
+        """Queues up to 1000 failed deliveries again, the oldest first. Repeat it while `has_more` is true."""
+        path = f"/webhooks/{part(id)}/deliveries/replay"
+        return self._core.json("POST", path, body=filter, idempotency_key=idempotency_key)
 
     @operation
     def replay_delivery(self, id: str, delivery_id: str, *, idempotency_key: str | None = None) -> Steps[Delivery]:

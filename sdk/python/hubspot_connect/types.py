@@ -187,6 +187,20 @@ class Connection(TypedDict):
     error_since: Optional[str]
 
 
+class _ImportConnection(TypedDict):
+    external_user_id: str
+    #: HubSpot may replace it: use it nowhere else from now on.
+    refresh_token: str
+
+
+class ImportConnection(_ImportConnection, total=False):
+    """A refresh token that was obtained elsewhere."""
+
+    portal_id: Optional[int]
+    metadata: Optional[JsonObject]
+    scopes: Optional[List[str]]
+
+
 class ExplainedConnection(Connection):
     """A connection with an explanation of its status."""
 
@@ -339,6 +353,29 @@ class Delivery(TypedDict):
     last_error: Optional[str]
 
 
+class DeliveryWithPayload(Delivery):
+    """A delivery with its message."""
+
+    #: The message, as the receiver gets it.
+    payload: JsonObject
+
+
+class ReplayFilter(TypedDict, total=False):
+    """Which failed deliveries to queue again."""
+
+    #: Those queued at this time or later.
+    queued_after: Optional[str]
+    #: Those queued before this time.
+    queued_before: Optional[str]
+
+
+class ReplayedDeliveries(TypedDict):
+    """What was queued again."""
+
+    replayed: int
+    has_more: bool
+
+
 class ListWebhooks(TypedDict, total=False):
     """Which page of the endpoints."""
 
@@ -354,6 +391,12 @@ class ListConnections(ListWebhooks, total=False):
     external_user_id: str
     portal_id: int
     status: ConnectionStatus
+    #: Those created at this time or later.
+    created_after: str
+    #: Those created before this time.
+    created_before: str
+    #: The oldest or the newest first; the oldest if omitted.
+    order: Literal["asc", "desc"]
 
 
 class ListConnectSessions(ListWebhooks, total=False):
@@ -380,3 +423,7 @@ class ListDeliveries(ListWebhooks, total=False):
     """Which deliveries."""
 
     status: DeliveryStatus
+    #: Those queued at this time or later.
+    queued_after: str
+    #: Those queued before this time.
+    queued_before: str

@@ -101,6 +101,10 @@ SHAPES: dict[type, tuple[str, set[str]]] = {
     types.NewWebhook: ("NewWebhook", set()),
     types.WebhookChanges: ("WebhookChanges", set()),
     types.Delivery: ("DeliveryBody", set()),
+    types.DeliveryWithPayload: ("DeliveryWithPayload", set()),
+    types.ReplayFilter: ("ReplayFilter", set()),
+    types.ReplayedDeliveries: ("ReplayedDeliveries", set()),
+    types.ImportConnection: ("ImportConnection", set()),
     types.Page: ("Page_ConnectionBody", set()),
 }
 QUERIES: dict[type, str] = {

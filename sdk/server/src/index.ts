@@ -73,6 +73,12 @@ export class HubSpotConnect {
       this.#ask("GET", "/connections", { query, ...options }),
     get: (id: string, options?: CallOptions): Promise<types.ExplainedConnection> =>
       this.#ask("GET", `/connections/${part(id)}`, options),
+    /** Imports a refresh token that was obtained elsewhere for the same HubSpot app. */
+    importToken: (connection: types.ImportConnection, options?: CallOptions): Promise<types.Connection> =>
+      this.#ask("POST", "/connections", { body: connection, ...options }),
+    /** Replaces the metadata of a connection. */
+    update: (id: string, changes: types.ConnectionChanges, options?: CallOptions): Promise<types.Connection> =>
+      this.#ask("PATCH", `/connections/${part(id)}`, { body: changes, ...options }),
     /** Lists the events of a connection, oldest first. */
     history: (id: string, query?: types.ListHistory, options?: CallOptions): Promise<types.Page<types.HistoryEvent>> =>
       this.#ask("GET", `/connections/${part(id)}/history`, { query, ...options }),
@@ -123,6 +129,12 @@ export class HubSpotConnect {
     /** Lists the deliveries to an endpoint, newest first. */
     listDeliveries: (id: string, query?: types.ListDeliveries, options?: CallOptions): Promise<types.Page<types.Delivery>> =>
       this.#ask("GET", `/webhooks/${part(id)}/deliveries`, { query, ...options }),
+    /** Returns a delivery with its message. */
+    getDelivery: (id: string, deliveryId: string, options?: CallOptions): Promise<types.DeliveryWithPayload> =>
+      this.#ask("GET", `/webhooks/${part(id)}/deliveries/${part(deliveryId)}`, options),
+    /** Queues up to 1000 failed deliveries again, the oldest first. Repeat it while `has_more` is true. */
+    replayFailed: (id: string, filter: types.ReplayFilter = {}, options?: CallOptions): Promise<types.ReplayedDeliveries> =>
+      this.#ask("POST", `/webhooks/${part(id)}/deliveries/replay`, { body: filter, ...options }),
     /** Sends a delivery again. */
     replayDelivery: (id: string, deliveryId: string, options?: CallOptions): Promise<types.Delivery> =>
       this.#ask("POST", `/webhooks/${part(id)}/deliveries/${part(deliveryId)}/replay`, options),

@@ -87,6 +87,11 @@ export interface ExplainedConnection extends Connection {
   /** What has happened and what will happen next, in sentences for troubleshooting. */
   explanation: string[];
 }
+export interface ImportConnection extends Omit<Schemas["ImportConnection"], "metadata">, Metadata {}
+export interface ConnectionChanges {
+  /** A JSON object of up to 4 kB, in place of the earlier one. */
+  metadata: JsonObject;
+}
 export interface HistoryEvent extends Sent<"HistoryEvent"> {}
 export interface RefreshedConnection extends Sent<"RefreshBody"> {}
 export interface Disconnected extends Sent<"Disconnected"> {}
@@ -129,6 +134,12 @@ export interface WebhookWithSecret extends Webhook {
   secret: string;
 }
 export interface Delivery extends Sent<"DeliveryBody"> {}
+export interface DeliveryWithPayload extends Delivery {
+  /** The message, as the receiver gets it. */
+  payload: JsonObject;
+}
+export type ReplayFilter = Schemas["ReplayFilter"];
+export interface ReplayedDeliveries extends Sent<"ReplayedDeliveries"> {}
 
 export interface ListConnections extends Query<"list_connections"> {}
 export interface ListConnectSessions extends Query<"list_connect_sessions"> {}
