@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use sea_orm::DeriveValueType;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::clock::Moment;
 use super::connect_session::ConnectSessionStatus;
 use super::external::ExternalUserId;
-use super::id::{ConnectSessionId, ConnectionId, InstallId, PortalId};
+use super::id::{ConnectSessionId, ConnectionId, InstallId, PortalId, WebhookId};
 use super::scopes::Scopes;
 use super::words::{UnknownWord, not_a_number, words};
 
@@ -109,50 +110,85 @@ pub fn id_of(connection: ConnectionId, sequence: i64) -> String {
 }
 
 /// What a message says of a connection at the moment of the event. Never a token.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ConnectionEventData)]
 pub struct ConnectionData<'a> {
     /// Which connection.
+    #[schema(value_type = uuid::Uuid)]
     pub connection_id: ConnectionId,
     /// The place of this event among those of the connection.
     pub sequence: i64,
     /// Whom the host's backend has connected it for, if it was the backend.
+    #[schema(required = true)]
     pub external_user_id: Option<&'a str>,
     /// Which HubSpot account, where it is known by now.
+    #[schema(value_type = Option<i64>, required = true)]
     pub portal_id: Option<PortalId>,
     /// Its website, where it is known by now.
+    #[schema(required = true)]
     pub hub_domain: Option<&'a str>,
     /// `active`, `degraded`, `needs_reauth`, `integrity_error` or `disconnected`.
+    #[schema(pattern = "^(active|degraded|needs_reauth|integrity_error|disconnected)$")]
     pub status: &'a str,
     /// The granted scopes; null as long as HubSpot has not named them.
+    #[schema(value_type = Option<Vec<String>>, required = true)]
     pub scopes: Option<&'a Scopes>,
     /// A stable code that says why, where there is one.
+    #[schema(required = true)]
     pub reason: Option<&'a str>,
 }
 
 /// What a message says of an install that waits to be claimed. Its account's name is not known yet at that moment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = InstallEventData)]
 pub struct InstallData {
     /// Which install.
+    #[schema(value_type = uuid::Uuid)]
     pub install_id: InstallId,
     /// The account that has installed the app.
+    #[schema(value_type = i64)]
     pub portal_id: PortalId,
     /// Until when it can be claimed (RFC 3339).
     pub expires_at: String,
 }
 
 /// What a message says of a connect session with a link.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ConnectSessionEventData)]
 pub struct ConnectSessionData<'a> {
     /// The session.
+    #[schema(value_type = uuid::Uuid)]
     pub connect_session_id: ConnectSessionId,
     /// The host's user for whom it was created.
+    #[schema(value_type = String)]
     pub external_user_id: &'a ExternalUserId,
     /// `awaiting_confirmation`, `connected`, `expired` or `cancelled`.
     pub status: ConnectSessionStatus,
     /// The connection that it has led to, or was to reconnect.
+    #[schema(value_type = Option<uuid::Uuid>, required = true)]
     pub connection_id: Option<ConnectionId>,
     /// A stable code that says why it has ended without a connection.
+    #[schema(required = true)]
     pub reason: Option<&'a str>,
+}
+
+/// What a message says of the app whose credentials HubSpot refuses.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = AppEventData)]
+pub struct AppData {
+    /// The client id of the HubSpot app.
+    pub client_id: String,
+    /// A stable code that says why.
+    pub reason: &'static str,
+}
+
+/// What a test message says.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = TestEventData)]
+pub struct TestData {
+    /// The endpoint that is tested.
+    #[schema(value_type = uuid::Uuid)]
+    pub webhook_id: WebhookId,
 }
 
 /// The id of an event of a connect session, which has each type once.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use hubspot_connect::domain::event::EventType;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -322,4 +323,22 @@ async fn the_page_tells_all_that_the_description_does_and_asks_nobody_for_anythi
         assert!(!page.contains(foreign), "{foreign}");
     }
     assert_eq!(app.browser().get("/static/docs.css").await.status, 200);
+}
+
+#[test]
+fn every_event_has_a_message_that_is_described() {
+    let document = committed();
+    let described: Vec<&String> = document["webhooks"].as_object().unwrap().keys().collect();
+    let mut events: Vec<&str> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();
+    events.sort_unstable();
+    assert_eq!(described, events);
+    for (name, message) in document["webhooks"].as_object().unwrap() {
+        let schema = &message["post"]["requestBody"]["content"]["application/json"]["schema"];
+        assert_eq!(schema["properties"]["type"]["enum"], serde_json::json!([name]));
+        let data = schema["properties"]["data"]["$ref"].as_str().unwrap();
+        let data = document.pointer(data.trim_start_matches('#')).expect("the schema of the data");
+        let (required, properties) =
+            (data["required"].as_array().unwrap(), data["properties"].as_object().unwrap());
+        assert_eq!(required.len(), properties.len(), "{name}: every field is always there");
+    }
 }

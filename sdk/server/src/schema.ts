@@ -678,7 +678,280 @@ export interface paths {
         trace?: never;
     };
 }
-export type webhooks = Record<string, never>;
+export interface webhooks {
+    "app.credentials_invalid": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `app.credentials_invalid` */
+        post: operations["on_app_credentials_invalid"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connect_session.awaiting_confirmation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connect_session.awaiting_confirmation` */
+        post: operations["on_connect_session_awaiting_confirmation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connect_session.connected": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connect_session.connected` */
+        post: operations["on_connect_session_connected"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connect_session.expired": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connect_session.expired` */
+        post: operations["on_connect_session_expired"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connect_session.failed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connect_session.failed` */
+        post: operations["on_connect_session_failed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connection.created": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connection.created` */
+        post: operations["on_connection_created"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connection.degraded": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connection.degraded` */
+        post: operations["on_connection_degraded"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connection.disconnected": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connection.disconnected` */
+        post: operations["on_connection_disconnected"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connection.needs_reauth": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connection.needs_reauth` */
+        post: operations["on_connection_needs_reauth"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connection.reconnected": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connection.reconnected` */
+        post: operations["on_connection_reconnected"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connection.recovered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connection.recovered` */
+        post: operations["on_connection_recovered"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connection.refreshed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connection.refreshed` */
+        post: operations["on_connection_refreshed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connection.revoked_at_provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connection.revoked_at_provider` */
+        post: operations["on_connection_revoked_at_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "connection.scopes_changed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `connection.scopes_changed` */
+        post: operations["on_connection_scopes_changed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "install.unclaimed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `install.unclaimed` */
+        post: operations["on_install_unclaimed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "webhook.test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The event `webhook.test` */
+        post: operations["on_webhook_test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
 export interface components {
     schemas: {
         /** @description An access token for a page. */
@@ -699,6 +972,7 @@ export interface components {
         };
         /** @description An API key, but for its secret. */
         ApiKeyBody: {
+            /** Format: date-time */
             created_at: string;
             /** Format: uuid */
             id: string;
@@ -713,6 +987,13 @@ export interface components {
          * @enum {string}
          */
         ApiScope: "tokens:read" | "connections:read" | "connections:write" | "sessions:write" | "proxy" | "webhooks";
+        /** @description What a message says of the app whose credentials HubSpot refuses. */
+        AppEventData: {
+            /** @description The client id of the HubSpot app. */
+            client_id: string;
+            /** @description A stable code that says why. */
+            reason: string;
+        };
         /** @description An attempt to connect. Its fields are written out one by one: what is not named here does not leave. */
         Attempt: {
             /** @description Whether the host's backend has to confirm it before it comes to anything. */
@@ -765,7 +1046,10 @@ export interface components {
         AuthorizationStatus: "awaiting_user" | "exchanging" | "connected" | "failed" | "cancelled" | "expired";
         /** @description The grant that awaits the backend's word. */
         Awaiting: {
-            /** @description After this it ends by itself. */
+            /**
+             * Format: date-time
+             * @description After this it ends by itself.
+             */
             expires_at: string;
             /**
              * Format: uuid
@@ -818,12 +1102,19 @@ export interface components {
         Confirm: "none" | "backend";
         /** @description One connection: everything but its tokens. */
         ConnectionBody: {
-            /** @description When the person last approved it. */
+            /**
+             * Format: date-time
+             * @description When the person last approved it.
+             */
             connected_at: string;
+            /** Format: date-time */
             created_at: string;
             /** @description Since when refreshes fail. */
             error_since?: string | null;
-            /** @description When the access token expires. */
+            /**
+             * Format: date-time
+             * @description When the access token expires.
+             */
             expires_at: string;
             /** @description Whose it is, by the host's own id; null if a browser's session owns it. */
             external_user_id?: string | null;
@@ -844,7 +1135,10 @@ export interface components {
             metadata: Record<string, never>;
             /** @description Scopes that were asked for and not granted; none as long as `scopes` is null. */
             missing_scopes: string[];
-            /** @description When it is refreshed next; null where nothing is planned. */
+            /**
+             * Format: date-time
+             * @description When it is refreshed next; null where nothing is planned.
+             */
             next_refresh_at?: string | null;
             /**
              * Format: int64
@@ -864,6 +1158,34 @@ export interface components {
             metadata: {
                 [key: string]: unknown;
             };
+        };
+        /** @description What a message says of a connection at the moment of the event. Never a token. */
+        ConnectionEventData: {
+            /**
+             * Format: uuid
+             * @description Which connection.
+             */
+            connection_id: string;
+            /** @description Whom the host's backend has connected it for, if it was the backend. */
+            external_user_id: string | null;
+            /** @description Its website, where it is known by now. */
+            hub_domain: string | null;
+            /**
+             * Format: int64
+             * @description Which HubSpot account, where it is known by now.
+             */
+            portal_id: number | null;
+            /** @description A stable code that says why, where there is one. */
+            reason: string | null;
+            /** @description The granted scopes; null as long as HubSpot has not named them. */
+            scopes: string[] | null;
+            /**
+             * Format: int64
+             * @description The place of this event among those of the connection.
+             */
+            sequence: number;
+            /** @description `active`, `degraded`, `needs_reauth`, `integrity_error` or `disconnected`. */
+            status: string;
         };
         /** @description How a connection fares. */
         ConnectionFields: {
@@ -929,9 +1251,11 @@ export interface components {
              * @description The connection: what it has led to, or what it is to renew.
              */
             connection_id?: string | null;
+            /** Format: date-time */
             created_at: string;
             /** @description Why the last attempt came to nothing: one of the error codes. */
             error_code?: string | null;
+            /** Format: date-time */
             expires_at: string;
             external_user_id: string;
             hosted: boolean;
@@ -939,6 +1263,25 @@ export interface components {
             id: string;
             /** Format: int64 */
             portal_id?: number | null;
+            status: components["schemas"]["ConnectSessionStatus"];
+        };
+        /** @description What a message says of a connect session with a link. */
+        ConnectSessionEventData: {
+            /**
+             * Format: uuid
+             * @description The session.
+             */
+            connect_session_id: string;
+            /**
+             * Format: uuid
+             * @description The connection that it has led to, or was to reconnect.
+             */
+            connection_id: string | null;
+            /** @description The host's user for whom it was created. */
+            external_user_id: string;
+            /** @description A stable code that says why it has ended without a connection. */
+            reason: string | null;
+            /** @description `awaiting_confirmation`, `connected`, `expired` or `cancelled`. */
             status: components["schemas"]["ConnectSessionStatus"];
         };
         /**
@@ -1043,12 +1386,14 @@ export interface components {
              * @description Attempts since it was queued.
              */
             attempts: number;
+            /** Format: date-time */
             delivered_at?: string | null;
             /**
              * @description The id of the event, and of the message (`webhook-id`).
              * @example evt_0b0fd2a3c3b84ef2a9e1a62ad3f8a5d4_3
              */
             id: string;
+            /** Format: date-time */
             last_attempt_at?: string | null;
             /**
              * @description `timeout`, `unreachable`, `blocked`, `bad_answer`, `redirected`, `http_status`, `expired`, `too_many_waiting`,
@@ -1060,9 +1405,15 @@ export interface components {
              * @description The status of the receiver's last answer.
              */
             last_status?: number | null;
-            /** @description When it is tried next, while it is pending. */
+            /**
+             * Format: date-time
+             * @description When it is tried next, while it is pending.
+             */
             next_attempt_at?: string | null;
-            /** @description When it happened, or was replayed. */
+            /**
+             * Format: date-time
+             * @description When it happened, or was replayed.
+             */
             queued_at: string;
             status: components["schemas"]["DeliveryStatus"];
             type: components["schemas"]["EventType"];
@@ -1133,6 +1484,7 @@ export interface components {
         };
         /** @description Something that has happened to a connection. Webhooks tell the same. */
         HistoryEvent: {
+            /** Format: date-time */
             created_at: string;
             /** @description Its id, which is that of the webhook message. */
             id: string;
@@ -1163,12 +1515,16 @@ export interface components {
         };
         /** @description An install that waits to be claimed. */
         InstallBody: {
-            /** @description Until when it can be claimed. */
+            /**
+             * Format: date-time
+             * @description Until when it can be claimed.
+             */
             expires_at: string;
             /** @description The account's website, where HubSpot has told it. */
             hub_domain?: string | null;
             /** Format: uuid */
             id: string;
+            /** Format: date-time */
             installed_at: string;
             /** @description The e-mail address of the person who installed it, where HubSpot has told it. It proves nothing by itself. */
             installed_by?: string | null;
@@ -1185,6 +1541,24 @@ export interface components {
             external_user_id: components["schemas"]["ExternalUserId"];
             /** @description An object of your own to keep with the connection. */
             metadata?: Record<string, never> | null;
+        };
+        /** @description What a message says of an install that waits to be claimed. Its account's name is not known yet at that moment. */
+        InstallEventData: {
+            /**
+             * Format: date-time
+             * @description Until when it can be claimed (RFC 3339).
+             */
+            expires_at: string;
+            /**
+             * Format: uuid
+             * @description Which install.
+             */
+            install_id: string;
+            /**
+             * Format: int64
+             * @description The account that has installed the app.
+             */
+            portal_id: number;
         };
         /** @description What opens a link, or what its page has got for it. */
         Link: {
@@ -1367,6 +1741,7 @@ export interface components {
         RefreshBody: {
             /** Format: uuid */
             connection_id: string;
+            /** Format: date-time */
             expires_at: string;
             /** Format: int64 */
             generation: number;
@@ -1486,13 +1861,24 @@ export interface components {
              */
             read_token_expires_at: string;
         };
+        /** @description What a test message says. */
+        TestEventData: {
+            /**
+             * Format: uuid
+             * @description The endpoint that is tested.
+             */
+            webhook_id: string;
+        };
         /** @description An access token of HubSpot's, for `Authorization: Bearer`. */
         TokenBody: {
             /** @description Show it to HubSpot and to nobody else. */
             access_token: string;
             /** Format: uuid */
             connection_id: string;
-            /** @description When it expires (RFC 3339, UTC). */
+            /**
+             * Format: date-time
+             * @description When it expires (RFC 3339, UTC).
+             */
             expires_at: string;
             /**
              * Format: int64
@@ -1540,6 +1926,7 @@ export interface components {
         };
         /** @description A webhook endpoint. */
         WebhookBody: {
+            /** Format: date-time */
             created_at: string;
             /** @description Why it is disabled: `gone` (it has answered 410), `by_request`, `key_lost`. */
             disabled_reason?: string | null;
@@ -7413,6 +7800,470 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
+            };
+        };
+    };
+    on_app_credentials_invalid: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["AppEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "app.credentials_invalid";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connect_session_awaiting_confirmation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectSessionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connect_session.awaiting_confirmation";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connect_session_connected: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectSessionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connect_session.connected";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connect_session_expired: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectSessionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connect_session.expired";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connect_session_failed: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectSessionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connect_session.failed";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connection_created: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connection.created";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connection_degraded: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connection.degraded";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connection_disconnected: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connection.disconnected";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connection_needs_reauth: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connection.needs_reauth";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connection_reconnected: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connection.reconnected";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connection_recovered: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connection.recovered";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connection_refreshed: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connection.refreshed";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connection_revoked_at_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connection.revoked_at_provider";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_connection_scopes_changed: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["ConnectionEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "connection.scopes_changed";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_install_unclaimed: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["InstallEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "install.unclaimed";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    on_webhook_test: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The message (Standard Webhooks 1.0.0), signed with the secret of the endpoint. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    data: components["schemas"]["TestEventData"];
+                    /** Format: date-time */
+                    timestamp: string;
+                    /** @enum {string} */
+                    type: "webhook.test";
+                };
+            };
+        };
+        responses: {
+            /** @description The message has arrived and is not sent again. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

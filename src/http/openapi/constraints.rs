@@ -149,6 +149,20 @@ pub fn texts(components: &mut Components) {
     }
 }
 
+/// Says that what ends with `_at` is a time (RFC 3339).
+pub fn times(components: &mut Components) {
+    for schema in components.schemas.values_mut() {
+        let RefOr::T(Schema::Object(object)) = schema else { continue };
+        for (name, property) in &mut object.properties {
+            if name.ends_with("_at")
+                && let RefOr::T(Schema::Object(time)) = property
+            {
+                time.format.get_or_insert(SchemaFormat::KnownFormat(KnownFormat::DateTime));
+            }
+        }
+    }
+}
+
 /// Refers from each page to what it lists: the schema of a generic type is written out in place otherwise.
 pub fn pages(components: &mut Components) {
     for (name, schema) in &mut components.schemas {

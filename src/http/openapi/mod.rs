@@ -5,6 +5,7 @@
 
 mod constraints;
 mod page;
+mod webhooks;
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -21,6 +22,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi as Collect};
 
+use crate::domain::event::{AppData, ConnectSessionData, ConnectionData, InstallData, TestData};
 use crate::http::browser::{authorization, callback, disconnect, link, popup, start, status};
 use crate::http::paths::{is_api, is_streamed};
 use crate::http::problem::ProblemCode;
@@ -82,6 +84,8 @@ use constraints::PROBLEM;
         link::open_link,
         api::proxy::proxy,
     ),
+    components(schemas(ConnectionData, ConnectSessionData, InstallData, AppData, TestData)),
+    servers((url = "/", description = "The service from which this description comes.")),
     tags(
         (name = "connect sessions", description = "The backend says which of its users is connecting, and may have the last word."),
         (name = "installs", description = "Installs that began at HubSpot's Marketplace and wait to be claimed. They come only with `MARKETPLACE_INSTALLS=on`."),
@@ -152,8 +156,10 @@ impl Modify for Common {
         components.schemas.insert("Problem".to_owned(), problem().into());
         components.schemas.insert("ProblemCode".to_owned(), codes().into());
         constraints::texts(components);
+        constraints::times(components);
         constraints::connect_session(components);
         constraints::pages(components);
+        document.webhooks = Some(webhooks::messages());
         let mut names = HashSet::new();
         for (path, item) in &mut document.paths.paths {
             // What HubSpot makes of a header is HubSpot's business.

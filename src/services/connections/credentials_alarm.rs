@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::domain::chance::Chance;
-use crate::domain::event::EventType;
+use crate::domain::event::{AppData, EventType};
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::hubspot::HubSpot;
 use crate::services::platform::Base;
@@ -45,10 +45,8 @@ impl CredentialsAlarm {
                     return;
                 }
                 let id = format!("evt_{}", self.chance.uuid().simple());
-                let data = serde_json::json!({
-                    "client_id": self.hubspot.client_id(),
-                    "reason": failure.code.as_str(),
-                });
+                let (client_id, reason) = (self.hubspot.client_id().to_owned(), failure.code.as_str());
+                let data = AppData { client_id, reason };
                 store.raise_alarm(kind, id, data).await.map(|_| ())
             }
             // HubSpot looks at a grant only after it has taken the credentials.

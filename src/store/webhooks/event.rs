@@ -12,7 +12,8 @@ use serde::Serialize;
 use crate::domain::clock::Moment;
 use crate::domain::connection::StoredState;
 use crate::domain::event::{
-    ConnectSessionData, ConnectionData, EventType, InstallData, id_of, id_of_install, id_of_session, message,
+    AppData, ConnectSessionData, ConnectionData, EventType, InstallData, id_of, id_of_install, id_of_session,
+    message,
 };
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
@@ -65,12 +66,7 @@ impl WebhookStore {
     }
 
     /// Notes that something is wrong with the whole app, and tells it once: `false` if it is known.
-    pub async fn raise_alarm(
-        &self,
-        kind: EventType,
-        id: String,
-        data: serde_json::Value,
-    ) -> Result<bool, StoreError> {
+    pub async fn raise_alarm(&self, kind: EventType, id: String, data: AppData) -> Result<bool, StoreError> {
         self.db
             .write(move |tx| {
                 let (id, data) = (id.clone(), data.clone());

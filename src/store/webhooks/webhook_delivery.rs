@@ -8,7 +8,7 @@ use sea_orm::{
 };
 
 use crate::domain::clock::Moment;
-use crate::domain::event::EventType;
+use crate::domain::event::{EventType, TestData};
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{After, Attempt, DeliveryStatus, DisabledReason, LEASE, MAX_WAITING, PATIENCE};
 use crate::store::entity::flag::Flag;
@@ -148,7 +148,7 @@ impl WebhookStore {
 
     /// Queues a message for this endpoint alone.
     pub async fn queue_test(&self, endpoint: WebhookId, id: &str, now: Moment) -> Result<(), StoreError> {
-        let data = serde_json::json!({"webhook_id": endpoint});
+        let data = TestData { webhook_id: endpoint };
         let event = event::of_app(id.to_owned(), EventType::WebhookTest, now, data);
         self.db
             .write(move |tx| {
