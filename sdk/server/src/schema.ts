@@ -5274,7 +5274,7 @@ export interface operations {
                 wait?: number;
             };
             header?: {
-                /** @description A token that the host's backend has created for one of its users, whose connections are then what is told. */
+                /** @description A token that the host's backend has created for one of its users, whose connections are then returned. A verifier takes precedence. */
                 "Hubspot-Connect-Read-Token"?: string;
                 /** @description The secret of the page that has begun the attempt, which is then what is told. */
                 "Hubspot-Connect-Verifier"?: string;

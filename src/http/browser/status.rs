@@ -38,7 +38,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(25);
         ("flow" = Option<Uuid>, Query, description = "The attempt that is meant, where the page knows its id. Only beside a verifier."),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer."),
         ("Hubspot-Connect-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt, which is then what is told."),
-        ("Hubspot-Connect-Read-Token" = Option<String>, Header, description = "A token that the host's backend has created for one of its users, whose connections are then what is told."),
+        ("Hubspot-Connect-Read-Token" = Option<String>, Header, description = "A token that the host's backend has created for one of its users, whose connections are then returned. A verifier takes precedence."),
     ),
     security((), ("session" = []), ("read_token" = []), ("verifier" = [])),
     responses(
@@ -59,10 +59,7 @@ pub async fn get_status(request: HttpRequest, web: Data<Web>, session: Session) 
     let flow: Option<String> = query.get("flow", "the id of an attempt")?;
     let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
     match (verifier(&request)?, read_token(&request), flow) {
-        (Some(_), Some(_), _) => {
-            Err(Problem::new(ProblemCode::BadRequest).hint("A verifier and a read token exclude each other."))
-        }
-        (Some(verifier), None, flow) => {
+        (Some(verifier), _, flow) => {
             attempt_status(&request, &web, &verifier, flow.as_deref(), deadline).await
         }
         (None, _, Some(_)) => Err(Problem::new(ProblemCode::FlowUnknown)),
