@@ -176,7 +176,7 @@ export class Attempt {
     if (this.ended) return;
     const { flow, verifier } = this.#memo;
     this.#popup?.close();
-    if (flow) void post(this.#service, "cancel", verifier, { flow });
+    if (flow || this.#state.sent) void post(this.#service, "cancel", verifier, flow ? { flow } : {});
     this.#fail(code);
   }
 

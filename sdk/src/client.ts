@@ -1,5 +1,6 @@
 import type * as api from "./api";
 import { Attempt, type Shared } from "./attempt.ts";
+import { isText } from "./channel.ts";
 import { toConnection } from "./connection.ts";
 import type { Seen } from "./diagnose.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
@@ -147,7 +148,11 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const readToken = this.#readToken;
     const memo = readToken || this.#ownPage ? null : this.#shared.connected;
     if (memo === undefined) return nothing(404);
-    if (readToken) this.#token ??= typeof readToken === "function" ? await readToken() : readToken;
+    if (readToken) {
+      const token = this.#token ??= typeof readToken === "function" ? await readToken() : readToken;
+      // Without a secret a page of the service would be asked about.
+      if (!isText(token)) throw new HubSpotConnectError("read_token_invalid");
+    }
     const answer = await ask(this.#service, memo ? memo.verifier : this.#token, etag, signal);
     if (answer.status === 401) this.#token = undefined;
     const { flow = null, connection, connections = connection ? [connection] : [] } = answer.body;
@@ -207,7 +212,8 @@ export class HubSpotConnect implements api.HubSpotConnect {
       // The verifier is the better proof, and other origins may not send this header.
       verifier ? {} : { "hubspot-connect-csrf": document.body.dataset.csrf ?? "" });
     if (answer.status === 200) return;
-    throw fromProblem(answer.body);
+    // The service has forgotten the verifier, or the connection has ended.
+    throw answer.status === 404 ? new HubSpotConnectError("connection_unknown") : fromProblem(answer.body);
   }
 
   async diagnose(): Promise<api.Finding[]> {

@@ -17,6 +17,8 @@ export class Controller {
   /** Whether the service reports everything that is connected. Without a read token only its own pages are told. */
   #isTold: boolean;
   #listeners = new Set<() => void>();
+  /** Shows what was reported while the user was connecting. */
+  #missed: (() => void) | undefined;
   /** The request that is shown. */
   #result: Promise<unknown> | undefined;
 
@@ -41,8 +43,13 @@ export class Controller {
     // What the page has connected before, by a component that is gone.
     let adopt = this.#isTold || !this.view.connection;
     return this.#sdk.watch(({ connections }) => {
-      this.#compare(connections, adopt ? connections.find(({ portalId }) => portalId === (options.portalId ?? portalId)) : undefined);
-      adopt = this.#isTold;
+      const compare = () => {
+        const wanted = options.portalId ?? this.view.connection?.portalId;
+        this.#compare(connections, adopt ? connections.find(({ portalId }) => portalId === (wanted ?? portalId)) : undefined);
+        adopt = this.#isTold;
+      };
+      this.#missed = PENDING.test(this.view.state) ? compare : undefined;
+      if (!this.#missed) compare();
     });
   }
 
@@ -83,19 +90,27 @@ export class Controller {
       const connection = await result;
       if (isShown()) {
         if (connection) this.show(connection);
-        else if (PENDING.test(this.view.state)) this.show(this.view.connection);
+        else {
+          if (PENDING.test(this.view.state)) this.show(this.view.connection);
+          this.#missed?.();
+        }
+        // The service reports what has just been connected.
+        this.#missed = undefined;
       }
       return connection;
     } catch (error) {
-      if (isShown()) this.#set({ state: "error", error: error as api.HubSpotConnectError });
+      if (isShown()) {
+        this.#set({ state: "error", error: error as api.HubSpotConnectError });
+        this.#missed?.();
+        this.#missed = undefined;
+      }
       return null;
     }
   }
 
   /** @param other what to show if the connection that is shown is not among them */
   #compare(connections: readonly api.Connection[], other: api.Connection | undefined): void {
-    const { state, connection: shown } = this.view;
-    if (PENDING.test(state)) return;
+    const { connection: shown } = this.view;
     const one = connections.find(({ connectionId }) => connectionId === shown?.connectionId) ?? other;
     // Of what this page has not connected since it was loaded, the service tells it nothing.
     if (!one && !this.#isTold && !shown?.flow) return;

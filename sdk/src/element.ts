@@ -51,11 +51,13 @@ function paint(root: ShadowRoot): void {
   }
 }
 
-/** Posts to a route of the page's own server, and to no other: the browser refuses even a redirect to another origin. */
+/** Posts to a route of the page's own server, and to no other. */
 async function postToHost(url: string, body: object): Promise<Response> {
   const response = await fetch(url, {
     method: "POST",
     mode: "same-origin",
+    // A redirect to a page for logging in is no answer.
+    redirect: "error",
     // Another site's page cannot send it without being asked for leave.
     headers: { "content-type": "application/json" },
     body: JSON.stringify(body),
@@ -145,7 +147,12 @@ function define(): void {
     }
 
     #start(): Controller {
-      const controller = this.#controller = new Controller(this.#get("service")!, this.#view.connection, this.#get("read-token"));
+      const controller = this.#controller = new Controller(
+        this.#get("service")!,
+        this.#view.connection,
+        // Read when it is needed: the page may have replaced one that has expired.
+        this.hasAttribute("read-token") ? () => this.#get("read-token")! : undefined,
+      );
       controller.subscribe(() => this.#change(controller.view));
       return controller;
     }

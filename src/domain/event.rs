@@ -44,7 +44,7 @@ words! {
         ConnectSessionAwaitingConfirmation = "connect_session.awaiting_confirmation",
         /// The link of a connect session has led to a connection.
         ConnectSessionConnected = "connect_session.connected",
-        /// The link of a connect session has expired unused.
+        /// The link of a connect session has expired without a connection.
         ConnectSessionExpired = "connect_session.expired",
         /// The connect session of a link has ended without a connection.
         ConnectSessionFailed = "connect_session.failed",

@@ -263,3 +263,30 @@ async fn sessions_are_listed_newest_first_by_user_and_by_status() {
     let refused = host.app.api(&host.key, Method::GET, &path, None).await;
     assert_eq!((refused.status, problem_of(&refused).as_str()), (400, "bad_request"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_message_of_a_link_that_is_confirmed_late_names_the_account_and_goes_at_once() {
+    let host = Host::new(&[("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1:1")]).await;
+    host.app.webhook("http://127.0.0.1:1/hooks", "connection.created").await;
+    let session = host.make(json!({"external_user_id": "user_42", "hosted": true})).await;
+    authorize(&host, &session, ACME).await;
+    host.app.advance(3600);
+    assert_eq!(host.complete(&session, "user_42").await.0, 200);
+    assert_eq!(event(&host, "connection.created").await["hub_domain"], "acme.example");
+    assert_eq!(host.app.database.number_in(sql::DELIVERIES, "run_at - queued_at").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_remembered_for_a_week_after_its_end() {
+    let host = Host::new(&[]).await;
+    let session = host.make(json!({"external_user_id": "user_42", "confirm": "backend"})).await;
+    host.approve(&session, &host.page(), &host.app.browser(), approve(ACME)).await;
+    host.app.advance(7 * 24 * 3600);
+    for _ in 0..2 {
+        host.app.services.maintenance.sweep().await.unwrap();
+    }
+    assert_eq!(host.look(&session).await["error_code"], "not_confirmed");
+    host.app.advance(7 * 24 * 3600);
+    host.app.services.maintenance.sweep().await.unwrap();
+    assert_eq!(host.look(&session).await["code"], "connect_session_not_found");
+}

@@ -3,9 +3,10 @@
 use fake_hubspot::Kind;
 use serde_json::json;
 
-use crate::harness::app::{ACME, GLOBEX, approve};
+use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::host::Host;
-use crate::harness::sql;
+use crate::harness::page::{Page, data};
+use crate::harness::{TestApp, sql};
 
 const ON: &[(&str, &str)] = &[("ONE_CONNECTION_PER_USER", "on")];
 
@@ -19,8 +20,8 @@ async fn a_second_account_ends_the_first_connection_of_its_user_and_of_nobody_el
     let host = Host::new(ON).await;
     connect(&host, "user_1", ACME).await;
     connect(&host, "user_2", ACME).await;
-    let oldest = format!("{} ORDER BY id", sql::CONNECTIONS_WITH_USERS);
-    let first = host.app.database.text_in(&oldest, "id").await;
+    let own = format!("{} WHERE external_id = 'user_1'", sql::CONNECTIONS_WITH_USERS);
+    let first = host.app.database.text_in(&own, "id").await;
     connect(&host, "user_1", GLOBEX).await;
     assert_eq!(host.app.database.connections(&format!("portal_id = {GLOBEX}")).await, 1);
     assert_eq!(host.app.database.connections(&format!("portal_id = {ACME}")).await, 1, "the other user's");
@@ -58,4 +59,30 @@ async fn without_it_a_user_has_both() {
     connect(&host, "user_1", ACME).await;
     connect(&host, "user_1", GLOBEX).await;
     assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_accounts_that_one_browser_session_connects_at_once_one_stays() {
+    let app = TestApp::with(ON).await;
+    let browser = app.connected(1).await;
+    tokio::join!(
+        browser.come_back(&app, Some(HOST), approve(ACME)),
+        browser.come_back(&app, Some(HOST), approve(GLOBEX))
+    );
+    assert_eq!(app.database.count(sql::CONNECTIONS).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_offered_to_keep_both_accounts() {
+    for (variables, offered) in [(ON, false), (&[][..], true)] {
+        let app = TestApp::with(variables).await;
+        let browser = app.connected(ACME).await;
+        let (page, expected) = (Page::new(&app.base, HOST), ACME.to_string());
+        let launch = page.post(&browser, Some(HOST), &[("portal_id", &expected)]).await;
+        let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).unwrap();
+        let done = browser.get(&back).await.location().to_owned();
+        let question = browser.get(&done).await.body;
+        assert!(question.contains("value=\"switch\""), "{question}");
+        assert_eq!(question.contains("value=\"keep\""), offered);
+    }
 }

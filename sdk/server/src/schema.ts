@@ -5276,7 +5276,7 @@ export interface operations {
             header?: {
                 /** @description A token that the host's backend has created for one of its users, whose connections are then returned. A verifier takes precedence. */
                 "Hubspot-Connect-Read-Token"?: string;
-                /** @description The secret of the page that has begun the attempt, which is then what is told. */
+                /** @description The secret of the page that started the attempt; the response then describes that attempt. */
                 "Hubspot-Connect-Verifier"?: string;
                 /** @description The ETag of the last answer. */
                 "If-None-Match"?: string;

@@ -195,7 +195,7 @@ fn answer(request: &HttpRequest, passed: Passed) -> HttpResponse {
         answer.head_mut().set_connection_type(ConnectionType::Close);
     }
     answer.extensions_mut().insert(PassedOn);
-    tracing::debug!(method = %request.method(), path = request.path(), status = passed.status, "passed on to HubSpot");
+    tracing::debug!(method = %request.method(), status = passed.status, "passed on to HubSpot");
     answer
 }
 

@@ -231,7 +231,7 @@ pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: P
     security(("api_key" = ["webhooks"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
-        ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_[0-9]{1,18})?$", description = "The delivery: the id of its event."),
+        ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_([0-9]{1,18}|[a-z_]{1,40}))?$", description = "The delivery: the id of its event."),
     ),
     responses(
         (status = 200, description = "The delivery.", body = DeliveryWithPayload),
@@ -281,7 +281,7 @@ pub async fn replay_webhook_deliveries(
     security(("api_key" = ["webhooks"])),
     params(
         ("id" = uuid::Uuid, Path, description = "The endpoint."),
-        ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_[0-9]{1,18})?$", description = "The delivery: the id of its event."),
+        ("delivery_id" = String, Path, pattern = "^evt_[0-9a-f]{32}(_([0-9]{1,18}|[a-z_]{1,40}))?$", description = "The delivery: the id of its event."),
     ),
     responses(
         (status = 200, description = "What came of it.", body = DeliveryBody),

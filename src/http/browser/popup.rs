@@ -104,6 +104,7 @@ fn question(flow: FlowId, choice: &Choice) -> Value {
         "expected_id": choice.expected,
         "expected_domain": choice.expected_domain,
         "is_connected": choice.is_connected,
+        "can_keep": choice.can_keep,
     })
 }
 

@@ -37,7 +37,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(25);
         ("wait" = Option<i64>, Query, minimum = 0, description = "How many seconds the answer may wait for a change since the ETag in `If-None-Match`; more than 25 is taken for 25.", example = 20),
         ("flow" = Option<Uuid>, Query, description = "The attempt that is meant, where the page knows its id. Only beside a verifier."),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the last answer."),
-        ("Hubspot-Connect-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt, which is then what is told."),
+        ("Hubspot-Connect-Verifier" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that started the attempt; the response then describes that attempt."),
         ("Hubspot-Connect-Read-Token" = Option<String>, Header, description = "A token that the host's backend has created for one of its users, whose connections are then returned. A verifier takes precedence."),
     ),
     security((), ("session" = []), ("read_token" = []), ("verifier" = [])),

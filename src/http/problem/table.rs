@@ -75,7 +75,7 @@ problems! {
     WrongAccount = "wrong_account", 409, RETRY, "Another account was expected",
         "Another HubSpot account was chosen than the expected one. Nothing was connected, and nothing has changed.";
     RefreshTokenInUse = "refresh_token_in_use", 409, FINAL, "This refresh token is in use",
-        "Another connection or an installation has this refresh token, or was made of it. It was not used.";
+        "A connection or a pending installation has this refresh token or was made of it, or another request is importing it.";
     ScopesMissing = "scopes_missing", 403, FINAL, "Not everything was granted",
         "This HubSpot account did not grant all that is required, so nothing was connected. Its plan or your rights in it may lack a part.";
     RedirectUriMismatch = "redirect_uri_mismatch", 502, FINAL, "The redirect address does not match",

@@ -1,8 +1,11 @@
 //! Another account than the expected one: nothing is overwritten. The grant waits until the person has said what is to
 //! become of it.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
+use super::rules::Rules;
 use super::sign_in::SignIns;
 use crate::domain::auth_request::{AuthRequest, FlowState};
 use crate::domain::clock::Clock;
@@ -28,6 +31,8 @@ pub struct Choice {
     pub expected_domain: Option<String>,
     /// Whether there is a connection to the expected account.
     pub is_connected: bool,
+    /// Whether the user may have a connection to both accounts.
+    pub can_keep: bool,
 }
 
 /// Why a decision has no effect.
@@ -52,11 +57,17 @@ pub struct AccountMismatches {
     clock: Clock,
     tasks: Tasks,
     sign_ins: SignIns,
+    rules: Arc<Rules>,
     pending_grants: PendingGrants,
 }
 
 impl AccountMismatches {
-    pub(super) fn new(base: &Base, sign_ins: &SignIns, pending_grants: &PendingGrants) -> Self {
+    pub(super) fn new(
+        base: &Base,
+        rules: &Arc<Rules>,
+        sign_ins: &SignIns,
+        pending_grants: &PendingGrants,
+    ) -> Self {
         let Base { store, clock, tasks, .. } = base.clone();
         let (sign_ins, pending_grants) = (sign_ins.clone(), pending_grants.clone());
         Self {
@@ -65,6 +76,7 @@ impl AccountMismatches {
             clock,
             tasks,
             sign_ins,
+            rules: Arc::clone(rules),
             pending_grants,
         }
     }
@@ -85,6 +97,7 @@ impl AccountMismatches {
             hub_domain: pending.hub_domain,
             expected,
             is_connected: known.is_some(),
+            can_keep: !self.rules.one_connection_per_user,
             expected_domain: known.and_then(|token| token.hub_domain),
         }))
     }

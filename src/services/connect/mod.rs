@@ -62,7 +62,7 @@ impl Connect {
         let rules = Arc::new(Rules::new(config));
         let outcomes = Outcomes::new(base, &rules);
         let sign_ins = SignIns::new(base, &connections.list);
-        let mismatches = AccountMismatches::new(base, &sign_ins, pending_grants);
+        let mismatches = AccountMismatches::new(base, &rules, &sign_ins, pending_grants);
         Self {
             starts: Starts::new(base, &rules),
             finishes: Finishes::new(base, &sign_ins, &connections.intake, pending_grants),

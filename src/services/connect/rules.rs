@@ -13,6 +13,8 @@ pub(super) struct Rules {
     pub host_origins: AllowedOrigins,
     pub token_delivery: TokenDelivery,
     pub flow_ttl: Duration,
+    /// Whether a user has one connection.
+    pub one_connection_per_user: bool,
 }
 
 impl Rules {
@@ -22,6 +24,7 @@ impl Rules {
             host_origins: config.security.host_origins.clone(),
             token_delivery: config.security.token_delivery,
             flow_ttl: config.security.flow_ttl,
+            one_connection_per_user: config.security.one_connection_per_user,
         }
     }
 

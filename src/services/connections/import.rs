@@ -29,6 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long an import waits for HubSpot to come back.
 const OUTAGE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(250);
+/// How long an import waits for its turn while somebody waits for the answer.
+const SHORT_WAIT: Duration = Duration::from_secs(5);
 
 /// What is brought from elsewhere.
 #[derive(Debug)]
@@ -246,6 +248,9 @@ impl Imports {
                     return Err(ImportError::Refused(code));
                 }
                 _ => {}
+            }
+            if !is_patient && waited >= SHORT_WAIT {
+                return Err(ImportError::Refused(FailureCode::ProviderBusy));
             }
             tokio::time::sleep(LOOK).await;
             waited += LOOK;

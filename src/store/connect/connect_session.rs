@@ -16,7 +16,7 @@ use crate::store::webhooks::event;
 use crate::store::{ConnectSession, ConnectStore, StoreError, Tx};
 
 /// How many sessions expire in one transaction.
-const PAGE: u64 = 500;
+const PAGE: i64 = 500;
 
 /// A session is good for its one connection while it is one of these.
 const GOOD: [ConnectSessionStatus; 2] =
@@ -108,7 +108,10 @@ impl ConnectStore {
 
     /// Forgets sessions that expired long ago, but for those that still await a confirmation.
     pub async fn sweep_connect_sessions(&self, now: Moment) -> Result<u64, StoreError> {
-        let old = Entity::delete_many().filter(Column::ExpiresAt.lte(now.minus(SESSION_REMEMBERED)));
+        let old = now.minus(SESSION_REMEMBERED);
+        let old = Entity::delete_many()
+            .filter(Column::ExpiresAt.lte(old))
+            .filter(Column::FinishedAt.is_null().or(Column::FinishedAt.lte(old)));
         self.db.change(old.filter(Column::Status.ne(ConnectSessionStatus::AwaitingConfirmation))).await
     }
 }
@@ -179,15 +182,13 @@ pub(in crate::store) async fn cancel(
 }
 
 async fn expire(tx: &Tx<'_>, before: Moment) -> Result<u64, StoreError> {
-    let unused = Entity::find()
-        .filter(Column::ExpiresAt.lte(before))
-        .filter(Column::Status.eq(ConnectSessionStatus::Open))
-        .filter(Column::Hosted.eq(Flag::from(true)))
-        .limit(PAGE);
+    // The conditions of the index, which SQLite takes only if they are repeated.
+    let unused = "SELECT id FROM connect_session WHERE status = 'open' AND hosted = 1 AND expires_at <= $1 \
+                  ORDER BY expires_at, id LIMIT $2";
     let mut expired = 0;
-    for session in unused.all(&tx.db).await? {
+    for row in tx.all(unused, [before.into(), PAGE.into()]).await? {
         // Another replica may have been first.
-        if let Some(session) = lock(tx, session.id).await?
+        if let Some(session) = lock(tx, row.get("id")?).await?
             && session.status == ConnectSessionStatus::Open
         {
             let (status, finished_at) = (ConnectSessionStatus::Expired, Some(session.expires_at));

@@ -82,7 +82,13 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, S
         },
         Source::Exchange(_) | Source::Import(_) => None,
     };
-    let token = &tokens.token;
+    let mut token = tokens.token;
+    if let Some(grant) = &pending {
+        // HubSpot was asked while the grant waited; its access token may have expired since.
+        token.hub_domain.clone_from(&grant.hub_domain);
+        token.hub_user.clone_from(&grant.hub_user);
+    }
+    let token = &token;
     if tokens.is_only {
         lock_user(tx, token.user_id).await?;
     }
@@ -122,17 +128,21 @@ async fn save(tx: &Tx<'_>, source: Source, tokens: NewTokens) -> Result<Saved, S
         None => None,
     };
     if tokens.is_only {
-        for other in token::others_of_user(tx, tokens.token.user_id, connection).await? {
+        for other in token::others_of_user(tx, token.user_id, connection).await? {
             remove(other).await?;
         }
     }
     Ok(Saved::Done(replaced))
 }
 
-/// Locks a user of the host, so that of two connections that are saved at once one sees the other.
+/// Locks a user until the transaction ends, so that of two connections that are saved at once one sees the other. A user of
+/// a browser session has no row to lock.
 async fn lock_user(tx: &Tx<'_>, user: UserId) -> Result<(), StoreError> {
-    let sql = format!("SELECT user_id FROM external_user WHERE user_id = $1 {}", tx.for_update());
-    tx.one(&sql, [user.into()]).await.map(|_| ())
+    if tx.locks_rows() {
+        let sql = "SELECT 1 AS locked FROM pg_advisory_xact_lock(hashtextextended($1, 0))";
+        tx.one(sql, [user.into()]).await?;
+    }
+    Ok(())
 }
 
 /// Writes a connection in its place, and that it has happened. `false` if the place is not as it was read.

@@ -221,7 +221,7 @@ async fn save_details(
     }
     // What HubSpot says of a new connection after its token response is no change.
     let is_new = known.get::<i64>("generation")? == 1;
-    let introduced = is_new && known.get::<Option<String>>("hub_domain")?.is_none();
+    let introduced = known.get::<Option<String>>("hub_domain")?.is_none();
     let hub_domain = details.hub_domain.clone().filter(|_| introduced);
     let changed = !is_new && differ(&known, details.scopes.as_ref())?;
     // The account stands in two indexes, so it is set only if it changes.

@@ -146,7 +146,8 @@ pub(in crate::store) async fn introduce(
     connection: ConnectionId,
     hub_domain: &str,
 ) -> Result<(), StoreError> {
-    let (id, now) = (id_of(connection, 1), tx.clock.now());
+    // Deliveries go by the time of the database.
+    let (id, now) = (id_of(connection, 1), tx.now().await?);
     let created = Entity::find_by_id(&id).filter(Column::Kind.eq(EventType::ConnectionCreated));
     let Some(event) = created.one(&tx.db).await? else { return Ok(()) };
     let message = serde_json::from_str::<serde_json::Value>(&event.payload).ok();
