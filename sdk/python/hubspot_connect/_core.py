@@ -103,11 +103,14 @@ class Tokens:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._kept: dict[tuple[str, int | None], _Kept] = {}
+        #: How often the tokens of a connection were forgotten.
+        self._epochs: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def get(self, connection_id: str, min_ttl: int | None) -> Steps[AccessToken]:
         with self._lock:
             kept = self._kept.get((connection_id, min_ttl))
+            epoch = self._epochs.get(connection_id)
         begun = time.monotonic()
         if kept and begun < kept.fresh_until:
             return kept.token
@@ -119,13 +122,23 @@ class Tokens:
         age = re.search(r"max-age=(\d+)", response.headers.get("cache-control", ""))
         fresh_until = begun + (int(age[1]) if age else 0)
         with self._lock:
-            self._kept[(connection_id, min_ttl)] = _Kept(token, response.headers.get("etag"), fresh_until)
+            if epoch == self._epochs.get(connection_id):
+                self._kept[(connection_id, min_ttl)] = _Kept(token, response.headers.get("etag"), fresh_until)
         return token
 
     def forget(self, connection_id: str) -> None:
-        """Removes the tokens of a connection: HubSpot has refused them, or they are about to be replaced."""
+        """Removes the tokens of a connection. A request under way still answers its caller, and its token is not kept."""
         with self._lock:
+            self._epochs[connection_id] = self._epochs.get(connection_id, 0) + 1
             self._kept = {name: kept for name, kept in self._kept.items() if name[0] != connection_id}
+
+    def replace(self, connection_id: str, steps: Steps[T]) -> Steps[T]:
+        """Does what replaces or ends the tokens of a connection. A token that was requested meanwhile may be the earlier one."""
+        self.forget(connection_id)
+        try:
+            return (yield from steps)
+        finally:
+            self.forget(connection_id)
 
 
 @dataclass(frozen=True)

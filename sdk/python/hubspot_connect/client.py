@@ -140,20 +140,19 @@ class Connections(Group[Runner]):
     @operation
     def refresh(self, id: str, *, idempotency_key: str | None = None) -> Steps[RefreshedConnection]:
         """Refreshes the tokens now."""
-        self._core.tokens.forget(id)
-        return self._core.json("POST", f"/connections/{part(id)}/refresh", idempotency_key=idempotency_key)
+        steps = self._core.json("POST", f"/connections/{part(id)}/refresh", idempotency_key=idempotency_key)
+        return self._core.tokens.replace(id, steps)
 
     @operation
     def disconnect(self, id: str) -> Steps[Disconnected]:
-        self._core.tokens.forget(id)
-        return self._core.json("DELETE", f"/connections/{part(id)}")
+        return self._core.tokens.replace(id, self._core.json("DELETE", f"/connections/{part(id)}"))
 
     @operation
     def uninstall(self, id: str, *, idempotency_key: str | None = None) -> Steps[Uninstalled]:
         """Uninstalls the app from the whole HubSpot account, and ends the connection."""
-        self._core.tokens.forget(id)
         body = {"confirm": True}
-        return self._core.json("POST", f"/connections/{part(id)}/uninstall", body=body, idempotency_key=idempotency_key)
+        steps = self._core.json("POST", f"/connections/{part(id)}/uninstall", body=body, idempotency_key=idempotency_key)
+        return self._core.tokens.replace(id, steps)
 
 
 class Installs(Group[Runner]):

@@ -153,6 +153,41 @@ class Tokens(unittest.TestCase):
         self.assertIs(hubspot.connections.token("c"), again, "the service has confirmed it by its ETag")
         self.assertEqual((len(asked), asked[-1].headers["if-none-match"]), (4, '"1"'))
 
+    def given(self) -> httpx.Response:
+        return httpx.Response(200, json=self.TOKEN, headers={"cache-control": "private, max-age=600"})
+
+    def test_a_token_whose_request_was_under_way_when_the_tokens_were_forgotten_is_not_kept(self) -> None:
+        asked: list[httpx.Request] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            if len(asked) == 1:
+                hubspot.connections.forget_token("c")
+            return self.given()
+
+        hubspot = client(answer)
+        for sent in (1, 2, 2):
+            hubspot.connections.token("c")
+            self.assertEqual(len(asked), sent)
+
+    def test_a_token_that_arrives_while_the_tokens_are_replaced_or_ended_is_not_kept(self) -> None:
+        asked: list[httpx.Request] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/token"):
+                asked.append(request)
+                return self.given()
+            hubspot.connections.token("c")
+            return httpx.Response(200, json={})
+
+        for name in ("refresh", "disconnect", "uninstall"):
+            with self.subTest(name):
+                asked.clear()
+                hubspot = client(answer)
+                getattr(hubspot.connections, name)("c")
+                hubspot.connections.token("c")
+                self.assertEqual(len(asked), 2)
+
 
 class Server(ThreadingHTTPServer):
     """A service that counts its connections, and how many of them the client has closed."""

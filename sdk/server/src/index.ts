@@ -87,19 +87,13 @@ export class HubSpotConnect {
     /** Removes a token that HubSpot has refused from memory, so that the next one comes from the service. */
     forgetToken: (id: string): void => this.#tokens.forget(id),
     /** Refreshes the tokens now. */
-    refresh: (id: string, options?: CallOptions): Promise<types.RefreshedConnection> => {
-      this.#tokens.forget(id);
-      return this.#ask("POST", `/connections/${part(id)}/refresh`, options);
-    },
-    disconnect: (id: string, options?: CallOptions): Promise<types.Disconnected> => {
-      this.#tokens.forget(id);
-      return this.#ask("DELETE", `/connections/${part(id)}`, options);
-    },
+    refresh: (id: string, options?: CallOptions): Promise<types.RefreshedConnection> =>
+      this.#tokens.replace(id, () => this.#ask("POST", `/connections/${part(id)}/refresh`, options)),
+    disconnect: (id: string, options?: CallOptions): Promise<types.Disconnected> =>
+      this.#tokens.replace(id, () => this.#ask("DELETE", `/connections/${part(id)}`, options)),
     /** Uninstalls the app from the whole HubSpot account, and ends the connection. */
-    uninstall: (id: string, options?: CallOptions): Promise<types.Uninstalled> => {
-      this.#tokens.forget(id);
-      return this.#ask("POST", `/connections/${part(id)}/uninstall`, { body: { confirm: true }, ...options });
-    },
+    uninstall: (id: string, options?: CallOptions): Promise<types.Uninstalled> =>
+      this.#tokens.replace(id, () => this.#ask("POST", `/connections/${part(id)}/uninstall`, { body: { confirm: true }, ...options })),
   };
 
   /** Installs from HubSpot's Marketplace that belong to no user yet. */

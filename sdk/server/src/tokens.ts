@@ -13,6 +13,8 @@ export class Tokens {
   readonly #transport: Transport;
   readonly #kept = new Map<string, Kept>();
   readonly #asked = new Map<string, Promise<AccessToken>>();
+  /** How often the tokens of a connection were forgotten. */
+  readonly #epochs = new Map<string, number>();
 
   constructor(transport: Transport) {
     this.#transport = transport;
@@ -25,24 +27,44 @@ export class Tokens {
     if (kept && performance.now() < kept.freshUntil) return Promise.resolve(kept.token);
     const asked = this.#asked.get(name);
     if (asked) return asked;
-    const asking = this.#ask(name, id, minTtl, kept).finally(() => this.#asked.delete(name));
+    const asking: Promise<AccessToken> = this.#ask(name, id, minTtl, kept).finally(() => {
+      if (this.#asked.get(name) === asking) this.#asked.delete(name);
+    });
     this.#asked.set(name, asking);
     return asking;
   }
 
-  /** Removes the tokens of a connection: HubSpot has refused them, or they are about to be replaced. */
+  /** Removes the tokens of a connection. A request under way still answers its callers, and its token is not kept. */
   forget(id: string): void {
-    for (const name of this.#kept.keys()) if (name.startsWith(`${id} `)) this.#kept.delete(name);
+    this.#epochs.set(id, this.#epochOf(id) + 1);
+    for (const map of [this.#kept, this.#asked]) {
+      for (const name of map.keys()) if (name.startsWith(`${id} `)) map.delete(name);
+    }
+  }
+
+  /** Does what replaces or ends the tokens of a connection. A token that was requested meanwhile may be the earlier one. */
+  async replace<T>(id: string, request: () => Promise<T>): Promise<T> {
+    this.forget(id);
+    try {
+      return await request();
+    } finally {
+      this.forget(id);
+    }
+  }
+
+  #epochOf(id: string): number {
+    return this.#epochs.get(id) ?? 0;
   }
 
   async #ask(name: string, id: string, minTtl: number | undefined, kept: Kept | undefined): Promise<AccessToken> {
     const begun = performance.now();
+    const epoch = this.#epochOf(id);
     const path = `/connections/${encodeURIComponent(id)}/token`;
     const headers: Record<string, string> = kept?.etag ? { "if-none-match": kept.etag } : {};
     const answer = await this.#transport.ask({ method: "GET", path, query: { min_ttl: minTtl }, headers });
     const token = answer.status === 304 && kept ? kept.token : (answer.body as AccessToken);
     const seconds = Number.parseInt(/max-age=(\d+)/.exec(answer.headers.get("cache-control") ?? "")?.[1] ?? "0", 10);
-    this.#kept.set(name, { token, etag: answer.headers.get("etag"), freshUntil: begun + seconds * 1000 });
+    if (epoch === this.#epochOf(id)) this.#kept.set(name, { token, etag: answer.headers.get("etag"), freshUntil: begun + seconds * 1000 });
     return token;
   }
 }

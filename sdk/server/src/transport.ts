@@ -6,11 +6,11 @@ export interface Options {
   /** The key that `hubspot-connect api-keys create` has printed. For backends only: never ship it to a browser. */
   apiKey: string;
   /** How often a request is retried after a response that allows it, or after none. 2 if omitted. */
-  retries?: number;
+  retries?: number | undefined;
   /** How long one attempt may take, in milliseconds. 30000 if omitted. */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Another `fetch`. */
-  fetch?: typeof globalThis.fetch;
+  fetch?: typeof globalThis.fetch | undefined;
 }
 
 export interface Ask {
@@ -31,8 +31,11 @@ const LONGEST_WAIT = 30;
 
 /** Sends requests, retries them where that helps, and turns problems into errors. */
 export class Transport {
-  readonly #options: Required<Options>;
   readonly #origin: string;
+  readonly #apiKey: string;
+  readonly #retries: number;
+  readonly #timeout: number;
+  readonly #fetch: typeof globalThis.fetch;
 
   constructor(options: Options) {
     const url = new URL(options.service);
@@ -41,7 +44,10 @@ export class Transport {
     if (url.protocol !== "https:" && !loopback) throw new TypeError("The service must be https.");
     if (!options.apiKey) throw new TypeError("The API key is missing.");
     this.#origin = url.origin;
-    this.#options = { retries: 2, timeout: 30_000, fetch: globalThis.fetch, ...options };
+    this.#apiKey = options.apiKey;
+    this.#retries = options.retries ?? 2;
+    this.#timeout = options.timeout ?? 30_000;
+    this.#fetch = options.fetch ?? globalThis.fetch;
   }
 
   /** Returns a response with JSON, or 304. */
@@ -65,7 +71,7 @@ export class Transport {
         if (ask.signal?.aborted) throw why;
         const error = asError(why);
         const wait = pause(error, attempt);
-        if (attempt >= this.#options.retries || wait === undefined) throw error;
+        if (attempt >= this.#retries || wait === undefined) throw error;
         await sleep(wait, ask.signal);
       }
     }
@@ -77,12 +83,12 @@ export class Transport {
     // `..` would lead to another operation of the service.
     if (!url.pathname.startsWith(prefix)) throw new TypeError("The path must not contain the segments `.` and `..`.");
     const headers = new Headers(init.headers);
-    headers.set("authorization", `Bearer ${this.#options.apiKey}`);
-    const limit = AbortSignal.timeout(this.#options.timeout);
+    headers.set("authorization", `Bearer ${this.#apiKey}`);
+    const limit = AbortSignal.timeout(this.#timeout);
     const signal = init.signal ? AbortSignal.any([init.signal, limit]) : limit;
     try {
       // A redirect would carry the key elsewhere.
-      return await this.#options.fetch(url.href, { ...init, headers, signal, redirect: "manual" });
+      return await this.#fetch(url.href, { ...init, headers, signal, redirect: "manual" });
     } catch (why) {
       throw init.signal?.aborted ? why : asError(why);
     }

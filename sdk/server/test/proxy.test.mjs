@@ -1,4 +1,4 @@
-// What `proxy` sends, and whose response it returns.
+// What `proxy` sends and whose response it returns, which options are defaults, and which tokens are kept.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -90,4 +90,42 @@ test("an attempt ends after the timeout", async () => {
     await assert.rejects(client.webhooks.list(), { code: "network_error", retryable: true });
   }, { timeout: 100 });
   assert.equal(asked.length, 2);
+});
+
+test("an option that is undefined is the default", async () => {
+  const asked = await served((response) => response.writeHead(503, { "retry-after": "0" }).end(), async (client) => {
+    await assert.rejects(client.webhooks.list(), { status: 503 });
+  }, { retries: undefined, timeout: undefined, fetch: undefined });
+  assert.equal(asked.length, 3);
+});
+
+/** @returns a response whose access token is kept for ten minutes */
+function token(access_token) {
+  return Response.json({ access_token }, { headers: { "cache-control": "private, max-age=600" } });
+}
+
+test("a token whose request was under way when the tokens were forgotten is not kept", async () => {
+  const asked = [];
+  const client = answered(() => new Promise((resolve) => asked.push(resolve)));
+  const early = client.connections.token("c");
+  client.connections.forgetToken("c");
+  const late = client.connections.token("c");
+  asked[1](token("new"));
+  assert.equal((await late).access_token, "new");
+  asked[0](token("old"));
+  assert.equal((await early).access_token, "old");
+  assert.equal((await client.connections.token("c")).access_token, "new");
+});
+
+test("a token that arrives while the tokens are replaced or ended is not kept", async () => {
+  for (const name of ["refresh", "disconnect", "uninstall"]) {
+    let finish;
+    const tokens = ["old", "new"];
+    const client = answered(({ url }) => (url.endsWith("/token") ? token(tokens.shift()) : new Promise((resolve) => { finish = resolve; })));
+    const replacing = client.connections[name]("c");
+    assert.equal((await client.connections.token("c")).access_token, "old");
+    finish(Response.json({}));
+    await replacing;
+    assert.equal((await client.connections.token("c")).access_token, "new", name);
+  }
 });
