@@ -138,6 +138,30 @@ suite([...hosts.flags, ...Object.values(BACKENDS).flatMap((backend) => ["--origi
       await page.getByRole("button", { name: "Add" }).click();
       await page.getByText("anna@acme.example").waitFor();
 
+      const send = (path, headers, body) => fetch(`http://127.0.0.1:${backend.port}${path}`, { method: "POST", redirect: "manual", body, headers });
+      const [login] = await page.context().cookies(origin);
+      const post = async (path, headers, body) =>
+        (await send(path, { cookie: `login=${login.value}`, "content-type": "application/json", ...headers }, body)).status;
+      const own = { origin: `http://127.0.0.1:${backend.port}` };
+      for (const path of ["/hubspot/session", "/contacts", "/login"]) {
+        for (const foreign of [{}, { origin: "https://evil.example" }, { "sec-fetch-site": "same-site" }, { ...own, "sec-fetch-site": "cross-site" }]) {
+          assert.equal(await post(path, foreign, "{}"), 403, `${path} ${JSON.stringify(foreign)}`);
+        }
+      }
+      assert.equal(await post("/hubspot/session", { ...own, "content-type": "text/plain" }, "{}"), 415);
+      assert.equal(await post("/hubspot/session", own, "{}"), 200);
+      // The service refuses a user's id of this length.
+      const named = await send("/login", own, new URLSearchParams({ name: "x".repeat(256) }));
+      const cookie = named.headers.get("set-cookie").split(";")[0];
+      assert.equal((await send("/hubspot/session", { ...own, cookie, "content-type": "application/json" }, "{}")).status, 400);
+      assert.equal(await post("/contacts", { "sec-fetch-site": "same-origin" }, '{"email": "bert@acme.example"}'), 200);
+
+      await page.route("**/me", (route) => route.fulfill({ json: { user: "Ada", connections: [{ ...connection, status: "needs_reauth" }], event: null } }));
+      await page.reload();
+      await page.getByText(`${ACME.domain} has to be connected again (needs_reauth)`).waitFor();
+      assert.equal(await page.getByText("Connected as").count(), 0);
+      await page.unroute("**/me");
+
       const stranger = await (await stage.anotherBrowser()).newPage();
       await stranger.goto(origin);
       await stranger.getByLabel("Name").fill("Eve");

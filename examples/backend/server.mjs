@@ -1,5 +1,5 @@
 // The backend in Express: a login, connect sessions, contacts through the proxy, webhooks.
-import { HubSpotConnect, verifyWebhook, WebhookVerificationError } from "@hubspot-connect/server";
+import { HubSpotConnect, HubSpotConnectError, verifyWebhook, WebhookVerificationError } from "@hubspot-connect/server";
 import express from "express";
 import { randomUUID } from "node:crypto";
 
@@ -19,13 +19,29 @@ function userOf(request) {
   return logins.get(cookies.get("login")) ?? null;
 }
 
-function needsLogin(request, response, next) {
+function requireLogin(request, response, next) {
   if (userOf(request) === null) response.sendStatus(401);
   else next();
 }
 
+/** Refuses requests of other sites' pages, which have the cookies of this one (CSRF). */
+function requireSameOrigin(request, response, next) {
+  const site = request.get("sec-fetch-site");
+  const isOwn = site ? site === "same-origin" : request.get("origin") === `${request.protocol}://${request.host}`;
+  if (isOwn) next();
+  else response.sendStatus(403);
+}
+
+function requireJson(request, response, next) {
+  if (request.is("application/json")) next();
+  else response.sendStatus(415);
+}
+
+/** What stands before each route by which the page acts for the user who is logged in. */
+const action = [requireLogin, requireSameOrigin, requireJson, express.json()];
+
 async function connectionsOf(user) {
-  const { data } = await hubspot.connections.list({ external_user_id: user });
+  const { data } = await hubspot.connections.list({ external_user_id: user, order: "desc" });
   return data;
 }
 
@@ -33,7 +49,7 @@ const app = express();
 
 app.get("/", (request, response) => response.sendFile("index.html", { root: import.meta.dirname }));
 
-app.post("/login", express.urlencoded(), (request, response) => {
+app.post("/login", requireSameOrigin, express.urlencoded(), (request, response) => {
   const login = randomUUID();
   logins.set(login, request.body.name);
   response.cookie("login", login, { httpOnly: true, sameSite: "lax" }).redirect(303, "/");
@@ -45,12 +61,11 @@ app.get("/me", async (request, response) => {
   response.json({ user, connections, event: events.get(user) ?? null });
 });
 
-app.post("/hubspot/session", needsLogin, async (request, response) => {
-  const { token } = await hubspot.connectSessions.create({ external_user_id: userOf(request), scopes: SCOPES });
-  response.type("text/plain").send(token);
+app.post("/hubspot/session", action, async (request, response) => {
+  response.json(await hubspot.connectSessions.create({ external_user_id: userOf(request), scopes: SCOPES }));
 });
 
-/** Calls HubSpot for the user of a request, and answers with what `read` makes of the response. */
+/** Calls HubSpot by the newest connection of a user, and answers with what `read` makes of the response. */
 async function callHubSpot(request, response, path, init, read) {
   const [connection] = await connectionsOf(userOf(request));
   if (!connection) return response.sendStatus(404);
@@ -59,21 +74,24 @@ async function callHubSpot(request, response, path, init, read) {
   response.json(read(await answer.json()));
 }
 
-app.get("/contacts", needsLogin, (request, response) =>
+app.get("/contacts", requireLogin, (request, response) =>
   callHubSpot(request, response, `${CONTACTS}?limit=10&properties=email`, {}, ({ results }) => results.map(({ properties }) => properties.email)));
 
-app.post("/contacts", needsLogin, express.urlencoded(), (request, response) =>
+app.post("/contacts", action, (request, response) =>
   callHubSpot(request, response, CONTACTS, { method: "POST", json: { properties: { email: request.body.email } } }, ({ id }) => id));
 
-// The raw body: a parsed one cannot be verified.
-app.post("/hooks/hubspot", express.raw({ type: "application/json" }), (request, response) => {
-  const event = verifyWebhook(request.body, request.headers, HUBSPOT_CONNECT_WEBHOOK_SECRET);
-  if ("external_user_id" in event.data) events.set(event.data.external_user_id, event.type);
-  response.sendStatus(204);
-});
+if (HUBSPOT_CONNECT_WEBHOOK_SECRET) {
+  // The raw body: a parsed one cannot be verified.
+  app.post("/hooks/hubspot", express.raw({ type: "application/json" }), (request, response) => {
+    const { type, data } = verifyWebhook(request.body, request.headers, HUBSPOT_CONNECT_WEBHOOK_SECRET);
+    if (data.external_user_id) events.set(data.external_user_id, type);
+    response.sendStatus(204);
+  });
+}
 
 app.use((error, request, response, next) => {
   if (error instanceof WebhookVerificationError) response.sendStatus(401);
+  else if (error instanceof HubSpotConnectError) response.status(error.status >= 400 ? error.status : 502).json({ code: error.code });
   else next(error);
 });
 
