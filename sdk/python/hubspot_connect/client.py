@@ -134,7 +134,8 @@ class Connections(Group[Runner]):
         return self._core.tokens.get(id, min_ttl)
 
     def forget_token(self, id: str) -> None:
-        """Removes a token that HubSpot has refused from memory, so that the next one comes from the service."""
+        """Removes a token that HubSpot has refused from memory. The service may give the same one: if that is refused too, call
+        `refresh`."""
         self._core.tokens.forget(id)
 
     @operation

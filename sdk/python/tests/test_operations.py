@@ -40,6 +40,14 @@ class Operations(unittest.TestCase):
         }
         self.assertEqual(reached, expected)
 
+    def test_the_readme_names_every_method(self) -> None:
+        readme = (Path(__file__).parents[1] / "README.md").read_text()
+        hubspot = client(lambda _: httpx.Response(200))
+        for group in (name for name in vars(hubspot) if not name.startswith("_")):
+            methods = {name for name, _ in inspect.getmembers(getattr(hubspot, group), callable) if not name.startswith("_")}
+            row = re.search(rf"^\| `{group}` \| (.*) \|$", readme, re.MULTILINE)
+            self.assertEqual(set(re.findall(r"`(\w+)`", row[1] if row else "")), methods, group)
+
     def requests(self) -> Iterator[tuple[str, httpx.Request]]:
         sent: list[httpx.Request] = []
 

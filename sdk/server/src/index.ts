@@ -84,7 +84,7 @@ export class HubSpotConnect {
       this.#ask("GET", `/connections/${part(id)}/history`, { query, ...options }),
     /** Returns an access token that is valid for at least `minTtl` seconds (60 if omitted), from memory for as long as the service allows. */
     token: (id: string, options?: { minTtl?: number }): Promise<types.AccessToken> => this.#tokens.get(id, options?.minTtl),
-    /** Removes a token that HubSpot has refused from memory, so that the next one comes from the service. */
+    /** Removes a token that HubSpot has refused from memory. The service may give the same one: if that is refused too, call `refresh`. */
     forgetToken: (id: string): void => this.#tokens.forget(id),
     /** Refreshes the tokens now. */
     refresh: (id: string, options?: CallOptions): Promise<types.RefreshedConnection> =>

@@ -1,4 +1,4 @@
-// Every operation of openapi.json that takes an API key has a method, and every method is one of these operations.
+// Every operation of openapi.json that takes an API key has a method, and every method is one of these operations. The README names them.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
@@ -38,4 +38,13 @@ test("every operation with an API key has a method, and every method is one oper
   }
   const expected = operations.filter(({ takesApiKey }) => takesApiKey).map(({ operationId }) => operationId);
   assert.deepEqual([...reached].sort(), expected.sort());
+});
+
+test("the README names every method", async () => {
+  const lines = (await readFile(new URL("../README.md", import.meta.url), "utf8")).split("\n");
+  for (const [group, methods] of Object.entries(new HubSpotConnect({ service: "https://connect.example.com", apiKey: "key" }))) {
+    const row = lines.find((line) => line.startsWith(`| \`${group}\` |`)) ?? "";
+    const named = [...row.matchAll(/`(\w+)`/g)].slice(1).map(([, name]) => name);
+    assert.deepEqual(named.sort(), Object.keys(methods).sort(), group);
+  }
 });
