@@ -6,7 +6,7 @@ function ConnectToHubSpot() {
   return (
     <>
       <button type="button" onClick={() => connect()}>Connect to HubSpot</button>
-      <p role="status">{error ? error.message : connection && `Connected as ${connection.hubDomain}.`}</p>
+      <p role="status">{error ? error.message : connection && `Connected as ${connection.hubDomain ?? `account ${connection.portalId}`}.`}</p>
     </>
   );
 }

@@ -6,7 +6,7 @@ const outcome = document.querySelector("#outcome");
 async function show(result) {
   try {
     const connection = await result;
-    if (connection) outcome.textContent = `Connected as ${connection.hubDomain}.`;
+    if (connection) outcome.textContent = `Connected as ${connection.hubDomain ?? `account ${connection.portalId}`}.`;
   } catch (error) {
     outcome.textContent = error.message;
   }
