@@ -13,7 +13,7 @@ from hubspot_connect import AsyncHubSpotConnect, HubSpotConnectError, WebhookVer
 from hubspot_connect.types import Connection, NewConnectSession
 
 hubspot = AsyncHubSpotConnect("https://connect.example.com", os.environ["HUBSPOT_CONNECT_API_KEY"])
-webhook_secret = os.environ.get("HUBSPOT_CONNECT_WEBHOOK_SECRET")
+webhook_secret = os.environ.get("HUBSPOT_CONNECT_WEBHOOK_SECRET", "")
 
 CONTACTS = "/crm/v3/objects/contacts"
 SCOPES = ["oauth", "crm.objects.contacts.read", "crm.objects.contacts.write"]
