@@ -262,8 +262,8 @@ async fn a_path_a_method_or_a_query_that_is_none_is_a_problem_too() {
         assert_problem(&answer, 404, code, path);
     }
     for (method, path, allowed) in [
-        (Method::PUT, SESSIONS.to_owned(), "POST"),
-        (Method::GET, SESSIONS.to_owned(), "POST"),
+        (Method::PUT, SESSIONS.to_owned(), "GET, HEAD, POST"),
+        (Method::GET, "/api/hubspot/read-tokens".to_owned(), "POST"),
         (Method::PATCH, format!("{SESSIONS}/{SOME_ID}"), "DELETE, GET, HEAD"),
         (Method::POST, "/api/openapi.json".to_owned(), "GET, HEAD"),
         (Method::TRACE, "/api/hubspot/api-key".to_owned(), "GET, HEAD"),
