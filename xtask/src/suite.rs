@@ -4,8 +4,10 @@ use crate::Result;
 use crate::run::{cargo, cargo_build, has_cargo, in_ci, root, show};
 use crate::steps::Done;
 use std::fs;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread::available_parallelism;
 
 /// The variable that sends the integration suite to PostgreSQL: the URL of a server on which every test makes a
 /// database of its own.
@@ -46,6 +48,9 @@ pub fn run(part: Part, postgres: Option<&str>) -> Result<Done> {
 fn with_nextest(part: Part) -> Command {
     let mut tests = cargo("nextest");
     tests.args(["run", "--workspace", "--locked", "--profile", profile()]);
+    // Many tests wait for a while, so there are more of them at once than processors.
+    let processors = available_parallelism().map_or(1, NonZero::get);
+    tests.args(["--test-threads", &(processors * 3 / 2).to_string()]);
     match part {
         Part::All => {}
         Part::Unit => _ = tests.args(["--filterset", "not binary(it)"]),
