@@ -105,14 +105,14 @@ impl Test {
                 steps.run("integration suite on SQLite", || suite::run(Suite::Integration, None));
             }
         }
+        // What follows waits more than it computes, so the clients are tested meanwhile.
+        let meanwhile = self.only.is_empty().then(|| Meanwhile::start(&CLIENTS));
         if self.wants(Part::Postgres) {
             steps.run("integration suite on PostgreSQL", || {
                 let server = Server::given_or_quick()?;
                 suite::run(Suite::Integration, Some(server.url()))
             });
         }
-        // Torture and siege wait more than they compute, so the clients are tested meanwhile.
-        let meanwhile = self.only.is_empty().then(|| Meanwhile::start(&CLIENTS));
         if self.wants(Part::Torture) {
             steps.run("torture", torture::briefly);
             steps.run("siege", siege::briefly);
