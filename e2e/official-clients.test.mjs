@@ -1,5 +1,5 @@
-// HubSpot's own clients, told the base URL of the proxy and a key, and clients that are made from openapi.json: a real
-// service process in front of the simulated HubSpot.
+// HubSpot's own clients, configured with the base URL of the proxy and a key, and clients generated from openapi.json: a
+// real service process in front of the simulated HubSpot.
 import { Client as Client12 } from "hubspot-api-client-12";
 import { Client as Client13 } from "hubspot-api-client-13";
 import { Client as Client14 } from "hubspot-api-client-14";

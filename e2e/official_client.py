@@ -1,4 +1,4 @@
-"""HubSpot's own client for Python, told the base URL of the proxy and a key; see official-clients.test.mjs."""
+"""HubSpot's own client for Python, configured with the base URL of the proxy and a key; see official-clients.test.mjs."""
 
 import json
 import os
