@@ -32,6 +32,7 @@ mod m20261129_000021_unsettled_scopes;
 mod m20261130_000022_pending_grant;
 mod m20261130_000023_inactive_connections;
 mod m20261130_000024_require_scopes;
+mod m20261130_000025_project;
 
 use std::collections::HashSet;
 
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261130_000022_pending_grant::Migration),
         Box::new(m20261130_000023_inactive_connections::Migration),
         Box::new(m20261130_000024_require_scopes::Migration),
+        Box::new(m20261130_000025_project::Migration),
     ]
 }
 

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::domain::clock::Moment;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::FlowId;
+use crate::domain::project::ProjectId;
 use crate::domain::secret::{Sealed, Secret, is_guessable};
 
 /// The prefix of read tokens.
@@ -183,22 +184,23 @@ impl Keyring {
         good && now < Moment::from_unix_ms(until)
     }
 
-    /// Returns a read token for a user of the host. It names the user and when it expires, so nothing is stored.
-    pub fn read_token(&self, user: &ExternalUserId, until: Moment) -> Secret {
-        let claims = format!("{} {user}", until.unix_ms());
+    /// Returns a read token for a user of a project. It names both and when it expires, so nothing is stored.
+    pub fn read_token(&self, project: &ProjectId, user: &ExternalUserId, until: Moment) -> Secret {
+        let claims = format!("{} {project} {user}", until.unix_ms());
         let mac = keyed(&self.read_token_key, claims.as_bytes()).finalize().into_bytes();
         let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         Secret::new(format!("{READ_TOKEN}{}.{}", encoded(claims.as_bytes()), encoded(&mac)))
     }
 
-    /// Returns the user of a read token and when it expires; `None` if it is invalid or has expired.
-    pub fn reader(&self, token: &Secret, now: Moment) -> Option<(ExternalUserId, Moment)> {
+    /// Returns the project and the user of a read token and when it expires; `None` if it is invalid or has expired.
+    pub fn reader(&self, token: &Secret, now: Moment) -> Option<(ProjectId, ExternalUserId, Moment)> {
         let (claims, mac) = token.expose().strip_prefix(READ_TOKEN)?.split_once('.')?;
         let (claims, mac) = (URL_SAFE_NO_PAD.decode(claims).ok()?, URL_SAFE_NO_PAD.decode(mac).ok()?);
         keyed(&self.read_token_key, &claims).verify_slice(&mac).ok()?;
-        let (until, user) = std::str::from_utf8(&claims).ok()?.split_once(' ')?;
+        let (until, whose) = std::str::from_utf8(&claims).ok()?.split_once(' ')?;
+        let (project, user) = whose.split_once(' ')?;
         let until = Moment::from_unix_ms(until.parse().ok()?);
-        Some((user.parse().ok()?, until)).filter(|_| now < until)
+        Some((project.parse().ok()?, user.parse().ok()?, until)).filter(|_| now < until)
     }
 
     /// A known text under one key, to be stored beside the data.
@@ -322,13 +324,15 @@ mod tests {
     fn a_read_token_names_its_user_until_it_expires() {
         let ring = keyring(&[&Keyring::generate()]);
         let (user, until) = ("Anna Smith 42".parse().expect("an id"), Moment::from_unix_ms(60_000));
-        let token = ring.read_token(&user, until);
-        assert_eq!(ring.reader(&token, Moment::from_unix_ms(59_999)), Some((user.clone(), until)));
+        let project = ProjectId::default();
+        let token = ring.read_token(&project, &user, until);
+        let reader = Some((project.clone(), user.clone(), until));
+        assert_eq!(ring.reader(&token, Moment::from_unix_ms(59_999)), reader);
         assert_eq!(ring.reader(&token, until), None);
         let other =
             Keyring::new(&[Keyring::generate()], &Secret::new("another secret".into())).expect("good");
         assert_eq!(other.reader(&token, Moment::from_unix_ms(0)), None);
-        let longer = ring.read_token(&user, Moment::from_unix_ms(90_000));
+        let longer = ring.read_token(&project, &user, Moment::from_unix_ms(90_000));
         let claims = |token: &Secret| token.expose().split_once('.').expect("two parts").0.to_owned();
         let forged = token.expose().replace(&claims(&token), &claims(&longer));
         for bad in ["", ".", "hsc_read_", "hsc_read_.", forged.as_str(), &token.expose()[..60]] {

@@ -9,6 +9,7 @@ use hubspot_connect::domain::api_key::{ApiScope, ApiScopes, new_key};
 use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::clock::Clock;
 use hubspot_connect::domain::id::ApiKeyId;
+use hubspot_connect::domain::project::ProjectId;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::store::ApiKey;
@@ -62,6 +63,7 @@ pub async fn api_key(service: &App) -> Result<Secret, Failure> {
         created_at: Clock::system().now(),
         last_used_at: None,
         revoked_at: None,
+        project_id: ProjectId::default(),
     };
     service.store().platform.insert_api_key(key).await?;
     Ok(secret)

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::projects::known;
 use super::{Failure, configured, say, with_store};
 use crate::domain::api_key::{AT_ONCE, ApiScope, ApiScopes, new_key};
 use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::id::ApiKeyId;
+use crate::domain::project::ProjectId;
 use crate::domain::secret::Secret;
 use crate::store::ApiKey;
 
@@ -21,6 +23,9 @@ pub(super) enum ApiKeys {
         /// What it is good for; may be given several times, or with commas.
         #[arg(long = "scope", required = true, value_delimiter = ',')]
         scopes: Vec<ApiScope>,
+        /// The project that it sees.
+        #[arg(long, default_value_t)]
+        project: ProjectId,
     },
     /// One line for each key.
     List,
@@ -36,8 +41,9 @@ impl ApiKeys {
         with_store(&configured()?, async |store| {
             let now = Clock::system().now();
             match self {
-                Self::Create { name, scopes } => {
-                    let (key, secret) = fresh(name, scopes, now)?;
+                Self::Create { name, scopes, project } => {
+                    known(store, &project).await?;
+                    let (key, secret) = fresh(name, scopes, project, now)?;
                     if !store.platform.insert_api_key(key.clone()).await? {
                         return Err(format!(
                             "{AT_ONCE} keys of the name {} are in use; revoke one of them first",
@@ -61,7 +67,12 @@ impl ApiKeys {
     }
 }
 
-fn fresh(name: String, mut scopes: Vec<ApiScope>, created_at: Moment) -> Result<(ApiKey, Secret), Failure> {
+fn fresh(
+    name: String,
+    mut scopes: Vec<ApiScope>,
+    project_id: ProjectId,
+    created_at: Moment,
+) -> Result<(ApiKey, Secret), Failure> {
     let fits = (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
     if !fits {
         return Err("a name has 1 to 64 letters, digits or signs, without spaces".into());
@@ -72,7 +83,9 @@ fn fresh(name: String, mut scopes: Vec<ApiScope>, created_at: Moment) -> Result<
     let id = ApiKeyId::random(&chance);
     let secret = new_key(id, &chance);
     let (key_hash, scopes) = (secret.hash(), ApiScopes(scopes));
-    Ok((ApiKey { id, name, key_hash, scopes, created_at, last_used_at: None, revoked_at: None }, secret))
+    let key =
+        ApiKey { id, name, key_hash, scopes, created_at, last_used_at: None, revoked_at: None, project_id };
+    Ok((key, secret))
 }
 
 fn line(key: &ApiKey) -> String {
@@ -80,5 +93,6 @@ fn line(key: &ApiKey) -> String {
         key.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {}", at.rfc3339()));
     let state = key.revoked_at.map_or(used, |at| format!("revoked {}", at.rfc3339()));
     let (prefix, name, made) = (key.prefix(), &key.name, key.created_at.rfc3339());
-    format!("{}  {prefix}…  {name}  [{}]  made {made}, {state}", key.id, key.scopes)
+    let (project, scopes) = (&key.project_id, &key.scopes);
+    format!("{}  {prefix}…  {name}  project {project}  [{scopes}]  made {made}, {state}", key.id)
 }

@@ -77,7 +77,9 @@ fn line(listed: &Listed, now: Moment) -> String {
 fn explained(listed: &Listed, now: Moment) -> String {
     let token = &listed.token;
     let mut text = vec![format!("Connection {} of user {}", token.id, token.user_id)];
-    text.extend(listed.external_user.as_ref().map(|id| format!("It belongs to the host's user {id}.")));
+    let project = &listed.project;
+    let owner = |id| format!("It belongs to the host's user {id} in the project {project}.");
+    text.extend(listed.external_user.as_ref().map(owner));
     text.extend(explain(token, listed.plan, now));
     text.join("\n")
 }

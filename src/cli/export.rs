@@ -18,11 +18,12 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
 }
 
 fn object(listed: &Listed, now: Moment) -> Value {
-    let Listed { token, plan, external_user, metadata } = listed;
+    let Listed { token, plan, external_user, metadata, project } = listed;
     let metadata: Map<String, Value> =
         metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     json!({
         "id": token.id,
+        "project": project,
         "external_user_id": external_user,
         "client_id": token.client_id,
         "portal_id": token.portal_id,

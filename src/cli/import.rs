@@ -15,10 +15,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::projects::known;
 use super::{Failure, complain, configured, say, with_services};
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::PortalId;
+use crate::domain::project::ProjectId;
 use crate::domain::secret::Secret;
 use crate::http::ProblemCode;
 use crate::lifecycle;
@@ -35,6 +37,9 @@ const LONGEST_METADATA: usize = 4096;
 pub(super) struct ImportCommand {
     /// The file; `-` for standard input.
     file: PathBuf,
+    /// The project of the users.
+    #[arg(long, default_value_t)]
+    project: ProjectId,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +65,7 @@ type Done = (usize, Result<Imported, ImportError>);
 /// An import under way.
 struct Running {
     services: Services,
+    project: ProjectId,
     bar: ProgressBar,
     counts: Counts,
     under_way: JoinSet<Done>,
@@ -75,11 +81,13 @@ impl ImportCommand {
     pub fn run(&self) -> Result<ExitCode, Failure> {
         let config = configured()?;
         let (lines, length) = self.open()?;
-        let (counts, outcome) = with_services(&config, async |services, _| {
+        let (counts, outcome) = with_services(&config, async |services, store| {
+            known(store, &self.project).await?;
             let mut pace = interval(Duration::from_secs(1) / config.refresh.rate_per_second);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut running = Running {
                 services: services.clone(),
+                project: self.project.clone(),
                 bar: length.map_or_else(ProgressBar::no_length, ProgressBar::new),
                 counts: Counts::default(),
                 under_way: JoinSet::new(),
@@ -121,7 +129,9 @@ impl Running {
             match read(&bytes) {
                 None => {}
                 Some(Err(why)) => self.refuse(number, &why),
-                Some(Ok(import)) => self.begin(number, import).await?,
+                Some(Ok(import)) => {
+                    self.begin(number, Import { project: self.project.clone(), ..import }).await?;
+                }
             }
             self.bar.inc(length as u64);
         }
@@ -198,6 +208,7 @@ fn parse(line: &[u8]) -> Result<Import, String> {
         return Err("scopes is a list of words".to_owned());
     }
     Ok(Import {
+        project: ProjectId::default(),
         external_user: line.external_user_id,
         refresh,
         portal: line.portal_id.map(|id| PortalId(i64::from(id))),

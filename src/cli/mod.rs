@@ -11,6 +11,7 @@ mod import;
 mod keys;
 mod output;
 mod print;
+mod projects;
 mod serve;
 
 use std::process::ExitCode;
@@ -51,6 +52,9 @@ enum Command {
     /// Keys that host backends call with.
     #[command(subcommand, name = "api-keys")]
     ApiKeys(api_keys::ApiKeys),
+    /// Products that share the service and see nothing of each other.
+    #[command(subcommand)]
+    Projects(projects::Projects),
     /// The connections that are stored.
     #[command(subcommand)]
     Connections(connections::Connections),
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => command.run(),
         Command::Doctor => doctor::run(),
         Command::ApiKeys(command) => command.run(),
+        Command::Projects(command) => command.run(),
         Command::Connections(command) => command.run(),
         Command::Import(command) => command.run(),
         Command::Export => export::run(),

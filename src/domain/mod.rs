@@ -6,6 +6,7 @@
 //! - **TokenRefreshJob**: when a connection is refreshed next, and who is at it. Exactly one per active connection.
 //! - **ApiKey**: what a host's backend shows to be let in; **scopes** say what for.
 //! - **ConnectSession**: a backend's word that one of the host's users may connect.
+//! - **Project**: one of several products that share the service; keys, sessions, connections and endpoints belong to one.
 //! - **External user**: a user of the host, under the id that its backend gives.
 //! - **PendingGrant**: a grant that is not a connection yet, because somebody has to decide on it first.
 //! - **Install**: a pending grant that came from HubSpot's Marketplace, without an AuthRequest; it waits to be claimed.
@@ -31,6 +32,7 @@ pub(crate) mod network;
 pub(crate) mod order;
 pub mod origin;
 pub(crate) mod pending_grant;
+pub mod project;
 pub mod proxies;
 pub(crate) mod proxy_headers;
 pub(crate) mod proxy_path;

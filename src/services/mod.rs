@@ -60,7 +60,7 @@ pub use crate::store::OnceLease;
 use crate::store::Store;
 pub(crate) use crate::store::{
     ApiKey, Endpoint, EndpointChanges, Event, Listed, PendingGrant, StoreError, Wanted, WantedDeliveries,
-    WantedSessions, WebhookDelivery,
+    WantedEvents, WantedSessions, WebhookDelivery,
 };
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;

@@ -29,6 +29,7 @@ pub use entity::claimed_install::Model as ClaimedInstall;
 pub use entity::connect_session::Model as ConnectSession;
 pub use entity::event::Model as Event;
 pub use entity::pending_grant::{Model as PendingGrant, Undecided};
+pub use entity::project::Model as Project;
 pub use entity::revocation_job::Model as RevocationJob;
 pub use entity::session::Model as SessionRow;
 pub use entity::token::Model as TokenRow;
@@ -41,6 +42,7 @@ pub use platform::idempotency::{OnceFound, OnceLease};
 pub use platform::reseal::{SealedRow, SealedTable};
 pub use platform::session::Revoke;
 pub use webhooks::WebhookStore;
+pub use webhooks::event::WantedEvents;
 pub use webhooks::webhook_delivery::{Behind, ClaimedDelivery, WantedDeliveries};
 pub use webhooks::webhook_endpoint::EndpointChanges;
 

@@ -289,6 +289,35 @@ async fn an_id_of_something_else_is_answered_like_one_of_nothing() {
     assert_eq!(state(&app).await, before);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_project_is_answered_as_if_there_were_nothing() {
+    let (app, receiver, real, _) = scene().await;
+    let key = app.api_key_of(&"other".parse().unwrap(), &all_but("")).await;
+    let (before, backend, heard) = (state(&app).await, app.browser(), receiver.heard().len());
+    for operation in of_backends() {
+        // An install belongs to whoever claims it.
+        if operation.path.starts_with("/api/hubspot/installs") {
+            continue;
+        }
+        let answer = ask(&backend, Some(&key), &operation, &real).await;
+        if operation.path.contains('{') {
+            let nothing = ask(&backend, Some(&key), &operation, &Ids::all(UNKNOWN)).await;
+            assert_eq!(nothing.status, 404, "{}: {}", operation.id, nothing.body);
+            assert_eq!(told(&answer), told(&nothing), "{}", operation.id);
+        } else if operation.id.starts_with("list_") {
+            assert_eq!(answer.json()["data"], json!([]), "{}", operation.id);
+        }
+    }
+    let mut after = state(&app).await;
+    let sessions = after.iter().position(|line| line.ends_with(sql::CONNECT_SESSIONS)).expect("a line");
+    assert_eq!(after[sessions], format!("2 in {}", sql::CONNECT_SESSIONS), "one session of its own");
+    after[sessions].clone_from(&before[sessions]);
+    // An import asks HubSpot whether its refresh token is good.
+    after[0].clone_from(&before[0]);
+    assert_eq!(after, before);
+    assert_eq!(receiver.heard().len(), heard);
+}
+
 /// The id by which an operation finds what it is about.
 fn operation_id<'a>(ids: &'a Ids, operation: &Operation) -> &'a str {
     let first = operation.path.trim_start_matches("/api/hubspot/").split('/').next();

@@ -2,6 +2,7 @@
 
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
 use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::project::ProjectId;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -48,7 +49,8 @@ fn ids(list: &Value) -> Vec<String> {
 /// Gives the connections of an account to one of the host's users.
 async fn give(app: &TestApp, portal: u64, external: &str) {
     let external = external.parse().unwrap();
-    let user = app.store.platform.user_of_external(external, &Chance::system()).await.unwrap();
+    let user =
+        app.store.platform.user_of_external(ProjectId::default(), external, &Chance::system()).await.unwrap();
     app.database.set_column_of(portal, sql::USER_ID, &user.to_string()).await;
 }
 

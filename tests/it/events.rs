@@ -4,7 +4,7 @@ use fake_hubspot::{Fault, Kind, Rule};
 use hubspot_connect::domain::event::EventType;
 use serde_json::{Value, json};
 
-use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
+use crate::harness::app::{ACME, GLOBEX, HOST, INITECH, LONG_SESSIONS, approve};
 use crate::harness::browser::Browser;
 use crate::harness::{TestApp, sql};
 
@@ -298,4 +298,41 @@ async fn a_refresh_is_written_down_only_where_somebody_wants_to_hear_of_it() {
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.events_of("connection.refreshed").await, 1);
     assert_eq!(app.database.count(sql::DELIVERIES).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_reads_on_where_it_has_ended() {
+    const EVENTS: &str = "/api/hubspot/events";
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let key = app.api_key("webhooks").await;
+    let began = app.clock.now().rfc3339();
+    let types = async |query: &str| {
+        let pages = app.pages(&key, &format!("{EVENTS}{query}")).await;
+        let types = pages.concat().into_iter().map(|event| event["type"].as_str().unwrap().to_owned());
+        types.collect::<Vec<_>>()
+    };
+    for account in [ACME, GLOBEX] {
+        app.connected(account).await;
+        app.advance(1);
+    }
+    assert!(types("").await.is_empty(), "none of them is ten seconds old");
+    app.advance(10);
+    let created = "connection.created";
+    assert_eq!(types("").await, [created; 2]);
+    let browser = app.connected(INITECH).await;
+    browser.disconnect(&connection_id(&browser).await).await;
+    app.advance(11);
+    let all = [created, created, created, "connection.disconnected"];
+    for limit in 1..=4 {
+        assert_eq!(types(&format!("?limit={limit}")).await, all, "{limit} at a time");
+    }
+    assert_eq!(types("?type=connection.disconnected").await, all[3..]);
+    let listed = app.pages(&key, EVENTS).await.concat();
+    let third = listed[2]["created_at"].as_str().unwrap();
+    assert_eq!(types(&format!("?created_after={third}")).await, all[2..]);
+    assert_eq!(types(&format!("?created_before={third}")).await, all[..2]);
+    assert!(types(&format!("?created_before={began}")).await.is_empty());
+    let message = &listed[3]["payload"];
+    assert_eq!(message["type"], "connection.disconnected");
+    assert_eq!(message["data"]["connection_id"], listed[3]["connection_id"]);
 }

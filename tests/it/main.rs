@@ -61,6 +61,7 @@ mod outages;
 mod outbound_proxy;
 mod pickup_codes;
 mod postgres;
+mod projects;
 mod proxy;
 mod proxy_bodies;
 mod proxy_limits;

@@ -17,7 +17,7 @@ const TABLE: [(&str, usize, usize); 9] = [
     ("hand-off", 4, 5),
     ("status of the flow, connected", 2, 2),
     ("status of the session, connected", 1, 2),
-    ("first token read", 3, 3),
+    ("first token read", 4, 4),
     ("token read", 0, 1),
     ("first refresh", 5, 5),
     ("refresh", 4, 4),

@@ -21,6 +21,7 @@ from .types import (
     Delivery,
     DeliveryWithPayload,
     Disconnected,
+    Event,
     ExplainedConnection,
     HistoryEvent,
     ImportConnection,
@@ -28,6 +29,7 @@ from .types import (
     JsonObject,
     ListConnections,
     ListDeliveries,
+    ListEvents,
     ListHistory,
     ListConnectSessions,
     ListInstalls,
@@ -231,6 +233,15 @@ class Webhooks(Group[Runner]):
         return self._core.json("POST", path, idempotency_key=idempotency_key)
 
 
+class Events(Group[Runner]):
+    """What has happened, as webhooks report it."""
+
+    @operation
+    def list(self, **query: Unpack[ListEvents]) -> Steps[Page[Event]]:
+        """Lists the events of the project, oldest first. An event is listed ten seconds after it has happened."""
+        return self._core.page("/events", query)
+
+
 class _Client(Group[Runner]):
     """What both clients offer."""
 
@@ -242,6 +253,7 @@ class _Client(Group[Runner]):
         self.connections = Connections(core, runner)
         self.installs = Installs(core, runner)
         self.webhooks = Webhooks(core, runner)
+        self.events = Events(core, runner)
 
     @operation
     def proxy(

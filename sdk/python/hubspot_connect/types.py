@@ -56,6 +56,8 @@ class ApiKey(TypedDict):
     name: str
     #: The first characters of the key.
     prefix: str
+    #: The project whose connections, connect sessions and webhook endpoints it sees.
+    project: str
     scopes: List[ApiScope]
     created_at: str
 
@@ -360,6 +362,18 @@ class DeliveryWithPayload(Delivery):
     payload: JsonObject
 
 
+class Event(TypedDict):
+    """An event of the project of the API key."""
+
+    #: The id, which is that of the webhook message.
+    id: str
+    type: EventType
+    connection_id: Optional[str]
+    created_at: str
+    #: The message, as webhooks send it.
+    payload: JsonObject
+
+
 class ReplayFilter(TypedDict, total=False):
     """Which failed deliveries to queue again."""
 
@@ -417,6 +431,16 @@ class ListInstalls(ListWebhooks, total=False):
     """Which installs."""
 
     portal_id: int
+
+
+class ListEvents(ListWebhooks, total=False):
+    """Which events."""
+
+    type: EventType
+    #: Those created at this time or later.
+    created_after: str
+    #: Those created before this time.
+    created_before: str
 
 
 class ListDeliveries(ListWebhooks, total=False):

@@ -134,6 +134,13 @@ export class HubSpotConnect {
       this.#ask("POST", `/webhooks/${part(id)}/deliveries/${part(deliveryId)}/replay`, options),
   };
 
+  /** What has happened, as webhooks report it. */
+  readonly events = {
+    /** Lists the events of the project, oldest first. An event is listed ten seconds after it has happened. */
+    list: (query?: types.ListEvents, options?: CallOptions): Promise<types.Page<types.Event>> =>
+      this.#ask("GET", "/events", { query, ...options }),
+  };
+
   /**
    * Calls HubSpot's API with the access token of a connection, which stays in the service. `path` is HubSpot's own, such as
    * `/crm/v3/objects/contacts?limit=1`. The request is sent once.

@@ -1,5 +1,6 @@
 /** The shapes of requests and responses, under names that an editor shows. */
 import type { components, operations } from "./schema.js";
+import type { WebhookEvent } from "./webhook.js";
 
 type Schemas = components["schemas"];
 /** A response of the service, which leaves no field out: those without a value are null. */
@@ -138,6 +139,11 @@ export interface DeliveryWithPayload extends Delivery {
   /** The message, as the receiver gets it. */
   payload: JsonObject;
 }
+/** An event of the project of the API key. */
+export interface Event extends Omit<Sent<"EventBody">, "payload"> {
+  /** The message, as webhooks send it. */
+  payload: WebhookEvent;
+}
 export type ReplayFilter = Schemas["ReplayFilter"];
 export interface ReplayedDeliveries extends Sent<"ReplayedDeliveries"> {}
 
@@ -146,4 +152,5 @@ export interface ListConnectSessions extends Query<"list_connect_sessions"> {}
 export interface ListHistory extends Query<"get_connection_history"> {}
 export interface ListInstalls extends Query<"list_installs"> {}
 export interface ListWebhooks extends Query<"list_webhooks"> {}
+export interface ListEvents extends Query<"list_events"> {}
 export interface ListDeliveries extends Query<"list_webhook_deliveries"> {}

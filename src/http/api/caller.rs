@@ -7,6 +7,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 
 use crate::domain::api_key::ApiScope;
+use crate::domain::id::ConnectionId;
 use crate::domain::secret::Secret;
 use crate::http::Web;
 use crate::http::problem::{Problem, ProblemCode};
@@ -38,6 +39,17 @@ pub async fn authenticate(request: &HttpRequest, web: &Web, scope: ApiScope) -> 
     }
     Err(Problem::new(ProblemCode::ApiKeyScopeMissing)
         .hint(format!("This call needs a key with the scope {scope}.")))
+}
+
+/// The connection of this id, if it belongs to the project of the key. Of another project's nobody learns that it is there.
+///
+/// # Errors
+/// `connection_not_found` (404), or the database's.
+pub(super) async fn connection_of(web: &Web, key: &ApiKey, id: &str) -> Result<ConnectionId, Problem> {
+    let not_found = || Problem::new(ProblemCode::ConnectionNotFound);
+    let id = id.parse().map_err(|_| not_found())?;
+    let is_theirs = web.services.connections.list.is_of(&key.project_id, id).await?;
+    is_theirs.then_some(id).ok_or_else(not_found)
 }
 
 /// The key that a request shows, whatever it is good for.

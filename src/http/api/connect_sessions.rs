@@ -16,6 +16,7 @@ use crate::domain::api_key::ApiScope;
 use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId};
+use crate::domain::project::ProjectId;
 use crate::domain::scopes::Scopes;
 use crate::domain::text::is_name;
 use crate::http::Web;
@@ -55,7 +56,7 @@ pub struct CreateConnectSession {
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     portal_id: Option<u64>,
-    /// The pages that may use it, out of those listed in HOST_ORIGINS; all of these if left out.
+    /// The pages that may use it, out of those listed in HOST_ORIGINS and for your project; all of these if left out.
     #[schema(example = json!(["https://app.example.com"]))]
     allowed_origins: Option<Vec<String>>,
     /// Where the browser goes in the end, if no popup is open: an address of one of these pages.
@@ -177,8 +178,9 @@ pub async fn create_connect_session(
     web: Data<Web>,
     body: ApiJson<CreateConnectSession>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let made = web.services.connect.sessions.create_connect_session(body.0.read()?).await?;
+    let key = caller(&request, &web, ApiScope::SessionsWrite).await?;
+    let new = NewSession { project: key.project_id.clone(), ..body.0.read()? };
+    let made = web.services.connect.sessions.create_connect_session(new).await?;
     let link = made
         .session
         .hosted
@@ -207,9 +209,10 @@ pub async fn create_connect_session(
     )
 )]
 pub async fn list_connect_sessions(request: HttpRequest, web: Data<Web>) -> Handled {
-    authenticate(&request, &web, ApiScope::SessionsWrite).await?;
+    let key = authenticate(&request, &web, ApiScope::SessionsWrite).await?;
     let page = PageRequest::read(&request, &["external_user_id", "status"])?;
     let wanted = WantedSessions {
+        project: key.project_id.clone(),
         external_user: page.filters.get("external_user_id", "an id of a user")?,
         status: page
             .filters
@@ -232,8 +235,8 @@ pub async fn list_connect_sessions(request: HttpRequest, web: Data<Web>) -> Hand
     )
 )]
 pub async fn get_connect_session(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
-    caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let view = web.services.connect.sessions.connect_session(read_id(&id)?).await?;
+    let key = caller(&request, &web, ApiScope::SessionsWrite).await?;
+    let view = web.services.connect.sessions.connect_session(&key.project_id, read_id(&id)?).await?;
     let view = view.ok_or(ProblemCode::ConnectSessionNotFound)?;
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
@@ -262,9 +265,9 @@ pub async fn complete_connect_session(
     id: Path<String>,
     body: ApiJson<CompleteConnectSession>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::SessionsWrite).await?;
+    let key = caller(&request, &web, ApiScope::SessionsWrite).await?;
     let (sessions, user) = (&web.services.connect.sessions, &body.0.external_user_id);
-    let view = sessions.complete_connect_session(read_id(&id)?, user).await?;
+    let view = sessions.complete_connect_session(&key.project_id, read_id(&id)?, user).await?;
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
 
@@ -284,8 +287,8 @@ pub async fn delete_connect_session(
     id: Path<String>,
     _: NoBody,
 ) -> Handled {
-    caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let view = web.services.connect.sessions.cancel_connect_session(read_id(&id)?).await?;
+    let key = caller(&request, &web, ApiScope::SessionsWrite).await?;
+    let view = web.services.connect.sessions.cancel_connect_session(&key.project_id, read_id(&id)?).await?;
     let view = view.ok_or(ProblemCode::ConnectSessionNotFound)?;
     Ok(HttpResponse::Ok().json(ConnectSessionBody::of(view)))
 }
@@ -313,6 +316,7 @@ impl CreateConnectSession {
             return Err(Problem::invalid("/confirm", "is `backend` with `hosted`"));
         }
         Ok(NewSession {
+            project: ProjectId::default(),
             external_id: self.external_user_id,
             connection: self.connection_id,
             scopes: scopes(self.scopes, "/scopes")?,

@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
-use super::caller::{authenticate, caller};
+use super::caller::{authenticate, caller, connection_of};
 use super::connect_sessions::{ExternalUserIdWord, ScopeWord, metadata_text, portal, scopes};
 use super::pagination::{Page, PageParams, PageRequest, TIME};
 use super::proxy::proxy;
-use super::token::{connection_id, get_access_token};
+use super::token::get_access_token;
 use super::webhook_bodies::Hidden;
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
@@ -100,7 +100,7 @@ pub struct ConnectionBody {
 
 impl ConnectionBody {
     pub(super) fn of(listed: Listed, now: Moment) -> Self {
-        let Listed { token, plan, external_user, metadata } = listed;
+        let Listed { token, plan, external_user, metadata, .. } = listed;
         Self {
             id: token.id,
             external_user_id: external_user.map(String::from),
@@ -143,10 +143,11 @@ impl ConnectionBody {
     )
 )]
 pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
-    authenticate(&request, &web, ApiScope::ConnectionsRead).await?;
+    let key = authenticate(&request, &web, ApiScope::ConnectionsRead).await?;
     let filters = ["external_user_id", "portal_id", "status", "created_after", "created_before", "order"];
     let page = PageRequest::read(&request, &filters)?;
     let wanted = Wanted {
+        project: key.project_id.clone(),
         user: None,
         portal: page.filters.get("portal_id", "the number of a HubSpot account")?,
         status: page.filters.get("status", "`active`, `degraded`, `needs_reauth` or `integrity_error`")?,
@@ -207,7 +208,7 @@ pub async fn import_connection(
     web: Data<Web>,
     body: ApiJson<ImportConnection>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::ConnectionsWrite).await?;
+    let key = caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     let ImportConnection {
         external_user_id,
         refresh_token: Hidden(refresh),
@@ -220,6 +221,7 @@ pub async fn import_connection(
         return Err(Problem::invalid("/refresh_token", "has 1 to 4096 visible characters"));
     }
     let import = Import {
+        project: key.project_id.clone(),
         external_user: external_user_id,
         refresh,
         portal: portal(portal_id)?,
@@ -257,8 +259,9 @@ pub struct ExplainedConnection {
     )
 )]
 pub async fn get_connection(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
-    caller(&request, &web, ApiScope::ConnectionsRead).await?;
-    let (listed, now) = (find(&web, connection_id(&id)?).await?, web.services.platform.clock.now());
+    let key = caller(&request, &web, ApiScope::ConnectionsRead).await?;
+    let id = connection_of(&web, &key, &id).await?;
+    let (listed, now) = (find(&web, id).await?, web.services.platform.clock.now());
     let explanation = explain(&listed.token, listed.plan, now);
     Ok(HttpResponse::Ok()
         .json(ExplainedConnection { connection: ConnectionBody::of(listed, now), explanation }))
@@ -291,8 +294,9 @@ pub async fn update_connection(
     id: Path<String>,
     body: ApiJson<ConnectionChanges>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::ConnectionsWrite).await?;
-    let (id, metadata) = (connection_id(&id)?, metadata_text(Some(body.0.metadata))?);
+    let key = caller(&request, &web, ApiScope::ConnectionsWrite).await?;
+    let id = connection_of(&web, &key, &id).await?;
+    let metadata = metadata_text(Some(body.0.metadata))?;
     web.services.connections.list.set_metadata(id, metadata).await?;
     let (listed, now) = (find(&web, id).await?, web.services.platform.clock.now());
     Ok(HttpResponse::Ok().json(ConnectionBody::of(listed, now)))
@@ -334,11 +338,12 @@ impl From<Event> for HistoryEvent {
     )
 )]
 pub async fn get_connection_history(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
-    authenticate(&request, &web, ApiScope::ConnectionsRead).await?;
+    let key = authenticate(&request, &web, ApiScope::ConnectionsRead).await?;
     let page = PageRequest::read(&request, &["after_sequence"])?;
     let known: Option<u32> = page.filters.get("after_sequence", "the `sequence` of an event")?;
     let after = page.after.unwrap_or(0).max(known.unwrap_or(0).into());
-    let id = find(&web, connection_id(&id)?).await?.token.id;
+    let id = connection_of(&web, &key, &id).await?;
+    find(&web, id).await?;
     let events = web.services.connections.list.events(id, after, page.rows()).await?;
     Ok(page.answer(events, |event| event.sequence.unwrap_or(0), HistoryEvent::from))
 }
@@ -374,8 +379,9 @@ pub async fn refresh_connection(
     id: Path<String>,
     _: NoBody,
 ) -> Handled {
-    caller(&request, &web, ApiScope::ConnectionsWrite).await?;
-    let (row, refreshed) = web.services.connections.access_tokens.refresh_now(connection_id(&id)?).await?;
+    let key = caller(&request, &web, ApiScope::ConnectionsWrite).await?;
+    let id = connection_of(&web, &key, &id).await?;
+    let (row, refreshed) = web.services.connections.access_tokens.refresh_now(id).await?;
     Ok(HttpResponse::Ok().json(RefreshBody {
         connection_id: row.id,
         refreshed,
@@ -396,8 +402,9 @@ pub async fn refresh_connection(
     )
 )]
 pub async fn delete_connection(request: HttpRequest, web: Data<Web>, id: Path<String>, _: NoBody) -> Handled {
-    caller(&request, &web, ApiScope::ConnectionsWrite).await?;
-    let ended = web.services.connections.disconnects.disconnect_any(connection_id(&id)?).await?;
+    let key = caller(&request, &web, ApiScope::ConnectionsWrite).await?;
+    let id = connection_of(&web, &key, &id).await?;
+    let ended = web.services.connections.disconnects.disconnect_any(id).await?;
     let ended = ended.ok_or(ProblemCode::ConnectionNotFound)?;
     Ok(HttpResponse::Ok().json(DisconnectAnswer::from(ended)))
 }
@@ -455,11 +462,12 @@ pub async fn uninstall_app(
     id: Path<String>,
     body: ApiJson<Uninstall>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::ConnectionsWrite).await?;
+    let key = caller(&request, &web, ApiScope::ConnectionsWrite).await?;
     if !body.0.confirm {
         return Err(Problem::new(ProblemCode::ConfirmationMissing).pointer("/confirm"));
     }
-    let done = web.services.connections.uninstalls.uninstall(connection_id(&id)?).await?;
+    let id = connection_of(&web, &key, &id).await?;
+    let done = web.services.connections.uninstalls.uninstall(id).await?;
     let done = done.ok_or(ProblemCode::ConnectionNotFound)?;
     let body = UninstallBody {
         ended: done.ended.into(),

@@ -51,7 +51,7 @@ impl From<PendingGrant> for InstallBody {
     }
 }
 
-/// Lists installs that wait to be claimed, in the order of their ids.
+/// Lists installs that wait to be claimed, in the order of their ids. An install belongs to no project until it is claimed.
 #[utoipa::path(
     get, path = "/api/hubspot/installs", tag = "installs", security(("api_key" = ["sessions:write"])),
     params(
@@ -99,7 +99,7 @@ pub struct ClaimedInstallBody {
     external_user_id: ExternalUserId,
 }
 
-/// Claims an install for one of your users: it becomes a connection, or renews the one that the user has to that
+/// Claims an install for one of your users: it becomes a connection of your key's project, or renews the one that the user has to that
 /// account. The same claim again has the same answer.
 #[utoipa::path(
     post, path = "/api/hubspot/installs/{id}/claim", tag = "installs",
@@ -120,12 +120,12 @@ pub async fn claim_install(
     id: Path<String>,
     body: ApiJson<InstallClaim>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::SessionsWrite).await?;
+    let key = caller(&request, &web, ApiScope::SessionsWrite).await?;
     let id: InstallId = id.parse().map_err(|_| ProblemCode::InstallNotFound)?;
     let InstallClaim { external_user_id, metadata } = body.0;
     let metadata = metadata_text(metadata)?;
-    let claimed =
-        web.services.marketplace.installs.claim_install(id, external_user_id.clone(), metadata).await?;
+    let (project, user) = (key.project_id.clone(), external_user_id.clone());
+    let claimed = web.services.marketplace.installs.claim_install(id, project, user, metadata).await?;
     Ok(HttpResponse::Ok().json(ClaimedInstallBody {
         install_id: id,
         connection_id: claimed.connection_id,

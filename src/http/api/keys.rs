@@ -20,6 +20,8 @@ pub struct ApiKeyBody {
     /// The first characters of the key.
     prefix: String,
     name: String,
+    /// The project whose connections, connect sessions and webhook endpoints it sees.
+    project: String,
     /// What it is good for.
     scopes: Vec<ApiScope>,
     created_at: String,
@@ -39,6 +41,7 @@ pub async fn get_api_key(request: HttpRequest, web: Data<Web>) -> Handled {
         id: key.id,
         prefix: key.prefix(),
         name: key.name.clone(),
+        project: key.project_id.to_string(),
         scopes: key.scopes.0.to_vec(),
         created_at: key.created_at.rfc3339(),
     }))

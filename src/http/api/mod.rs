@@ -4,6 +4,7 @@
 mod caller;
 pub(super) mod connect_sessions;
 pub(super) mod connections;
+pub(super) mod events;
 mod idempotency;
 pub(super) mod installs;
 pub(super) mod keys;
@@ -26,8 +27,8 @@ pub(super) use limits::{KeyLimits, tell};
 pub(super) use proxy::PassedOn;
 
 /// What a path of this side begins with, behind `/api/hubspot/`.
-const SIDES: [&str; 6] =
-    ["api-key", "connections", "connect-sessions", "installs", "read-tokens", "webhooks"];
+const SIDES: [&str; 7] =
+    ["api-key", "connections", "connect-sessions", "events", "installs", "read-tokens", "webhooks"];
 
 /// The routes, before those of the browser: a path is taken by the first scope that fits.
 pub(super) fn routes(routes: &mut ServiceConfig) {
@@ -66,6 +67,7 @@ fn resources(routes: &mut ServiceConfig) {
         ))
         .service(at("/api/hubspot/read-tokens", actix::post().to(read_tokens::create_read_token)))
         .configure(webhooks::routes)
+        .service(at("/api/hubspot/events", actix::get().to(events::list_events)))
         .service(at("/api/hubspot/installs", actix::get().to(installs::list_installs)))
         .service(at("/api/hubspot/installs/{id}/claim", actix::post().to(installs::claim_install)));
 }

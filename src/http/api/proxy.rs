@@ -15,10 +15,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use futures_core::Stream;
 use tokio::time::{Instant, timeout_at};
 
-use super::caller::authenticate;
-use super::token::connection_id;
+use super::caller::{authenticate, connection_of};
 use crate::domain::api_key::ApiScope;
-use crate::domain::id::ConnectionId;
 use crate::domain::proxy_headers::Named;
 use crate::domain::proxy_path::ProxyPath;
 use crate::http::Web;
@@ -90,8 +88,9 @@ pub async fn proxy(request: HttpRequest, web: Data<Web>, payload: Payload) -> Ha
 }
 
 async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Passed, Problem> {
-    authenticate(request, web, ApiScope::Proxy).await?;
-    let (connection, path) = target(request)?;
+    let key = authenticate(request, web, ApiScope::Proxy).await?;
+    let (id, path) = target(request)?;
+    let connection = connection_of(web, &key, id).await?;
     let method = method(request)?;
     let body = body_length(request)?.map(|length| upload(payload, length));
     let call = Call { method, path, headers: headers(request), body };
@@ -110,15 +109,15 @@ fn method(request: &HttpRequest) -> Result<Method, Problem> {
     method.ok_or_else(|| Problem::new(ProblemCode::MethodNotAllowed))
 }
 
-/// Returns the connection and HubSpot's path, by the request line as it was sent: a path that only looks like ours once
+/// Returns the connection's id and HubSpot's path, by the request line as it was sent: a path that only looks like ours once
 /// it is decoded is refused.
-fn target(request: &HttpRequest) -> Result<(ConnectionId, ProxyPath), Problem> {
+fn target(request: &HttpRequest) -> Result<(&str, ProxyPath), Problem> {
     let uri = request.uri();
     let is_path = uri.scheme().is_none() && uri.authority().is_none();
     let refused = || Problem::new(ProblemCode::ProxyPathNotAllowed);
     let (id, path) = proxied(uri.path()).filter(|_| is_path).ok_or_else(refused)?;
     let path = ProxyPath::parse(path, uri.query()).map_err(|_| refused())?;
-    Ok((connection_id(id)?, path))
+    Ok((id, path))
 }
 
 /// How long the body is: `None` if there is none, `Some(None)` if it does not say.

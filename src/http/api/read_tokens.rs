@@ -64,14 +64,15 @@ pub async fn create_read_token(
     web: Data<Web>,
     body: ApiJson<CreateReadToken>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::ConnectionsRead).await?;
+    let key = caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let CreateReadToken { external_user_id, expires_in } = body.0;
     let seconds = expires_in.unwrap_or(DEFAULT_LIFETIME);
     if !LIFETIME.contains(&seconds) {
         return Err(Problem::invalid("/expires_in", "is a number of seconds from 60 to 86400"));
     }
     let tokens = &web.services.connections.read_tokens;
-    let (token, expires_at) = tokens.create(&external_user_id, Duration::from_secs(seconds));
+    let lifetime = Duration::from_secs(seconds);
+    let (token, expires_at) = tokens.create(&key.project_id, &external_user_id, lifetime);
     // This is what the caller has asked for.
     let (token, expires_at) = (token.expose().to_owned(), expires_at.rfc3339());
     Ok(HttpResponse::Created().json(NewReadToken { token, external_user_id, expires_at }))

@@ -8,13 +8,13 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::caller::authenticate;
+use super::caller::{authenticate, connection_of};
 use crate::domain::api_key::ApiScope;
 use crate::domain::id::ConnectionId;
 use crate::domain::scopes::Scopes;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
-use crate::services::{Lease, LeaseWarning};
+use crate::services::{ApiKey, Lease, LeaseWarning};
 
 /// What is asked for where nothing is said, in seconds.
 const USUAL_TTL: u64 = 60;
@@ -75,15 +75,15 @@ pub struct WarningBody {
 )]
 pub async fn get_access_token(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     let key = authenticate(&request, &web, ApiScope::TokensRead).await?;
-    let answer = lend(&request, &web, &id).await;
+    let answer = lend(&request, &web, &key, &id).await;
     let status =
         answer.as_ref().map_or_else(|problem| problem.entry.status, |answer| answer.status().as_u16());
     web.metrics.token_reads.answered(key.id, status);
     answer
 }
 
-async fn lend(request: &HttpRequest, web: &Web, id: &str) -> Handled {
-    let id = connection_id(id)?;
+async fn lend(request: &HttpRequest, web: &Web, key: &ApiKey, id: &str) -> Handled {
+    let id = connection_of(web, key, id).await?;
     let lease = web.services.connections.access_tokens.lease(id, min_ttl(request.query_string())?).await?;
     let tag = format!("\"{}-{:016x}\"", lease.generation(), lease.mark());
     let fresh = format!("private, max-age={}", lease.fresh_for.as_secs());
@@ -132,11 +132,6 @@ fn warning(warning: &LeaseWarning) -> WarningBody {
         ),
     };
     WarningBody { code, message }
-}
-
-/// What is no id is the id of nothing.
-pub(super) fn connection_id(text: &str) -> Result<ConnectionId, Problem> {
-    text.parse().map_err(|_| Problem::new(ProblemCode::ConnectionNotFound))
 }
 
 /// The one parameter. It is read by hand: this is the call that a backend makes before each of its own.

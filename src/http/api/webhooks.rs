@@ -18,7 +18,7 @@ use crate::domain::webhook::{DeliveryStatus, OVERLAP};
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::{ApiJson, NoBody};
 use crate::http::{Web, at};
-use crate::services::{Endpoint, EndpointChanges, WantedDeliveries};
+use crate::services::{ApiKey, Endpoint, EndpointChanges, WantedDeliveries};
 
 /// The longest time for which an older secret signs beside a newer one, in seconds.
 const LONGEST_OVERLAP: u64 = 7 * 24 * 3600;
@@ -66,11 +66,15 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
     )
 )]
 pub async fn create_webhook(request: HttpRequest, web: Data<Web>, body: ApiJson<NewWebhook>) -> Handled {
-    caller(&request, &web, ApiScope::Webhooks).await?;
+    let key = caller(&request, &web, ApiScope::Webhooks).await?;
     let NewWebhook { url, events, headers: fields } = body.0;
     let fields = headers(fields)?;
-    let (endpoint, secret) =
-        web.services.webhooks.endpoints.add_webhook(&url, event_types(events)?, &fields).await?;
+    let (endpoint, secret) = web
+        .services
+        .webhooks
+        .endpoints
+        .add_webhook(key.project_id.clone(), &url, event_types(events)?, &fields)
+        .await?;
     Ok(HttpResponse::Created().json(WebhookBody::new(&web, endpoint, Some(&secret))))
 }
 
@@ -84,10 +88,10 @@ pub async fn create_webhook(request: HttpRequest, web: Data<Web>, body: ApiJson<
     )
 )]
 pub async fn list_webhooks(request: HttpRequest, web: Data<Web>) -> Handled {
-    authenticate(&request, &web, ApiScope::Webhooks).await?;
+    let key = authenticate(&request, &web, ApiScope::Webhooks).await?;
     let page = PageRequest::read(&request, &[])?;
     let place = |endpoint: &Endpoint| (endpoint.created_at.unix_ms(), endpoint.id.to_string());
-    let mut all = web.services.webhooks.endpoints.webhooks().await?;
+    let mut all = web.services.webhooks.endpoints.webhooks(&key.project_id).await?;
     all.retain(|endpoint| page.after.as_ref().is_none_or(|after| place(endpoint) > *after));
     Ok(page.answer(all, place, |endpoint| WebhookBody::new(&web, endpoint, None)))
 }
@@ -102,8 +106,8 @@ pub async fn list_webhooks(request: HttpRequest, web: Data<Web>) -> Handled {
     )
 )]
 pub async fn get_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
-    caller(&request, &web, ApiScope::Webhooks).await?;
-    let endpoint = web.services.webhooks.endpoints.webhook(webhook_id(&id)?).await?;
+    let key = caller(&request, &web, ApiScope::Webhooks).await?;
+    let endpoint = web.services.webhooks.endpoints.webhook(webhook_of(&web, &key, &id).await?).await?;
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
 }
 
@@ -126,13 +130,17 @@ pub async fn update_webhook(
     id: Path<String>,
     body: ApiJson<WebhookChanges>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::Webhooks).await?;
+    let key = caller(&request, &web, ApiScope::Webhooks).await?;
     let WebhookChanges { url, events, enabled, headers: fields } = body.0;
     let fields = fields.map(headers).transpose()?;
     let types = events.map(event_types).transpose()?;
     let changes = EndpointChanges { url, types, enabled, secrets: None };
-    let endpoint =
-        web.services.webhooks.endpoints.change_webhook(webhook_id(&id)?, changes, fields.as_ref()).await?;
+    let endpoint = web
+        .services
+        .webhooks
+        .endpoints
+        .change_webhook(webhook_of(&web, &key, &id).await?, changes, fields.as_ref())
+        .await?;
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
 }
 
@@ -146,8 +154,8 @@ pub async fn update_webhook(
     )
 )]
 pub async fn delete_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>, _: NoBody) -> Handled {
-    caller(&request, &web, ApiScope::Webhooks).await?;
-    let endpoint = web.services.webhooks.endpoints.remove_webhook(webhook_id(&id)?).await?;
+    let key = caller(&request, &web, ApiScope::Webhooks).await?;
+    let endpoint = web.services.webhooks.endpoints.remove_webhook(webhook_of(&web, &key, &id).await?).await?;
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
 }
 
@@ -168,13 +176,17 @@ pub async fn rotate_webhook_secret(
     id: Path<String>,
     body: ApiJson<SecretRotation>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::Webhooks).await?;
+    let key = caller(&request, &web, ApiScope::Webhooks).await?;
     let overlap = body.0.overlap_seconds.map_or(OVERLAP, Duration::from_secs);
     if overlap.as_secs() > LONGEST_OVERLAP {
         return Err(Problem::invalid("/overlap_seconds", format_args!("is at most {LONGEST_OVERLAP}")));
     }
-    let (endpoint, secret) =
-        web.services.webhooks.endpoints.rotate_webhook_secret(webhook_id(&id)?, overlap).await?;
+    let (endpoint, secret) = web
+        .services
+        .webhooks
+        .endpoints
+        .rotate_webhook_secret(webhook_of(&web, &key, &id).await?, overlap)
+        .await?;
     Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, Some(&secret))))
 }
 
@@ -189,8 +201,8 @@ pub async fn rotate_webhook_secret(
     )
 )]
 pub async fn test_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>, _: NoBody) -> Handled {
-    caller(&request, &web, ApiScope::Webhooks).await?;
-    let delivery = web.services.webhooks.endpoints.test_webhook(webhook_id(&id)?).await?;
+    let key = caller(&request, &web, ApiScope::Webhooks).await?;
+    let delivery = web.services.webhooks.endpoints.test_webhook(webhook_of(&web, &key, &id).await?).await?;
     Ok(HttpResponse::Ok().json(DeliveryBody::from(delivery)))
 }
 
@@ -212,7 +224,7 @@ pub async fn test_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>
     )
 )]
 pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
-    authenticate(&request, &web, ApiScope::Webhooks).await?;
+    let key = authenticate(&request, &web, ApiScope::Webhooks).await?;
     let page = PageRequest::<(i64, String)>::read(&request, &["status", "queued_after", "queued_before"])?;
     let wanted = WantedDeliveries {
         status: page.filters.get("status", "`pending`, `delivered` or `failed`")?,
@@ -221,7 +233,7 @@ pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: P
     };
     let behind = page.after.clone().map(|(at, id)| (Moment::from_unix_ms(at), id));
     let endpoints = &web.services.webhooks.endpoints;
-    let found = endpoints.deliveries(webhook_id(&id)?, wanted, behind, page.rows()).await?;
+    let found = endpoints.deliveries(webhook_of(&web, &key, &id).await?, wanted, behind, page.rows()).await?;
     Ok(page.answer(found, |one| (one.queued_at.unix_ms(), one.event_id.clone()), DeliveryBody::from))
 }
 
@@ -243,9 +255,10 @@ pub async fn get_webhook_delivery(
     web: Data<Web>,
     path: Path<(String, String)>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::Webhooks).await?;
+    let key = caller(&request, &web, ApiScope::Webhooks).await?;
     let (id, event) = path.into_inner();
-    let (delivery, payload) = web.services.webhooks.endpoints.delivery(webhook_id(&id)?, &event).await?;
+    let (delivery, payload) =
+        web.services.webhooks.endpoints.delivery(webhook_of(&web, &key, &id).await?, &event).await?;
     Ok(HttpResponse::Ok().json(DeliveryWithPayload::new(delivery, &payload)))
 }
 
@@ -269,8 +282,8 @@ pub async fn replay_webhook_deliveries(
     id: Path<String>,
     body: ApiJson<ReplayFilter>,
 ) -> Handled {
-    caller(&request, &web, ApiScope::Webhooks).await?;
-    let (id, wanted) = (webhook_id(&id)?, body.0.read()?);
+    let key = caller(&request, &web, ApiScope::Webhooks).await?;
+    let (id, wanted) = (webhook_of(&web, &key, &id).await?, body.0.read()?);
     let replayed = web.services.webhooks.endpoints.replay_failed(id, wanted, MOST_REPLAYED).await?;
     Ok(HttpResponse::Ok().json(ReplayedDeliveries { replayed, has_more: replayed == MOST_REPLAYED }))
 }
@@ -295,12 +308,16 @@ pub async fn replay_webhook_delivery(
     path: Path<(String, String)>,
     _: NoBody,
 ) -> Handled {
-    caller(&request, &web, ApiScope::Webhooks).await?;
+    let key = caller(&request, &web, ApiScope::Webhooks).await?;
     let (id, event) = path.into_inner();
-    let delivery = web.services.webhooks.endpoints.replay_delivery(webhook_id(&id)?, &event).await?;
+    let delivery =
+        web.services.webhooks.endpoints.replay_delivery(webhook_of(&web, &key, &id).await?, &event).await?;
     Ok(HttpResponse::Ok().json(DeliveryBody::from(delivery)))
 }
 
-fn webhook_id(text: &str) -> Result<WebhookId, Problem> {
-    text.parse().map_err(|_| Problem::new(ProblemCode::WebhookNotFound))
+/// The endpoint of this id, if it belongs to the project of the key.
+async fn webhook_of(web: &Web, key: &ApiKey, id: &str) -> Result<WebhookId, Problem> {
+    let not_found = || Problem::new(ProblemCode::WebhookNotFound);
+    let endpoint = web.services.webhooks.endpoints.webhook(id.parse().map_err(|_| not_found())?).await?;
+    (endpoint.project_id == key.project_id).then_some(endpoint.id).ok_or_else(not_found)
 }

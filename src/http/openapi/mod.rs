@@ -58,6 +58,7 @@ use constraints::PROBLEM;
         api::connect_sessions::complete_connect_session,
         api::connect_sessions::delete_connect_session,
         api::read_tokens::create_read_token,
+        api::events::list_events,
         api::webhooks::create_webhook,
         api::webhooks::list_webhooks,
         api::webhooks::get_webhook,

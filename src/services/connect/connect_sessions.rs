@@ -24,6 +24,7 @@ use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, PortalId};
 use crate::domain::origin::{AllowedOrigins, Origin, ReturnUrl};
+use crate::domain::project::ProjectId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
@@ -42,6 +43,8 @@ const LINK_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What a backend asks for.
 #[derive(Debug, Default)]
 pub struct NewSession {
+    /// The project of the backend.
+    pub project: ProjectId,
     /// The host's user; of a session that renews a connection its owner, if it is not named.
     pub external_id: Option<ExternalUserId>,
     /// The connection to be renewed.
@@ -54,7 +57,7 @@ pub struct NewSession {
     pub require_scopes: Option<bool>,
     /// The one account that may be connected.
     pub portal_id: Option<PortalId>,
-    /// The pages that may use it, out of those listed in HOST_ORIGINS.
+    /// The pages that may use it, out of those of its project.
     pub allowed_origins: Option<Vec<String>>,
     /// Where the browser goes in the end.
     pub return_url: Option<String>,
@@ -88,7 +91,7 @@ pub enum SessionError {
     /// The connection is none, or is not that user's, or no user of the host's has it, or its account is not known yet.
     #[error("the connection is not that user's")]
     UnknownConnection,
-    /// One of the pages is not listed in HOST_ORIGINS.
+    /// One of the pages is not listed in HOST_ORIGINS, or not one of the project's.
     #[error("an origin is not listed")]
     OriginNotListed,
     /// The browser is not to be sent back there.
@@ -172,16 +175,17 @@ impl ConnectSessions {
     pub async fn create_connect_session(&self, new: NewSession) -> Result<NewlyMade, SessionError> {
         let parts = &self.0;
         let renewed = match new.connection {
-            Some(id) => Some(self.renewable(id, new.external_id.as_ref()).await?),
+            Some(id) => Some(self.renewable(&new.project, id, new.external_id.as_ref()).await?),
             None => None,
         };
         let portal_id = renewed.as_ref().map_or(new.portal_id, |(_, portal)| Some(*portal));
         let external_id = renewed.map(|(owner, _)| owner).or(new.external_id).ok_or(SessionError::NoUser)?;
-        let allowed_origins = self.listed(new.allowed_origins)?;
+        let allowed_origins = self.listed(&new.project, new.allowed_origins).await?;
         if let Some(url) = &new.return_url {
             self.returnable(url, allowed_origins.as_ref())?;
         }
-        let user_id = parts.platform_store.user_of_external(external_id.clone(), &parts.chance).await?;
+        let (project, user) = (new.project.clone(), external_id.clone());
+        let user_id = parts.platform_store.user_of_external(project, user, &parts.chance).await?;
         let (now, token) = (parts.clock.now(), Secret::random(&parts.chance));
         let usual = if new.hosted { LINK_LIFE } else { PAGE_LIFE };
         let session = ConnectSession {
@@ -208,6 +212,7 @@ impl ConnectSessions {
             expires_at: now.plus(new.life.unwrap_or(usual)),
             finished_at: None,
             opened_at: None,
+            project_id: new.project,
         };
         parts.connect_store.insert_connect_session(session.clone()).await?;
         Ok(NewlyMade { session, token })
@@ -216,9 +221,13 @@ impl ConnectSessions {
     /// The owner and the account of a connection that is to be renewed. Nobody but its owner's backend may ask for it.
     async fn renewable(
         &self,
+        project: &ProjectId,
         id: ConnectionId,
         named: Option<&ExternalUserId>,
     ) -> Result<(ExternalUserId, PortalId), SessionError> {
+        if self.0.connection_store.project_of(id).await?.as_ref() != Some(project) {
+            return Err(SessionError::UnknownConnection);
+        }
         let token = self.0.connection_store.token(id).await?.ok_or(SessionError::UnknownConnection)?;
         let owner = self.0.platform_store.external_of(token.user_id).await?;
         let owner = owner.filter(|owner| named.is_none_or(|named| named == owner));
@@ -227,9 +236,20 @@ impl ConnectSessions {
         Ok((owner.ok_or(SessionError::UnknownConnection)?, account))
     }
 
-    fn listed(&self, named: Option<Vec<String>>) -> Result<Option<AllowedOrigins>, SessionError> {
-        let find = |origin: String| self.0.rules.host_origins.find(&origin).cloned();
-        let Some(named) = named else { return Ok(None) };
+    /// The pages that may use a session: those that are named, out of those of the project.
+    async fn listed(
+        &self,
+        project: &ProjectId,
+        named: Option<Vec<String>>,
+    ) -> Result<Option<AllowedOrigins>, SessionError> {
+        let known = self.0.platform_store.project(project).await?.and_then(|project| project.host_origins);
+        let Some(named) = named else { return Ok(known) };
+        let all = &self.0.rules.host_origins;
+        let find = |origin: String| {
+            all.find(&origin)
+                .filter(|_| known.as_ref().is_none_or(|known| known.find(&origin).is_some()))
+                .cloned()
+        };
         let listed: Option<Vec<_>> = named.into_iter().map(find).collect();
         listed.map(|listed| Some(AllowedOrigins::new(listed))).ok_or(SessionError::OriginNotListed)
     }
@@ -240,9 +260,16 @@ impl ConnectSessions {
         if found { Ok(()) } else { Err(SessionError::ReturnUrlNotAllowed) }
     }
 
-    /// A session, with the grant that awaits the backend's word.
-    pub async fn connect_session(&self, id: ConnectSessionId) -> Result<Option<SessionView>, StoreError> {
-        let Some(mut session) = self.0.connect_store.connect_session(id).await? else { return Ok(None) };
+    /// A session of this project, with the grant that awaits the backend's word.
+    pub async fn connect_session(
+        &self,
+        project: &ProjectId,
+        id: ConnectSessionId,
+    ) -> Result<Option<SessionView>, StoreError> {
+        let found = self.0.connect_store.connect_session(id).await?;
+        let Some(mut session) = found.filter(|session| session.project_id == *project) else {
+            return Ok(None);
+        };
         session.status = session.status_at(self.0.clock.now());
         let awaiting = match (session.status, session.flow_id) {
             (ConnectSessionStatus::AwaitingConfirmation, Some(flow)) => {
@@ -273,10 +300,11 @@ impl ConnectSessions {
     /// [`CompleteError`] says why nothing is connected.
     pub async fn complete_connect_session(
         &self,
+        project: &ProjectId,
         id: ConnectSessionId,
         user: &ExternalUserId,
     ) -> Result<SessionView, CompleteError> {
-        let view = self.connect_session(id).await?.ok_or(CompleteError::Unknown)?;
+        let view = self.connect_session(project, id).await?.ok_or(CompleteError::Unknown)?;
         let session = &view.session;
         let is_over =
             matches!(session.status, ConnectSessionStatus::Cancelled | ConnectSessionStatus::Expired);
@@ -299,7 +327,7 @@ impl ConnectSessions {
             ConnectSessionStatus::AwaitingConfirmation => {}
         }
         let Some((flow, pending)) = session.flow_id.zip(view.awaiting) else {
-            return self.connected_meanwhile(id).await;
+            return self.connected_meanwhile(project, id).await;
         };
         let request = self.0.connect_store.flow_of_session(flow, id).await?.ok_or(CompleteError::Ended)?;
         let (pending_grants, session) = (self.0.pending_grants.clone(), view.session);
@@ -308,14 +336,14 @@ impl ConnectSessions {
             pending_grants.accept(&pending, terms, None).await
         });
         match joined(work).await {
-            Ok(Some(_)) => self.connect_session(id).await?.ok_or(CompleteError::Unknown),
+            Ok(Some(_)) => self.connect_session(project, id).await?.ok_or(CompleteError::Unknown),
             // It was ended in this moment, or could not be opened.
             Ok(None) | Err(AcceptError::Damaged) => {
                 self.0
                     .pending_grants
                     .end_connect_session(id, Some(flow), FailureCode::IntegrityError)
                     .await?;
-                self.connected_meanwhile(id).await
+                self.connected_meanwhile(project, id).await
             }
             Err(AcceptError::KeyMissing) => Err(CompleteError::KeyMissing),
             Err(AcceptError::Store(why)) => Err(why.into()),
@@ -323,8 +351,12 @@ impl ConnectSessions {
     }
 
     /// Somebody else has had the word on a session: it was the same word if there is a connection.
-    async fn connected_meanwhile(&self, id: ConnectSessionId) -> Result<SessionView, CompleteError> {
-        let view = self.connect_session(id).await?.ok_or(CompleteError::Unknown)?;
+    async fn connected_meanwhile(
+        &self,
+        project: &ProjectId,
+        id: ConnectSessionId,
+    ) -> Result<SessionView, CompleteError> {
+        let view = self.connect_session(project, id).await?.ok_or(CompleteError::Unknown)?;
         if view.session.status == ConnectSessionStatus::Connected {
             Ok(view)
         } else {
@@ -335,11 +367,12 @@ impl ConnectSessions {
     /// Ends a session that has led to nothing yet, for the host's backend. `None` if there is no such session.
     pub(crate) async fn cancel_connect_session(
         &self,
+        project: &ProjectId,
         id: ConnectSessionId,
     ) -> Result<Option<SessionView>, StoreError> {
-        let Some(found) = self.connect_session(id).await? else { return Ok(None) };
+        let Some(found) = self.connect_session(project, id).await? else { return Ok(None) };
         self.0.pending_grants.end_connect_session(id, found.session.flow_id, FailureCode::Cancelled).await?;
-        self.connect_session(id).await
+        self.connect_session(project, id).await
     }
 
     /// The session behind a hosted link, for the person who has opened it.

@@ -15,6 +15,7 @@ use crate::domain::clock::Clock;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::{ConnectionId, PortalId};
+use crate::domain::project::ProjectId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
@@ -35,6 +36,8 @@ const SHORT_WAIT: Duration = Duration::from_secs(5);
 /// What is brought from elsewhere.
 #[derive(Debug)]
 pub struct Import {
+    /// The project of the user.
+    pub project: ProjectId,
     /// Whose connection it is to be.
     pub external_user: ExternalUserId,
     /// The refresh token.
@@ -161,7 +164,8 @@ impl Imports {
 
     async fn take_over(&self, import: &Import) -> Result<Imported, ImportError> {
         let parts = &self.0;
-        let user = parts.platform_store.user_of_external(import.external_user.clone(), &parts.chance).await?;
+        let (project, external) = (import.project.clone(), import.external_user.clone());
+        let user = parts.platform_store.user_of_external(project, external, &parts.chance).await?;
         let brought = parts.keyring.fingerprint(&import.refresh);
         let in_use = || ImportError::Refused(FailureCode::RefreshTokenInUse);
         let _under_way = UnderWay::begin(&parts.under_way, &brought).ok_or_else(in_use)?;
@@ -194,6 +198,7 @@ impl Imports {
             at: asked_at,
             terms: Terms {
                 owner: user,
+                project: &import.project,
                 scopes: import.scopes.as_ref().or(grant.scopes.as_ref()).unwrap_or(&none),
                 optional_scopes: &none,
                 session: None,

@@ -1,6 +1,6 @@
 //! New connections: what HubSpot has given for one, sealed and stored.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::account_details::{AccountDetails, Lacking};
@@ -12,6 +12,7 @@ use crate::domain::clock::{Clock, Moment};
 use crate::domain::connection::StoredState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
+use crate::domain::project::ProjectId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::domain::token::{RefreshPolicy, missing};
@@ -34,6 +35,8 @@ const DETAILS_LATER: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 pub(in crate::services) struct Terms<'a> {
     pub owner: UserId,
+    /// The owner's project.
+    pub project: &'a ProjectId,
     pub scopes: &'a Scopes,
     pub optional_scopes: &'a Scopes,
     /// The connect session it came by.
@@ -43,10 +46,12 @@ pub(in crate::services) struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    /// The terms of an AuthRequest.
+    /// The terms of an AuthRequest. Without a connect session, the owner is of the default project.
     pub fn of(request: &'a AuthRequest, owner: UserId, session: Option<&'a ConnectSession>) -> Self {
+        static DEFAULT: LazyLock<ProjectId> = LazyLock::new(ProjectId::default);
         Self {
             owner,
+            project: session.map_or(&DEFAULT, |session| &session.project_id),
             scopes: &request.scopes,
             optional_scopes: &request.optional_scopes,
             session,
@@ -228,7 +233,7 @@ impl Intake {
         (connection, generation): (ConnectionId, i64),
     ) -> NewTokens {
         let GrantedTokens { client_id, grant, refresh, portal, at, terms, .. } = received;
-        let Terms { owner, scopes, optional_scopes, session, metadata } = terms;
+        let Terms { owner, project, scopes, optional_scopes, session, metadata } = terms;
         let parts = &self.0;
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id };
@@ -266,6 +271,7 @@ impl Intake {
             metadata: metadata.map(str::to_owned),
             imported_fingerprint: None,
             unsettled_scopes: (is_strict && grant.scopes.is_none()).then(|| scopes.clone()),
+            project_id: project.clone(),
         };
         let refresh_at = parts.policy.refresh_at(at, expires_at, parts.chance.unit());
         NewTokens {

@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
+use quick_cache::sync::Cache;
+
 use crate::domain::clock::Clock;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, UserId};
+use crate::domain::project::ProjectId;
 use crate::services::platform::{Base, Connection, RowCache, UserConnections};
 use crate::store::{ConnectionStore, Event, Listed, PlatformStore, StoreError, Wanted, WebhookStore};
+
+/// Of how many connections the project is remembered.
+const MOST: usize = 10_000;
 
 /// The connections. Clones share everything.
 #[derive(Debug, Clone)]
@@ -16,6 +22,7 @@ pub struct ConnectionList {
     webhook_store: WebhookStore,
     clock: Clock,
     row_cache: RowCache,
+    projects: Arc<Cache<ConnectionId, ProjectId>>,
 }
 
 impl ConnectionList {
@@ -26,10 +33,21 @@ impl ConnectionList {
             webhook_store: base.store.webhooks.clone(),
             clock: base.clock.clone(),
             row_cache: base.row_cache.clone(),
+            projects: Arc::new(Cache::new(MOST)),
         }
     }
 
-    /// Connections in the order in which they were made, at most `limit`; of one of the host's users, if one is named.
+    /// Whether a connection belongs to this project. That never changes, so it is remembered wherever others write, too.
+    pub async fn is_of(&self, project: &ProjectId, id: ConnectionId) -> Result<bool, StoreError> {
+        if let Some(known) = self.projects.get(&id) {
+            return Ok(known == *project);
+        }
+        let Some(found) = self.connection_store.project_of(id).await? else { return Ok(false) };
+        self.projects.insert(id, found.clone());
+        Ok(found == *project)
+    }
+
+    /// Connections of a project, at most `limit`; of one of the host's users, if one is named.
     pub async fn catalogue(
         &self,
         external: Option<&ExternalUserId>,
@@ -38,7 +56,7 @@ impl ConnectionList {
     ) -> Result<Vec<Listed>, StoreError> {
         let user = match external {
             None => None,
-            Some(external) => match self.platform_store.find_external(external).await? {
+            Some(external) => match self.platform_store.find_external(&wanted.project, external).await? {
                 Some(user) => Some(user),
                 // Nobody has named that user: there is nothing of theirs.
                 None => return Ok(Vec::new()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::UserId;
+use crate::domain::project::ProjectId;
 use crate::domain::secret::Secret;
 use crate::keyring::Keyring;
 use crate::services::platform::Base;
@@ -36,18 +37,18 @@ impl ReadTokens {
         Self { store: store.platform, keyring, clock }
     }
 
-    /// Returns a token for one of the host's users, and when it expires.
-    pub fn create(&self, user: &ExternalUserId, lifetime: Duration) -> (Secret, Moment) {
+    /// Returns a token for one of a project's users, and when it expires.
+    pub fn create(&self, project: &ProjectId, user: &ExternalUserId, lifetime: Duration) -> (Secret, Moment) {
         let until = self.clock.now().plus(lifetime);
-        (self.keyring.read_token(user, until), until)
+        (self.keyring.read_token(project, user, until), until)
     }
 
     /// Returns the holder of a token; `None` if the token is invalid or has expired.
     pub async fn reader(&self, token: &Secret) -> Result<Option<Reader>, StoreError> {
-        let Some((external_user, expires_at)) = self.keyring.reader(token, self.clock.now()) else {
+        let Some((project, external_user, expires_at)) = self.keyring.reader(token, self.clock.now()) else {
             return Ok(None);
         };
-        let user = self.store.find_external(&external_user).await?;
+        let user = self.store.find_external(&project, &external_user).await?;
         Ok(Some(Reader { external_user, user, expires_at }))
     }
 }

@@ -15,6 +15,7 @@ use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{InstallId, PortalId};
 use crate::domain::pending_grant::GrantSource;
+use crate::domain::project::ProjectId;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
 use crate::services::connections::{Intake, Terms};
@@ -198,7 +199,7 @@ impl Installs {
         parts.connect_store.waiting_installs(app, portal, after, now, limit).await
     }
 
-    /// Makes an install a connection of this user of the host's, or renews the one that the user has to that account.
+    /// Makes an install a connection of this user of a project, or renews the one that the user has to that account.
     /// For the same user it may be claimed again, with the same answer.
     ///
     /// Whoever asks vouches for it that the account is that user's.
@@ -208,18 +209,22 @@ impl Installs {
     pub async fn claim_install(
         &self,
         id: InstallId,
+        project: ProjectId,
         external: ExternalUserId,
         metadata: Option<String>,
     ) -> Result<ClaimedInstall, ClaimInstallError> {
         let installs = self.clone();
-        let work =
-            self.0.tasks.detach(async move { installs.claim(id, &external, metadata.as_deref()).await });
+        let work = self
+            .0
+            .tasks
+            .detach(async move { installs.claim(id, &project, &external, metadata.as_deref()).await });
         joined(work).await
     }
 
     async fn claim(
         &self,
         id: InstallId,
+        project: &ProjectId,
         external: &ExternalUserId,
         metadata: Option<&str>,
     ) -> Result<ClaimedInstall, ClaimInstallError> {
@@ -234,12 +239,17 @@ impl Installs {
             let Some(install) = found.filter(is_waiting) else {
                 let known = parts.marketplace_store.claimed_install(id, app, now).await?;
                 let claimed = known.ok_or(ClaimInstallError::Unknown)?;
-                let is_same = parts.platform_store.find_external(external).await? == Some(claimed.user_id);
+                let is_same =
+                    parts.platform_store.find_external(project, external).await? == Some(claimed.user_id);
                 return is_same.then_some(claimed).ok_or(ClaimInstallError::Taken);
             };
-            let owner = parts.platform_store.user_of_external(external.clone(), &parts.chance).await?;
+            let owner = parts
+                .platform_store
+                .user_of_external(project.clone(), external.clone(), &parts.chance)
+                .await?;
             let terms = Terms {
                 owner,
+                project,
                 scopes: &settings.scopes,
                 optional_scopes: &settings.optional_scopes,
                 session: None,

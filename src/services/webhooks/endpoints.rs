@@ -12,6 +12,7 @@ use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
+use crate::domain::project::ProjectId;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::DisabledReason;
 use crate::domain::webhook_headers::WebhookHeaders;
@@ -76,6 +77,7 @@ impl Endpoints {
     /// [`WebhookError`] if the address is not allowed or there are too many endpoints.
     pub(crate) async fn add_webhook(
         &self,
+        project_id: ProjectId,
         url: &str,
         types: Option<EventTypes>,
         headers: &WebhookHeaders,
@@ -96,6 +98,7 @@ impl Endpoints {
             generation: 1,
             overlap_until: None,
             created_at: now,
+            project_id,
         };
         if !self.store.add_endpoint(endpoint.clone()).await? {
             return Err(WebhookError::TooMany);
@@ -104,9 +107,9 @@ impl Endpoints {
         Ok((endpoint, secret))
     }
 
-    /// All endpoints, in the order in which they were made.
-    pub async fn webhooks(&self) -> Result<Vec<Endpoint>, StoreError> {
-        self.store.endpoints().await
+    /// The endpoints of a project, in the order in which they were made.
+    pub async fn webhooks(&self, project: &ProjectId) -> Result<Vec<Endpoint>, StoreError> {
+        self.store.endpoints_of(project).await
     }
 
     /// How many deliveries wait, to all endpoints together.
@@ -214,11 +217,12 @@ impl Endpoints {
     /// # Errors
     /// [`WebhookError`] if there is no such endpoint, or it is disabled.
     pub(crate) async fn test_webhook(&self, id: WebhookId) -> Result<WebhookDelivery, WebhookError> {
-        if !self.webhook(id).await?.enabled.is_set() {
+        let endpoint = self.webhook(id).await?;
+        if !endpoint.enabled.is_set() {
             return Err(WebhookError::Disabled);
         }
         let event = format!("evt_{}", self.chance.uuid().simple());
-        self.store.queue_test(id, &event, self.clock.now()).await?;
+        self.store.queue_test(&endpoint, &event, self.clock.now()).await?;
         self.deliver_now(id, &event).await
     }
 

@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod endpoints;
+mod events;
 mod retention;
 mod secrets;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 pub use deliveries::Deliveries;
 pub use endpoints::{Endpoints, WebhookError};
+pub use events::Events;
 pub use secrets::Unreadable;
 
 use super::platform::Base;
@@ -22,12 +24,15 @@ pub struct Webhooks {
     pub endpoints: Endpoints,
     /// What is on its way.
     pub deliveries: Deliveries,
+    /// What has happened.
+    pub(crate) events: Events,
 }
 
 impl Webhooks {
     pub(super) fn new(base: &Base, config: &Config) -> Self {
         let sender = Arc::new(Sender::new(&config.webhooks, &config.proxies));
         let deliveries = Deliveries::new(base, &sender);
-        Self { endpoints: Endpoints::new(base, &sender, &deliveries), deliveries }
+        let endpoints = Endpoints::new(base, &sender, &deliveries);
+        Self { endpoints, deliveries, events: Events::new(base) }
     }
 }

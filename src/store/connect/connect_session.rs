@@ -9,6 +9,7 @@ use crate::domain::event::{ConnectSessionData, EventType};
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
+use crate::domain::project::ProjectId;
 use crate::domain::secret::Hash;
 use crate::store::entity::connect_session::{ActiveModel, Column, Entity};
 use crate::store::entity::flag::Flag;
@@ -25,6 +26,8 @@ const GOOD: [ConnectSessionStatus; 2] =
 /// Which sessions are asked for.
 #[derive(Debug, Clone, Default)]
 pub struct WantedSessions {
+    /// Those of this project.
+    pub project: ProjectId,
     /// Those of this user of the host.
     pub external_user: Option<ExternalUserId>,
     /// Those with this status.
@@ -52,7 +55,8 @@ impl ConnectStore {
         limit: u32,
     ) -> Result<Vec<ConnectSession>, StoreError> {
         // An id begins with the time at which it was made.
-        let mut query = Entity::find().order_by_desc(Column::Id).limit(u64::from(limit));
+        let mut query = Entity::find().filter(Column::ProjectId.eq(wanted.project));
+        query = query.order_by_desc(Column::Id).limit(u64::from(limit));
         if let Some(before) = wanted.before {
             query = query.filter(Column::Id.lt(before));
         }
@@ -222,5 +226,5 @@ async fn change(tx: &Tx<'_>, session: ConnectSession, kind: EventType) -> Result
         connection_id: session.connection_id,
         reason: session.error_code.as_deref(),
     };
-    event::append_session(tx, kind, data).await
+    event::append_session(tx, kind, session.project_id, data).await
 }

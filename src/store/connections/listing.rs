@@ -10,6 +10,7 @@ use crate::domain::explain::Plan;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::order::Order;
+use crate::domain::project::ProjectId;
 use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
 use crate::store::db::Row;
 use crate::store::entity::columns;
@@ -27,12 +28,16 @@ pub struct Listed {
     pub external_user: Option<ExternalUserId>,
     /// What the host has noted with it: a JSON object.
     pub metadata: Option<String>,
+    /// The project that it belongs to.
+    pub project: ProjectId,
 }
 
 /// Which connections are asked for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// Those of this user.
+    /// Those of this project.
+    pub project: ProjectId,
+    /// Those of this user, who is of the project.
     pub user: Option<UserId>,
     /// Those to this account.
     pub portal: Option<PortalId>,
@@ -62,10 +67,16 @@ impl ConnectionStore {
         self.db.one(&sql, [id.into()]).await?.map(|row| read(&row)).transpose()
     }
 
+    /// The project of a connection, which never changes.
+    pub async fn project_of(&self, id: ConnectionId) -> Result<Option<ProjectId>, StoreError> {
+        let row = self.db.one("SELECT project_id FROM token WHERE id = $1", [id.into()]).await?;
+        row.map(|row| row.get("project_id")).transpose()
+    }
+
     /// The connections that are asked for, in the order that is asked for.
     pub async fn page(&self, wanted: Wanted, now: Moment, limit: u32) -> Result<Vec<Listed>, StoreError> {
-        let (conditions, values) = conditions(wanted, now);
         let order = wanted.order;
+        let (conditions, values) = conditions(wanted, now);
         let sql = format!("{} {conditions} ORDER BY created_at {order}, id {order} LIMIT {limit}", select());
         self.db.all(&sql, values).await?.iter().map(read).collect()
     }
@@ -102,8 +113,11 @@ fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
         }
         conditions.push(condition);
     };
-    if let Some(user) = wanted.user {
-        add("user_id = ?", &[user.into()]);
+    match (wanted.user, wanted.status) {
+        // Everything of a user is of one project, and SQLite would take the project's index.
+        (Some(user), _) => add("user_id = ?", &[user.into()]),
+        (None, Some(ConnectionStatus::Degraded)) => add("project_id || '' = ?", &[wanted.project.into()]),
+        (None, _) => add("project_id = ?", &[wanted.project.into()]),
     }
     if let Some(portal) = wanted.portal {
         add("portal_id = ?", &[portal.into()]);
@@ -131,10 +145,7 @@ fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
         let further = if wanted.order == Order::Asc { ">" } else { "<" };
         add(&format!("(created_at, id) {further} (?, ?)"), &[at.into(), id.into()]);
     }
-    match conditions.is_empty() {
-        true => (String::new(), values),
-        false => (format!("WHERE {}", conditions.join(" AND ")), values),
-    }
+    (format!("WHERE {}", conditions.join(" AND ")), values)
 }
 
 /// A token that is dead on arrival is refreshed so much later.
@@ -150,6 +161,7 @@ fn read(row: &Row) -> Result<Listed, StoreError> {
         },
         external_user: row.get("external_id")?,
         metadata: token.metadata.clone(),
+        project: token.project_id.clone(),
         token: token.into(),
     })
 }

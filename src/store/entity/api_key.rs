@@ -6,6 +6,7 @@ use super::Relation;
 use crate::domain::api_key::{ApiScope, ApiScopes, prefix};
 use crate::domain::clock::Moment;
 use crate::domain::id::ApiKeyId;
+use crate::domain::project::ProjectId;
 use crate::domain::secret::Hash;
 
 /// A key, but for its secret.
@@ -27,6 +28,8 @@ pub struct Model {
     pub last_used_at: Option<Moment>,
     /// When it was revoked.
     pub revoked_at: Option<Moment>,
+    /// Whose connections it opens.
+    pub project_id: ProjectId,
 }
 
 impl Model {

@@ -9,6 +9,7 @@ use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::origin::{AllowedOrigins, Origin};
+use crate::domain::project::ProjectId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Hash;
 
@@ -63,6 +64,8 @@ pub struct Model {
     pub finished_at: Option<Moment>,
     /// When its hosted link was exchanged for a token that one page alone knows.
     pub opened_at: Option<Moment>,
+    /// The project of the key that made it. The HubSpot connection will belong to it.
+    pub project_id: ProjectId,
 }
 
 impl Model {

@@ -6,6 +6,7 @@ use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventType;
 use crate::domain::id::ConnectionId;
+use crate::domain::project::ProjectId;
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
@@ -25,4 +26,6 @@ pub struct Model {
     pub payload: String,
     /// When it happened.
     pub created_at: Moment,
+    /// The project that hears of it; `None` for what concerns the whole app.
+    pub project_id: Option<ProjectId>,
 }

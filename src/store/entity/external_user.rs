@@ -6,10 +6,13 @@ use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::UserId;
+use crate::domain::project::ProjectId;
 
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "external_user")]
 pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub project_id: ProjectId,
     #[sea_orm(primary_key, auto_increment = false)]
     pub external_id: ExternalUserId,
     pub user_id: UserId,

@@ -18,6 +18,7 @@ pub mod idempotency_key;
 pub mod install_attempt;
 pub mod journal_reader;
 pub mod pending_grant;
+pub mod project;
 pub mod revocation_job;
 pub mod session;
 pub mod token;

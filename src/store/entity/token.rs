@@ -6,6 +6,7 @@ use super::Relation;
 use crate::domain::clock::Moment;
 use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
+use crate::domain::project::ProjectId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 use crate::domain::token::Token;
@@ -69,6 +70,8 @@ pub struct Model {
     pub imported_fingerprint: Option<String>,
     /// The required scopes, where the granted ones are not known yet and have to contain them.
     pub unsettled_scopes: Option<Scopes>,
+    /// The project of its user. It never changes.
+    pub project_id: ProjectId,
 }
 
 impl From<Model> for Token {

@@ -7,6 +7,7 @@ use super::flag::Flag;
 use crate::domain::clock::Moment;
 use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
+use crate::domain::project::ProjectId;
 use crate::domain::secret::Sealed;
 use crate::domain::webhook::DisabledReason;
 
@@ -35,6 +36,8 @@ pub struct Model {
     pub overlap_until: Option<Moment>,
     /// When it was made.
     pub created_at: Moment,
+    /// The project whose events are sent to it.
+    pub project_id: ProjectId,
 }
 
 impl Model {

@@ -14,8 +14,10 @@ impl PlatformStore {
     pub async fn insert_api_key(&self, key: ApiKey) -> Result<bool, StoreError> {
         self.db
             .write(move |tx| {
-                let active =
-                    Entity::find().filter(Column::Name.eq(&key.name)).filter(Column::RevokedAt.is_null());
+                let active = Entity::find()
+                    .filter(Column::ProjectId.eq(key.project_id.clone()))
+                    .filter(Column::Name.eq(&key.name));
+                let active = active.filter(Column::RevokedAt.is_null());
                 let active = if tx.locks_rows() { active.lock_exclusive() } else { active };
                 let key = key.clone();
                 Box::pin(

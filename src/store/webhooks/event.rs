@@ -16,9 +16,11 @@ use crate::domain::event::{
     message,
 };
 use crate::domain::id::{ConnectionId, PortalId};
+use crate::domain::project::ProjectId;
 use crate::domain::scopes::Scopes;
-use crate::store::db::{places, values};
+use crate::store::db::{Row, places, values};
 use crate::store::entity::alarm;
+use crate::store::entity::columns;
 use crate::store::entity::event::{ActiveModel, Column, Entity};
 use crate::store::entity::webhook_delivery;
 use crate::store::{Event, StoreError, Tx, WebhookStore};
@@ -30,11 +32,52 @@ const PAGE: i64 = 1_000;
 /// after the connection is stored.
 const INTRODUCTION: Duration = Duration::from_secs(30);
 
-/// Which endpoints hear of an event: those that name it, and those that name nothing.
-const WANTS: &str = "enabled = 1 AND (types LIKE '% ' || event.type || ' %' \
+/// Which endpoints of its project hear of an event: those that name it, and those that name nothing.
+const WANTS: &str = "enabled = 1 AND (event.project_id IS NULL OR event.project_id = webhook_endpoint.project_id) \
+                     AND (types LIKE '% ' || event.type || ' %' \
                      OR (types IS NULL AND event.type <> 'connection.refreshed'))";
 
+/// Which events are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct WantedEvents {
+    /// Those of this project, and of the whole app.
+    pub project: ProjectId,
+    /// Those of this type.
+    pub kind: Option<EventType>,
+    /// Those created at this time or later.
+    pub created_after: Option<Moment>,
+    /// Those created before this time.
+    pub created_before: Option<Moment>,
+    /// Those that come after this one.
+    pub after: Option<(Moment, String)>,
+}
+
 impl WebhookStore {
+    /// Returns the events that are asked for, the oldest first, at most `limit`.
+    pub async fn events(&self, wanted: WantedEvents, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let after = wanted.after.unwrap_or((Moment::from_unix_ms(0), String::new()));
+        let values = [
+            wanted.project.into(),
+            wanted.created_after.map_or(after.0, |at| at.max(after.0)).into(),
+            wanted.created_before.unwrap_or(Moment::from_unix_ms(i64::MAX)).into(),
+            after.0.into(),
+            after.1.into(),
+        ];
+        let columns = columns::<Entity>();
+        // Of each type the first ones: the index of types by age finds them, and no event has a second one to be written.
+        let of_type = |kind: EventType| {
+            format!(
+                "SELECT * FROM (SELECT {columns} FROM event WHERE type = '{kind}' AND created_at >= $2 \
+                 AND created_at < $3 AND (created_at > $4 OR id > $5) AND (project_id IS NULL OR project_id = $1) \
+                 ORDER BY created_at, id LIMIT {limit}) AS of_type"
+            )
+        };
+        let kinds = wanted.kind.as_ref().map_or(&EventType::ALL[..], std::slice::from_ref);
+        let parts: Vec<_> = kinds.iter().copied().map(of_type).collect();
+        let sql = format!("{} ORDER BY created_at, id LIMIT {limit}", parts.join(" UNION ALL "));
+        self.db.all(&sql, values).await?.iter().map(Row::model).collect()
+    }
+
     /// The events of a connection after this number, oldest first.
     pub async fn events_of(
         &self,
@@ -75,7 +118,7 @@ impl WebhookStore {
                     if !tx.insert_new(alarm::Model { code: kind, since: now }).await? {
                         return Ok(false);
                     }
-                    insert(tx, vec![of_app(id, kind, now, data)], Duration::ZERO).await?;
+                    insert(tx, vec![alone(id, kind, None, now, data)], Duration::ZERO).await?;
                     Ok(true)
                 })
             })
@@ -102,17 +145,19 @@ pub(in crate::store) async fn append(
 /// Writes that an install waits to be claimed, in the transaction that keeps it.
 pub(in crate::store) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(), StoreError> {
     let id = id_of_install(data.install_id);
-    insert(tx, vec![of_app(id, EventType::InstallUnclaimed, tx.clock.now(), data)], Duration::ZERO).await
+    let now = tx.clock.now();
+    insert(tx, vec![alone(id, EventType::InstallUnclaimed, None, now, data)], Duration::ZERO).await
 }
 
 /// Writes an event of a connect session, in the transaction that changes its status.
 pub(in crate::store) async fn append_session(
     tx: &Tx<'_>,
     kind: EventType,
+    project: ProjectId,
     data: ConnectSessionData<'_>,
 ) -> Result<(), StoreError> {
     let id = id_of_session(data.connect_session_id, kind);
-    insert(tx, vec![of_app(id, kind, tx.clock.now(), data)], Duration::ZERO).await
+    insert(tx, vec![alone(id, kind, Some(project), tx.clock.now(), data)], Duration::ZERO).await
 }
 
 /// The same of many connections, each of them named once, in as many statements as for one.
@@ -163,9 +208,15 @@ pub(in crate::store) async fn introduce(
 }
 
 /// Returns an event that belongs to no connection.
-pub(in crate::store) fn of_app(id: String, kind: EventType, at: Moment, data: impl Serialize) -> Event {
+pub(in crate::store) fn alone(
+    id: String,
+    kind: EventType,
+    project_id: Option<ProjectId>,
+    at: Moment,
+    data: impl Serialize,
+) -> Event {
     let payload = message(kind, at, data);
-    Event { id, kind, connection_id: None, sequence: None, payload, created_at: at }
+    Event { id, kind, connection_id: None, sequence: None, payload, created_at: at, project_id }
 }
 
 /// A connection as it is in the middle of its transaction.
@@ -179,6 +230,7 @@ struct Snapshot {
     /// Empty while they are unknown.
     scopes: Scopes,
     last_error: Option<String>,
+    project_id: ProjectId,
 }
 
 impl Snapshot {
@@ -204,6 +256,7 @@ impl Snapshot {
             sequence: Some(sequence),
             payload: message(kind, at, data),
             created_at: at,
+            project_id: Some(self.project_id.clone()),
         }
     }
 }
@@ -213,7 +266,7 @@ async fn snapshots(tx: &Tx<'_>, connections: &[ConnectionId]) -> Result<Vec<Snap
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT id, external_id, portal_id, hub_domain, state, scopes, last_error FROM token \
+        "SELECT id, external_id, portal_id, hub_domain, state, scopes, last_error, token.project_id FROM token \
          LEFT JOIN external_user ON external_user.user_id = token.user_id WHERE id IN ({})",
         places(tx.backend(), connections.len())
     );

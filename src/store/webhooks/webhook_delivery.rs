@@ -147,9 +147,10 @@ impl WebhookStore {
     }
 
     /// Queues a message for this endpoint alone.
-    pub async fn queue_test(&self, endpoint: WebhookId, id: &str, now: Moment) -> Result<(), StoreError> {
+    pub async fn queue_test(&self, to: &Endpoint, id: &str, now: Moment) -> Result<(), StoreError> {
+        let (endpoint, project) = (to.id, Some(to.project_id.clone()));
         let data = TestData { webhook_id: endpoint };
-        let event = event::of_app(id.to_owned(), EventType::WebhookTest, now, data);
+        let event = event::alone(id.to_owned(), EventType::WebhookTest, project, now, data);
         self.db
             .write(move |tx| {
                 let event = event.clone();

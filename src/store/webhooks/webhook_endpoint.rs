@@ -6,6 +6,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use crate::domain::clock::Moment;
 use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
+use crate::domain::project::ProjectId;
 use crate::domain::secret::Sealed;
 use crate::domain::webhook::{DisabledReason, MAX_ENDPOINTS};
 use crate::store::entity::columns;
@@ -27,11 +28,12 @@ pub struct EndpointChanges {
 }
 
 impl WebhookStore {
-    /// Saves a new endpoint. `false` if there are as many as there may be.
+    /// Saves a new endpoint. `false` if its project has as many as it may have.
     pub async fn add_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
-        let sql = "INSERT INTO webhook_endpoint (id, url, types, key_id, secrets_sealed, created_at) \
-                   SELECT $1, $2, $3, $4, $5, $6 WHERE (SELECT COUNT(*) FROM webhook_endpoint) < $7";
-        let Endpoint { id, url, types, key_id, secrets_sealed, created_at, .. } = endpoint;
+        let sql = "INSERT INTO webhook_endpoint (id, url, types, key_id, secrets_sealed, created_at, project_id) \
+                   SELECT $1, $2, $3, $4, $5, $6, $7 \
+                   WHERE (SELECT COUNT(*) FROM webhook_endpoint WHERE project_id = $7) < $8";
+        let Endpoint { id, url, types, key_id, secrets_sealed, created_at, project_id, .. } = endpoint;
         let most = i64::try_from(MAX_ENDPOINTS).unwrap_or(i64::MAX);
         let values = [
             id.into(),
@@ -40,6 +42,7 @@ impl WebhookStore {
             key_id.into(),
             secrets_sealed.into(),
             created_at.into(),
+            project_id.into(),
             most.into(),
         ];
         Ok(self.db.run(sql, values).await? == 1)
@@ -49,6 +52,12 @@ impl WebhookStore {
     pub async fn endpoints(&self) -> Result<Vec<Endpoint>, StoreError> {
         let query = Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
         self.db.find_all(query).await
+    }
+
+    /// Returns the endpoints of a project, in the order in which they were made.
+    pub async fn endpoints_of(&self, project: &ProjectId) -> Result<Vec<Endpoint>, StoreError> {
+        let query = Entity::find().filter(Column::ProjectId.eq(project.clone()));
+        self.db.find_all(query.order_by_asc(Column::CreatedAt).order_by_asc(Column::Id)).await
     }
 
     /// Returns one endpoint.

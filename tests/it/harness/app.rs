@@ -9,9 +9,10 @@ use hubspot_connect::domain::api_key::{ApiScopes, new_key};
 use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::clock::{Clock, Moment};
 use hubspot_connect::domain::id::ApiKeyId;
+use hubspot_connect::domain::project::ProjectId;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::services::Services;
-use hubspot_connect::store::{ApiKey, Store};
+use hubspot_connect::store::{ApiKey, Project, Store};
 use reqwest::Method;
 use serde_json::Value;
 use test_support::free_port;
@@ -150,13 +151,31 @@ impl TestApp {
 
     /// A fresh API key with these scopes, separated by spaces.
     pub async fn api_key(&self, scopes: &str) -> String {
+        self.api_key_of(&ProjectId::default(), scopes).await
+    }
+
+    /// The same for a project, which exists from then on.
+    pub async fn api_key_of(&self, project: &ProjectId, scopes: &str) -> String {
+        let (id, created_at) = (project.clone(), self.clock.now());
+        let project = Project { id, host_origins: None, created_at };
+        self.store.platform.insert_project(project.clone()).await.expect("a project");
+        let project_id = project.id;
         let chance = Chance::system();
         let id = ApiKeyId::random(&chance);
         let secret = new_key(id, &chance);
         let scopes =
             ApiScopes(scopes.split_whitespace().map(|word| word.parse().expect("a scope")).collect());
         let (name, key_hash, created_at) = (id.to_string(), secret.hash(), self.clock.now());
-        let key = ApiKey { id, name, key_hash, scopes, created_at, last_used_at: None, revoked_at: None };
+        let key = ApiKey {
+            id,
+            name,
+            key_hash,
+            scopes,
+            created_at,
+            last_used_at: None,
+            revoked_at: None,
+            project_id,
+        };
         assert!(self.store.platform.insert_api_key(key).await.expect("a key"));
         secret.expose().to_owned()
     }

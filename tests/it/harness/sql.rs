@@ -183,9 +183,11 @@ impl TestDatabase {
 
     /// Gives the user of the only connection an id of the host's.
     pub async fn name_user(&self, external_id: &str) {
-        let named = format!("SELECT '{external_id}', user_id, 1 FROM {CONNECTIONS}");
-        self.execute(&format!("INSERT INTO {EXTERNAL_USERS} (external_id, user_id, created_at) {named}"))
-            .await;
+        let named = format!("SELECT 'default', '{external_id}', user_id, 1 FROM {CONNECTIONS}");
+        self.execute(&format!(
+            "INSERT INTO {EXTERNAL_USERS} (project_id, external_id, user_id, created_at) {named}"
+        ))
+        .await;
     }
 
     /// Counts the rows that are sealed under this key: connections, revocations and pending grants.

@@ -1,0 +1,69 @@
+//! Projects: products that share a service and see nothing of each other.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sea_orm::DeriveValueType;
+use serde::Serialize;
+
+use super::words::not_a_number;
+
+const LONGEST: usize = 40;
+
+/// The name of a project, which is its id: 1 to 40 lowercase letters, digits and hyphens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, DeriveValueType)]
+#[serde(into = "String")]
+#[sea_orm(value_type = "String")]
+pub struct ProjectId(Arc<str>);
+
+not_a_number!(ProjectId);
+
+impl Default for ProjectId {
+    /// Returns the project of everything that names none. It always exists.
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+/// Text that cannot name a project.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a project's name has 1 to {LONGEST} lowercase letters, digits and hyphens")]
+pub struct BadProjectId;
+
+impl FromStr for ProjectId {
+    type Err = BadProjectId;
+
+    fn from_str(text: &str) -> Result<Self, BadProjectId> {
+        let fits = (1..=LONGEST).contains(&text.len())
+            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if fits { Ok(Self(text.into())) } else { Err(BadProjectId) }
+    }
+}
+
+impl From<ProjectId> for String {
+    fn from(id: ProjectId) -> Self {
+        id.0.to_string()
+    }
+}
+
+impl fmt::Display for ProjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_word_in_lowercase() {
+        for good in ["default", "crm-sync", "2", &"a".repeat(40)] {
+            assert_eq!(good.parse::<ProjectId>().expect("a name").to_string(), good);
+        }
+        for bad in ["", "A", "a b", "a_b", "é", &"a".repeat(41)] {
+            assert_eq!(bad.parse::<ProjectId>(), Err(BadProjectId), "{bad}");
+        }
+    }
+}

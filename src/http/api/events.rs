@@ -1,0 +1,72 @@
+//! GET /api/hubspot/events: what has happened in the project of the key.
+
+use actix_web::HttpRequest;
+use actix_web::web::Data;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::caller::authenticate;
+use super::pagination::{Page, PageParams, PageRequest, TIME};
+use crate::domain::api_key::ApiScope;
+use crate::domain::clock::Moment;
+use crate::domain::event::EventType;
+use crate::domain::id::ConnectionId;
+use crate::http::Web;
+use crate::http::problem::Handled;
+use crate::services::{Event, WantedEvents};
+
+/// An event.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventBody {
+    /// Its id, which is that of the webhook message.
+    id: String,
+    #[serde(rename = "type")]
+    kind: EventType,
+    /// The connection that it is about.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    connection_id: Option<ConnectionId>,
+    created_at: String,
+    /// The message, as webhooks send it.
+    #[schema(value_type = Object)]
+    payload: Value,
+}
+
+impl From<Event> for EventBody {
+    fn from(event: Event) -> Self {
+        let Event { id, kind, connection_id, created_at, payload, .. } = event;
+        let payload = serde_json::from_str(&payload).unwrap_or_default();
+        Self { id, kind, connection_id, created_at: created_at.rfc3339(), payload }
+    }
+}
+
+/// Lists the events of the project, the oldest first, for as long as they are kept.
+///
+/// An event is listed ten seconds after it has happened; from then on none is added before it. To read on later, pass the
+/// `created_at` of the last event as `created_after`, and skip the events that you know by their `id`.
+#[utoipa::path(
+    get, path = "/api/hubspot/events", tag = "webhooks", security(("api_key" = ["webhooks"])),
+    params(
+        PageParams,
+        ("type" = Option<EventType>, Query, description = "Those of this type."),
+        ("created_after" = Option<String>, Query, format = DateTime, description = "Those created at this time or later."),
+        ("created_before" = Option<String>, Query, format = DateTime, description = "Those created before this time."),
+    ),
+    responses(
+        (status = 200, description = "A page of events.", body = Page<EventBody>),
+        (status = 400, description = "`bad_request`: a parameter is unknown, given twice, or has no such value."),
+    )
+)]
+pub async fn list_events(request: HttpRequest, web: Data<Web>) -> Handled {
+    let key = authenticate(&request, &web, ApiScope::Webhooks).await?;
+    let page = PageRequest::<(i64, String)>::read(&request, &["type", "created_after", "created_before"])?;
+    let wanted = WantedEvents {
+        project: key.project_id.clone(),
+        kind: page.filters.get("type", "the type of an event")?,
+        created_after: page.filters.get("created_after", TIME)?,
+        created_before: page.filters.get("created_before", TIME)?,
+        after: page.after.clone().map(|(at, id)| (Moment::from_unix_ms(at), id)),
+    };
+    let events = web.services.webhooks.events.list(wanted, page.rows()).await?;
+    Ok(page.answer(events, |event| (event.created_at.unix_ms(), event.id.clone()), EventBody::from))
+}

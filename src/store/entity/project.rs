@@ -1,0 +1,21 @@
+//! Projects.
+
+use sea_orm::entity::prelude::*;
+
+use super::Relation;
+use crate::domain::clock::Moment;
+use crate::domain::origin::AllowedOrigins;
+use crate::domain::project::ProjectId;
+
+/// A project.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
+#[sea_orm(table_name = "project")]
+pub struct Model {
+    /// Its name.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: ProjectId,
+    /// The pages that may use its connect sessions; `None` for all that are listed in HOST_ORIGINS.
+    pub host_origins: Option<AllowedOrigins>,
+    /// When it was created.
+    pub created_at: Moment,
+}

@@ -1,0 +1,170 @@
+//! Projects: two products share a service and see nothing of each other.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
+use crate::harness::browser::problem_of;
+use crate::harness::host::{Host, SESSIONS};
+use crate::harness::page::Page;
+use crate::harness::process::run;
+use crate::harness::{Receiver, TestApp, sql};
+
+const CONNECTIONS: &str = "/api/hubspot/connections";
+const WEBHOOKS: &str = "/api/hubspot/webhooks";
+const ALL: &str = "connections:read sessions:write tokens:read webhooks";
+
+/// A host of this project.
+async fn host_of(app: TestApp, project: &str) -> Host {
+    let key = app.api_key_of(&project.parse().unwrap(), ALL).await;
+    Host { app, key }
+}
+
+/// Connects this account for `user_42` of the host, in a browser of their own.
+async fn connect(host: &Host, hub_id: u64) -> String {
+    let session = host.make(json!({"external_user_id": "user_42"})).await;
+    host.approve(&session, &host.page(), &host.app.browser(), approve(hub_id)).await;
+    host.look(&session).await["connection_id"].as_str().expect("a connection").to_owned()
+}
+
+async fn listed(app: &TestApp, key: &str, path: &str) -> Vec<Value> {
+    app.pages(key, path).await.concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_external_id_names_a_user_of_each_project() {
+    let first = host_of(TestApp::with(LONG_SESSIONS).await, "first").await;
+    let first_id = connect(&first, ACME).await;
+    let Host { app, key: first_key } = first;
+    let second = host_of(app, "second").await;
+    let second_id = connect(&second, ACME).await;
+    let Host { app, key: second_key } = second;
+    assert_ne!(first_id, second_id, "the same account, connected in each project");
+    for (key, id) in [(&first_key, &first_id), (&second_key, &second_id)] {
+        for filter in
+            ["", "?external_user_id=user_42", "?status=active", "?status=degraded", "?portal_id=1234567"]
+        {
+            let ids: Vec<_> = listed(&app, key, &format!("{CONNECTIONS}{filter}")).await;
+            let ids: Vec<_> = ids.iter().map(|one| one["id"].as_str().unwrap()).collect();
+            let expected: &[&str] = if filter == "?status=degraded" { &[] } else { &[id] };
+            assert_eq!(ids, expected, "{filter}");
+        }
+        assert_eq!(listed(&app, key, SESSIONS).await.len(), 1);
+        let body = json!({"external_user_id": "user_42"});
+        let token = app.api(key, Method::POST, "/api/hubspot/read-tokens", Some(body)).await.json();
+        let page = app.browser();
+        let request = page.request(Method::GET, "/api/hubspot/status").header("origin", HOST);
+        let token = token["token"].as_str().unwrap();
+        let status = page.send(request.header("hubspot-connect-read-token", token)).await.json();
+        let seen = status["connections"].as_array().unwrap();
+        assert_eq!((seen.len(), seen[0]["id"].as_str()), (1, Some(id.as_str())), "{status}");
+    }
+    let own = app.api(&second_key, Method::GET, "/api/hubspot/api-key", None).await.json();
+    assert_eq!(own["project"], "second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_renewed_by_its_own_project_alone() {
+    let first = host_of(TestApp::with(LONG_SESSIONS).await, "first").await;
+    let id = connect(&first, ACME).await;
+    let second = host_of(first.app, "second").await;
+    let body = json!({"connection_id": id});
+    let refused = second.app.api(&second.key, Method::POST, SESSIONS, Some(body.clone())).await;
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (404, Some("connection_not_found")));
+    let made = second.app.api(&first.key, Method::POST, SESSIONS, Some(body)).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_hears_of_its_own_project_and_of_the_whole_app() {
+    let (ours, theirs) = (Receiver::start().await, Receiver::start().await);
+    let hosts = format!("{},{}", ours.host(), theirs.host());
+    let variables = [("WEBHOOK_ALLOWED_HOSTS", hosts.as_str()), ("MARKETPLACE_INSTALLS", "on")];
+    let app = TestApp::with(&[LONG_SESSIONS, &variables].concat()).await;
+    let second = host_of(app, "second").await;
+    let key = second.app.api_key_of(&"third".parse().unwrap(), ALL).await;
+    for (key, receiver) in [(&second.key, &ours), (&key, &theirs)] {
+        let body = json!({"url": receiver.url("/hooks")});
+        let made = second.app.api(key, Method::POST, WEBHOOKS, Some(body)).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        assert_eq!(listed(&second.app, key, WEBHOOKS).await.len(), 1);
+    }
+    connect(&second, ACME).await;
+    let link = second.make(json!({"external_user_id": "user_43", "hosted": true})).await;
+    let path = format!("{SESSIONS}/{}", link["id"].as_str().unwrap());
+    assert_eq!(second.app.api(&second.key, Method::DELETE, &path, None).await.status, 200);
+    let code = second.app.hubspot.install(&format!("{}/install/hubspot", second.app.base), GLOBEX);
+    second.app.browser().get(&format!("/install/hubspot?code={code}")).await;
+    second.app.deliver_due().await;
+    let kinds = |receiver: &Receiver| {
+        let mut kinds: Vec<_> = receiver.heard().iter().map(|heard| heard.kind()).collect();
+        kinds.sort();
+        kinds
+    };
+    assert_eq!(kinds(&ours), ["connect_session.failed", "connection.created", "install.unclaimed"]);
+    assert_eq!(kinds(&theirs), ["install.unclaimed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_a_project_are_for_its_pages() {
+    const OTHER: &str = "http://other.localhost:3000";
+    let app = TestApp::with(&[("HOST_ORIGINS", &format!("{HOST},{OTHER}"))]).await;
+    let create = ["projects", "create", "second", "--host-origin", OTHER];
+    assert_eq!(run(&create, &app.variables).code, Some(0));
+    let second = host_of(app, "second").await;
+    let session = second.make(json!({"external_user_id": "user_42"})).await;
+    let token = session["token"].as_str().unwrap();
+    let browser = second.app.browser();
+    let refused = second.page().post(&browser, Some(HOST), &[("connect_session", token)]).await;
+    assert_eq!(problem_of(&refused), "origin_not_allowed");
+    let page = Page::new(&second.app.base, OTHER);
+    assert_eq!(page.post(&browser, Some(OTHER), &[("connect_session", token)]).await.status, 200);
+    let elsewhere = json!({"external_user_id": "user_42", "allowed_origins": [HOST]});
+    let refused = second.app.api(&second.key, Method::POST, SESSIONS, Some(elsewhere)).await;
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (400, Some("origin_not_allowed")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projects_are_created_listed_changed_and_deleted_on_the_command_line() {
+    let app = TestApp::start().await;
+    let run = |arguments: &[&str]| run(arguments, &app.variables);
+    let key_of_nothing = run(&["api-keys", "create", "backend", "--scope", "proxy", "--project", "second"]);
+    assert!(
+        key_of_nothing.code == Some(1) && key_of_nothing.stderr.contains("no project second"),
+        "{key_of_nothing:?}"
+    );
+    assert_eq!(run(&["projects", "create", "Second"]).code, Some(2));
+    let elsewhere = run(&["projects", "create", "second", "--host-origin", "https://evil.example"]);
+    assert!(elsewhere.code == Some(1) && elsewhere.stderr.contains("HOST_ORIGINS"), "{elsewhere:?}");
+    assert_eq!(run(&["projects", "create", "second"]).code, Some(0));
+    assert_eq!(run(&["projects", "create", "second"]).code, Some(1), "the name is taken");
+    assert_eq!(run(&["projects", "set-origins", "second", "--host-origin", HOST]).code, Some(0));
+    assert_eq!(run(&["projects", "set-origins", "third"]).code, Some(1));
+    let list = run(&["projects", "list"]).stdout;
+    assert_eq!(list, format!("default  all of HOST_ORIGINS\nsecond  {HOST}\n"));
+    let made = run(&["api-keys", "create", "backend", "--scope", "proxy", "--project", "second"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let refused = run(&["projects", "delete", "second"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("keys in use"), "{refused:?}");
+    let keys = run(&["api-keys", "list"]).stdout;
+    let line = keys.lines().find(|line| line.contains("project second")).expect("the key");
+    assert_eq!(run(&["api-keys", "revoke", line.split_whitespace().next().unwrap()]).code, Some(0));
+    assert_eq!(run(&["projects", "delete", "second"]).code, Some(0));
+    assert_eq!(run(&["projects", "delete", "default"]).code, Some(1));
+    assert_eq!(run(&["projects", "list"]).stdout, "default  all of HOST_ORIGINS\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_that_owns_a_connection_or_an_endpoint_is_not_deleted() {
+    let host = host_of(TestApp::with(LONG_SESSIONS).await, "second").await;
+    let id = "second".parse().unwrap();
+    let platform = &host.app.store.platform;
+    host.app.database.execute("UPDATE api_key SET revoked_at = 1 WHERE project_id = 'second'").await;
+    assert!(platform.delete_project(&id).await.unwrap(), "nothing is left in it");
+    let host = host_of(host.app, "second").await;
+    connect(&host, ACME).await;
+    let platform = &host.app.store.platform;
+    host.app.database.execute("UPDATE api_key SET revoked_at = 1 WHERE project_id = 'second'").await;
+    assert!(!platform.delete_project(&id).await.unwrap(), "there is a connection");
+    assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 1);
+}
