@@ -222,7 +222,7 @@ async fn unknown_and_repeated_query_parameters_are_refused_by_every_operation_of
             assert!(known.iter().all(|name| hint.contains(&format!("`{name}`"))), "{place}");
         }
     }
-    assert_eq!(lists, 6);
+    assert_eq!(lists, 7);
 }
 
 #[test]

@@ -27,6 +27,15 @@ async fn connect(host: &Host, hub_id: u64) -> String {
     host.look(&session).await["connection_id"].as_str().expect("a connection").to_owned()
 }
 
+/// Revokes all keys and deletes the project, if it can be.
+async fn without_keys(host: &Host, project: &str) -> bool {
+    let (platform, now) = (&host.app.store.platform, host.app.clock.now());
+    for key in platform.api_keys().await.unwrap() {
+        platform.revoke_api_key(key.id, now).await.unwrap();
+    }
+    platform.delete_project(&project.parse().unwrap()).await.unwrap()
+}
+
 async fn listed(app: &TestApp, key: &str, path: &str) -> Vec<Value> {
     app.pages(key, path).await.concat()
 }
@@ -157,14 +166,18 @@ async fn projects_are_created_listed_changed_and_deleted_on_the_command_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_project_that_owns_a_connection_or_an_endpoint_is_not_deleted() {
     let host = host_of(TestApp::with(LONG_SESSIONS).await, "second").await;
-    let id = "second".parse().unwrap();
-    let platform = &host.app.store.platform;
-    host.app.database.execute("UPDATE api_key SET revoked_at = 1 WHERE project_id = 'second'").await;
-    assert!(platform.delete_project(&id).await.unwrap(), "nothing is left in it");
+    assert!(without_keys(&host, "second").await, "nothing is left in it");
     let host = host_of(host.app, "second").await;
     connect(&host, ACME).await;
-    let platform = &host.app.store.platform;
-    host.app.database.execute("UPDATE api_key SET revoked_at = 1 WHERE project_id = 'second'").await;
-    assert!(!platform.delete_project(&id).await.unwrap(), "there is a connection");
+    assert!(!without_keys(&host, "second").await, "there is a connection");
     assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 1);
+    let receiver = Receiver::start().await;
+    let app = TestApp::with(&[("WEBHOOK_ALLOWED_HOSTS", &receiver.host())]).await;
+    let host = host_of(app, "second").await;
+    let body = json!({"url": receiver.url("/hooks")});
+    assert_eq!(host.app.api(&host.key, Method::POST, WEBHOOKS, Some(body)).await.status, 201);
+    assert!(!without_keys(&host, "second").await, "there is an endpoint");
+    let host = host_of(TestApp::start().await, "second").await;
+    host.make(json!({"external_user_id": "user_42"})).await;
+    assert!(!without_keys(&host, "second").await, "there is a session that may lead to a connection");
 }

@@ -85,3 +85,26 @@ async fn no_operation_walks_all_connections() {
         assert!(!is_walked, "a statement walks all connections\n{statement}\n{plan}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_list_takes_the_index_that_finds_the_fewest_rows() {
+    let statements = Statements::collect();
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let key = app.api_key("connections:read webhooks").await;
+    for (list, index) in [
+        ("/connections", "token_created (project_id=?)"),
+        ("/connections?order=desc&status=active", "token_created (project_id=?)"),
+        ("/connections?portal_id=1", "token_account_created (portal_id=? AND project_id=?)"),
+        ("/connections?status=needs_reauth", "token_inactive (state=? AND project_id=?)"),
+        ("/connections?status=integrity_error", "token_inactive (state=? AND project_id=?)"),
+        ("/connections?status=degraded", "(id=?)"),
+        ("/events", "event_type (type=? AND created_at>? AND created_at<?)"),
+    ] {
+        app.pages(&key, &format!("/api/hubspot{list}")).await;
+        let sent = statements.take(&app).await;
+        let listing =
+            sent.iter().find(|statement| statement.contains("ORDER BY created_at")).expect("a list");
+        let plan = app.database.plan(listing).await;
+        assert!(!app.database.is_sqlite() || plan.contains(index), "{list}: {index}\n{listing}\n{plan}");
+    }
+}

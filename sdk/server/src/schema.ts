@@ -285,6 +285,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/hubspot/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists the events of the project, the oldest first, for as long as they are kept.
+         * @description An event is listed ten seconds after it has happened; from then on none is added before it. To read on later, pass the
+         *     `created_at` of the last event as `created_after`, and skip the events that you know by their `id`.
+         */
+        get: operations["list_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/hubspot/installs": {
         parameters: {
             query?: never;
@@ -292,7 +313,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists installs that wait to be claimed, in the order of their ids. */
+        /** Lists installs that wait to be claimed, in the order of their ids. An install belongs to no project until it is claimed. */
         get: operations["list_installs"];
         put?: never;
         post?: never;
@@ -312,7 +333,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Claims an install for one of your users: it becomes a connection, or renews the one that the user has to that
+         * Claims an install for one of your users: it becomes a connection of your key's project, or renews the one that the user has to that
          *     account. The same claim again has the same answer.
          */
         post: operations["claim_install"];
@@ -979,6 +1000,8 @@ export interface components {
             name: string;
             /** @description The first characters of the key. */
             prefix: string;
+            /** @description The project whose connections, connect sessions and webhook endpoints it sees. */
+            project: string;
             /** @description What it is good for. */
             scopes: components["schemas"]["ApiScope"][];
         };
@@ -1304,7 +1327,7 @@ export interface components {
          */
         CreateConnectSession: {
             /**
-             * @description The pages that may use it, out of those listed in HOST_ORIGINS; all of these if left out.
+             * @description The pages that may use it, out of those listed in HOST_ORIGINS and for your project; all of these if left out.
              * @example [
              *       "https://app.example.com"
              *     ]
@@ -1444,6 +1467,21 @@ export interface components {
              */
             connection_id: string;
             revocation: components["schemas"]["Revocation"];
+        };
+        /** @description An event. */
+        EventBody: {
+            /**
+             * Format: uuid
+             * @description The connection that it is about.
+             */
+            connection_id?: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** @description Its id, which is that of the webhook message. */
+            id: string;
+            /** @description The message, as webhooks send it. */
+            payload: Record<string, never>;
+            type: components["schemas"]["EventType"];
         };
         /**
          * @description What has happened.
@@ -1655,6 +1693,12 @@ export interface components {
         /** @description A page of a list. */
         Page_DeliveryBody: {
             data: components["schemas"]["DeliveryBody"][];
+            /** @description The `cursor` of the next page; null on the last one. */
+            next_cursor: string | null;
+        };
+        /** @description A page of a list. */
+        Page_EventBody: {
+            data: components["schemas"]["EventBody"][];
             /** @description The `cursor` of the next page; null on the last one. */
             next_cursor: string | null;
         };
@@ -4780,6 +4824,123 @@ export interface operations {
             /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
             503: {
                 headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_events: {
+        parameters: {
+            query?: {
+                /** @description Those created at this time or later. */
+                created_after?: string;
+                /** @description Those created before this time. */
+                created_before?: string;
+                /** @description The `next_cursor` of the page before. It is opaque: pass it on as it is, with the same filters. */
+                cursor?: string;
+                /** @description How many at most; 50 if omitted. */
+                limit?: number;
+                /** @description Those of this type. */
+                type?: components["schemas"]["EventType"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of events. */
+            200: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_EventBody"];
+                };
+            };
+            /** @description `bad_request`: a parameter is unknown, given twice, or has no such value. */
+            400: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `api_key_missing`, `api_key_invalid`. */
+            401: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `api_key_scope_missing`: the key is not for this. */
+            403: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `wrong_host`: the service does not go by that name. */
+            421: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited_key`: the key has asked too often. `rate_limited`: too many wrong keys from this address. */
+            429: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `storage_unavailable`: the database does not answer; nothing is lost. */
+            503: {
+                headers: {
+                    /** @description What is left: `"default";r=5999;t=60` is 5999 requests in the next 60 seconds. */
+                    RateLimit?: string;
+                    /** @description How much the key may ask: `"default";q=6000;w=60` is 6000 requests in 60 seconds. */
+                    "RateLimit-Policy"?: string;
                     /** @description Seconds after which to try again. */
                     "Retry-After"?: string;
                     [name: string]: unknown;

@@ -83,8 +83,9 @@ pub async fn get_access_token(request: HttpRequest, web: Data<Web>, id: Path<Str
 }
 
 async fn lend(request: &HttpRequest, web: &Web, key: &ApiKey, id: &str) -> Handled {
+    let min_ttl = min_ttl(request.query_string())?;
     let id = connection_of(web, key, id).await?;
-    let lease = web.services.connections.access_tokens.lease(id, min_ttl(request.query_string())?).await?;
+    let lease = web.services.connections.access_tokens.lease(id, min_ttl).await?;
     let tag = format!("\"{}-{:016x}\"", lease.generation(), lease.mark());
     let fresh = format!("private, max-age={}", lease.fresh_for.as_secs());
     let is_known = is_known(request, &tag) && !lease.is_short();
