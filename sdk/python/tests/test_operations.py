@@ -110,6 +110,7 @@ SHAPES: dict[type, tuple[str, set[str]]] = {
     types.WebhookChanges: ("WebhookChanges", set()),
     types.Delivery: ("DeliveryBody", set()),
     types.DeliveryWithPayload: ("DeliveryWithPayload", set()),
+    types.Event: ("EventBody", set()),
     types.ReplayFilter: ("ReplayFilter", set()),
     types.ReplayedDeliveries: ("ReplayedDeliveries", set()),
     types.ImportConnection: ("ImportConnection", set()),
@@ -122,6 +123,7 @@ QUERIES: dict[type, str] = {
     types.ListInstalls: "list_installs",
     types.ListWebhooks: "list_webhooks",
     types.ListDeliveries: "list_webhook_deliveries",
+    types.ListEvents: "list_events",
 }
 WORDS: dict[str, Any] = {
     "ApiScope": types.ApiScope,
