@@ -199,7 +199,7 @@ class Stage {
     for (const context of [this.context, ...this.others]) await context.close();
     for (const server of this.servers) {
       server.closeAllConnections();
-      server.close();
+      await server.close();
     }
     for (const folder of this.folders) await rm(folder, { recursive: true, force: true });
     await this.demo.stop();
