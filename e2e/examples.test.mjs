@@ -22,6 +22,7 @@ const PRINTED = "https://connect.example.com";
 const APPLICATIONS = {
   Express: { folder: "backend", command: () => [process.execPath, "server.mjs"], refused: 400 },
   FastAPI: { folder: "backend", command: (port) => [process.env.PYTHON, "-m", "uvicorn", "app:app", "--port", port, "--log-level", "warning"], refused: 400 },
+  Django: { folder: "django", command: (port) => [process.env.PYTHON, "manage.py", "runserver", "--noreload", port], confirms: true },
 };
 for (const application of Object.values(APPLICATIONS)) application.port = await freePort();
 const originOf = ({ port }) => `http://app.localhost:${port}`;
