@@ -22,6 +22,10 @@ const PRINTED = "https://connect.example.com";
 const APPLICATIONS = {
   Express: { folder: "backend", command: () => [process.execPath, "server.mjs"], refused: 400 },
   FastAPI: { folder: "backend", command: (port) => [process.env.PYTHON, "-m", "uvicorn", "app:app", "--port", port, "--log-level", "warning"], refused: 400 },
+  "Next.js": {
+    folder: "nextjs", command: (port) => [process.execPath, here("node_modules/next/dist/bin/next"), "dev", "--hostname", "127.0.0.1", "--port", port],
+    confirms: true, forbidden: 500,
+  },
   Django: { folder: "django", command: (port) => [process.env.PYTHON, "manage.py", "runserver", "--noreload", port], confirms: true },
 };
 for (const application of Object.values(APPLICATIONS)) application.port = await freePort();
@@ -61,6 +65,7 @@ async function start(stage, { folder: name, command, port }) {
     await writeFile(file, (await readFile(file, "utf8")).replaceAll(PRINTED, demo.service));
   }
   await install(folder, "@hubspot-connect/server", ".", "../sdk/server/src/index.ts");
+  await install(folder, "hubspot-connect", "./react", "../sdk/src/react.ts");
 
   const { body: webhook } = await demo.api("POST", "/api/hubspot/webhooks", { url: `http://127.0.0.1:${port}/hooks/hubspot` });
   const [program, ...args] = command(String(port));
