@@ -75,6 +75,24 @@ suite(hosts.flags, (test) => {
     assert.equal((await start.allHeaders()).origin, "null");
   });
 
+  test("a page that hides its origin and cuts its popup off cannot use a connect session", async (stage) => {
+    const severed = { "cross-origin-opener-policy": "same-origin" };
+    const { body: session } = await stage.demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: "user_42" });
+    const open = async (headers) => {
+      const host = await stage.open(hosts.page(stage, { headers: { ...severed, ...headers } }));
+      await ready(host);
+      await host.evaluate((token) => { window.options = { connectSession: token }; }, session.token);
+      return { host, popup: await stage.popupOf(host, () => host.click("#connect")) };
+    };
+    const hidden = await open({ "referrer-policy": "same-origin" });
+    await hidden.popup.getByRole("button", { name: "Continue" }).click();
+    await approve(hidden.popup);
+    await hidden.popup.getByText("opener_unproven").waitFor();
+    const named = await open({ "referrer-policy": "strict-origin-when-cross-origin" });
+    await approve(named.popup);
+    assertConnected(await resultOf(named.host));
+  });
+
   test("a page that is busy shows its key late, and it still counts", async (stage) => {
     const busy = `addEventListener("message", ({ data }) => {
       if (data.needs_key) for (const end = Date.now() + 4_000; Date.now() < end;);
