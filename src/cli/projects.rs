@@ -51,7 +51,7 @@ impl Projects {
                         return Err(format!("there is a project {name} already").into());
                     }
                     say(format_args!(
-                        "{name} is created; `hubspot-connect api-keys create --project {name}` makes its keys"
+                        "{name} is created; `hubspot-connect api-keys create NAME --scope … --project {name}` makes its keys"
                     ));
                 }
                 Self::List => store.platform.projects().await?.iter().for_each(|project| say(line(project))),

@@ -118,7 +118,7 @@ impl From<SessionError> for Problem {
                 .hint("No connection of this user has this id."),
             SessionError::OriginNotListed => Self::new(ProblemCode::OriginNotAllowed)
                 .pointer("/allowed_origins")
-                .hint("HOST_ORIGINS must list each of `allowed_origins`."),
+                .hint("HOST_ORIGINS must list each of `allowed_origins`, and so must the project if it has origins."),
             SessionError::ReturnUrlNotAllowed => {
                 Self::new(ProblemCode::ReturnUrlNotAllowed).pointer("/return_url")
             }
