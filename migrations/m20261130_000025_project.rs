@@ -4,7 +4,7 @@
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, text, text_null};
-use sea_orm_migration::sea_orm::DbBackend;
+use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -35,6 +35,12 @@ const OF_ALL: [&str; 3] = [
     "CREATE INDEX token_created ON token (created_at, id)",
     "CREATE INDEX token_account_created ON token (portal_id, created_at, id)",
     "CREATE INDEX token_inactive ON token (state, created_at, id) WHERE state <> 'active'",
+];
+
+/// Lists of a project that are read in the order of time.
+const LISTS: [(&str, &str, &[&str]); 2] = [
+    ("connect_session_project", "connect_session", &["project_id", "id"]),
+    ("event_project", "event", &["project_id", "created_at", "id"]),
 ];
 
 /// A new primary key of the host's users. SQLite cannot change one, so the table is copied.
@@ -85,11 +91,28 @@ impl MigrationTrait for Migration {
         }
         run(manager, &NO_INDEXES).await?;
         run(manager, &BY_PROJECT).await?;
+        for (name, table, columns) in LISTS {
+            let mut index = Index::create().name(name).table(table).to_owned();
+            for column in columns {
+                index.col(*column);
+            }
+            manager.create_index(index).await?;
+        }
         run(manager, of(manager, USERS_UP)).await
     }
 
-    /// Fails if a user of two projects has one external id: the release before cannot tell them apart.
+    /// Fails if there is another project than `default`: to the release before, its keys would open everything.
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let db = manager.get_connection();
+        let others = "SELECT id FROM project WHERE id <> 'default'";
+        if db.query_one_raw(Statement::from_string(db.get_database_backend(), others)).await?.is_some() {
+            return Err(DbErr::Custom(
+                "there are projects; `hubspot-connect projects delete` removes them".to_owned(),
+            ));
+        }
+        for (name, table, _) in LISTS {
+            manager.drop_index(Index::drop().name(name).table(table).to_owned()).await?;
+        }
         run(manager, of(manager, USERS_DOWN)).await?;
         run(manager, &NO_INDEXES).await?;
         run(manager, &OF_ALL).await?;

@@ -126,12 +126,10 @@ impl Running {
                 break;
             }
             number += 1;
-            match read(&bytes) {
+            match read(&bytes, &self.project) {
                 None => {}
                 Some(Err(why)) => self.refuse(number, &why),
-                Some(Ok(import)) => {
-                    self.begin(number, Import { project: self.project.clone(), ..import }).await?;
-                }
+                Some(Ok(import)) => self.begin(number, import).await?,
             }
             self.bar.inc(length as u64);
         }
@@ -183,11 +181,11 @@ fn refusal(code: FailureCode) -> String {
 }
 
 /// What a line says; `None` for an empty one. What is wrong is told without any of its values.
-fn read(line: &[u8]) -> Option<Result<Import, String>> {
-    Some(line.trim_ascii()).filter(|line| !line.is_empty()).map(parse)
+fn read(line: &[u8], project: &ProjectId) -> Option<Result<Import, String>> {
+    Some(line.trim_ascii()).filter(|line| !line.is_empty()).map(|line| parse(line, project))
 }
 
-fn parse(line: &[u8]) -> Result<Import, String> {
+fn parse(line: &[u8], project: &ProjectId) -> Result<Import, String> {
     let line: Line = serde_json::from_slice(line).map_err(|why| {
         format!(
             "not an object with external_user_id, refresh_token and, if wanted, portal_id, metadata, scopes (at character {})",
@@ -208,7 +206,7 @@ fn parse(line: &[u8]) -> Result<Import, String> {
         return Err("scopes is a list of words".to_owned());
     }
     Ok(Import {
-        project: ProjectId::default(),
+        project: project.clone(),
         external_user: line.external_user_id,
         refresh,
         portal: line.portal_id.map(|id| PortalId(i64::from(id))),
@@ -235,14 +233,17 @@ mod tests {
             r#""s3cret""#,
             "s3cret",
         ] {
-            let why = read(line.as_bytes()).unwrap().unwrap_err();
+            let why = read(line.as_bytes(), &ProjectId::default()).unwrap().unwrap_err();
             assert!(!why.contains("s3cret"), "{line}: {why}");
         }
-        assert!(read(b" \r\n").is_none());
+        assert!(read(b" \r\n", &ProjectId::default()).is_none());
         assert!(
-            read(b"{\"external_user_id\":\"u\",\"refresh_token\":\"t\",\"metadata\":{\"a\":1}}\r\n")
-                .unwrap()
-                .is_ok()
+            read(
+                b"{\"external_user_id\":\"u\",\"refresh_token\":\"t\",\"metadata\":{\"a\":1}}\r\n",
+                &ProjectId::default()
+            )
+            .unwrap()
+            .is_ok()
         );
     }
 }

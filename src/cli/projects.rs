@@ -27,9 +27,12 @@ pub(super) enum Projects {
     SetOrigins {
         /// Its name.
         name: ProjectId,
-        /// An origin that is listed in HOST_ORIGINS; may be given several times. All of them if none is given.
-        #[arg(long = "host-origin")]
+        /// An origin that is listed in HOST_ORIGINS; may be given several times.
+        #[arg(long = "host-origin", required_unless_present = "all")]
         host_origins: Vec<String>,
+        /// All of HOST_ORIGINS.
+        #[arg(long, conflicts_with = "host_origins")]
+        all: bool,
     },
     /// Delete a project that has no connection, endpoint, open connect session or key in use any more.
     Delete {
@@ -55,7 +58,10 @@ impl Projects {
                     ));
                 }
                 Self::List => store.platform.projects().await?.iter().for_each(|project| say(line(project))),
-                Self::SetOrigins { name, host_origins } => {
+                Self::SetOrigins { name, .. } if name == ProjectId::default() => {
+                    return Err("HOST_ORIGINS has the origins of the default project".into());
+                }
+                Self::SetOrigins { name, host_origins, .. } => {
                     if !store.platform.set_host_origins(&name, listed(host_origins)?).await? {
                         return Err(unknown(&name));
                     }

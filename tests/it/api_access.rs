@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use fake_hubspot::Kind;
 use hubspot_connect::domain::api_key::ApiScope;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -294,6 +295,7 @@ async fn a_key_of_another_project_is_answered_as_if_there_were_nothing() {
     let (app, receiver, real, _) = scene().await;
     let key = app.api_key_of(&"other".parse().unwrap(), &all_but("")).await;
     let (before, backend, heard) = (state(&app).await, app.browser(), receiver.heard().len());
+    let asked = app.hubspot.journal().len();
     for operation in of_backends() {
         // An install belongs to whoever claims it.
         if operation.path.starts_with("/api/hubspot/installs") {
@@ -308,11 +310,12 @@ async fn a_key_of_another_project_is_answered_as_if_there_were_nothing() {
             assert_eq!(answer.json()["data"], json!([]), "{}", operation.id);
         }
     }
+    let calls: Vec<_> = app.hubspot.journal()[asked..].iter().map(|call| call.kind).collect();
+    assert_eq!(calls, [Kind::Refresh], "an import asks HubSpot whether its refresh token is good");
     let mut after = state(&app).await;
     let sessions = after.iter().position(|line| line.ends_with(sql::CONNECT_SESSIONS)).expect("a line");
     assert_eq!(after[sessions], format!("2 in {}", sql::CONNECT_SESSIONS), "one session of its own");
     after[sessions].clone_from(&before[sessions]);
-    // An import asks HubSpot whether its refresh token is good.
     after[0].clone_from(&before[0]);
     assert_eq!(after, before);
     assert_eq!(receiver.heard().len(), heard);

@@ -11,6 +11,7 @@ use crate::harness::process::run;
 use crate::harness::{Receiver, TestApp, sql};
 
 const CONNECTIONS: &str = "/api/hubspot/connections";
+const EVENTS: &str = "/api/hubspot/events";
 const WEBHOOKS: &str = "/api/hubspot/webhooks";
 const ALL: &str = "connections:read sessions:write tokens:read webhooks";
 
@@ -115,6 +116,52 @@ async fn an_endpoint_hears_of_its_own_project_and_of_the_whole_app() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_lists_the_events_of_its_own_project_and_of_the_whole_app() {
+    let app = TestApp::with(&[LONG_SESSIONS, &[("MARKETPLACE_INSTALLS", "on")]].concat()).await;
+    let first = host_of(app, "first").await;
+    let id = connect(&first, ACME).await;
+    let Host { app, key: first_key } = first;
+    let second = host_of(app, "second").await;
+    let link = second.make(json!({"external_user_id": "user_43", "hosted": true})).await;
+    let path = format!("{SESSIONS}/{}", link["id"].as_str().unwrap());
+    assert_eq!(second.app.api(&second.key, Method::DELETE, &path, None).await.status, 200);
+    let code = second.app.hubspot.install(&format!("{}/install/hubspot", second.app.base), GLOBEX);
+    second.app.browser().get(&format!("/install/hubspot?code={code}")).await;
+    second.app.advance(61);
+    for (key, expected) in [
+        (&first_key, ["connection.created", "install.unclaimed"]),
+        (&second.key, ["connect_session.failed", "install.unclaimed"]),
+    ] {
+        let events = listed(&second.app, key, EVENTS).await;
+        assert_eq!(events.iter().map(|event| event["type"].as_str().unwrap()).collect::<Vec<_>>(), expected);
+        let created = listed(&second.app, key, &format!("{EVENTS}?type=connection.created")).await;
+        let ids: Vec<_> = created.iter().map(|event| event["connection_id"].as_str().unwrap()).collect();
+        assert_eq!(ids, if key == &first_key { vec![id.as_str()] } else { vec![] });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refreshes_are_events_of_the_project_that_asks_for_them() {
+    let receiver = Receiver::start().await;
+    let variables = [("WEBHOOK_ALLOWED_HOSTS", receiver.host()), ("ON_SESSION_EXPIRY", "keep".to_owned())];
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let first = host_of(TestApp::with(&[LONG_SESSIONS, &variables].concat()).await, "first").await;
+    let quiet = connect(&first, ACME).await;
+    let second = host_of(first.app, "second").await;
+    let told = connect(&second, ACME).await;
+    let body = json!({"url": receiver.url("/hooks"), "events": ["connection.refreshed"]});
+    assert_eq!(second.app.api(&second.key, Method::POST, WEBHOOKS, Some(body)).await.status, 201);
+    second.app.advance(1261);
+    assert_eq!(second.app.refresh_due().await, 2);
+    second.app.deliver_due().await;
+    let messages = receiver.heard();
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0].json()["data"]["connection_id"], told.as_str());
+    let history = format!("{CONNECTIONS}/{quiet}/history");
+    assert_eq!(listed(&second.app, &first.key, &history).await.len(), 1, "it was created");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_a_project_are_for_its_pages() {
     const OTHER: &str = "http://other.localhost:3000";
     let app = TestApp::with(&[("HOST_ORIGINS", &format!("{HOST},{OTHER}"))]).await;
@@ -148,7 +195,9 @@ async fn projects_are_created_listed_changed_and_deleted_on_the_command_line() {
     assert_eq!(run(&["projects", "create", "second"]).code, Some(0));
     assert_eq!(run(&["projects", "create", "second"]).code, Some(1), "the name is taken");
     assert_eq!(run(&["projects", "set-origins", "second", "--host-origin", HOST]).code, Some(0));
-    assert_eq!(run(&["projects", "set-origins", "third"]).code, Some(1));
+    assert_eq!(run(&["projects", "set-origins", "second"]).code, Some(2), "nothing is named");
+    assert_eq!(run(&["projects", "set-origins", "third", "--all"]).code, Some(1));
+    assert_eq!(run(&["projects", "set-origins", "default", "--host-origin", HOST]).code, Some(1));
     let list = run(&["projects", "list"]).stdout;
     assert_eq!(list, format!("default  all of HOST_ORIGINS\nsecond  {HOST}\n"));
     let made = run(&["api-keys", "create", "backend", "--scope", "proxy", "--project", "second"]);
@@ -180,4 +229,33 @@ async fn a_project_that_owns_a_connection_or_an_endpoint_is_not_deleted() {
     let host = host_of(TestApp::start().await, "second").await;
     host.make(json!({"external_user_id": "user_42"})).await;
     assert!(!without_keys(&host, "second").await, "there is a session that may lead to a connection");
+    host.app.advance(1800 + 7200);
+    assert!(without_keys(&host, "second").await, "it has expired");
+    let host = host_of(host.app, "second").await;
+    assert!(
+        listed(&host.app, &host.key, SESSIONS).await.is_empty(),
+        "another project of that name begins anew"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projects_are_taken_back_only_while_there_are_none() {
+    let host = host_of(TestApp::with(LONG_SESSIONS).await, "default").await;
+    let id = connect(&host, ACME).await;
+    let Host { app, key } = host;
+    let (database, variables, hubspot, clock) = app.stopped().await;
+    let run = |arguments: &[&str]| run(arguments, &variables);
+    let since = "SELECT COUNT(*) FROM seaql_migrations WHERE version >= 'm20261130_000025_project'";
+    let steps = database.number(since).await.to_string();
+    let rollback = ["db", "rollback", "--steps", &steps, "--yes-lose-data"];
+    assert_eq!(run(&["projects", "create", "second"]).code, Some(0));
+    let refused = run(&rollback);
+    assert!(refused.code == Some(1) && refused.stderr.contains("projects delete"), "{refused:?}");
+    assert_eq!(run(&["projects", "delete", "second"]).code, Some(0));
+    let back = run(&rollback);
+    assert_eq!(back.code, Some(0), "{back:?}");
+    assert_eq!(run(&["db", "migrate"]).code, Some(0));
+    let app = TestApp::again(hubspot, database, variables.clone(), clock).await;
+    let found = listed(&app, &key, &format!("{CONNECTIONS}?external_user_id=user_42")).await;
+    assert_eq!(found.iter().map(|one| one["id"].as_str().unwrap()).collect::<Vec<_>>(), [id]);
 }

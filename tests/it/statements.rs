@@ -98,7 +98,7 @@ async fn each_list_takes_the_index_that_finds_the_fewest_rows() {
         ("/connections?status=needs_reauth", "token_inactive (state=? AND project_id=?)"),
         ("/connections?status=integrity_error", "token_inactive (state=? AND project_id=?)"),
         ("/connections?status=degraded", "(id=?)"),
-        ("/events", "event_type (type=? AND created_at>? AND created_at<?)"),
+        ("/events", "event_project (project_id=? AND created_at>? AND created_at<?)"),
     ] {
         app.pages(&key, &format!("/api/hubspot{list}")).await;
         let sent = statements.take(&app).await;

@@ -238,7 +238,7 @@ class Events(Group[Runner]):
 
     @operation
     def list(self, **query: Unpack[ListEvents]) -> Steps[Page[Event]]:
-        """Lists the events of the project, oldest first. An event is listed ten seconds after it has happened."""
+        """Lists the events of the project, oldest first. An event is listed a minute after it has happened."""
         return self._core.page("/events", query)
 
 

@@ -136,7 +136,7 @@ export class HubSpotConnect {
 
   /** What has happened, as webhooks report it. */
   readonly events = {
-    /** Lists the events of the project, oldest first. An event is listed ten seconds after it has happened. */
+    /** Lists the events of the project, oldest first. An event is listed a minute after it has happened. */
     list: (query?: types.ListEvents, options?: CallOptions): Promise<types.Page<types.Event>> =>
       this.#ask("GET", "/events", { query, ...options }),
   };

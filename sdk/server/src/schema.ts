@@ -294,7 +294,7 @@ export interface paths {
         };
         /**
          * Lists the events of the project, the oldest first, for as long as they are kept.
-         * @description An event is listed ten seconds after it has happened; from then on none is added before it. To read on later, pass the
+         * @description An event is listed a minute after it has happened; from then on none is added before it. To read on later, pass the
          *     `created_at` of the last event as `created_after`, and skip the events that you know by their `id`.
          */
         get: operations["list_events"];

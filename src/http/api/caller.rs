@@ -41,7 +41,7 @@ pub async fn authenticate(request: &HttpRequest, web: &Web, scope: ApiScope) -> 
         .hint(format!("This call needs a key with the scope {scope}.")))
 }
 
-/// The connection of this id, if it belongs to the project of the key. Of another project's nobody learns that it is there.
+/// Returns the connection of this id. One of another project than the key's is reported as not found.
 ///
 /// # Errors
 /// `connection_not_found` (404), or the database's.

@@ -179,7 +179,7 @@ pub async fn create_connect_session(
     body: ApiJson<CreateConnectSession>,
 ) -> Handled {
     let key = caller(&request, &web, ApiScope::SessionsWrite).await?;
-    let new = NewSession { project: key.project_id.clone(), ..body.0.read()? };
+    let new = body.0.read(key.project_id.clone())?;
     let made = web.services.connect.sessions.create_connect_session(new).await?;
     let link = made
         .session
@@ -299,7 +299,7 @@ fn read_id(id: &str) -> Result<ConnectSessionId, Problem> {
 }
 
 impl CreateConnectSession {
-    fn read(self) -> Result<NewSession, Problem> {
+    fn read(self, project: ProjectId) -> Result<NewSession, Problem> {
         let metadata = metadata_text(self.metadata)?;
         let is_shown = |name: &str| is_name(name) && name.chars().count() <= REQUESTED_BY;
         if self.requested_by.as_deref().is_some_and(|name| !is_shown(name)) {
@@ -316,7 +316,7 @@ impl CreateConnectSession {
             return Err(Problem::invalid("/confirm", "is `backend` with `hosted`"));
         }
         Ok(NewSession {
-            project: ProjectId::default(),
+            project,
             external_id: self.external_user_id,
             connection: self.connection_id,
             scopes: scopes(self.scopes, "/scopes")?,

@@ -1,4 +1,4 @@
-//! GET /api/hubspot/events: what has happened in the project of the key.
+//! GET /api/hubspot/events: lists the events of the project of the key.
 
 use actix_web::HttpRequest;
 use actix_web::web::Data;
@@ -42,7 +42,7 @@ impl From<Event> for EventBody {
 
 /// Lists the events of the project, the oldest first, for as long as they are kept.
 ///
-/// An event is listed ten seconds after it has happened; from then on none is added before it. To read on later, pass the
+/// An event is listed a minute after it has happened; from then on none is added before it. To read on later, pass the
 /// `created_at` of the last event as `created_after`, and skip the events that you know by their `id`.
 #[utoipa::path(
     get, path = "/api/hubspot/events", tag = "webhooks", security(("api_key" = ["webhooks"])),
@@ -60,13 +60,15 @@ impl From<Event> for EventBody {
 pub async fn list_events(request: HttpRequest, web: Data<Web>) -> Handled {
     let key = authenticate(&request, &web, ApiScope::Webhooks).await?;
     let page = PageRequest::<(i64, String)>::read(&request, &["type", "created_after", "created_before"])?;
+    let events = &web.services.webhooks.events;
+    let before: Option<Moment> = page.filters.get("created_before", TIME)?;
     let wanted = WantedEvents {
         project: key.project_id.clone(),
         kind: page.filters.get("type", "the type of an event")?,
         created_after: page.filters.get("created_after", TIME)?,
-        created_before: page.filters.get("created_before", TIME)?,
+        created_before: before.map_or(events.settled(), |before| before.min(events.settled())),
         after: page.after.clone().map(|(at, id)| (Moment::from_unix_ms(at), id)),
     };
-    let events = web.services.webhooks.events.list(wanted, page.rows()).await?;
-    Ok(page.answer(events, |event| (event.created_at.unix_ms(), event.id.clone()), EventBody::from))
+    let found = events.list(wanted, page.rows()).await?;
+    Ok(page.answer(found, |event| (event.created_at.unix_ms(), event.id.clone()), EventBody::from))
 }

@@ -242,7 +242,9 @@ impl ConnectSessions {
         project: &ProjectId,
         named: Option<Vec<String>>,
     ) -> Result<Option<AllowedOrigins>, SessionError> {
-        let known = self.0.platform_store.project(project).await?.and_then(|project| project.host_origins);
+        // Without its project, which has been deleted in this moment, there are no pages.
+        let project = self.0.platform_store.project(project).await?.ok_or(SessionError::OriginNotListed)?;
+        let known = project.host_origins;
         let Some(named) = named else { return Ok(known) };
         let all = &self.0.rules.host_origins;
         let find = |origin: String| {

@@ -11,8 +11,8 @@ use crate::domain::project::ProjectId;
 use crate::services::platform::{Base, Connection, RowCache, UserConnections};
 use crate::store::{ConnectionStore, Event, Listed, PlatformStore, StoreError, Wanted, WebhookStore};
 
-/// Of how many connections the project is remembered.
-const MOST: usize = 10_000;
+/// How many connections are cached with their project.
+const MAX_CACHED_PROJECTS: usize = 10_000;
 
 /// The connections. Clones share everything.
 #[derive(Debug, Clone)]
@@ -33,11 +33,12 @@ impl ConnectionList {
             webhook_store: base.store.webhooks.clone(),
             clock: base.clock.clone(),
             row_cache: base.row_cache.clone(),
-            projects: Arc::new(Cache::new(MOST)),
+            projects: Arc::new(Cache::new(MAX_CACHED_PROJECTS)),
         }
     }
 
-    /// Whether a connection belongs to this project. That never changes, so it is remembered wherever others write, too.
+    /// Returns whether a connection belongs to this project. A connection never changes its project, so the result is cached
+    /// where others write, too.
     pub async fn is_of(&self, project: &ProjectId, id: ConnectionId) -> Result<bool, StoreError> {
         if let Some(known) = self.projects.get(&id) {
             return Ok(known == *project);

@@ -1,14 +1,15 @@
-//! Events as the host's backend reads them, if it is not sent them or has missed some.
+//! Lists events, for backends that cannot receive webhooks or have missed some.
 
 use std::time::Duration;
 
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Moment};
 use crate::services::platform::Base;
 use crate::store::{Event, StoreError, WantedEvents, WebhookStore};
 
-/// How old an event is before it is listed. By then all transactions that began before it have ended, so nobody who reads
-/// on from the last event misses an older one.
-const SETTLED: Duration = Duration::from_secs(10);
+/// The age at which an event is listed. By then it does not change any more, and all transactions that began before it have
+/// ended, so that a backend that reads on from the last event misses none. Events have the time of the database: the clock of
+/// this process may be ahead of it by about twenty seconds.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// Events. Clones share everything.
 #[derive(Debug, Clone)]
@@ -22,10 +23,13 @@ impl Events {
         Self { store: base.store.webhooks.clone(), clock: base.clock.clone() }
     }
 
+    /// Returns the latest time before which events can be listed.
+    pub(crate) fn settled(&self) -> Moment {
+        self.clock.now().minus(SETTLED)
+    }
+
     /// Returns the events that are asked for, the oldest first, at most `limit`.
     pub async fn list(&self, wanted: WantedEvents, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let settled = self.clock.now().minus(SETTLED);
-        let before = wanted.created_before.map_or(settled, |before| before.min(settled));
-        self.store.events(WantedEvents { created_before: Some(before), ..wanted }, limit).await
+        self.store.events(wanted, limit).await
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::secret::Sealed;
 use crate::store::connections::degraded;
 use crate::store::connections::refresh_job;
 use crate::store::connections::token;
-use crate::store::db::{parts, values};
+use crate::store::db::{parts, places, values};
 use crate::store::webhooks::event;
 use crate::store::{ConnectionStore, StoreError, Tx, Work};
 
@@ -45,9 +45,14 @@ pub struct Committed {
 
 const COLUMNS: usize = 9;
 
-/// How many endpoints hear of every refresh. It is looked up once for all the rows of a statement.
+/// How many endpoints of any project hear of every refresh. It is looked up once for all the rows of a statement.
 const HEARD: &str = "(SELECT COUNT(*) FROM webhook_endpoint WHERE enabled = 1 \
                      AND types LIKE '% connection.refreshed %')";
+
+/// The connections of these whose project has such an endpoint.
+const HEARD_IN_PROJECT: &str = "SELECT id FROM token WHERE EXISTS (SELECT 1 FROM webhook_endpoint WHERE enabled = 1 \
+                                AND types LIKE '% connection.refreshed %' \
+                                AND webhook_endpoint.project_id = token.project_id) AND id IN";
 
 impl ConnectionStore {
     /// Stores refreshed tokens and reschedules the job. `false` if the connection is gone or has other tokens by now.
@@ -106,8 +111,10 @@ struct Stored {
 
 async fn tell(tx: &Tx<'_>, stored: &Stored, other_scopes: &[ConnectionId]) -> Result<(), StoreError> {
     if stored.is_heard {
-        let all: Vec<_> = stored.ids.iter().copied().collect();
-        event::append_all(tx, EventType::ConnectionRefreshed, &all, None).await?;
+        let sql = format!("{HEARD_IN_PROJECT} ({})", places(tx.backend(), stored.ids.len()));
+        let rows = tx.all(&sql, stored.ids.iter().map(|id| (*id).into())).await?;
+        let heard = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<_>, _>>()?;
+        event::append_all(tx, EventType::ConnectionRefreshed, &heard, None).await?;
     }
     degraded::recovered(tx, &stored.unwell).await?;
     let other: Vec<_> = other_scopes.iter().copied().filter(|id| stored.ids.contains(id)).collect();

@@ -28,7 +28,7 @@ pub struct Model {
     pub last_used_at: Option<Moment>,
     /// When it was revoked.
     pub revoked_at: Option<Moment>,
-    /// Whose connections it opens.
+    /// The project that it belongs to.
     pub project_id: ProjectId,
 }
 

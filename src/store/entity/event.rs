@@ -26,6 +26,6 @@ pub struct Model {
     pub payload: String,
     /// When it happened.
     pub created_at: Moment,
-    /// The project that hears of it; `None` for what concerns the whole app.
+    /// The project whose endpoints are sent it; `None` for what concerns the whole app.
     pub project_id: Option<ProjectId>,
 }

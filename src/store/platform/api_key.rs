@@ -1,30 +1,19 @@
 //! API keys: create, find by hash, list, revoke, note a use.
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use crate::domain::api_key::AT_ONCE;
 use crate::domain::clock::Moment;
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Hash;
 use crate::store::entity::api_key::{Column, Entity};
-use crate::store::{ApiKey, PlatformStore, StoreError};
+use crate::store::entity::project;
+use crate::store::{ApiKey, PlatformStore, StoreError, Tx};
 
 impl PlatformStore {
-    /// Keeps a new key. `false` if as many of its name are in use already as may be.
+    /// Keeps a new key. `false` if as many of its name are in use already as may be, or its project is gone.
     pub async fn insert_api_key(&self, key: ApiKey) -> Result<bool, StoreError> {
-        self.db
-            .write(move |tx| {
-                let active = Entity::find()
-                    .filter(Column::ProjectId.eq(key.project_id.clone()))
-                    .filter(Column::Name.eq(&key.name));
-                let active = active.filter(Column::RevokedAt.is_null());
-                let active = if tx.locks_rows() { active.lock_exclusive() } else { active };
-                let key = key.clone();
-                Box::pin(
-                    async move { Ok(active.all(&tx.db).await?.len() < AT_ONCE && tx.insert_new(key).await?) },
-                )
-            })
-            .await
+        self.db.write(move |tx| Box::pin(insert(tx, key.clone()))).await
     }
 
     /// Returns the key with this hash, unless it was revoked.
@@ -50,4 +39,16 @@ impl PlatformStore {
         let used = Entity::update_many().col_expr(Column::LastUsedAt, now.into());
         self.db.change(used.filter(Column::Id.eq(id))).await.map(|_| ())
     }
+}
+
+async fn insert(tx: &Tx<'_>, key: ApiKey) -> Result<bool, StoreError> {
+    // Two keys of one name wait for one another here, and for whoever deletes the project.
+    if tx.find_locked(project::Entity::find_by_id(key.project_id.clone())).await?.is_none() {
+        return Ok(false);
+    }
+    let active = Entity::find()
+        .filter(Column::ProjectId.eq(key.project_id.clone()))
+        .filter(Column::Name.eq(&key.name))
+        .filter(Column::RevokedAt.is_null());
+    Ok(active.all(&tx.db).await?.len() < AT_ONCE && tx.insert_new(key).await?)
 }

@@ -1,12 +1,17 @@
 //! Projects: create, find, list, change, delete.
 
+use std::time::Duration;
+
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use crate::domain::origin::AllowedOrigins;
 use crate::domain::project::ProjectId;
 use crate::store::entity::project::{ActiveModel, Column, Entity};
-use crate::store::{PlatformStore, Project, StoreError};
+use crate::store::{PlatformStore, Project, StoreError, Tx};
+
+/// The most that FLOW_TTL_SECONDS may be.
+const LONGEST_FLOW: Duration = Duration::from_secs(7200);
 
 impl PlatformStore {
     /// Saves a new project. `false` if the name is taken.
@@ -40,15 +45,32 @@ impl PlatformStore {
         Ok(self.db.change(project).await? == 1)
     }
 
-    /// Deletes a project that owns nothing any more: no connection, no webhook endpoint, no connect session that may lead
-    /// to a connection, and no key in use. `false` if it owns something, or there is no such project.
+    /// Deletes a project without connections, webhook endpoints, keys in use and connect sessions that may lead to a
+    /// connection, with all that is remembered of it. `false` if it has one of these, or there is no such project.
     pub async fn delete_project(&self, id: &ProjectId) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM project WHERE id = $1 AND id <> 'default' \
+        let id = id.clone();
+        self.db.write(move |tx| Box::pin(delete(tx, id.clone()))).await
+    }
+}
+
+async fn delete(tx: &Tx<'_>, id: ProjectId) -> Result<bool, StoreError> {
+    // Whoever makes a key for it has the same lock, and the statement that follows sees that key.
+    if tx.find_locked(Entity::find_by_id(id.clone())).await?.is_none() {
+        return Ok(false);
+    }
+    let sql = "DELETE FROM project WHERE id = $1 AND id <> 'default' \
                    AND NOT EXISTS (SELECT 1 FROM token WHERE project_id = $1) \
                    AND NOT EXISTS (SELECT 1 FROM webhook_endpoint WHERE project_id = $1) \
                    AND NOT EXISTS (SELECT 1 FROM connect_session WHERE project_id = $1 \
-                   AND status IN ('open', 'awaiting_confirmation')) \
+                   AND (status = 'awaiting_confirmation' OR status = 'open' AND expires_at > $2)) \
                    AND NOT EXISTS (SELECT 1 FROM api_key WHERE project_id = $1 AND revoked_at IS NULL)";
-        Ok(self.db.run(sql, [id.clone().into()]).await? == 1)
+    // A flow that began before its session expired may end this much later.
+    let ended = tx.clock.now().minus(LONGEST_FLOW);
+    if tx.run(sql, [id.clone().into(), ended.into()]).await? == 0 {
+        return Ok(false);
     }
+    for table in ["api_key", "connect_session", "event", "external_user"] {
+        tx.run(&format!("DELETE FROM {table} WHERE project_id = $1"), [id.clone().into()]).await?;
+    }
+    Ok(true)
 }

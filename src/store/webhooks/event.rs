@@ -38,7 +38,7 @@ const WANTS: &str = "enabled = 1 AND (event.project_id IS NULL OR event.project_
                      OR (types IS NULL AND event.type <> 'connection.refreshed'))";
 
 /// Which events are asked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct WantedEvents {
     /// Those of this project, and of the whole app.
     pub project: ProjectId,
@@ -47,7 +47,7 @@ pub struct WantedEvents {
     /// Those created at this time or later.
     pub created_after: Option<Moment>,
     /// Those created before this time.
-    pub created_before: Option<Moment>,
+    pub created_before: Moment,
     /// Those that come after this one.
     pub after: Option<(Moment, String)>,
 }
@@ -56,25 +56,26 @@ impl WebhookStore {
     /// Returns the events that are asked for, the oldest first, at most `limit`.
     pub async fn events(&self, wanted: WantedEvents, limit: u32) -> Result<Vec<Event>, StoreError> {
         let after = wanted.after.unwrap_or((Moment::from_unix_ms(0), String::new()));
-        let values = [
+        let mut values: Vec<Value> = vec![
             wanted.project.into(),
             wanted.created_after.map_or(after.0, |at| at.max(after.0)).into(),
-            wanted.created_before.unwrap_or(Moment::from_unix_ms(i64::MAX)).into(),
+            wanted.created_before.into(),
             after.0.into(),
             after.1.into(),
         ];
+        let of_type = if wanted.kind.is_some() { "AND type = $6" } else { "" };
+        values.extend(wanted.kind.map(Into::into));
         let columns = columns::<Entity>();
-        // Of each type the first ones: the index of types by age finds them, and no event has a second one to be written.
-        let of_type = |kind: EventType| {
+        // Each by the index of its project: with OR, SQLite would sort all of them.
+        let first = |project: &str| {
             format!(
-                "SELECT * FROM (SELECT {columns} FROM event WHERE type = '{kind}' AND created_at >= $2 \
-                 AND created_at < $3 AND (created_at > $4 OR id > $5) AND (project_id IS NULL OR project_id = $1) \
-                 ORDER BY created_at, id LIMIT {limit}) AS of_type"
+                "SELECT * FROM (SELECT {columns} FROM event WHERE project_id {project} AND created_at >= $2 \
+                 AND created_at < $3 AND (created_at > $4 OR id > $5) {of_type} \
+                 ORDER BY created_at, id LIMIT {limit}) AS found"
             )
         };
-        let kinds = wanted.kind.as_ref().map_or(&EventType::ALL[..], std::slice::from_ref);
-        let parts: Vec<_> = kinds.iter().copied().map(of_type).collect();
-        let sql = format!("{} ORDER BY created_at, id LIMIT {limit}", parts.join(" UNION ALL "));
+        let sql =
+            format!("{} UNION ALL {} ORDER BY created_at, id LIMIT {limit}", first("= $1"), first("IS NULL"));
         self.db.all(&sql, values).await?.iter().map(Row::model).collect()
     }
 
@@ -114,7 +115,7 @@ impl WebhookStore {
             .write(move |tx| {
                 let (id, data) = (id.clone(), data.clone());
                 Box::pin(async move {
-                    let now = tx.clock.now();
+                    let now = tx.now().await?;
                     if !tx.insert_new(alarm::Model { code: kind, since: now }).await? {
                         return Ok(false);
                     }
@@ -145,7 +146,7 @@ pub(in crate::store) async fn append(
 /// Writes that an install waits to be claimed, in the transaction that keeps it.
 pub(in crate::store) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(), StoreError> {
     let id = id_of_install(data.install_id);
-    let now = tx.clock.now();
+    let now = tx.now().await?;
     insert(tx, vec![alone(id, EventType::InstallUnclaimed, None, now, data)], Duration::ZERO).await
 }
 
@@ -157,7 +158,7 @@ pub(in crate::store) async fn append_session(
     data: ConnectSessionData<'_>,
 ) -> Result<(), StoreError> {
     let id = id_of_session(data.connect_session_id, kind);
-    insert(tx, vec![alone(id, kind, Some(project), tx.clock.now(), data)], Duration::ZERO).await
+    insert(tx, vec![alone(id, kind, Some(project), tx.now().await?, data)], Duration::ZERO).await
 }
 
 /// The same of many connections, each of them named once, in as many statements as for one.
@@ -174,7 +175,8 @@ pub(in crate::store) async fn append_all(
         return Ok(());
     }
     let numbers = count(tx, &known).await?;
-    let now = tx.clock.now();
+    // Whoever reads events goes by one clock, whichever replica has written them.
+    let now = tx.now().await?;
     let events = known.iter().map(|one| {
         let sequence = numbers.get(&one.id).copied().ok_or(StoreError::Unreadable("event_sequence"))?;
         Ok(one.event(kind, sequence, now, reason))
