@@ -16,7 +16,7 @@ suite(["--token-seconds", "10"], (test) => {
     await host.getByText("Connected.", { exact: true }).waitFor();
     assert.ok(await host.isVisible("#result"));
     assert.equal(await host.textContent("#account"), `${ACME.domain} (${ACME.id})`);
-    assert.equal(await host.textContent("#scopes"), "oauth, crm.objects.contacts.read, automation");
+    assert.equal(await host.textContent("#scopes"), "oauth, crm.objects.contacts.read, crm.objects.contacts.write, automation");
     await closesAfterTwoSeconds(times);
 
     const [message, ...more] = await heard(host);

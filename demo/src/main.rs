@@ -49,7 +49,7 @@ fn greet(options: &Options, hubspot: &FakeHubSpot, api_key: &str) {
     println!("  Simulated HubSpot {}", hubspot.base_url());
     println!("  Key for backends  {api_key}");
     println!(
-        "  Access tokens live {} s, so a refresh is seen within a minute. Ctrl-C ends it.\n",
+        "  Access tokens live {} s, so a refresh is soon seen. Ctrl-C ends it.\n",
         options.token_seconds
     );
 }

@@ -18,8 +18,8 @@ pub struct Options {
     /// Port of the simulated HubSpot.
     #[arg(long, default_value_t = 6003)]
     pub hubspot_port: u16,
-    /// How long access tokens live.
-    #[arg(long, default_value_t = 60)]
+    /// How long access tokens live. Below 120 s they have less to live than backends ask for by default.
+    #[arg(long, default_value_t = 120)]
     pub token_seconds: i64,
     /// A PostgreSQL URL; without it an SQLite file that goes with the demo.
     #[arg(long)]
@@ -64,6 +64,7 @@ impl Options {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.hubspot_port)),
             access_token_seconds: self.token_seconds,
             coop: self.coop.clone(),
+            sample_contacts: true,
             ..Default::default()
         }
     }

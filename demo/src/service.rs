@@ -24,7 +24,7 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
     let pairs = [
         ("HUBSPOT_CLIENT_ID", "fake-client-id".to_owned()),
         ("HUBSPOT_CLIENT_SECRET", "fake-client-secret".to_owned()),
-        ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read".to_owned()),
+        ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read crm.objects.contacts.write".to_owned()),
         ("HUBSPOT_OPTIONAL_SCOPES", "automation".to_owned()),
         ("HUBSPOT_AUTHORIZE_URL", hubspot.authorize_url()),
         ("HUBSPOT_API_URL", hubspot.base_url()),

@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::options::Options;
+
 /// Numbers are never given again.
 const FIRST: u64 = 101;
+
+/// The contacts of a new account.
+const SAMPLES: [(&str, &str); 2] = [("Maria", "Johnson"), ("Brian", "Halligan")];
 
 /// A contact's properties: texts, as HubSpot keeps them.
 pub(crate) type Properties = BTreeMap<String, Option<String>>;
@@ -52,6 +57,20 @@ pub(crate) struct Contacts {
 }
 
 impl Contacts {
+    /// The contacts that are there before any call.
+    pub(crate) fn at_start(options: &Options, now_ms: i64) -> Contacts {
+        let mut contacts = Contacts::default();
+        let accounts = options.accounts.iter().filter(|_| options.sample_contacts);
+        for (account, (first, last)) in accounts.flat_map(|account| SAMPLES.map(|name| (account, name))) {
+            let email = format!("{}@{}", first.to_lowercase(), account.hub_domain);
+            let properties = [("email", email.as_str()), ("firstname", first), ("lastname", last)]
+                .map(|(name, text)| (name.to_owned(), Some(text.to_owned())));
+            // An account is listed once, so the address is new to it.
+            let _ = contacts.create(account.hub_id, properties.into(), now_ms);
+        }
+        contacts
+    }
+
     /// Makes a contact. Of an e-mail address there is one in an account; if it is taken: by whom.
     pub(crate) fn create(
         &mut self,

@@ -88,7 +88,7 @@ impl Hub {
             script: Script::default(),
             journal: Journal::default(),
             codes: Codes::default(),
-            contacts: Contacts::default(),
+            contacts: Contacts::at_start(&options, now_ms()),
             quotas: Quotas::default(),
             webhooks_journal: WebhooksJournal::default(),
             grants: Grants::at_start(random::bytes(), &options),

@@ -43,6 +43,8 @@ pub struct Options {
     pub accounts: Vec<Account>,
     /// Whether authorizing an account again returns the refresh token it already has.
     pub share_refresh_token_per_account: bool,
+    /// Whether each listed account has the two contacts that HubSpot gives a new account. Read once.
+    pub sample_contacts: bool,
     /// How many calls to the CRM an account takes in ten seconds; 0 takes any number and tells nothing of a limit.
     pub calls_per_ten_seconds: u32,
     /// How many searches an account takes in a second; 0 takes any number.
@@ -75,6 +77,7 @@ impl Default for Options {
             auto_consent: None,
             accounts: Account::samples(),
             share_refresh_token_per_account: false,
+            sample_contacts: false,
             calls_per_ten_seconds: 110,
             searches_per_second: 5,
             app_scopes: ["read", "subscriptions.read", "subscriptions.write"]
@@ -134,9 +137,13 @@ impl Account {
             Account::new(7_654_321, "globex.example", "hank@globex.example", 777_777, "Europe/Berlin");
         let initech = Account::new(2_222_222, "initech.example", "peter@initech.example", 222_222, "UTC");
         // The free plan of this customer lacks every product beyond contacts and companies.
-        globex.scopes = Some(
-            ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"].map(str::to_owned).to_vec(),
-        );
+        let scopes = [
+            "oauth",
+            "crm.objects.contacts.read",
+            "crm.objects.contacts.write",
+            "crm.objects.companies.read",
+        ];
+        globex.scopes = Some(scopes.map(str::to_owned).to_vec());
         vec![acme, globex, initech]
     }
 

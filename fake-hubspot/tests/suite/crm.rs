@@ -79,6 +79,23 @@ async fn contacts_are_listed_by_pages_and_found_by_search_in_their_own_account()
 }
 
 #[tokio::test]
+async fn sample_contacts_are_in_every_listed_account() {
+    let fake = start(|options| options.sample_contacts = true).await;
+    for (hub_id, emails) in [
+        (ACME, json!(["maria@acme.example", "brian@acme.example"])),
+        (GLOBEX, json!(["maria@globex.example", "brian@globex.example"])),
+        (424_242, json!([])),
+    ] {
+        let token = token(&fake, hub_id);
+        let list = call(&fake, &token, "GET", CONTACTS, &Value::Null).json();
+        let contacts = list["results"].as_array().expect("contacts");
+        let listed: Vec<&Value> = contacts.iter().map(|contact| &contact["properties"]["email"]).collect();
+        assert_eq!(json!(listed), emails);
+        assert_eq!(call(&fake, &token, "POST", CONTACTS, &contact(1)).status, 201);
+    }
+}
+
+#[tokio::test]
 async fn no_token_an_old_one_and_one_without_the_scope_are_refused() {
     let fake = start(|_| {}).await;
     assert_eq!(get(&fake, CONTACTS).json()["category"], "INVALID_AUTHENTICATION");
