@@ -64,7 +64,7 @@ class Package(unittest.TestCase):
 
     def test_the_readme_begins_with_the_installation(self) -> None:
         readme = (HERE / "README.md").read_text()
-        self.assertTrue(readme.startswith("# hubspot-connect for Python\n\n```sh\npip install hubspot-connect\n```\n"))
+        self.assertTrue(readme.startswith("# hubspot-connect for Python\n\n```sh\npip install ./hubspot-connect/sdk/python\n```\n"))
 
     def test_an_application_imports_it_and_its_types_hold(self) -> None:
         app = self.folder / "app"

@@ -43,7 +43,7 @@ test("the package has the code, the types, the licences and the README, and noth
 
 test("the README begins with the installation", () => {
   const readme = readFileSync(here("../README.md"), "utf8");
-  assert.match(readme, /^# @hubspot-connect\/server\n\n```sh\nnpm install @hubspot-connect\/server\n```\n/);
+  assert.match(readme, /^# @hubspot-connect\/server\n\n```sh\nnpm pack \.\/hubspot-connect\/sdk\/server && npm install \.\/hubspot-connect-server-\*\.tgz\n```\n/);
 });
 
 test("an application imports it by its name", () => {
