@@ -15,7 +15,7 @@ const PAGE: u32 = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Connections {
-    /// One line for each connection.
+    /// Print one line for each connection: id, status, project, your user, HubSpot account, domain, next refresh.
     List,
     /// Say how one connection fares, and what will happen next.
     Explain {
@@ -70,8 +70,13 @@ fn line(listed: &Listed, now: Moment) -> String {
     let token = &listed.token;
     let portal = token.portal_id.map_or_else(|| "?".to_owned(), |id| id.to_string());
     let domain = token.hub_domain.as_deref().unwrap_or("?");
+    let user = listed.external_user.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     let next = listed.plan.run_at.map_or_else(|| "none".to_owned(), Moment::rfc3339);
-    format!("{}  {:<15}  account {portal}  {domain}  next refresh {next}", token.id, token.status_at(now))
+    let (status, project) = (token.status_at(now).as_str(), &listed.project);
+    format!(
+        "{}  {status:<15}  project {project}  user {user}  account {portal}  {domain}  next refresh {next}",
+        token.id
+    )
 }
 
 fn explained(listed: &Listed, now: Moment) -> String {

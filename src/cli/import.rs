@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +32,8 @@ const LONGEST_TOKEN: usize = 4096;
 const LONGEST_METADATA: usize = 4096;
 
 /// Take over connections: one JSON object a line, with `external_user_id`, `refresh_token` and, if wanted, `portal_id`,
-/// `metadata`, `scopes`. Each refresh token is used once. The same file may be imported again.
+/// `metadata`, `scopes`. Each refresh token is used once. The same file may be imported again. Prints one JSON object for
+/// each line that has a connection, with `line`, `external_user_id` and `connection_id`.
 #[derive(Debug, Args)]
 pub(super) struct ImportCommand {
     /// The file; `-` for standard input.
@@ -47,7 +48,7 @@ pub(super) struct ImportCommand {
 struct Line {
     external_user_id: ExternalUserId,
     refresh_token: String,
-    portal_id: Option<u32>,
+    portal_id: Option<u64>,
     metadata: Option<BTreeMap<String, Value>>,
     scopes: Option<Vec<String>>,
 }
@@ -60,7 +61,8 @@ struct Counts {
     refused: u64,
 }
 
-type Done = (usize, Result<Imported, ImportError>);
+/// A line by its number and its user, and what became of it.
+type Done = (usize, ExternalUserId, Result<Imported, ImportError>);
 
 /// An import under way.
 struct Running {
@@ -101,7 +103,7 @@ impl ImportCommand {
             Ok((running.counts, outcome))
         })?;
         let Counts { imported, known, refused } = counts;
-        say(format_args!("{imported} imported, {known} known, {refused} refused"));
+        complain(&format!("{imported} imported, {known} known, {refused} refused"));
         outcome?;
         Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -155,18 +157,33 @@ impl Running {
         self.tokens.insert(token);
         self.pace.tick().await;
         let services = self.services.clone();
-        self.under_way.spawn(async move { (number, services.connections.imports.import(import).await) });
+        self.under_way.spawn(async move {
+            let user = import.external_user.clone();
+            (number, user, services.connections.imports.import(import).await)
+        });
         Ok(())
     }
 
     async fn one_done(&mut self) -> Result<bool, Failure> {
         let Some(done) = self.under_way.join_next().await else { return Ok(false) };
-        match done? {
-            (_, Ok(Imported::Done(_))) => self.counts.imported += 1,
-            (_, Ok(Imported::Known(_))) => self.counts.known += 1,
-            (number, Err(ImportError::Refused(code))) => self.refuse(number, &refusal(code)),
-            (_, Err(ImportError::Store(why))) => return Err(why.into()),
-        }
+        let (number, user, outcome) = done?;
+        let connection = match outcome {
+            Ok(Imported::Done(connection)) => {
+                self.counts.imported += 1;
+                connection
+            }
+            Ok(Imported::Known(connection)) => {
+                self.counts.known += 1;
+                connection
+            }
+            Err(ImportError::Refused(code)) => {
+                self.refuse(number, &refusal(code));
+                return Ok(true);
+            }
+            Err(ImportError::Store(why)) => return Err(why.into()),
+        };
+        let mapping = json!({"line": number, "external_user_id": user, "connection_id": connection});
+        self.bar.suspend(|| say(mapping));
         Ok(true)
     }
 
@@ -197,6 +214,7 @@ fn parse(line: &[u8], project: &ProjectId) -> Result<Import, String> {
     if !(1..=LONGEST_TOKEN).contains(&length) || refresh.expose().chars().any(char::is_control) {
         return Err("refresh_token is no token".to_owned());
     }
+    let portal = line.portal_id.map(|number| PortalId::new(number).ok_or("portal_id is no account's number"));
     let metadata = line.metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
     if metadata.as_ref().is_some_and(|text| text.len() > LONGEST_METADATA || text.contains("\\u0000")) {
         return Err("metadata may have 4 kB, without zero characters".to_owned());
@@ -209,7 +227,7 @@ fn parse(line: &[u8], project: &ProjectId) -> Result<Import, String> {
         project: project.clone(),
         external_user: line.external_user_id,
         refresh,
-        portal: line.portal_id.map(|id| PortalId(i64::from(id))),
+        portal: portal.transpose()?,
         metadata,
         scopes: line.scopes.map(|scopes| scopes.iter().collect()),
         is_patient: true,
@@ -227,6 +245,7 @@ mod tests {
             r#"{"external_user_id":"u","refresh_token":"s3cret","other":1}"#,
             r#"{"external_user_id":"","refresh_token":"s3cret"}"#,
             r#"{"external_user_id":"u","refresh_token":"s3cret","portal_id":-1}"#,
+            r#"{"external_user_id":"u","refresh_token":"s3cret","portal_id":9007199254740992}"#,
             r#"{"external_user_id":"u","refresh_token":"s3cret","scopes":["a b"]}"#,
             r#"{"external_user_id":"u","refresh_token":"s3cret\n"}"#,
             r#"{"external_user_id":"u"}"#,

@@ -5,11 +5,13 @@ use std::fs::Permissions;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
+use serde_json::json;
 use test_support::free_port;
 
-use crate::harness::app::{ACME, GLOBEX};
+use crate::harness::app::{ACME, GLOBEX, approve};
+use crate::harness::host::Host;
 use crate::harness::process::{Ended, Process, changed, run, run_as_stranger, run_into, without};
-use crate::harness::{Browser, TestApp};
+use crate::harness::{Browser, TestApp, sql};
 
 fn assert_ends(ended: &Ended, code: i32, said: &str) {
     assert_eq!(ended.code, Some(code), "{ended:?}");
@@ -200,7 +202,7 @@ async fn the_commands_look_into_a_service_while_it_runs() {
     app.connected(GLOBEX).await;
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     let list = run(&["connections", "list"], &app.variables);
-    assert_ends(&list, 0, "acme.example");
+    assert_ends(&list, 0, "project default  user none  account 1234567  acme.example");
     assert_eq!(list.stdout.lines().count(), 2);
     assert_ends(&run(&["connections", "explain", &id], &app.variables), 0, "1234567 (acme.example)");
     let unknown = "00000000-0000-4000-8000-000000000000";
@@ -215,6 +217,20 @@ async fn the_commands_look_into_a_service_while_it_runs() {
     for ended in [list, run(&["keys", "status"], &app.variables)] {
         assert!(!ended.stdout.contains("na1-"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_listed_with_the_hosts_user_and_the_accounts_domain() {
+    let host = Host::new(&[]).await;
+    let session = host.make(json!({"external_user_id": "user_42"})).await;
+    host.approve(&session, &host.page(), &host.app.browser(), approve(ACME)).await;
+    let id = host.app.database.column(sql::ID).await;
+    let list = run(&["connections", "list"], &host.app.variables);
+    // The command goes by the system's clock, by which a token of the test's has expired.
+    let line = format!(
+        "{id}  degraded         project default  user user_42  account 1234567  acme.example  next refresh 20"
+    );
+    assert_ends(&list, 0, &line);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,6 +59,19 @@ impl Elsewhere {
     }
 }
 
+/// The connections that an import has printed, by line.
+fn mapping(ended: &Ended) -> Vec<Value> {
+    let printed = ended.stdout.lines().map(|line| serde_json::from_str(line).expect("an object a line"));
+    let mut mapping: Vec<Value> = printed.collect();
+    mapping.sort_by_key(|one| one["line"].as_u64());
+    mapping
+}
+
+/// The last line on standard error: how many lines were imported, known and refused.
+fn summary(ended: &Ended) -> &str {
+    ended.stderr.lines().last().and_then(|line| line.strip_prefix("hubspot-connect: ")).unwrap_or_default()
+}
+
 fn strict() -> Options {
     Options { rotate_refresh_tokens: true, reject_reused_refresh_tokens: true, ..Options::default() }
 }
@@ -72,15 +85,19 @@ async fn a_file_of_refresh_tokens_becomes_connections_and_may_come_again() {
     first["scopes"] = json!(["oauth", "crm.objects.contacts.read", "automation"]);
     let lines = [first, there.line(1)];
     let ended = there.import(&lines).await;
-    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "2 imported, 0 known, 0 refused"), "{ended:?}");
+    assert_eq!((ended.code, summary(&ended)), (Some(0), "2 imported, 0 known, 0 refused"), "{ended:?}");
     assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), 2, "each is used once");
+    let database = &there.app().database;
+    let (acme, globex) = (database.column_of(ACME, sql::ID).await, database.column_of(GLOBEX, sql::ID).await);
+    let connections = [
+        json!({"line": 1, "external_user_id": "user-0", "connection_id": acme}),
+        json!({"line": 2, "external_user_id": "user-1", "connection_id": globex}),
+    ];
+    assert_eq!(mapping(&ended), connections);
     for _ in 0..2 {
         let again = there.import(&lines).await;
-        assert_eq!(
-            (again.code, again.stdout.trim()),
-            (Some(0), "0 imported, 2 known, 0 refused"),
-            "{again:?}"
-        );
+        assert_eq!((again.code, summary(&again)), (Some(0), "0 imported, 2 known, 0 refused"), "{again:?}");
+        assert_eq!(mapping(&again), connections);
     }
     assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), 2, "what is known is left alone");
     let app = there.app();
@@ -111,7 +128,7 @@ async fn what_was_imported_is_refreshed_and_outlives_every_session() {
     app.advance(90 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 1, "its person has no session here");
-    assert_eq!(there.import(&lines).await.stdout.trim(), "0 imported, 1 known, 0 refused");
+    assert_eq!(summary(&there.import(&lines).await), "0 imported, 1 known, 0 refused");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +136,7 @@ async fn lines_that_are_refused_are_told_by_number_and_the_others_go_on() {
     let mut there = Elsewhere::with(strict(), &[ACME, GLOBEX, INITECH]).await;
     there.app().hubspot.uninstall(INITECH);
     let mut wrong = there.line(1);
-    wrong["portal_id"] = json!(ACME);
+    wrong["portal_id"] = json!(9_007_199_254_740_991_u64);
     let text = format!(
         "{}\n\n{wrong}\r\n{}\nnonsense {}\n{}\n",
         there.line(0),
@@ -128,16 +145,18 @@ async fn lines_that_are_refused_are_told_by_number_and_the_others_go_on() {
         json!({"external_user_id": "u", "refresh_token": there.tokens[0], "access_token": "x"}),
     );
     let ended = there.import_text(&text).await;
-    assert_eq!((ended.code, ended.stdout.trim()), (Some(1), "1 imported, 0 known, 4 refused"), "{ended:?}");
+    assert_eq!((ended.code, summary(&ended)), (Some(1), "1 imported, 0 known, 4 refused"), "{ended:?}");
     for said in
         ["line 3: wrong_account", "line 4: grant_dead", "line 5: not an object", "line 6: not an object"]
     {
         assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
     }
+    let printed: Vec<Value> = mapping(&ended).iter().map(|one| one["line"].clone()).collect();
+    assert_eq!(printed, [1], "only lines that have a connection are printed");
     let lines = [there.line(1)];
     let right = there.import(&lines).await;
     assert_eq!(
-        right.stdout.trim(),
+        summary(&right),
         "1 imported, 0 known, 0 refused",
         "the refused token was not used: {right:?}"
     );
@@ -149,7 +168,7 @@ async fn the_same_token_twice_in_a_file_is_used_once() {
     let mut there = Elsewhere::with(strict(), &[ACME]).await;
     let lines = vec![there.line(0); 5];
     let ended = there.import(&lines).await;
-    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "1 imported, 4 known, 0 refused"), "{ended:?}");
+    assert_eq!((ended.code, summary(&ended)), (Some(0), "1 imported, 4 known, 0 refused"), "{ended:?}");
     assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), 1);
     assert!(there.app().hubspot.journal().iter().all(|call| !call.superseded));
 }
@@ -164,11 +183,7 @@ async fn a_token_that_another_users_connection_has_or_had_is_not_touched() {
         let mut other = there.line(0);
         other["external_user_id"] = json!("somebody else");
         let ended = there.import(&[other]).await;
-        assert_eq!(
-            (ended.code, ended.stdout.trim()),
-            (Some(1), "0 imported, 0 known, 1 refused"),
-            "{ended:?}"
-        );
+        assert_eq!((ended.code, summary(&ended)), (Some(1), "0 imported, 0 known, 1 refused"), "{ended:?}");
         assert!(ended.stderr.contains("line 1: refresh_token_in_use"), "{}", ended.stderr);
         assert_eq!(there.app().hubspot.calls(Kind::Refresh).len(), used);
         assert_eq!(there.app().database.count(sql::CONNECTIONS).await, 1);
@@ -183,7 +198,7 @@ async fn another_token_for_the_same_user_and_account_takes_the_place_of_the_old_
     let lines = [there.line(0)];
     assert_eq!(there.import(&lines).await.code, Some(0));
     let before = there.app().database.column(sql::ID).await;
-    assert_eq!(there.import(&[other]).await.stdout.trim(), "1 imported, 0 known, 0 refused");
+    assert_eq!(summary(&there.import(&[other]).await), "1 imported, 0 known, 0 refused");
     let app = there.app();
     assert_eq!(app.database.column(sql::ID).await, before);
     assert_eq!(app.database.generation().await, 2);
@@ -202,7 +217,7 @@ async fn a_failure_that_passes_is_tried_again_and_refused_credentials_end_quickl
     there.app = Some(app);
     let lines = vec![there.line(1); 3];
     let ended = there.import(&lines).await;
-    assert_eq!((ended.code, ended.stdout.trim()), (Some(1), "0 imported, 0 known, 3 refused"), "{ended:?}");
+    assert_eq!((ended.code, summary(&ended)), (Some(1), "0 imported, 0 known, 3 refused"), "{ended:?}");
     assert!(ended.stderr.contains("client_rejected"), "{ended:?}");
     let secret = crate::harness::process::value(&right, "HUBSPOT_CLIENT_SECRET");
     let app = there.app.take().unwrap().restarted(&[("HUBSPOT_CLIENT_SECRET", &secret)]).await;
