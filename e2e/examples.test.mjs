@@ -1,12 +1,9 @@
 // Every example is opened as it stands in the repository, with the service's address put in, and clicked through.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { cp, mkdir, mkdtemp, readFile, readdir, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { cp, mkdtemp, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { freePort, here, install, launch } from "./applications.mjs";
 import { ACME, approve, suite, until } from "./harness.mjs";
 import { Hosts } from "./hosts.mjs";
 
@@ -35,23 +32,6 @@ const folders = (await readdir(EXAMPLES, { withFileTypes: true })).filter((entry
 /** The examples that are a page alone. */
 const names = folders.filter((name) => Object.values(APPLICATIONS).every(({ folder }) => folder !== name));
 
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
-/** Bundles a client of this repository into what an application has installed. */
-async function install(folder, name, entry, source) {
-  const client = join(folder, "node_modules", name);
-  await mkdir(client, { recursive: true });
-  await writeFile(join(client, "package.json"), JSON.stringify({ type: "module", exports: { [entry]: "./index.js" } }));
-  await build({ entryPoints: [here(source)], bundle: true, format: "esm", outfile: join(client, "index.js"), external: ["node:*", "react"], logLevel: "silent" });
-}
-
 /** Starts an application as it stands, with the service's address put in. @returns the webhook's id */
 async function start(stage, { folder: name, command, port }) {
   const { demo } = stage;
@@ -68,37 +48,11 @@ async function start(stage, { folder: name, command, port }) {
   await install(folder, "hubspot-connect", "./react", "../sdk/src/react.ts");
 
   const { body: webhook } = await demo.api("POST", "/api/hubspot/webhooks", { url: `http://127.0.0.1:${port}/hooks/hubspot` });
-  const [program, ...args] = command(String(port));
-  const child = spawn(program, args, {
-    cwd: folder, stdio: ["ignore", "pipe", "pipe"],
-    env: {
-      ...process.env, PORT: String(port), HUBSPOT_CONNECT_API_KEY: demo.key, HUBSPOT_CONNECT_WEBHOOK_SECRET: webhook.secret,
-      PYTHONPATH: here("../sdk/python"), PYTHONDONTWRITEBYTECODE: "1", NEXT_TELEMETRY_DISABLED: "1",
-    },
-  });
-  const { said } = demo;
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => { output += chunk; });
-  demo.said = () => `${said()}\n${output}`;
-  const exited = once(child, "exit");
-  stage.servers.push({
-    closeAllConnections() {},
-    close() {
-      child.kill();
-      return exited;
-    },
-  });
   stage.sites.add(originOf({ port }));
-  await until("the example listens", () => {
-    assert.equal(child.exitCode, null, "the example has ended");
-    return fetch(`http://127.0.0.1:${port}/`).then(({ ok }) => ok, () => false);
-  }, 60_000);
+  await launch(stage, command(String(port)), folder, port, {
+    PORT: String(port), HUBSPOT_CONNECT_API_KEY: demo.key, HUBSPOT_CONNECT_WEBHOOK_SECRET: webhook.secret, NEXT_TELEMETRY_DISABLED: "1",
+  });
   return webhook.id;
-}
-
-/** A path of this folder. */
-function here(path) {
-  return fileURLToPath(new URL(path, import.meta.url));
 }
 
 /** Sends a request of a page again, with its cookies; `headers` say which page it comes from. */

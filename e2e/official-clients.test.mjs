@@ -15,6 +15,7 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import createClient from "openapi-fetch";
+import { freePort } from "./applications.mjs";
 
 const run = promisify(execFile);
 const HERE = import.meta.dirname ?? dirname(new URL(import.meta.url).pathname);
@@ -23,15 +24,6 @@ const ACCESS_TOKEN = /C[\w-]{290}/;
 
 /** The programs lie beside the demo. */
 const program = (name) => join(dirname(process.env.DEMO), name);
-
-async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 /** Starts a program and waits until it takes connections. */
 async function start(path, args, env, port) {

@@ -1,17 +1,12 @@
 // The quickstart, done as the page says: its own blocks make the files, start both backends, and play the uninstall.
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readFile, symlink, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { build } from "esbuild";
+import { freePort, here, install, launch } from "./applications.mjs";
 import { ACME, approve, suite, until } from "./harness.mjs";
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const page = await readFile(here("../docs/quickstart.md"), "utf8");
 
 /** The page's commands by the name behind `sh`. */
@@ -24,47 +19,32 @@ assert.deepEqual(Object.keys(commands).sort(), [...REPLACED, ...RUN].sort());
 
 /** Installs what the page's commands would install, from this repository and without a network. */
 const INSTALLED = {
-  async node(folder) {
-    const client = join(folder, "node_modules/@hubspot-connect/server");
-    await mkdir(client, { recursive: true });
-    await writeFile(join(client, "package.json"), JSON.stringify({ type: "module", exports: "./index.js" }));
-    await build({ entryPoints: [here("../sdk/server/src/index.ts")], bundle: true, platform: "node", format: "esm", outfile: join(client, "index.js"), logLevel: "silent" });
-    await symlink(here("node_modules/express"), join(folder, "node_modules/express"));
-  },
+  node: (folder) => install(folder, "@hubspot-connect/server", ".", "../sdk/server/src/index.ts"),
   python: (folder) => symlink(dirname(dirname(process.env.PYTHON)), join(folder, "venv")),
 };
-
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 /** An application that the page's commands have made in a folder of its own, on a port of its own. */
 class Application {
   #folder;
-  #environment;
+  #variables;
   #numbers;
-  #said = "";
+  #output;
 
   static async made(stage, language, port) {
     const application = new Application();
     const { demo } = stage;
-    const folder = application.#folder = await mkdtemp(join(tmpdir(), "hubspot-connect-quickstart-"));
+    // In this folder, where Node.js finds its packages.
+    const folder = application.#folder = await mkdtemp(here("example-"));
     stage.folders.push(folder);
     application.#numbers = { 3000: port, 6001: new URL(demo.service).port, 6003: new URL(demo.hubspot).port };
-    application.#environment = {
-      ...process.env, clone: folder, HUBSPOT_CONNECT_API_KEY: demo.key,
-      PYTHONPATH: here("../sdk/python"), PYTHONDONTWRITEBYTECODE: "1",
-    };
+    application.#variables = { clone: folder, HUBSPOT_CONNECT_API_KEY: demo.key };
     await mkdir(join(folder, "docs"));
     await writeFile(join(folder, "docs/quickstart.md"), application.#put(page));
     await INSTALLED[language](folder);
     await application.run("files");
-    await application.#start(stage, language);
+    // One terminal: the second command has the variable that the first one sets.
+    const script = application.#put(`${commands.webhook}\nexec ${commands[`run-${language}`]}`);
+    application.#output = await launch(stage, ["bash", "-c", script], folder, port, application.#variables);
     return application;
   }
 
@@ -73,32 +53,14 @@ class Application {
     return text.replace(/\b(3000|6001|6003)\b/g, (number) => this.#numbers[number]);
   }
 
-  #options() {
-    return { cwd: this.#folder, env: this.#environment };
-  }
-
   /** Runs a command of the page to its end. */
   run(name) {
-    return promisify(execFile)("bash", ["-c", this.#put(commands[name])], this.#options());
-  }
-
-  async #start(stage, language) {
-    // One terminal: the second command has the variable that the first one sets.
-    const script = this.#put(`${commands.webhook}\n${commands[`run-${language}`]}`);
-    const child = spawn("bash", ["-c", script], { ...this.#options(), detached: true, stdio: ["ignore", "pipe", "inherit"] });
-    child.stdout.on("data", (chunk) => { this.#said += chunk; });
-    // The shell and the application together.
-    stage.servers.push({ closeAllConnections() {}, close: () => { process.kill(-child.pid); } });
-    const address = `http://localhost:${this.#numbers[3000]}`;
-    await until("the application listens", () => {
-      assert.equal(child.exitCode, null, "the application has ended");
-      return fetch(address).then(({ ok }) => ok, () => false);
-    });
+    return promisify(execFile)("bash", ["-c", this.#put(commands[name])], { cwd: this.#folder, env: { ...process.env, ...this.#variables } });
   }
 
   /** Waits until the application has printed a line so many times. */
   says(line, times = 1) {
-    return until(`the application says "${line}"`, () => this.#said.split("\n").filter((said) => said === line).length === times);
+    return until(`the application says "${line}"`, () => this.#output().split("\n").filter((printed) => printed === line).length === times);
   }
 }
 

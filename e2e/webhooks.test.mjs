@@ -12,6 +12,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { Webhook } from "standardwebhooks";
+import { freePort } from "./applications.mjs";
 import { ACME, startDemo } from "./harness.mjs";
 
 const PATIENCE_MS = 15_000;
@@ -37,15 +38,6 @@ async function startReceiver() {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return { heard, host: `127.0.0.1:${server.address().port}`, stop: () => server.close() };
-}
-
-async function freePort() {
-  const server = http.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** The service itself, with a HubSpot, a folder and keys of its own. */
