@@ -119,22 +119,19 @@ pub struct ConnectionData<'a> {
     /// The place of this event among those of the connection.
     pub sequence: i64,
     /// Whom the host's backend has connected it for, if it was the backend.
-    #[schema(required = true)]
     pub external_user_id: Option<&'a str>,
     /// Which HubSpot account, where it is known by now.
-    #[schema(value_type = Option<i64>, required = true)]
+    #[schema(value_type = Option<i64>)]
     pub portal_id: Option<PortalId>,
     /// Its website, where it is known by now.
-    #[schema(required = true)]
     pub hub_domain: Option<&'a str>,
     /// `active`, `degraded`, `needs_reauth`, `integrity_error` or `disconnected`.
     #[schema(pattern = "^(active|degraded|needs_reauth|integrity_error|disconnected)$")]
     pub status: &'a str,
     /// The granted scopes; null as long as HubSpot has not named them.
-    #[schema(value_type = Option<Vec<String>>, required = true)]
+    #[schema(value_type = Option<Vec<String>>)]
     pub scopes: Option<&'a Scopes>,
     /// A stable code that says why, where there is one.
-    #[schema(required = true)]
     pub reason: Option<&'a str>,
 }
 
@@ -165,10 +162,9 @@ pub struct ConnectSessionData<'a> {
     /// `awaiting_confirmation`, `connected`, `expired` or `cancelled`.
     pub status: ConnectSessionStatus,
     /// The connection that it has led to, or was to reconnect.
-    #[schema(value_type = Option<uuid::Uuid>, required = true)]
+    #[schema(value_type = Option<uuid::Uuid>)]
     pub connection_id: Option<ConnectionId>,
     /// A stable code that says why it has ended without a connection.
-    #[schema(required = true)]
     pub reason: Option<&'a str>,
 }
 

@@ -83,7 +83,7 @@ async fn an_opener_that_shows_the_key_of_its_challenge_has_begun_the_attempt_and
     assert_eq!(page.look().await.json()["withheld"], true);
     assert_eq!(show(&popup, &page.opener_key, Some(&binding)).await.status, 204);
 
-    assert_eq!(page.look().await.json()["withheld"], Value::Null);
+    assert_eq!(page.look().await.json()["withheld"], false);
     approved(&app, &popup, &data(&launch, "authorize-url")).await;
     assert_eq!(page.look().await.json()["status"], "connected");
     assert_eq!(show(&popup, &page.opener_key, None).await.status, 404, "too late");

@@ -246,6 +246,37 @@ fn every_list_has_the_one_envelope_and_the_same_parameters() {
     }
 }
 
+#[test]
+fn every_field_of_a_response_is_required_or_says_when_it_is_present() {
+    let document = committed();
+    let responses = operations(&document).into_iter().map(|(_, _, operation)| operation["responses"].clone());
+    let messages = document["webhooks"].as_object().expect("webhooks").values();
+    let sent: Vec<Value> =
+        responses.chain(messages.map(|message| message["post"]["requestBody"].clone())).collect();
+    let (mut rest, mut seen, mut fields): (Vec<&Value>, _, _) = (sent.iter().collect(), BTreeSet::new(), 0);
+    while let Some(value) = rest.pop() {
+        if let Some(reference) = value["$ref"].as_str().filter(|reference| seen.insert(*reference)) {
+            rest.push(document.pointer(reference.trim_start_matches('#')).expect("a schema"));
+        }
+        for (name, field) in value["properties"].as_object().into_iter().flatten() {
+            fields += 1;
+            let is_required =
+                value["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
+            let says_when = field["description"].as_str().is_some_and(|about| about.contains("Present "));
+            assert_ne!(is_required, says_when, "`{name}` of {value}");
+            let may_be_null =
+                field["type"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "null"));
+            assert!(is_required || !may_be_null, "`{name}` is null or absent in {value}");
+        }
+        match value {
+            Value::Object(object) => rest.extend(object.values()),
+            Value::Array(list) => rest.extend(list),
+            _ => {}
+        }
+    }
+    assert!(fields > 100, "{fields} fields");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_served_description_is_the_committed_one() {
     let app = TestApp::start().await;

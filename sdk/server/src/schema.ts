@@ -1020,13 +1020,13 @@ export interface components {
         /** @description An attempt to connect. Its fields are written out one by one: what is not named here does not leave. */
         Attempt: {
             /** @description Whether the host's backend has to confirm it before it comes to anything. */
-            awaiting_confirmation?: boolean;
+            awaiting_confirmation: boolean;
             /**
              * Format: uuid
              * @description The connect session that the host's backend has to confirm. Present while `awaiting_confirmation` is true.
              */
             connect_session_id?: string;
-            /** @description The connection, once there is one. */
+            /** @description The connection. Present once there is one. */
             connection?: components["schemas"]["SessionConnection"];
             /**
              * Format: uuid
@@ -1034,7 +1034,7 @@ export interface components {
              *     made for one.
              */
             connection_id?: string;
-            /** @description Why there is none. */
+            /** @description The reason why there is none. Present where the attempt has ended without a connection. */
             error?: components["schemas"]["AttemptError"];
             /**
              * Format: date-time
@@ -1047,12 +1047,12 @@ export interface components {
              * @description The attempt.
              */
             flow: string;
-            /** @description What the access token is given out for, at `/api/hubspot/token`, to pages that may have it. */
+            /** @description The code that `/api/hubspot/token` exchanges for the access token. Present for pages that may have the token. */
             pickup_code?: string;
             /** @description How far it has come. The last four are final. */
             status: components["schemas"]["AuthorizationStatus"];
             /** @description Whether its outcome is kept from the page, because nothing has proven that the page began it. */
-            withheld?: boolean;
+            withheld: boolean;
         };
         /** @description Why an attempt has failed. */
         AttemptError: {
@@ -1080,14 +1080,14 @@ export interface components {
              */
             flow: string;
             /** @description Its website, where HubSpot has told it. */
-            hub_domain?: string | null;
+            hub_domain: string | null;
             /**
              * Format: int64
              * @description The HubSpot account that was approved.
              */
             portal_id: number;
             /** @description What was granted. */
-            scopes?: string[] | null;
+            scopes: string[] | null;
         };
         /** @description Which flow is given up; the page's own, if it does not know its id yet. */
         Cancel: {
@@ -1133,27 +1133,27 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             /** @description Since when refreshes fail. */
-            error_since?: string | null;
+            error_since: string | null;
             /**
              * Format: date-time
              * @description When the access token expires.
              */
             expires_at: string;
             /** @description Whose it is, by the host's own id; null if a browser's session owns it. */
-            external_user_id?: string | null;
+            external_user_id: string | null;
             /**
              * Format: int64
              * @description Rises by one with every renewal of the tokens.
              */
             generation: number;
             /** @description The account's website. */
-            hub_domain?: string | null;
+            hub_domain: string | null;
             /** @description The e-mail address of the person who connected it. */
-            hub_user?: string | null;
+            hub_user: string | null;
             /** Format: uuid */
             id: string;
             /** @description The code of the last failed refresh, until one succeeds. */
-            last_error?: string | null;
+            last_error: string | null;
             /** @description What the host has noted with it. */
             metadata: Record<string, never>;
             /** @description Scopes that were asked for and not granted; none as long as `scopes` is null. */
@@ -1162,18 +1162,18 @@ export interface components {
              * Format: date-time
              * @description When it is refreshed next; null where nothing is planned.
              */
-            next_refresh_at?: string | null;
+            next_refresh_at: string | null;
             /**
              * Format: int64
              * @description The HubSpot account; null until HubSpot has named it.
              */
-            portal_id?: number | null;
+            portal_id: number | null;
             /** @description The granted scopes; null as long as HubSpot has not named them. */
-            scopes?: string[] | null;
+            scopes: string[] | null;
             status: components["schemas"]["ConnectionStatus"];
             /** @description The status as a sentence for a person. */
             status_text: string;
-            time_zone?: string | null;
+            time_zone: string | null;
         };
         /** @description What is changed of a connection. */
         ConnectionChanges: {
@@ -1228,7 +1228,7 @@ export interface components {
              * @description The account's website. Somebody has typed it: show it as text, never as HTML.
              * @example acme.example
              */
-            hub_domain?: string | null;
+            hub_domain: string | null;
             /** @description Scopes that were asked for, optional ones included, and not granted; none as long as `scopes` is null. */
             missing_scopes: string[];
             /**
@@ -1236,7 +1236,7 @@ export interface components {
              * @description The HubSpot account; null until HubSpot has told it.
              * @example 1234567
              */
-            portal_id?: number | null;
+            portal_id: number | null;
             /**
              * @description The granted scopes; null as long as HubSpot has not named them.
              * @example [
@@ -1244,12 +1244,12 @@ export interface components {
              *       "crm.objects.contacts.read"
              *     ]
              */
-            scopes?: string[] | null;
+            scopes: string[] | null;
             /**
              * Format: int64
              * @description When it is refreshed next, in seconds; null where nothing is planned.
              */
-            seconds_until_refresh?: number | null;
+            seconds_until_refresh: number | null;
             /** @description How it fares. */
             status: components["schemas"]["ConnectionStatus"];
             /** @description The same in a sentence for a person. */
@@ -1258,7 +1258,7 @@ export interface components {
              * @description The account's time zone.
              * @example Europe/Berlin
              */
-            time_zone?: string | null;
+            time_zone: string | null;
         };
         /**
          * @description The status of a connection.
@@ -1267,17 +1267,17 @@ export interface components {
         ConnectionStatus: "active" | "degraded" | "needs_reauth" | "integrity_error";
         /** @description A connect session. */
         ConnectSessionBody: {
-            awaiting?: components["schemas"]["Awaiting"] | null;
+            awaiting: components["schemas"]["Awaiting"] | null;
             confirm: components["schemas"]["Confirm"];
             /**
              * Format: uuid
              * @description The connection: what it has led to, or what it is to renew.
              */
-            connection_id?: string | null;
+            connection_id: string | null;
             /** Format: date-time */
             created_at: string;
             /** @description Why the last attempt came to nothing: one of the error codes. */
-            error_code?: string | null;
+            error_code: string | null;
             /** Format: date-time */
             expires_at: string;
             external_user_id: string;
@@ -1285,7 +1285,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** Format: int64 */
-            portal_id?: number | null;
+            portal_id: number | null;
             status: components["schemas"]["ConnectSessionStatus"];
         };
         /** @description What a message says of a connect session with a link. */
@@ -1410,29 +1410,29 @@ export interface components {
              */
             attempts: number;
             /** Format: date-time */
-            delivered_at?: string | null;
+            delivered_at: string | null;
             /**
              * @description The id of the event, and of the message (`webhook-id`).
              * @example evt_0b0fd2a3c3b84ef2a9e1a62ad3f8a5d4_3
              */
             id: string;
             /** Format: date-time */
-            last_attempt_at?: string | null;
+            last_attempt_at: string | null;
             /**
              * @description `timeout`, `unreachable`, `blocked`, `bad_answer`, `redirected`, `http_status`, `expired`, `too_many_waiting`,
              *     `unknown_key`, `integrity_error`, `bad_secret` or `no_client`.
              */
-            last_error?: string | null;
+            last_error: string | null;
             /**
              * Format: int64
              * @description The status of the receiver's last answer.
              */
-            last_status?: number | null;
+            last_status: number | null;
             /**
              * Format: date-time
              * @description When it is tried next, while it is pending.
              */
-            next_attempt_at?: string | null;
+            next_attempt_at: string | null;
             /**
              * Format: date-time
              * @description When it happened, or was replayed.
@@ -1474,7 +1474,7 @@ export interface components {
              * Format: uuid
              * @description The connection that it is about.
              */
-            connection_id?: string | null;
+            connection_id: string | null;
             /** Format: date-time */
             created_at: string;
             /** @description Its id, which is that of the webhook message. */
@@ -1513,7 +1513,7 @@ export interface components {
                 [key: string]: unknown;
             };
             /** @description The page that is to be told, or null if there is none. */
-            origin?: string | null;
+            origin: string | null;
         };
         /** @description What the popup gets too early. */
         HandoffPending: {
@@ -1530,7 +1530,7 @@ export interface components {
              * Format: int64
              * @description Rises by one with each event of the connection.
              */
-            sequence?: number | null;
+            sequence: number | null;
             type: components["schemas"]["EventType"];
         };
         /** @description A refresh token that was obtained elsewhere, for the same HubSpot app. */
@@ -1559,13 +1559,13 @@ export interface components {
              */
             expires_at: string;
             /** @description The account's website, where HubSpot has told it. */
-            hub_domain?: string | null;
+            hub_domain: string | null;
             /** Format: uuid */
             id: string;
             /** Format: date-time */
             installed_at: string;
             /** @description The e-mail address of the person who installed it, where HubSpot has told it. It proves nothing by itself. */
-            installed_by?: string | null;
+            installed_by: string | null;
             /**
              * Format: int64
              * @description The HubSpot account that has installed the app.
@@ -1618,7 +1618,7 @@ export interface components {
              * Format: int64
              * @description The one HubSpot account that may be connected.
              */
-            portal_id?: number | null;
+            portal_id: number | null;
             /** @description Somebody has typed it: show it as text, never as HTML. */
             requested_by: string;
             /** @description Scopes that the account must grant. */
@@ -1632,9 +1632,9 @@ export interface components {
         /** @description A connect session with what opens it, shown this once. */
         NewConnectSession: components["schemas"]["ConnectSessionBody"] & {
             /** @description For whoever is to approve. What opens it stands behind the `#`. */
-            link?: string | null;
+            link: string | null;
             /** @description For your page, which gives it to the SDK. It belongs into no address and no log. Null with a link. */
-            token?: string | null;
+            token: string | null;
         };
         /** @description A read token. */
         NewReadToken: {
@@ -1737,11 +1737,11 @@ export interface components {
             code: components["schemas"]["ProblemCode"];
             /** @description What happened and what to do, for a person. */
             detail: string;
-            /** @description What is wrong with this very request, where more can be said. */
+            /** @description What is wrong with this very request. Present where more can be said. */
             hint?: string;
             /** @description The path that was asked. */
             instance: string;
-            /** @description The place in the body that is wrong, as a JSON pointer (RFC 6901). */
+            /** @description The place in the body that is wrong, as a JSON pointer (RFC 6901). Present where one field is. */
             pointer?: string;
             /** @description The same as in the header `X-Request-Id`, and in the service's log. */
             request_id: string;
@@ -1935,7 +1935,7 @@ export interface components {
              */
             generation: number;
             /** @description The granted scopes; null as long as HubSpot has not named them. */
-            scopes?: string[] | null;
+            scopes: string[] | null;
             /** @description Always `bearer` (RFC 6750). */
             token_type: string;
             /** @description What speaks against relying on it; usually nothing. */
@@ -1957,7 +1957,7 @@ export interface components {
              */
             also_affected: number;
             /** @description The code of what went wrong at HubSpot. */
-            failed_with?: string | null;
+            failed_with: string | null;
             /** @description Whether HubSpot has uninstalled the app. The connection has ended in any case. */
             uninstalled: boolean;
         };
@@ -1973,18 +1973,16 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             /** @description Why it is disabled: `gone` (it has answered 410), `by_request`, `key_lost`. */
-            disabled_reason?: string | null;
+            disabled_reason: string | null;
             enabled: boolean;
             /** @description What it hears of; `null` for all but `connection.refreshed`. */
-            events?: string[] | null;
+            events: string[] | null;
             /** @description The names of the header fields that go with each message. */
             header_names: string[];
             /** Format: uuid */
             id: string;
-            /** @description The signing secret. It is shown when it is made, and never again. */
-            secret?: string | null;
             /** @description Until when an older secret signs as well. */
-            secret_overlap_until?: string | null;
+            secret_overlap_until: string | null;
             url: string;
         };
         /** @description What is to be changed. What is not named stays as it is. */
@@ -2007,6 +2005,11 @@ export interface components {
              * @example https://app.example.com/hooks/hubspot
              */
             url?: string | null;
+        };
+        /** @description A webhook endpoint with its new signing secret. */
+        WebhookWithSecret: components["schemas"]["WebhookBody"] & {
+            /** @description The signing secret. No other response shows it. */
+            secret: string;
         };
     };
     responses: never;
@@ -5756,7 +5759,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["WebhookBody"];
+                    "application/json": components["schemas"]["WebhookWithSecret"];
                 };
             };
             /** @description `invalid_json`, `validation_failed`, `webhook_url_not_allowed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */
@@ -6924,7 +6927,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["WebhookBody"];
+                    "application/json": components["schemas"]["WebhookWithSecret"];
                 };
             };
             /** @description `invalid_json`, `validation_failed`. `idempotency_key_invalid`: the `Idempotency-Key` is none. `bad_request`: the request takes no query parameters. */

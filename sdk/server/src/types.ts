@@ -3,8 +3,8 @@ import type { components, operations } from "./schema.js";
 import type { WebhookEvent } from "./webhook.js";
 
 type Schemas = components["schemas"];
-/** A response of the service, which leaves no field out: those without a value are null. */
-type Sent<Name extends keyof Schemas> = Required<Schemas[Name]>;
+/** A schema, as something that an interface can extend. */
+type Schema<Name extends keyof Schemas> = Schemas[Name];
 type Query<Operation extends keyof operations> = NonNullable<operations[Operation]["parameters"]["query"]>;
 
 export type JsonValue = string | number | boolean | null | JsonValue[] | { [name: string]: JsonValue };
@@ -31,7 +31,7 @@ export interface Page<T> {
 }
 
 /** The API key of the client, without its secret. */
-export interface ApiKey extends Sent<"ApiKeyBody"> {}
+export interface ApiKey extends Schema<"ApiKeyBody"> {}
 
 type SessionFields = Omit<Schemas["CreateConnectSession"], "external_user_id" | "connection_id" | "metadata" | "hosted">;
 type LinkFields = Omit<SessionFields, "confirm" | "return_url">;
@@ -61,8 +61,8 @@ export interface CreateReconnectLink extends LinkFields, Metadata, ForConnection
 export type CreateConnectLink = CreateUserLink | CreateReconnectLink;
 
 /** The grant that awaits your confirmation. */
-export interface AwaitingGrant extends Sent<"Awaiting"> {}
-export interface ConnectSession extends Omit<Sent<"ConnectSessionBody">, "awaiting"> {
+export interface AwaitingGrant extends Schema<"Awaiting"> {}
+export interface ConnectSession extends Schema<"ConnectSessionBody"> {
   awaiting: AwaitingGrant | null;
 }
 export interface NewConnectSession extends ConnectSession {
@@ -74,13 +74,13 @@ export interface NewConnectLink extends ConnectSession {
   link: string;
 }
 
-export interface CreateReadToken extends Omit<Schemas["CreateReadToken"], "expires_in"> {
+export interface CreateReadToken extends Omit<Schema<"CreateReadToken">, "expires_in"> {
   /** Seconds, 60 to 86400; an hour if omitted. */
   expires_in?: number | null;
 }
-export interface NewReadToken extends Sent<"NewReadToken"> {}
+export interface NewReadToken extends Schema<"NewReadToken"> {}
 
-export interface Connection extends Omit<Sent<"ConnectionBody">, "metadata"> {
+export interface Connection extends Omit<Schema<"ConnectionBody">, "metadata"> {
   /** The metadata of the connect session. */
   metadata: JsonObject;
 }
@@ -88,44 +88,44 @@ export interface ExplainedConnection extends Connection {
   /** What has happened and what will happen next, in sentences for troubleshooting. */
   explanation: string[];
 }
-export interface ImportConnection extends Omit<Schemas["ImportConnection"], "metadata">, Metadata {}
+export interface ImportConnection extends Omit<Schema<"ImportConnection">, "metadata">, Metadata {}
 export interface ConnectionChanges {
   /** A JSON object of up to 4 kB, in place of the earlier one. */
   metadata: JsonObject;
 }
-export interface HistoryEvent extends Sent<"HistoryEvent"> {}
-export interface RefreshedConnection extends Sent<"RefreshBody"> {}
-export interface Disconnected extends Sent<"Disconnected"> {}
-export interface Uninstalled extends Sent<"UninstallBody"> {}
+export interface HistoryEvent extends Schema<"HistoryEvent"> {}
+export interface RefreshedConnection extends Schema<"RefreshBody"> {}
+export interface Disconnected extends Schema<"Disconnected"> {}
+export interface Uninstalled extends Schema<"UninstallBody"> {}
 
 /** An access token of HubSpot, for `Authorization: Bearer`. */
-export interface AccessToken extends Omit<Sent<"TokenBody">, "token_type" | "warnings"> {
+export interface AccessToken extends Omit<Schema<"TokenBody">, "token_type" | "warnings"> {
   token_type: "bearer";
   /** Reasons not to rely on the token; usually empty. */
   warnings: Warning[];
 }
-export interface Warning extends Omit<Sent<"WarningBody">, "code"> {
+export interface Warning extends Omit<Schema<"WarningBody">, "code"> {
   code: WarningCode;
 }
 
 /** An install from HubSpot's Marketplace that waits to be claimed. */
-export interface Install extends Sent<"InstallBody"> {}
-export interface ClaimInstall extends Omit<Schemas["InstallClaim"], "metadata">, Metadata {}
-export interface ClaimedInstall extends Sent<"ClaimedInstallBody"> {}
+export interface Install extends Schema<"InstallBody"> {}
+export interface ClaimInstall extends Omit<Schema<"InstallClaim">, "metadata">, Metadata {}
+export interface ClaimedInstall extends Schema<"ClaimedInstallBody"> {}
 
 /** The header fields that are sent with each message. */
 export interface WebhookHeaders {
   [name: string]: string;
 }
-export interface NewWebhook extends Omit<Schemas["NewWebhook"], "headers"> {
+export interface NewWebhook extends Omit<Schema<"NewWebhook">, "headers"> {
   /** Header fields that are sent with each message, such as `authorization`. They are never shown again. */
   headers?: WebhookHeaders;
 }
-export interface WebhookChanges extends Omit<Schemas["WebhookChanges"], "headers"> {
+export interface WebhookChanges extends Omit<Schema<"WebhookChanges">, "headers"> {
   /** Header fields that are sent with each message. They replace the earlier ones. */
   headers?: WebhookHeaders | null;
 }
-export interface Webhook extends Omit<Sent<"WebhookBody">, "secret" | "events" | "disabled_reason"> {
+export interface Webhook extends Omit<Schema<"WebhookBody">, "events" | "disabled_reason"> {
   /** The subscribed events; null for all but `connection.refreshed`. */
   events: SubscribableEvent[] | null;
   disabled_reason: "gone" | "by_request" | "key_lost" | null;
@@ -134,18 +134,18 @@ export interface WebhookWithSecret extends Webhook {
   /** The signing secret, for `verifyWebhook`. It is never shown again. */
   secret: string;
 }
-export interface Delivery extends Sent<"DeliveryBody"> {}
+export interface Delivery extends Schema<"DeliveryBody"> {}
 export interface DeliveryWithPayload extends Delivery {
   /** The message, as the receiver gets it. */
   payload: JsonObject;
 }
 /** An event of the project of the API key. */
-export interface Event extends Omit<Sent<"EventBody">, "payload"> {
+export interface Event extends Omit<Schema<"EventBody">, "payload"> {
   /** The message, as webhooks send it. */
   payload: WebhookEvent;
 }
 export type ReplayFilter = Schemas["ReplayFilter"];
-export interface ReplayedDeliveries extends Sent<"ReplayedDeliveries"> {}
+export interface ReplayedDeliveries extends Schema<"ReplayedDeliveries"> {}
 
 export interface ListConnections extends Query<"list_connections"> {}
 export interface ListConnectSessions extends Query<"list_connect_sessions"> {}

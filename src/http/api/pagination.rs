@@ -21,7 +21,6 @@ const LARGEST_LIMIT: u32 = 100;
 pub struct Page<T> {
     data: Vec<T>,
     /// The `cursor` of the next page; null on the last one.
-    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 

@@ -119,14 +119,11 @@ pub struct WebhookBody {
     /// Until when an older secret signs as well.
     secret_overlap_until: Option<String>,
     created_at: String,
-    /// The signing secret. It is shown when it is made, and never again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
 }
 
 impl WebhookBody {
-    /// An endpoint, with its secret if that has just been made.
-    pub fn new(web: &Web, endpoint: Endpoint, secret: Option<&Secret>) -> Self {
+    /// Returns an endpoint as it is shown.
+    pub fn new(web: &Web, endpoint: Endpoint) -> Self {
         Self {
             header_names: web.services.webhooks.endpoints.header_names(&endpoint),
             disabled_reason: endpoint.disabled_reason().map(DisabledReason::as_str),
@@ -136,8 +133,23 @@ impl WebhookBody {
             enabled: endpoint.enabled.is_set(),
             secret_overlap_until: endpoint.overlap_until.map(Moment::rfc3339),
             created_at: endpoint.created_at.rfc3339(),
-            secret: secret.map(|secret| secret.expose().to_owned()),
         }
+    }
+}
+
+/// A webhook endpoint with its new signing secret.
+#[derive(Serialize, ToSchema)]
+pub struct WebhookWithSecret<'a> {
+    #[serde(flatten)]
+    webhook: WebhookBody,
+    /// The signing secret. No other response shows it.
+    secret: &'a str,
+}
+
+impl<'a> WebhookWithSecret<'a> {
+    /// Returns an endpoint with the secret that was just created.
+    pub fn new(web: &Web, endpoint: Endpoint, secret: &'a Secret) -> Self {
+        Self { webhook: WebhookBody::new(web, endpoint), secret: secret.expose() }
     }
 }
 

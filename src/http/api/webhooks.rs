@@ -9,7 +9,7 @@ use super::caller::{authenticate, caller};
 use super::pagination::{Page, PageParams, PageRequest, TIME};
 use super::webhook_bodies::{
     DeliveryBody, DeliveryWithPayload, NewWebhook, ReplayFilter, ReplayedDeliveries, SecretRotation,
-    WebhookBody, WebhookChanges, event_types, headers,
+    WebhookBody, WebhookChanges, WebhookWithSecret, event_types, headers,
 };
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Moment;
@@ -60,7 +60,7 @@ pub(super) fn routes(routes: &mut ServiceConfig) {
     post, path = "/api/hubspot/webhooks", tag = "webhooks", security(("api_key" = ["webhooks"])),
     request_body = NewWebhook,
     responses(
-        (status = 201, description = "The endpoint, with its secret.", body = WebhookBody),
+        (status = 201, description = "The endpoint, with its secret.", body = WebhookWithSecret),
         (status = 400, description = "`invalid_json`, `validation_failed`, `webhook_url_not_allowed`"),
         (status = 409, description = "`too_many_webhooks`"),
     )
@@ -75,7 +75,7 @@ pub async fn create_webhook(request: HttpRequest, web: Data<Web>, body: ApiJson<
         .endpoints
         .add_webhook(key.project_id.clone(), &url, event_types(events)?, &fields)
         .await?;
-    Ok(HttpResponse::Created().json(WebhookBody::new(&web, endpoint, Some(&secret))))
+    Ok(HttpResponse::Created().json(WebhookWithSecret::new(&web, endpoint, &secret)))
 }
 
 /// Lists endpoints, the oldest first. There are 16 at most.
@@ -93,7 +93,7 @@ pub async fn list_webhooks(request: HttpRequest, web: Data<Web>) -> Handled {
     let place = |endpoint: &Endpoint| (endpoint.created_at.unix_ms(), endpoint.id.to_string());
     let mut all = web.services.webhooks.endpoints.webhooks(&key.project_id).await?;
     all.retain(|endpoint| page.after.as_ref().is_none_or(|after| place(endpoint) > *after));
-    Ok(page.answer(all, place, |endpoint| WebhookBody::new(&web, endpoint, None)))
+    Ok(page.answer(all, place, |endpoint| WebhookBody::new(&web, endpoint)))
 }
 
 /// Shows an endpoint.
@@ -108,7 +108,7 @@ pub async fn list_webhooks(request: HttpRequest, web: Data<Web>) -> Handled {
 pub async fn get_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     let key = caller(&request, &web, ApiScope::Webhooks).await?;
     let endpoint = web.services.webhooks.endpoints.webhook(webhook_of(&web, &key, &id).await?).await?;
-    Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
+    Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint)))
 }
 
 /// Changes an endpoint. With a URL of another origin, the header fields are named again, or removed with `{}`: they may
@@ -141,7 +141,7 @@ pub async fn update_webhook(
         .endpoints
         .change_webhook(webhook_of(&web, &key, &id).await?, changes, fields.as_ref())
         .await?;
-    Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
+    Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint)))
 }
 
 /// Deletes an endpoint, with the deliveries that are pending.
@@ -156,7 +156,7 @@ pub async fn update_webhook(
 pub async fn delete_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>, _: NoBody) -> Handled {
     let key = caller(&request, &web, ApiScope::Webhooks).await?;
     let endpoint = web.services.webhooks.endpoints.remove_webhook(webhook_of(&web, &key, &id).await?).await?;
-    Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, None)))
+    Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint)))
 }
 
 /// Gives an endpoint a new signing secret, which is in this answer alone.
@@ -165,7 +165,7 @@ pub async fn delete_webhook(request: HttpRequest, web: Data<Web>, id: Path<Strin
     security(("api_key" = ["webhooks"])),
     params(("id" = uuid::Uuid, Path, description = "The endpoint.")), request_body = SecretRotation,
     responses(
-        (status = 200, description = "The endpoint, with its new secret.", body = WebhookBody),
+        (status = 200, description = "The endpoint, with its new secret.", body = WebhookWithSecret),
         (status = 400, description = "`invalid_json`, `validation_failed`"),
         (status = 404, description = "`webhook_not_found`"),
     )
@@ -187,7 +187,7 @@ pub async fn rotate_webhook_secret(
         .endpoints
         .rotate_webhook_secret(webhook_of(&web, &key, &id).await?, overlap)
         .await?;
-    Ok(HttpResponse::Ok().json(WebhookBody::new(&web, endpoint, Some(&secret))))
+    Ok(HttpResponse::Ok().json(WebhookWithSecret::new(&web, endpoint, &secret)))
 }
 
 /// Sends the message `webhook.test` to an endpoint, and shows what came of it.

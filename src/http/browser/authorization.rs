@@ -180,7 +180,6 @@ pub struct AttemptAnswer<'a> {
     #[schema(format = DateTime, example = "2026-11-21T09:10:00Z")]
     expires_at: String,
     /// Whether the host's backend has to confirm it before it comes to anything.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     awaiting_confirmation: bool,
     /// The connect session that the host's backend has to confirm. Present while `awaiting_confirmation` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,17 +191,16 @@ pub struct AttemptAnswer<'a> {
     #[schema(value_type = Option<String>, format = Uuid, nullable = false)]
     connection_id: Option<ConnectionId>,
     /// Whether its outcome is kept from the page, because nothing has proven that the page began it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     withheld: bool,
-    /// The connection, once there is one.
+    /// The connection. Present once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     connection: Option<Entry<'a>>,
-    /// Why there is none.
+    /// The reason why there is none. Present where the attempt has ended without a connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<AttemptError>,
-    /// What the access token is given out for, at `/api/hubspot/token`, to pages that may have it.
+    /// The code that `/api/hubspot/token` exchanges for the access token. Present for pages that may have the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pickup_code: Option<&'a str>,

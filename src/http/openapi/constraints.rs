@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use utoipa::Number;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Paths};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{
     AllOfBuilder, AnyOfBuilder, ArrayItems, Components, KnownFormat, Object, Ref, SchemaFormat, SchemaType,
@@ -172,6 +172,57 @@ pub fn pages(components: &mut Components) {
         {
             data.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(listed).into()));
         }
+    }
+}
+
+/// Requires the nullable fields of what the service sends: a field without a value is null, and not left out. The
+/// derive takes every `Option` for a field that may be missing, as it may from a request.
+pub fn nullable_fields(paths: &Paths, components: &mut Components) {
+    let operations =
+        paths.paths.values().flat_map(|item| [&item.post, &item.put, &item.patch, &item.delete]).flatten();
+    let requests: Vec<_> = operations.map(|operation| &operation.request_body).collect();
+    let requests = serde_json::to_string(&requests).unwrap_or_default();
+    for (name, schema) in &mut components.schemas {
+        if let RefOr::T(schema) = schema
+            && !requests.contains(&format!("/{name}\""))
+        {
+            require_nullable(schema);
+        }
+    }
+}
+
+fn require_nullable(schema: &mut Schema) {
+    let parts = match schema {
+        Schema::Object(object) => {
+            for (name, field) in &object.properties {
+                if is_nullable(field) && !object.required.contains(name) {
+                    object.required.push(name.clone());
+                }
+            }
+            return;
+        }
+        Schema::AllOf(all) => &mut all.items,
+        Schema::OneOf(one) => &mut one.items,
+        _ => return,
+    };
+    for part in parts {
+        if let RefOr::T(part) = part {
+            require_nullable(part);
+        }
+    }
+}
+
+fn is_nullable(schema: &RefOr<Schema>) -> bool {
+    let null = |kinds: &SchemaType| match kinds {
+        SchemaType::Type(kind) => *kind == Type::Null,
+        SchemaType::Array(kinds) => kinds.contains(&Type::Null),
+        SchemaType::AnyValue => false,
+    };
+    match schema {
+        RefOr::T(Schema::Object(object)) => null(&object.schema_type),
+        RefOr::T(Schema::Array(array)) => null(&array.schema_type),
+        RefOr::T(Schema::OneOf(one)) => one.items.iter().any(is_nullable),
+        _ => false,
     }
 }
 

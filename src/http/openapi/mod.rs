@@ -160,6 +160,7 @@ impl Modify for Common {
         constraints::times(components);
         constraints::connect_session(components);
         constraints::pages(components);
+        constraints::nullable_fields(&document.paths, components);
         document.webhooks = Some(webhooks::messages());
         let mut names = HashSet::new();
         for (path, item) in &mut document.paths.paths {
@@ -238,8 +239,8 @@ fn problem() -> Schema {
         .property("code", Ref::from_schema_name("ProblemCode"))
         .property("request_id", text("The same as in the header `X-Request-Id`, and in the service's log."))
         .property("retryable", of(Type::Boolean, "Whether the same request may succeed later."))
-        .property("hint", text("What is wrong with this very request, where more can be said."))
-        .property("pointer", text("The place in the body that is wrong, as a JSON pointer (RFC 6901)."))
+        .property("hint", text("What is wrong with this very request. Present where more can be said."))
+        .property("pointer", text("The place in the body that is wrong, as a JSON pointer (RFC 6901). Present where one field is."))
         .examples([serde_json::json!({
             "type": "urn:hubspot-connect:problem:not_found",
             "title": "Not found",
