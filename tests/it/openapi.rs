@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::harness::TestApp;
 
-/// Handlers that are no part of the API: pages for a person, and files.
-const PAGES: [&str; 13] = [
+/// Handlers that are no part of the API: pages for a person with what their scripts ask, and files.
+const PAGES: [&str; 20] = [
     "get_index",
     "get_login",
     "get_logout",
@@ -18,6 +18,13 @@ const PAGES: [&str; 13] = [
     "get_done",
     "get_launched",
     "get_link",
+    "start_by_link",
+    "start_by_form",
+    "prove_opener",
+    "finish_auth",
+    "take_handoff",
+    "read_link",
+    "open_link",
     // Opened by HubSpot, in the person's browser.
     "get_install",
     "get_install_claim",
@@ -31,6 +38,17 @@ const ALL: &str = "sessions:write tokens:read connections:read connections:write
 
 /// On the listener of the operator, which strangers do not reach.
 const OPERATOR: [&str; 2] = ["get_ready", "get_metrics"];
+
+/// The addresses of the popup, the methods that they take, and the media type of their refusals.
+const POPUP: [(&str, &[Method], &str); 6] = [
+    ("/auth/hubspot/start", &[Method::GET, Method::POST], "text/html"),
+    ("/auth/hubspot/callback", &[Method::GET], "text/html"),
+    ("/auth/hubspot/launch", &[Method::POST], PROBLEM),
+    ("/auth/hubspot/handoff", &[Method::POST], PROBLEM),
+    ("/auth/hubspot/link", &[Method::POST], PROBLEM),
+    ("/auth/hubspot/link/open", &[Method::POST], PROBLEM),
+];
+const PROBLEM: &str = "application/problem+json";
 
 const METHODS: [Method; 6] =
     [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
@@ -131,9 +149,9 @@ async fn each_path_takes_the_methods_that_are_described_and_says_so_of_any_other
     for (path, method, _) in operations(&committed()) {
         methods.entry(path).or_default().insert(method);
     }
+    methods.extend(POPUP.map(|(path, taken, _)| (path.to_owned(), taken.iter().cloned().collect())));
     for (path, mut described) in methods {
-        let acts =
-            ["/auth/hubspot/start", "/auth/hubspot/callback", "/install/hubspot"].contains(&path.as_str());
+        let acts = ["/auth/hubspot/start", "/auth/hubspot/callback"].contains(&path.as_str());
         if described.contains(&Method::GET) && !acts {
             described.insert(Method::HEAD);
         }
@@ -160,7 +178,16 @@ async fn each_path_takes_the_methods_that_are_described_and_says_so_of_any_other
 async fn what_is_refused_is_told_in_the_form_that_is_described() {
     let app = TestApp::start().await;
     let browser = app.browser();
-    for (path, method, operation) in operations(&committed()) {
+    let described = operations(&committed()).into_iter().map(|(path, method, operation)| {
+        let responses = &operation["responses"];
+        let described = responses.get("421").or(responses.get("default")).expect("a response");
+        let kinds: Vec<String> = described["content"].as_object().expect("a body").keys().cloned().collect();
+        (path, method, kinds)
+    });
+    let popup = POPUP.into_iter().flat_map(|(path, methods, kind)| {
+        methods.iter().map(move |method| (path.to_owned(), method.clone(), vec![kind.to_owned()]))
+    });
+    for (path, method, kinds) in described.chain(popup) {
         let request = browser.request(method.clone(), &filled(&path)).header("host", "elsewhere.example");
         let answer = browser.send(request).await;
         // Health checks come by address.
@@ -169,10 +196,7 @@ async fn what_is_refused_is_told_in_the_form_that_is_described() {
         }
         assert_eq!(answer.status, 421, "{method} {path}");
         let kind = answer.header("content-type").split(';').next().unwrap_or_default().to_owned();
-        let responses = &operation["responses"];
-        let described = responses.get("421").or(responses.get("default")).expect("a response");
-        let described = described["content"].as_object().expect("a body");
-        assert!(described.contains_key(&kind), "{method} {path} is refused with {kind}");
+        assert!(kinds.contains(&kind), "{method} {path} is refused with {kind}");
     }
 }
 
@@ -329,6 +353,14 @@ fn the_codes_of_problems_are_those_of_the_table() {
     let table: Vec<&str> =
         hubspot_connect::http::error_table().iter().map(|entry| entry.code.as_str()).collect();
     assert_eq!(described, table);
+}
+
+#[test]
+fn the_addresses_of_the_popup_are_not_in_the_description() {
+    let document = committed();
+    for (path, ..) in POPUP {
+        assert!(document["paths"].get(path).is_none(), "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

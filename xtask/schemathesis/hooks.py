@@ -26,19 +26,12 @@ def entries(name):
 ORIGIN = entries("origins")[0]
 # Each is good once.
 REDEEMABLE, CONNECTED = iter(MADE["pairs"][:3]), iter(MADE["pairs"][3:])
-OPENABLE = iter(entries("expendable-links"))
 ADDRESSES = cycle(entries("addresses"))
-# Every fourth time the made-up one stays.
-TOKENS, LINKS = cycle([*entries("tokens"), None]), cycle([*entries("links"), None])
 NUMBERS = count()
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    operation = case.operation.definition.raw
-    name, tags = operation["operationId"], operation["tags"]
-    if "popup" in tags:
-        case.headers["Cookie"] = MADE["cookies"]
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if "Idempotency-Key" in case.headers:
@@ -47,15 +40,7 @@ def before_call(context, case, kwargs):
     # A cursor is opaque: only a page of the list itself has a valid one.
     if case.query and "cursor" in case.query:
         case.query = {name: value for name, value in case.query.items() if name != "cursor"}
-    match name:
-        case "start_by_link":
-            case.query = configured(case.query)
-        case "start_by_form" if isinstance(case.body, dict):
-            case.body = configured(case.body)
-        case "read_link" if isinstance(case.body, dict):
-            case.body = {"token": next(LINKS) or case.body["token"]}
-        case "open_link" if isinstance(case.body, dict) and (link := next(OPENABLE, None)):
-            case.body = {"token": link}
+    match case.operation.definition.raw["operationId"]:
         case "create_connect_session" if isinstance(case.body, dict):
             case.body = listed(case.body)
         case "redeem_pickup_code" if pair := next(REDEEMABLE, None):
@@ -75,23 +60,8 @@ def fresh_pickup_code(pair):
         return json.loads(answer.read())["pickup_code"]
 
 
-def configured(fields):
-    """A page that may be told, and where it may be gone back to: with `mode=redirect` that has to be said."""
-    fields = dict(fields)
-    if "return_url" in fields or fields.get("mode") == "redirect":
-        fields.update(origin=ORIGIN, return_url=f"{ORIGIN}/settings")
-    if "origin" in fields:
-        fields["origin"] = ORIGIN
-    if "connect_session" in fields:
-        fields["connect_session"] = next(TOKENS) or fields["connect_session"]
-    if isinstance(fields.get("portal_id"), float):
-        # To JSON 1.0 is whole, and so it is drawn; in an address and in a form nobody writes it so.
-        fields["portal_id"] = int(fields["portal_id"])
-    return fields
-
-
 def listed(fields):
-    """The same for a connect session."""
+    """Pages that may use a connect session, and where it may go back to."""
     fields = dict(fields)
     if isinstance(fields.get("return_url"), str):
         fields["return_url"] = f"{ORIGIN}/settings"

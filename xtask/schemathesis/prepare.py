@@ -12,7 +12,7 @@ import sys
 from base64 import urlsafe_b64encode
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 SERVICE, HUBSPOT, ORIGIN, KEY = (os.environ[name] for name in ("SERVICE", "HUBSPOT", "ORIGIN", "API_KEY"))
@@ -25,9 +25,8 @@ NAVIGATION = {
 }
 
 
-# The secret of the page that begins all of these attempts, and of the opener that may prove it has.
+# The secret of the page that begins all of these attempts.
 VERIFIER = "the-verifier-of-the-page-that-is-asked-about"
-OPENER_KEY = "the-key-of-the-opener"
 
 
 class Stay(HTTPRedirectHandler):
@@ -142,13 +141,6 @@ def connected(count, first_account, **fields):
     return made
 
 
-def waiting(count, **fields):
-    """Attempts with the person at HubSpot."""
-    made = [begin(**fields) for _ in range(count)]
-    states = [parse_qs(urlsplit(address).query)["state"][0] for _, address, _ in made]
-    return [(flow, cookies) for flow, _, cookies in made], states
-
-
 def with_verifier(number, account):
     """A connected attempt with a verifier of its own, by which it can be ended."""
     verifier = f"{VERIFIER}-{number}"
@@ -171,18 +163,9 @@ write("users", ["user_42"])
 write("addresses", [f"{HUBSPOT}/hook", "https://app.example.com/hooks/hubspot"])
 write("installs", installs(8, 5_000_000))
 write("origins", [ORIGIN])
-write("tokens", [session()["token"] for _ in range(3)])
-write("links", [session(hosted=True)["link"].split("#")[1] for _ in range(3)])
-write("expendable-links", [session(hosted=True)["link"].split("#")[1] for _ in range(3)])
 # A challenge is one attempt's, so a verifier fits one flow.
 write("flows", [flow for flow, _ in connected(1, 6_000_000, challenge=digest(VERIFIER))])
 write("verifiers", [VERIFIER])
-delivered, (proven, _) = connected(3, 6_100_000), waiting(3, opener_challenge=digest(OPENER_KEY))
-write("popup-flows", [flow for flow, _ in delivered + proven])
-write("opener-keys", [OPENER_KEY])
-back, states = waiting(2)
-write("states", states)
 # What goes together, for hooks.py.
-cookies = [cookie for _, kept in delivered + proven + back for cookie in kept]
 pairs = [with_verifier(number, 6_200_000 + number) for number in range(6)]
-(FOLDER / "made.json").write_text(json.dumps({"cookies": "; ".join(cookies), "pairs": pairs}), encoding="utf-8")
+(FOLDER / "made.json").write_text(json.dumps({"pairs": pairs}), encoding="utf-8")

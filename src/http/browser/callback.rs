@@ -16,22 +16,6 @@ use crate::services::{Answer, FinishConnect, Finished, flow_of_state};
 /// `GET /auth/hubspot/callback?code&state`: HubSpot's redirect. Whatever came of it, the popup goes on to a clean
 /// address: code and state are in no session history, no log of ours and no referrer from here on. The browser's history
 /// database lists every hop of a redirect; there both have been used.
-#[utoipa::path(
-    get, path = "/auth/hubspot/callback", tag = "popup",
-    summary = "HubSpot's redirect",
-    description = "Where HubSpot sends the person back to. If HUBSPOT_REDIRECT_URI has another path, it is served there too.",
-    params(
-        ("code" = Option<String>, Query, description = "HubSpot's code."),
-        ("state" = Option<String>, Query, description = "The state of the attempt."),
-        ("error" = Option<String>, Query, description = "Why there is no code (RFC 6749 section 4.1.2.1)."),
-    ),
-    security(()),
-    responses(
-        (status = 302, description = "On to HubSpot, where an install from its Marketplace has begun.", headers(("Location" = String, description = "HubSpot's own address, as it has named it."))),
-        (status = 303, description = "To the popup's last page, whatever came of it.", headers(("Location" = String, description = "The popup's last page."))),
-        (status = 400, description = "A page that shows `not_a_navigation`."),
-    )
-)]
 pub async fn finish_auth(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {
     if is_install(&request, &web) {
         return take_install(&request, &web, &web.config.hubspot.redirect_uri).await;

@@ -179,30 +179,15 @@ fn failure(
 }
 
 /// Which flow the popup asks for.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handoff {
     /// The attempt.
-    #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
 }
 
 /// `POST /auth/hubspot/handoff`: the message for the opener and the one origin it may be posted to, once. The flow's
 /// cookie has done its work then and is removed.
-#[utoipa::path(
-    post, path = "/auth/hubspot/handoff", tag = "popup",
-    summary = "The message for the opener, once",
-    description = "For the popup's own script, which posts `message` to the window that has opened it, for `origin` alone.",
-    request_body = Handoff,
-    security(()),
-    responses(
-        (status = 200, description = "The message and the one origin it may be posted to.", body = HandoffAnswer),
-        (status = 202, description = "The attempt has come to nothing yet; ask again.", body = HandoffPending),
-        (status = 403, description = "`csrf_rejected`: not sent from our own page."),
-        (status = 404, description = "`flow_unknown`: no such attempt in this browser, or it was handed over and its cookie removed."),
-        (status = 410, description = "`already_delivered`: it was handed over before."),
-    )
-)]
 pub async fn take_handoff(request: HttpRequest, web: Data<Web>, body: ApiJson<Handoff>) -> Handled {
     same_origin(&request, &web)?;
     let Handoff { flow } = body.0;
@@ -212,28 +197,10 @@ pub async fn take_handoff(request: HttpRequest, web: Data<Web>, body: ApiJson<Ha
             let answer = json!({"origin": origin, "message": text(flow, &message)});
             Ok(HttpResponse::Ok().cookie(web.cookies.removal(flow)).json(answer))
         }
-        Delivery::Pending => Ok(HttpResponse::Accepted().json(HandoffPending { status: "exchanging" })),
+        Delivery::Pending => Ok(HttpResponse::Accepted().json(json!({"status": "exchanging"}))),
         Delivery::Gone => Err(Problem::new(ProblemCode::AlreadyDelivered)),
         Delivery::Unknown => Err(Problem::new(ProblemCode::FlowUnknown)),
     }
-}
-
-/// What the popup gets, for the description of the API; [`text`] writes the message.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "the message is written as JSON, here is its shape")]
-pub struct HandoffAnswer {
-    /// The page that is to be told, or null if there is none.
-    origin: Option<String>,
-    /// `{"type": "hubspot_auth_success" | "hubspot_auth_error", "version": 1, "flow": …}`
-    message: serde_json::Map<String, Value>,
-}
-
-/// What the popup gets too early.
-#[derive(serde::Serialize, utoipa::ToSchema)]
-pub struct HandoffPending {
-    /// Always `exchanging`.
-    #[schema(pattern = "^exchanging$")]
-    status: &'static str,
 }
 
 /// The message. Its fields are written out one by one: what is not named here does not leave.

@@ -30,26 +30,6 @@ const FIELDS: [&str; 7] =
 const SESSION: &str = "connect_session";
 
 /// `GET /auth/hubspot/start`: begins a connect by a link, or by a hand-written `window.open`.
-#[utoipa::path(
-    get, path = "/auth/hubspot/start", tag = "popup",
-    summary = "Begins a connect, by a link",
-    params(
-        ("origin" = Option<String>, Query, pattern = "^https?://[!-~]+$", description = "The origin of the page that is to be told, out of HOST_ORIGINS.", example = "https://app.example.com"),
-        ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "The HubSpot account that the person is expected to choose.", example = 1234567),
-        ("return_url" = Option<String>, Query, max_length = 2048, pattern = "^https?://[!-~]+$", description = "Where the window goes if there is no opener to tell: an address of `origin`.", example = "https://app.example.com/settings"),
-        ("challenge" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description = "SHA-256 of the page's verifier in base64url, 43 characters. With it, the page can ask for the outcome."),
-        ("opener_challenge" = Option<String>, Query, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description = "SHA-256 of the key that the opener will show, in base64url."),
-        ("mode" = Option<String>, Query, pattern = "^(popup|redirect)$", description = "`popup` (as if left out) or `redirect`."),
-    ),
-    security(()),
-    responses(
-        (status = 200, description = "A page: the person is asked first, or the launch page of a connect with a challenge.", content_type = "text/html", body = String),
-        (status = 302, description = "To HubSpot's consent page.", headers(("Location" = String, description = "HubSpot's consent page."))),
-        (status = 400, description = "A page that shows `origin_not_allowed`, `return_url_not_allowed`, `bad_challenge`, `not_a_navigation` or `bad_request`."),
-        (status = 409, description = "A page that shows `challenge_used`: another attempt has this challenge."),
-        (status = 429, description = "A page that shows `rate_limited`."),
-    )
-)]
 pub async fn start_by_link(request: HttpRequest, web: Data<Web>, session: Session) -> Handled {
     let fields = Query::parse(request.query_string(), &FIELDS)?;
     if fields.get(SESSION).is_some() {
@@ -69,21 +49,6 @@ pub async fn start_by_link(request: HttpRequest, web: Data<Web>, session: Sessio
 }
 
 /// `POST /auth/hubspot/start`: begins a connect by a form, whose sender the browser names.
-#[utoipa::path(
-    post, path = "/auth/hubspot/start", tag = "popup",
-    summary = "Begins a connect, by a form",
-    description = "Takes the fields of the link's query as a form. What the browser SDK does: the browser says which page has sent the form.",
-    request_body(content_type = "application/x-www-form-urlencoded", content = StartForm),
-    security(()),
-    responses(
-        (status = 200, description = "The launch page, which leads on to HubSpot.", content_type = "text/html", body = String),
-        (status = 400, description = "A page that shows `origin_not_allowed`, `return_url_not_allowed`, `bad_challenge`, `not_a_navigation` or `bad_request`."),
-        (status = 409, description = "A page that shows `challenge_used`: another attempt has this challenge."),
-        (status = 410, description = "A page that shows `connect_session_ended`."),
-        (status = 413, description = "A page that shows `payload_too_large`."),
-        (status = 429, description = "A page that shows `rate_limited`."),
-    )
-)]
 pub async fn start_by_form(request: HttpRequest, web: Data<Web>, session: Session, body: String) -> Handled {
     if request.content_type() != "application/x-www-form-urlencoded" {
         return Err(Problem::new(ProblemCode::BadRequest));
@@ -108,33 +73,6 @@ fn notified_opener(web: &Web, fields: &Query) -> Option<Origin> {
     let mode: Mode = fields.get("mode").map(str::parse).transpose().ok()?.unwrap_or_default();
     let opener = web.services.connect.starts.opener(fields.get("origin")).ok()?;
     (mode == Mode::Popup).then_some(opener)
-}
-
-/// The fields of the form that begins a connect, for the description of the API.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "the form is read field by field, because each may stand once alone")]
-pub struct StartForm {
-    /// The origin of the page that is to be told, out of HOST_ORIGINS.
-    #[schema(nullable = false, pattern = "^https?://[!-~]+$", example = "https://app.example.com")]
-    origin: Option<String>,
-    /// The HubSpot account that the person is expected to choose.
-    #[schema(value_type = Option<i64>, nullable = false, minimum = 0, maximum = 9_007_199_254_740_991_u64)]
-    portal_id: Option<u64>,
-    /// Where the window goes if there is no opener to tell: an address of `origin`.
-    #[schema(nullable = false, max_length = 2048, pattern = "^https?://[!-~]+$")]
-    return_url: Option<String>,
-    /// SHA-256 of the page's verifier in base64url, 43 characters.
-    #[schema(nullable = false, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$")]
-    challenge: Option<String>,
-    /// SHA-256 of the key that the opener will show, in base64url.
-    #[schema(nullable = false, pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$")]
-    opener_challenge: Option<String>,
-    /// `popup` (as if left out) or `redirect`.
-    #[schema(nullable = false, pattern = "^(popup|redirect)$")]
-    mode: Option<String>,
-    /// The token of a connect session that the host's backend has made for this.
-    #[schema(nullable = false)]
-    connect_session: Option<String>,
 }
 
 /// The page that has sent a form, as far as the browser says. One that sends no referrer sends the origin `null`.
@@ -249,32 +187,18 @@ pub async fn get_launched(web: Data<Web>) -> HttpResponse {
 }
 
 /// The key that an opener shows, for the flow it has begun.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     /// The attempt.
-    #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
     /// What the opener has shown.
     opener_key: String,
     /// The binding from the launch page. Omit it if the browser already has the cookie.
-    #[schema(nullable = false)]
     binding: Option<String>,
 }
 
 /// `POST /auth/hubspot/launch`: the launch page passes on the key that the opener has shown.
-#[utoipa::path(
-    post, path = "/auth/hubspot/launch", tag = "popup",
-    summary = "Proves which page has opened the popup",
-    description = "For the launch page's own script.",
-    request_body = Proof,
-    security(()),
-    responses(
-        (status = 204, description = "The opener is verified. The response sets the cookie of the authorization request."),
-        (status = 403, description = "`csrf_rejected`: not sent from our own page."),
-        (status = 404, description = "`flow_unknown`: no such attempt, or not its key."),
-    )
-)]
 pub async fn prove_opener(request: HttpRequest, web: Data<Web>, body: ApiJson<Proof>) -> Handled {
     same_origin(&request, &web)?;
     let Proof { flow, opener_key, binding } = body.0;

@@ -82,17 +82,6 @@ pub fn binary() -> Content {
     ContentBuilder::new().schema(Some(schema)).build()
 }
 
-/// A page is refused with a page: what is added to every operation speaks of problems as programs read them.
-pub fn tell_of_pages(operation: &mut Operation) {
-    for (status, response) in &mut operation.responses.responses {
-        let RefOr::T(response) = response else { continue };
-        if status.as_str() >= "400" && response.content.shift_remove(PROBLEM).is_some() {
-            let page = ContentBuilder::new().schema(Some(text())).build();
-            response.content.insert("text/html".to_owned(), page.into());
-        }
-    }
-}
-
 /// Characters that [`str::trim`] removes and that are fit to be shown.
 const SPACES: &str = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000";
 

@@ -23,8 +23,8 @@ use utoipa::openapi::{
 use utoipa::{Modify, OpenApi as Collect};
 
 use crate::domain::event::{AppData, ConnectSessionData, ConnectionData, InstallData, TestData};
-use crate::http::browser::{authorization, callback, disconnect, link, popup, start, status};
-use crate::http::paths::{is_api, is_streamed};
+use crate::http::browser::{authorization, disconnect, status};
+use crate::http::paths::is_streamed;
 use crate::http::problem::ProblemCode;
 use crate::http::public_text::PublicText;
 use crate::http::{Web, api, health};
@@ -45,11 +45,6 @@ use constraints::PROBLEM;
         authorization::redeem_pickup_code,
         authorization::cancel_attempt,
         disconnect::disconnect_connection,
-        start::start_by_link,
-        start::start_by_form,
-        callback::finish_auth,
-        start::prove_opener,
-        popup::take_handoff,
         health::get_live,
         api::keys::get_api_key,
         api::connect_sessions::create_connect_session,
@@ -81,8 +76,6 @@ use constraints::PROBLEM;
         api::connections::refresh_connection,
         api::connections::delete_connection,
         api::connections::uninstall_app,
-        link::read_link,
-        link::open_link,
         api::proxy::proxy,
     ),
     components(schemas(ConnectionData, ConnectSessionData, InstallData, AppData, TestData)),
@@ -95,7 +88,6 @@ use constraints::PROBLEM;
         (name = "api keys", description = "What a key is good for. Keys are made and revoked on the command line."),
         (name = "proxy", description = "HubSpot's own API, called with a connection's token that the caller never sees."),
         (name = "page", description = "What the page asks that has begun a connect, in the person's browser. The browser SDK does all of it."),
-        (name = "popup", description = "The addresses of the popup. They are opened in a window and answer with pages or redirects."),
         (name = "service", description = "About the service itself."),
         (name = "webhooks", description = "Who is told what happens to connections, and what was sent. Messages follow Standard Webhooks 1.0.0."),
     ),
@@ -133,7 +125,10 @@ pub async fn openapi_document(request: HttpRequest) -> HttpResponse {
     get, path = "/api/docs", tag = "service",
     summary = "This description, as a page to read",
     security(()),
-    responses((status = 200, description = "A page.", body = String, content_type = "text/html"))
+    responses(
+        (status = 200, description = "A page.", body = String, content_type = "text/html"),
+        (status = 421, description = "A page that shows `wrong_host`.", body = String, content_type = "text/html"),
+    )
 )]
 pub async fn get_docs(request: HttpRequest, web: Data<Web>) -> HttpResponse {
     let page = web.docs.get_or_init(|| {
@@ -175,9 +170,6 @@ impl Modify for Common {
                     add_bad_requests(method, operation);
                 }
                 complete(operation);
-                if !is_api(path) {
-                    constraints::tell_of_pages(operation);
-                }
                 if is_proxy {
                     share_with_hubspot(operation);
                     if matches!(method, "post" | "put" | "patch") {
