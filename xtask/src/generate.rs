@@ -9,7 +9,11 @@ use std::fs;
 /// Writes what is made from the code: .env.example, docs/errors.md, docs/log-events.md, openapi.json, and the types of the client in
 /// sdk/server, if Node.js is there
 #[derive(Args)]
-pub struct Generate {}
+pub struct Generate {
+    /// Keep openapi.json as that of the release that is about to be published: later ones are compared with it
+    #[arg(long)]
+    released: bool,
+}
 
 /// The client whose types are made from openapi.json.
 const CLIENT: &str = "sdk/server";
@@ -30,6 +34,13 @@ impl Task for Generate {
         for (name, file) in DOCUMENTS {
             fs::write(root().join(file), printed(name)?).map_err(|why| format!("{file}: {why}"))?;
             println!("{file} written");
+        }
+        if self.released {
+            let folder = root().join("released");
+            fs::create_dir_all(&folder)
+                .and_then(|()| fs::copy(root().join("openapi.json"), folder.join("openapi.json")))
+                .map_err(|why| format!("released/openapi.json: {why}"))?;
+            println!("released/openapi.json written");
         }
         write_types()
     }

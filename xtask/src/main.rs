@@ -8,6 +8,7 @@ mod backend_sdk;
 mod bench;
 mod browser;
 mod check;
+mod compatibility;
 mod generate;
 mod lint;
 mod live;

@@ -4,7 +4,9 @@ use crate::postgres::Server;
 use crate::run::{cargo, target_dir};
 use crate::steps::Steps;
 use crate::suite::{self, Part as Suite};
-use crate::{Result, Task, backend_sdk, browser, lint, schemathesis, sdk, setup, siege, torture};
+use crate::{
+    Result, Task, backend_sdk, browser, compatibility, lint, schemathesis, sdk, setup, siege, torture,
+};
 use clap::{Args, ValueEnum};
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -35,7 +37,7 @@ enum Part {
     Postgres,
     /// Replicas that are killed, frozen and cut off for a minute, and a service that is besieged for one
     Torture,
-    /// Requests that are made up out of the description of the API
+    /// Requests that are made up out of the description of the API, and its comparison with that of the last release
     Description,
     /// The clients for backends: the whole job in TypeScript and in Python
     BackendSdk,
@@ -83,10 +85,7 @@ impl Test {
             needs.push(setup::FIREFOX);
         }
         if self.wants(Part::Description) || self.wants(Part::BackendSdk) {
-            needs.push(setup::PYTHON);
-        }
-        if self.wants(Part::BackendSdk) {
-            needs.push(setup::NODE);
+            needs.extend([setup::PYTHON, setup::NODE]);
         }
         if needs.iter().any(setup::Need::is_missing) {
             steps.run("setup", || setup::install_missing(&needs));
@@ -129,6 +128,7 @@ impl Test {
     fn clients(&self, steps: &mut Steps) {
         if self.wants(Part::Description) {
             steps.run("description of the API", schemathesis::run);
+            steps.run("compatibility of the API", compatibility::run);
         }
         if self.wants(Part::BackendSdk) {
             steps.run("clients for backends", backend_sdk::run);
