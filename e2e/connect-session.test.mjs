@@ -128,12 +128,12 @@ suite(hosts.flags, (test) => {
     const browser = await stage.anotherBrowser();
     const admin = await browser.newPage();
     await admin.goto(session.link);
-    await admin.getByRole("heading", { name: "Connect your HubSpot account?" }).waitFor();
+    await admin.getByRole("heading", { name: "Connect your HubSpot account to Acme Reports?" }).waitFor();
     assert.equal(new URL(admin.url()).hash, "", "what opens it is out of the address");
     // Looking at it burns nothing.
     const scanner = await (await stage.anotherBrowser()).newPage();
     await scanner.goto(session.link);
-    await scanner.getByRole("heading", { name: "Connect your HubSpot account?" }).waitFor();
+    await scanner.getByRole("heading", { name: "Connect your HubSpot account to Acme Reports?" }).waitFor();
     const shown = await admin.locator("[data-ask]").innerText();
     for (const words of ["Anna Smith <script>", demo.host, "crm.objects.contacts.read"]) assert.ok(shown.includes(words), words);
     await admin.getByRole("button", { name: "Go on to HubSpot" }).press("Enter");

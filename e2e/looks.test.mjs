@@ -164,16 +164,25 @@ suite(["--token-seconds", "10"], (test) => {
     stage.expectProblem(/410/);
     const { body: session } = await demo.api("POST", "/api/hubspot/connect-sessions", {
       external_user_id: "user_42", hosted: true, requested_by: "Anna Smith", scopes: ["oauth", "crm.objects.contacts.read"],
+      return_url: `${demo.host}/`,
     });
     const page = await stage.open(session.link);
-    await page.getByRole("heading", { name: "Connect your HubSpot account?" }).waitFor();
+    await page.getByRole("heading", { name: "Connect your HubSpot account to Acme Reports?" }).waitFor();
     await portray(page, "link");
     await tabTo(page, "button");
     await page.keyboard.press("Enter");
+    await page.click("#deny");
+    await page.getByRole("link", { name: `Back to ${new URL(demo.host).host}` }).waitFor();
+    await portray(page, "link-refused");
+    await page.getByRole("link", { name: "Try again" }).click();
+    await page.getByRole("button", { name: "Go on to HubSpot" }).click();
     await page.waitForSelector("#approve");
     await approve(page, ACME);
     await page.getByRole("heading", { name: "Approved" }).waitFor();
     await portray(page, "popup-held");
+    await tabTo(page, ".actions a");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(`${demo.host}/`);
     await demo.api("DELETE", `/api/hubspot/connect-sessions/${session.id}`);
     await page.goto(session.link);
     await page.getByRole("heading", { name: "This link is not good any more" }).waitFor();

@@ -81,6 +81,10 @@ async function run() {
   const answer = await post(LINK_URL, token);
   if (!answer) return;
   part("requested-by").textContent = answer.requested_by;
+  if (answer.application !== null) {
+    part("to-application").textContent = ` to ${answer.application}`;
+    part("application").textContent = answer.application;
+  }
   list("applications", answer.applications, "origin");
   list("scopes", [...answer.scopes, ...answer.optional_scopes], "chip");
   part("account").hidden = answer.portal_id === null;

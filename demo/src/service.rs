@@ -33,6 +33,7 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
         ("DATABASE_URL", options.database.clone().unwrap_or(file)),
         ("SERVER_ADDR", format!("127.0.0.1:{}", options.port)),
         ("PUBLIC_URL", options.public_url()),
+        ("APP_NAME", "Acme Reports".to_owned()),
         ("ADMIN_ADDR", "off".to_owned()),
         ("HOST_ORIGINS", options.host_origins()),
         ("SESSION_IDLE_SECONDS", options.session_seconds.to_string()),

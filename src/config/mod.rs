@@ -121,6 +121,17 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_the_application_is_short_and_visible() {
+        let long = "a".repeat(60);
+        let config = read(&[("APP_NAME", &long)]).expect("valid");
+        assert_eq!(config.server.app_name, Some(long.clone()));
+        assert_eq!(read(&[]).expect("valid").server.app_name, None);
+        for bad in [format!("{long}a"), "Ac\nme".to_owned(), "\u{202e}emcA".to_owned()] {
+            assert!(problems(&[("APP_NAME", &bad)]).contains("APP_NAME"), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn a_secret_is_never_part_of_a_report() {
         let text = problems(&[
             ("ENCRYPTION_KEYS", "hunter2"),

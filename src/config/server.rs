@@ -7,6 +7,10 @@ use url::{Host, Url};
 
 use super::reader::Reader;
 use crate::domain::origin::{Origin, is_loopback, web_url};
+use crate::domain::text::is_name;
+
+/// As many characters as the name of the application may have.
+const LONGEST_NAME: usize = 60;
 
 /// Addresses, the public URL, proxies.
 #[derive(Debug, Clone)]
@@ -19,6 +23,8 @@ pub struct Server {
     pub admin_hosts: Vec<Host>,
     /// PUBLIC_URL: scheme, host and port.
     pub public_url: Url,
+    /// APP_NAME.
+    pub app_name: Option<String>,
     /// TRUSTED_PROXIES.
     pub trusted_proxies: Vec<IpNet>,
     /// HSTS_INCLUDE_SUBDOMAINS.
@@ -53,6 +59,7 @@ impl Server {
                 .items("ADMIN_HOSTS", |item| Host::parse(item).map_err(|_| "is not a host without a port")),
             trusted_proxies: proxies(reader),
             public_url: public_url(reader),
+            app_name: app_name(reader),
             hsts_subdomains: reader.switch("HSTS_INCLUDE_SUBDOMAINS"),
             max_connections: reader.number("MAX_CONNECTIONS", 16..=1_000_000),
             max_connections_per_client: reader.number("MAX_CONNECTIONS_PER_CLIENT", 16..=1_000_000),
@@ -108,6 +115,17 @@ fn as_in_header(host: &str) -> Option<String> {
     }
     let name = url.host_str()?;
     Some(port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}")))
+}
+
+fn app_name(reader: &mut Reader<'_>) -> Option<String> {
+    let name = Some(reader.text("APP_NAME")).filter(|name| !name.is_empty())?;
+    if !is_name(name) || name.chars().count() > LONGEST_NAME {
+        reader.problem(
+            "APP_NAME",
+            "must have 1 to 60 characters, none of them control or invisible characters",
+        );
+    }
+    Some(name.to_owned())
 }
 
 fn proxies(reader: &mut Reader<'_>) -> Vec<IpNet> {

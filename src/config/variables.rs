@@ -63,6 +63,8 @@ variables! {
         "Port to listen on, on all addresses, where SERVER_ADDR is not set; many platforms set it.";
     PLAIN PUBLIC_URL = "http://localhost:6001",
         "What this service is called from outside: scheme, host and port.";
+    PLAIN APP_NAME = "",
+        "The name of your application as its users know it, up to 60 characters. The page behind a hosted link of the project `default` shows it; empty means that the page shows the origins alone.";
     PLAIN ADMIN_ADDR = "127.0.0.1:9464", "Address and port of /readyz and /metrics; `off` for none.";
     PLAIN ADMIN_HOSTS = "",
         "Hosts by which ADMIN_ADDR may be called besides its own address and loopback names, with commas between, such as hubspot-connect.monitoring.svc.";

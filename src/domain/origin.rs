@@ -79,7 +79,7 @@ impl Serialize for Origin {
     }
 }
 
-/// An address of the host's that the browser is sent back to: of the opener's own origin, and spelled so that every
+/// An address of the host's that the browser is sent back to: of one exact origin, and spelled so that every
 /// reader reads the same in it (RFC 9700 section 4.11: no open redirector).
 #[derive(Debug, Clone, PartialEq, Eq, sea_orm::DeriveValueType)]
 pub struct ReturnUrl(String);
@@ -104,6 +104,11 @@ impl ReturnUrl {
     /// The address.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the host, with the port if there is one.
+    pub fn host(&self) -> &str {
+        self.0.split('/').nth(2).unwrap_or_default()
     }
 }
 

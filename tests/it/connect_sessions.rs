@@ -420,6 +420,11 @@ async fn what_does_not_fit_is_refused_with_its_place() {
             "/return_url",
         ),
         (
+            json!({"external_user_id": "u", "hosted": true, "return_url": "https://evil.example/"}),
+            "return_url_not_allowed",
+            "/return_url",
+        ),
+        (
             json!({"external_user_id": "u", "hosted": true, "confirm": "none"}),
             "validation_failed",
             "/confirm",

@@ -11,16 +11,27 @@ use crate::harness::host::{Host, SESSIONS};
 use crate::harness::page::{data, text};
 use crate::harness::{Browser, sql};
 
+/// An administrator opens the link of a session; the token that the page gets for it.
+async fn open(admin: &Browser, session: &Value) -> String {
+    let link = text(&session["link"]).split_once('#').unwrap().1.to_owned();
+    let opened = admin.post_json("/auth/hubspot/link/open", &json!({"token": link})).await;
+    text(&opened.json()["token"])
+}
+
+/// The administrator goes on to HubSpot, decides there and comes back; the page that the browser ends on.
+async fn decide(host: &Host, admin: &Browser, token: &str, decision: Decision) -> Answer {
+    let fields = [("origin", host.app.base.as_str()), ("connect_session", token)];
+    let launch = admin.post_form("/auth/hubspot/start", &fields).await;
+    let back = host.app.hubspot.decide(&data(&launch, "authorize-url"), decision).unwrap();
+    let done = admin.get(&back).await;
+    admin.get(done.location().split('#').next().unwrap()).await
+}
+
 /// An administrator opens the link of a session and authorizes it for an account.
 async fn authorize(host: &Host, session: &Value, account: u64) {
     let admin = host.app.browser();
-    let link = text(&session["link"]).split_once('#').unwrap().1.to_owned();
-    let opened = admin.post_json("/auth/hubspot/link/open", &json!({"token": link})).await;
-    let (own, token) = (host.app.base.clone(), text(&opened.json()["token"]));
-    let fields = [("origin", own.as_str()), ("connect_session", token.as_str())];
-    let launch = admin.post_form("/auth/hubspot/start", &fields).await;
-    let back = host.app.hubspot.decide(&data(&launch, "authorize-url"), approve(account)).unwrap();
-    admin.get(&back).await;
+    let token = open(&admin, session).await;
+    decide(host, &admin, &token, approve(account)).await;
 }
 
 /// The data of the only event of this type.
@@ -150,6 +161,40 @@ async fn a_link_that_was_opened_opens_nothing_and_its_page_goes_on() {
     admin.get(&back).await;
     assert_eq!(host.complete(&session, "user_42").await.0, 200);
     assert!(ended(&send(&admin, "/auth/hubspot/link", &token).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_leads_back_to_the_application_after_a_refusal_and_after_an_approval() {
+    let host = Host::new(&[]).await;
+    let name = HOST.split_once("://").expect("an origin").1;
+    let settings = format!("{HOST}/settings?tab=hubspot&from=link");
+    for return_url in [Some(settings.as_str()), None] {
+        let body = json!({"external_user_id": "user_42", "hosted": true, "return_url": return_url});
+        let (session, admin) = (host.make(body).await, host.app.browser());
+        let token = open(&admin, &session).await;
+        for (decision, outcome) in [(Decision::Deny, "error"), (approve(ACME), "held")] {
+            let page = decide(&host, &admin, &token, decision).await;
+            assert_eq!(data(&page, "outcome"), outcome);
+            let shown = page.body.replace("&#x2F;", "/").replace("&amp;", "&");
+            let button = shown.split_once(&format!("\">Back to {name}</a>")).map(|(before, _)| before);
+            assert_eq!(button.and_then(|before| before.rsplit("href=\"").next()), return_url, "{shown}");
+            // The page stays: there is something to read, and another try.
+            assert!(!shown.contains("data-return-link"), "{shown}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_of_the_default_project_names_the_application() {
+    let Host { app, key } = Host::new(&[("APP_NAME", "Acme <b>")]).await;
+    let other = app.api_key_of(&"other".parse().unwrap(), "sessions:write").await;
+    for (key, name) in [(key, json!("Acme <b>")), (other, Value::Null)] {
+        let body = json!({"external_user_id": "user_42", "hosted": true});
+        let session = app.api(&key, Method::POST, SESSIONS, Some(body)).await.json();
+        let token = text(&session["link"]).split_once('#').expect("a token").1.to_owned();
+        let shown = app.browser().post_json("/auth/hubspot/link", &json!({"token": token})).await;
+        assert_eq!(shown.json()["application"], name);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

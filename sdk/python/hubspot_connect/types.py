@@ -121,6 +121,8 @@ class CreateConnectLink(TypedDict, total=False):
     optional_scopes: Optional[Sequence[str]]
     #: Whether connecting fails without all required scopes; as configured if omitted.
     require_scopes: Optional[bool]
+    #: Where the browser goes in the end if no popup is open. With a link, the last page has a button that leads there.
+    return_url: Optional[str]
     #: A JSON object of up to 4 kB, stored with the connection.
     metadata: Optional[JsonObject]
     #: Who is asking, for the person who opens the link.
@@ -134,8 +136,6 @@ class CreateConnectSession(CreateConnectLink, total=False):
 
     #: `backend`: nothing is connected until you complete the session.
     confirm: Optional[Confirm]
-    #: Where the browser goes in the end if no popup is open.
-    return_url: Optional[str]
 
 
 class _CreateReadToken(TypedDict, total=False):

@@ -19,7 +19,8 @@ def blocking(hubspot: HubSpotConnect) -> None:
     hubspot.connect_sessions.create(external_user_id="user_42", metadata=["plan"])  # type: ignore[arg-type]
     hubspot.connect_sessions.create(external_user_id="user_42", metadata={"at": object()})  # type: ignore[dict-item]
     assert_type(hubspot.connect_sessions.create_link(connection_id="id", requested_by="Anna Smith")["link"], str)
-    hubspot.connect_sessions.create_link(connection_id="id", return_url="https://app.example.com/")  # type: ignore[call-arg]
+    hubspot.connect_sessions.create_link(connection_id="id", return_url="https://app.example.com/")
+    hubspot.connect_sessions.create_link(connection_id="id", confirm="none")  # type: ignore[call-arg]
 
     assert_type(hubspot.connections.list(status="needs_reauth", limit=10), Page[Connection])
     hubspot.connections.list(status="gone")  # type: ignore[arg-type]

@@ -91,7 +91,7 @@ SHAPES: dict[type, tuple[str, set[str]]] = {
     types.NewConnectLink: ("NewConnectSession", {"token"}),
     # `hosted` is the name of the method.
     types.CreateConnectSession: ("CreateConnectSession", {"hosted"}),
-    types.CreateConnectLink: ("CreateConnectSession", {"hosted", "confirm", "return_url"}),
+    types.CreateConnectLink: ("CreateConnectSession", {"hosted", "confirm"}),
     types.CreateReadToken: ("CreateReadToken", set()),
     types.NewReadToken: ("NewReadToken", set()),
     types.Connection: ("ConnectionBody", set()),

@@ -1247,7 +1247,10 @@ export interface components {
              *     HUBSPOT_REQUIRE_ALL_SCOPES.
              */
             require_scopes?: boolean | null;
-            /** @description Where the browser goes in the end, if no popup is open: an address of one of these pages. */
+            /**
+             * @description Where the browser goes in the end, if no popup is open: an address of one of these pages. With a link, the last
+             *     page has a button that leads there.
+             */
             return_url?: string | null;
             /**
              * @description Scopes that the account must grant, instead of HUBSPOT_SCOPES. `oauth`, without which HubSpot shows an error page,
@@ -1268,7 +1271,6 @@ export interface components {
         } | {
             /** @enum {string|null} */
             confirm?: "backend" | null;
-            return_url?: null;
         });
         /** @description Whose connections may be read, and for how long. */
         CreateReadToken: {

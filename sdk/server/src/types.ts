@@ -34,7 +34,7 @@ export interface Page<T> {
 export interface ApiKey extends Schema<"ApiKeyBody"> {}
 
 type SessionFields = Omit<Schemas["CreateConnectSession"], "external_user_id" | "connection_id" | "metadata" | "hosted">;
-type LinkFields = Omit<SessionFields, "confirm" | "return_url">;
+type LinkFields = Omit<SessionFields, "confirm">;
 interface Metadata {
   /** A JSON object of up to 4 kB, stored with the connection. */
   metadata?: JsonObject | null;

@@ -59,7 +59,8 @@ pub struct CreateConnectSession {
     /// The pages that may use it, out of those listed in HOST_ORIGINS and for your project; all of these if left out.
     #[schema(example = json!(["https://app.example.com"]))]
     allowed_origins: Option<Vec<String>>,
-    /// Where the browser goes in the end, if no popup is open: an address of one of these pages.
+    /// Where the browser goes in the end, if no popup is open: an address of one of these pages. With a link, the last
+    /// page has a button that leads there.
     #[schema(max_length = 2048, pattern = "^https?://[!-~]+$")]
     return_url: Option<String>,
     /// What you want to find with the connection: up to 4 kB of JSON.
@@ -308,9 +309,6 @@ impl CreateConnectSession {
         }
         if self.expires_in.is_some_and(|seconds| !(60..=WEEK).contains(&seconds)) {
             return Err(Problem::invalid("/expires_in", "is a number of seconds from 60 to 604800"));
-        }
-        if self.hosted && self.return_url.is_some() {
-            return Err(Problem::invalid("/return_url", "cannot be set with `hosted`"));
         }
         if self.hosted && self.confirm == Some(Confirm::None) {
             return Err(Problem::invalid("/confirm", "is `backend` with `hosted`"));

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::csrf::same_origin;
 use super::navigation::admit;
 use crate::domain::id::PortalId;
+use crate::domain::project::ProjectId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::http::Web;
@@ -34,6 +35,8 @@ pub struct Link {
 struct LinkBody<'a> {
     /// Somebody has typed it: show it as text, never as HTML.
     requested_by: String,
+    /// The name of the application, if it has one.
+    application: Option<&'a str>,
     /// The origins that are told.
     applications: Vec<String>,
     /// Scopes that the account must grant.
@@ -53,9 +56,12 @@ pub async fn read_link(request: HttpRequest, web: Data<Web>, body: ApiJson<Link>
     let found = web.services.connect.sessions.hosted_session(&Secret::new(body.0.token)).await?;
     let session = found.ok_or(ProblemCode::ConnectSessionEnded)?;
     let settings = &web.config.hubspot;
+    // APP_NAME names one product; another project is another product.
+    let is_named = session.project_id == ProjectId::default();
     let applications = session.allowed_origins.as_ref().unwrap_or(web.allowed_origins());
     Ok(HttpResponse::Ok().json(LinkBody {
         requested_by: session.requested_by.unwrap_or_else(|| session.external_id.to_string()),
+        application: web.config.server.app_name.as_deref().filter(|_| is_named),
         applications: applications.iter().map(ToString::to_string).collect(),
         scopes: session.scopes.as_ref().unwrap_or(&settings.scopes),
         optional_scopes: session.optional_scopes.as_ref().unwrap_or(&settings.optional_scopes),

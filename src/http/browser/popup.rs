@@ -55,8 +55,9 @@ pub async fn get_done(
     let is_spent = ended.as_ref().is_none_or(|ended| ended.is_spent);
     let spent = flow.filter(|_| is_spent && binding.is_some()).map(|flow| web.cookies.removal(flow));
     let (outcome, opener, way) = match ended {
-        Some(Ended { outcome, opener, return_link, mode, .. }) => {
-            (Some(outcome), opener, json!({"link": return_link, "mode": mode.as_str()}))
+        Some(Ended { outcome, opener, return_link, back_url, mode, .. }) => {
+            let back = back_url.map(|url| json!({"url": url.as_str(), "host": url.host()}));
+            (Some(outcome), opener, json!({"link": return_link, "mode": mode.as_str(), "back": back}))
         }
         None => (None, None, Value::Null),
     };

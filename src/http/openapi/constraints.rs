@@ -216,7 +216,7 @@ fn is_nullable(schema: &RefOr<Schema>) -> bool {
 }
 
 /// Which fields of a connect session go together: a user or a connection is named, and a link that somebody else opens
-/// ends on a page of ours and is always confirmed by the backend.
+/// is always confirmed by the backend.
 pub fn connect_session(components: &mut Components) {
     let Some(entry) = components.schemas.get_mut("CreateConnectSession") else { return };
     let RefOr::T(Schema::Object(object)) = &mut *entry else { return };
@@ -224,13 +224,12 @@ pub fn connect_session(components: &mut Components) {
     let who = AnyOfBuilder::new().item(named("external_user_id")).item(named("connection_id"));
     let here = ObjectBuilder::new()
         .property("hosted", ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([false])));
-    let elsewhere =
-        ObjectBuilder::new().property("return_url", ObjectBuilder::new().schema_type(Type::Null)).property(
-            "confirm",
-            ObjectBuilder::new()
-                .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-                .enum_values(Some([Some("backend"), None])),
-        );
+    let elsewhere = ObjectBuilder::new().property(
+        "confirm",
+        ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .enum_values(Some([Some("backend"), None])),
+    );
     let description = object.description.take();
     let exact = AllOfBuilder::new()
         .description(description)

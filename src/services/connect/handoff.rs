@@ -9,7 +9,7 @@ use crate::config::TokenDelivery;
 use crate::domain::auth_request::{AuthRequest, FlowState, Mode};
 use crate::domain::clock::Clock;
 use crate::domain::id::FlowId;
-use crate::domain::origin::Origin;
+use crate::domain::origin::{Origin, ReturnUrl};
 use crate::domain::secret::Secret;
 use crate::keyring::Keyring;
 use crate::services::connections::open_access;
@@ -28,6 +28,8 @@ pub struct Ended {
     pub opener: Option<Origin>,
     /// Where the window can go if there is no opener to tell.
     pub return_link: Option<String>,
+    /// The page that the user can go back to after a hosted link.
+    pub back_url: Option<ReturnUrl>,
     /// In which window it takes place.
     pub mode: Mode,
     /// Whether the host's backend began it: then the connection is that of no browser, and a page of ours cannot begin
@@ -102,12 +104,15 @@ impl Handoffs {
         let outcome = self.outcomes.outcome_of(&request).await?;
         let is_told =
             request.is_delivered || request.mode == Mode::Redirect || request.is_over(self.clock.now());
+        let is_hosted =
+            request.connect_session.is_some() && request.opener.as_ref() == Some(&self.rules.own_origin);
         Ok(Some(Ended {
             is_spent: is_told && !matches!(outcome, Outcome::Pending { .. }),
             outcome,
             choice,
             opener: request.opener.clone(),
-            return_link: request.return_link(),
+            return_link: request.return_link().filter(|_| !is_hosted),
+            back_url: request.return_url.clone().filter(|_| is_hosted),
             mode: request.mode,
             of_host: request.connect_session.is_some(),
             awaiting_confirmation: request.state == FlowState::Exchanging

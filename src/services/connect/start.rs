@@ -145,14 +145,13 @@ impl Starts {
             },
             None => None,
         };
-        // One session may be for pages of several origins; its address is of one of them.
-        let named = session.as_ref().and_then(|session| session.return_url.clone());
-        let named = named.filter(|url| ReturnUrl::parse(url, &opener).is_some());
-        let return_url = match ask.return_url.as_ref().or(named.as_ref()) {
+        let return_url = match &ask.return_url {
             Some(url) => Some(ReturnUrl::parse(url, &opener).ok_or(StartError::ReturnUrlNotAllowed)?),
-            None if ask.mode == Mode::Redirect => return Err(StartError::ReturnUrlNotAllowed),
-            None => None,
+            None => session.as_ref().and_then(|session| self.return_url_of(session, &opener)),
         };
+        if ask.mode == Mode::Redirect && return_url.is_none() {
+            return Err(StartError::ReturnUrlNotAllowed);
+        }
         let settings = parts.hubspot.settings();
         let (state, binding) = (Secret::random(&parts.chance), Secret::random(&parts.chance));
         let flow = flow_of_state(&state);
@@ -301,6 +300,17 @@ impl Starts {
             Some(named) => rules.host_origins.find(named).cloned().ok_or(StartError::OriginNotAllowed),
             None => Ok(rules.host_origins.only().unwrap_or(&rules.own_origin).clone()),
         }
+    }
+
+    /// Returns the return URL of a session if it is of the page's origin: one session may be for pages of several. The
+    /// page behind a link is our own, and leads back to any page that may use the session.
+    fn return_url_of(&self, session: &ConnectSession, page: &Origin) -> Option<ReturnUrl> {
+        let url = session.return_url.as_deref()?;
+        if !session.hosted.is_set() {
+            return ReturnUrl::parse(url, page);
+        }
+        let mut admitted = self.0.rules.host_origins.iter().filter(|origin| session.admits(origin));
+        admitted.find_map(|origin| ReturnUrl::parse(url, origin))
     }
 
     /// Returns the open session that a page starts with. A hosted link is for our own page alone, once it is opened.

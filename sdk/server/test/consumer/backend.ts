@@ -25,8 +25,9 @@ export async function types(): Promise<void> {
 
   const { link } = await hubspot.connectSessions.createLink({ external_user_id: "user_42", requested_by: "Anna Smith" });
   holds<Equal<typeof link, string>>();
-  // @ts-expect-error a link returns nowhere
   await hubspot.connectSessions.createLink({ external_user_id: "user_42", return_url: "https://app.example.com/" });
+  // @ts-expect-error a link is always confirmed
+  await hubspot.connectSessions.createLink({ external_user_id: "user_42", confirm: "none" });
 
   const page = await hubspot.connections.list({ status: "needs_reauth", limit: 10 });
   holds<Equal<typeof page, Page<Connection>>>();
