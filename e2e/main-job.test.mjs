@@ -125,3 +125,18 @@ suite(["--token-seconds", "10"], (test) => {
     assert.equal(page.url(), `${demo.service}/login`);
   });
 });
+
+// The default of the service.
+suite(["--token-delivery", "handle"], (test) => {
+  test("where pages get no tokens, a listener and the SDK get the connection without one", async (stage) => {
+    for (const path of ["/plain", "/"]) {
+      const host = await stage.open(`${stage.demo.host}${path}`);
+      const popup = await stage.popupOf(host, () => host.getByRole("button", { name: "Connect to HubSpot" }).click());
+      await popup.waitForSelector("#approve");
+      await approve(popup, ACME);
+      await host.waitForSelector("#result");
+      assert.equal(await host.textContent("#account"), `${ACME.domain} (${ACME.id})`);
+      assert.equal(await host.textContent("#token"), "stays with the service");
+    }
+  });
+});

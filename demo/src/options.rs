@@ -18,6 +18,9 @@ pub struct Options {
     /// Port of the simulated HubSpot.
     #[arg(long, default_value_t = 6003)]
     pub hubspot_port: u16,
+    /// What a page gets of a connection, as TOKEN_DELIVERY has it.
+    #[arg(long, default_value = "handle")]
+    pub token_delivery: String,
     /// How long access tokens live. Below 120 s they have less to live than backends ask for by default.
     #[arg(long, default_value_t = 120)]
     pub token_seconds: i64,

@@ -36,6 +36,7 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
         ("APP_NAME", "Acme Reports".to_owned()),
         ("ADMIN_ADDR", "off".to_owned()),
         ("HOST_ORIGINS", options.host_origins()),
+        ("TOKEN_DELIVERY", options.token_delivery.clone()),
         ("SESSION_IDLE_SECONDS", options.session_seconds.to_string()),
         ("MARKETPLACE_INSTALLS", "on".to_owned()),
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),

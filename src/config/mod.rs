@@ -121,6 +121,11 @@ mod tests {
     }
 
     #[test]
+    fn no_page_gets_an_access_token_unless_the_operator_has_chosen_so() {
+        assert_eq!(read(&[]).expect("valid").security.token_delivery, TokenDelivery::Handle);
+    }
+
+    #[test]
     fn the_name_of_the_application_is_short_and_visible() {
         let long = "a".repeat(60);
         let config = read(&[("APP_NAME", &long)]).expect("valid");

@@ -7,17 +7,17 @@ use crate::domain::origin::{AllowedOrigins, Origin};
 use crate::domain::secret::{Secret, is_guessable};
 use crate::keyring::Keyring;
 
-/// What the opener's message carries.
+/// What a page gets of a connection that it has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenDelivery {
+    /// The id of the connection alone: the host's backend fetches the token.
+    Handle,
     /// The access token to a hand-written listener on a listed origin; a pickup code to the SDK.
     Auto,
     /// The access token.
     AccessToken,
     /// A pickup code that is exchanged once for the access token.
     PickupCode,
-    /// Neither: the host's backend fetches the token.
-    Handle,
 }
 
 /// What becomes of a session's connections when it ends.
@@ -75,10 +75,10 @@ impl Security {
             token_delivery: reader.choice(
                 "TOKEN_DELIVERY",
                 &[
+                    ("handle", TokenDelivery::Handle),
                     ("auto", TokenDelivery::Auto),
                     ("access_token", TokenDelivery::AccessToken),
                     ("pickup_code", TokenDelivery::PickupCode),
-                    ("handle", TokenDelivery::Handle),
                 ],
             ),
             session_idle: reader.seconds("SESSION_IDLE_SECONDS", 1..=86_400),

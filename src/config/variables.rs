@@ -77,7 +77,8 @@ variables! {
     PLAIN DATABASE_AUTO_MIGRATE = "true", "Whether schema changes are made at start: true or false.";
     PLAIN HOST_ORIGINS = "",
         "Exact origins whose pages may open the popup, with commas between, such as https://app.example.com.";
-    PLAIN TOKEN_DELIVERY = "auto", "What the opener's message carries: auto, access_token, pickup_code or handle.";
+    PLAIN TOKEN_DELIVERY = "handle",
+        "What a page gets of a connection that it has made: handle (its id), pickup_code (a code to exchange once for the access token), access_token (the token, in the message), or auto (a pickup code for the SDK, the token for a hand-written listener).";
     PLAIN SESSION_IDLE_SECONDS = "1800",
         "A browser session ends after so long without an action of its user.";
     PLAIN SESSION_MAX_SECONDS = "43200", "A browser session ends after so long in any case.";

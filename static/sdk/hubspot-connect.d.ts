@@ -25,7 +25,7 @@ export interface Connection {
   readonly missingScopes: readonly string[];
   /** When the access token expires, RFC 3339 in UTC. */
   readonly expiresAt: string | null;
-  /** Only from `connect()` and `resume()`, if the service gives access tokens to this origin. Given out once. */
+  /** Only from `connect()` and `resume()`, if the operator has set `TOKEN_DELIVERY` to give tokens to pages. Given out once. */
   readonly accessToken?: string;
   /** `"bearer"`, beside an access token. */
   readonly tokenType?: string;

@@ -11,10 +11,11 @@ use std::fs;
 const FOLDER: &str = "xtask/schemathesis";
 /// Made-up requests for each operation and phase: a minute of them in all.
 const EXAMPLES: &str = "30";
-/// What the examples of the description name is good here, and there are installs to be claimed.
-const VARIABLES: [(&str, &str); 4] = [
+/// What the examples of the description name is good here, and there are installs and pickup codes to be claimed.
+const VARIABLES: [(&str, &str); 5] = [
     ("HOST_ORIGINS", "http://127.0.0.1:3000,https://app.example.com"),
     ("MARKETPLACE_INSTALLS", "on"),
+    ("TOKEN_DELIVERY", "auto"),
     // What is passed on to HubSpot may change something there.
     ("HUBSPOT_SCOPES", "oauth crm.objects.contacts.read crm.objects.contacts.write"),
     ("WEBHOOK_ALLOWED_HOSTS", "127.0.0.1,app.example.com"),

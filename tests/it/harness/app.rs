@@ -284,6 +284,8 @@ pub fn settle(
         ("PUBLIC_URL", format!("http://localhost:{port}")),
         ("ADMIN_ADDR", "127.0.0.1:0".to_owned()),
         ("HOST_ORIGINS", HOST.to_owned()),
+        // So that tests can watch where access tokens go.
+        ("TOKEN_DELIVERY", "auto".to_owned()),
         ("RATE_LIMIT_START_PER_MINUTE", "0".to_owned()),
         ("RATE_LIMIT_UNVERIFIED_START_PER_MINUTE", "0".to_owned()),
         ("RATE_LIMIT_WRONG_KEYS_PER_MINUTE", "0".to_owned()),
