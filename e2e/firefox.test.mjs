@@ -26,8 +26,7 @@ function expected(cell) {
 }
 
 /** @returns what came of an attempt */
-async function run(context, demo, { policy, frame, script }) {
-  const headers = policy ? { "cross-origin-opener-policy": policy } : {};
+async function run(context, demo, { headers, frame, script }) {
   const stage = { demo, sites: new Set() };
   const page = await context.newPage();
   const own = script ? { script } : {};
@@ -111,7 +110,8 @@ describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () =
       await Promise.all(lanes.map(async (lane) => {
         for (const { policy, frame } of queue) {
           const names = [policy ? `\`${policy}\`` : "none", hubspot, frame];
-          seen[names.join(" | ")] = [await lane.run(demo, { policy, frame: FRAMES[frame] }), expected(names)];
+          const headers = policy ? { "cross-origin-opener-policy": policy } : {};
+          seen[names.join(" | ")] = [await lane.run(demo, { headers, frame: FRAMES[frame] }), expected(names)];
         }
       }));
       const differ = Object.entries(seen).filter(([, [here, there]]) => here !== there);
@@ -119,25 +119,36 @@ describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () =
     });
   }
 
+  test("a policy that leaves no room for the form ends a connect session, whose token gets into no address", { timeout: TEST_TIMEOUT_MS }, async () => {
+    const script = sdkScript(demo.service, `window.options.connectSession = "the-session";`);
+    const headers = { "content-security-policy": "form-action 'self'" };
+    assert.equal(await lanes[0].run(demo, { headers, frame: null, script }), "csp_blocked");
+  });
+
   test("a connect session from a function: the popup waits, and starts again for a session that has ended", { timeout: TEST_TIMEOUT_MS }, async () => {
     await demo.setOptions({ coop: null, coop_on_redirect_only: false });
     const session = async () => (await demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: "user_42" })).body;
     const ended = await session();
     await demo.api("DELETE", `/api/hubspot/connect-sessions/${ended.id}`);
     const seen = {};
-    for (const policy of [null, "same-origin"]) {
+    for (const [page, headers] of Object.entries({
+      plain: {},
+      "Django's": { "referrer-policy": "same-origin", "cross-origin-opener-policy": "same-origin" },
+      "helmet's": { "referrer-policy": "no-referrer", "cross-origin-opener-policy": "same-origin" },
+    })) {
       // Longer than a click counts for as one.
       for (const [name, tokens, pause] of [["open", [], 6_000], ["ended", [ended.token], 3_000]]) {
         const given = JSON.stringify([...tokens, (await session()).token]);
         const script = sdkScript(demo.service, `const tokens = ${given};
           window.options.connectSession = () => new Promise((done) => setTimeout(() => done(tokens.shift()), ${pause}));`);
-        seen[`${policy}, ${name}`] = await lanes[0].run(demo, { policy, frame: null, script });
+        seen[`${page}, ${name}`] = await lanes[0].run(demo, { headers, frame: null, script });
       }
     }
     assert.deepEqual(seen, {
-      "null, open": "connected", "null, ended": "connected",
-      // This page has no hold on a popup that it severs by itself.
-      "same-origin, open": "connected", "same-origin, ended": "connect_session_ended",
+      "plain, open": "connected", "plain, ended": "connected",
+      // These pages have no hold on a popup that they sever themselves.
+      "Django's, open": "connected", "Django's, ended": "connect_session_ended",
+      "helmet's, open": "connected", "helmet's, ended": "connect_session_ended",
     });
   });
 });

@@ -20,9 +20,10 @@ suite(hosts.flags, (test) => {
     assert.ok((await heard(host)).some(({ data }) => data.type === "hubspot_auth_success"));
   });
 
-  test("a page that sends no referrer shows its key", async (stage) => {
+  test("a page whose policy forbids the form shows its key", async (stage) => {
     await stage.context.addInitScript(withoutNewApis);
-    const host = await stage.open(hosts.page(stage, { headers: { "referrer-policy": "no-referrer" } }));
+    stage.expectProblem(/form-action/);
+    const host = await stage.open(hosts.page(stage, { headers: { "content-security-policy": "form-action 'self'" } }));
     await ready(host);
     await approve(await stage.popupOf(host, () => host.click("#connect")));
     assert.equal((await resultOf(host)).outcome, "connected");

@@ -68,36 +68,28 @@ suite(hosts.flags, (test) => {
     assertConnected(result);
   });
 
-  test("a page that sends no referrer sends no origin with its form either, and shows its key", async (stage) => {
-    const { result, start } = await connect(stage, { "referrer-policy": "no-referrer" });
-    assertConnected(result);
-    assert.ok(result.connection.accessToken);
-    assert.equal((await start.allHeaders()).origin, "null");
-  });
-
-  test("a page that hides its origin and cuts its popup off cannot use a connect session", async (stage) => {
-    const severed = { "cross-origin-opener-policy": "same-origin" };
-    const { body: session } = await stage.demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: "user_42" });
-    const open = async (headers) => {
-      const host = await stage.open(hosts.page(stage, { headers: { ...severed, ...headers } }));
-      await ready(host);
-      await host.evaluate((token) => { window.options = { connectSession: token }; }, session.token);
-      return { host, popup: await stage.popupOf(host, () => host.click("#connect")) };
-    };
-    const hidden = await open({ "referrer-policy": "same-origin" });
-    await hidden.popup.getByRole("button", { name: "Continue" }).click();
-    await approve(hidden.popup);
-    await hidden.popup.getByText("opener_unproven").waitFor();
-    const named = await open({ "referrer-policy": "strict-origin-when-cross-origin" });
-    await approve(named.popup);
-    assertConnected(await resultOf(named.host));
-  });
+  for (const [whose, headers] of [
+    ["a page that sends no referrer", { "referrer-policy": "no-referrer" }],
+    ["a page with Django's defaults", { "referrer-policy": "same-origin", "cross-origin-opener-policy": "same-origin" }],
+    ["a page with helmet's defaults", { "referrer-policy": "no-referrer", "cross-origin-opener-policy": "same-origin" }],
+  ]) {
+    test(`${whose} connects, also with a connect session: the form names its origin`, async (stage) => {
+      const { body: session } = await stage.demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: "user_42" });
+      for (const [options, receivesToken] of [[{}, true], [{ connectSession: session.token }, false]]) {
+        const { result, start } = await connect(stage, headers, `window.options = ${JSON.stringify(options)};`);
+        assertConnected(result);
+        assert.equal("accessToken" in result.connection, receivesToken);
+        assert.equal((await start.allHeaders()).origin, hosts.origin);
+      }
+    });
+  }
 
   test("a page that is busy shows its key late, and it still counts", async (stage) => {
     const busy = `addEventListener("message", ({ data }) => {
       if (data.needs_key) for (const end = Date.now() + 4_000; Date.now() < end;);
     });`;
-    const { result } = await connect(stage, { "referrer-policy": "no-referrer" }, busy);
+    stage.expectProblem(/form-action/);
+    const { result } = await connect(stage, policy("form-action 'self'"), busy);
     assertConnected(result);
     const shown = stage.requests.find((request) => request.url().endsWith("/auth/hubspot/launch"));
     assert.ok(JSON.parse(shown.postData()).opener_key);

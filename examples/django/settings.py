@@ -19,9 +19,6 @@ TEMPLATES = [{
 }]
 # No database: the cookie has the session.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
-# By Django's defaults the popup would learn neither which page has opened it nor how to reach that page.
-SECURE_REFERRER_POLICY = "strict-origin-when-cross-origin"
-SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin-allow-popups"
 
 HUBSPOT_CONNECT_SERVICE = "https://connect.example.com"
 HUBSPOT_CONNECT_API_KEY = os.environ["HUBSPOT_CONNECT_API_KEY"]

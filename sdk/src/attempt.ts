@@ -4,6 +4,7 @@ import { withToken } from "./connection.ts";
 import type { Seen } from "./diagnose.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { launch, startFields, whenForbidden } from "./launch.ts";
+import { make } from "./make.ts";
 import { forget, type Memo, news, remember } from "./memory.ts";
 import { notify } from "./notify.ts";
 import { pauseAfter } from "./poll_pacing.ts";
@@ -60,7 +61,6 @@ export class Attempt {
   #shared: Shared;
   #memo: Memo;
   #popup: Window | null;
-  #name: string;
   #options: ConnectOptions;
   #state: PopupState;
   /** What the popup's first page may ask for, to verify its opener. */
@@ -75,20 +75,11 @@ export class Attempt {
   #askedAt = Infinity;
   #unavailable = false;
 
-  /** @param name the popup's, by which a form finds it */
-  constructor(
-    service: string,
-    shared: Shared,
-    memo: Memo,
-    options: ConnectOptions,
-    popup: Window | null = null,
-    name = "",
-  ) {
+  constructor(service: string, shared: Shared, memo: Memo, options: ConnectOptions, popup: Window | null = null) {
     this.#service = service;
     this.#shared = shared;
     this.#memo = memo;
     this.#popup = popup;
-    this.#name = name;
     this.#options = { ...options };
     this.#state = initial(popup ? "open" : "none", options.opener !== false, Date.now() - memo.startedAt, memo.mode === "redirect");
     shared.attempt = this;
@@ -119,20 +110,24 @@ export class Attempt {
     } catch (error) {
       return this.#reject(error as HubSpotConnectError);
     }
-    // A form for a window that is no more would open another.
     this.#look();
+    // The user may have led the popup elsewhere meanwhile.
+    if (!this.#prepare(popup)) this.#fail("closed");
     this.#note("sent");
     // A callback may have ended it.
     if (this.ended) return;
     this.#sentAt = Date.now();
     remember(this.#service, this.#memo);
-    launch(this.#service, fields, this.#name, popup, () => this.cancel("csp_blocked"));
+    launch(this.#service, fields, popup, () => this.cancel("csp_blocked"));
   }
 
   /** Says in the popup that it waits. @returns false as long as it shows another page, in which a form would be lost */
   #prepare(popup: Window): boolean {
     try {
-      popup.document.body.textContent = this.#options.popup?.text ?? "Preparing the connection…";
+      const { head, body } = popup.document;
+      // The form proves by its `Origin` which page has begun this. The page's own policy may withhold it.
+      head.append(make("meta", { name: "referrer", content: "origin" }));
+      body.textContent = this.#options.popup?.text ?? "Preparing the connection…";
       return true;
     } catch {
       return false;
@@ -322,7 +317,7 @@ export class Attempt {
     if (this.#popup) addEventListener("message", (event) => this.#onMessage(event), { signal });
     addEventListener("pageshow", this.#wake, { signal });
     document.addEventListener("visibilitychange", this.#wake, { signal });
-    whenForbidden("connect-src", this.#service, signal, () => {
+    whenForbidden(document, "connect-src", this.#service, signal, () => {
       this.#note("muted");
       this.#wake();
     });

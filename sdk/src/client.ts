@@ -68,9 +68,8 @@ export class HubSpotConnect implements api.HubSpotConnect {
     const kept = recall(this.#service);
     forget(this.#service);
 
-    // A random name: one that can be guessed lets another page reach the window.
-    const name = `hsc_${secret()}`;
-    const popup = open("", name, popupFeatures(window, options.popup));
+    // Without a name, by which another page could reach the window.
+    const popup = open("", "_blank", popupFeatures(window, options.popup));
     if (!popup) {
       // Some web views open a window and return none.
       addEventListener("blur", () => { seen.lostFocus = true; }, { once: true, signal: timeLimit(1_000) });
@@ -83,7 +82,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     if (options.opener === false) popup.opener = null;
 
     const memo: Memo = { verifier: secret(), startedAt: Date.now(), mode: "popup" };
-    return new Attempt(this.#service, this.#shared, memo, options, popup, name).follow(options);
+    return new Attempt(this.#service, this.#shared, memo, options, popup).follow(options);
   }
 
   /** Begins a redirect. Until the page is left, `connect()` returns the same promise. */
@@ -106,7 +105,7 @@ export class HubSpotConnect implements api.HubSpotConnect {
     if (!remember(this.#service, memo)) throw new HubSpotConnectError("popup_blocked");
     // The page is left here. A browser that has kept it may show it again as it was.
     await new Promise<void>((again, refuse) => {
-      launch(this.#service, fields, "_self", window, () => refuse(new HubSpotConnectError("csp_blocked")));
+      launch(this.#service, fields, window, () => refuse(new HubSpotConnectError("csp_blocked")));
       addEventListener("pageshow", (event) => event.persisted && again());
     });
     const connection = await this.resume(options);

@@ -32,28 +32,29 @@ export async function startFields(memo: Memo, openerKey: string, options: Connec
   };
 }
 
-/** Calls whenever a policy of this page forbids something that was meant for the service. */
-export function whenForbidden(directive: string, service: string, signal: AbortSignal, call: () => void): void {
-  document.addEventListener("securitypolicyviolation", ({ disposition, effectiveDirective, blockedURI }) => {
+/** Calls whenever the policy of a page forbids something that was meant for the service. */
+export function whenForbidden(page: Document, directive: string, service: string, signal: AbortSignal, call: () => void): void {
+  page.addEventListener("securitypolicyviolation", ({ disposition, effectiveDirective, blockedURI }) => {
     // Browsers name the whole address or the origin alone.
     if (disposition === "enforce" && effectiveDirective === directive && `${blockedURI}/`.startsWith(`${service}/`)) call();
   }, { signal });
 }
 
 /**
- * Sends a window to the start address by a form, so that the fields are in no address and no history.
+ * Sends a window to the start address by a form in its page, which is this one or an empty one of the same origin and
+ * policy. So the fields are in no address and no history.
  *
- * Where the page's policy has no room for the form, the window is led there by its address instead; but the token of a
- * connect session must be in none.
+ * Where the policy has no room for the form, the window is led there by its address instead; but the token of a connect
+ * session must be in none.
  */
-export function launch(service: string, fields: Record<string, string>, target: string, into: Window, refuse: () => void): void {
+export function launch(service: string, fields: Record<string, string>, { document, location }: Window, refuse: () => void): void {
   const action = `${service}/auth/hubspot/start`;
-  whenForbidden("form-action", service, timeLimit(3_000), () => {
+  whenForbidden(document, "form-action", service, timeLimit(3_000), () => {
     if (fields.connect_session) refuse();
-    else into.location.href = `${action}?${new URLSearchParams(fields)}`;
+    else location.href = `${action}?${new URLSearchParams(fields)}`;
   });
 
-  const form = make("form", { method: "post", action, target }) as HTMLFormElement;
+  const form = make("form", { method: "post", action }) as HTMLFormElement;
   for (const [name, value] of Object.entries(fields)) form.append(make("input", { name, value }));
   document.documentElement.append(form);
   form.submit();

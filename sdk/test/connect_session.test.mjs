@@ -156,6 +156,48 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     await stays(stage, 1);
   });
 
+  staged("a popup that shows another page when the token comes ends it, and nothing is started", {}, async (stage) => {
+    const { page, popup } = await waiting(stage);
+    await popup.goto(`${stage.service}/own`);
+    await give(page, "the-session");
+    assert.deepEqual(await stage.results(page), [{ code: "closed", ours: true }]);
+    await stays(stage, 1);
+  });
+
+  for (const [referrer, opener] of [["same-origin", "same-origin"], ["no-referrer", "same-origin"], ["no-referrer", "unsafe-none"]]) {
+    staged(`the form proves who has begun it where the page has the policies ${referrer} and ${opener}`, {
+      hostHeaders: { "referrer-policy": referrer, "cross-origin-opener-policy": opener },
+    }, async (stage) => {
+      stage.ended = opener === "unsafe-none" ? ["the-first"] : [];
+      const page = await stage.open();
+      await page.evaluate(() => {
+        const tokens = ["the-first", "the-second"];
+        window.options = { connectSession: () => tokens.shift() };
+      });
+      await stage.press(page);
+      await stage.flow(1 + stage.ended.length);
+      for (const { headers } of stage.calls("/auth/hubspot/start")) {
+        assert.deepEqual([headers.origin, headers.referer], [stage.host, undefined], "the origin alone");
+      }
+    });
+  }
+
+  staged("the popup takes no field of the form into its history", {}, async (stage) => {
+    await stage.context.addInitScript(() => {
+      const { open } = window;
+      window.open = (...given) => (window.popup = open.apply(window, given));
+    });
+    const { page, popup } = await waiting(stage);
+    await page.evaluate(() => {
+      const { document } = window.popup;
+      window.popup.addEventListener("pagehide", () => { window.left = document.querySelectorAll("form, input").length; });
+      window.give("the-session");
+    });
+    await popup.waitForSelector("h1");
+    assert.equal(await page.evaluate(() => window.left), 0);
+    assert.equal(await popup.evaluate(() => history.length), 1, "nor the page that had the form");
+  });
+
   staged("an abort while the popup waits closes it, and nothing is started afterwards", {}, async (stage) => {
     const page = await stage.open();
     await page.evaluate(() => {

@@ -58,7 +58,7 @@ before(async () => {
   };
   // jsdom opens no windows and sends no forms.
   window.HTMLFormElement.prototype.submit = () => {};
-  globalThis.open = () => ({ closed: false, document: { body: {} }, location: {}, focus() {}, close() { this.closed = true; } });
+  globalThis.open = () => ({ closed: false, document: document.implementation.createHTMLDocument(), location: {}, focus() {}, close() { this.closed = true; } });
 });
 after(() => {
   window.close();
