@@ -23,6 +23,8 @@ Steps = Generator[Union[httpx.Request, float], Union[httpx.Response, httpx.Reque
 API = "/api/hubspot"
 #: A longer wait is left to the caller, in seconds.
 LONGEST_WAIT = 30
+#: The parameters of a list that are left out if they have no value.
+OPTIONAL = ("cursor", "limit", "order")
 
 
 class Core:
@@ -80,7 +82,12 @@ class Core:
 
     def page(self, path: str, query: Mapping[str, Any]) -> Steps[Page[Any]]:
         """Returns a page of a list."""
-        body = yield from self.json("GET", path, query=query)
+        for name, value in query.items():
+            # Left out, it would let everything through.
+            if value is None and name not in OPTIONAL:
+                raise ValueError(f"The filter `{name}` has no value.")
+        given = {name: value for name, value in query.items() if value is not None}
+        body = yield from self.json("GET", path, query=given)
         return Page(body["data"], body["next_cursor"])
 
     def send(self, method: str, prefix: str, path: str, *, headers: Mapping[str, str], **rest: Any) -> Steps[httpx.Response]:

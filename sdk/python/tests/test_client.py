@@ -78,6 +78,24 @@ class Proxy(unittest.TestCase):
         self.assertTrue(hubspot.proxy("c", "/%2e%2e/connections/c").text.endswith("/proxy/%2e%2e/connections/c"))
 
 
+class Filters(unittest.TestCase):
+    def test_a_filter_without_a_value_is_refused_before_anything_is_sent(self) -> None:
+        sent: list[httpx.Request] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            sent.append(request)
+            return httpx.Response(200, json={"data": [], "next_cursor": None})
+
+        for name, call in both(answer, lambda hubspot: hubspot.connections.list(status="active", external_user_id=None)):
+            with self.subTest(client=name), self.assertRaisesRegex(ValueError, "`external_user_id`"):
+                call()
+        self.assertEqual(sent, [])
+        for name, call in both(answer, lambda hubspot: hubspot.connections.list(portal_id=0, cursor=None, limit=None, order=None)):
+            with self.subTest(client=name):
+                call()
+                self.assertEqual(sent.pop().url.query, b"portal_id=0")
+
+
 class Retries(unittest.TestCase):
     def test_a_request_is_sent_again_under_its_key_when_the_service_says_so(self) -> None:
         sent: list[httpx.Request] = []

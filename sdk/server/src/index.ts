@@ -1,7 +1,7 @@
 /** hubspot-connect for a host's backend. */
 import type * as types from "./types.js";
 import { Tokens } from "./tokens.js";
-import { API, problemOf, Transport, type Ask, type Options } from "./transport.js";
+import { API, emptyFilter, problemOf, Transport, type Ask, type Options } from "./transport.js";
 
 export { HubSpotConnectError, type Problem, type ProblemCode } from "./error.js";
 export {
@@ -127,8 +127,10 @@ export class HubSpotConnect {
     getDelivery: (id: string, deliveryId: string, options?: CallOptions): Promise<types.DeliveryWithPayload> =>
       this.#ask("GET", `/webhooks/${part(id)}/deliveries/${part(deliveryId)}`, options),
     /** Queues up to 1000 failed deliveries again, the oldest first. Repeat it while `has_more` is true. */
-    replayFailed: (id: string, filter: types.ReplayFilter = {}, options?: CallOptions): Promise<types.ReplayedDeliveries> =>
-      this.#ask("POST", `/webhooks/${part(id)}/deliveries/replay`, { body: filter, ...options }),
+    replayFailed: async (id: string, filter: types.ReplayFilter = {}, options?: CallOptions): Promise<types.ReplayedDeliveries> => {
+      for (const [name, value] of Object.entries(filter)) if (value === undefined) throw emptyFilter(name);
+      return this.#ask("POST", `/webhooks/${part(id)}/deliveries/replay`, { body: filter, ...options });
+    },
     /** Sends a delivery again. */
     replayDelivery: (id: string, deliveryId: string, options?: CallOptions): Promise<types.Delivery> =>
       this.#ask("POST", `/webhooks/${part(id)}/deliveries/${part(deliveryId)}/replay`, options),

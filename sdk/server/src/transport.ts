@@ -28,6 +28,8 @@ export interface Ask {
 export const API = "/api/hubspot";
 /** A longer wait is left to the caller, in seconds. */
 const LONGEST_WAIT = 30;
+/** The parameters of a query that are left out if they have no value. */
+const OPTIONAL = ["cursor", "limit", "order", "min_ttl"];
 
 /** Sends requests, retries them where that helps, and turns problems into errors. */
 export class Transport {
@@ -57,7 +59,10 @@ export class Transport {
     // The same key for all attempts: the service does the first and repeats its response.
     if (ask.method === "POST") headers.set("idempotency-key", ask.idempotencyKey ?? crypto.randomUUID());
     const query = new URLSearchParams();
-    for (const [name, value] of Object.entries(ask.query ?? {})) if (value !== undefined) query.set(name, String(value));
+    for (const [name, value] of Object.entries(ask.query ?? {})) {
+      if (value !== undefined && value !== null) query.set(name, String(value));
+      else if (!OPTIONAL.includes(name)) throw emptyFilter(name);
+    }
     const path = query.size > 0 ? `${ask.path}?${query}` : ask.path;
     const init: RequestInit = { method: ask.method, headers };
     if (ask.body !== undefined) init.body = JSON.stringify(ask.body);
@@ -93,6 +98,11 @@ export class Transport {
       throw init.signal?.aborted ? why : asError(why);
     }
   }
+}
+
+/** Returns the error for a filter without a value. If it were left out, the request would be about everything. */
+export function emptyFilter(name: string): TypeError {
+  return new TypeError(`The filter \`${name}\` has no value.`);
 }
 
 /** Returns the error that a response stands for. */

@@ -151,6 +151,23 @@ test("a problem is an error that programs can go by", async () => {
   assert.throws(() => new HubSpotConnect({ service: "http://connect.example.com", apiKey }), /https/);
 });
 
+test("a filter without a value is refused before anything is sent", async () => {
+  const asked = [];
+  const fetch = async (url) => {
+    asked.push(new URL(url).search);
+    return Response.json({ data: [], next_cursor: null });
+  };
+  const { connections, webhooks } = new HubSpotConnect({ service, apiKey, fetch });
+  for (const external_user_id of [undefined, null]) {
+    const refused = { name: "TypeError", message: "The filter `external_user_id` has no value." };
+    await assert.rejects(connections.list({ status: "active", external_user_id }), refused);
+  }
+  await assert.rejects(webhooks.replayFailed("x", { queued_after: undefined }), { name: "TypeError", message: /`queued_after`/ });
+  assert.deepEqual(asked, []);
+  await connections.list({ portal_id: 0, cursor: undefined, limit: undefined, order: undefined });
+  assert.deepEqual(asked, ["?portal_id=0"]);
+});
+
 test("a request is sent again when the service says so", async () => {
   let asked = 0;
   const fetch = async () => {
