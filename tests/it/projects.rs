@@ -234,7 +234,7 @@ async fn a_project_that_owns_a_connection_or_an_endpoint_is_not_deleted() {
     let host = host_of(host.app, "second").await;
     assert!(
         listed(&host.app, &host.key, SESSIONS).await.is_empty(),
-        "another project of that name begins anew"
+        "a new project of the same name is empty"
     );
 }
 

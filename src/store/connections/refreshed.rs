@@ -45,11 +45,11 @@ pub struct Committed {
 
 const COLUMNS: usize = 9;
 
-/// How many endpoints of any project hear of every refresh. It is looked up once for all the rows of a statement.
+/// The number of endpoints, of any project, that subscribe to refreshes. A statement counts them once for all of its rows.
 const HEARD: &str = "(SELECT COUNT(*) FROM webhook_endpoint WHERE enabled = 1 \
                      AND types LIKE '% connection.refreshed %')";
 
-/// The connections of these whose project has such an endpoint.
+/// Selects, of these connections, those whose project has such an endpoint.
 const HEARD_IN_PROJECT: &str = "SELECT id FROM token WHERE EXISTS (SELECT 1 FROM webhook_endpoint WHERE enabled = 1 \
                                 AND types LIKE '% connection.refreshed %' \
                                 AND webhook_endpoint.project_id = token.project_id) AND id IN";
@@ -105,7 +105,7 @@ struct Stored {
     ids: HashSet<ConnectionId>,
     /// Those that were degraded, or given up.
     unwell: Vec<ConnectionId>,
-    /// Whether anybody wants to hear of every refresh.
+    /// Whether any endpoint subscribes to refreshes.
     is_heard: bool,
 }
 

@@ -11,7 +11,7 @@ use crate::store::entity::project;
 use crate::store::{ApiKey, PlatformStore, StoreError, Tx};
 
 impl PlatformStore {
-    /// Keeps a new key. `false` if as many of its name are in use already as may be, or its project is gone.
+    /// Saves a new key. `false` if [`AT_ONCE`] keys of its name are in use, or its project is gone.
     pub async fn insert_api_key(&self, key: ApiKey) -> Result<bool, StoreError> {
         self.db.write(move |tx| Box::pin(insert(tx, key.clone()))).await
     }
@@ -42,7 +42,7 @@ impl PlatformStore {
 }
 
 async fn insert(tx: &Tx<'_>, key: ApiKey) -> Result<bool, StoreError> {
-    // Two keys of one name wait for one another here, and for whoever deletes the project.
+    // The lock makes two inserts of one name, and an insert and a delete of the project, take turns.
     if tx.find_locked(project::Entity::find_by_id(key.project_id.clone())).await?.is_none() {
         return Ok(false);
     }

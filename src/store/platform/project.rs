@@ -54,7 +54,7 @@ impl PlatformStore {
 }
 
 async fn delete(tx: &Tx<'_>, id: ProjectId) -> Result<bool, StoreError> {
-    // Whoever makes a key for it has the same lock, and the statement that follows sees that key.
+    // An insert of a key takes the same lock, so the next statement sees every key.
     if tx.find_locked(Entity::find_by_id(id.clone())).await?.is_none() {
         return Ok(false);
     }

@@ -32,7 +32,7 @@ const PAGE: i64 = 1_000;
 /// after the connection is stored.
 const INTRODUCTION: Duration = Duration::from_secs(30);
 
-/// Which endpoints of its project hear of an event: those that name it, and those that name nothing.
+/// Selects the endpoints of its project that subscribe to an event: by name, or to all but refreshes.
 const WANTS: &str = "enabled = 1 AND (event.project_id IS NULL OR event.project_id = webhook_endpoint.project_id) \
                      AND (types LIKE '% ' || event.type || ' %' \
                      OR (types IS NULL AND event.type <> 'connection.refreshed'))";
@@ -175,7 +175,7 @@ pub(in crate::store) async fn append_all(
         return Ok(());
     }
     let numbers = count(tx, &known).await?;
-    // Whoever reads events goes by one clock, whichever replica has written them.
+    // A backend that pages through events needs one clock for the events of all replicas.
     let now = tx.now().await?;
     let events = known.iter().map(|one| {
         let sequence = numbers.get(&one.id).copied().ok_or(StoreError::Unreadable("event_sequence"))?;
