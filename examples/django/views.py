@@ -30,7 +30,9 @@ def contacts_of(user: str) -> list[str] | None:
     connection = connection_of(user)
     if connection is None or connection["status"] not in ("active", "degraded"):
         return None
-    response = hubspot.proxy(connection["id"], f"{CONTACTS}?limit=10&properties=email").raise_for_status()
+    response = hubspot.proxy(connection["id"], f"{CONTACTS}?limit=10&properties=email")
+    if response.is_error:
+        return None
     return [contact["properties"]["email"] for contact in response.json()["results"]]
 
 

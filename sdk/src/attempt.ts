@@ -285,7 +285,7 @@ export class Attempt {
     this.#end.abort();
     this.#wake();
     forget(this.#service, this.#memo.verifier);
-    // Nothing else would: it is still an empty page.
+    // Nothing else would close the empty page, or the one that the user has led it to.
     if (!this.#state.sent) this.#popup?.close();
     const shared = this.#shared;
     if (shared.attempt === this) shared.attempt = undefined;

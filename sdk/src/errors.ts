@@ -22,7 +22,7 @@ const CODES: Record<ErrorCode, string> = {
   confirm_failed: "",
   external_user_mismatch: "!",
   read_token_invalid: "",
-  connection_unknown: "!This page has not made this connection.",
+  connection_unknown: "!This page did not connect it.",
 };
 
 /** Server codes that speak of the service and not of HubSpot. */

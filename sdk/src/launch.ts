@@ -54,9 +54,10 @@ export function launch(service: string, fields: Record<string, string>, { docume
     else location.href = `${action}?${new URLSearchParams(fields)}`;
   });
 
-  const form = make("form", { method: "post", action }) as HTMLFormElement;
+  // A base element of the page may name another window.
+  const form = make("form", { method: "post", action, target: "_self" }) as HTMLFormElement;
   for (const [name, value] of Object.entries(fields)) form.append(make("input", { name, value }));
-  document.documentElement.append(form);
+  document.body.append(form);
   form.submit();
   form.remove();
 }

@@ -507,6 +507,17 @@ describe("the browser", { concurrency: 2 }, () => {
     await until("the popup closes", () => popup.isClosed());
   });
 
+  staged("a redirect leaves in its own window, whatever the page's base element says", {}, async (stage) => {
+    const page = await stage.open();
+    await page.evaluate(() => {
+      document.head.append(Object.assign(document.createElement("base"), { target: "_blank" }));
+      window.options = { mode: "redirect" };
+    });
+    await page.click("#go");
+    await page.waitForURL(`${stage.service}/**`);
+    assert.equal(stage.context.pages().length, 1);
+  });
+
   staged("who comes back by the browser's own button is not kept waiting", { onStart: () => "<h1>Elsewhere</h1>" }, async (stage) => {
     const page = await stage.open();
     await page.evaluate(() => { window.options = { mode: "redirect" }; });

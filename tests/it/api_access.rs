@@ -12,23 +12,16 @@ use crate::harness::browser::Answer;
 use crate::harness::{Browser, Receiver, TestApp, sql};
 use crate::openapi::{committed, operations};
 
-/// Called without an API key: by pages, popups and anyone. Each has its own proof, or needs none.
-const WITHOUT_A_KEY: [&str; 15] = [
+/// Called without an API key: by pages and anyone. Each has its own proof, or needs none.
+const WITHOUT_A_KEY: [&str; 8] = [
     "cancel_attempt",
     "disconnect_connection",
-    "finish_auth",
     "get_docs",
     "get_live",
     "get_live_head",
     "get_status",
-    "open_link",
     "openapi_document",
-    "prove_opener",
-    "read_link",
     "redeem_pickup_code",
-    "start_by_form",
-    "start_by_link",
-    "take_handoff",
 ];
 /// Called with any key: it tells of the key itself.
 const WITH_ANY_KEY: [&str; 1] = ["get_api_key"];

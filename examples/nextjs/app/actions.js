@@ -34,6 +34,7 @@ export async function confirmConnectSession({ connectSessionId }) {
 
 export async function addContact(form) {
   const connection = await connectionOf(await requireUser());
+  if (!connection) throw new Error("Not connected");
   const properties = { email: form.get("email") };
   const response = await hubspot.proxy(connection.id, CONTACTS, { method: "POST", json: { properties } });
   if (!response.ok) throw new Error(`HubSpot answered ${response.status}`);

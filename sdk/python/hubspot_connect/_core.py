@@ -27,6 +27,13 @@ LONGEST_WAIT = 30
 OPTIONAL = ("cursor", "limit", "order")
 
 
+def require_values(filters: Mapping[str, Any]) -> None:
+    """Refuses a filter without a value. Without the filter, a call would concern every user's connections."""
+    for name, value in filters.items():
+        if value is None and name not in OPTIONAL:
+            raise ValueError(f"The filter `{name}` has no value.")
+
+
 class Core:
     """What the synchronous and the asynchronous client have in common."""
 
@@ -82,10 +89,7 @@ class Core:
 
     def page(self, path: str, query: Mapping[str, Any]) -> Steps[Page[Any]]:
         """Returns a page of a list."""
-        for name, value in query.items():
-            # Left out, it would let everything through.
-            if value is None and name not in OPTIONAL:
-                raise ValueError(f"The filter `{name}` has no value.")
+        require_values(query)
         given = {name: value for name, value in query.items() if value is not None}
         body = yield from self.json("GET", path, query=given)
         return Page(body["data"], body["next_cursor"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Mapping
 
 import httpx
 
-from ._core import API, Core, Steps, part, problem_of
+from ._core import API, Core, Steps, part, problem_of, require_values
 from ._operation import Awaiting, Blocking, Group, Runner, operation
 from .types import (
     AccessToken,
@@ -223,6 +223,7 @@ class Webhooks(Group[Runner]):
     @operation
     def replay_failed(self, id: str, *, idempotency_key: str | None = None, **filter: Unpack[ReplayFilter]) -> Steps[ReplayedDeliveries]:
         """Queues up to 1000 failed deliveries again, the oldest first. Repeat it while `has_more` is true."""
+        require_values(filter)
         path = f"/webhooks/{part(id)}/deliveries/replay"
         return self._core.json("POST", path, body=filter, idempotency_key=idempotency_key)
 

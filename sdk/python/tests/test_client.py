@@ -89,6 +89,9 @@ class Filters(unittest.TestCase):
         for name, call in both(answer, lambda hubspot: hubspot.connections.list(status="active", external_user_id=None)):
             with self.subTest(client=name), self.assertRaisesRegex(ValueError, "`external_user_id`"):
                 call()
+        for name, call in both(answer, lambda hubspot: hubspot.webhooks.replay_failed("x", queued_after=None)):
+            with self.subTest(client=name), self.assertRaisesRegex(ValueError, "`queued_after`"):
+                call()
         self.assertEqual(sent, [])
         for name, call in both(answer, lambda hubspot: hubspot.connections.list(portal_id=0, cursor=None, limit=None, order=None)):
             with self.subTest(client=name):

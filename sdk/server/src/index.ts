@@ -128,7 +128,7 @@ export class HubSpotConnect {
       this.#ask("GET", `/webhooks/${part(id)}/deliveries/${part(deliveryId)}`, options),
     /** Queues up to 1000 failed deliveries again, the oldest first. Repeat it while `has_more` is true. */
     replayFailed: async (id: string, filter: types.ReplayFilter = {}, options?: CallOptions): Promise<types.ReplayedDeliveries> => {
-      for (const [name, value] of Object.entries(filter)) if (value === undefined) throw emptyFilter(name);
+      for (const [name, value] of Object.entries(filter)) if (value == null) throw emptyFilter(name);
       return this.#ask("POST", `/webhooks/${part(id)}/deliveries/replay`, { body: filter, ...options });
     },
     /** Sends a delivery again. */

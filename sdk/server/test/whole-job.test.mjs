@@ -162,7 +162,9 @@ test("a filter without a value is refused before anything is sent", async () => 
     const refused = { name: "TypeError", message: "The filter `external_user_id` has no value." };
     await assert.rejects(connections.list({ status: "active", external_user_id }), refused);
   }
-  await assert.rejects(webhooks.replayFailed("x", { queued_after: undefined }), { name: "TypeError", message: /`queued_after`/ });
+  for (const queued_after of [undefined, null]) {
+    await assert.rejects(webhooks.replayFailed("x", { queued_after }), { name: "TypeError", message: /`queued_after`/ });
+  }
   assert.deepEqual(asked, []);
   await connections.list({ portal_id: 0, cursor: undefined, limit: undefined, order: undefined });
   assert.deepEqual(asked, ["?portal_id=0"]);
