@@ -43,7 +43,7 @@ const FINAL: bool = false;
 problems! {
     // Beginning and finishing a connect
     OriginNotAllowed = "origin_not_allowed", 400, FINAL, "This page may not connect",
-        "The page that opened this window is not on the list of pages that may connect. Its operator can add it to HOST_ORIGINS.";
+        "The page that opened this window is not on the list of pages that may connect. Its operator can add it to HOST_ORIGINS and to the origins of its project.";
     ReturnUrlNotAllowed = "return_url_not_allowed", 400, FINAL, "This return address is not allowed",
         "The return address must be a whole address of the page's own origin, without a fragment.";
     BadChallenge = "bad_challenge", 400, FINAL, "The challenge is none",
