@@ -302,9 +302,8 @@ impl Starts {
         }
     }
 
-    /// Returns the return URL of a session if it is of the page's origin: one session may be for pages of several
-    /// origins. The
-    /// page behind a link is our own, and leads back to any page that may use the session.
+    /// Returns the return URL of a session if it is of the page's origin: one session may be for pages of several origins.
+    /// The page behind a link is our own, and leads back to any page that may use the session.
     fn return_url_of(&self, session: &ConnectSession, page: &Origin) -> Option<ReturnUrl> {
         let url = session.return_url.as_deref()?;
         if !session.hosted.is_set() {
