@@ -290,7 +290,7 @@ async fn a_key_of_another_project_is_answered_as_if_there_were_nothing() {
     let (before, backend, heard) = (state(&app).await, app.browser(), receiver.heard().len());
     let asked = app.hubspot.journal().len();
     for operation in of_backends() {
-        // An install belongs to whoever claims it.
+        // Keys of all projects see an install until one of them claims it.
         if operation.path.starts_with("/api/hubspot/installs") {
             continue;
         }
