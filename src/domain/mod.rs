@@ -28,6 +28,7 @@ pub(crate) mod failure;
 pub mod id;
 pub(crate) mod install;
 pub mod journal;
+pub(crate) mod metadata;
 pub(crate) mod network;
 pub(crate) mod order;
 pub mod origin;

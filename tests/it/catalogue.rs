@@ -197,6 +197,9 @@ async fn connections_are_found_by_user_account_and_status() {
         "?portal_id=-1",
         "?external_user_id=",
         "?metadata=1",
+        "?metadata=:1",
+        "?metadata=a%22b:1",
+        "?metadata=a:1&metadata=b:2",
     ] {
         let answer = backend.get(&format!("{LIST}{bad}")).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("bad_request")), "{bad}");
@@ -224,6 +227,40 @@ async fn connections_are_found_by_the_time_of_their_creation_and_listed_newest_f
     for bad in ["?created_after=yesterday", "?created_before=2026-11-18", "?order=newest"] {
         let answer = backend.get(&format!("{LIST}{bad}")).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("bad_request")), "{bad}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_found_by_an_entry_of_their_metadata() {
+    let app = TestApp::with(LONG_SESSIONS).await;
+    let backend = Backend::of(&app).await;
+    let mut made = Vec::new();
+    let both = [
+        json!({"plan": "pro", "a.b": "x \"y\" é", "seats": 3}),
+        json!({"plan": "pro ", "a": {"b": "x"}, "seats": "3"}),
+    ];
+    for (account, metadata) in [ACME, GLOBEX].into_iter().zip(both) {
+        app.connected(account).await;
+        let id = app.database.column_of(account, sql::ID).await;
+        assert_eq!(
+            backend.call(Method::PATCH, &id, "", Some(json!({ "metadata": metadata }))).await.status,
+            200
+        );
+        made.push(id);
+        app.advance(60);
+    }
+    app.connected(INITECH).await;
+    let [acme, globex] = &made[..] else { unreachable!() };
+    for (filter, expected) in [
+        ("plan:pro", vec![acme.as_str()]),
+        ("plan:pro%20", vec![globex]),
+        ("a.b:x%20%22y%22%20%C3%A9", vec![acme]),
+        ("seats:3", vec![globex]),
+        ("plan:", vec![]),
+        ("a:x", vec![]),
+        ("plan:pro&status=needs_reauth", vec![]),
+    ] {
+        assert_eq!(ids(&backend.list(&format!("?metadata={filter}")).await), expected, "{filter}");
     }
 }
 

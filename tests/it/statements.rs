@@ -94,6 +94,7 @@ async fn each_list_takes_the_index_that_finds_the_fewest_rows() {
     for (list, index) in [
         ("/connections", "token_created (project_id=?)"),
         ("/connections?order=desc&status=active", "token_created (project_id=?)"),
+        ("/connections?metadata=plan:pro", "token_created (project_id=?)"),
         ("/connections?portal_id=1", "token_account_created (portal_id=? AND project_id=?)"),
         ("/connections?status=needs_reauth", "token_inactive (state=? AND project_id=?)"),
         ("/connections?status=integrity_error", "token_inactive (state=? AND project_id=?)"),

@@ -405,6 +405,8 @@ class ListConnections(ListWebhooks, total=False):
     external_user_id: str
     portal_id: int
     status: ConnectionStatus
+    #: Those whose metadata has this text under this key, as `key:value`.
+    metadata: str
     #: Those created at this time or later.
     created_after: str
     #: Those created before this time.

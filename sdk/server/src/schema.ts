@@ -2772,6 +2772,8 @@ export interface operations {
                 external_user_id?: components["schemas"]["ExternalUserId"];
                 /** @description How many at most; 50 if omitted. */
                 limit?: number;
+                /** @description Those whose metadata has this text under this key, as `key:value`. */
+                metadata?: string;
                 /** @description `asc` for the oldest first, `desc` for the newest first; `asc` if omitted. */
                 order?: "asc" | "desc";
                 /** @description Those to one HubSpot account. */

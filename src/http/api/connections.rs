@@ -132,6 +132,7 @@ impl ConnectionBody {
         ("external_user_id" = Option<ExternalUserIdWord>, Query, description = "Those of one of your users."),
         ("portal_id" = Option<u64>, Query, maximum = 9_007_199_254_740_991_u64, description = "Those to one HubSpot account."),
         ("status" = Option<ConnectionStatus>, Query, description = "`active`, `degraded`, `needs_reauth` or `integrity_error`."),
+        ("metadata" = Option<String>, Query, pattern = "^[A-Za-z0-9_.-]{1,100}:", description = "Those whose metadata has this text under this key, as `key:value`."),
         ("created_after" = Option<String>, Query, format = DateTime, description = "Those created at this time or later."),
         ("created_before" = Option<String>, Query, format = DateTime, description = "Those created before this time."),
         ("order" = inline(Option<Order>), Query, description = "`asc` for the oldest first, `desc` for the newest first; `asc` if omitted."),
@@ -144,13 +145,17 @@ impl ConnectionBody {
 )]
 pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
     let key = authenticate(&request, &web, ApiScope::ConnectionsRead).await?;
-    let filters = ["external_user_id", "portal_id", "status", "created_after", "created_before", "order"];
+    let filters =
+        ["external_user_id", "portal_id", "status", "metadata", "created_after", "created_before", "order"];
     let page = PageRequest::read(&request, &filters)?;
     let wanted = Wanted {
         project: key.project_id.clone(),
         user: None,
         portal: page.filters.get("portal_id", "the number of a HubSpot account")?,
         status: page.filters.get("status", "`active`, `degraded`, `needs_reauth` or `integrity_error`")?,
+        metadata: page
+            .filters
+            .get("metadata", "`key:value`, with a key of letters, digits, `_`, `-` and `.`")?,
         created_after: page.filters.get("created_after", TIME)?,
         created_before: page.filters.get("created_before", TIME)?,
         order: page.filters.get("order", "`asc` or `desc`")?.unwrap_or_default(),

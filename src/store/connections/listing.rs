@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use sea_orm::Value;
+use sea_orm::{DbBackend, Value};
 
 use crate::domain::clock::Moment;
 use crate::domain::connection::ConnectionStatus;
 use crate::domain::explain::Plan;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
+use crate::domain::metadata::MetadataFilter;
 use crate::domain::order::Order;
 use crate::domain::project::ProjectId;
 use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
@@ -43,6 +44,8 @@ pub struct Wanted {
     pub portal: Option<PortalId>,
     /// Those with this status.
     pub status: Option<ConnectionStatus>,
+    /// Those with this entry in their metadata.
+    pub metadata: Option<MetadataFilter>,
     /// Those created at this time or later.
     pub created_after: Option<Moment>,
     /// Those created before this time.
@@ -76,7 +79,7 @@ impl ConnectionStore {
     /// The connections that are asked for, in the order that is asked for.
     pub async fn page(&self, wanted: Wanted, now: Moment, limit: u32) -> Result<Vec<Listed>, StoreError> {
         let order = wanted.order;
-        let (conditions, values) = conditions(wanted, now);
+        let (conditions, values) = conditions(wanted, now, self.db.backend());
         let sql = format!("{} {conditions} ORDER BY created_at {order}, id {order} LIMIT {limit}", select());
         self.db.all(&sql, values).await?.iter().map(read).collect()
     }
@@ -102,7 +105,7 @@ fn select() -> String {
     )
 }
 
-fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
+fn conditions(wanted: Wanted, now: Moment, backend: DbBackend) -> (String, Vec<Value>) {
     let mut conditions: Vec<String> = Vec::new();
     let mut values: Vec<Value> = Vec::new();
     let mut add = |condition: &str, given: &[Value]| {
@@ -134,6 +137,16 @@ fn conditions(wanted: Wanted, now: Moment) -> (String, Vec<Value>) {
         // The first condition is that of the index, which SQLite takes only if it is repeated.
         Some(ConnectionStatus::NeedsReauth) => add("state <> 'active' AND state = 'needs_reauth'", &[]),
         Some(ConnectionStatus::IntegrityError) => add("state <> 'active' AND state = 'integrity_error'", &[]),
+    }
+    // Both databases return the JSON of the entry as it was written. No index helps here.
+    match (wanted.metadata, backend) {
+        (None, _) => {}
+        (Some(MetadataFilter { key, value }), DbBackend::Sqlite) => {
+            add("metadata -> ? = ?", &[format!("$.\"{key}\"").into(), value.into()]);
+        }
+        (Some(MetadataFilter { key, value }), _) => {
+            add("CAST(CAST(metadata AS json) -> CAST(? AS text) AS text) = ?", &[key.into(), value.into()]);
+        }
     }
     if let Some(at) = wanted.created_after {
         add("created_at >= ?", &[at.into()]);
