@@ -6,6 +6,7 @@ use crate::steps::Done;
 use crate::{Result, generate};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::available_parallelism;
 use std::{env, fs};
 
@@ -23,28 +24,34 @@ pub fn run() -> Result<Done> {
     if !suite_exists() {
         return Ok(Done::Skipped("there is no e2e/package.json".to_owned()));
     }
+    let files = test_files(&root().join("e2e"))?;
+    if files.is_empty() {
+        return Err("e2e/ holds no file that ends in .test.js or .test.mjs".to_owned());
+    }
+    // One file per core: Node leaves one core idle, and the tests wait for the browser half of the time.
+    let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut node = node_tests()?;
+    node.arg(format!("--test-concurrency={cores}")).args(&files);
+    show(&mut node).map(Done::from)
+}
+
+/// Node's test runner with everything that a file of the suite needs, built and installed.
+pub fn node_tests() -> Result<Command> {
     let chromium = chromium().ok_or_else(|| setup::CHROMIUM.remedy())?;
     if setup::NODE.is_missing() {
         return Err(setup::NODE.remedy());
     }
-    let folder = root().join("e2e");
     install_packages("e2e")?;
     let python = setup::python_packages("e2e")?;
     generate::build_programs()?;
-    let files = test_files(&folder)?;
-    if files.is_empty() {
-        return Err("e2e/ holds no file that ends in .test.js or .test.mjs".to_owned());
-    }
     let mut node = program("node");
-    // One file per core: Node leaves one core idle, and the tests wait for the browser half of the time.
-    let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-    node.args(["--test", "--test-reporter=spec", &format!("--test-concurrency={cores}")]).args(&files);
+    node.args(["--test", "--test-reporter=spec"]);
     node.env(CHROMIUM, chromium).env("DEMO", target_dir().join("debug/demo"));
     node.env("SERVICE", target_dir().join("debug/hubspot-connect")).env("PYTHON", python);
     if let Some(firefox) = firefox() {
         node.env(FIREFOX, firefox);
     }
-    show(&mut node).map(Done::from)
+    Ok(node)
 }
 
 /// Installs a folder's npm packages, if that has not been done since the list of them has changed.

@@ -13,7 +13,9 @@ mod generate;
 mod lint;
 mod live;
 mod log_events;
+mod pictures;
 mod postgres;
+mod promises;
 mod run;
 mod sbom;
 mod schemathesis;
@@ -46,6 +48,7 @@ fn tasks() -> Vec<Entry> {
         Entry::of::<setup::Setup>("setup"),
         Entry::of::<postgres::Postgres>("postgres"),
         Entry::of::<generate::Generate>("generate"),
+        Entry::of::<pictures::Pictures>("pictures"),
         Entry::of::<sbom::Sbom>("sbom"),
         Entry::of::<bench::Bench>("bench"),
         Entry::of::<torture::Torture>("torture"),
