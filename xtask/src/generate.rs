@@ -2,12 +2,12 @@
 
 use crate::run::{cargo_build, program, read, root, show, target_dir};
 use crate::steps::Done;
-use crate::{Result, Task, browser, log_events, setup};
+use crate::{Result, Task, browser, log_events, promises, setup};
 use clap::Args;
 use std::fs;
 
-/// Writes what is made from the code: .env.example, docs/errors.md, docs/log-events.md, openapi.json, and the types of the client in
-/// sdk/server, if Node.js is there
+/// Writes what is made from the code: .env.example, docs/errors.md, docs/log-events.md, docs/promises.md, openapi.json,
+/// and the types of the client in sdk/server, if Node.js is there
 #[derive(Args)]
 pub struct Generate {
     /// Keep openapi.json as that of the release that is about to be published: later ones are compared with it
@@ -19,14 +19,16 @@ pub struct Generate {
 const CLIENT: &str = "sdk/server";
 
 /// The names of the documents, and the files that keep them.
-const DOCUMENTS: [(&str, &str); 4] = [
+const DOCUMENTS: [(&str, &str); 5] = [
     ("env", ".env.example"),
     ("errors", "docs/errors.md"),
     (LOG_EVENTS, "docs/log-events.md"),
     ("openapi", "openapi.json"),
+    (PROMISES, "docs/promises.md"),
 ];
-/// The document that is made from the source. `hubspot-connect print` writes the others.
+/// The documents that are made from files of the repository. `hubspot-connect print` writes the others.
 const LOG_EVENTS: &str = "log-events";
+const PROMISES: &str = "promises";
 
 impl Task for Generate {
     fn run(self) -> Result<()> {
@@ -92,8 +94,9 @@ pub fn build_programs() -> Result<()> {
 }
 
 fn printed(name: &str) -> Result<String> {
-    if name == LOG_EVENTS {
-        return log_events::document();
+    match name {
+        LOG_EVENTS => log_events::document(),
+        PROMISES => promises::document(),
+        _ => read(program(target_dir().join("debug/hubspot-connect")).args(["print", name])),
     }
-    read(program(target_dir().join("debug/hubspot-connect")).args(["print", name]))
 }
