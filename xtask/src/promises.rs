@@ -27,6 +27,16 @@ struct Test<'a> {
     file: &'a str,
 }
 
+impl Test<'_> {
+    /// The titles of a browser test go on from the name of their file.
+    fn sentence(&self) -> String {
+        match self.file.strip_suffix(".test.mjs").and_then(|path| path.rsplit('/').next()) {
+            Some(suite) => format!("{suite}: {}", self.name),
+            None => self.name.replace('_', " "),
+        }
+    }
+}
+
 /// Returns the document.
 ///
 /// # Errors
@@ -48,9 +58,9 @@ pub fn document() -> Result<String> {
             wrong.extend(faults(&promise).into_iter().map(|fault| format!("{source}: {fault}")));
             let promised = promise.text.replace("](#", &format!("](../{source}#"));
             write!(text, "\n{promised}\n\n").map_err(|why| why.to_string())?;
-            for Test { name, file } in promise.tests {
-                let sentence = name.replace('_', " ");
-                writeln!(text, "- {sentence} ([{file}](../{file}))").map_err(|why| why.to_string())?;
+            for test in promise.tests {
+                writeln!(text, "- {} ([{1}](../{1}))", test.sentence(), test.file)
+                    .map_err(|why| why.to_string())?;
             }
         }
     }
@@ -142,6 +152,8 @@ mod tests {
             Promise { section: "B", text: "No test.", tests: vec![] },
         ];
         assert_eq!(promises(markdown), expected);
+        let sentences: Vec<_> = expected[0].tests.iter().map(Test::sentence).collect();
+        assert_eq!(sentences, ["a b", "x: it \"works\""]);
         assert_eq!(faults(&expected[1]).len(), 1);
         assert_eq!(faults(&expected[0]).len(), 2);
     }
