@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::egress::{self, EgressError};
 use crate::http::{BACKLOG, Limits, Templates, Web, admin_routes, envelope, serve};
 use crate::hubspot::{HubSpot, HubSpotError};
@@ -73,7 +73,7 @@ pub enum StartupError {
 }
 
 /// No release is as old as this: 2026-01-01.
-const NO_EARLIER: Moment = Moment::from_unix_ms(1_767_225_600_000);
+const NO_EARLIER: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
 
 /// The service, listening but not yet serving.
 pub struct App {

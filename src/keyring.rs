@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::FlowId;
 use crate::domain::project::ProjectId;
@@ -169,23 +169,23 @@ impl Keyring {
     }
 
     /// What the access token of a flow is given for until that moment. It is made from both, so nothing is stored.
-    pub fn pickup_code(&self, flow: FlowId, until: Moment) -> String {
+    pub fn pickup_code(&self, flow: FlowId, until: Timestamp) -> String {
         let until = until.unix_ms();
         let mac = keyed(&self.pickup_code_key, format!("{flow} {until}").as_bytes()).finalize().into_bytes();
         format!("{until}.{}", URL_SAFE_NO_PAD.encode(mac))
     }
 
     /// Whether this is a pickup code of that flow which is still good.
-    pub fn is_pickup_code(&self, flow: FlowId, code: &str, now: Moment) -> bool {
+    pub fn is_pickup_code(&self, flow: FlowId, code: &str, now: Timestamp) -> bool {
         let Some((until, mac)) = code.split_once('.') else { return false };
         let (Ok(until), Ok(mac)) = (until.parse::<i64>(), URL_SAFE_NO_PAD.decode(mac)) else { return false };
         let good =
             keyed(&self.pickup_code_key, format!("{flow} {until}").as_bytes()).verify_slice(&mac).is_ok();
-        good && now < Moment::from_unix_ms(until)
+        good && now < Timestamp::from_unix_ms(until)
     }
 
     /// Returns a read token for a user of a project. It names both and when it expires, so nothing is stored.
-    pub fn read_token(&self, project: &ProjectId, user: &ExternalUserId, until: Moment) -> Secret {
+    pub fn read_token(&self, project: &ProjectId, user: &ExternalUserId, until: Timestamp) -> Secret {
         let claims = format!("{} {project} {user}", until.unix_ms());
         let mac = keyed(&self.read_token_key, claims.as_bytes()).finalize().into_bytes();
         let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -193,13 +193,13 @@ impl Keyring {
     }
 
     /// Returns the project and the user of a read token and when it expires; `None` if it is invalid or has expired.
-    pub fn reader(&self, token: &Secret, now: Moment) -> Option<(ProjectId, ExternalUserId, Moment)> {
+    pub fn reader(&self, token: &Secret, now: Timestamp) -> Option<(ProjectId, ExternalUserId, Timestamp)> {
         let (claims, mac) = token.expose().strip_prefix(READ_TOKEN)?.split_once('.')?;
         let (claims, mac) = (URL_SAFE_NO_PAD.decode(claims).ok()?, URL_SAFE_NO_PAD.decode(mac).ok()?);
         keyed(&self.read_token_key, &claims).verify_slice(&mac).ok()?;
         let (until, whose) = std::str::from_utf8(&claims).ok()?.split_once(' ')?;
         let (project, user) = whose.split_once(' ')?;
-        let until = Moment::from_unix_ms(until.parse().ok()?);
+        let until = Timestamp::from_unix_ms(until.parse().ok()?);
         Some((project.parse().ok()?, user.parse().ok()?, until)).filter(|_| now < until)
     }
 
@@ -308,35 +308,35 @@ mod tests {
     #[test]
     fn a_pickup_code_is_good_for_its_flow_and_its_time_alone() {
         let ring = keyring(&[&Keyring::generate()]);
-        let (chance, until) = (crate::domain::chance::Chance::seeded(1), Moment::from_unix_ms(60_000));
+        let (chance, until) = (crate::domain::chance::Chance::seeded(1), Timestamp::from_unix_ms(60_000));
         let (flow, other) = (FlowId::random(&chance), FlowId::random(&chance));
         let code = ring.pickup_code(flow, until);
-        assert!(ring.is_pickup_code(flow, &code, Moment::from_unix_ms(59_999)));
+        assert!(ring.is_pickup_code(flow, &code, Timestamp::from_unix_ms(59_999)));
         assert!(!ring.is_pickup_code(flow, &code, until));
-        assert!(!ring.is_pickup_code(other, &code, Moment::from_unix_ms(0)));
+        assert!(!ring.is_pickup_code(other, &code, Timestamp::from_unix_ms(0)));
         let longer = code.replacen("60000", "90000", 1);
         for bad in ["", ".", "60000.", "60000", longer.as_str(), &code[..code.len() - 1]] {
-            assert!(!ring.is_pickup_code(flow, bad, Moment::from_unix_ms(0)), "{bad}");
+            assert!(!ring.is_pickup_code(flow, bad, Timestamp::from_unix_ms(0)), "{bad}");
         }
     }
 
     #[test]
     fn a_read_token_names_its_user_until_it_expires() {
         let ring = keyring(&[&Keyring::generate()]);
-        let (user, until) = ("Anna Smith 42".parse().expect("an id"), Moment::from_unix_ms(60_000));
+        let (user, until) = ("Anna Smith 42".parse().expect("an id"), Timestamp::from_unix_ms(60_000));
         let project = ProjectId::default();
         let token = ring.read_token(&project, &user, until);
         let reader = Some((project.clone(), user.clone(), until));
-        assert_eq!(ring.reader(&token, Moment::from_unix_ms(59_999)), reader);
+        assert_eq!(ring.reader(&token, Timestamp::from_unix_ms(59_999)), reader);
         assert_eq!(ring.reader(&token, until), None);
         let other =
             Keyring::new(&[Keyring::generate()], &Secret::new("another secret".into())).expect("good");
-        assert_eq!(other.reader(&token, Moment::from_unix_ms(0)), None);
-        let longer = ring.read_token(&project, &user, Moment::from_unix_ms(90_000));
+        assert_eq!(other.reader(&token, Timestamp::from_unix_ms(0)), None);
+        let longer = ring.read_token(&project, &user, Timestamp::from_unix_ms(90_000));
         let claims = |token: &Secret| token.expose().split_once('.').expect("two parts").0.to_owned();
         let forged = token.expose().replace(&claims(&token), &claims(&longer));
         for bad in ["", ".", "hsc_read_", "hsc_read_.", forged.as_str(), &token.expose()[..60]] {
-            assert_eq!(ring.reader(&Secret::new(bad.into()), Moment::from_unix_ms(0)), None, "{bad}");
+            assert_eq!(ring.reader(&Secret::new(bad.into()), Timestamp::from_unix_ms(0)), None, "{bad}");
         }
     }
 

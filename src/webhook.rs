@@ -20,7 +20,7 @@ use url::{Host, Url};
 
 use crate::config;
 use crate::domain::chance::Chance;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::network::is_public;
 use crate::domain::origin::web_url;
 use crate::domain::proxies::Proxies;
@@ -67,7 +67,7 @@ pub struct Message<'a> {
     /// `evt_…`.
     pub id: &'a str,
     /// When it is sent.
-    pub at: Moment,
+    pub at: Timestamp,
     /// JSON.
     pub body: &'a str,
 }
@@ -172,7 +172,7 @@ impl Webhooks {
 }
 
 /// The status decides. What follows it is read for courtesy, and thrown away.
-async fn answered(call: reqwest::RequestBuilder, now: Moment) -> Attempt {
+async fn answered(call: reqwest::RequestBuilder, now: Timestamp) -> Attempt {
     let mut response = match call.send().await {
         Ok(response) => response,
         Err(why) => return Attempt { status: None, error: Some(unanswered(&why)), retry_after: None },
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_signature_is_the_one_of_the_specification() {
         let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
-        let at = Moment::from_unix_ms(1_614_265_330_999);
+        let at = Timestamp::from_unix_ms(1_614_265_330_999);
         let message = Message { id: "msg_p5jXN8AQM9LWM0D4loKWxJek", at, body: r#"{"test": 2432232314}"# };
         let signed = sign(&secret, message);
         assert_eq!(signed.as_deref(), Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_signs_nothing() {
-        let message = Message { id: "a", at: Moment::from_unix_ms(0), body: "" };
+        let message = Message { id: "a", at: Timestamp::from_unix_ms(0), body: "" };
         let short = format!("whsec_{}", STANDARD.encode([7; 23]));
         let long = format!("whsec_{}", STANDARD.encode([7; 65]));
         for bad in ["", "whsec_", "whsec_***", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &short, &long] {

@@ -8,7 +8,7 @@ use super::projects::known;
 use super::{Failure, configured, say, with_store};
 use crate::domain::api_key::{AT_ONCE, ApiScope, ApiScopes, new_key};
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id::ApiKeyId;
 use crate::domain::project::ProjectId;
 use crate::domain::secret::Secret;
@@ -71,7 +71,7 @@ fn fresh(
     name: String,
     mut scopes: Vec<ApiScope>,
     project_id: ProjectId,
-    created_at: Moment,
+    created_at: Timestamp,
 ) -> Result<(ApiKey, Secret), Failure> {
     let fits = (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
     if !fits {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{Failure, configured, ending, say, with_store};
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::explain::explain;
 use crate::domain::id::ConnectionId;
 use crate::store::{Listed, Store};
@@ -66,12 +66,12 @@ pub(super) async fn say_all<T: Display>(store: &Store, line: impl Fn(&Listed) ->
     }
 }
 
-fn line(listed: &Listed, now: Moment) -> String {
+fn line(listed: &Listed, now: Timestamp) -> String {
     let token = &listed.token;
     let portal = token.portal_id.map_or_else(|| "?".to_owned(), |id| id.to_string());
     let domain = token.hub_domain.as_deref().unwrap_or("?");
     let user = listed.external_user.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-    let next = listed.plan.run_at.map_or_else(|| "none".to_owned(), Moment::rfc3339);
+    let next = listed.plan.run_at.map_or_else(|| "none".to_owned(), Timestamp::rfc3339);
     let (status, project) = (token.status_at(now).as_str(), &listed.project);
     format!(
         "{}  {status:<15}  project {project}  user {user}  account {portal}  {domain}  next refresh {next}",
@@ -79,7 +79,7 @@ fn line(listed: &Listed, now: Moment) -> String {
     )
 }
 
-fn explained(listed: &Listed, now: Moment) -> String {
+fn explained(listed: &Listed, now: Timestamp) -> String {
     let token = &listed.token;
     let mut text = vec![format!("Connection {} of user {}", token.id, token.user_id)];
     let project = &listed.project;

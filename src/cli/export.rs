@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::connections::say_all;
 use super::{Failure, configured, with_store};
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::store::Listed;
 
 pub(super) fn run() -> Result<ExitCode, Failure> {
@@ -17,7 +17,7 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     })
 }
 
-fn object(listed: &Listed, now: Moment) -> Value {
+fn object(listed: &Listed, now: Timestamp) -> Value {
     let Listed { token, plan, external_user, metadata, project } = listed;
     let metadata: Map<String, Value> =
         metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -37,9 +37,9 @@ fn object(listed: &Listed, now: Moment) -> Value {
         "created_at": token.created_at.rfc3339(),
         "connected_at": token.connected_at.rfc3339(),
         "expires_at": token.expires_at.rfc3339(),
-        "next_refresh_at": plan.run_at.map(Moment::rfc3339),
+        "next_refresh_at": plan.run_at.map(Timestamp::rfc3339),
         "last_error": token.last_error,
-        "error_since": token.error_since.map(Moment::rfc3339),
+        "error_since": token.error_since.map(Timestamp::rfc3339),
         "generation": token.generation,
     })
 }

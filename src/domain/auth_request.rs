@@ -1,6 +1,6 @@
 //! AuthRequest: one attempt to connect, from the click to its one outcome.
 
-use super::clock::Moment;
+use super::clock::Timestamp;
 use super::failure::FailureCode;
 use super::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use super::origin::{Origin, ReturnUrl};
@@ -45,9 +45,9 @@ pub struct AuthRequest {
     /// How far it has come.
     pub state: FlowState,
     /// When the person clicked.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
     /// Until when HubSpot's answer is awaited.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
     /// Whether the outcome was handed to the popup.
     pub is_delivered: bool,
     /// Whether the access token was handed out, on whatever way.
@@ -66,19 +66,19 @@ pub enum FlowState {
         /// Which.
         connection: ConnectionId,
         /// When it was stored: the connection's `connected_at`, until another attempt renews it.
-        at: Moment,
+        at: Timestamp,
     },
     /// There is none, and there is a reason.
     Failed {
         /// Why.
         code: FailureCode,
         /// When it failed.
-        at: Moment,
+        at: Timestamp,
     },
     /// Given up by the page that began it.
     Cancelled {
         /// When it was given up.
-        at: Moment,
+        at: Timestamp,
     },
     /// Nobody came back in time.
     Expired,
@@ -111,7 +111,7 @@ impl AuthRequest {
     }
 
     /// Returns whether its outcome is older than [`HANDOFF_WINDOW`].
-    pub fn is_over(&self, now: Moment) -> bool {
+    pub fn is_over(&self, now: Timestamp) -> bool {
         match self.state {
             FlowState::Connected { at, .. } | FlowState::Failed { at, .. } | FlowState::Cancelled { at } => {
                 at.plus(HANDOFF_WINDOW) < now
@@ -121,7 +121,7 @@ impl AuthRequest {
     }
 
     /// How far it has come, seen at `now`: one that nobody finished in time is expired.
-    pub(crate) fn state_at(&self, now: Moment) -> FlowState {
+    pub(crate) fn state_at(&self, now: Timestamp) -> FlowState {
         match self.state {
             FlowState::AwaitingUser if self.expires_at <= now => FlowState::Expired,
             // The exchange has a deadline of its own; what is still at it long after was cut off.

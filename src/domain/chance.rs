@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::clock::Moment;
+use super::clock::Timestamp;
 
 /// Where random values come from. Clones share one source.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ impl Chance {
     }
 
     /// A UUID that begins with a time (version 7).
-    pub fn uuid_at(&self, now: Moment) -> Uuid {
+    pub fn uuid_at(&self, now: Timestamp) -> Uuid {
         let ms = u64::try_from(now.unix_ms()).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(ms, &self.bytes()).into_uuid()
     }

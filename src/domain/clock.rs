@@ -10,9 +10,9 @@ use time::format_description::well_known::Rfc3339;
 
 /// A moment in UTC, in whole milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, sea_orm::DeriveValueType)]
-pub struct Moment(i64);
+pub struct Timestamp(i64);
 
-impl Moment {
+impl Timestamp {
     /// The moment that many milliseconds after the Unix epoch.
     pub const fn from_unix_ms(ms: i64) -> Self {
         Self(ms)
@@ -53,7 +53,7 @@ impl Moment {
 }
 
 /// Reads a time as RFC 3339 has it, with any offset.
-impl FromStr for Moment {
+impl FromStr for Timestamp {
     type Err = time::error::Parse;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -86,7 +86,7 @@ impl Clock {
     }
 
     /// A clock that stands still until it is moved.
-    pub fn manual(at: Moment) -> Self {
+    pub fn manual(at: Timestamp) -> Self {
         Self { manual: true, ms: Arc::new(AtomicI64::new(at.unix_ms())) }
     }
 
@@ -102,13 +102,13 @@ impl Clock {
 
     /// The time now.
     #[expect(clippy::disallowed_methods, reason = "this is the one place where the system's time is read")]
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> Timestamp {
         let ms = self.ms.load(Ordering::SeqCst);
         if self.manual {
-            return Moment(ms);
+            return Timestamp(ms);
         }
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Moment(whole_ms(since_epoch).saturating_add(ms))
+        Timestamp(whole_ms(since_epoch).saturating_add(ms))
     }
 }
 
@@ -118,12 +118,12 @@ mod tests {
 
     #[test]
     fn moments_are_told_in_utc_with_a_z() {
-        assert_eq!(Moment::from_unix_ms(1_795_000_000_999).rfc3339(), "2026-11-18T11:06:40Z");
+        assert_eq!(Timestamp::from_unix_ms(1_795_000_000_999).rfc3339(), "2026-11-18T11:06:40Z");
     }
 
     #[test]
     fn clones_of_a_manual_clock_move_together() {
-        let clock = Clock::manual(Moment::from_unix_ms(1_000));
+        let clock = Clock::manual(Timestamp::from_unix_ms(1_000));
         let other = clock.clone();
         clock.advance(Duration::from_secs(2));
         assert_eq!(other.now().unix_ms(), 3_000);

@@ -9,7 +9,7 @@ use sea_orm::DeriveValueType;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::clock::Moment;
+use super::clock::Timestamp;
 use super::connect_session::ConnectSessionStatus;
 use super::external::ExternalUserId;
 use super::id::{ConnectSessionId, ConnectionId, InstallId, PortalId, WebhookId};
@@ -206,7 +206,7 @@ struct Message<'a, D> {
 }
 
 /// The message of an event: the body of its deliveries (Standard Webhooks 1.0.0, "Payload structure").
-pub fn message(kind: EventType, at: Moment, data: impl Serialize) -> String {
+pub fn message(kind: EventType, at: Timestamp, data: impl Serialize) -> String {
     let message = Message { kind: kind.as_str(), timestamp: at.rfc3339(), data };
     serde_json::to_string(&message).unwrap_or_default()
 }
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_message_has_a_type_a_time_and_data() {
-        let text = message(EventType::WebhookTest, Moment::from_unix_ms(0), serde_json::json!({}));
+        let text = message(EventType::WebhookTest, Timestamp::from_unix_ms(0), serde_json::json!({}));
         assert_eq!(text, r#"{"type":"webhook.test","timestamp":"1970-01-01T00:00:00Z","data":{}}"#);
     }
 }

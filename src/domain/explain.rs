@@ -1,6 +1,6 @@
 //! How a connection fares, in plain words: for the person at the terminal and for the host's backend.
 
-use super::clock::Moment;
+use super::clock::Timestamp;
 use super::connection::ConnectionStatus;
 use super::failure::FailureCode;
 use super::token::Token;
@@ -9,15 +9,15 @@ use super::token::Token;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Plan {
     /// When it is refreshed next; an active connection always has such a time.
-    pub run_at: Option<Moment>,
+    pub run_at: Option<Timestamp>,
     /// Failed attempts since the last success.
     pub attempts: i64,
     /// Until when somebody is at it.
-    pub lease_until: Option<Moment>,
+    pub lease_until: Option<Timestamp>,
 }
 
 /// Sentences that say how a connection fares and what will happen next.
-pub fn explain(token: &Token, plan: Plan, now: Moment) -> Vec<String> {
+pub fn explain(token: &Token, plan: Plan, now: Timestamp) -> Vec<String> {
     let mut text = vec![
         format!(
             "Account: {} ({})",
@@ -61,7 +61,7 @@ pub fn explain(token: &Token, plan: Plan, now: Moment) -> Vec<String> {
     text
 }
 
-fn status(token: &Token, now: Moment) -> String {
+fn status(token: &Token, now: Timestamp) -> String {
     let error = token.last_error.as_deref().and_then(|code| code.parse().ok());
     match token.status_at(now) {
         ConnectionStatus::Active => "It is active: it is refreshed before it expires.".to_owned(),

@@ -9,7 +9,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::chance::Chance;
-use super::clock::Moment;
+use super::clock::Timestamp;
 use super::words::not_a_number;
 
 macro_rules! uuid_ids {
@@ -30,7 +30,7 @@ macro_rules! uuid_ids {
 
             /// A new one that begins with the time: the index entries of rows that are written together are adjacent,
             /// and the database writes fewer pages.
-            pub fn at(now: Moment, chance: &Chance) -> Self {
+            pub fn at(now: Timestamp, chance: &Chance) -> Self {
                 Self(chance.uuid_at(now))
             }
 
@@ -166,10 +166,10 @@ mod tests {
     #[test]
     fn ids_are_in_the_order_of_their_times() {
         let chance = Chance::seeded(1);
-        let [early, late] = [1, 2].map(|ms| UserId::at(Moment::from_unix_ms(ms), &chance));
+        let [early, late] = [1, 2].map(|ms| UserId::at(Timestamp::from_unix_ms(ms), &chance));
         assert!(early < late);
         assert_eq!(early.uuid().get_version_num(), 7);
-        assert_ne!(early, UserId::at(Moment::from_unix_ms(1), &chance));
+        assert_ne!(early, UserId::at(Timestamp::from_unix_ms(1), &chance));
     }
 
     #[test]

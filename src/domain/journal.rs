@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::clock::Moment;
+use super::clock::Timestamp;
 use super::failure::{Failure, FailureClass};
 use super::id::PortalId;
 
@@ -26,12 +26,12 @@ pub struct Notice {
     /// From which account.
     pub portal_id: PortalId,
     /// When.
-    pub at: Moment,
+    pub at: Timestamp,
 }
 
 /// Until when tokens must have been received to be meant by an uninstall at this moment. Those that HubSpot has given
 /// later are not.
-pub(crate) fn concerned_until(uninstalled_at: Moment) -> Moment {
+pub(crate) fn concerned_until(uninstalled_at: Timestamp) -> Timestamp {
     uninstalled_at.plus(CLOCK_SKEW)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::clock::Moment;
+use super::clock::Timestamp;
 use super::failure::{Failure, FailureClass};
 use super::id::ConnectionId;
 
@@ -33,7 +33,7 @@ pub struct TokenRefreshJob {
     /// Whether an earlier holder of the lease vanished in the middle of its call.
     pub was_interrupted: bool,
     /// When the app was uninstalled, if HubSpot's Webhooks Journal says so. It is forgotten with every new pair of tokens.
-    pub announced_at: Option<Moment>,
+    pub announced_at: Option<Timestamp>,
 }
 
 /// What becomes of a job after a failure.
@@ -42,7 +42,7 @@ pub enum Next {
     /// Try again then.
     Retry {
         /// Not before this moment.
-        run_at: Moment,
+        run_at: Timestamp,
         /// Failed attempts so far.
         attempts: i64,
         /// Refusals in a row so far.
@@ -59,7 +59,7 @@ impl TokenRefreshJob {
     /// refresh that another replica has just made.
     /// In an `outage` all refreshes are held back together, and the job stays due: when is asked again is then not its
     /// own affair, and once HubSpot is back nobody sits out a pause.
-    pub fn after(&self, failure: &Failure, now: Moment, unit: f64, outage: bool) -> Next {
+    pub fn after(&self, failure: &Failure, now: Timestamp, unit: f64, outage: bool) -> Next {
         let attempts = self.attempts.saturating_add(1);
         match failure.class {
             FailureClass::Transient { retry_after } => {
@@ -79,7 +79,7 @@ impl TokenRefreshJob {
     }
 
     /// What becomes of this job when giving up is out of the question: it is asked about again, more and more rarely.
-    pub fn kept(&self, now: Moment, unit: f64) -> Next {
+    pub fn kept(&self, now: Timestamp, unit: f64) -> Next {
         let pause = backoff(self.attempts, unit).max(STRIKE_PAUSE);
         Next::Retry {
             run_at: now.plus(pause),
@@ -102,7 +102,7 @@ mod tests {
     use crate::domain::chance::Chance;
     use crate::domain::failure::FailureCode;
 
-    const NOW: Moment = Moment::from_unix_ms(1_000_000);
+    const NOW: Timestamp = Timestamp::from_unix_ms(1_000_000);
 
     fn job(attempts: i64, strikes: i64) -> TokenRefreshJob {
         let connection_id = ConnectionId::random(&Chance::seeded(1));

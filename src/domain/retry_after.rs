@@ -5,10 +5,10 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::clock::Moment;
+use super::clock::Timestamp;
 
 /// Reads how long the other side asks to be left alone: a number of seconds, or a date. `None` if it is neither, or past.
-pub fn parse(text: &str, now: Moment) -> Option<Duration> {
+pub fn parse(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -26,7 +26,7 @@ pub fn seconds(pause: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const NOW: Moment = Moment::from_unix_ms(784_111_777_500);
+    const NOW: Timestamp = Timestamp::from_unix_ms(784_111_777_500);
 
     #[test]
     fn seconds_and_dates_are_read_and_nonsense_and_the_past_are_nothing() {

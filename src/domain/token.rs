@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::clock::Moment;
+use super::clock::Timestamp;
 use super::connection::{ConnectionStatus, StoredState};
 use super::id::{ConnectionId, PortalId, UserId};
 use super::scopes::Scopes;
@@ -40,19 +40,19 @@ pub struct Token {
     /// A keyed hash of the refresh token: tells equal ones without opening them.
     pub refresh_fingerprint: String,
     /// When the access token was received.
-    pub obtained_at: Moment,
+    pub obtained_at: Timestamp,
     /// When the access token expires.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
     /// The code of the last failed refresh, until one succeeds.
     pub last_error: Option<String>,
     /// Since when refreshes fail.
-    pub error_since: Option<Moment>,
+    pub error_since: Option<Timestamp>,
     /// When it was first connected.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
     /// When the person last approved it.
-    pub connected_at: Moment,
+    pub connected_at: Timestamp,
     /// When the background asks for the account's details, unless they are known.
-    pub details_due_at: Option<Moment>,
+    pub details_due_at: Option<Timestamp>,
     /// How often they have been asked for in vain.
     pub details_attempts: i64,
 }
@@ -60,7 +60,7 @@ pub struct Token {
 impl Token {
     /// Until when whoever has made this connection is asking for the account's details. What is known of them before
     /// may be half of it.
-    pub(crate) fn introduced_until(&self, now: Moment) -> Option<Moment> {
+    pub(crate) fn introduced_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.details_due_at.filter(|due| self.details_attempts == 0 && now < *due)
     }
 
@@ -70,7 +70,7 @@ impl Token {
     }
 
     /// Returns the status at a moment.
-    pub(crate) fn status_at(&self, now: Moment) -> ConnectionStatus {
+    pub(crate) fn status_at(&self, now: Timestamp) -> ConnectionStatus {
         match self.state {
             StoredState::Active if self.expires_at <= now => ConnectionStatus::Degraded,
             StoredState::Active => ConnectionStatus::Active,
@@ -100,7 +100,7 @@ pub const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 impl RefreshPolicy {
     /// When a token with that life is refreshed. `unit` is a random number in `0.0..1.0`: it spreads the refreshes of
     /// tokens that were born together.
-    pub(crate) fn refresh_at(&self, obtained_at: Moment, expires_at: Moment, unit: f64) -> Moment {
+    pub(crate) fn refresh_at(&self, obtained_at: Timestamp, expires_at: Timestamp, unit: f64) -> Timestamp {
         let life = expires_at.since(obtained_at);
         let fraction = self.from + (self.to - self.from) * unit;
         obtained_at.plus(life.mul_f64(fraction).max(MIN_REFRESH_INTERVAL))
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     const POLICY: RefreshPolicy = RefreshPolicy { from: 0.55, to: 0.70 };
-    const START: Moment = Moment::from_unix_ms(0);
+    const START: Timestamp = Timestamp::from_unix_ms(0);
 
     #[test]
     fn a_token_of_thirty_minutes_is_refreshed_between_16_and_21_minutes() {

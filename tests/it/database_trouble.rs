@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
-use hubspot_connect::domain::clock::{Clock, Moment};
+use hubspot_connect::domain::clock::{Clock, Timestamp};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, Statement, TransactionTrait,
 };
@@ -33,7 +33,7 @@ async fn service_on_a_line() -> Option<(TestApp, Line)> {
     let line = Line::to_database(&mut url).await.unwrap();
     let url = [("DATABASE_URL", url.as_str())];
     let variables = settle(&hubspot, &database, &[LONG_SESSIONS, &url].concat());
-    let clock = Clock::manual(Moment::from_unix_ms(1_795_000_000_000));
+    let clock = Clock::manual(Timestamp::from_unix_ms(1_795_000_000_000));
     Some((TestApp::again(hubspot, database, variables, clock).await, line))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fake_hubspot::{Fault, Kind, Options, Rule};
-use hubspot_connect::domain::clock::Moment;
+use hubspot_connect::domain::clock::Timestamp;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
@@ -238,7 +238,7 @@ enum Asked {
 }
 
 impl Asked {
-    fn headers(&self, now: Moment) -> Vec<(String, String)> {
+    fn headers(&self, now: Timestamp) -> Vec<(String, String)> {
         let value = match self {
             Self::Text(text) => (*text).to_owned(),
             Self::DateIn(seconds) => {

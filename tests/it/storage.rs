@@ -1,7 +1,7 @@
 //! The database file, and clocks that disagree.
 
 use hubspot_connect::app::StartupError;
-use hubspot_connect::domain::clock::{Clock, Moment};
+use hubspot_connect::domain::clock::{Clock, Timestamp};
 use hubspot_connect::store::OpenError;
 
 use crate::harness::TestApp;
@@ -10,7 +10,7 @@ use crate::harness::browser::problem_of;
 use crate::harness::process::{changed, eventually};
 
 fn midday() -> Clock {
-    Clock::manual(Moment::from_unix_ms(1_795_000_000_000))
+    Clock::manual(Timestamp::from_unix_ms(1_795_000_000_000))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +106,7 @@ async fn clocks_that_stand_still_or_step_back_harm_no_connection() {
     app.advance(1261);
     assert_eq!(app.refresh_due().await, 1);
     // The machine's clock is set back by ten minutes, and the service restarted.
-    let earlier = Moment::from_unix_ms(app.clock.now().unix_ms() - 600_000);
+    let earlier = Timestamp::from_unix_ms(app.clock.now().unix_ms() - 600_000);
     let (database, variables, hubspot, _) = app.stopped().await;
     let app = TestApp::again(hubspot, database, variables, Clock::manual(earlier)).await;
     assert_eq!(browser.status().await["status"], "active");
@@ -119,7 +119,7 @@ async fn clocks_that_stand_still_or_step_back_harm_no_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_year_2038_is_a_year_like_any_other() {
     let app = TestApp::start().await;
-    let far = Clock::manual(Moment::from_unix_ms(4_102_444_800_000));
+    let far = Clock::manual(Timestamp::from_unix_ms(4_102_444_800_000));
     let (database, variables, hubspot, _) = app.stopped().await;
     let app = TestApp::again(hubspot, database, variables, far).await;
     let browser = app.connected(ACME).await;
@@ -133,7 +133,7 @@ async fn the_year_2038_is_a_year_like_any_other() {
 async fn a_clock_from_before_this_release_is_refused() {
     let app = TestApp::start().await;
     let (_database, variables, _hubspot, _) = app.stopped().await;
-    let born = Clock::manual(Moment::from_unix_ms(0));
+    let born = Clock::manual(Timestamp::from_unix_ms(0));
     let refused = TestApp::build(&variables, born).await.unwrap_err().to_string();
     assert!(refused.contains("the clock says 1970-01-01T00:00:00Z"), "{refused}");
 }

@@ -18,7 +18,7 @@ use super::proxy::proxy;
 use super::token::get_access_token;
 use super::webhook_bodies::Hidden;
 use crate::domain::api_key::ApiScope;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connection::ConnectionStatus;
 use crate::domain::event::EventType;
 use crate::domain::explain::explain;
@@ -99,7 +99,7 @@ pub struct ConnectionBody {
 }
 
 impl ConnectionBody {
-    pub(super) fn of(listed: Listed, now: Moment) -> Self {
+    pub(super) fn of(listed: Listed, now: Timestamp) -> Self {
         let Listed { token, plan, external_user, metadata, .. } = listed;
         Self {
             id: token.id,
@@ -116,9 +116,9 @@ impl ConnectionBody {
             created_at: token.created_at.rfc3339(),
             connected_at: token.connected_at.rfc3339(),
             expires_at: token.expires_at.rfc3339(),
-            next_refresh_at: plan.run_at.map(Moment::rfc3339),
+            next_refresh_at: plan.run_at.map(Timestamp::rfc3339),
             last_error: token.last_error,
-            error_since: token.error_since.map(Moment::rfc3339),
+            error_since: token.error_since.map(Timestamp::rfc3339),
             generation: token.generation,
         }
     }
@@ -159,7 +159,7 @@ pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
         created_after: page.filters.get("created_after", TIME)?,
         created_before: page.filters.get("created_before", TIME)?,
         order: page.filters.get("order", "`asc` or `desc`")?.unwrap_or_default(),
-        after: page.after.map(|(at, id)| (Moment::from_unix_ms(at), id)),
+        after: page.after.map(|(at, id)| (Timestamp::from_unix_ms(at), id)),
     };
     let external = page.filters.get("external_user_id", "your id of a user")?;
     let found = web.services.connections.list.catalogue(external.as_ref(), wanted, page.rows()).await?;

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::caller::authenticate;
 use super::pagination::{Page, PageParams, PageRequest, TIME};
 use crate::domain::api_key::ApiScope;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
 use crate::domain::id::ConnectionId;
 use crate::http::Web;
@@ -61,13 +61,13 @@ pub async fn list_events(request: HttpRequest, web: Data<Web>) -> Handled {
     let key = authenticate(&request, &web, ApiScope::Webhooks).await?;
     let page = PageRequest::<(i64, String)>::read(&request, &["type", "created_after", "created_before"])?;
     let events = &web.services.webhooks.events;
-    let before: Option<Moment> = page.filters.get("created_before", TIME)?;
+    let before: Option<Timestamp> = page.filters.get("created_before", TIME)?;
     let wanted = WantedEvents {
         project: key.project_id.clone(),
         kind: page.filters.get("type", "the type of an event")?,
         created_after: page.filters.get("created_after", TIME)?,
         created_before: before.map_or(events.settled(), |before| before.min(events.settled())),
-        after: page.after.clone().map(|(at, id)| (Moment::from_unix_ms(at), id)),
+        after: page.after.clone().map(|(at, id)| (Timestamp::from_unix_ms(at), id)),
     };
     let found = events.list(wanted, page.rows()).await?;
     Ok(page.answer(found, |event| (event.created_at.unix_ms(), event.id.clone()), EventBody::from))

@@ -11,7 +11,7 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::ApiKeyId;
 use crate::domain::retry_after;
 use crate::http::problem::{Problem, ProblemCode};
@@ -35,7 +35,7 @@ pub struct KeyLimits {
 /// What is left of a minute that began with a key's first request.
 #[derive(Debug, Clone, Copy)]
 struct Window {
-    ends_at: Moment,
+    ends_at: Timestamp,
     left: u32,
 }
 
@@ -59,7 +59,7 @@ impl KeyLimits {
     ///
     /// # Errors
     /// `rate_limited_key` (429), with the seconds until the window ends.
-    pub fn admit(&self, request: &HttpRequest, key: ApiKeyId, now: Moment) -> Result<(), Problem> {
+    pub fn admit(&self, request: &HttpRequest, key: ApiKeyId, now: Timestamp) -> Result<(), Problem> {
         if self.per_minute == 0 {
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl KeyLimits {
     }
 
     /// What is left after one more request, if there was anything, and when the window ends.
-    fn spend(&self, key: ApiKeyId, now: Moment) -> (Option<u32>, Moment) {
+    fn spend(&self, key: ApiKeyId, now: Timestamp) -> (Option<u32>, Timestamp) {
         let mut windows = self.windows.lock().expect("nothing panics while it holds this lock");
         if windows.len() >= TIDY && !windows.contains_key(&key) {
             windows.retain(|_, window| window.ends_at > now);
@@ -109,7 +109,7 @@ mod tests {
     fn each_key_has_a_minute_of_its_own_and_begins_a_new_one_when_it_is_over() {
         let (limits, chance) = (KeyLimits::new(2), Chance::seeded(1));
         let (one, other) = (ApiKeyId::random(&chance), ApiKeyId::random(&chance));
-        let at = |seconds: i64| Moment::from_unix_ms(1_000_000 + seconds * 1000);
+        let at = |seconds: i64| Timestamp::from_unix_ms(1_000_000 + seconds * 1000);
         assert_eq!(limits.spend(one, at(0)), (Some(1), at(60)));
         assert_eq!(limits.spend(one, at(30)), (Some(0), at(60)));
         assert_eq!(limits.spend(one, at(59)), (None, at(60)));
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_locks_nobody_out() {
         let (limits, key) = (KeyLimits::new(1), ApiKeyId::random(&Chance::seeded(1)));
-        let at = |seconds: i64| Moment::from_unix_ms(1_000_000 + seconds * 1000);
+        let at = |seconds: i64| Timestamp::from_unix_ms(1_000_000 + seconds * 1000);
         assert_eq!(limits.spend(key, at(500)), (Some(0), at(560)));
         assert_eq!(limits.spend(key, at(10)), (Some(0), at(70)));
     }
@@ -129,9 +129,9 @@ mod tests {
     fn quiet_keys_are_forgotten() {
         let (limits, chance) = (KeyLimits::new(1), Chance::seeded(1));
         for _ in 0..TIDY {
-            limits.spend(ApiKeyId::random(&chance), Moment::from_unix_ms(0));
+            limits.spend(ApiKeyId::random(&chance), Timestamp::from_unix_ms(0));
         }
-        limits.spend(ApiKeyId::random(&chance), Moment::from_unix_ms(60_000));
+        limits.spend(ApiKeyId::random(&chance), Timestamp::from_unix_ms(60_000));
         assert_eq!(limits.windows.lock().expect("no panic").len(), 1);
     }
 }

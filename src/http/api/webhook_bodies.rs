@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{ArrayBuilder, SchemaType, Type};
 use utoipa::openapi::{ObjectBuilder, Schema};
 
 use super::pagination::TIME;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::{EventType, EventTypes};
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Secret;
@@ -131,7 +131,7 @@ impl WebhookBody {
             url: endpoint.url,
             events: endpoint.types.map(|types| types.0.into_iter().map(EventType::as_str).collect()),
             enabled: endpoint.enabled.is_set(),
-            secret_overlap_until: endpoint.overlap_until.map(Moment::rfc3339),
+            secret_overlap_until: endpoint.overlap_until.map(Timestamp::rfc3339),
             created_at: endpoint.created_at.rfc3339(),
         }
     }
@@ -187,10 +187,10 @@ impl From<WebhookDelivery> for DeliveryBody {
             attempts: one.attempts,
             queued_at: one.queued_at.rfc3339(),
             next_attempt_at: is_pending.then(|| one.run_at.rfc3339()),
-            last_attempt_at: one.last_attempt_at.map(Moment::rfc3339),
+            last_attempt_at: one.last_attempt_at.map(Timestamp::rfc3339),
             last_status: one.last_status,
             last_error: one.last_error,
-            delivered_at: one.delivered_at.map(Moment::rfc3339),
+            delivered_at: one.delivered_at.map(Timestamp::rfc3339),
         }
     }
 }
@@ -231,7 +231,7 @@ impl ReplayFilter {
     /// `validation_failed` with the place of one that is none.
     pub(super) fn read(self) -> Result<WantedDeliveries, Problem> {
         let time = |text: Option<String>, place: &str| {
-            let time = text.map(|text| text.parse::<Moment>()).transpose();
+            let time = text.map(|text| text.parse::<Timestamp>()).transpose();
             time.map_err(|_| Problem::invalid(place, format_args!("is {TIME}")))
         };
         Ok(WantedDeliveries {

@@ -12,7 +12,7 @@ use super::webhook_bodies::{
     WebhookBody, WebhookChanges, WebhookWithSecret, event_types, headers,
 };
 use crate::domain::api_key::ApiScope;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{DeliveryStatus, OVERLAP};
 use crate::http::problem::{Handled, Problem, ProblemCode};
@@ -231,7 +231,7 @@ pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: P
         queued_after: page.filters.get("queued_after", TIME)?,
         queued_before: page.filters.get("queued_before", TIME)?,
     };
-    let behind = page.after.clone().map(|(at, id)| (Moment::from_unix_ms(at), id));
+    let behind = page.after.clone().map(|(at, id)| (Timestamp::from_unix_ms(at), id));
     let endpoints = &web.services.webhooks.endpoints;
     let found = endpoints.deliveries(webhook_of(&web, &key, &id).await?, wanted, behind, page.rows()).await?;
     Ok(page.answer(found, |one| (one.queued_at.unix_ms(), one.event_id.clone()), DeliveryBody::from))

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::connection_body::Entry;
 use super::long_poll::{known_tag, unchanged_for_now, wait};
 use crate::domain::auth_request::AuthorizationStatus;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Secret;
 use crate::http::Web;
@@ -216,7 +216,7 @@ struct AttemptError {
     retryable: bool,
 }
 
-fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
+fn body(attempt: &Attempt, now: Timestamp) -> AttemptAnswer<'_> {
     let (connection, error) = match &attempt.outcome {
         Some(Outcome::Connected(found)) => (Some(Entry::of(found, now)), None),
         Some(Outcome::Failed { code }) => {
@@ -242,7 +242,7 @@ fn body(attempt: &Attempt, now: Moment) -> AttemptAnswer<'_> {
 }
 
 /// Stands for all that the answer says, but for the pickup code, which is a new one each time.
-fn tag(attempt: &Attempt, now: Moment) -> String {
+fn tag(attempt: &Attempt, now: Timestamp) -> String {
     let mut hasher = DefaultHasher::new();
     (attempt.flow, attempt.status, attempt.pickup_code.is_some(), attempt.withheld).hash(&mut hasher);
     attempt.awaiting_confirmation.is_some().hash(&mut hasher);

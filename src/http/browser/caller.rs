@@ -3,7 +3,7 @@
 use actix_session::Session;
 
 use crate::domain::chance::Chance;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
 use crate::services::ENDS_AT;
@@ -19,7 +19,7 @@ pub struct Caller {
     /// What the session's form tokens are made from; new with every new key.
     pub nonce: String,
     /// When the session ends if the user does nothing.
-    pub ends_at: Moment,
+    pub ends_at: Timestamp,
 }
 
 impl Caller {
@@ -27,7 +27,7 @@ impl Caller {
     pub fn of(session: &Session) -> Option<Self> {
         let user = session.get(USER).ok().flatten()?;
         let nonce = session.get(NONCE).ok().flatten()?;
-        let ends_at = Moment::from_unix_ms(session.get(ENDS_AT).ok().flatten()?);
+        let ends_at = Timestamp::from_unix_ms(session.get(ENDS_AT).ok().flatten()?);
         Some(Self { user, nonce, ends_at })
     }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connection::ConnectionStatus;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId};
@@ -59,7 +59,7 @@ pub struct Fields<'a> {
 
 impl<'a> Entry<'a> {
     /// One connection as it is now.
-    pub fn of(connection: &'a Connection, now: Moment) -> Self {
+    pub fn of(connection: &'a Connection, now: Timestamp) -> Self {
         let token = &connection.token;
         let fields = Fields {
             portal_id: token.portal_id,
@@ -78,7 +78,7 @@ impl<'a> Entry<'a> {
 }
 
 /// Returns a sentence for the user about the status of a connection.
-pub fn sentence(token: &Token, now: Moment) -> &'static str {
+pub fn sentence(token: &Token, now: Timestamp) -> &'static str {
     match token.status_at(now) {
         ConnectionStatus::Active => "Access is renewed by itself, always before it expires.",
         ConnectionStatus::Degraded
@@ -95,6 +95,6 @@ pub fn sentence(token: &Token, now: Moment) -> &'static str {
 }
 
 /// Seconds until a moment, rounded up; zero once it is there.
-pub fn seconds_until(at: Moment, now: Moment) -> i64 {
+pub fn seconds_until(at: Timestamp, now: Timestamp) -> i64 {
     i64::try_from(retry_after::seconds(at.since(now))).unwrap_or(i64::MAX)
 }

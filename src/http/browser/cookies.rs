@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, SameSite};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
 
@@ -27,7 +27,13 @@ impl FlowCookies {
     }
 
     /// The cookie of a new flow. Its age stands in front of the secret, to tell which is the oldest.
-    pub fn new_cookie(&self, flow: FlowId, binding: &Secret, now: Moment, ttl: Duration) -> Cookie<'static> {
+    pub fn new_cookie(
+        &self,
+        flow: FlowId,
+        binding: &Secret,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Cookie<'static> {
         let value = format!("{}.{}", now.unix_ms(), binding.expose());
         let max_age = i64::try_from(ttl.as_secs()).unwrap_or(600);
         self.cookie(self.name(flow), value, CookieDuration::seconds(max_age))

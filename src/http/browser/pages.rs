@@ -10,7 +10,7 @@ use super::caller::Caller;
 use super::connection_body::{Entry, seconds_until};
 use super::csrf;
 use super::navigation::{see_other, start_url};
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::http::Web;
 use crate::http::problem::Handled;
 use crate::http::templates::html;
@@ -79,7 +79,7 @@ pub async fn logout(request: HttpRequest, web: Data<Web>, session: Session, form
 }
 
 /// A card of the connections page: the fields of the API, and what a person is told beside them.
-fn card(web: &Web, connection: &Connection, now: Moment) -> Value {
+fn card(web: &Web, connection: &Connection, now: Timestamp) -> Value {
     let mut card = json!(Entry::of(connection, now));
     card["hub_user"] = connection.token.hub_user.clone().into();
     let portal_id = connection.token.portal_id.map_or_else(String::new, |id| format!("&portal_id={id}"));

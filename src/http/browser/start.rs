@@ -12,7 +12,7 @@ use super::caller::Caller;
 use super::csrf::same_origin;
 use super::navigation::{Query, admit, fetch_header, navigation_only};
 use crate::domain::auth_request::{Mode, REMEMBERED};
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::domain::secret::{Hash, Secret};
@@ -134,7 +134,7 @@ fn bind(
     answer: &mut HttpResponseBuilder,
     request: &HttpRequest,
     web: &Web,
-    (flow, binding, expires_at): (FlowId, &Secret, Moment),
+    (flow, binding, expires_at): (FlowId, &Secret, Timestamp),
 ) {
     for cookie in web.cookies.make_room(request, flow) {
         answer.cookie(cookie);

@@ -15,7 +15,7 @@ use super::authorization::{attempt_status, verifier};
 use super::caller::Caller;
 use super::connection_body::{Entry, Fields};
 use super::long_poll::{known_tag, unchanged_for_now, wait};
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
@@ -85,7 +85,7 @@ struct Holder {
     /// The host's id of the user of a read token.
     external_user: Option<ExternalUserId>,
     /// When the session or the token ends.
-    ends_at: Moment,
+    ends_at: Timestamp,
 }
 
 impl From<Caller> for Holder {
@@ -131,7 +131,7 @@ async fn user_status(request: &HttpRequest, web: &Web, holder: Option<Holder>, d
 }
 
 /// When the passing of time alone changes the answer: an access token that is not refreshed expires.
-fn next_expiry(connections: &[Connection], now: Moment) -> Instant {
+fn next_expiry(connections: &[Connection], now: Timestamp) -> Instant {
     let ends = connections.iter().map(|connection| connection.token.expires_at).filter(|end| *end > now);
     Instant::now() + ends.min().map_or(LONGEST_WAIT, |end| end.since(now))
 }
@@ -212,7 +212,7 @@ pub struct Nobody {
 }
 
 impl<'a> Body<'a> {
-    fn of(holder: Option<&'a Holder>, connections: &'a [Connection], now: Moment) -> Self {
+    fn of(holder: Option<&'a Holder>, connections: &'a [Connection], now: Timestamp) -> Self {
         let (Some(holder), Some(newest)) = (holder, connections.first()) else {
             return Self::Nobody(Nobody { authenticated: false, connections: [] });
         };
@@ -233,7 +233,7 @@ impl<'a> Body<'a> {
 }
 
 /// Stands for all that the answer says, but for the seconds that pass: the moment of the next refresh in their place.
-fn etag(holder: Option<&Holder>, connections: &[Connection], now: Moment) -> String {
+fn etag(holder: Option<&Holder>, connections: &[Connection], now: Timestamp) -> String {
     let mut hasher = DefaultHasher::new();
     if !connections.is_empty() {
         holder.map(|holder| holder.ends_at).hash(&mut hasher);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::call::{Answer, MAX_BODY};
 use super::super::wire::{ErrorBody, TokenBody};
 use super::super::{HubSpot, error};
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::secret::Secret;
 
@@ -21,7 +21,7 @@ const RESERVE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Held {
     pub token: Secret,
-    until: Moment,
+    until: Timestamp,
 }
 
 /// The token in this process's memory.
@@ -37,7 +37,7 @@ impl AppToken {
         }
     }
 
-    fn good_at(&self, now: Moment) -> Option<Arc<Held>> {
+    fn good_at(&self, now: Timestamp) -> Option<Arc<Held>> {
         self.lock().clone().filter(|held| held.until > now)
     }
 

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::subscription::UNINSTALLED;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PortalId;
 use crate::domain::journal::Notice;
@@ -62,7 +62,7 @@ struct File<'a> {
 
 /// The uninstalls that a file tells of, the last one of each account. Where a time is missing, lies ahead or
 /// cannot be, `now` takes its place.
-pub(super) fn notices(file: &[u8], now: Moment) -> Result<Vec<Notice>, Failure> {
+pub(super) fn notices(file: &[u8], now: Timestamp) -> Result<Vec<Notice>, Failure> {
     let file: File =
         serde_json::from_slice(file).map_err(|_| Failure::transient(FailureCode::JournalFileUnreadable))?;
     let published = file.published_at.and_then(value).as_ref().and_then(moment);
@@ -71,7 +71,7 @@ pub(super) fn notices(file: &[u8], now: Moment) -> Result<Vec<Notice>, Failure> 
         let Some(portal_id) = event.get("portalId").and_then(portal) else { continue };
         let occurred = event.get("occurredAt").and_then(moment).or(published);
         let at = occurred.filter(|at| now.since(*at) < KEPT).unwrap_or(now).min(now);
-        last.entry(portal_id).and_modify(|known: &mut Moment| *known = at.max(*known)).or_insert(at);
+        last.entry(portal_id).and_modify(|known: &mut Timestamp| *known = at.max(*known)).or_insert(at);
     }
     Ok(last.into_iter().map(|(portal_id, at)| Notice { portal_id: PortalId(portal_id), at }).collect())
 }
@@ -90,12 +90,12 @@ fn portal(id: &Value) -> Option<i64> {
 }
 
 /// RFC 3339, or Unix milliseconds.
-fn moment(at: &Value) -> Option<Moment> {
+fn moment(at: &Value) -> Option<Timestamp> {
     if let Some(ms) = at.as_i64().or_else(|| at.as_str()?.parse().ok()) {
-        return Some(Moment::from_unix_ms(ms));
+        return Some(Timestamp::from_unix_ms(ms));
     }
     let at = OffsetDateTime::parse(at.as_str()?, &Rfc3339).ok()?;
-    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Moment::from_unix_ms)
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Timestamp::from_unix_ms)
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const NOW: Moment = Moment::from_unix_ms(1_795_000_000_000);
+    const NOW: Timestamp = Timestamp::from_unix_ms(1_795_000_000_000);
 
     fn read(file: &Value) -> Vec<(i64, i64)> {
         let found = notices(file.to_string().as_bytes(), NOW).expect("readable");

@@ -20,7 +20,7 @@ pub use entry::Entry;
 
 use super::call::Answer;
 use super::{HubSpot, error, join};
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::journal::Notice;
 use crate::domain::proxies::Proxies;
@@ -89,7 +89,7 @@ impl HubSpot {
     ///
     /// # Errors
     /// [`Failure`] if its file cannot be had, or read.
-    pub(crate) async fn notices(&self, entry: &Entry, now: Moment) -> Result<Vec<Notice>, Failure> {
+    pub(crate) async fn notices(&self, entry: &Entry, now: Timestamp) -> Result<Vec<Notice>, Failure> {
         let file = self.journal.files.get(&entry.url).await?;
         entry::notices(&file, now)
     }

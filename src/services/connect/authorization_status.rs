@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::outcome::{Outcome, Outcomes};
 use super::rules::Rules;
 use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, REMEMBERED};
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Secret;
 use crate::keyring::Keyring;
@@ -26,9 +26,9 @@ pub struct Attempt {
     /// What the access token is given for, once.
     pub pickup_code: Option<String>,
     /// Until when HubSpot's answer is awaited.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
     /// When the passing of time alone changes this.
-    pub changes_at: Moment,
+    pub changes_at: Timestamp,
     /// The connect session that the host's backend has to confirm now.
     pub awaiting_confirmation: Option<AwaitedSession>,
     /// Whether the outcome is kept from whoever asks, because nobody has proven who began this.
@@ -50,7 +50,7 @@ pub struct AccessToken {
     /// The token.
     pub token: Secret,
     /// When it expires.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
 }
 
 /// Why no access token is given.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::rules::Rules;
 use crate::config::TokenDelivery;
 use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, EXCHANGE_GRACE, FlowState};
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::FailureCode;
 use crate::keyring::Keyring;
 use crate::services::platform::{Base, Connection};
@@ -20,7 +20,7 @@ pub enum Outcome {
     /// The person is at HubSpot, or the code is being exchanged, or HubSpot is being asked whose account it is.
     Pending {
         /// By then it will have come to something.
-        until: Moment,
+        until: Timestamp,
     },
     /// There is a connection.
     Connected(Box<Connection>),
@@ -72,7 +72,7 @@ impl Outcomes {
         &self,
         request: &AuthRequest,
         status: AuthorizationStatus,
-        now: Moment,
+        now: Timestamp,
     ) -> Option<String> {
         let given = match self.rules.token_delivery {
             // The backend has asked for it, so the backend gets it.

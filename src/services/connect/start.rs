@@ -10,7 +10,7 @@ use super::rules::Rules;
 use crate::config::HubSpot as Settings;
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, Mode};
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{FlowId, PortalId, UserId};
@@ -63,7 +63,7 @@ pub struct Started {
     /// Whether it is proven that a page of that origin began it.
     pub proven: bool,
     /// Until when.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
 }
 
 /// Why a connect does not begin.
@@ -223,7 +223,7 @@ impl Starts {
     fn plain_request(
         &self,
         flow: FlowId,
-        now: Moment,
+        now: Timestamp,
         opener: &Origin,
         evidence: Option<Evidence>,
         ask: &StartConnect,
@@ -285,7 +285,7 @@ impl Starts {
         flow: FlowId,
         binding: &Secret,
         key: &Secret,
-    ) -> Result<Option<Moment>, StoreError> {
+    ) -> Result<Option<Timestamp>, StoreError> {
         self.0.connect_store.prove_opener(flow, binding.hash(), key.hash()).await
     }
 

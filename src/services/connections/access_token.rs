@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::circuit_breaker::CircuitBreaker;
 use super::refresh::Refreshes;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::scopes::Scopes;
@@ -37,7 +37,7 @@ pub struct Access {
     /// The token.
     pub token: Secret,
     /// When it expires. That may be sooner than was asked for, if it cannot be renewed now.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
     /// The generation of the connection's tokens: it rises with every renewal.
     pub generation: i64,
     /// The granted scopes; unknown until HubSpot has named them.

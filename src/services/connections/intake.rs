@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::crash;
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::connection::StoredState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
@@ -70,7 +70,7 @@ pub(in crate::services) struct GrantedTokens<'a> {
     pub refresh: &'a Secret,
     /// Which account it is for, where it is known.
     pub portal: Option<PortalId>,
-    pub at: Moment,
+    pub at: Timestamp,
     pub terms: Terms<'a>,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access_token::{AccessError, AccessTokens, open_row};
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::ConnectionId;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
@@ -24,7 +24,7 @@ pub enum LeaseWarning {
         /// The code of the last failed refresh.
         code: String,
         /// The first failure since the last success.
-        since: Option<Moment>,
+        since: Option<Timestamp>,
     },
     /// HubSpot has not said yet which account it is for.
     PortalUnknown,
@@ -73,7 +73,7 @@ impl Lease {
     }
 
     /// When the token expires.
-    pub fn expires_at(&self) -> Moment {
+    pub fn expires_at(&self) -> Timestamp {
         self.row.expires_at
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::UserId;
 use crate::domain::project::ProjectId;
@@ -20,7 +20,7 @@ pub struct Reader {
     /// Our id of the user; `None` until they connect for the first time.
     pub user: Option<UserId>,
     /// When the token expires.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
 }
 
 /// Read tokens. Clones share everything.
@@ -38,7 +38,12 @@ impl ReadTokens {
     }
 
     /// Returns a token for one of a project's users, and when it expires.
-    pub fn create(&self, project: &ProjectId, user: &ExternalUserId, lifetime: Duration) -> (Secret, Moment) {
+    pub fn create(
+        &self,
+        project: &ProjectId,
+        user: &ExternalUserId,
+        lifetime: Duration,
+    ) -> (Secret, Timestamp) {
         let until = self.clock.now().plus(lifetime);
         (self.keyring.read_token(project, user, until), until)
     }

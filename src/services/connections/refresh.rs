@@ -9,7 +9,7 @@ use super::credentials_alarm::CredentialsAlarm;
 use super::token_seal::{context, open_refresh};
 use crate::crash;
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::ConnectionId;
 use crate::domain::journal::concerned_until;
@@ -153,7 +153,7 @@ impl Refreshes {
         job: TokenRefreshJob,
         old: &Secret,
         grant: Grant,
-        obtained_at: Moment,
+        obtained_at: Timestamp,
     ) -> Result<(), StoreError> {
         let parts = &self.0;
         let refresh = grant.refresh.as_ref().unwrap_or(old);
@@ -243,7 +243,7 @@ impl Refreshes {
 
     /// Whether HubSpot, or our configuration, is more likely to blame than this connection. What has been refused for
     /// longer than [`LONGEST_EVENT`] is believed.
-    async fn is_mass_event(&self, token: &Token, now: Moment) -> Result<bool, StoreError> {
+    async fn is_mass_event(&self, token: &Token, now: Timestamp) -> Result<bool, StoreError> {
         let parts = &self.0;
         let is_old = token.error_since.is_some_and(|since| now.since(since) > LONGEST_EVENT);
         Ok(!is_old && parts.circuit_breaker.is_mass_event(parts.store.count_struck().await?, now))

@@ -1,7 +1,7 @@
 //! Connections that change because time passes: an access token expires, the last session that reached one ends.
 
 use crate::config::OnSessionExpiry;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id::{ConnectionId, UserId};
 use crate::services::platform::{Base, Changes};
 use crate::store::{ConnectionStore, PlatformStore, Revoke, StoreError};
@@ -51,8 +51,8 @@ impl Upkeep {
     /// Ends connections that no session reaches any more. HubSpot is told by the background.
     pub(in crate::services) async fn end_unreachable(
         &self,
-        since: Moment,
-        now: Moment,
+        since: Timestamp,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let users = self.platform_store.maybe_unreachable(since, now).await?;
         self.end_of(users).await

@@ -11,7 +11,7 @@ use super::platform::{Base, Key, Notifier, retry_write};
 use crate::crash;
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{
     ConnectSessionId, ConnectionId, FlowId, InstallId, PendingGrantId, PortalId, UserId,
@@ -108,7 +108,7 @@ impl PendingGrants {
         grant: &Grant,
         refresh: &Secret,
         portal: PortalId,
-        at: Moment,
+        at: Timestamp,
         time: Duration,
     ) -> Result<(), StoreError> {
         let id = InstallId::random(&self.chance).into();
@@ -124,7 +124,7 @@ impl PendingGrants {
         grant: &Grant,
         refresh: &Secret,
         portal: PortalId,
-        at: Moment,
+        at: Timestamp,
     ) -> PendingGrant {
         let connection = ConnectionId::at(at, &self.chance);
         let row = connection.to_string();
@@ -259,7 +259,7 @@ impl PendingGrants {
     }
 
     /// Ends grants on which nobody has decided in time.
-    pub async fn end_forgotten_grants(&self, now: Moment) -> Result<(), StoreError> {
+    pub async fn end_forgotten_grants(&self, now: Timestamp) -> Result<(), StoreError> {
         for pending in self.store.expired_grants(now, AT_ONCE).await? {
             self.discard_undecided(pending).await;
         }

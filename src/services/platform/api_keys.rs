@@ -10,7 +10,7 @@ use quick_cache::sync::Cache;
 
 use super::base::Base;
 use super::tasks::Tasks;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Secret;
 use crate::store::{ApiKey, PlatformStore, StoreError};
@@ -26,17 +26,17 @@ const MOST: usize = 1000;
 #[derive(Debug, Clone)]
 struct Known {
     key: Arc<ApiKey>,
-    read_at: Moment,
-    touched_at: Option<Moment>,
+    read_at: Timestamp,
+    touched_at: Option<Timestamp>,
 }
 
 impl Known {
     /// A clock that was set back makes nothing fresh.
-    fn is_fresh(&self, now: Moment) -> bool {
+    fn is_fresh(&self, now: Timestamp) -> bool {
         now >= self.read_at && now.since(self.read_at) < FRESH && self.is_touched(now)
     }
 
-    fn is_touched(&self, now: Moment) -> bool {
+    fn is_touched(&self, now: Timestamp) -> bool {
         self.touched_at.is_some_and(|at| now.since(at) < TOUCH)
     }
 }
@@ -82,7 +82,7 @@ impl ApiKeys {
     }
 
     /// Nobody waits for it: a use that goes unnoted harms nobody.
-    fn note_use(&self, id: ApiKeyId, now: Moment) {
+    fn note_use(&self, id: ApiKeyId, now: Timestamp) {
         let keys = self.clone();
         self.0.tasks.detach(async move {
             if let Err(why) = keys.0.store.touch_api_key(id, now).await {

@@ -7,7 +7,7 @@ use super::base::Base;
 use super::row_cache::RowCache;
 use crate::config;
 use crate::domain::chance::Chance;
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
 use crate::store::{PlatformStore, SessionRow, StoreError};
@@ -92,7 +92,7 @@ impl BrowserSessions {
         let now = self.clock.now();
         values.remove(ENDS_AT);
         let since = values.entry(SINCE.to_owned()).or_insert_with(|| now.unix_ms().to_string());
-        let created_at = since.parse().map_or(now, Moment::from_unix_ms);
+        let created_at = since.parse().map_or(now, Timestamp::from_unix_ms);
         let user_id = values.get(USER).and_then(|text| serde_json::from_str::<UserId>(text).ok());
         let state = serde_json::to_string(&values).unwrap_or_default();
         let expires_at = self.expiry(created_at, now);
@@ -113,7 +113,7 @@ impl BrowserSessions {
         Ok(())
     }
 
-    fn expiry(&self, created_at: Moment, now: Moment) -> Moment {
+    fn expiry(&self, created_at: Timestamp, now: Timestamp) -> Timestamp {
         now.plus(self.idle).min(created_at.plus(self.max))
     }
 }

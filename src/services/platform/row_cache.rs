@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use quick_cache::unsync::Cache;
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::secret::Hash;
 use crate::domain::token::Token;
@@ -20,7 +20,7 @@ pub struct Connection {
     /// The connection.
     pub token: Token,
     /// When it is refreshed next; `None` where nothing is planned.
-    pub refresh_at: Option<Moment>,
+    pub refresh_at: Option<Timestamp>,
 }
 
 /// A user's connections, the newest first.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::pace::{Turn, Window};
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::rate::Rate;
 use crate::hubspot::proxy::Allowance;
@@ -48,7 +48,7 @@ impl Accounts {
     }
 
     /// The account's next turn.
-    pub(super) fn turn(&self, account: &Account, now: Moment) -> Turn {
+    pub(super) fn turn(&self, account: &Account, now: Timestamp) -> Turn {
         let mut windows = self.lock();
         windows.turns = windows.turns.wrapping_add(1);
         if windows.turns.is_multiple_of(TIDY) {
@@ -58,22 +58,22 @@ impl Accounts {
     }
 
     /// How long HubSpot still wants the account to be left alone.
-    pub(super) fn pause(&self, account: &Account, now: Moment) -> Duration {
+    pub(super) fn pause(&self, account: &Account, now: Timestamp) -> Duration {
         self.lock().all.get(account).map_or(Duration::ZERO, |window| window.pause(now))
     }
 
     /// What an answer has told.
-    pub(super) fn learn(&self, account: &Account, allowance: Option<&Allowance>, now: Moment) {
+    pub(super) fn learn(&self, account: &Account, allowance: Option<&Allowance>, now: Timestamp) {
         let Some(allowance) = allowance else { return };
         self.window(&mut self.lock(), account, now).learn(allowance, now);
     }
 
     /// HubSpot has refused a call for want of room.
-    pub(super) fn pause_for(&self, account: &Account, span: Duration, now: Moment) {
+    pub(super) fn pause_for(&self, account: &Account, span: Duration, now: Timestamp) {
         self.window(&mut self.lock(), account, now).pause_for(span, now);
     }
 
-    fn window<'a>(&self, windows: &'a mut Windows, account: &Account, now: Moment) -> &'a mut Window {
+    fn window<'a>(&self, windows: &'a mut Windows, account: &Account, now: Timestamp) -> &'a mut Window {
         if windows.all.len() >= MOST && !windows.all.contains_key(account) {
             windows.all.retain(|_, window| !window.is_idle(now));
             if windows.all.len() >= MOST
@@ -95,7 +95,7 @@ impl Accounts {
 mod tests {
     use super::*;
 
-    const NOW: Moment = Moment::from_unix_ms(1_000_000);
+    const NOW: Timestamp = Timestamp::from_unix_ms(1_000_000);
 
     fn account(number: i64, is_search: bool) -> Account {
         Account { client_id: "app".to_owned(), portal: Ok(PortalId(number)), is_search }

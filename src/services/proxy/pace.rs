@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::rate::Rate;
 use crate::hubspot::proxy::Allowance;
 
@@ -34,23 +34,23 @@ pub(super) struct Window {
     /// What applies as long as HubSpot says nothing else.
     usual: Rate,
     /// A lower rate that HubSpot has told, and until when it is believed.
-    learnt: Option<(Rate, Moment)>,
+    learnt: Option<(Rate, Timestamp)>,
     /// When each call has gone out or will, oldest first: those of one interval.
-    calls: VecDeque<Moment>,
+    calls: VecDeque<Timestamp>,
     /// How many calls HubSpot has counted that were not ours, and until when they count.
-    others: (u32, Moment),
+    others: (u32, Timestamp),
     /// Until when HubSpot wants to be left alone.
-    paused_until: Moment,
+    paused_until: Timestamp,
 }
 
 impl Window {
     pub fn new(usual: Rate) -> Self {
-        let never = Moment::from_unix_ms(0);
+        let never = Timestamp::from_unix_ms(0);
         Self { usual, learnt: None, calls: VecDeque::new(), others: (0, never), paused_until: never }
     }
 
     /// The next turn. If there is one soon, it is taken.
-    pub fn turn(&mut self, now: Moment) -> Turn {
+    pub fn turn(&mut self, now: Timestamp) -> Turn {
         self.forget(now);
         let at = self.earliest(now);
         match at.since(now) {
@@ -64,17 +64,17 @@ impl Window {
 
     /// How long HubSpot still wants to be left alone: somebody whose turn has come may have to learn that meanwhile
     /// another call was refused.
-    pub fn pause(&self, now: Moment) -> Duration {
+    pub fn pause(&self, now: Timestamp) -> Duration {
         self.paused_until.since(now)
     }
 
     /// Leaves the account alone for so long.
-    pub fn pause_for(&mut self, span: Duration, now: Moment) {
+    pub fn pause_for(&mut self, span: Duration, now: Timestamp) {
         self.paused_until = self.paused_until.max(now.plus(span));
     }
 
     /// What HubSpot says of its limit. A limit above the usual one is not made use of.
-    pub fn learn(&mut self, allowance: &Allowance, now: Moment) {
+    pub fn learn(&mut self, allowance: &Allowance, now: Timestamp) {
         let told = Rate { calls: allowance.max, interval: allowance.interval };
         self.learnt = told.is_slower_than(&self.usual).then(|| (told, now.plus(LEARNT_FOR)));
         self.forget(now);
@@ -87,17 +87,17 @@ impl Window {
     }
 
     /// Whether there is nothing to remember.
-    pub fn is_idle(&self, now: Moment) -> bool {
+    pub fn is_idle(&self, now: Timestamp) -> bool {
         let rate = self.rate(now);
         let is_quiet = self.calls.back().is_none_or(|last| last.plus(rate.interval) <= now);
         is_quiet && self.learnt.is_none_or(|(_, until)| until <= now) && self.paused_until <= now
     }
 
-    fn rate(&self, now: Moment) -> Rate {
+    fn rate(&self, now: Timestamp) -> Rate {
         self.learnt.filter(|(_, until)| now < *until).map_or(self.usual, |(rate, _)| rate)
     }
 
-    fn forget(&mut self, now: Moment) {
+    fn forget(&mut self, now: Timestamp) {
         // The clock has been set back: what lies far ahead was counted by another time.
         let furthest = now.plus(PATIENCE);
         if self.calls.back().is_some_and(|last| *last > furthest) {
@@ -109,7 +109,7 @@ impl Window {
         }
     }
 
-    fn earliest(&self, now: Moment) -> Moment {
+    fn earliest(&self, now: Timestamp) -> Timestamp {
         let Rate { calls, interval } = self.rate(now);
         let (others, others_until) = if now < self.others.1 { self.others } else { (0, now) };
         let room = usize::try_from(calls.saturating_sub(others)).unwrap_or(usize::MAX);
@@ -128,7 +128,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    const START: Moment = Moment::from_unix_ms(1_000_000);
+    const START: Timestamp = Timestamp::from_unix_ms(1_000_000);
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     fn window(rate: &str) -> Window {
@@ -139,7 +139,7 @@ mod tests {
         Allowance { max, interval: MS(10_000), remaining: Some(remaining) }
     }
 
-    fn go_out(window: &mut Window, calls: usize, now: Moment) {
+    fn go_out(window: &mut Window, calls: usize, now: Timestamp) {
         for call in 0..calls {
             assert_eq!(window.turn(now), Turn::Now, "call {call}");
         }

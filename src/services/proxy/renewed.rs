@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::Proxy;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::ConnectionId;
 use crate::services::connections::Access;
 
@@ -17,13 +17,13 @@ const TIDY: usize = 1024;
 
 /// When each connection was last renewed because of a 401.
 #[derive(Debug, Default)]
-pub(super) struct ForcedRefreshThrottle(Mutex<HashMap<ConnectionId, Moment>>);
+pub(super) struct ForcedRefreshThrottle(Mutex<HashMap<ConnectionId, Timestamp>>);
 
 impl ForcedRefreshThrottle {
     /// Whether it may be done now. If so, it counts as done.
-    fn admit(&self, id: ConnectionId, now: Moment) -> bool {
+    fn admit(&self, id: ConnectionId, now: Timestamp) -> bool {
         let mut last = self.0.lock().expect("nothing panics while it holds this lock");
-        let is_recent = |at: &Moment| now < at.plus(PAUSE);
+        let is_recent = |at: &Timestamp| now < at.plus(PAUSE);
         if last.get(&id).is_some_and(is_recent) {
             return false;
         }
@@ -86,7 +86,7 @@ mod tests {
     fn a_storm_of_refusals_is_one_renewal_in_half_a_minute_for_each_connection() {
         let (forced, chance) = (ForcedRefreshThrottle::default(), Chance::seeded(1));
         let [one, other] = [(); 2].map(|()| ConnectionId::random(&chance));
-        let start = Moment::from_unix_ms(1_000_000);
+        let start = Timestamp::from_unix_ms(1_000_000);
         assert!(forced.admit(one, start) && forced.admit(other, start));
         for seconds in 0..30 {
             assert!(!forced.admit(one, start.plus(Duration::from_secs(seconds))));
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn what_is_long_past_is_not_remembered() {
         let (forced, chance) = (ForcedRefreshThrottle::default(), Chance::seeded(1));
-        let start = Moment::from_unix_ms(1_000_000);
+        let start = Timestamp::from_unix_ms(1_000_000);
         for second in 0..10_000 {
             forced.admit(ConnectionId::random(&chance), start.plus(Duration::from_secs(second)));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::services::platform::Base;
 use crate::store::{Event, StoreError, WantedEvents, WebhookStore};
 
@@ -24,7 +24,7 @@ impl Events {
     }
 
     /// Returns the latest time before which events can be listed.
-    pub(crate) fn settled(&self) -> Moment {
+    pub(crate) fn settled(&self) -> Timestamp {
         self.clock.now().minus(SETTLED)
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::WebhookId;
 use crate::domain::secret::{Sealed, Secret};
 use crate::domain::webhook_headers::WebhookHeaders;
@@ -78,13 +78,13 @@ impl Drop for SigningSecret {
 
 impl Secrets {
     /// Those that sign at this moment.
-    pub fn good_at(&self, now: Moment) -> Vec<Secret> {
+    pub fn good_at(&self, now: Timestamp) -> Vec<Secret> {
         let good = self.signing.iter().filter(|one| one.u.is_none_or(|until| until > now.unix_ms()));
         good.map(|one| Secret::new(one.s.clone())).collect()
     }
 
     /// These with a new one before them; the others end then, or before.
-    pub fn rotated(mut self, new: &Secret, until: Moment, now: Moment) -> Self {
+    pub fn rotated(mut self, new: &Secret, until: Timestamp, now: Timestamp) -> Self {
         let signing = &mut self.signing;
         signing.retain(|one| one.u.is_none_or(|until| until > now.unix_ms()));
         for one in &mut *signing {

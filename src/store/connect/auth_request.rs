@@ -6,7 +6,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select, UpdateMany};
 
 use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, Evidence, FlowState, REMEMBERED};
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
@@ -60,7 +60,7 @@ impl ConnectStore {
         state: Hash,
         binding: Option<Hash>,
         client_id: &str,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<Consumed, StoreError> {
         let client_id = client_id.to_owned();
         self.db.write(move |tx| Box::pin(consume(tx, state, binding, client_id.clone(), now))).await
@@ -123,7 +123,7 @@ impl ConnectStore {
         id: FlowId,
         binding: Hash,
         key: Hash,
-    ) -> Result<Option<Moment>, StoreError> {
+    ) -> Result<Option<Timestamp>, StoreError> {
         self.db
             .write(move |tx| {
                 let sql = "UPDATE auth_request SET evidence = $4 WHERE id = $1 AND binding_hash = $2 \
@@ -141,7 +141,7 @@ impl ConnectStore {
         &self,
         id: FlowId,
         challenge: Hash,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let cancelled = ActiveModel {
             status: Set(AuthorizationStatus::Cancelled),
@@ -158,7 +158,7 @@ impl ConnectStore {
     }
 
     /// Takes the right to hand out the access token of a flow; only the first caller gets it.
-    pub async fn take_token(&self, id: FlowId, now: Moment) -> Result<bool, StoreError> {
+    pub async fn take_token(&self, id: FlowId, now: Timestamp) -> Result<bool, StoreError> {
         self.db.write(move |tx| Box::pin(take_token(tx, id, now))).await
     }
 
@@ -167,7 +167,7 @@ impl ConnectStore {
         &self,
         id: FlowId,
         code: FailureCode,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         self.db.write(move |tx| Box::pin(fail(tx, id, code, now))).await
     }
@@ -178,7 +178,7 @@ impl ConnectStore {
         &self,
         id: FlowId,
         with_token: bool,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<Option<bool>, StoreError> {
         self.db
             .write(move |tx| {
@@ -195,7 +195,7 @@ impl ConnectStore {
     }
 
     /// Forgets requests that expired long enough ago that nobody asks for their outcome any more.
-    pub async fn sweep_auth_requests(&self, now: Moment) -> Result<u64, StoreError> {
+    pub async fn sweep_auth_requests(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.db.change(Entity::delete_many().filter(Column::ExpiresAt.lt(now.minus(REMEMBERED)))).await
     }
 }
@@ -237,7 +237,7 @@ async fn consume(
     state: Hash,
     binding: Option<Hash>,
     client_id: String,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<Consumed, StoreError> {
     let id = FlowId::of_state_hash(state.bytes());
     let take = format!(
@@ -265,7 +265,7 @@ async fn consume(
     })
 }
 
-async fn take_token(tx: &Tx<'_>, id: FlowId, now: Moment) -> Result<bool, StoreError> {
+async fn take_token(tx: &Tx<'_>, id: FlowId, now: Timestamp) -> Result<bool, StoreError> {
     let taken = ActiveModel { token_taken_at: Set(Some(now)), ..Default::default() };
     let once = Entity::update_many().set(taken).filter(Column::Id.eq(id));
     Ok(tx.change(once.filter(Column::TokenTakenAt.is_null())).await? == 1)
@@ -276,7 +276,7 @@ pub(in crate::store) async fn fail(
     tx: &Tx<'_>,
     id: FlowId,
     code: FailureCode,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let failed = ActiveModel {
         status: Set(AuthorizationStatus::Failed),
@@ -294,7 +294,7 @@ pub(in crate::store) async fn fail(
 pub(in crate::store) async fn keep_open(
     tx: &Tx<'_>,
     id: FlowId,
-    expires_at: Moment,
+    expires_at: Timestamp,
 ) -> Result<(), StoreError> {
     let waiting = ActiveModel { expires_at: Set(expires_at), ..Default::default() };
     tx.change(exchanging(id).set(waiting)).await.map(|_| ())
@@ -305,7 +305,7 @@ pub(in crate::store) async fn connected(
     tx: &Tx<'_>,
     id: FlowId,
     connection: ConnectionId,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let connected = ActiveModel {
         status: Set(AuthorizationStatus::Connected),

@@ -3,7 +3,7 @@
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connect_session::{ConnectSessionStatus, SESSION_REMEMBERED};
 use crate::domain::event::{ConnectSessionData, EventType};
 use crate::domain::external::ExternalUserId;
@@ -51,7 +51,7 @@ impl ConnectStore {
     pub async fn connect_sessions(
         &self,
         wanted: WantedSessions,
-        now: Moment,
+        now: Timestamp,
         limit: u32,
     ) -> Result<Vec<ConnectSession>, StoreError> {
         // An id begins with the time at which it was made.
@@ -86,7 +86,7 @@ impl ConnectStore {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; the link is as it was then.
-    pub async fn open_link(&self, link: Hash, page: Hash, now: Moment) -> Result<bool, StoreError> {
+    pub async fn open_link(&self, link: Hash, page: Hash, now: Timestamp) -> Result<bool, StoreError> {
         let opened = ActiveModel { token_hash: Set(page), opened_at: Set(Some(now)), ..Default::default() };
         let link = Entity::update_many()
             .set(opened)
@@ -106,12 +106,12 @@ impl ConnectStore {
     }
 
     /// Ends the links that nobody has used and that expired before this moment. Returns how many; there may be more.
-    pub async fn expire_connect_sessions(&self, before: Moment) -> Result<u64, StoreError> {
+    pub async fn expire_connect_sessions(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.db.write(move |tx| Box::pin(expire(tx, before))).await
     }
 
     /// Forgets sessions that expired long ago, but for those that still await a confirmation.
-    pub async fn sweep_connect_sessions(&self, now: Moment) -> Result<u64, StoreError> {
+    pub async fn sweep_connect_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
         let old = now.minus(SESSION_REMEMBERED);
         let old = Entity::delete_many()
             .filter(Column::ExpiresAt.lte(old))
@@ -171,7 +171,7 @@ pub(in crate::store) async fn cancel(
     tx: &Tx<'_>,
     id: ConnectSessionId,
     code: FailureCode,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<Option<Option<FlowId>>, StoreError> {
     let Some(session) = lock(tx, id).await? else { return Ok(None) };
     let flow = session.flow_id;
@@ -185,7 +185,7 @@ pub(in crate::store) async fn cancel(
     Ok(Some(flow))
 }
 
-async fn expire(tx: &Tx<'_>, before: Moment) -> Result<u64, StoreError> {
+async fn expire(tx: &Tx<'_>, before: Timestamp) -> Result<u64, StoreError> {
     // The conditions of the index, which SQLite takes only if they are repeated.
     let unused = "SELECT id FROM connect_session WHERE status = 'open' AND hosted = 1 AND expires_at <= $1 \
                   ORDER BY expires_at, id LIMIT $2";

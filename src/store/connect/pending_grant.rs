@@ -3,7 +3,7 @@
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::InstallData;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, InstallId, PendingGrantId, PortalId, UserId};
@@ -33,7 +33,7 @@ impl ConnectStore {
     }
 
     /// Returns grants on which nobody has decided in time, the oldest first.
-    pub async fn expired_grants(&self, now: Moment, limit: u64) -> Result<Vec<Undecided>, StoreError> {
+    pub async fn expired_grants(&self, now: Timestamp, limit: u64) -> Result<Vec<Undecided>, StoreError> {
         let expired = Entity::find().filter(Column::ExpiresAt.lte(now));
         self.db.find_parts(expired.order_by_asc(Column::ExpiresAt).limit(limit)).await
     }
@@ -50,7 +50,7 @@ impl ConnectStore {
         client_id: &str,
         portal: Option<PortalId>,
         after: Option<InstallId>,
-        now: Moment,
+        now: Timestamp,
         limit: u64,
     ) -> Result<Vec<PendingGrant>, StoreError> {
         let mut waiting = Entity::find()
@@ -84,7 +84,7 @@ impl ConnectStore {
         &self,
         id: PendingGrantId,
         code: FailureCode,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.db.write(move |tx| Box::pin(end(tx, id, code, now))).await
     }
@@ -95,7 +95,7 @@ impl ConnectStore {
         &self,
         id: ConnectSessionId,
         code: FailureCode,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.db
             .write(move |tx| {
@@ -128,7 +128,7 @@ pub(in crate::store) async fn accepted(
     grant: PendingGrant,
     user_id: UserId,
     connection_id: ConnectionId,
-    connected_at: Moment,
+    connected_at: Timestamp,
 ) -> Result<(), StoreError> {
     tx.change(Entity::delete_by_id(grant.id)).await?;
     if let Some(flow) = grant.flow() {
@@ -190,7 +190,7 @@ async fn hold(tx: &Tx<'_>, grant: PendingGrant) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-async fn end(tx: &Tx<'_>, id: PendingGrantId, code: FailureCode, now: Moment) -> Result<bool, StoreError> {
+async fn end(tx: &Tx<'_>, id: PendingGrantId, code: FailureCode, now: Timestamp) -> Result<bool, StoreError> {
     let Some(seen) = Entity::find_by_id(id).one(&tx.db).await? else { return Ok(false) };
     revocation::lock_grant(tx, &seen.refresh_fingerprint).await?;
     let sql = format!("DELETE FROM pending_grant WHERE id = $1 RETURNING {}", columns::<Entity>());

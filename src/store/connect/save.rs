@@ -4,7 +4,7 @@ use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
 use crate::crash;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId, UserId};
 use crate::store::connect::auth_request;
@@ -25,7 +25,7 @@ pub struct NewTokens {
     /// known of an existing one stays as it is.
     pub token: TokenRow,
     /// When it is refreshed.
-    pub refresh_at: Moment,
+    pub refresh_at: Timestamp,
     /// The connect session that is good for this one connection, where it came by one.
     pub connect_session: Option<ConnectSessionId>,
     /// Whether the connection takes the place of all others of its user.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
@@ -38,13 +38,13 @@ pub struct AccessRow {
     /// The access token.
     pub access: Sealed,
     /// When it was received.
-    pub obtained_at: Moment,
+    pub obtained_at: Timestamp,
     /// When it expires.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
     /// The code of the last failed refresh, until one succeeds.
     pub last_error: Option<String>,
     /// Since when refreshes fail.
-    pub error_since: Option<Moment>,
+    pub error_since: Option<Timestamp>,
 }
 
 impl ConnectionStore {

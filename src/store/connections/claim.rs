@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sea_orm::{DbBackend, EntityTrait, Value};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{LEASE, TokenRefreshJob};
 use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
@@ -20,7 +20,7 @@ pub struct Claimed {
     /// The connection.
     pub token: Token,
     /// When the lease was taken, by the clock of this process.
-    pub at: Moment,
+    pub at: Timestamp,
 }
 
 /// What became of the wish to refresh one connection at once.
@@ -112,12 +112,12 @@ async fn claim_one(
     if row.get::<i64>("generation")? != generation {
         return Ok(ClaimOne::NotNow);
     }
-    if row.get::<Option<Moment>>("lease_until")?.is_some_and(|until| until > now) {
+    if row.get::<Option<Timestamp>>("lease_until")?.is_some_and(|until| until > now) {
         return Ok(ClaimOne::Held);
     }
     // A token that is dead on arrival makes no hot loop.
-    let is_new = row.get::<Moment>("obtained_at")?.plus(MIN_REFRESH_INTERVAL) > now;
-    if is_new || row.get::<i64>("attempts")? > 0 && row.get::<Moment>("run_at")? > now {
+    let is_new = row.get::<Timestamp>("obtained_at")?.plus(MIN_REFRESH_INTERVAL) > now;
+    if is_new || row.get::<i64>("attempts")? > 0 && row.get::<Timestamp>("run_at")? > now {
         return Ok(ClaimOne::NotNow);
     }
     let returned = columns::<token_refresh_job::Entity>();

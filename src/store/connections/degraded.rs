@@ -1,6 +1,6 @@
 //! Connections whose access token has expired while nobody could renew it: found, and told once.
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::store::db::places;
@@ -12,7 +12,7 @@ const PAGE: u32 = 500;
 
 impl ConnectionStore {
     /// Notes connections that have become degraded. Says whose they are, and whether there may be more.
-    pub async fn note_degraded(&self, now: Moment) -> Result<(Vec<UserId>, bool), StoreError> {
+    pub async fn note_degraded(&self, now: Timestamp) -> Result<(Vec<UserId>, bool), StoreError> {
         // Most of the time there are none, and nothing needs to be written.
         let candidates = self.db.all(&due(""), [now.into(), i64::from(PAGE).into()]).await?;
         if candidates.is_empty() {
@@ -34,7 +34,7 @@ fn due(lock: &str) -> String {
     )
 }
 
-async fn note(tx: &Tx<'_>, now: Moment) -> Result<Vec<UserId>, StoreError> {
+async fn note(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<UserId>, StoreError> {
     let lock =
         if tx.backend() == sea_orm::DbBackend::Postgres { "FOR UPDATE OF token SKIP LOCKED" } else { "" };
     let rows = tx.all(&due(lock), [now.into(), i64::from(PAGE).into()]).await?;
@@ -50,7 +50,7 @@ pub(in crate::store) async fn recovered(tx: &Tx<'_>, ids: &[ConnectionId]) -> Re
     event::append_all(tx, EventType::ConnectionRecovered, ids, None).await
 }
 
-async fn mark(tx: &Tx<'_>, ids: &[ConnectionId], since: Option<Moment>) -> Result<(), StoreError> {
+async fn mark(tx: &Tx<'_>, ids: &[ConnectionId], since: Option<Timestamp>) -> Result<(), StoreError> {
     if ids.is_empty() {
         return Ok(());
     }

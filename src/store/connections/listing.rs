@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sea_orm::{DbBackend, Value};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connection::ConnectionStatus;
 use crate::domain::explain::Plan;
 use crate::domain::external::ExternalUserId;
@@ -47,13 +47,13 @@ pub struct Wanted {
     /// Those with this entry in their metadata.
     pub metadata: Option<MetadataFilter>,
     /// Those created at this time or later.
-    pub created_after: Option<Moment>,
+    pub created_after: Option<Timestamp>,
     /// Those created before this time.
-    pub created_before: Option<Moment>,
+    pub created_before: Option<Timestamp>,
     /// By the time when they were created.
     pub order: Order,
     /// Those that come after this one, in this order.
-    pub after: Option<(Moment, ConnectionId)>,
+    pub after: Option<(Timestamp, ConnectionId)>,
 }
 
 impl ConnectionStore {
@@ -77,7 +77,7 @@ impl ConnectionStore {
     }
 
     /// The connections that are asked for, in the order that is asked for.
-    pub async fn page(&self, wanted: Wanted, now: Moment, limit: u32) -> Result<Vec<Listed>, StoreError> {
+    pub async fn page(&self, wanted: Wanted, now: Timestamp, limit: u32) -> Result<Vec<Listed>, StoreError> {
         let order = wanted.order;
         let (conditions, values) = conditions(wanted, now, self.db.backend());
         let sql = format!("{} {conditions} ORDER BY created_at {order}, id {order} LIMIT {limit}", select());
@@ -105,7 +105,7 @@ fn select() -> String {
     )
 }
 
-fn conditions(wanted: Wanted, now: Moment, backend: DbBackend) -> (String, Vec<Value>) {
+fn conditions(wanted: Wanted, now: Timestamp, backend: DbBackend) -> (String, Vec<Value>) {
     let mut conditions: Vec<String> = Vec::new();
     let mut values: Vec<Value> = Vec::new();
     let mut add = |condition: &str, given: &[Value]| {

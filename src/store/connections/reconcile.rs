@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::store::{ConnectionStore, StoreError, Tx};
@@ -24,7 +24,7 @@ pub struct Reconciled {
 
 impl ConnectionStore {
     /// Frees what a process held when it died: jobs, and the Webhooks Journal. Only for the one process that serves from this database.
-    pub async fn clear_leases(&self, now: Moment) -> Result<(), StoreError> {
+    pub async fn clear_leases(&self, now: Timestamp) -> Result<(), StoreError> {
         self.db
             .write(move |tx| {
                 // A leased job is due for as long as its lease holds.

@@ -1,6 +1,6 @@
 //! Rows of TokenRefreshJob: reschedule, give up.
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connection::StoredState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::ConnectionId;
@@ -11,7 +11,7 @@ use crate::store::{ConnectionStore, StoreError, Tx};
 
 impl ConnectionStore {
     /// When a connection is refreshed next.
-    pub async fn refresh_due_at(&self, id: ConnectionId) -> Result<Option<Moment>, StoreError> {
+    pub async fn refresh_due_at(&self, id: ConnectionId) -> Result<Option<Timestamp>, StoreError> {
         let sql = "SELECT run_at FROM token_refresh_job WHERE connection_id = $1";
         self.db.one(sql, [id.into()]).await?.map(|row| row.get("run_at")).transpose()
     }
@@ -34,7 +34,7 @@ impl ConnectionStore {
         job: TokenRefreshJob,
         error: FailureCode,
         next: Next,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.db.write(move |tx| Box::pin(fail(tx, job.clone(), error, next.clone(), now))).await
     }
@@ -44,7 +44,7 @@ impl ConnectionStore {
 /// is made anew begins above every fence of the one that was there before.
 pub(in crate::store) async fn schedule(
     tx: &Tx<'_>,
-    due: impl ExactSizeIterator<Item = (ConnectionId, Moment)>,
+    due: impl ExactSizeIterator<Item = (ConnectionId, Timestamp)>,
 ) -> Result<(), StoreError> {
     if due.len() == 0 {
         return Ok(());
@@ -65,7 +65,7 @@ async fn fail(
     job: TokenRefreshJob,
     error: FailureCode,
     next: Next,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
     let id = job.connection_id;
     let Next::Retry { run_at, attempts, strikes } = next else {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::crash;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::TokenRefreshJob;
@@ -36,11 +36,11 @@ pub struct Committed {
     /// Whether the scopes were not known when it was read.
     pub first_scopes: bool,
     /// When the access token was received.
-    pub obtained_at: Moment,
+    pub obtained_at: Timestamp,
     /// When it expires.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
     /// When it is refreshed next.
-    pub refresh_at: Moment,
+    pub refresh_at: Timestamp,
 }
 
 const COLUMNS: usize = 9;
@@ -171,7 +171,7 @@ async fn set(
         let id = row.get("id")?;
         stored.ids.insert(id);
         stored.is_heard |= row.get::<i64>("heard")? != 0;
-        if row.get::<Option<Moment>>("degraded_since")?.is_some() {
+        if row.get::<Option<Timestamp>>("degraded_since")?.is_some() {
             stored.unwell.push(id);
         }
     }

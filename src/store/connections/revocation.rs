@@ -4,7 +4,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
 use crate::crash;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::store::db::Row;
@@ -39,7 +39,7 @@ impl ConnectionStore {
         id: ConnectionId,
         owner: UserId,
         revoke: bool,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<Removed, StoreError> {
         self.db
             .write(move |tx| {
@@ -93,7 +93,7 @@ impl ConnectionStore {
     }
 
     /// Tries again then.
-    pub async fn postpone_revocation(&self, id: &str, run_at: Moment) -> Result<(), StoreError> {
+    pub async fn postpone_revocation(&self, id: &str, run_at: Timestamp) -> Result<(), StoreError> {
         let later = ActiveModel { run_at: Set(run_at), ..Default::default() };
         self.db.change(Entity::update_many().set(later).filter(Column::Id.eq(id))).await.map(|_| ())
     }
@@ -163,7 +163,7 @@ pub(in crate::store) async fn remove_because(
     tx: &Tx<'_>,
     id: ConnectionId,
     revoke: bool,
-    now: Moment,
+    now: Timestamp,
     reason: &str,
 ) -> Result<Removed, StoreError> {
     let Some(row) = lock_with_grant(tx, id).await? else { return Ok(Removed::Absent) };
@@ -188,7 +188,7 @@ pub(in crate::store) async fn queue_replaced(
     id: ConnectionId,
     generation: i64,
     new_fingerprint: &str,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let lock = tx.for_update();
     let sql = format!(
@@ -202,7 +202,7 @@ pub(in crate::store) async fn queue_replaced(
 }
 
 /// Copies a connection's refresh token into a revocation job, unless another connection has the same one or may get it.
-async fn queue(tx: &Tx<'_>, id: ConnectionId, fingerprint: &str, now: Moment) -> Result<bool, StoreError> {
+async fn queue(tx: &Tx<'_>, id: ConnectionId, fingerprint: &str, now: Timestamp) -> Result<bool, StoreError> {
     lock_grant(tx, fingerprint).await?;
     let sql = "INSERT INTO revocation_job (id, connection_id, client_id, key_id, refresh_sealed, refresh_fingerprint, \
                generation, created_at, run_at) SELECT id || '/' || generation, id, client_id, key_id, refresh_sealed, \

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connection::StoredState;
 use crate::domain::event::EventType;
 use crate::domain::failure::FailureCode;
@@ -46,7 +46,7 @@ impl ConnectionStore {
     }
 
     /// A user's connections, the newest first.
-    pub async fn tokens_of(&self, user: UserId) -> Result<Vec<(Token, Option<Moment>)>, StoreError> {
+    pub async fn tokens_of(&self, user: UserId) -> Result<Vec<(Token, Option<Timestamp>)>, StoreError> {
         let sql = format!(
             "SELECT {}, job.run_at FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id \
              WHERE user_id = $1 ORDER BY connected_at DESC, id",
@@ -118,7 +118,7 @@ impl ConnectionStore {
         &self,
         id: ConnectionId,
         details: Details,
-        due: Option<Moment>,
+        due: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         self.db.write(move |tx| Box::pin(save_details(tx, id, details.clone(), due))).await
     }
@@ -130,7 +130,7 @@ impl ConnectionStore {
     }
 
     /// Connections whose details are to be asked for.
-    pub async fn details_due(&self, now: Moment, limit: u64) -> Result<Vec<Token>, StoreError> {
+    pub async fn details_due(&self, now: Timestamp, limit: u64) -> Result<Vec<Token>, StoreError> {
         let due = Entity::find().filter(Column::DetailsDueAt.lte(now)).order_by_asc(Column::DetailsDueAt);
         Ok(self.db.find_all(due.limit(limit)).await?.into_iter().map(Token::from).collect())
     }
@@ -140,8 +140,8 @@ impl ConnectionStore {
     pub async fn end_siblings(
         &self,
         id: ConnectionId,
-        received_until: Moment,
-        now: Moment,
+        received_until: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<UserId>, StoreError> {
         self.db.write(move |tx| Box::pin(end_siblings(tx, id, received_until, now))).await
     }
@@ -152,7 +152,7 @@ impl ConnectionStore {
         id: ConnectionId,
         generation: i64,
         error: FailureCode,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         self.db
             .write(move |tx| {
@@ -174,8 +174,8 @@ impl ConnectionStore {
 async fn end_siblings(
     tx: &Tx<'_>,
     id: ConnectionId,
-    received_until: Moment,
-    now: Moment,
+    received_until: Timestamp,
+    now: Timestamp,
 ) -> Result<Vec<UserId>, StoreError> {
     let Some(own) = Entity::find_by_id(id).one(&tx.db).await? else { return Ok(Vec::new()) };
     let Some(portal) = own.portal_id else { return Ok(Vec::new()) };
@@ -200,7 +200,7 @@ async fn save_details(
     tx: &Tx<'_>,
     id: ConnectionId,
     details: Details,
-    due: Option<Moment>,
+    due: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let sql = format!(
         "SELECT portal_id, hub_domain, generation, scopes, unsettled_scopes FROM token WHERE id = $1 {}",
@@ -310,7 +310,7 @@ pub(in crate::store) async fn park(
     id: ConnectionId,
     state: StoredState,
     error: FailureCode,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     park_all(tx, &[id], state, error, now).await
 }
@@ -321,7 +321,7 @@ async fn park_all(
     ids: &[ConnectionId],
     state: StoredState,
     error: FailureCode,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let all = || ids.iter().map(|id| (*id).into());
     // What is parked and works again, because of a late answer, has recovered.

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 
 use super::{Handle, StoreError};
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::{Clock, Timestamp};
 
 /// What a piece of work inside a transaction returns.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -31,7 +31,7 @@ impl<'a> Deref for Tx<'a> {
 
 impl Tx<'_> {
     /// Returns the time that replicas agree on: leases are taken by the database's clock, never by a replica's own.
-    pub(in crate::store) async fn now(&self) -> Result<Moment, StoreError> {
+    pub(in crate::store) async fn now(&self) -> Result<Timestamp, StoreError> {
         if self.clock.is_manual() || self.backend() == DbBackend::Sqlite {
             return Ok(self.clock.now());
         }

@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
 
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
@@ -11,5 +11,5 @@ use crate::domain::event::EventType;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub code: EventType,
-    pub since: Moment,
+    pub since: Timestamp,
 }

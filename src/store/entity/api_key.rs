@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use super::Relation;
 use crate::domain::api_key::{ApiScope, ApiScopes, prefix};
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::ApiKeyId;
 use crate::domain::project::ProjectId;
 use crate::domain::secret::Hash;
@@ -23,11 +23,11 @@ pub struct Model {
     /// What it permits.
     pub scopes: ApiScopes,
     /// When it was made.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
     /// When it was last used, give or take a minute.
-    pub last_used_at: Option<Moment>,
+    pub last_used_at: Option<Timestamp>,
     /// When it was revoked.
-    pub revoked_at: Option<Moment>,
+    pub revoked_at: Option<Timestamp>,
     /// The project that it belongs to.
     pub project_id: ProjectId,
 }

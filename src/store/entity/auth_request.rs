@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use super::Relation;
 use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, Evidence, FlowState, Mode};
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::origin::{Origin, ReturnUrl};
@@ -35,17 +35,17 @@ pub struct Model {
     /// A code. A later release may have written one that this one does not know.
     pub error_code: Option<String>,
     pub connection_id: Option<ConnectionId>,
-    pub created_at: Moment,
-    pub expires_at: Moment,
-    pub consumed_at: Option<Moment>,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub consumed_at: Option<Timestamp>,
     /// When it came to an end.
-    pub finished_at: Option<Moment>,
-    pub delivered_at: Option<Moment>,
+    pub finished_at: Option<Timestamp>,
+    pub delivered_at: Option<Timestamp>,
     pub challenge: Option<Hash>,
     pub opener_challenge: Option<Hash>,
     pub return_url: Option<ReturnUrl>,
     pub mode: Option<Mode>,
-    pub token_taken_at: Option<Moment>,
+    pub token_taken_at: Option<Timestamp>,
     pub connect_session_id: Option<ConnectSessionId>,
 }
 

@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::{ConnectionId, InstallId, PortalId, UserId};
 
 /// A claimed install.
@@ -22,5 +22,5 @@ pub struct Model {
     /// The connection that it has become, or has renewed.
     pub connection_id: ConnectionId,
     /// Until when it is remembered.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
 }

@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use super::Relation;
 use super::flag::Flag;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
@@ -57,20 +57,20 @@ pub struct Model {
     /// What it led to; of one that is to renew a connection, that connection.
     pub connection_id: Option<ConnectionId>,
     /// When the backend made it.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
     /// Until when attempts may begin.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
     /// When it came to its end.
-    pub finished_at: Option<Moment>,
+    pub finished_at: Option<Timestamp>,
     /// When its hosted link was exchanged for a token that one page alone knows.
-    pub opened_at: Option<Moment>,
+    pub opened_at: Option<Timestamp>,
     /// The project of the key that made it. The HubSpot connection will belong to it.
     pub project_id: ProjectId,
 }
 
 impl Model {
     /// How far it has come, seen at `now`: one that nobody used in time is expired.
-    pub(crate) fn status_at(&self, now: Moment) -> ConnectSessionStatus {
+    pub(crate) fn status_at(&self, now: Timestamp) -> ConnectSessionStatus {
         match self.status {
             ConnectSessionStatus::Open if self.expires_at <= now => ConnectSessionStatus::Expired,
             status => status,

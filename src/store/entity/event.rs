@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
 use crate::domain::id::ConnectionId;
 use crate::domain::project::ProjectId;
@@ -25,7 +25,7 @@ pub struct Model {
     /// The message, as it is sent: `{"type","timestamp","data"}`.
     pub payload: String,
     /// When it happened.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
     /// The project whose endpoints are sent it; `None` for what concerns the whole app.
     pub project_id: Option<ProjectId>,
 }

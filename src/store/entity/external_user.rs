@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::UserId;
 use crate::domain::project::ProjectId;
@@ -16,5 +16,5 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub external_id: ExternalUserId,
     pub user_id: UserId,
-    pub created_at: Moment,
+    pub created_at: Timestamp,
 }

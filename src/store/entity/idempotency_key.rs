@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "idempotency_key")]
@@ -12,9 +12,9 @@ pub struct Model {
     pub id: String,
     pub fingerprint: String,
     pub lease: String,
-    pub locked_until: Moment,
+    pub locked_until: Timestamp,
     /// With `answer_sealed`, the answer; empty until there is one.
     pub key_id: Option<String>,
     pub answer_sealed: Option<String>,
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
 }

@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::secret::Hash;
 use crate::domain::words::{UnknownWord, words};
 
@@ -13,7 +13,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub hash: Hash,
     pub kind: Kind,
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
 }
 
 words! {

@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "journal_reader")]
@@ -12,6 +12,6 @@ pub struct Model {
     pub client_id: String,
     pub position: Option<String>,
     pub lease_owner: Option<String>,
-    pub lease_until: Option<Moment>,
+    pub lease_until: Option<Timestamp>,
     pub fence: i64,
 }

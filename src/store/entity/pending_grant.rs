@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PendingGrantId, PortalId, UserId};
 use crate::domain::pending_grant::GrantSource;
 use crate::domain::scopes::Scopes;
@@ -41,11 +41,11 @@ pub struct Model {
     /// The keyed hash of the refresh token.
     pub refresh_fingerprint: String,
     /// When the tokens were received.
-    pub obtained_at: Moment,
+    pub obtained_at: Timestamp,
     /// When the access token expires.
-    pub token_expires_at: Moment,
+    pub token_expires_at: Timestamp,
     /// Until when somebody may decide.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
     /// The connect session whose backend decides.
     pub connect_session_id: Option<ConnectSessionId>,
 }

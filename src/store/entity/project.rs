@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::origin::AllowedOrigins;
 use crate::domain::project::ProjectId;
 
@@ -17,5 +17,5 @@ pub struct Model {
     /// The pages that may use its connect sessions; `None` for all that are listed in HOST_ORIGINS.
     pub host_origins: Option<AllowedOrigins>,
     /// When it was created.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
 }

@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::ConnectionId;
 use crate::domain::secret::Sealed;
 
@@ -27,9 +27,9 @@ pub struct Model {
     /// The generation it was sealed for.
     pub generation: i64,
     /// When the connection ended.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
     /// When HubSpot is told.
-    pub run_at: Moment,
+    pub run_at: Timestamp,
     /// Failed attempts so far.
     pub attempts: i64,
 }
@@ -42,7 +42,7 @@ impl Model {
         client_id: String,
         refresh: Sealed,
         refresh_fingerprint: String,
-        now: Moment,
+        now: Timestamp,
     ) -> Self {
         Self {
             id: Self::id_of(connection_id, generation),

@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use super::Relation;
 use super::flag::Flag;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::UserId;
 use crate::domain::secret::Hash;
 
@@ -20,11 +20,11 @@ pub struct Model {
     /// The session's values, as JSON. Nothing in it is a secret.
     pub state: String,
     /// When it began; a new key does not change that.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
     /// When it was last used, give or take a minute.
-    pub seen_at: Moment,
+    pub seen_at: Timestamp,
     /// When it ends if it is not used before.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
     /// Whether a request with it has been received. Until then, the response that carries its key may be lost.
     pub seen: Flag,
 }

@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connection::StoredState;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::project::ProjectId;
@@ -47,23 +47,23 @@ pub struct Model {
     /// The keyed hash of the refresh token.
     pub refresh_fingerprint: String,
     /// When the access token was received.
-    pub obtained_at: Moment,
+    pub obtained_at: Timestamp,
     /// When the access token expires.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
     /// The code of the last failed refresh, until one succeeds.
     pub last_error: Option<String>,
     /// Since when refreshes fail.
-    pub error_since: Option<Moment>,
+    pub error_since: Option<Timestamp>,
     /// When the background asks for the account's details, unless they are known.
-    pub details_due_at: Option<Moment>,
+    pub details_due_at: Option<Timestamp>,
     /// How often they have been asked for in vain.
     pub details_attempts: i64,
     /// When it was first connected.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
     /// When the person last approved it.
-    pub connected_at: Moment,
+    pub connected_at: Timestamp,
     /// Since when the host's backend has been told that something is wrong.
-    pub degraded_since: Option<Moment>,
+    pub degraded_since: Option<Timestamp>,
     /// What the host keeps with it, as JSON.
     pub metadata: Option<String>,
     /// The keyed hash of the refresh token that it was imported with.

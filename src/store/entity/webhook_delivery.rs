@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::event;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, WebhookId};
 use crate::domain::webhook::DeliveryStatus;
@@ -19,15 +19,15 @@ pub struct Model {
     pub sequence: Option<i64>,
     pub status: DeliveryStatus,
     pub attempts: i64,
-    pub queued_at: Moment,
-    pub run_at: Moment,
+    pub queued_at: Timestamp,
+    pub run_at: Timestamp,
     pub lease_owner: Option<String>,
-    pub lease_until: Option<Moment>,
+    pub lease_until: Option<Timestamp>,
     pub fence: i64,
     pub last_status: Option<i64>,
     pub last_error: Option<String>,
-    pub last_attempt_at: Option<Moment>,
-    pub delivered_at: Option<Moment>,
+    pub last_attempt_at: Option<Timestamp>,
+    pub delivered_at: Option<Timestamp>,
 }
 
 /// A delivery of an event to an endpoint, known by the event's id.
@@ -44,17 +44,17 @@ pub struct WebhookDelivery {
     /// Attempts since it was queued.
     pub attempts: i64,
     /// When the event happened, or was replayed.
-    pub queued_at: Moment,
+    pub queued_at: Timestamp,
     /// When it is tried next, while it is pending.
-    pub run_at: Moment,
+    pub run_at: Timestamp,
     /// What the receiver answered last.
     pub last_status: Option<i64>,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
     /// When that was.
-    pub last_attempt_at: Option<Moment>,
+    pub last_attempt_at: Option<Timestamp>,
     /// When the receiver took it.
-    pub delivered_at: Option<Moment>,
+    pub delivered_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

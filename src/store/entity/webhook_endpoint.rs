@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use super::Relation;
 use super::flag::Flag;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
 use crate::domain::project::ProjectId;
@@ -33,9 +33,9 @@ pub struct Model {
     /// Rises with every new secret.
     pub generation: i64,
     /// Until when an older secret signs as well.
-    pub overlap_until: Option<Moment>,
+    pub overlap_until: Option<Timestamp>,
     /// When it was made.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
     /// The project whose events are sent to it.
     pub project_id: ProjectId,
 }

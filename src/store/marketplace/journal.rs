@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sea_orm::{ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, Value};
 
 use crate::crash;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::journal::{LEASE, Notice, concerned_until};
 use crate::store::db::{places, places_from, values};
@@ -129,9 +129,9 @@ async fn advance(
 struct Concerned {
     connection: ConnectionId,
     /// When the app was uninstalled.
-    at: Moment,
+    at: Timestamp,
     /// Tokens that were received later are from after that.
-    received_until: Moment,
+    received_until: Timestamp,
 }
 
 /// The connections that notices concern, all of them in the order of their ids: whoever locks several at once does it in
@@ -147,7 +147,7 @@ async fn concerned(tx: &Tx<'_>, client_id: &str, notices: &[Notice]) -> Result<V
         for row in tx.all(&sql, accounts(page, client_id)).await? {
             let Some(at) = by_account.get(&row.get::<PortalId>("portal_id")?).copied() else { continue };
             let received_until = concerned_until(at);
-            if row.get::<Moment>("obtained_at")? <= received_until {
+            if row.get::<Timestamp>("obtained_at")? <= received_until {
                 found.push(Concerned { connection: row.get("id")?, at, received_until });
             }
         }
@@ -161,7 +161,7 @@ async fn concerned(tx: &Tx<'_>, client_id: &str, notices: &[Notice]) -> Result<V
 async fn announce(
     tx: &Tx<'_>,
     page: &[Concerned],
-    now: Moment,
+    now: Timestamp,
     advanced: &mut Advanced,
 ) -> Result<(), StoreError> {
     let jobs = format!(

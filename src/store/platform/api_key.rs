@@ -3,7 +3,7 @@
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use crate::domain::api_key::AT_ONCE;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Hash;
 use crate::store::entity::api_key::{Column, Entity};
@@ -28,14 +28,14 @@ impl PlatformStore {
     }
 
     /// Revokes a key; `false` if there is none that could be.
-    pub async fn revoke_api_key(&self, id: ApiKeyId, now: Moment) -> Result<bool, StoreError> {
+    pub async fn revoke_api_key(&self, id: ApiKeyId, now: Timestamp) -> Result<bool, StoreError> {
         let revoked = Entity::update_many().col_expr(Column::RevokedAt, now.into());
         let key = revoked.filter(Column::Id.eq(id)).filter(Column::RevokedAt.is_null());
         Ok(self.db.change(key).await? == 1)
     }
 
     /// Notes that a key was used.
-    pub async fn touch_api_key(&self, id: ApiKeyId, now: Moment) -> Result<(), StoreError> {
+    pub async fn touch_api_key(&self, id: ApiKeyId, now: Timestamp) -> Result<(), StoreError> {
         let used = Entity::update_many().col_expr(Column::LastUsedAt, now.into());
         self.db.change(used.filter(Column::Id.eq(id))).await.map(|_| ())
     }

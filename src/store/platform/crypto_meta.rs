@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sea_orm::{EntityTrait, Insert, IntoActiveModel};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
 use crate::store::entity::crypto_meta;
 use crate::store::webhooks::event;
@@ -51,7 +51,7 @@ impl PlatformStore {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what is given up then stays so.
-    pub async fn give_up_key(&self, key_id: &str, now: Moment) -> Result<u64, StoreError> {
+    pub async fn give_up_key(&self, key_id: &str, now: Timestamp) -> Result<u64, StoreError> {
         let mut all = 0;
         loop {
             let key = key_id.to_owned();
@@ -72,7 +72,12 @@ impl PlatformStore {
     }
 
     /// Stores the check text of a key that has none yet.
-    pub async fn save_check_text(&self, key_id: &str, sealed: &str, now: Moment) -> Result<(), StoreError> {
+    pub async fn save_check_text(
+        &self,
+        key_id: &str,
+        sealed: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let (key_id, check_sealed) = (key_id.to_owned(), sealed.to_owned());
         let meta = crypto_meta::Model { key_id, check_sealed, created_at: now };
         let query = Insert::one(meta.into_active_model()).on_conflict_do_nothing();
@@ -80,7 +85,7 @@ impl PlatformStore {
     }
 }
 
-async fn give_up_page(tx: &Tx<'_>, key_id: String, now: Moment) -> Result<u64, StoreError> {
+async fn give_up_page(tx: &Tx<'_>, key_id: String, now: Timestamp) -> Result<u64, StoreError> {
     let page = format!("(SELECT id FROM token WHERE key_id = $1 ORDER BY id LIMIT {PAGE})");
     let jobs = format!("DELETE FROM token_refresh_job WHERE connection_id IN {page}");
     tx.run(&jobs, [key_id.clone().into()]).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::secret::Sealed;
 use crate::store::entity::idempotency_key::{ActiveModel, Column, Entity, Model};
 use crate::store::{PlatformStore, StoreError, Tx};
@@ -66,7 +66,7 @@ impl PlatformStore {
     }
 
     /// Forgets what is remembered no longer. Says how many.
-    pub async fn sweep_once(&self, now: Moment) -> Result<u64, StoreError> {
+    pub async fn sweep_once(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.db.change(Entity::delete_many().filter(Column::ExpiresAt.lte(now))).await
     }
 }

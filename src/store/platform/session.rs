@@ -5,7 +5,7 @@ use std::time::Duration;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, SelectExt};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::id::UserId;
 use crate::domain::secret::Hash;
 use crate::store::connections::revocation;
@@ -15,7 +15,7 @@ use crate::store::{PlatformStore, SessionRow, StoreError};
 
 impl PlatformStore {
     /// Returns a session that has not expired.
-    pub async fn session(&self, key: Hash, now: Moment) -> Result<Option<SessionRow>, StoreError> {
+    pub async fn session(&self, key: Hash, now: Timestamp) -> Result<Option<SessionRow>, StoreError> {
         self.db.find(Entity::find_by_id(key).filter(Column::ExpiresAt.gt(now))).await
     }
 
@@ -28,8 +28,8 @@ impl PlatformStore {
     pub async fn touch_session(
         &self,
         key: Hash,
-        seen_at: Moment,
-        expires_at: Moment,
+        seen_at: Timestamp,
+        expires_at: Timestamp,
     ) -> Result<bool, StoreError> {
         let used = ActiveModel {
             seen_at: Set(seen_at),
@@ -48,7 +48,7 @@ impl PlatformStore {
     }
 
     /// Returns whether this user has a session, written since then, with which no request has been received.
-    pub async fn has_unseen_session(&self, user: UserId, since: Moment) -> Result<bool, StoreError> {
+    pub async fn has_unseen_session(&self, user: UserId, since: Timestamp) -> Result<bool, StoreError> {
         let query = Entity::find().filter(Column::UserId.eq(user)).filter(Column::Seen.eq(0));
         Ok(self.db.find(query.filter(Column::SeenAt.gte(since))).await?.is_some())
     }
@@ -61,7 +61,11 @@ impl PlatformStore {
     /// Users who may have nothing left to reach their connections by: a session of theirs has expired, or they connected
     /// since `since` and no session of theirs was ever written. [`PlatformStore::remove_unreachable`] looks closely. The
     /// host's own users are reached through its backend, and never by a session.
-    pub async fn maybe_unreachable(&self, since: Moment, now: Moment) -> Result<Vec<UserId>, StoreError> {
+    pub async fn maybe_unreachable(
+        &self,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<UserId>, StoreError> {
         // What has expired is found first, or SQLite would walk through all users to name each once.
         let expired = "SELECT DISTINCT user_id FROM (SELECT user_id FROM session WHERE expires_at <= $1 LIMIT 500) \
                        AS expired WHERE user_id IS NOT NULL";
@@ -116,7 +120,7 @@ impl PlatformStore {
     }
 
     /// Deletes expired sessions without a user.
-    pub async fn sweep_anonymous_sessions(&self, now: Moment) -> Result<u64, StoreError> {
+    pub async fn sweep_anonymous_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
         let expired = Entity::delete_many().filter(Column::UserId.is_null());
         self.db.change(expired.filter(Column::ExpiresAt.lte(now))).await
     }

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use serde::Serialize;
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::connection::StoredState;
 use crate::domain::event::{
     AppData, ConnectSessionData, ConnectionData, EventType, InstallData, id_of, id_of_install, id_of_session,
@@ -45,17 +45,17 @@ pub struct WantedEvents {
     /// Those of this type.
     pub kind: Option<EventType>,
     /// Those created at this time or later.
-    pub created_after: Option<Moment>,
+    pub created_after: Option<Timestamp>,
     /// Those created before this time.
-    pub created_before: Moment,
+    pub created_before: Timestamp,
     /// Those that come after this one.
-    pub after: Option<(Moment, String)>,
+    pub after: Option<(Timestamp, String)>,
 }
 
 impl WebhookStore {
     /// Returns the events that are asked for, the oldest first, at most `limit`.
     pub async fn events(&self, wanted: WantedEvents, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let after = wanted.after.unwrap_or((Moment::from_unix_ms(0), String::new()));
+        let after = wanted.after.unwrap_or((Timestamp::from_unix_ms(0), String::new()));
         let mut values: Vec<Value> = vec![
             wanted.project.into(),
             wanted.created_after.map_or(after.0, |at| at.max(after.0)).into(),
@@ -100,7 +100,7 @@ impl WebhookStore {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what is forgotten by then stays so.
-    pub async fn forget_events(&self, now: Moment) -> Result<u64, StoreError> {
+    pub async fn forget_events(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut all = 0;
         for kind in EventType::ALL {
             let before = now.minus(kind.kept_for());
@@ -214,7 +214,7 @@ pub(in crate::store) fn alone(
     id: String,
     kind: EventType,
     project_id: Option<ProjectId>,
-    at: Moment,
+    at: Timestamp,
     data: impl Serialize,
 ) -> Event {
     let payload = message(kind, at, data);
@@ -236,7 +236,7 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    fn event(&self, kind: EventType, sequence: i64, at: Moment, reason: Option<&str>) -> Event {
+    fn event(&self, kind: EventType, sequence: i64, at: Timestamp, reason: Option<&str>) -> Event {
         let data = ConnectionData {
             connection_id: self.id,
             sequence,
@@ -303,7 +303,7 @@ async fn insert(tx: &Tx<'_>, events: Vec<Event>, pause: Duration) -> Result<(), 
 }
 
 /// What a connection that is gone has counted to goes with the last that is remembered of it.
-async fn forget(tx: &Tx<'_>, kind: EventType, before: Moment) -> Result<u64, StoreError> {
+async fn forget(tx: &Tx<'_>, kind: EventType, before: Timestamp) -> Result<u64, StoreError> {
     let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE type = $1 AND created_at < $2 \
                ORDER BY created_at LIMIT $3) RETURNING connection_id";
     let rows = tx.all(sql, [kind.into(), before.into(), PAGE.into()]).await?;

@@ -7,7 +7,7 @@ use sea_orm::{
     QueryTrait, RelationTrait, UpdateMany, Value,
 };
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::{EventType, TestData};
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{After, Attempt, DeliveryStatus, DisabledReason, LEASE, MAX_WAITING, PATIENCE};
@@ -33,7 +33,7 @@ pub struct ClaimedDelivery {
 }
 
 /// Where a page of deliveries begins: behind this one.
-pub type Behind = (Moment, String);
+pub type Behind = (Timestamp, String);
 
 /// Which deliveries are asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,9 +41,9 @@ pub struct WantedDeliveries {
     /// Those with this status.
     pub status: Option<DeliveryStatus>,
     /// Those queued at this time or later.
-    pub queued_after: Option<Moment>,
+    pub queued_after: Option<Timestamp>,
     /// Those queued before this time.
-    pub queued_before: Option<Moment>,
+    pub queued_before: Option<Timestamp>,
 }
 
 impl WantedDeliveries {
@@ -58,7 +58,7 @@ impl WantedDeliveries {
 
 impl WebhookStore {
     /// Endpoints that are told and have something due.
-    pub async fn endpoints_due(&self, now: Moment) -> Result<Vec<WebhookId>, StoreError> {
+    pub async fn endpoints_due(&self, now: Timestamp) -> Result<Vec<WebhookId>, StoreError> {
         let sql = "SELECT id FROM webhook_endpoint WHERE enabled = 1 AND EXISTS (SELECT 1 FROM webhook_delivery \
                    WHERE endpoint_id = webhook_endpoint.id AND status = 'pending' AND run_at <= $1)";
         self.db.all(sql, [now.into()]).await?.iter().map(|row| row.get("id")).collect()
@@ -85,7 +85,7 @@ impl WebhookStore {
         claimed: &ClaimedDelivery,
         attempt: Attempt,
         after: After,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
         let endpoint = claimed.endpoint.id;
         let ours = of(&claimed.event_id, endpoint).filter(Column::Fence.eq(claimed.fence));
@@ -125,7 +125,7 @@ impl WebhookStore {
         &self,
         endpoint: WebhookId,
         event: &str,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
         Ok(self.db.change(queued_again(of(event, endpoint), now)).await? == 1)
     }
@@ -136,7 +136,7 @@ impl WebhookStore {
         endpoint: WebhookId,
         wanted: WantedDeliveries,
         most: u64,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<u64, StoreError> {
         let oldest = Entity::find().select_only().column(Column::EventId).filter(wanted.of(endpoint));
         let oldest = oldest.order_by_asc(Column::QueuedAt).order_by_asc(Column::EventId).limit(most);
@@ -147,7 +147,7 @@ impl WebhookStore {
     }
 
     /// Queues a message for this endpoint alone.
-    pub async fn queue_test(&self, to: &Endpoint, id: &str, now: Moment) -> Result<(), StoreError> {
+    pub async fn queue_test(&self, to: &Endpoint, id: &str, now: Timestamp) -> Result<(), StoreError> {
         let (endpoint, project) = (to.id, Some(to.project_id.clone()));
         let data = TestData { webhook_id: endpoint };
         let event = event::alone(id.to_owned(), EventType::WebhookTest, project, now, data);
@@ -170,7 +170,7 @@ impl WebhookStore {
     }
 
     /// Gives up what has waited for too long, and the oldest where too many wait. Says how many.
-    pub async fn expire_deliveries(&self, now: Moment) -> Result<u64, StoreError> {
+    pub async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, StoreError> {
         let aged = "UPDATE webhook_delivery SET status = 'failed', last_error = 'expired' WHERE status = 'pending' \
                     AND queued_at < $1";
         let mut expired = self.db.run(aged, [now.minus(PATIENCE).into()]).await?;
@@ -182,7 +182,7 @@ impl WebhookStore {
             let Some(row) = self.db.one(waits, [id.clone(), most.into()]).await? else { continue };
             let crowded = "UPDATE webhook_delivery SET status = 'failed', last_error = 'too_many_waiting' \
                            WHERE endpoint_id = $1 AND status = 'pending' AND queued_at <= $2";
-            expired += self.db.run(crowded, [id, row.get::<Moment>("queued_at")?.into()]).await?;
+            expired += self.db.run(crowded, [id, row.get::<Timestamp>("queued_at")?.into()]).await?;
         }
         Ok(expired)
     }
@@ -195,7 +195,7 @@ impl WebhookStore {
 }
 
 /// Queues deliveries anew.
-fn queued_again(deliveries: UpdateMany<Entity>, now: Moment) -> UpdateMany<Entity> {
+fn queued_again(deliveries: UpdateMany<Entity>, now: Timestamp) -> UpdateMany<Entity> {
     let queued = ActiveModel {
         status: Set(DeliveryStatus::Pending),
         attempts: Set(0),
@@ -261,7 +261,7 @@ async fn note(
     ours: UpdateMany<Entity>,
     attempt: Attempt,
     after: After,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
     let status = match after {
         After::Delivered => DeliveryStatus::Delivered,

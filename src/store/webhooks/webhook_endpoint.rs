@@ -3,7 +3,7 @@
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
 use crate::domain::project::ProjectId;
@@ -109,7 +109,7 @@ impl WebhookStore {
         id: WebhookId,
         generation: i64,
         secrets: Sealed,
-        overlap_until: Option<Moment>,
+        overlap_until: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
         let fresh = ActiveModel {
             key_id: Set(secrets.key_id),

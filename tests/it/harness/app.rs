@@ -7,7 +7,7 @@ use hubspot_connect::app::{App, StartupError};
 use hubspot_connect::config::{Config, Variables};
 use hubspot_connect::domain::api_key::{ApiScopes, new_key};
 use hubspot_connect::domain::chance::Chance;
-use hubspot_connect::domain::clock::{Clock, Moment};
+use hubspot_connect::domain::clock::{Clock, Timestamp};
 use hubspot_connect::domain::id::ApiKeyId;
 use hubspot_connect::domain::project::ProjectId;
 use hubspot_connect::keyring::Keyring;
@@ -65,7 +65,7 @@ impl TestApp {
         let hubspot = FakeHubSpot::start(options).await.expect("a fake HubSpot");
         let database = TestDatabase::migrated().await;
         let variables = settle(&hubspot, &database, variables);
-        let clock = Clock::manual(Moment::from_unix_ms(1_795_000_000_000));
+        let clock = Clock::manual(Timestamp::from_unix_ms(1_795_000_000_000));
         Self::assemble(hubspot, database, variables, clock).await.expect("the service starts")
     }
 

@@ -7,7 +7,7 @@ mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fake_hubspot::Kind;
-use hubspot_connect::domain::clock::Moment;
+use hubspot_connect::domain::clock::Timestamp;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 use migrations::SchemaManager;
@@ -306,7 +306,7 @@ async fn schema_of(database: &TestDatabase) -> Vec<String> {
 }
 
 fn time(at: i64) -> String {
-    Moment::from_unix_ms(at).rfc3339()
+    Timestamp::from_unix_ms(at).rfc3339()
 }
 
 /// The page that has begun the flow with this name.

@@ -4,7 +4,7 @@
 //! open.
 
 use fake_hubspot::{FakeHubSpot, Grant, Options};
-use hubspot_connect::domain::clock::{Clock, Moment};
+use hubspot_connect::domain::clock::{Clock, Timestamp};
 use hubspot_connect::domain::id::FlowId;
 use hubspot_connect::domain::secret::{Hash, Secret};
 
@@ -164,7 +164,7 @@ impl Release21 {
             assert!(lost.is_none() && before.len() == after[table].len(), "{table}: {lost:?}");
         }
         let Self { database, hubspot, receiver, variables, facts } = self;
-        let clock = Clock::manual(Moment::from_unix_ms(NOW));
+        let clock = Clock::manual(Timestamp::from_unix_ms(NOW));
         Upgraded { app: TestApp::again(hubspot, database, variables, clock).await, receiver, facts }
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hubspot_connect::domain::clock::Moment;
+use hubspot_connect::domain::clock::Timestamp;
 use hubspot_connect::domain::proxies::Proxies;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::domain::webhook::{AllowedHosts, DeliveryError};
@@ -104,7 +104,7 @@ async fn a_name_that_leads_inside_at_the_second_look_is_not_followed() {
     let url = format!("https://rebinding.example.com:{}/", inside.port);
     assert!(webhooks.check(&url).await.is_ok());
     assert_eq!(webhooks.check(&url).await.err(), Some(NotAllowed::NotPublic));
-    let message = Message { id: "evt_1", at: Moment::from_unix_ms(0), body: "{}" };
+    let message = Message { id: "evt_1", at: Timestamp::from_unix_ms(0), body: "{}" };
     let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
     let attempt = webhooks.post(&url, message, &[secret], std::iter::empty()).await;
     assert_eq!((attempt.status, attempt.error), (None, Some(DeliveryError::Blocked)));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fake_hubspot::{Fault, Kind, Rule};
-use hubspot_connect::domain::clock::{Clock, Moment};
+use hubspot_connect::domain::clock::{Clock, Timestamp};
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::webhook::{Message, sign};
 use reqwest::Method;
@@ -18,7 +18,7 @@ use crate::harness::{Manner, Receiver, eventually, sql};
 use super::{DUE, PATH, app_for, deliveries, is_signed, path, scene};
 
 /// The headers of a message, as the official library reads them.
-fn headers(id: &str, at: Moment, signature: &str) -> HeaderMap {
+fn headers(id: &str, at: Timestamp, signature: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("webhook-id", id.parse().unwrap());
     headers.insert("webhook-timestamp", (at.unix_ms() / 1000).to_string().parse().unwrap());
@@ -285,7 +285,7 @@ async fn the_background_delivers_by_itself() {
     let heard = receiver.heard().remove(0);
     assert_eq!(heard.kind(), "connection.created");
     let secret = Webhook::new(made.json()["secret"].as_str().unwrap()).unwrap();
-    let at = Moment::from_unix_ms(heard.header("webhook-timestamp").parse::<i64>().unwrap() * 1000);
+    let at = Timestamp::from_unix_ms(heard.header("webhook-timestamp").parse::<i64>().unwrap() * 1000);
     let shown = headers(heard.header("webhook-id"), at, heard.header("webhook-signature"));
     assert!(secret.verify(heard.body.as_bytes(), &shown).is_ok());
 }

@@ -10,7 +10,7 @@ mod recent;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{OUR_FAULT_PAUSE, STRIKE_PAUSE};
@@ -55,7 +55,7 @@ struct State {
     succeeded: Recent,
     shut: Option<Shut>,
     pace: Option<Pace>,
-    slowed_at: Option<Moment>,
+    slowed_at: Option<Timestamp>,
 }
 
 impl Default for State {
@@ -76,24 +76,24 @@ impl Default for State {
 
 #[derive(Debug, Clone, Copy)]
 struct Shut {
-    since: Moment,
+    since: Timestamp,
     code: FailureCode,
     is_outage: bool,
-    next_probe: Moment,
+    next_probe: Timestamp,
     /// Between the next probe and the one after it.
     pause: Duration,
     /// The probe that was admitted last: how it stood before, and when the next one is due because of it.
-    admitted: Option<(Duration, Moment)>,
+    admitted: Option<(Duration, Timestamp)>,
 }
 
 impl Shut {
-    fn new(code: FailureCode, is_outage: bool, first: Duration, now: Moment) -> Self {
+    fn new(code: FailureCode, is_outage: bool, first: Duration, now: Timestamp) -> Self {
         let pause = if is_outage { first * 2 } else { first };
         Self { since: now, code, is_outage, next_probe: now.plus(first), pause, admitted: None }
     }
 
     /// One, if it is time for a probe. A clock that was set back must not put it off.
-    fn admit(&mut self, now: Moment) -> u32 {
+    fn admit(&mut self, now: Timestamp) -> u32 {
         if self.next_probe > now && self.next_probe.since(now) <= LONGEST_WAIT {
             return 0;
         }
@@ -106,7 +106,7 @@ impl Shut {
     }
 
     /// The probe was not made; unless something has been learned since, the next one may be.
-    fn give_back(&mut self, now: Moment) {
+    fn give_back(&mut self, now: Timestamp) {
         if let Some((pause, next)) = self.admitted.take()
             && self.next_probe == next
         {
@@ -117,7 +117,7 @@ impl Shut {
 
 impl CircuitBreaker {
     /// How many refreshes may begin now, of `wanted`.
-    pub fn admit(&self, wanted: u32, now: Moment) -> u32 {
+    pub fn admit(&self, wanted: u32, now: Timestamp) -> u32 {
         self.with(|state| match (&mut state.shut, &mut state.pace) {
             _ if wanted == 0 => 0,
             (Some(shut), _) => shut.admit(now),
@@ -130,7 +130,7 @@ impl CircuitBreaker {
     }
 
     /// So many of those that were admitted have found nothing to do: whoever looks next has them.
-    pub fn give_back(&self, unused: u32, now: Moment) {
+    pub fn give_back(&self, unused: u32, now: Timestamp) {
         self.with(|state| match (&mut state.shut, &mut state.pace) {
             (Some(shut), _) if unused > 0 => shut.give_back(now),
             (None, Some(pace)) => pace.give_back(unused),
@@ -139,7 +139,7 @@ impl CircuitBreaker {
     }
 
     /// Why refreshes are held back, and since when.
-    pub fn shut(&self) -> Option<(FailureCode, Moment)> {
+    pub fn shut(&self) -> Option<(FailureCode, Timestamp)> {
         self.with(|state| state.shut.map(|shut| (shut.code, shut.since)))
     }
 
@@ -150,7 +150,7 @@ impl CircuitBreaker {
 
     /// Whether so many refused grants are a mass event: HubSpot or our configuration is to blame then, and no
     /// connection. `struck` are refused and have not been asked about a second time.
-    pub fn is_mass_event(&self, struck: u64, now: Moment) -> bool {
+    pub fn is_mass_event(&self, struck: u64, now: Timestamp) -> bool {
         self.with(|state| {
             let many = struck >= MASS && struck.saturating_mul(4) > state.succeeded.count(now);
             many || state.struck_in_a_row >= MASS_IN_A_ROW
@@ -163,7 +163,7 @@ impl CircuitBreaker {
     }
 
     /// HubSpot has answered as it should.
-    pub fn succeeded(&self, now: Moment) {
+    pub fn succeeded(&self, now: Timestamp) {
         self.with(|state| {
             state.succeeded.add(now);
             state.struck_in_a_row = 0;
@@ -172,7 +172,7 @@ impl CircuitBreaker {
     }
 
     /// HubSpot has refused a call, or has not answered it. `connection` is the one it was for, if there is one yet.
-    pub fn failed(&self, connection: Option<ConnectionId>, failure: &Failure, now: Moment) {
+    pub fn failed(&self, connection: Option<ConnectionId>, failure: &Failure, now: Timestamp) {
         self.with(|state| match failure.class {
             // HubSpot looked at the grant, so it is there and took our credentials.
             FailureClass::GrantDead => state.well(now),
@@ -187,7 +187,7 @@ impl CircuitBreaker {
 }
 
 impl State {
-    fn well(&mut self, now: Moment) {
+    fn well(&mut self, now: Timestamp) {
         self.refused.clear();
         self.failures_in_a_row = 0;
         self.answered.add(now);
@@ -203,7 +203,7 @@ impl State {
         }
     }
 
-    fn refused(&mut self, connection: Option<ConnectionId>, failure: &Failure, now: Moment) {
+    fn refused(&mut self, connection: Option<ConnectionId>, failure: &Failure, now: Timestamp) {
         let new = connection.filter(|id| self.refused.len() < SUSPICIOUS && !self.refused.contains(id));
         self.refused.extend(new);
         let ours = failure.code == FailureCode::ClientRejected
@@ -217,7 +217,7 @@ impl State {
         }
     }
 
-    fn failed(&mut self, failure: &Failure, retry_after: Option<Duration>, now: Moment) {
+    fn failed(&mut self, failure: &Failure, retry_after: Option<Duration>, now: Timestamp) {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         self.answered.add(now);
         self.failed.add(now);
@@ -240,7 +240,7 @@ impl State {
     }
 
     /// Once for all the answers of the same second.
-    fn slow_down(&mut self, now: Moment) {
+    fn slow_down(&mut self, now: Timestamp) {
         if self.slowed_at.is_some_and(|at| at <= now && now.since(at) < Duration::from_secs(1)) {
             return;
         }
@@ -255,13 +255,13 @@ mod tests {
     use super::*;
     use crate::domain::chance::Chance;
 
-    const NOW: Moment = Moment::from_unix_ms(1_000_000_000);
+    const NOW: Timestamp = Timestamp::from_unix_ms(1_000_000_000);
 
     fn connection(number: u64) -> Option<ConnectionId> {
         Some(ConnectionId::random(&Chance::seeded(number)))
     }
 
-    fn later(seconds: u64) -> Moment {
+    fn later(seconds: u64) -> Timestamp {
         NOW.plus(Duration::from_secs(seconds))
     }
 

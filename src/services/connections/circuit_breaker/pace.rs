@@ -1,6 +1,6 @@
 //! How many refreshes may begin in a second while HubSpot recovers, or has said that there were too many.
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 
 /// From here on the configured limits alone decide.
 const UNLIMITED: f64 = 2_000.0;
@@ -15,17 +15,17 @@ pub(super) struct Pace {
     /// HubSpot's health.
     is_capped: bool,
     credit: f64,
-    at: Moment,
+    at: Timestamp,
 }
 
 impl Pace {
     /// After an outage: one, two, four and so on.
-    pub fn recovering(now: Moment) -> Self {
+    pub fn recovering(now: Timestamp) -> Self {
         Self { per_second: 1.0, growth: 2.0, is_capped: true, credit: 1.0, at: now }
     }
 
     /// After too many: half of what it was, then a little more each second.
-    pub fn slowed(per_second: f64, now: Moment) -> Self {
+    pub fn slowed(per_second: f64, now: Timestamp) -> Self {
         Self { per_second: (per_second / 2.0).max(1.0), growth: 1.1, is_capped: false, credit: 1.0, at: now }
     }
 
@@ -35,7 +35,7 @@ impl Pace {
     }
 
     /// How many of `wanted` may begin now; they count as begun. `None` once the pace does not matter any more.
-    pub fn admit(&mut self, wanted: u32, now: Moment) -> Option<u32> {
+    pub fn admit(&mut self, wanted: u32, now: Timestamp) -> Option<u32> {
         let seconds = now.since(self.at).as_secs_f64();
         self.at = now;
         // A process that has slept, or waited for slow answers, is not owed a burst for that time.
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn it_doubles_from_second_to_second_until_nothing_limits() {
-        let mut now = Moment::from_unix_ms(0);
+        let mut now = Timestamp::from_unix_ms(0);
         let mut pace = Pace::recovering(now);
         let mut begun = vec![pace.admit(1_000, now)];
         for _ in 0..11 {
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_slowed_pace_is_half_and_grows_slowly() {
-        let start = Moment::from_unix_ms(0);
+        let start = Timestamp::from_unix_ms(0);
         let mut pace = Pace::slowed(40.0, start);
         assert_eq!(pace.admit(100, start.plus(Duration::from_secs(1))), Some(21));
         assert_eq!(pace.admit(100, start.plus(Duration::from_secs(2))), Some(22));
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_slowed_pace_grows_while_nothing_is_due_and_a_recovering_one_does_not() {
-        let start = Moment::from_unix_ms(0);
+        let start = Timestamp::from_unix_ms(0);
         let later = start.plus(Duration::from_secs(30));
         let mut slowed = Pace::slowed(2.0, start);
         slowed.admit(1, later);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 
 const TENTHS: usize = 10;
 
@@ -21,7 +21,7 @@ impl Recent {
     }
 
     /// One more.
-    pub fn add(&mut self, now: Moment) {
+    pub fn add(&mut self, now: Timestamp) {
         let number = now.unix_ms().div_euclid(self.tenth_ms);
         let tenth = &mut self.tenths[number.rem_euclid(TENTHS as i64) as usize];
         if tenth.0 != number {
@@ -31,18 +31,18 @@ impl Recent {
     }
 
     /// How many there were within the span.
-    pub fn count(&self, now: Moment) -> u64 {
+    pub fn count(&self, now: Timestamp) -> u64 {
         self.tenths(now).map(|(_, events)| events).sum()
     }
 
     /// How many there were in a second, since the first of those that are counted.
-    pub fn per_second(&self, now: Moment) -> f64 {
+    pub fn per_second(&self, now: Timestamp) -> f64 {
         let first = self.tenths(now).map(|(tenth, _)| tenth * self.tenth_ms).min();
         let ms = first.map_or(0, |first| now.unix_ms() - first).max(1000);
         self.count(now) as f64 * 1000.0 / ms as f64
     }
 
-    fn tenths(&self, now: Moment) -> impl Iterator<Item = (i64, u64)> {
+    fn tenths(&self, now: Timestamp) -> impl Iterator<Item = (i64, u64)> {
         let number = now.unix_ms().div_euclid(self.tenth_ms);
         let recent = (number - TENTHS as i64 + 1)..=number;
         self.tenths.into_iter().filter(move |(tenth, _)| recent.contains(tenth))
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn what_lies_further_back_than_the_span_is_forgotten() {
         let mut recent = Recent::over(Duration::from_secs(60));
-        let at = |seconds: i64| Moment::from_unix_ms(seconds * 1000);
+        let at = |seconds: i64| Timestamp::from_unix_ms(seconds * 1000);
         for second in 0..30 {
             recent.add(at(1_000_000 + second));
         }
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn the_rate_is_that_of_the_time_in_which_something_happened() {
         let mut recent = Recent::over(Duration::from_secs(60));
-        let at = |seconds: i64| Moment::from_unix_ms(seconds * 1000);
+        let at = |seconds: i64| Timestamp::from_unix_ms(seconds * 1000);
         assert!(recent.per_second(at(1_000_000)).abs() < f64::EPSILON);
         for second in 2..8 {
             for _ in 0..5 {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::Journal;
-use crate::domain::clock::Moment;
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::journal::pause;
 
@@ -23,7 +23,7 @@ pub(super) struct State {
     failures: u32,
     /// What was said of a failure that is not over, so that it is said once.
     told: Option<FailureCode>,
-    subscribed_at: Option<Moment>,
+    subscribed_at: Option<Timestamp>,
     /// An entry whose file could not be read, and how often.
     broken: Option<(String, u32)>,
 }
