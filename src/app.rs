@@ -16,8 +16,8 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
-use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::random::Random;
 use crate::egress::{self, EgressError};
 use crate::http::{BACKLOG, Limits, Templates, Web, admin_routes, envelope, serve};
 use crate::hubspot::{HubSpot, HubSpotError};
@@ -102,7 +102,7 @@ impl std::fmt::Debug for App {
 pub async fn verbs(
     config: &Config,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     metrics: Arc<Metrics>,
 ) -> Result<(Services, Store), StartupError> {
     if clock.now() < NO_EARLIER {
@@ -113,7 +113,7 @@ pub async fn verbs(
     let hubspot = HubSpot::new(&config.hubspot, client, &config.proxies, clock.clone())?;
     let store = Store::over(Database::open(&config.database, clock.clone()).await?);
     check_keys(&store.platform, &keyring, &clock).await?;
-    let services = Services::new(config, store.clone(), hubspot, keyring, clock, chance, metrics);
+    let services = Services::new(config, store.clone(), hubspot, keyring, clock, random, metrics);
     Ok((services, store))
 }
 
@@ -122,12 +122,12 @@ impl App {
     ///
     /// # Errors
     /// [`StartupError`] says what is wrong and, where it can, what to do.
-    pub async fn build(config: Config, clock: Clock, chance: Chance) -> Result<Self, StartupError> {
+    pub async fn build(config: Config, clock: Clock, random: Random) -> Result<Self, StartupError> {
         let metrics = Arc::new(Metrics::default());
-        let (services, store) = verbs(&config, clock, chance.clone(), Arc::clone(&metrics)).await?;
+        let (services, store) = verbs(&config, clock, random.clone(), Arc::clone(&metrics)).await?;
         services.connections.upkeep.begin().await?;
         let templates = Templates::new().map_err(|why| StartupError::Templates(why.to_string()))?;
-        let jobs = Jobs::new(services.clone(), &config.refresh, chance);
+        let jobs = Jobs::new(services.clone(), &config.refresh, random);
         let web = Web::new(&config, services.clone(), Arc::clone(&metrics), templates);
         let closing = CancellationToken::new();
         let listeners = Listeners { web, metrics, closing: closing.clone() };

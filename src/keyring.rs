@@ -308,8 +308,8 @@ mod tests {
     #[test]
     fn a_pickup_code_is_good_for_its_flow_and_its_time_alone() {
         let ring = keyring(&[&Keyring::generate()]);
-        let (chance, until) = (crate::domain::chance::Chance::seeded(1), Timestamp::from_unix_ms(60_000));
-        let (flow, other) = (FlowId::random(&chance), FlowId::random(&chance));
+        let (random, until) = (crate::domain::random::Random::seeded(1), Timestamp::from_unix_ms(60_000));
+        let (flow, other) = (FlowId::random(&random), FlowId::random(&random));
         let code = ring.pickup_code(flow, until);
         assert!(ring.is_pickup_code(flow, &code, Timestamp::from_unix_ms(59_999)));
         assert!(!ring.is_pickup_code(flow, &code, until));

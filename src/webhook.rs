@@ -19,11 +19,11 @@ use thiserror::Error;
 use url::{Host, Url};
 
 use crate::config;
-use crate::domain::chance::Chance;
 use crate::domain::clock::Timestamp;
 use crate::domain::network::is_public;
 use crate::domain::origin::web_url;
 use crate::domain::proxies::Proxies;
+use crate::domain::random::Random;
 use crate::domain::retry_after;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::{AllowedHosts, Attempt, DeliveryError};
@@ -210,8 +210,8 @@ fn unanswered(why: &reqwest::Error) -> DeliveryError {
 }
 
 /// A new signing secret: 256 random bits.
-pub(crate) fn new_secret(chance: &Chance) -> Secret {
-    Secret::new(format!("{PREFIX}{}", STANDARD.encode(chance.bytes::<32>())))
+pub(crate) fn new_secret(random: &Random) -> Secret {
+    Secret::new(format!("{PREFIX}{}", STANDARD.encode(random.bytes::<32>())))
 }
 
 /// The signature of a message: HMAC-SHA256 of id, time in seconds and body (Standard Webhooks 1.0.0, "Signature
@@ -254,7 +254,7 @@ mod tests {
         for bad in ["", "whsec_", "whsec_***", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &short, &long] {
             assert_eq!(sign(&Secret::new(bad.to_owned()), message), None, "{bad}");
         }
-        assert!(sign(&new_secret(&Chance::seeded(1)), message).is_some());
+        assert!(sign(&new_secret(&Random::seeded(1)), message).is_some());
     }
 
     #[test]

@@ -6,10 +6,10 @@ use fake_hubspot::FakeHubSpot;
 use hubspot_connect::app::App;
 use hubspot_connect::config::{Config, Variables};
 use hubspot_connect::domain::api_key::{ApiScope, ApiScopes, new_key};
-use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::clock::Clock;
 use hubspot_connect::domain::id::ApiKeyId;
 use hubspot_connect::domain::project::ProjectId;
+use hubspot_connect::domain::random::Random;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::store::ApiKey;
@@ -29,7 +29,7 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
         ("HUBSPOT_AUTHORIZE_URL", hubspot.authorize_url()),
         ("HUBSPOT_API_URL", hubspot.base_url()),
         ("ENCRYPTION_KEYS", Keyring::generate().expose().to_owned()),
-        ("APP_SECRET", Secret::random(&Chance::system()).expose().to_owned()),
+        ("APP_SECRET", Secret::random(&Random::system()).expose().to_owned()),
         ("DATABASE_URL", options.database.clone().unwrap_or(file)),
         ("SERVER_ADDR", format!("127.0.0.1:{}", options.port)),
         ("PUBLIC_URL", options.public_url()),
@@ -48,14 +48,14 @@ pub async fn build(options: &Options, hubspot: &FakeHubSpot, folder: &Path) -> R
     let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
     let config = Config::read(&Variables::from_pairs(pairs))?;
     telemetry::logs::install(&config.logging)?;
-    Ok(App::build(config, Clock::system(), Chance::system()).await?)
+    Ok(App::build(config, Clock::system(), Random::system()).await?)
 }
 
 /// A key for everything, for whoever wants to be the host's backend.
 pub async fn api_key(service: &App) -> Result<Secret, Failure> {
-    let chance = Chance::system();
-    let id = ApiKeyId::random(&chance);
-    let secret = new_key(id, &chance);
+    let random = Random::system();
+    let id = ApiKeyId::random(&random);
+    let secret = new_key(id, &random);
     let key = ApiKey {
         id,
         // A demo on a server of one's own may be started many times.

@@ -7,10 +7,10 @@ use clap::Subcommand;
 use super::projects::known;
 use super::{Failure, configured, say, with_store};
 use crate::domain::api_key::{AT_ONCE, ApiScope, ApiScopes, new_key};
-use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id::ApiKeyId;
 use crate::domain::project::ProjectId;
+use crate::domain::random::Random;
 use crate::domain::secret::Secret;
 use crate::store::ApiKey;
 
@@ -79,9 +79,9 @@ fn fresh(
     }
     scopes.sort_by_key(|scope| scope.as_str());
     scopes.dedup();
-    let chance = Chance::system();
-    let id = ApiKeyId::random(&chance);
-    let secret = new_key(id, &chance);
+    let random = Random::system();
+    let id = ApiKeyId::random(&random);
+    let secret = new_key(id, &random);
     let (key_hash, scopes) = (secret.hash(), ApiScopes(scopes));
     let key =
         ApiKey { id, name, key_hash, scopes, created_at, last_used_at: None, revoked_at: None, project_id };

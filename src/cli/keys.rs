@@ -7,8 +7,8 @@ use clap::Subcommand;
 use indicatif::ProgressBar;
 
 use super::{Failure, configured, runtime, say, with_store};
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
+use crate::domain::random::Random;
 use crate::domain::secret::Secret;
 use crate::keyring::Keyring;
 use crate::services::{Resealed, reseal_all};
@@ -42,7 +42,7 @@ impl Keys {
         match self {
             Self::Generate => {
                 say(format_args!("ENCRYPTION_KEYS={}", Keyring::generate().expose()));
-                say(format_args!("APP_SECRET={}", Secret::random(&Chance::system()).expose()));
+                say(format_args!("APP_SECRET={}", Secret::random(&Random::system()).expose()));
                 Ok(ExitCode::SUCCESS)
             }
             Self::Status => status(),

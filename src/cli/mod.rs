@@ -23,8 +23,8 @@ use tokio::runtime::Runtime;
 use self::output::{complain, has_been_heard, say};
 use crate::app;
 use crate::config::{Config, Variables};
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
+use crate::domain::random::Random;
 use crate::services::Services;
 use crate::store::{Database, SchemaStatus, Store};
 use crate::telemetry::metrics::Metrics;
@@ -137,7 +137,7 @@ fn with_services<T>(
 ) -> Result<T, Failure> {
     runtime()?.block_on(async {
         let metrics = Arc::new(Metrics::default());
-        let (services, store) = app::verbs(config, Clock::system(), Chance::system(), metrics).await?;
+        let (services, store) = app::verbs(config, Clock::system(), Random::system(), metrics).await?;
         let done = work(&services, &store).await;
         services.drain().await;
         store.database().close().await;

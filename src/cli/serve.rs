@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, configured, runtime};
 use crate::app::App;
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
+use crate::domain::random::Random;
 use crate::{lifecycle, telemetry};
 
 #[derive(Debug, Default, Args)]
@@ -36,7 +36,7 @@ impl Serve {
         }
         let public_url = config.server.public_url.clone();
         runtime()?.block_on(async {
-            let app = App::build(config, Clock::system(), Chance::system()).await?;
+            let app = App::build(config, Clock::system(), Random::system()).await?;
             let stop = lifecycle::stop_on_signal()?;
             tracing::info!(address = %app.address(), %public_url, "ready");
             app.run(stop, self.only == Some(Half::Web)).await?;

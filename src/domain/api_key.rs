@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use sea_orm::DeriveValueType;
 
-use super::chance::Chance;
 use super::id::ApiKeyId;
+use super::random::Random;
 use super::secret::Secret;
 use super::words::words;
 
@@ -60,8 +60,8 @@ impl FromStr for ApiScopes {
 }
 
 /// A fresh key: its prefix, and 256 random bits.
-pub fn new_key(id: ApiKeyId, chance: &Chance) -> Secret {
-    Secret::new(format!("{}_{}", prefix(id), Secret::random(chance).expose()))
+pub fn new_key(id: ApiKeyId, random: &Random) -> Secret {
+    Secret::new(format!("{}_{}", prefix(id), Secret::random(random).expose()))
 }
 
 /// Returns the first characters of the key with this id.
@@ -75,11 +75,11 @@ mod tests {
 
     #[test]
     fn a_key_is_known_by_its_prefix_and_holds_256_bits_behind_it() {
-        let chance = Chance::seeded(1);
-        let id = ApiKeyId::random(&chance);
-        let key = new_key(id, &chance);
+        let random = Random::seeded(1);
+        let id = ApiKeyId::random(&random);
+        let key = new_key(id, &random);
         assert!(key.expose().starts_with(&prefix(id)));
         assert_eq!(key.expose().len(), "hsc_key_12345678_".len() + 43);
-        assert_ne!(key.hash(), new_key(id, &chance).hash());
+        assert_ne!(key.hash(), new_key(id, &random).hash());
     }
 }

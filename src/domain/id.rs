@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::chance::Chance;
 use super::clock::Timestamp;
+use super::random::Random;
 use super::words::not_a_number;
 
 macro_rules! uuid_ids {
@@ -24,14 +24,14 @@ macro_rules! uuid_ids {
 
         impl $name {
             /// A new random one.
-            pub fn random(chance: &Chance) -> Self {
-                Self(chance.uuid())
+            pub fn random(random: &Random) -> Self {
+                Self(random.uuid())
             }
 
             /// A new one that begins with the time: the index entries of rows that are written together are adjacent,
             /// and the database writes fewer pages.
-            pub fn at(now: Timestamp, chance: &Chance) -> Self {
-                Self(chance.uuid_at(now))
+            pub fn at(now: Timestamp, random: &Random) -> Self {
+                Self(random.uuid_at(now))
             }
 
             /// The same value as a UUID.
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn only_the_hyphenated_spelling_is_an_id() {
-        let id = UserId::random(&Chance::seeded(1));
+        let id = UserId::random(&Random::seeded(1));
         assert_eq!(id.to_string().parse::<UserId>().ok(), Some(id));
         assert!(id.uuid().simple().to_string().parse::<UserId>().is_err());
         assert!(format!("{{{id}}}").parse::<UserId>().is_err());
@@ -165,11 +165,11 @@ mod tests {
 
     #[test]
     fn ids_are_in_the_order_of_their_times() {
-        let chance = Chance::seeded(1);
-        let [early, late] = [1, 2].map(|ms| UserId::at(Timestamp::from_unix_ms(ms), &chance));
+        let random = Random::seeded(1);
+        let [early, late] = [1, 2].map(|ms| UserId::at(Timestamp::from_unix_ms(ms), &random));
         assert!(early < late);
         assert_eq!(early.uuid().get_version_num(), 7);
-        assert_ne!(early, UserId::at(Timestamp::from_unix_ms(1), &chance));
+        assert_ne!(early, UserId::at(Timestamp::from_unix_ms(1), &random));
     }
 
     #[test]

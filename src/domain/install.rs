@@ -70,7 +70,7 @@ fn names_its_host(text: &str, url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::chance::Chance;
+    use crate::domain::random::Random;
 
     fn parse(text: &str) -> Option<InstallReturnUrl> {
         let approval = Origin::parse("https://app.hubspot.com").expect("an origin");
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_state_is_added_to_whatever_question_there_is() {
-        let state = Secret::random(&Chance::seeded(1));
+        let state = Secret::random(&Random::seeded(1));
         let text = state.expose();
         let with = |url: &str| parse(url).expect(url).with_state(&state);
         assert_eq!(with("https://app.hubspot.com/x"), format!("https://app.hubspot.com/x?state={text}"));

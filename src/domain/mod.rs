@@ -17,7 +17,6 @@
 
 pub mod api_key;
 pub(crate) mod auth_request;
-pub mod chance;
 pub mod clock;
 pub(crate) mod connect_session;
 pub(crate) mod connection;
@@ -37,6 +36,7 @@ pub mod project;
 pub mod proxies;
 pub(crate) mod proxy_headers;
 pub(crate) mod proxy_path;
+pub mod random;
 pub(crate) mod rate;
 pub mod refresh_job;
 pub(crate) mod retry_after;

@@ -99,13 +99,13 @@ pub(crate) fn backoff(attempts: i64, unit: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::chance::Chance;
     use crate::domain::failure::FailureCode;
+    use crate::domain::random::Random;
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_000_000);
 
     fn job(attempts: i64, strikes: i64) -> TokenRefreshJob {
-        let connection_id = ConnectionId::random(&Chance::seeded(1));
+        let connection_id = ConnectionId::random(&Random::seeded(1));
         TokenRefreshJob {
             connection_id,
             fence: 1,

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::chance::Chance;
+use super::random::Random;
 use super::words::{UnknownWord, not_a_number};
 
 /// A secret in plaintext. It has no `Display`, its `Debug` shows nothing, and its memory is wiped.
@@ -26,8 +26,8 @@ impl Secret {
     }
 
     /// 256 random bits in base64url (43 characters): states, cookie values, verifiers.
-    pub fn random(chance: &Chance) -> Self {
-        Self::new(URL_SAFE_NO_PAD.encode(chance.bytes::<32>()))
+    pub fn random(random: &Random) -> Self {
+        Self::new(URL_SAFE_NO_PAD.encode(random.bytes::<32>()))
     }
 
     /// The plaintext. Say why at the place where it is used.
@@ -142,10 +142,10 @@ mod tests {
         ] {
             assert!(is_guessable(typed.as_bytes()), "{typed}");
         }
-        let chance = Chance::seeded(7);
+        let random = Random::seeded(7);
         for _ in 0..10_000 {
-            assert!(!is_guessable(Secret::random(&chance).expose().as_bytes()));
-            let hex: String = chance.bytes::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(!is_guessable(Secret::random(&random).expose().as_bytes()));
+            let hex: String = random.bytes::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
             assert!(!is_guessable(&hex.as_bytes()[..32]) && !is_guessable(hex.as_bytes()), "{hex}");
         }
     }
@@ -166,6 +166,6 @@ mod tests {
 
     #[test]
     fn a_random_secret_has_256_bits() {
-        assert_eq!(Secret::random(&Chance::system()).expose().len(), 43);
+        assert_eq!(Secret::random(&Random::system()).expose().len(), 43);
     }
 }

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error_span};
 
 use crate::config::Refresh;
-use crate::domain::chance::Chance;
 use crate::domain::journal::POLL;
+use crate::domain::random::Random;
 use crate::services::{Services, StoreError};
 
 /// Due moments lie in the database, not in timers: after a suspended night or a moved clock the next look finds them.
@@ -23,7 +23,7 @@ const WATCH: Duration = Duration::from_secs(10);
 pub struct Jobs {
     services: Services,
     settings: Refresh,
-    chance: Chance,
+    random: Random,
 }
 
 /// The refreshes of one process: how many are under way, and how many may begin.
@@ -38,8 +38,8 @@ struct Refreshes<'a> {
 
 impl Jobs {
     /// The background work over these verbs.
-    pub fn new(services: Services, settings: &Refresh, chance: Chance) -> Self {
-        Self { services, settings: settings.clone(), chance }
+    pub fn new(services: Services, settings: &Refresh, random: Random) -> Self {
+        Self { services, settings: settings.clone(), random }
     }
 
     /// Works until told to stop. Refreshes have a loop of their own: nothing else that waits for HubSpot, or for a
@@ -130,7 +130,7 @@ impl Jobs {
 
     /// A little unevenness keeps replicas from looking at the same moment.
     async fn pause(&self, span: Duration) {
-        tokio::time::sleep(span.mul_f64(0.9 + 0.2 * self.chance.unit())).await;
+        tokio::time::sleep(span.mul_f64(0.9 + 0.2 * self.random.unit())).await;
     }
 }
 

@@ -52,8 +52,8 @@ pub(crate) use proxy::Proxy;
 pub(crate) use webhooks::{Unreadable, WebhookError, Webhooks};
 
 use crate::config::Config;
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
+use crate::domain::random::Random;
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
 pub use crate::store::OnceLease;
@@ -96,7 +96,7 @@ impl Services {
         hubspot: HubSpot,
         keyring: Keyring,
         clock: Clock,
-        chance: Chance,
+        random: Random,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (row_cache, notifier) = (RowCache::new(store.database().is_exclusive()), Notifier::default());
@@ -106,8 +106,8 @@ impl Services {
             keyring: Arc::new(keyring),
             clock,
             metrics,
-            owner: chance.uuid().to_string().into(),
-            chance,
+            owner: random.uuid().to_string().into(),
+            random,
             tasks: Tasks::on_this_runtime(),
             changes: Changes::new(row_cache.clone(), notifier.clone()),
             notifier,

@@ -263,14 +263,14 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::chance::Chance;
+    use crate::domain::random::Random;
 
     #[test]
     fn token_reads_have_a_bounded_set_of_labels() {
         let metrics = Metrics::default();
-        let chance = Chance::seeded(1);
+        let random = Random::seeded(1);
         for _ in 0..MAX_COUNTED_KEYS + 10 {
-            metrics.token_reads.answered(ApiKeyId::random(&chance), 200);
+            metrics.token_reads.answered(ApiKeyId::random(&random), 200);
         }
         let text = metrics.render(&[], 0, 0);
         let series = text.lines().filter(|line| line.starts_with("hubspot_connect_token_reads_total{"));

@@ -2,7 +2,7 @@
 //! settings that would be unsafe.
 
 use hubspot_connect::config::{Config, Variables};
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 
 use tokio::task::JoinSet;
 
@@ -11,7 +11,7 @@ use crate::harness::browser::{encode, parameter, problem_of, send_raw};
 use crate::harness::{TestApp, sql};
 
 /// A query put together from parts that parsers are known to stumble over.
-fn odd_query(chance: &Chance) -> String {
+fn odd_query(random: &Random) -> String {
     const NAMES: [&str; 16] = [
         "origin",
         "portal_id",
@@ -56,7 +56,7 @@ fn odd_query(chance: &Chance) -> String {
         "'%20OR%201=1--",
         "%3Cscript%3E",
     ];
-    let pick = |count: usize| usize::from(chance.bytes::<1>()[0]) % count;
+    let pick = |count: usize| usize::from(random.bytes::<1>()[0]) % count;
     let mut query = String::new();
     for _ in 0..pick(6) {
         let repeated = if pick(8) == 0 { 400 } else { 1 };
@@ -70,7 +70,7 @@ fn odd_query(chance: &Chance) -> String {
 async fn no_query_makes_the_service_fail() {
     let app = TestApp::start().await;
     let browser = app.browser();
-    let chance = Chance::seeded(22);
+    let random = Random::seeded(22);
     let paths = [
         "/auth/hubspot/start",
         "/auth/hubspot/callback",
@@ -81,7 +81,7 @@ async fn no_query_makes_the_service_fail() {
     ];
     for at in 0..300 {
         // A wait is answered late, and that is another promise.
-        let query = odd_query(&chance).replace("wait=1", "wait=");
+        let query = odd_query(&random).replace("wait=1", "wait=");
         let path = format!("{}?{query}", paths[at % paths.len()]);
         let answer = browser.get(&path).await;
         assert!(answer.status < 500, "{path}: {} {}", answer.status, answer.body);

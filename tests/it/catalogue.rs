@@ -1,8 +1,8 @@
 //! The connections of the host's users, as its backend sees, refreshes and ends them.
 
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
-use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::project::ProjectId;
+use hubspot_connect::domain::random::Random;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn ids(list: &Value) -> Vec<String> {
 async fn give(app: &TestApp, portal: u64, external: &str) {
     let external = external.parse().unwrap();
     let user =
-        app.store.platform.user_of_external(ProjectId::default(), external, &Chance::system()).await.unwrap();
+        app.store.platform.user_of_external(ProjectId::default(), external, &Random::system()).await.unwrap();
     app.database.set_column_of(portal, sql::USER_ID, &user.to_string()).await;
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 use hubspot_connect::domain::secret::Secret;
 use reqwest::Method;
 use serde_json::Value;
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 8;
 const EACH: usize = 125;
 
 fn random() -> String {
-    Secret::random(&Chance::system()).expose().to_owned()
+    Secret::random(&Random::system()).expose().to_owned()
 }
 
 /// What an answer tells, less what is of this one request.

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::id::ApiKeyId;
+use hubspot_connect::domain::random::Random;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::services::{GivenAnswer, Once, OnceError, OnceLease, Services};
 use reqwest::Method;
@@ -32,8 +32,8 @@ async fn first(services: &Services, caller: ApiKeyId, key: &str, what: &[u8]) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_request_gets_the_first_answer_and_nobody_elses() {
     let app = TestApp::start().await;
-    let chance = Chance::system();
-    let (caller, stranger) = (ApiKeyId::random(&chance), ApiKeyId::random(&chance));
+    let random = Random::system();
+    let (caller, stranger) = (ApiKeyId::random(&random), ApiKeyId::random(&random));
     let lease = first(&app.services, caller, "one", b"body").await;
     app.services.platform.idempotency.answered(lease, Some(&answer())).await;
     let Once::Again(again) = app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap()
@@ -51,7 +51,7 @@ async fn the_second_request_gets_the_first_answer_and_nobody_elses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_requests_that_come_at_once_on_several_replicas_one_is_done() {
     let app = TestApp::start().await;
-    let caller = ApiKeyId::random(&Chance::system());
+    let caller = ApiKeyId::random(&Random::system());
     let replica = match app.database.is_sqlite() {
         true => None,
         false => Some(app.replica(app.clock.clone()).await),
@@ -72,7 +72,7 @@ async fn of_requests_that_come_at_once_on_several_replicas_one_is_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_was_cut_off_is_done_again_when_its_lock_is_over() {
     let app = TestApp::start().await;
-    let caller = ApiKeyId::random(&Chance::system());
+    let caller = ApiKeyId::random(&Random::system());
     let cut_off = first(&app.services, caller, "one", b"body").await;
     app.advance(59);
     let busy = app.services.platform.idempotency.once(caller, "one", &[b"body"]).await.unwrap();
@@ -94,7 +94,7 @@ async fn a_request_that_was_cut_off_is_done_again_when_its_lock_is_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_was_refused_may_be_mended_under_the_same_key() {
     let app = TestApp::start().await;
-    let caller = ApiKeyId::random(&Chance::system());
+    let caller = ApiKeyId::random(&Random::system());
     let lease = first(&app.services, caller, "one", b"wrong").await;
     app.services.platform.idempotency.answered(lease, None).await;
     first(&app.services, caller, "one", b"mended").await;
@@ -103,7 +103,7 @@ async fn a_request_that_was_refused_may_be_mended_under_the_same_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_sealed_and_forgotten_after_a_day() {
     let app = TestApp::start().await;
-    let caller = ApiKeyId::random(&Chance::system());
+    let caller = ApiKeyId::random(&Random::system());
     let lease = first(&app.services, caller, "one", b"body").await;
     app.services.platform.idempotency.answered(lease, Some(&answer())).await;
     let stored = app.database.text_in(sql::IDEMPOTENCY_KEYS, "answer_sealed").await;
@@ -128,7 +128,7 @@ async fn an_answer_is_sealed_and_forgotten_after_a_day() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_whose_encryption_key_is_gone_is_not_made_up_by_doing_it_again() {
     let app = TestApp::start().await;
-    let caller = ApiKeyId::random(&Chance::system());
+    let caller = ApiKeyId::random(&Random::system());
     let lease = first(&app.services, caller, "one", b"body").await;
     app.services.platform.idempotency.answered(lease, Some(&answer())).await;
     let app = app.restarted(&[("ENCRYPTION_KEYS", Keyring::generate().expose())]).await;

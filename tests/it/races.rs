@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use fake_hubspot::{Fault, Kind, Options, Rule};
 use hubspot_connect::app::App;
-use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::id::{ConnectionId, UserId};
+use hubspot_connect::domain::random::Random;
 use hubspot_connect::domain::refresh_job::LEASE;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
@@ -34,22 +34,22 @@ const DUE: u64 = 1261;
 struct Batch {
     number: u32,
     seed: u64,
-    chance: Chance,
+    random: Random,
 }
 
 impl Batch {
     fn all() -> impl Iterator<Item = Self> {
         let given = std::env::var("RACES_SEED").ok();
         let seed = given.map_or_else(
-            || u64::from_le_bytes(Chance::system().bytes()),
+            || u64::from_le_bytes(Random::system().bytes()),
             |seed| seed.parse().expect("RACES_SEED is a number"),
         );
-        let chance = Chance::seeded(seed);
-        (0..BATCHES).map(move |number| Self { number, seed, chance: chance.clone() })
+        let random = Random::seeded(seed);
+        (0..BATCHES).map(move |number| Self { number, seed, random: random.clone() })
     }
 
     fn offset(&self) -> Duration {
-        MOST.mul_f64(self.chance.unit())
+        MOST.mul_f64(self.random.unit())
     }
 
     /// Runs a side of a race, a moment later than the others.
@@ -113,7 +113,7 @@ impl Scene {
     /// The verbs of whichever replica it hits.
     fn any(&self, batch: &Batch) -> Services {
         let mut each = self.each();
-        let at = (batch.chance.unit() * each.len() as f64) as usize;
+        let at = (batch.random.unit() * each.len() as f64) as usize;
         each.swap_remove(at)
     }
 

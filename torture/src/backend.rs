@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 use reqwest::{Response, header};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -64,11 +64,11 @@ impl Backend {
         let mut readers = JoinSet::new();
         for number in 0..REPLICAS * READERS {
             let (backend, stop) = (Arc::clone(&self), stop.clone());
-            let chance = Chance::seeded(seed.wrapping_add(1_000 + number as u64));
+            let random = Random::seeded(seed.wrapping_add(1_000 + number as u64));
             readers.spawn(async move {
                 while !*stop.borrow() {
-                    backend.read(number % REPLICAS, &chance).await;
-                    sleep(Duration::from_millis(10 + pick(&chance, 100))).await;
+                    backend.read(number % REPLICAS, &random).await;
+                    sleep(Duration::from_millis(10 + pick(&random, 100))).await;
                 }
             });
         }
@@ -102,10 +102,10 @@ impl Backend {
         Some(())
     }
 
-    async fn read(&self, replica: usize, chance: &Chance) {
-        let Some(connection) = self.choose(chance) else { return };
-        let seconds = pick(chance, LONGEST_SECONDS + 1);
-        let held = self.known().held.get(&connection).cloned().filter(|_| pick(chance, 2) == 0);
+    async fn read(&self, replica: usize, random: &Random) {
+        let Some(connection) = self.choose(random) else { return };
+        let seconds = pick(random, LONGEST_SECONDS + 1);
+        let held = self.known().held.get(&connection).cloned().filter(|_| pick(random, 2) == 0);
         let path = format!("/api/hubspot/connections/{connection}/token?min_ttl={seconds}");
         let at = now();
         let answer = match self.get(replica, &path, held.as_ref().map(|(tag, _)| tag.as_str())).await {
@@ -126,16 +126,16 @@ impl Backend {
         });
     }
 
-    fn choose(&self, chance: &Chance) -> Option<String> {
-        if pick(chance, ENDED) == 0 {
+    fn choose(&self, random: &Random) -> Option<String> {
+        if pick(random, ENDED) == 0 {
             let history = self.town.cluster.record.history();
             let ended: Vec<_> = history.goodbyes.iter().rev().take(20).collect();
             if !ended.is_empty() {
-                return Some(ended[pick(chance, ended.len() as u64) as usize].connection.clone());
+                return Some(ended[pick(random, ended.len() as u64) as usize].connection.clone());
             }
         }
         let known = self.known();
-        let which = pick(chance, known.listed.len() as u64) as usize;
+        let which = pick(random, known.listed.len() as u64) as usize;
         known.listed.get(which).map(|(connection, _)| connection.clone())
     }
 

@@ -1,6 +1,6 @@
 //! The database of a run: made for it, and read behind the replicas' back, never written.
 
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 use sea_orm::{
     ConnectionTrait, Database as Orm, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement,
 };
@@ -21,7 +21,7 @@ pub struct Database {
 impl Database {
     /// Makes one on a server.
     pub async fn create(server: &str) -> Result<Self, Failure> {
-        let name = format!("torture_{}", Chance::system().uuid().simple());
+        let name = format!("torture_{}", Random::system().uuid().simple());
         let admin = Orm::connect(server).await?;
         admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await?;
         let mut url = Url::parse(server)?;

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 use tempfile::TempDir;
 
 use history::History;
@@ -89,7 +89,7 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let seed = arguments.seed.unwrap_or_else(|| pick(&Chance::system(), 1_000_000));
+    let seed = arguments.seed.unwrap_or_else(|| pick(&Random::system(), 1_000_000));
     let again = format!(
         "cargo xtask torture --seconds {} --connections {} --seed {seed}{}",
         arguments.length_ms() / 1000,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Rule};
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 use tokio::time::sleep;
 
 use crate::plan::pick;
@@ -14,36 +14,36 @@ use crate::plan::pick;
 /// Orders faults, some each second. They are used up one after the other, so which call goes wrong and how is drawn from
 /// the seed; only when it comes is not. It never ends by itself.
 pub async fn make(hubspot: &FakeHubSpot, seed: u64) {
-    let chance = Chance::seeded(seed);
+    let random = Random::seeded(seed);
     loop {
         for _ in 0..6 {
-            hubspot.script(Rule::once(Kind::Refresh, fault(&chance)).after(skip(&chance)));
+            hubspot.script(Rule::once(Kind::Refresh, fault(&random)).after(skip(&random)));
         }
-        let kind = [Kind::Exchange, Kind::Revoke, Kind::AccountInfo][pick(&chance, 3) as usize];
-        hubspot.script(Rule::once(kind, fault(&chance)).after(skip(&chance)));
+        let kind = [Kind::Exchange, Kind::Revoke, Kind::AccountInfo][pick(&random, 3) as usize];
+        hubspot.script(Rule::once(kind, fault(&random)).after(skip(&random)));
         sleep(Duration::from_secs(1)).await;
     }
 }
 
-fn skip(chance: &Chance) -> u32 {
-    u32::try_from(pick(chance, 5)).unwrap_or(0)
+fn skip(random: &Random) -> u32 {
+    u32::try_from(pick(random, 5)).unwrap_or(0)
 }
 
-fn fault(chance: &Chance) -> Fault {
-    let slowly = || Duration::from_millis(300 + pick(chance, 2_700));
+fn fault(random: &Random) -> Fault {
+    let slowly = || Duration::from_millis(300 + pick(random, 2_700));
     let status = |status, headers: Vec<(String, String)>| Fault::Status {
         status,
         headers,
         body: "<html>try again later</html>".to_owned(),
     };
-    match pick(chance, 10) {
+    match pick(random, 10) {
         0..=2 => Fault::Delay(slowly()),
         // Carried out at once, told later: a kill in between costs a refresh token.
         3..=4 => Fault::DelayAfterIssue(slowly()),
         5 => status(500, Vec::new()),
         6 => status(503, Vec::new()),
         7 => {
-            let seconds = (1 + pick(chance, 2)).to_string();
+            let seconds = (1 + pick(random, 2)).to_string();
             status(429, vec![("retry-after".to_owned(), seconds)])
         }
         _ => Fault::CloseBeforeAnswer,

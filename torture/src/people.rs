@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fake_hubspot::{Decision, FakeHubSpot};
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::services::flow_of_state;
 use tokio::time::sleep;
@@ -89,9 +89,9 @@ impl Person {
         }
     }
 
-    async fn act(&mut self, town: &Town, chance: &Chance) {
-        let replica = pick(chance, 3) as usize;
-        match pick(chance, 20) {
+    async fn act(&mut self, town: &Town, random: &Random) {
+        let replica = pick(random, 3) as usize;
+        match pick(random, 20) {
             0 => self.disconnect(town, replica).await,
             1 => self.logout(town, replica).await,
             2 => _ = self.begin(town, replica).await,
@@ -128,11 +128,11 @@ pub async fn live(
     seed: u64,
     mut stop: tokio::sync::watch::Receiver<bool>,
 ) -> Vec<Person> {
-    let chance = Chance::seeded(seed);
+    let random = Random::seeded(seed);
     while !*stop.borrow_and_update() && !group.is_empty() {
-        let who = pick(&chance, group.len() as u64) as usize;
-        group[who].act(&town, &chance).await;
-        sleep(Duration::from_millis(100 + pick(&chance, 400))).await;
+        let who = pick(&random, group.len() as u64) as usize;
+        group[who].act(&town, &random).await;
+        sleep(Duration::from_millis(100 + pick(&random, 400))).await;
     }
     group
 }

@@ -1,6 +1,6 @@
 //! What is to go wrong and when: drawn from the seed before the run begins, so that it can be repeated.
 
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 
 /// How many replicas there are.
 pub const REPLICAS: usize = 3;
@@ -95,8 +95,8 @@ impl Trouble {
 /// time, so at least one is always left alone. In a hurry, what leaves leases behind ends early, so that nobody has to
 /// wait for them at the end.
 pub fn draw(seed: u64, length_ms: u64, hurry: bool) -> Vec<Step> {
-    let chance = Chance::seeded(seed);
-    let frozen = pick(&chance, REPLICAS as u64) as usize;
+    let random = Random::seeded(seed);
+    let frozen = pick(&random, REPLICAS as u64) as usize;
     let mut plan = vec![Step {
         at_ms: LONG_FREEZE_FROM_MS,
         replica: frozen,
@@ -108,9 +108,9 @@ pub fn draw(seed: u64, length_ms: u64, hurry: bool) -> Vec<Step> {
     rested[frozen] = thawed + REST_MS;
     let (mut now, mut opening) = (LONG_FREEZE_FROM_MS, OPENING.into_iter());
     loop {
-        now += 300 + pick(&chance, 1_200);
-        let (mut trouble, for_ms) = opening.next().unwrap_or_else(|| dish(&chance));
-        let replica = pick(&chance, REPLICAS as u64) as usize;
+        now += 300 + pick(&random, 1_200);
+        let (mut trouble, for_ms) = opening.next().unwrap_or_else(|| dish(&random));
+        let replica = pick(&random, REPLICAS as u64) as usize;
         let replica = (0..REPLICAS)
             .map(|more| (replica + more) % REPLICAS)
             .min_by_key(|replica| rested[*replica].max(now));
@@ -129,17 +129,17 @@ pub fn draw(seed: u64, length_ms: u64, hurry: bool) -> Vec<Step> {
 }
 
 /// An even choice of `0..below`.
-pub fn pick(chance: &Chance, below: u64) -> u64 {
+pub fn pick(random: &Random, below: u64) -> u64 {
     // Below the bound by construction, and far below what a double holds exactly.
-    (chance.unit() * below as f64) as u64
+    (random.unit() * below as f64) as u64
 }
 
-fn dish(chance: &Chance) -> (Trouble, u64) {
+fn dish(random: &Random) -> (Trouble, u64) {
     let all: u32 = MENU.iter().map(|(_, weight, _)| weight).sum();
-    let mut drawn = pick(chance, all.into());
+    let mut drawn = pick(random, all.into());
     for (trouble, weight, (least, most)) in MENU {
         if drawn < weight.into() {
-            return (trouble, least + pick(chance, most - least));
+            return (trouble, least + pick(random, most - least));
         }
         drawn -= u64::from(weight);
     }

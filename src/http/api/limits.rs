@@ -103,12 +103,12 @@ pub fn tell<B>(response: &mut ServiceResponse<B>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::chance::Chance;
+    use crate::domain::random::Random;
 
     #[test]
     fn each_key_has_a_minute_of_its_own_and_begins_a_new_one_when_it_is_over() {
-        let (limits, chance) = (KeyLimits::new(2), Chance::seeded(1));
-        let (one, other) = (ApiKeyId::random(&chance), ApiKeyId::random(&chance));
+        let (limits, random) = (KeyLimits::new(2), Random::seeded(1));
+        let (one, other) = (ApiKeyId::random(&random), ApiKeyId::random(&random));
         let at = |seconds: i64| Timestamp::from_unix_ms(1_000_000 + seconds * 1000);
         assert_eq!(limits.spend(one, at(0)), (Some(1), at(60)));
         assert_eq!(limits.spend(one, at(30)), (Some(0), at(60)));
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_locks_nobody_out() {
-        let (limits, key) = (KeyLimits::new(1), ApiKeyId::random(&Chance::seeded(1)));
+        let (limits, key) = (KeyLimits::new(1), ApiKeyId::random(&Random::seeded(1)));
         let at = |seconds: i64| Timestamp::from_unix_ms(1_000_000 + seconds * 1000);
         assert_eq!(limits.spend(key, at(500)), (Some(0), at(560)));
         assert_eq!(limits.spend(key, at(10)), (Some(0), at(70)));
@@ -127,11 +127,11 @@ mod tests {
 
     #[test]
     fn quiet_keys_are_forgotten() {
-        let (limits, chance) = (KeyLimits::new(1), Chance::seeded(1));
+        let (limits, random) = (KeyLimits::new(1), Random::seeded(1));
         for _ in 0..TIDY {
-            limits.spend(ApiKeyId::random(&chance), Timestamp::from_unix_ms(0));
+            limits.spend(ApiKeyId::random(&random), Timestamp::from_unix_ms(0));
         }
-        limits.spend(ApiKeyId::random(&chance), Timestamp::from_unix_ms(60_000));
+        limits.spend(ApiKeyId::random(&random), Timestamp::from_unix_ms(60_000));
         assert_eq!(limits.windows.lock().expect("no panic").len(), 1);
     }
 }

@@ -2,9 +2,9 @@
 
 use actix_session::Session;
 
-use crate::domain::chance::Chance;
 use crate::domain::clock::Timestamp;
 use crate::domain::id::UserId;
+use crate::domain::random::Random;
 use crate::domain::secret::Secret;
 use crate::services::ENDS_AT;
 
@@ -34,7 +34,7 @@ impl Caller {
     /// Makes the session this user's, under a new key: an older key, known or planted, opens nothing any more. (Every
     /// change of a session gives it a new key, see `session`.)
     pub fn sign_in(session: &Session, user: UserId) {
-        let nonce = Secret::random(&Chance::system());
+        let nonce = Secret::random(&Random::system());
         let written = session.insert(USER, user).and_then(|()| session.insert(NONCE, nonce.expose()));
         if let Err(why) = written {
             tracing::error!(error = %why, "could not write the session");

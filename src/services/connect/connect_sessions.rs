@@ -17,7 +17,6 @@ use thiserror::Error;
 use url::Url;
 
 use super::rules::Rules;
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::external::ExternalUserId;
@@ -25,6 +24,7 @@ use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, PortalId};
 use crate::domain::origin::{AllowedOrigins, Origin, ReturnUrl};
 use crate::domain::project::ProjectId;
+use crate::domain::random::Random;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
@@ -145,7 +145,7 @@ struct Parts {
     platform_store: PlatformStore,
     hubspot: Arc<HubSpot>,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     tasks: Tasks,
     rules: Arc<Rules>,
     pending_grants: PendingGrants,
@@ -153,7 +153,7 @@ struct Parts {
 
 impl ConnectSessions {
     pub(super) fn new(base: &Base, rules: &Arc<Rules>, pending_grants: &PendingGrants) -> Self {
-        let Base { store, hubspot, clock, chance, tasks, .. } = base.clone();
+        let Base { store, hubspot, clock, random, tasks, .. } = base.clone();
         let (rules, pending_grants) = (Arc::clone(rules), pending_grants.clone());
         Self(Arc::new(Parts {
             connect_store: store.connect,
@@ -161,7 +161,7 @@ impl ConnectSessions {
             platform_store: store.platform,
             hubspot,
             clock,
-            chance,
+            random,
             tasks,
             rules,
             pending_grants,
@@ -185,11 +185,11 @@ impl ConnectSessions {
             self.returnable(url, allowed_origins.as_ref())?;
         }
         let (project, user) = (new.project.clone(), external_id.clone());
-        let user_id = parts.platform_store.user_of_external(project, user, &parts.chance).await?;
-        let (now, token) = (parts.clock.now(), Secret::random(&parts.chance));
+        let user_id = parts.platform_store.user_of_external(project, user, &parts.random).await?;
+        let (now, token) = (parts.clock.now(), Secret::random(&parts.random));
         let usual = if new.hosted { LINK_LIFE } else { PAGE_LIFE };
         let session = ConnectSession {
-            id: ConnectSessionId::at(now, &parts.chance),
+            id: ConnectSessionId::at(now, &parts.random),
             token_hash: token.hash(),
             external_id,
             user_id,
@@ -389,7 +389,7 @@ impl ConnectSessions {
     /// Exchanges the token of a hosted link, once, for a token that the page behind the link keeps to itself: the link
     /// stays in mailboxes and in the browser's history.
     pub async fn open_link(&self, link: &Secret) -> Result<Option<Secret>, StoreError> {
-        let page = Secret::random(&self.0.chance);
+        let page = Secret::random(&self.0.random);
         let opened = self.0.connect_store.open_link(link.hash(), page.hash(), self.0.clock.now()).await?;
         Ok(opened.then_some(page))
     }

@@ -9,12 +9,12 @@ use super::pkce::{open_pkce, seal_pkce};
 use super::rules::Rules;
 use crate::config::HubSpot as Settings;
 use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, Mode};
-use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{FlowId, PortalId, UserId};
 use crate::domain::origin::{Origin, ReturnUrl};
+use crate::domain::random::Random;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::{Hash, Secret};
 use crate::hubspot::{Authorize, HubSpot};
@@ -105,7 +105,7 @@ struct Parts {
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     metrics: Arc<Metrics>,
     notifier: Notifier,
     rules: Arc<Rules>,
@@ -113,14 +113,14 @@ struct Parts {
 
 impl Starts {
     pub(super) fn new(base: &Base, rules: &Arc<Rules>) -> Self {
-        let Base { store, hubspot, keyring, clock, chance, metrics, notifier, .. } = base.clone();
+        let Base { store, hubspot, keyring, clock, random, metrics, notifier, .. } = base.clone();
         Self(Arc::new(Parts {
             connect_store: store.connect,
             connection_store: store.connections,
             hubspot,
             keyring,
             clock,
-            chance,
+            random,
             metrics,
             notifier,
             rules: Arc::clone(rules),
@@ -153,9 +153,9 @@ impl Starts {
             return Err(StartError::ReturnUrlNotAllowed);
         }
         let settings = parts.hubspot.settings();
-        let (state, binding) = (Secret::random(&parts.chance), Secret::random(&parts.chance));
+        let (state, binding) = (Secret::random(&parts.random), Secret::random(&parts.random));
         let flow = flow_of_state(&state);
-        let pkce = settings.pkce.then(|| Secret::random(&parts.chance));
+        let pkce = settings.pkce.then(|| Secret::random(&parts.random));
         let now = parts.clock.now();
         let mut effective = EffectiveRequest::of(session.as_ref(), &ask, settings);
         if let (Some(user), Some(portal)) = (effective.user, effective.portal_id)
@@ -207,7 +207,7 @@ impl Starts {
             return Ok(StartError::SessionEnded { flow: None });
         }
         // The state and the binding reach nobody, so HubSpot's callback cannot find this request.
-        let (state, binding) = (Secret::random(&parts.chance), Secret::random(&parts.chance));
+        let (state, binding) = (Secret::random(&parts.random), Secret::random(&parts.random));
         let (flow, now) = (flow_of_state(&state), parts.clock.now());
         let request = self.plain_request(flow, now, opener, evidence, ask);
         let new = NewAuthRequest { request, state_hash: state.hash(), binding_hash: binding.hash() };
@@ -231,7 +231,7 @@ impl Starts {
         let settings = self.0.hubspot.settings();
         AuthRequest {
             id: flow,
-            user_id: UserId::at(now, &self.0.chance),
+            user_id: UserId::at(now, &self.0.random),
             client_id: settings.client_id.clone(),
             redirect_uri: settings.redirect_uri.to_string(),
             scopes: settings.scopes.clone(),

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::domain::chance::Chance;
 use crate::domain::event::{AppData, EventType};
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
+use crate::domain::random::Random;
 use crate::hubspot::HubSpot;
 use crate::services::platform::Base;
 use crate::store::WebhookStore;
@@ -16,7 +16,7 @@ use crate::store::WebhookStore;
 pub(super) struct CredentialsAlarm {
     store: WebhookStore,
     hubspot: Arc<HubSpot>,
-    chance: Chance,
+    random: Random,
     state: AtomicU8,
 }
 
@@ -26,8 +26,8 @@ const CLEAR: u8 = 2;
 
 impl CredentialsAlarm {
     pub fn new(base: &Base) -> Self {
-        let Base { store, hubspot, chance, .. } = base.clone();
-        Self { store: store.webhooks, hubspot, chance, state: AtomicU8::new(UNKNOWN) }
+        let Base { store, hubspot, random, .. } = base.clone();
+        Self { store: store.webhooks, hubspot, random, state: AtomicU8::new(UNKNOWN) }
     }
 
     /// Whether that is news.
@@ -44,7 +44,7 @@ impl CredentialsAlarm {
                 if !self.set(RAISED) {
                     return;
                 }
-                let id = format!("evt_{}", self.chance.uuid().simple());
+                let id = format!("evt_{}", self.random.uuid().simple());
                 let (client_id, reason) = (self.hubspot.client_id().to_owned(), failure.code.as_str());
                 let data = AppData { client_id, reason };
                 store.raise_alarm(kind, id, data).await.map(|_| ())

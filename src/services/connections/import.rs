@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::account_details::{AccountDetails, Lacking};
 use super::circuit_breaker::CircuitBreaker;
 use super::intake::{GrantedTokens, Intake, Terms};
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::project::ProjectId;
+use crate::domain::random::Random;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
@@ -93,7 +93,7 @@ struct Parts {
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     tasks: Tasks,
     changes: Changes,
     circuit_breaker: Arc<CircuitBreaker>,
@@ -131,7 +131,7 @@ impl Imports {
         intake: &Intake,
         details: &AccountDetails,
     ) -> Self {
-        let Base { store, hubspot, keyring, clock, chance, tasks, changes, .. } = base.clone();
+        let Base { store, hubspot, keyring, clock, random, tasks, changes, .. } = base.clone();
         let circuit_breaker = Arc::clone(circuit_breaker);
         let (intake, details) = (intake.clone(), details.clone());
         Self(Arc::new(Parts {
@@ -140,7 +140,7 @@ impl Imports {
             hubspot,
             keyring,
             clock,
-            chance,
+            random,
             tasks,
             changes,
             circuit_breaker,
@@ -165,7 +165,7 @@ impl Imports {
     async fn take_over(&self, import: &Import) -> Result<Imported, ImportError> {
         let parts = &self.0;
         let (project, external) = (import.project.clone(), import.external_user.clone());
-        let user = parts.platform_store.user_of_external(project, external, &parts.chance).await?;
+        let user = parts.platform_store.user_of_external(project, external, &parts.random).await?;
         let brought = parts.keyring.fingerprint(&import.refresh);
         let in_use = || ImportError::Refused(FailureCode::RefreshTokenInUse);
         let _under_way = UnderWay::begin(&parts.under_way, &brought).ok_or_else(in_use)?;

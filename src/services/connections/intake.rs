@@ -7,12 +7,12 @@ use super::account_details::{AccountDetails, Lacking};
 use crate::config::Config;
 use crate::crash;
 use crate::domain::auth_request::AuthRequest;
-use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::connection::StoredState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, FlowId, PortalId, UserId};
 use crate::domain::project::ProjectId;
+use crate::domain::random::Random;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Secret;
 use crate::domain::token::{RefreshPolicy, missing};
@@ -93,7 +93,7 @@ struct Parts {
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     metrics: Arc<Metrics>,
     notifier: Notifier,
     changes: Changes,
@@ -105,7 +105,7 @@ struct Parts {
 
 impl Intake {
     pub(super) fn new(base: &Base, config: &Config, details: &AccountDetails) -> Self {
-        let Base { store, hubspot, keyring, clock, chance, metrics, notifier, changes, .. } = base.clone();
+        let Base { store, hubspot, keyring, clock, random, metrics, notifier, changes, .. } = base.clone();
         let details = details.clone();
         Self(Arc::new(Parts {
             connect_store: store.connect,
@@ -113,7 +113,7 @@ impl Intake {
             hubspot,
             keyring,
             clock,
-            chance,
+            random,
             metrics,
             notifier,
             changes,
@@ -213,7 +213,7 @@ impl Intake {
                 }
                 None => None,
             };
-            let place = known.map_or((ConnectionId::at(received.at, &parts.chance), 1), |token| {
+            let place = known.map_or((ConnectionId::at(received.at, &parts.random), 1), |token| {
                 (token.id, token.generation + 1)
             });
             let tokens = self.seal(received, &source, place);
@@ -273,7 +273,7 @@ impl Intake {
             unsettled_scopes: (is_strict && grant.scopes.is_none()).then(|| scopes.clone()),
             project_id: project.clone(),
         };
-        let refresh_at = parts.policy.refresh_at(at, expires_at, parts.chance.unit());
+        let refresh_at = parts.policy.refresh_at(at, expires_at, parts.random.unit());
         NewTokens {
             token,
             refresh_at,

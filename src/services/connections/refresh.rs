@@ -8,11 +8,11 @@ use super::circuit_breaker::CircuitBreaker;
 use super::credentials_alarm::CredentialsAlarm;
 use super::token_seal::{context, open_refresh};
 use crate::crash;
-use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::ConnectionId;
 use crate::domain::journal::concerned_until;
+use crate::domain::random::Random;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
 use crate::domain::secret::Secret;
 use crate::domain::token::{RefreshPolicy, Token};
@@ -43,7 +43,7 @@ struct Parts {
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     metrics: Arc<Metrics>,
     owner: Arc<str>,
     tasks: Tasks,
@@ -57,14 +57,14 @@ struct Parts {
 
 impl Refreshes {
     pub(super) fn new(base: &Base, policy: RefreshPolicy, circuit_breaker: &Arc<CircuitBreaker>) -> Self {
-        let Base { store, hubspot, keyring, clock, chance, metrics, owner, tasks, changes, .. } =
+        let Base { store, hubspot, keyring, clock, random, metrics, owner, tasks, changes, .. } =
             base.clone();
         Self(Arc::new(Parts {
             store: store.connections,
             hubspot,
             keyring,
             clock,
-            chance,
+            random,
             metrics,
             owner,
             tasks,
@@ -175,7 +175,7 @@ impl Refreshes {
             scopes: grant.scopes,
             obtained_at,
             expires_at,
-            refresh_at: parts.policy.refresh_at(obtained_at, expires_at, parts.chance.unit()),
+            refresh_at: parts.policy.refresh_at(obtained_at, expires_at, parts.random.unit()),
         };
         let write = || parts.store.commit_refresh(committed.clone());
         if retry_write(PATIENCE, write).await? {
@@ -221,10 +221,10 @@ impl Refreshes {
         if failure.class == FailureClass::GrantDead && job.strikes == 0 && !is_announced {
             parts.circuit_breaker.struck();
         }
-        let next = match job.after(failure, now, parts.chance.unit(), parts.circuit_breaker.is_outage()) {
+        let next = match job.after(failure, now, parts.random.unit(), parts.circuit_breaker.is_outage()) {
             Next::GiveUp if !is_announced && self.is_mass_event(token, now).await? => {
                 tracing::error!(connection = %token.id, "HubSpot refuses many grants at once; nobody is given up");
-                job.kept(now, parts.chance.unit())
+                job.kept(now, parts.random.unit())
             }
             next => next,
         };
@@ -263,7 +263,7 @@ impl Refreshes {
             // The key may come back; a damaged or misplaced ciphertext will not mend itself.
             OpenError::UnknownKey(_) => {
                 let next =
-                    job.after(&Failure::our_fault(FailureCode::UnknownKey), now, parts.chance.unit(), false);
+                    job.after(&Failure::our_fault(FailureCode::UnknownKey), now, parts.random.unit(), false);
                 parts.store.fail_refresh(job, FailureCode::UnknownKey, next, now).await.map(|_| ())
             }
             OpenError::Damaged | OpenError::Misplaced => {

@@ -9,13 +9,13 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::crash;
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{InstallId, PortalId};
 use crate::domain::pending_grant::GrantSource;
 use crate::domain::project::ProjectId;
+use crate::domain::random::Random;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
 use crate::services::connections::{Intake, Terms};
@@ -83,7 +83,7 @@ struct Parts {
     platform_store: PlatformStore,
     hubspot: Arc<HubSpot>,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     tasks: Tasks,
     intake: Intake,
     pending_grants: PendingGrants,
@@ -98,7 +98,7 @@ impl Installs {
         pending_grants: &PendingGrants,
         claim_time: Duration,
     ) -> Self {
-        let Base { store, hubspot, clock, chance, tasks, .. } = base.clone();
+        let Base { store, hubspot, clock, random, tasks, .. } = base.clone();
         let (intake, pending_grants) = (intake.clone(), pending_grants.clone());
         Self(Arc::new(Parts {
             connect_store: store.connect,
@@ -106,7 +106,7 @@ impl Installs {
             platform_store: store.platform,
             hubspot,
             clock,
-            chance,
+            random,
             tasks,
             intake,
             pending_grants,
@@ -118,7 +118,7 @@ impl Installs {
     /// with us, and nothing about who brings it; so no cookie goes with it.
     pub async fn begin_install(&self) -> Result<Secret, StoreError> {
         let parts = &self.0;
-        let state = Secret::random(&parts.chance);
+        let state = Secret::random(&parts.random);
         let expires_at = parts.clock.now().plus(STATE_TTL);
         parts.marketplace_store.note_install_state(state.hash(), expires_at).await?;
         Ok(state)
@@ -245,7 +245,7 @@ impl Installs {
             };
             let owner = parts
                 .platform_store
-                .user_of_external(project.clone(), external.clone(), &parts.chance)
+                .user_of_external(project.clone(), external.clone(), &parts.random)
                 .await?;
             let terms = Terms {
                 owner,

@@ -10,13 +10,13 @@ use super::connections::{Connections, Disconnects, GrantedTokens, Intake, REVOKE
 use super::platform::{Base, Key, Notifier, retry_write};
 use crate::crash;
 use crate::domain::auth_request::AuthRequest;
-use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{
     ConnectSessionId, ConnectionId, FlowId, InstallId, PendingGrantId, PortalId, UserId,
 };
 use crate::domain::pending_grant::GrantSource;
+use crate::domain::random::Random;
 use crate::domain::secret::Secret;
 use crate::domain::words::{UnknownWord, words};
 use crate::hubspot::{Grant, HubSpot};
@@ -66,7 +66,7 @@ pub(super) struct PendingGrants {
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     metrics: Arc<Metrics>,
     notifier: Notifier,
     intake: Intake,
@@ -76,8 +76,8 @@ pub(super) struct PendingGrants {
 impl PendingGrants {
     pub fn new(base: &Base, connections: &Connections) -> Self {
         let (intake, disconnects) = (connections.intake.clone(), connections.disconnects.clone());
-        let Base { store, hubspot, keyring, clock, chance, metrics, notifier, .. } = base.clone();
-        Self { store: store.connect, hubspot, keyring, clock, chance, metrics, notifier, intake, disconnects }
+        let Base { store, hubspot, keyring, clock, random, metrics, notifier, .. } = base.clone();
+        Self { store: store.connect, hubspot, keyring, clock, random, metrics, notifier, intake, disconnects }
     }
 
     /// Holds a grant until the person has chosen, if it is for another account than the flow expected, or until the
@@ -111,7 +111,7 @@ impl PendingGrants {
         at: Timestamp,
         time: Duration,
     ) -> Result<(), StoreError> {
-        let id = InstallId::random(&self.chance).into();
+        let id = InstallId::random(&self.random).into();
         let client_id = self.hubspot.client_id();
         let sealed = self.seal((id, GrantSource::Marketplace, time), client_id, grant, refresh, portal, at);
         self.keep(sealed, &grant.access).await.map(|_| ())
@@ -126,7 +126,7 @@ impl PendingGrants {
         portal: PortalId,
         at: Timestamp,
     ) -> PendingGrant {
-        let connection = ConnectionId::at(at, &self.chance);
+        let connection = ConnectionId::at(at, &self.random);
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation: 1, client_id };
         let access = self.keyring.seal(&grant.access, context("access"));

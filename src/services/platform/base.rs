@@ -6,8 +6,8 @@ use super::changes::Changes;
 use super::notifier::Notifier;
 use super::row_cache::RowCache;
 use super::tasks::Tasks;
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
+use crate::domain::random::Random;
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
 use crate::store::Store;
@@ -20,7 +20,7 @@ pub(in crate::services) struct Base {
     pub hubspot: Arc<HubSpot>,
     pub keyring: Arc<Keyring>,
     pub clock: Clock,
-    pub chance: Chance,
+    pub random: Random,
     pub metrics: Arc<Metrics>,
     /// Who this process is when it takes leases.
     pub owner: Arc<str>,

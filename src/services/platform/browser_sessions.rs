@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::base::Base;
 use super::row_cache::RowCache;
 use crate::config;
-use crate::domain::chance::Chance;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id::UserId;
+use crate::domain::random::Random;
 use crate::domain::secret::Secret;
 use crate::store::{PlatformStore, SessionRow, StoreError};
 
@@ -39,7 +39,7 @@ pub enum Use {
 pub struct BrowserSessions {
     store: PlatformStore,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     row_cache: RowCache,
     /// How long a session lasts without an action.
     idle: Duration,
@@ -49,9 +49,9 @@ pub struct BrowserSessions {
 
 impl BrowserSessions {
     pub(super) fn new(base: &Base, settings: &config::Security) -> Self {
-        let Base { store, clock, chance, row_cache, .. } = base.clone();
+        let Base { store, clock, random, row_cache, .. } = base.clone();
         let config::Security { session_idle: idle, session_max: max, .. } = *settings;
-        Self { store: store.platform, clock, chance, row_cache, idle, max }
+        Self { store: store.platform, clock, random, row_cache, idle, max }
     }
 
     /// The session with this key, unless it has expired.
@@ -88,7 +88,7 @@ impl BrowserSessions {
 
     /// Saves a new session. It counts from its first day, whatever its key was then.
     pub async fn save_session(&self, mut values: SessionValues) -> Result<Secret, StoreError> {
-        let key = Secret::random(&self.chance);
+        let key = Secret::random(&self.random);
         let now = self.clock.now();
         values.remove(ENDS_AT);
         let since = values.entry(SINCE.to_owned()).or_insert_with(|| now.unix_ms().to_string());

@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use super::base::Base;
 use super::retry::retry_write;
-use crate::domain::chance::Chance;
 use crate::domain::id::ApiKeyId;
+use crate::domain::random::Random;
 use crate::domain::secret::Secret;
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::{OnceFound, OnceLease, PlatformStore, StoreError};
@@ -61,7 +61,7 @@ pub enum OnceError {
 pub struct Idempotency {
     store: PlatformStore,
     keyring: Arc<Keyring>,
-    chance: Chance,
+    random: Random,
 }
 
 impl Idempotency {
@@ -69,7 +69,7 @@ impl Idempotency {
         Self {
             store: base.store.platform.clone(),
             keyring: Arc::clone(&base.keyring),
-            chance: base.chance.clone(),
+            random: base.random.clone(),
         }
     }
 
@@ -80,7 +80,7 @@ impl Idempotency {
     /// [`OnceError`]; the request is not to be done then.
     pub async fn once(&self, caller: ApiKeyId, key: &str, what: &[&[u8]]) -> Result<Once, OnceError> {
         let id = Secret::new(format!("{caller} {key}")).hash().text();
-        let lease = OnceLease { id, lease: self.chance.uuid().to_string() };
+        let lease = OnceLease { id, lease: self.random.uuid().to_string() };
         // Keyed, because a body may hold a secret that is short enough to be found by trying.
         let fingerprint = self.keyring.fingerprint(&Secret::new(digest(what)));
         Ok(match self.store.claim_once(lease.clone(), fingerprint).await? {

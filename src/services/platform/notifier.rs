@@ -149,7 +149,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::chance::Chance;
+    use crate::domain::random::Random;
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_millis(20)
@@ -165,8 +165,8 @@ mod tests {
 
     #[tokio::test]
     async fn each_is_woken_for_its_own_and_misses_nothing() {
-        let (notifier, chance) = (Notifier::default(), Chance::seeded(1));
-        let (mine, other) = (UserId::random(&chance), UserId::random(&chance));
+        let (notifier, random) = (Notifier::default(), Random::seeded(1));
+        let (mine, other) = (UserId::random(&random), UserId::random(&random));
         let (mut first, mut second) = (wait(&notifier, mine), wait(&notifier, mine));
 
         notifier.wake(Key::User(other));
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn whoever_leaves_is_forgotten() {
-        let (notifier, user) = (Notifier::default(), UserId::random(&Chance::seeded(1)));
+        let (notifier, user) = (Notifier::default(), UserId::random(&Random::seeded(1)));
         let (first, second) = (wait(&notifier, user), wait(&notifier, user));
         drop(first);
         assert_eq!(notifier.places().by_key.len(), 1);
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn of_those_who_leave_at_once_nobody_is_left_behind() {
-        let (notifier, user) = (Notifier::default(), UserId::random(&Chance::seeded(1)));
+        let (notifier, user) = (Notifier::default(), UserId::random(&Random::seeded(1)));
         for _ in 0..500 {
             let leaving: Vec<Subscription> = (0..4).map(|_| wait(&notifier, user)).collect();
             std::thread::scope(|threads| {
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_mark_wakes_at_first_and_when_it_changes() {
-        let (notifier, user) = (Notifier::default(), UserId::random(&Chance::seeded(1)));
+        let (notifier, user) = (Notifier::default(), UserId::random(&Random::seeded(1)));
         let mut wakes = wait(&notifier, user);
         for (mark, woken) in [(1, true), (1, false), (2, true)] {
             notifier.mark(Key::User(user), mark);
@@ -217,16 +217,16 @@ mod tests {
 
     #[test]
     fn waits_are_limited_for_each_key_and_in_all() {
-        let (notifier, chance) = (Notifier::default(), Chance::seeded(1));
-        let user = UserId::random(&chance);
+        let (notifier, random) = (Notifier::default(), Random::seeded(1));
+        let user = UserId::random(&random);
         let mut waits: Vec<Subscription> = (0..MAX_WAITS_PER_KEY).map(|_| wait(&notifier, user)).collect();
         assert!(notifier.wakes(Key::User(user)).is_none());
         waits.pop();
         assert!(notifier.wakes(Key::User(user)).is_some(), "one that has left makes room");
         while waits.len() < MAX_WAITS {
-            waits.push(wait(&notifier, UserId::random(&chance)));
+            waits.push(wait(&notifier, UserId::random(&random)));
         }
-        assert!(notifier.wakes(Key::User(UserId::random(&chance))).is_none());
+        assert!(notifier.wakes(Key::User(UserId::random(&random))).is_none());
         assert_eq!(notifier.count(), MAX_WAITS);
         drop(waits);
         assert_eq!((notifier.count(), notifier.places().by_key.len()), (0, 0));

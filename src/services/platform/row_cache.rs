@@ -126,11 +126,11 @@ impl RowCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::chance::Chance;
+    use crate::domain::random::Random;
 
     #[test]
     fn a_read_that_overlaps_a_change_is_not_remembered() {
-        let (row_cache, user) = (RowCache::new(true), UserId::random(&Chance::seeded(1)));
+        let (row_cache, user) = (RowCache::new(true), UserId::random(&Random::seeded(1)));
         let before = row_cache.ticket();
         row_cache.forget_connections(user);
         row_cache.keep_connections(before, user, &UserConnections::default());
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn nothing_is_remembered_where_others_write() {
-        let (row_cache, user) = (RowCache::new(false), UserId::random(&Chance::seeded(1)));
+        let (row_cache, user) = (RowCache::new(false), UserId::random(&Random::seeded(1)));
         row_cache.keep_connections(row_cache.ticket(), user, &UserConnections::default());
         assert!(row_cache.connections(user).is_none());
     }

@@ -80,12 +80,12 @@ impl Proxy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::chance::Chance;
+    use crate::domain::random::Random;
 
     #[test]
     fn a_storm_of_refusals_is_one_renewal_in_half_a_minute_for_each_connection() {
-        let (forced, chance) = (ForcedRefreshThrottle::default(), Chance::seeded(1));
-        let [one, other] = [(); 2].map(|()| ConnectionId::random(&chance));
+        let (forced, random) = (ForcedRefreshThrottle::default(), Random::seeded(1));
+        let [one, other] = [(); 2].map(|()| ConnectionId::random(&random));
         let start = Timestamp::from_unix_ms(1_000_000);
         assert!(forced.admit(one, start) && forced.admit(other, start));
         for seconds in 0..30 {
@@ -96,10 +96,10 @@ mod tests {
 
     #[test]
     fn what_is_long_past_is_not_remembered() {
-        let (forced, chance) = (ForcedRefreshThrottle::default(), Chance::seeded(1));
+        let (forced, random) = (ForcedRefreshThrottle::default(), Random::seeded(1));
         let start = Timestamp::from_unix_ms(1_000_000);
         for second in 0..10_000 {
-            forced.admit(ConnectionId::random(&chance), start.plus(Duration::from_secs(second)));
+            forced.admit(ConnectionId::random(&random), start.plus(Duration::from_secs(second)));
         }
         assert!(forced.0.lock().unwrap().len() <= TIDY);
     }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use super::secrets::{Unreadable, open_secrets};
 use crate::crash;
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::id::WebhookId;
+use crate::domain::random::Random;
 use crate::domain::webhook::{AT_ONCE, After, Attempt, DeliveryError};
 use crate::keyring::Keyring;
 use crate::services::platform::{Base, Tasks};
@@ -58,7 +58,7 @@ pub struct Deliveries {
     pub(super) store: WebhookStore,
     keyring: Arc<Keyring>,
     pub(super) clock: Clock,
-    chance: Chance,
+    random: Random,
     pub(super) metrics: Arc<Metrics>,
     owner: Arc<str>,
     tasks: Tasks,
@@ -70,9 +70,9 @@ pub struct Deliveries {
 
 impl Deliveries {
     pub(super) fn new(base: &Base, sender: &Arc<Sender>) -> Self {
-        let Base { store, keyring, clock, chance, metrics, owner, tasks, .. } = base.clone();
+        let Base { store, keyring, clock, random, metrics, owner, tasks, .. } = base.clone();
         let (sender, in_flight) = (Arc::clone(sender), Arc::default());
-        Self { store: store.webhooks, keyring, clock, chance, metrics, owner, tasks, sender, in_flight }
+        Self { store: store.webhooks, keyring, clock, random, metrics, owner, tasks, sender, in_flight }
     }
 
     /// Claims deliveries that are due, as many as there is room for: each endpoint has its own, so that a slow one fills
@@ -131,7 +131,7 @@ impl Deliveries {
             }
         };
         crash::point("webhook.answered");
-        let after = attempt.after(claimed.attempts, self.chance.unit());
+        let after = attempt.after(claimed.attempts, self.random.unit());
         self.metrics.webhooks.attempted(after, attempt.error);
         log(claimed, &attempt, after);
         self.store.note_delivery(claimed, attempt, after, self.clock.now()).await.map(|_| ())

@@ -8,11 +8,11 @@ use url::Url;
 
 use super::deliveries::Deliveries;
 use super::secrets::{Secrets, Unreadable, open_secrets, seal_secrets};
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::event::EventTypes;
 use crate::domain::id::WebhookId;
 use crate::domain::project::ProjectId;
+use crate::domain::random::Random;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::DisabledReason;
 use crate::domain::webhook_headers::WebhookHeaders;
@@ -58,7 +58,7 @@ pub struct Endpoints {
     store: WebhookStore,
     keyring: Arc<Keyring>,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     /// The way to the host's backend.
     sender: Arc<Sender>,
     deliveries: Deliveries,
@@ -66,9 +66,9 @@ pub struct Endpoints {
 
 impl Endpoints {
     pub(super) fn new(base: &Base, sender: &Arc<Sender>, deliveries: &Deliveries) -> Self {
-        let Base { store, keyring, clock, chance, .. } = base.clone();
+        let Base { store, keyring, clock, random, .. } = base.clone();
         let (sender, deliveries) = (Arc::clone(sender), deliveries.clone());
-        Self { store: store.webhooks, keyring, clock, chance, sender, deliveries }
+        Self { store: store.webhooks, keyring, clock, random, sender, deliveries }
     }
 
     /// Makes an endpoint. Its secret is shown this once.
@@ -83,8 +83,8 @@ impl Endpoints {
         headers: &WebhookHeaders,
     ) -> Result<(Endpoint, Secret), WebhookError> {
         let url = self.sender.check(url).await?.to_string();
-        let (id, now) = (WebhookId::random(&self.chance), self.clock.now());
-        let secret = webhook::new_secret(&self.chance);
+        let (id, now) = (WebhookId::random(&self.random), self.clock.now());
+        let secret = webhook::new_secret(&self.random);
         let secrets = Secrets::default().rotated(&secret, now, now).with_headers(headers);
         let sealed = seal_secrets(&self.keyring, id, 1, &secrets);
         let endpoint = Endpoint {
@@ -191,7 +191,7 @@ impl Endpoints {
         id: WebhookId,
         overlap: Duration,
     ) -> Result<(Endpoint, Secret), WebhookError> {
-        let secret = webhook::new_secret(&self.chance);
+        let secret = webhook::new_secret(&self.random);
         loop {
             let endpoint = self.webhook(id).await?;
             let now = self.clock.now();
@@ -221,7 +221,7 @@ impl Endpoints {
         if !endpoint.enabled.is_set() {
             return Err(WebhookError::Disabled);
         }
-        let event = format!("evt_{}", self.chance.uuid().simple());
+        let event = format!("evt_{}", self.random.uuid().simple());
         self.store.queue_test(&endpoint, &event, self.clock.now()).await?;
         self.deliver_now(id, &event).await
     }

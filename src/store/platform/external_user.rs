@@ -2,10 +2,10 @@
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
-use crate::domain::chance::Chance;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::UserId;
 use crate::domain::project::ProjectId;
+use crate::domain::random::Random;
 use crate::store::entity::external_user::{Column, Entity};
 use crate::store::{PlatformStore, StoreError};
 
@@ -15,7 +15,7 @@ impl PlatformStore {
         &self,
         project: ProjectId,
         external: ExternalUserId,
-        chance: &Chance,
+        random: &Random,
     ) -> Result<UserId, StoreError> {
         if let Some(known) = self.find_external(&project, &external).await? {
             return Ok(known);
@@ -24,11 +24,11 @@ impl PlatformStore {
         let sql = "INSERT INTO external_user (project_id, external_id, user_id, created_at) VALUES ($1, $2, $3, $4) \
                    ON CONFLICT (project_id, external_id) DO UPDATE SET created_at = external_user.created_at \
                    RETURNING user_id";
-        let chance = chance.clone();
+        let random = random.clone();
         self.db
             .write(move |tx| {
                 let now = tx.clock.now();
-                let user = UserId::at(now, &chance);
+                let user = UserId::at(now, &random);
                 let values = [project.clone().into(), external.clone().into(), user.into(), now.into()];
                 Box::pin(async move {
                     tx.one(sql, values).await?.ok_or(StoreError::Unreadable("user_id"))?.get("user_id")

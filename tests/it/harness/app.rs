@@ -6,10 +6,10 @@ use fake_hubspot::{Decision, FakeHubSpot, Options};
 use hubspot_connect::app::{App, StartupError};
 use hubspot_connect::config::{Config, Variables};
 use hubspot_connect::domain::api_key::{ApiScopes, new_key};
-use hubspot_connect::domain::chance::Chance;
 use hubspot_connect::domain::clock::{Clock, Timestamp};
 use hubspot_connect::domain::id::ApiKeyId;
 use hubspot_connect::domain::project::ProjectId;
+use hubspot_connect::domain::random::Random;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::services::Services;
 use hubspot_connect::store::{ApiKey, Project, Store};
@@ -73,7 +73,7 @@ impl TestApp {
     pub async fn build(variables: &[(String, String)], clock: Clock) -> Result<App, StartupError> {
         let config =
             Config::read(&Variables::from_pairs(variables.iter().cloned())).expect("a configuration");
-        App::build(config, clock, Chance::system()).await
+        App::build(config, clock, Random::system()).await
     }
 
     async fn assemble(
@@ -160,9 +160,9 @@ impl TestApp {
         let project = Project { id, host_origins: None, created_at };
         self.store.platform.insert_project(project.clone()).await.expect("a project");
         let project_id = project.id;
-        let chance = Chance::system();
-        let id = ApiKeyId::random(&chance);
-        let secret = new_key(id, &chance);
+        let random = Random::system();
+        let id = ApiKeyId::random(&random);
+        let secret = new_key(id, &random);
         let scopes =
             ApiScopes(scopes.split_whitespace().map(|word| word.parse().expect("a scope")).collect());
         let (name, key_hash, created_at) = (id.to_string(), secret.hash(), self.clock.now());

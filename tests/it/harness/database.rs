@@ -1,6 +1,6 @@
 //! A database for one test: a file, or a database on the PostgreSQL server that TEST_POSTGRES_URL names.
 
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 use migrations::SchemaManager;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TryGetable, Value,
@@ -207,7 +207,7 @@ impl TestServer {
 
 /// A new database on this server: an empty one, or one with the tables.
 async fn on_server(server: &str, tables: bool) -> String {
-    let name = format!("test_{}", Chance::system().uuid().simple());
+    let name = format!("test_{}", Random::system().uuid().simple());
     let mut options = ConnectOptions::new(server);
     // A lock is held by a session, so there is to be one.
     let admin = Database::connect(options.max_connections(1).to_owned()).await.expect("TEST_POSTGRES_URL");
@@ -235,7 +235,7 @@ async fn template(server: &str, admin: &DatabaseConnection) -> String {
     let known = format!("SELECT 1 AS found FROM pg_database WHERE datname = '{name}'");
     let known = Statement::from_string(DbBackend::Postgres, known);
     if admin.query_one_raw(known).await.expect("an answer").is_none() {
-        let half = format!("half_{}", Chance::system().uuid().simple());
+        let half = format!("half_{}", Random::system().uuid().simple());
         admin.execute_unprepared(&format!("CREATE DATABASE {half}")).await.expect("a new database");
         let db = Database::connect(at(server, &half)).await.expect("the new database");
         migrations::up(&SchemaManager::new(&db), 0).await.expect("the tables");

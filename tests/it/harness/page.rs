@@ -1,7 +1,7 @@
 //! A host page with the SDK's secrets: begins an attempt by a form in somebody's popup, and asks how it fares from its
 //! own side, without cookies.
 
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 use hubspot_connect::domain::secret::Secret;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ pub struct Page {
 
 impl Page {
     pub fn new(base: &str, origin: &str) -> Self {
-        let secret = || Secret::random(&Chance::system()).expose().to_owned();
+        let secret = || Secret::random(&Random::system()).expose().to_owned();
         Self { origin: origin.to_owned(), verifier: secret(), opener_key: secret(), side: Browser::new(base) }
     }
 

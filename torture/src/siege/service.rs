@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fake_hubspot::{FakeHubSpot, Options};
-use hubspot_connect::domain::chance::Chance;
+use hubspot_connect::domain::random::Random;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 use tempfile::TempDir;
@@ -41,7 +41,7 @@ impl Service {
             ("HUBSPOT_AUTHORIZE_URL", hubspot.authorize_url()),
             ("HUBSPOT_API_URL", hubspot.base_url()),
             ("ENCRYPTION_KEYS", Keyring::generate().expose().to_owned()),
-            ("APP_SECRET", Secret::random(&Chance::system()).expose().to_owned()),
+            ("APP_SECRET", Secret::random(&Random::system()).expose().to_owned()),
             ("SERVER_ADDR", format!("127.0.0.1:{port}")),
             ("PUBLIC_URL", format!("http://localhost:{port}")),
             ("ADMIN_ADDR", format!("127.0.0.1:{admin}")),
@@ -78,7 +78,7 @@ impl Service {
     /// Where attacks go, with an authorization request that can be polled.
     pub async fn target(&self) -> Result<Target, Failure> {
         let base = format!("http://localhost:{}", self.port);
-        let verifier = Secret::random(&Chance::system());
+        let verifier = Secret::random(&Random::system());
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("origin", HOST_PAGE), ("challenge", &verifier.hash().text())])
             .finish();

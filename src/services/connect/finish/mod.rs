@@ -11,10 +11,10 @@ use super::pkce::open_pkce;
 use super::sign_in::SignIns;
 use crate::crash;
 use crate::domain::auth_request::{AuthRequest, FlowState};
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{FlowId, UserId};
+use crate::domain::random::Random;
 use crate::domain::secret::Secret;
 use crate::hubspot::HubSpot;
 use crate::keyring::Keyring;
@@ -96,7 +96,7 @@ struct Parts {
     hubspot: Arc<HubSpot>,
     keyring: Arc<Keyring>,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     tasks: Tasks,
     notifier: Notifier,
     sign_ins: SignIns,
@@ -111,14 +111,14 @@ impl Finishes {
         intake: &Intake,
         pending_grants: &PendingGrants,
     ) -> Self {
-        let Base { store, hubspot, keyring, clock, chance, tasks, notifier, .. } = base.clone();
+        let Base { store, hubspot, keyring, clock, random, tasks, notifier, .. } = base.clone();
         let (sign_ins, intake, pending_grants) = (sign_ins.clone(), intake.clone(), pending_grants.clone());
         Self(Arc::new(Parts {
             store: store.connect,
             hubspot,
             keyring,
             clock,
-            chance,
+            random,
             tasks,
             notifier,
             sign_ins,
@@ -209,7 +209,7 @@ impl Finishes {
             _ if request.connect_session.is_some() => Ok(begun_for),
             Some(user) => Ok(user),
             None if self.0.sign_ins.may_sign_in(begun_for).await? => Ok(begun_for),
-            None => Ok(UserId::at(self.0.clock.now(), &self.0.chance)),
+            None => Ok(UserId::at(self.0.clock.now(), &self.0.random)),
         }
     }
 

@@ -253,12 +253,12 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::chance::Chance;
+    use crate::domain::random::Random;
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_000_000_000);
 
     fn connection(number: u64) -> Option<ConnectionId> {
-        Some(ConnectionId::random(&Chance::seeded(number)))
+        Some(ConnectionId::random(&Random::seeded(number)))
     }
 
     fn later(seconds: u64) -> Timestamp {

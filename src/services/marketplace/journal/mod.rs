@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crash;
-use crate::domain::chance::Chance;
 use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::journal::{Notice, POLL};
+use crate::domain::random::Random;
 use crate::hubspot::HubSpot;
 use crate::hubspot::journal::{Entry, Next};
 use crate::services::platform::{Base, Changes};
@@ -80,7 +80,7 @@ pub struct Journal {
     store: MarketplaceStore,
     hubspot: Arc<HubSpot>,
     clock: Clock,
-    chance: Chance,
+    random: Random,
     metrics: Arc<Metrics>,
     owner: Arc<str>,
     changes: Changes,
@@ -90,12 +90,12 @@ pub struct Journal {
 
 impl Journal {
     pub(super) fn new(base: &Base) -> Self {
-        let Base { store, hubspot, clock, chance, metrics, owner, changes, .. } = base.clone();
+        let Base { store, hubspot, clock, random, metrics, owner, changes, .. } = base.clone();
         Self {
             store: store.marketplace,
             hubspot,
             clock,
-            chance,
+            random,
             metrics,
             owner,
             changes,

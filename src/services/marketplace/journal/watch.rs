@@ -98,7 +98,7 @@ impl Journal {
                 tracing::warn!(code, "HubSpot's Webhooks Journal could not be read and will be tried again");
             }
         }
-        pause(failure, failures, self.chance.unit())
+        pause(failure, failures, self.random.unit())
     }
 }
 

@@ -10,7 +10,7 @@ use super::clock::Timestamp;
 
 /// Where random values come from. Clones share one source.
 #[derive(Debug, Clone)]
-pub struct Chance(Source);
+pub struct Random(Source);
 
 #[derive(Debug, Clone)]
 enum Source {
@@ -18,7 +18,7 @@ enum Source {
     Seeded(u64, Arc<AtomicU64>),
 }
 
-impl Chance {
+impl Random {
     /// The operating system's generator: the only one fit for secrets.
     pub fn system() -> Self {
         Self(Source::System)
