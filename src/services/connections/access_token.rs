@@ -203,14 +203,14 @@ impl AccessTokens {
     /// As it is stored now. Only what is well is remembered.
     pub(in crate::services) async fn reread(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
         let parts = &self.0;
-        let ticket = parts.row_cache.ticket();
+        let epoch = parts.row_cache.read_epoch();
         let row = parts.store.access_row(id).await?.ok_or(AccessError::Unknown)?;
         match row.state {
             StoredState::Active => {}
             StoredState::NeedsReauth => return Err(AccessError::NeedsReauth),
             StoredState::IntegrityError => return Err(AccessError::Unreadable),
         }
-        parts.row_cache.keep_access(ticket, &row);
+        parts.row_cache.keep_access(epoch, &row);
         Ok(row)
     }
 

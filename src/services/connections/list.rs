@@ -86,11 +86,11 @@ impl ConnectionList {
         if let Some(known) = self.row_cache.connections(user) {
             return Ok(known);
         }
-        let ticket = self.row_cache.ticket();
+        let epoch = self.row_cache.read_epoch();
         let rows = self.connection_store.tokens_of(user).await?;
         let connections: UserConnections =
             Arc::new(rows.into_iter().map(|(token, refresh_at)| Connection { token, refresh_at }).collect());
-        self.row_cache.keep_connections(ticket, user, &connections);
+        self.row_cache.keep_connections(epoch, user, &connections);
         Ok(connections)
     }
 

@@ -56,7 +56,7 @@ impl BrowserSessions {
 
     /// The session with this key, unless it has expired.
     pub async fn load_session(&self, key: &Secret, by: Use) -> Result<Option<SessionValues>, StoreError> {
-        let (now, hash, ticket) = (self.clock.now(), key.hash(), self.row_cache.ticket());
+        let (now, hash, epoch) = (self.clock.now(), key.hash(), self.row_cache.read_epoch());
         let known = self.row_cache.session(hash).filter(|row| row.expires_at > now);
         let mut fresh = known.is_none();
         let Some(mut row) = (match known {
@@ -79,7 +79,7 @@ impl BrowserSessions {
             fresh = true;
         }
         if fresh {
-            self.row_cache.keep_session(ticket, &row);
+            self.row_cache.keep_session(epoch, &row);
         }
         let mut values: SessionValues = serde_json::from_str(&row.state).unwrap_or_default();
         values.insert(ENDS_AT.to_owned(), row.expires_at.unix_ms().to_string());
@@ -99,9 +99,9 @@ impl BrowserSessions {
         let key_hash = key.hash();
         let row =
             SessionRow { key_hash, user_id, state, created_at, seen_at: now, expires_at, seen: false.into() };
-        let ticket = self.row_cache.ticket();
+        let epoch = self.row_cache.read_epoch();
         self.store.insert_session(row.clone()).await?;
-        self.row_cache.keep_session(ticket, &row);
+        self.row_cache.keep_session(epoch, &row);
         Ok(key)
     }
 

@@ -27,7 +27,7 @@ pub struct Connection {
 pub type UserConnections = Arc<Vec<Connection>>;
 
 /// How many sessions, users' connections and access tokens are remembered at once.
-const MOST: usize = 10_000;
+const MAX_CACHED_ROWS: usize = 10_000;
 
 /// Rows as they were last read. Clones share them.
 #[derive(Debug, Clone)]
@@ -50,18 +50,18 @@ pub(in crate::services) struct ReadEpoch(u64);
 impl RowCache {
     /// Remembers rows if this process is the only writer, and nothing otherwise.
     pub fn new(is_only_writer: bool) -> Self {
-        let most = if is_only_writer { MOST } else { 0 };
+        let capacity = if is_only_writer { MAX_CACHED_ROWS } else { 0 };
         Self(Arc::new(Mutex::new(Rows {
-            sessions: Cache::new(most),
-            connections: Cache::new(most),
-            access: Cache::new(most),
-            users: Cache::new(most),
+            sessions: Cache::new(capacity),
+            connections: Cache::new(capacity),
+            access: Cache::new(capacity),
+            users: Cache::new(capacity),
             forgotten: 0,
         })))
     }
 
     /// To be taken before a read that is to be remembered.
-    pub fn ticket(&self) -> ReadEpoch {
+    pub fn read_epoch(&self) -> ReadEpoch {
         ReadEpoch(self.rows().forgotten)
     }
 
@@ -69,8 +69,8 @@ impl RowCache {
         self.rows().sessions.get(key.bytes()).cloned()
     }
 
-    pub fn keep_session(&self, ticket: ReadEpoch, row: &SessionRow) {
-        if let Some(mut rows) = self.current(ticket) {
+    pub fn keep_session(&self, epoch: ReadEpoch, row: &SessionRow) {
+        if let Some(mut rows) = self.current(epoch) {
             rows.sessions.insert(*row.key_hash.bytes(), row.clone());
         }
     }
@@ -85,8 +85,8 @@ impl RowCache {
         self.rows().connections.get(&user).cloned()
     }
 
-    pub fn keep_connections(&self, ticket: ReadEpoch, user: UserId, connections: &UserConnections) {
-        if let Some(mut rows) = self.current(ticket) {
+    pub fn keep_connections(&self, epoch: ReadEpoch, user: UserId, connections: &UserConnections) {
+        if let Some(mut rows) = self.current(epoch) {
             rows.connections.insert(user, UserConnections::clone(connections));
         }
     }
@@ -97,8 +97,8 @@ impl RowCache {
         (user.strong_count() > 0).then(|| Arc::clone(row))
     }
 
-    pub fn keep_access(&self, ticket: ReadEpoch, row: &Arc<AccessRow>) {
-        if let Some(mut rows) = self.current(ticket) {
+    pub fn keep_access(&self, epoch: ReadEpoch, row: &Arc<AccessRow>) {
+        if let Some(mut rows) = self.current(epoch) {
             let user = rows.users.get(&row.user_id).cloned().unwrap_or_default();
             rows.access.insert(row.id, (Arc::downgrade(&user), Arc::clone(row)));
             rows.users.insert(row.user_id, user);
@@ -114,8 +114,8 @@ impl RowCache {
     }
 
     /// Returns the rows if what was read since then may be remembered.
-    fn current(&self, ticket: ReadEpoch) -> Option<MutexGuard<'_, Rows>> {
-        Some(self.rows()).filter(|rows| rows.forgotten == ticket.0)
+    fn current(&self, epoch: ReadEpoch) -> Option<MutexGuard<'_, Rows>> {
+        Some(self.rows()).filter(|rows| rows.forgotten == epoch.0)
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
@@ -131,18 +131,18 @@ mod tests {
     #[test]
     fn a_read_that_overlaps_a_change_is_not_remembered() {
         let (row_cache, user) = (RowCache::new(true), UserId::random(&Random::seeded(1)));
-        let before = row_cache.ticket();
+        let before = row_cache.read_epoch();
         row_cache.forget_connections(user);
         row_cache.keep_connections(before, user, &UserConnections::default());
         assert!(row_cache.connections(user).is_none());
-        row_cache.keep_connections(row_cache.ticket(), user, &UserConnections::default());
+        row_cache.keep_connections(row_cache.read_epoch(), user, &UserConnections::default());
         assert!(row_cache.connections(user).is_some());
     }
 
     #[test]
     fn nothing_is_remembered_where_others_write() {
         let (row_cache, user) = (RowCache::new(false), UserId::random(&Random::seeded(1)));
-        row_cache.keep_connections(row_cache.ticket(), user, &UserConnections::default());
+        row_cache.keep_connections(row_cache.read_epoch(), user, &UserConnections::default());
         assert!(row_cache.connections(user).is_none());
     }
 }
