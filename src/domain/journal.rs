@@ -7,17 +7,17 @@ use super::failure::{Failure, FailureClass};
 use super::id::PortalId;
 
 /// Between two looks while nothing new is there.
-pub const POLL: Duration = Duration::from_secs(60);
+pub const JOURNAL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long the one reader is left alone. It looks again before that is over, even if the look is put off a little.
-pub const LEASE: Duration = Duration::from_secs(150);
+pub const JOURNAL_LEASE: Duration = Duration::from_secs(150);
 
 /// How far HubSpot's clock and ours may be apart. A notice that is not older than the tokens by more than this is taken
 /// for news: if it is none, one refresh was made too soon.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// Between two looks after failures, at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+const MAX_JOURNAL_PAUSE: Duration = Duration::from_secs(900);
 
 /// HubSpot says that the app was uninstalled from an account. It says nothing of what came afterwards: the account may
 /// have installed the app again.
@@ -41,12 +41,14 @@ pub(crate) fn concerned_until(uninstalled_at: Timestamp) -> Timestamp {
 /// are noticed without the journal too, only later.
 pub fn pause(failure: &Failure, in_a_row: u32, unit: f64) -> Duration {
     let pause = match failure.class {
-        FailureClass::OurFault => LONGEST_PAUSE,
+        FailureClass::OurFault => MAX_JOURNAL_PAUSE,
         FailureClass::Transient { retry_after } => {
-            let doubled = POLL.saturating_mul(1 << in_a_row.saturating_sub(1).min(8)).min(LONGEST_PAUSE);
+            let doubled = JOURNAL_POLL_INTERVAL
+                .saturating_mul(1 << in_a_row.saturating_sub(1).min(8))
+                .min(MAX_JOURNAL_PAUSE);
             doubled.max(retry_after.unwrap_or_default())
         }
-        FailureClass::GrantDead => POLL,
+        FailureClass::GrantDead => JOURNAL_POLL_INTERVAL,
     };
     pause.mul_f64(0.9 + 0.2 * unit)
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error_span};
 
 use crate::config::Refresh;
-use crate::domain::journal::POLL;
+use crate::domain::journal::JOURNAL_POLL_INTERVAL;
 use crate::domain::random::Random;
 use crate::services::{Services, StoreError};
 
@@ -110,9 +110,9 @@ impl Jobs {
     async fn journal(&self) {
         while self.services.marketplace.journal.reads_journal() {
             self.pause(TICK).await;
-            let look =
+            let poll =
                 note_in(error_span!("journal"), self.services.marketplace.journal.read_journal()).await;
-            self.pause(look.map_or(POLL, |look| look.again_in)).await;
+            self.pause(poll.map_or(JOURNAL_POLL_INTERVAL, |poll| poll.next_in)).await;
         }
     }
 

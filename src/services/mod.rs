@@ -42,7 +42,7 @@ pub(crate) use connections::{
 };
 pub(crate) use maintenance::Maintenance;
 pub(crate) use marketplace::{ClaimInstallError, InstallError, Marketplace};
-pub use marketplace::{Look, Looked};
+pub use marketplace::{JournalPoll, PollOutcome};
 pub(crate) use pending_grants::Decision;
 pub(crate) use platform::{
     BrowserSessions, Connection, ENDS_AT, Platform, Resealed, Subscription, Use, check_keys,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fake_hubspot::{FakeHubSpot, Kind, Options};
-use hubspot_connect::services::{Look, Looked, Services};
+use hubspot_connect::services::{JournalPoll, PollOutcome, Services};
 
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve, settle};
 use crate::harness::database::TestDatabase;
@@ -20,18 +20,18 @@ pub async fn reading() -> TestApp {
     TestApp::with(&[ON, LONG_SESSIONS[0], LONG_SESSIONS[1]]).await
 }
 
-pub async fn look(services: &Services) -> Look {
+pub async fn poll(services: &Services) -> JournalPoll {
     services.marketplace.journal.read_journal().await.unwrap()
 }
 
 /// So many entries were read, and so many connections are refreshed because of them.
-pub fn read(entries: usize, concerned: usize) -> Looked {
-    Looked::Read { entries, concerned }
+pub fn read(entries: usize, concerned: usize) -> PollOutcome {
+    PollOutcome::Read { entries, concerned }
 }
 
-pub fn code(look: &Look) -> &'static str {
-    match &look.looked {
-        Looked::Failed(failure) => failure.code.as_str(),
+pub fn code(poll: &JournalPoll) -> &'static str {
+    match &poll.outcome {
+        PollOutcome::Failed(failure) => failure.code.as_str(),
         other => panic!("{other:?}"),
     }
 }
@@ -50,13 +50,16 @@ async fn an_uninstall_is_noticed_within_minutes_and_ends_the_connection_by_the_u
     let app = reading().await;
     let browser = app.connected(ACME).await;
     let other = app.connected(GLOBEX).await;
-    assert_eq!(look(&app.services).await, Look { looked: read(0, 0), again_in: Duration::from_secs(60) });
+    assert_eq!(
+        poll(&app.services).await,
+        JournalPoll { outcome: read(0, 0), next_in: Duration::from_secs(60) }
+    );
     app.advance(300);
     uninstall(&app, ACME);
     assert_eq!(app.refresh_due().await, 0, "nothing is due by itself");
 
     app.advance(60);
-    assert_eq!(look(&app.services).await.looked, read(1, 1));
+    assert_eq!(poll(&app.services).await.outcome, read(1, 1));
     assert_eq!(browser.status().await["status"], "active", "a notice alone ends nothing");
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["status"], "active", "a single refusal ends nothing");
@@ -79,16 +82,16 @@ async fn nothing_is_asked_of_the_journal_unless_it_is_switched_on() {
 async fn the_token_of_the_app_is_kept_in_memory_until_it_is_old_and_the_subscription_is_made_once() {
     let app = reading().await;
     for _ in 0..3 {
-        assert_eq!(look(&app.services).await.looked, read(0, 0));
+        assert_eq!(poll(&app.services).await.outcome, read(0, 0));
         app.advance(60);
     }
     assert_eq!(app.hubspot.calls(Kind::ClientCredentials).len(), 1);
     assert_eq!(app.hubspot.subscriptions(), 1);
     app.advance(1800 - 180 - 60);
-    look(&app.services).await;
+    poll(&app.services).await;
     assert_eq!(app.hubspot.calls(Kind::ClientCredentials).len(), 2, "renewed before it expires");
     let app = app.restarted(&[]).await;
-    look(&app.services).await;
+    poll(&app.services).await;
     assert_eq!(app.hubspot.subscriptions(), 1, "what is there is left alone");
     let made = app.hubspot.calls(Kind::Subscriptions);
     assert_eq!(made.iter().filter(|call| call.method == "POST").count(), 1);
@@ -102,22 +105,22 @@ async fn the_token_of_the_app_is_kept_in_memory_until_it_is_old_and_the_subscrip
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_hubspot_has_forgotten_is_renewed_at_once() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     app.hubspot.forget_access_tokens();
-    assert_eq!(look(&app.services).await.looked, read(0, 0));
+    assert_eq!(poll(&app.services).await.outcome, read(0, 0));
     assert_eq!(app.hubspot.calls(Kind::ClientCredentials).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notice_from_before_the_account_installed_again_is_ignored() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     let browser = app.connected(ACME).await;
     uninstall(&app, ACME);
     app.advance(600);
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     let due = app.database.refresh_due_at().await;
-    assert_eq!(look(&app.services).await.looked, read(1, 0));
+    assert_eq!(poll(&app.services).await.outcome, read(1, 0));
     assert_eq!(app.database.refresh_due_at().await, due);
     assert_eq!(app.refresh_due().await, 0);
     assert_eq!(browser.status().await["status"], "active");
@@ -126,12 +129,12 @@ async fn a_notice_from_before_the_account_installed_again_is_ignored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notice_that_is_wrong_costs_one_refresh_and_nothing_else() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     let browser = app.connected(ACME).await;
     app.advance(300);
     uninstall(&app, ACME);
     browser.connect(&app, Some(HOST), approve(ACME)).await;
-    assert_eq!(look(&app.services).await.looked, read(1, 1), "within what clocks may differ it may be news");
+    assert_eq!(poll(&app.services).await.outcome, read(1, 1), "within what clocks may differ it may be news");
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(browser.status().await["status"], "active");
     assert_eq!(app.database.count_where(sql::REFRESH_JOBS, "strikes = 0 AND announced_at IS NULL").await, 1);
@@ -140,7 +143,7 @@ async fn a_notice_that_is_wrong_costs_one_refresh_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     app.connected(ACME).await;
     app.advance(1261);
     let held = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
@@ -148,7 +151,7 @@ async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
     uninstall(&app, ACME);
     let lease = "fence || ' ' || run_at";
     let held_as = app.database.text_in(sql::REFRESH_JOBS, lease).await;
-    assert_eq!(look(&app.services).await.looked, read(1, 1));
+    assert_eq!(poll(&app.services).await.outcome, read(1, 1));
     assert_eq!(
         app.database.text_in(sql::REFRESH_JOBS, lease).await,
         held_as,
@@ -159,7 +162,7 @@ async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
     }
     let due = app.database.number_in(sql::REFUSED_REFRESH_JOBS, "run_at").await;
     uninstall(&app, ACME);
-    assert_eq!(look(&app.services).await.looked, read(1, 1));
+    assert_eq!(poll(&app.services).await.outcome, read(1, 1));
     let still = app.database.number_in(sql::REFUSED_REFRESH_JOBS, "run_at").await;
     assert_eq!(still, due, "the second refusal keeps its distance");
 }
@@ -167,13 +170,13 @@ async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_connections_of_one_account_are_given_up_although_they_are_refused_together() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     for _ in 0..6 {
         app.connected(ACME).await;
     }
     app.advance(300);
     uninstall(&app, ACME);
-    assert_eq!(look(&app.services).await.looked, read(1, 6));
+    assert_eq!(poll(&app.services).await.outcome, read(1, 6));
     assert_eq!(app.refresh_due().await, 6);
     app.advance(60);
     assert_eq!(app.refresh_due().await, 6);
@@ -188,28 +191,28 @@ async fn one_process_reads_until_it_is_silent_for_longer_than_its_lease() {
         return; // One process has the file for itself.
     }
     let replica = app.replica(app.clock.clone()).await;
-    assert_eq!(look(&app.services).await.looked, read(0, 0));
+    assert_eq!(poll(&app.services).await.outcome, read(0, 0));
     app.connected(ACME).await;
     uninstall(&app, ACME);
     for _ in 0..5 {
-        assert_eq!(look(replica.services()).await.looked, Looked::NotOurs);
+        assert_eq!(poll(replica.services()).await.outcome, PollOutcome::NotOurs);
         app.advance(60);
-        assert!(matches!(look(&app.services).await.looked, Looked::Read { .. }));
+        assert!(matches!(poll(&app.services).await.outcome, PollOutcome::Read { .. }));
     }
     app.advance(151);
-    assert_eq!(look(replica.services()).await.looked, read(0, 0), "it goes on where the other one stopped");
-    assert_eq!(look(&app.services).await.looked, Looked::NotOurs);
+    assert_eq!(poll(replica.services()).await.outcome, read(0, 0), "it goes on where the other one stopped");
+    assert_eq!(poll(&app.services).await.outcome, PollOutcome::NotOurs);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_piled_up_is_read_in_portions() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     for account in 1..=120 {
         uninstall(&app, 5_000 + account);
     }
-    assert_eq!(look(&app.services).await, Look { looked: read(100, 0), again_in: Duration::ZERO });
-    assert_eq!(look(&app.services).await.looked, read(20, 0));
+    assert_eq!(poll(&app.services).await, JournalPoll { outcome: read(100, 0), next_in: Duration::ZERO });
+    assert_eq!(poll(&app.services).await.outcome, read(20, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

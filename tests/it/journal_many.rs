@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use fake_hubspot::{Fault, Kind, Rule};
 use hubspot_connect::domain::journal::LEASE;
-use hubspot_connect::services::Looked;
+use hubspot_connect::services::PollOutcome;
 
 use crate::harness::app::ACME;
 use crate::harness::{TestApp, eventually, sql};
-use crate::journal::{STRANGER, look, position, read, reading, uninstall};
+use crate::journal::{STRANGER, poll, position, read, reading, uninstall};
 
 const MANY: u64 = 5_000;
 const FIRST: u64 = 50_001;
@@ -56,7 +56,7 @@ async fn count_statements(app: &TestApp) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_with_thousands_of_uninstalls_is_noted_by_a_few_changes_in_one_transaction() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     with_many_connections(&app).await;
     app.advance(300);
     let accounts: Vec<u64> = (FIRST..FIRST + MANY).chain([STRANGER]).collect();
@@ -65,7 +65,7 @@ async fn a_file_with_thousands_of_uninstalls_is_noted_by_a_few_changes_in_one_tr
     if on_server {
         count_statements(&app).await;
     }
-    assert_eq!(look(&app.services).await.looked, read(1, usize::try_from(MANY).unwrap()));
+    assert_eq!(poll(&app.services).await.outcome, read(1, usize::try_from(MANY).unwrap()));
     assert_eq!(
         app.database.count_where(sql::REFRESH_JOBS, "announced_at IS NOT NULL").await,
         i64::try_from(MANY).unwrap()
@@ -86,7 +86,7 @@ async fn a_file_with_thousands_of_uninstalls_is_noted_by_a_few_changes_in_one_tr
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_slept_past_its_lease_moves_nothing_back() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     app.advance(3600);
     let claim = |owner: &'static str| app.store.marketplace.claim_journal("fake-client-id", owner);
     let late = claim("the one").await.unwrap().expect("nobody has it");
@@ -119,23 +119,23 @@ async fn a_replica_that_overtakes_a_slow_one_skips_nothing_and_is_not_set_back()
         return; // One process has the file for itself.
     }
     let replica = app.replica(app.clock.clone()).await;
-    look(&app.services).await;
+    poll(&app.services).await;
     app.connected(ACME).await;
     app.advance(300);
     uninstall(&app, STRANGER);
     uninstall(&app, ACME);
     app.hubspot.script(Rule::once(Kind::JournalFile, Fault::Hold));
     let services = app.services.clone();
-    let slow = tokio::spawn(async move { look(&services).await });
+    let slow = tokio::spawn(async move { poll(&services).await });
     eventually("the first file is asked for", || async { !app.hubspot.calls(Kind::JournalFile).is_empty() })
         .await;
     app.clock.advance(LEASE + Duration::from_millis(1));
-    assert_eq!(look(replica.services()).await.looked, read(2, 1), "both entries");
+    assert_eq!(poll(replica.services()).await.outcome, read(2, 1), "both entries");
     let reached = position(&app).await;
     app.hubspot.release();
-    assert_eq!(slow.await.unwrap().looked, Looked::NotOurs);
+    assert_eq!(slow.await.unwrap().outcome, PollOutcome::NotOurs);
     assert_eq!(position(&app).await, reached);
     uninstall(&app, STRANGER);
     app.clock.advance(LEASE + Duration::from_millis(1));
-    assert_eq!(look(&app.services).await.looked, read(1, 0), "only what has come since");
+    assert_eq!(poll(&app.services).await.outcome, read(1, 0), "only what has come since");
 }

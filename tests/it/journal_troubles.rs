@@ -4,29 +4,29 @@
 use std::time::Duration;
 
 use fake_hubspot::{FakeHubSpot, Fault, Kind, Options, Rule};
-use hubspot_connect::services::Looked;
+use hubspot_connect::services::PollOutcome;
 use serde_json::json;
 
 use crate::harness::app::{ACME, settle};
 use crate::harness::database::TestDatabase;
 use crate::harness::process::{Process, run, without};
 use crate::harness::{Browser, TestApp, eventually, sql};
-use crate::journal::{ON, STRANGER, code, look, position, read, reading, uninstall};
+use crate::journal::{ON, STRANGER, code, poll, position, read, reading, uninstall};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_lost_the_lease_while_reading_stores_nothing() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     app.connected(ACME).await;
     app.advance(300);
     uninstall(&app, ACME);
     app.hubspot.script(Rule::once(Kind::JournalFile, Fault::Hold));
     let services = app.services.clone();
-    let late = tokio::spawn(async move { look(&services).await });
+    let late = tokio::spawn(async move { poll(&services).await });
     eventually("the file is asked for", || async { !app.hubspot.calls(Kind::JournalFile).is_empty() }).await;
     app.database.update(sql::JOURNAL_READER, "fence = fence + 1, lease_owner = 'another'").await;
     app.hubspot.release();
-    assert_eq!(late.await.unwrap().looked, Looked::NotOurs);
+    assert_eq!(late.await.unwrap().outcome, PollOutcome::NotOurs);
     assert_eq!(position(&app).await, "");
     assert_eq!(app.refresh_due().await, 0);
 }
@@ -64,7 +64,7 @@ async fn whatever_goes_wrong_nothing_is_skipped_and_it_is_tried_again() {
     // An entry that cannot be had eight times is passed over.
     for faults in Vec::from(faults).chunks(7) {
         let app = reading().await;
-        look(&app.services).await;
+        poll(&app.services).await;
         app.connected(ACME).await;
         app.advance(300);
         uninstall(&app, ACME);
@@ -74,12 +74,12 @@ async fn whatever_goes_wrong_nothing_is_skipped_and_it_is_tried_again() {
             }
             let name = fault.name();
             app.hubspot.script(Rule::once(on, fault));
-            let failed = look(&app.services).await;
+            let failed = poll(&app.services).await;
             assert_eq!(code(&failed), expected, "{on:?} {name}");
-            assert!(failed.again_in >= Duration::from_secs(54), "{on:?} {name}");
+            assert!(failed.next_in >= Duration::from_secs(54), "{on:?} {name}");
             assert_eq!(position(&app).await, "", "{on:?} {name}");
         }
-        assert_eq!(look(&app.services).await.looked, read(1, 1));
+        assert_eq!(poll(&app.services).await.outcome, read(1, 1));
         assert_ne!(position(&app).await, "");
         for call in app.hubspot.calls(Kind::JournalFile) {
             assert_eq!(call.authorization, None, "no credentials go along");
@@ -90,7 +90,7 @@ async fn whatever_goes_wrong_nothing_is_skipped_and_it_is_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_stays_broken_is_passed_over_after_an_hour_so_that_later_ones_are_read() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     app.connected(ACME).await;
     app.advance(300);
     uninstall(&app, STRANGER);
@@ -99,25 +99,25 @@ async fn a_file_that_stays_broken_is_passed_over_after_an_hour_so_that_later_one
     app.hubspot.script(Rule::times(Kind::JournalFile, 8, broken));
     let mut waited = Duration::ZERO;
     for _ in 0..7 {
-        let failed = look(&app.services).await;
+        let failed = poll(&app.services).await;
         assert_eq!(code(&failed), "journal_file_unreadable");
-        waited += failed.again_in;
+        waited += failed.next_in;
     }
     assert!(waited > Duration::from_secs(45 * 60), "{waited:?}");
-    assert_eq!(look(&app.services).await.looked, read(2, 1));
+    assert_eq!(poll(&app.services).await.outcome, read(2, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_leads_elsewhere_is_not_gone_to() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     uninstall(&app, ACME);
     for url in
         ["http://10.0.0.1/a", "https://169.254.169.254/a", "http://example.com/a", "file:///etc/passwd", ""]
     {
         let set = json!({ "url": url }).as_object().cloned().unwrap();
         app.hubspot.script(Rule::once(Kind::WebhooksJournal, Fault::Patch { set, drop: Vec::new() }));
-        assert_eq!(code(&look(&app.services).await), "journal_url_refused", "{url}");
+        assert_eq!(code(&poll(&app.services).await), "journal_url_refused", "{url}");
     }
     assert_eq!(position(&app).await, "");
 }
@@ -126,7 +126,7 @@ async fn an_address_that_leads_elsewhere_is_not_gone_to() {
 async fn missing_scopes_are_told_as_such_wherever_hubspot_notices_them() {
     let lacking = Options { app_scopes: Vec::new(), ..Options::default() };
     let app = TestApp::with_hubspot(&[ON], lacking).await;
-    assert_eq!(code(&look(&app.services).await), "journal_scopes_missing");
+    assert_eq!(code(&poll(&app.services).await), "journal_scopes_missing");
     let refusal = Fault::Oauth {
         status: 400,
         error: Some("invalid_scope".to_owned()),
@@ -135,9 +135,9 @@ async fn missing_scopes_are_told_as_such_wherever_hubspot_notices_them() {
     };
     app.hubspot.script(Rule::once(Kind::ClientCredentials, refusal));
     app.advance(1800);
-    let failed = look(&app.services).await;
+    let failed = poll(&app.services).await;
     assert_eq!(code(&failed), "journal_scopes_missing");
-    assert!(failed.again_in > Duration::from_secs(800), "a person has to mend it");
+    assert!(failed.next_in > Duration::from_secs(800), "a person has to mend it");
     let metrics = Browser::new(&app.admin).get("/metrics").await.body;
     assert!(metrics.contains(r#"hubspot_connect_journal_looks_total{outcome="our_fault"} 2"#), "{metrics}");
 }
@@ -145,28 +145,28 @@ async fn missing_scopes_are_told_as_such_wherever_hubspot_notices_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offset_that_hubspot_has_forgotten_is_read_again_from_the_earliest() {
     let app = reading().await;
-    look(&app.services).await;
+    poll(&app.services).await;
     uninstall(&app, STRANGER);
-    assert_eq!(look(&app.services).await.looked, read(1, 0));
+    assert_eq!(poll(&app.services).await.outcome, read(1, 0));
     app.connected(ACME).await;
     app.advance(300);
     uninstall(&app, ACME);
     app.hubspot.forget_journal_entries(1);
-    assert_eq!(look(&app.services).await.looked, read(2, 1), "the start anew, and the entry");
-    assert_eq!(look(&app.services).await.looked, read(0, 0));
+    assert_eq!(poll(&app.services).await.outcome, read(2, 1), "the start anew, and the entry");
+    assert_eq!(poll(&app.services).await.outcome, read(0, 0));
     app.hubspot.forget_journal_entries(0);
-    assert_eq!(look(&app.services).await.looked, read(0, 0), "an empty journal has nothing new");
+    assert_eq!(poll(&app.services).await.outcome, read(0, 0), "an empty journal has nothing new");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_says_404_where_nothing_is_new_is_not_read_again_and_again() {
     let app = TestApp::with_hubspot(&[ON], Options { nothing_new_status: 404, ..Options::default() }).await;
-    assert_eq!(look(&app.services).await.looked, read(0, 0));
+    assert_eq!(poll(&app.services).await.outcome, read(0, 0));
     uninstall(&app, ACME);
-    assert_eq!(look(&app.services).await.looked, read(1, 0));
+    assert_eq!(poll(&app.services).await.outcome, read(1, 0));
     for _ in 0..3 {
         app.advance(60);
-        assert_eq!(look(&app.services).await.looked, read(0, 0));
+        assert_eq!(poll(&app.services).await.outcome, read(0, 0));
     }
     assert_eq!(app.hubspot.calls(Kind::JournalFile).len(), 1);
 }

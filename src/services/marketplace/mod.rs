@@ -4,7 +4,7 @@ mod install;
 mod journal;
 
 pub use install::{ClaimInstallError, InstallError, Installs};
-pub use journal::{Journal, Look, Looked};
+pub use journal::{Journal, JournalPoll, PollOutcome};
 
 use super::connections::Intake;
 use super::pending_grants::PendingGrants;

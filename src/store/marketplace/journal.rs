@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
 use crate::crash;
 use crate::domain::clock::Timestamp;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
-use crate::domain::journal::{LEASE, Notice, concerned_until};
+use crate::domain::journal::{JOURNAL_LEASE, Notice, concerned_until};
 use crate::store::db::{places, places_from, values};
 use crate::store::entity::journal_reader::{Column, Entity};
 use crate::store::{MarketplaceStore, StoreError, Tx};
@@ -98,7 +98,7 @@ async fn claim(tx: &Tx<'_>, client_id: String, owner: String) -> Result<Option<J
                fence = journal_reader.fence + 1 \
                WHERE journal_reader.lease_until IS NULL OR journal_reader.lease_until <= $4 \
                OR journal_reader.lease_owner = $2 RETURNING client_id, fence, position";
-    let values = [client_id.into(), owner.into(), now.plus(LEASE).into(), now.into()];
+    let values = [client_id.into(), owner.into(), now.plus(JOURNAL_LEASE).into(), now.into()];
     tx.one(sql, values).await?.map(|row| row.model()).transpose()
 }
 
@@ -111,7 +111,7 @@ async fn advance(
     let now = tx.now().await?;
     let reader = Entity::update_many()
         .col_expr(Column::Position, position.into())
-        .col_expr(Column::LeaseUntil, now.plus(LEASE).into())
+        .col_expr(Column::LeaseUntil, now.plus(JOURNAL_LEASE).into())
         .filter(Column::ClientId.eq(&lease.client_id))
         .filter(Column::Fence.eq(lease.fence));
     if tx.change(reader).await? == 0 {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::crash;
 use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::journal::{Notice, POLL};
+use crate::domain::journal::{JOURNAL_POLL_INTERVAL, Notice};
 use crate::domain::random::Random;
 use crate::hubspot::HubSpot;
 use crate::hubspot::journal::{Entry, Next};
@@ -22,19 +22,19 @@ use crate::telemetry::metrics::Metrics;
 use watch::Watch;
 
 /// How many entries one look reads at most: after a long silence there are more, and the lease must not run out.
-const AT_ONCE: usize = 100;
+const MAX_ENTRIES_PER_POLL: usize = 100;
 /// What came of a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub struct JournalPoll {
     /// The outcome.
-    pub looked: Looked,
+    pub outcome: PollOutcome,
     /// When to look again.
-    pub again_in: Duration,
+    pub next_in: Duration,
 }
 
 /// The outcome of a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Looked {
+pub enum PollOutcome {
     /// Another process reads the journal.
     NotOurs,
     /// Read to its end, or as far as one look goes.
@@ -112,22 +112,30 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; nothing is skipped, what was read may be read again.
-    pub async fn read_journal(&self) -> Result<Look, StoreError> {
+    pub async fn read_journal(&self) -> Result<JournalPoll, StoreError> {
         let claimed = self.store.claim_journal(self.hubspot.client_id(), &self.owner).await?;
-        let Some(lease) = claimed else { return Ok(Look { looked: Looked::NotOurs, again_in: POLL }) };
+        let Some(lease) = claimed else {
+            return Ok(JournalPoll { outcome: PollOutcome::NotOurs, next_in: JOURNAL_POLL_INTERVAL });
+        };
         let mut progress = Progress::default();
         match self.read_on(lease, &mut progress).await {
             Ok(()) => {
                 self.note_read();
-                let again_in = if progress.entries < AT_ONCE { POLL } else { Duration::ZERO };
+                let next_in = if progress.entries < MAX_ENTRIES_PER_POLL {
+                    JOURNAL_POLL_INTERVAL
+                } else {
+                    Duration::ZERO
+                };
                 let Progress { entries, concerned } = progress;
-                Ok(Look { looked: Looked::Read { entries, concerned }, again_in })
+                Ok(JournalPoll { outcome: PollOutcome::Read { entries, concerned }, next_in })
             }
-            Err(Stop::Lost) => Ok(Look { looked: Looked::NotOurs, again_in: POLL }),
+            Err(Stop::Lost) => {
+                Ok(JournalPoll { outcome: PollOutcome::NotOurs, next_in: JOURNAL_POLL_INTERVAL })
+            }
             Err(Stop::Store(why)) => Err(why),
             Err(Stop::HubSpot(failure)) => {
-                let again_in = self.note_unread(&failure);
-                Ok(Look { looked: Looked::Failed(failure), again_in })
+                let next_in = self.note_unread(&failure);
+                Ok(JournalPoll { outcome: PollOutcome::Failed(failure), next_in })
             }
         }
     }
@@ -135,7 +143,7 @@ impl Journal {
     async fn read_on(&self, mut lease: JournalLease, progress: &mut Progress) -> Result<(), Stop> {
         self.subscribe().await?;
         let mut was_forgotten = false;
-        while progress.entries < AT_ONCE {
+        while progress.entries < MAX_ENTRIES_PER_POLL {
             let (position, notices) = match self.hubspot.next_entry(lease.position.as_deref()).await? {
                 Next::Nothing => return Ok(()),
                 // The earliest entry itself is unknown: asking on would go round in circles.
@@ -155,7 +163,7 @@ impl Journal {
                 }
             };
             crash::point("journal.read");
-            let told = notices.len();
+            let uninstalls = notices.len();
             let notices = self.store.notices_of_known(&lease.client_id, notices).await?;
             let advanced = self.store.advance_journal(&lease, position.clone(), notices).await?;
             crash::point("journal.stored");
@@ -166,10 +174,10 @@ impl Journal {
             for user in &advanced.users {
                 self.changes.publish(*user);
             }
-            if told > 0 {
+            if uninstalls > 0 {
                 let concerned = advanced.users.len();
                 tracing::info!(
-                    uninstalls = told,
+                    uninstalls,
                     concerned,
                     "HubSpot tells of uninstalls; the connections that may be meant are refreshed now"
                 );

@@ -22,7 +22,7 @@ pub(super) struct Watch(Mutex<State>);
 pub(super) struct State {
     failures: u32,
     /// What was said of a failure that is not over, so that it is said once.
-    told: Option<FailureCode>,
+    reported: Option<FailureCode>,
     subscribed_at: Option<Timestamp>,
     /// An entry whose file could not be read, and how often.
     broken: Option<(String, u32)>,
@@ -66,11 +66,11 @@ impl Journal {
 
     pub(super) fn note_read(&self) {
         self.metrics.journal.succeeded();
-        let told = self.watch.with(|state| {
+        let reported = self.watch.with(|state| {
             state.failures = 0;
-            state.told.take()
+            state.reported.take()
         });
-        if told.is_some() {
+        if reported.is_some() {
             tracing::info!("HubSpot's Webhooks Journal is read again");
         }
     }
@@ -80,7 +80,7 @@ impl Journal {
         self.metrics.journal.failed(failure);
         let (failures, is_news) = self.watch.with(|state| {
             state.failures = state.failures.saturating_add(1);
-            (state.failures, state.told.replace(failure.code) != Some(failure.code))
+            (state.failures, state.reported.replace(failure.code) != Some(failure.code))
         });
         let code = failure.code.as_str();
         match failure.class {
