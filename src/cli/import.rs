@@ -70,7 +70,7 @@ struct Running {
     project: ProjectId,
     bar: ProgressBar,
     counts: Counts,
-    under_way: JoinSet<Done>,
+    in_flight: JoinSet<Done>,
     /// The tokens that are under way: none may be used twice at once.
     tokens: HashSet<[u8; 32]>,
     pace: Interval,
@@ -92,7 +92,7 @@ impl ImportCommand {
                 project: self.project.clone(),
                 bar: length.map_or_else(ProgressBar::no_length, ProgressBar::new),
                 counts: Counts::default(),
-                under_way: JoinSet::new(),
+                in_flight: JoinSet::new(),
                 tokens: HashSet::new(),
                 pace,
                 at_once: config.refresh.max_in_flight.min(AT_ONCE),
@@ -148,16 +148,16 @@ impl Running {
             while self.one_done().await? {}
             self.tokens.clear();
         }
-        while self.under_way.len() >= self.at_once {
+        while self.in_flight.len() >= self.at_once {
             self.one_done().await?;
         }
-        if self.under_way.is_empty() {
+        if self.in_flight.is_empty() {
             self.tokens.clear();
         }
         self.tokens.insert(token);
         self.pace.tick().await;
         let services = self.services.clone();
-        self.under_way.spawn(async move {
+        self.in_flight.spawn(async move {
             let user = import.external_user.clone();
             (number, user, services.connections.imports.import(import).await)
         });
@@ -165,7 +165,7 @@ impl Running {
     }
 
     async fn one_done(&mut self) -> Result<bool, Failure> {
-        let Some(done) = self.under_way.join_next().await else { return Ok(false) };
+        let Some(done) = self.in_flight.join_next().await else { return Ok(false) };
         let (number, user, outcome) = done?;
         let connection = match outcome {
             Ok(Imported::Done(connection)) => {

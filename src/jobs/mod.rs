@@ -72,11 +72,11 @@ impl Jobs {
         let mut in_flight = JoinSet::new();
         while !stop.is_cancelled() {
             while in_flight.try_join_next().is_some() {}
-            for underway in
+            for delivery in
                 note(self.services.webhooks.deliveries.claim_deliveries().await).unwrap_or_default()
             {
-                let span = error_span!("delivery", event = underway.event_id());
-                let work = span.in_scope(|| self.services.webhooks.deliveries.deliver_webhook(underway));
+                let span = error_span!("delivery", event = delivery.event_id());
+                let work = span.in_scope(|| self.services.webhooks.deliveries.deliver_webhook(delivery));
                 in_flight.spawn(async move {
                     let _ = work.await;
                 });

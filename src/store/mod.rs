@@ -43,7 +43,7 @@ pub use platform::reseal::{SealedRow, SealedTable};
 pub use platform::session::Revoke;
 pub use webhooks::WebhookStore;
 pub use webhooks::event::WantedEvents;
-pub use webhooks::webhook_delivery::{Behind, ClaimedDelivery, WantedDeliveries};
+pub use webhooks::webhook_delivery::{ClaimedDelivery, DeliveryCursor, WantedDeliveries};
 pub use webhooks::webhook_endpoint::EndpointChanges;
 
 use db::{Tx, Work};

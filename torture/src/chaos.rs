@@ -198,13 +198,13 @@ impl Cluster {
 
 /// Carries out a plan. It ends when the last trouble is over.
 pub async fn carry_out(cluster: Arc<Cluster>, plan: Vec<Step>) -> Result<(), Failure> {
-    let (began, mut under_way) = (Instant::now(), JoinSet::new());
+    let (began, mut in_flight) = (Instant::now(), JoinSet::new());
     for step in plan {
         sleep_until(began + Duration::from_millis(step.at_ms)).await;
         let cluster = Arc::clone(&cluster);
-        under_way.spawn(async move { cluster.suffer(step).await });
+        in_flight.spawn(async move { cluster.suffer(step).await });
     }
-    while let Some(done) = under_way.join_next().await {
+    while let Some(done) = in_flight.join_next().await {
         done??;
     }
     Ok(())

@@ -231,9 +231,9 @@ pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: P
         queued_after: page.filters.get("queued_after", TIME)?,
         queued_before: page.filters.get("queued_before", TIME)?,
     };
-    let behind = page.after.clone().map(|(at, id)| (Timestamp::from_unix_ms(at), id));
+    let cursor = page.after.clone().map(|(at, id)| (Timestamp::from_unix_ms(at), id));
     let endpoints = &web.services.webhooks.endpoints;
-    let found = endpoints.deliveries(webhook_of(&web, &key, &id).await?, wanted, behind, page.rows()).await?;
+    let found = endpoints.deliveries(webhook_of(&web, &key, &id).await?, wanted, cursor, page.rows()).await?;
     Ok(page.answer(found, |one| (one.queued_at.unix_ms(), one.event_id.clone()), DeliveryBody::from))
 }
 

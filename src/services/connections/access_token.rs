@@ -227,13 +227,13 @@ impl AccessTokens {
     /// The renewal of this connection: the one that is under way, or a new one.
     fn renewal(&self, id: ConnectionId, generation: i64) -> watch::Receiver<()> {
         let mut renewals = self.renewals();
-        if let Some(under_way) = renewals.get(&id) {
-            return under_way.clone();
+        if let Some(in_flight) = renewals.get(&id) {
+            return in_flight.clone();
         }
         let (over, told) = watch::channel(());
         renewals.insert(id, told.clone());
         drop(renewals);
-        let renewal = UnderWay { tokens: self.clone(), id, _over: over };
+        let renewal = InFlightRefresh { tokens: self.clone(), id, _over: over };
         self.0.tasks.detach(async move {
             if let Err(why) = renewal.tokens.renew(id, generation).await {
                 tracing::error!(connection = %id, error = %why, "could not renew a token on demand");
@@ -278,13 +278,13 @@ impl AccessTokens {
 }
 
 /// A renewal on its way. However it ends, those who wait for it go on.
-struct UnderWay {
+struct InFlightRefresh {
     tokens: AccessTokens,
     id: ConnectionId,
     _over: watch::Sender<()>,
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlightRefresh {
     fn drop(&mut self) {
         self.tokens.renewals().remove(&self.id);
     }

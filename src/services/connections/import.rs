@@ -100,16 +100,16 @@ struct Parts {
     intake: Intake,
     details: AccountDetails,
     /// The fingerprints of the refresh tokens that are being taken over.
-    under_way: Mutex<HashSet<String>>,
+    in_flight: Mutex<HashSet<String>>,
 }
 
 /// A refresh token that is being taken over, until this is dropped.
-struct UnderWay<'a> {
+struct InFlightImport<'a> {
     all: &'a Mutex<HashSet<String>>,
     fingerprint: &'a str,
 }
 
-impl<'a> UnderWay<'a> {
+impl<'a> InFlightImport<'a> {
     /// Returns `None` if it is being taken over already: HubSpot may replace it at its first use.
     fn begin(all: &'a Mutex<HashSet<String>>, fingerprint: &'a str) -> Option<Self> {
         let is_new =
@@ -118,7 +118,7 @@ impl<'a> UnderWay<'a> {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlightImport<'_> {
     fn drop(&mut self) {
         self.all.lock().expect("nothing panics while it holds this lock").remove(self.fingerprint);
     }
@@ -146,7 +146,7 @@ impl Imports {
             circuit_breaker,
             intake,
             details,
-            under_way: Mutex::default(),
+            in_flight: Mutex::default(),
         }))
     }
 
@@ -168,7 +168,7 @@ impl Imports {
         let user = parts.platform_store.user_of_external(project, external, &parts.random).await?;
         let brought = parts.keyring.fingerprint(&import.refresh);
         let in_use = || ImportError::Refused(FailureCode::RefreshTokenInUse);
-        let _under_way = UnderWay::begin(&parts.under_way, &brought).ok_or_else(in_use)?;
+        let _in_flight = InFlightImport::begin(&parts.in_flight, &brought).ok_or_else(in_use)?;
         if let Some(known) =
             parts.connection_store.imported(user, parts.hubspot.client_id(), &brought).await?
         {

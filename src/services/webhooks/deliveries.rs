@@ -33,19 +33,19 @@ impl InFlightDeliveries {
 
 /// A claimed delivery, and its place among those that are under way to its endpoint.
 #[derive(Debug)]
-pub struct Underway {
+pub struct InFlightDelivery {
     claimed: ClaimedDelivery,
     deliveries: Deliveries,
 }
 
-impl Underway {
+impl InFlightDelivery {
     /// Returns the id of the event.
     pub fn event_id(&self) -> &str {
         &self.claimed.event_id
     }
 }
 
-impl Drop for Underway {
+impl Drop for InFlightDelivery {
     fn drop(&mut self) {
         let id = self.claimed.endpoint.id;
         self.deliveries.in_flight.with(id, |count| *count = count.saturating_sub(1));
@@ -80,7 +80,7 @@ impl Deliveries {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what was claimed before is due again when its lease has run out.
-    pub async fn claim_deliveries(&self) -> Result<Vec<Underway>, StoreError> {
+    pub async fn claim_deliveries(&self) -> Result<Vec<InFlightDelivery>, StoreError> {
         let mut all = Vec::new();
         for endpoint in self.store.endpoints_due(self.clock.now()).await? {
             all.extend(self.claim_deliveries_to(endpoint).await?);
@@ -89,7 +89,10 @@ impl Deliveries {
     }
 
     /// The same for one endpoint.
-    pub(super) async fn claim_deliveries_to(&self, endpoint: WebhookId) -> Result<Vec<Underway>, StoreError> {
+    pub(super) async fn claim_deliveries_to(
+        &self,
+        endpoint: WebhookId,
+    ) -> Result<Vec<InFlightDelivery>, StoreError> {
         // The places are taken before the database is asked: somebody else may be claiming at the same time.
         let room = self.in_flight.with(endpoint, |count| AT_ONCE - std::mem::replace(count, AT_ONCE));
         if room == 0 {
@@ -99,15 +102,18 @@ impl Deliveries {
         let claimed = self.store.claim_deliveries(&self.owner, endpoint, limit).await;
         let unused = room - claimed.as_ref().map_or(0, Vec::len).min(room);
         self.in_flight.with(endpoint, |count| *count -= unused);
-        Ok(claimed?.into_iter().map(|claimed| Underway { claimed, deliveries: self.clone() }).collect())
+        Ok(claimed?
+            .into_iter()
+            .map(|claimed| InFlightDelivery { claimed, deliveries: self.clone() })
+            .collect())
     }
 
     /// Makes one attempt at a claimed delivery. It runs to its end whatever becomes of the caller.
-    pub fn deliver_webhook(&self, underway: Underway) -> tokio::task::JoinHandle<()> {
+    pub fn deliver_webhook(&self, delivery: InFlightDelivery) -> tokio::task::JoinHandle<()> {
         let deliveries = self.clone();
         self.tasks.detach(async move {
-            if let Err(why) = deliveries.attempt_delivery(&underway.claimed).await {
-                let event = &underway.claimed.event_id;
+            if let Err(why) = deliveries.attempt_delivery(&delivery.claimed).await {
+                let event = &delivery.claimed.event_id;
                 tracing::error!(event, error = %why, "could not note the outcome of a webhook");
             }
         })

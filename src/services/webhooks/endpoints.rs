@@ -19,7 +19,7 @@ use crate::domain::webhook_headers::WebhookHeaders;
 use crate::keyring::Keyring;
 use crate::services::platform::Base;
 use crate::store::{
-    Behind, Endpoint, EndpointChanges, StoreError, WantedDeliveries, WebhookDelivery, WebhookStore,
+    DeliveryCursor, Endpoint, EndpointChanges, StoreError, WantedDeliveries, WebhookDelivery, WebhookStore,
 };
 use crate::webhook::{self, NotAllowed, Webhooks as Sender};
 
@@ -278,9 +278,9 @@ impl Endpoints {
 
     /// What waits for its turn is left to the background.
     async fn deliver_now(&self, id: WebhookId, event: &str) -> Result<WebhookDelivery, WebhookError> {
-        for underway in self.deliveries.claim_deliveries_to(id).await? {
-            let is_wanted = underway.event_id() == event;
-            let work = self.deliveries.deliver_webhook(underway);
+        for delivery in self.deliveries.claim_deliveries_to(id).await? {
+            let is_wanted = delivery.event_id() == event;
+            let work = self.deliveries.deliver_webhook(delivery);
             if is_wanted {
                 let _ = work.await;
             }
@@ -288,7 +288,7 @@ impl Endpoints {
         self.store.delivery(id, event).await?.ok_or(WebhookError::UnknownDelivery)
     }
 
-    /// Deliveries to an endpoint, the newest first, from behind `behind` on.
+    /// Deliveries to an endpoint, the newest first, from behind `cursor` on.
     ///
     /// # Errors
     /// [`WebhookError::Unknown`] if there is no such endpoint.
@@ -296,11 +296,11 @@ impl Endpoints {
         &self,
         id: WebhookId,
         wanted: WantedDeliveries,
-        behind: Option<Behind>,
+        cursor: Option<DeliveryCursor>,
         limit: u32,
     ) -> Result<Vec<WebhookDelivery>, WebhookError> {
         self.webhook(id).await?;
-        Ok(self.store.deliveries(id, wanted, behind, limit).await?)
+        Ok(self.store.deliveries(id, wanted, cursor, limit).await?)
     }
 }
 

@@ -33,7 +33,7 @@ pub struct ClaimedDelivery {
 }
 
 /// Where a page of deliveries begins: behind this one.
-pub type Behind = (Timestamp, String);
+pub type DeliveryCursor = (Timestamp, String);
 
 /// Which deliveries are asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -92,17 +92,17 @@ impl WebhookStore {
         self.db.write(move |tx| Box::pin(note(tx, endpoint, ours.clone(), attempt.clone(), after, now))).await
     }
 
-    /// Deliveries to an endpoint, the newest first, from behind `behind` on.
+    /// Deliveries to an endpoint, the newest first, from behind `cursor` on.
     pub async fn deliveries(
         &self,
         endpoint: WebhookId,
         wanted: WantedDeliveries,
-        behind: Option<Behind>,
+        cursor: Option<DeliveryCursor>,
         limit: u32,
     ) -> Result<Vec<WebhookDelivery>, StoreError> {
         let mut found = Entity::find().join(JoinType::InnerJoin, Relation::Event.def());
         found = found.filter(wanted.of(endpoint));
-        if let Some((at, event)) = behind {
+        if let Some((at, event)) = cursor {
             let place = Expr::tuple([Column::QueuedAt.into_expr(), Column::EventId.into_expr()]);
             found = found.filter(place.lt(Expr::tuple([Expr::val(at), Expr::val(event)])));
         }
