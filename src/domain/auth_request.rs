@@ -49,7 +49,7 @@ pub struct AuthRequest {
     /// Until when HubSpot's answer is awaited.
     pub expires_at: Timestamp,
     /// Whether the outcome was handed to the popup.
-    pub is_delivered: bool,
+    pub is_handed_off: bool,
     /// Whether the access token was handed out, on whatever way.
     pub is_token_taken: bool,
 }

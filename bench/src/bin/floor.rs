@@ -185,7 +185,7 @@ async fn handoff(body: Bytes, floor: Data<Floor>) -> HttpResponse {
 }
 
 /// Reads the flow and its token, and notes the delivery.
-async fn read(floor: &Floor, flow: String, deliver: bool) {
+async fn read(floor: &Floor, flow: String, hand_off: bool) {
     floor
         .writer
         .write(move |db| {
@@ -195,7 +195,7 @@ async fn read(floor: &Floor, flow: String, deliver: bool) {
                 .expect("prepares")
                 .query_row(params![flow], |row| row.get(0))
                 .expect("a row");
-            if deliver {
+            if hand_off {
                 let sql = "UPDATE flow SET at = 2 WHERE id = ?1 AND at = 1";
                 db.prepare_cached(sql).expect("prepares").execute(params![flow]).expect("updates");
             }

@@ -18,7 +18,7 @@ use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::http::request::span::{RequestId, about_flow};
 use crate::http::templates::html;
-use crate::services::{Choice, Connection, Decision, Delivery, Ended, Message, Outcome};
+use crate::services::{Choice, Connection, Decision, FlowOutcome, HandoffResult, Message, Outcome};
 
 /// The likely reason for a callback without any cookie where PUBLIC_URL is http://localhost.
 const SAFARI: &str = "Safari does not keep the cookies of a service at http://localhost. Use another browser, or give \
@@ -55,7 +55,7 @@ pub async fn get_done(
     let is_spent = ended.as_ref().is_none_or(|ended| ended.is_spent);
     let spent = flow.filter(|_| is_spent && binding.is_some()).map(|flow| web.cookies.removal(flow));
     let (outcome, opener, way) = match ended {
-        Some(Ended { outcome, opener, return_link, back_url, mode, .. }) => {
+        Some(FlowOutcome { outcome, opener, return_link, back_url, mode, .. }) => {
             let back = back_url.map(|url| json!({"url": url.as_str(), "host": url.host()}));
             (Some(outcome), opener, json!({"link": return_link, "mode": mode.as_str(), "back": back}))
         }
@@ -193,14 +193,14 @@ pub async fn take_handoff(request: HttpRequest, web: Data<Web>, body: ApiJson<Ha
     same_origin(&request, &web)?;
     let Handoff { flow } = body.0;
     let binding = web.cookies.binding(&request, flow).ok_or(ProblemCode::FlowUnknown)?;
-    match web.services.connect.handoffs.deliver(flow, &binding).await? {
-        Delivery::Now(origin, message) => {
+    match web.services.connect.handoffs.hand_off(flow, &binding).await? {
+        HandoffResult::Now(origin, message) => {
             let answer = json!({"origin": origin, "message": text(flow, &message)});
             Ok(HttpResponse::Ok().cookie(web.cookies.removal(flow)).json(answer))
         }
-        Delivery::Pending => Ok(HttpResponse::Accepted().json(json!({"status": "exchanging"}))),
-        Delivery::Gone => Err(Problem::new(ProblemCode::AlreadyDelivered)),
-        Delivery::Unknown => Err(Problem::new(ProblemCode::FlowUnknown)),
+        HandoffResult::Pending => Ok(HttpResponse::Accepted().json(json!({"status": "exchanging"}))),
+        HandoffResult::Gone => Err(Problem::new(ProblemCode::AlreadyDelivered)),
+        HandoffResult::Unknown => Err(Problem::new(ProblemCode::FlowUnknown)),
     }
 }
 

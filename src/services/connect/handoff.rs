@@ -19,7 +19,7 @@ use crate::store::{ConnectStore, StoreError};
 
 /// A flow as its own browser sees it.
 #[derive(Debug)]
-pub struct Ended {
+pub struct FlowOutcome {
     /// What it has come to.
     pub outcome: Outcome,
     /// What the person is asked before it comes to anything.
@@ -54,7 +54,7 @@ pub struct Message {
 
 /// An attempt to take the outcome.
 #[derive(Debug)]
-pub enum Delivery {
+pub enum HandoffResult {
     /// Tell this to that origin alone.
     Now(Option<Origin>, Box<Message>),
     /// Not yet.
@@ -98,16 +98,16 @@ impl Handoffs {
     }
 
     /// What a flow has come to, for the browser that holds its cookie.
-    pub async fn outcome(&self, flow: FlowId, binding: &Secret) -> Result<Option<Ended>, StoreError> {
+    pub async fn outcome(&self, flow: FlowId, binding: &Secret) -> Result<Option<FlowOutcome>, StoreError> {
         let Some(request) = self.store.flow(flow, binding.hash()).await? else { return Ok(None) };
         let choice = self.mismatches.choice(&request).await?;
         let outcome = self.outcomes.outcome_of(&request).await?;
-        let is_told =
-            request.is_delivered || request.mode == Mode::Redirect || request.is_over(self.clock.now());
+        let is_handed_off =
+            request.is_handed_off || request.mode == Mode::Redirect || request.is_over(self.clock.now());
         let is_hosted =
             request.connect_session.is_some() && request.opener.as_ref() == Some(&self.rules.own_origin);
-        Ok(Some(Ended {
-            is_spent: is_told && !matches!(outcome, Outcome::Pending { .. }),
+        Ok(Some(FlowOutcome {
+            is_spent: is_handed_off && !matches!(outcome, Outcome::Pending { .. }),
             outcome,
             choice,
             opener: request.opener.clone(),
@@ -121,22 +121,22 @@ impl Handoffs {
     }
 
     /// Takes the message for the opener; the second caller finds it gone (a token is given at most once per flow).
-    pub async fn deliver(&self, flow: FlowId, binding: &Secret) -> Result<Delivery, StoreError> {
+    pub async fn hand_off(&self, flow: FlowId, binding: &Secret) -> Result<HandoffResult, StoreError> {
         let Some(request) = self.store.flow(flow, binding.hash()).await? else {
-            return Ok(Delivery::Unknown);
+            return Ok(HandoffResult::Unknown);
         };
-        if request.is_delivered {
-            return Ok(Delivery::Gone);
+        if request.is_handed_off {
+            return Ok(HandoffResult::Gone);
         }
         let outcome = self.outcomes.outcome_of(&request).await?;
         if matches!(outcome, Outcome::Pending { .. }) {
-            return Ok(Delivery::Pending);
+            return Ok(HandoffResult::Pending);
         }
         let now = self.clock.now();
         let is_over = request.is_over(now);
         let access_token = self.access_for(&request, &outcome).filter(|_| !is_over);
-        let taken = self.store.deliver_auth_request(flow, access_token.is_some(), now).await?;
-        let Some(with_token) = taken else { return Ok(Delivery::Gone) };
+        let taken = self.store.hand_off_auth_request(flow, access_token.is_some(), now).await?;
+        let Some(with_token) = taken else { return Ok(HandoffResult::Gone) };
         // Another way may have been quicker.
         let access_token = access_token.filter(|_| with_token);
         let pickup_code = match access_token {
@@ -144,7 +144,7 @@ impl Handoffs {
             None if is_over => None,
             None => self.outcomes.pickup_code_for(&request, request.state_at(now).status(), now),
         };
-        Ok(Delivery::Now(request.opener, Box::new(Message { outcome, access_token, pickup_code })))
+        Ok(HandoffResult::Now(request.opener, Box::new(Message { outcome, access_token, pickup_code })))
     }
 
     /// The access token goes to pages that the operator has listed and to no other, our own included: those use the

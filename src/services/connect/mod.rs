@@ -17,7 +17,7 @@ pub use account_mismatch::{AccountMismatches, Choice, DecideError};
 pub use authorization_status::{Attempt, AuthorizationStatuses, PickupCodeError};
 pub use connect_sessions::{CompleteError, ConnectSessions, NewSession, SessionError, SessionView};
 pub use finish::{Answer, FinishConnect, FinishError, Finished, Finishes};
-pub use handoff::{Delivery, Ended, Handoffs, Message};
+pub use handoff::{FlowOutcome, HandoffResult, Handoffs, Message};
 pub use outcome::Outcome;
 pub use sign_in::SignIns;
 pub use start::{StartConnect, StartError, Started, Starts, flow_of_state};

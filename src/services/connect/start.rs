@@ -248,7 +248,7 @@ impl Starts {
             state: FlowState::AwaitingUser,
             created_at: now,
             expires_at: now.plus(self.0.rules.flow_ttl),
-            is_delivered: false,
+            is_handed_off: false,
             is_token_taken: false,
         }
     }

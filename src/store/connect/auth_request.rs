@@ -174,7 +174,7 @@ impl ConnectStore {
 
     /// Takes the right to hand the outcome to the popup; only the first caller gets it. Where the access token is to
     /// go with it, says whether it may.
-    pub async fn deliver_auth_request(
+    pub async fn hand_off_auth_request(
         &self,
         id: FlowId,
         with_token: bool,

@@ -95,7 +95,7 @@ impl TryFrom<Model> for AuthRequest {
                 .map(|(key_id, ciphertext)| Sealed { key_id, ciphertext }),
             created_at: row.created_at,
             expires_at: row.expires_at,
-            is_delivered: row.delivered_at.is_some(),
+            is_handed_off: row.delivered_at.is_some(),
             is_token_taken: row.token_taken_at.is_some(),
         })
     }
