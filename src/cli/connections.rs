@@ -7,9 +7,9 @@ use clap::Subcommand;
 
 use super::{Failure, configured, ending, say, with_store};
 use crate::domain::clock::{Clock, Timestamp};
-use crate::domain::explain::explain;
+use crate::domain::describe::describe;
 use crate::domain::id::ConnectionId;
-use crate::store::{Listed, Store};
+use crate::store::{ListedConnection, Store};
 
 const PAGE: u32 = 500;
 
@@ -45,8 +45,8 @@ impl Connections {
             }),
             Self::Explain { id } => with_store(&configured()?, async |store| {
                 let listed =
-                    store.connections.listed(*id).await?.ok_or("there is no connection with this id")?;
-                say(explained(&listed, Clock::system().now()));
+                    store.connections.find_listed(*id).await?.ok_or("there is no connection with this id")?;
+                say(described(&listed, Clock::system().now()));
                 Ok(ExitCode::SUCCESS)
             }),
             Self::Disconnect { id } => ending::one(*id),
@@ -56,7 +56,10 @@ impl Connections {
 }
 
 /// Says something of every connection, a page at a time.
-pub(super) async fn say_all<T: Display>(store: &Store, line: impl Fn(&Listed) -> T) -> Result<(), Failure> {
+pub(super) async fn say_all<T: Display>(
+    store: &Store,
+    line: impl Fn(&ListedConnection) -> T,
+) -> Result<(), Failure> {
     let mut after = String::new();
     loop {
         let page = store.connections.list_tokens(&after, PAGE).await?;
@@ -66,7 +69,7 @@ pub(super) async fn say_all<T: Display>(store: &Store, line: impl Fn(&Listed) ->
     }
 }
 
-fn line(listed: &Listed, now: Timestamp) -> String {
+fn line(listed: &ListedConnection, now: Timestamp) -> String {
     let token = &listed.token;
     let portal = token.portal_id.map_or_else(|| "?".to_owned(), |id| id.to_string());
     let domain = token.hub_domain.as_deref().unwrap_or("?");
@@ -79,12 +82,12 @@ fn line(listed: &Listed, now: Timestamp) -> String {
     )
 }
 
-fn explained(listed: &Listed, now: Timestamp) -> String {
+fn described(listed: &ListedConnection, now: Timestamp) -> String {
     let token = &listed.token;
     let mut text = vec![format!("Connection {} of user {}", token.id, token.user_id)];
     let project = &listed.project;
     let owner = |id| format!("It belongs to the host's user {id} in the project {project}.");
     text.extend(listed.external_user.as_ref().map(owner));
-    text.extend(explain(token, listed.plan, now));
+    text.extend(describe(token, listed.plan, now));
     text.join("\n")
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::connections::say_all;
 use super::{Failure, configured, with_store};
 use crate::domain::clock::{Clock, Timestamp};
-use crate::store::Listed;
+use crate::store::ListedConnection;
 
 pub(super) fn run() -> Result<ExitCode, Failure> {
     with_store(&configured()?, async |store| {
@@ -17,8 +17,8 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
     })
 }
 
-fn object(listed: &Listed, now: Timestamp) -> Value {
-    let Listed { token, plan, external_user, metadata, project } = listed;
+fn object(listed: &ListedConnection, now: Timestamp) -> Value {
+    let ListedConnection { token, plan, external_user, metadata, project } = listed;
     let metadata: Map<String, Value> =
         metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     json!({

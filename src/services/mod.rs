@@ -60,8 +60,8 @@ use crate::keyring::Keyring;
 pub use crate::store::OnceLease;
 use crate::store::Store;
 pub(crate) use crate::store::{
-    ApiKey, Endpoint, EndpointChanges, Event, Listed, PendingGrant, StoreError, Wanted, WantedDeliveries,
-    WantedEvents, WantedSessions, WebhookDelivery,
+    ApiKey, ConnectSessionFilter, ConnectionFilter, DeliveryFilter, Endpoint, EndpointChanges, Event,
+    EventFilter, ListedConnection, PendingGrant, StoreError, WebhookDelivery,
 };
 use crate::telemetry::metrics::Metrics;
 use pending_grants::PendingGrants;

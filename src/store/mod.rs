@@ -13,12 +13,12 @@ mod webhooks;
 
 pub use connect::ConnectStore;
 pub use connect::auth_request::{Consumed, NewAuthRequest};
-pub use connect::connect_session::WantedSessions;
+pub use connect::connect_session::ConnectSessionFilter;
 pub use connect::save::{NewTokens, Saved, Source};
 pub use connections::ConnectionStore;
 pub use connections::access_row::AccessRow;
 pub use connections::claim::{ClaimOne, Claimed, claim_sql};
-pub use connections::listing::{Listed, Wanted};
+pub use connections::connection_query::{ConnectionFilter, ListedConnection};
 pub use connections::reconcile::Reconciled;
 pub use connections::refreshed::Committed;
 pub use connections::revocation::Removed;
@@ -42,8 +42,8 @@ pub use platform::idempotency::{OnceFound, OnceLease};
 pub use platform::reseal::{SealedRow, SealedTable};
 pub use platform::session::Revoke;
 pub use webhooks::WebhookStore;
-pub use webhooks::event::WantedEvents;
-pub use webhooks::webhook_delivery::{ClaimedDelivery, DeliveryCursor, WantedDeliveries};
+pub use webhooks::event::EventFilter;
+pub use webhooks::webhook_delivery::{ClaimedDelivery, DeliveryCursor, DeliveryFilter};
 pub use webhooks::webhook_endpoint::EndpointChanges;
 
 use db::{Tx, Work};

@@ -48,7 +48,7 @@ pub async fn authenticate(request: &HttpRequest, web: &Web, scope: ApiScope) -> 
 pub(super) async fn connection_of(web: &Web, key: &ApiKey, id: &str) -> Result<ConnectionId, Problem> {
     let not_found = || Problem::new(ProblemCode::ConnectionNotFound);
     let id = id.parse().map_err(|_| not_found())?;
-    let is_theirs = web.services.connections.list.is_of(&key.project_id, id).await?;
+    let is_theirs = web.services.connections.list.is_in_project(&key.project_id, id).await?;
     is_theirs.then_some(id).ok_or_else(not_found)
 }
 

@@ -22,7 +22,7 @@ use crate::domain::text::is_name;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::{ApiJson, NoBody, whole};
-use crate::services::{NewSession, SessionView, WantedSessions};
+use crate::services::{ConnectSessionFilter, NewSession, SessionView};
 
 /// As many bytes of JSON as the host may keep with a connection.
 const METADATA: usize = 4096;
@@ -212,7 +212,7 @@ pub async fn create_connect_session(
 pub async fn list_connect_sessions(request: HttpRequest, web: Data<Web>) -> Handled {
     let key = authenticate(&request, &web, ApiScope::SessionsWrite).await?;
     let page = PageRequest::read(&request, &["external_user_id", "status"])?;
-    let wanted = WantedSessions {
+    let filter = ConnectSessionFilter {
         project: key.project_id.clone(),
         external_user: page.filters.get("external_user_id", "an id of a user")?,
         status: page
@@ -220,7 +220,7 @@ pub async fn list_connect_sessions(request: HttpRequest, web: Data<Web>) -> Hand
             .get("status", "`open`, `awaiting_confirmation`, `connected`, `cancelled` or `expired`")?,
         before: page.after,
     };
-    let sessions = web.services.connect.sessions.connect_sessions(wanted, page.rows()).await?;
+    let sessions = web.services.connect.sessions.connect_sessions(filter, page.rows()).await?;
     let body = |session| ConnectSessionBody::of(SessionView { session, awaiting: None });
     Ok(page.answer(sessions, |session| session.id, body))
 }

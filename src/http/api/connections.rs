@@ -20,8 +20,8 @@ use super::webhook_bodies::Hidden;
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Timestamp;
 use crate::domain::connection::ConnectionStatus;
+use crate::domain::describe::describe;
 use crate::domain::event::EventType;
-use crate::domain::explain::explain;
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectionId, PortalId};
@@ -33,7 +33,7 @@ use crate::http::paths::CONNECTIONS;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::{ApiJson, NoBody, whole};
 use crate::http::{Web, at};
-use crate::services::{Event, Import, Imported, Listed, Wanted};
+use crate::services::{ConnectionFilter, Event, Import, Imported, ListedConnection};
 
 /// Longer than any refresh token of HubSpot's.
 const LONGEST_TOKEN: usize = 4096;
@@ -99,8 +99,8 @@ pub struct ConnectionBody {
 }
 
 impl ConnectionBody {
-    pub(super) fn of(listed: Listed, now: Timestamp) -> Self {
-        let Listed { token, plan, external_user, metadata, .. } = listed;
+    pub(super) fn of(listed: ListedConnection, now: Timestamp) -> Self {
+        let ListedConnection { token, plan, external_user, metadata, .. } = listed;
         Self {
             id: token.id,
             external_user_id: external_user.map(String::from),
@@ -148,7 +148,7 @@ pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
     let filters =
         ["external_user_id", "portal_id", "status", "metadata", "created_after", "created_before", "order"];
     let page = PageRequest::read(&request, &filters)?;
-    let wanted = Wanted {
+    let filter = ConnectionFilter {
         project: key.project_id.clone(),
         user: None,
         portal: page.filters.get("portal_id", "the number of a HubSpot account")?,
@@ -162,9 +162,10 @@ pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
         after: page.after.map(|(at, id)| (Timestamp::from_unix_ms(at), id)),
     };
     let external = page.filters.get("external_user_id", "your id of a user")?;
-    let found = web.services.connections.list.catalogue(external.as_ref(), wanted, page.rows()).await?;
+    let found =
+        web.services.connections.list.list_connections(external.as_ref(), filter, page.rows()).await?;
     let now = web.services.platform.clock.now();
-    let place = |listed: &Listed| (listed.token.created_at.unix_ms(), listed.token.id);
+    let place = |listed: &ListedConnection| (listed.token.created_at.unix_ms(), listed.token.id);
     Ok(page.answer(found, place, |listed| ConnectionBody::of(listed, now)))
 }
 
@@ -267,7 +268,7 @@ pub async fn get_connection(request: HttpRequest, web: Data<Web>, id: Path<Strin
     let key = caller(&request, &web, ApiScope::ConnectionsRead).await?;
     let id = connection_of(&web, &key, &id).await?;
     let (listed, now) = (find(&web, id).await?, web.services.platform.clock.now());
-    let explanation = explain(&listed.token, listed.plan, now);
+    let explanation = describe(&listed.token, listed.plan, now);
     Ok(HttpResponse::Ok()
         .json(ExplainedConnection { connection: ConnectionBody::of(listed, now), explanation }))
 }
@@ -483,7 +484,7 @@ pub async fn uninstall_app(
     Ok(HttpResponse::Ok().json(body))
 }
 
-async fn find(web: &Web, id: ConnectionId) -> Result<Listed, Problem> {
+async fn find(web: &Web, id: ConnectionId) -> Result<ListedConnection, Problem> {
     let found = web.services.connections.list.connection(id).await?;
     found.ok_or_else(|| Problem::new(ProblemCode::ConnectionNotFound))
 }

@@ -14,7 +14,7 @@ use crate::domain::event::EventType;
 use crate::domain::id::ConnectionId;
 use crate::http::Web;
 use crate::http::problem::Handled;
-use crate::services::{Event, WantedEvents};
+use crate::services::{Event, EventFilter};
 
 /// An event.
 #[derive(Debug, Serialize, ToSchema)]
@@ -62,13 +62,13 @@ pub async fn list_events(request: HttpRequest, web: Data<Web>) -> Handled {
     let page = PageRequest::<(i64, String)>::read(&request, &["type", "created_after", "created_before"])?;
     let events = &web.services.webhooks.events;
     let before: Option<Timestamp> = page.filters.get("created_before", TIME)?;
-    let wanted = WantedEvents {
+    let filter = EventFilter {
         project: key.project_id.clone(),
         kind: page.filters.get("type", "the type of an event")?,
         created_after: page.filters.get("created_after", TIME)?,
         created_before: before.map_or(events.settled(), |before| before.min(events.settled())),
         after: page.after.clone().map(|(at, id)| (Timestamp::from_unix_ms(at), id)),
     };
-    let found = events.list(wanted, page.rows()).await?;
+    let found = events.list(filter, page.rows()).await?;
     Ok(page.answer(found, |event| (event.created_at.unix_ms(), event.id.clone()), EventBody::from))
 }

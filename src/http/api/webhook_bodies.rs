@@ -18,7 +18,7 @@ use crate::domain::webhook_headers::{InvalidHeaders, MAX_HEADERS, MAX_VALUE, RES
 use crate::http::Web;
 use crate::http::problem::Problem;
 use crate::http::request::body::whole;
-use crate::services::{Endpoint, WantedDeliveries, WebhookDelivery};
+use crate::services::{DeliveryFilter, Endpoint, WebhookDelivery};
 
 /// A new endpoint.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -229,12 +229,12 @@ impl ReplayFilter {
     ///
     /// # Errors
     /// `validation_failed` with the place of one that is none.
-    pub(super) fn read(self) -> Result<WantedDeliveries, Problem> {
+    pub(super) fn read(self) -> Result<DeliveryFilter, Problem> {
         let time = |text: Option<String>, place: &str| {
             let time = text.map(|text| text.parse::<Timestamp>()).transpose();
             time.map_err(|_| Problem::invalid(place, format_args!("is {TIME}")))
         };
-        Ok(WantedDeliveries {
+        Ok(DeliveryFilter {
             status: Some(DeliveryStatus::Failed),
             queued_after: time(self.queued_after, "/queued_after")?,
             queued_before: time(self.queued_before, "/queued_before")?,

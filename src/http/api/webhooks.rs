@@ -18,7 +18,7 @@ use crate::domain::webhook::{DeliveryStatus, OVERLAP};
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::{ApiJson, NoBody};
 use crate::http::{Web, at};
-use crate::services::{ApiKey, Endpoint, EndpointChanges, WantedDeliveries};
+use crate::services::{ApiKey, DeliveryFilter, Endpoint, EndpointChanges};
 
 /// The longest time for which an older secret signs beside a newer one, in seconds.
 const LONGEST_OVERLAP: u64 = 7 * 24 * 3600;
@@ -226,14 +226,14 @@ pub async fn test_webhook(request: HttpRequest, web: Data<Web>, id: Path<String>
 pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     let key = authenticate(&request, &web, ApiScope::Webhooks).await?;
     let page = PageRequest::<(i64, String)>::read(&request, &["status", "queued_after", "queued_before"])?;
-    let wanted = WantedDeliveries {
+    let filter = DeliveryFilter {
         status: page.filters.get("status", "`pending`, `delivered` or `failed`")?,
         queued_after: page.filters.get("queued_after", TIME)?,
         queued_before: page.filters.get("queued_before", TIME)?,
     };
     let cursor = page.after.clone().map(|(at, id)| (Timestamp::from_unix_ms(at), id));
     let endpoints = &web.services.webhooks.endpoints;
-    let found = endpoints.deliveries(webhook_of(&web, &key, &id).await?, wanted, cursor, page.rows()).await?;
+    let found = endpoints.deliveries(webhook_of(&web, &key, &id).await?, filter, cursor, page.rows()).await?;
     Ok(page.answer(found, |one| (one.queued_at.unix_ms(), one.event_id.clone()), DeliveryBody::from))
 }
 
@@ -283,8 +283,8 @@ pub async fn replay_webhook_deliveries(
     body: ApiJson<ReplayFilter>,
 ) -> Handled {
     let key = caller(&request, &web, ApiScope::Webhooks).await?;
-    let (id, wanted) = (webhook_of(&web, &key, &id).await?, body.0.read()?);
-    let replayed = web.services.webhooks.endpoints.replay_failed(id, wanted, MOST_REPLAYED).await?;
+    let (id, filter) = (webhook_of(&web, &key, &id).await?, body.0.read()?);
+    let replayed = web.services.webhooks.endpoints.replay_failed(id, filter, MOST_REPLAYED).await?;
     Ok(HttpResponse::Ok().json(ReplayedDeliveries { replayed, has_more: replayed == MOST_REPLAYED }))
 }
 

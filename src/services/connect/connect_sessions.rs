@@ -32,7 +32,8 @@ use crate::services::connections::Terms;
 use crate::services::pending_grants::{AcceptError, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
 use crate::store::{
-    ConnectSession, ConnectStore, ConnectionStore, PendingGrant, PlatformStore, StoreError, WantedSessions,
+    ConnectSession, ConnectSessionFilter, ConnectStore, ConnectionStore, PendingGrant, PlatformStore,
+    StoreError,
 };
 
 /// How long a session for a page is good, unless the backend says otherwise.
@@ -285,11 +286,11 @@ impl ConnectSessions {
     /// The sessions that are asked for, the newest first, at most `limit`.
     pub async fn connect_sessions(
         &self,
-        wanted: WantedSessions,
+        filter: ConnectSessionFilter,
         limit: u32,
     ) -> Result<Vec<ConnectSession>, StoreError> {
         let now = self.0.clock.now();
-        let mut sessions = self.0.connect_store.connect_sessions(wanted, now, limit).await?;
+        let mut sessions = self.0.connect_store.connect_sessions(filter, now, limit).await?;
         sessions.iter_mut().for_each(|session| session.status = session.status_at(now));
         Ok(sessions)
     }

@@ -9,7 +9,9 @@ use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, UserId};
 use crate::domain::project::ProjectId;
 use crate::services::platform::{Base, Connection, RowCache, UserConnections};
-use crate::store::{ConnectionStore, Event, Listed, PlatformStore, StoreError, Wanted, WebhookStore};
+use crate::store::{
+    ConnectionFilter, ConnectionStore, Event, ListedConnection, PlatformStore, StoreError, WebhookStore,
+};
 
 /// How many connections are cached with their project.
 const MAX_CACHED_PROJECTS: usize = 10_000;
@@ -39,7 +41,7 @@ impl ConnectionList {
 
     /// Returns whether a connection belongs to this project. A connection never changes its project, so the result is cached
     /// where others write, too.
-    pub async fn is_of(&self, project: &ProjectId, id: ConnectionId) -> Result<bool, StoreError> {
+    pub async fn is_in_project(&self, project: &ProjectId, id: ConnectionId) -> Result<bool, StoreError> {
         if let Some(known) = self.projects.get(&id) {
             return Ok(known == *project);
         }
@@ -49,26 +51,26 @@ impl ConnectionList {
     }
 
     /// Connections of a project, at most `limit`; of one of the host's users, if one is named.
-    pub async fn catalogue(
+    pub async fn list_connections(
         &self,
         external: Option<&ExternalUserId>,
-        wanted: Wanted,
+        filter: ConnectionFilter,
         limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
+    ) -> Result<Vec<ListedConnection>, StoreError> {
         let user = match external {
             None => None,
-            Some(external) => match self.platform_store.find_external(&wanted.project, external).await? {
+            Some(external) => match self.platform_store.find_external(&filter.project, external).await? {
                 Some(user) => Some(user),
                 // Nobody has named that user: there is nothing of theirs.
                 None => return Ok(Vec::new()),
             },
         };
-        self.connection_store.page(Wanted { user, ..wanted }, self.clock.now(), limit).await
+        self.connection_store.page(ConnectionFilter { user, ..filter }, self.clock.now(), limit).await
     }
 
     /// One connection, whoever owns it: for callers who may see all of them.
-    pub async fn connection(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
-        self.connection_store.listed(id).await
+    pub async fn connection(&self, id: ConnectionId) -> Result<Option<ListedConnection>, StoreError> {
+        self.connection_store.find_listed(id).await
     }
 
     /// Replaces what the host keeps with a connection, if it is there.

@@ -19,7 +19,7 @@ use crate::domain::webhook_headers::WebhookHeaders;
 use crate::keyring::Keyring;
 use crate::services::platform::Base;
 use crate::store::{
-    DeliveryCursor, Endpoint, EndpointChanges, StoreError, WantedDeliveries, WebhookDelivery, WebhookStore,
+    DeliveryCursor, DeliveryFilter, Endpoint, EndpointChanges, StoreError, WebhookDelivery, WebhookStore,
 };
 use crate::webhook::{self, NotAllowed, Webhooks as Sender};
 
@@ -251,13 +251,13 @@ impl Endpoints {
     pub(crate) async fn replay_failed(
         &self,
         id: WebhookId,
-        wanted: WantedDeliveries,
+        filter: DeliveryFilter,
         most: u64,
     ) -> Result<u64, WebhookError> {
         if !self.webhook(id).await?.enabled.is_set() {
             return Err(WebhookError::Disabled);
         }
-        Ok(self.store.replay_deliveries(id, wanted, most, self.clock.now()).await?)
+        Ok(self.store.replay_deliveries(id, filter, most, self.clock.now()).await?)
     }
 
     /// Returns a delivery with its message.
@@ -295,12 +295,12 @@ impl Endpoints {
     pub async fn deliveries(
         &self,
         id: WebhookId,
-        wanted: WantedDeliveries,
+        filter: DeliveryFilter,
         cursor: Option<DeliveryCursor>,
         limit: u32,
     ) -> Result<Vec<WebhookDelivery>, WebhookError> {
         self.webhook(id).await?;
-        Ok(self.store.deliveries(id, wanted, cursor, limit).await?)
+        Ok(self.store.deliveries(id, filter, cursor, limit).await?)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::clock::{Clock, Timestamp};
 use crate::services::platform::Base;
-use crate::store::{Event, StoreError, WantedEvents, WebhookStore};
+use crate::store::{Event, EventFilter, StoreError, WebhookStore};
 
 /// The age at which an event is listed. By then it does not change any more, and all transactions that began before it have
 /// ended, so that a backend that reads on from the last event misses none. Events have the time of the database: the clock of
@@ -29,7 +29,7 @@ impl Events {
     }
 
     /// Returns the events that are asked for, the oldest first, at most `limit`.
-    pub async fn list(&self, wanted: WantedEvents, limit: u32) -> Result<Vec<Event>, StoreError> {
-        self.store.events(wanted, limit).await
+    pub async fn list(&self, filter: EventFilter, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.store.events(filter, limit).await
     }
 }

@@ -25,7 +25,7 @@ const GOOD: [ConnectSessionStatus; 2] =
 
 /// Which sessions are asked for.
 #[derive(Debug, Clone, Default)]
-pub struct WantedSessions {
+pub struct ConnectSessionFilter {
     /// Those of this project.
     pub project: ProjectId,
     /// Those of this user of the host.
@@ -50,21 +50,21 @@ impl ConnectStore {
     /// The sessions that are asked for, the newest first, at most `limit`.
     pub async fn connect_sessions(
         &self,
-        wanted: WantedSessions,
+        filter: ConnectSessionFilter,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<ConnectSession>, StoreError> {
         // An id begins with the time at which it was made.
-        let mut query = Entity::find().filter(Column::ProjectId.eq(wanted.project));
+        let mut query = Entity::find().filter(Column::ProjectId.eq(filter.project));
         query = query.order_by_desc(Column::Id).limit(u64::from(limit));
-        if let Some(before) = wanted.before {
+        if let Some(before) = filter.before {
             query = query.filter(Column::Id.lt(before));
         }
-        if let Some(user) = wanted.external_user {
+        if let Some(user) = filter.external_user {
             query = query.filter(Column::ExternalId.eq(user));
         }
         let open = Column::Status.eq(ConnectSessionStatus::Open);
-        query = match wanted.status {
+        query = match filter.status {
             None => query,
             Some(ConnectSessionStatus::Open) => query.filter(open.and(Column::ExpiresAt.gt(now))),
             Some(ConnectSessionStatus::Expired) => {

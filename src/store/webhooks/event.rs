@@ -39,7 +39,7 @@ const WANTS: &str = "enabled = 1 AND (event.project_id IS NULL OR event.project_
 
 /// Which events are asked for.
 #[derive(Debug, Clone)]
-pub struct WantedEvents {
+pub struct EventFilter {
     /// Those of this project, and of the whole app.
     pub project: ProjectId,
     /// Those of this type.
@@ -54,17 +54,17 @@ pub struct WantedEvents {
 
 impl WebhookStore {
     /// Returns the events that are asked for, the oldest first, at most `limit`.
-    pub async fn events(&self, wanted: WantedEvents, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let after = wanted.after.unwrap_or((Timestamp::from_unix_ms(0), String::new()));
+    pub async fn events(&self, filter: EventFilter, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let after = filter.after.unwrap_or((Timestamp::from_unix_ms(0), String::new()));
         let mut values: Vec<Value> = vec![
-            wanted.project.into(),
-            wanted.created_after.map_or(after.0, |at| at.max(after.0)).into(),
-            wanted.created_before.into(),
+            filter.project.into(),
+            filter.created_after.map_or(after.0, |at| at.max(after.0)).into(),
+            filter.created_before.into(),
             after.0.into(),
             after.1.into(),
         ];
-        let of_type = if wanted.kind.is_some() { "AND type = $6" } else { "" };
-        values.extend(wanted.kind.map(Into::into));
+        let of_type = if filter.kind.is_some() { "AND type = $6" } else { "" };
+        values.extend(filter.kind.map(Into::into));
         let columns = columns::<Entity>();
         // Each by the index of its project: with OR, SQLite would sort all of them.
         let first = |project: &str| {

@@ -37,7 +37,7 @@ pub type DeliveryCursor = (Timestamp, String);
 
 /// Which deliveries are asked for.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct WantedDeliveries {
+pub struct DeliveryFilter {
     /// Those with this status.
     pub status: Option<DeliveryStatus>,
     /// Those queued at this time or later.
@@ -46,7 +46,7 @@ pub struct WantedDeliveries {
     pub queued_before: Option<Timestamp>,
 }
 
-impl WantedDeliveries {
+impl DeliveryFilter {
     fn of(self, endpoint: WebhookId) -> Condition {
         Condition::all()
             .add(Column::EndpointId.eq(endpoint))
@@ -96,12 +96,12 @@ impl WebhookStore {
     pub async fn deliveries(
         &self,
         endpoint: WebhookId,
-        wanted: WantedDeliveries,
+        filter: DeliveryFilter,
         cursor: Option<DeliveryCursor>,
         limit: u32,
     ) -> Result<Vec<WebhookDelivery>, StoreError> {
         let mut found = Entity::find().join(JoinType::InnerJoin, Relation::Event.def());
-        found = found.filter(wanted.of(endpoint));
+        found = found.filter(filter.of(endpoint));
         if let Some((at, event)) = cursor {
             let place = Expr::tuple([Column::QueuedAt.into_expr(), Column::EventId.into_expr()]);
             found = found.filter(place.lt(Expr::tuple([Expr::val(at), Expr::val(event)])));
@@ -134,14 +134,14 @@ impl WebhookStore {
     pub async fn replay_deliveries(
         &self,
         endpoint: WebhookId,
-        wanted: WantedDeliveries,
+        filter: DeliveryFilter,
         most: u64,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let oldest = Entity::find().select_only().column(Column::EventId).filter(wanted.of(endpoint));
+        let oldest = Entity::find().select_only().column(Column::EventId).filter(filter.of(endpoint));
         let oldest = oldest.order_by_asc(Column::QueuedAt).order_by_asc(Column::EventId).limit(most);
         // The condition holds once more for the rows themselves: two replays at once share them out.
-        let all = Entity::update_many().filter(wanted.of(endpoint));
+        let all = Entity::update_many().filter(filter.of(endpoint));
         let all = all.filter(Column::EventId.in_subquery(oldest.into_query()));
         self.db.change(queued_again(all, now)).await
     }

@@ -6,7 +6,7 @@ use sea_orm::{DbBackend, Value};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::connection::ConnectionStatus;
-use crate::domain::explain::Plan;
+use crate::domain::describe::RefreshPlan;
 use crate::domain::external::ExternalUserId;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::metadata::MetadataFilter;
@@ -20,11 +20,11 @@ use crate::store::{ConnectionStore, StoreError, TokenRow};
 
 /// A connection with the state of its job.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct ListedConnection {
     /// The connection.
     pub token: Token,
     /// What is planned for it.
-    pub plan: Plan,
+    pub plan: RefreshPlan,
     /// Whose it is by the host's own id, if it belongs to one of the host's users.
     pub external_user: Option<ExternalUserId>,
     /// What the host has noted with it: a JSON object.
@@ -35,7 +35,7 @@ pub struct Listed {
 
 /// Which connections are asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct ConnectionFilter {
     /// Those of this project.
     pub project: ProjectId,
     /// Those of this user, who is of the project.
@@ -58,14 +58,14 @@ pub struct Wanted {
 
 impl ConnectionStore {
     /// Connections in the order of their ids, from after `after`.
-    pub async fn list_tokens(&self, after: &str, limit: u32) -> Result<Vec<Listed>, StoreError> {
+    pub async fn list_tokens(&self, after: &str, limit: u32) -> Result<Vec<ListedConnection>, StoreError> {
         let sql = format!("{} WHERE id > $1 ORDER BY id LIMIT $2", select());
         let rows = self.db.all(&sql, [after.to_owned().into(), i64::from(limit).into()]).await?;
         rows.iter().map(read).collect()
     }
 
     /// One connection, whoever owns it.
-    pub async fn listed(&self, id: ConnectionId) -> Result<Option<Listed>, StoreError> {
+    pub async fn find_listed(&self, id: ConnectionId) -> Result<Option<ListedConnection>, StoreError> {
         let sql = format!("{} WHERE id = $1", select());
         self.db.one(&sql, [id.into()]).await?.map(|row| read(&row)).transpose()
     }
@@ -77,9 +77,14 @@ impl ConnectionStore {
     }
 
     /// The connections that are asked for, in the order that is asked for.
-    pub async fn page(&self, wanted: Wanted, now: Timestamp, limit: u32) -> Result<Vec<Listed>, StoreError> {
-        let order = wanted.order;
-        let (conditions, values) = conditions(wanted, now, self.db.backend());
+    pub async fn page(
+        &self,
+        filter: ConnectionFilter,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ListedConnection>, StoreError> {
+        let order = filter.order;
+        let (conditions, values) = conditions(filter, now, self.db.backend());
         let sql = format!("{} {conditions} ORDER BY created_at {order}, id {order} LIMIT {limit}", select());
         self.db.all(&sql, values).await?.iter().map(read).collect()
     }
@@ -105,7 +110,7 @@ fn select() -> String {
     )
 }
 
-fn conditions(wanted: Wanted, now: Timestamp, backend: DbBackend) -> (String, Vec<Value>) {
+fn conditions(filter: ConnectionFilter, now: Timestamp, backend: DbBackend) -> (String, Vec<Value>) {
     let mut conditions: Vec<String> = Vec::new();
     let mut values: Vec<Value> = Vec::new();
     let mut add = |condition: &str, given: &[Value]| {
@@ -116,16 +121,16 @@ fn conditions(wanted: Wanted, now: Timestamp, backend: DbBackend) -> (String, Ve
         }
         conditions.push(condition);
     };
-    match (wanted.user, wanted.status) {
+    match (filter.user, filter.status) {
         // Everything of a user is of one project, and SQLite would take the project's index.
         (Some(user), _) => add("user_id = ?", &[user.into()]),
-        (None, Some(ConnectionStatus::Degraded)) => add("project_id || '' = ?", &[wanted.project.into()]),
-        (None, _) => add("project_id = ?", &[wanted.project.into()]),
+        (None, Some(ConnectionStatus::Degraded)) => add("project_id || '' = ?", &[filter.project.into()]),
+        (None, _) => add("project_id = ?", &[filter.project.into()]),
     }
-    if let Some(portal) = wanted.portal {
+    if let Some(portal) = filter.portal {
         add("portal_id = ?", &[portal.into()]);
     }
-    match wanted.status {
+    match filter.status {
         None => {}
         Some(ConnectionStatus::Active) => add("state = 'active' AND expires_at > ?", &[now.into()]),
         // Whatever has expired has failed before, or is due: that finds it without looking at all that is well.
@@ -139,7 +144,7 @@ fn conditions(wanted: Wanted, now: Timestamp, backend: DbBackend) -> (String, Ve
         Some(ConnectionStatus::IntegrityError) => add("state <> 'active' AND state = 'integrity_error'", &[]),
     }
     // Both databases return the JSON of the entry as it was written. No index helps here.
-    match (wanted.metadata, backend) {
+    match (filter.metadata, backend) {
         (None, _) => {}
         (Some(MetadataFilter { key, value }), DbBackend::Sqlite) => {
             add("metadata -> ? = ?", &[format!("$.\"{key}\"").into(), value.into()]);
@@ -148,14 +153,14 @@ fn conditions(wanted: Wanted, now: Timestamp, backend: DbBackend) -> (String, Ve
             add("CAST(CAST(metadata AS json) -> CAST(? AS text) AS text) = ?", &[key.into(), value.into()]);
         }
     }
-    if let Some(at) = wanted.created_after {
+    if let Some(at) = filter.created_after {
         add("created_at >= ?", &[at.into()]);
     }
-    if let Some(at) = wanted.created_before {
+    if let Some(at) = filter.created_before {
         add("created_at < ?", &[at.into()]);
     }
-    if let Some((at, id)) = wanted.after {
-        let further = if wanted.order == Order::Asc { ">" } else { "<" };
+    if let Some((at, id)) = filter.after {
+        let further = if filter.order == Order::Asc { ">" } else { "<" };
         add(&format!("(created_at, id) {further} (?, ?)"), &[at.into(), id.into()]);
     }
     (format!("WHERE {}", conditions.join(" AND ")), values)
@@ -164,10 +169,10 @@ fn conditions(wanted: Wanted, now: Timestamp, backend: DbBackend) -> (String, Ve
 /// A token that is dead on arrival is refreshed so much later.
 const SOON: Duration = MIN_REFRESH_INTERVAL;
 
-fn read(row: &Row) -> Result<Listed, StoreError> {
+fn read(row: &Row) -> Result<ListedConnection, StoreError> {
     let token: TokenRow = row.model()?;
-    Ok(Listed {
-        plan: Plan {
+    Ok(ListedConnection {
+        plan: RefreshPlan {
             run_at: row.get("run_at")?,
             attempts: row.get::<Option<i64>>("attempts")?.unwrap_or(0),
             lease_until: row.get("lease_until")?,

@@ -7,7 +7,7 @@ use super::token::Token;
 
 /// What is planned for a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct RefreshPlan {
     /// When it is refreshed next; an active connection always has such a time.
     pub run_at: Option<Timestamp>,
     /// Failed attempts since the last success.
@@ -17,7 +17,7 @@ pub struct Plan {
 }
 
 /// Sentences that say how a connection fares and what will happen next.
-pub fn explain(token: &Token, plan: Plan, now: Timestamp) -> Vec<String> {
+pub fn describe(token: &Token, plan: RefreshPlan, now: Timestamp) -> Vec<String> {
     let mut text = vec![
         format!(
             "Account: {} ({})",
