@@ -86,7 +86,7 @@ async fn lend(request: &HttpRequest, web: &Web, key: &ApiKey, id: &str) -> Handl
     let min_ttl = min_ttl(request.query_string())?;
     let id = connection_of(web, key, id).await?;
     let lease = web.services.connections.access_tokens.lease(id, min_ttl).await?;
-    let tag = format!("\"{}-{:016x}\"", lease.generation(), lease.mark());
+    let tag = format!("\"{}-{:016x}\"", lease.generation(), lease.version_hash());
     let fresh = format!("private, max-age={}", lease.fresh_for.as_secs());
     let is_known = is_known(request, &tag) && !lease.is_short();
     let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };

@@ -50,7 +50,7 @@ pub async fn attempt_status(
     };
     let mut attempt = find().await?;
     if known_tag(request) == Some(tag(&attempt, web.services.platform.clock.now()).as_str()) {
-        let mut wakes = wakes_for(web, &attempt);
+        let mut subscription = subscribe(web, &attempt);
         loop {
             attempt = find().await?;
             let now = web.services.platform.clock.now();
@@ -61,11 +61,11 @@ pub async fn attempt_status(
             if Instant::now() >= deadline || web.services.is_stopping() {
                 return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
             }
-            let Some(wakes) = wakes.as_mut() else { return Ok(unchanged_for_now(tag)) };
+            let Some(subscription) = subscription.as_mut() else { return Ok(unchanged_for_now(tag)) };
             let left = attempt.changes_at.since(now);
             // A moment that has passed changes nothing any more.
             let until = if left.is_zero() { deadline } else { deadline.min(Instant::now() + left) };
-            if !wait(request, wakes, until).await {
+            if !wait(request, subscription, until).await {
                 return Ok(unchanged_for_now(tag));
             }
         }
@@ -76,12 +76,12 @@ pub async fn attempt_status(
 }
 
 /// What a page waits for: the outcome, and then what becomes of the connection.
-fn wakes_for(web: &Web, attempt: &Attempt) -> Option<Subscription> {
+fn subscribe(web: &Web, attempt: &Attempt) -> Option<Subscription> {
     match &attempt.outcome {
         Some(Outcome::Connected(connection)) => {
-            web.services.platform.notifier.user_wakes(connection.token.user_id)
+            web.services.platform.notifier.subscribe_to_user(connection.token.user_id)
         }
-        _ => web.services.platform.notifier.attempt_wakes(attempt.flow),
+        _ => web.services.platform.notifier.subscribe_to_flow(attempt.flow),
     }
 }
 

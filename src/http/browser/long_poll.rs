@@ -16,7 +16,7 @@ const ASK_AGAIN: u16 = 10;
 
 /// Waits for a change, or until the deadline. `false` if the client has sent something ahead of the answer: then nothing
 /// would tell when it hangs up, so the answer does not wait.
-pub async fn wait(request: &HttpRequest, wakes: &mut Subscription, deadline: Instant) -> bool {
+pub async fn wait(request: &HttpRequest, subscription: &mut Subscription, deadline: Instant) -> bool {
     let watch = request.conn_data::<Rc<Watch>>();
     // Polled whenever the connection is, because a read runs in the connection's own task.
     let is_ahead = poll_fn(|_| match watch.is_some_and(|watch| watch.is_ahead()) {
@@ -24,7 +24,7 @@ pub async fn wait(request: &HttpRequest, wakes: &mut Subscription, deadline: Ins
         false => Poll::Pending,
     });
     tokio::select! {
-        () = wakes.next(deadline) => true,
+        () = subscription.next(deadline) => true,
         () = is_ahead => false,
     }
 }

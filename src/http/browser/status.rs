@@ -107,7 +107,8 @@ async fn user_status(request: &HttpRequest, web: &Web, holder: Option<Holder>, d
     // An action in another tab may have moved the end: the next request sees whether it has come.
     let ends_at = holder.as_ref().map(|holder| holder.ends_at.since(web.services.platform.clock.now()));
     let deadline = ends_at.map_or(deadline, |left| deadline.min(Instant::now() + left));
-    let mut wakes = known.and(user).and_then(|user| web.services.platform.notifier.user_wakes(user));
+    let mut subscription =
+        known.and(user).and_then(|user| web.services.platform.notifier.subscribe_to_user(user));
     loop {
         let now = web.services.platform.clock.now();
         let connections = match user {
@@ -123,8 +124,8 @@ async fn user_status(request: &HttpRequest, web: &Web, holder: Option<Holder>, d
             return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
         }
         // A request without a user gets none by waiting.
-        let Some(wakes) = &mut wakes else { return Ok(unchanged_for_now(tag)) };
-        if !wait(request, wakes, deadline.min(next_expiry(&connections, now))).await {
+        let Some(subscription) = &mut subscription else { return Ok(unchanged_for_now(tag)) };
+        if !wait(request, subscription, deadline.min(next_expiry(&connections, now))).await {
             return Ok(unchanged_for_now(tag));
         }
     }

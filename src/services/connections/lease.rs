@@ -88,7 +88,7 @@ impl Lease {
     }
 
     /// Stands for the token and all that is said about it, but for the time that passes.
-    pub fn mark(&self) -> u64 {
+    pub fn version_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.row.id, self.row.generation, self.row.expires_at).hash(&mut hasher);
         (&self.row.scopes, &self.warnings).hash(&mut hasher);

@@ -24,22 +24,22 @@ pub(in crate::services) enum Key {
 }
 
 #[derive(Debug)]
-struct Place {
-    bell: watch::Sender<()>,
+struct Topic {
+    changes: watch::Sender<()>,
     /// What stood in the database when it was last looked at for this.
-    mark: Option<u64>,
+    version: Option<u64>,
 }
 
 #[derive(Debug, Default)]
-struct Places {
-    by_key: HashMap<Key, Place>,
+struct Topics {
+    by_key: HashMap<Key, Topic>,
     /// How many wait at all of them.
     count: usize,
 }
 
 /// The waiting requests of this process. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Notifier(Arc<Mutex<Places>>);
+pub struct Notifier(Arc<Mutex<Topics>>);
 
 /// A subscription to one key; dropping it ends it.
 #[derive(Debug)]
@@ -47,90 +47,90 @@ pub struct Subscription {
     notifier: Notifier,
     key: Key,
     /// There until it is dropped.
-    bell: Option<watch::Receiver<()>>,
+    changes: Option<watch::Receiver<()>>,
 }
 
 impl Subscription {
     /// Waits for the next change, or until the deadline. A change between two calls is not missed.
     pub async fn next(&mut self, deadline: Instant) {
-        if let Some(bell) = &mut self.bell {
-            let _ = tokio::time::timeout_at(deadline, bell.changed()).await;
+        if let Some(changes) = &mut self.changes {
+            let _ = tokio::time::timeout_at(deadline, changes.changed()).await;
         }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut places = self.notifier.places();
+        let mut topics = self.notifier.topics();
         // Under the lock, so that of two who leave at once one sees that it is the last.
-        self.bell = None;
-        places.count -= 1;
-        if places.by_key.get(&self.key).is_some_and(|place| place.bell.receiver_count() == 0) {
-            places.by_key.remove(&self.key);
+        self.changes = None;
+        topics.count -= 1;
+        if topics.by_key.get(&self.key).is_some_and(|topic| topic.changes.receiver_count() == 0) {
+            topics.by_key.remove(&self.key);
         }
     }
 }
 
 impl Notifier {
     /// Wakes up when something may have changed in a user's connections. `None` if too many requests wait already.
-    pub fn user_wakes(&self, user: UserId) -> Option<Subscription> {
-        self.wakes(Key::User(user))
+    pub fn subscribe_to_user(&self, user: UserId) -> Option<Subscription> {
+        self.subscribe(Key::User(user))
     }
 
     /// Wakes up when something may have happened to the attempt with this id. `None` if too many requests wait already.
-    pub fn attempt_wakes(&self, flow: FlowId) -> Option<Subscription> {
-        self.wakes(Key::Flow(flow))
+    pub fn subscribe_to_flow(&self, flow: FlowId) -> Option<Subscription> {
+        self.subscribe(Key::Flow(flow))
     }
 
     /// Begins to wait: to be called before the state is read that is to be compared. `None` if too many wait already,
     /// for the same key or in all.
-    fn wakes(&self, key: Key) -> Option<Subscription> {
-        let mut places = self.places();
-        if places.count >= MAX_WAITS {
+    fn subscribe(&self, key: Key) -> Option<Subscription> {
+        let mut topics = self.topics();
+        if topics.count >= MAX_WAITS {
             return None;
         }
-        let new = || Place { bell: watch::Sender::new(()), mark: None };
-        let place = places.by_key.entry(key).or_insert_with(new);
-        if place.bell.receiver_count() >= MAX_WAITS_PER_KEY {
+        let new = || Topic { changes: watch::Sender::new(()), version: None };
+        let topic = topics.by_key.entry(key).or_insert_with(new);
+        if topic.changes.receiver_count() >= MAX_WAITS_PER_KEY {
             return None;
         }
-        let bell = Some(place.bell.subscribe());
-        places.count += 1;
-        Some(Subscription { notifier: self.clone(), key, bell })
+        let changes = Some(topic.changes.subscribe());
+        topics.count += 1;
+        Some(Subscription { notifier: self.clone(), key, changes })
     }
 
     /// Wakes the requests that wait for this.
     pub(in crate::services) fn wake(&self, key: Key) {
-        if let Some(place) = self.places().by_key.get(&key) {
-            place.bell.send_replace(());
+        if let Some(topic) = self.topics().by_key.get(&key) {
+            topic.changes.send_replace(());
         }
     }
 
     /// Wakes all waiting requests.
     pub(in crate::services) fn wake_all(&self) {
-        self.places().by_key.values().for_each(|place| {
-            place.bell.send_replace(());
+        self.topics().by_key.values().for_each(|topic| {
+            topic.changes.send_replace(());
         });
     }
 
     /// Notes what stands in the database for this, and wakes whoever waits if it is not what stood there before. At
     /// first nobody knows whether it is what they have read.
-    pub(super) fn mark(&self, key: Key, mark: u64) {
-        if let Some(place) = self.places().by_key.get_mut(&key)
-            && place.mark.replace(mark) != Some(mark)
+    pub(super) fn note_version(&self, key: Key, version: u64) {
+        if let Some(topic) = self.topics().by_key.get_mut(&key)
+            && topic.version.replace(version) != Some(version)
         {
-            place.bell.send_replace(());
+            topic.changes.send_replace(());
         }
     }
 
     /// How many requests of this process wait for a change.
     pub fn count(&self) -> usize {
-        self.places().count
+        self.topics().count
     }
 
     pub(super) fn keys(&self) -> (Vec<FlowId>, Vec<UserId>) {
         let (mut flows, mut users) = (Vec::new(), Vec::new());
-        for key in self.places().by_key.keys() {
+        for key in self.topics().by_key.keys() {
             match key {
                 Key::Flow(flow) => flows.push(*flow),
                 Key::User(user) => users.push(*user),
@@ -139,7 +139,7 @@ impl Notifier {
         (flows, users)
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
+    fn topics(&self) -> MutexGuard<'_, Topics> {
         self.0.lock().expect("nothing panics while it holds this lock")
     }
 }
@@ -156,11 +156,11 @@ mod tests {
     }
 
     fn wait(notifier: &Notifier, user: UserId) -> Subscription {
-        notifier.wakes(Key::User(user)).expect("few wait")
+        notifier.subscribe(Key::User(user)).expect("few wait")
     }
 
-    fn has_rung(wakes: &Subscription) -> bool {
-        wakes.bell.as_ref().expect("not dropped").has_changed().expect("open")
+    fn has_changed(subscription: &Subscription) -> bool {
+        subscription.changes.as_ref().expect("not dropped").has_changed().expect("open")
     }
 
     #[tokio::test]
@@ -170,7 +170,7 @@ mod tests {
         let (mut first, mut second) = (wait(&notifier, mine), wait(&notifier, mine));
 
         notifier.wake(Key::User(other));
-        assert!(!has_rung(&first));
+        assert!(!has_changed(&first));
         // Nobody is at the bell at this moment.
         notifier.wake(Key::User(mine));
         let far = Instant::now() + Duration::from_secs(3600);
@@ -185,9 +185,9 @@ mod tests {
         let (notifier, user) = (Notifier::default(), UserId::random(&Random::seeded(1)));
         let (first, second) = (wait(&notifier, user), wait(&notifier, user));
         drop(first);
-        assert_eq!(notifier.places().by_key.len(), 1);
+        assert_eq!(notifier.topics().by_key.len(), 1);
         drop(second);
-        assert!(notifier.places().by_key.is_empty());
+        assert!(notifier.topics().by_key.is_empty());
     }
 
     #[test]
@@ -200,18 +200,18 @@ mod tests {
                     threads.spawn(move || drop(one));
                 }
             });
-            assert!(notifier.places().by_key.is_empty());
+            assert!(notifier.topics().by_key.is_empty());
         }
     }
 
     #[test]
     fn a_mark_wakes_at_first_and_when_it_changes() {
         let (notifier, user) = (Notifier::default(), UserId::random(&Random::seeded(1)));
-        let mut wakes = wait(&notifier, user);
-        for (mark, woken) in [(1, true), (1, false), (2, true)] {
-            notifier.mark(Key::User(user), mark);
-            assert_eq!(has_rung(&wakes), woken, "{mark}");
-            wakes.bell.as_mut().expect("not dropped").mark_unchanged();
+        let mut subscription = wait(&notifier, user);
+        for (version, woken) in [(1, true), (1, false), (2, true)] {
+            notifier.note_version(Key::User(user), version);
+            assert_eq!(has_changed(&subscription), woken, "{version}");
+            subscription.changes.as_mut().expect("not dropped").mark_unchanged();
         }
     }
 
@@ -220,15 +220,15 @@ mod tests {
         let (notifier, random) = (Notifier::default(), Random::seeded(1));
         let user = UserId::random(&random);
         let mut waits: Vec<Subscription> = (0..MAX_WAITS_PER_KEY).map(|_| wait(&notifier, user)).collect();
-        assert!(notifier.wakes(Key::User(user)).is_none());
+        assert!(notifier.subscribe(Key::User(user)).is_none());
         waits.pop();
-        assert!(notifier.wakes(Key::User(user)).is_some(), "one that has left makes room");
+        assert!(notifier.subscribe(Key::User(user)).is_some(), "one that has left makes room");
         while waits.len() < MAX_WAITS {
             waits.push(wait(&notifier, UserId::random(&random)));
         }
-        assert!(notifier.wakes(Key::User(UserId::random(&random))).is_none());
+        assert!(notifier.subscribe(Key::User(UserId::random(&random))).is_none());
         assert_eq!(notifier.count(), MAX_WAITS);
         drop(waits);
-        assert_eq!((notifier.count(), notifier.places().by_key.len()), (0, 0));
+        assert_eq!((notifier.count(), notifier.topics().by_key.len()), (0, 0));
     }
 }

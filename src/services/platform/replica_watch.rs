@@ -9,9 +9,9 @@ use super::notifier::{Key, Notifier};
 use crate::store::{ConnectStore, ConnectionStore, StoreError};
 
 /// How soon a change that another process has made is noticed.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How many are asked for in one statement.
-const ASKED_AT_ONCE: usize = 500;
+const MAX_KEYS_PER_QUERY: usize = 500;
 
 /// What other processes have changed, found out for those who wait here.
 #[derive(Debug, Clone)]
@@ -41,8 +41,8 @@ impl ReplicaWatch {
         }
         let looks = async {
             loop {
-                tokio::time::sleep(LOOK).await;
-                if let Err(why) = self.look().await {
+                tokio::time::sleep(POLL_INTERVAL).await;
+                if let Err(why) = self.poll().await {
                     tracing::warn!(error = %why, "could not look for what others have changed");
                 }
             }
@@ -50,16 +50,16 @@ impl ReplicaWatch {
         stop.run_until_cancelled(looks).await;
     }
 
-    async fn look(&self) -> Result<(), StoreError> {
+    async fn poll(&self) -> Result<(), StoreError> {
         let (flows, users) = self.notifier.keys();
-        for some in flows.chunks(ASKED_AT_ONCE) {
-            for (flow, mark) in self.connect_store.marks_of_flows(some).await? {
-                self.notifier.mark(Key::Flow(flow), mark);
+        for some in flows.chunks(MAX_KEYS_PER_QUERY) {
+            for (flow, version) in self.connect_store.flow_versions(some).await? {
+                self.notifier.note_version(Key::Flow(flow), version);
             }
         }
-        for some in users.chunks(ASKED_AT_ONCE) {
-            for (user, mark) in self.connection_store.marks_of(some).await? {
-                self.notifier.mark(Key::User(user), mark);
+        for some in users.chunks(MAX_KEYS_PER_QUERY) {
+            for (user, version) in self.connection_store.connection_versions(some).await? {
+                self.notifier.note_version(Key::User(user), version);
             }
         }
         Ok(())

@@ -96,7 +96,7 @@ impl ConnectStore {
 
     /// For each of these flows that is not as it was when it began, a number that changes with what its page may be
     /// told.
-    pub async fn marks_of_flows(&self, flows: &[FlowId]) -> Result<Vec<(FlowId, u64)>, StoreError> {
+    pub async fn flow_versions(&self, flows: &[FlowId]) -> Result<Vec<(FlowId, u64)>, StoreError> {
         let sql = format!(
             "SELECT request.id, status, evidence, request.expires_at, connection_id, details_due_at FROM auth_request AS request \
              LEFT JOIN token ON token.id = connection_id WHERE (status <> 'awaiting_user' OR evidence IS NOT NULL) \
@@ -104,7 +104,7 @@ impl ConnectStore {
             places(self.db.backend(), flows.len())
         );
         let rows = self.db.all(&sql, flows.iter().map(|id| id.to_string().into())).await?;
-        let mark = |row: &Row| {
+        let version = |row: &Row| {
             let (status, due): (String, Option<i64>) = (row.get("status")?, row.get("details_due_at")?);
             // It is put off when the attempt comes to wait for somebody's word.
             let expires_at: i64 = row.get("expires_at")?;
@@ -113,7 +113,7 @@ impl ConnectStore {
             (status, due, expires_at, texts).hash(&mut hasher);
             Ok((row.get("id")?, hasher.finish()))
         };
-        rows.iter().map(mark).collect()
+        rows.iter().map(version).collect()
     }
 
     /// Notes that the opener has shown the key of its challenge. Says until when HubSpot's answer is awaited; `None` if

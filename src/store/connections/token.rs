@@ -57,13 +57,13 @@ impl ConnectionStore {
     }
 
     /// For each of these users a number that changes with what [`ConnectionStore::tokens_of`] says of them.
-    pub async fn marks_of(&self, users: &[UserId]) -> Result<Vec<(UserId, u64)>, StoreError> {
+    pub async fn connection_versions(&self, users: &[UserId]) -> Result<Vec<(UserId, u64)>, StoreError> {
         let sql = format!(
             "SELECT id, user_id, state, generation, connected_at, portal_id, hub_domain, time_zone, job.run_at \
              FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id WHERE user_id IN ({})",
             places(self.db.backend(), users.len())
         );
-        let mut marks: HashMap<UserId, u64> = users.iter().map(|user| (*user, 0)).collect();
+        let mut versions: HashMap<UserId, u64> = users.iter().map(|user| (*user, 0)).collect();
         for row in self.db.all(&sql, users.iter().map(|user| (*user).into())).await? {
             let mut hasher = DefaultHasher::new();
             let (id, state): (String, String) = (row.get("id")?, row.get("state")?);
@@ -73,10 +73,10 @@ impl ConnectionStore {
             let (generation, since): (i64, i64) = (row.get("generation")?, row.get("connected_at")?);
             (id, state, generation, since, portal, domain, zone, due).hash(&mut hasher);
             // A sum, because the order of the rows says nothing.
-            let mark = marks.entry(row.get("user_id")?).or_default();
-            *mark = mark.wrapping_add(hasher.finish());
+            let version = versions.entry(row.get("user_id")?).or_default();
+            *version = version.wrapping_add(hasher.finish());
         }
-        Ok(marks.into_iter().collect())
+        Ok(versions.into_iter().collect())
     }
 
     /// The connection that a user has to this account, if any.
