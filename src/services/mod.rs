@@ -32,9 +32,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use connect::{
-    Answer, Attempt, Choice, CompleteError, Connect, DecideError, FinishConnect, FinishError, Finished,
-    FlowOutcome, HandoffResult, Message, NewSession, Outcome, PickupCodeError, SessionError, SessionView,
-    Started,
+    Answer, AuthRequestView, Choice, CompleteError, Connect, DecideError, FinishConnect, FinishError,
+    Finished, FlowOutcome, HandoffResult, Message, NewSession, Outcome, PickupCodeError, SessionError,
+    SessionView, Started,
 };
 pub use connect::{StartConnect, StartError, flow_of_state};
 pub use connections::{Access, AccessError};

@@ -5,7 +5,7 @@ use crate::harness::browser::{Answer, encode, problem_of};
 use crate::harness::page::{Page, approved};
 use crate::harness::{TestApp, sql};
 
-async fn attempts(app: &TestApp) -> i64 {
+async fn count_auth_requests(app: &TestApp) -> i64 {
     app.database.count(sql::AUTH_REQUESTS).await
 }
 
@@ -32,7 +32,7 @@ async fn an_image_a_frame_a_fetch_or_a_prefetch_begins_nothing() {
             browser.navigate(&format!("/auth/hubspot/start?origin={}", encode(HOST)), &headers).await;
         assert_refused(&refused, "not_a_navigation", &format!("{headers:?}"));
     }
-    assert_eq!(attempts(&app).await, 0);
+    assert_eq!(count_auth_requests(&app).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +47,7 @@ async fn a_visit_that_another_site_forces_is_asked_about_and_goes_on_only_from_o
     assert_eq!((page.status, page.location()), (200, ""));
     assert!(page.cookies().is_empty());
     assert!(page.body.contains("data-page=\"confirm\""), "{}", page.body);
-    assert_eq!(attempts(&app).await, 0);
+    assert_eq!(count_auth_requests(&app).await, 0);
     let link = link_to_go_on(&page.body);
     let clicked = [
         ("sec-fetch-site", "same-origin"),
@@ -58,7 +58,7 @@ async fn a_visit_that_another_site_forces_is_asked_about_and_goes_on_only_from_o
     let begun = browser.navigate(&link, &clicked).await;
     assert_eq!(begun.status, 302);
     assert!(begun.location().contains(&format!("/oauth/{ACME}/authorize")));
-    assert_eq!(attempts(&app).await, 1);
+    assert_eq!(count_auth_requests(&app).await, 1);
 }
 
 /// The address behind the button that goes on.
@@ -141,7 +141,7 @@ async fn an_account_number_is_a_number_and_nothing_else() {
         let refused = browser.get(&format!("/auth/hubspot/start?portal_id={}", encode(junk))).await;
         assert_refused(&refused, "bad_request", junk);
     }
-    assert_eq!(attempts(&app).await, 0);
+    assert_eq!(count_auth_requests(&app).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +179,7 @@ async fn a_page_that_is_not_listed_begins_nothing() {
         let refused = browser.get(&format!("/auth/hubspot/start?origin={}", encode(origin))).await;
         assert_refused(&refused, "origin_not_allowed", origin);
     }
-    assert_eq!(attempts(&app).await, 0);
+    assert_eq!(count_auth_requests(&app).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +198,7 @@ async fn a_parameter_that_stands_twice_begins_nothing() {
         let refused = browser.get(&format!("/auth/hubspot/start?{query}")).await;
         assert_refused(&refused, "bad_request", &query);
     }
-    assert_eq!(attempts(&app).await, 0);
+    assert_eq!(count_auth_requests(&app).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,9 +232,9 @@ async fn two_attempts_in_one_browser_do_not_touch_each_other() {
 async fn thirty_attempts_leave_a_short_cookie_header_and_the_last_five_still_succeed() {
     let app = TestApp::start().await;
     let browser = app.browser();
-    let mut attempts = Vec::new();
+    let mut requests = Vec::new();
     for _ in 0..30 {
-        attempts.push(browser.start(Some(HOST)).await);
+        requests.push(browser.start(Some(HOST)).await);
         app.advance(1);
     }
 
@@ -243,7 +243,7 @@ async fn thirty_attempts_leave_a_short_cookie_header_and_the_last_five_still_suc
     let length: usize = cookies.iter().map(|(name, value)| name.len() + value.len() + "=; ".len()).sum();
     assert!(length < 2048, "{length}");
     assert_eq!(cookies.len(), 5);
-    for (at, authorize) in attempts[25..].iter().enumerate() {
+    for (at, authorize) in requests[25..].iter().enumerate() {
         let back = app.hubspot.decide(authorize, approve(ACME)).expect("back");
         let done = browser.get(&back).await;
         let message = browser.handoff(done.location()).await.json()["message"].clone();
@@ -269,7 +269,7 @@ async fn a_challenge_that_another_attempt_has_begins_nothing() {
         assert_eq!(browser.cookie("__Host-hsc_f_").is_some(), std::ptr::eq(browser, &popup));
     }
 
-    assert_eq!(attempts(&app).await, 1);
+    assert_eq!(count_auth_requests(&app).await, 1);
     approved(&app, &popup, &authorize).await;
     let state = page.look().await.json();
     assert_eq!((&state["status"], &state["flow"]), (&"connected".into(), &flow), "{state}");
@@ -279,5 +279,5 @@ async fn a_challenge_that_another_attempt_has_begins_nothing() {
     // Attempts without one are as many as before.
     attacker.start(Some(HOST)).await;
     attacker.start(Some(HOST)).await;
-    assert_eq!(attempts(&app).await, 3);
+    assert_eq!(count_auth_requests(&app).await, 3);
 }

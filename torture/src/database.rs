@@ -7,7 +7,7 @@ use sea_orm::{
 use url::Url;
 
 use crate::Failure;
-use crate::history::{Attempt, Connection, Needy, Stored};
+use crate::history::{AuthRequest, Connection, Needy, Stored};
 
 /// A database that exists for one run.
 pub struct Database {
@@ -43,7 +43,7 @@ impl Database {
             connections: self.connections().await?,
             spare_jobs: self.spare_jobs().await?,
             revocations: self.number("SELECT COUNT(*) FROM revocation_job").await?,
-            attempts: self.attempts().await?,
+            auth_requests: self.auth_requests().await?,
         })
     }
 
@@ -97,10 +97,10 @@ impl Database {
         self.all(sql, read).await
     }
 
-    async fn attempts(&self) -> Result<Vec<Attempt>, DbErr> {
+    async fn auth_requests(&self) -> Result<Vec<AuthRequest>, DbErr> {
         let sql = "SELECT id, status, consumed_at, expires_at, connection_id FROM auth_request";
         let read = |row: &QueryResult| {
-            Ok(Attempt {
+            Ok(AuthRequest {
                 flow: row.try_get("", "id")?,
                 status: row.try_get("", "status")?,
                 consumed_at: row.try_get("", "consumed_at")?,

@@ -282,7 +282,7 @@ pub struct Stored {
     /// Revocations that are still to be done.
     pub revocations: i64,
     /// The attempts to connect.
-    pub attempts: Vec<Attempt>,
+    pub auth_requests: Vec<AuthRequest>,
 }
 
 /// A stored connection.
@@ -304,7 +304,7 @@ pub struct Connection {
 
 /// A stored attempt to connect.
 #[derive(Clone, Debug)]
-pub struct Attempt {
+pub struct AuthRequest {
     /// The flow's id.
     pub flow: String,
     /// How far it has come.

@@ -20,7 +20,7 @@ use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::http::request::cors::VERIFIER;
-use crate::services::{Attempt, Outcome, Subscription};
+use crate::services::{AuthRequestView, Outcome, Subscription};
 
 /// The verifier of a request, if it has one.
 pub fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem> {
@@ -35,26 +35,26 @@ pub fn verifier(request: &HttpRequest) -> Result<Option<Secret>, Problem> {
 }
 
 /// Answers with the attempt of this verifier, at once or as soon as it has changed.
-pub async fn attempt_status(
+pub async fn authorization_status(
     request: &HttpRequest,
     web: &Web,
     verifier: &Secret,
     named: Option<&str>,
     deadline: Instant,
 ) -> Handled {
-    let find = async || -> Result<Attempt, Problem> {
+    let find = async || -> Result<AuthRequestView, Problem> {
         // Another flow's id, an unknown one and a wrong verifier look alike.
         let named = named.map(str::parse).transpose().map_err(|_| ProblemCode::FlowUnknown)?;
-        let found = web.services.connect.statuses.attempt(verifier, named).await?;
+        let found = web.services.connect.statuses.find(verifier, named).await?;
         found.ok_or(Problem::new(ProblemCode::FlowUnknown))
     };
-    let mut attempt = find().await?;
-    if known_tag(request) == Some(tag(&attempt, web.services.platform.clock.now()).as_str()) {
-        let mut subscription = subscribe(web, &attempt);
+    let mut authorization = find().await?;
+    if known_tag(request) == Some(tag(&authorization, web.services.platform.clock.now()).as_str()) {
+        let mut subscription = subscribe(web, &authorization);
         loop {
-            attempt = find().await?;
+            authorization = find().await?;
             let now = web.services.platform.clock.now();
-            let tag = tag(&attempt, now);
+            let tag = tag(&authorization, now);
             if known_tag(request) != Some(tag.as_str()) {
                 break;
             }
@@ -62,7 +62,7 @@ pub async fn attempt_status(
                 return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
             }
             let Some(subscription) = subscription.as_mut() else { return Ok(unchanged_for_now(tag)) };
-            let left = attempt.changes_at.since(now);
+            let left = authorization.changes_at.since(now);
             // A moment that has passed changes nothing any more.
             let until = if left.is_zero() { deadline } else { deadline.min(Instant::now() + left) };
             if !wait(request, subscription, until).await {
@@ -70,18 +70,18 @@ pub async fn attempt_status(
             }
         }
     }
-    let body = body(&attempt, web.services.platform.clock.now());
-    let tag = tag(&attempt, web.services.platform.clock.now());
+    let body = body(&authorization, web.services.platform.clock.now());
+    let tag = tag(&authorization, web.services.platform.clock.now());
     Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body))
 }
 
 /// What a page waits for: the outcome, and then what becomes of the connection.
-fn subscribe(web: &Web, attempt: &Attempt) -> Option<Subscription> {
-    match &attempt.outcome {
+fn subscribe(web: &Web, authorization: &AuthRequestView) -> Option<Subscription> {
+    match &authorization.outcome {
         Some(Outcome::Connected(connection)) => {
             web.services.platform.notifier.subscribe_to_user(connection.token.user_id)
         }
-        _ => web.services.platform.notifier.subscribe_to_flow(attempt.flow),
+        _ => web.services.platform.notifier.subscribe_to_flow(authorization.flow),
     }
 }
 
@@ -155,22 +155,22 @@ pub struct Cancel {
     params(("Hubspot-Connect-Verifier" = String, Header, pattern = "^[A-Za-z0-9._~-]{43,128}$", description = "The secret of the page that has begun the attempt.")),
     security(("verifier" = [])),
     responses(
-        (status = 200, description = "How the attempt stands: HubSpot may have been quicker.", body = AttemptAnswer),
+        (status = 200, description = "How the attempt stands: HubSpot may have been quicker.", body = AuthRequestBody),
         (status = 400, description = "`bad_challenge`: there is no verifier, or it is none."),
         (status = 404, description = "`flow_unknown`: no such attempt, or not this page's."),
     )
 )]
 pub async fn cancel_attempt(request: HttpRequest, web: Data<Web>, body: ApiJson<Cancel>) -> Handled {
     let verifier = verifier(&request)?.ok_or(ProblemCode::BadChallenge)?;
-    let attempt = web.services.connect.statuses.cancel(body.0.flow, &verifier).await?;
-    let attempt = attempt.ok_or(ProblemCode::FlowUnknown)?;
-    Ok(HttpResponse::Ok().json(self::body(&attempt, web.services.platform.clock.now())))
+    let authorization = web.services.connect.statuses.cancel(body.0.flow, &verifier).await?;
+    let authorization = authorization.ok_or(ProblemCode::FlowUnknown)?;
+    Ok(HttpResponse::Ok().json(self::body(&authorization, web.services.platform.clock.now())))
 }
 
 /// An attempt to connect. Its fields are written out one by one: what is not named here does not leave.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Attempt)]
-pub struct AttemptAnswer<'a> {
+pub struct AuthRequestBody<'a> {
     /// The attempt.
     #[schema(value_type = String, format = Uuid)]
     flow: FlowId,
@@ -199,7 +199,7 @@ pub struct AttemptAnswer<'a> {
     /// The reason why there is none. Present where the attempt has ended without a connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    error: Option<AttemptError>,
+    error: Option<AuthRequestError>,
     /// The code that `/api/hubspot/token` exchanges for the access token. Present for pages that may have the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -208,7 +208,8 @@ pub struct AttemptAnswer<'a> {
 
 /// Why an attempt has failed.
 #[derive(Serialize, ToSchema)]
-struct AttemptError {
+#[schema(as = AttemptError)]
+struct AuthRequestError {
     code: ProblemCode,
     /// A sentence for a person.
     message: &'static str,
@@ -216,37 +217,38 @@ struct AttemptError {
     retryable: bool,
 }
 
-fn body(attempt: &Attempt, now: Timestamp) -> AttemptAnswer<'_> {
-    let (connection, error) = match &attempt.outcome {
+fn body(authorization: &AuthRequestView, now: Timestamp) -> AuthRequestBody<'_> {
+    let (connection, error) = match &authorization.outcome {
         Some(Outcome::Connected(found)) => (Some(Entry::of(found, now)), None),
         Some(Outcome::Failed { code }) => {
             let entry = ProblemCode::from(*code).entry();
             let (code, message, retryable) = (entry.code, entry.detail, entry.retryable);
-            (None, Some(AttemptError { code, message, retryable }))
+            (None, Some(AuthRequestError { code, message, retryable }))
         }
         Some(Outcome::Pending { .. }) | None => (None, None),
     };
-    let awaited = attempt.awaiting_confirmation.as_ref();
-    AttemptAnswer {
-        flow: attempt.flow,
-        status: attempt.status,
-        expires_at: attempt.expires_at.rfc3339(),
+    let awaited = authorization.awaiting_confirmation.as_ref();
+    AuthRequestBody {
+        flow: authorization.flow,
+        status: authorization.status,
+        expires_at: authorization.expires_at.rfc3339(),
         awaiting_confirmation: awaited.is_some(),
         connect_session_id: awaited.map(|session| session.id),
         connection_id: awaited.and_then(|session| session.connection),
-        withheld: attempt.withheld,
+        withheld: authorization.withheld,
         connection,
         error,
-        pickup_code: attempt.pickup_code.as_deref(),
+        pickup_code: authorization.pickup_code.as_deref(),
     }
 }
 
 /// Stands for all that the answer says, but for the pickup code, which is a new one each time.
-fn tag(attempt: &Attempt, now: Timestamp) -> String {
+fn tag(authorization: &AuthRequestView, now: Timestamp) -> String {
     let mut hasher = DefaultHasher::new();
-    (attempt.flow, attempt.status, attempt.pickup_code.is_some(), attempt.withheld).hash(&mut hasher);
-    attempt.awaiting_confirmation.is_some().hash(&mut hasher);
-    if let Some(Outcome::Connected(connection)) = &attempt.outcome {
+    (authorization.flow, authorization.status, authorization.pickup_code.is_some(), authorization.withheld)
+        .hash(&mut hasher);
+    authorization.awaiting_confirmation.is_some().hash(&mut hasher);
+    if let Some(Outcome::Connected(connection)) = &authorization.outcome {
         let token = &connection.token;
         (token.id, token.portal_id, &token.hub_domain, &token.time_zone).hash(&mut hasher);
         (token.status_at(now), token.expires_at, &token.scopes, &token.wanted_scopes).hash(&mut hasher);

@@ -82,7 +82,14 @@ pub async fn disconnect_connection(
 
 /// Whose connection an attempt led to. It is no cookie that speaks here, so no other site can borrow it.
 async fn owner(web: &Web, verifier: &Secret, connection: ConnectionId) -> Result<UserId, Problem> {
-    match web.services.connect.statuses.attempt(verifier, None).await?.and_then(|attempt| attempt.outcome) {
+    match web
+        .services
+        .connect
+        .statuses
+        .find(verifier, None)
+        .await?
+        .and_then(|authorization| authorization.outcome)
+    {
         Some(Outcome::Connected(found)) if found.token.id == connection => Ok(found.token.user_id),
         _ => Err(Problem::new(ProblemCode::ConnectionNotFound)),
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::authorization::{attempt_status, verifier};
+use super::authorization::{authorization_status, verifier};
 use super::caller::Caller;
 use super::connection_body::{Entry, Fields};
 use super::long_poll::{known_tag, unchanged_for_now, wait};
@@ -60,7 +60,7 @@ pub async fn get_status(request: HttpRequest, web: Data<Web>, session: Session) 
     let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
     match (verifier(&request)?, read_token(&request), flow) {
         (Some(verifier), _, flow) => {
-            attempt_status(&request, &web, &verifier, flow.as_deref(), deadline).await
+            authorization_status(&request, &web, &verifier, flow.as_deref(), deadline).await
         }
         (None, _, Some(_)) => Err(Problem::new(ProblemCode::FlowUnknown)),
         (None, Some(token), None) => {
@@ -146,7 +146,7 @@ pub enum StatusAnswer<'a> {
     /// A session.
     Session(Body<'a>),
     /// An attempt.
-    Attempt(super::authorization::AttemptAnswer<'a>),
+    AuthRequest(super::authorization::AuthRequestBody<'a>),
 }
 
 /// The connections of a session. Its fields are written out one by one: what is not named here does not leave.

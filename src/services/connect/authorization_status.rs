@@ -16,7 +16,7 @@ use crate::store::{ConnectStore, StoreError};
 
 /// An attempt as its page may see it.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct AuthRequestView {
     /// Its public id.
     pub flow: FlowId,
     /// How far it has come.
@@ -109,11 +109,11 @@ impl AuthorizationStatuses {
     ///
     /// Without proof that a page of the opener's origin began it, it looks as if nobody had come back yet: somebody
     /// else may have begun it, for a person who then approved (cross-user fixation).
-    pub async fn attempt(
+    pub async fn find(
         &self,
         verifier: &Secret,
         named: Option<FlowId>,
-    ) -> Result<Option<Attempt>, StoreError> {
+    ) -> Result<Option<AuthRequestView>, StoreError> {
         let now = self.clock.now();
         let Some(request) = self.store.flow_of_challenge(verifier.hash(), named).await? else {
             return Ok(None);
@@ -130,7 +130,7 @@ impl AuthorizationStatuses {
             } else {
                 AuthorizationStatus::AwaitingUser
             };
-            return Ok(Some(Attempt {
+            return Ok(Some(AuthRequestView {
                 flow,
                 status,
                 outcome: None,
@@ -161,7 +161,7 @@ impl AuthorizationStatuses {
             _ => None,
         };
         let outcome = Some(outcome).filter(|outcome| !matches!(outcome, Outcome::Pending { .. }));
-        Ok(Some(Attempt {
+        Ok(Some(AuthRequestView {
             flow,
             status,
             outcome,
@@ -220,10 +220,10 @@ impl AuthorizationStatuses {
         &self,
         flow: Option<FlowId>,
         verifier: &Secret,
-    ) -> Result<Option<Attempt>, StoreError> {
-        let Some(attempt) = self.attempt(verifier, flow).await? else { return Ok(None) };
-        self.store.cancel_auth_request(attempt.flow, verifier.hash(), self.clock.now()).await?;
-        self.notifier.wake(Key::Flow(attempt.flow));
-        self.attempt(verifier, Some(attempt.flow)).await
+    ) -> Result<Option<AuthRequestView>, StoreError> {
+        let Some(authorization) = self.find(verifier, flow).await? else { return Ok(None) };
+        self.store.cancel_auth_request(authorization.flow, verifier.hash(), self.clock.now()).await?;
+        self.notifier.wake(Key::Flow(authorization.flow));
+        self.find(verifier, Some(authorization.flow)).await
     }
 }

@@ -14,7 +14,7 @@ mod start;
 use std::sync::Arc;
 
 pub use account_mismatch::{AccountMismatches, Choice, DecideError};
-pub use authorization_status::{Attempt, AuthorizationStatuses, PickupCodeError};
+pub use authorization_status::{AuthRequestView, AuthorizationStatuses, PickupCodeError};
 pub use connect_sessions::{CompleteError, ConnectSessions, NewSession, SessionError, SessionView};
 pub use finish::{Answer, FinishConnect, FinishError, Finished, Finishes};
 pub use handoff::{FlowOutcome, HandoffResult, Handoffs, Message};

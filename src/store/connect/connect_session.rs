@@ -99,7 +99,11 @@ impl ConnectStore {
     }
 
     /// Notes why the last attempt of an open session came to nothing.
-    pub async fn note_failed_attempt(&self, id: ConnectSessionId, flow: FlowId) -> Result<(), StoreError> {
+    pub async fn note_failed_auth_request(
+        &self,
+        id: ConnectSessionId,
+        flow: FlowId,
+    ) -> Result<(), StoreError> {
         let sql = "UPDATE connect_session SET error_code = (SELECT error_code FROM auth_request WHERE id = $2) \
                    WHERE id = $1 AND status = 'open'";
         self.db.run(sql, [id.into(), flow.into()]).await.map(|_| ())

@@ -73,7 +73,7 @@ pub fn judge(history: &History) -> Vec<Verdict> {
             "a connection that needs its person asks HubSpot for nothing",
             tokens::silent_when_needy(history),
         ),
-        verdict("I9", "every attempt to connect comes to one end", rows::every_attempt_ends(history)),
+        verdict("I9", "every attempt to connect comes to one end", rows::every_auth_request_ends(history)),
         verdict("I10", "no token, secret or key is in a log", processes::no_secret_logged(history)),
         verdict("I11", "memory stays within bounds", processes::memory_within_bounds(history)),
         verdict(

@@ -88,20 +88,20 @@ pub fn one_job_each(history: &History) -> Finding {
 
 /// I9. Connected, failed, cancelled; one whose person never came back expires by itself. An exchange that was cut off
 /// expires as well; it is excused by a kill, a freeze or a cut line.
-pub fn every_attempt_ends(history: &History) -> Finding {
+pub fn every_auth_request_ends(history: &History) -> Finding {
     let end = history.calls.last().map_or(0, |call| call.at);
-    let stored: HashMap<_, _> = history.stored.attempts.iter().map(|one| (&one.flow, one)).collect();
+    let stored: HashMap<_, _> = history.stored.auth_requests.iter().map(|one| (&one.flow, one)).collect();
     let (mut evidence, mut cut_off) = (Vec::new(), 0);
     for start in &history.starts {
-        let Some(attempt) = stored.get(&start.flow) else {
+        let Some(request) = stored.get(&start.flow) else {
             if end - start.at < REMEMBERED_MS {
                 evidence.push(format!("flow {} of {} is forgotten", start.flow, at(history, start.at)));
             }
             continue;
         };
-        let consumed = attempt.consumed_at.unwrap_or(attempt.expires_at);
-        match attempt.status.as_str() {
-            "connected" if attempt.connection.is_some() => {}
+        let consumed = request.consumed_at.unwrap_or(request.expires_at);
+        match request.status.as_str() {
+            "connected" if request.connection.is_some() => {}
             "failed" | "cancelled" | "awaiting_user" => {}
             "exchanging" if disturbed(history, consumed) => cut_off += 1,
             status => evidence.push(format!("flow {} of {} is {status}", start.flow, at(history, start.at))),

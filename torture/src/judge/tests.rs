@@ -5,8 +5,8 @@ use fake_hubspot::{AccessToken, Kind};
 
 use super::{Cause, judge, losses};
 use crate::history::{
-    Answer, Attempt, Call, Connection, Cut, End, Ended, Freeze, Goodbye, History, Lent, Life, Living, Needy,
-    Promise, Read, Start, Welcome,
+    Answer, AuthRequest, Call, Connection, Cut, End, Ended, Freeze, Goodbye, History, Lent, Life, Living,
+    Needy, Promise, Read, Start, Welcome,
 };
 
 /// A well history: one connection on replica 0, refreshed once, its process still running.
@@ -446,7 +446,7 @@ fn i9_an_attempt_has_no_end_or_is_forgotten() {
     let mut history = well();
     history.starts.push(Start { at: 1_000, flow: "flow".to_owned() });
     assert_eq!(broken(&history), ["I9"]);
-    let attempt = |status: &str| Attempt {
+    let request = |status: &str| AuthRequest {
         flow: "flow".to_owned(),
         status: status.to_owned(),
         consumed_at: Some(2_000),
@@ -456,7 +456,7 @@ fn i9_an_attempt_has_no_end_or_is_forgotten() {
     for (status, holds) in
         [("failed", true), ("awaiting_user", true), ("connected", false), ("exchanging", false)]
     {
-        history.stored.attempts = vec![attempt(status)];
+        history.stored.auth_requests = vec![request(status)];
         assert_eq!(broken(&history).is_empty(), holds, "{status}");
     }
     history.cuts.push(Cut { replica: 0, database: true, from: 2_100, to: 14_000 });

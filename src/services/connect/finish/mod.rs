@@ -171,7 +171,7 @@ impl Finishes {
             Err(error) => (self.failed(flow, error).await, None),
         };
         if let (Some(session), FinishResult::Failed) = (request.connect_session, end) {
-            self.note_failed_attempt(session, flow).await;
+            self.note_failed_auth_request(session, flow).await;
         }
         Ok(Finished {
             flow,

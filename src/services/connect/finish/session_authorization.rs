@@ -82,8 +82,8 @@ impl Finishes {
     }
 
     /// Notes for the backend why an attempt came to nothing. The session stays open for another one.
-    pub(super) async fn note_failed_attempt(&self, id: ConnectSessionId, flow: FlowId) {
-        if let Err(why) = self.0.store.note_failed_attempt(id, flow).await {
+    pub(super) async fn note_failed_auth_request(&self, id: ConnectSessionId, flow: FlowId) {
+        if let Err(why) = self.0.store.note_failed_auth_request(id, flow).await {
             tracing::warn!(session = %id, error = %why, "could not note a failed attempt");
         }
     }
