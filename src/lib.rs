@@ -19,7 +19,7 @@
 //! [`keyring::Keyring::seal`] → [`store::ConnectStore::save_connected`] writes Token, TokenRefreshJob and outcome as
 //! one → the popup's page takes the message by `services::connect::Handoffs::deliver`, once.
 //!
-//! *A refresh*, which nobody asked for: `jobs::Jobs::run` → `services::connections::Refreshes::claim_refreshes` writes a lease →
+//! *A refresh*, which nobody asked for: `jobs::Jobs::run` → `services::connections::Refreshes::acquire_refreshes` writes a lease →
 //! `services::connections::Refreshes::refresh` asks HubSpot without a transaction open →
 //! [`store::ConnectionStore::commit_refresh`] replaces the tokens if nobody has replaced them since.
 //!

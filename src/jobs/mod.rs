@@ -73,7 +73,7 @@ impl Jobs {
         while !stop.is_cancelled() {
             while in_flight.try_join_next().is_some() {}
             for delivery in
-                note(self.services.webhooks.deliveries.claim_deliveries().await).unwrap_or_default()
+                note(self.services.webhooks.deliveries.acquire_deliveries().await).unwrap_or_default()
             {
                 let span = error_span!("delivery", event = delivery.event_id());
                 let work = span.in_scope(|| self.services.webhooks.deliveries.deliver_webhook(delivery));
@@ -157,10 +157,10 @@ impl Refreshes<'_> {
         if wanted == 0 {
             return Ok(false);
         }
-        let claimed = self.jobs.services.connections.refreshes.claim_refreshes(wanted).await?;
-        self.budget -= claimed.len() as f64;
-        let more = claimed.len() >= wanted as usize;
-        for one in claimed {
+        let acquired = self.jobs.services.connections.refreshes.acquire_refreshes(wanted).await?;
+        self.budget -= acquired.len() as f64;
+        let more = acquired.len() >= wanted as usize;
+        for one in acquired {
             let span = error_span!("refresh", connection = %one.job.connection_id);
             let work = span.in_scope(|| self.jobs.services.connections.refreshes.refresh(one));
             self.in_flight.spawn(async move {

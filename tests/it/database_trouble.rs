@@ -68,7 +68,7 @@ async fn what_hubspot_gave_while_the_database_was_gone_is_stored_when_it_is_back
     app.connected(ACME).await;
     app.advance(DUE);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut jobs = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
 
@@ -121,7 +121,7 @@ async fn half_a_minute_without_a_database_costs_no_token() {
         .services
         .connections
         .refreshes
-        .claim_refreshes(3)
+        .acquire_refreshes(3)
         .await
         .unwrap()
         .into_iter()
@@ -132,7 +132,7 @@ async fn half_a_minute_without_a_database_costs_no_token() {
     line.set(State::Cut);
     for _ in 0..30 {
         app.advance(1);
-        assert!(app.services.connections.refreshes.claim_refreshes(8).await.is_err());
+        assert!(app.services.connections.refreshes.acquire_refreshes(8).await.is_err());
     }
     app.hubspot.clear_script();
     answered(&app, Kind::Refresh, 3).await;
@@ -227,7 +227,7 @@ async fn a_refresh_whose_connection_is_killed_in_its_transaction_is_stored_by_an
     }
     app.connected(ACME).await;
     app.advance(DUE);
-    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut jobs = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     let way = InTheWay::with(&app.database, &sql::lock(sql::REFRESH_JOBS)).await;
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     for _ in 0..2 {
@@ -319,14 +319,14 @@ async fn where_every_transaction_is_serializable_each_token_is_still_refreshed_o
         let mut refreshed = 0;
         while refreshed < 10 {
             let (one, other) = tokio::join!(
-                app.services.connections.refreshes.claim_refreshes(3),
-                replica.services().connections.refreshes.claim_refreshes(3)
+                app.services.connections.refreshes.acquire_refreshes(3),
+                replica.services().connections.refreshes.acquire_refreshes(3)
             );
             let mut running = Vec::new();
-            for (services, claimed) in [(&app.services, one), (replica.services(), other)] {
+            for (services, acquired) in [(&app.services, one), (replica.services(), other)] {
                 // Who loses too often looks again a moment later.
                 running.extend(
-                    claimed
+                    acquired
                         .unwrap_or_default()
                         .into_iter()
                         .map(|job| services.connections.refreshes.refresh(job)),
@@ -352,7 +352,7 @@ async fn a_database_that_may_only_be_read_costs_no_call_to_hubspot() {
 
     server.set("default_transaction_read_only", Some("on")).await;
     for _ in 0..5 {
-        assert!(app.services.connections.refreshes.claim_refreshes(8).await.is_err());
+        assert!(app.services.connections.refreshes.acquire_refreshes(8).await.is_err());
         app.advance(1);
     }
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
@@ -372,15 +372,15 @@ async fn a_query_that_was_asked_when_the_line_went_silent_is_given_up() {
     app.advance(DUE);
     let way = InTheWay::with(&app.database, &sql::lock(sql::REFRESH_JOBS)).await;
     let services = app.services.clone();
-    let claiming = tokio::spawn(async move { services.connections.refreshes.claim_refreshes(8).await });
+    let claiming = tokio::spawn(async move { services.connections.refreshes.acquire_refreshes(8).await });
     way.waiter().await;
     line.set(State::Stalled);
     way.own.rollback().await.unwrap();
-    let claimed = tokio::time::timeout(Duration::from_secs(12), claiming).await;
-    assert!(claimed.expect("it comes to an end").unwrap().is_err());
+    let acquired = tokio::time::timeout(Duration::from_secs(12), claiming).await;
+    assert!(acquired.expect("it comes to an end").unwrap().is_err());
     line.set(State::Open);
     eventually("it refreshes again", || async {
-        app.services.connections.refreshes.claim_refreshes(1).await.is_ok()
+        app.services.connections.refreshes.acquire_refreshes(1).await.is_ok()
     })
     .await;
 }
@@ -437,7 +437,7 @@ async fn what_is_stale_in_yesterdays_backup_needs_its_person_and_nothing_is_revo
     back_up(&app.database).await;
     app.advance(DUE);
     // The other three are refreshed for the first time after the restore.
-    for job in app.services.connections.refreshes.claim_refreshes(2).await.unwrap() {
+    for job in app.services.connections.refreshes.acquire_refreshes(2).await.unwrap() {
         app.services.connections.refreshes.refresh(job).await.unwrap();
     }
     let (database, variables, hubspot, clock) = app.stopped().await;

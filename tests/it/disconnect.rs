@@ -139,7 +139,7 @@ async fn a_token_never_comes_back_by_a_refresh_that_was_under_way() {
     let held = app.hubspot.current_refresh_token(ACME).unwrap();
     app.advance(1261);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut jobs = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("HubSpot has given a new token", || async {
         app.hubspot.current_refresh_token(ACME).is_some_and(|token| token != held)
@@ -172,7 +172,7 @@ async fn a_refresh_that_finds_its_grant_ended_by_the_disconnect_changes_nothing(
     let browser = app.connected(ACME).await;
     app.advance(1261);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::Hold));
-    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut jobs = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     let answer = browser.disconnect(&connection_id(&browser).await).await;

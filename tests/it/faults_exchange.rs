@@ -123,7 +123,7 @@ async fn an_answer_within_the_deadline_is_waited_for_and_none_is_waited_for_long
     let app = TestApp::start().await;
     let held = [app.connected(1_001).await, app.connected(1_002).await];
     app.advance(1261);
-    let jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let jobs = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::Hang(Duration::from_secs(120))));
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::Drip));
     let began = Instant::now();

@@ -355,7 +355,7 @@ async fn a_wrong_client_secret_harms_no_connection_and_costs_few_calls() {
 
 /// As many at a time as the background takes by default, all begun before any has ended.
 async fn refresh_like_the_loop(app: &TestApp) -> usize {
-    let jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let jobs = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     let count = jobs.len();
     let running: Vec<_> =
         jobs.into_iter().map(|job| app.services.connections.refreshes.refresh(job)).collect();

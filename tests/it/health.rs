@@ -154,7 +154,7 @@ async fn a_database_that_fails_between_hubspots_answer_and_ours_loses_no_token()
     let browser = app.connected(ACME).await;
     app.advance(1261);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut jobs = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     let refresh = app.services.connections.refreshes.refresh(jobs.remove(0));
     crate::harness::eventually("HubSpot is asked", || async { app.hubspot.calls(Kind::Refresh).len() == 1 })
         .await;

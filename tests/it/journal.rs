@@ -146,7 +146,7 @@ async fn a_refresh_that_is_under_way_or_waits_after_a_failure_is_left_alone() {
     poll(&app.services).await;
     app.connected(ACME).await;
     app.advance(1261);
-    let held = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let held = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     assert_eq!(held.len(), 1);
     uninstall(&app, ACME);
     let lease = "fence || ' ' || run_at";

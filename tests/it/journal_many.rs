@@ -88,11 +88,11 @@ async fn who_has_slept_past_its_lease_moves_nothing_back() {
     let app = reading().await;
     poll(&app.services).await;
     app.advance(3600);
-    let claim = |owner: &'static str| app.store.marketplace.claim_journal("fake-client-id", owner);
-    let late = claim("the one").await.unwrap().expect("nobody has it");
-    assert_eq!(claim("the other").await.unwrap(), None);
+    let acquire = |owner: &'static str| app.store.marketplace.acquire_journal("fake-client-id", owner);
+    let late = acquire("the one").await.unwrap().expect("nobody has it");
+    assert_eq!(acquire("the other").await.unwrap(), None);
     app.clock.advance(LEASE + Duration::from_millis(1));
-    let current = claim("the other").await.unwrap().expect("it has run out");
+    let current = acquire("the other").await.unwrap().expect("it has run out");
     for entry in ["entry-1", "entry-2"] {
         let moved = app
             .store
@@ -106,9 +106,9 @@ async fn who_has_slept_past_its_lease_moves_nothing_back() {
         app.store.marketplace.advance_journal(&late, Some("entry-1".to_owned()), Vec::new()).await.unwrap();
     assert_eq!(moved, None);
     assert_eq!(position(&app).await, "entry-2");
-    assert_eq!(claim("the one").await.unwrap(), None, "the lease has begun anew with each entry");
+    assert_eq!(acquire("the one").await.unwrap(), None, "the lease has begun anew with each entry");
     app.clock.advance(LEASE + Duration::from_millis(1));
-    let again = claim("the one").await.unwrap().expect("it has run out");
+    let again = acquire("the one").await.unwrap().expect("it has run out");
     assert_eq!(again.position.as_deref(), Some("entry-2"), "it goes on behind what the other has read");
 }
 

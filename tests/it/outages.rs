@@ -229,7 +229,7 @@ async fn too_many_requests_slow_all_refreshes_down_for_a_while() {
     app.advance(DUE);
     let busy = Fault::Status { status: 429, headers: Vec::new(), body: String::new() };
     app.hubspot.script(Rule::times(Kind::Refresh, 2, busy));
-    let first = app.services.connections.refreshes.claim_refreshes(4).await.unwrap();
+    let first = app.services.connections.refreshes.acquire_refreshes(4).await.unwrap();
     for one in first {
         app.services.connections.refreshes.refresh(one).await.unwrap();
     }

@@ -207,7 +207,7 @@ impl Scene {
 async fn refresh_by_and_by(services: Services) -> usize {
     let mut running = Vec::new();
     loop {
-        let jobs = services.connections.refreshes.claim_refreshes(3).await.expect("claims");
+        let jobs = services.connections.refreshes.acquire_refreshes(3).await.expect("claims");
         if jobs.is_empty() {
             break;
         }
@@ -565,12 +565,12 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
         scene.delay(&batch, Kind::Refresh);
         let holders = scene.each();
         let (old, new) = (holders[0].clone(), holders[holders.len() - 1].clone());
-        let late = old.connections.refreshes.claim_refreshes(100).await.unwrap();
+        let late = old.connections.refreshes.acquire_refreshes(100).await.unwrap();
         scene.app.clock.advance(LEASE);
-        let claimed = new.connections.refreshes.claim_refreshes(100).await.unwrap();
-        assert_eq!((late.len(), claimed.len()), (people.len(), people.len()));
+        let acquired = new.connections.refreshes.acquire_refreshes(100).await.unwrap();
+        assert_eq!((late.len(), acquired.len()), (people.len(), people.len()));
 
-        let sides = [(old, late), (new, claimed)].map(|(services, jobs)| {
+        let sides = [(old, late), (new, acquired)].map(|(services, jobs)| {
             let jobs: Vec<_> = jobs
                 .into_iter()
                 .map(|job| {

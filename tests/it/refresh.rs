@@ -14,7 +14,7 @@ fn strict() -> Options {
 
 /// Claims what is due and refreshes it, all at once. Says how many there were.
 async fn refresh_all(services: &Services) -> usize {
-    let jobs = services.connections.refreshes.claim_refreshes(1000).await.unwrap();
+    let jobs = services.connections.refreshes.acquire_refreshes(1000).await.unwrap();
     let count = jobs.len();
     let running: Vec<_> = jobs.into_iter().map(|job| services.connections.refreshes.refresh(job)).collect();
     for one in running {
@@ -50,13 +50,13 @@ async fn what_two_claim_at_once_is_refreshed_once() {
         app.connected(9_000 + account).await;
     }
     app.advance(DUE);
-    let claims = [(); 8].map(|()| {
+    let acquires = [(); 8].map(|()| {
         let services = app.services.clone();
         tokio::spawn(async move { refresh_all(&services).await })
     });
     let mut refreshed = 0;
-    for claim in claims {
-        refreshed += claim.await.unwrap();
+    for acquire in acquires {
+        refreshed += acquire.await.unwrap();
     }
     assert_eq!(refreshed, 10);
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 10);
@@ -69,13 +69,13 @@ async fn a_lease_holds_for_a_minute_and_its_own_process_does_not_ask_twice() {
     app.connected(ACME).await;
     app.advance(DUE);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut first = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut first = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     let late = app.services.connections.refreshes.refresh(first.remove(0));
     eventually("the first call", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     app.advance(59);
-    assert_eq!(app.services.connections.refreshes.claim_refreshes(8).await.unwrap(), []);
+    assert_eq!(app.services.connections.refreshes.acquire_refreshes(8).await.unwrap(), []);
     app.advance(1);
-    let mut second = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut second = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     assert!(second[0].job.was_interrupted);
     app.services.connections.refreshes.refresh(second.remove(0)).await.unwrap();
     // The first answer is still on its way to this process: asking again would spend a token that is spent.
@@ -95,11 +95,11 @@ async fn a_new_token_is_stored_although_its_lease_ran_out_if_nobody_was_faster()
     app.connected(ACME).await;
     app.advance(DUE);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut first = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut first = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     let late = app.services.connections.refreshes.refresh(first.remove(0));
     eventually("the first call", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     app.advance(60);
-    let mut second = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut second = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     app.hubspot.release();
     late.await.unwrap();
     assert_eq!(app.database.generation().await, 2, "the only copy is kept");
@@ -119,9 +119,9 @@ async fn whoever_stood_still_before_asking_does_not_ask_beside_the_next_one() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     app.connected(ACME).await;
     app.advance(DUE);
-    let mut first = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut first = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     app.advance(61);
-    let mut second = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut second = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     app.services.connections.refreshes.refresh(first.remove(0)).await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), 0);
     app.services.connections.refreshes.refresh(second.remove(0)).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_failure_of_a_late_holder_changes_nothing() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     app.advance(DUE);
-    let mut first = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut first = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     app.advance(60);
     assert_eq!(app.refresh_due().await, 1);
     let refusal = Fault::Oauth {
@@ -154,7 +154,7 @@ async fn a_reconnect_during_a_refresh_wins() {
     let browser = app.connected(ACME).await;
     app.advance(DUE);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut jobs = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut jobs = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
     let late = app.services.connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     let done = browser.connect(&app, Some(HOST), approve(ACME)).await;

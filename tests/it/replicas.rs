@@ -21,7 +21,7 @@ fn work(services: &Services) -> tokio::task::JoinHandle<usize> {
     tokio::spawn(async move {
         let mut count = 0;
         loop {
-            let jobs = services.connections.refreshes.claim_refreshes(3).await.unwrap();
+            let jobs = services.connections.refreshes.acquire_refreshes(3).await.unwrap();
             if jobs.is_empty() {
                 return count;
             }
@@ -72,16 +72,16 @@ async fn a_replica_whose_clock_is_wrong_neither_breaks_reads_nor_leases() {
     let app = TestApp::again(hubspot, database, variables, ahead).await;
     let replica = app.replica(Clock::system()).await;
     let browser = app.connected(ACME).await;
-    assert_eq!(app.services.connections.refreshes.claim_refreshes(8).await.unwrap(), []);
+    assert_eq!(app.services.connections.refreshes.acquire_refreshes(8).await.unwrap(), []);
     app.database.make_refreshes_due().await;
-    let claimed = replica.services().connections.refreshes.claim_refreshes(8).await.unwrap();
-    assert_eq!(claimed.len(), 1);
+    let acquired = replica.services().connections.refreshes.acquire_refreshes(8).await.unwrap();
+    assert_eq!(acquired.len(), 1);
     assert_eq!(
-        app.services.connections.refreshes.claim_refreshes(8).await.unwrap(),
+        app.services.connections.refreshes.acquire_refreshes(8).await.unwrap(),
         [],
         "a lease holds by the database's clock"
     );
-    for job in claimed {
+    for job in acquired {
         // What the one sealed five minutes from now, the other opens.
         replica.services().connections.refreshes.refresh(job).await.unwrap();
     }
@@ -90,8 +90,8 @@ async fn a_replica_whose_clock_is_wrong_neither_breaks_reads_nor_leases() {
     assert_eq!(app.database.generation().await, 3);
     assert_eq!(browser.status().await["status"], "active");
     app.database.make_refreshes_due().await;
-    let claimed = app.services.connections.refreshes.claim_refreshes(8).await.unwrap();
-    assert_eq!(claimed.len(), 1);
+    let acquired = app.services.connections.refreshes.acquire_refreshes(8).await.unwrap();
+    assert_eq!(acquired.len(), 1);
     let left = "lease_until - (extract(epoch from clock_timestamp()) * 1000)::bigint";
     let left = app.database.number_in(sql::REFRESH_JOBS, left).await;
     assert!((55_000..=60_000).contains(&left), "{left} ms");
@@ -124,7 +124,7 @@ async fn a_disconnect_on_one_replica_beats_a_refresh_on_another() {
     let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
     app.advance(1261);
     app.hubspot.script(Rule::once(Kind::Refresh, Fault::HoldAfterIssue));
-    let mut jobs = replica.services().connections.refreshes.claim_refreshes(8).await.unwrap();
+    let mut jobs = replica.services().connections.refreshes.acquire_refreshes(8).await.unwrap();
     let late = replica.services().connections.refreshes.refresh(jobs.remove(0));
     eventually("the refresh is under way", || async { app.hubspot.calls(Kind::Refresh).len() == 1 }).await;
     assert_eq!(browser.disconnect(&id).await.status, 200);

@@ -27,7 +27,7 @@ struct Idle {
     ready_ms: f64,
     resident_mib: f64,
     cpu_ms: f64,
-    claim_us: f64,
+    acquire_us: f64,
     plan: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ pub async fn measure(engine: &Engine, sizes: &[u64]) -> Result<String, Failure> 
         writeln!(
             text,
             "  {name:<28} {:>9.1} {:>9.1} {:>8.1} {:>14.2} {:>10.0}",
-            idle.live_ms, idle.ready_ms, idle.resident_mib, idle.cpu_ms, idle.claim_us
+            idle.live_ms, idle.ready_ms, idle.resident_mib, idle.cpu_ms, idle.acquire_us
         )?;
         plan.clone_from(&idle.plan);
         match &few {
@@ -66,7 +66,7 @@ impl Idle {
             verdict(cpu, CPU),
             verdict(memory, MIB),
             verdict(start, START_MS),
-            self.claim_us / few.claim_us,
+            self.acquire_us / few.acquire_us,
         )
     }
 }
@@ -97,15 +97,15 @@ async fn one(engine: &Engine, hubspot: &HubSpot, size: u64) -> Result<Idle, Fail
     let spent = after.iter().map(|(thread, spent)| spent - before.get(thread).unwrap_or(&0)).sum::<u64>();
     let resident = replica.process.resident_kib()?;
     drop(replica);
-    let claim = database.claim(now()).await?;
+    let acquire = database.acquire(now()).await?;
     database.remove().await?;
     Ok(Idle {
         live_ms: median(live),
         ready_ms: median(ready),
         resident_mib: resident as f64 / 1024.0,
         cpu_ms: spent as f64 / 1e6,
-        claim_us: claim.time.as_secs_f64() * 1e6,
-        plan: claim.plan,
+        acquire_us: acquire.time.as_secs_f64() * 1e6,
+        plan: acquire.plan,
     })
 }
 

@@ -20,7 +20,7 @@ use crate::domain::secret::Secret;
 use crate::domain::token::MIN_REFRESH_INTERVAL;
 use crate::keyring::{Context, Keyring};
 use crate::services::platform::{Base, RowCache, Tasks};
-use crate::store::{AccessRow, ClaimOne, ConnectionStore, StoreError};
+use crate::store::{AccessRow, AcquireResult, ConnectionStore, StoreError};
 
 /// How long a caller waits: somewhat longer than a call to HubSpot may take.
 const CALLER_PATIENCE: Duration = Duration::from_secs(25);
@@ -249,17 +249,17 @@ impl AccessTokens {
         if parts.circuit_breaker.admit(1, now) == 0 {
             return Ok(());
         }
-        let claim = parts.store.claim_one(&parts.owner, id, generation).await;
-        if !matches!(claim, Ok(ClaimOne::Claimed(_))) {
+        let acquire = parts.store.acquire_one(&parts.owner, id, generation).await;
+        if !matches!(acquire, Ok(AcquireResult::Acquired(_))) {
             parts.circuit_breaker.give_back(1, now);
         }
-        match claim? {
-            ClaimOne::Claimed(claimed) => {
-                let _ = parts.refreshes.refresh(*claimed).await;
+        match acquire? {
+            AcquireResult::Acquired(acquired) => {
+                let _ = parts.refreshes.refresh(*acquired).await;
                 Ok(())
             }
-            ClaimOne::Held => self.await_other(id, generation).await,
-            ClaimOne::NotNow => Ok(()),
+            AcquireResult::Held => self.await_other(id, generation).await,
+            AcquireResult::NotNow => Ok(()),
         }
     }
 

@@ -161,7 +161,7 @@ impl Disconnects {
     /// Works off revocations that are due, side by side. Says how many there were.
     pub async fn revoke_due(&self) -> Result<usize, StoreError> {
         let mut tasks = Vec::new();
-        for job in self.0.store.claim_revocations(8, LEASE).await? {
+        for job in self.0.store.acquire_revocations(8, LEASE).await? {
             let disconnects = self.clone();
             let span = error_span!("revocation", connection = %job.connection_id);
             let work = async move { disconnects.revoke(job).await };

@@ -19,7 +19,7 @@ use crate::domain::token::{RefreshPolicy, Token};
 use crate::hubspot::{Grant, HubSpot};
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::services::platform::{Base, Changes, Tasks, retry_write};
-use crate::store::{Claimed, Committed, ConnectionStore, RevocationJob, StoreError};
+use crate::store::{AcquiredJob, Committed, ConnectionStore, RevocationJob, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
@@ -80,38 +80,38 @@ impl Refreshes {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; HubSpot is not asked then.
-    pub async fn claim_refreshes(&self, wanted: u32) -> Result<Vec<Claimed>, StoreError> {
+    pub async fn acquire_refreshes(&self, wanted: u32) -> Result<Vec<AcquiredJob>, StoreError> {
         let parts = &self.0;
         let now = parts.clock.now();
         let admitted = parts.circuit_breaker.admit(wanted, now);
         if admitted == 0 {
             return Ok(Vec::new());
         }
-        let claimed = parts.store.claim_due(&parts.owner, admitted).await;
-        let begun = claimed.as_ref().map_or(0, Vec::len);
+        let acquired = parts.store.acquire_due(&parts.owner, admitted).await;
+        let begun = acquired.as_ref().map_or(0, Vec::len);
         parts
             .circuit_breaker
             .give_back(admitted.saturating_sub(u32::try_from(begun).unwrap_or(admitted)), now);
-        claimed
+        acquired
     }
 
     /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
-    pub fn refresh(&self, claimed: Claimed) -> tokio::task::JoinHandle<()> {
+    pub fn refresh(&self, acquired: AcquiredJob) -> tokio::task::JoinHandle<()> {
         let refreshes = self.clone();
         self.0.tasks.detach(async move {
-            let connection = claimed.job.connection_id;
+            let connection = acquired.job.connection_id;
             // An answer for this connection may still be waiting to be written: the database was away for longer than
             // a lease. Asking again would spend a token that is spent.
             let Some(_busy) = Busy::mark(&refreshes, connection) else { return };
-            if let Err(why) = refreshes.refresh_under_lease(claimed).await {
+            if let Err(why) = refreshes.refresh_under_lease(acquired).await {
                 tracing::error!(connection = %connection, error = %why, "could not note the outcome of a refresh");
             }
         })
     }
 
-    async fn refresh_under_lease(&self, claimed: Claimed) -> Result<(), StoreError> {
+    async fn refresh_under_lease(&self, acquired: AcquiredJob) -> Result<(), StoreError> {
         let parts = &self.0;
-        let Claimed { job, mut token, at } = claimed;
+        let AcquiredJob { job, mut token, at } = acquired;
         if parts.clock.now().since(at) > FRESH {
             let Some(newer) = parts.store.token_under(&job).await? else { return Ok(()) };
             token = newer;

@@ -83,7 +83,7 @@ impl Idempotency {
         let lease = OnceLease { id, lease: self.random.uuid().to_string() };
         // Keyed, because a body may hold a secret that is short enough to be found by trying.
         let fingerprint = self.keyring.fingerprint(&Secret::new(digest(what)));
-        Ok(match self.store.claim_once(lease.clone(), fingerprint).await? {
+        Ok(match self.store.acquire_once(lease.clone(), fingerprint).await? {
             OnceFound::Fresh => Once::Do(lease),
             OnceFound::Other => Once::Reused,
             OnceFound::Busy(left) => Once::Busy(left),

@@ -11,7 +11,7 @@ use crate::domain::random::Random;
 use crate::domain::webhook::{AT_ONCE, After, Attempt, DeliveryError};
 use crate::keyring::Keyring;
 use crate::services::platform::{Base, Tasks};
-use crate::store::{ClaimedDelivery, StoreError, WebhookStore};
+use crate::store::{AcquiredDelivery, StoreError, WebhookStore};
 use crate::telemetry::metrics::Metrics;
 use crate::webhook::{Message, Webhooks as Sender};
 
@@ -34,20 +34,20 @@ impl InFlightDeliveries {
 /// A claimed delivery, and its place among those that are under way to its endpoint.
 #[derive(Debug)]
 pub struct InFlightDelivery {
-    claimed: ClaimedDelivery,
+    acquired: AcquiredDelivery,
     deliveries: Deliveries,
 }
 
 impl InFlightDelivery {
     /// Returns the id of the event.
     pub fn event_id(&self) -> &str {
-        &self.claimed.event_id
+        &self.acquired.event_id
     }
 }
 
 impl Drop for InFlightDelivery {
     fn drop(&mut self) {
-        let id = self.claimed.endpoint.id;
+        let id = self.acquired.endpoint.id;
         self.deliveries.in_flight.with(id, |count| *count = count.saturating_sub(1));
     }
 }
@@ -80,16 +80,16 @@ impl Deliveries {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what was claimed before is due again when its lease has run out.
-    pub async fn claim_deliveries(&self) -> Result<Vec<InFlightDelivery>, StoreError> {
+    pub async fn acquire_deliveries(&self) -> Result<Vec<InFlightDelivery>, StoreError> {
         let mut all = Vec::new();
         for endpoint in self.store.endpoints_due(self.clock.now()).await? {
-            all.extend(self.claim_deliveries_to(endpoint).await?);
+            all.extend(self.acquire_deliveries_to(endpoint).await?);
         }
         Ok(all)
     }
 
     /// The same for one endpoint.
-    pub(super) async fn claim_deliveries_to(
+    pub(super) async fn acquire_deliveries_to(
         &self,
         endpoint: WebhookId,
     ) -> Result<Vec<InFlightDelivery>, StoreError> {
@@ -99,12 +99,12 @@ impl Deliveries {
             return Ok(Vec::new());
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
-        let claimed = self.store.claim_deliveries(&self.owner, endpoint, limit).await;
-        let unused = room - claimed.as_ref().map_or(0, Vec::len).min(room);
+        let acquired = self.store.acquire_deliveries(&self.owner, endpoint, limit).await;
+        let unused = room - acquired.as_ref().map_or(0, Vec::len).min(room);
         self.in_flight.with(endpoint, |count| *count -= unused);
-        Ok(claimed?
+        Ok(acquired?
             .into_iter()
-            .map(|claimed| InFlightDelivery { claimed, deliveries: self.clone() })
+            .map(|acquired| InFlightDelivery { acquired, deliveries: self.clone() })
             .collect())
     }
 
@@ -112,21 +112,21 @@ impl Deliveries {
     pub fn deliver_webhook(&self, delivery: InFlightDelivery) -> tokio::task::JoinHandle<()> {
         let deliveries = self.clone();
         self.tasks.detach(async move {
-            if let Err(why) = deliveries.attempt_delivery(&delivery.claimed).await {
-                let event = &delivery.claimed.event_id;
+            if let Err(why) = deliveries.attempt_delivery(&delivery.acquired).await {
+                let event = &delivery.acquired.event_id;
                 tracing::error!(event, error = %why, "could not note the outcome of a webhook");
             }
         })
     }
 
-    async fn attempt_delivery(&self, claimed: &ClaimedDelivery) -> Result<(), StoreError> {
+    async fn attempt_delivery(&self, acquired: &AcquiredDelivery) -> Result<(), StoreError> {
         crash::point("webhook.claimed");
         let at = self.clock.now();
-        let attempt = match open_secrets(&self.keyring, &claimed.endpoint) {
+        let attempt = match open_secrets(&self.keyring, &acquired.endpoint) {
             Ok(secrets) => {
-                let message = Message { id: &claimed.event_id, at, body: &claimed.payload };
+                let message = Message { id: &acquired.event_id, at, body: &acquired.payload };
                 let signing = secrets.good_at(at);
-                self.sender.post(&claimed.endpoint.url, message, &signing, secrets.headers()).await
+                self.sender.post(&acquired.endpoint.url, message, &signing, secrets.headers()).await
             }
             Err(why) => {
                 let error = match why {
@@ -137,15 +137,15 @@ impl Deliveries {
             }
         };
         crash::point("webhook.answered");
-        let after = attempt.after(claimed.attempts, self.random.unit());
+        let after = attempt.after(acquired.attempts, self.random.unit());
         self.metrics.webhooks.attempted(after, attempt.error);
-        log(claimed, &attempt, after);
-        self.store.note_delivery(claimed, attempt, after, self.clock.now()).await.map(|_| ())
+        log(acquired, &attempt, after);
+        self.store.note_delivery(acquired, attempt, after, self.clock.now()).await.map(|_| ())
     }
 }
 
-fn log(claimed: &ClaimedDelivery, attempt: &Attempt, after: After) {
-    let (event, webhook) = (&claimed.event_id, claimed.endpoint.id);
+fn log(acquired: &AcquiredDelivery, attempt: &Attempt, after: After) {
+    let (event, webhook) = (&acquired.event_id, acquired.endpoint.id);
     let (status, code) = (attempt.status, attempt.error.map(DeliveryError::as_str));
     match after {
         After::Delivered => tracing::debug!(event, webhook = %webhook, status, "a webhook was delivered"),

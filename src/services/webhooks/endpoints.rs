@@ -278,7 +278,7 @@ impl Endpoints {
 
     /// What waits for its turn is left to the background.
     async fn deliver_now(&self, id: WebhookId, event: &str) -> Result<WebhookDelivery, WebhookError> {
-        for delivery in self.deliveries.claim_deliveries_to(id).await? {
+        for delivery in self.deliveries.acquire_deliveries_to(id).await? {
             let is_wanted = delivery.event_id() == event;
             let work = self.deliveries.deliver_webhook(delivery);
             if is_wanted {

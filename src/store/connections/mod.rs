@@ -1,12 +1,12 @@
 //! Connections and their jobs.
 
 pub(super) mod access_row;
-pub(super) mod claim;
 pub(super) mod connection_query;
 pub(super) mod degraded;
 pub(super) mod gathered;
 pub(super) mod reconcile;
 pub(super) mod refresh_job;
+pub(super) mod refresh_lease;
 pub(super) mod refreshed;
 pub(super) mod revocation;
 pub(super) mod token;

@@ -55,7 +55,7 @@ impl ConnectionStore {
     }
 
     /// Revocations that are due, each put off by `pause` so that no other replica takes it meanwhile.
-    pub async fn claim_revocations(
+    pub async fn acquire_revocations(
         &self,
         limit: u32,
         pause: std::time::Duration,

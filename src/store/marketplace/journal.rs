@@ -35,13 +35,13 @@ pub struct Advanced {
 
 impl MarketplaceStore {
     /// Takes the lease on an app's journal, or takes it anew. `None` if another process has it.
-    pub async fn claim_journal(
+    pub async fn acquire_journal(
         &self,
         client_id: &str,
         owner: &str,
     ) -> Result<Option<JournalLease>, StoreError> {
         let (client_id, owner) = (client_id.to_owned(), owner.to_owned());
-        self.db.write(move |tx| Box::pin(claim(tx, client_id.clone(), owner.clone()))).await
+        self.db.write(move |tx| Box::pin(acquire(tx, client_id.clone(), owner.clone()))).await
     }
 
     /// Notes how far the journal is read now, with what the entry meant for connections: both or nothing. The lease
@@ -91,7 +91,7 @@ fn accounts<'a>(page: &'a [Notice], client_id: &str) -> impl Iterator<Item = Val
     page.iter().map(|notice| Value::from(notice.portal_id)).chain([Value::from(client_id)])
 }
 
-async fn claim(tx: &Tx<'_>, client_id: String, owner: String) -> Result<Option<JournalLease>, StoreError> {
+async fn acquire(tx: &Tx<'_>, client_id: String, owner: String) -> Result<Option<JournalLease>, StoreError> {
     let now = tx.now().await?;
     let sql = "INSERT INTO journal_reader (client_id, lease_owner, lease_until, fence) VALUES ($1, $2, $3, 1) \
                ON CONFLICT (client_id) DO UPDATE SET lease_owner = $2, lease_until = $3, \

@@ -40,12 +40,12 @@ pub enum OnceFound {
 impl PlatformStore {
     /// Takes the lease on a request that is to be done once, or says why not. `fingerprint` is the keyed hash of what is
     /// asked for.
-    pub async fn claim_once(
+    pub async fn acquire_once(
         &self,
         OnceLease { id, lease }: OnceLease,
         fingerprint: String,
     ) -> Result<OnceFound, StoreError> {
-        self.db.write(move |tx| Box::pin(claim(tx, id.clone(), lease.clone(), fingerprint.clone()))).await
+        self.db.write(move |tx| Box::pin(acquire(tx, id.clone(), lease.clone(), fingerprint.clone()))).await
     }
 
     /// Keeps the answer, if the lease is still the one that was taken.
@@ -71,7 +71,12 @@ impl PlatformStore {
     }
 }
 
-async fn claim(tx: &Tx<'_>, id: String, lease: String, fingerprint: String) -> Result<OnceFound, StoreError> {
+async fn acquire(
+    tx: &Tx<'_>,
+    id: String,
+    lease: String,
+    fingerprint: String,
+) -> Result<OnceFound, StoreError> {
     let now = tx.now().await?;
     let (locked_until, expires_at) = (now.plus(LOCK), now.plus(KEEP));
     let asked = Model { id, fingerprint, lease, locked_until, key_id: None, answer_sealed: None, expires_at };

@@ -19,7 +19,7 @@ use crate::store::{Endpoint, StoreError, Tx, WebhookDelivery, WebhookStore};
 
 /// A delivery that is ours for the time of a lease.
 #[derive(Debug, Clone)]
-pub struct ClaimedDelivery {
+pub struct AcquiredDelivery {
     /// Where to, as it was when the lease was taken.
     pub endpoint: Endpoint,
     /// Which event.
@@ -66,14 +66,14 @@ impl WebhookStore {
 
     /// Claims up to `limit` due deliveries to one endpoint. An event is left alone while an earlier one of the same
     /// connection has not been tried.
-    pub async fn claim_deliveries(
+    pub async fn acquire_deliveries(
         &self,
         owner: &str,
         endpoint: WebhookId,
         limit: u32,
-    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+    ) -> Result<Vec<AcquiredDelivery>, StoreError> {
         let owner = owner.to_owned();
-        self.db.write(move |tx| Box::pin(claim(tx, owner.clone(), endpoint, limit))).await
+        self.db.write(move |tx| Box::pin(acquire(tx, owner.clone(), endpoint, limit))).await
     }
 
     /// Notes what came of an attempt, and what follows. `false` if somebody else has the lease by now.
@@ -82,13 +82,13 @@ impl WebhookStore {
     /// [`StoreError`] if the database fails; the lease then runs out by itself.
     pub async fn note_delivery(
         &self,
-        claimed: &ClaimedDelivery,
+        acquired: &AcquiredDelivery,
         attempt: Attempt,
         after: After,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let endpoint = claimed.endpoint.id;
-        let ours = of(&claimed.event_id, endpoint).filter(Column::Fence.eq(claimed.fence));
+        let endpoint = acquired.endpoint.id;
+        let ours = of(&acquired.event_id, endpoint).filter(Column::Fence.eq(acquired.fence));
         self.db.write(move |tx| Box::pin(note(tx, endpoint, ours.clone(), attempt.clone(), after, now))).await
     }
 
@@ -211,7 +211,7 @@ fn queued_again(deliveries: UpdateMany<Entity>, now: Timestamp) -> UpdateMany<En
 }
 
 /// Claims what is due: `$1` the endpoint, `$2` the time, `$3` how many, `$4` who claims, `$5` until when.
-fn claim_sql(skip_locked: bool) -> String {
+fn acquire_sql(skip_locked: bool) -> String {
     let skip = if skip_locked { "FOR UPDATE SKIP LOCKED" } else { "" };
     format!(
         "WITH due AS MATERIALIZED (SELECT event_id FROM webhook_delivery AS one WHERE endpoint_id = $1 \
@@ -225,21 +225,21 @@ fn claim_sql(skip_locked: bool) -> String {
     )
 }
 
-async fn claim(
+async fn acquire(
     tx: &Tx<'_>,
     owner: String,
     endpoint: WebhookId,
     limit: u32,
-) -> Result<Vec<ClaimedDelivery>, StoreError> {
+) -> Result<Vec<AcquiredDelivery>, StoreError> {
     let enabled = webhook_endpoint::Entity::find_by_id(endpoint);
     let enabled = enabled.filter(webhook_endpoint::Column::Enabled.eq(Flag::from(true)));
     let Some(endpoint) = enabled.one(&tx.db).await? else { return Ok(Vec::new()) };
     let now = tx.now().await?;
     let values =
         [endpoint.id.into(), now.into(), i64::from(limit).into(), owner.into(), now.plus(LEASE).into()];
-    let rows = tx.all(&claim_sql(tx.backend() == DbBackend::Postgres), values).await?;
-    let claimed = rows.iter().map(|row| {
-        Ok(ClaimedDelivery {
+    let rows = tx.all(&acquire_sql(tx.backend() == DbBackend::Postgres), values).await?;
+    let acquired = rows.iter().map(|row| {
+        Ok(AcquiredDelivery {
             endpoint: endpoint.clone(),
             event_id: row.get("event_id")?,
             payload: row.get("payload")?,
@@ -247,7 +247,7 @@ async fn claim(
             fence: row.get("fence")?,
         })
     });
-    claimed.collect()
+    acquired.collect()
 }
 
 /// Returns an update of the delivery of this event to this endpoint.

@@ -192,7 +192,7 @@ impl TestApp {
 
     /// Does the refreshes that are due and waits for them. Says how many there were.
     pub async fn refresh_due(&self) -> usize {
-        let jobs = self.services.connections.refreshes.claim_refreshes(1000).await.expect("claims");
+        let jobs = self.services.connections.refreshes.acquire_refreshes(1000).await.expect("claims");
         // What is claimed is begun at once, as the background does it.
         let begun: Vec<_> =
             jobs.into_iter().map(|job| self.services.connections.refreshes.refresh(job)).collect();
@@ -207,11 +207,11 @@ impl TestApp {
     pub async fn deliver_due(&self) -> usize {
         let mut count = 0;
         loop {
-            let claimed = self.services.webhooks.deliveries.claim_deliveries().await.expect("claims");
-            if claimed.is_empty() {
+            let acquired = self.services.webhooks.deliveries.acquire_deliveries().await.expect("claims");
+            if acquired.is_empty() {
                 return count;
             }
-            let begun: Vec<_> = claimed
+            let begun: Vec<_> = acquired
                 .into_iter()
                 .map(|one| self.services.webhooks.deliveries.deliver_webhook(one))
                 .collect();

@@ -150,9 +150,9 @@ async fn a_later_event_waits_for_the_first_attempt_of_an_earlier_one_of_its_conn
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     app.connected(GLOBEX).await;
     // The two connections do not wait for one another, and the second event of the first one does.
-    let first = app.services.webhooks.deliveries.claim_deliveries().await.unwrap();
+    let first = app.services.webhooks.deliveries.acquire_deliveries().await.unwrap();
     assert_eq!(first.len(), 2);
-    assert_eq!(app.services.webhooks.deliveries.claim_deliveries().await.unwrap().len(), 0);
+    assert_eq!(app.services.webhooks.deliveries.acquire_deliveries().await.unwrap().len(), 0);
     for one in first {
         app.services.webhooks.deliveries.deliver_webhook(one).await.unwrap();
     }
@@ -175,8 +175,8 @@ async fn a_slow_receiver_holds_up_no_other_and_no_refresh() {
     let mut stuck = Vec::new();
     let began = Instant::now();
     while quick.heard().len() < 10 {
-        let claimed = app.services.webhooks.deliveries.claim_deliveries().await.unwrap();
-        stuck.extend(claimed.into_iter().map(|one| app.services.webhooks.deliveries.deliver_webhook(one)));
+        let acquired = app.services.webhooks.deliveries.acquire_deliveries().await.unwrap();
+        stuck.extend(acquired.into_iter().map(|one| app.services.webhooks.deliveries.deliver_webhook(one)));
         assert!(began.elapsed() < Duration::from_secs(4), "the slow ones are still under way");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -205,8 +205,8 @@ async fn two_processes_deliver_an_event_once_and_a_lease_that_runs_out_is_taken_
     let began = Instant::now();
     loop {
         let (one, other) = tokio::join!(
-            app.services.webhooks.deliveries.claim_deliveries(),
-            replica.services().webhooks.deliveries.claim_deliveries()
+            app.services.webhooks.deliveries.acquire_deliveries(),
+            replica.services().webhooks.deliveries.acquire_deliveries()
         );
         running.extend(
             one.unwrap().into_iter().map(|one| app.services.webhooks.deliveries.deliver_webhook(one)),
@@ -222,12 +222,12 @@ async fn two_processes_deliver_an_event_once_and_a_lease_that_runs_out_is_taken_
     }
     assert_eq!((running.len(), receiver.heard().len()), (10, 10));
     app.connected(ACME).await;
-    let dead = app.services.webhooks.deliveries.claim_deliveries().await.unwrap();
+    let dead = app.services.webhooks.deliveries.acquire_deliveries().await.unwrap();
     assert_eq!(dead.len(), 1);
     app.advance(59);
-    assert_eq!(replica.services().webhooks.deliveries.claim_deliveries().await.unwrap().len(), 0);
+    assert_eq!(replica.services().webhooks.deliveries.acquire_deliveries().await.unwrap().len(), 0);
     app.advance(1);
-    let mut taken = replica.services().webhooks.deliveries.claim_deliveries().await.unwrap();
+    let mut taken = replica.services().webhooks.deliveries.acquire_deliveries().await.unwrap();
     replica.services().webhooks.deliveries.deliver_webhook(taken.remove(0)).await.unwrap();
     assert_eq!(receiver.heard().len(), 11);
 }

@@ -14,10 +14,10 @@ use postgres::Postgres;
 use sqlite::Sqlite;
 
 /// How often it is measured.
-const CLAIMS: usize = 51;
+const ACQUIRES: usize = 51;
 
 /// What the claim costs by itself when nothing is due.
-pub struct Claim {
+pub struct AcquireCost {
     /// The median.
     pub time: Duration,
     /// How the database goes about it.
@@ -127,10 +127,10 @@ impl Database {
     }
 
     /// What it costs to look for due jobs where there is none.
-    pub async fn claim(&mut self, now: i64) -> Result<Claim, Failure> {
+    pub async fn acquire(&mut self, now: i64) -> Result<AcquireCost, Failure> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.claim(now),
-            Self::Postgres(postgres) => postgres.claim(now).await,
+            Self::Sqlite(sqlite) => sqlite.acquire(now),
+            Self::Postgres(postgres) => postgres.acquire(now).await,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::{CLAIMS, Claim, median};
+use super::{ACQUIRES, AcquireCost, median};
 use crate::Failure;
 use crate::refresh::rows::{self, Connection, TABLES};
 
@@ -77,14 +77,14 @@ impl Postgres {
         Ok(sqlx::query_scalar(sql).fetch_one(&mut self.db).await?)
     }
 
-    pub async fn claim(&mut self, now: i64) -> Result<Claim, Failure> {
-        let sql = hubspot_connect::store::claim_sql(true);
+    pub async fn acquire(&mut self, now: i64) -> Result<AcquireCost, Failure> {
+        let sql = hubspot_connect::store::acquire_sql(true);
         let mut spans = Vec::new();
-        for _ in 0..CLAIMS {
+        for _ in 0..ACQUIRES {
             let started = Instant::now();
-            let claim =
+            let acquire =
                 sqlx::query(AssertSqlSafe(sql.clone())).bind(now).bind("bench").bind(now).bind(64_i64);
-            if claim.fetch_optional(&mut self.db).await?.is_some() {
+            if acquire.fetch_optional(&mut self.db).await?.is_some() {
                 return Err("something is due".into());
             }
             spans.push(started.elapsed());
@@ -92,7 +92,7 @@ impl Postgres {
         let explain = format!("EXPLAIN (ANALYZE, BUFFERS) {sql}");
         let explain = sqlx::query_scalar(AssertSqlSafe(explain));
         let plan = explain.bind(now).bind("bench").bind(now).bind(64_i64).fetch_all(&mut self.db).await?;
-        Ok(Claim { time: median(spans), plan })
+        Ok(AcquireCost { time: median(spans), plan })
     }
 
     pub async fn remove(self) -> Result<(), Failure> {

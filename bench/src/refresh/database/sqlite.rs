@@ -6,7 +6,7 @@ use std::time::Instant;
 use rusqlite::named_params;
 use rusqlite::{params, params_from_iter};
 
-use super::{CLAIMS, Claim, median};
+use super::{ACQUIRES, AcquireCost, median};
 use crate::Failure;
 use crate::refresh::rows::{self, Connection, TABLES};
 
@@ -78,23 +78,23 @@ impl Sqlite {
         Ok(self.open()?.query_row(sql, [], |row| row.get(0))?)
     }
 
-    pub fn claim(&mut self, now: i64) -> Result<Claim, Failure> {
+    pub fn acquire(&mut self, now: i64) -> Result<AcquireCost, Failure> {
         let db = self.open()?;
-        let sql = hubspot_connect::store::claim_sql(false);
+        let sql = hubspot_connect::store::acquire_sql(false);
         // To SQLite these are names: their order is that of their first use.
         let values = named_params! { "$1": now, "$2": "bench", "$3": now, "$4": 64 };
         let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
         let plan = plan.query_map(values, |row| row.get(3))?.collect::<Result<_, _>>()?;
-        let mut claim = db.prepare(&sql)?;
+        let mut acquire = db.prepare(&sql)?;
         let mut spans = Vec::new();
-        for _ in 0..CLAIMS {
+        for _ in 0..ACQUIRES {
             let started = Instant::now();
-            if claim.query(values)?.next()?.is_some() {
+            if acquire.query(values)?.next()?.is_some() {
                 return Err("something is due".into());
             }
             spans.push(started.elapsed());
         }
-        Ok(Claim { time: median(spans), plan })
+        Ok(AcquireCost { time: median(spans), plan })
     }
 
     pub fn remove(self) -> Result<(), Failure> {

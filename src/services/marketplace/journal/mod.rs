@@ -113,8 +113,8 @@ impl Journal {
     /// # Errors
     /// [`StoreError`] if the database fails; nothing is skipped, what was read may be read again.
     pub async fn read_journal(&self) -> Result<JournalPoll, StoreError> {
-        let claimed = self.store.claim_journal(self.hubspot.client_id(), &self.owner).await?;
-        let Some(lease) = claimed else {
+        let acquired = self.store.acquire_journal(self.hubspot.client_id(), &self.owner).await?;
+        let Some(lease) = acquired else {
             return Ok(JournalPoll { outcome: PollOutcome::NotOurs, next_in: JOURNAL_POLL_INTERVAL });
         };
         let mut progress = Progress::default();

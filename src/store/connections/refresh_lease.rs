@@ -14,7 +14,7 @@ use crate::store::{ConnectionStore, StoreError, Tx};
 
 /// A job that is ours for the time of a lease, with the connection as it was when the lease was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claimed {
+pub struct AcquiredJob {
     /// The right to refresh it.
     pub job: TokenRefreshJob,
     /// The connection.
@@ -25,9 +25,9 @@ pub struct Claimed {
 
 /// What became of the wish to refresh one connection at once.
 #[derive(Debug)]
-pub enum ClaimOne {
+pub enum AcquireResult {
     /// It is ours for the time of a lease.
-    Claimed(Box<Claimed>),
+    Acquired(Box<AcquiredJob>),
     /// Somebody is at it.
     Held,
     /// It has failed and is waiting for its next attempt, or it has other tokens by now, or none.
@@ -37,21 +37,21 @@ pub enum ClaimOne {
 impl ConnectionStore {
     /// Claims up to `limit` due jobs. The claim is a commit of its own, before HubSpot is asked: a database that cannot
     /// be written to costs no refresh token.
-    pub async fn claim_due(&self, owner: &str, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+    pub async fn acquire_due(&self, owner: &str, limit: u32) -> Result<Vec<AcquiredJob>, StoreError> {
         let owner = owner.to_owned();
-        self.db.write(move |tx| Box::pin(claim(tx, owner.clone(), limit))).await
+        self.db.write(move |tx| Box::pin(acquire(tx, owner.clone(), limit))).await
     }
 
     /// Claims the job of one connection although it may not be due, because somebody needs a newer token than that of
     /// this generation. Pauses after failures are kept.
-    pub async fn claim_one(
+    pub async fn acquire_one(
         &self,
         owner: &str,
         id: ConnectionId,
         generation: i64,
-    ) -> Result<ClaimOne, StoreError> {
+    ) -> Result<AcquireResult, StoreError> {
         let owner = owner.to_owned();
-        self.db.write(move |tx| Box::pin(claim_one(tx, owner.clone(), id, generation))).await
+        self.db.write(move |tx| Box::pin(acquire_one(tx, owner.clone(), id, generation))).await
     }
 
     /// The connection of a job, if nobody has claimed the job since.
@@ -75,64 +75,64 @@ impl ConnectionStore {
 
 /// Takes the lease: `$1` the time, `$2` who takes it, `$3` until when. The job must be due already, or be made due, so
 /// that it is found again if its holder dies.
-const TAKE: &str = "UPDATE token_refresh_job SET lease_owner = $2, lease_until = $3, fence = fence + 1, \
+const TAKE_LEASE: &str = "UPDATE token_refresh_job SET lease_owner = $2, lease_until = $3, fence = fence + 1, \
                     interrupted = CASE WHEN intent_at IS NULL THEN 0 ELSE 1 END, intent_at = $1";
 
 /// Claims what is due: `$1` the time, `$2` who claims, `$3` until when, `$4` how many at most. Where others may claim at
 /// the same time, their rows are passed over.
-pub fn claim_sql(skip_locked: bool) -> String {
+pub fn acquire_sql(skip_locked: bool) -> String {
     let skip = if skip_locked { "FOR UPDATE SKIP LOCKED" } else { "" };
     // The candidates are fixed first: PostgreSQL may otherwise run a limited subquery again for each row.
     format!(
         "WITH due AS MATERIALIZED (SELECT connection_id FROM token_refresh_job WHERE run_at <= $1 \
          AND (lease_until IS NULL OR lease_until <= $1) ORDER BY run_at LIMIT $4 {skip}) \
-         {TAKE} WHERE connection_id IN (SELECT connection_id FROM due) RETURNING {}",
+         {TAKE_LEASE} WHERE connection_id IN (SELECT connection_id FROM due) RETURNING {}",
         columns::<token_refresh_job::Entity>()
     )
 }
 
-async fn claim(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+async fn acquire(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Vec<AcquiredJob>, StoreError> {
     let now = tx.now().await?;
-    let sql = claim_sql(tx.backend() == DbBackend::Postgres);
+    let sql = acquire_sql(tx.backend() == DbBackend::Postgres);
     let values = [now.into(), owner.into(), now.plus(LEASE).into(), i64::from(limit).into()];
     with_tokens(tx, take(tx, &sql, values).await?).await
 }
 
 /// The fence that was read goes with the claim: who has taken the job since, and may even have finished, has raised it.
-async fn claim_one(
+async fn acquire_one(
     tx: &Tx<'_>,
     owner: String,
     id: ConnectionId,
     generation: i64,
-) -> Result<ClaimOne, StoreError> {
+) -> Result<AcquireResult, StoreError> {
     let now = tx.now().await?;
     let read = "SELECT generation, obtained_at, fence, attempts, run_at, lease_until FROM token \
                 JOIN token_refresh_job ON connection_id = id WHERE id = $1";
-    let Some(row) = tx.one(read, [id.into()]).await? else { return Ok(ClaimOne::NotNow) };
+    let Some(row) = tx.one(read, [id.into()]).await? else { return Ok(AcquireResult::NotNow) };
     if row.get::<i64>("generation")? != generation {
-        return Ok(ClaimOne::NotNow);
+        return Ok(AcquireResult::NotNow);
     }
     if row.get::<Option<Timestamp>>("lease_until")?.is_some_and(|until| until > now) {
-        return Ok(ClaimOne::Held);
+        return Ok(AcquireResult::Held);
     }
     // A token that is dead on arrival makes no hot loop.
     let is_new = row.get::<Timestamp>("obtained_at")?.plus(MIN_REFRESH_INTERVAL) > now;
     if is_new || row.get::<i64>("attempts")? > 0 && row.get::<Timestamp>("run_at")? > now {
-        return Ok(ClaimOne::NotNow);
+        return Ok(AcquireResult::NotNow);
     }
     let returned = columns::<token_refresh_job::Entity>();
     let sql = format!(
-        "{TAKE}, run_at = CASE WHEN run_at > $1 THEN $1 ELSE run_at END \
+        "{TAKE_LEASE}, run_at = CASE WHEN run_at > $1 THEN $1 ELSE run_at END \
          WHERE connection_id = $4 AND fence = $5 RETURNING {returned}"
     );
     let fence: i64 = row.get("fence")?;
     let values = [now.into(), owner.into(), now.plus(LEASE).into(), id.into(), fence.into()];
-    let claimed = with_tokens(tx, take(tx, &sql, values).await?).await?.pop();
-    Ok(claimed.map_or(ClaimOne::Held, |claimed| ClaimOne::Claimed(Box::new(claimed))))
+    let acquired = with_tokens(tx, take(tx, &sql, values).await?).await?.pop();
+    Ok(acquired.map_or(AcquireResult::Held, |acquired| AcquireResult::Acquired(Box::new(acquired))))
 }
 
 /// What these jobs are about, read while their rows are held. A job lives no longer than its connection.
-async fn with_tokens(tx: &Tx<'_>, jobs: Vec<TokenRefreshJob>) -> Result<Vec<Claimed>, StoreError> {
+async fn with_tokens(tx: &Tx<'_>, jobs: Vec<TokenRefreshJob>) -> Result<Vec<AcquiredJob>, StoreError> {
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
@@ -145,11 +145,11 @@ async fn with_tokens(tx: &Tx<'_>, jobs: Vec<TokenRefreshJob>) -> Result<Vec<Clai
     );
     let rows = token::Entity::find().from_raw_sql(tx.statement(&sql, ids)).all(&tx.db).await?;
     let mut tokens: HashMap<_, Token> = rows.into_iter().map(|row| (row.id, row.into())).collect();
-    let claimed = jobs.into_iter().filter_map(|job| {
+    let acquired = jobs.into_iter().filter_map(|job| {
         let token = tokens.remove(&job.connection_id)?;
-        Some(Claimed { job, token, at })
+        Some(AcquiredJob { job, token, at })
     });
-    Ok(claimed.collect())
+    Ok(acquired.collect())
 }
 
 async fn take(
