@@ -138,7 +138,7 @@ impl Failure {
     }
 
     /// The grant is no more.
-    pub fn grant_dead(code: FailureCode) -> Self {
+    pub fn invalid_grant(code: FailureCode) -> Self {
         Self { class: FailureClass::GrantDead, code, uncertain: false }
     }
 }

@@ -10,7 +10,7 @@ use super::id::ConnectionId;
 pub const LEASE: Duration = Duration::from_secs(60);
 
 /// Between the two refusals that end a connection: time for another replica's success to become visible.
-pub const STRIKE_PAUSE: Duration = Duration::from_secs(60);
+pub const INVALID_GRANT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Between two probes while our own credentials are refused.
 pub const OUR_FAULT_PAUSE: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ pub struct TokenRefreshJob {
     /// Failed attempts since the last success.
     pub attempts: i64,
     /// How often in a row HubSpot has said that the grant is no more.
-    pub strikes: i64,
+    pub invalid_grant_count: i64,
     /// Whether an earlier holder of the lease vanished in the middle of its call.
     pub was_interrupted: bool,
     /// When the app was uninstalled, if HubSpot's Webhooks Journal says so. It is forgotten with every new pair of tokens.
@@ -46,7 +46,7 @@ pub enum Next {
         /// Failed attempts so far.
         attempts: i64,
         /// Refusals in a row so far.
-        strikes: i64,
+        invalid_grant_count: i64,
     },
     /// The person has to connect anew: the job ends, the token is kept.
     GiveUp,
@@ -65,14 +65,18 @@ impl TokenRefreshJob {
             FailureClass::Transient { retry_after } => {
                 let own = if outage { Duration::ZERO } else { backoff(self.attempts, unit) };
                 let pause = own.max(retry_after.unwrap_or_default());
-                Next::Retry { run_at: now.plus(pause), attempts, strikes: self.strikes }
+                Next::Retry {
+                    run_at: now.plus(pause),
+                    attempts,
+                    invalid_grant_count: self.invalid_grant_count,
+                }
             }
             FailureClass::OurFault => {
                 let run_at = now.plus(OUR_FAULT_PAUSE.mul_f64(1.0 + unit / 10.0));
-                Next::Retry { run_at, attempts, strikes: self.strikes }
+                Next::Retry { run_at, attempts, invalid_grant_count: self.invalid_grant_count }
             }
-            FailureClass::GrantDead if self.strikes == 0 => {
-                Next::Retry { run_at: now.plus(STRIKE_PAUSE), attempts, strikes: 1 }
+            FailureClass::GrantDead if self.invalid_grant_count == 0 => {
+                Next::Retry { run_at: now.plus(INVALID_GRANT_PAUSE), attempts, invalid_grant_count: 1 }
             }
             FailureClass::GrantDead => Next::GiveUp,
         }
@@ -80,11 +84,11 @@ impl TokenRefreshJob {
 
     /// What becomes of this job when giving up is out of the question: it is asked about again, more and more rarely.
     pub fn kept(&self, now: Timestamp, unit: f64) -> Next {
-        let pause = backoff(self.attempts, unit).max(STRIKE_PAUSE);
+        let pause = backoff(self.attempts, unit).max(INVALID_GRANT_PAUSE);
         Next::Retry {
             run_at: now.plus(pause),
             attempts: self.attempts.saturating_add(1),
-            strikes: self.strikes,
+            invalid_grant_count: self.invalid_grant_count,
         }
     }
 }
@@ -104,13 +108,13 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_000_000);
 
-    fn job(attempts: i64, strikes: i64) -> TokenRefreshJob {
+    fn job(attempts: i64, invalid_grant_count: i64) -> TokenRefreshJob {
         let connection_id = ConnectionId::random(&Random::seeded(1));
         TokenRefreshJob {
             connection_id,
             fence: 1,
             attempts,
-            strikes,
+            invalid_grant_count,
             was_interrupted: false,
             announced_at: None,
         }
@@ -118,9 +122,12 @@ mod tests {
 
     #[test]
     fn a_single_refusal_of_the_grant_is_tried_again_and_a_second_gives_up() {
-        let dead = Failure::grant_dead(FailureCode::GrantDead);
+        let dead = Failure::invalid_grant(FailureCode::GrantDead);
         let first = job(0, 0).after(&dead, NOW, 0.5, false);
-        assert_eq!(first, Next::Retry { run_at: NOW.plus(STRIKE_PAUSE), attempts: 1, strikes: 1 });
+        assert_eq!(
+            first,
+            Next::Retry { run_at: NOW.plus(INVALID_GRANT_PAUSE), attempts: 1, invalid_grant_count: 1 }
+        );
         assert_eq!(job(1, 1).after(&dead, NOW, 0.5, false), Next::GiveUp);
     }
 
@@ -158,11 +165,11 @@ mod tests {
 
     #[test]
     fn refused_credentials_of_ours_never_count_against_a_connection() {
-        let Next::Retry { strikes, .. } =
+        let Next::Retry { invalid_grant_count, .. } =
             job(9, 0).after(&Failure::our_fault(FailureCode::ClientRejected), NOW, 0.0, false)
         else {
             panic!("gave up");
         };
-        assert_eq!(strikes, 0);
+        assert_eq!(invalid_grant_count, 0);
     }
 }

@@ -50,7 +50,7 @@ fn refused(body: &ErrorBody, asked: Asked) -> Failure {
         "BAD_CLIENT_ID" | "BAD_CLIENT_SECRET" => return Failure::our_fault(FailureCode::ClientRejected),
         "BAD_REFRESH_TOKEN" | "BAD_HUB" => return dead(asked),
         "BAD_AUTH_CODE" | "EXPIRED_AUTH_CODE" | "BAD_CODE_VERIFIER" => {
-            return Failure::grant_dead(FailureCode::CodeRejected);
+            return Failure::invalid_grant(FailureCode::CodeRejected);
         }
         _ => {}
     }
@@ -62,7 +62,7 @@ fn refused(body: &ErrorBody, asked: Asked) -> Failure {
 }
 
 fn dead(asked: Asked) -> Failure {
-    Failure::grant_dead(match asked {
+    Failure::invalid_grant(match asked {
         Asked::Exchange => FailureCode::CodeRejected,
         Asked::Refresh | Asked::Other => FailureCode::GrantDead,
     })

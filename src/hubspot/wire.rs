@@ -114,7 +114,7 @@ pub(super) fn identity(body: &[u8]) -> Result<Identity, Failure> {
     let bad = || Failure::transient(FailureCode::ProviderBadResponse);
     let body: Value = serde_json::from_slice(body).map_err(|_| bad())?;
     if body.get("active") == Some(&Value::Bool(false)) {
-        return Err(Failure::grant_dead(FailureCode::GrantDead));
+        return Err(Failure::invalid_grant(FailureCode::GrantDead));
     }
     Ok(Identity {
         portal_id: portal_id(&body).ok_or_else(bad)?,

@@ -251,7 +251,7 @@ impl AccessTokens {
         }
         let acquire = parts.store.acquire_one(&parts.owner, id, generation).await;
         if !matches!(acquire, Ok(AcquireResult::Acquired(_))) {
-            parts.circuit_breaker.give_back(1, now);
+            parts.circuit_breaker.release(1, now);
         }
         match acquire? {
             AcquireResult::Acquired(acquired) => {

@@ -94,7 +94,9 @@ impl AccountDetails {
                 }
                 Err(OpenError::Damaged | OpenError::Misplaced) => {
                     let now = self.clock.now();
-                    self.store.freeze(token.id, token.generation, FailureCode::IntegrityError, now).await?;
+                    self.store
+                        .mark_damaged(token.id, token.generation, FailureCode::IntegrityError, now)
+                        .await?;
                 }
             }
             self.changes.publish(token.user_id);

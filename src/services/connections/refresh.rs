@@ -89,9 +89,7 @@ impl Refreshes {
         }
         let acquired = parts.store.acquire_due(&parts.owner, admitted).await;
         let begun = acquired.as_ref().map_or(0, Vec::len);
-        parts
-            .circuit_breaker
-            .give_back(admitted.saturating_sub(u32::try_from(begun).unwrap_or(admitted)), now);
+        parts.circuit_breaker.release(admitted.saturating_sub(u32::try_from(begun).unwrap_or(admitted)), now);
         acquired
     }
 
@@ -218,8 +216,8 @@ impl Refreshes {
         let now = parts.clock.now();
         // What HubSpot itself has announced is no mass event, however many connections an account has.
         let is_announced = job.announced_at.is_some_and(|at| token.obtained_at <= concerned_until(at));
-        if failure.class == FailureClass::GrantDead && job.strikes == 0 && !is_announced {
-            parts.circuit_breaker.struck();
+        if failure.class == FailureClass::GrantDead && job.invalid_grant_count == 0 && !is_announced {
+            parts.circuit_breaker.note_invalid_grant();
         }
         let next = match job.after(failure, now, parts.random.unit(), parts.circuit_breaker.is_outage()) {
             Next::GiveUp if !is_announced && self.is_mass_event(token, now).await? => {
@@ -246,7 +244,7 @@ impl Refreshes {
     async fn is_mass_event(&self, token: &Token, now: Timestamp) -> Result<bool, StoreError> {
         let parts = &self.0;
         let is_old = token.error_since.is_some_and(|since| now.since(since) > LONGEST_EVENT);
-        Ok(!is_old && parts.circuit_breaker.is_mass_event(parts.store.count_struck().await?, now))
+        Ok(!is_old && parts.circuit_breaker.is_mass_event(parts.store.count_invalid_grants().await?, now))
     }
 
     async fn unreadable(
@@ -267,7 +265,7 @@ impl Refreshes {
                 parts.store.fail_refresh(job, FailureCode::UnknownKey, next, now).await.map(|_| ())
             }
             OpenError::Damaged | OpenError::Misplaced => {
-                parts.store.freeze(token.id, token.generation, FailureCode::IntegrityError, now).await
+                parts.store.mark_damaged(token.id, token.generation, FailureCode::IntegrityError, now).await
             }
         }
     }

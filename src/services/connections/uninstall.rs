@@ -70,7 +70,7 @@ impl Uninstalls {
         let mut others = 0;
         match failed {
             None => {
-                let users = self.store.end_siblings(id, asked_at, self.clock.now()).await?;
+                let users = self.store.suspend_siblings(id, asked_at, self.clock.now()).await?;
                 others = users.len();
                 users.into_iter().for_each(|user| self.changes.publish(user));
                 tracing::info!(connection = %id, others, "the app was uninstalled from an account");

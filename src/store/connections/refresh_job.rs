@@ -5,7 +5,7 @@ use crate::domain::connection::StoredState;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{Next, TokenRefreshJob};
-use crate::store::connections::token::park;
+use crate::store::connections::token::suspend;
 use crate::store::db::values;
 use crate::store::{ConnectionStore, StoreError, Tx};
 
@@ -18,11 +18,11 @@ impl ConnectionStore {
 
     /// How many connections HubSpot has refused once and not been asked about a second time, without having announced
     /// that they have ended.
-    pub async fn count_struck(&self) -> Result<u64, StoreError> {
+    pub async fn count_invalid_grants(&self) -> Result<u64, StoreError> {
         let sql =
             "SELECT COUNT(*) AS struck FROM token_refresh_job WHERE strikes > 0 AND announced_at IS NULL";
         let row = self.db.one(sql, []).await?;
-        row.map_or(Ok(0), |row| row.get::<i64>("struck")).map(|struck| u64::try_from(struck).unwrap_or(0))
+        row.map_or(Ok(0), |row| row.get::<i64>("struck")).map(|count| u64::try_from(count).unwrap_or(0))
     }
 
     /// Notes a failure and what follows from it.
@@ -68,26 +68,30 @@ async fn fail(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let id = job.connection_id;
-    let Next::Retry { run_at, attempts, strikes } = next else {
+    let Next::Retry { run_at, attempts, invalid_grant_count } = next else {
         let lock = tx.for_update();
         let held =
             format!("SELECT 1 AS held FROM token_refresh_job WHERE connection_id = $1 AND fence = $2 {lock}");
         if tx.one(&held, [id.into(), job.fence.into()]).await?.is_none() {
             return Ok(false);
         }
-        park(tx, id, StoredState::NeedsReauth, error, now).await?;
+        suspend(tx, id, StoredState::NeedsReauth, error, now).await?;
         return Ok(true);
     };
     // By the clock that replicas agree on: one whose own is slow must not shorten the pause.
     let run_at = tx.now().await?.plus(run_at.since(now));
     let sql = "UPDATE token_refresh_job SET run_at = $3, attempts = $4, strikes = $5, lease_owner = NULL, \
                lease_until = NULL, intent_at = NULL WHERE connection_id = $1 AND fence = $2";
-    let values = [id.into(), job.fence.into(), run_at.into(), attempts.into(), strikes.into()];
+    let values = [id.into(), job.fence.into(), run_at.into(), attempts.into(), invalid_grant_count.into()];
     if tx.run(sql, values).await? == 0 {
         return Ok(false);
     }
     // The time of a refusal counts from the first refusal, whatever has failed before it.
-    let since = if job.strikes == 0 && strikes > 0 { "$3" } else { "COALESCE(error_since, $3)" };
+    let since = if job.invalid_grant_count == 0 && invalid_grant_count > 0 {
+        "$3"
+    } else {
+        "COALESCE(error_since, $3)"
+    };
     let sql = &format!("UPDATE token SET last_error = $2, error_since = {since} WHERE id = $1");
     tx.run(sql, [id.into(), error.into(), now.into()]).await.map(|_| true)
 }

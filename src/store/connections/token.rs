@@ -137,17 +137,17 @@ impl ConnectionStore {
 
     /// Ends the other connections of this app to the same account, with tokens that were received by then: the app was
     /// uninstalled. Returns whose they are, one user for each.
-    pub async fn end_siblings(
+    pub async fn suspend_siblings(
         &self,
         id: ConnectionId,
         received_until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<UserId>, StoreError> {
-        self.db.write(move |tx| Box::pin(end_siblings(tx, id, received_until, now))).await
+        self.db.write(move |tx| Box::pin(suspend_siblings(tx, id, received_until, now))).await
     }
 
     /// Takes a connection out of service, as long as it has the tokens of this generation. Nothing is deleted.
-    pub async fn freeze(
+    pub async fn mark_damaged(
         &self,
         id: ConnectionId,
         generation: i64,
@@ -161,7 +161,7 @@ impl ConnectionStore {
                     let sql =
                         format!("SELECT 1 AS found FROM token WHERE id = $1 AND generation = $2 {lock}");
                     match tx.one(&sql, [id.into(), generation.into()]).await? {
-                        Some(_) => park(tx, id, StoredState::IntegrityError, error, now).await,
+                        Some(_) => suspend(tx, id, StoredState::IntegrityError, error, now).await,
                         // It was reconnected meanwhile, and is well.
                         None => Ok(()),
                     }
@@ -171,7 +171,7 @@ impl ConnectionStore {
     }
 }
 
-async fn end_siblings(
+async fn suspend_siblings(
     tx: &Tx<'_>,
     id: ConnectionId,
     received_until: Timestamp,
@@ -191,7 +191,7 @@ async fn end_siblings(
     let siblings = siblings.all(&tx.db).await?;
     for page in siblings.chunks(PAGE) {
         let ids: Vec<_> = page.iter().map(|sibling| sibling.id).collect();
-        park_all(tx, &ids, StoredState::NeedsReauth, FailureCode::GrantDead, now).await?;
+        suspend_all(tx, &ids, StoredState::NeedsReauth, FailureCode::GrantDead, now).await?;
     }
     Ok(siblings.into_iter().map(|sibling| sibling.user_id).collect())
 }
@@ -270,7 +270,7 @@ pub(in crate::store) async fn settle_scopes(
     if missing.is_empty() {
         return Ok(());
     }
-    park(tx, id, StoredState::NeedsReauth, FailureCode::ScopesMissing, tx.clock.now()).await
+    suspend(tx, id, StoredState::NeedsReauth, FailureCode::ScopesMissing, tx.clock.now()).await
 }
 
 /// Returns the user's connections but for this one.
@@ -305,18 +305,18 @@ fn differ(row: &Row, granted: Option<&Scopes>) -> Result<bool, StoreError> {
 }
 
 /// Sets a state in which nothing is refreshed, ends the job with it, and tells it.
-pub(in crate::store) async fn park(
+pub(in crate::store) async fn suspend(
     tx: &Tx<'_>,
     id: ConnectionId,
     state: StoredState,
     error: FailureCode,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    park_all(tx, &[id], state, error, now).await
+    suspend_all(tx, &[id], state, error, now).await
 }
 
 /// The same for many connections.
-async fn park_all(
+async fn suspend_all(
     tx: &Tx<'_>,
     ids: &[ConnectionId],
     state: StoredState,
@@ -333,11 +333,11 @@ async fn park_all(
     );
     let values = [state.into(), error.into(), now.into()].into_iter().chain(all());
     let rows = tx.all(&sql, values).await?;
-    let parked = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<ConnectionId>, _>>()?;
+    let suspended = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<ConnectionId>, _>>()?;
     let jobs = places(tx.backend(), ids.len());
     tx.run(&format!("DELETE FROM token_refresh_job WHERE connection_id IN ({jobs})"), all()).await?;
     if error == FailureCode::GrantDead {
-        event::append_all(tx, EventType::ConnectionRevokedAtProvider, &parked, None).await?;
+        event::append_all(tx, EventType::ConnectionRevokedAtProvider, &suspended, None).await?;
     }
-    event::append_all(tx, EventType::ConnectionNeedsReauth, &parked, None).await
+    event::append_all(tx, EventType::ConnectionNeedsReauth, &suspended, None).await
 }

@@ -36,7 +36,7 @@ impl From<Model> for TokenRefreshJob {
             connection_id: row.connection_id,
             fence: row.fence,
             attempts: row.attempts,
-            strikes: row.strikes,
+            invalid_grant_count: row.strikes,
             was_interrupted: row.interrupted != 0,
             announced_at: row.announced_at,
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::id::ConnectionId;
-use crate::domain::refresh_job::{OUR_FAULT_PAUSE, STRIKE_PAUSE};
+use crate::domain::refresh_job::{INVALID_GRANT_PAUSE, OUR_FAULT_PAUSE};
 use pace::Pace;
 use recent::Recent;
 
@@ -30,10 +30,10 @@ const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LAST_PROBE: Duration = Duration::from_secs(15);
 /// For longer than this an outage is not left unprobed, whatever HubSpot asks.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How far back successes count against a mass event. Whoever is refused is asked about again after [`STRIKE_PAUSE`], so
+/// How far back successes count against a mass event. Whoever is refused is asked about again after [`INVALID_GRANT_PAUSE`], so
 /// the refused of about so long are held against them: with a longer memory, the successes of a good time that is just
 /// over would hide its end.
-const LATELY: Duration = STRIKE_PAUSE.saturating_mul(2);
+const LATELY: Duration = INVALID_GRANT_PAUSE.saturating_mul(2);
 /// So many refused grants at once may be a mass event; fewer are people who uninstalled the app.
 const MASS: u64 = 5;
 /// So many connections refused one after the other, with nobody well in between, may be one too, however slowly they
@@ -49,7 +49,7 @@ struct State {
     /// Distinct connections refused since the last response that did not blame us, up to [`SUSPICIOUS`].
     refused: Vec<ConnectionId>,
     failures_in_a_row: u32,
-    struck_in_a_row: u32,
+    invalid_grants_in_a_row: u32,
     answered: Recent,
     failed: Recent,
     succeeded: Recent,
@@ -63,7 +63,7 @@ impl Default for State {
         Self {
             refused: Vec::new(),
             failures_in_a_row: 0,
-            struck_in_a_row: 0,
+            invalid_grants_in_a_row: 0,
             answered: Recent::over(WATCHED),
             failed: Recent::over(WATCHED),
             succeeded: Recent::over(LATELY),
@@ -106,7 +106,7 @@ impl Shut {
     }
 
     /// The probe was not made; unless something has been learned since, the next one may be.
-    fn give_back(&mut self, now: Timestamp) {
+    fn release(&mut self, now: Timestamp) {
         if let Some((pause, next)) = self.admitted.take()
             && self.next_probe == next
         {
@@ -130,10 +130,10 @@ impl CircuitBreaker {
     }
 
     /// So many of those that were admitted have found nothing to do: whoever looks next has them.
-    pub fn give_back(&self, unused: u32, now: Timestamp) {
+    pub fn release(&self, unused: u32, now: Timestamp) {
         self.with(|state| match (&mut state.shut, &mut state.pace) {
-            (Some(shut), _) if unused > 0 => shut.give_back(now),
-            (None, Some(pace)) => pace.give_back(unused),
+            (Some(shut), _) if unused > 0 => shut.release(now),
+            (None, Some(pace)) => pace.release(unused),
             _ => {}
         });
     }
@@ -149,24 +149,25 @@ impl CircuitBreaker {
     }
 
     /// Whether so many refused grants are a mass event: HubSpot or our configuration is to blame then, and no
-    /// connection. `struck` are refused and have not been asked about a second time.
-    pub fn is_mass_event(&self, struck: u64, now: Timestamp) -> bool {
+    /// connection. `invalid_grants` are refused and have not been asked about a second time.
+    pub fn is_mass_event(&self, invalid_grants: u64, now: Timestamp) -> bool {
         self.with(|state| {
-            let many = struck >= MASS && struck.saturating_mul(4) > state.succeeded.count(now);
-            many || state.struck_in_a_row >= MASS_IN_A_ROW
+            let many =
+                invalid_grants >= MASS && invalid_grants.saturating_mul(4) > state.succeeded.count(now);
+            many || state.invalid_grants_in_a_row >= MASS_IN_A_ROW
         })
     }
 
     /// A connection was refused that was well before.
-    pub fn struck(&self) {
-        self.with(|state| state.struck_in_a_row = state.struck_in_a_row.saturating_add(1));
+    pub fn note_invalid_grant(&self) {
+        self.with(|state| state.invalid_grants_in_a_row = state.invalid_grants_in_a_row.saturating_add(1));
     }
 
     /// HubSpot has answered as it should.
     pub fn succeeded(&self, now: Timestamp) {
         self.with(|state| {
             state.succeeded.add(now);
-            state.struck_in_a_row = 0;
+            state.invalid_grants_in_a_row = 0;
             state.well(now);
         });
     }
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(breaker.admit(8, NOW), 0);
         assert_eq!(breaker.admit(8, later(60)), 1);
         assert_eq!(breaker.admit(8, later(60)), 0);
-        breaker.give_back(1, later(60));
+        breaker.release(1, later(60));
         assert_eq!(breaker.admit(8, later(60)), 1);
         assert_eq!(breaker.admit(8, later(119)), 0);
         assert_eq!(breaker.admit(8, later(120)), 1);
@@ -296,7 +297,7 @@ mod tests {
             &Failure::busy(FailureCode::ProviderBusy, Some(Duration::from_secs(40))),
             later(2),
         );
-        breaker.give_back(1, later(2));
+        breaker.release(1, later(2));
         assert_eq!(breaker.admit(8, later(41)), 0, "HubSpot has asked to be left alone");
         assert_eq!(breaker.admit(8, later(42)), 1);
     }
@@ -414,10 +415,10 @@ mod tests {
     fn three_refused_in_a_row_are_a_mass_event_too() {
         let breaker = CircuitBreaker::default();
         for _ in 0..2 {
-            breaker.struck();
+            breaker.note_invalid_grant();
         }
         assert!(!breaker.is_mass_event(2, NOW));
-        breaker.struck();
+        breaker.note_invalid_grant();
         assert!(breaker.is_mass_event(1, NOW), "although the first two have been given up");
         breaker.succeeded(NOW);
         assert!(!breaker.is_mass_event(3, NOW));

@@ -51,7 +51,7 @@ impl Pace {
     }
 
     /// So many of those that were admitted have not begun.
-    pub fn give_back(&mut self, unused: u32) {
+    pub fn release(&mut self, unused: u32) {
         self.credit += f64::from(unused);
     }
 }
