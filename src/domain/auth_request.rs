@@ -30,7 +30,7 @@ pub struct AuthRequest {
     /// SHA-256 of the key by which the opener can prove that it began it, where it sent one.
     pub opener_challenge: Option<Hash>,
     /// What proves that a page of the opener's origin began it.
-    pub evidence: Option<Evidence>,
+    pub opener_verification: Option<OpenerVerification>,
     /// Where the browser goes when all is done and nobody can be told by a message.
     pub return_url: Option<ReturnUrl>,
     /// In a popup or in the page's own window.
@@ -134,7 +134,7 @@ impl AuthRequest {
 words! {
     /// What proves that a page of the opener's origin began an attempt. Without proof its outcome stays in the browser
     /// and goes by message to the opener's origin alone: whoever began it elsewhere and asks for it learns nothing.
-    pub enum Evidence: UnknownWord {
+    pub enum OpenerVerification: UnknownWord {
         /// The browser named the origin in the request that began it (Fetch standard, `Origin` header).
         OriginHeader = "origin_header",
         /// The opener, at that origin, knew the key of the challenge.

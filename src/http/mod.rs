@@ -169,7 +169,7 @@ impl Web {
                         at(START, actix::get().to(start::start_by_link))
                             .route(actix::post().to(start::start_by_form)),
                     )
-                    .service(at("/auth/hubspot/launch", actix::post().to(start::prove_opener)))
+                    .service(at("/auth/hubspot/launch", actix::post().to(start::verify_opener)))
                     .service(at("/auth/hubspot/continue", actix::post().to(start::continue_start)))
                     .service(at("/auth/hubspot/launched", actix::get().to(start::get_launched)))
                     .service(at("/auth/hubspot/done", actix::get().to(popup::get_done)))

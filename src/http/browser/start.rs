@@ -120,13 +120,13 @@ async fn start(
     let mut answer = if goes_by_page { HttpResponse::Ok() } else { HttpResponse::Found() };
     // Any page can lead a browser here as often as it likes, and a form of another site comes without our cookies, so no
     // room could be made for one more. An unverified launch page asks for its cookie in a request of our own origin.
-    if started.proven || !goes_by_page {
+    if started.is_verified || !goes_by_page {
         bind(&mut answer, request, web, (started.flow, &started.binding, started.expires_at));
     }
     if !goes_by_page {
         return Ok(answer.insert_header((LOCATION, started.authorize_url.as_str())).finish());
     }
-    Ok(launch_page(answer, web, &started, !started.proven))
+    Ok(launch_page(answer, web, &started, !started.is_verified))
 }
 
 /// Sets the cookie of a flow, and removes those of the oldest flows.
@@ -189,7 +189,7 @@ pub async fn get_launched(web: Data<Web>) -> HttpResponse {
 /// The key that an opener shows, for the flow it has begun.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Proof {
+pub struct VerifyOpener {
     /// The attempt.
     flow: FlowId,
     /// What the opener has shown.
@@ -199,13 +199,14 @@ pub struct Proof {
 }
 
 /// `POST /auth/hubspot/launch`: the launch page passes on the key that the opener has shown.
-pub async fn prove_opener(request: HttpRequest, web: Data<Web>, body: ApiJson<Proof>) -> Handled {
+pub async fn verify_opener(request: HttpRequest, web: Data<Web>, body: ApiJson<VerifyOpener>) -> Handled {
     same_origin(&request, &web)?;
-    let Proof { flow, opener_key, binding } = body.0;
+    let VerifyOpener { flow, opener_key, binding } = body.0;
     let binding = binding.map(Secret::new).or_else(|| web.cookies.binding(&request, flow));
     let binding = binding.ok_or(ProblemCode::FlowUnknown)?;
-    let proven = web.services.connect.starts.prove_opener(flow, &binding, &Secret::new(opener_key)).await?;
-    let expires_at = proven.ok_or(ProblemCode::FlowUnknown)?;
+    let verified =
+        web.services.connect.starts.verify_opener(flow, &binding, &Secret::new(opener_key)).await?;
+    let expires_at = verified.ok_or(ProblemCode::FlowUnknown)?;
     let mut answer = HttpResponse::NoContent();
     bind(&mut answer, &request, &web, (flow, &binding, expires_at));
     Ok(answer.finish())

@@ -119,7 +119,7 @@ impl AuthorizationStatuses {
             return Ok(None);
         };
         let (flow, mut expires_at) = (request.id, request.expires_at);
-        if request.evidence.is_none() {
+        if request.opener_verification.is_none() {
             // As it was when it began: how long it is open may tell how it fares.
             expires_at = request.created_at.plus(self.rules.flow_ttl);
             if expires_at.plus(REMEMBERED) <= now {
@@ -199,7 +199,8 @@ impl AuthorizationStatuses {
         let now = self.clock.now();
         let request = self.store.flow_of_challenge(verifier.hash(), Some(flow)).await?;
         let is_its_page = |request: &AuthRequest| {
-            request.evidence.is_some() && request.opener.as_ref().is_some_and(|page| page.as_str() == origin)
+            request.opener_verification.is_some()
+                && request.opener.as_ref().is_some_and(|page| page.as_str() == origin)
         };
         let request = request.filter(is_its_page).ok_or(PickupCodeError::Unknown)?;
         if !self.keyring.is_pickup_code(flow, pickup_code, now) {

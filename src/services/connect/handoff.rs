@@ -158,7 +158,7 @@ impl Handoffs {
             // Who sends a challenge and has proven who it is can take the token in the quieter way.
             TokenDelivery::Auto => {
                 request.connect_session.is_none()
-                    && (request.challenge.is_none() || request.evidence.is_none())
+                    && (request.challenge.is_none() || request.opener_verification.is_none())
             }
             TokenDelivery::PickupCode | TokenDelivery::Handle => false,
         };

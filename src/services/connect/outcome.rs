@@ -82,7 +82,7 @@ impl Outcomes {
         };
         let open = status == AuthorizationStatus::Connected && !request.is_token_taken;
         let listed = request.challenge.is_some() && self.rules.is_listed(request);
-        (given && open && listed && request.evidence.is_some())
+        (given && open && listed && request.opener_verification.is_some())
             .then(|| self.keyring.pickup_code(request.id, now.plus(PICKUP_CODE_LIFETIME)))
     }
 }

@@ -8,7 +8,7 @@ use url::Url;
 use super::pkce::{open_pkce, seal_pkce};
 use super::rules::Rules;
 use crate::config::HubSpot as Settings;
-use crate::domain::auth_request::{AuthRequest, Evidence, FlowState, Mode};
+use crate::domain::auth_request::{AuthRequest, FlowState, Mode, OpenerVerification};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::connect_session::ConnectSessionStatus;
 use crate::domain::failure::FailureCode;
@@ -61,7 +61,7 @@ pub struct Started {
     /// The one origin that is told.
     pub opener: Origin,
     /// Whether it is proven that a page of that origin began it.
-    pub proven: bool,
+    pub is_verified: bool,
     /// Until when.
     pub expires_at: Timestamp,
 }
@@ -137,11 +137,11 @@ impl Starts {
     pub async fn start(&self, ask: StartConnect) -> Result<Started, StartError> {
         let parts = &self.0;
         let opener = self.opener(ask.origin.as_deref())?;
-        let evidence = evidence(ask.sender.as_deref(), &opener)?;
+        let opener_verification = verify_sender(ask.sender.as_deref(), &opener)?;
         let session = match &ask.connect_session {
             Some(token) => match self.session_for(token, &opener).await? {
                 Some(session) => Some(session),
-                None => return Err(self.refused(&ask, &opener, evidence).await?),
+                None => return Err(self.refused(&ask, &opener, opener_verification).await?),
             },
             None => None,
         };
@@ -171,7 +171,7 @@ impl Starts {
             pkce: pkce.as_ref(),
             portal_id: effective.portal_id,
         });
-        let plain = self.plain_request(flow, now, &opener, evidence, &ask);
+        let plain = self.plain_request(flow, now, &opener, opener_verification, &ask);
         let request = AuthRequest {
             user_id: effective.user.unwrap_or(plain.user_id),
             scopes: effective.scopes,
@@ -191,7 +191,15 @@ impl Starts {
         }
         parts.metrics.flows_started.inc();
         tracing::info!(flow = %flow, "a connect has begun");
-        Ok(Started { flow, binding, state, authorize_url, opener, proven: evidence.is_some(), expires_at })
+        Ok(Started {
+            flow,
+            binding,
+            state,
+            authorize_url,
+            opener,
+            is_verified: opener_verification.is_some(),
+            expires_at,
+        })
     }
 
     /// Stores an authorization request that has failed already, so that a page whose connect session has ended learns
@@ -200,16 +208,16 @@ impl Starts {
         &self,
         ask: &StartConnect,
         opener: &Origin,
-        evidence: Option<Evidence>,
+        opener_verification: Option<OpenerVerification>,
     ) -> Result<StartError, StoreError> {
         let parts = &self.0;
-        if ask.challenge.is_none() || evidence.is_none() {
+        if ask.challenge.is_none() || opener_verification.is_none() {
             return Ok(StartError::SessionEnded { flow: None });
         }
         // The state and the binding reach nobody, so HubSpot's callback cannot find this request.
         let (state, binding) = (Secret::random(&parts.random), Secret::random(&parts.random));
         let (flow, now) = (flow_of_state(&state), parts.clock.now());
-        let request = self.plain_request(flow, now, opener, evidence, ask);
+        let request = self.plain_request(flow, now, opener, opener_verification, ask);
         let new = NewAuthRequest { request, state_hash: state.hash(), binding_hash: binding.hash() };
         if !parts.connect_store.insert_auth_request(new).await? {
             return Ok(StartError::ChallengeUsed);
@@ -225,7 +233,7 @@ impl Starts {
         flow: FlowId,
         now: Timestamp,
         opener: &Origin,
-        evidence: Option<Evidence>,
+        opener_verification: Option<OpenerVerification>,
         ask: &StartConnect,
     ) -> AuthRequest {
         let settings = self.0.hubspot.settings();
@@ -239,7 +247,7 @@ impl Starts {
             opener: Some(opener.clone()),
             challenge: ask.challenge,
             opener_challenge: None,
-            evidence,
+            opener_verification,
             return_url: None,
             mode: ask.mode,
             connect_session: None,
@@ -274,19 +282,19 @@ impl Starts {
             pkce: pkce.as_ref(),
             portal_id: request.portal_id,
         });
-        let (proven, expires_at) = (request.evidence.is_some(), request.expires_at);
-        Ok(Some(Started { flow, binding, state, authorize_url, opener, proven, expires_at }))
+        let (is_verified, expires_at) = (request.opener_verification.is_some(), request.expires_at);
+        Ok(Some(Started { flow, binding, state, authorize_url, opener, is_verified, expires_at }))
     }
 
     /// Notes that the opener has shown the key of its challenge: now it is proven who began the flow. Says until when
     /// HubSpot's answer is awaited; `None` if it is another key, or too late.
-    pub async fn prove_opener(
+    pub async fn verify_opener(
         &self,
         flow: FlowId,
         binding: &Secret,
         key: &Secret,
     ) -> Result<Option<Timestamp>, StoreError> {
-        self.0.connect_store.prove_opener(flow, binding.hash(), key.hash()).await
+        self.0.connect_store.verify_opener(flow, binding.hash(), key.hash()).await
     }
 
     /// The origin that is told of the outcome: the named one, the only listed one, or our own.
@@ -368,10 +376,10 @@ impl EffectiveRequest {
 
 /// Whether the request that begins a flow is known to come from the page that is to be told. What comes from another page
 /// begins nothing.
-fn evidence(sender: Option<&str>, opener: &Origin) -> Result<Option<Evidence>, StartError> {
+fn verify_sender(sender: Option<&str>, opener: &Origin) -> Result<Option<OpenerVerification>, StartError> {
     match sender {
         None => Ok(None),
-        Some(origin) if origin == opener.as_str() => Ok(Some(Evidence::OriginHeader)),
+        Some(origin) if origin == opener.as_str() => Ok(Some(OpenerVerification::OriginHeader)),
         Some(_) => Err(StartError::OriginNotAllowed),
     }
 }

@@ -5,7 +5,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select, UpdateMany};
 
-use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, Evidence, FlowState, REMEMBERED};
+use crate::domain::auth_request::{
+    AuthRequest, AuthorizationStatus, FlowState, OpenerVerification, REMEMBERED,
+};
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
@@ -118,7 +120,7 @@ impl ConnectStore {
 
     /// Notes that the opener has shown the key of its challenge. Says until when HubSpot's answer is awaited; `None` if
     /// it is not the key, or too late.
-    pub async fn prove_opener(
+    pub async fn verify_opener(
         &self,
         id: FlowId,
         binding: Hash,
@@ -128,7 +130,8 @@ impl ConnectStore {
             .write(move |tx| {
                 let sql = "UPDATE auth_request SET evidence = $4 WHERE id = $1 AND binding_hash = $2 \
                            AND opener_challenge = $3 AND status = 'awaiting_user' RETURNING expires_at";
-                let values = [id.into(), binding.into(), key.into(), Evidence::OpenerHandshake.into()];
+                let values =
+                    [id.into(), binding.into(), key.into(), OpenerVerification::OpenerHandshake.into()];
                 Box::pin(
                     async move { tx.one(sql, values).await?.map(|row| row.get("expires_at")).transpose() },
                 )
@@ -218,7 +221,7 @@ pub(in crate::store) fn insert_values(new: &NewAuthRequest) -> [sea_orm::Value; 
         request.scopes.clone().into(),
         request.optional_scopes.clone().into(),
         request.opener.clone().into(),
-        request.evidence.into(),
+        request.opener_verification.into(),
         request.portal_id.into(),
         pkce.map(|pkce| pkce.key_id.clone()).into(),
         pkce.map(|pkce| pkce.ciphertext.clone()).into(),

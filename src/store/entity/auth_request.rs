@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use super::Relation;
-use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, Evidence, FlowState, Mode};
+use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, FlowState, Mode, OpenerVerification};
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
@@ -27,7 +27,7 @@ pub struct Model {
     pub scopes: Scopes,
     pub optional_scopes: Scopes,
     pub opener_origin: Option<Origin>,
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<OpenerVerification>,
     pub portal_id: Option<PortalId>,
     pub pkce_key_id: Option<String>,
     pub pkce_sealed: Option<String>,
@@ -84,7 +84,7 @@ impl TryFrom<Model> for AuthRequest {
             opener: row.opener_origin,
             challenge: row.challenge,
             opener_challenge: row.opener_challenge,
-            evidence: row.evidence,
+            opener_verification: row.evidence,
             return_url: row.return_url,
             mode: row.mode.unwrap_or_default(),
             connect_session: row.connect_session_id,

@@ -23,7 +23,7 @@ impl Finishes {
         let session = open.ok_or(FailureCode::ConnectSessionEnded)?;
         // Whoever may have a backend confirm can do so for a grant that another person gave. So its word is something
         // that is asked for besides, and never instead.
-        if request.evidence.is_none() {
+        if request.opener_verification.is_none() {
             return Err(FailureCode::OpenerUnproven);
         }
         Ok(Some(session))
