@@ -39,7 +39,7 @@ pub(crate) use connect::{
 pub use connect::{StartConnect, StartError, flow_of_state};
 pub use connections::{Access, AccessError};
 pub(crate) use connections::{
-    Connections, Disconnected, Import, ImportError, Imported, Lease, LeaseWarning, Reader,
+    BackendToken, Connections, Disconnected, Import, ImportError, Imported, Reader, TokenWarning,
 };
 pub(crate) use maintenance::Maintenance;
 pub(crate) use marketplace::{ClaimInstallError, InstallError, Marketplace};

@@ -14,7 +14,7 @@ use crate::domain::id::ConnectionId;
 use crate::domain::scopes::Scopes;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
-use crate::services::{ApiKey, Lease, LeaseWarning};
+use crate::services::{ApiKey, BackendToken, TokenWarning};
 
 /// What is asked for where nothing is said, in seconds.
 const USUAL_TTL: u64 = 60;
@@ -75,20 +75,20 @@ pub struct WarningBody {
 )]
 pub async fn get_access_token(request: HttpRequest, web: Data<Web>, id: Path<String>) -> Handled {
     let key = authenticate(&request, &web, ApiScope::TokensRead).await?;
-    let answer = lend(&request, &web, &key, &id).await;
+    let answer = respond(&request, &web, &key, &id).await;
     let status =
         answer.as_ref().map_or_else(|problem| problem.entry.status, |answer| answer.status().as_u16());
     web.metrics.token_reads.answered(key.id, status);
     answer
 }
 
-async fn lend(request: &HttpRequest, web: &Web, key: &ApiKey, id: &str) -> Handled {
+async fn respond(request: &HttpRequest, web: &Web, key: &ApiKey, id: &str) -> Handled {
     let min_ttl = min_ttl(request.query_string())?;
     let id = connection_of(web, key, id).await?;
-    let lease = web.services.connections.access_tokens.lease(id, min_ttl).await?;
-    let tag = format!("\"{}-{:016x}\"", lease.generation(), lease.version_hash());
-    let fresh = format!("private, max-age={}", lease.fresh_for.as_secs());
-    let is_known = is_known(request, &tag) && !lease.is_short();
+    let backend_token = web.services.connections.access_tokens.get(id, min_ttl).await?;
+    let tag = format!("\"{}-{:016x}\"", backend_token.generation(), backend_token.version_hash());
+    let fresh = format!("private, max-age={}", backend_token.fresh_for.as_secs());
+    let is_known = is_known(request, &tag) && !backend_token.is_short();
     let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     answer.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, fresh));
     answer.insert_header((VARY, "authorization"));
@@ -96,38 +96,38 @@ async fn lend(request: &HttpRequest, web: &Web, key: &ApiKey, id: &str) -> Handl
         return Ok(answer.finish());
     }
     // The one answer with a token of HubSpot's in it.
-    let token = lease.open()?;
-    Ok(answer.json(body(&lease, token.expose())))
+    let token = backend_token.open()?;
+    Ok(answer.json(body(&backend_token, token.expose())))
 }
 
-fn body<'a>(lease: &'a Lease, access_token: &'a str) -> TokenBody<'a> {
+fn body<'a>(backend_token: &'a BackendToken, access_token: &'a str) -> TokenBody<'a> {
     TokenBody {
-        connection_id: lease.connection(),
+        connection_id: backend_token.connection(),
         access_token,
         token_type: "bearer",
-        expires_at: lease.expires_at().rfc3339(),
-        expires_in: lease.expires_in.as_secs(),
-        generation: lease.generation(),
-        scopes: lease.scopes(),
-        warnings: lease.warnings.iter().map(warning).collect(),
+        expires_at: backend_token.expires_at().rfc3339(),
+        expires_in: backend_token.expires_in.as_secs(),
+        generation: backend_token.generation(),
+        scopes: backend_token.scopes(),
+        warnings: backend_token.warnings.iter().map(warning).collect(),
     }
 }
 
-fn warning(warning: &LeaseWarning) -> WarningBody {
+fn warning(warning: &TokenWarning) -> WarningBody {
     let (code, message) = match warning {
-        LeaseWarning::ExpiresSoon => (
+        TokenWarning::ExpiresSoon => (
             "expires_soon",
             "The token lives for less than was asked for: it cannot be renewed now.".to_owned(),
         ),
-        LeaseWarning::ScopesMissing(missing) => (
+        TokenWarning::ScopesMissing(missing) => (
             "scopes_missing",
             format!("The account has not granted {missing}; calls that need it will be refused."),
         ),
-        LeaseWarning::RefreshFailing { code, since } => {
+        TokenWarning::RefreshFailing { code, since } => {
             let since = since.map_or_else(String::new, |since| format!(" since {}", since.rfc3339()));
             ("refresh_failing", format!("Renewals have failed with `{code}`{since}; they are tried again."))
         }
-        LeaseWarning::PortalUnknown => (
+        TokenWarning::PortalUnknown => (
             "portal_unknown",
             "HubSpot has not said yet which account this is; it is asked again.".to_owned(),
         ),

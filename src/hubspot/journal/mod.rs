@@ -127,7 +127,7 @@ impl HubSpot {
     async fn ask_journal(&self, method: Method, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
         let url = join(&self.settings.api_url, &format!("/webhooks-journal/{path}"));
         let max = if path.starts_with("subscriptions") { subscription::MAX_LIST } else { MAX_POINTER };
-        for is_renewed in [false, true] {
+        for is_retry in [false, true] {
             let token = self.app_token().await?;
             let call = self.calls.http.request(method.clone(), url.clone());
             let mut request = call.header(ACCEPT, "application/json").bearer_auth(token.token.expose());
@@ -136,7 +136,7 @@ impl HubSpot {
             }
             let answer = self.calls.ask(request, max).await?;
             match answer.status {
-                401 if !is_renewed => self.journal.token.forget(&token),
+                401 if !is_retry => self.journal.token.forget(&token),
                 401 => return Err(Failure::our_fault(FailureCode::JournalTokenRefused)),
                 // HubSpot's category is MISSING_SCOPES; nothing else is known to be forbidden here.
                 403 => return Err(Failure::our_fault(FailureCode::JournalScopesMissing)),

@@ -175,12 +175,13 @@ impl ConnectSessions {
     /// [`SessionError`] says what does not fit.
     pub async fn create_connect_session(&self, new: NewSession) -> Result<NewlyMade, SessionError> {
         let parts = &self.0;
-        let renewed = match new.connection {
-            Some(id) => Some(self.renewable(&new.project, id, new.external_id.as_ref()).await?),
+        let reconnected = match new.connection {
+            Some(id) => Some(self.reconnectable(&new.project, id, new.external_id.as_ref()).await?),
             None => None,
         };
-        let portal_id = renewed.as_ref().map_or(new.portal_id, |(_, portal)| Some(*portal));
-        let external_id = renewed.map(|(owner, _)| owner).or(new.external_id).ok_or(SessionError::NoUser)?;
+        let portal_id = reconnected.as_ref().map_or(new.portal_id, |(_, portal)| Some(*portal));
+        let external_id =
+            reconnected.map(|(owner, _)| owner).or(new.external_id).ok_or(SessionError::NoUser)?;
         let allowed_origins = self.listed(&new.project, new.allowed_origins).await?;
         if let Some(url) = &new.return_url {
             self.returnable(url, allowed_origins.as_ref())?;
@@ -220,7 +221,7 @@ impl ConnectSessions {
     }
 
     /// The owner and the account of a connection that is to be renewed. Nobody but its owner's backend may ask for it.
-    async fn renewable(
+    async fn reconnectable(
         &self,
         project: &ProjectId,
         id: ConnectionId,

@@ -89,7 +89,7 @@ pub(super) struct Parts {
     circuit_breaker: Arc<CircuitBreaker>,
     refreshes: Refreshes,
     /// The renewals that somebody of this process waits for.
-    renewals: Mutex<HashMap<ConnectionId, watch::Receiver<()>>>,
+    in_flight: Mutex<HashMap<ConnectionId, watch::Receiver<()>>>,
     /// How many of these may ask HubSpot at once.
     slots: Semaphore,
 }
@@ -111,13 +111,13 @@ impl AccessTokens {
             tasks,
             circuit_breaker: Arc::clone(circuit_breaker),
             refreshes: refreshes.clone(),
-            renewals: Mutex::default(),
+            in_flight: Mutex::default(),
             slots: Semaphore::new(max_in_flight),
         }))
     }
 
-    fn renewals(&self) -> MutexGuard<'_, HashMap<ConnectionId, watch::Receiver<()>>> {
-        self.0.renewals.lock().expect("nothing panics while it holds this lock")
+    fn lock_in_flight(&self) -> MutexGuard<'_, HashMap<ConnectionId, watch::Receiver<()>>> {
+        self.0.in_flight.lock().expect("nothing panics while it holds this lock")
     }
 
     /// The access token of a connection, with at least `min_ttl` left if that can be had. Of a token's life no more than
@@ -129,11 +129,11 @@ impl AccessTokens {
     /// # Errors
     /// [`AccessError`] says why there is none, and when to ask again.
     pub async fn access_token(&self, id: ConnectionId, min_ttl: Duration) -> Result<Access, AccessError> {
-        let row = self.lendable(id, min_ttl).await?;
-        self.lend(&row)
+        let row = self.valid_row(id, min_ttl).await?;
+        self.to_access(&row)
     }
 
-    pub(in crate::services) fn lend(&self, row: &AccessRow) -> Result<Access, AccessError> {
+    pub(in crate::services) fn to_access(&self, row: &AccessRow) -> Result<Access, AccessError> {
         Ok(Access {
             token: open_row(&self.0.keyring, row)?,
             expires_at: row.expires_at,
@@ -145,19 +145,19 @@ impl AccessTokens {
     }
 
     /// Waits for the renewal of tokens of this generation, as long as a caller may.
-    pub(in crate::services) async fn await_renewal_of(&self, id: ConnectionId, generation: i64) {
+    pub(in crate::services) async fn await_refresh_of(&self, id: ConnectionId, generation: i64) {
         // Whoever holds the other end says nothing: it goes when the renewal is over. That may take for ever, while
         // new tokens cannot be written.
-        let _ = timeout(CALLER_PATIENCE, self.renewal(id, generation).changed()).await;
+        let _ = timeout(CALLER_PATIENCE, self.shared_refresh(id, generation).changed()).await;
     }
 
     /// Whether somebody of this process has a renewal under way.
-    pub(in crate::services) fn is_renewing(&self, id: ConnectionId) -> bool {
-        self.renewals().contains_key(&id)
+    pub(in crate::services) fn is_refreshing(&self, id: ConnectionId) -> bool {
+        self.lock_in_flight().contains_key(&id)
     }
 
     /// The access token of a connection as [`AccessTokens::access_token`] gives it, still sealed.
-    pub(super) async fn lendable(
+    pub(super) async fn valid_row(
         &self,
         id: ConnectionId,
         min_ttl: Duration,
@@ -173,7 +173,7 @@ impl AccessTokens {
         }
         let left = row.expires_at.since(now);
         let patience = if left.is_zero() { CALLER_PATIENCE } else { SHORT_PATIENCE.min(left / 2) };
-        let _ = timeout(patience, self.renewal(id, row.generation).changed()).await;
+        let _ = timeout(patience, self.shared_refresh(id, row.generation).changed()).await;
         let row = self.reread(id).await?;
         if row.expires_at > self.0.clock.now() {
             return Ok(row);
@@ -192,7 +192,7 @@ impl AccessTokens {
         if parts.clock.now().since(row.obtained_at) < MIN_REFRESH_INTERVAL {
             return Ok((row, false));
         }
-        self.await_renewal_of(id, row.generation).await;
+        self.await_refresh_of(id, row.generation).await;
         let after = self.reread(id).await?;
         if after.generation == row.generation {
             return Err(self.unavailable(&after).await?);
@@ -225,24 +225,24 @@ impl AccessTokens {
     }
 
     /// The renewal of this connection: the one that is under way, or a new one.
-    fn renewal(&self, id: ConnectionId, generation: i64) -> watch::Receiver<()> {
-        let mut renewals = self.renewals();
-        if let Some(in_flight) = renewals.get(&id) {
+    fn shared_refresh(&self, id: ConnectionId, generation: i64) -> watch::Receiver<()> {
+        let mut in_flight_refreshes = self.lock_in_flight();
+        if let Some(in_flight) = in_flight_refreshes.get(&id) {
             return in_flight.clone();
         }
-        let (over, told) = watch::channel(());
-        renewals.insert(id, told.clone());
-        drop(renewals);
-        let renewal = InFlightRefresh { tokens: self.clone(), id, _over: over };
+        let (tx, rx) = watch::channel(());
+        in_flight_refreshes.insert(id, rx.clone());
+        drop(in_flight_refreshes);
+        let refresh = InFlightRefresh { tokens: self.clone(), id, _tx: tx };
         self.0.tasks.detach(async move {
-            if let Err(why) = renewal.tokens.renew(id, generation).await {
+            if let Err(why) = refresh.tokens.run_refresh(id, generation).await {
                 tracing::error!(connection = %id, error = %why, "could not renew a token on demand");
             }
         });
-        told
+        rx
     }
 
-    async fn renew(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
+    async fn run_refresh(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
         let parts = &self.0;
         let _slot = parts.slots.acquire().await;
         let now = parts.clock.now();
@@ -281,12 +281,12 @@ impl AccessTokens {
 struct InFlightRefresh {
     tokens: AccessTokens,
     id: ConnectionId,
-    _over: watch::Sender<()>,
+    _tx: watch::Sender<()>,
 }
 
 impl Drop for InFlightRefresh {
     fn drop(&mut self) {
-        self.tokens.renewals().remove(&self.id);
+        self.tokens.lock_in_flight().remove(&self.id);
     }
 }
 

@@ -2,12 +2,12 @@
 
 mod access_token;
 mod account_details;
+mod backend_token;
 mod circuit_breaker;
 mod credentials_alarm;
 mod disconnect;
 mod import;
 mod intake;
-mod lease;
 mod list;
 mod read_tokens;
 mod refresh;
@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 pub use access_token::{Access, AccessError, AccessTokens};
 pub use account_details::AccountDetails;
+pub use backend_token::{BackendToken, TokenWarning};
 pub use circuit_breaker::CircuitBreaker;
 pub(super) use disconnect::REVOKE_WAIT;
 pub use disconnect::{Disconnected, Disconnects};
 pub use import::{Import, ImportError, Imported, Imports};
 pub(super) use intake::{GrantedTokens, Intake, Stored, Terms};
-pub use lease::{Lease, LeaseWarning};
 pub use list::ConnectionList;
 pub use read_tokens::{ReadTokens, Reader};
 pub use refresh::Refreshes;

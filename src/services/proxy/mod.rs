@@ -1,8 +1,8 @@
 //! Passes a call on to HubSpot with a connection's access token, at the pace that HubSpot allows the account.
 
 mod accounts;
+mod forced_refresh;
 mod pace;
-mod renewed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,8 @@ pub use crate::hubspot::proxy::{
 use crate::services::connections::{Access, AccessError, AccessTokens};
 use crate::services::platform::{Base, Tasks};
 use accounts::{Account, Accounts};
+use forced_refresh::ForcedRefreshThrottle;
 use pace::{PATIENCE, Turn};
-use renewed::ForcedRefreshThrottle;
 
 /// A token is renewed first if it has less than this left: it has to last until HubSpot looks at it.
 const MIN_TTL: Duration = Duration::from_secs(60);
@@ -93,10 +93,10 @@ impl Proxy {
             return Ok(passed);
         }
         if !repeatable {
-            self.begin_renewal(id, access.generation);
+            self.begin_refresh(id, access.generation);
             return Ok(passed);
         }
-        let Some(newer) = self.renewed(id, access.generation).await else { return Ok(passed) };
+        let Some(newer) = self.refreshed_token(id, access.generation).await else { return Ok(passed) };
         if self.take_turn(&account).await.is_err() {
             return Ok(passed);
         }

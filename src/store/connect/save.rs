@@ -153,7 +153,7 @@ async fn put(tx: &Tx<'_>, token: &TokenRow) -> Result<bool, StoreError> {
         revocation::lock_with_grant(tx, token.id).await?;
     }
     let other_scopes = !is_new && token::scopes_differ(tx, token.id, granted).await?;
-    let fits = if is_new { insert(tx, token).await? } else { renew(tx, token).await? };
+    let fits = if is_new { insert(tx, token).await? } else { reconnect(tx, token).await? };
     if !fits {
         return Ok(false);
     }
@@ -174,32 +174,32 @@ async fn insert(tx: &Tx<'_>, new: &TokenRow) -> Result<bool, StoreError> {
 
 /// A reconnect: new tokens, a clean record, and an end at HubSpot for the grant it replaces if nobody else has it.
 /// `false` if the connection has changed meanwhile.
-async fn renew(tx: &Tx<'_>, new: &TokenRow) -> Result<bool, StoreError> {
+async fn reconnect(tx: &Tx<'_>, new: &TokenRow) -> Result<bool, StoreError> {
     let before = new.generation - 1;
     revocation::queue_replaced(tx, new.id, before, &new.refresh_fingerprint, new.obtained_at).await?;
-    let renewed = new.clone();
-    let renewed = ActiveModel {
+    let reconnected = new.clone();
+    let reconnected = ActiveModel {
         // Scopes that HubSpot has not named yet are compared with the older ones when it does.
-        scopes: if renewed.scopes.is_empty() { NotSet } else { Set(renewed.scopes) },
-        wanted_scopes: Set(renewed.wanted_scopes),
-        unsettled_scopes: Set(renewed.unsettled_scopes),
-        state: Set(renewed.state),
-        generation: Set(renewed.generation),
-        key_id: Set(renewed.key_id),
-        access_sealed: Set(renewed.access_sealed),
-        refresh_sealed: Set(renewed.refresh_sealed),
-        refresh_fingerprint: Set(renewed.refresh_fingerprint),
-        obtained_at: Set(renewed.obtained_at),
-        expires_at: Set(renewed.expires_at),
-        details_due_at: Set(renewed.details_due_at),
+        scopes: if reconnected.scopes.is_empty() { NotSet } else { Set(reconnected.scopes) },
+        wanted_scopes: Set(reconnected.wanted_scopes),
+        unsettled_scopes: Set(reconnected.unsettled_scopes),
+        state: Set(reconnected.state),
+        generation: Set(reconnected.generation),
+        key_id: Set(reconnected.key_id),
+        access_sealed: Set(reconnected.access_sealed),
+        refresh_sealed: Set(reconnected.refresh_sealed),
+        refresh_fingerprint: Set(reconnected.refresh_fingerprint),
+        obtained_at: Set(reconnected.obtained_at),
+        expires_at: Set(reconnected.expires_at),
+        details_due_at: Set(reconnected.details_due_at),
         details_attempts: Set(0),
         last_error: Set(None),
         error_since: Set(None),
         degraded_since: Set(None),
-        connected_at: Set(renewed.connected_at),
-        metadata: if renewed.metadata.is_none() { NotSet } else { Set(renewed.metadata) },
+        connected_at: Set(reconnected.connected_at),
+        metadata: if reconnected.metadata.is_none() { NotSet } else { Set(reconnected.metadata) },
         ..Default::default()
     };
-    let place = Entity::update_many().set(renewed).filter(Column::Id.eq(new.id));
+    let place = Entity::update_many().set(reconnected).filter(Column::Id.eq(new.id));
     Ok(tx.change(place.filter(Column::Generation.eq(before))).await? == 1)
 }

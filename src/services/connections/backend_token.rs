@@ -14,7 +14,7 @@ use crate::store::AccessRow;
 
 /// What a backend should know about a token that it borrows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum LeaseWarning {
+pub enum TokenWarning {
     /// It lives for less than was asked for, because it could not be renewed.
     ExpiresSoon,
     /// The account has not granted all that was asked for.
@@ -32,7 +32,7 @@ pub enum LeaseWarning {
 
 /// An access token that is lent, still sealed: who has it already needs it no second time.
 #[derive(Debug)]
-pub struct Lease {
+pub struct BackendToken {
     keyring: Arc<Keyring>,
     row: Arc<AccessRow>,
     /// How long it still lives.
@@ -40,7 +40,7 @@ pub struct Lease {
     /// For how long it may be kept and used without asking again: then less than was asked for is left.
     pub fresh_for: Duration,
     /// What speaks against relying on it.
-    pub warnings: Vec<LeaseWarning>,
+    pub warnings: Vec<TokenWarning>,
 }
 
 impl AccessTokens {
@@ -49,16 +49,16 @@ impl AccessTokens {
     ///
     /// # Errors
     /// [`AccessError`] says why there is none, and when to ask again.
-    pub async fn lease(&self, id: ConnectionId, min_ttl: Duration) -> Result<Lease, AccessError> {
-        let row = self.lendable(id, min_ttl).await?;
+    pub async fn get(&self, id: ConnectionId, min_ttl: Duration) -> Result<BackendToken, AccessError> {
+        let row = self.valid_row(id, min_ttl).await?;
         let left = row.expires_at.since(self.0.clock.now());
         let warnings = warnings(&row, left < min_ttl);
         let fresh_for = left.saturating_sub(min_ttl);
-        Ok(Lease { keyring: Arc::clone(&self.0.keyring), row, expires_in: left, fresh_for, warnings })
+        Ok(BackendToken { keyring: Arc::clone(&self.0.keyring), row, expires_in: left, fresh_for, warnings })
     }
 }
 
-impl Lease {
+impl BackendToken {
     /// The connection.
     pub fn connection(&self) -> ConnectionId {
         self.row.id
@@ -97,23 +97,23 @@ impl Lease {
 
     /// Whether it lives for less than was asked for.
     pub fn is_short(&self) -> bool {
-        self.warnings.contains(&LeaseWarning::ExpiresSoon)
+        self.warnings.contains(&TokenWarning::ExpiresSoon)
     }
 }
 
-fn warnings(row: &AccessRow, is_short: bool) -> Vec<LeaseWarning> {
+fn warnings(row: &AccessRow, is_short: bool) -> Vec<TokenWarning> {
     let mut warnings = Vec::new();
     if is_short {
-        warnings.push(LeaseWarning::ExpiresSoon);
+        warnings.push(TokenWarning::ExpiresSoon);
     }
     if !row.missing_scopes.is_empty() {
-        warnings.push(LeaseWarning::ScopesMissing(row.missing_scopes.clone()));
+        warnings.push(TokenWarning::ScopesMissing(row.missing_scopes.clone()));
     }
     if let Some(code) = &row.last_error {
-        warnings.push(LeaseWarning::RefreshFailing { code: code.clone(), since: row.error_since });
+        warnings.push(TokenWarning::RefreshFailing { code: code.clone(), since: row.error_since });
     }
     if row.portal_id.is_none() {
-        warnings.push(LeaseWarning::PortalUnknown);
+        warnings.push(TokenWarning::PortalUnknown);
     }
     warnings
 }

@@ -38,42 +38,42 @@ impl ForcedRefreshThrottle {
 impl Proxy {
     /// Another token than that of this generation, which HubSpot has refused: the one that somebody has fetched
     /// meanwhile, or a new one. `None` if there is none to be had now.
-    pub(super) async fn renewed(&self, id: ConnectionId, refused: i64) -> Option<Access> {
-        let known = self.lend_other(id, refused).await?;
+    pub(super) async fn refreshed_token(&self, id: ConnectionId, refused: i64) -> Option<Access> {
+        let known = self.newer_token(id, refused).await?;
         if known.is_some() {
             return known;
         }
-        self.await_renewal(id, refused).await;
-        self.lend_other(id, refused).await?
+        self.await_refresh(id, refused).await;
+        self.newer_token(id, refused).await?
     }
 
     /// Has the token renewed without waiting for it.
-    pub(super) fn begin_renewal(&self, id: ConnectionId, refused: i64) {
+    pub(super) fn begin_refresh(&self, id: ConnectionId, refused: i64) {
         let proxy = self.clone();
         self.0.tasks.detach(async move {
-            if let Some(None) = proxy.lend_other(id, refused).await {
-                proxy.await_renewal(id, refused).await;
+            if let Some(None) = proxy.newer_token(id, refused).await {
+                proxy.await_refresh(id, refused).await;
             }
         });
     }
 
     /// The stored token, if it is of another generation. Nothing at all if the connection has none to lend.
-    async fn lend_other(&self, id: ConnectionId, refused: i64) -> Option<Option<Access>> {
+    async fn newer_token(&self, id: ConnectionId, refused: i64) -> Option<Option<Access>> {
         let token = self.0.access_tokens.reread(id).await.ok()?;
         if token.generation == refused {
             return Some(None);
         }
-        self.0.access_tokens.lend(&token).ok().map(Some)
+        self.0.access_tokens.to_access(&token).ok().map(Some)
     }
 
-    async fn await_renewal(&self, id: ConnectionId, refused: i64) {
-        if !self.0.access_tokens.is_renewing(id) {
+    async fn await_refresh(&self, id: ConnectionId, refused: i64) {
+        if !self.0.access_tokens.is_refreshing(id) {
             if !self.0.forced.admit(id, self.0.clock.now()) {
                 return;
             }
             tracing::warn!(connection = %id, "HubSpot refuses a token before its time; asking for a new one");
         }
-        self.0.access_tokens.await_renewal_of(id, refused).await;
+        self.0.access_tokens.await_refresh_of(id, refused).await;
     }
 }
 
