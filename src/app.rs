@@ -99,7 +99,7 @@ impl std::fmt::Debug for App {
 ///
 /// # Errors
 /// [`StartupError`] says what is wrong and, where it can, what to do.
-pub async fn verbs(
+pub async fn build_services(
     config: &Config,
     clock: Clock,
     random: Random,
@@ -124,7 +124,7 @@ impl App {
     /// [`StartupError`] says what is wrong and, where it can, what to do.
     pub async fn build(config: Config, clock: Clock, random: Random) -> Result<Self, StartupError> {
         let metrics = Arc::new(Metrics::default());
-        let (services, store) = verbs(&config, clock, random.clone(), Arc::clone(&metrics)).await?;
+        let (services, store) = build_services(&config, clock, random.clone(), Arc::clone(&metrics)).await?;
         services.connections.upkeep.begin().await?;
         let templates = Templates::new().map_err(|why| StartupError::Templates(why.to_string()))?;
         let jobs = Jobs::new(services.clone(), &config.refresh, random);

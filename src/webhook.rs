@@ -27,9 +27,9 @@ use crate::domain::random::Random;
 use crate::domain::retry_after;
 use crate::domain::secret::Secret;
 use crate::domain::webhook::{AllowedHosts, Attempt, DeliveryError};
-pub use crate::egress::guard::{Lookup, SystemLookup};
-use crate::egress::guard::{Reach, was_blocked};
-use crate::egress::{EgressError, Wary};
+pub use crate::egress::ssrf::{Lookup, SystemLookup};
+use crate::egress::ssrf::{Reach, was_blocked};
+use crate::egress::{EgressError, UntrustedHostClients};
 
 /// How long a receiver may take, from the look-up of its name to the end of its answer.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -77,8 +77,8 @@ pub struct Message<'a> {
 pub struct Webhooks {
     allowed: AllowedHosts,
     lookup: Arc<dyn Lookup>,
-    guarded: Wary,
-    open: Wary,
+    guarded: UntrustedHostClients,
+    open: UntrustedHostClients,
 }
 
 impl Webhooks {
@@ -90,7 +90,7 @@ impl Webhooks {
     /// The same with another look-up.
     pub fn with(settings: &config::Webhooks, proxies: &Proxies, lookup: Arc<dyn Lookup>) -> Self {
         let [guarded, open] = [Reach::Public, Reach::Anywhere]
-            .map(|reach| Wary::new(Arc::clone(&lookup), reach, proxies.clone()));
+            .map(|reach| UntrustedHostClients::new(Arc::clone(&lookup), reach, proxies.clone()));
         Self { allowed: settings.allowed_hosts.clone(), lookup, guarded, open }
     }
 

@@ -137,7 +137,8 @@ fn with_services<T>(
 ) -> Result<T, Failure> {
     runtime()?.block_on(async {
         let metrics = Arc::new(Metrics::default());
-        let (services, store) = app::verbs(config, Clock::system(), Random::system(), metrics).await?;
+        let (services, store) =
+            app::build_services(config, Clock::system(), Random::system(), metrics).await?;
         let done = work(&services, &store).await;
         services.drain().await;
         store.database().close().await;

@@ -9,9 +9,9 @@ use sea_orm::DeriveValueType;
 use super::id::ApiKeyId;
 use super::random::Random;
 use super::secret::Secret;
-use super::words::words;
+use super::text_enum::text_enum;
 
-words! {
+text_enum! {
     /// What a key is good for.
     pub enum ApiScope: UnknownScope {
         /// `tokens:read`: to borrow access tokens.

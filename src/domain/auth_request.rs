@@ -6,7 +6,7 @@ use super::id::{ConnectSessionId, ConnectionId, FlowId, PortalId, UserId};
 use super::origin::{Origin, ReturnUrl};
 use super::scopes::Scopes;
 use super::secret::{Hash, Sealed};
-use super::words::{UnknownWord, words};
+use super::text_enum::{UnknownText, text_enum};
 
 /// One attempt to connect.
 #[derive(Debug, Clone)]
@@ -131,10 +131,10 @@ impl AuthRequest {
     }
 }
 
-words! {
+text_enum! {
     /// What proves that a page of the opener's origin began an attempt. Without proof its outcome stays in the browser
     /// and goes by message to the opener's origin alone: whoever began it elsewhere and asks for it learns nothing.
-    pub enum OpenerVerification: UnknownWord {
+    pub enum OpenerVerification: UnknownText {
         /// The browser named the origin in the request that began it (Fetch standard, `Origin` header).
         OriginHeader = "origin_header",
         /// The opener, at that origin, knew the key of the challenge.
@@ -142,10 +142,10 @@ words! {
     }
 }
 
-words! {
+text_enum! {
     /// In which window an attempt takes place.
     #[derive(Default)]
-    pub enum Mode: UnknownWord {
+    pub enum Mode: UnknownText {
         /// In a popup, which closes at the end.
         #[default]
         Popup = "popup",
@@ -164,9 +164,9 @@ pub const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(600);
 /// popup's message can still carry a token. The cookie outlives the browser's session, so it must not replace it.
 pub const HANDOFF_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
 
-words! {
+text_enum! {
     /// How far an attempt has come. The last four are final.
-    pub enum AuthorizationStatus: UnknownWord {
+    pub enum AuthorizationStatus: UnknownText {
         /// The person is at HubSpot.
         AwaitingUser = "awaiting_user",
         /// The person is back, the code is being exchanged.

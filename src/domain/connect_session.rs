@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::words::{UnknownWord, words};
+use super::text_enum::{UnknownText, text_enum};
 
 /// How long a session can still be looked at after the time at which it expires.
 pub const SESSION_REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
-words! {
+text_enum! {
     /// How far a connect session has come. The last three are final.
-    pub enum ConnectSessionStatus: UnknownWord {
+    pub enum ConnectSessionStatus: UnknownText {
         /// Attempts may begin.
         Open = "open",
         /// A person has approved, and the host's backend has not said yet whether that counts.

@@ -1,10 +1,10 @@
 //! In what state a connection is.
 
-use super::words::{UnknownWord, words};
+use super::text_enum::{UnknownText, text_enum};
 
-words! {
+text_enum! {
     /// The stored state of a connection.
-    pub enum StoredState: UnknownWord {
+    pub enum StoredState: UnknownText {
         /// Refreshed before it expires.
         Active = "active",
         /// HubSpot has ended the grant: the person has to connect anew.
@@ -14,9 +14,9 @@ words! {
     }
 }
 
-words! {
+text_enum! {
     /// The status of a connection.
-    pub enum ConnectionStatus: UnknownWord {
+    pub enum ConnectionStatus: UnknownText {
         /// Refreshed before it expires.
         Active = "active",
         /// Active, with an access token that has expired and could not be renewed yet.
@@ -28,9 +28,9 @@ words! {
     }
 }
 
-words! {
+text_enum! {
     /// The outcome at HubSpot of ending a connection.
-    pub enum Revocation: UnknownWord {
+    pub enum Revocation: UnknownText {
         /// HubSpot has revoked the grant.
         Done = "done",
         /// HubSpot could not be reached yet; the service retries for a day.

@@ -14,12 +14,12 @@ use super::connect_session::ConnectSessionStatus;
 use super::external::ExternalUserId;
 use super::id::{ConnectSessionId, ConnectionId, InstallId, PortalId, WebhookId};
 use super::scopes::Scopes;
-use super::words::{UnknownWord, not_a_number, words};
+use super::text_enum::{UnknownText, not_a_number, text_enum};
 
-words! {
+text_enum! {
     /// What has happened.
     #[derive(PartialOrd, Ord)]
-    pub enum EventType: UnknownWord {
+    pub enum EventType: UnknownText {
         /// A person has connected an account.
         ConnectionCreated = "connection.created",
         /// A person has connected the same account anew.

@@ -7,7 +7,7 @@ use sea_orm::DeriveValueType;
 use serde::{Deserialize, Serialize};
 
 use super::text::is_unfit;
-use super::words::not_a_number;
+use super::text_enum::not_a_number;
 
 /// More characters than any sensible id needs; it is compared byte for byte and stored as it is.
 const LONGEST: usize = 255;

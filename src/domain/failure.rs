@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::words::{UnknownWord, words};
+use super::text_enum::{UnknownText, text_enum};
 
-words! {
+text_enum! {
     /// Why a call to HubSpot, or a connect, an install or an import, came to nothing. The texts are stable: they are
     /// stored, logged and sent.
-    pub enum FailureCode: UnknownWord {
+    pub enum FailureCode: UnknownText {
         // Calls to HubSpot
         /// HubSpot did not answer in time.
         ProviderTimeout = "provider_timeout",

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::clock::Timestamp;
 use super::random::Random;
-use super::words::not_a_number;
+use super::text_enum::not_a_number;
 
 macro_rules! uuid_ids {
     ($($(#[$doc:meta])* $name:ident;)+) => {$(

@@ -43,7 +43,7 @@ pub(crate) mod retry_after;
 pub(crate) mod scopes;
 pub mod secret;
 pub(crate) mod text;
+pub(crate) mod text_enum;
 pub(crate) mod token;
 pub mod webhook;
 pub(crate) mod webhook_headers;
-pub(crate) mod words;

@@ -1,11 +1,11 @@
 //! In what order a list is.
 
-use super::words::{UnknownWord, words};
+use super::text_enum::{UnknownText, text_enum};
 
-words! {
+text_enum! {
     /// The order of a list by time.
     #[derive(Default)]
-    pub enum Order: UnknownWord {
+    pub enum Order: UnknownText {
         /// The oldest first.
         #[default]
         Asc = "asc",

@@ -2,11 +2,11 @@
 
 use super::failure::FailureCode;
 use super::id::{FlowId, PendingGrantId};
-use super::words::{UnknownWord, words};
+use super::text_enum::{UnknownText, text_enum};
 
-words! {
+text_enum! {
     /// Why a grant is pending, which says who decides on it.
-    pub enum GrantSource: UnknownWord {
+    pub enum GrantSource: UnknownText {
         /// The user has chosen another account than the expected one, and says which of them stays.
         AccountMismatch = "account_mismatch",
         /// The host's backend confirms who has approved.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sea_orm::DeriveValueType;
 use serde::Serialize;
 
-use super::words::not_a_number;
+use super::text_enum::not_a_number;
 
 const LONGEST: usize = 40;
 

@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::random::Random;
-use super::words::{UnknownWord, not_a_number};
+use super::text_enum::{UnknownText, not_a_number};
 
 /// A secret in plaintext. It has no `Display`, its `Debug` shows nothing, and its memory is wiped.
 #[derive(Clone)]
@@ -90,8 +90,8 @@ impl Hash {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    fn stored(text: &str) -> Result<Self, UnknownWord> {
-        Self::parse(text).ok_or(UnknownWord)
+    fn stored(text: &str) -> Result<Self, UnknownText> {
+        Self::parse(text).ok_or(UnknownText)
     }
 
     /// Reads a hash in base64url: 43 characters, in the one spelling there is.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::words::{UnknownWord, words};
+use super::text_enum::{UnknownText, text_enum};
 
 /// How many endpoints there may be. With [`AT_ONCE`] it bounds what one process has under way.
 pub const MAX_ENDPOINTS: usize = 16;
@@ -28,9 +28,9 @@ pub const PATIENCE: Duration = Duration::from_secs(5 * 24 * 3600);
 /// How many deliveries to one endpoint may wait. Beyond that the oldest have failed.
 pub const MAX_WAITING: u64 = 100_000;
 
-words! {
+text_enum! {
     /// Why an endpoint is disabled.
-    pub enum DisabledReason: UnknownWord {
+    pub enum DisabledReason: UnknownText {
         /// The receiver has answered 410.
         Gone = "gone",
         /// The host's backend has disabled it.
@@ -40,9 +40,9 @@ words! {
     }
 }
 
-words! {
+text_enum! {
     /// Why an attempt to deliver failed.
-    pub enum DeliveryError: UnknownWord {
+    pub enum DeliveryError: UnknownText {
         /// The URL, or the address of its host, is not allowed.
         Blocked = "blocked",
         /// A signing secret is invalid.
@@ -66,9 +66,9 @@ words! {
     }
 }
 
-words! {
+text_enum! {
     /// How far a delivery is.
-    pub enum DeliveryStatus: UnknownWord {
+    pub enum DeliveryStatus: UnknownText {
         /// To be tried, for the first time or again.
         Pending = "pending",
         /// The receiver has taken it.

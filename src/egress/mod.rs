@@ -1,7 +1,7 @@
 //! The one HTTP client: no redirects, and the proxies that the configuration names. How long a whole call may take is for its caller to
 //! say: the client's own deadline would throw away an answer that came while the process stood still.
 
-pub(crate) mod guard;
+pub(crate) mod ssrf;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use thiserror::Error;
 use url::Url;
 
 use crate::domain::proxies::Proxies;
-use guard::{Guard, Lookup, Reach};
+use ssrf::{Lookup, Reach, SsrfGuard};
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -40,19 +40,19 @@ pub fn client(proxies: &Proxies) -> Result<Client, EgressError> {
 /// itself, so the check of addresses is the proxy's. No connection is kept, so each request is checked again. An IP address
 /// in the URL itself is not resolved; the caller has to check it.
 #[derive(Debug)]
-pub struct Wary {
-    guard: Arc<Guard>,
+pub struct UntrustedHostClients {
+    ssrf: Arc<SsrfGuard>,
     proxies: Proxies,
     /// Built when they are first needed: most services have neither webhooks nor a journal.
     direct: OnceLock<Client>,
     proxied: OnceLock<Client>,
 }
 
-impl Wary {
+impl UntrustedHostClients {
     /// Builds clients that resolve names with `lookup`.
     pub fn new(lookup: Arc<dyn Lookup>, reach: Reach, proxies: Proxies) -> Self {
-        let guard = Arc::new(Guard::new(lookup, reach));
-        Self { guard, proxies, direct: OnceLock::new(), proxied: OnceLock::new() }
+        let ssrf = Arc::new(SsrfGuard::new(lookup, reach));
+        Self { ssrf, proxies, direct: OnceLock::new(), proxied: OnceLock::new() }
     }
 
     /// Returns whether a proxy resolves the host of this address.
@@ -73,7 +73,7 @@ impl Wary {
             let once = builder().pool_max_idle_per_host(0);
             match self.is_proxied(url) {
                 true => through(once, &self.proxies),
-                false => Ok(once.dns_resolver(Arc::clone(&self.guard))),
+                false => Ok(once.dns_resolver(Arc::clone(&self.ssrf))),
             }
         })?;
         Ok(kept.get_or_init(|| client))

@@ -15,8 +15,8 @@ use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
 use crate::domain::retry_after;
 
+mod from_errors;
 mod table;
-mod verbs;
 
 pub(super) use table::Entry;
 pub use table::{ProblemCode, error_table};

@@ -1,6 +1,6 @@
 //! The one table of problems: stable code, status, and a sentence that a person understands.
 
-use crate::domain::words::{UnknownWord, words};
+use crate::domain::text_enum::{UnknownText, text_enum};
 
 /// One line of the table.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,9 +20,9 @@ pub struct Entry {
 /// Declares [`ProblemCode`] and the table: a variant, its text, status, whether to try again, title and detail.
 macro_rules! problems {
     ($($variant:ident = $code:literal, $status:literal, $retryable:ident, $title:literal, $detail:literal;)+) => {
-        words! {
+        text_enum! {
             /// The stable code of a problem.
-            pub enum ProblemCode: UnknownWord {
+            pub enum ProblemCode: UnknownText {
                 $(#[doc = $title] $variant = $code,)+
             }
         }

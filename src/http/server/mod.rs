@@ -7,7 +7,7 @@
 mod answer;
 mod boundary;
 mod clients;
-mod patrol;
+mod reaper;
 mod stream;
 mod watch;
 
@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::answer::{Answer, Exchange};
 use self::clients::Clients;
-use self::patrol::Patrol;
+use self::reaper::Reaper;
 use self::stream::WatchedStream;
 pub(super) use self::watch::Watch;
 use crate::http::paths::is_streamed;
@@ -131,10 +131,10 @@ where
             let http = http.new_service(());
             let (clients, metrics, stop) = (Arc::clone(&clients), Arc::clone(&metrics), stop.clone());
             async move {
-                let patrol = Rc::new(Patrol::default());
-                actix_web::rt::spawn(Rc::clone(&patrol).walk(stop));
+                let reaper = Rc::new(Reaper::default());
+                actix_web::rt::spawn(Rc::clone(&reaper).run(stop));
                 let keep_alive = limits.keep_alive;
-                let worker = Rc::new(Worker { http: http.await?, clients, keep_alive, metrics, patrol });
+                let worker = Rc::new(Worker { http: http.await?, clients, keep_alive, metrics, reaper });
                 Ok::<_, ()>(fn_service(move |tcp: TcpStream| Rc::clone(&worker).serve(tcp)))
             }
         })
@@ -154,7 +154,7 @@ struct Worker<H> {
     clients: Arc<Clients>,
     keep_alive: u64,
     metrics: Arc<Metrics>,
-    patrol: Rc<Patrol>,
+    reaper: Rc<Reaper>,
 }
 
 impl<H> Worker<H>
@@ -176,7 +176,7 @@ where
         // An answer may take several writes, none of which should wait until the one before is acknowledged.
         let _ = tcp.set_nodelay(true);
         let _open = self.metrics.http.opened();
-        let watched = self.patrol.watch(self.keep_alive, place);
+        let watched = self.reaper.watch(self.keep_alive, place);
         let watch = Rc::clone(&watched.watch);
         let mut http = pin!(self.http.call((WatchedStream::new(tcp, watch), Some(peer))));
         let end = poll_fn(|context| match watched.watch.closed(context.waker()) {

@@ -12,8 +12,8 @@ use super::super::{call, error};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::origin::{is_loopback, web_url};
 use crate::domain::proxies::Proxies;
-use crate::egress::Wary;
-use crate::egress::guard::{Reach, SystemLookup, was_blocked};
+use crate::egress::UntrustedHostClients;
+use crate::egress::ssrf::{Reach, SystemLookup, was_blocked};
 
 /// HubSpot writes files of 5 MB at most ("up to 10,000 or 5MB", developer changelog, July 2026).
 const MAX_FILE: usize = 8 * 1024 * 1024;
@@ -26,7 +26,7 @@ const MAX_URL: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Files {
     reach: Reach,
-    clients: Wary,
+    clients: UntrustedHostClients,
 }
 
 impl Files {
@@ -34,7 +34,7 @@ impl Files {
     pub fn new(api_url: &Url, proxies: &Proxies) -> Self {
         let is_here = api_url.host().is_some_and(|host| is_loopback(&host));
         let reach = if is_here { Reach::PublicOrHere } else { Reach::Public };
-        Self { reach, clients: Wary::new(Arc::new(SystemLookup), reach, proxies.clone()) }
+        Self { reach, clients: UntrustedHostClients::new(Arc::new(SystemLookup), reach, proxies.clone()) }
     }
 
     /// The content of a file.

@@ -19,7 +19,7 @@ use crate::domain::token::{RefreshPolicy, Token};
 use crate::hubspot::{Grant, HubSpot};
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::services::platform::{Base, Changes, Tasks, retry_write};
-use crate::store::{AcquiredJob, Committed, ConnectionStore, RevocationJob, StoreError};
+use crate::store::{AcquiredJob, ConnectionStore, RefreshedTokens, RevocationJob, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
@@ -159,7 +159,7 @@ impl Refreshes {
         let generation = token.generation + 1;
         let next = |kind| Context { generation, ..context(token, kind, &row) };
         let expires_at = obtained_at.plus(grant.expires_in);
-        let committed = Committed {
+        let committed = RefreshedTokens {
             job,
             generation: token.generation,
             access: parts.keyring.seal(&grant.access, next("access")),
@@ -187,7 +187,7 @@ impl Refreshes {
     }
 
     /// Ends the grant that a late refresh brought, if it is a new one and nobody has it.
-    async fn drop_result(&self, token: &Token, late: &Committed) -> Result<(), StoreError> {
+    async fn drop_result(&self, token: &Token, late: &RefreshedTokens) -> Result<(), StoreError> {
         let parts = &self.0;
         if late.refresh_fingerprint == token.refresh_fingerprint
             || parts.store.token(token.id).await?.is_some()

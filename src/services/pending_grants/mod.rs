@@ -18,7 +18,7 @@ use crate::domain::id::{
 use crate::domain::pending_grant::GrantSource;
 use crate::domain::random::Random;
 use crate::domain::secret::Secret;
-use crate::domain::words::{UnknownWord, words};
+use crate::domain::text_enum::{UnknownText, text_enum};
 use crate::hubspot::{Grant, HubSpot};
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::{ConnectStore, PendingGrant, Source, StoreError, Undecided};
@@ -33,9 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many forgotten grants one round ends.
 const AT_ONCE: u64 = 100;
 
-words! {
+text_enum! {
     /// What a person answers.
-    pub enum Decision: UnknownWord {
+    pub enum Decision: UnknownText {
         /// The new account is connected beside the expected one.
         Keep = "keep",
         /// The new account takes the place of the expected one, which is disconnected.

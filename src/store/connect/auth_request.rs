@@ -52,7 +52,7 @@ impl ConnectStore {
     /// # Errors
     /// [`StoreError`] if it cannot be written.
     pub async fn insert_auth_request(&self, new: NewAuthRequest) -> Result<bool, StoreError> {
-        self.starts.write(new).await
+        self.inserts.write(new).await
     }
 
     /// Consumes an AuthRequest: whoever comes with its state and its flow cookie first, and in time, may exchange the

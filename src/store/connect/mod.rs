@@ -1,10 +1,10 @@
 //! The authorization flow: requests, sessions, grants on the way to a connection.
 
 pub(super) mod auth_request;
+pub(super) mod auth_request_batch;
 pub(super) mod connect_session;
 pub(super) mod pending_grant;
 pub(super) mod save;
-pub(super) mod starts;
 
 use crate::store::db::{Batch, Database};
 use auth_request::NewAuthRequest;
@@ -14,11 +14,11 @@ use auth_request::NewAuthRequest;
 pub struct ConnectStore {
     db: Database,
     /// New AuthRequests.
-    starts: Batch<NewAuthRequest, bool>,
+    inserts: Batch<NewAuthRequest, bool>,
 }
 
 impl ConnectStore {
     pub(super) fn over(db: Database) -> Self {
-        Self { starts: Batch::through(db.writer(), starts::insert_all), db }
+        Self { inserts: Batch::through(db.writer(), auth_request_batch::insert_all), db }
     }
 }

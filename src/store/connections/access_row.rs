@@ -52,7 +52,7 @@ impl ConnectionStore {
     /// time.
     pub async fn access_row(&self, id: ConnectionId) -> Result<Option<Arc<AccessRow>>, StoreError> {
         match &self.access {
-            Some(gathered) => gathered.read(id).await,
+            Some(read_batcher) => read_batcher.read(id).await,
             None => read_all(&self.db, &[id]).await?.remove(&id).transpose(),
         }
     }

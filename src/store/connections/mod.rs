@@ -2,34 +2,34 @@
 
 pub(super) mod access_row;
 pub(super) mod connection_query;
-pub(super) mod degraded;
-pub(super) mod gathered;
+pub(super) mod degraded_connections;
+pub(super) mod read_batcher;
 pub(super) mod reconcile;
+pub(super) mod refresh_commit;
 pub(super) mod refresh_job;
 pub(super) mod refresh_lease;
-pub(super) mod refreshed;
 pub(super) mod revocation;
 pub(super) mod token;
 
 use crate::store::db::{Batch, Database};
-use gathered::Gathered;
-use refreshed::Committed;
+use read_batcher::ReadBatcher;
+use refresh_commit::RefreshedTokens;
 
 /// Reads and writes the rows of connections, with their refresh jobs and revocation jobs.
 #[derive(Debug, Clone)]
 pub struct ConnectionStore {
     db: Database,
     /// Reads of access tokens, where each has a long way to go.
-    access: Option<Gathered>,
+    access: Option<ReadBatcher>,
     /// Refreshed tokens.
-    refreshed: Batch<Committed, bool>,
+    refresh_commits: Batch<RefreshedTokens, bool>,
 }
 
 impl ConnectionStore {
     pub(super) fn over(db: Database) -> Self {
         Self {
-            access: (!db.is_exclusive()).then(|| Gathered::from(db.clone())),
-            refreshed: Batch::through(db.writer(), refreshed::store_all),
+            access: (!db.is_exclusive()).then(|| ReadBatcher::from(db.clone())),
+            refresh_commits: Batch::through(db.writer(), refresh_commit::store_all),
             db,
         }
     }

@@ -5,7 +5,7 @@ use sea_orm::entity::prelude::*;
 use super::Relation;
 use crate::domain::clock::Timestamp;
 use crate::domain::secret::Hash;
-use crate::domain::words::{UnknownWord, words};
+use crate::domain::text_enum::{UnknownText, text_enum};
 
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, DeriveActiveModelBehavior)]
 #[sea_orm(table_name = "install_attempt")]
@@ -16,9 +16,9 @@ pub struct Model {
     pub expires_at: Timestamp,
 }
 
-words! {
+text_enum! {
     /// What is good once.
-    pub enum Kind: UnknownWord {
+    pub enum Kind: UnknownText {
         /// A state (RFC 6749 section 4.1.1).
         State = "state",
         /// An authorization code.

@@ -4,11 +4,11 @@
 /// A text that no variant has; a later release may have stored it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a stored word is not known to this release")]
-pub struct UnknownWord;
+pub struct UnknownText;
 
 /// Declares such an enum, with the error of reading a text that is none of its own. Two variants of one text do not
 /// compile without a warning.
-macro_rules! words {
+macro_rules! text_enum {
     (
         $(#[doc = $doc:literal])+
         $(#[derive($($derived:ident),+)])?
@@ -72,7 +72,7 @@ macro_rules! words {
         }
     };
 }
-pub(crate) use words;
+pub(crate) use text_enum;
 
 /// Lets a text be the primary key of an entity: sea-orm asks of every key whether a number can become one.
 macro_rules! not_a_number {

@@ -14,29 +14,29 @@ use crate::store::connections::access_row::{AccessRow, Found, read_all};
 use crate::store::db::{Database, padded, within_deadline};
 
 /// How many rows one statement reads at most.
-const MOST: usize = 64;
+const MAX_ROWS_PER_READ: usize = 64;
 
-type Answer = Result<Option<Arc<AccessRow>>, StoreError>;
-type Question = (ConnectionId, oneshot::Sender<Answer>);
+type RowResult = Result<Option<Arc<AccessRow>>, StoreError>;
+type RowRequest = (ConnectionId, oneshot::Sender<RowResult>);
 
 /// The way in.
 #[derive(Debug, Clone)]
-pub(in crate::store) struct Gathered(mpsc::Sender<Question>);
+pub(in crate::store) struct ReadBatcher(mpsc::Sender<RowRequest>);
 
-impl Gathered {
+impl ReadBatcher {
     /// Reads from this database.
     pub fn from(db: Database) -> Self {
-        let (queue, questions) = mpsc::channel(4 * MOST);
+        let (queue, requests) = mpsc::channel(4 * MAX_ROWS_PER_READ);
         let read = move |ids: Vec<_>| {
             let db = db.clone();
             async move { read_all(&db, &ids).await }
         };
-        tokio::spawn(serve(read, questions));
+        tokio::spawn(serve(read, requests));
         Self(queue)
     }
 
     /// Reads one row.
-    pub async fn read(&self, id: ConnectionId) -> Answer {
+    pub async fn read(&self, id: ConnectionId) -> RowResult {
         let (asked, answered) = oneshot::channel();
         within_deadline(async {
             self.0.send((id, asked)).await.map_err(|_| StoreError::Closed)?;
@@ -46,21 +46,21 @@ impl Gathered {
     }
 }
 
-async fn serve<F, R>(read: F, mut questions: mpsc::Receiver<Question>)
+async fn serve<F, R>(read: F, mut requests: mpsc::Receiver<RowRequest>)
 where
     F: Fn(Vec<ConnectionId>) -> R,
     R: Future<Output = Result<Found, StoreError>>,
 {
-    let mut batch = Vec::with_capacity(MOST);
-    while questions.recv_many(&mut batch, MOST).await > 0 {
+    let mut batch = Vec::with_capacity(MAX_ROWS_PER_READ);
+    while requests.recv_many(&mut batch, MAX_ROWS_PER_READ).await > 0 {
         // Whoever has gone asks no more.
         batch.retain(|(_, asked)| !asked.is_closed());
         if batch.is_empty() {
             continue;
         }
-        let found = read(wanted(&batch)).await;
+        let found = read(unique_ids(&batch)).await;
         if found.as_ref().is_err_and(StoreError::is_absence) {
-            while let Ok(waiting) = questions.try_recv() {
+            while let Ok(waiting) = requests.try_recv() {
                 batch.push(waiting);
             }
         }
@@ -76,7 +76,7 @@ where
 }
 
 /// Each id once, padded.
-fn wanted(batch: &[Question]) -> Vec<ConnectionId> {
+fn unique_ids(batch: &[RowRequest]) -> Vec<ConnectionId> {
     let mut ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -90,16 +90,16 @@ mod tests {
 
     use super::*;
 
-    fn question(number: u128) -> (Question, oneshot::Receiver<Answer>) {
+    fn request(number: u128) -> (RowRequest, oneshot::Receiver<RowResult>) {
         let (asked, answered) = oneshot::channel();
         let id = uuid::Uuid::from_u128(number).to_string().parse().expect("an id");
         ((id, asked), answered)
     }
 
     /// Answers these, that have come together, and returns how many ids each read was for.
-    async fn answer(found: &Result<Found, StoreError>, questions: Vec<Question>) -> Vec<usize> {
-        let (queue, waiting) = mpsc::channel(4 * MOST);
-        for one in questions {
+    async fn answer(found: &Result<Found, StoreError>, requests: Vec<RowRequest>) -> Vec<usize> {
+        let (queue, waiting) = mpsc::channel(4 * MAX_ROWS_PER_READ);
+        for one in requests {
             queue.send(one).await.expect("there is room");
         }
         drop(queue);
@@ -114,8 +114,13 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_stands_in_line_for_a_database_that_is_away_hears_so_with_the_first() {
-        let (questions, answers): (Vec<_>, Vec<_>) = (1..=3 * MOST as u128 + 1).map(question).unzip();
-        assert_eq!(answer(&Err(StoreError::Silent), questions).await, [MOST], "the database was asked once");
+        let (requests, answers): (Vec<_>, Vec<_>) =
+            (1..=3 * MAX_ROWS_PER_READ as u128 + 1).map(request).unzip();
+        assert_eq!(
+            answer(&Err(StoreError::Silent), requests).await,
+            [MAX_ROWS_PER_READ],
+            "the database was asked once"
+        );
         for answer in answers {
             assert!(matches!(answer.await.expect("an answer"), Err(StoreError::Silent)));
         }
@@ -124,14 +129,14 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_waits_for_any_more_is_not_asked() {
         let nothing = Ok(Found::default());
-        let ((first, one), (gone, left), (last, other)) = (question(1), question(2), question(3));
+        let ((first, one), (gone, left), (last, other)) = (request(1), request(2), request(3));
         drop(left);
         assert_eq!(answer(&nothing, vec![first, gone, last]).await, [2], "two of three");
         for answered in [one, other] {
             assert!(answered.await.expect("an answer").expect("the database is there").is_none());
         }
 
-        let (gone, left) = question(4);
+        let (gone, left) = request(4);
         drop(left);
         assert_eq!(answer(&nothing, vec![gone]).await, [0; 0], "nobody is left, and nothing asked");
     }

@@ -60,12 +60,12 @@ impl Reach {
 
 /// Resolves names, and lets none through that leads too far.
 #[derive(Debug)]
-pub struct Guard {
+pub struct SsrfGuard {
     lookup: Arc<dyn Lookup>,
     reach: Reach,
 }
 
-impl Guard {
+impl SsrfGuard {
     /// A guard that asks `lookup` for addresses.
     pub fn new(lookup: Arc<dyn Lookup>, reach: Reach) -> Self {
         Self { lookup, reach }
@@ -77,7 +77,7 @@ impl Guard {
 #[error("not a public address")]
 struct Blocked;
 
-impl Resolve for Guard {
+impl Resolve for SsrfGuard {
     fn resolve(&self, name: Name) -> Resolving {
         let (found, reach) = (self.lookup.lookup(name.as_str()), self.reach);
         Box::pin(async move {
@@ -91,7 +91,7 @@ impl Resolve for Guard {
     }
 }
 
-/// Whether a request failed because a [`Guard`] refused the address.
+/// Whether a request failed because a [`SsrfGuard`] refused the address.
 pub fn was_blocked(why: &reqwest::Error) -> bool {
     let mut cause = why.source();
     while let Some(inner) = cause {

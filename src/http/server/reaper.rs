@@ -13,7 +13,7 @@ use super::watch::{Second, Watch};
 
 /// The connections of one worker.
 #[derive(Debug, Default)]
-pub(super) struct Patrol {
+pub(super) struct Reaper {
     clock: Rc<Cell<Second>>,
     next: Cell<u64>,
     watches: RefCell<HashMap<u64, (Rc<Watch>, Place)>>,
@@ -23,28 +23,28 @@ pub(super) struct Patrol {
 #[derive(Debug)]
 pub(super) struct Watched {
     pub watch: Rc<Watch>,
-    patrol: Rc<Patrol>,
+    reaper: Rc<Reaper>,
     id: u64,
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.patrol.watches.borrow_mut().remove(&self.id);
+        self.reaper.watches.borrow_mut().remove(&self.id);
     }
 }
 
-impl Patrol {
+impl Reaper {
     /// Begins to watch a new connection, which may be idle for `keep_alive` seconds.
     pub fn watch(self: &Rc<Self>, keep_alive: Second, place: Place) -> Watched {
         let id = self.next.replace(self.next.get() + 1);
         let watch = Rc::new(Watch::new(Rc::clone(&self.clock), keep_alive));
         self.watches.borrow_mut().insert(id, (Rc::clone(&watch), place));
-        Watched { watch, patrol: Rc::clone(self), id }
+        Watched { watch, reaper: Rc::clone(self), id }
     }
 
     /// Looks at every connection once a second, for as long as the worker lives. When the service stops, connections
     /// without a request are closed at once: no request could follow on them.
-    pub async fn walk(self: Rc<Self>, stop: CancellationToken) {
+    pub async fn run(self: Rc<Self>, stop: CancellationToken) {
         let began = Instant::now();
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -9,7 +9,7 @@ use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::TokenRefreshJob;
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
-use crate::store::connections::degraded;
+use crate::store::connections::degraded_connections;
 use crate::store::connections::refresh_job;
 use crate::store::connections::token;
 use crate::store::db::{parts, places, values};
@@ -18,7 +18,7 @@ use crate::store::{ConnectionStore, StoreError, Tx, Work};
 
 /// New tokens from a refresh, sealed for the generation after the one that was read.
 #[derive(Debug, Clone)]
-pub struct Committed {
+pub struct RefreshedTokens {
     /// The job under whose lease they were fetched.
     pub job: TokenRefreshJob,
     /// The generation that was read.
@@ -46,11 +46,11 @@ pub struct Committed {
 const COLUMNS: usize = 9;
 
 /// The number of endpoints, of any project, that subscribe to refreshes. A statement counts them once for all of its rows.
-const HEARD: &str = "(SELECT COUNT(*) FROM webhook_endpoint WHERE enabled = 1 \
+const SUBSCRIBERS: &str = "(SELECT COUNT(*) FROM webhook_endpoint WHERE enabled = 1 \
                      AND types LIKE '% connection.refreshed %')";
 
 /// Selects, of these connections, those whose project has such an endpoint.
-const HEARD_IN_PROJECT: &str = "SELECT id FROM token WHERE EXISTS (SELECT 1 FROM webhook_endpoint WHERE enabled = 1 \
+const HAVE_SUBSCRIBERS: &str = "SELECT id FROM token WHERE EXISTS (SELECT 1 FROM webhook_endpoint WHERE enabled = 1 \
                                 AND types LIKE '% connection.refreshed %' \
                                 AND webhook_endpoint.project_id = token.project_id) AND id IN";
 
@@ -59,8 +59,8 @@ impl ConnectionStore {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails: the tokens are still only in memory, so try again.
-    pub async fn commit_refresh(&self, new: Committed) -> Result<bool, StoreError> {
-        self.refreshed.write(new).await
+    pub async fn commit_refresh(&self, new: RefreshedTokens) -> Result<bool, StoreError> {
+        self.refresh_commits.write(new).await
     }
 }
 
@@ -69,10 +69,10 @@ impl ConnectionStore {
 ///
 /// The tokens go by their generation alone: whoever has claimed the job meanwhile has asked with the older ones, and
 /// these are nowhere else. So the connection is well whatever the other one was told, and the raised fence refuses it.
-pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: &'a [Committed]) -> Work<'a, Vec<bool>> {
+pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: &'a [RefreshedTokens]) -> Work<'a, Vec<bool>> {
     Box::pin(async move {
         // In the order of their ids, so that two replicas that write the same rows wait for one another in turn.
-        let mut ordered: Vec<&Committed> = new.iter().collect();
+        let mut ordered: Vec<&RefreshedTokens> = new.iter().collect();
         ordered.sort_unstable_by_key(|one| one.job.connection_id);
         let other_scopes = with_other_scopes(tx, &ordered).await?;
         let stored = replace(tx, &ordered).await?;
@@ -82,7 +82,7 @@ pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: &'a [Committed]) -> W
             let due = part.iter().map(|one| (one.job.connection_id, one.refresh_at));
             refresh_job::schedule(tx, due).await?;
         }
-        tell(tx, &stored, &other_scopes).await?;
+        append_events(tx, &stored, &other_scopes).await?;
         for one in ordered.iter().filter(|one| one.first_scopes) {
             if let Some(granted) = &one.scopes {
                 token::settle_scopes(tx, one.job.connection_id, granted).await?;
@@ -92,11 +92,11 @@ pub(in crate::store) fn store_all<'a>(tx: &'a Tx<'a>, new: &'a [Committed]) -> W
     })
 }
 
-/// The indexed columns, set only if a row differs from [`AS_USUAL`]: SQLite rewrites the index entry of each column that
+/// The indexed columns, set only if a row differs from [`INDEXED_UNCHANGED`]: SQLite rewrites the index entry of each column that
 /// a statement sets, even to the same value.
 const INDEXED: &str =
     ", state = 'active', error_since = NULL, key_id = new.column3, refresh_fingerprint = new.column6";
-const AS_USUAL: &str = "state = new.column10 AND error_since IS NULL AND key_id = new.column3 AND refresh_fingerprint = new.column6";
+const INDEXED_UNCHANGED: &str = "state = new.column10 AND error_since IS NULL AND key_id = new.column3 AND refresh_fingerprint = new.column6";
 
 /// What a batch has done. It is found out with the statement that does it: nearly always there is nothing to tell, and
 /// then telling costs nothing.
@@ -104,25 +104,29 @@ const AS_USUAL: &str = "state = new.column10 AND error_since IS NULL AND key_id 
 struct Stored {
     ids: HashSet<ConnectionId>,
     /// Those that were degraded, or given up.
-    unwell: Vec<ConnectionId>,
+    degraded_ids: Vec<ConnectionId>,
     /// Whether any endpoint subscribes to refreshes.
-    is_heard: bool,
+    has_subscribers: bool,
 }
 
-async fn tell(tx: &Tx<'_>, stored: &Stored, other_scopes: &[ConnectionId]) -> Result<(), StoreError> {
-    if stored.is_heard {
-        let sql = format!("{HEARD_IN_PROJECT} ({})", places(tx.backend(), stored.ids.len()));
+async fn append_events(
+    tx: &Tx<'_>,
+    stored: &Stored,
+    other_scopes: &[ConnectionId],
+) -> Result<(), StoreError> {
+    if stored.has_subscribers {
+        let sql = format!("{HAVE_SUBSCRIBERS} ({})", places(tx.backend(), stored.ids.len()));
         let rows = tx.all(&sql, stored.ids.iter().map(|id| (*id).into())).await?;
-        let heard = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<_>, _>>()?;
-        event::append_all(tx, EventType::ConnectionRefreshed, &heard, None).await?;
+        let subscribed = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<_>, _>>()?;
+        event::append_all(tx, EventType::ConnectionRefreshed, &subscribed, None).await?;
     }
-    degraded::recovered(tx, &stored.unwell).await?;
+    degraded_connections::recovered(tx, &stored.degraded_ids).await?;
     let other: Vec<_> = other_scopes.iter().copied().filter(|id| stored.ids.contains(id)).collect();
     event::append_all(tx, EventType::ConnectionScopesChanged, &other, None).await
 }
 
 /// Those whose scopes are about to change. What was read with the claim has said for which to look.
-async fn with_other_scopes(tx: &Tx<'_>, new: &[&Committed]) -> Result<Vec<ConnectionId>, StoreError> {
+async fn with_other_scopes(tx: &Tx<'_>, new: &[&RefreshedTokens]) -> Result<Vec<ConnectionId>, StoreError> {
     let mut found = Vec::new();
     for one in new.iter().filter(|one| one.other_scopes) {
         let id = one.job.connection_id;
@@ -137,10 +141,10 @@ async fn with_other_scopes(tx: &Tx<'_>, new: &[&Committed]) -> Result<Vec<Connec
 
 /// Each of the two passes goes in the order of the ids. Where they meet another transaction in the other order, the
 /// database ends one of the two, and it is tried again.
-async fn replace(tx: &Tx<'_>, new: &[&Committed]) -> Result<Stored, StoreError> {
+async fn replace(tx: &Tx<'_>, new: &[&RefreshedTokens]) -> Result<Stored, StoreError> {
     let mut stored = Stored::default();
     for part in parts(tx.backend(), new) {
-        set(tx, "", &format!("AND {AS_USUAL}"), part, &mut stored).await?;
+        set(tx, "", &format!("AND {INDEXED_UNCHANGED}"), part, &mut stored).await?;
     }
     let others: Vec<_> =
         new.iter().copied().filter(|one| !stored.ids.contains(&one.job.connection_id)).collect();
@@ -155,7 +159,7 @@ async fn set(
     tx: &Tx<'_>,
     more: &str,
     condition: &str,
-    new: &[&Committed],
+    new: &[&RefreshedTokens],
     stored: &mut Stored,
 ) -> Result<(), StoreError> {
     // Both databases name the columns of a list of values like this. The tenth is a constant that SQLite does not take
@@ -164,21 +168,21 @@ async fn set(
         "UPDATE token SET generation = generation + 1, access_sealed = new.column4, refresh_sealed = new.column5, \
          obtained_at = new.column7, expires_at = new.column8, scopes = COALESCE(new.column9, scopes), \
          last_error = NULL {more} FROM ({}) AS new WHERE id = new.column1 AND generation = new.column2 {condition} \
-         RETURNING id, degraded_since, {HEARD} AS heard",
+         RETURNING id, degraded_since, {SUBSCRIBERS} AS heard",
         values(tx.backend(), new.len(), COLUMNS, ", 'active'")
     );
     for row in tx.all(&sql, new.iter().flat_map(|one| columns(one))).await? {
         let id = row.get("id")?;
         stored.ids.insert(id);
-        stored.is_heard |= row.get::<i64>("heard")? != 0;
+        stored.has_subscribers |= row.get::<i64>("heard")? != 0;
         if row.get::<Option<Timestamp>>("degraded_since")?.is_some() {
-            stored.unwell.push(id);
+            stored.degraded_ids.push(id);
         }
     }
     Ok(())
 }
 
-fn columns(new: &Committed) -> [sea_orm::Value; COLUMNS] {
+fn columns(new: &RefreshedTokens) -> [sea_orm::Value; COLUMNS] {
     [
         new.job.connection_id.into(),
         new.generation.into(),
