@@ -168,8 +168,8 @@ impl App {
         let serving = tokio::spawn(self.server);
         let admin = self.admin.map(tokio::spawn);
         let jobs = (!web_only).then(|| tokio::spawn(self.jobs.run(stop.clone())));
-        let (replicas, told) = (self.services.platform.replicas.clone(), stop.clone());
-        tokio::spawn(async move { replicas.watch_others(told).await });
+        let (replicas, stop_signal) = (self.services.platform.replicas.clone(), stop.clone());
+        tokio::spawn(async move { replicas.watch_others(stop_signal).await });
         stop.cancelled().await;
         // First nobody new comes in; then what was begun is finished. While the web workers live, so do the connections
         // to the database that were opened on them: they go last.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// If the process cannot listen for signals.
 pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let told = stop.clone();
+    let stop_signal = stop.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -23,7 +23,7 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
             _ = hang_up.recv() => {}
         }
         tracing::info!("stopping: finishing what is in flight");
-        told.cancel();
+        stop_signal.cancel();
     });
     Ok(stop)
 }

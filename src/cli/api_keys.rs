@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::projects::known;
-use super::{Failure, configured, say, with_store};
+use super::{Failure, configured, print_line, with_store};
 use crate::domain::api_key::{AT_ONCE, ApiScope, ApiScopes, new_key};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id::ApiKeyId;
@@ -52,14 +52,14 @@ impl ApiKeys {
                         .into());
                     }
                     // The one place where it is shown: nothing of it is kept but a hash.
-                    say(secret.expose());
+                    print_line(secret.expose());
                 }
-                Self::List => store.platform.api_keys().await?.iter().for_each(|key| say(line(key))),
+                Self::List => store.platform.api_keys().await?.iter().for_each(|key| print_line(line(key))),
                 Self::Revoke { id } => {
                     if !store.platform.revoke_api_key(id, now).await? {
                         return Err("there is no key with this id in use".into());
                     }
-                    say(format_args!("{id} opens nothing any more, within a second everywhere"));
+                    print_line(format_args!("{id} opens nothing any more, within a second everywhere"));
                 }
             }
             Ok(ExitCode::SUCCESS)

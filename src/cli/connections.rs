@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, configured, ending, say, with_store};
+use super::{Failure, configured, disconnect, print_line, with_store};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::describe::describe;
 use crate::domain::id::ConnectionId;
@@ -40,23 +40,23 @@ impl Connections {
         match self {
             Self::List => with_store(&configured()?, async |store| {
                 let now = Clock::system().now();
-                say_all(store, |listed| line(listed, now)).await?;
+                print_all(store, |listed| line(listed, now)).await?;
                 Ok(ExitCode::SUCCESS)
             }),
             Self::Explain { id } => with_store(&configured()?, async |store| {
                 let listed =
                     store.connections.find_listed(*id).await?.ok_or("there is no connection with this id")?;
-                say(described(&listed, Clock::system().now()));
+                print_line(described(&listed, Clock::system().now()));
                 Ok(ExitCode::SUCCESS)
             }),
-            Self::Disconnect { id } => ending::one(*id),
-            Self::Revoke { .. } => ending::all(),
+            Self::Disconnect { id } => disconnect::one(*id),
+            Self::Revoke { .. } => disconnect::all(),
         }
     }
 }
 
 /// Says something of every connection, a page at a time.
-pub(super) async fn say_all<T: Display>(
+pub(super) async fn print_all<T: Display>(
     store: &Store,
     line: impl Fn(&ListedConnection) -> T,
 ) -> Result<(), Failure> {
@@ -65,7 +65,7 @@ pub(super) async fn say_all<T: Display>(
         let page = store.connections.list_tokens(&after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = last.token.id.to_string();
-        page.iter().for_each(|listed| say(line(listed)));
+        page.iter().for_each(|listed| print_line(line(listed)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, configured, runtime, say};
+use super::{Failure, configured, print_line, runtime};
 use crate::domain::clock::Clock;
 use crate::store::Database;
 
@@ -44,9 +44,12 @@ impl Db {
                 Self::Status => {}
             }
             let status = database.schema_status().await?;
-            status.applied.iter().for_each(|name| say(format_args!("applied  {name}")));
-            status.missing.iter().for_each(|name| say(format_args!("missing  {name}")));
-            status.unknown.iter().for_each(|name| say(format_args!("unknown  {name} (of a newer release)")));
+            status.applied.iter().for_each(|name| print_line(format_args!("applied  {name}")));
+            status.missing.iter().for_each(|name| print_line(format_args!("missing  {name}")));
+            status
+                .unknown
+                .iter()
+                .for_each(|name| print_line(format_args!("unknown  {name} (of a newer release)")));
             database.close().await;
             let complete = status.missing.is_empty() && status.unknown.is_empty();
             let expected = complete || !matches!(self, Self::Status);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::fs::Access;
 use url::Url;
 
-use super::{Failure, configured, runtime, say, unfit};
+use super::{Failure, configured, print_line, runtime, unfit};
 use crate::config::{Config, FileMode};
 use crate::domain::failure::FailureCode;
 use crate::domain::secret::Secret;
@@ -55,8 +55,8 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
 
 fn report((what, finding): &Finding) {
     match finding {
-        Ok(fine) => say(format_args!("ok    {what}: {fine}")),
-        Err(wrong) => say(format_args!("WRONG {what}: {wrong}")),
+        Ok(fine) => print_line(format_args!("ok    {what}: {fine}")),
+        Err(wrong) => print_line(format_args!("WRONG {what}: {wrong}")),
     }
 }
 

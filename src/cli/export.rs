@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::connections::say_all;
+use super::connections::print_all;
 use super::{Failure, configured, with_store};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::store::ListedConnection;
@@ -12,7 +12,7 @@ use crate::store::ListedConnection;
 pub(super) fn run() -> Result<ExitCode, Failure> {
     with_store(&configured()?, async |store| {
         let now = Clock::system().now();
-        say_all(store, |listed| object(listed, now)).await?;
+        print_all(store, |listed| object(listed, now)).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -16,7 +16,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::projects::known;
-use super::{Failure, complain, configured, say, with_services};
+use super::{Failure, configured, print_error, print_line, with_services};
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::PortalId;
@@ -103,7 +103,7 @@ impl ImportCommand {
             Ok((running.counts, outcome))
         })?;
         let Counts { imported, known, refused } = counts;
-        complain(&format!("{imported} imported, {known} known, {refused} refused"));
+        print_error(&format!("{imported} imported, {known} known, {refused} refused"));
         outcome?;
         Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -183,13 +183,13 @@ impl Running {
             Err(ImportError::Store(why)) => return Err(why.into()),
         };
         let mapping = json!({"line": number, "external_user_id": user, "connection_id": connection});
-        self.bar.suspend(|| say(mapping));
+        self.bar.suspend(|| print_line(mapping));
         Ok(true)
     }
 
     fn refuse(&mut self, number: usize, why: &str) {
         self.counts.refused += 1;
-        self.bar.suspend(|| complain(&format!("line {number}: {why}")));
+        self.bar.suspend(|| print_error(&format!("line {number}: {why}")));
     }
 }
 

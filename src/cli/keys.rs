@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use indicatif::ProgressBar;
 
-use super::{Failure, configured, runtime, say, with_store};
+use super::{Failure, configured, print_line, runtime, with_store};
 use crate::domain::clock::Clock;
 use crate::domain::random::Random;
 use crate::domain::secret::Secret;
@@ -41,8 +41,8 @@ impl Keys {
     pub fn run(&self) -> Result<ExitCode, Failure> {
         match self {
             Self::Generate => {
-                say(format_args!("ENCRYPTION_KEYS={}", Keyring::generate().expose()));
-                say(format_args!("APP_SECRET={}", Secret::random(&Random::system()).expose()));
+                print_line(format_args!("ENCRYPTION_KEYS={}", Keyring::generate().expose()));
+                print_line(format_args!("APP_SECRET={}", Secret::random(&Random::system()).expose()));
                 Ok(ExitCode::SUCCESS)
             }
             Self::Status => status(),
@@ -61,12 +61,12 @@ fn status() -> Result<ExitCode, Failure> {
         for id in keyring.key_ids() {
             let rows = used.iter().find(|(used, _)| used == id).map_or(0, |(_, rows)| *rows);
             let role = if id == keyring.newest_key_id() { "seals" } else { "opens" };
-            say(format_args!("{id}  {role}  {rows} stored token(s)"));
+            print_line(format_args!("{id}  {role}  {rows} stored token(s)"));
         }
         let missing = used.iter().filter(|(id, _)| !keyring.key_ids().contains(&id.as_str()));
         let mut code = ExitCode::SUCCESS;
         for (id, rows) in missing {
-            say(format_args!("{id}  MISSING from ENCRYPTION_KEYS  {rows} stored token(s)"));
+            print_line(format_args!("{id}  MISSING from ENCRYPTION_KEYS  {rows} stored token(s)"));
             code = ExitCode::FAILURE;
         }
         Ok(code)
@@ -84,14 +84,14 @@ fn rotate() -> Result<ExitCode, Failure> {
         Ok((done, rows_under_others(store, newest).await?))
     })?;
     let Resealed { moved, changed, keyless, unreadable } = done;
-    say(format_args!("{moved} row(s) are now sealed under {newest}; {left} are not"));
+    print_line(format_args!("{moved} row(s) are now sealed under {newest}; {left} are not"));
     for (count, why) in [
         (changed, "have changed meanwhile; run it again"),
         (keyless, "are sealed under a key that ENCRYPTION_KEYS lacks; see `keys status`"),
         (unreadable, "cannot be opened by their key; their connections need reconnecting"),
     ] {
         if count > 0 {
-            say(format_args!("{count} of them {why}"));
+            print_line(format_args!("{count} of them {why}"));
         }
     }
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -118,7 +118,7 @@ fn retire(key: &str) -> Result<ExitCode, Failure> {
             return Err(format!("{rows} row(s) are sealed under {key}: `keys rotate` moves them").into());
         }
         store.platform.forget_check_text(key).await?;
-        say(format_args!(
+        print_line(format_args!(
             "nothing is sealed under {key}: remove it from ENCRYPTION_KEYS; backups still need it"
         ));
         Ok(ExitCode::SUCCESS)
@@ -148,7 +148,7 @@ fn give_up(key: &str, accept_key_loss: bool) -> Result<ExitCode, Failure> {
         }
         let given_up = store.platform.give_up_key(key, Clock::system().now()).await?;
         store.database().close().await;
-        say(format_args!("{given_up} connection(s) need their people again; their grants stay valid at HubSpot"));
+        print_line(format_args!("{given_up} connection(s) need their people again; their grants stay valid at HubSpot"));
         Ok(ExitCode::SUCCESS)
     })
 }

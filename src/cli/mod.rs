@@ -3,8 +3,8 @@
 mod api_keys;
 mod connections;
 mod db;
+mod disconnect;
 mod doctor;
-mod ending;
 mod export;
 mod healthcheck;
 mod import;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use self::output::{complain, has_been_heard, say};
+use self::output::{print_error, print_line, was_printed};
 use crate::app;
 use crate::config::{Config, Variables};
 use crate::domain::clock::Clock;
@@ -91,10 +91,10 @@ pub fn main() -> ExitCode {
         Command::Healthcheck => healthcheck::run(),
     };
     match outcome {
-        Ok(_) if !has_been_heard() => ExitCode::FAILURE,
+        Ok(_) if !was_printed() => ExitCode::FAILURE,
         Ok(code) => code,
         Err(why) => {
-            complain(&why.to_string());
+            print_error(&why.to_string());
             ExitCode::FAILURE
         }
     }
@@ -103,7 +103,7 @@ pub fn main() -> ExitCode {
 /// Reads the configuration of this process, and warns of what is probably a mistake in it.
 fn configured() -> Result<Config, Failure> {
     let variables = Variables::of_process()?;
-    variables.warnings().for_each(|warning| complain(&warning));
+    variables.warnings().for_each(|warning| print_error(&warning));
     Ok(Config::read(&variables)?)
 }
 

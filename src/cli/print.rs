@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, say};
+use super::{Failure, print_line};
 use crate::config::example_env;
 
 #[derive(Debug, Subcommand)]
@@ -24,7 +24,7 @@ impl Print {
             Self::Errors => errors(),
             Self::Openapi => crate::http::document().to_pretty_json()?,
         };
-        say(text.trim_end());
+        print_line(text.trim_end());
         Ok(ExitCode::SUCCESS)
     }
 }

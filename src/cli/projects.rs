@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, configured, say, with_store};
+use super::{Failure, configured, print_line, with_store};
 use crate::domain::clock::Clock;
 use crate::domain::origin::AllowedOrigins;
 use crate::domain::project::ProjectId;
@@ -53,11 +53,13 @@ impl Projects {
                     if !store.platform.insert_project(Project { id, host_origins, created_at }).await? {
                         return Err(format!("there is a project {name} already").into());
                     }
-                    say(format_args!(
+                    print_line(format_args!(
                         "{name} is created; `hubspot-connect api-keys create NAME --scope … --project {name}` makes its keys"
                     ));
                 }
-                Self::List => store.platform.projects().await?.iter().for_each(|project| say(line(project))),
+                Self::List => {
+                    store.platform.projects().await?.iter().for_each(|project| print_line(line(project)))
+                }
                 Self::SetOrigins { name, .. } if name == ProjectId::default() => {
                     return Err("HOST_ORIGINS has the origins of the default project".into());
                 }
@@ -65,7 +67,9 @@ impl Projects {
                     if !store.platform.set_host_origins(&name, listed(host_origins)?).await? {
                         return Err(unknown(&name));
                     }
-                    say(format_args!("{name} has new origins; connect sessions that exist keep theirs"));
+                    print_line(format_args!(
+                        "{name} has new origins; connect sessions that exist keep theirs"
+                    ));
                 }
                 Self::Delete { name } => {
                     known(store, &name).await?;
@@ -76,7 +80,7 @@ impl Projects {
                         )
                         .into());
                     }
-                    say(format_args!("{name} is deleted"));
+                    print_line(format_args!("{name} is deleted"));
                 }
             }
             Ok(ExitCode::SUCCESS)

@@ -22,7 +22,7 @@ use tracing::Instrument;
 use url::Url;
 
 use super::Web;
-use super::api::{PassedOn, challenge, tell};
+use super::api::{PassedOn, add_rate_limit_headers, challenge};
 use super::browser::callback::done_without_answer;
 use super::browser::navigation::see_other;
 use super::openapi::has_path;
@@ -110,7 +110,7 @@ async fn answer(
             }
         },
     };
-    tell(&mut response);
+    add_rate_limit_headers(&mut response);
     finish(response.response_mut(), web.as_deref(), &path, &id);
     log(&response, web.as_deref(), started);
     Ok(response)

@@ -100,7 +100,7 @@ impl Jobs {
     async fn chores(&self) {
         loop {
             note(self.services.connections.disconnects.revoke_due().await);
-            let details = self.services.connections.details.ask_missing_details();
+            let details = self.services.connections.details.fetch_missing_details();
             note_in(error_span!("account_details"), details).await;
             self.pause(TICK).await;
         }

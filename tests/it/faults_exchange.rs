@@ -258,17 +258,17 @@ async fn an_account_that_cannot_be_looked_up_is_connected_and_learned_later() {
     let status = browser.status().await;
     assert_eq!((&status["status"], &status["portal_id"]), (&json!("active"), &Value::Null));
     app.advance(31);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     assert_eq!(browser.status().await["portal_id"], Value::Null, "HubSpot still has trouble");
     app.advance(301);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     let status = browser.status().await;
     assert_eq!(status["portal_id"], ACME);
     assert_eq!(status["hub_domain"], "acme.example");
     assert_eq!(status["time_zone"], "US/Eastern");
     let calls = app.hubspot.calls(Kind::Introspect).len();
     app.advance(3600);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::Introspect).len(), calls, "what is known is not asked again");
 }
 
@@ -290,7 +290,7 @@ async fn a_connect_succeeds_whatever_becomes_of_the_look_up_behind_it() {
         assert_eq!(browser.status().await["status"], "active", "{fault:?}");
         app.hubspot.clear_script();
         app.advance(31);
-        app.services.connections.details.ask_missing_details().await.unwrap();
+        app.services.connections.details.fetch_missing_details().await.unwrap();
         let status = browser.status().await;
         assert_eq!(
             (&status["status"], &status["hub_domain"]),
@@ -312,7 +312,7 @@ async fn two_connections_that_turn_out_to_be_of_one_account_become_one() {
     let status = browser.status().await;
     assert_eq!(status["connections"].as_array().unwrap().len(), 2, "not known yet: {status}");
     app.advance(31);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     let status = browser.status().await;
     assert_eq!(status["connections"].as_array().unwrap().len(), 1, "{status}");
     assert_ne!(status["connections"][0]["id"], older, "the newer one has the newer grant");
@@ -339,7 +339,7 @@ async fn one_account_with_one_grant_keeps_it_when_two_connections_become_one() {
     app.hubspot.script(Rule::once(Kind::Exchange, lacking("hub_id")));
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     app.advance(31);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     assert_eq!(browser.status().await["connections"].as_array().unwrap().len(), 1);
     app.advance(1261);
     app.services.connections.disconnects.revoke_due().await.unwrap();

@@ -124,7 +124,7 @@ async fn what_was_imported_is_refreshed_and_outlives_every_session() {
     app.database.make_refreshes_due().await;
     assert_eq!(app.refresh_due().await, 1);
     assert_eq!(app.database.generation().await, 2);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     app.advance(90 * 86_400);
     app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 1, "its person has no session here");

@@ -211,7 +211,7 @@ async fn a_damaged_access_token_is_noticed_where_it_is_needed() {
     let browser = app.connected(ACME).await;
     app.database.set_column(sql::ACCESS_TOKEN, "x").await;
     app.advance(31);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     assert_eq!(browser.status().await["status"], "integrity_error");
     app.assert_one_job_each().await;
 }

@@ -428,21 +428,21 @@ async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
                 let (came_back, left) =
                     (CancellationToken::new(), [(); 2].map(|()| CancellationToken::new()));
                 let before = if nth % 3 == 2 { left.to_vec() } else { Vec::new() };
-                let (browser, told) = (person.browser.clone(), came_back.clone());
+                let (browser, stop) = (person.browser.clone(), came_back.clone());
                 let reconnect = batch.begin(async move {
                     all(before).await;
                     let done = timed(browser.get(&back)).await;
-                    told.cancel();
+                    stop.cancel();
                     done
                 });
                 let before = [Vec::new(), if nth % 3 == 1 { vec![came_back] } else { Vec::new() }];
                 let leaving: Vec<_> = std::iter::zip(left, before)
-                    .map(|(told, before)| {
+                    .map(|(stop, before)| {
                         let (services, user) = (scene.any(&batch), person.user);
                         batch.begin(async move {
                             all(before).await;
                             let done = timed(disconnect_all_seen(services, user)).await;
-                            told.cancel();
+                            stop.cancel();
                             done
                         })
                     })

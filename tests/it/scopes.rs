@@ -88,7 +88,7 @@ async fn scopes_that_nothing_names_are_unknown_until_the_background_has_asked() 
     assert_eq!((&message["scopes"], &message["missing_scopes"]), (&Value::Null, &json!([])), "{message}");
     assert_eq!(browser.status().await["scopes"], Value::Null);
     app.advance(301);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     let status = browser.status().await;
     assert_eq!(status["scopes"], json!(["oauth", "crm.objects.contacts.read"]), "{status}");
     assert_eq!(events(&app).await, ["connection.created"]);
@@ -106,7 +106,7 @@ async fn a_connection_whose_scopes_turn_out_too_few_needs_a_reconnect() {
         let (browser, _) = come_back(&app).await;
 
         app.advance(1_261);
-        app.services.connections.details.ask_missing_details().await.unwrap();
+        app.services.connections.details.fetch_missing_details().await.unwrap();
         app.refresh_due().await;
 
         let status = browser.status().await;
@@ -212,10 +212,10 @@ async fn a_missing_detail_is_asked_for_on_its_own_when_hubspot_allows() {
     let introspected = app.hubspot.calls(Kind::Introspect).len();
 
     app.advance(999);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     assert_eq!(app.hubspot.calls(Kind::AccountInfo).len(), 1, "HubSpot has asked for more time");
     app.advance(2);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
 
     assert_eq!(browser.status().await["time_zone"], "US/Eastern");
     assert_eq!(app.hubspot.calls(Kind::Introspect).len(), introspected);
@@ -234,7 +234,7 @@ async fn a_time_zone_is_kept_though_introspection_fails_and_asked_for_a_few_time
     app.database.update(sql::CONNECTIONS, "time_zone = NULL").await;
     for _ in 0..12 {
         app.advance(301);
-        app.services.connections.details.ask_missing_details().await.unwrap();
+        app.services.connections.details.fetch_missing_details().await.unwrap();
     }
     assert!(app.hubspot.calls(Kind::AccountInfo).len() < 12);
     assert_eq!(app.database.connections(sql::DETAILS_DUE).await, 0);

@@ -21,7 +21,7 @@ use crate::domain::scopes::Scopes;
 use crate::domain::text::is_name;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem, ProblemCode};
-use crate::http::request::body::{ApiJson, NoBody, whole};
+use crate::http::request::body::{ApiJson, NoBody, whole_number};
 use crate::services::{ConnectSessionFilter, NewSession, SessionView};
 
 /// As many bytes of JSON as the host may keep with a connection.
@@ -53,7 +53,7 @@ pub struct CreateConnectSession {
     /// HUBSPOT_REQUIRE_ALL_SCOPES.
     require_scopes: Option<bool>,
     /// The one HubSpot account that may be connected.
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     portal_id: Option<u64>,
     /// The pages that may use it, out of those listed in HOST_ORIGINS and for your project; all of these if left out.
@@ -74,7 +74,7 @@ pub struct CreateConnectSession {
     #[serde(default)]
     hosted: bool,
     /// How long it is good: half an hour if left out, a week with a link.
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 60, maximum = 604800)]
     expires_in: Option<u64>,
 }

@@ -31,7 +31,7 @@ use crate::http::browser::connection_body::sentence;
 use crate::http::browser::disconnect::DisconnectAnswer;
 use crate::http::paths::CONNECTIONS;
 use crate::http::problem::{Handled, Problem, ProblemCode};
-use crate::http::request::body::{ApiJson, NoBody, whole};
+use crate::http::request::body::{ApiJson, NoBody, whole_number};
 use crate::http::{Web, at};
 use crate::services::{ConnectionFilter, Event, Import, Imported, ListedConnection};
 
@@ -180,7 +180,7 @@ pub struct ImportConnection {
     #[schema(value_type = String, min_length = 1, max_length = 4096, pattern = "^[!-~]+$")]
     refresh_token: Hidden,
     /// The HubSpot account that it should be for. It is compared before the token is used.
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     portal_id: Option<u64>,
     /// What you want to find with the connection: up to 4 kB of JSON.

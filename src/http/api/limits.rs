@@ -90,7 +90,7 @@ impl KeyLimits {
 }
 
 /// Tells the caller what is left, if the request was counted.
-pub fn tell<B>(response: &mut ServiceResponse<B>) {
+pub fn add_rate_limit_headers<B>(response: &mut ServiceResponse<B>) {
     let spent = response.request().extensions().get::<Spent>().cloned();
     if let Some(Spent { policy, left, seconds }) = spent
         && let Ok(limit) = HeaderValue::try_from(format!("\"default\";r={left};t={seconds}"))

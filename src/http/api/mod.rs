@@ -23,7 +23,7 @@ use actix_web::web::{self as actix, ServiceConfig};
 use crate::http::at;
 
 pub(super) use caller::challenge;
-pub(super) use limits::{KeyLimits, tell};
+pub(super) use limits::{KeyLimits, add_rate_limit_headers};
 pub(super) use proxy::PassedOn;
 
 /// What a path of this side begins with, behind `/api/hubspot/`.

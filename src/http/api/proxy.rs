@@ -123,8 +123,8 @@ fn target(request: &HttpRequest) -> Result<(&str, ProxyPath), Problem> {
 /// How long the body is: `None` if there is none, `Some(None)` if it does not say.
 fn body_length(request: &HttpRequest) -> Result<Option<Option<u64>>, Problem> {
     let headers = request.headers();
-    let told = headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
-    match told {
+    let content_length = headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
+    match content_length {
         Some(0) => Ok(None),
         Some(length) if length > LONGEST => Err(Problem::new(ProblemCode::ProxyBodyTooLarge)),
         Some(length) => Ok(Some(Some(length))),

@@ -14,7 +14,7 @@ use crate::domain::api_key::ApiScope;
 use crate::domain::external::ExternalUserId;
 use crate::http::Web;
 use crate::http::problem::{Handled, Problem};
-use crate::http::request::body::{ApiJson, whole};
+use crate::http::request::body::{ApiJson, whole_number};
 
 /// How long a token may live, in seconds.
 const LIFETIME: RangeInclusive<u64> = 60..=86_400;
@@ -29,7 +29,7 @@ pub struct CreateReadToken {
     #[schema(value_type = ExternalUserIdWord)]
     external_user_id: ExternalUserId,
     /// How long the token lives, in seconds: an hour if left out.
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 60, maximum = 86400, default = 3600)]
     expires_in: Option<u64>,
 }

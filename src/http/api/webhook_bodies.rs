@@ -17,7 +17,7 @@ use crate::domain::webhook::{DeliveryStatus, DisabledReason};
 use crate::domain::webhook_headers::{InvalidHeaders, MAX_HEADERS, MAX_VALUE, RESERVED, WebhookHeaders};
 use crate::http::Web;
 use crate::http::problem::Problem;
-use crate::http::request::body::whole;
+use crate::http::request::body::whole_number;
 use crate::services::{DeliveryFilter, Endpoint, WebhookDelivery};
 
 /// A new endpoint.
@@ -98,7 +98,7 @@ pub(super) fn headers(fields: BTreeMap<String, Hidden>) -> Result<WebhookHeaders
 #[serde(deny_unknown_fields)]
 pub struct SecretRotation {
     /// How long the older secret signs beside the new one, in seconds: 86400 without it, 604800 at most.
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 0, maximum = 604_800)]
     pub overlap_seconds: Option<u64>,
 }

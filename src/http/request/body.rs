@@ -96,7 +96,7 @@ fn invalid_json(why: &serde_json::Error) -> Problem {
 }
 
 /// A number that is whole, also where it is written `60.0`: to JSON that is the same (RFC 8259 section 6).
-pub fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
+pub fn whole_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(value)? else { return Ok(None) };
     let rounded = || number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..9e15).contains(it));
     let whole = number.as_u64().or_else(|| rounded().map(|it| it as u64));
@@ -245,7 +245,7 @@ mod tests {
     fn a_whole_number_is_one_however_it_is_written() {
         #[derive(Debug, Deserialize)]
         struct Count {
-            #[serde(default, deserialize_with = "whole")]
+            #[serde(default, deserialize_with = "whole_number")]
             n: Option<u64>,
         }
         let n = |body: &str| read::<Count>(body.as_bytes()).map(|count| count.n);

@@ -131,10 +131,11 @@ impl HubSpot {
         }
         let retry_after = self.calls.retry_after(answer.headers());
         let allowance = Allowance::read(answer.headers());
-        let told = answer.headers().get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok());
+        let content_length =
+            answer.headers().get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok());
         let headers = end_to_end(answer.headers());
         let mut body = Download::new(answer.into());
-        let length = if method == Method::HEAD { told } else { body.length() };
+        let length = if method == Method::HEAD { content_length } else { body.length() };
         let exhausted = match status {
             429 => Some(Exhausted::read(&body.peek().await, retry_after, is_search)),
             _ => None,

@@ -15,16 +15,16 @@ use crate::services::platform::{Base, Changes};
 use crate::store::{ConnectionStore, Details, StoreError};
 
 /// Attempts before giving up on a time zone that HubSpot refuses.
-const REFUSALS: i64 = 8;
+const MAX_REFUSALS: i64 = 8;
 
 /// The details that a connection lacks. Each comes from an endpoint of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lacking {
+pub(super) struct MissingDetails {
     identity: bool,
     time_zone: bool,
 }
 
-impl Lacking {
+impl MissingDetails {
     /// Everything: of a new connection, and of one that was connected again.
     pub const ALL: Self = Self { identity: true, time_zone: true };
 
@@ -52,22 +52,22 @@ impl AccountDetails {
 
     /// Asks for details and stores them; the background asks again for those that HubSpot does not give now. A
     /// connection is good without them.
-    pub(super) async fn ask_details(
+    pub(super) async fn fetch_account_details(
         &self,
         connection: ConnectionId,
         access: &Secret,
-        lacking: Lacking,
+        missing: MissingDetails,
         attempts: i64,
     ) {
         let hubspot = &self.hubspot;
         let (identity, time_zone) = tokio::join!(
-            async { if lacking.identity { hubspot.introspect(access).await.map(Some) } else { Ok(None) } },
-            async { if lacking.time_zone { hubspot.time_zone(access).await } else { Ok(None) } },
+            async { if missing.identity { hubspot.introspect(access).await.map(Some) } else { Ok(None) } },
+            async { if missing.time_zone { hubspot.time_zone(access).await } else { Ok(None) } },
         );
         let (identity, unknown) = split(identity);
         let (time_zone, unanswered) = split(time_zone);
         let unanswered =
-            unanswered.filter(|failure| is_transient(failure) || attempts.saturating_add(1) < REFUSALS);
+            unanswered.filter(|failure| is_transient(failure) || attempts.saturating_add(1) < MAX_REFUSALS);
         let due = [&unknown, &unanswered].into_iter().flatten().map(|failure| {
             tracing::warn!(connection = %connection, code = failure.code.as_str(), "could not learn whose account it is");
             self.clock.now().plus(pause(failure, attempts))
@@ -80,12 +80,12 @@ impl AccountDetails {
     }
 
     /// Asks for the details of connections that still lack them.
-    pub async fn ask_missing_details(&self) -> Result<(), StoreError> {
+    pub async fn fetch_missing_details(&self) -> Result<(), StoreError> {
         for token in self.store.details_due(self.clock.now(), 16).await? {
             match open_access(&self.keyring, &token) {
                 Ok(access) => {
-                    let lacking = Lacking::of(&token);
-                    self.ask_details(token.id, &access, lacking, token.details_attempts).await;
+                    let missing = MissingDetails::of(&token);
+                    self.fetch_account_details(token.id, &access, missing, token.details_attempts).await;
                 }
                 // The key may come back.
                 Err(OpenError::UnknownKey(_)) => {

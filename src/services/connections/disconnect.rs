@@ -34,7 +34,7 @@ pub struct Disconnected {
 }
 
 /// A connection that has ended here.
-pub(in crate::services) struct Ending {
+pub(in crate::services) struct PendingRevocation {
     connection: ConnectionId,
     at_hubspot: AtHubSpot,
 }
@@ -44,7 +44,7 @@ enum AtHubSpot {
     Asked(JoinHandle<Result<Revocation, StoreError>>),
 }
 
-impl Ending {
+impl PendingRevocation {
     /// Waits for HubSpot's word, but not for ever: the background goes on asking.
     pub async fn wait(self, until: Instant) -> Disconnected {
         let revocation = match self.at_hubspot {
@@ -85,8 +85,8 @@ impl Disconnects {
         connection: ConnectionId,
         revoke: bool,
     ) -> Result<Option<Disconnected>, StoreError> {
-        let Some(ending) = self.end(user, connection, revoke).await? else { return Ok(None) };
-        Ok(Some(ending.wait(Instant::now() + REVOKE_WAIT).await))
+        let Some(pending_revocation) = self.end(user, connection, revoke).await? else { return Ok(None) };
+        Ok(Some(pending_revocation.wait(Instant::now() + REVOKE_WAIT).await))
     }
 
     /// Ends one connection, whoever owns it; `None` if there is none.
@@ -106,13 +106,13 @@ impl Disconnects {
         user: UserId,
         revoke: bool,
     ) -> Result<Vec<Disconnected>, StoreError> {
-        let mut endings = Vec::new();
+        let mut pending_revocations = Vec::new();
         for (token, _) in self.0.store.tokens_of(user).await? {
-            endings.extend(self.end(user, token.id, revoke).await?);
+            pending_revocations.extend(self.end(user, token.id, revoke).await?);
         }
         let (mut ended, until) = (Vec::new(), Instant::now() + REVOKE_WAIT);
-        for ending in endings {
-            ended.push(ending.wait(until).await);
+        for pending_revocation in pending_revocations {
+            ended.push(pending_revocation.wait(until).await);
         }
         Ok(ended)
     }
@@ -123,19 +123,19 @@ impl Disconnects {
         user: UserId,
         connection: ConnectionId,
         revoke: bool,
-    ) -> Result<Option<Ending>, StoreError> {
+    ) -> Result<Option<PendingRevocation>, StoreError> {
         let parts = &self.0;
         let removed = parts.store.remove_token(connection, user, revoke, parts.clock.now()).await?;
-        Ok(self.ending(connection, user, removed))
+        Ok(self.begin_revocation(connection, user, removed))
     }
 
     /// What follows once a connection is removed; `None` if there was none.
-    pub(in crate::services) fn ending(
+    pub(in crate::services) fn begin_revocation(
         &self,
         connection: ConnectionId,
         user: UserId,
         removed: Removed,
-    ) -> Option<Ending> {
+    ) -> Option<PendingRevocation> {
         crash::point("disconnect.removed");
         self.0.changes.publish(user);
         let at_hubspot = match removed {
@@ -144,7 +144,7 @@ impl Disconnects {
             Removed::Queued(job) => AtHubSpot::Asked(self.revoke_now(job)),
         };
         tracing::info!(connection = %connection, user = %user, "disconnected");
-        Some(Ending { connection, at_hubspot })
+        Some(PendingRevocation { connection, at_hubspot })
     }
 
     /// Tells HubSpot, in a task of its own.

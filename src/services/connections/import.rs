@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::account_details::{AccountDetails, Lacking};
+use super::account_details::{AccountDetails, MissingDetails};
 use super::circuit_breaker::CircuitBreaker;
 use super::intake::{GrantedTokens, Intake, Terms};
 use crate::domain::clock::Clock;
@@ -210,7 +210,7 @@ impl Imports {
         parts.changes.publish(user);
         tracing::info!(connection = %connection, portal = grant.portal_id.map(|id| id.0), "imported");
         if grant.portal_id.is_none() {
-            parts.details.ask_details(connection, &grant.access, Lacking::ALL, 0).await;
+            parts.details.fetch_account_details(connection, &grant.access, MissingDetails::ALL, 0).await;
             parts.changes.publish(user);
         }
         Ok(Imported::Done(connection))
@@ -247,7 +247,7 @@ impl Imports {
         let breaker = &self.0.circuit_breaker;
         let mut waited = Duration::ZERO;
         while breaker.admit(1, self.0.clock.now()) == 0 {
-            match breaker.shut() {
+            match breaker.open_reason() {
                 // Our own credentials are refused: waiting does not mend that.
                 Some((code, _)) if !is_patient || !breaker.is_outage() || waited >= OUTAGE => {
                     return Err(ImportError::Refused(code));

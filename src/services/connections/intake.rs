@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use super::account_details::{AccountDetails, Lacking};
+use super::account_details::{AccountDetails, MissingDetails};
 use crate::config::Config;
 use crate::crash;
 use crate::domain::auth_request::AuthRequest;
@@ -124,7 +124,11 @@ impl Intake {
     }
 
     /// What follows once a connection is stored.
-    pub(in crate::services) async fn welcome(&self, received: GrantedTokens<'_>, connection: ConnectionId) {
+    pub(in crate::services) async fn after_connected(
+        &self,
+        received: GrantedTokens<'_>,
+        connection: ConnectionId,
+    ) {
         crash::point("callback.stored");
         let (parts, flow) = (&self.0, received.flow);
         parts.changes.forget(received.terms.owner);
@@ -135,7 +139,10 @@ impl Intake {
         // for the first answer, whatever it is.
         let is_valid = received.at.plus(received.grant.expires_in) > parts.clock.now();
         if is_valid || flow.is_some() {
-            parts.details.ask_details(connection, &received.grant.access, Lacking::ALL, 0).await;
+            parts
+                .details
+                .fetch_account_details(connection, &received.grant.access, MissingDetails::ALL, 0)
+                .await;
         }
         crash::point("callback.introduced");
         parts.changes.publish(received.terms.owner);
@@ -169,7 +176,7 @@ impl Intake {
         if !self.requires_scopes(session) || missing(required, grant.scopes.as_ref()).is_empty() {
             return Ok(());
         }
-        self.end_unused(refresh).await;
+        self.revoke_unused(refresh).await;
         Err(FailureCode::ScopesMissing)
     }
 
@@ -180,7 +187,7 @@ impl Intake {
 
     /// Ends a grant that is not going to be used, unless a connection has the same one. There is no row of it to try
     /// again from: this is the one attempt.
-    pub(in crate::services) async fn end_unused(&self, refresh: &Secret) {
+    pub(in crate::services) async fn revoke_unused(&self, refresh: &Secret) {
         let parts = &self.0;
         match parts.connection_store.is_in_use(&parts.keyring.fingerprint(refresh)).await {
             Ok(false) => {}

@@ -24,7 +24,7 @@ impl Maintenance {
         Readiness {
             database: matches!(ping, Ok(Ok(()))),
             stopping: self.stopping.load(Ordering::SeqCst),
-            hubspot: self.circuit_breaker.shut().map(|(code, _)| code),
+            hubspot: self.circuit_breaker.open_reason().map(|(code, _)| code),
         }
     }
 }

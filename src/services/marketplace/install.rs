@@ -176,13 +176,13 @@ impl Installs {
         refused.map_err(InstallError::Failed)?;
         // Without the account, nobody could say whose install it is.
         let Some(portal) = grant.portal_id else {
-            parts.intake.end_unused(refresh).await;
+            parts.intake.revoke_unused(refresh).await;
             return Err(InstallError::Failed(FailureCode::ProviderBadResponse));
         };
         let held =
             parts.pending_grants.hold_install(&grant, refresh, portal, asked_at, parts.claim_time).await;
         if held.is_err() {
-            parts.intake.end_unused(refresh).await;
+            parts.intake.revoke_unused(refresh).await;
         }
         Ok(held?)
     }

@@ -201,10 +201,11 @@ impl PendingGrants {
         let Some(mut stored) = self.intake.save(received, source).await? else { return Ok(None) };
         crash::point("pending_grant.accepted");
         let replaced = stored.ended.take();
-        let ending = replaced.and_then(|(old, removed)| self.disconnects.ending(old, terms.owner, removed));
-        self.intake.welcome(received, stored.connection).await;
-        if let Some(ending) = ending {
-            ending.wait(Instant::now() + REVOKE_WAIT).await;
+        let pending_revocation =
+            replaced.and_then(|(old, removed)| self.disconnects.begin_revocation(old, terms.owner, removed));
+        self.intake.after_connected(received, stored.connection).await;
+        if let Some(pending_revocation) = pending_revocation {
+            pending_revocation.wait(Instant::now() + REVOKE_WAIT).await;
         }
         Ok(Some(stored))
     }

@@ -75,8 +75,8 @@ impl Window {
 
     /// What HubSpot says of its limit. A limit above the usual one is not made use of.
     pub fn learn(&mut self, allowance: &Allowance, now: Timestamp) {
-        let told = Rate { calls: allowance.max, interval: allowance.interval };
-        self.learnt = told.is_slower_than(&self.usual).then(|| (told, now.plus(LEARNT_FOR)));
+        let limit = Rate { calls: allowance.max, interval: allowance.interval };
+        self.learnt = limit.is_slower_than(&self.usual).then(|| (limit, now.plus(LEARNT_FOR)));
         self.forget(now);
         if let Some(remaining) = allowance.remaining {
             let counted = allowance.max.saturating_sub(remaining);

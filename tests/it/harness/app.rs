@@ -88,8 +88,8 @@ impl TestApp {
         let admin = app.admin_address().map_or_else(String::new, |address| format!("http://{address}"));
         let (services, store) = (app.services().clone(), app.store().clone());
         let stop = CancellationToken::new();
-        let told = stop.clone();
-        let running = tokio::spawn(async move { app.run(told, true).await.expect("runs") });
+        let stop_signal = stop.clone();
+        let running = tokio::spawn(async move { app.run(stop_signal, true).await.expect("runs") });
         let base = public.expect("PUBLIC_URL");
         Ok(Self { base, admin, hubspot, database, clock, variables, services, store, stop, running })
     }

@@ -130,7 +130,7 @@ async fn a_claim_long_after_the_install_is_refreshed_at_once() {
     let good = format!("expires_at > {}", app.clock.now().unix_ms());
     assert_eq!(app.database.connections(&good).await, 1);
     app.advance(60);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     assert_eq!(app.database.column(sql::HUB_DOMAIN).await, "acme.example");
 }
 

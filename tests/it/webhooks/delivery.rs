@@ -366,7 +366,7 @@ async fn the_message_of_a_new_connection_waits_half_a_minute_for_the_domain_and_
     assert_eq!(app.deliver_due().await, 2);
     app.hubspot.clear_script();
     app.advance(120);
-    app.services.connections.details.ask_missing_details().await.unwrap();
+    app.services.connections.details.fetch_missing_details().await.unwrap();
     let told: Vec<_> = receiver.heard().iter().map(Heard::json).collect();
     assert_eq!(
         (&told[0]["type"], &told[0]["data"]["hub_domain"]),

@@ -259,15 +259,15 @@ impl Finishes {
             && expected != portal
         {
             if parts.pending_grants.hold(request.id, received, portal).await.is_err() {
-                parts.intake.end_unused(refresh).await;
+                parts.intake.revoke_unused(refresh).await;
                 return Err(FailureCode::StorageUnavailable);
             }
             return Ok(FinishResult::Asking);
         }
         match parts.intake.save(received, Source::Exchange(request.id)).await {
-            Ok(Some(stored)) => parts.intake.welcome(received, stored.connection).await,
+            Ok(Some(stored)) => parts.intake.after_connected(received, stored.connection).await,
             Ok(None) | Err(_) => {
-                parts.intake.end_unused(refresh).await;
+                parts.intake.revoke_unused(refresh).await;
                 return Err(FailureCode::StorageUnavailable);
             }
         }

@@ -38,7 +38,7 @@ impl Finishes {
     ) -> Result<FinishResult, FailureCode> {
         let outcome = self.settle_or_refuse(request, received, session).await;
         if outcome.is_err() {
-            self.0.intake.end_unused(received.refresh).await;
+            self.0.intake.revoke_unused(received.refresh).await;
         }
         outcome
     }
@@ -77,7 +77,7 @@ impl Finishes {
             .await
             .map_err(|_| FailureCode::StorageUnavailable)?;
         let stored = saved.ok_or(FailureCode::ConnectSessionEnded)?;
-        self.0.intake.welcome(received, stored.connection).await;
+        self.0.intake.after_connected(received, stored.connection).await;
         Ok(FinishResult::Connected)
     }
 

@@ -53,7 +53,7 @@ struct State {
     answered: Recent,
     failed: Recent,
     succeeded: Recent,
-    shut: Option<Shut>,
+    open: Option<Open>,
     pace: Option<Pace>,
     slowed_at: Option<Timestamp>,
 }
@@ -67,7 +67,7 @@ impl Default for State {
             answered: Recent::over(WATCHED),
             failed: Recent::over(WATCHED),
             succeeded: Recent::over(LATELY),
-            shut: None,
+            open: None,
             pace: None,
             slowed_at: None,
         }
@@ -75,7 +75,7 @@ impl Default for State {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Shut {
+struct Open {
     since: Timestamp,
     code: FailureCode,
     is_outage: bool,
@@ -86,7 +86,7 @@ struct Shut {
     admitted: Option<(Duration, Timestamp)>,
 }
 
-impl Shut {
+impl Open {
     fn new(code: FailureCode, is_outage: bool, first: Duration, now: Timestamp) -> Self {
         let pause = if is_outage { first * 2 } else { first };
         Self { since: now, code, is_outage, next_probe: now.plus(first), pause, admitted: None }
@@ -118,9 +118,9 @@ impl Shut {
 impl CircuitBreaker {
     /// How many refreshes may begin now, of `wanted`.
     pub fn admit(&self, wanted: u32, now: Timestamp) -> u32 {
-        self.with(|state| match (&mut state.shut, &mut state.pace) {
+        self.with(|state| match (&mut state.open, &mut state.pace) {
             _ if wanted == 0 => 0,
-            (Some(shut), _) => shut.admit(now),
+            (Some(open), _) => open.admit(now),
             (None, None) => wanted,
             (None, Some(pace)) => pace.admit(wanted, now).unwrap_or_else(|| {
                 state.pace = None;
@@ -131,21 +131,21 @@ impl CircuitBreaker {
 
     /// So many of those that were admitted have found nothing to do: whoever looks next has them.
     pub fn release(&self, unused: u32, now: Timestamp) {
-        self.with(|state| match (&mut state.shut, &mut state.pace) {
-            (Some(shut), _) if unused > 0 => shut.release(now),
+        self.with(|state| match (&mut state.open, &mut state.pace) {
+            (Some(open), _) if unused > 0 => open.release(now),
             (None, Some(pace)) => pace.release(unused),
             _ => {}
         });
     }
 
     /// Why refreshes are held back, and since when.
-    pub fn shut(&self) -> Option<(FailureCode, Timestamp)> {
-        self.with(|state| state.shut.map(|shut| (shut.code, shut.since)))
+    pub fn open_reason(&self) -> Option<(FailureCode, Timestamp)> {
+        self.with(|state| state.open.map(|open| (open.code, open.since)))
     }
 
     /// Whether an outage holds all refreshes back: the circuit breaker says then when HubSpot is asked again.
     pub fn is_outage(&self) -> bool {
-        self.with(|state| state.shut.is_some_and(|shut| shut.is_outage))
+        self.with(|state| state.open.is_some_and(|open| open.is_outage))
     }
 
     /// Whether so many refused grants are a mass event: HubSpot or our configuration is to blame then, and no
@@ -192,10 +192,10 @@ impl State {
         self.refused.clear();
         self.failures_in_a_row = 0;
         self.answered.add(now);
-        if let Some(shut) = self.shut.take() {
+        if let Some(open) = self.open.take() {
             tracing::info!(
-                code = shut.code.as_str(),
-                seconds = now.since(shut.since).as_secs(),
+                code = open.code.as_str(),
+                seconds = now.since(open.since).as_secs(),
                 "HubSpot answers again; refreshes go on"
             );
             self.answered.clear();
@@ -209,12 +209,12 @@ impl State {
         self.refused.extend(new);
         let ours = failure.code == FailureCode::ClientRejected
             || (self.refused.len() >= SUSPICIOUS && failure.code != FailureCode::GrantOfAnotherApp);
-        if ours && self.shut.is_none_or(|shut| shut.is_outage) {
+        if ours && self.open.is_none_or(|open| open.is_outage) {
             tracing::error!(
                 code = failure.code.as_str(),
                 "HubSpot refuses our own request; refreshes are held back"
             );
-            self.shut = Some(Shut::new(failure.code, false, OUR_FAULT_PAUSE, now));
+            self.open = Some(Open::new(failure.code, false, OUR_FAULT_PAUSE, now));
         }
     }
 
@@ -224,16 +224,16 @@ impl State {
         self.failed.add(now);
         let (answered, failed) = (self.answered.count(now), self.failed.count(now));
         let most = answered >= OUTAGE_CALLS && failed * 2 > answered;
-        if self.shut.is_none() && (most || self.failures_in_a_row >= OUTAGE_IN_A_ROW) {
+        if self.open.is_none() && (most || self.failures_in_a_row >= OUTAGE_IN_A_ROW) {
             tracing::error!(
                 code = failure.code.as_str(),
                 "HubSpot does not answer as it should; refreshes are held back"
             );
-            self.shut = Some(Shut::new(failure.code, true, FIRST_PROBE, now));
+            self.open = Some(Open::new(failure.code, true, FIRST_PROBE, now));
         }
-        match (&mut self.shut, retry_after) {
-            (Some(shut), Some(asked)) if shut.is_outage => {
-                shut.next_probe = shut.next_probe.max(now.plus(asked.min(LONGEST_WAIT)));
+        match (&mut self.open, retry_after) {
+            (Some(open), Some(asked)) if open.is_outage => {
+                open.next_probe = open.next_probe.max(now.plus(asked.min(LONGEST_WAIT)));
             }
             (None, _) if failure.code == FailureCode::ProviderBusy => self.slow_down(now),
             _ => {}
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(breaker.admit(8, later(119)), 0);
         assert_eq!(breaker.admit(8, later(120)), 1);
         breaker.succeeded(later(120));
-        assert_eq!(breaker.shut(), None);
+        assert_eq!(breaker.open_reason(), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use indicatif::ProgressBar;
 
-use super::{Failure, configured, say, with_services};
+use super::{Failure, configured, print_line, with_services};
 use crate::domain::connection::Revocation;
 use crate::domain::id::ConnectionId;
 use crate::domain::token::Token;
@@ -32,19 +32,19 @@ impl Counts {
         }
     }
 
-    fn tell(&self) {
+    fn print(&self) {
         let Self { revoked, queued, kept } = self;
-        say(format_args!(
+        print_line(format_args!(
             "{} connection(s) have ended; {revoked} of their grants at HubSpot too",
             revoked + queued + kept
         ));
         if *queued > 0 {
-            say(format_args!(
+            print_line(format_args!(
                 "{queued} grant(s) could not be ended yet: the service goes on trying for a day"
             ));
         }
         if *kept > 0 {
-            say(format_args!(
+            print_line(format_args!(
                 "{kept} grant(s) stay valid at HubSpot: shared with another connection, or not readable"
             ));
         }
@@ -58,7 +58,7 @@ pub(super) fn one(id: ConnectionId) -> Result<ExitCode, Failure> {
         counts.add(services.connections.disconnects.disconnect(token.user_id, id, true).await?);
         Ok(())
     })?;
-    counts.tell();
+    counts.print();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,7 +83,7 @@ pub(super) fn all() -> Result<ExitCode, Failure> {
         bar.finish_and_clear();
         Ok(())
     })?;
-    counts.tell();
+    counts.print();
     Ok(ExitCode::SUCCESS)
 }
 
