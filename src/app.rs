@@ -27,11 +27,11 @@ use crate::services::{KeyCheckError, Services, check_keys};
 use crate::store::{Database, OpenError, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-const BODY: usize = 16 * 1024;
+const MAX_BODY: usize = 16 * 1024;
 /// Connections of the admin listener, in all and of one address: a handful of scrapers and probes.
 const ADMIN_CONNECTIONS: (usize, usize) = (64, 16);
 /// How long open requests may take after the signal, in seconds.
-const DRAIN: u64 = 30;
+const DRAIN_SECONDS: u64 = 30;
 
 /// Why the service does not start.
 #[derive(Debug, Error)]
@@ -73,7 +73,7 @@ pub enum StartupError {
 }
 
 /// No release is as old as this: 2026-01-01.
-const NO_EARLIER: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
+const EARLIEST_PLAUSIBLE_TIME: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
 
 /// The service, listening but not yet serving.
 pub struct App {
@@ -105,7 +105,7 @@ pub async fn build_services(
     random: Random,
     metrics: Arc<Metrics>,
 ) -> Result<(Services, Store), StartupError> {
-    if clock.now() < NO_EARLIER {
+    if clock.now() < EARLIEST_PLAUSIBLE_TIME {
         return Err(StartupError::Clock(clock.now().rfc3339()));
     }
     let keyring = Keyring::new(&config.security.encryption_keys, &config.security.app_secret)?;
@@ -179,7 +179,7 @@ impl App {
         if let Some(jobs) = jobs {
             let _ = jobs.await;
         }
-        let _ = tokio::time::timeout(Duration::from_secs(DRAIN), self.services.drain()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(DRAIN_SECONDS), self.services.drain()).await;
         handle.stop(true).await;
         self.services.drain().await;
         if let Some(handle) = admin_handle {
@@ -210,14 +210,14 @@ impl Listeners {
             keep_alive: settings.keep_alive,
             proxies: settings.trusted_proxies.clone(),
             workers: available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            drain: DRAIN,
+            drain: DRAIN_SECONDS,
         };
         let (web, variable) = (self.web.clone(), "SERVER_ADDR");
         let (listener, address) = bind(settings.addr, variable)?;
         let server = serve(listener, limits, Arc::clone(&self.metrics), self.closing.clone(), move || {
             ActixApp::new()
-                .app_data(FormConfig::default().limit(BODY))
-                .app_data(PayloadConfig::default().limit(BODY))
+                .app_data(FormConfig::default().limit(MAX_BODY))
+                .app_data(PayloadConfig::default().limit(MAX_BODY))
                 .configure(|routes| Web::routes(&web, routes))
                 .wrap(from_fn(envelope))
         });

@@ -48,8 +48,8 @@ fn die_at(name: &'static str) {
     use rustix::process::{Signal, getpid, kill_process};
     use std::sync::OnceLock;
 
-    static CHOSEN: OnceLock<Option<String>> = OnceLock::new();
-    if CHOSEN.get_or_init(|| std::env::var("CRASH_AT").ok()).as_deref() == Some(name) {
+    static CRASH_POINT: OnceLock<Option<String>> = OnceLock::new();
+    if CRASH_POINT.get_or_init(|| std::env::var("CRASH_AT").ok()).as_deref() == Some(name) {
         let _ = kill_process(getpid(), Signal::KILL);
     }
 }

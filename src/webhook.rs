@@ -32,11 +32,11 @@ use crate::egress::ssrf::{Reach, was_blocked};
 use crate::egress::{EgressError, UntrustedHostClients};
 
 /// How long a receiver may take, from the look-up of its name to the end of its answer.
-const DEADLINE: Duration = Duration::from_secs(15);
+const POST_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the body of an answer is read, and how long a lookup may take when an endpoint is created.
-const COURTESY: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// So much of an answer is read, so that a receiver that says a word of thanks is not hung up on.
-const MAX_ANSWER: usize = 64 * 1024;
+const MAX_RESPONSE: usize = 64 * 1024;
 /// No address needs to be longer.
 const MAX_URL: usize = 2_048;
 /// Before every signing secret (Standard Webhooks 1.0.0, "Signature scheme").
@@ -103,7 +103,7 @@ impl Webhooks {
         let url = self.check_url(text)?;
         let unchecked = self.allowed.has(&url) || self.guarded.is_proxied(&url);
         if let (Some(Host::Domain(name)), false) = (url.host(), unchecked) {
-            let found = tokio::time::timeout(COURTESY, self.lookup.lookup(name)).await;
+            let found = tokio::time::timeout(DRAIN_TIMEOUT, self.lookup.lookup(name)).await;
             let found = found.ok().and_then(Result::ok).unwrap_or_default();
             match found.is_empty() {
                 true => return Err(NotAllowed::Unknown),
@@ -160,7 +160,7 @@ impl Webhooks {
             .header("webhook-timestamp", message.at.unix_seconds().to_string())
             .header("webhook-signature", signatures.join(" "))
             .body(message.body.to_owned());
-        match tokio::time::timeout(DEADLINE, answered(call, message.at)).await {
+        match tokio::time::timeout(POST_TIMEOUT, answered(call, message.at)).await {
             Ok(attempt) => attempt,
             Err(_) => failed(DeliveryError::Timeout),
         }
@@ -189,12 +189,12 @@ async fn answered(call: reqwest::RequestBuilder, now: Timestamp) -> Attempt {
         let mut heard = 0;
         while let Ok(Some(chunk)) = response.chunk().await {
             heard += chunk.len();
-            if heard > MAX_ANSWER {
+            if heard > MAX_RESPONSE {
                 break;
             }
         }
     };
-    let _ = tokio::time::timeout(COURTESY, courtesy).await;
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, courtesy).await;
     Attempt { status: Some(status.as_u16()), error, retry_after }
 }
 

@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::projects::known;
 use super::{Failure, configured, print_line, with_store};
-use crate::domain::api_key::{AT_ONCE, ApiScope, ApiScopes, new_key};
+use crate::domain::api_key::{ApiScope, ApiScopes, MAX_KEYS_PER_NAME, new_key};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id::ApiKeyId;
 use crate::domain::project::ProjectId;
@@ -46,7 +46,7 @@ impl ApiKeys {
                     let (key, secret) = fresh(name, scopes, project, now)?;
                     if !store.platform.insert_api_key(key.clone()).await? {
                         return Err(format!(
-                            "{AT_ONCE} keys of the name {} are in use; revoke one of them first",
+                            "{MAX_KEYS_PER_NAME} keys of the name {} are in use; revoke one of them first",
                             key.name
                         )
                         .into());

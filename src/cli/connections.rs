@@ -11,7 +11,7 @@ use crate::domain::describe::describe;
 use crate::domain::id::ConnectionId;
 use crate::store::{ListedConnection, Store};
 
-const PAGE: u32 = 500;
+const CONNECTIONS_PER_PAGE: u32 = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Connections {
@@ -62,7 +62,7 @@ pub(super) async fn print_all<T: Display>(
 ) -> Result<(), Failure> {
     let mut after = String::new();
     loop {
-        let page = store.connections.list_tokens(&after, PAGE).await?;
+        let page = store.connections.list_tokens(&after, CONNECTIONS_PER_PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = last.token.id.to_string();
         page.iter().for_each(|listed| print_line(line(listed)));

@@ -11,7 +11,7 @@ use crate::domain::token::Token;
 use crate::services::{Disconnected, Services};
 
 /// How many connections are ended side by side.
-const AT_ONCE: u32 = 8;
+const PARALLEL_DISCONNECTS: u32 = 8;
 
 /// What became of the grants at HubSpot.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ pub(super) fn all() -> Result<ExitCode, Failure> {
         let bar = ProgressBar::new(u64::try_from(stored)?);
         // What is ended is gone from the list, so the first page is always the next one.
         loop {
-            let page = store.connections.list_tokens("", AT_ONCE).await?;
+            let page = store.connections.list_tokens("", PARALLEL_DISCONNECTS).await?;
             if page.is_empty() {
                 break;
             }

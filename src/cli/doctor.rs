@@ -17,8 +17,8 @@ use crate::store::{Database, OpenError, Store};
 use crate::{domain::clock::Clock, egress};
 
 /// How long HubSpot may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-const SILENT: &str = "no answer within 20 s; check the network and HUBSPOT_API_URL";
+const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
+const NO_ANSWER: &str = "no answer within 20 s; check the network and HUBSPOT_API_URL";
 
 const SAFARI: &str = "Safari does not keep the cookies of http://localhost; test with another browser, or set an https PUBLIC_URL";
 
@@ -134,7 +134,8 @@ fn client(config: &Config) -> Result<HubSpot, Failure> {
 async fn hubspot(config: &Config) -> Result<String, Failure> {
     let hubspot = client(config)?;
     let probe = Secret::new("hubspot-connect-doctor".to_owned());
-    let answer = tokio::time::timeout(PATIENCE, hubspot.introspect(&probe)).await.map_err(|_| SILENT)?;
+    let answer =
+        tokio::time::timeout(CHECK_TIMEOUT, hubspot.introspect(&probe)).await.map_err(|_| NO_ANSWER)?;
     match answer.map_err(|why| why.code) {
         Ok(_) | Err(FailureCode::GrantDead) => Ok("reachable, credentials are taken".to_owned()),
         Err(FailureCode::ClientRejected) => {
@@ -150,7 +151,7 @@ async fn hubspot(config: &Config) -> Result<String, Failure> {
 /// Reads what the service would read, and keeps none of it.
 async fn journal(config: &Config) -> Result<String, Failure> {
     let hubspot = client(config)?;
-    let answer = tokio::time::timeout(PATIENCE, hubspot.check_journal()).await.map_err(|_| SILENT)?;
+    let answer = tokio::time::timeout(CHECK_TIMEOUT, hubspot.check_journal()).await.map_err(|_| NO_ANSWER)?;
     let wrong = match answer.map_err(|why| why.code) {
         Ok(()) => return Ok("HubSpot lets this app read its Webhooks Journal".to_owned()),
         Err(FailureCode::JournalScopesMissing) => {

@@ -9,7 +9,7 @@ use crate::domain::proxies::Proxies;
 use crate::egress;
 
 /// How long the answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) fn run() -> Result<ExitCode, Failure> {
     let mut address = configured()?.server.addr;
@@ -17,7 +17,8 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     runtime()?.block_on(async {
-        let ask = egress::client(&Proxies::none())?.get(format!("http://{address}/livez")).timeout(PATIENCE);
+        let ask =
+            egress::client(&Proxies::none())?.get(format!("http://{address}/livez")).timeout(CHECK_TIMEOUT);
         let answer = ask.send().await?;
         Ok(if answer.status().is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })

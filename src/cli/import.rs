@@ -27,9 +27,9 @@ use crate::lifecycle;
 use crate::services::{Import, ImportError, Imported, Services};
 
 /// How many are under way at once; fewer if REFRESH_MAX_IN_FLIGHT says so.
-const AT_ONCE: usize = 16;
-const LONGEST_TOKEN: usize = 4096;
-const LONGEST_METADATA: usize = 4096;
+const PARALLEL_IMPORTS: usize = 16;
+const MAX_REFRESH_TOKEN_LENGTH: usize = 4096;
+const MAX_METADATA_LENGTH: usize = 4096;
 
 /// Take over connections: one JSON object a line, with `external_user_id`, `refresh_token` and, if wanted, `portal_id`,
 /// `metadata`, `scopes`. Each refresh token is used once. The same file may be imported again. Prints one JSON object for
@@ -95,7 +95,7 @@ impl ImportCommand {
                 in_flight: JoinSet::new(),
                 tokens: HashSet::new(),
                 pace,
-                at_once: config.refresh.max_in_flight.min(AT_ONCE),
+                at_once: config.refresh.max_in_flight.min(PARALLEL_IMPORTS),
                 stop: lifecycle::stop_on_signal()?,
             };
             let outcome = running.all(lines).await;
@@ -211,12 +211,12 @@ fn parse(line: &[u8], project: &ProjectId) -> Result<Import, String> {
     })?;
     let refresh = Secret::new(line.refresh_token);
     let length = refresh.expose().len();
-    if !(1..=LONGEST_TOKEN).contains(&length) || refresh.expose().chars().any(char::is_control) {
+    if !(1..=MAX_REFRESH_TOKEN_LENGTH).contains(&length) || refresh.expose().chars().any(char::is_control) {
         return Err("refresh_token is no token".to_owned());
     }
     let portal = line.portal_id.map(|number| PortalId::new(number).ok_or("portal_id is no account's number"));
     let metadata = line.metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
-    if metadata.as_ref().is_some_and(|text| text.len() > LONGEST_METADATA || text.contains("\\u0000")) {
+    if metadata.as_ref().is_some_and(|text| text.len() > MAX_METADATA_LENGTH || text.contains("\\u0000")) {
         return Err("metadata may have 4 kB, without zero characters".to_owned());
     }
     let is_scope = |scope: &String| !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic());

@@ -19,7 +19,7 @@ use crate::domain::secret::Secret;
 /// The file that variables are read from, besides the environment.
 const ENV_FILE: &str = ".env";
 /// The number of our variables that must share a first word for every other name with this word to be a mistake.
-const SHARED_BY: usize = 3;
+const SERVICE_LINK_VARIABLES: usize = 3;
 
 /// The variables of the environment and of `.env`.
 pub struct Variables {
@@ -156,7 +156,7 @@ fn mistyped(name: &str) -> Option<String> {
     let (first_word, _) = name.split_once('_')?;
     let shares = |known: &&Variable| known.name.split_once('_').is_some_and(|(first, _)| first == first_word);
     let shared = ours().filter(shares).count();
-    (shared >= SHARED_BY).then(|| {
+    (shared >= SERVICE_LINK_VARIABLES).then(|| {
         format!("{name} is not a variable of hubspot-connect; `hubspot-connect print env` lists them all")
     })
 }

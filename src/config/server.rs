@@ -10,7 +10,7 @@ use crate::domain::origin::{Origin, is_loopback, web_url};
 use crate::domain::text::is_name;
 
 /// As many characters as the name of the application may have.
-const LONGEST_NAME: usize = 60;
+const MAX_APP_NAME_LENGTH: usize = 60;
 
 /// Addresses, the public URL, proxies.
 #[derive(Debug, Clone)]
@@ -119,7 +119,7 @@ fn as_in_header(host: &str) -> Option<String> {
 
 fn app_name(reader: &mut Reader<'_>) -> Option<String> {
     let name = Some(reader.text("APP_NAME")).filter(|name| !name.is_empty())?;
-    if !is_name(name) || name.chars().count() > LONGEST_NAME {
+    if !is_name(name) || name.chars().count() > MAX_APP_NAME_LENGTH {
         reader.problem(
             "APP_NAME",
             "must have 1 to 60 characters, none of them control or invisible characters",

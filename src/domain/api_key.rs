@@ -37,7 +37,7 @@ text_enum! {
 pub struct UnknownScope;
 
 /// How many keys of one name may be in use at once: the one that is being replaced, and the one that replaces it.
-pub const AT_ONCE: usize = 2;
+pub const MAX_KEYS_PER_NAME: usize = 2;
 
 /// The scopes of a key.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveValueType)]

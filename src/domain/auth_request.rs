@@ -158,7 +158,7 @@ text_enum! {
 pub const EXCHANGE_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How long after its expiry an attempt is remembered, so that whoever comes late is told so.
-pub const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(600);
+pub const AUTH_REQUEST_RETENTION: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// How long after the outcome the browser's cookie can still repair a lost answer, that is restore the session, and the
 /// popup's message can still carry a token. The cookie outlives the browser's session, so it must not replace it.

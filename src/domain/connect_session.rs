@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::text_enum::{UnknownText, text_enum};
 
 /// How long a session can still be looked at after the time at which it expires.
-pub const SESSION_REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const CONNECT_SESSION_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 text_enum! {
     /// How far a connect session has come. The last three are final.

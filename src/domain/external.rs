@@ -10,7 +10,7 @@ use super::text::is_unfit;
 use super::text_enum::not_a_number;
 
 /// More characters than any sensible id needs; it is compared byte for byte and stored as it is.
-const LONGEST: usize = 255;
+const MAX_EXTERNAL_ID_LENGTH: usize = 255;
 
 /// The id of a user of the host. Not empty, and nothing invisible in it ([`is_unfit`]): it is compared byte for byte, and two
 /// ids that look the same would mislead the people who read them on pages and in logs.
@@ -31,7 +31,7 @@ impl ExternalUserId {
 /// Text that is no id of a user.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "a text of 1 to {LONGEST} characters without control, invisible or private-use characters, and without spaces at its ends"
+    "a text of 1 to {MAX_EXTERNAL_ID_LENGTH} characters without control, invisible or private-use characters, and without spaces at its ends"
 )]
 pub struct BadExternalId;
 
@@ -39,7 +39,7 @@ impl TryFrom<String> for ExternalUserId {
     type Error = BadExternalId;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let fits = (1..=LONGEST).contains(&text.chars().count())
+        let fits = (1..=MAX_EXTERNAL_ID_LENGTH).contains(&text.chars().count())
             && text.trim() == text
             && !text.chars().any(is_unfit);
         if fits { Ok(Self(text)) } else { Err(BadExternalId) }

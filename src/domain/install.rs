@@ -6,7 +6,7 @@ use super::origin::{Origin, web_url};
 use super::secret::Secret;
 
 /// Longer than any address of HubSpot's.
-const LONGEST: usize = 4096;
+const MAX_URL_LENGTH: usize = 4096;
 
 /// The `returnUrl` of an install, checked: it comes from the address bar of whoever opens ours, so it is believed only
 /// where it leads to HubSpot (RFC 9700 section 4.11: no open redirector).
@@ -18,7 +18,7 @@ impl InstallReturnUrl {
     /// such as `app-eu1.hubspot.com`; or to the origin where people approve, as configured.
     pub fn parse(text: &str, approval: &Origin) -> Option<Self> {
         // What a parser leaves out or replaces is read differently by somebody.
-        let plain = text.len() <= LONGEST && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+        let plain = text.len() <= MAX_URL_LENGTH && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
         let url = web_url(text).filter(|_| plain)?;
         let is_hubspot = url.scheme() == "https"
             && url.port().is_none()
@@ -147,7 +147,11 @@ mod tests {
         ] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
-        assert_eq!(parse(&format!("https://app.hubspot.com/{}", "a".repeat(LONGEST))), None, "too long");
+        assert_eq!(
+            parse(&format!("https://app.hubspot.com/{}", "a".repeat(MAX_URL_LENGTH))),
+            None,
+            "too long"
+        );
     }
 
     #[test]

@@ -85,14 +85,14 @@ impl Serialize for Origin {
 pub struct ReturnUrl(String);
 
 /// Longer than any page's address has to be.
-const LONGEST: usize = 2048;
+const MAX_RETURN_URL_LENGTH: usize = 2048;
 
 impl ReturnUrl {
     /// Reads an address. It must be a whole URL of that origin, in the spelling browsers give it, without a fragment:
     /// that place is ours.
     pub fn parse(text: &str, origin: &Origin) -> Option<Self> {
         let url = web_url(text)?;
-        let plain = text.len() <= LONGEST && url.as_str() == text && url.fragment().is_none();
+        let plain = text.len() <= MAX_RETURN_URL_LENGTH && url.as_str() == text && url.fragment().is_none();
         let ours = url.origin().ascii_serialization() == origin.as_str();
         // A backslash or an encoded slash in front of the path is read as a host by somebody.
         let path = url.path().to_ascii_lowercase();
@@ -286,7 +286,7 @@ mod tests {
         ] {
             assert_eq!(ReturnUrl::parse(bad, &origin), None, "{bad}");
         }
-        let long = format!("https://host.example/{}", "a".repeat(LONGEST));
+        let long = format!("https://host.example/{}", "a".repeat(MAX_RETURN_URL_LENGTH));
         assert_eq!(ReturnUrl::parse(&long, &origin), None);
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::text_enum::not_a_number;
 
-const LONGEST: usize = 40;
+const MAX_PROJECT_ID_LENGTH: usize = 40;
 
 /// The name of a project, which is its id: 1 to 40 lowercase letters, digits and hyphens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, DeriveValueType)]
@@ -28,14 +28,14 @@ impl Default for ProjectId {
 
 /// Text that cannot name a project.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a project's name has 1 to {LONGEST} lowercase letters, digits and hyphens")]
+#[error("a project's name has 1 to {MAX_PROJECT_ID_LENGTH} lowercase letters, digits and hyphens")]
 pub struct BadProjectId;
 
 impl FromStr for ProjectId {
     type Err = BadProjectId;
 
     fn from_str(text: &str) -> Result<Self, BadProjectId> {
-        let fits = (1..=LONGEST).contains(&text.len())
+        let fits = (1..=MAX_PROJECT_ID_LENGTH).contains(&text.len())
             && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
         if fits { Ok(Self(text.into())) } else { Err(BadProjectId) }
     }

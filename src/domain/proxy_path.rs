@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 /// How often a path may be encoded in itself. Nobody does it on purpose.
-const LAYERS: usize = 3;
+const MAX_DECODING_LAYERS: usize = 3;
 
 /// A path and query below HubSpot's API. It leads to no other server, climbs out of nothing, and is none of HubSpot's
 /// OAuth endpoints: there the app's own credentials and tokens are dealt with, which no caller of the proxy has.
@@ -74,7 +74,7 @@ fn has_whole_escapes(path: &str) -> bool {
 /// many they remove, and when.
 fn is_harmless(path: &str) -> bool {
     let mut layer = Cow::Borrowed(path);
-    for _ in 0..=LAYERS {
+    for _ in 0..=MAX_DECODING_LAYERS {
         if !is_harmless_as_it_stands(&layer) {
             return false;
         }

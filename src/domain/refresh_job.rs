@@ -7,7 +7,7 @@ use super::failure::{Failure, FailureClass};
 use super::id::ConnectionId;
 
 /// How long a claim holds: three times as long as a call may take.
-pub const LEASE: Duration = Duration::from_secs(60);
+pub const REFRESH_LEASE: Duration = Duration::from_secs(60);
 
 /// Between the two refusals that end a connection: time for another replica's success to become visible.
 pub const INVALID_GRANT_PAUSE: Duration = Duration::from_secs(60);

@@ -52,7 +52,7 @@ impl Secret {
 
 /// Fewer distinct bytes than a random secret of 32 digits has, but for one in ten million (one in a thousand if the digits
 /// are decimal).
-const FEWEST_BYTES: usize = 8;
+const MIN_DISTINCT_BYTES: usize = 8;
 
 /// Whether a secret was typed rather than drawn at random: it has few distinct bytes, repeats a part of itself, or
 /// mostly counts on by one step (`aaaa`, `abcabc`, `0123…`).
@@ -63,7 +63,7 @@ pub(crate) fn is_guessable(secret: &[u8]) -> bool {
     for pair in secret.windows(2) {
         steps[usize::from(pair[1].wrapping_sub(pair[0]))] += 1;
     }
-    distinct.len() < FEWEST_BYTES || repeats || steps.iter().any(|count| *count > secret.len() / 2)
+    distinct.len() < MIN_DISTINCT_BYTES || repeats || steps.iter().any(|count| *count > secret.len() / 2)
 }
 
 impl fmt::Debug for Secret {

@@ -4,29 +4,29 @@ use std::time::Duration;
 
 use super::text_enum::{UnknownText, text_enum};
 
-/// How many endpoints there may be. With [`AT_ONCE`] it bounds what one process has under way.
+/// How many endpoints there may be. With [`DELIVERIES_PER_ENDPOINT`] it bounds what one process has under way.
 pub const MAX_ENDPOINTS: usize = 16;
 
 /// How many deliveries to one endpoint are under way in one process: a slow receiver holds up nobody but itself.
-pub const AT_ONCE: usize = 4;
+pub const DELIVERIES_PER_ENDPOINT: usize = 4;
 
 /// How long a claim holds: several times as long as a delivery may take.
-pub const LEASE: Duration = Duration::from_secs(60);
+pub const DELIVERY_LEASE: Duration = Duration::from_secs(60);
 
 /// How long the older secret signs beside the newer one, unless said otherwise.
-pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
+pub const DEFAULT_SECRET_OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
 /// The pauses after the failed attempts: three days and a bit. After the last one a delivery has failed.
-const PAUSES: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+const RETRY_PAUSES: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 
 /// A receiver is left alone for as long as it asks, but no longer than this.
-const LONGEST_WISH: Duration = Duration::from_secs(24 * 3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// What has waited for so long is not delivered any more: all pauses with their unevenness, and a wish.
-pub const PATIENCE: Duration = Duration::from_secs(5 * 24 * 3600);
+pub const MAX_DELIVERY_AGE: Duration = Duration::from_secs(5 * 24 * 3600);
 
 /// How many deliveries to one endpoint may wait. Beyond that the oldest have failed.
-pub const MAX_WAITING: u64 = 100_000;
+pub const MAX_WAITING_DELIVERIES: u64 = 100_000;
 
 text_enum! {
     /// Why an endpoint is disabled.
@@ -111,12 +111,12 @@ impl Attempt {
         if self.status == Some(410) {
             return After::Gone;
         }
-        let Some(pause) = usize::try_from(attempts).ok().and_then(|at| PAUSES.get(at)) else {
+        let Some(pause) = usize::try_from(attempts).ok().and_then(|at| RETRY_PAUSES.get(at)) else {
             return After::Failed;
         };
         // A tenth more or less, so that what has failed together does not come back together.
         let own = Duration::from_secs(*pause).mul_f64(0.9 + 0.2 * unit);
-        After::Again(own.max(self.retry_after.unwrap_or_default().min(LONGEST_WISH)))
+        After::Again(own.max(self.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER)))
     }
 }
 
@@ -158,7 +158,7 @@ mod tests {
             spent += pause;
         }
         assert_eq!(failed(Some(500)).after(9, 0.5), After::Failed);
-        assert!(spent > Duration::from_secs(3 * 86_400) && spent < PATIENCE, "{spent:?}");
+        assert!(spent > Duration::from_secs(3 * 86_400) && spent < MAX_DELIVERY_AGE, "{spent:?}");
         assert_eq!(failed(Some(500)).after(i64::MAX, 0.5), After::Failed);
     }
 

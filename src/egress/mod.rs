@@ -15,8 +15,8 @@ use crate::domain::proxies::Proxies;
 use ssrf::{Lookup, Reach, SsrfGuard};
 
 /// How long a connection may take to come up.
-const CONNECT: Duration = Duration::from_secs(5);
-const IDLE: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where systems keep their CA certificates in one file: Debian and Alpine, Fedora, openSUSE.
 const BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
@@ -103,8 +103,8 @@ fn builder() -> ClientBuilder {
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .connect_timeout(CONNECT)
-        .pool_idle_timeout(IDLE)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .user_agent(concat!("hubspot-connect/", env!("CARGO_PKG_VERSION")))
 }
 

@@ -43,8 +43,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// How many lines about problems are logged at once, and in what time one more: users are not that many, and a stranger
 /// cannot fill the log.
-const LINES: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
-const LINE_INTERVAL: Duration = Duration::from_millis(100);
+const LOG_LINES: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+const LOG_LINE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the handlers share.
 pub struct Web {
@@ -87,7 +87,7 @@ impl RequestLimits {
                 settings.starts_per_minute > 0,
             ),
             wrong_keys: limits::PerAddress::new(settings.wrong_keys_per_minute),
-            lines: limits::PerProcess::new(LINES, LINE_INTERVAL, true),
+            lines: limits::PerProcess::new(LOG_LINES, LOG_LINE_INTERVAL, true),
             keys: api::KeyLimits::new(settings.api_per_minute),
         }
     }

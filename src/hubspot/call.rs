@@ -19,8 +19,8 @@ pub(super) const MAX_BODY: usize = 64 * 1024;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// How long a whole call may take, in steps.
-const PATIENCE: u32 = 20;
-const STEP: Duration = Duration::from_secs(1);
+const CALL_TIMEOUT_STEPS: u32 = 20;
+const TIMEOUT_STEP: Duration = Duration::from_secs(1);
 
 /// The means to call HubSpot.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Calls {
     /// Makes a call whose answer is no refusal of a token: its status says what it means, and its body may be up to so
     /// many bytes of anything.
     pub async fn ask(&self, call: RequestBuilder, max_body: usize) -> Result<Answer, Failure> {
-        within(PATIENCE, STEP, self.answer(call, max_body))
+        within(CALL_TIMEOUT_STEPS, TIMEOUT_STEP, self.answer(call, max_body))
             .await
             .unwrap_or(Err(Failure::uncertain(FailureCode::ProviderTimeout)))
     }

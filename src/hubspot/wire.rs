@@ -19,9 +19,9 @@ use crate::domain::secret::Secret;
 use crate::domain::text::visible;
 
 /// What HubSpot gives today; taken when it does not say.
-const USUAL_LIFE: Duration = Duration::from_secs(1800);
-const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
-const LONGEST_TOKEN: usize = 4096;
+const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(1800);
+const MAX_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
+const MAX_TOKEN_LENGTH: usize = 4096;
 
 /// A refusal, in the form of RFC 6749 section 5.2, in HubSpot's own form, or in both at once.
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,7 +133,7 @@ fn token(body: &Value, name: &str) -> Result<Option<String>, &'static str> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(token)) if token.is_empty() => Ok(None),
-        Some(Value::String(token)) if token.len() > LONGEST_TOKEN => Err("a token is too long"),
+        Some(Value::String(token)) if token.len() > MAX_TOKEN_LENGTH => Err("a token is too long"),
         Some(Value::String(token)) if token.chars().any(char::is_control) => {
             Err("a token has control characters")
         }
@@ -152,9 +152,9 @@ fn life(value: Option<&Value>) -> Duration {
     match seconds {
         Some(seconds) if seconds.is_finite() && seconds <= 0.0 => Duration::ZERO,
         Some(seconds) if seconds.is_finite() => {
-            Duration::from_secs_f64(seconds.min(LONGEST_LIFE.as_secs_f64()))
+            Duration::from_secs_f64(seconds.min(MAX_TOKEN_LIFE.as_secs_f64()))
         }
-        _ => USUAL_LIFE,
+        _ => DEFAULT_TOKEN_LIFE,
     }
 }
 
@@ -221,9 +221,9 @@ mod tests {
             (json!(1800), Duration::from_secs(1800)),
             (json!(" 60 "), Duration::from_secs(60)),
             (json!(-1), Duration::ZERO),
-            (json!(1e300), LONGEST_LIFE),
-            (json!("inf"), USUAL_LIFE),
-            (json!(null), USUAL_LIFE),
+            (json!(1e300), MAX_TOKEN_LIFE),
+            (json!("inf"), DEFAULT_TOKEN_LIFE),
+            (json!(null), DEFAULT_TOKEN_LIFE),
         ] {
             assert_eq!(life(Some(&told)), kept, "{told}");
         }

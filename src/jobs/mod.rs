@@ -13,10 +13,10 @@ use crate::domain::random::Random;
 use crate::services::{Services, StoreError};
 
 /// Due moments lie in the database, not in timers: after a suspended night or a moved clock the next look finds them.
-const TICK: Duration = Duration::from_secs(1);
-const SWEEP: Duration = Duration::from_secs(60);
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Between two looks for connections whose access token has expired.
-const WATCH: Duration = Duration::from_secs(10);
+const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The background work of one process.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Jobs {
             let more = note(refreshes.begin_due().await).unwrap_or(false);
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.pause(TICK) => {}
+                () = self.pause(TICK_INTERVAL) => {}
                 () = refreshes.room(), if more => {}
             }
         }
@@ -83,7 +83,7 @@ impl Jobs {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.pause(TICK) => {}
+                () = self.pause(TICK_INTERVAL) => {}
                 // Its place is free for the next.
                 Some(_) = in_flight.join_next() => {}
             }
@@ -92,7 +92,7 @@ impl Jobs {
 
     async fn watch(&self) {
         loop {
-            self.pause(WATCH).await;
+            self.pause(EXPIRY_CHECK_INTERVAL).await;
             note(self.services.connections.upkeep.note_degraded().await);
         }
     }
@@ -102,14 +102,14 @@ impl Jobs {
             note(self.services.connections.disconnects.revoke_due().await);
             let details = self.services.connections.details.fetch_missing_details();
             note_in(error_span!("account_details"), details).await;
-            self.pause(TICK).await;
+            self.pause(TICK_INTERVAL).await;
         }
     }
 
     /// What HubSpot tells of uninstalls. What is due goes first here too.
     async fn journal(&self) {
         while self.services.marketplace.journal.reads_journal() {
-            self.pause(TICK).await;
+            self.pause(TICK_INTERVAL).await;
             let poll =
                 note_in(error_span!("journal"), self.services.marketplace.journal.read_journal()).await;
             self.pause(poll.map_or(JOURNAL_POLL_INTERVAL, |poll| poll.next_in)).await;
@@ -119,12 +119,12 @@ impl Jobs {
     async fn sweeps(&self) {
         let mut page = None;
         // What is due at a start goes first.
-        self.pause(TICK).await;
+        self.pause(TICK_INTERVAL).await;
         loop {
             note_in(error_span!("sweep"), self.services.maintenance.sweep()).await;
             let next = self.services.connections.upkeep.reconcile(page);
             page = note_in(error_span!("reconcile"), next).await.flatten();
-            self.pause(SWEEP).await;
+            self.pause(SWEEP_INTERVAL).await;
         }
     }
 

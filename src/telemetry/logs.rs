@@ -14,11 +14,11 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 use crate::config::{LogFormat, Logging};
 
 /// How many days of log files are kept.
-const DAYS: usize = 7;
+const LOG_DAYS: usize = 7;
 
 /// What anyone can make a library write for each request: that it is malformed, that many come at once, that a session
 /// cookie is not ours.
-const QUIET: &str = "actix_http::h1::dispatcher=off,sqlx::pool::acquire=off,actix_session=error";
+const MUTED_TARGETS: &str = "actix_http::h1::dispatcher=off,sqlx::pool::acquire=off,actix_session=error";
 
 /// Why logging cannot be set up.
 #[derive(Debug, Error)]
@@ -41,7 +41,7 @@ pub fn install(settings: &Logging) -> Result<(), LogError> {
     // Libraries speak up only when something is wrong, unless the operator's own filter says otherwise.
     let level = match settings.level.contains(['=', ',']) {
         true => settings.level.clone(),
-        false => format!("warn,{QUIET},hubspot_connect={}", settings.level),
+        false => format!("warn,{MUTED_TARGETS},hubspot_connect={}", settings.level),
     };
     let filter = || EnvFilter::try_new(&level).map_err(|_| LogError::Level);
     let pretty = match settings.format {
@@ -86,7 +86,7 @@ fn file(settings: &Logging) -> Result<Option<RollingFileAppender>, LogError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
-        .max_log_files(DAYS)
+        .max_log_files(LOG_DAYS)
         .filename_prefix(name)
         // Old files are found by beginning and end: with the beginning alone, a database beside the logs would be one.
         .filename_suffix("log")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fake_hubspot::{Fault, Kind, Rule};
-use hubspot_connect::domain::journal::LEASE;
+use hubspot_connect::domain::journal::JOURNAL_LEASE;
 use hubspot_connect::services::PollOutcome;
 
 use crate::harness::app::ACME;
@@ -91,7 +91,7 @@ async fn who_has_slept_past_its_lease_moves_nothing_back() {
     let acquire = |owner: &'static str| app.store.marketplace.acquire_journal("fake-client-id", owner);
     let late = acquire("the one").await.unwrap().expect("nobody has it");
     assert_eq!(acquire("the other").await.unwrap(), None);
-    app.clock.advance(LEASE + Duration::from_millis(1));
+    app.clock.advance(JOURNAL_LEASE + Duration::from_millis(1));
     let current = acquire("the other").await.unwrap().expect("it has run out");
     for entry in ["entry-1", "entry-2"] {
         let moved = app
@@ -107,7 +107,7 @@ async fn who_has_slept_past_its_lease_moves_nothing_back() {
     assert_eq!(moved, None);
     assert_eq!(position(&app).await, "entry-2");
     assert_eq!(acquire("the one").await.unwrap(), None, "the lease has begun anew with each entry");
-    app.clock.advance(LEASE + Duration::from_millis(1));
+    app.clock.advance(JOURNAL_LEASE + Duration::from_millis(1));
     let again = acquire("the one").await.unwrap().expect("it has run out");
     assert_eq!(again.position.as_deref(), Some("entry-2"), "it goes on behind what the other has read");
 }
@@ -129,13 +129,13 @@ async fn a_replica_that_overtakes_a_slow_one_skips_nothing_and_is_not_set_back()
     let slow = tokio::spawn(async move { poll(&services).await });
     eventually("the first file is asked for", || async { !app.hubspot.calls(Kind::JournalFile).is_empty() })
         .await;
-    app.clock.advance(LEASE + Duration::from_millis(1));
+    app.clock.advance(JOURNAL_LEASE + Duration::from_millis(1));
     assert_eq!(poll(replica.services()).await.outcome, read(2, 1), "both entries");
     let reached = position(&app).await;
     app.hubspot.release();
     assert_eq!(slow.await.unwrap().outcome, PollOutcome::NotOurs);
     assert_eq!(position(&app).await, reached);
     uninstall(&app, STRANGER);
-    app.clock.advance(LEASE + Duration::from_millis(1));
+    app.clock.advance(JOURNAL_LEASE + Duration::from_millis(1));
     assert_eq!(poll(&app.services).await.outcome, read(1, 0), "only what has come since");
 }

@@ -9,7 +9,7 @@ use fake_hubspot::{Fault, Kind, Options, Rule};
 use hubspot_connect::app::App;
 use hubspot_connect::domain::id::{ConnectionId, UserId};
 use hubspot_connect::domain::random::Random;
-use hubspot_connect::domain::refresh_job::LEASE;
+use hubspot_connect::domain::refresh_job::REFRESH_LEASE;
 use hubspot_connect::domain::secret::Secret;
 use hubspot_connect::keyring::Keyring;
 use hubspot_connect::services::{Services, StartConnect, StartError, reseal_all};
@@ -566,7 +566,7 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
         let holders = scene.each();
         let (old, new) = (holders[0].clone(), holders[holders.len() - 1].clone());
         let late = old.connections.refreshes.acquire_refreshes(100).await.unwrap();
-        scene.app.clock.advance(LEASE);
+        scene.app.clock.advance(REFRESH_LEASE);
         let acquired = new.connections.refreshes.acquire_refreshes(100).await.unwrap();
         assert_eq!((late.len(), acquired.len()), (people.len(), people.len()));
 

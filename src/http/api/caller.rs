@@ -16,7 +16,7 @@ use crate::http::request::query::ApiQuery;
 use crate::services::ApiKey;
 
 /// Longer than any key.
-const LONGEST: usize = 200;
+const MAX_KEY_LENGTH: usize = 200;
 
 /// The key of a request that takes no query parameters, if it has this scope.
 ///
@@ -90,7 +90,7 @@ fn shown(request: &HttpRequest) -> Result<Secret, Problem> {
 fn bearer(line: &str) -> Option<&str> {
     let (scheme, key) = line.split_once(' ')?;
     let key = key.trim_start_matches(' ');
-    let fits = scheme.eq_ignore_ascii_case("bearer") && !key.is_empty() && key.len() <= LONGEST;
+    let fits = scheme.eq_ignore_ascii_case("bearer") && !key.is_empty() && key.len() <= MAX_KEY_LENGTH;
     fits.then_some(key)
 }
 

@@ -25,11 +25,11 @@ use crate::http::request::body::{ApiJson, NoBody, whole_number};
 use crate::services::{ConnectSessionFilter, NewSession, SessionView};
 
 /// As many bytes of JSON as the host may keep with a connection.
-const METADATA: usize = 4096;
+const MAX_METADATA_LENGTH: usize = 4096;
 /// As many characters as a person is shown of who is asking.
-const REQUESTED_BY: usize = 120;
+const MAX_REQUESTED_BY_LENGTH: usize = 120;
 /// HubSpot has about two hundred scopes.
-const MOST_SCOPES: usize = 200;
+const MAX_SCOPES: usize = 200;
 const WEEK: u64 = 7 * 24 * 3600;
 
 /// What a connect session is to be like.
@@ -302,7 +302,7 @@ fn read_id(id: &str) -> Result<ConnectSessionId, Problem> {
 impl CreateConnectSession {
     fn read(self, project: ProjectId) -> Result<NewSession, Problem> {
         let metadata = metadata_text(self.metadata)?;
-        let is_shown = |name: &str| is_name(name) && name.chars().count() <= REQUESTED_BY;
+        let is_shown = |name: &str| is_name(name) && name.chars().count() <= MAX_REQUESTED_BY_LENGTH;
         if self.requested_by.as_deref().is_some_and(|name| !is_shown(name)) {
             let name = "has 1 to 120 characters, none of them control or invisible characters";
             return Err(Problem::invalid("/requested_by", name));
@@ -335,7 +335,7 @@ impl CreateConnectSession {
 /// What the host wants to keep with a connection, as JSON.
 pub(super) fn metadata_text(metadata: Option<BTreeMap<String, Value>>) -> Result<Option<String>, Problem> {
     let text = metadata.map(|metadata| serde_json::to_string(&metadata).unwrap_or_default());
-    if text.as_ref().is_some_and(|text| text.len() > METADATA || text.contains("\\u0000")) {
+    if text.as_ref().is_some_and(|text| text.len() > MAX_METADATA_LENGTH || text.contains("\\u0000")) {
         return Err(Problem::invalid("/metadata", "has at most 4 kB of JSON, without zero characters"));
     }
     Ok(text)
@@ -354,8 +354,8 @@ pub(super) fn scopes(words: Option<Vec<String>>, place: &str) -> Result<Option<S
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':'))
     };
     match words.iter().position(|word| !plain(word)) {
-        None if words.len() <= MOST_SCOPES => Ok(Some(words.iter().collect())),
-        None => Err(Problem::invalid(place, format_args!("has at most {MOST_SCOPES} scopes"))),
+        None if words.len() <= MAX_SCOPES => Ok(Some(words.iter().collect())),
+        None => Err(Problem::invalid(place, format_args!("has at most {MAX_SCOPES} scopes"))),
         Some(at) => Err(Problem::invalid(format!("{place}/{at}"), "is not a scope as HubSpot writes it")),
     }
 }

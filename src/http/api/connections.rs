@@ -36,7 +36,7 @@ use crate::http::{Web, at};
 use crate::services::{ConnectionFilter, Event, Import, Imported, ListedConnection};
 
 /// Longer than any refresh token of HubSpot's.
-const LONGEST_TOKEN: usize = 4096;
+const MAX_REFRESH_TOKEN_LENGTH: usize = 4096;
 
 /// The routes of connections.
 pub(super) fn routes(routes: &mut ServiceConfig) {
@@ -223,7 +223,7 @@ pub async fn import_connection(
         scopes: words,
     } = body.0;
     let is_token = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-    if !(1..=LONGEST_TOKEN).contains(&refresh.expose().len()) || !is_token(refresh.expose()) {
+    if !(1..=MAX_REFRESH_TOKEN_LENGTH).contains(&refresh.expose().len()) || !is_token(refresh.expose()) {
         return Err(Problem::invalid("/refresh_token", "has 1 to 4096 visible characters"));
     }
     let import = Import {

@@ -20,13 +20,13 @@ use crate::http::paths::is_streamed;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::services::{GivenAnswer, Once, OnceLease};
 
-const KEY: &str = "idempotency-key";
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const LONGEST: usize = 255;
+const MAX_KEY_LENGTH: usize = 255;
 /// What is remembered of an answer, beside its body.
 const HEADERS: [HeaderName; 2] = [CONTENT_TYPE, LOCATION];
 /// No answer to a POST is as large as this.
-const LARGEST: usize = 64 * 1024;
+const MAX_STORED_ANSWER: usize = 64 * 1024;
 
 /// Wraps the routes of the host's backend.
 ///
@@ -36,7 +36,9 @@ pub(super) async fn once(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if request.method() != Method::POST || !request.headers().contains_key(KEY) || is_streamed(request.path())
+    if request.method() != Method::POST
+        || !request.headers().contains_key(IDEMPOTENCY_KEY)
+        || is_streamed(request.path())
     {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
@@ -84,7 +86,7 @@ pub(super) async fn once(
 
 /// The key: a string of RFC 9651, or the same without its quotation marks, as most clients send it.
 fn key(request: &ServiceRequest) -> Result<String, Problem> {
-    let mut lines = request.headers().get_all(KEY);
+    let mut lines = request.headers().get_all(IDEMPOTENCY_KEY);
     let bad = |hint| Problem::new(ProblemCode::IdempotencyKeyInvalid).hint(hint);
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return Err(bad("The header stands more than once."));
@@ -94,8 +96,8 @@ fn key(request: &ServiceRequest) -> Result<String, Problem> {
     let is_plain = bare.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
     match bare.len() {
         0 => Err(bad("The key is empty.")),
-        1..=LONGEST if is_plain => Ok(bare.to_owned()),
-        1..=LONGEST => Err(bad("The key has quotation marks or backslashes inside.")),
+        1..=MAX_KEY_LENGTH if is_plain => Ok(bare.to_owned()),
+        1..=MAX_KEY_LENGTH => Err(bad("The key has quotation marks or backslashes inside.")),
         _ => Err(bad("The key has more than 255 characters.")),
     }
 }
@@ -112,8 +114,9 @@ async fn remember(
     }
     let (request, response) = response.into_parts();
     let (head, body) = response.into_parts();
-    let body =
-        to_bytes_limited(body, LARGEST).await.map_err(|_| Problem::new(ProblemCode::InternalError))??;
+    let body = to_bytes_limited(body, MAX_STORED_ANSWER)
+        .await
+        .map_err(|_| Problem::new(ProblemCode::InternalError))??;
     let text = |name: &HeaderName| head.headers().get(name).and_then(|value| value.to_str().ok());
     let answer = GivenAnswer {
         status: head.status().as_u16(),

@@ -19,7 +19,7 @@ use crate::http::problem::{Problem, ProblemCode};
 /// How long a window is.
 const WINDOW: Duration = Duration::from_secs(60);
 /// With more keys than this, those that are quiet are forgotten.
-const TIDY: usize = 1000;
+const SWEEP_THRESHOLD: usize = 1000;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -74,7 +74,7 @@ impl KeyLimits {
     /// What is left after one more request, if there was anything, and when the window ends.
     fn spend(&self, key: ApiKeyId, now: Timestamp) -> (Option<u32>, Timestamp) {
         let mut windows = self.windows.lock().expect("nothing panics while it holds this lock");
-        if windows.len() >= TIDY && !windows.contains_key(&key) {
+        if windows.len() >= SWEEP_THRESHOLD && !windows.contains_key(&key) {
             windows.retain(|_, window| window.ends_at > now);
         }
         let fresh = Window { ends_at: now.plus(WINDOW), left: self.per_minute };
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn quiet_keys_are_forgotten() {
         let (limits, random) = (KeyLimits::new(1), Random::seeded(1));
-        for _ in 0..TIDY {
+        for _ in 0..SWEEP_THRESHOLD {
             limits.spend(ApiKeyId::random(&random), Timestamp::from_unix_ms(0));
         }
         limits.spend(ApiKeyId::random(&random), Timestamp::from_unix_ms(60_000));

@@ -13,8 +13,8 @@ use crate::http::request::query::{ApiQuery, bad_parameter};
 /// What a parameter with a time is.
 pub(super) const TIME: &str = "a time as RFC 3339 has it, such as `2026-11-18T11:06:40Z`";
 
-const USUAL_LIMIT: u32 = 50;
-const LARGEST_LIMIT: u32 = 100;
+const DEFAULT_LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 100;
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -53,9 +53,9 @@ impl<K: Serialize + DeserializeOwned> PageRequest<K> {
     /// `bad_request` that names what is wrong.
     pub fn read(request: &HttpRequest, filters: &[&str]) -> Result<Self, Problem> {
         let filters = ApiQuery::read(request, &[&["cursor", "limit"], filters].concat())?;
-        let number = format!("a number from 1 to {LARGEST_LIMIT}");
-        let limit = filters.get("limit", &number)?.unwrap_or(USUAL_LIMIT);
-        if !(1..=LARGEST_LIMIT).contains(&limit) {
+        let number = format!("a number from 1 to {MAX_LIMIT}");
+        let limit = filters.get("limit", &number)?.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(bad_parameter("limit", &number));
         }
         let refused = || bad_parameter("cursor", "the `next_cursor` of a page of this list");

@@ -35,11 +35,11 @@ const ORIGIN: HeaderName = HeaderName::from_static("hubspot-connect-origin");
 /// What HubSpot's API takes. Other methods are passed on too, for HubSpot to refuse.
 const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 /// The longest body that is passed on.
-const LONGEST: u64 = 64 * 1024 * 1024;
+const MAX_BODY: u64 = 64 * 1024 * 1024;
 /// How long a caller may be silent in the midst of a body.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a body may take in all: the longest one at a slow 1 Mbit/s.
-const WHOLE: Duration = Duration::from_secs(600);
+const CALL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Calls HubSpot's API with the access token of a connection.
 ///
@@ -99,12 +99,12 @@ async fn pass(request: &HttpRequest, web: &Web, payload: Payload) -> Result<Pass
 
 /// Methods that are not passed on: CONNECT would open a tunnel, and TRACE would show the access token (RFC 9110 section
 /// 9.3.8), as would Microsoft's TRACK.
-const REFUSED: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
+const REFUSED_METHODS: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
 
 /// Method names are case-sensitive, but not every server compares them so.
 fn method(request: &HttpRequest) -> Result<Method, Problem> {
     let name = request.method().as_str();
-    let is_refused = REFUSED.iter().any(|refused| name.eq_ignore_ascii_case(refused));
+    let is_refused = REFUSED_METHODS.iter().any(|refused| name.eq_ignore_ascii_case(refused));
     let method = Method::from_bytes(name.as_bytes()).ok().filter(|_| !is_refused);
     method.ok_or_else(|| Problem::new(ProblemCode::MethodNotAllowed))
 }
@@ -126,7 +126,7 @@ fn body_length(request: &HttpRequest) -> Result<Option<Option<u64>>, Problem> {
     let content_length = headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
     match content_length {
         Some(0) => Ok(None),
-        Some(length) if length > LONGEST => Err(Problem::new(ProblemCode::ProxyBodyTooLarge)),
+        Some(length) if length > MAX_BODY => Err(Problem::new(ProblemCode::ProxyBodyTooLarge)),
         Some(length) => Ok(Some(Some(length))),
         None => Ok(headers.contains_key(TRANSFER_ENCODING).then_some(None)),
     }
@@ -158,16 +158,16 @@ fn upload(payload: Payload, length: Option<u64>) -> Upload {
 
 async fn take_in(mut payload: Payload, pieces: Pieces) {
     let mut taken = 0;
-    let ends_at = Instant::now() + WHOLE;
+    let ends_at = Instant::now() + CALL_TIMEOUT;
     loop {
         let next = std::future::poll_fn(|context| Pin::new(&mut payload).poll_next(context));
-        let piece = match timeout_at(ends_at.min(Instant::now() + IDLE), next).await {
+        let piece = match timeout_at(ends_at.min(Instant::now() + IDLE_TIMEOUT), next).await {
             Ok(None) => return,
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(_))) | Err(_) => return pieces.fail(UploadError::BrokeOff).await,
         };
         taken += piece.len() as u64;
-        if taken > LONGEST {
+        if taken > MAX_BODY {
             return pieces.fail(UploadError::TooLong).await;
         }
         if !pieces.send(piece).await {

@@ -17,9 +17,9 @@ use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::services::{ApiKey, BackendToken, TokenWarning};
 
 /// What is asked for where nothing is said, in seconds.
-const USUAL_TTL: u64 = 60;
+const DEFAULT_MIN_TTL: u64 = 60;
 /// More cannot be asked for: half of the life that HubSpot gives.
-const LONGEST_TTL: u64 = 900;
+const MAX_MIN_TTL: u64 = 900;
 
 /// An access token of HubSpot's, for `Authorization: Bearer`.
 #[derive(Serialize, ToSchema)]
@@ -138,10 +138,10 @@ fn warning(warning: &TokenWarning) -> WarningBody {
 /// The one parameter. It is read by hand: this is the call that a backend makes before each of its own.
 fn min_ttl(query: &str) -> Result<Duration, Problem> {
     if query.is_empty() {
-        return Ok(Duration::from_secs(USUAL_TTL));
+        return Ok(Duration::from_secs(DEFAULT_MIN_TTL));
     }
     let given = query.strip_prefix("min_ttl=").filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let seconds = given.and_then(|text| text.parse().ok()).filter(|seconds| *seconds <= LONGEST_TTL);
+    let seconds = given.and_then(|text| text.parse().ok()).filter(|seconds| *seconds <= MAX_MIN_TTL);
     let hint = "The one query parameter is `min_ttl`, a number of seconds from 0 to 900.";
     seconds.map(Duration::from_secs).ok_or_else(|| Problem::new(ProblemCode::BadRequest).hint(hint))
 }

@@ -14,17 +14,17 @@ use super::webhook_bodies::{
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Timestamp;
 use crate::domain::id::WebhookId;
-use crate::domain::webhook::{DeliveryStatus, OVERLAP};
+use crate::domain::webhook::{DEFAULT_SECRET_OVERLAP, DeliveryStatus};
 use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::{ApiJson, NoBody};
 use crate::http::{Web, at};
 use crate::services::{ApiKey, DeliveryFilter, Endpoint, EndpointChanges};
 
 /// The longest time for which an older secret signs beside a newer one, in seconds.
-const LONGEST_OVERLAP: u64 = 7 * 24 * 3600;
+const MAX_SECRET_OVERLAP: u64 = 7 * 24 * 3600;
 
 /// How many deliveries are replayed with one request.
-const MOST_REPLAYED: u64 = 1000;
+const MAX_REPLAYED: u64 = 1000;
 
 /// Its routes.
 pub(super) fn routes(routes: &mut ServiceConfig) {
@@ -177,9 +177,9 @@ pub async fn rotate_webhook_secret(
     body: ApiJson<SecretRotation>,
 ) -> Handled {
     let key = caller(&request, &web, ApiScope::Webhooks).await?;
-    let overlap = body.0.overlap_seconds.map_or(OVERLAP, Duration::from_secs);
-    if overlap.as_secs() > LONGEST_OVERLAP {
-        return Err(Problem::invalid("/overlap_seconds", format_args!("is at most {LONGEST_OVERLAP}")));
+    let overlap = body.0.overlap_seconds.map_or(DEFAULT_SECRET_OVERLAP, Duration::from_secs);
+    if overlap.as_secs() > MAX_SECRET_OVERLAP {
+        return Err(Problem::invalid("/overlap_seconds", format_args!("is at most {MAX_SECRET_OVERLAP}")));
     }
     let (endpoint, secret) = web
         .services
@@ -284,8 +284,8 @@ pub async fn replay_webhook_deliveries(
 ) -> Handled {
     let key = caller(&request, &web, ApiScope::Webhooks).await?;
     let (id, filter) = (webhook_of(&web, &key, &id).await?, body.0.read()?);
-    let replayed = web.services.webhooks.endpoints.replay_failed(id, filter, MOST_REPLAYED).await?;
-    Ok(HttpResponse::Ok().json(ReplayedDeliveries { replayed, has_more: replayed == MOST_REPLAYED }))
+    let replayed = web.services.webhooks.endpoints.replay_failed(id, filter, MAX_REPLAYED).await?;
+    Ok(HttpResponse::Ok().json(ReplayedDeliveries { replayed, has_more: replayed == MAX_REPLAYED }))
 }
 
 /// Sends an event to an endpoint again, whatever became of it, and shows what came of it.

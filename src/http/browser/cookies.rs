@@ -11,7 +11,7 @@ use crate::domain::id::FlowId;
 use crate::domain::secret::Secret;
 
 /// More attempts than anyone has open; a header that grows without end locks the person out.
-const MOST: usize = 5;
+const MAX_FLOW_COOKIES: usize = 5;
 
 /// How flow cookies are named and marked.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ impl FlowCookies {
         }
     }
 
-    /// Cookies that remove the oldest flows, so that with this one there are no more than [`MOST`]. A form from another
+    /// Cookies that remove the oldest flows, so that with this one there are no more than [`MAX_FLOW_COOKIES`]. A form from another
     /// site comes without cookies, so room is made when a flow begins and when it comes back.
     pub fn make_room(&self, request: &HttpRequest, flow: FlowId) -> Vec<Cookie<'static>> {
         let Ok(cookies) = request.cookies() else {
@@ -66,7 +66,7 @@ impl FlowCookies {
             .map(|cookie| (age(cookie.value()), cookie.name().to_owned()))
             .collect();
         flows.sort_unstable();
-        let spare = (flows.len() + 1).saturating_sub(MOST);
+        let spare = (flows.len() + 1).saturating_sub(MAX_FLOW_COOKIES);
         flows.into_iter().take(spare).map(|(_, name)| self.removal_of(name)).collect()
     }
 

@@ -12,7 +12,7 @@ use crate::http::server::Watch;
 use crate::services::Subscription;
 
 /// When a request that may not wait should be repeated, in seconds.
-const ASK_AGAIN: u16 = 10;
+const RETRY_AFTER_SECONDS: u16 = 10;
 
 /// Waits for a change, or until the deadline. `false` if the client has sent something ahead of the answer: then nothing
 /// would tell when it hangs up, so the answer does not wait.
@@ -31,7 +31,7 @@ pub async fn wait(request: &HttpRequest, subscription: &mut Subscription, deadli
 
 /// The answer to a request that may not wait for a change: the same as before, and when to ask again.
 pub fn unchanged_for_now(tag: String) -> HttpResponse {
-    let retry_after = (RETRY_AFTER, HeaderValue::from(ASK_AGAIN));
+    let retry_after = (RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     HttpResponse::NotModified().insert_header((ETAG, tag)).insert_header(retry_after).finish()
 }
 

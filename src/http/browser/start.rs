@@ -11,7 +11,7 @@ use serde_json::json;
 use super::caller::Caller;
 use super::csrf::same_origin;
 use super::navigation::{Query, admit, fetch_header, navigation_only};
-use crate::domain::auth_request::{Mode, REMEMBERED};
+use crate::domain::auth_request::{AUTH_REQUEST_RETENTION, Mode};
 use crate::domain::clock::Timestamp;
 use crate::domain::id::FlowId;
 use crate::domain::origin::Origin;
@@ -141,7 +141,7 @@ fn bind(
     }
     let now = web.services.platform.clock.now();
     // The cookie outlives the flow, so that whoever comes too late is told so, and told so in this browser.
-    let max_age = expires_at.since(now) + REMEMBERED;
+    let max_age = expires_at.since(now) + AUTH_REQUEST_RETENTION;
     answer.cookie(web.cookies.new_cookie(flow, binding, now, max_age));
 }
 

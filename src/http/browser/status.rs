@@ -26,7 +26,7 @@ use crate::http::request::query::ApiQuery;
 use crate::services::{Connection, Reader};
 
 /// A longer wait would outlast proxies on the way.
-const LONGEST_WAIT: Duration = Duration::from_secs(25);
+const MAX_WAIT: Duration = Duration::from_secs(25);
 
 /// `GET /api/hubspot/status?wait=SECONDS`: the connections of this browser's session or of the user of a read token, or
 /// with a verifier the attempt that the page has begun. With `wait` and the ETag of the last answer, it answers as soon as something has changed.
@@ -57,7 +57,7 @@ pub async fn get_status(request: HttpRequest, web: Data<Web>, session: Session) 
     let query = ApiQuery::read(&request, &["wait", "flow"])?;
     let wait = query.get("wait", "a number of seconds")?.unwrap_or(0);
     let flow: Option<String> = query.get("flow", "the id of an attempt")?;
-    let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
+    let deadline = Instant::now() + Duration::from_secs(wait).min(MAX_WAIT);
     match (verifier(&request)?, read_token(&request), flow) {
         (Some(verifier), _, flow) => {
             authorization_status(&request, &web, &verifier, flow.as_deref(), deadline).await
@@ -134,7 +134,7 @@ async fn user_status(request: &HttpRequest, web: &Web, holder: Option<Holder>, d
 /// When the passing of time alone changes the answer: an access token that is not refreshed expires.
 fn next_expiry(connections: &[Connection], now: Timestamp) -> Instant {
     let ends = connections.iter().map(|connection| connection.token.expires_at).filter(|end| *end > now);
-    Instant::now() + ends.min().map_or(LONGEST_WAIT, |end| end.since(now))
+    Instant::now() + ends.min().map_or(MAX_WAIT, |end| end.since(now))
 }
 
 /// What a status says: of a session, or of an attempt.

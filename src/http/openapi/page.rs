@@ -8,7 +8,7 @@ const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "head"];
 /// An id that is nobody's, for examples.
 const SOME_ID: &str = "0197f3c2-5b1e-4a44-9d0c-3f6b2f1f7a10";
 /// A schema that names itself ends somewhere.
-const DEEPEST: usize = 6;
+const MAX_DEPTH: usize = 6;
 
 /// What the page shows of this description.
 pub fn page(document: &Value, base: &str) -> Value {
@@ -179,7 +179,7 @@ impl Reader<'_> {
             return given.clone();
         }
         if let Some(part) = schema["oneOf"].as_array().and_then(|parts| parts.last()) {
-            return if depth < DEEPEST { self.example(part, depth + 1) } else { Value::Null };
+            return if depth < MAX_DEPTH { self.example(part, depth + 1) } else { Value::Null };
         }
         let kind = schema["type"].as_str().or(schema["type"][0].as_str()).unwrap_or("object");
         match (kind, schema["format"].as_str()) {
@@ -188,8 +188,8 @@ impl Reader<'_> {
             ("string", _) => "…".into(),
             ("integer" | "number", _) => schema["minimum"].as_i64().unwrap_or(1).into(),
             ("boolean", _) => true.into(),
-            ("array", _) if depth < DEEPEST => json!([self.example(&schema["items"], depth + 1)]),
-            ("object", _) if depth < DEEPEST => {
+            ("array", _) if depth < MAX_DEPTH => json!([self.example(&schema["items"], depth + 1)]),
+            ("object", _) if depth < MAX_DEPTH => {
                 // What has to be there, and what is shown how it looks.
                 let wanted = |field: &Value, required| required || !field["example"].is_null();
                 let fields =

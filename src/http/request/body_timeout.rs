@@ -13,7 +13,7 @@ use crate::http::problem::{Problem, ProblemCode};
 use crate::http::server::{Watch, body_length};
 
 /// How long a body may take.
-const DEADLINE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Waits for the body of a request.
 ///
@@ -24,7 +24,7 @@ pub async fn await_body(request: &mut ServiceRequest) -> Result<(), Problem> {
         return Ok(());
     }
     // The limit is that of the extractors.
-    let body = tokio::time::timeout(DEADLINE, request.extract::<Bytes>())
+    let body = tokio::time::timeout(BODY_TIMEOUT, request.extract::<Bytes>())
         .await
         .map_err(|_| ProblemCode::RequestTimeout)?;
     let body = body.map_err(|why| match why.as_response_error().status_code().as_u16() {

@@ -13,7 +13,7 @@ use crate::domain::network::subscriber;
 /// Room for somebody who tries a few times in a row.
 const BURST: u32 = 10;
 /// After so many checks, addresses that have been quiet are forgotten.
-const TIDY: u32 = 4096;
+const SWEEP_THRESHOLD: u32 = 4096;
 
 /// A limit by address.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl PerAddress {
     /// Whether one more is admitted.
     pub fn admit(&self, address: IpAddr) -> bool {
         let Some(limiter) = &self.limiter else { return true };
-        if self.checks.fetch_add(1, Ordering::Relaxed) % TIDY == TIDY - 1 {
+        if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_THRESHOLD == SWEEP_THRESHOLD - 1 {
             limiter.retain_recent();
         }
         limiter.check_key(&subscriber(address)).is_ok()

@@ -11,7 +11,7 @@ use super::watch::Watch;
 
 /// How much is copied into a connection's buffer at once: a client that does not read costs no more than this, however
 /// long the answer is.
-const PIECE: usize = 32 * 1024;
+const MAX_CHUNK: usize = 32 * 1024;
 
 /// A request that is being answered; dropped when its answer is complete, or its client has gone.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl MessageBody for Answer {
                 other => return other,
             }
         }
-        let length = self.rest.len().min(PIECE);
+        let length = self.rest.len().min(MAX_CHUNK);
         Poll::Ready(Some(Ok(self.rest.split_to(length))))
     }
 }
@@ -81,7 +81,7 @@ mod tests {
         let mut sent = Vec::new();
         while let Some(piece) = poll_fn(|context| Pin::new(&mut answer).poll_next(context)).await {
             let piece = piece.expect("bytes do not fail");
-            assert!(piece.len() <= PIECE);
+            assert!(piece.len() <= MAX_CHUNK);
             sent.extend_from_slice(&piece);
         }
         assert_eq!(sent, long);

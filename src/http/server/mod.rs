@@ -46,13 +46,13 @@ use crate::http::paths::is_streamed;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the head of the first request of a connection may take before it is answered with 408.
-const HEAD: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the system tries to hand over what was written, also after the connection is closed.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many bytes the system keeps for a client that takes none. It would let this grow to megabytes.
-const UNSENT: u32 = 64 * 1024;
+const MAX_UNSENT: u32 = 64 * 1024;
 /// Descriptors that connections leave to everything else: calls to HubSpot and to webhooks, the database, log files.
-const RESERVE: usize = 256;
+const RESERVED_FILES: usize = 256;
 
 /// How many connections may wait to be accepted. The standard library asks for 128: a burst of others then makes the
 /// system drop a client's first packet, which it repeats a second later.
@@ -117,7 +117,7 @@ where
             async move { Ok(Response::from(answer.await?).map_body(|_, body| Answer::new(body, exchange))) }
         });
         let http = HttpService::build()
-            .client_request_timeout(HEAD)
+            .client_request_timeout(HEAD_TIMEOUT)
             .keep_alive(Duration::from_secs(limits.keep_alive))
             // A call that is passed on to HubSpot ends when its caller hangs up, and so do reads (`envelope`).
             .h1_allow_half_closed(false)
@@ -145,7 +145,7 @@ where
 /// As many connections as are wanted, or as many as the limit on open files has room for.
 fn capacity(wanted: usize) -> usize {
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
-    files.map_or(wanted, |files| wanted.min(files.saturating_sub(RESERVE).max(files / 2)))
+    files.map_or(wanted, |files| wanted.min(files.saturating_sub(RESERVED_FILES).max(files / 2)))
 }
 
 /// What the connections of one thread have in common.
@@ -171,8 +171,8 @@ where
             return Ok(());
         };
         let socket = SockRef::from(&tcp);
-        let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        let _ = socket.set_tcp_notsent_lowat(UNSENT);
+        let _ = socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
+        let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT);
         // An answer may take several writes, none of which should wait until the one before is acknowledged.
         let _ = tcp.set_nodelay(true);
         let _open = self.metrics.http.opened();

@@ -12,7 +12,7 @@ use super::watch::Watch;
 
 /// How much is read at once. actix-http takes all requests apart that it has read, and keeps some 8 kB for each until it
 /// is answered: a client that sends thousands of small ones ahead would cost as many times that.
-const PIECE: usize = 1024;
+const PEEK_BYTES: usize = 1024;
 
 /// A TCP connection and its watch.
 #[derive(Debug)]
@@ -63,8 +63,8 @@ impl AsyncRead for WatchedStream {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let mut space = [0; PIECE];
-        let length = buffer.remaining().min(PIECE);
+        let mut space = [0; PEEK_BYTES];
+        let length = buffer.remaining().min(PEEK_BYTES);
         let mut piece = ReadBuf::new(&mut space[..length]);
         match Pin::new(&mut self.tcp).poll_read(context, &mut piece)? {
             Poll::Pending => {
@@ -74,7 +74,7 @@ impl AsyncRead for WatchedStream {
             Poll::Ready(()) if piece.filled().is_empty() => {}
             Poll::Ready(()) => self.watch.read(piece.filled()),
         }
-        self.is_full = piece.filled().len() == PIECE;
+        self.is_full = piece.filled().len() == PEEK_BYTES;
         buffer.put_slice(piece.filled());
         Poll::Ready(Ok(()))
     }

@@ -17,16 +17,16 @@ use super::boundary::Boundary;
 pub(super) type Second = u64;
 
 /// How long a head may take, in seconds: more than actix-http's own limit for the first one, which it answers with 408.
-const HEAD: Second = 8;
+const HEAD_TIMEOUT: Second = 8;
 /// How long a connection may be kept open without a request where others need the room, in seconds.
-const IDLE: Second = 20;
+const IDLE_TIMEOUT: Second = 20;
 /// How much longer than actix-http's own keep-alive a connection may stay open, in seconds.
-const GRACE: Second = 5;
+const CLOSE_GRACE: Second = 5;
 /// How long a request may take to be answered, in seconds. Handlers have shorter limits of their own.
-const EXCHANGE: Second = 60;
+const EXCHANGE_TIMEOUT: Second = 60;
 /// How long a client may take no byte of an answer that is passed on as it arrives, or may need for the last part of
 /// any other answer, in seconds.
-const WRITE: Second = 20;
+const WRITE_TIMEOUT: Second = 20;
 /// How long a connection stays open after the last byte of its client, in seconds. A request that is being answered may
 /// take longer, but not one that was sent ahead: each of them might wait for a change otherwise.
 const MAX_SILENCE: Second = 30;
@@ -87,7 +87,7 @@ impl Watch {
             keep_alive,
             needed_at: Cell::new(Second::MAX),
             phase: Cell::new(Phase::Head),
-            until: Cell::new(now + HEAD),
+            until: Cell::new(now + HEAD_TIMEOUT),
             write_until: Cell::new(None),
             read_at: Cell::new(now),
             boundary: Cell::default(),
@@ -131,14 +131,14 @@ impl Watch {
             self.has_read.set(true);
         }
         if self.phase.get() == Phase::Idle {
-            self.enter(Phase::Head, now + HEAD);
+            self.enter(Phase::Head, now + HEAD_TIMEOUT);
         }
     }
 
     /// Notes that the client does not take what is written.
     pub fn write_blocked(&self) {
         if self.write_until.get().is_none() {
-            self.write_until.set(Some(self.clock.get() + WRITE));
+            self.write_until.set(Some(self.clock.get() + WRITE_TIMEOUT));
         }
     }
 
@@ -146,7 +146,7 @@ impl Watch {
     /// a client that takes a byte now and then would hold it for as long as it likes.
     pub fn write_advanced(&self) {
         if self.phase.get() == Phase::Stream && self.write_until.get().is_some() {
-            self.write_until.set(Some(self.clock.get() + WRITE));
+            self.write_until.set(Some(self.clock.get() + WRITE_TIMEOUT));
         }
     }
 
@@ -164,7 +164,7 @@ impl Watch {
             true => self.enter(Phase::Stream, Second::MAX),
             // It was sent before the last answer was there, so its client may be silent since then.
             false if !self.has_read.get() => self.enter(Phase::Exchange, self.read_at.get() + MAX_SILENCE),
-            false => self.enter(Phase::Exchange, now + EXCHANGE),
+            false => self.enter(Phase::Exchange, now + EXCHANGE_TIMEOUT),
         }
     }
 
@@ -182,10 +182,10 @@ impl Watch {
         let now = self.clock.get();
         let silent = self.read_at.get() + MAX_SILENCE;
         // After a slow answer there is still time for the client to take it.
-        let needed_at = silent.min(now + IDLE).max(now + 1);
+        let needed_at = silent.min(now + IDLE_TIMEOUT).max(now + 1);
         self.needed_at.set(needed_at);
         let is_kept = self.at_boundary(Boundary::end);
-        self.enter(Phase::Idle, if is_kept { now + self.keep_alive + GRACE } else { needed_at });
+        self.enter(Phase::Idle, if is_kept { now + self.keep_alive + CLOSE_GRACE } else { needed_at });
     }
 
     fn at_boundary<T>(&self, work: impl FnOnce(&mut Boundary) -> T) -> T {
@@ -300,24 +300,28 @@ mod tests {
     #[test]
     fn a_connection_that_sends_nothing_or_half_a_head_is_overdue() {
         let bench = Bench::new();
-        assert_eq!(bench.overdue_after(), (HEAD, "head"));
+        assert_eq!(bench.overdue_after(), (HEAD_TIMEOUT, "head"));
         bench.pass(5);
         bench.watch.read(REQUEST);
-        assert_eq!(bench.overdue_after(), (HEAD - 5, "head"), "a byte now and then gives no more time");
+        assert_eq!(
+            bench.overdue_after(),
+            (HEAD_TIMEOUT - 5, "head"),
+            "a byte now and then gives no more time"
+        );
     }
 
     #[test]
     fn one_byte_after_an_answer_gives_less_time_than_silence() {
         let bench = Bench::new();
         bench.answer(REQUEST);
-        assert_eq!(bench.overdue_after(), (KEEP_ALIVE + GRACE, "idle"));
+        assert_eq!(bench.overdue_after(), (KEEP_ALIVE + CLOSE_GRACE, "idle"));
         bench.watch.read(b"G");
-        assert_eq!(bench.overdue_after(), (HEAD, "head"));
+        assert_eq!(bench.overdue_after(), (HEAD_TIMEOUT, "head"));
         bench.pass(3);
         bench.watch.read(b"E");
         assert_eq!(
             bench.overdue_after(),
-            (HEAD - 3, "head"),
+            (HEAD_TIMEOUT - 3, "head"),
             "the rest of a refused body gives no more time"
         );
     }
@@ -326,7 +330,7 @@ mod tests {
     fn a_byte_that_came_with_the_request_is_no_silence() {
         let bench = Bench::new();
         bench.answer(b"GET / HTTP/1.1\r\n\r\nG");
-        assert_eq!(bench.overdue_after(), (IDLE, "idle"));
+        assert_eq!(bench.overdue_after(), (IDLE_TIMEOUT, "idle"));
     }
 
     #[test]
@@ -334,7 +338,7 @@ mod tests {
         let bench = Bench::new();
         bench.watch.read(REQUEST);
         bench.watch.begin(false, Some(0));
-        assert_eq!(bench.overdue_after(), (EXCHANGE, "exchange"));
+        assert_eq!(bench.overdue_after(), (EXCHANGE_TIMEOUT, "exchange"));
         bench.pass(25);
         bench.watch.end();
         bench.watch.begin(false, Some(0));
@@ -345,13 +349,13 @@ mod tests {
     fn an_idle_connection_makes_room_where_others_need_it() {
         let bench = Bench::new();
         bench.watch.make_room();
-        assert_eq!(bench.overdue_after(), (HEAD, "head"), "it is not idle");
+        assert_eq!(bench.overdue_after(), (HEAD_TIMEOUT, "head"), "it is not idle");
         bench.answer(REQUEST);
         bench.pass(5);
         bench.watch.make_room();
-        assert_eq!(bench.overdue_after(), (IDLE - 5, "idle"));
+        assert_eq!(bench.overdue_after(), (IDLE_TIMEOUT - 5, "idle"));
         bench.answer(REQUEST);
-        assert_eq!(bench.overdue_after(), (KEEP_ALIVE + GRACE, "idle"));
+        assert_eq!(bench.overdue_after(), (KEEP_ALIVE + CLOSE_GRACE, "idle"));
     }
 
     #[test]
@@ -374,7 +378,7 @@ mod tests {
         bench.watch.drained();
         bench.watch.read(REQUEST);
         bench.watch.begin(false, Some(0));
-        assert_eq!(bench.overdue_after(), (EXCHANGE, "exchange"), "a new request has all its time");
+        assert_eq!(bench.overdue_after(), (EXCHANGE_TIMEOUT, "exchange"), "a new request has all its time");
     }
 
     #[test]
@@ -387,9 +391,9 @@ mod tests {
         bench.pass(10);
         bench.watch.write_advanced();
         bench.watch.write_blocked();
-        assert_eq!(bench.overdue_after(), (WRITE - 10, "write"));
+        assert_eq!(bench.overdue_after(), (WRITE_TIMEOUT - 10, "write"));
         bench.watch.written();
-        assert_eq!(bench.overdue_after(), (KEEP_ALIVE + GRACE - 10, "idle"));
+        assert_eq!(bench.overdue_after(), (KEEP_ALIVE + CLOSE_GRACE - 10, "idle"));
     }
 
     #[test]
@@ -398,10 +402,10 @@ mod tests {
         bench.watch.begin(true, Some(0));
         for _ in 0..50 {
             bench.watch.write_blocked();
-            bench.pass(WRITE - 1);
+            bench.pass(WRITE_TIMEOUT - 1);
             assert_eq!(bench.watch.overdue(), None);
             bench.watch.write_advanced();
         }
-        assert_eq!(bench.overdue_after(), (WRITE, "write"));
+        assert_eq!(bench.overdue_after(), (WRITE_TIMEOUT, "write"));
     }
 }

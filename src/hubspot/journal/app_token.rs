@@ -15,7 +15,7 @@ use crate::domain::secret::Secret;
 const SCOPES: &str = "developer.webhooks_journal.read developer.webhooks_journal.subscriptions.read \
                       developer.webhooks_journal.subscriptions.write";
 /// A token that has less left is renewed: a call must not outlive it.
-const RESERVE: Duration = Duration::from_secs(60);
+const REFRESH_MARGIN: Duration = Duration::from_secs(60);
 
 /// A token, while it is good.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl HubSpot {
             }
         };
         let grant = self.with_each_secret(ask).await.map(TokenBody::into_grant)?;
-        let until = now.plus(grant.expires_in).minus(RESERVE.min(grant.expires_in / 2));
+        let until = now.plus(grant.expires_in).minus(REFRESH_MARGIN.min(grant.expires_in / 2));
         let held = Arc::new(Held { token: grant.access, until });
         *self.journal.token.lock() = Some(Arc::clone(&held));
         Ok(held)

@@ -17,9 +17,9 @@ use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::PortalId;
 use crate::domain::journal::Notice;
 
-const LONGEST_OFFSET: usize = 200;
+const MAX_OFFSET_LENGTH: usize = 200;
 /// HubSpot keeps an entry for three days: a time that is older than any is written in some other way than we read it.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+const MAX_ENTRY_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A pointer to a file of the journal.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,7 +45,8 @@ pub(super) fn pointer(body: &[u8]) -> Result<Entry, Failure> {
     let entry = Entry { offset: text("currentOffset")?, url: text("url")? };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     let starts_well = entry.offset.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
-    let is_offset = starts_well && entry.offset.len() <= LONGEST_OFFSET && entry.offset.bytes().all(is_plain);
+    let is_offset =
+        starts_well && entry.offset.len() <= MAX_OFFSET_LENGTH && entry.offset.bytes().all(is_plain);
     if is_offset { Ok(entry) } else { Err(bad()) }
 }
 
@@ -70,7 +71,7 @@ pub(super) fn notices(file: &[u8], now: Timestamp) -> Result<Vec<Notice>, Failur
     for event in file.journal_events.into_iter().filter_map(value).filter(is_uninstall) {
         let Some(portal_id) = event.get("portalId").and_then(portal) else { continue };
         let occurred = event.get("occurredAt").and_then(moment).or(published);
-        let at = occurred.filter(|at| now.since(*at) < KEPT).unwrap_or(now).min(now);
+        let at = occurred.filter(|at| now.since(*at) < MAX_ENTRY_AGE).unwrap_or(now).min(now);
         last.entry(portal_id).and_modify(|known: &mut Timestamp| *known = at.max(*known)).or_insert(at);
     }
     Ok(last.into_iter().map(|(portal_id, at)| Notice { portal_id: PortalId(portal_id), at }).collect())

@@ -18,7 +18,7 @@ use crate::egress::ssrf::{Reach, SystemLookup, was_blocked};
 /// HubSpot writes files of 5 MB at most ("up to 10,000 or 5MB", developer changelog, July 2026).
 const MAX_FILE: usize = 8 * 1024 * 1024;
 /// How long a whole file may take.
-const DEADLINE: Duration = Duration::from_secs(30);
+const FILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A signed address is long, but not without end.
 const MAX_URL: usize = 16 * 1024;
 
@@ -53,7 +53,7 @@ impl Files {
                 _ => Err(Failure::transient(FailureCode::ProviderUnavailable)),
             }
         };
-        tokio::time::timeout(DEADLINE, whole)
+        tokio::time::timeout(FILE_TIMEOUT, whole)
             .await
             .unwrap_or(Err(Failure::transient(FailureCode::ProviderTimeout)))
     }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 
 /// How long HubSpot may be silent in the midst of an answer.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a caller's body did not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -124,7 +124,7 @@ pub struct Download {
 
 impl Download {
     pub(super) fn new(body: reqwest::Body) -> Self {
-        Self { body, ahead: None, silence: None, idle: IDLE }
+        Self { body, ahead: None, silence: None, idle: IDLE_TIMEOUT }
     }
 
     /// How long it is, where that is known.

@@ -25,7 +25,7 @@ use crate::domain::secret::Secret;
 use crate::egress;
 
 /// How long HubSpot may take to begin its answer, from the last byte that it was sent.
-const BEGIN: Duration = Duration::from_secs(30);
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A call to pass on.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl HubSpot {
         if let Some(upload) = call.body.take() {
             request = request.body(reqwest::Body::wrap(upload));
         }
-        let answer = begun(request.send(), &progress, BEGIN).await?;
+        let answer = begun(request.send(), &progress, FIRST_BYTE_TIMEOUT).await?;
         self.read(answer, &call.method, call.path.is_search()).await
     }
 

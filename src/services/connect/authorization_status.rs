@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::outcome::{Outcome, Outcomes};
 use super::rules::Rules;
-use crate::domain::auth_request::{AuthRequest, AuthorizationStatus, REMEMBERED};
+use crate::domain::auth_request::{AUTH_REQUEST_RETENTION, AuthRequest, AuthorizationStatus};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Secret;
@@ -122,7 +122,7 @@ impl AuthorizationStatuses {
         if request.opener_verification.is_none() {
             // As it was when it began: how long it is open may tell how it fares.
             expires_at = request.created_at.plus(self.rules.flow_ttl);
-            if expires_at.plus(REMEMBERED) <= now {
+            if expires_at.plus(AUTH_REQUEST_RETENTION) <= now {
                 return Ok(None);
             }
             let status = if expires_at <= now {

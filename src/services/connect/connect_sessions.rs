@@ -37,7 +37,7 @@ use crate::store::{
 };
 
 /// How long a session for a page is good, unless the backend says otherwise.
-const PAGE_LIFE: Duration = Duration::from_secs(1800);
+const PAGE_SESSION_LIFE: Duration = Duration::from_secs(1800);
 /// The same of a link that an administrator is sent.
 const LINK_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -189,7 +189,7 @@ impl ConnectSessions {
         let (project, user) = (new.project.clone(), external_id.clone());
         let user_id = parts.platform_store.user_of_external(project, user, &parts.random).await?;
         let (now, token) = (parts.clock.now(), Secret::random(&parts.random));
-        let usual = if new.hosted { LINK_LIFE } else { PAGE_LIFE };
+        let usual = if new.hosted { LINK_LIFE } else { PAGE_SESSION_LIFE };
         let session = ConnectSession {
             id: ConnectSessionId::at(now, &parts.random),
             token_hash: token.hash(),

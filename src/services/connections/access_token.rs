@@ -23,13 +23,13 @@ use crate::services::platform::{Base, RowCache, Tasks};
 use crate::store::{AccessRow, AcquireResult, ConnectionStore, StoreError};
 
 /// How long a caller waits: somewhat longer than a call to HubSpot may take.
-const CALLER_PATIENCE: Duration = Duration::from_secs(25);
+const CALLER_WAIT: Duration = Duration::from_secs(25);
 /// How long a caller waits while the token in hand still works: not for a HubSpot that says nothing.
-const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+const SHORT_CALLER_WAIT: Duration = Duration::from_secs(5);
 /// How long is waited for a renewal that another process has begun.
-const PATIENCE: Duration = Duration::from_secs(5);
+const OTHER_REPLICA_WAIT: Duration = Duration::from_secs(5);
 /// Between two looks at it.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// An access token as it is lent.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ impl AccessTokens {
     pub(in crate::services) async fn await_refresh_of(&self, id: ConnectionId, generation: i64) {
         // Whoever holds the other end says nothing: it goes when the renewal is over. That may take for ever, while
         // new tokens cannot be written.
-        let _ = timeout(CALLER_PATIENCE, self.shared_refresh(id, generation).changed()).await;
+        let _ = timeout(CALLER_WAIT, self.shared_refresh(id, generation).changed()).await;
     }
 
     /// Whether somebody of this process has a renewal under way.
@@ -172,8 +172,8 @@ impl AccessTokens {
             return Ok(row);
         }
         let left = row.expires_at.since(now);
-        let patience = if left.is_zero() { CALLER_PATIENCE } else { SHORT_PATIENCE.min(left / 2) };
-        let _ = timeout(patience, self.shared_refresh(id, row.generation).changed()).await;
+        let wait = if left.is_zero() { CALLER_WAIT } else { SHORT_CALLER_WAIT.min(left / 2) };
+        let _ = timeout(wait, self.shared_refresh(id, row.generation).changed()).await;
         let row = self.reread(id).await?;
         if row.expires_at > self.0.clock.now() {
             return Ok(row);
@@ -265,9 +265,9 @@ impl AccessTokens {
 
     /// Waits until whoever holds the lease has stored new tokens, or given up.
     async fn await_other(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
-        let looks = PATIENCE.as_millis() / LOOK.as_millis();
-        for _ in 0..looks {
-            tokio::time::sleep(LOOK).await;
+        let polls = OTHER_REPLICA_WAIT.as_millis() / POLL_INTERVAL.as_millis();
+        for _ in 0..polls {
+            tokio::time::sleep(POLL_INTERVAL).await;
             match self.0.store.is_refreshing(id, generation).await? {
                 true => {}
                 false => break,

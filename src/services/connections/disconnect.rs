@@ -20,9 +20,9 @@ use crate::store::{ConnectionStore, Removed, RevocationJob, StoreError};
 /// How long a caller waits for HubSpot's word before it is told `queued`.
 pub(in crate::services) const REVOKE_WAIT: Duration = Duration::from_secs(5);
 /// After so long HubSpot is not asked any more.
-const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
+const REVOCATION_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 /// Between a claim of the background and the next one, should it not come to an end.
-const LEASE: Duration = Duration::from_secs(60);
+const REVOCATION_LEASE: Duration = Duration::from_secs(60);
 
 /// A connection that was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +161,7 @@ impl Disconnects {
     /// Works off revocations that are due, side by side. Says how many there were.
     pub async fn revoke_due(&self) -> Result<usize, StoreError> {
         let mut tasks = Vec::new();
-        for job in self.0.store.acquire_revocations(8, LEASE).await? {
+        for job in self.0.store.acquire_revocations(8, REVOCATION_LEASE).await? {
             let disconnects = self.clone();
             let span = error_span!("revocation", connection = %job.connection_id);
             let work = async move { disconnects.revoke(job).await };
@@ -184,7 +184,9 @@ impl Disconnects {
         let refresh = match parts.keyring.open(&job.refresh(), context) {
             Ok(refresh) => refresh,
             // The key may come back.
-            Err(OpenError::UnknownKey(_)) if parts.clock.now().since(job.created_at) < GIVE_UP => {
+            Err(OpenError::UnknownKey(_))
+                if parts.clock.now().since(job.created_at) < REVOCATION_DEADLINE =>
+            {
                 let pause = backoff(job.attempts.saturating_add(1), 1.0);
                 parts.store.postpone_revocation(&job.id, parts.clock.now().plus(pause)).await?;
                 return Ok(Revocation::Queued);
@@ -208,7 +210,7 @@ impl Disconnects {
             return Ok(Revocation::Done);
         };
         let now = parts.clock.now();
-        if now.since(job.created_at) >= GIVE_UP {
+        if now.since(job.created_at) >= REVOCATION_DEADLINE {
             tracing::error!(connection = %job.connection_id, code = failure.code.as_str(), "revoke_failed: giving up after a day");
             parts.store.finish_revocation(&job.id).await?;
             return Ok(Revocation::Skipped);

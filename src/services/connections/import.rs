@@ -24,12 +24,12 @@ use crate::services::platform::{Base, Changes, Tasks, joined};
 use crate::store::{ConnectionStore, PlatformStore, Source, StoreError};
 
 /// How often HubSpot is asked again after a failure that passes by itself.
-const ATTEMPTS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 /// However long HubSpot asks to be left alone, an import waits no longer than that.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// How long an import waits for HubSpot to come back.
-const OUTAGE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(250);
+const OUTAGE_WAIT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long an import waits for its turn while somebody waits for the answer.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
 
@@ -235,10 +235,10 @@ impl Imports {
             parts.circuit_breaker.failed(None, &failure, parts.clock.now());
             attempt += 1;
             let FailureClass::Transient { retry_after } = failure.class else { return Err(failure.into()) };
-            if attempt == ATTEMPTS || !import.is_patient {
+            if attempt == MAX_ATTEMPTS || !import.is_patient {
                 return Err(failure.into());
             }
-            let pause = retry_after.unwrap_or(Duration::from_secs(1 << attempt)).min(LONGEST_PAUSE);
+            let pause = retry_after.unwrap_or(Duration::from_secs(1 << attempt)).min(MAX_PAUSE);
             tokio::time::sleep(pause).await;
         }
     }
@@ -249,7 +249,7 @@ impl Imports {
         while breaker.admit(1, self.0.clock.now()) == 0 {
             match breaker.open_reason() {
                 // Our own credentials are refused: waiting does not mend that.
-                Some((code, _)) if !is_patient || !breaker.is_outage() || waited >= OUTAGE => {
+                Some((code, _)) if !is_patient || !breaker.is_outage() || waited >= OUTAGE_WAIT => {
                     return Err(ImportError::Refused(code));
                 }
                 _ => {}
@@ -257,8 +257,8 @@ impl Imports {
             if !is_patient && waited >= SHORT_WAIT {
                 return Err(ImportError::Refused(FailureCode::ProviderBusy));
             }
-            tokio::time::sleep(LOOK).await;
-            waited += LOOK;
+            tokio::time::sleep(POLL_INTERVAL).await;
+            waited += POLL_INTERVAL;
         }
         Ok(())
     }

@@ -25,9 +25,9 @@ use crate::store::{
 use crate::telemetry::metrics::Metrics;
 
 /// How long a write is tried again while the person waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
 /// The same for an import.
-const PATIENCE_OF_IMPORT: Duration = Duration::from_secs(24 * 3600);
+const IMPORT_WRITE_RETRY: Duration = Duration::from_secs(24 * 3600);
 /// When the background asks for an account's details, should the callback not get to it.
 const DETAILS_LATER: Duration = Duration::from_secs(30);
 
@@ -210,13 +210,14 @@ impl Intake {
     ) -> Result<Option<Stored>, StoreError> {
         let parts = &self.0;
         // Nobody waits for an import, and HubSpot may have replaced the refresh token: the new one is nowhere else.
-        let patience = if matches!(source, Source::Import(_)) { PATIENCE_OF_IMPORT } else { PATIENCE };
+        let retry_for =
+            if matches!(source, Source::Import(_)) { IMPORT_WRITE_RETRY } else { CONNECT_WRITE_RETRY };
         loop {
             let known = match received.portal {
                 Some(portal) => {
                     let find =
                         || parts.connection_store.token_for(received.terms.owner, received.client_id, portal);
-                    retry_write(patience, find).await?
+                    retry_write(retry_for, find).await?
                 }
                 None => None,
             };
@@ -225,7 +226,7 @@ impl Intake {
             });
             let tokens = self.seal(received, &source, place);
             let save = || parts.connect_store.save_connected(source.clone(), tokens.clone());
-            match retry_write(patience, save).await? {
+            match retry_write(retry_for, save).await? {
                 Saved::Done(ended) => return Ok(Some(Stored { connection: place.0, ended })),
                 Saved::Gone => return Ok(None),
                 Saved::Stale => {}

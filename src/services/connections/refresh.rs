@@ -24,14 +24,14 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
 /// new tokens are nowhere else.
-const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+const COMMIT_RETRY: Duration = Duration::from_secs(24 * 3600);
 
 /// For how long no connection is given up because many are refused at once.
-const LONGEST_EVENT: Duration = Duration::from_secs(24 * 3600);
+const MAX_MASS_EVENT: Duration = Duration::from_secs(24 * 3600);
 
 /// How long what was read with a claim is taken for true. A process that stood still in between must not spend a token
 /// that another one is spending, or has spent.
-const FRESH: Duration = Duration::from_secs(1);
+const MAX_JOB_AGE: Duration = Duration::from_secs(1);
 
 /// Connections, refreshed. Clones share everything.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ impl Refreshes {
     async fn refresh_under_lease(&self, acquired: AcquiredJob) -> Result<(), StoreError> {
         let parts = &self.0;
         let AcquiredJob { job, mut token, at } = acquired;
-        if parts.clock.now().since(at) > FRESH {
+        if parts.clock.now().since(at) > MAX_JOB_AGE {
             let Some(newer) = parts.store.token_under(&job).await? else { return Ok(()) };
             token = newer;
         }
@@ -176,7 +176,7 @@ impl Refreshes {
             refresh_at: parts.policy.refresh_at(obtained_at, expires_at, parts.random.unit()),
         };
         let write = || parts.store.commit_refresh(committed.clone());
-        if retry_write(PATIENCE, write).await? {
+        if retry_write(COMMIT_RETRY, write).await? {
             crash::point("refresh.stored");
             parts.metrics.refreshes.succeeded();
             tracing::info!(connection = %token.id, generation, "refreshed");
@@ -240,10 +240,10 @@ impl Refreshes {
     }
 
     /// Whether HubSpot, or our configuration, is more likely to blame than this connection. What has been refused for
-    /// longer than [`LONGEST_EVENT`] is believed.
+    /// longer than [`MAX_MASS_EVENT`] is believed.
     async fn is_mass_event(&self, token: &Token, now: Timestamp) -> Result<bool, StoreError> {
         let parts = &self.0;
-        let is_old = token.error_since.is_some_and(|since| now.since(since) > LONGEST_EVENT);
+        let is_old = token.error_since.is_some_and(|since| now.since(since) > MAX_MASS_EVENT);
         Ok(!is_old && parts.circuit_breaker.is_mass_event(parts.store.count_invalid_grants().await?, now))
     }
 

@@ -6,7 +6,7 @@ use super::Maintenance;
 use crate::store::StoreError;
 
 /// How far back a round looks for connects whose session was never written. The look at the start goes back further.
-const LOOK_BACK: Duration = Duration::from_secs(3600);
+const SWEEP_OVERLAP: Duration = Duration::from_secs(3600);
 
 impl Maintenance {
     /// One round of forgetting.
@@ -27,6 +27,6 @@ impl Maintenance {
         self.deliveries.sweep_events().await?;
         self.marketplace_store.sweep_installs(now).await?;
         self.platform_store.sweep_anonymous_sessions(now).await?;
-        self.upkeep.end_unreachable(now.minus(LOOK_BACK), now).await
+        self.upkeep.end_unreachable(now.minus(SWEEP_OVERLAP), now).await
     }
 }

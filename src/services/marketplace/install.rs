@@ -26,7 +26,7 @@ use crate::store::{ClaimedInstall, ConnectStore, MarketplaceStore, PendingGrant,
 /// How long a state is good that HubSpot is to bring back.
 const STATE_TTL: Duration = Duration::from_secs(600);
 /// How long a code is remembered. HubSpot forgets it sooner.
-const CODE_MEMORY: Duration = Duration::from_secs(3600);
+const CODE_RETENTION: Duration = Duration::from_secs(3600);
 
 /// Why an install is not kept.
 #[derive(Debug, Error)]
@@ -144,7 +144,7 @@ impl Installs {
             {
                 return Err(InstallError::StateRejected);
             }
-            if !installs.0.marketplace_store.take_install_code(code.hash(), now.plus(CODE_MEMORY)).await? {
+            if !installs.0.marketplace_store.take_install_code(code.hash(), now.plus(CODE_RETENTION)).await? {
                 return Ok(());
             }
             let kept = installs.keep_install(&code, &redirect_uri).await;

@@ -29,9 +29,9 @@ const TIME_TO_CHOOSE: Duration = Duration::from_secs(600);
 /// How long a backend may think about it: a person there may have to look.
 const TIME_TO_CONFIRM: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a write is tried again while the person waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
 /// How many forgotten grants one round ends.
-const AT_ONCE: u64 = 100;
+const DISCARDS_PER_ROUND: u64 = 100;
 
 text_enum! {
     /// What a person answers.
@@ -153,7 +153,7 @@ impl PendingGrants {
     }
 
     async fn keep(&self, grant: PendingGrant, access: &Secret) -> Result<bool, StoreError> {
-        if !retry_write(PATIENCE, || self.store.hold_grant(grant.clone())).await? {
+        if !retry_write(CONNECT_WRITE_RETRY, || self.store.hold_grant(grant.clone())).await? {
             return Ok(false);
         }
         let PendingGrant { id, source, portal_id, .. } = grant;
@@ -261,7 +261,7 @@ impl PendingGrants {
 
     /// Ends grants on which nobody has decided in time.
     pub async fn end_forgotten_grants(&self, now: Timestamp) -> Result<(), StoreError> {
-        for pending in self.store.expired_grants(now, AT_ONCE).await? {
+        for pending in self.store.expired_grants(now, DISCARDS_PER_ROUND).await? {
             self.discard_undecided(pending).await;
         }
         Ok(())

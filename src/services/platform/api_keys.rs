@@ -16,11 +16,11 @@ use crate::domain::secret::Secret;
 use crate::store::{ApiKey, PlatformStore, StoreError};
 
 /// For how long a key is taken for good without asking the database.
-const FRESH: Duration = Duration::from_secs(1);
+const MAX_KEY_AGE: Duration = Duration::from_secs(1);
 /// How exactly the last use is kept.
-const TOUCH: Duration = Duration::from_secs(60);
+const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 /// How many keys are remembered at once.
-const MOST: usize = 1000;
+const MAX_CACHED_KEYS: usize = 1000;
 
 /// A key as it was last read.
 #[derive(Debug, Clone)]
@@ -33,11 +33,11 @@ struct Known {
 impl Known {
     /// A clock that was set back makes nothing fresh.
     fn is_fresh(&self, now: Timestamp) -> bool {
-        now >= self.read_at && now.since(self.read_at) < FRESH && self.is_touched(now)
+        now >= self.read_at && now.since(self.read_at) < MAX_KEY_AGE && self.is_touched(now)
     }
 
     fn is_touched(&self, now: Timestamp) -> bool {
-        self.touched_at.is_some_and(|at| now.since(at) < TOUCH)
+        self.touched_at.is_some_and(|at| now.since(at) < TOUCH_INTERVAL)
     }
 }
 
@@ -56,7 +56,7 @@ struct Parts {
 impl ApiKeys {
     pub(super) fn new(base: &Base) -> Self {
         let Base { store, clock, tasks, .. } = base.clone();
-        Self(Arc::new(Parts { store: store.platform, clock, tasks, known_keys: Cache::new(MOST) }))
+        Self(Arc::new(Parts { store: store.platform, clock, tasks, known_keys: Cache::new(MAX_CACHED_KEYS) }))
     }
 
     /// The key that somebody shows, if it is one and was not revoked.

@@ -13,7 +13,7 @@ use crate::domain::secret::Secret;
 use crate::store::{PlatformStore, SessionRow, StoreError};
 
 /// How exactly the last use is kept: a write per request would cost more than it tells.
-const TOUCH: Duration = Duration::from_secs(60);
+const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The values of a session.
 pub type SessionValues = HashMap<String, String>;
@@ -65,7 +65,7 @@ impl BrowserSessions {
         }) else {
             return Ok(None);
         };
-        let is_used = by == Use::Action && now.since(row.seen_at) >= TOUCH.min(self.idle / 4);
+        let is_used = by == Use::Action && now.since(row.seen_at) >= TOUCH_INTERVAL.min(self.idle / 4);
         if is_used {
             (row.seen_at, row.expires_at) = (now, self.expiry(row.created_at, now));
         }

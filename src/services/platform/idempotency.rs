@@ -19,7 +19,7 @@ use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::{OnceFound, OnceLease, PlatformStore, StoreError};
 
 /// How long the writing of an answer is tried again while its caller waits.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_WRITE_RETRY: Duration = Duration::from_secs(5);
 
 /// An answer as it was first given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +102,7 @@ impl Idempotency {
                 let plain = Secret::new(serde_json::to_string(answer).unwrap_or_default());
                 let sealed = self.keyring.seal(&plain, context(&lease.id));
                 let write = || self.store.finish_once(lease.clone(), sealed.clone());
-                retry_write(PATIENCE, write).await.map(|_| ())
+                retry_write(ANSWER_WRITE_RETRY, write).await.map(|_| ())
             }
             None => self.store.release_once(lease).await,
         };

@@ -5,7 +5,7 @@ use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::{PlatformStore, SealedRow, SealedTable, StoreError};
 
 /// How many rows are written in one transaction: short enough that nobody waits for it.
-const AT_ONCE: u32 = 100;
+const ROWS_PER_BATCH: u32 = 100;
 
 /// What has become of the rows under older keys.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub async fn reseal_all(
     for table in SealedTable::ALL {
         let mut after = String::new();
         loop {
-            let rows = store.sealed_before(table, keyring.newest_key_id(), &after, AT_ONCE).await?;
+            let rows = store.sealed_before(table, keyring.newest_key_id(), &after, ROWS_PER_BATCH).await?;
             let Some(last) = rows.last() else { break };
             after.clone_from(&last.key);
             let mut anew = Vec::with_capacity(rows.len());

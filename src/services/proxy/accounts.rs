@@ -13,9 +13,9 @@ use crate::hubspot::proxy::Allowance;
 /// HubSpot's limit on searches in the CRM.
 const SEARCHES: Rate = Rate { calls: 5, interval: Duration::from_secs(1) };
 /// So many accounts are remembered at most. Whoever has more of them at once goes by what HubSpot answers.
-const MOST: usize = 20_000;
+const MAX_ACCOUNTS: usize = 20_000;
 /// After so many turns, accounts that have been quiet are forgotten.
-const TIDY: u32 = 4096;
+const SWEEP_THRESHOLD: u32 = 4096;
 
 /// Whose limit it is: HubSpot counts for each app and account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,7 +51,7 @@ impl Accounts {
     pub(super) fn turn(&self, account: &Account, now: Timestamp) -> Turn {
         let mut windows = self.lock();
         windows.turns = windows.turns.wrapping_add(1);
-        if windows.turns.is_multiple_of(TIDY) {
+        if windows.turns.is_multiple_of(SWEEP_THRESHOLD) {
             windows.all.retain(|_, window| !window.is_idle(now));
         }
         self.window(&mut windows, account, now).turn(now)
@@ -74,9 +74,9 @@ impl Accounts {
     }
 
     fn window<'a>(&self, windows: &'a mut Windows, account: &Account, now: Timestamp) -> &'a mut Window {
-        if windows.all.len() >= MOST && !windows.all.contains_key(account) {
+        if windows.all.len() >= MAX_ACCOUNTS && !windows.all.contains_key(account) {
             windows.all.retain(|_, window| !window.is_idle(now));
-            if windows.all.len() >= MOST
+            if windows.all.len() >= MAX_ACCOUNTS
                 && let Some(other) = windows.all.keys().next().cloned()
             {
                 windows.all.remove(&other);
@@ -118,14 +118,14 @@ mod tests {
     #[test]
     fn no_more_accounts_are_remembered_than_there_is_room_for() {
         let accounts = accounts();
-        let most = i64::try_from(MOST).unwrap();
+        let most = i64::try_from(MAX_ACCOUNTS).unwrap();
         for number in 0..most + 100 {
             accounts.turn(&account(number, false), NOW);
         }
-        assert_eq!(accounts.lock().all.len(), MOST);
+        assert_eq!(accounts.lock().all.len(), MAX_ACCOUNTS);
         // When they have been quiet for long enough, they go by themselves.
         let later = NOW.plus(Duration::from_secs(10));
-        for _ in 0..TIDY {
+        for _ in 0..SWEEP_THRESHOLD {
             accounts.turn(&account(1, false), later);
         }
         assert_eq!(accounts.lock().all.len(), 1);

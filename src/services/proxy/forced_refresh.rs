@@ -11,9 +11,9 @@ use crate::services::connections::Access;
 
 /// Between two renewals of one connection because of a 401. A 401 is no proof that the token is to blame: who lacks a
 /// right is told the same at times, and would have the token renewed with every call.
-const PAUSE: Duration = Duration::from_secs(30);
+const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// With more than this, what is older than the pause is forgotten.
-const TIDY: usize = 1024;
+const SWEEP_THRESHOLD: usize = 1024;
 
 /// When each connection was last renewed because of a 401.
 #[derive(Debug, Default)]
@@ -23,11 +23,11 @@ impl ForcedRefreshThrottle {
     /// Whether it may be done now. If so, it counts as done.
     fn admit(&self, id: ConnectionId, now: Timestamp) -> bool {
         let mut last = self.0.lock().expect("nothing panics while it holds this lock");
-        let is_recent = |at: &Timestamp| now < at.plus(PAUSE);
+        let is_recent = |at: &Timestamp| now < at.plus(FORCED_REFRESH_INTERVAL);
         if last.get(&id).is_some_and(is_recent) {
             return false;
         }
-        if last.len() >= TIDY {
+        if last.len() >= SWEEP_THRESHOLD {
             last.retain(|_, at| is_recent(at));
         }
         last.insert(id, now);
@@ -91,7 +91,7 @@ mod tests {
         for seconds in 0..30 {
             assert!(!forced.admit(one, start.plus(Duration::from_secs(seconds))));
         }
-        assert!(forced.admit(one, start.plus(PAUSE)));
+        assert!(forced.admit(one, start.plus(FORCED_REFRESH_INTERVAL)));
     }
 
     #[test]
@@ -101,6 +101,6 @@ mod tests {
         for second in 0..10_000 {
             forced.admit(ConnectionId::random(&random), start.plus(Duration::from_secs(second)));
         }
-        assert!(forced.0.lock().unwrap().len() <= TIDY);
+        assert!(forced.0.lock().unwrap().len() <= SWEEP_THRESHOLD);
     }
 }

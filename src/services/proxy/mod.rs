@@ -18,7 +18,7 @@ use crate::services::connections::{Access, AccessError, AccessTokens};
 use crate::services::platform::{Base, Tasks};
 use accounts::{Account, Accounts};
 use forced_refresh::ForcedRefreshThrottle;
-use pace::{PATIENCE, Turn};
+use pace::{MAX_TURN_WAIT, Turn};
 
 /// A token is renewed first if it has less than this left: it has to last until HubSpot looks at it.
 const MIN_TTL: Duration = Duration::from_secs(60);
@@ -130,7 +130,7 @@ impl Proxy {
                 tokio::time::sleep(wait).await;
                 // Another call may have been refused meanwhile.
                 match parts.accounts.pause(account, now()) {
-                    pause if pause > PATIENCE => Err(pause),
+                    pause if pause > MAX_TURN_WAIT => Err(pause),
                     _ => Ok(()),
                 }
             }

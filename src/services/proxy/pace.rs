@@ -13,7 +13,7 @@ use crate::domain::rate::Rate;
 use crate::hubspot::proxy::Allowance;
 
 /// Who would have to wait longer than this is told to come again.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const MAX_TURN_WAIT: Duration = Duration::from_secs(2);
 /// What an answer says of the limit is believed for so long after the last of them.
 const LEARNT_FOR: Duration = Duration::from_secs(600);
 
@@ -54,7 +54,7 @@ impl Window {
         self.forget(now);
         let at = self.earliest(now);
         match at.since(now) {
-            wait if wait > PATIENCE => Turn::Refused(wait),
+            wait if wait > MAX_TURN_WAIT => Turn::Refused(wait),
             wait => {
                 self.calls.push_back(at);
                 if wait.is_zero() { Turn::Now } else { Turn::After(wait) }
@@ -99,7 +99,7 @@ impl Window {
 
     fn forget(&mut self, now: Timestamp) {
         // The clock has been set back: what lies far ahead was counted by another time.
-        let furthest = now.plus(PATIENCE);
+        let furthest = now.plus(MAX_TURN_WAIT);
         if self.calls.back().is_some_and(|last| *last > furthest) {
             self.calls.clear();
         }

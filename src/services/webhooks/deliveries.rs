@@ -8,7 +8,7 @@ use crate::crash;
 use crate::domain::clock::Clock;
 use crate::domain::id::WebhookId;
 use crate::domain::random::Random;
-use crate::domain::webhook::{AT_ONCE, After, Attempt, DeliveryError};
+use crate::domain::webhook::{After, Attempt, DELIVERIES_PER_ENDPOINT, DeliveryError};
 use crate::keyring::Keyring;
 use crate::services::platform::{Base, Tasks};
 use crate::store::{AcquiredDelivery, StoreError, WebhookStore};
@@ -94,7 +94,9 @@ impl Deliveries {
         endpoint: WebhookId,
     ) -> Result<Vec<InFlightDelivery>, StoreError> {
         // The places are taken before the database is asked: somebody else may be claiming at the same time.
-        let room = self.in_flight.with(endpoint, |count| AT_ONCE - std::mem::replace(count, AT_ONCE));
+        let room = self.in_flight.with(endpoint, |count| {
+            DELIVERIES_PER_ENDPOINT - std::mem::replace(count, DELIVERIES_PER_ENDPOINT)
+        });
         if room == 0 {
             return Ok(Vec::new());
         }

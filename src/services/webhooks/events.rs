@@ -9,7 +9,7 @@ use crate::store::{Event, EventFilter, StoreError, WebhookStore};
 /// The age at which an event is listed. By then it does not change any more, and all transactions that began before it have
 /// ended, so that a backend that reads on from the last event misses none. Events have the time of the database: the clock of
 /// this process may be ahead of it by about twenty seconds.
-const SETTLED: Duration = Duration::from_secs(60);
+const LISTING_DELAY: Duration = Duration::from_secs(60);
 
 /// Events. Clones share everything.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ impl Events {
 
     /// Returns the latest time before which events can be listed.
     pub(crate) fn settled(&self) -> Timestamp {
-        self.clock.now().minus(SETTLED)
+        self.clock.now().minus(LISTING_DELAY)
     }
 
     /// Returns the events that are asked for, the oldest first, at most `limit`.

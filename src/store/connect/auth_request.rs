@@ -6,7 +6,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select, UpdateMany};
 
 use crate::domain::auth_request::{
-    AuthRequest, AuthorizationStatus, FlowState, OpenerVerification, REMEMBERED,
+    AUTH_REQUEST_RETENTION, AuthRequest, AuthorizationStatus, FlowState, OpenerVerification,
 };
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::FailureCode;
@@ -199,7 +199,9 @@ impl ConnectStore {
 
     /// Forgets requests that expired long enough ago that nobody asks for their outcome any more.
     pub async fn sweep_auth_requests(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.db.change(Entity::delete_many().filter(Column::ExpiresAt.lt(now.minus(REMEMBERED)))).await
+        self.db
+            .change(Entity::delete_many().filter(Column::ExpiresAt.lt(now.minus(AUTH_REQUEST_RETENTION))))
+            .await
     }
 }
 

@@ -4,7 +4,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::domain::clock::Timestamp;
-use crate::domain::connect_session::{ConnectSessionStatus, SESSION_REMEMBERED};
+use crate::domain::connect_session::{CONNECT_SESSION_RETENTION, ConnectSessionStatus};
 use crate::domain::event::{ConnectSessionData, EventType};
 use crate::domain::external::ExternalUserId;
 use crate::domain::failure::FailureCode;
@@ -17,10 +17,10 @@ use crate::store::webhooks::event;
 use crate::store::{ConnectSession, ConnectStore, StoreError, Tx};
 
 /// How many sessions expire in one transaction.
-const PAGE: i64 = 500;
+const SESSIONS_PER_TRANSACTION: i64 = 500;
 
 /// A session is good for its one connection while it is one of these.
-const GOOD: [ConnectSessionStatus; 2] =
+const USABLE: [ConnectSessionStatus; 2] =
     [ConnectSessionStatus::Open, ConnectSessionStatus::AwaitingConfirmation];
 
 /// Which sessions are asked for.
@@ -116,7 +116,7 @@ impl ConnectStore {
 
     /// Forgets sessions that expired long ago, but for those that still await a confirmation.
     pub async fn sweep_connect_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let old = now.minus(SESSION_REMEMBERED);
+        let old = now.minus(CONNECT_SESSION_RETENTION);
         let old = Entity::delete_many()
             .filter(Column::ExpiresAt.lte(old))
             .filter(Column::FinishedAt.is_null().or(Column::FinishedAt.lte(old)));
@@ -129,7 +129,7 @@ pub(in crate::store) async fn lock(
     tx: &Tx<'_>,
     id: ConnectSessionId,
 ) -> Result<Option<ConnectSession>, StoreError> {
-    tx.find_locked(Entity::find_by_id(id).filter(Column::Status.is_in(GOOD))).await
+    tx.find_locked(Entity::find_by_id(id).filter(Column::Status.is_in(USABLE))).await
 }
 
 /// Notes the one connection that a session has led to, inside the transaction that has [locked](lock) it.
@@ -194,7 +194,7 @@ async fn expire(tx: &Tx<'_>, before: Timestamp) -> Result<u64, StoreError> {
     let unused = "SELECT id FROM connect_session WHERE status = 'open' AND hosted = 1 AND expires_at <= $1 \
                   ORDER BY expires_at, id LIMIT $2";
     let mut expired = 0;
-    for row in tx.all(unused, [before.into(), PAGE.into()]).await? {
+    for row in tx.all(unused, [before.into(), SESSIONS_PER_TRANSACTION.into()]).await? {
         // Another replica may have been first.
         if let Some(session) = lock(tx, row.get("id")?).await?
             && session.status == ConnectSessionStatus::Open

@@ -137,7 +137,7 @@ fn conditions(filter: ConnectionFilter, now: Timestamp, backend: DbBackend) -> (
         Some(ConnectionStatus::Degraded) => add(
             "state = 'active' AND expires_at <= ? AND id IN (SELECT id FROM token WHERE error_since IS NOT NULL \
              UNION ALL SELECT connection_id FROM token_refresh_job WHERE run_at <= ?)",
-            &[now.into(), now.plus(SOON).into()],
+            &[now.into(), now.plus(EARLIEST_REFRESH).into()],
         ),
         // The first condition is that of the index, which SQLite takes only if it is repeated.
         Some(ConnectionStatus::NeedsReauth) => add("state <> 'active' AND state = 'needs_reauth'", &[]),
@@ -167,7 +167,7 @@ fn conditions(filter: ConnectionFilter, now: Timestamp, backend: DbBackend) -> (
 }
 
 /// A token that is dead on arrival is refreshed so much later.
-const SOON: Duration = MIN_REFRESH_INTERVAL;
+const EARLIEST_REFRESH: Duration = MIN_REFRESH_INTERVAL;
 
 fn read(row: &Row) -> Result<ListedConnection, StoreError> {
     let token: TokenRow = row.model()?;

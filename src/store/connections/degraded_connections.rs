@@ -8,18 +8,19 @@ use crate::store::webhooks::event;
 use crate::store::{ConnectionStore, StoreError, Tx};
 
 /// How many are noted in one transaction.
-const PAGE: u32 = 500;
+const CONNECTIONS_PER_TRANSACTION: u32 = 500;
 
 impl ConnectionStore {
     /// Notes connections that have become degraded. Says whose they are, and whether there may be more.
     pub async fn note_degraded(&self, now: Timestamp) -> Result<(Vec<UserId>, bool), StoreError> {
         // Most of the time there are none, and nothing needs to be written.
-        let candidates = self.db.all(&due(""), [now.into(), i64::from(PAGE).into()]).await?;
+        let candidates =
+            self.db.all(&due(""), [now.into(), i64::from(CONNECTIONS_PER_TRANSACTION).into()]).await?;
         if candidates.is_empty() {
             return Ok((Vec::new(), false));
         }
         let users = self.db.write(move |tx| Box::pin(note(tx, now))).await?;
-        Ok((users, candidates.len() == PAGE as usize))
+        Ok((users, candidates.len() == CONNECTIONS_PER_TRANSACTION as usize))
     }
 }
 
@@ -37,7 +38,7 @@ fn due(lock: &str) -> String {
 async fn note(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<UserId>, StoreError> {
     let lock =
         if tx.backend() == sea_orm::DbBackend::Postgres { "FOR UPDATE OF token SKIP LOCKED" } else { "" };
-    let rows = tx.all(&due(lock), [now.into(), i64::from(PAGE).into()]).await?;
+    let rows = tx.all(&due(lock), [now.into(), i64::from(CONNECTIONS_PER_TRANSACTION).into()]).await?;
     let ids = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<ConnectionId>, _>>()?;
     mark(tx, &ids, Some(now)).await?;
     event::append_all(tx, EventType::ConnectionDegraded, &ids, None).await?;

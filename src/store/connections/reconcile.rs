@@ -9,7 +9,7 @@ use crate::domain::id::{ConnectionId, UserId};
 use crate::store::{ConnectionStore, StoreError, Tx};
 
 /// How many connections are looked at together.
-const PAGE: u32 = 500;
+const CONNECTIONS_PER_TRANSACTION: u32 = 500;
 
 /// What was found on a page.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl ConnectionStore {
                     AND NOT EXISTS (SELECT 1 FROM external_user WHERE external_user.user_id = token.user_id)) AS alone \
                     FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = token.id \
                     WHERE token.id > $1 ORDER BY token.id LIMIT $2";
-        let rows = self.db.all(page, [after.into(), i64::from(PAGE).into()]).await?;
+        let rows = self.db.all(page, [after.into(), i64::from(CONNECTIONS_PER_TRANSACTION).into()]).await?;
         let mut found = Reconciled::default();
         let (mut missing, mut spare) = (Vec::new(), Vec::new());
         for row in &rows {
@@ -61,7 +61,7 @@ impl ConnectionStore {
                 _ => {}
             }
             found.without_session.extend(row.get::<Option<UserId>>("alone")?);
-            found.next = (rows.len() == PAGE as usize).then_some(id);
+            found.next = (rows.len() == CONNECTIONS_PER_TRANSACTION as usize).then_some(id);
         }
         // Most of the time there is nothing to repair.
         if !missing.is_empty() || !spare.is_empty() {

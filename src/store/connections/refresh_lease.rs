@@ -6,7 +6,7 @@ use sea_orm::{DbBackend, EntityTrait, Value};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::id::ConnectionId;
-use crate::domain::refresh_job::{LEASE, TokenRefreshJob};
+use crate::domain::refresh_job::{REFRESH_LEASE, TokenRefreshJob};
 use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
 use crate::store::db::{padded, places};
 use crate::store::entity::{columns, token, token_refresh_job};
@@ -94,7 +94,7 @@ pub fn acquire_sql(skip_locked: bool) -> String {
 async fn acquire(tx: &Tx<'_>, owner: String, limit: u32) -> Result<Vec<AcquiredJob>, StoreError> {
     let now = tx.now().await?;
     let sql = acquire_sql(tx.backend() == DbBackend::Postgres);
-    let values = [now.into(), owner.into(), now.plus(LEASE).into(), i64::from(limit).into()];
+    let values = [now.into(), owner.into(), now.plus(REFRESH_LEASE).into(), i64::from(limit).into()];
     with_tokens(tx, take(tx, &sql, values).await?).await
 }
 
@@ -126,7 +126,7 @@ async fn acquire_one(
          WHERE connection_id = $4 AND fence = $5 RETURNING {returned}"
     );
     let fence: i64 = row.get("fence")?;
-    let values = [now.into(), owner.into(), now.plus(LEASE).into(), id.into(), fence.into()];
+    let values = [now.into(), owner.into(), now.plus(REFRESH_LEASE).into(), id.into(), fence.into()];
     let acquired = with_tokens(tx, take(tx, &sql, values).await?).await?.pop();
     Ok(acquired.map_or(AcquireResult::Held, |acquired| AcquireResult::Acquired(Box::new(acquired))))
 }

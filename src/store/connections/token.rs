@@ -36,7 +36,7 @@ pub struct Details {
 }
 
 /// How many connections one statement ends.
-const PAGE: usize = 500;
+const CONNECTIONS_PER_TRANSACTION: usize = 500;
 
 impl ConnectionStore {
     /// One connection, whoever owns it: for jobs and the command line. Browsers are answered by
@@ -189,7 +189,7 @@ async fn suspend_siblings(
     // A new token that comes in the midst of this is none of those that have ended.
     let siblings = if tx.backend() == DbBackend::Postgres { siblings.lock_exclusive() } else { siblings };
     let siblings = siblings.all(&tx.db).await?;
-    for page in siblings.chunks(PAGE) {
+    for page in siblings.chunks(CONNECTIONS_PER_TRANSACTION) {
         let ids: Vec<_> = page.iter().map(|sibling| sibling.id).collect();
         suspend_all(tx, &ids, StoredState::NeedsReauth, FailureCode::GrantDead, now).await?;
     }

@@ -10,7 +10,7 @@ use super::writer::Writer;
 use super::{StoreError, Tx, Work};
 
 /// How many rows are written together at most.
-const BATCH: usize = 64;
+const MAX_BATCH: usize = 64;
 
 /// Writes some rows in a transaction, and says for each what became of it.
 pub(in crate::store) type WriteAll<E, R> = for<'a> fn(&'a Tx<'a>, &'a [E]) -> Work<'a, Vec<R>>;
@@ -34,7 +34,7 @@ where
 {
     /// Writes through this writer.
     pub fn through(writer: Writer, write: WriteAll<E, R>) -> Self {
-        let (queue, entries) = mpsc::channel(4 * BATCH);
+        let (queue, entries) = mpsc::channel(4 * MAX_BATCH);
         tokio::spawn(serve(writer, write, entries));
         Self(queue)
     }
@@ -52,8 +52,8 @@ where
     E: Clone + Send + Sync + 'static,
     R: Clone + Send + 'static,
 {
-    let mut batch = Vec::with_capacity(BATCH);
-    while entries.recv_many(&mut batch, BATCH).await > 0 {
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    while entries.recv_many(&mut batch, MAX_BATCH).await > 0 {
         let (rows, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let rows: Arc<[E]> = rows.into();
         match in_one(&writer, write, Arc::clone(&rows)).await {

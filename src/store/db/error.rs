@@ -7,7 +7,7 @@ use sea_orm::DbErr;
 use thiserror::Error;
 
 /// Longer than the server's own limits let a transaction take.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A query failed. The chain is for the log; callers answer with a code. Nothing has changed when a method returns it,
 /// except where the method says otherwise.
@@ -23,7 +23,7 @@ pub enum StoreError {
     #[error("work on the database has panicked")]
     Panicked,
     /// The database was asked and said nothing; what was asked for may have happened.
-    #[error("the database has not answered within {} s", DEADLINE.as_secs())]
+    #[error("the database has not answered within {} s", DATABASE_TIMEOUT.as_secs())]
     Silent,
     /// A row holds what this release cannot read; the column, or the type that it should be of.
     #[error("a row cannot be read: {0}")]
@@ -59,5 +59,5 @@ pub(in crate::store) fn within_deadline<T>(
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> impl Future<Output = Result<T, StoreError>> {
     let work = Box::pin(work);
-    async { tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(StoreError::Silent)) }
+    async { tokio::time::timeout(DATABASE_TIMEOUT, work).await.unwrap_or(Err(StoreError::Silent)) }
 }

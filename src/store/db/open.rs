@@ -16,9 +16,9 @@ use super::{Database, Reader, StoreError};
 use crate::config::{Database as Settings, FileMode};
 use crate::domain::clock::Clock;
 
-const ACQUIRE: Duration = Duration::from_secs(3);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that SQLite is read through. A statement takes microseconds and is rarely in another one's way.
-const READERS: usize = 4;
+const SQLITE_READERS: usize = 4;
 
 /// Why the database cannot be served from.
 #[derive(Debug, Error)]
@@ -122,7 +122,7 @@ impl Database {
         let at = file.clone();
         let again = Box::new(move || sqlite::open(&at, Access::Write, mode));
         let writer = Writer::sqlite(writing, again, clock.clone()).map_err(|why| unreachable(&why))?;
-        let readers = (0..READERS).map(|_| sqlite::open(file, Access::Read, settings.mode));
+        let readers = (0..SQLITE_READERS).map(|_| sqlite::open(file, Access::Read, settings.mode));
         let readers = readers.collect::<Result<Vec<_>, _>>().map_err(|why| unreachable(&why))?;
         keep_private(file);
         let reader = Reader::Sqlite(Arc::new(Connections::of(readers)));
@@ -142,18 +142,22 @@ fn unreachable(why: &DbErr) -> OpenError {
 }
 
 /// Session limits, set after connecting: PgBouncer refuses them as start-up parameters.
-const SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '3s'; \
+const SESSION_SETTINGS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '3s'; \
                        SET idle_in_transaction_session_timeout = '10s'";
 
 fn postgres(url: &str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
-    options.max_connections(10).acquire_timeout(ACQUIRE).connect_timeout(ACQUIRE).sqlx_logging(false);
+    options
+        .max_connections(10)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_timeout(ACQUIRE_TIMEOUT)
+        .sqlx_logging(false);
     options.map_sqlx_postgres_opts(|options| {
         options.application_name("hubspot-connect").extra_float_digits(None)
     });
     options.map_sqlx_postgres_pool_opts(|pool| {
         pool.after_connect(|connection, _| {
-            Box::pin(async move { connection.execute(SESSION).await.map(|_| ()) })
+            Box::pin(async move { connection.execute(SESSION_SETTINGS).await.map(|_| ()) })
         })
     });
     options

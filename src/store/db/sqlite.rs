@@ -22,9 +22,9 @@ use tokio::sync::Semaphore;
 use crate::config::FileMode;
 
 /// How long a statement waits for another process that writes.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that a connection keeps prepared.
-const STATEMENTS: usize = 128;
+const STATEMENT_CACHE: usize = 128;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,8 @@ fn opened(file: &Path, access: Access, mode: FileMode) -> rusqlite::Result<Conne
             Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?
         }
     };
-    db.busy_timeout(BUSY)?;
-    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     // Without this a statement with a bound LIMIT is planned again at each execution.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if matches!(access, Access::Inspect { .. }) {

@@ -17,9 +17,9 @@ use super::{Handle, StoreError, Tx, Work, within_deadline};
 use crate::domain::clock::Clock;
 
 /// How many callers share a commit at most.
-const BATCH: usize = 256;
+const MAX_BATCH: usize = 256;
 /// How often a transaction that lost against another is tried again.
-const RETRIES: usize = 3;
+const MAX_RETRIES: usize = 3;
 
 #[derive(Debug, Clone)]
 pub(in crate::store) enum Writer {
@@ -49,7 +49,7 @@ pub(in crate::store) struct Job {
 impl Writer {
     /// Starts the thread that writes to an SQLite file.
     pub fn sqlite(db: Connection, open: Open, clock: Clock) -> Result<Self, DbErr> {
-        let (queue, messages) = mpsc::channel(4 * BATCH);
+        let (queue, messages) = mpsc::channel(4 * MAX_BATCH);
         let mut serving = Serving { db: Some(Connections::of([db])), open, clock };
         let name = "sqlite-writer".to_owned();
         let started = thread::Builder::new().name(name).spawn(move || serving.serve(messages));
@@ -120,8 +120,8 @@ struct Serving {
 impl Serving {
     /// Takes what has come in the meantime, commits it as one, and begins again.
     fn serve(&mut self, mut messages: mpsc::Receiver<Message>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        while messages.blocking_recv_many(&mut batch, BATCH) > 0 {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        while messages.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
             let mut jobs = Vec::with_capacity(batch.len());
             for message in batch.drain(..) {
                 match message {
@@ -198,7 +198,7 @@ where
     loop {
         let outcome = alone(db, clock, work).await;
         match &outcome {
-            Err(why) if tries < RETRIES && lost_against_another(why) => tries += 1,
+            Err(why) if tries < MAX_RETRIES && lost_against_another(why) => tries += 1,
             _ => return outcome,
         }
     }

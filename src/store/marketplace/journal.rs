@@ -13,7 +13,7 @@ use crate::store::entity::journal_reader::{Column, Entity};
 use crate::store::{MarketplaceStore, StoreError, Tx};
 
 /// How many accounts or connections one statement is about.
-const PAGE: usize = 500;
+const MAX_ROWS_PER_STATEMENT: usize = 500;
 
 /// The right to read the journal.
 #[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
@@ -67,7 +67,7 @@ impl MarketplaceStore {
         notices: Vec<Notice>,
     ) -> Result<Vec<Notice>, StoreError> {
         let mut known = Vec::new();
-        for page in notices.chunks(PAGE) {
+        for page in notices.chunks(MAX_ROWS_PER_STATEMENT) {
             let sql = format!(
                 "SELECT DISTINCT portal_id FROM token WHERE {}",
                 of_accounts(self.db.backend(), page.len())
@@ -119,7 +119,7 @@ async fn advance(
     }
     crash::point("journal.half_stored");
     let mut advanced = Advanced::default();
-    for page in concerned(tx, &lease.client_id, &notices).await?.chunks(PAGE) {
+    for page in concerned(tx, &lease.client_id, &notices).await?.chunks(MAX_ROWS_PER_STATEMENT) {
         announce(tx, page, now, &mut advanced).await?;
     }
     Ok(Some(advanced))
@@ -138,7 +138,7 @@ struct Concerned {
 /// that order, or two of them could wait for each other.
 async fn concerned(tx: &Tx<'_>, client_id: &str, notices: &[Notice]) -> Result<Vec<Concerned>, StoreError> {
     let mut found = Vec::new();
-    for page in notices.chunks(PAGE) {
+    for page in notices.chunks(MAX_ROWS_PER_STATEMENT) {
         let by_account: HashMap<_, _> = page.iter().map(|notice| (notice.portal_id, notice.at)).collect();
         let sql = format!(
             "SELECT id, portal_id, obtained_at FROM token WHERE {}",

@@ -2,7 +2,7 @@
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
-use crate::domain::api_key::AT_ONCE;
+use crate::domain::api_key::MAX_KEYS_PER_NAME;
 use crate::domain::clock::Timestamp;
 use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Hash;
@@ -11,7 +11,7 @@ use crate::store::entity::project;
 use crate::store::{ApiKey, PlatformStore, StoreError, Tx};
 
 impl PlatformStore {
-    /// Saves a new key. `false` if [`AT_ONCE`] keys of its name are in use, or its project is gone.
+    /// Saves a new key. `false` if [`MAX_KEYS_PER_NAME`] keys of its name are in use, or its project is gone.
     pub async fn insert_api_key(&self, key: ApiKey) -> Result<bool, StoreError> {
         self.db.write(move |tx| Box::pin(insert(tx, key.clone()))).await
     }
@@ -50,5 +50,5 @@ async fn insert(tx: &Tx<'_>, key: ApiKey) -> Result<bool, StoreError> {
         .filter(Column::ProjectId.eq(key.project_id.clone()))
         .filter(Column::Name.eq(&key.name))
         .filter(Column::RevokedAt.is_null());
-    Ok(active.all(&tx.db).await?.len() < AT_ONCE && tx.insert_new(key).await?)
+    Ok(active.all(&tx.db).await?.len() < MAX_KEYS_PER_NAME && tx.insert_new(key).await?)
 }

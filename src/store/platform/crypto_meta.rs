@@ -11,9 +11,9 @@ use crate::store::webhooks::event;
 use crate::store::{PlatformStore, SealedTable, StoreError, Tx};
 
 /// Before the id of a key that is lost for good: nobody looks for it any more.
-const LOST: &str = "lost/";
+const LOST_PREFIX: &str = "lost/";
 /// How many connections are given up in one transaction.
-const PAGE: u32 = 1_000;
+const ROWS_PER_TRANSACTION: u32 = 1_000;
 
 impl PlatformStore {
     /// The keys that rows are sealed under, each with the number of its rows.
@@ -42,7 +42,7 @@ impl PlatformStore {
                 seen = key_id;
             }
         }
-        Ok(ids.into_iter().filter(|id| !id.starts_with(LOST)).collect())
+        Ok(ids.into_iter().filter(|id| !id.starts_with(LOST_PREFIX)).collect())
     }
 
     /// Gives up what is sealed under a key that nobody has any more: its connections need their people, and keep what is
@@ -86,7 +86,7 @@ impl PlatformStore {
 }
 
 async fn give_up_page(tx: &Tx<'_>, key_id: String, now: Timestamp) -> Result<u64, StoreError> {
-    let page = format!("(SELECT id FROM token WHERE key_id = $1 ORDER BY id LIMIT {PAGE})");
+    let page = format!("(SELECT id FROM token WHERE key_id = $1 ORDER BY id LIMIT {ROWS_PER_TRANSACTION})");
     let jobs = format!("DELETE FROM token_refresh_job WHERE connection_id IN {page}");
     tx.run(&jobs, [key_id.clone().into()]).await?;
     let tokens = format!(
@@ -94,7 +94,7 @@ async fn give_up_page(tx: &Tx<'_>, key_id: String, now: Timestamp) -> Result<u64
          error_since = COALESCE(error_since, $2), degraded_since = COALESCE(degraded_since, $2), details_due_at = NULL, key_id = $3 \
          WHERE id IN {page} RETURNING id"
     );
-    let lost = format!("{LOST}{key_id}");
+    let lost = format!("{LOST_PREFIX}{key_id}");
     let rows = tx.all(&tokens, [key_id.into(), now.into(), lost.into()]).await?;
     let ids = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<_>, _>>()?;
     event::append_all(tx, EventType::ConnectionNeedsReauth, &ids, None).await?;
@@ -104,7 +104,7 @@ async fn give_up_page(tx: &Tx<'_>, key_id: String, now: Timestamp) -> Result<u64
 async fn forget_key(tx: &Tx<'_>, key_id: String) -> Result<(), StoreError> {
     let endpoints = "UPDATE webhook_endpoint SET enabled = 0, disabled_reason = 'key_lost', key_id = $2 \
                      WHERE key_id = $1";
-    tx.run(endpoints, [key_id.clone().into(), format!("{LOST}{key_id}").into()]).await?;
+    tx.run(endpoints, [key_id.clone().into(), format!("{LOST_PREFIX}{key_id}").into()]).await?;
     let gone = SealedTable::ALL.into_iter().filter(|table| !table.outlives_key).map(|table| table.name);
     for table in gone.chain(["crypto_meta"]) {
         tx.run(&format!("DELETE FROM {table} WHERE key_id = $1"), [key_id.clone().into()]).await?;

@@ -11,9 +11,9 @@ use crate::store::entity::idempotency_key::{ActiveModel, Column, Entity, Model};
 use crate::store::{PlatformStore, StoreError, Tx};
 
 /// How long a request may be under way before it is taken for lost: longer than any call of the API takes.
-const LOCK: Duration = Duration::from_secs(60);
+const LOCK_TIME: Duration = Duration::from_secs(60);
 /// How long an answer is remembered.
-const KEEP: Duration = Duration::from_secs(24 * 3600);
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// A lease on a request that is to be done once.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ async fn acquire(
     fingerprint: String,
 ) -> Result<OnceFound, StoreError> {
     let now = tx.now().await?;
-    let (locked_until, expires_at) = (now.plus(LOCK), now.plus(KEEP));
+    let (locked_until, expires_at) = (now.plus(LOCK_TIME), now.plus(RETENTION));
     let asked = Model { id, fingerprint, lease, locked_until, key_id: None, answer_sealed: None, expires_at };
     if tx.insert_new(asked.clone()).await? {
         return Ok(OnceFound::Fresh);

@@ -26,14 +26,14 @@ use crate::store::entity::webhook_delivery;
 use crate::store::{Event, StoreError, Tx, WebhookStore};
 
 /// How many events are forgotten in one transaction.
-const PAGE: i64 = 1_000;
+const EVENTS_PER_TRANSACTION: i64 = 1_000;
 
 /// How long the message that a connection was created waits for the domain of its account: HubSpot is asked for it right
 /// after the connection is stored.
-const INTRODUCTION: Duration = Duration::from_secs(30);
+const DETAILS_GRACE: Duration = Duration::from_secs(30);
 
 /// Selects the endpoints of its project that subscribe to an event: by name, or to all but refreshes.
-const WANTS: &str = "enabled = 1 AND (event.project_id IS NULL OR event.project_id = webhook_endpoint.project_id) \
+const SUBSCRIBES: &str = "enabled = 1 AND (event.project_id IS NULL OR event.project_id = webhook_endpoint.project_id) \
                      AND (types LIKE '% ' || event.type || ' %' \
                      OR (types IS NULL AND event.type <> 'connection.refreshed'))";
 
@@ -182,7 +182,7 @@ pub(in crate::store) async fn append_all(
         Ok(one.event(kind, sequence, now, reason))
     });
     let waits = kind == EventType::ConnectionCreated && known.iter().any(|one| one.hub_domain.is_none());
-    let pause = if waits { INTRODUCTION } else { Duration::ZERO };
+    let pause = if waits { DETAILS_GRACE } else { Duration::ZERO };
     insert(tx, events.collect::<Result<_, StoreError>>()?, pause).await
 }
 
@@ -198,7 +198,7 @@ pub(in crate::store) async fn introduce(
     let created = Entity::find_by_id(&id).filter(Column::Kind.eq(EventType::ConnectionCreated));
     let Some(event) = created.one(&tx.db).await? else { return Ok(()) };
     let message = serde_json::from_str::<serde_json::Value>(&event.payload).ok();
-    let Some(mut message) = message.filter(|_| now < event.created_at.plus(INTRODUCTION)) else {
+    let Some(mut message) = message.filter(|_| now < event.created_at.plus(DETAILS_GRACE)) else {
         return Ok(());
     };
     message["data"]["hub_domain"] = hub_domain.into();
@@ -295,7 +295,7 @@ async fn insert(tx: &Tx<'_>, events: Vec<Event>, pause: Duration) -> Result<(), 
     let fan_out = format!(
         "INSERT INTO webhook_delivery (event_id, endpoint_id, connection_id, sequence, queued_at, run_at) \
          SELECT event.id, webhook_endpoint.id, connection_id, sequence, event.created_at, event.created_at + {} \
-         FROM event CROSS JOIN webhook_endpoint WHERE {WANTS} AND event.id IN ({})",
+         FROM event CROSS JOIN webhook_endpoint WHERE {SUBSCRIBES} AND event.id IN ({})",
         pause.as_millis(),
         places(tx.backend(), ids.len())
     );
@@ -306,7 +306,7 @@ async fn insert(tx: &Tx<'_>, events: Vec<Event>, pause: Duration) -> Result<(), 
 async fn forget(tx: &Tx<'_>, kind: EventType, before: Timestamp) -> Result<u64, StoreError> {
     let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE type = $1 AND created_at < $2 \
                ORDER BY created_at LIMIT $3) RETURNING connection_id";
-    let rows = tx.all(sql, [kind.into(), before.into(), PAGE.into()]).await?;
+    let rows = tx.all(sql, [kind.into(), before.into(), EVENTS_PER_TRANSACTION.into()]).await?;
     if kind == EventType::ConnectionDisconnected && !rows.is_empty() {
         let gone =
             rows.iter().map(|row| row.get::<String>("connection_id")).collect::<Result<Vec<_>, _>>()?;

@@ -10,7 +10,9 @@ use sea_orm::{
 use crate::domain::clock::Timestamp;
 use crate::domain::event::{EventType, TestData};
 use crate::domain::id::WebhookId;
-use crate::domain::webhook::{After, Attempt, DeliveryStatus, DisabledReason, LEASE, MAX_WAITING, PATIENCE};
+use crate::domain::webhook::{
+    After, Attempt, DELIVERY_LEASE, DeliveryStatus, DisabledReason, MAX_DELIVERY_AGE, MAX_WAITING_DELIVERIES,
+};
 use crate::store::entity::flag::Flag;
 use crate::store::entity::webhook_delivery::{ActiveModel, Column, Entity, Relation};
 use crate::store::entity::webhook_endpoint;
@@ -173,11 +175,11 @@ impl WebhookStore {
     pub async fn expire_deliveries(&self, now: Timestamp) -> Result<u64, StoreError> {
         let aged = "UPDATE webhook_delivery SET status = 'failed', last_error = 'expired' WHERE status = 'pending' \
                     AND queued_at < $1";
-        let mut expired = self.db.run(aged, [now.minus(PATIENCE).into()]).await?;
+        let mut expired = self.db.run(aged, [now.minus(MAX_DELIVERY_AGE).into()]).await?;
         for endpoint in self.endpoints().await? {
             let waits = "SELECT queued_at FROM webhook_delivery WHERE endpoint_id = $1 AND status = 'pending' \
                          ORDER BY queued_at DESC LIMIT 1 OFFSET $2";
-            let most = i64::try_from(MAX_WAITING).unwrap_or(i64::MAX);
+            let most = i64::try_from(MAX_WAITING_DELIVERIES).unwrap_or(i64::MAX);
             let id = Value::from(endpoint.id);
             let Some(row) = self.db.one(waits, [id.clone(), most.into()]).await? else { continue };
             let crowded = "UPDATE webhook_delivery SET status = 'failed', last_error = 'too_many_waiting' \
@@ -235,8 +237,13 @@ async fn acquire(
     let enabled = enabled.filter(webhook_endpoint::Column::Enabled.eq(Flag::from(true)));
     let Some(endpoint) = enabled.one(&tx.db).await? else { return Ok(Vec::new()) };
     let now = tx.now().await?;
-    let values =
-        [endpoint.id.into(), now.into(), i64::from(limit).into(), owner.into(), now.plus(LEASE).into()];
+    let values = [
+        endpoint.id.into(),
+        now.into(),
+        i64::from(limit).into(),
+        owner.into(),
+        now.plus(DELIVERY_LEASE).into(),
+    ];
     let rows = tx.all(&acquire_sql(tx.backend() == DbBackend::Postgres), values).await?;
     let acquired = rows.iter().map(|row| {
         Ok(AcquiredDelivery {

@@ -24,7 +24,7 @@ use crate::services::platform::{Base, Key, Notifier, Tasks, joined, retry_write}
 use crate::store::{ConnectStore, Consumed, Source, StoreError};
 
 /// How long a write is tried again while the person waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
 
 /// What the browser brings back.
 #[derive(Debug)]
@@ -192,7 +192,7 @@ impl Finishes {
             Answer::Denied => return Err(FailureCode::UserDenied),
             Answer::Error => return Err(FailureCode::ProviderError),
         };
-        let owner = retry_write(PATIENCE, || self.owner(request, user)).await;
+        let owner = retry_write(CONNECT_WRITE_RETRY, || self.owner(request, user)).await;
         let owner = owner.map_err(|_| FailureCode::StorageUnavailable)?;
         Ok((self.exchange(request, &code, owner).await?, owner))
     }
@@ -216,7 +216,8 @@ impl Finishes {
     async fn failed(&self, flow: FlowId, error: FailureCode) -> FinishResult {
         tracing::warn!(flow = %flow, code = error.as_str(), "a connect has failed");
         let now = self.0.clock.now();
-        let noted = retry_write(PATIENCE, || self.0.store.fail_auth_request(flow, error, now)).await;
+        let noted =
+            retry_write(CONNECT_WRITE_RETRY, || self.0.store.fail_auth_request(flow, error, now)).await;
         if let Err(why) = noted {
             tracing::error!(flow = %flow, error = %why, "could not note a failed connect");
         }

@@ -19,26 +19,26 @@ use recent::Recent;
 
 /// So many connections that HubSpot refuses one after the other, for reasons that we do not know, are our own fault. A
 /// single one may be odd, however often it is refused.
-const SUSPICIOUS: usize = 3;
+const OUR_FAULT_CONNECTIONS: usize = 3;
 /// So many failed calls in a row are an outage, however few connections there are.
 const OUTAGE_IN_A_ROW: u32 = 5;
-/// Of at least so many calls within [`WATCHED`] more than half have failed: an outage too.
+/// Of at least so many calls within [`OUTAGE_WINDOW`] more than half have failed: an outage too.
 const OUTAGE_CALLS: u64 = 20;
-const WATCHED: Duration = Duration::from_secs(60);
+const OUTAGE_WINDOW: Duration = Duration::from_secs(60);
 /// Between probes of an outage: the first comes soon, because most outages are short.
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LAST_PROBE: Duration = Duration::from_secs(15);
 /// For longer than this an outage is not left unprobed, whatever HubSpot asks.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const MAX_PROBE_DELAY: Duration = Duration::from_secs(60);
 /// How far back successes count against a mass event. Whoever is refused is asked about again after [`INVALID_GRANT_PAUSE`], so
 /// the refused of about so long are held against them: with a longer memory, the successes of a good time that is just
 /// over would hide its end.
-const LATELY: Duration = INVALID_GRANT_PAUSE.saturating_mul(2);
+const MASS_EVENT_WINDOW: Duration = INVALID_GRANT_PAUSE.saturating_mul(2);
 /// So many refused grants at once may be a mass event; fewer are people who uninstalled the app.
-const MASS: u64 = 5;
+const MASS_EVENT_REFUSALS: u64 = 5;
 /// So many connections refused one after the other, with nobody well in between, may be one too, however slowly they
 /// follow one another.
-const MASS_IN_A_ROW: u32 = 3;
+const MASS_EVENT_IN_A_ROW: u32 = 3;
 
 /// Whether HubSpot may be asked for refreshes, as far as this process knows.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ pub struct CircuitBreaker(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Distinct connections refused since the last response that did not blame us, up to [`SUSPICIOUS`].
+    /// Distinct connections refused since the last response that did not blame us, up to [`OUR_FAULT_CONNECTIONS`].
     refused: Vec<ConnectionId>,
     failures_in_a_row: u32,
     invalid_grants_in_a_row: u32,
@@ -64,9 +64,9 @@ impl Default for State {
             refused: Vec::new(),
             failures_in_a_row: 0,
             invalid_grants_in_a_row: 0,
-            answered: Recent::over(WATCHED),
-            failed: Recent::over(WATCHED),
-            succeeded: Recent::over(LATELY),
+            answered: Recent::over(OUTAGE_WINDOW),
+            failed: Recent::over(OUTAGE_WINDOW),
+            succeeded: Recent::over(MASS_EVENT_WINDOW),
             open: None,
             pace: None,
             slowed_at: None,
@@ -94,7 +94,7 @@ impl Open {
 
     /// One, if it is time for a probe. A clock that was set back must not put it off.
     fn admit(&mut self, now: Timestamp) -> u32 {
-        if self.next_probe > now && self.next_probe.since(now) <= LONGEST_WAIT {
+        if self.next_probe > now && self.next_probe.since(now) <= MAX_PROBE_DELAY {
             return 0;
         }
         self.next_probe = now.plus(self.pause);
@@ -152,9 +152,9 @@ impl CircuitBreaker {
     /// connection. `invalid_grants` are refused and have not been asked about a second time.
     pub fn is_mass_event(&self, invalid_grants: u64, now: Timestamp) -> bool {
         self.with(|state| {
-            let many =
-                invalid_grants >= MASS && invalid_grants.saturating_mul(4) > state.succeeded.count(now);
-            many || state.invalid_grants_in_a_row >= MASS_IN_A_ROW
+            let many = invalid_grants >= MASS_EVENT_REFUSALS
+                && invalid_grants.saturating_mul(4) > state.succeeded.count(now);
+            many || state.invalid_grants_in_a_row >= MASS_EVENT_IN_A_ROW
         })
     }
 
@@ -205,10 +205,12 @@ impl State {
     }
 
     fn refused(&mut self, connection: Option<ConnectionId>, failure: &Failure, now: Timestamp) {
-        let new = connection.filter(|id| self.refused.len() < SUSPICIOUS && !self.refused.contains(id));
+        let new =
+            connection.filter(|id| self.refused.len() < OUR_FAULT_CONNECTIONS && !self.refused.contains(id));
         self.refused.extend(new);
         let ours = failure.code == FailureCode::ClientRejected
-            || (self.refused.len() >= SUSPICIOUS && failure.code != FailureCode::GrantOfAnotherApp);
+            || (self.refused.len() >= OUR_FAULT_CONNECTIONS
+                && failure.code != FailureCode::GrantOfAnotherApp);
         if ours && self.open.is_none_or(|open| open.is_outage) {
             tracing::error!(
                 code = failure.code.as_str(),
@@ -233,7 +235,7 @@ impl State {
         }
         match (&mut self.open, retry_after) {
             (Some(open), Some(asked)) if open.is_outage => {
-                open.next_probe = open.next_probe.max(now.plus(asked.min(LONGEST_WAIT)));
+                open.next_probe = open.next_probe.max(now.plus(asked.min(MAX_PROBE_DELAY)));
             }
             (None, _) if failure.code == FailureCode::ProviderBusy => self.slow_down(now),
             _ => {}
@@ -401,14 +403,17 @@ mod tests {
     #[test]
     fn many_refused_grants_are_a_mass_event_unless_most_others_are_well() {
         let breaker = CircuitBreaker::default();
-        assert!(!breaker.is_mass_event(MASS - 1, NOW));
-        assert!(breaker.is_mass_event(MASS, NOW));
-        for _ in 0..4 * MASS {
+        assert!(!breaker.is_mass_event(MASS_EVENT_REFUSALS - 1, NOW));
+        assert!(breaker.is_mass_event(MASS_EVENT_REFUSALS, NOW));
+        for _ in 0..4 * MASS_EVENT_REFUSALS {
             breaker.succeeded(NOW);
         }
-        assert!(!breaker.is_mass_event(MASS, NOW));
-        assert!(breaker.is_mass_event(2 * MASS, NOW));
-        assert!(breaker.is_mass_event(MASS, later(121)), "what was well two minutes ago says nothing");
+        assert!(!breaker.is_mass_event(MASS_EVENT_REFUSALS, NOW));
+        assert!(breaker.is_mass_event(2 * MASS_EVENT_REFUSALS, NOW));
+        assert!(
+            breaker.is_mass_event(MASS_EVENT_REFUSALS, later(121)),
+            "what was well two minutes ago says nothing"
+        );
     }
 
     #[test]

@@ -9,10 +9,10 @@ use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::journal::pause;
 
 /// How often it is looked whether the subscription is still there.
-const SUBSCRIBED_FOR: Duration = Duration::from_secs(24 * 3600);
+const SUBSCRIPTION_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// So often a broken file is asked for: with the pauses in between that is an hour.
-const PASSED_OVER: u32 = 8;
+const MAX_FILE_ATTEMPTS: u32 = 8;
 
 /// How reading has gone lately, as far as this process knows.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl State {
         }
         let before = self.broken.take().filter(|(known, _)| known == offset).map_or(0, |(_, count)| count);
         self.broken = Some((offset.to_owned(), before + 1));
-        before + 1 >= PASSED_OVER
+        before + 1 >= MAX_FILE_ATTEMPTS
     }
 }
 
@@ -52,7 +52,7 @@ impl Journal {
     pub(super) async fn subscribe(&self) -> Result<(), Failure> {
         let now = self.clock.now();
         let is_known = |state: &mut State| {
-            state.subscribed_at.is_some_and(|at| at <= now && now.since(at) < SUBSCRIBED_FOR)
+            state.subscribed_at.is_some_and(|at| at <= now && now.since(at) < SUBSCRIPTION_CHECK_INTERVAL)
         };
         if self.watch.with(is_known) {
             return Ok(());
