@@ -46,12 +46,12 @@ pub async fn measure(time: Duration) -> Result<(), Failure> {
         let bare = floor(&database, time).await?;
         let service = service(&database, &hubspot, time).await?;
         database.remove().await?;
-        tell(&engine, &bare, &service);
+        report(&engine, &bare, &service);
     }
     Ok(())
 }
 
-fn tell(engine: &Engine, bare: &Lent, service: &Lent) {
+fn report(engine: &Engine, bare: &Lent, service: &Lent) {
     for (who, lent) in [("bare handler", bare), ("service", service)] {
         let name = format!("  {}, {who}", engine.name());
         let (rate, cpu) = (lent.figure.per_second(), lent.figure.cpu_ms());

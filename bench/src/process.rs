@@ -102,8 +102,8 @@ fn tied(command: &Command, core: usize) -> Command {
 impl Drop for Process {
     fn drop(&mut self) {
         // SIGTERM, so that a database is closed properly; by number, because that is all std offers.
-        let told = Command::new("kill").arg(self.child.id().to_string()).status();
-        if told.is_err() {
+        let sent = Command::new("kill").arg(self.child.id().to_string()).status();
+        if sent.is_err() {
             let _ = self.child.kill();
         }
         let _ = self.child.wait();

@@ -46,18 +46,18 @@ fn admit(state: &mut State, access: &Access, call: &Incoming) -> Result<Vec<(&'s
         _ => (state.options.calls_per_ten_seconds, 10_000, "TEN_SECONDLY_ROLLING"),
     };
     let account = (access.hub_id, call.kind == Kind::CrmSearch);
-    let mut told = Vec::new();
+    let mut headers = Vec::new();
     if max > 0 {
         let left = state.quotas.take(account, max, interval_ms, now_ms()).ok_or_else(|| exhausted(policy))?;
         // Searches tell nothing of their limit.
         if call.kind == Kind::Crm {
-            told.push(("x-hubspot-ratelimit-max", max.to_string()));
-            told.push(("x-hubspot-ratelimit-remaining", left.to_string()));
-            told.push(("x-hubspot-ratelimit-interval-milliseconds", interval_ms.to_string()));
+            headers.push(("x-hubspot-ratelimit-max", max.to_string()));
+            headers.push(("x-hubspot-ratelimit-remaining", left.to_string()));
+            headers.push(("x-hubspot-ratelimit-interval-milliseconds", interval_ms.to_string()));
         }
     }
     if access.scopes.iter().any(|granted| granted == scope) {
-        return Ok(told);
+        return Ok(headers);
     }
     let refusal = Answer::failed(
         403,

@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_life_of_an_access_token_has_bounds() {
-        for (told, kept) in [
+        for (given, kept) in [
             (json!(1800), Duration::from_secs(1800)),
             (json!(" 60 "), Duration::from_secs(60)),
             (json!(-1), Duration::ZERO),
@@ -225,7 +225,7 @@ mod tests {
             (json!("inf"), DEFAULT_TOKEN_LIFE),
             (json!(null), DEFAULT_TOKEN_LIFE),
         ] {
-            assert_eq!(life(Some(&told)), kept, "{told}");
+            assert_eq!(life(Some(&given)), kept, "{given}");
         }
     }
 

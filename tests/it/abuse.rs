@@ -420,8 +420,8 @@ fn unsafe_settings_are_refused_with_their_name() {
         ("TRUSTED_PROXIES", "everyone"),
         ("HUBSPOT_PKCE", "plain"),
     ] {
-        let told = refusal(&[(name, value)]);
-        assert!(told.contains(name), "{name}={value}: {told}");
+        let printed = refusal(&[(name, value)]);
+        assert!(printed.contains(name), "{name}={value}: {printed}");
     }
     assert_eq!(refusal(&[]), "");
 }

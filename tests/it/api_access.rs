@@ -125,7 +125,7 @@ async fn ask(browser: &Browser, key: Option<&str>, operation: &Operation, ids: &
 }
 
 /// Status, headers and body, less what is of this one request: its number, and the path that it named.
-fn told(answer: &Answer) -> (u16, BTreeSet<String>, Value) {
+fn comparable(answer: &Answer) -> (u16, BTreeSet<String>, Value) {
     let own = ["connection", "content-length", "date", "x-request-id", "ratelimit"];
     let headers = answer.headers.iter().filter(|(name, _)| !own.contains(&name.as_str()));
     let headers = headers.map(|(name, value)| format!("{name}: {value:?}")).collect();
@@ -255,7 +255,7 @@ async fn whoever_may_not_ask_learns_nothing_of_what_is_there_and_changes_nothing
             let there = ask(&stranger, key.as_deref(), &operation, &real).await;
             let nowhere = ask(&stranger, key.as_deref(), &operation, &unknown).await;
             assert!(matches!(there.status, 401 | 403), "{}: {}", operation.id, there.body);
-            assert_eq!(told(&there), told(&nowhere), "{}", operation.id);
+            assert_eq!(comparable(&there), comparable(&nowhere), "{}", operation.id);
         }
     }
     assert_eq!(state(&app).await, before);
@@ -277,7 +277,7 @@ async fn an_id_of_something_else_is_answered_like_one_of_nothing() {
                 continue;
             }
             let other = ask(&backend, Some(&key), &operation, &Ids::all(id)).await;
-            assert_eq!(told(&other), told(&nothing), "{} with {id}", operation.id);
+            assert_eq!(comparable(&other), comparable(&nothing), "{} with {id}", operation.id);
         }
     }
     assert_eq!(state(&app).await, before);
@@ -298,7 +298,7 @@ async fn a_key_of_another_project_is_answered_as_if_there_were_nothing() {
         if operation.path.contains('{') {
             let nothing = ask(&backend, Some(&key), &operation, &Ids::all(UNKNOWN)).await;
             assert_eq!(nothing.status, 404, "{}: {}", operation.id, nothing.body);
-            assert_eq!(told(&answer), told(&nothing), "{}", operation.id);
+            assert_eq!(comparable(&answer), comparable(&nothing), "{}", operation.id);
         } else if operation.id.starts_with("list_") {
             assert_eq!(answer.json()["data"], json!([]), "{}", operation.id);
         }

@@ -10,10 +10,10 @@ use test_support::free_port;
 
 use crate::harness::app::{ACME, GLOBEX, approve};
 use crate::harness::host::Host;
-use crate::harness::process::{Ended, Process, changed, run, run_as_stranger, run_into, without};
+use crate::harness::process::{CommandOutput, Process, changed, run, run_as_stranger, run_into, without};
 use crate::harness::{Browser, TestApp, sql};
 
-fn assert_ends(ended: &Ended, code: i32, said: &str) {
+fn assert_ends(ended: &CommandOutput, code: i32, said: &str) {
     assert_eq!(ended.code, Some(code), "{ended:?}");
     let text = format!("{}{}", ended.stdout, ended.stderr);
     assert!(text.contains(said), "{said}: {text}");

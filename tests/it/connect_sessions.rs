@@ -21,15 +21,15 @@ async fn what_a_session_leads_to_belongs_to_the_hosts_user_and_to_no_browser() {
     assert_eq!(host.owners().await, ["user_42"]);
     assert_eq!(popup.status().await["authenticated"], false, "the browser is nobody's");
     assert!(popup.cookie("__Host-hsc_sid").is_none(), "and has no session");
-    let seen = host.look(&session).await;
+    let seen = host.session(&session).await;
     assert_eq!(seen["status"], "connected", "{seen}");
     let id = host.app.database.column(sql::ID).await;
     assert_eq!(seen["connection_id"], id.as_str());
     assert!(seen.get("token").is_none());
     assert_eq!(host.app.database.column(sql::METADATA).await, r#"{"plan":"pro"}"#);
-    let told = page.look().await.json();
-    assert_eq!(told["connection"]["id"], id.as_str(), "{told}");
-    assert!(told.get("pickup_code").is_none(), "the token is the backend's to fetch");
+    let authorization = page.poll().await.json();
+    assert_eq!(authorization["connection"]["id"], id.as_str(), "{authorization}");
+    assert!(authorization.get("pickup_code").is_none(), "the token is the backend's to fetch");
     let message = popup.handoff(&done).await.json();
     assert_eq!(message["message"]["type"], "hubspot_auth_success");
     assert!(message["message"].get("access_token").is_none(), "{message}");
@@ -126,13 +126,17 @@ async fn a_session_that_has_ended_is_reported_to_the_page_that_has_the_verifier_
             (data(&refused, "origin"), data(&refused, "outcome")),
             (HOST.to_owned(), "error".to_owned())
         );
-        let told = page.look().await.json();
+        let authorization = page.poll().await.json();
         assert_eq!(
-            (&told["status"], &told["error"]["code"]),
+            (&authorization["status"], &authorization["error"]["code"]),
             (&json!("failed"), &json!("connect_session_ended"))
         );
-        assert_eq!(told["flow"], data(&refused, "refused").as_str(), "the popup names the same request");
-        assert_eq!(host.page().look().await.status, 404, "another verifier learns nothing");
+        assert_eq!(
+            authorization["flow"],
+            data(&refused, "refused").as_str(),
+            "the popup names the same request"
+        );
+        assert_eq!(host.page().poll().await.status, 404, "another verifier learns nothing");
         let again = page.post(&popup, Some(HOST), &[]).await;
         assert_eq!(problem_of(&again), "challenge_used");
     }
@@ -141,7 +145,7 @@ async fn a_session_that_has_ended_is_reported_to_the_page_that_has_the_verifier_
     for sender in [None, Some("null")] {
         let refused = page.post(&host.app.browser(), sender, &[("connect_session", token(&used))]).await;
         assert_eq!((data(&refused, "origin"), data(&refused, "refused")), (HOST.to_owned(), String::new()));
-        assert_eq!(page.look().await.status, 404);
+        assert_eq!(page.poll().await.status, 404);
     }
 }
 
@@ -151,15 +155,15 @@ async fn a_refused_start_names_the_page_that_may_be_told_unless_it_is_not_listed
     let (page, popup) = (host.page(), host.app.browser());
     let elsewhere = ("return_url", "https://elsewhere.example/");
     let gone = ("connect_session", "no-token-of-ours");
-    for (fields, code, told) in [
+    for (fields, code, origin) in [
         (vec![elsewhere], "return_url_not_allowed", HOST),
         (vec![("challenge", "short")], "bad_challenge", HOST),
         (vec![gone, ("mode", "redirect")], "connect_session_ended", ""),
         (vec![gone, ("origin", "https://evil.example")], "origin_not_allowed", ""),
     ] {
         let refused = page.post(&popup, Some(HOST), &fields).await;
-        assert_eq!((problem_of(&refused).as_str(), data(&refused, "origin").as_str()), (code, told));
-        assert_eq!(refused.body.contains("/static/popup.js"), !told.is_empty(), "{}", refused.body);
+        assert_eq!((problem_of(&refused).as_str(), data(&refused, "origin").as_str()), (code, origin));
+        assert_eq!(refused.body.contains("/static/popup.js"), !origin.is_empty(), "{}", refused.body);
     }
 }
 
@@ -188,7 +192,7 @@ async fn a_page_that_no_browser_vouches_for_connects_nobody_even_if_the_backend_
     assert!(victim.get(&done).await.body.contains("opener_unproven"));
     assert_eq!(host.app.hubspot.calls(Kind::Exchange).len(), 0, "HubSpot's code is not even spent");
     assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 0);
-    assert_eq!(host.look(&session).await["error_code"], "opener_unproven");
+    assert_eq!(host.session(&session).await["error_code"], "opener_unproven");
     // A page of another origin begins nothing at all.
     let answer =
         page.post(&victim, Some("https://evil.example"), &[("connect_session", token(&session))]).await;
@@ -197,7 +201,7 @@ async fn a_page_that_no_browser_vouches_for_connects_nobody_even_if_the_backend_
     let body = json!({"external_user_id": "mallory", "confirm": "backend"});
     let confirmed = host.make(body).await;
     host.approve_as(&confirmed, &host.page(), &victim, approve(ACME), None).await;
-    assert_eq!(host.look(&confirmed).await["error_code"], "opener_unproven");
+    assert_eq!(host.session(&confirmed).await["error_code"], "opener_unproven");
     assert_eq!(host.complete(&confirmed, "mallory").await.1["code"], "connect_session_not_approved");
     assert_eq!(host.app.hubspot.calls(Kind::Exchange).len(), 0);
     // The opener's own key is proof as well.
@@ -209,7 +213,7 @@ async fn a_page_that_no_browser_vouches_for_connects_nobody_even_if_the_backend_
     assert_eq!(popup.post_json("/auth/hubspot/launch", &proof).await.status, 204);
     let back = host.app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).unwrap();
     popup.get(&back).await;
-    assert_eq!(host.look(&session).await["status"], "connected");
+    assert_eq!(host.session(&session).await["status"], "connected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,12 +225,19 @@ async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
     let done = host.approve(&session, &page, &popup, approve(ACME)).await;
     assert!(popup.get(&done).await.body.contains("data-outcome=\"held\""));
     assert_eq!(popup.handoff(&done).await.status, 202);
-    let told = page.look().await.json();
-    assert_eq!((told["status"].as_str(), &told["awaiting_confirmation"]), (Some("exchanging"), &json!(true)));
-    assert_eq!((&told["connect_session_id"], told.get("connection_id")), (&session["id"], None), "{told}");
-    assert!(told.get("connection").is_none());
+    let authorization = page.poll().await.json();
+    assert_eq!(
+        (authorization["status"].as_str(), &authorization["awaiting_confirmation"]),
+        (Some("exchanging"), &json!(true))
+    );
+    assert_eq!(
+        (&authorization["connect_session_id"], authorization.get("connection_id")),
+        (&session["id"], None),
+        "{authorization}"
+    );
+    assert!(authorization.get("connection").is_none());
     assert_eq!(host.app.database.count(sql::CONNECTIONS).await, 0);
-    let seen = host.look(&session).await;
+    let seen = host.session(&session).await;
     assert_eq!(seen["status"], "awaiting_confirmation");
     assert_eq!(seen["awaiting"]["portal_id"], ACME);
     assert_eq!(seen["awaiting"]["hub_domain"], "acme.example");
@@ -241,8 +252,8 @@ async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
     assert_eq!(host.complete(&session, "user_42").await.0, 200, "saying it twice changes nothing");
     assert_eq!(host.owners().await, ["user_42"]);
     assert_eq!(host.app.refresh_due().await, 1, "and is renewed at once");
-    let told = page.look().await.json();
-    assert_eq!(told["status"], "connected", "{told}");
+    let authorization = page.poll().await.json();
+    assert_eq!(authorization["status"], "connected", "{authorization}");
     host.app.assert_one_job_each().await;
 }
 
@@ -256,7 +267,7 @@ async fn a_session_completed_for_another_user_ends_and_so_does_its_grant() {
     let (status, refused) = host.complete(&session, "victim").await;
     assert_eq!((status, refused["code"].as_str()), (403, Some("external_user_mismatch")));
     assert_eq!(host.complete(&session, "mallory").await.1["code"], "connect_session_ended");
-    let seen = host.look(&session).await;
+    let seen = host.session(&session).await;
     assert_eq!(
         (&seen["status"], &seen["error_code"]),
         (&json!("cancelled"), &json!("external_user_mismatch"))
@@ -280,10 +291,14 @@ async fn what_nobody_confirms_ends_after_a_week_and_what_is_cancelled_at_once() 
     assert_eq!(ended["status"], "cancelled");
     host.app.advance(3 * 24 * 3600);
     host.app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(host.look(&forgotten).await["status"], "awaiting_confirmation", "a weekend is not too long");
+    assert_eq!(
+        host.session(&forgotten).await["status"],
+        "awaiting_confirmation",
+        "a weekend is not too long"
+    );
     host.app.advance(4 * 24 * 3600);
     host.app.services.maintenance.sweep().await.unwrap();
-    let seen = host.look(&forgotten).await;
+    let seen = host.session(&forgotten).await;
     assert_eq!((&seen["status"], &seen["error_code"]), (&json!("cancelled"), &json!("not_confirmed")));
     while host.app.services.connections.disconnects.revoke_due().await.unwrap() > 0 {}
     for account in [ACME, GLOBEX] {
@@ -303,9 +318,9 @@ async fn a_named_account_is_the_only_one_that_connects_and_nobody_is_asked() {
     let done = popup.get(&back).await.location().to_owned();
     assert!(popup.get(&done).await.body.contains("wrong_account"));
     assert!(host.app.hubspot.current_refresh_token(ACME).is_none(), "the other grant has ended");
-    assert_eq!(host.look(&session).await["error_code"], "wrong_account");
+    assert_eq!(host.session(&session).await["error_code"], "wrong_account");
     host.approve(&session, &host.page(), &popup, approve(GLOBEX)).await;
-    assert_eq!(host.look(&session).await["status"], "connected", "the session was still good");
+    assert_eq!(host.session(&session).await["status"], "connected", "the session was still good");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -313,15 +328,23 @@ async fn while_a_reconnect_awaits_confirmation_its_page_is_told_the_session_and_
     let host = Host::new(&[]).await;
     let first = host.make(json!({"external_user_id": "user_42"})).await;
     host.approve(&first, &host.page(), &host.app.browser(), approve(ACME)).await;
-    let id = host.look(&first).await["connection_id"].clone();
+    let id = host.session(&first).await["connection_id"].clone();
     let held = host.make(json!({"connection_id": id, "confirm": "backend"})).await;
     let page = host.page();
     host.approve(&held, &page, &host.app.browser(), approve(ACME)).await;
-    let told = page.look().await.json();
-    assert_eq!((&told["connect_session_id"], &told["connection_id"]), (&held["id"], &id), "{told}");
+    let authorization = page.poll().await.json();
+    assert_eq!(
+        (&authorization["connect_session_id"], &authorization["connection_id"]),
+        (&held["id"], &id),
+        "{authorization}"
+    );
     host.complete(&held, "user_42").await;
-    let told = page.look().await.json();
-    assert_eq!((&told["status"], told.get("connect_session_id")), (&json!("connected"), None), "{told}");
+    let authorization = page.poll().await.json();
+    assert_eq!(
+        (&authorization["status"], authorization.get("connect_session_id")),
+        (&json!("connected"), None),
+        "{authorization}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,11 +352,11 @@ async fn a_session_for_a_connection_renews_that_one_for_its_owner() {
     let host = Host::new(&[]).await;
     let first = host.make(json!({"external_user_id": "user_42", "metadata": {"a": 1}})).await;
     host.approve(&first, &host.page(), &host.app.browser(), approve(ACME)).await;
-    let id = host.look(&first).await["connection_id"].clone();
+    let id = host.session(&first).await["connection_id"].clone();
     let renewal = host.make(json!({"connection_id": id})).await;
     assert_eq!((&renewal["external_user_id"], &renewal["portal_id"]), (&json!("user_42"), &json!(ACME)));
     host.approve(&renewal, &host.page(), &host.app.browser(), approve(ACME)).await;
-    assert_eq!(host.look(&renewal).await["connection_id"], id);
+    assert_eq!(host.session(&renewal).await["connection_id"], id);
     assert_eq!(host.app.database.generation().await, 2);
     assert_eq!(host.app.database.column(sql::METADATA).await, r#"{"a":1}"#, "it is kept");
     for body in [
@@ -455,13 +478,13 @@ async fn a_session_that_has_expired_begins_nothing_but_finishes_what_it_began() 
     let popup = host.app.browser();
     let authorize = host.begin(&session, &host.page(), &popup, Some(HOST)).await;
     host.app.advance(61);
-    assert_eq!(host.look(&session).await["status"], "expired");
+    assert_eq!(host.session(&session).await["status"], "expired");
     let late =
         host.page().post(&host.app.browser(), Some(HOST), &[("connect_session", token(&session))]).await;
     assert_eq!(problem_of(&late), "connect_session_ended");
     let back = host.app.hubspot.decide(&authorize, approve(ACME)).unwrap();
     popup.get(&back).await;
-    assert_eq!(host.look(&session).await["status"], "connected");
+    assert_eq!(host.session(&session).await["status"], "connected");
     host.app.advance(8 * 24 * 3600);
     host.app.services.maintenance.sweep().await.unwrap();
     let path = format!("{SESSIONS}/{}", session["id"].as_str().unwrap());

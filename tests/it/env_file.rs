@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::app::settle;
 use crate::harness::database::TestDatabase;
-use crate::harness::process::{Ended, changed, run_as_stranger, run_in, without};
+use crate::harness::process::{CommandOutput, changed, run_as_stranger, run_in, without};
 
 /// The variables of a service that would start, without the one that the tests put into `.env`: a wrong origin is
 /// repeated in the report, so it shows how a value was read.
@@ -15,7 +15,7 @@ async fn variables() -> (fake_hubspot::FakeHubSpot, TestDatabase, Vec<(String, S
     (hubspot, database, variables)
 }
 
-fn run_with(folder: &Path, file: &[u8], variables: &[(String, String)]) -> Ended {
+fn run_with(folder: &Path, file: &[u8], variables: &[(String, String)]) -> CommandOutput {
     std::fs::write(folder.join(".env"), file).unwrap();
     run_in(folder, &["db", "status"], variables)
 }
@@ -116,7 +116,7 @@ async fn a_file_that_may_not_be_read_is_warned_of_and_the_environment_is_enough(
     std::fs::write(&env, "LOG_FORMAT=xml\n").unwrap();
     std::fs::set_permissions(&env, std::fs::Permissions::from_mode(0o000)).unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let Ended { stdout, stderr, .. } = run_as_stranger(folder.path(), &["db", "status"], &variables);
+    let CommandOutput { stdout, stderr, .. } = run_as_stranger(folder.path(), &["db", "status"], &variables);
     assert!(stderr.contains(".env cannot be read (permission denied)"), "{stderr}");
     assert!(!stderr.contains("LOG_FORMAT") && !stderr.contains("problem(s)"), "{stderr}");
     if !database.is_sqlite() {

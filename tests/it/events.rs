@@ -268,9 +268,9 @@ async fn a_damaged_or_lost_secret_is_told_as_a_connection_that_needs_its_person(
     app.database.set_column(sql::REFRESH_TOKEN, "damaged").await;
     app.advance(DUE);
     app.refresh_due().await;
-    let told = history(&app, &id).await;
-    assert_eq!(told[1], line("connection.needs_reauth", "integrity_error", "integrity_error"));
-    assert_eq!(told.len(), 2);
+    let events = history(&app, &id).await;
+    assert_eq!(events[1], line("connection.needs_reauth", "integrity_error", "integrity_error"));
+    assert_eq!(events.len(), 2);
     browser.connect(&app, Some(HOST), approve(ACME)).await;
     let key = app.database.column(sql::KEY_ID).await;
     assert_eq!(app.store.platform.give_up_key(&key, app.clock.now()).await.unwrap(), 1);

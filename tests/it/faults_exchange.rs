@@ -9,8 +9,8 @@ use test_support::memory_kib;
 
 use crate::harness::app::{ACME, HOST, approve};
 use crate::harness::browser::{Answer, Browser};
-use crate::harness::troubles::{
-    self, Class, Trouble, UPSTREAM, code_refusals, grant_refusals, lacking, patch,
+use crate::harness::token_endpoint_faults::{
+    self, Class, TokenFault, UPSTREAM, code_refusals, grant_refusals, lacking, patch,
 };
 use crate::harness::{TestApp, eventually, sql};
 
@@ -26,8 +26,8 @@ async fn connect_with(app: &TestApp, fault: Fault) -> (Browser, Answer, Value) {
     (browser, page, message)
 }
 
-async fn assert_fails(app: &TestApp, trouble: Trouble) {
-    let Trouble { name, fault, code, .. } = trouble;
+async fn assert_fails(app: &TestApp, case: TokenFault) {
+    let TokenFault { name, fault, code, .. } = case;
     let (calls, tokens) =
         (app.hubspot.calls(Kind::Exchange).len(), app.database.count(sql::CONNECTIONS).await);
     let (browser, page, message) = connect_with(app, fault).await;
@@ -45,11 +45,11 @@ async fn assert_fails(app: &TestApp, trouble: Trouble) {
     app.assert_one_job_each().await;
 }
 
-async fn assert_each_fails(troubles: Vec<Trouble>) {
+async fn assert_each_fails(faults: Vec<TokenFault>) {
     let app = TestApp::start().await;
-    let count: i64 = troubles.len().try_into().unwrap();
-    for trouble in troubles {
-        assert_fails(&app, trouble).await;
+    let count: i64 = faults.len().try_into().unwrap();
+    for case in faults {
+        assert_fails(&app, case).await;
     }
     let failed = "status = 'failed' AND finished_at IS NOT NULL";
     assert_eq!(app.database.count_where(sql::AUTH_REQUESTS, failed).await, count);
@@ -57,44 +57,44 @@ async fn assert_each_fails(troubles: Vec<Trouble>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connect_that_loses_its_line_has_one_clear_outcome_and_the_next_one_works() {
-    assert_each_fails(troubles::lines()).await;
+    assert_each_fails(token_endpoint_faults::lines()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connect_that_meets_an_error_status_has_one_clear_outcome_and_the_next_one_works() {
-    assert_each_fails(troubles::statuses()).await;
+    assert_each_fails(token_endpoint_faults::statuses()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connect_that_is_answered_with_nonsense_has_one_clear_outcome_and_the_next_one_works() {
-    assert_each_fails(troubles::bodies()).await;
+    assert_each_fails(token_endpoint_faults::bodies()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connect_whose_tokens_cannot_be_used_has_one_clear_outcome_and_the_next_one_works() {
-    assert_each_fails(troubles::fields()).await;
+    assert_each_fails(token_endpoint_faults::fields()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connect_that_is_sent_elsewhere_has_one_clear_outcome_and_the_next_one_works() {
-    assert_each_fails(troubles::redirects()).await;
+    assert_each_fails(token_endpoint_faults::redirects()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connect_for_which_we_are_refused_has_one_clear_outcome_and_the_next_one_works() {
-    assert_each_fails(troubles::refusals()).await;
+    assert_each_fails(token_endpoint_faults::refusals()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_hubspot_refuses_is_not_sent_again_and_the_person_may_try_again() {
     let app = TestApp::start().await;
-    for trouble in code_refusals() {
-        assert_fails(&app, trouble).await;
+    for case in code_refusals() {
+        assert_fails(&app, case).await;
     }
-    for trouble in grant_refusals() {
-        assert_eq!(trouble.class, Class::Dead);
+    for case in grant_refusals() {
+        assert_eq!(case.class, Class::Dead);
         let code = "code_rejected";
-        assert_fails(&app, Trouble { code, ..trouble }).await;
+        assert_fails(&app, TokenFault { code, ..case }).await;
     }
 }
 

@@ -19,7 +19,7 @@ async fn ready(app: &TestApp) -> (Browser, String) {
 }
 
 /// What a person is told at the end of a callback: the code on the page it leads to.
-async fn told(browser: &Browser, callback: &Answer) -> String {
+async fn error_code(browser: &Browser, callback: &Answer) -> String {
     if callback.status != 303 {
         return problem_of(callback);
     }
@@ -86,7 +86,7 @@ async fn coming_back_too_late_is_told_to_the_person_and_to_the_opener() {
     let back = app.hubspot.decide(begun.location(), approve(ACME)).unwrap();
     app.advance(660);
     let callback = browser.get(&back).await;
-    assert_eq!(told(&browser, &callback).await, "flow_expired");
+    assert_eq!(error_code(&browser, &callback).await, "flow_expired");
     let message = browser.handoff(callback.location()).await.json()["message"].clone();
     assert_eq!(message["error"]["code"], "flow_expired");
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
@@ -103,7 +103,7 @@ async fn a_flow_that_was_forgotten_is_told_as_unknown() {
     app.services.maintenance.sweep().await.unwrap();
     assert_eq!(app.database.count(sql::AUTH_REQUESTS).await, 0);
     let callback = browser.get(&back).await;
-    assert_eq!(told(&browser, &callback).await, "flow_unknown");
+    assert_eq!(error_code(&browser, &callback).await, "flow_unknown");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +136,7 @@ async fn a_callback_that_lacks_or_garbles_something_consumes_nothing() {
     for (query, expected) in cases {
         let callback = browser.get(&format!("{CALLBACK}?{query}")).await;
         assert!(matches!(callback.status, 303 | 400), "{query}: {}", callback.status);
-        assert_eq!(told(&browser, &callback).await, expected, "{query}");
+        assert_eq!(error_code(&browser, &callback).await, expected, "{query}");
     }
     let host = app.base.trim_start_matches("http://");
     let request = format!("GET {CALLBACK}?code={code}&state={huge} HTTP/1.1\r\nhost: {host}\r\n\r\n");
@@ -197,7 +197,7 @@ async fn a_callback_is_finished_by_the_browser_that_began_it_alone() {
         let visitor = app.browser();
         let callback = visitor.navigate(&back, &[("cookie", &line)]).await;
         assert_eq!(callback.status, 303, "{line}");
-        assert_eq!(told(&visitor, &callback).await, "flow_not_yours", "{line}");
+        assert_eq!(error_code(&visitor, &callback).await, "flow_not_yours", "{line}");
     }
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 0);
     let callback = browser.get(&back).await;

@@ -9,7 +9,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use crate::harness::app::{ACME, HOST, LONG_SESSIONS, approve};
-use crate::harness::troubles::{self, Class, Trouble, grant_refusals, lacking, patch, troubles};
+use crate::harness::token_endpoint_faults::{
+    self, Class, TokenFault, faults, grant_refusals, lacking, patch,
+};
 use crate::harness::{TestApp, sql};
 
 /// Later than any refresh of a token of thirty minutes.
@@ -32,16 +34,16 @@ async fn pause(app: &TestApp) -> i64 {
     app.database.refresh_due_at().await - app.clock.now().unix_ms()
 }
 
-async fn assert_survives(app: &TestApp, trouble: &Trouble) {
-    let name = &trouble.name;
+async fn assert_survives(app: &TestApp, case: &TokenFault) {
+    let name = &case.name;
     app.advance(DUE);
     let calls = app.hubspot.calls(Kind::Refresh).len();
-    app.hubspot.script(Rule::once(Kind::Refresh, trouble.fault.clone()));
+    app.hubspot.script(Rule::once(Kind::Refresh, case.fault.clone()));
     assert_eq!(app.refresh_due().await, 1, "{name}");
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls + 1, "{name}: one call and no more");
-    let strikes = u8::from(trouble.class == Class::Dead);
-    assert_eq!(state(app).await, format!("active {} attempts 1 strikes {strikes}", trouble.code), "{name}");
-    let bounds = match trouble.class {
+    let strikes = u8::from(case.class == Class::Dead);
+    assert_eq!(state(app).await, format!("active {} attempts 1 strikes {strikes}", case.code), "{name}");
+    let bounds = match case.class {
         Class::Passing => 500..=2_000,
         Class::OurFault => 60_000..=66_000,
         Class::Dead => 60_000..=60_000,
@@ -55,12 +57,12 @@ async fn assert_survives(app: &TestApp, trouble: &Trouble) {
     assert_eq!(app.hubspot.calls(Kind::Refresh).len(), calls + 2, "{name}");
 }
 
-async fn assert_each_is_survived(troubles: Vec<Trouble>) {
+async fn assert_each_is_survived(faults: Vec<TokenFault>) {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
-    for trouble in troubles {
-        assert_survives(&app, &trouble).await;
-        let name = &trouble.name;
+    for case in faults {
+        assert_survives(&app, &case).await;
+        let name = &case.name;
         assert_eq!(browser.status().await["status"], "active", "after {name}");
         let done = browser.connect(&app, Some(HOST), approve(ACME)).await;
         assert_eq!(done["message"]["type"], "hubspot_auth_success", "after {name}");
@@ -70,32 +72,32 @@ async fn assert_each_is_survived(troubles: Vec<Trouble>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_that_loses_its_line_is_made_up_for() {
-    assert_each_is_survived(troubles::lines()).await;
+    assert_each_is_survived(token_endpoint_faults::lines()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_that_meets_an_error_status_is_made_up_for() {
-    assert_each_is_survived(troubles::statuses()).await;
+    assert_each_is_survived(token_endpoint_faults::statuses()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_that_is_answered_with_nonsense_is_made_up_for() {
-    assert_each_is_survived(troubles::bodies()).await;
+    assert_each_is_survived(token_endpoint_faults::bodies()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_whose_tokens_cannot_be_used_is_made_up_for() {
-    assert_each_is_survived(troubles::fields()).await;
+    assert_each_is_survived(token_endpoint_faults::fields()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_that_is_sent_elsewhere_is_made_up_for() {
-    assert_each_is_survived(troubles::redirects()).await;
+    assert_each_is_survived(token_endpoint_faults::redirects()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_for_which_we_are_refused_harms_no_connection() {
-    assert_each_is_survived(troubles::refusals()).await;
+    assert_each_is_survived(token_endpoint_faults::refusals()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,9 +110,9 @@ async fn no_refusal_costs_a_refresh_token_where_each_may_be_used_once() {
     let app = TestApp::with_hubspot(&[], strict()).await;
     app.connected(ACME).await;
     // Answers that HubSpot computes and then loses take the new token with them; no client can help that.
-    let lost = |trouble: &&Trouble| !matches!(trouble.fault, Fault::Patch { .. } | Fault::ResetAfterIssue);
-    for trouble in troubles().iter().filter(lost) {
-        assert_survives(&app, trouble).await;
+    let lost = |case: &&TokenFault| !matches!(case.fault, Fault::Patch { .. } | Fault::ResetAfterIssue);
+    for case in faults().iter().filter(lost) {
+        assert_survives(&app, case).await;
     }
     assert!(app.hubspot.journal().iter().all(|call| !call.superseded));
 }
@@ -253,12 +255,12 @@ impl Asked {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
-    for trouble in grant_refusals() {
+    for case in grant_refusals() {
         let app = TestApp::with(LONG_SESSIONS).await;
         let browser = app.connected(ACME).await;
         let id = browser.status().await["connections"][0]["id"].clone();
         let sealed = app.database.column(sql::REFRESH_TOKEN).await;
-        app.hubspot.script(Rule::always(Kind::Refresh, trouble.fault.clone()));
+        app.hubspot.script(Rule::always(Kind::Refresh, case.fault.clone()));
         app.advance(DUE);
         assert_eq!(app.refresh_due().await, 1);
         assert_eq!(state(&app).await, "active grant_dead attempts 1 strikes 1");
@@ -267,7 +269,7 @@ async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
         app.advance(1);
         assert_eq!(app.refresh_due().await, 1);
         let status = browser.status().await;
-        assert_eq!(status["status"], "needs_reauth", "{}", trouble.name);
+        assert_eq!(status["status"], "needs_reauth", "{}", case.name);
         assert_eq!(status["connections"][0]["seconds_until_refresh"], Value::Null);
         assert_eq!(app.database.column(sql::REFRESH_TOKEN).await, sealed);
         app.assert_one_job_each().await;
@@ -293,8 +295,8 @@ async fn a_grant_that_hubspot_ends_twice_needs_its_person_who_then_heals_it() {
 async fn a_false_alarm_never_leaves_a_trace() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let browser = app.connected(ACME).await;
-    for trouble in grant_refusals() {
-        assert_survives(&app, &trouble).await;
+    for case in grant_refusals() {
+        assert_survives(&app, &case).await;
         assert_eq!(browser.status().await["status"], "active");
     }
     // A strike and a later one, with a success in between, are no two in a row.

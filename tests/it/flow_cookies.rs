@@ -90,7 +90,7 @@ async fn no_token_is_handed_off_later_than_a_minute_after_the_outcome() {
         assert!(message.get("access_token").is_none() && message.get("pickup_code").is_none(), "{message}");
         if by_page {
             // The page that began it has a secret of its own, and asks for itself.
-            assert!(page.look().await.json()["pickup_code"].is_string());
+            assert!(page.poll().await.json()["pickup_code"].is_string());
         }
     }
 }
@@ -255,7 +255,7 @@ async fn an_unverified_form_gets_its_cookie_only_when_our_own_page_asks() {
         };
         assert_eq!(bound.status, if at % 2 == 0 { 200 } else { 204 }, "{}", bound.body);
         assert!(flow_cookies(&browser) <= 5, "{:?}", jar(&browser));
-        assert_eq!(page.look().await.json()["withheld"] == true, at % 2 == 0);
+        assert_eq!(page.poll().await.json()["withheld"] == true, at % 2 == 0);
         app.advance(1);
     }
 

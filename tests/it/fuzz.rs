@@ -370,15 +370,15 @@ fn whatever_the_settings_every_problem_names_its_variable_and_shows_no_secret() 
         let secret_values: Vec<_> = pairs.iter().filter(|(_, value)| value.contains(MARK)).collect();
         match Config::read(&Variables::from_pairs(pairs.clone())) {
             Ok(config) => {
-                let told = format!("{config:?}");
-                prop_assert!(!told.contains(MARK), "{}", told);
+                let printed = format!("{config:?}");
+                prop_assert!(!printed.contains(MARK), "{}", printed);
             }
             Err(problems) => {
-                let told = format!("{problems} {problems:?}");
+                let printed = format!("{problems} {problems:?}");
                 let hidden =
                     secret_values.iter().filter(|(name, _)| SECRETS.contains(&name.as_str())).count();
                 if hidden == secret_values.len() {
-                    prop_assert!(!told.contains(MARK), "{}", told);
+                    prop_assert!(!printed.contains(MARK), "{}", printed);
                 }
                 for problem in &problems.0 {
                     let name = problem.split(' ').next().unwrap_or_default();

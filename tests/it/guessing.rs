@@ -23,7 +23,7 @@ fn random() -> String {
 }
 
 /// What an answer tells, less what is of this one request.
-fn told(answer: &Answer) -> String {
+fn comparable(answer: &Answer) -> String {
     let mut body: Value = answer.json();
     body["request_id"] = Value::Null;
     format!("{} {body}", answer.status)
@@ -72,7 +72,7 @@ async fn a_thousand_wrong_keys_are_told_to_slow_down_while_a_good_one_is_let_in(
     assert!((10..=most).contains(&refused), "{refused} of {most}");
     assert_eq!(answers.len(), AT_ONCE * EACH);
     assert!(answers.iter().all(|answer| matches!(answer.status, 401 | 429)));
-    let words: BTreeSet<String> = answers.iter().map(told).collect();
+    let words: BTreeSet<String> = answers.iter().map(comparable).collect();
     assert_eq!(words.len(), 2, "every guess is told the same: {words:?}");
     assert_eq!(app.api(&good, Method::GET, KEY, None).await.status, 200);
 }
@@ -89,14 +89,14 @@ async fn a_thousand_wrong_verifiers_find_no_attempt_and_disturb_none() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     connected(&app, &page, &popup).await;
-    let before = page.look().await.json();
+    let before = page.poll().await.json();
 
     let answers = guesses(&app, guess_verifier).await;
 
-    let words: BTreeSet<String> = answers.iter().map(told).collect();
+    let words: BTreeSet<String> = answers.iter().map(comparable).collect();
     assert_eq!(words.len(), 1, "every guess is told the same: {words:?}");
     assert!(answers.iter().all(|answer| answer.status == 404 && answer.cookies().is_empty()));
-    assert_eq!(page.look().await.json(), before);
+    assert_eq!(page.poll().await.json(), before);
     let redeemed = page.redeem(&text(&before["flow"]), &text(&before["pickup_code"])).await;
     assert!(redeemed.json()["access_token"].is_string(), "{}", redeemed.body);
 }

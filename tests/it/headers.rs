@@ -230,9 +230,9 @@ async fn only_begin_come_back_and_log_out_touch_cookies() {
 async fn request_id(browser: &Browser, given: &[u8]) -> String {
     let request = browser.request(Method::GET, "/api/nowhere").header("x-request-id", given);
     let answer = browser.send(request).await;
-    let told = answer.header("x-request-id").to_owned();
-    assert_eq!(answer.json()["request_id"], told);
-    told
+    let id = answer.header("x-request-id").to_owned();
+    assert_eq!(answer.json()["request_id"], id);
+    id
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,12 +252,12 @@ async fn a_request_id_is_kept_if_it_is_harmless_and_replaced_if_it_is_not() {
         "{\"abc\":\"defgh\"}",
         "../../../etc/passwd",
     ] {
-        let told = request_id(&browser, odd.as_bytes()).await;
-        assert_eq!(told.len(), 16, "{odd} -> {told}");
-        assert!(told.bytes().all(|b| b.is_ascii_hexdigit()), "{odd} -> {told}");
+        let id = request_id(&browser, odd.as_bytes()).await;
+        assert_eq!(id.len(), 16, "{odd} -> {id}");
+        assert!(id.bytes().all(|b| b.is_ascii_hexdigit()), "{odd} -> {id}");
     }
-    let told = request_id(&browser, b"abcdefgh\xff\xfe").await;
-    assert_eq!(told.len(), 16, "{told}");
+    let id = request_id(&browser, b"abcdefgh\xff\xfe").await;
+    assert_eq!(id.len(), 16, "{id}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,7 +48,7 @@ async fn a_silent_connection_is_closed_in_every_state() {
     let app = TestApp::with(&[("KEEP_ALIVE_SECONDS", "20")]).await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
-    let tag = page.look().await.header("etag").to_owned();
+    let tag = page.poll().await.header("etag").to_owned();
     let host = app.base.trim_start_matches("http://").to_owned();
     let get = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n");
     let chunked = |path: &str, host: &str| {
@@ -188,7 +188,7 @@ async fn a_poll_ends_with_its_caller() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
-    let tag = page.look().await.header("etag").to_owned();
+    let tag = page.poll().await.header("etag").to_owned();
     let connected = app.connected(ACME).await;
     let known = connected.get("/api/hubspot/status").await.header("etag").to_owned();
     let polls = [
@@ -226,7 +226,7 @@ async fn a_poll_does_not_wait_once_its_client_has_sent_more() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
-    let tag = page.look().await.header("etag").to_owned();
+    let tag = page.poll().await.header("etag").to_owned();
     let host = app.base.trim_start_matches("http://");
     let poll = format!(
         "GET /api/hubspot/status?wait=25 HTTP/1.1\r\nHost: {host}\r\nHubspot-Connect-Verifier: {}\r\nIf-None-Match: {tag}\r\n\r\n",
@@ -249,7 +249,7 @@ async fn only_so_many_polls_wait_for_one_flow() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
-    let tag = page.look().await.header("etag").to_owned();
+    let tag = page.poll().await.header("etag").to_owned();
     let polls: Vec<_> = (0..40)
         .map(|_| {
             let (page, tag) = (page.again(), tag.clone());
@@ -279,7 +279,7 @@ async fn a_stop_waits_for_no_poll_and_no_idle_connection() {
     let process = Process::serve(&settle(&hubspot, &database, &[]));
     let (page, popup) = (Page::new(&process.base, HOST), Browser::new(&process.base));
     page.begin(&popup).await;
-    let tag = page.look().await.header("etag").to_owned();
+    let tag = page.poll().await.header("etag").to_owned();
     let poll = tokio::spawn({
         let page = page.again();
         async move { page.wait(&tag, 25).await.status }

@@ -6,7 +6,7 @@ use fake_hubspot::{Fault, Kind, Options, Rule};
 use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, INITECH, LONG_SESSIONS};
-use crate::harness::process::{Ended, changed, run};
+use crate::harness::process::{CommandOutput, changed, run};
 use crate::harness::{TestApp, eventually, sql};
 
 /// A HubSpot where somebody else has obtained refresh tokens for these accounts, and a service that is stopped.
@@ -36,12 +36,12 @@ impl Elsewhere {
     }
 
     /// Imports these lines while the service is stopped, and starts it again.
-    async fn import(&mut self, lines: &[Value]) -> Ended {
+    async fn import(&mut self, lines: &[Value]) -> CommandOutput {
         let text: Vec<String> = lines.iter().map(Value::to_string).collect();
         self.import_text(&text.join("\n")).await
     }
 
-    async fn import_text(&mut self, text: &str) -> Ended {
+    async fn import_text(&mut self, text: &str) -> CommandOutput {
         let file = self.folder.path().join("tokens.jsonl");
         fs::write(&file, text).unwrap();
         let (database, variables, hubspot, clock) = self.app.take().unwrap().stopped().await;
@@ -60,7 +60,7 @@ impl Elsewhere {
 }
 
 /// The connections that an import has printed, by line.
-fn mapping(ended: &Ended) -> Vec<Value> {
+fn mapping(ended: &CommandOutput) -> Vec<Value> {
     let printed = ended.stdout.lines().map(|line| serde_json::from_str(line).expect("an object a line"));
     let mut mapping: Vec<Value> = printed.collect();
     mapping.sort_by_key(|one| one["line"].as_u64());
@@ -68,7 +68,7 @@ fn mapping(ended: &Ended) -> Vec<Value> {
 }
 
 /// The last line on standard error: how many lines were imported, known and refused.
-fn summary(ended: &Ended) -> &str {
+fn summary(ended: &CommandOutput) -> &str {
     ended.stderr.lines().last().and_then(|line| line.strip_prefix("hubspot-connect: ")).unwrap_or_default()
 }
 

@@ -273,7 +273,7 @@ async fn the_backend_hears_when_a_link_fails_or_expires() {
         host.app.services.maintenance.sweep().await.unwrap();
     }
     assert_eq!(event(&host, "connect_session.expired").await["connect_session_id"], unused["id"]);
-    assert_eq!(host.look(&unused).await["status"], "expired");
+    assert_eq!(host.session(&unused).await["status"], "expired");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -330,8 +330,8 @@ async fn a_session_is_remembered_for_a_week_after_its_end() {
     for _ in 0..2 {
         host.app.services.maintenance.sweep().await.unwrap();
     }
-    assert_eq!(host.look(&session).await["error_code"], "not_confirmed");
+    assert_eq!(host.session(&session).await["error_code"], "not_confirmed");
     host.app.advance(7 * 24 * 3600);
     host.app.services.maintenance.sweep().await.unwrap();
-    assert_eq!(host.look(&session).await["code"], "connect_session_not_found");
+    assert_eq!(host.session(&session).await["code"], "connect_session_not_found");
 }

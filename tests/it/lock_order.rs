@@ -5,10 +5,10 @@
 use fake_hubspot::Options;
 use sea_orm::ConnectionTrait;
 
-use crate::database_trouble::InTheWay;
+use crate::database_faults::InTheWay;
 use crate::harness::app::{ACME, GLOBEX, HOST, LONG_SESSIONS, approve};
 use crate::harness::{Browser, TestApp, sql};
-use crate::journal::{ON, look, read, reading};
+use crate::journal::{ON, poll, read, reading};
 
 /// The job, or the connection, with the lowest id is somebody else's.
 async fn lowest(app: &TestApp, table: &str, key: &str) -> InTheWay {
@@ -38,7 +38,7 @@ async fn uninstalls_from_several_accounts_are_noted_in_the_order_of_the_connecti
     if app.database.is_sqlite() {
         return;
     }
-    look(&app.services).await;
+    poll(&app.services).await;
     app.connected(ACME).await;
     app.connected(GLOBEX).await;
     put_lowest_last(&app).await;
@@ -46,10 +46,10 @@ async fn uninstalls_from_several_accounts_are_noted_in_the_order_of_the_connecti
     app.hubspot.uninstall_together(&[9_001, 9_002], app.clock.now().unix_ms());
     let way = lowest(&app, sql::REFRESH_JOBS, "connection_id").await;
     let services = app.services.clone();
-    let looking = tokio::spawn(async move { look(&services).await });
+    let polling = tokio::spawn(async move { poll(&services).await });
     assert_highest_is_free(&way, sql::REFRESH_JOBS, "connection_id").await;
     way.own.rollback().await.unwrap();
-    assert_eq!(looking.await.unwrap().looked, read(1, 2));
+    assert_eq!(polling.await.unwrap().outcome, read(1, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

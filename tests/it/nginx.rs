@@ -57,7 +57,7 @@ async fn a_page_waits_through_nginx_and_is_woken() {
     let (app, _nginx) = behind_nginx(&[]).await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
-    let tag = page.look().await.header("etag").to_owned();
+    let tag = page.poll().await.header("etag").to_owned();
     // Without a change it waits for as long as it may.
     let started = Instant::now();
     let unchanged = page.wait(&tag, 25).await;
@@ -65,11 +65,11 @@ async fn a_page_waits_through_nginx_and_is_woken() {
     assert!(started.elapsed() >= Duration::from_secs(24), "{:?}", started.elapsed());
 
     let outcome = async {
-        let mut told = page.wait(&tag, 25).await;
-        while told.json()["status"] == "exchanging" {
-            told = page.wait(told.header("etag"), 25).await;
+        let mut authorization = page.wait(&tag, 25).await;
+        while authorization.json()["status"] == "exchanging" {
+            authorization = page.wait(authorization.header("etag"), 25).await;
         }
-        told
+        authorization
     };
     let (woken, _) = tokio::join!(outcome, async {
         eventually("the page waits", || async { waiting(&app).await == 1 }).await;

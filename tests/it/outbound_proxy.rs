@@ -9,7 +9,7 @@ use crate::harness::app::ACME;
 use crate::harness::http_proxy::HttpProxy;
 use crate::harness::process::{Process, changed, run};
 use crate::harness::{Receiver, TestApp};
-use crate::journal::{ON, look, read};
+use crate::journal::{ON, poll, read};
 use crate::proxy::{Backend, CONTACTS};
 
 /// `user:hunter2`
@@ -26,7 +26,7 @@ async fn hubspot_is_called_through_the_proxy_of_the_environment() {
         assert!(proxy.heard().iter().all(|head| head.to_lowercase().contains(CREDENTIALS)), "{name}");
 
         let before = proxy.heard().len();
-        assert_eq!(look(&app.services).await.looked, read(0, 0));
+        assert_eq!(poll(&app.services).await.outcome, read(0, 0));
         assert!(proxy.heard().len() > before, "{name}: the journal");
 
         assert_eq!(backend.get(CONTACTS).await.status, 200);
@@ -40,11 +40,11 @@ async fn the_files_of_the_journal_are_fetched_through_the_proxy() {
     let proxy = HttpProxy::start().await;
     let app = TestApp::with(&[("HTTP_PROXY", &proxy.url()), ON]).await;
     app.connected(ACME).await;
-    assert_eq!(look(&app.services).await.looked, read(0, 0));
+    assert_eq!(poll(&app.services).await.outcome, read(0, 0));
     app.advance(300);
     crate::journal::uninstall(&app, ACME);
     app.advance(60);
-    assert_eq!(look(&app.services).await.looked, read(1, 1));
+    assert_eq!(poll(&app.services).await.outcome, read(1, 1));
     let file = format!("GET {}/journal-files/", app.hubspot.base_url());
     assert_eq!(proxy.count(&file), 1, "{:?}", proxy.heard());
 }

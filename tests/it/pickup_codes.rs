@@ -15,11 +15,11 @@ async fn a_pickup_code_is_taken_from_its_page_in_its_minute_alone() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     connected(&app, &page, &popup).await;
-    let state = page.look().await.json();
+    let state = page.poll().await.json();
     let (flow, code) = (text(&state["flow"]), text(&state["pickup_code"]));
     let other = Page::new(&app.base, HOST);
     connected(&app, &other, &popup).await;
-    let others = text(&other.look().await.json()["pickup_code"]);
+    let others = text(&other.poll().await.json()["pickup_code"]);
     let body = json!({"flow": flow, "pickup_code": code});
 
     for bad in ["", "1", &others, &format!("{code}x")] {
@@ -34,7 +34,7 @@ async fn a_pickup_code_is_taken_from_its_page_in_its_minute_alone() {
     }
     app.advance(61);
     assert_eq!(problem_of(&page.redeem(&flow, &code).await), "pickup_code_rejected");
-    let fresh = text(&page.look().await.json()["pickup_code"]);
+    let fresh = text(&page.poll().await.json()["pickup_code"]);
     assert_eq!(page.redeem(&flow, &fresh).await.status, 200);
 }
 
@@ -54,7 +54,7 @@ async fn what_carries_the_token_is_as_configured_and_it_is_given_once_whatever_t
         for part in ["pickup_code", "access_token"] {
             assert_eq!(!message[part].is_null(), part == sdk, "{mode}: {message}");
         }
-        let state = page.look().await.json();
+        let state = page.poll().await.json();
         assert_eq!(!state["pickup_code"].is_null(), code, "{mode}: {state}");
         if let Some(code) = message["pickup_code"].as_str() {
             let flow = text(&message["flow"]);
@@ -74,7 +74,7 @@ async fn a_token_that_was_claimed_is_not_in_the_message_that_comes_later() {
     let app = TestApp::with(&[("TOKEN_DELIVERY", "access_token")]).await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let done = connected(&app, &page, &popup).await;
-    let state = page.look().await.json();
+    let state = page.poll().await.json();
     assert_eq!(page.redeem(&text(&state["flow"]), &text(&state["pickup_code"])).await.status, 200);
 
     let message = popup.handoff(done.location()).await.json()["message"].clone();
@@ -90,7 +90,7 @@ async fn of_a_message_and_a_pickup_code_at_once_one_carries_the_token() {
     for _ in 0..20 {
         let page = Page::new(&app.base, HOST);
         let done = connected(&app, &page, &popup).await;
-        let state = page.look().await.json();
+        let state = page.poll().await.json();
         let (flow, code) = (text(&state["flow"]), text(&state["pickup_code"]));
 
         let (message, one, two) = tokio::join!(
@@ -99,9 +99,9 @@ async fn of_a_message_and_a_pickup_code_at_once_one_carries_the_token() {
             page.redeem(&flow, &code)
         );
 
-        let told = message.json();
-        assert_eq!((message.status, &told["message"]["type"]), (200, &json!("hubspot_auth_success")));
-        let by_message = told["message"]["access_token"].is_string();
+        let body = message.json();
+        assert_eq!((message.status, &body["message"]["type"]), (200, &json!("hubspot_auth_success")));
+        let by_message = body["message"]["access_token"].is_string();
         let by_code = [&one, &two].map(|answer| answer.status == 200);
         let ways = [by_message, by_code[0], by_code[1]];
         assert_eq!(ways.into_iter().filter(|way| *way).count(), 1, "{ways:?}");

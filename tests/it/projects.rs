@@ -25,7 +25,7 @@ async fn host_of(app: TestApp, project: &str) -> Host {
 async fn connect(host: &Host, hub_id: u64) -> String {
     let session = host.make(json!({"external_user_id": "user_42"})).await;
     host.approve(&session, &host.page(), &host.app.browser(), approve(hub_id)).await;
-    host.look(&session).await["connection_id"].as_str().expect("a connection").to_owned()
+    host.session(&session).await["connection_id"].as_str().expect("a connection").to_owned()
 }
 
 /// Revokes all keys and deletes the project, if it can be.
@@ -148,7 +148,7 @@ async fn refreshes_are_events_of_the_project_that_asks_for_them() {
     let first = host_of(TestApp::with(&[LONG_SESSIONS, &variables].concat()).await, "first").await;
     let quiet = connect(&first, ACME).await;
     let second = host_of(first.app, "second").await;
-    let told = connect(&second, ACME).await;
+    let connection = connect(&second, ACME).await;
     let body = json!({"url": receiver.url("/hooks"), "events": ["connection.refreshed"]});
     assert_eq!(second.app.api(&second.key, Method::POST, WEBHOOKS, Some(body)).await.status, 201);
     second.app.advance(1261);
@@ -156,7 +156,7 @@ async fn refreshes_are_events_of_the_project_that_asks_for_them() {
     second.app.deliver_due().await;
     let messages = receiver.heard();
     assert_eq!(messages.len(), 1);
-    assert_eq!(messages[0].json()["data"]["connection_id"], told.as_str());
+    assert_eq!(messages[0].json()["data"]["connection_id"], connection.as_str());
     let history = format!("{CONNECTIONS}/{quiet}/history");
     assert_eq!(listed(&second.app, &first.key, &history).await.len(), 1, "it was created");
 }

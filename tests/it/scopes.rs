@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{ACME, GLOBEX, HOST, approve};
 use crate::harness::page::{Page, data};
-use crate::harness::troubles::{lacking, patch};
+use crate::harness::token_endpoint_faults::{lacking, patch};
 use crate::harness::{Browser, TestApp, sql};
 
 const STRICT: (&str, &str) = ("HUBSPOT_REQUIRE_ALL_SCOPES", "true");

@@ -99,18 +99,18 @@ async fn a_flow_with_the_wrong_secret_looks_like_no_flow_at_all() {
     let wrong = with_cookie(&app, &name, &format!("1.{}", "A".repeat(43)));
     let without = app.browser();
     let unknown = "/auth/hubspot/done?flow=00000000-0000-8000-8000-000000000000#_";
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     for (browser, address) in [(&wrong, done.location()), (&without, done.location()), (&owner, unknown)] {
         let mut answer = browser.handoff(address).await.json();
         answer["request_id"].take();
-        told.push(answer);
+        answers.push(answer);
         let page = browser.get(address).await;
         assert!(!page.body.contains(&flow_of(done.location())), "{}", page.body);
         assert!(page.body.contains("data-outcome=\"over\""), "{}", page.body);
     }
 
-    assert_eq!((&told[0], &told[1]), (&told[2], &told[2]));
-    assert_eq!((&told[0]["status"], &told[0]["code"]), (&json!(404), &json!("flow_unknown")));
+    assert_eq!((&answers[0], &answers[1]), (&answers[2], &answers[2]));
+    assert_eq!((&answers[0]["status"], &answers[0]["code"]), (&json!(404), &json!("flow_unknown")));
     let message = owner.handoff(done.location()).await.json()["message"].clone();
     assert_eq!(message["type"], "hubspot_auth_success");
 }

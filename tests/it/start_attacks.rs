@@ -256,7 +256,7 @@ async fn a_challenge_that_another_attempt_has_begins_nothing() {
     let app = TestApp::start().await;
     let (page, popup, attacker) = (Page::new(&app.base, HOST), app.browser(), app.browser());
     let authorize = page.begin(&popup).await;
-    let flow = page.look().await.json()["flow"].clone();
+    let flow = page.poll().await.json()["flow"].clone();
 
     // A program says whatever it likes of where its form comes from. Without scripts the popup's reload sends the form too.
     for (browser, again) in [
@@ -271,7 +271,7 @@ async fn a_challenge_that_another_attempt_has_begins_nothing() {
 
     assert_eq!(count_auth_requests(&app).await, 1);
     approved(&app, &popup, &authorize).await;
-    let state = page.look().await.json();
+    let state = page.poll().await.json();
     assert_eq!((&state["status"], &state["flow"]), (&"connected".into(), &flow), "{state}");
     // It stays taken for as long as its attempt is remembered.
     let late = page.post(&attacker, Some(HOST), &[]).await;

@@ -36,7 +36,7 @@ async fn operations(app: &TestApp, statements: &Statements) -> Vec<Vec<String>> 
     sent.push(statements.take(app).await);
     assert_eq!(popup.handoff(callback.location()).await.status, 200);
     sent.push(statements.take(app).await);
-    assert_eq!(page.look().await.json()["status"], "connected");
+    assert_eq!(page.poll().await.json()["status"], "connected");
     sent.push(statements.take(app).await);
     assert_eq!(popup.status().await["status"], "active");
     sent.push(statements.take(app).await);

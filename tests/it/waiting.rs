@@ -23,16 +23,16 @@ async fn a_waiting_page_is_answered_as_soon_as_the_outcome_is_stored() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
-    let tag = page.look().await.header("etag").to_owned();
+    let tag = page.poll().await.header("etag").to_owned();
     let started = Instant::now();
 
     let outcome = async {
-        let mut told = page.wait(&tag, 25).await;
+        let mut authorization = page.wait(&tag, 25).await;
         // Where other processes may write, a look of once a second may come in the midst of the exchange.
-        while told.json()["status"] == "exchanging" {
-            told = page.wait(told.header("etag"), 25).await;
+        while authorization.json()["status"] == "exchanging" {
+            authorization = page.wait(authorization.header("etag"), 25).await;
         }
-        told
+        authorization
     };
     let (woken, _) = tokio::join!(outcome, async {
         eventually("the page waits", || async { waiting(&app).await == 1 }).await;
@@ -50,16 +50,16 @@ async fn a_page_is_told_of_its_connection_when_it_is_known_whose_it_is() {
     let authorize = page.begin(&popup).await;
     app.hubspot.script(Rule::once(Kind::Introspect, Fault::Hold));
     let callback = approved(&app, &popup, &authorize);
-    let look = async {
+    let poll = async {
         while app.database.count(sql::CONNECTIONS).await == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let early = page.look().await;
+        let early = page.poll().await;
         app.hubspot.release();
         (early.json(), page.wait(early.header("etag"), 25).await.json())
     };
 
-    let (_, (early, late)) = tokio::join!(callback, look);
+    let (_, (early, late)) = tokio::join!(callback, poll);
 
     assert_eq!((&early["status"], &early["connection"]), (&json!("exchanging"), &Value::Null));
     assert_eq!(
@@ -74,13 +74,16 @@ async fn a_page_is_told_of_its_connection_although_nobody_can_say_whose_it_is() 
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     app.hubspot.script(Rule::once(Kind::Introspect, Fault::HalfBody));
     connected(&app, &page, &popup).await;
-    let told = page.look().await.json();
-    assert_eq!((&told["status"], &told["connection"]["portal_id"]), (&json!("connected"), &json!(ACME)));
+    let authorization = page.poll().await.json();
+    assert_eq!(
+        (&authorization["status"], &authorization["connection"]["portal_id"]),
+        (&json!("connected"), &json!(ACME))
+    );
     // Nor is a page kept waiting when the process has died before it could ask.
     app.database.update(sql::CONNECTIONS, "details_attempts = 0").await;
-    assert_eq!(page.look().await.json()["status"], "exchanging");
+    assert_eq!(page.poll().await.json()["status"], "exchanging");
     app.advance(120);
-    assert_eq!(page.look().await.json()["status"], "connected");
+    assert_eq!(page.poll().await.json()["status"], "connected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,16 +94,16 @@ async fn a_page_that_has_its_connection_keeps_it_while_another_renews_it() {
     app.advance(1);
     let authorize = second.begin(&popup).await;
     app.hubspot.script(Rule::once(Kind::Introspect, Fault::Hold));
-    let look = async {
+    let poll = async {
         while app.database.number_in(sql::CONNECTIONS, "MAX(generation)").await == 1 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let both = (first.look().await.json(), second.look().await.json());
+        let both = (first.poll().await.json(), second.poll().await.json());
         app.hubspot.release();
         both
     };
 
-    let (_, (first, second)) = tokio::join!(approved(&app, &popup, &authorize), look);
+    let (_, (first, second)) = tokio::join!(approved(&app, &popup, &authorize), poll);
 
     assert_eq!((&first["status"], &second["status"]), (&json!("connected"), &json!("exchanging")));
 }
@@ -110,7 +113,7 @@ async fn a_waiting_page_is_told_that_nothing_has_changed_when_its_time_is_up() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
-    let tag = page.look().await.header("etag").to_owned();
+    let tag = page.poll().await.header("etag").to_owned();
     assert_eq!(page.wait(&tag, 1).await.status, 304);
     assert_eq!(page.wait("\"another\"", 25).await.status, 200);
     assert_eq!(page.wait(&tag, 0).await.status, 304);
@@ -151,7 +154,7 @@ async fn waiting_pages_do_not_hold_a_stop_up() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     page.begin(&popup).await;
-    let tag = page.look().await.header("etag").to_owned();
+    let tag = page.poll().await.header("etag").to_owned();
     let held = tokio::spawn(async move { page.wait(&tag, 25).await });
     eventually("the page waits", || async { waiting(&app).await == 1 }).await;
     let started = Instant::now();

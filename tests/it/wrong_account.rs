@@ -54,7 +54,7 @@ async fn another_account_waits_for_the_person_s_word_and_changes_nothing() {
 
     assert!(question.body.contains("data-page=\"choice\""), "{}", question.body);
     assert!(question.body.contains(&GLOBEX.to_string()) && question.body.contains(&ACME.to_string()));
-    assert_eq!(status(&page.look().await), "exchanging");
+    assert_eq!(status(&page.poll().await), "exchanging");
     assert_eq!(browser.status().await["connections"][0]["id"], before["connections"][0]["id"]);
     assert_eq!(accounts(&browser).await, [ACME]);
     app.assert_one_job_each().await;
@@ -76,8 +76,11 @@ async fn keeping_both_adds_the_new_account() {
     assert_eq!(answer.status, 303, "{}", answer.body);
     assert_eq!(app.database.column_of(ACME, sql::REFRESH_TOKEN).await, sealed, "the first one is left alone");
     assert_eq!(accounts(&browser).await, [ACME, GLOBEX]);
-    let told = page.look().await.json();
-    assert_eq!((&told["status"], &told["connection"]["portal_id"]), (&json!("connected"), &json!(GLOBEX)));
+    let authorization = page.poll().await.json();
+    assert_eq!(
+        (&authorization["status"], &authorization["connection"]["portal_id"]),
+        (&json!("connected"), &json!(GLOBEX))
+    );
     assert_eq!(app.hubspot.calls(Kind::Revoke).len(), 0);
     assert_eq!(app.database.pending_grants().await, 0);
     app.assert_one_job_each().await;
@@ -94,7 +97,7 @@ async fn switching_puts_the_new_account_in_the_place_of_the_old_one() {
     decide(&browser, &question, "switch").await;
 
     assert_eq!(accounts(&browser).await, [GLOBEX]);
-    assert_eq!(status(&page.look().await), "connected");
+    assert_eq!(status(&page.poll().await), "connected");
     assert_eq!(living(&app), [GLOBEX]);
     app.assert_one_job_each().await;
 }
@@ -110,8 +113,11 @@ async fn going_back_ends_the_new_grant_and_tells_the_page() {
 
     assert!(shown.body.contains("data-code=\"wrong_account\""), "{}", shown.body);
     assert_eq!(accounts(&browser).await, [ACME]);
-    let told = page.look().await.json();
-    assert_eq!((&told["status"], &told["error"]["code"]), (&json!("failed"), &json!("wrong_account")));
+    let authorization = page.poll().await.json();
+    assert_eq!(
+        (&authorization["status"], &authorization["error"]["code"]),
+        (&json!("failed"), &json!("wrong_account"))
+    );
     app.advance(60);
     app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(living(&app), [ACME]);
@@ -128,7 +134,7 @@ async fn a_grant_about_which_nobody_says_anything_ends_after_ten_minutes() {
     app.advance(60);
     app.services.connections.disconnects.revoke_due().await.unwrap();
 
-    assert_eq!(page.look().await.json()["error"]["code"], "wrong_account");
+    assert_eq!(page.poll().await.json()["error"]["code"], "wrong_account");
     assert_eq!(app.database.pending_grants().await, 0);
     assert_eq!(living(&app), [ACME]);
     decide(&browser, &question, "keep").await;
@@ -168,7 +174,7 @@ async fn the_expected_account_is_renewed_without_a_question() {
     let launch = page.post(&browser, Some(HOST), &[("portal_id", &ACME.to_string())]).await;
     let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(ACME)).expect("back");
     browser.get(&back).await;
-    assert_eq!(status(&page.look().await), "connected");
+    assert_eq!(status(&page.poll().await), "connected");
     assert_eq!(accounts(&browser).await, [ACME]);
 }
 
@@ -210,12 +216,16 @@ async fn of_two_answers_at_once_one_counts_and_the_other_changes_nothing() {
             assert_eq!((both.0.status, both.1.status), (303, 303), "{} {}", both.0.body, both.1.body);
             app.advance(60);
             app.services.connections.disconnects.revoke_due().await.unwrap();
-            let (told, here) = (page.look().await.json(), accounts(&browser).await);
+            let (authorization, here) = (page.poll().await.json(), accounts(&browser).await);
             let mut there = living(&app);
             there.sort_unstable();
             assert_eq!(here, there, "{one} {two}: what is connected here lives at HubSpot, and nothing else");
             let connected = here.contains(&GLOBEX);
-            assert_eq!(told["status"], if connected { "connected" } else { "failed" }, "{one} {two}");
+            assert_eq!(
+                authorization["status"],
+                if connected { "connected" } else { "failed" },
+                "{one} {two}"
+            );
             assert!(connected || here == [ACME], "{one} {two}: {here:?}");
             assert_eq!(app.database.pending_grants().await, 0);
             app.assert_one_job_each().await;
@@ -249,7 +259,7 @@ async fn a_parked_grant_that_was_tampered_with_becomes_nothing() {
     decide(&browser, &question, "keep").await;
 
     assert_eq!(accounts(&browser).await, [ACME]);
-    assert_eq!(page.look().await.json()["error"]["code"], "integrity_error");
+    assert_eq!(page.poll().await.json()["error"]["code"], "integrity_error");
     app.advance(60);
     app.services.connections.disconnects.revoke_due().await.unwrap();
     assert_eq!(living(&app), [ACME], "its refresh token is good, and ends");
@@ -265,7 +275,7 @@ async fn logging_out_ends_what_waits_for_a_word() {
     app.advance(60);
     app.services.connections.disconnects.revoke_due().await.unwrap();
 
-    assert_eq!(status(&page.look().await), "failed");
+    assert_eq!(status(&page.poll().await), "failed");
     assert_eq!(living(&app), Vec::<u64>::new());
     decide(&browser, &question, "keep").await;
     assert_eq!(app.database.count(sql::CONNECTIONS).await, 0);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Failure;
 use crate::database::Database;
-use crate::history::{End, Ended};
+use crate::history::{End, EndReason};
 use crate::plan::{Step, Trouble};
 use crate::record::{Record, now};
 use crate::replica::Replica;
@@ -143,7 +143,7 @@ impl Cluster {
     fn kill(&self, replica: &Replica) -> Result<(), Failure> {
         let at = now();
         replica.kill()?;
-        self.record.ended(replica.index, End { at, how: Ended::Killed });
+        self.record.ended(replica.index, End { at, how: EndReason::Killed });
         Ok(())
     }
 
@@ -179,7 +179,7 @@ impl Cluster {
         for replica in &self.replicas {
             let Ok(_hand) = self.hands[replica.index].try_lock() else { continue };
             if replica.has_ended() {
-                self.record.ended(replica.index, End { at: now(), how: Ended::Crashed });
+                self.record.ended(replica.index, End { at: now(), how: EndReason::Crashed });
                 self.record.start(replica).await?;
             }
         }

@@ -114,12 +114,12 @@ pub struct End {
     /// When the signal was sent, or when the end was noticed if there was none.
     pub at: i64,
     /// How it came.
-    pub how: Ended,
+    pub how: EndReason,
 }
 
 /// How a process has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum EndReason {
     /// By SIGKILL.
     Killed,
     /// By SIGTERM, of its own accord, so long after the signal.
@@ -133,7 +133,7 @@ pub enum Ended {
     Crashed,
 }
 
-impl Display for Ended {
+impl Display for EndReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Killed => f.write_str("killed"),
@@ -331,7 +331,7 @@ pub struct Living {
 impl Life {
     /// When it was killed, if it was.
     pub fn killed(&self) -> Option<i64> {
-        self.end.filter(|end| end.how == Ended::Killed).map(|end| end.at)
+        self.end.filter(|end| end.how == EndReason::Killed).map(|end| end.at)
     }
 }
 

@@ -10,7 +10,7 @@ use hubspot_connect::keyring::Keyring;
 
 use crate::Failure;
 use crate::history::{
-    Call, Cut, End, Ended, Freeze, Goodbye, History, Life, Living, Needy, Read, Start, Welcome,
+    Call, Cut, End, EndReason, Freeze, Goodbye, History, Life, Living, Needy, Read, Start, Welcome,
 };
 use crate::plan::Step;
 use crate::replica::Replica;
@@ -102,7 +102,7 @@ impl Record {
         let outcome = replica.ready().await;
         match outcome {
             Ok(_) => self.history().lives[at].ready = Some(now()),
-            Err(_) => self.history().lives[at].end = Some(End { at: now(), how: Ended::Crashed }),
+            Err(_) => self.history().lives[at].end = Some(End { at: now(), how: EndReason::Crashed }),
         }
         outcome.map(|_| ())
     }

@@ -12,7 +12,7 @@ use test_support::{Line, Reach, State, free_port, memory_kib};
 use tokio::time::{Instant, sleep};
 
 use crate::Failure;
-use crate::history::{End, Ended};
+use crate::history::{End, EndReason};
 use crate::record::now;
 
 /// How long a replica may take until it says that it is ready, before the run is given up.
@@ -158,7 +158,7 @@ impl Replica {
             sleep(LOOK).await;
         };
         let took_ms = now() - at;
-        Ok(End { at, how: Ended::Stopped { took_ms, well: code == Some(0) } })
+        Ok(End { at, how: EndReason::Stopped { took_ms, well: code == Some(0) } })
     }
 
     /// Kills the process, stopped or not, and waits until it is gone.

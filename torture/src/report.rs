@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use fake_hubspot::Kind;
 
-use crate::history::{Answer, Ended, History, Read};
+use crate::history::{Answer, EndReason, History, Read};
 use crate::judge::{Cause, Finding, Loss, MOST_MIB, Verdict, losses};
 use crate::plan::{LONG_FREEZE_MS, Step};
 
@@ -56,11 +56,11 @@ impl Display for Report<'_> {
 
 fn figures(history: &History) -> Vec<(&'static str, String)> {
     let ends: Vec<_> = history.lives.iter().filter_map(|life| life.end).collect();
-    let kills = ends.iter().filter(|end| end.how == Ended::Killed).count();
+    let kills = ends.iter().filter(|end| end.how == EndReason::Killed).count();
     let mut stops: Vec<_> = ends
         .iter()
         .filter_map(|end| match end.how {
-            Ended::Stopped { took_ms, .. } => Some(took_ms),
+            EndReason::Stopped { took_ms, .. } => Some(took_ms),
             _ => None,
         })
         .collect();
@@ -97,7 +97,7 @@ fn figures(history: &History) -> Vec<(&'static str, String)> {
             format!(
                 "{}, {}",
                 stops.len(),
-                ends.iter().filter(|end| matches!(end.how, Ended::Stopped { well: true, .. })).count()
+                ends.iter().filter(|end| matches!(end.how, EndReason::Stopped { well: true, .. })).count()
             ),
         ),
         ("frozen (SIGSTOP), longer than a lease", format!("{}, {long}", history.freezes.len())),

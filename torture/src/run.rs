@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::backend::Backend;
 use crate::browser::{HOST, Web};
-use crate::chaos::{Cluster, carry_out, watch as look};
+use crate::chaos::{Cluster, carry_out, watch as watch_cluster};
 use crate::commits::spans;
 use crate::database::Database;
 use crate::history::{History, Rules};
@@ -63,7 +63,7 @@ pub async fn run(
     let outcome = tokio::select! {
         outcome = trouble(arguments, seed, &world, tell) => outcome,
         // It only ends if it fails.
-        broken = look(cluster, &world.database) => broken,
+        broken = watch_cluster(cluster, &world.database) => broken,
     };
     outcome?;
     // Everybody is told to stop, in the middle of their work: that loses nothing either, and then nothing moves any more.

@@ -25,14 +25,14 @@ pub fn run() -> Result<Done> {
     let key = live.api_key()?;
     let mut npm = program("npm");
     npm.args(["run", "--silent", "test"]).current_dir(root().join(TYPESCRIPT));
-    show(told(&mut npm, &live, &key))?;
+    show(with_service(&mut npm, &live, &key))?;
     let mut tests = program(python);
     tests.args(["-m", "unittest", "discover", "-s", "tests"]).current_dir(root().join(PYTHON));
     tests.env("PERSON", root().join(TYPESCRIPT).join("test/person.mjs")).env("PYTHONPATH", ".");
-    show(told(&mut tests, &live, &key)).map(Done::from)
+    show(with_service(&mut tests, &live, &key)).map(Done::from)
 }
 
 /// Where everything is.
-fn told<'a>(tests: &'a mut Command, live: &Live, key: &str) -> &'a mut Command {
+fn with_service<'a>(tests: &'a mut Command, live: &Live, key: &str) -> &'a mut Command {
     tests.env("SERVICE", &live.service).env("API_KEY", key).env("ORIGIN", HOST)
 }

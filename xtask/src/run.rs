@@ -45,8 +45,8 @@ pub fn cargo(subcommand: &str) -> Command {
 /// itself and back.
 fn without_own_package(command: &mut Command) {
     for (name, _) in env::vars_os() {
-        let told = name.to_string_lossy();
-        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
             command.env_remove(&name);
         }
     }

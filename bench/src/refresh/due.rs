@@ -66,15 +66,15 @@ pub async fn measure(engine: &Engine, due: usize) -> Result<String, Failure> {
     let ratio = alone.figure.cpu_ms() / stored.cpu_ms();
     let goal = if matches!(engine, Engine::Postgres(_)) { POSTGRES } else { SQLITE };
     writeln!(text, "  service: {ratio:.2} x the bare loop with batches ({})", verdict(ratio, goal))?;
-    alone.tell(&mut text, "alone", due)?;
+    alone.report(&mut text, "alone", due)?;
     if let Some(both) = both {
-        both.tell(&mut text, "two replicas", due)?;
+        both.report(&mut text, "two replicas", due)?;
     }
     Ok(text)
 }
 
 impl Run {
-    fn tell(&self, text: &mut String, name: &str, due: usize) -> std::fmt::Result {
+    fn report(&self, text: &mut String, name: &str, due: usize) -> std::fmt::Result {
         let once = if self.calls == due && self.refreshed == due { "each once" } else { "NOT EACH ONCE" };
         writeln!(
             text,

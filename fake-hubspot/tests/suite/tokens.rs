@@ -230,9 +230,9 @@ async fn the_journal_tells_which_refresh_token_came_and_which_was_handed_out() {
     .1
     .expect_err("a reset");
     let calls = fake.calls(Kind::Refresh);
-    let told: Vec<_> = calls.iter().map(|call| (call.presented, call.issued, call.status)).collect();
+    let journaled: Vec<_> = calls.iter().map(|call| (call.presented, call.issued, call.status)).collect();
     let expected = [(Some(0), Some(1), Some(200)), (Some(0), None, Some(400)), (Some(1), Some(2), None)];
-    assert_eq!(told, expected);
+    assert_eq!(journaled, expected);
     let grant = &fake.grants()[0];
     assert!(calls.iter().all(|call| call.grant == Some(grant.id) && call.host.is_some()));
 }

@@ -145,8 +145,8 @@ mod tests {
             {"action": "APP_INSTALL", "action": "APP_UNINSTALL", "portal\u0049d": 9, "occurredAt": true}
         ], "publishedAt": 1794999000000, "next": {"journalEvents": []}}"#;
         let found = notices(file, NOW).expect("readable");
-        let told: Vec<_> = found.iter().map(|one| (one.portal_id.0, one.at.unix_ms())).collect();
-        assert_eq!(told, [(9, 1_794_999_000_000)]);
+        let found_notices: Vec<_> = found.iter().map(|one| (one.portal_id.0, one.at.unix_ms())).collect();
+        assert_eq!(found_notices, [(9, 1_794_999_000_000)]);
     }
 
     #[test]

@@ -64,8 +64,8 @@ mod tests {
             Allowance::read(&headers)
         };
         let (max, interval) = ("x-hubspot-ratelimit-max", "x-hubspot-ratelimit-interval-milliseconds");
-        let told = Allowance { max: 100, interval: Duration::from_secs(10), remaining: None };
-        assert_eq!(read(&[(max, "100"), (interval, "10000")]), Some(told));
+        let parsed = Allowance { max: 100, interval: Duration::from_secs(10), remaining: None };
+        assert_eq!(read(&[(max, "100"), (interval, "10000")]), Some(parsed));
         for nonsense in ["0", "-1", "many", "", "99999999999"] {
             assert_eq!(read(&[(max, nonsense), (interval, "10000")]), None, "{nonsense}");
             assert_eq!(read(&[(max, "100"), (interval, nonsense)]), None, "{nonsense}");
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(pause(r#"{"policyName":"SECONDLY"}"#, false), 1);
         assert_eq!(pause("", true), 1);
         assert_eq!(pause("<html>", false), 10);
-        let told = Exhausted::read(b"", Some(Duration::from_secs(3)), false);
-        assert_eq!(told.pause, Duration::from_secs(3));
+        let parsed = Exhausted::read(b"", Some(Duration::from_secs(3)), false);
+        assert_eq!(parsed.pause, Duration::from_secs(3));
     }
 }

@@ -29,7 +29,7 @@ impl Host {
         answer.json()
     }
 
-    pub async fn look(&self, session: &Value) -> Value {
+    pub async fn session(&self, session: &Value) -> Value {
         let path = format!("{SESSIONS}/{}", session["id"].as_str().unwrap());
         self.app.api(&self.key, Method::GET, &path, None).await.json()
     }

@@ -13,7 +13,7 @@ pub mod receiver;
 pub mod sql;
 pub mod statements;
 mod tables;
-pub mod troubles;
+pub mod token_endpoint_faults;
 pub mod watch;
 pub mod wire;
 

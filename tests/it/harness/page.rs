@@ -104,7 +104,7 @@ impl Page {
         self.side.send(request).await
     }
 
-    pub async fn look(&self) -> Answer {
+    pub async fn poll(&self) -> Answer {
         self.ask(Method::GET, "/api/hubspot/status", None, &[]).await
     }
 

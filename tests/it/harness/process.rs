@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a command ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct CommandOutput {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -28,24 +28,29 @@ pub struct Ended {
 }
 
 /// Runs the binary to its end, with these variables and no others, in a folder without a `.env`.
-pub fn run(arguments: &[&str], variables: &[(String, String)]) -> Ended {
+pub fn run(arguments: &[&str], variables: &[(String, String)]) -> CommandOutput {
     let folder = tempfile::tempdir().expect("a folder");
     run_in(folder.path(), arguments, variables)
 }
 
 /// The same in a folder of one's own.
-pub fn run_in(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> Ended {
+pub fn run_in(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> CommandOutput {
     let began = Instant::now();
     let streams = tempfile::tempdir().expect("a folder");
     let mut child = spawn(folder, streams.path(), arguments, variables);
     let status = end(&mut child).expect("the command ends by itself");
     let read = |name| std::fs::read_to_string(streams.path().join(name)).expect("a stream");
-    Ended { code: status.code(), stdout: read("stdout"), stderr: read("stderr"), took: began.elapsed() }
+    CommandOutput {
+        code: status.code(),
+        stdout: read("stdout"),
+        stderr: read("stderr"),
+        took: began.elapsed(),
+    }
 }
 
 /// The same, as a user to whom nothing belongs: root may do everything, so where the tests are root's another one runs
 /// the binary.
-pub fn run_as_stranger(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> Ended {
+pub fn run_as_stranger(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> CommandOutput {
     let began = Instant::now();
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(folder).env_clear().envs(variables.iter().cloned());
@@ -54,7 +59,7 @@ pub fn run_as_stranger(folder: &Path, arguments: &[&str], variables: &[(String, 
     }
     let Output { status, stdout, stderr } = command.output().expect("it runs");
     let [stdout, stderr] = [stdout, stderr].map(|stream| String::from_utf8(stream).expect("UTF-8"));
-    Ended { code: status.code(), stdout, stderr, took: began.elapsed() }
+    CommandOutput { code: status.code(), stdout, stderr, took: began.elapsed() }
 }
 
 /// The same with a standard output of one's own.

@@ -19,8 +19,8 @@ async fn the_claim_page_says_the_same_to_everybody() {
     assert_eq!((before.status, &before.body), (200, &after.body));
     assert_eq!(after.cookies(), Vec::<String>::new());
     assert!(!after.body.contains("acme") && !after.body.contains(&ACME.to_string()));
-    let told = app.browser().get("/install/hubspot/claim?problem=code_rejected").await;
-    assert!(told.body.contains("HubSpot did not take its own code"), "{}", told.body);
+    let page = app.browser().get("/install/hubspot/claim?problem=code_rejected").await;
+    assert!(page.body.contains("HubSpot did not take its own code"), "{}", page.body);
     let odd = app.browser().get("/install/hubspot/claim?problem=%3Cscript%3E").await;
     assert!(!odd.body.contains("<script>") && odd.status == 200);
     assert_eq!(app.browser().get("/install/hubspot/claim?portal_id=1/..").await.status, 400);
@@ -58,9 +58,9 @@ async fn the_host_s_backend_claims_an_install_for_one_of_its_users() {
 async fn the_host_is_told_of_an_install_that_waits_and_of_its_connection() {
     let app = started().await;
     let (key, install) = with_install(&app, ACME).await;
-    let told = app.database.event("install.unclaimed").await;
+    let event = app.database.event("install.unclaimed").await;
     let data = json!({"install_id": install["id"], "portal_id": ACME, "expires_at": install["expires_at"]});
-    assert_eq!(told["data"], data);
+    assert_eq!(event["data"], data);
 
     claim(&app, &key, &install, "user_42").await;
 

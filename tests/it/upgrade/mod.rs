@@ -107,9 +107,9 @@ async fn a_pending_grant_is_accepted_after_an_upgrade() {
     assert_eq!(completed.json()["status"], "connected", "{}", completed.body);
 
     for (name, which, owner) in [("choice", Special::Choice, None), ("held", Special::Held, Some("user-0"))] {
-        let told = page(&app, name).look().await.json();
-        assert_eq!(told["status"], "connected", "{name}: {told}");
-        assert_kept_alive(&app, &told["connection"]["id"], facts.special(which), owner).await;
+        let authorization = page(&app, name).poll().await.json();
+        assert_eq!(authorization["status"], "connected", "{name}: {authorization}");
+        assert_kept_alive(&app, &authorization["connection"]["id"], facts.special(which), owner).await;
     }
     app.assert_one_job_each().await;
 }
@@ -164,13 +164,17 @@ async fn a_flow_that_has_begun_ends_after_an_upgrade() {
         ("cancelled", "cancelled", Some("cancelled")),
         ("expired", "expired", Some("flow_expired")),
     ] {
-        let told = page(&app, name).look().await.json();
-        assert_eq!((told["status"].as_str(), told["error"]["code"].as_str()), (Some(status), code), "{told}");
-        assert_eq!(told["flow"], flow(name).to_string(), "{name}");
+        let authorization = page(&app, name).poll().await.json();
+        assert_eq!(
+            (authorization["status"].as_str(), authorization["error"]["code"].as_str()),
+            (Some(status), code),
+            "{authorization}"
+        );
+        assert_eq!(authorization["flow"], flow(name).to_string(), "{name}");
     }
 
     let page_of_connected = page(&app, "connected");
-    let pickup = text(&page_of_connected.look().await.json()["pickup_code"]);
+    let pickup = text(&page_of_connected.poll().await.json()["pickup_code"]);
     let given = page_of_connected.redeem(&flow("connected").to_string(), &pickup).await;
     let browsers = access_token(facts.special(Special::Browser));
     assert_eq!(given.json()["access_token"], browsers, "{}", given.body);
@@ -180,8 +184,11 @@ async fn a_flow_that_has_begun_ends_after_an_upgrade() {
     popup.plant(&cookie, &binding);
     let callback = approved(&app, &popup, &authorize_url(&app, "awaiting")).await;
     assert_eq!(callback.status, 303, "{}", callback.body);
-    let told = page(&app, "awaiting").look().await.json();
-    assert_eq!((&told["status"], &told["connection"]["portal_id"]), (&json!("connected"), &json!(ACME)));
+    let authorization = page(&app, "awaiting").poll().await.json();
+    assert_eq!(
+        (&authorization["status"], &authorization["connection"]["portal_id"]),
+        (&json!("connected"), &json!(ACME))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,8 +207,8 @@ async fn what_was_overdue_ends_after_an_upgrade() {
     let still_alive: BTreeSet<u64> = app.hubspot.grants().into_iter().map(|grant| grant.hub_id).collect();
     assert_eq!(still_alive, alive);
     for (name, code) in [("forgotten", "wrong_account"), ("unconfirmed", "not_confirmed")] {
-        let told = page(&app, name).look().await.json();
-        assert_eq!(told["error"]["code"], code, "{told}");
+        let authorization = page(&app, name).poll().await.json();
+        assert_eq!(authorization["error"]["code"], code, "{authorization}");
     }
     let session = get(&app, &format!("{SESSIONS}/{}", connect_session("unconfirmed"))).await;
     assert_eq!((&session["status"], &session["error_code"]), (&json!("cancelled"), &json!("not_confirmed")));

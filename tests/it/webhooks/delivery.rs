@@ -82,7 +82,7 @@ async fn what_is_not_taken_is_sent_again_later_and_later_and_then_given_up() {
 async fn whatever_a_receiver_does_only_a_2xx_is_a_delivery() {
     let (app, receiver, made, key) = scene("").await;
     let elsewhere = Receiver::start().await;
-    let troubles = [
+    let faults = [
         (Manner::With(302, "location", elsewhere.url("/latest/meta-data")), "redirected"),
         (Manner::With(308, "location", elsewhere.url("/")), "redirected"),
         (Manner::HangUp, "bad_answer"),
@@ -91,7 +91,7 @@ async fn whatever_a_receiver_does_only_a_2xx_is_a_delivery() {
         (Manner::Huge(20_000_000), ""),
         (Manner::Status(299), ""),
     ];
-    for (manner, error) in troubles {
+    for (manner, error) in faults {
         receiver.next([manner.clone()]);
         let began = Instant::now();
         let outcome = app.api(&key, Method::POST, &path(&made, "/test"), None).await.json();
@@ -158,8 +158,8 @@ async fn a_later_event_waits_for_the_first_attempt_of_an_earlier_one_of_its_conn
     }
     // It may go although the earlier one has failed: its number tells the order.
     assert_eq!(app.deliver_due().await, 1);
-    let told = receiver.heard().into_iter().map(|heard| heard.json()["data"]["sequence"].clone());
-    assert_eq!(told.collect::<Vec<_>>(), [1, 1, 2]);
+    let sequences = receiver.heard().into_iter().map(|heard| heard.json()["data"]["sequence"].clone());
+    assert_eq!(sequences.collect::<Vec<_>>(), [1, 1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -367,9 +367,9 @@ async fn the_message_of_a_new_connection_waits_half_a_minute_for_the_domain_and_
     app.hubspot.clear_script();
     app.advance(120);
     app.services.connections.details.fetch_missing_details().await.unwrap();
-    let told: Vec<_> = receiver.heard().iter().map(Heard::json).collect();
+    let messages: Vec<_> = receiver.heard().iter().map(Heard::json).collect();
     assert_eq!(
-        (&told[0]["type"], &told[0]["data"]["hub_domain"]),
+        (&messages[0]["type"], &messages[0]["data"]["hub_domain"]),
         (&json!("connection.created"), &Value::Null)
     );
     let stored = app.database.text_in(sql::EVENTS, "MIN(payload)").await;

@@ -1,7 +1,7 @@
 //! What must hold of the processes.
 
 use super::{Finding, at, found};
-use crate::history::{Ended, History};
+use crate::history::{EndReason, History};
 
 /// More resident memory than a replica ever needs.
 pub const MOST_MIB: u64 = 150;
@@ -33,10 +33,10 @@ pub fn back_soon(history: &History) -> Finding {
             _ => {}
         }
         match life.end.map(|end| (end.at, end.how)) {
-            Some((moment, Ended::Crashed)) => {
+            Some((moment, EndReason::Crashed)) => {
                 evidence.push(format!("{who} has ended by itself at {}", at(history, moment)));
             }
-            Some((moment, Ended::Stopped { well: false, took_ms })) => evidence.push(format!(
+            Some((moment, EndReason::Stopped { well: false, took_ms })) => evidence.push(format!(
                 "{who} was told to stop at {} and did not end well within {took_ms} ms",
                 at(history, moment)
             )),

@@ -6,7 +6,7 @@ use fake_hubspot::Kind;
 
 use super::causes::cause;
 use super::{Finding, at, found};
-use crate::history::{Ended, History};
+use crate::history::{EndReason, History};
 
 /// How long a connect may go on after HubSpot has given the tokens: the service tries to write them for ten seconds.
 const SAVE_MS: i64 = 20_000;
@@ -118,7 +118,7 @@ fn disturbed(history: &History, began: i64) -> bool {
     let until = began + EXCHANGE_MS;
     let within = |from: i64, to: i64| from <= until && to >= began;
     let ended = history.lives.iter().filter_map(|life| life.end);
-    let killed = ended.filter(|end| end.how == Ended::Killed).any(|end| within(end.at, end.at));
+    let killed = ended.filter(|end| end.how == EndReason::Killed).any(|end| within(end.at, end.at));
     killed
         || history.freezes.iter().any(|freeze| within(freeze.from, freeze.to))
         || history.cuts.iter().any(|cut| within(cut.from, cut.to))

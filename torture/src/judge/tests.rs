@@ -5,7 +5,7 @@ use fake_hubspot::{AccessToken, Kind};
 
 use super::{Cause, judge, losses};
 use crate::history::{
-    Answer, AuthRequest, Call, Connection, Cut, End, Ended, Freeze, Goodbye, History, Lent, Life, Living,
+    Answer, AuthRequest, Call, Connection, Cut, End, EndReason, Freeze, Goodbye, History, Lent, Life, Living,
     Needy, Promise, Read, Start, Welcome,
 };
 
@@ -39,7 +39,7 @@ fn refresh(at: i64, presented: u32, issued: Option<u32>) -> Call {
     }
 }
 
-fn life(replica: usize, from: i64, end: Option<(i64, Ended)>) -> Life {
+fn life(replica: usize, from: i64, end: Option<(i64, EndReason)>) -> Life {
     Life { replica, from, ready: Some(from + 100), end: end.map(|(at, how)| End { at, how }) }
 }
 
@@ -78,7 +78,7 @@ fn access_token(expires_at_ms: i64) -> AccessToken {
 }
 
 /// A read at this moment that was told this.
-fn told(at: i64, change: impl FnOnce(&mut Lent, &mut Promise)) -> Read {
+fn lent(at: i64, change: impl FnOnce(&mut Lent, &mut Promise)) -> Read {
     let mut read = Read { at, answered: at + 10, ..read() };
     if let Answer::Lent { token, promise } = &mut read.answer {
         promise.expires_in_ms = 1000 * ((promise.expires_at - at) / 1000);
@@ -152,25 +152,25 @@ fn i2_an_old_token_is_presented_although_the_new_one_is_stored() {
 #[test]
 fn i3_a_kill_before_the_commit_excuses_a_loss() {
     let mut history = losing();
-    history.lives = vec![life(0, 0, Some((10_050, Ended::Killed))), life(0, 11_000, None)];
+    history.lives = vec![life(0, 0, Some((10_050, EndReason::Killed))), life(0, 11_000, None)];
     assert_eq!(broken(&history), [""; 0]);
     assert_eq!(losses(&history)[0].cause, Some(Cause::Kill(0)));
 }
 
 #[test]
 fn i3_neither_a_stop_nor_a_crash_excuses_a_loss() {
-    let stopped = Ended::Stopped { took_ms: 100, well: true };
+    let stopped = EndReason::Stopped { took_ms: 100, well: true };
     let mut history = losing();
     history.lives = vec![life(0, 0, Some((10_050, stopped))), life(0, 11_000, None)];
     assert_eq!(broken(&history), ["I2", "I3"]);
-    history.lives[0].end = Some(End { at: 10_050, how: Ended::Crashed });
+    history.lives[0].end = Some(End { at: 10_050, how: EndReason::Crashed });
     assert_eq!(broken(&history), ["I2", "I3", "I12"]);
 }
 
 #[test]
 fn i3_a_kill_long_after_the_answer_excuses_nothing_unless_the_database_was_away() {
     let mut history = losing();
-    history.lives = vec![life(0, 0, Some((25_000, Ended::Killed))), life(0, 26_000, None)];
+    history.lives = vec![life(0, 0, Some((25_000, EndReason::Killed))), life(0, 26_000, None)];
     assert_eq!(broken(&history), ["I2", "I3"]);
     history.cuts.push(Cut { replica: 0, database: false, from: 9_000, to: 20_000 });
     assert_eq!(broken(&history), ["I2", "I3"], "the line to HubSpot does not matter to a commit");
@@ -183,7 +183,7 @@ fn i3_a_kill_long_after_the_answer_excuses_nothing_unless_the_database_was_away(
 #[test]
 fn i3_the_kill_of_another_replica_excuses_nothing() {
     let mut history = losing();
-    history.lives.push(life(1, 0, Some((10_050, Ended::Killed))));
+    history.lives.push(life(1, 0, Some((10_050, EndReason::Killed))));
     assert_eq!(broken(&history), ["I2", "I3"]);
 }
 
@@ -217,7 +217,7 @@ fn i2_others_may_ask_again_while_an_answer_waits_in_a_frozen_process() {
 
 #[test]
 fn i3_a_kill_does_not_excuse_more_losses_than_there_are_refreshes_at_once() {
-    let mut history = History { lives: vec![life(0, 0, Some((10_050, Ended::Killed)))], ..well() };
+    let mut history = History { lives: vec![life(0, 0, Some((10_050, EndReason::Killed)))], ..well() };
     history.stored.connections.clear();
     for grant in 1..=9 {
         let own = |mut call: Call| {
@@ -275,8 +275,8 @@ fn a_run_in_which_nothing_was_lent_says_nothing_of_what_is_lent() {
 fn i4_a_token_lives_for_less_than_was_asked_for() {
     assert_eq!(broken_by([read()]), [""; 0]);
     // Five seconds are asked for, and 3.99 are left, or 1.99.
-    assert_eq!(broken_by([told(26_000, |_, _| {})]), ["I4"]);
-    assert_eq!(broken_by([told(28_000, |_, promise| promise.is_short = true)]), [""; 0], "it says so");
+    assert_eq!(broken_by([lent(26_000, |_, _| {})]), ["I4"]);
+    assert_eq!(broken_by([lent(28_000, |_, promise| promise.is_short = true)]), [""; 0], "it says so");
     let unchanged = |at| {
         let token = Lent { known: Some(access_token(30_000)), generation: 2 };
         Read { at, answered: at + 1_200, answer: Answer::Unchanged(token), ..read() }
@@ -287,10 +287,10 @@ fn i4_a_token_lives_for_less_than_was_asked_for() {
 
 #[test]
 fn i4_a_token_is_said_to_live_longer_than_hubspot_lets_it() {
-    assert_eq!(broken_by([told(20_000, |token, _| token.known = Some(access_token(29_999)))]), ["I4"]);
-    assert_eq!(broken_by([told(20_000, |_, promise| promise.expires_in_ms = 20_000)]), ["I4"]);
-    assert_eq!(broken_by([told(20_000, |_, promise| promise.expires_in_ms = 7_000)]), ["I4"]);
-    assert_eq!(broken_by([told(20_000, |_, promise| promise.fresh_for_ms = 7_000)]), ["I4"]);
+    assert_eq!(broken_by([lent(20_000, |token, _| token.known = Some(access_token(29_999)))]), ["I4"]);
+    assert_eq!(broken_by([lent(20_000, |_, promise| promise.expires_in_ms = 20_000)]), ["I4"]);
+    assert_eq!(broken_by([lent(20_000, |_, promise| promise.expires_in_ms = 7_000)]), ["I4"]);
+    assert_eq!(broken_by([lent(20_000, |_, promise| promise.fresh_for_ms = 7_000)]), ["I4"]);
 }
 
 #[test]
@@ -303,14 +303,14 @@ fn i4_and_i13_a_process_that_stood_still_is_judged_by_when_it_looked() {
     history.freezes[0].replica = 0;
     assert_eq!(broken(&history), [""; 0]);
     // It had 3.5 s left before the process stood still, too.
-    history.reads[0] = Read { answered: 85_000, ..told(26_500, |_, promise| promise.expires_in_ms = 5_000) };
+    history.reads[0] = Read { answered: 85_000, ..lent(26_500, |_, promise| promise.expires_in_ms = 5_000) };
     history.freezes[0].from = 26_600;
     assert_eq!(broken(&history), ["I4"]);
 }
 
 #[test]
 fn i4_and_i14_at_rest_what_is_asked_for_can_be_had() {
-    let short = told(28_000, |_, promise| promise.is_short = true);
+    let short = lent(28_000, |_, promise| promise.is_short = true);
     let put_off = refused(503, "token_unavailable", true);
     let mut history = History { reads: vec![short, put_off], rest: Some(19_000), ..well() };
     assert_eq!(broken(&history), ["I4", "I14"]);
@@ -330,9 +330,9 @@ fn i4_and_i14_at_rest_what_is_asked_for_can_be_had() {
 #[test]
 fn i13_a_token_that_hubspot_does_not_accept() {
     for known in [None, Some(AccessToken { hub_id: 8, ..access_token(30_000) })] {
-        assert_eq!(broken_by([told(20_000, |token, _| token.known = known)]), ["I13"]);
+        assert_eq!(broken_by([lent(20_000, |token, _| token.known = known)]), ["I13"]);
     }
-    let expired = told(32_000, |_, promise| promise.is_short = true);
+    let expired = lent(32_000, |_, promise| promise.is_short = true);
     assert_eq!(broken_by([expired]), ["I13"]);
 }
 
@@ -348,7 +348,7 @@ fn i13_a_token_of_what_has_ended_or_an_older_one() {
         Call { kind: Kind::Revoke, status: Some(200), superseded: false, ..refresh(19_900, 1, None) };
     history.calls.push(revoke);
     assert_eq!(broken(&history), ["I13"]);
-    let newer = told(19_500, |token, _| token.generation = 3);
+    let newer = lent(19_500, |token, _| token.generation = 3);
     assert_eq!(broken_by([newer.clone(), read()]), ["I13"]);
     let (newer, meanwhile) = (Read { answered: 20_001, ..newer }, read());
     assert_eq!(broken_by([newer, meanwhile]), [""; 0]);
@@ -393,7 +393,7 @@ fn i5_a_grant_outlives_its_connection() {
     history.calls.insert(0, exchange);
     assert_eq!(broken(&history), ["I5"]);
     // Killed before it could store what HubSpot gave: nobody knows the grant.
-    history.lives = vec![life(0, 0, Some((600, Ended::Killed))), life(0, 700, None)];
+    history.lives = vec![life(0, 0, Some((600, EndReason::Killed))), life(0, 700, None)];
     assert_eq!(broken(&history), [""; 0]);
 }
 
@@ -471,7 +471,7 @@ fn i10_i11_i12_and_rest() {
     let mut history = well();
     history.resident_kib = vec![40_000, 151 * 1024];
     assert_eq!(broken(&history), ["I11"]);
-    for end in [Ended::Crashed, Ended::Stopped { took_ms: 60_000, well: false }] {
+    for end in [EndReason::Crashed, EndReason::Stopped { took_ms: 60_000, well: false }] {
         let mut history = well();
         history.lives[0].end = Some(End { at: 20_000, how: end });
         assert_eq!(broken(&history), ["I12"]);

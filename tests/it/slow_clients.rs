@@ -111,14 +111,14 @@ async fn bodies_that_trickle_in_are_given_up_and_the_others_are_served() {
     for _ in 0..20 {
         assert_eq!(browser.get("/livez").await.status, 200);
     }
-    let told = tokio::task::spawn_blocking(move || {
+    let is_closed = tokio::task::spawn_blocking(move || {
         strangers.into_iter().all(|mut line| {
             line.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             let mut heard = Vec::new();
             line.read_to_end(&mut heard).is_ok() && heard.starts_with(b"HTTP/1.1 408")
         })
     });
-    assert!(told.await.unwrap());
+    assert!(is_closed.await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,7 @@ async fn an_attempt_that_nobody_is_proven_to_have_begun_looks_unfinished_to_whoe
         go_on(&victim, &launch).await;
         let done = approved(&app, &victim, &data(&launch, "authorize-url")).await;
 
-        let seen = attacker.look().await;
+        let seen = attacker.poll().await;
         assert_eq!((seen.status, &seen.json()["status"]), (200, &json!("awaiting_user")), "{}", seen.body);
         assert_eq!(seen.json()["withheld"], true);
         assert_tells_nothing(&seen);
@@ -36,7 +36,7 @@ async fn an_attempt_that_nobody_is_proven_to_have_begun_looks_unfinished_to_whoe
         let cancelled = attacker.cancel(&flow).await;
         assert_tells_nothing(&cancelled);
         app.advance(601);
-        assert_eq!(attacker.look().await.json()["status"], "expired");
+        assert_eq!(attacker.poll().await.json()["status"], "expired");
     }
 }
 
@@ -80,12 +80,12 @@ async fn an_opener_that_shows_the_key_of_its_challenge_has_begun_the_attempt_and
         .header("content-type", "application/json")
         .body(json!({"flow": flow, "opener_key": page.opener_key}).to_string());
     assert_eq!(popup.send(foreign).await.status, 403);
-    assert_eq!(page.look().await.json()["withheld"], true);
+    assert_eq!(page.poll().await.json()["withheld"], true);
     assert_eq!(show(&popup, &page.opener_key, Some(&binding)).await.status, 204);
 
-    assert_eq!(page.look().await.json()["withheld"], false);
+    assert_eq!(page.poll().await.json()["withheld"], false);
     approved(&app, &popup, &data(&launch, "authorize-url")).await;
-    assert_eq!(page.look().await.json()["status"], "connected");
+    assert_eq!(page.poll().await.json()["status"], "connected");
     assert_eq!(show(&popup, &page.opener_key, None).await.status, 404, "too late");
 }
 
@@ -94,14 +94,14 @@ async fn a_wrong_verifier_a_wrong_flow_and_an_unknown_one_look_alike() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     connected(&app, &page, &popup).await;
-    let flow = text(&page.look().await.json()["flow"]);
+    let flow = text(&page.poll().await.json()["flow"]);
     let stranger = Page::new(&app.base, HOST);
     let known = format!("/api/hubspot/status?flow={flow}");
     let unknown = "/api/hubspot/status?flow=11111111-2222-8333-8444-555555555555";
 
     assert_eq!(page.ask(Method::GET, &known, None, &[]).await.status, 200);
     let mut answers = vec![
-        stranger.look().await,
+        stranger.poll().await,
         stranger.ask(Method::GET, &known, None, &[]).await,
         stranger.ask(Method::GET, unknown, None, &[]).await,
         page.ask(Method::GET, unknown, None, &[]).await,
@@ -148,18 +148,18 @@ async fn how_long_an_unproven_attempt_is_open_says_nothing_of_how_it_fares() {
     let path = format!("/auth/hubspot/start?{}", attacker.form(&[("portal_id", &ACME.to_string())]));
     let launch = victim.get(&path).await;
     go_on(&victim, &launch).await;
-    let before = attacker.look().await;
+    let before = attacker.poll().await;
     app.advance(30);
 
     let back = app.hubspot.decide(&data(&launch, "authorize-url"), approve(GLOBEX)).expect("back");
     victim.get(&back).await;
 
-    let after = attacker.look().await;
+    let after = attacker.poll().await;
     assert_eq!(app.database.pending_grants().await, 1);
     assert_eq!((before.json(), before.header("etag")), (after.json(), after.header("etag")));
     // Nor does when it is forgotten: as any other is.
     app.advance(1200);
-    assert_eq!(attacker.look().await.status, 404);
+    assert_eq!(attacker.poll().await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,7 +180,7 @@ async fn an_unproven_attempt_gives_its_token_to_its_opener_and_to_no_claim() {
 
     let proven = Page::new(&app.base, HOST);
     connected(&app, &proven, &popup).await;
-    let state = proven.look().await.json();
+    let state = proven.poll().await.json();
     app.database.update(sql::AUTH_REQUESTS, "evidence = NULL").await;
     let refused = proven.redeem(&text(&state["flow"]), &text(&state["pickup_code"])).await;
     assert_eq!(

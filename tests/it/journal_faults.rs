@@ -180,8 +180,8 @@ async fn the_doctor_and_the_log_say_in_plain_words_which_scopes_are_missing() {
     assert_eq!(doctor.code, Some(1), "{}", doctor.stderr);
     assert!(doctor.stdout.contains("WRONG journal: this app may not read"), "{}", doctor.stdout);
     let process = Process::serve(&variables);
-    let told = "give the app the scopes developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read";
-    eventually("the log says it", || async { process.log().contains(told) }).await;
+    let hint = "give the app the scopes developer.webhooks_journal.read, developer.webhooks_journal.subscriptions.read";
+    eventually("the log says it", || async { process.log().contains(hint) }).await;
     process.crash();
 
     let scopes = Options::default().app_scopes;

@@ -19,7 +19,7 @@ pub enum Class {
 
 /// A fault and its meaning.
 #[derive(Debug, Clone)]
-pub struct Trouble {
+pub struct TokenFault {
     pub name: String,
     pub fault: Fault,
     pub class: Class,
@@ -27,12 +27,12 @@ pub struct Trouble {
 }
 
 /// Troubles that mean the same for a code and for a refresh token.
-pub fn troubles() -> Vec<Trouble> {
+pub fn faults() -> Vec<TokenFault> {
     [lines(), statuses(), bodies(), fields(), redirects(), refusals()].concat()
 }
 
 /// Refusals of a code.
-pub fn code_refusals() -> Vec<Trouble> {
+pub fn code_refusals() -> Vec<TokenFault> {
     let rejected = |error, status| refusal(error, status, Class::Dead, "code_rejected");
     vec![
         rejected(Some("invalid_grant"), None),
@@ -46,7 +46,7 @@ pub fn code_refusals() -> Vec<Trouble> {
 }
 
 /// Refusals of a refresh token: in RFC 6749's form, in HubSpot's, in both at once.
-pub fn grant_refusals() -> Vec<Trouble> {
+pub fn grant_refusals() -> Vec<TokenFault> {
     let dead = |error, status| refusal(error, status, Class::Dead, "grant_dead");
     vec![
         dead(Some("invalid_grant"), None),
@@ -56,16 +56,16 @@ pub fn grant_refusals() -> Vec<Trouble> {
     ]
 }
 
-fn trouble(name: impl Into<String>, fault: Fault, class: Class, code: &'static str) -> Trouble {
-    Trouble { name: name.into(), fault, class, code }
+fn case(name: impl Into<String>, fault: Fault, class: Class, code: &'static str) -> TokenFault {
+    TokenFault { name: name.into(), fault, class, code }
 }
 
-fn passing(name: impl Into<String>, fault: Fault, code: &'static str) -> Trouble {
-    trouble(name, fault, Class::Passing, code)
+fn passing(name: impl Into<String>, fault: Fault, code: &'static str) -> TokenFault {
+    case(name, fault, Class::Passing, code)
 }
 
 /// The connection fails.
-pub fn lines() -> Vec<Trouble> {
+pub fn lines() -> Vec<TokenFault> {
     vec![
         passing("hangs up at once", Fault::CloseBeforeAnswer, "provider_unreachable"),
         passing("issues and resets", Fault::ResetAfterIssue, "provider_unreachable"),
@@ -79,7 +79,7 @@ pub fn lines() -> Vec<Trouble> {
 }
 
 /// A status says that something is wrong.
-pub fn statuses() -> Vec<Trouble> {
+pub fn statuses() -> Vec<TokenFault> {
     let page = format!("<html><h1>Oops</h1>{UPSTREAM}</html>");
     let answer = |status: u16| Fault::Status {
         status,
@@ -89,18 +89,17 @@ pub fn statuses() -> Vec<Trouble> {
     let unavailable = [408, 425, 500, 502, 503, 504, 520, 599];
     let busy = [423, 429, 477];
     let refused = [400, 401, 402, 403, 404, 405, 409, 410, 415, 418, 422, 451, 600, 999];
-    let mut all: Vec<Trouble> = Vec::new();
+    let mut all: Vec<TokenFault> = Vec::new();
     all.extend(unavailable.map(|status| passing(status.to_string(), answer(status), "provider_unavailable")));
     all.extend(busy.map(|status| passing(status.to_string(), answer(status), "provider_busy")));
     all.extend(
-        refused
-            .map(|status| trouble(status.to_string(), answer(status), Class::OurFault, "provider_refused")),
+        refused.map(|status| case(status.to_string(), answer(status), Class::OurFault, "provider_refused")),
     );
     all
 }
 
 /// A success has a body that is no token answer.
-pub fn bodies() -> Vec<Trouble> {
+pub fn bodies() -> Vec<TokenFault> {
     let json = "application/json";
     let bodies = [
         ("malformed", json, "{\"access_token\":"),
@@ -122,7 +121,7 @@ pub fn bodies() -> Vec<Trouble> {
 }
 
 /// A token answer has a field that cannot be used.
-pub fn fields() -> Vec<Trouble> {
+pub fn fields() -> Vec<TokenFault> {
     let long = "a".repeat(8 * 1024);
     let mut all = vec![passing(
         "no access token",
@@ -145,17 +144,17 @@ pub fn fields() -> Vec<Trouble> {
 }
 
 /// An answer leads elsewhere.
-pub fn redirects() -> Vec<Trouble> {
+pub fn redirects() -> Vec<TokenFault> {
     [301, 302, 303, 307, 308]
         .map(|status| {
             let fault = Fault::Redirect { status, location: "/oauth/2026-09/token".to_owned() };
-            trouble(format!("redirect {status}"), fault, Class::OurFault, "provider_redirected")
+            case(format!("redirect {status}"), fault, Class::OurFault, "provider_redirected")
         })
         .into()
 }
 
 /// Our own request or credentials are refused.
-pub fn refusals() -> Vec<Trouble> {
+pub fn refusals() -> Vec<TokenFault> {
     let ours = |error, status, code| refusal(error, status, Class::OurFault, code);
     vec![
         ours(Some("invalid_client"), None, "client_rejected"),
@@ -170,7 +169,12 @@ pub fn refusals() -> Vec<Trouble> {
     ]
 }
 
-fn refusal(error: Option<&str>, hubspot_status: Option<&str>, class: Class, code: &'static str) -> Trouble {
+fn refusal(
+    error: Option<&str>,
+    hubspot_status: Option<&str>,
+    class: Class,
+    code: &'static str,
+) -> TokenFault {
     let name = format!("{} {}", error.unwrap_or_default(), hubspot_status.unwrap_or_default());
     let fault = Fault::Oauth {
         status: 400,
@@ -178,7 +182,7 @@ fn refusal(error: Option<&str>, hubspot_status: Option<&str>, class: Class, code
         hubspot_status: hubspot_status.map(str::to_owned),
         message: UPSTREAM.to_owned(),
     };
-    trouble(name, fault, class, code)
+    case(name, fault, class, code)
 }
 
 /// A good answer in which one field is another.

@@ -17,10 +17,10 @@ async fn the_page_that_began_an_attempt_learns_its_outcome_without_cookies_and_t
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
 
-    let before = page.look().await;
+    let before = page.poll().await;
     assert_eq!((before.status, &before.json()["status"]), (200, &json!("awaiting_user")), "{}", before.body);
     approved(&app, &popup, &authorize).await;
-    let after = page.look().await;
+    let after = page.poll().await;
 
     let state = after.json();
     assert_eq!(state["status"], "connected", "{state}");
@@ -35,7 +35,7 @@ async fn the_page_that_began_an_attempt_learns_its_outcome_without_cookies_and_t
     assert_eq!(token.json()["token_type"], "bearer");
     let again = page.redeem(&flow, &code).await;
     assert_eq!((again.status, problem_of(&again).as_str()), (410, "already_delivered"));
-    assert_eq!(page.look().await.json()["pickup_code"], Value::Null, "no pickup code for what is taken");
+    assert_eq!(page.poll().await.json()["pickup_code"], Value::Null, "no pickup code for what is taken");
     assert_eq!(app.hubspot.calls(Kind::Exchange).len(), 1);
 }
 
@@ -44,7 +44,7 @@ async fn an_attempt_given_up_before_the_person_comes_back_leads_to_nothing() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     let authorize = page.begin(&popup).await;
-    let flow = text(&page.look().await.json()["flow"]);
+    let flow = text(&page.poll().await.json()["flow"]);
 
     let cancelled = page.cancel(&flow).await;
     assert_eq!((cancelled.status, &cancelled.json()["status"]), (200, &json!("cancelled")));
@@ -62,7 +62,7 @@ async fn giving_up_what_is_connected_already_changes_nothing_and_says_so() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     connected(&app, &page, &popup).await;
-    let flow = text(&page.look().await.json()["flow"]);
+    let flow = text(&page.poll().await.json()["flow"]);
 
     let late = page.cancel(&flow).await;
 
@@ -77,13 +77,13 @@ async fn errors_reach_the_page_with_the_codes_of_the_table() {
     let authorize = page.begin(&popup).await;
     let back = app.hubspot.decide(&authorize, Decision::Deny).expect("back");
     popup.get(&back).await;
-    let denied = page.look().await.json();
+    let denied = page.poll().await.json();
     assert_eq!((&denied["status"], &denied["error"]["code"]), (&json!("failed"), &json!("user_denied")));
 
     let page = Page::new(&app.base, HOST);
     page.begin(&popup).await;
     app.advance(601);
-    let expired = page.look().await.json();
+    let expired = page.poll().await.json();
     assert_eq!((&expired["status"], &expired["error"]["code"]), (&json!("expired"), &json!("flow_expired")));
 }
 
@@ -99,7 +99,7 @@ async fn without_a_popup_the_browser_goes_back_to_the_page_with_the_flow_and_no_
     let back = approved(&app, &browser, &data(&launch, "authorize-url")).await;
 
     assert_eq!((back.status, back.location()), (303, format!("{url}#hsc={flow}").as_str()));
-    let state = page.look().await.json();
+    let state = page.poll().await.json();
     assert_eq!(state["status"], "connected");
     assert_eq!(page.redeem(&flow, &text(&state["pickup_code"])).await.status, 200);
     // An end without a connection leads back as well.
@@ -152,7 +152,7 @@ async fn the_page_that_connected_an_account_can_end_it() {
     let app = TestApp::start().await;
     let (page, popup) = (Page::new(&app.base, HOST), app.browser());
     connected(&app, &page, &popup).await;
-    let connection = text(&page.look().await.json()["connection"]["id"]);
+    let connection = text(&page.poll().await.json()["connection"]["id"]);
     let body = json!({"connection_id": connection});
     let stranger = Page::new(&app.base, HOST);
     let path = "/api/hubspot/disconnect";
@@ -161,7 +161,7 @@ async fn the_page_that_connected_an_account_can_end_it() {
     let ended = page.ask(Method::POST, path, Some(body), &[]).await;
 
     assert_eq!((ended.status, &ended.json()["revocation"]), (200, &json!("done")), "{}", ended.body);
-    assert_eq!(page.look().await.json()["error"]["code"], "disconnected");
+    assert_eq!(page.poll().await.json()["error"]["code"], "disconnected");
     assert_eq!(popup.status().await["authenticated"], false);
 }
 
@@ -190,7 +190,7 @@ async fn of_giving_up_and_coming_back_at_once_the_first_counts() {
     for round in 0..32_u64 {
         let (page, popup) = (Page::new(&app.base, HOST), app.browser());
         let authorize = page.begin(&popup).await;
-        let flow = text(&page.look().await.json()["flow"]);
+        let flow = text(&page.poll().await.json()["flow"]);
         let exchanged = app.hubspot.calls(Kind::Exchange).len();
         let late = |micros| tokio::time::sleep(Duration::from_micros(micros));
 
@@ -205,7 +205,7 @@ async fn of_giving_up_and_coming_back_at_once_the_first_counts() {
             }
         );
 
-        let end = text(&page.look().await.json()["status"]);
+        let end = text(&page.poll().await.json()["status"]);
         let exchanges = app.hubspot.calls(Kind::Exchange).len() - exchanged;
         let said = text(&given_up.json()["status"]);
         match end.as_str() {
@@ -230,9 +230,9 @@ async fn two_attempts_of_one_browser_end_in_whichever_order_the_person_likes() {
     for (at, account) in [(1, GLOBEX), (0, ACME)] {
         let back = app.hubspot.decide(&addresses[at], approve(account)).expect("back");
         popup.get(&back).await;
-        let told = pages[at].look().await.json();
+        let authorization = pages[at].poll().await.json();
         assert_eq!(
-            (&told["status"], &told["connection"]["portal_id"]),
+            (&authorization["status"], &authorization["connection"]["portal_id"]),
             (&json!("connected"), &json!(account))
         );
     }
@@ -246,6 +246,6 @@ async fn a_session_that_ends_while_the_person_is_at_hubspot_is_followed_by_a_new
     let authorize = page.begin(&popup).await;
     app.database.clear(sql::SESSIONS).await;
     approved(&app, &popup, &authorize).await;
-    assert_eq!(page.look().await.json()["status"], "connected");
+    assert_eq!(page.poll().await.json()["status"], "connected");
     assert_eq!(popup.status().await["authenticated"], true);
 }

@@ -493,9 +493,9 @@ async fn the_app_is_uninstalled_from_a_whole_account_if_that_is_confirmed() {
         "{shown}"
     );
     let history = backend.get(&format!("{LIST}/{other}/history")).await.json();
-    let told: Vec<_> = history["data"].as_array().unwrap().iter().map(|event| &event["type"]).collect();
+    let events: Vec<_> = history["data"].as_array().unwrap().iter().map(|event| &event["type"]).collect();
     let expected = ["connection.created", "connection.revoked_at_provider", "connection.needs_reauth"];
-    assert_eq!(told, expected, "before any refresh of its own");
+    assert_eq!(events, expected, "before any refresh of its own");
     let token = backend.get(&format!("{LIST}/{other}/token")).await;
     assert_eq!(token.json()["code"], "needs_reauth");
     app.assert_one_job_each().await;
