@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::answer::{Answer, Content, Refusal, status_code};
-use crate::hub::Ticket;
+use crate::hub::CallGuard;
 use crate::incoming::Incoming;
 use crate::random;
 use crate::script::Fault;
@@ -22,65 +22,65 @@ const COMPRESSED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x2a
 pub(crate) async fn play(
     fault: Fault,
     call: &Incoming,
-    mut ticket: Ticket,
+    mut guard: CallGuard,
     request: &HttpRequest,
 ) -> HttpResponse {
     match fault {
         Fault::Delay(time) => {
             sleep(time).await;
-            compute(call, &mut ticket).into_response()
+            compute(call, &mut guard).into_response()
         }
         Fault::DelayAfterIssue(time) => {
-            let answer = compute(call, &mut ticket);
+            let answer = compute(call, &mut guard);
             sleep(time).await;
             answer.into_response()
         }
         Fault::Hold => {
-            ticket.released().await;
-            compute(call, &mut ticket).into_response()
+            guard.released().await;
+            compute(call, &mut guard).into_response()
         }
         Fault::HoldAfterIssue => {
-            let answer = compute(call, &mut ticket);
-            ticket.released().await;
+            let answer = compute(call, &mut guard);
+            guard.released().await;
             answer.into_response()
         }
         Fault::Patch { set, drop } => {
-            let mut answer = compute(call, &mut ticket);
+            let mut answer = compute(call, &mut guard);
             answer.patch(set, &drop);
             answer.into_response()
         }
         Fault::ResetAfterIssue => {
-            compute(call, &mut ticket);
-            ticket.ending.status = None;
-            end(ticket, request, Line::arm_reset)
+            compute(call, &mut guard);
+            guard.ending.status = None;
+            end(guard, request, Line::arm_reset)
         }
         Fault::Hang(time) => {
             sleep(time).await;
-            end(ticket, request, Line::hang_up)
+            end(guard, request, Line::hang_up)
         }
-        Fault::CloseBeforeAnswer => end(ticket, request, Line::hang_up),
-        Fault::CloseAfterHeaders => say(ticket, request, &head("content-length: 700")),
-        Fault::HalfBody => say(ticket, request, &half_body()),
-        Fault::BadChunk => say(ticket, request, &bad_chunk()),
+        Fault::CloseBeforeAnswer => end(guard, request, Line::hang_up),
+        Fault::CloseAfterHeaders => say(guard, request, &head("content-length: 700")),
+        Fault::HalfBody => say(guard, request, &half_body()),
+        Fault::BadChunk => say(guard, request, &bad_chunk()),
         other => {
             let response = without_answering(other);
-            ticket.ending.status = Some(response.status().as_u16());
+            guard.ending.status = Some(response.status().as_u16());
             response
         }
     }
 }
 
 /// The normal answer, with all its consequences.
-pub(crate) fn compute(call: &Incoming, ticket: &mut Ticket) -> Answer {
-    let answer = ticket.hub.lock().answer(call);
-    ticket.ending = answer.ending();
+pub(crate) fn compute(call: &Incoming, guard: &mut CallGuard) -> Answer {
+    let answer = guard.hub.lock().answer(call);
+    guard.ending = answer.ending();
     answer
 }
 
 /// Does something to the connection and drops it.
-fn end(ticket: Ticket, request: &HttpRequest, act: impl FnOnce(&Line)) -> HttpResponse {
+fn end(guard: CallGuard, request: &HttpRequest, act: impl FnOnce(&Line)) -> HttpResponse {
     // The journal is complete before the caller can notice that the call is over.
-    drop(ticket);
+    drop(guard);
     if let Some(line) = request.conn_data::<Line>() {
         act(line);
     }
@@ -88,9 +88,9 @@ fn end(ticket: Ticket, request: &HttpRequest, act: impl FnOnce(&Line)) -> HttpRe
 }
 
 /// Writes bytes past the server and hangs up.
-fn say(mut ticket: Ticket, request: &HttpRequest, bytes: &str) -> HttpResponse {
-    ticket.ending.status = Some(200);
-    end(ticket, request, |line| {
+fn say(mut guard: CallGuard, request: &HttpRequest, bytes: &str) -> HttpResponse {
+    guard.ending.status = Some(200);
+    end(guard, request, |line| {
         line.say(bytes.as_bytes());
         line.hang_up();
     })

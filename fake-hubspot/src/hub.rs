@@ -105,10 +105,10 @@ impl Hub {
     }
 
     /// Journals a visit to the consent page that happens without HTTP.
-    pub(crate) fn open_visit(&self, visit: &Incoming) -> Ticket {
+    pub(crate) fn open_visit(&self, visit: &Incoming) -> CallGuard {
         let mut state = self.lock();
         let limit = state.options.journal_limit;
-        Ticket {
+        CallGuard {
             hub: self.clone(),
             seq: state.journal.open(visit.entry(), limit),
             refreshing: None,
@@ -140,7 +140,7 @@ impl Hub {
         }
         let limit = state.options.journal_limit;
         Opened {
-            ticket: Ticket {
+            guard: CallGuard {
                 hub: self.clone(),
                 seq: state.journal.open(entry, limit),
                 refreshing,
@@ -155,14 +155,14 @@ impl Hub {
 
 /// A call that has arrived.
 pub(crate) struct Opened {
-    pub ticket: Ticket,
+    pub guard: CallGuard,
     pub fault: Option<Fault>,
     pub latency: Duration,
 }
 
 /// A call in progress. Dropping it closes its journal entry, also when the client went away and the
 /// handler was cancelled.
-pub(crate) struct Ticket {
+pub(crate) struct CallGuard {
     pub hub: Hub,
     seq: u64,
     refreshing: Option<String>,
@@ -172,7 +172,7 @@ pub(crate) struct Ticket {
     pub ending: Ending,
 }
 
-impl Ticket {
+impl CallGuard {
     /// Waits until the calls that are held back are let go.
     pub(crate) async fn released(&mut self) {
         // Without a sender there is nobody left who could let it go.
@@ -180,7 +180,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
         state.journal.close(self.seq, self.ending, now_ms());

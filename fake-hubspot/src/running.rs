@@ -108,7 +108,7 @@ impl FakeHubSpot {
     pub fn decide(&self, authorize_url: &str, decision: Decision) -> Option<String> {
         let url = Url::parse(authorize_url).ok()?;
         let visit = Incoming::visit(url.path(), url.query().unwrap_or_default());
-        let mut ticket = self.hub.open_visit(&visit);
+        let mut guard = self.hub.open_visit(&visit);
         if visit.kind != Kind::Authorize {
             return None;
         }
@@ -119,16 +119,16 @@ impl FakeHubSpot {
         drop(state);
         match outcome {
             Ok(Outcome::Back { url, hub_id }) => {
-                ticket.ending.status = Some(302);
-                ticket.ending.hub_id = hub_id;
+                guard.ending.status = Some(302);
+                guard.ending.hub_id = hub_id;
                 Some(url)
             }
             Ok(Outcome::Abandoned) => {
-                ticket.ending.status = Some(200);
+                guard.ending.status = Some(200);
                 None
             }
             Ok(Outcome::Refused(_)) | Err(_) => {
-                ticket.ending.status = Some(400);
+                guard.ending.status = Some(400);
                 None
             }
         }

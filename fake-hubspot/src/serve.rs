@@ -59,7 +59,7 @@ async fn call(hub: Data<Hub>, request: HttpRequest, body: Bytes) -> HttpResponse
     let call = Incoming::read(&request, &body);
     let mut opened = hub.open(&call);
     if opened.fault.is_none() && opened.latency.is_zero() {
-        return fault::compute(&call, &mut opened.ticket).into_response();
+        return fault::compute(&call, &mut opened.guard).into_response();
     }
     // The server drops a handler whose caller resets the connection. HubSpot would not notice: what was
     // sent is carried out, however slowly, so it happens in a task of its own.
@@ -72,7 +72,7 @@ async fn unusual(call: Incoming, mut opened: Opened, request: HttpRequest) -> Ht
         sleep(opened.latency).await;
     }
     match opened.fault {
-        None => fault::compute(&call, &mut opened.ticket).into_response(),
-        Some(fault) => fault::play(fault, &call, opened.ticket, &request).await,
+        None => fault::compute(&call, &mut opened.guard).into_response(),
+        Some(fault) => fault::play(fault, &call, opened.guard, &request).await,
     }
 }

@@ -58,11 +58,11 @@ impl Jobs {
             budget_at: Instant::now(),
         };
         while !stop.is_cancelled() {
-            let more = note(refreshes.begin_due().await).unwrap_or(false);
+            let more = log_failure(refreshes.begin_due().await).unwrap_or(false);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.pause(TICK_INTERVAL) => {}
-                () = refreshes.room(), if more => {}
+                () = refreshes.wait_for_room(), if more => {}
             }
         }
     }
@@ -73,7 +73,7 @@ impl Jobs {
         while !stop.is_cancelled() {
             while in_flight.try_join_next().is_some() {}
             for delivery in
-                note(self.services.webhooks.deliveries.acquire_deliveries().await).unwrap_or_default()
+                log_failure(self.services.webhooks.deliveries.acquire_deliveries().await).unwrap_or_default()
             {
                 let span = error_span!("delivery", event = delivery.event_id());
                 let work = span.in_scope(|| self.services.webhooks.deliveries.deliver_webhook(delivery));
@@ -93,15 +93,15 @@ impl Jobs {
     async fn watch(&self) {
         loop {
             self.pause(EXPIRY_CHECK_INTERVAL).await;
-            note(self.services.connections.upkeep.note_degraded().await);
+            log_failure(self.services.connections.upkeep.note_degraded().await);
         }
     }
 
     async fn chores(&self) {
         loop {
-            note(self.services.connections.disconnects.revoke_due().await);
+            log_failure(self.services.connections.disconnects.revoke_due().await);
             let details = self.services.connections.details.fetch_missing_details();
-            note_in(error_span!("account_details"), details).await;
+            run_in_span(error_span!("account_details"), details).await;
             self.pause(TICK_INTERVAL).await;
         }
     }
@@ -111,7 +111,7 @@ impl Jobs {
         while self.services.marketplace.journal.reads_journal() {
             self.pause(TICK_INTERVAL).await;
             let poll =
-                note_in(error_span!("journal"), self.services.marketplace.journal.read_journal()).await;
+                run_in_span(error_span!("journal"), self.services.marketplace.journal.read_journal()).await;
             self.pause(poll.map_or(JOURNAL_POLL_INTERVAL, |poll| poll.next_in)).await;
         }
     }
@@ -121,9 +121,9 @@ impl Jobs {
         // What is due at a start goes first.
         self.pause(TICK_INTERVAL).await;
         loop {
-            note_in(error_span!("sweep"), self.services.maintenance.sweep()).await;
+            run_in_span(error_span!("sweep"), self.services.maintenance.sweep()).await;
             let next = self.services.connections.upkeep.reconcile(page);
-            page = note_in(error_span!("reconcile"), next).await.flatten();
+            page = run_in_span(error_span!("reconcile"), next).await.flatten();
             self.pause(SWEEP_INTERVAL).await;
         }
     }
@@ -135,12 +135,12 @@ impl Jobs {
 }
 
 /// Does a part of the background work in a span of its own, which names it in the log.
-async fn note_in<T>(span: Span, work: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
-    async { note(work.await) }.instrument(span).await
+async fn run_in_span<T>(span: Span, work: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    async { log_failure(work.await) }.instrument(span).await
 }
 
 /// What could not be done now is still due a moment later.
-fn note<T>(outcome: Result<T, StoreError>) -> Option<T> {
+fn log_failure<T>(outcome: Result<T, StoreError>) -> Option<T> {
     outcome
         .inspect_err(|why| {
             tracing::error!(error = %why, "background work could not reach the database; trying again");
@@ -171,7 +171,7 @@ impl Refreshes<'_> {
     }
 
     /// Waits until half of what may be under way has ended: one claim for many costs little more than one for one.
-    async fn room(&mut self) {
+    async fn wait_for_room(&mut self) {
         while self.in_flight.len() > self.jobs.settings.max_in_flight / 2
             && self.in_flight.join_next().await.is_some()
         {}

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use connect::{
-    Answer, AuthRequestView, Choice, CompleteError, Connect, DecideError, FinishConnect, FinishError,
+    AccountChoice, Answer, AuthRequestView, CompleteError, Connect, DecideError, FinishConnect, FinishError,
     Finished, FlowOutcome, HandoffResult, Message, NewSession, Outcome, PickupCodeError, SessionError,
     SessionView, Started,
 };

@@ -28,12 +28,12 @@ impl<'a> Backend<'a> {
         Self { app, key: app.api_key("tokens:read").await, id }
     }
 
-    async fn lease(&self, min_ttl: u64) -> Answer {
+    async fn access_token(&self, min_ttl: u64) -> Answer {
         let path = format!("/api/hubspot/connections/{}/token?min_ttl={min_ttl}", self.id);
         self.app.api(&self.key, Method::GET, &path, None).await
     }
 
-    async fn lease_unless(&self, tag: &str, min_ttl: u64) -> Answer {
+    async fn access_token_unless(&self, tag: &str, min_ttl: u64) -> Answer {
         let path = format!("/api/hubspot/connections/{}/token?min_ttl={min_ttl}", self.id);
         let backend = self.app.browser();
         let request = backend.request(Method::GET, &path).bearer_auth(&self.key);
@@ -41,8 +41,8 @@ impl<'a> Backend<'a> {
     }
 }
 
-fn warned(lease: &Value) -> Vec<&str> {
-    let warnings = lease["warnings"].as_array().unwrap();
+fn warned(token_body: &Value) -> Vec<&str> {
+    let warnings = token_body["warnings"].as_array().unwrap();
     warnings.iter().map(|warning| warning["code"].as_str().unwrap()).collect()
 }
 
@@ -83,10 +83,10 @@ async fn a_backend_borrows_a_token_that_works_at_hubspot() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let backend = Backend::of(&app).await;
-    let answer = backend.lease(60).await;
+    let answer = backend.access_token(60).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let mut lease = answer.json();
-    let token = lease["access_token"].take();
+    let mut token_body = answer.json();
+    let token = token_body["access_token"].take();
     let url = format!("{}/account-info/2026-09/details", app.hubspot.base_url());
     let call = reqwest::Client::new().get(url).bearer_auth(token.as_str().unwrap()).send().await.unwrap();
     assert_eq!(call.status(), 200);
@@ -100,7 +100,7 @@ async fn a_backend_borrows_a_token_that_works_at_hubspot() {
         "scopes": ["oauth", "crm.objects.contacts.read"],
         "warnings": [],
     });
-    assert_eq!(lease, expected);
+    assert_eq!(token_body, expected);
     assert_eq!(max_age(&answer), 1740);
     assert_eq!(answer.header("vary"), "authorization");
 }
@@ -110,21 +110,21 @@ async fn whoever_has_the_token_is_told_so_for_as_long_as_it_lives_long_enough() 
     let app = TestApp::with_hubspot(LONG_SESSIONS, strict()).await;
     app.connected(ACME).await;
     let backend = Backend::of(&app).await;
-    let tag = backend.lease(60).await.header("etag").to_owned();
+    let tag = backend.access_token(60).await.header("etag").to_owned();
     app.advance(1000);
-    let known = backend.lease_unless(&format!("\"other\", {tag}"), 60).await;
+    let known = backend.access_token_unless(&format!("\"other\", {tag}"), 60).await;
     assert_eq!((known.status, known.body.as_str(), known.header("etag")), (304, "", tag.as_str()));
     assert_eq!(max_age(&known), 740, "what is kept is kept no longer than it does");
-    assert_eq!(backend.lease_unless("\"other\"", 60).await.status, 200);
-    assert_eq!(backend.lease_unless("*", 60).await.status, 304);
+    assert_eq!(backend.access_token_unless("\"other\"", 60).await.status, 200);
+    assert_eq!(backend.access_token_unless("*", 60).await.status, 304);
     app.advance(740);
-    let renewed = backend.lease_unless(&tag, 60).await;
+    let renewed = backend.access_token_unless(&tag, 60).await;
     assert_eq!((renewed.status, renewed.json()["generation"].as_i64()), (200, Some(2)));
     assert_ne!(renewed.header("etag"), tag);
     app.advance(1790);
     app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
-    let short = backend.lease(60).await;
-    let again = backend.lease_unless(short.header("etag"), 60).await;
+    let short = backend.access_token(60).await;
+    let again = backend.access_token_unless(short.header("etag"), 60).await;
     assert_eq!((short.status, again.status), (200, 200), "a token that is short of life is told each time");
     assert_eq!(max_age(&again), 0);
 }
@@ -149,14 +149,14 @@ async fn what_is_asked_for_is_kept_or_warned_of_whatever_hubspot_does() {
         }
         app.advance(round * 37 % 700);
         let min_ttl = [0, 1, 60, 300, 899, 900][usize::try_from(round * 7 % 6).unwrap()];
-        let answer = backend.lease(min_ttl).await;
+        let answer = backend.access_token(min_ttl).await;
         if answer.status == 503 {
             continue;
         }
-        let lease = answer.json();
-        let is_short = lease["expires_in"].as_u64().unwrap() < min_ttl;
-        assert_eq!(warned(&lease).contains(&"expires_soon"), is_short, "round {round}: {lease}");
-        assert!(lease["expires_in"].as_u64().unwrap() > 0, "an expired token is never lent");
+        let token_body = answer.json();
+        let is_short = token_body["expires_in"].as_u64().unwrap() < min_ttl;
+        assert_eq!(warned(&token_body).contains(&"expires_soon"), is_short, "round {round}: {token_body}");
+        assert!(token_body["expires_in"].as_u64().unwrap() > 0, "an expired token is never lent");
         if is_short { warned_of += 1 } else { kept += 1 }
     }
     assert!(warned_of > 5 && kept > 20, "{warned_of} and {kept}: both happen");
@@ -169,21 +169,21 @@ async fn a_token_is_lent_through_an_outage_and_then_it_is_said_when_to_ask_again
     let backend = Backend::of(&app).await;
     app.hubspot.script(Rule::always(Kind::Refresh, Fault::CloseBeforeAnswer));
     app.advance(1790);
-    let lease = backend.lease(60).await.json();
-    assert_eq!((lease["expires_in"].as_u64(), lease["generation"].as_i64()), (Some(10), Some(1)));
-    assert_eq!(warned(&lease), ["expires_soon", "refresh_failing"]);
-    let sentence = lease["warnings"][1]["message"].as_str().unwrap();
+    let token_body = backend.access_token(60).await.json();
+    assert_eq!((token_body["expires_in"].as_u64(), token_body["generation"].as_i64()), (Some(10), Some(1)));
+    assert_eq!(warned(&token_body), ["expires_soon", "refresh_failing"]);
+    let sentence = token_body["warnings"][1]["message"].as_str().unwrap();
     assert!(sentence.contains("provider_unreachable") && sentence.contains("since 20"), "{sentence}");
     app.advance(10);
-    let none = backend.lease(0).await;
+    let none = backend.access_token(0).await;
     assert_eq!((none.status, none.json()["code"].as_str()), (503, Some("token_unavailable")));
     assert!(none.json()["hint"].as_str().unwrap().contains("provider_unreachable"));
     let pause: u64 = none.header("retry-after").parse().unwrap();
     assert!((1..=300).contains(&pause), "{pause}");
     app.hubspot.clear_script();
     app.advance(pause);
-    let lease = backend.lease(60).await.json();
-    assert_eq!((warned(&lease), lease["generation"].as_i64()), (Vec::new(), Some(2)));
+    let token_body = backend.access_token(60).await.json();
+    assert_eq!((warned(&token_body), token_body["generation"].as_i64()), (Vec::new(), Some(2)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,19 +191,19 @@ async fn it_is_said_why_there_is_no_token_and_what_to_do() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let person = app.connected(ACME).await;
     let backend = Backend::of(&app).await;
-    assert_eq!(backend.lease(60).await.status, 200);
+    assert_eq!(backend.access_token(60).await.status, 200);
     app.hubspot.uninstall(ACME);
     app.advance(1801);
-    assert_eq!(backend.lease(60).await.status, 503, "HubSpot is asked a second time first");
+    assert_eq!(backend.access_token(60).await.status, 503, "HubSpot is asked a second time first");
     app.advance(60);
-    let ended = backend.lease(60).await;
+    let ended = backend.access_token(60).await;
     assert_eq!((ended.status, ended.json()["code"].as_str()), (409, Some("needs_reauth")));
     assert!(ended.json()["hint"].as_str().unwrap().contains("connect"), "{}", ended.body);
     app.database.set_column(sql::STATE, "integrity_error").await;
-    let frozen = backend.lease(60).await;
+    let frozen = backend.access_token(60).await;
     assert_eq!((frozen.status, frozen.json()["code"].as_str()), (500, Some("integrity_error")));
     person.disconnect(&backend.id).await;
-    assert_eq!(backend.lease(60).await.status, 404);
+    assert_eq!(backend.access_token(60).await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +213,7 @@ async fn a_damaged_token_is_not_lent() {
     // It opens, but it is another secret of another kind.
     app.database.update(sql::CONNECTIONS, "access_sealed = refresh_sealed").await;
     let backend = Backend::of(&app).await;
-    let answer = backend.lease(60).await;
+    let answer = backend.access_token(60).await;
     assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("integrity_error")));
 }
 
@@ -223,9 +223,9 @@ async fn what_lacks_in_a_connection_is_warned_of() {
     app.connected(GLOBEX).await;
     app.database.update(sql::CONNECTIONS, "portal_id = NULL").await;
     let backend = Backend::of(&app).await;
-    let lease = backend.lease(60).await.json();
-    assert_eq!(warned(&lease), ["scopes_missing", "portal_unknown"], "{lease}");
-    assert!(lease["warnings"][0]["message"].as_str().unwrap().contains("automation"), "{lease}");
+    let token_body = backend.access_token(60).await.json();
+    assert_eq!(warned(&token_body), ["scopes_missing", "portal_unknown"], "{token_body}");
+    assert!(token_body["warnings"][0]["message"].as_str().unwrap().contains("automation"), "{token_body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,7 +237,7 @@ async fn unknown_and_malformed_ids_are_alike_and_a_bad_life_is_refused() {
     let unknown = "00000000-0000-4000-8000-000000000000";
     for id in [unknown, "1", "me", "null", "%00", &own.to_uppercase()[..35], &format!("{{{own}}}")] {
         id.clone_into(&mut backend.id);
-        let answer = backend.lease(60).await;
+        let answer = backend.access_token(60).await;
         assert_eq!(
             (answer.status, answer.json()["code"].as_str()),
             (404, Some("connection_not_found")),
@@ -245,7 +245,7 @@ async fn unknown_and_malformed_ids_are_alike_and_a_bad_life_is_refused() {
         );
     }
     own.clone_into(&mut backend.id);
-    let refused = backend.lease(901).await;
+    let refused = backend.access_token(901).await;
     assert_eq!((refused.status, refused.json()["code"].as_str()), (400, Some("bad_request")));
 }
 
@@ -267,12 +267,12 @@ async fn what_is_remembered_is_forgotten_with_every_change() {
     let app = TestApp::with(LONG_SESSIONS).await;
     let person = app.connected(ACME).await;
     let backend = Backend::of(&app).await;
-    assert_eq!(backend.lease(60).await.json()["generation"], 1);
+    assert_eq!(backend.access_token(60).await.json()["generation"], 1);
     app.advance(1300);
     assert_eq!(app.refresh_due().await, 1);
-    assert_eq!(backend.lease(60).await.json()["generation"], 2);
+    assert_eq!(backend.access_token(60).await.json()["generation"], 2);
     person.connect(&app, None, crate::harness::app::approve(ACME)).await;
-    let again = backend.lease(60).await.json();
+    let again = backend.access_token(60).await.json();
     assert_eq!((again["generation"].as_i64(), again["expires_in"].as_u64()), (Some(3), Some(1800)));
 }
 
@@ -307,17 +307,17 @@ async fn however_many_ask_of_however_many_replicas_hubspot_is_asked_once() {
                 tokio::spawn(async move {
                     loop {
                         let answer = request.try_clone().unwrap().send().await.unwrap().text().await.unwrap();
-                        let lease: Value = serde_json::from_str(&answer).unwrap();
-                        if lease["code"] != "storage_unavailable" {
-                            return lease;
+                        let token_body: Value = serde_json::from_str(&answer).unwrap();
+                        if token_body["code"] != "storage_unavailable" {
+                            return token_body;
                         }
                     }
                 })
             })
             .collect();
         for one in asked {
-            let lease = one.await.unwrap();
-            assert_eq!(lease["generation"].as_u64(), Some(round + 1), "{lease}");
+            let token_body = one.await.unwrap();
+            assert_eq!(token_body["generation"].as_u64(), Some(round + 1), "{token_body}");
         }
         assert_eq!(app.hubspot.calls(Kind::Refresh).len(), usize::try_from(round).unwrap());
     }
@@ -333,11 +333,11 @@ async fn token_reads_are_counted_for_each_key_with_their_outcome() {
     let app = TestApp::start().await;
     app.connected(ACME).await;
     let (one, other) = (Backend::of(&app).await, Backend::of(&app).await);
-    let tag = one.lease(0).await.header("etag").to_owned();
-    assert_eq!(one.lease(0).await.status, 200);
-    assert_eq!(one.lease_unless(&tag, 0).await.status, 304);
-    assert_eq!(other.lease(0).await.status, 200);
-    assert_eq!(other.lease(901).await.status, 400);
+    let tag = one.access_token(0).await.header("etag").to_owned();
+    assert_eq!(one.access_token(0).await.status, 200);
+    assert_eq!(one.access_token_unless(&tag, 0).await.status, 304);
+    assert_eq!(other.access_token(0).await.status, 200);
+    assert_eq!(other.access_token(901).await.status, 400);
     let proxy = app.api_key("proxy").await;
     let path = format!("/api/hubspot/connections/{}/token", one.id);
     assert_eq!(app.api(&proxy, Method::GET, &path, None).await.status, 403);

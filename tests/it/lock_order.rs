@@ -96,14 +96,14 @@ async fn who_reconnects_while_the_old_session_is_swept_away_stays() {
 async fn sharing() -> (TestApp, String, Browser) {
     let options = Options { share_refresh_token_per_account: true, ..Options::default() };
     let app = TestApp::with_hubspot(LONG_SESSIONS, options).await;
-    let mut people = Vec::new();
+    let mut visitors = Vec::new();
     for _ in 0..2 {
         let browser = app.connected(ACME).await;
         let id = browser.status().await["connections"][0]["id"].as_str().unwrap().to_owned();
-        people.push((id, browser));
+        visitors.push((id, browser));
     }
-    people.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    let (id, browser) = people.pop().unwrap();
+    visitors.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let (id, browser) = visitors.pop().unwrap();
     (app, id, browser)
 }
 

@@ -80,7 +80,7 @@ async fn ended<T>(sides: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
 
 /// Somebody with one connection.
 #[derive(Clone)]
-struct Person {
+struct Visitor {
     browser: Arc<Browser>,
     account: u64,
     user: UserId,
@@ -118,37 +118,38 @@ impl Scene {
     }
 
     /// People, each with a browser and an account of their own.
-    async fn people(&self) -> Vec<Person> {
+    async fn visitors(&self) -> Vec<Visitor> {
         let newcomers = (1..=AT_ONCE).map(|nth| (Arc::new(self.app.browser()), 4_000 + nth));
         self.connected(newcomers.collect()).await
     }
 
     /// The same people, connected again.
-    async fn again(&self, people: &[Person]) -> Vec<Person> {
-        self.connected(people.iter().map(|person| (person.browser.clone(), person.account)).collect()).await
+    async fn again(&self, visitors: &[Visitor]) -> Vec<Visitor> {
+        self.connected(visitors.iter().map(|visitor| (visitor.browser.clone(), visitor.account)).collect())
+            .await
     }
 
-    async fn connected(&self, newcomers: Vec<(Arc<Browser>, u64)>) -> Vec<Person> {
+    async fn connected(&self, newcomers: Vec<(Arc<Browser>, u64)>) -> Vec<Visitor> {
         let visits = newcomers.iter().cloned().map(|(browser, account)| {
             let app = self.app.clone();
             tokio::spawn(async move { browser.come_back(&app, Some(HOST), approve(account)).await.status })
         });
         assert!(ended(visits).await.iter().all(|status| *status == 303));
-        let mut people = Vec::new();
+        let mut visitors = Vec::new();
         for (browser, account) in newcomers {
             let user = self.app.database.column_of(account, sql::USER_ID).await.parse().expect("an id");
             let connection = self.app.database.column_of(account, sql::ID).await.parse().expect("an id");
-            people.push(Person { browser, account, user, connection });
+            visitors.push(Visitor { browser, account, user, connection });
         }
-        people
+        visitors
     }
 
     /// Each person back from HubSpot, with the account.
-    async fn ways_back(&self, people: &[Person], account: impl Fn(&Person) -> u64) -> Vec<String> {
+    async fn ways_back(&self, visitors: &[Visitor], account: impl Fn(&Visitor) -> u64) -> Vec<String> {
         let mut all = Vec::new();
-        for person in people {
-            let authorize = person.browser.start(Some(HOST)).await;
-            let back = self.app.hubspot.decide(&authorize, approve(account(person)));
+        for visitor in visitors {
+            let authorize = visitor.browser.start(Some(HOST)).await;
+            let back = self.app.hubspot.decide(&authorize, approve(account(visitor)));
             all.push(back.expect("HubSpot sends the browser back"));
         }
         all
@@ -220,19 +221,19 @@ async fn refresh_by_and_by(services: Services) -> usize {
 async fn of_a_disconnect_and_a_refresh_nothing_is_left_here_or_at_hubspot() {
     let scene = Scene::set(&[]).await;
     scene.app.hubspot.options(|options| options.ignore_revocation_of_retired_refresh_tokens = true);
-    let mut people = scene.people().await;
+    let mut visitors = scene.visitors().await;
     let mut refreshed = 0;
     for batch in Batch::all() {
         scene.app.advance(DUE);
         scene.delay(&batch, Kind::Refresh);
 
         let refreshing = scene.refreshing(&batch, 2);
-        let leaving: Vec<_> = people
+        let leaving: Vec<_> = visitors
             .iter()
-            .map(|person| {
-                let (services, person) = (scene.any(&batch), person.clone());
+            .map(|visitor| {
+                let (services, visitor) = (scene.any(&batch), visitor.clone());
                 batch.begin(async move {
-                    services.connections.disconnects.disconnect(person.user, person.connection, true).await
+                    services.connections.disconnects.disconnect(visitor.user, visitor.connection, true).await
                 })
             })
             .collect();
@@ -247,7 +248,7 @@ async fn of_a_disconnect_and_a_refresh_nothing_is_left_here_or_at_hubspot() {
         assert!(alive.is_empty(), "the newest token of each grant was revoked: {alive:?}");
         scene.app.assert_one_job_each().await;
         scene.app.hubspot.clear_script();
-        people = scene.again(&people).await;
+        visitors = scene.again(&visitors).await;
     }
     assert!(refreshed > 0, "none was refreshed in time to race");
 }
@@ -255,25 +256,25 @@ async fn of_a_disconnect_and_a_refresh_nothing_is_left_here_or_at_hubspot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_reconnect_and_a_refresh_the_newest_token_is_kept() {
     let scene = Scene::set(&[]).await;
-    let people = scene.people().await;
+    let visitors = scene.visitors().await;
     for batch in Batch::all() {
-        let back = scene.ways_back(&people, |person| person.account).await;
+        let back = scene.ways_back(&visitors, |visitor| visitor.account).await;
         scene.app.advance(DUE.min(590));
         scene.app.database.make_refreshes_due().await;
         scene.delay(&batch, Kind::Refresh);
         scene.delay(&batch, Kind::Exchange);
 
         let refreshing = scene.refreshing(&batch, 2);
-        let visits: Vec<_> = std::iter::zip(&people, back)
-            .map(|(person, back)| {
-                let browser = person.browser.clone();
+        let visits: Vec<_> = std::iter::zip(&visitors, back)
+            .map(|(visitor, back)| {
+                let browser = visitor.browser.clone();
                 batch.begin(async move { browser.get(&back).await.status })
             })
             .collect();
         assert!(ended(visits).await.iter().all(|status| *status == 303));
         refreshing.await.unwrap();
 
-        assert_eq!(scene.connections().await, people.len());
+        assert_eq!(scene.connections().await, visitors.len());
         scene.tell_hubspot_of_ends().await;
         scene.assert_each_token_is_the_newest().await;
     }
@@ -291,29 +292,29 @@ async fn log_out(browser: Arc<Browser>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_logout_and_a_callback_nothing_lives_on_that_nobody_can_reach() {
     let scene = Scene::set(&[("SESSION_IDLE_SECONDS", "1800")]).await;
-    let people = scene.people().await;
+    let visitors = scene.visitors().await;
     for batch in Batch::all() {
-        let people = scene.again(&people).await;
-        let back = scene.ways_back(&people, |person| person.account + 1_000).await;
+        let visitors = scene.again(&visitors).await;
+        let back = scene.ways_back(&visitors, |visitor| visitor.account + 1_000).await;
         scene.delay(&batch, Kind::Exchange);
 
-        let visits: Vec<_> = std::iter::zip(&people, back)
-            .map(|(person, back)| {
-                let browser = person.browser.clone();
+        let visits: Vec<_> = std::iter::zip(&visitors, back)
+            .map(|(visitor, back)| {
+                let browser = visitor.browser.clone();
                 batch.begin(async move { browser.get(&back).await.status })
             })
             .collect();
         let logouts: Vec<_> =
-            people.iter().map(|person| batch.begin(log_out(person.browser.clone()))).collect();
+            visitors.iter().map(|visitor| batch.begin(log_out(visitor.browser.clone()))).collect();
         assert!(ended(visits).await.iter().all(|status| *status == 303));
         ended(logouts).await;
 
         let hidden = scene.app.database.connections(sql::WITHOUT_SESSION).await;
         assert_eq!(hidden, 0, "a session leads to each connection");
-        for person in &people {
-            let shown = person.browser.status().await;
+        for visitor in &visitors {
+            let shown = visitor.browser.status().await;
             let shown = shown["connections"].as_array().expect("connections").len();
-            let stored = scene.app.services.connections.list.connections(person.user).await.unwrap().len();
+            let stored = scene.app.services.connections.list.connections(visitor.user).await.unwrap().len();
             assert!(
                 shown == stored || shown == 0,
                 "all of a person's connections or none: {shown} of {stored}"
@@ -332,32 +333,32 @@ async fn of_a_logout_and_a_callback_nothing_lives_on_that_nobody_can_reach() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tabs_that_finish_at_once_leave_one_connection_for_each_account() {
     let scene = Scene::set(&[]).await;
-    let people = scene.people().await;
+    let visitors = scene.visitors().await;
     for batch in Batch::all() {
         // The one tab renews the account of before; the other one renews it as well, or adds an account.
         let other = u64::from(batch.number % 2) * 1_000;
         let tabs = [
-            scene.ways_back(&people, |person| person.account).await,
-            scene.ways_back(&people, |person| person.account + other).await,
+            scene.ways_back(&visitors, |visitor| visitor.account).await,
+            scene.ways_back(&visitors, |visitor| visitor.account + other).await,
         ];
         scene.delay(&batch, Kind::Exchange);
         scene.delay(&batch, Kind::Exchange);
 
         let visits: Vec<_> = tabs
             .into_iter()
-            .flat_map(|backs| std::iter::zip(&people, backs))
-            .map(|(person, back)| {
-                let browser = person.browser.clone();
+            .flat_map(|backs| std::iter::zip(&visitors, backs))
+            .map(|(visitor, back)| {
+                let browser = visitor.browser.clone();
                 batch.begin(async move { browser.get(&back).await.status })
             })
             .collect();
         assert!(ended(visits).await.iter().all(|status| *status == 303));
 
         scene.app.hubspot.clear_script();
-        let wanted = if batch.number == 0 { people.len() } else { 2 * people.len() };
+        let wanted = if batch.number == 0 { visitors.len() } else { 2 * visitors.len() };
         assert_eq!(scene.connections().await, wanted);
-        for person in &people {
-            let shown = person.browser.status().await;
+        for visitor in &visitors {
+            let shown = visitor.browser.status().await;
             let mut shown: Vec<_> = shown["connections"]
                 .as_array()
                 .expect("connections")
@@ -365,8 +366,8 @@ async fn tabs_that_finish_at_once_leave_one_connection_for_each_account() {
                 .map(|one| &one["portal_id"])
                 .collect();
             shown.sort_by_key(|id| id.as_u64());
-            let all = [person.account, person.account + 1_000];
-            assert_eq!(shown, all[..wanted / people.len()]);
+            let all = [visitor.account, visitor.account + 1_000];
+            assert_eq!(shown, all[..wanted / visitors.len()]);
         }
         scene.tell_hubspot_of_ends().await;
         assert_eq!(
@@ -417,18 +418,18 @@ async fn disconnect_all_seen(services: Services, user: UserId) -> usize {
 async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
     let scene = Scene::set(&[]).await;
     scene.app.hubspot.options(|options| options.ignore_revocation_of_retired_refresh_tokens = true);
-    let mut people = scene.people().await;
+    let mut visitors = scene.visitors().await;
     for batch in Batch::all() {
-        let backs = scene.ways_back(&people, |person| person.account).await;
+        let backs = scene.ways_back(&visitors, |visitor| visitor.account).await;
 
-        let races: Vec<_> = std::iter::zip(people.clone(), backs)
+        let races: Vec<_> = std::iter::zip(visitors.clone(), backs)
             .enumerate()
-            .map(|(nth, (person, back))| {
+            .map(|(nth, (visitor, back))| {
                 // A third each: all at once, one disconnect behind the reconnect, both of them before it.
                 let (came_back, left) =
                     (CancellationToken::new(), [(); 2].map(|()| CancellationToken::new()));
                 let before = if nth % 3 == 2 { left.to_vec() } else { Vec::new() };
-                let (browser, stop) = (person.browser.clone(), came_back.clone());
+                let (browser, stop) = (visitor.browser.clone(), came_back.clone());
                 let reconnect = batch.begin(async move {
                     all(before).await;
                     let done = timed(browser.get(&back)).await;
@@ -438,7 +439,7 @@ async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
                 let before = [Vec::new(), if nth % 3 == 1 { vec![came_back] } else { Vec::new() }];
                 let leaving: Vec<_> = std::iter::zip(left, before)
                     .map(|(stop, before)| {
-                        let (services, user) = (scene.any(&batch), person.user);
+                        let (services, user) = (scene.any(&batch), visitor.user);
                         batch.begin(async move {
                             all(before).await;
                             let done = timed(disconnect_all_seen(services, user)).await;
@@ -447,15 +448,15 @@ async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
                         })
                     })
                     .collect();
-                (person, reconnect, leaving)
+                (visitor, reconnect, leaving)
             })
             .collect();
         let (mut left, mut next, mut gone) = (0, Vec::new(), Vec::new());
-        for (person, reconnect, leaving) in races {
+        for (visitor, reconnect, leaving) in races {
             let reconnect = reconnect.await.unwrap();
             assert_eq!(reconnect.outcome.status, 303);
             let leaving = ended(leaving).await;
-            let stored = scene.app.services.connections.list.connections(person.user).await.unwrap().len();
+            let stored = scene.app.services.connections.list.connections(visitor.user).await.unwrap().len();
             if leaving.iter().all(|done| done.ended < reconnect.began) {
                 assert_eq!(stored, 1, "the reconnect came last");
             }
@@ -466,8 +467,8 @@ async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
             assert!(removed <= 2 && (removed > 0 || stored == 1), "{removed} were ended, {stored} are left");
             left += stored;
             match stored {
-                0 => gone.push(person),
-                _ => next.push(person),
+                0 => gone.push(visitor),
+                _ => next.push(visitor),
             }
         }
 
@@ -477,7 +478,7 @@ async fn of_two_disconnects_and_a_reconnect_the_last_one_wins() {
         scene.assert_each_token_is_the_newest().await;
         assert!(!next.is_empty() && !gone.is_empty(), "both have come last");
         next.extend(scene.again(&gone).await);
-        people = next;
+        visitors = next;
     }
 }
 
@@ -488,7 +489,7 @@ async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_w
     let scene = Scene::set(&[("ENCRYPTION_KEYS", &both)]).await;
     scene.app.hubspot.options(|options| options.ignore_revocation_of_retired_refresh_tokens = true);
     let app_secret = Secret::new(value(&scene.app.variables, "APP_SECRET"));
-    let mut people = scene.people().await;
+    let mut visitors = scene.visitors().await;
     let mut moved = 0;
     for batch in Batch::all() {
         scene.app.advance(DUE);
@@ -507,18 +508,18 @@ async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_w
             first.moved + second.moved
         });
         let refreshing = scene.refreshing(&batch, 2);
-        let leaving: Vec<_> = people
+        let leaving: Vec<_> = visitors
             .drain(..5)
-            .map(|person| {
+            .map(|visitor| {
                 let services = scene.any(&batch);
                 batch.begin(async move {
                     services
                         .connections
                         .disconnects
-                        .disconnect(person.user, person.connection, true)
+                        .disconnect(visitor.user, visitor.connection, true)
                         .await
                         .expect("disconnects");
-                    person
+                    visitor
                 })
             })
             .collect();
@@ -528,9 +529,9 @@ async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_w
 
         assert_eq!(scene.app.database.connections("state <> 'active' OR last_error IS NOT NULL").await, 0);
         scene.tell_hubspot_of_ends().await;
-        assert_eq!(scene.app.hubspot.grants().len(), people.len());
+        assert_eq!(scene.app.hubspot.grants().len(), visitors.len());
         scene.assert_each_token_is_the_newest().await;
-        people.extend(scene.again(&gone).await);
+        visitors.extend(scene.again(&gone).await);
     }
     assert!(moved > 0, "nothing was moved to another key");
 }
@@ -538,16 +539,16 @@ async fn of_a_key_rotation_a_refresh_and_a_disconnect_none_breaks_what_another_w
 #[tokio::test(flavor = "multi_thread")]
 async fn what_many_claim_at_once_is_refreshed_once() {
     let scene = Scene::set(&[]).await;
-    let people = scene.people().await;
+    let visitors = scene.visitors().await;
     for batch in Batch::all() {
         scene.app.advance(DUE);
         scene.delay(&batch, Kind::Refresh);
 
         let refreshed = scene.refreshing(&batch, 6).await.unwrap();
 
-        assert_eq!(refreshed, people.len());
+        assert_eq!(refreshed, visitors.len());
         let calls = scene.app.hubspot.calls(Kind::Refresh);
-        assert_eq!(calls.len(), people.len());
+        assert_eq!(calls.len(), visitors.len());
         assert!(calls.iter().all(|call| call.status == Some(200) && !call.overlapping && !call.superseded));
         scene.app.assert_one_job_each().await;
         scene.app.hubspot.clear_script();
@@ -559,7 +560,7 @@ async fn what_many_claim_at_once_is_refreshed_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
     let scene = Scene::set(&[]).await;
-    let people = scene.people().await;
+    let visitors = scene.visitors().await;
     for batch in Batch::all() {
         scene.app.advance(DUE);
         scene.delay(&batch, Kind::Refresh);
@@ -568,7 +569,7 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
         let late = old.connections.refreshes.acquire_refreshes(100).await.unwrap();
         scene.app.clock.advance(REFRESH_LEASE);
         let acquired = new.connections.refreshes.acquire_refreshes(100).await.unwrap();
-        assert_eq!((late.len(), acquired.len()), (people.len(), people.len()));
+        assert_eq!((late.len(), acquired.len()), (visitors.len(), visitors.len()));
 
         let sides = [(old, late), (new, acquired)].map(|(services, jobs)| {
             let jobs: Vec<_> = jobs
@@ -586,7 +587,7 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
             side.await;
         }
 
-        assert_eq!(scene.app.database.connections(sql::ACTIVE).await, i64::try_from(people.len()).unwrap());
+        assert_eq!(scene.app.database.connections(sql::ACTIVE).await, i64::try_from(visitors.len()).unwrap());
         scene.assert_each_token_is_the_newest().await;
     }
 }

@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep};
 use crate::Failure;
 use crate::browser::Web;
 use crate::history::{Answer, Lent, Promise, Read};
-use crate::people::Town;
 use crate::plan::{REPLICAS, pick};
 use crate::record::now;
+use crate::users::Environment;
 
 /// How many ask one replica at a time.
 const READERS: usize = 3;
@@ -33,7 +33,7 @@ const ENDED: u64 = 20;
 
 /// What all backends have in common.
 pub struct Backend {
-    town: Town,
+    environment: Environment,
     web: Arc<Web>,
     key: String,
     known: Mutex<Known>,
@@ -52,11 +52,12 @@ struct Known {
 
 impl Backend {
     /// Backends with a key of their own. The first replica must be running.
-    pub fn new(town: Town, web: Arc<Web>) -> Result<Self, Failure> {
+    pub fn new(environment: Environment, web: Arc<Web>) -> Result<Self, Failure> {
         let scopes = "tokens:read,connections:read";
-        let key = town.cluster.replicas[0].command(&["api-keys", "create", "torture", "--scope", scopes])?;
-        town.cluster.record.secrets().push(key.clone());
-        Ok(Self { town, web, key, known: Mutex::default() })
+        let key =
+            environment.cluster.replicas[0].command(&["api-keys", "create", "torture", "--scope", scopes])?;
+        environment.cluster.record.secrets().push(key.clone());
+        Ok(Self { environment, web, key, known: Mutex::default() })
     }
 
     /// Asks until told to stop.
@@ -85,7 +86,7 @@ impl Backend {
         let (mut listed, mut cursor) = (Vec::new(), String::new());
         loop {
             let path = format!("/api/hubspot/connections?limit=100{cursor}");
-            let replica = self.town.cluster.near(0);
+            let replica = self.environment.cluster.near(0);
             let page: Value =
                 serde_json::from_str(&self.get(replica, &path, None).await?.text().await.ok()?).ok()?;
             for one in page["data"].as_array()? {
@@ -115,7 +116,7 @@ impl Backend {
         let answer = answer.unwrap_or(Answer::Silence);
         let hub = self.known().hubs.get(&connection).copied().flatten();
         let min_ttl_ms = 1000 * i64::try_from(seconds).unwrap_or(i64::MAX);
-        self.town.cluster.record.read(Read {
+        self.environment.cluster.record.read(Read {
             at,
             answered: now(),
             replica,
@@ -128,8 +129,8 @@ impl Backend {
 
     fn choose(&self, random: &Random) -> Option<String> {
         if pick(random, ENDED) == 0 {
-            let history = self.town.cluster.record.history();
-            let ended: Vec<_> = history.goodbyes.iter().rev().take(20).collect();
+            let history = self.environment.cluster.record.history();
+            let ended: Vec<_> = history.disconnects.iter().rev().take(20).collect();
             if !ended.is_empty() {
                 return Some(ended[pick(random, ended.len() as u64) as usize].connection.clone());
             }
@@ -161,7 +162,10 @@ impl Backend {
         match (status, held) {
             (200, _) => {
                 let lent = Lent {
-                    known: self.town.hubspot.access_token(body["access_token"].as_str().unwrap_or_default()),
+                    known: self
+                        .environment
+                        .hubspot
+                        .access_token(body["access_token"].as_str().unwrap_or_default()),
                     generation: body["generation"].as_i64().unwrap_or(-1),
                 };
                 if let Some(tag) = tag {

@@ -217,9 +217,9 @@ pub async fn watch(cluster: &Cluster, database: &Database) -> Result<(), Failure
         cluster.weigh();
         cluster.record.drain(&cluster.hubspot);
         // The moment before the look: whatever comes later is later than what is seen.
-        let needy = database.needy(now()).await?;
+        let needs_reauth = database.needs_reauth(now()).await?;
         let mismatches = database.mismatches().await?;
-        cluster.record.seen(needy, mismatches);
+        cluster.record.seen(needs_reauth, mismatches);
         sleep(Duration::from_secs(1)).await;
     }
 }

@@ -7,7 +7,7 @@ use sea_orm::{
 use url::Url;
 
 use crate::Failure;
-use crate::history::{AuthRequest, Connection, Needy, Stored};
+use crate::history::{AuthRequest, Connection, NeedsReauth, Stored};
 
 /// A database that exists for one run.
 pub struct Database {
@@ -73,10 +73,10 @@ impl Database {
     }
 
     /// Connections that need their person.
-    pub async fn needy(&self, at: i64) -> Result<Vec<Needy>, DbErr> {
+    pub async fn needs_reauth(&self, at: i64) -> Result<Vec<NeedsReauth>, DbErr> {
         let sql = "SELECT id, refresh_fingerprint FROM token WHERE state = 'needs_reauth'";
         let read = |row: &QueryResult| {
-            Ok(Needy {
+            Ok(NeedsReauth {
                 at,
                 connection: row.try_get("", "id")?,
                 fingerprint: row.try_get("", "refresh_fingerprint")?,

@@ -24,15 +24,15 @@ pub struct History {
     /// Attempts to connect that a person began.
     pub starts: Vec<Start>,
     /// Connections that a person has ended, and was told so.
-    pub goodbyes: Vec<Goodbye>,
+    pub disconnects: Vec<Disconnect>,
     /// Connections whose person was told that they are active.
-    pub welcomes: Vec<Welcome>,
+    pub connects: Vec<Connect>,
     /// What backends have asked for.
     pub reads: Vec<Read>,
     /// Since when everything was at rest and backends asked on, if it came to that.
     pub rest: Option<i64>,
     /// Connections that were seen to need their person, with the refresh token they had then.
-    pub needy: Vec<Needy>,
+    pub needs_reauth: Vec<NeedsReauth>,
     /// The most memory that each replica was seen to use, in KiB.
     pub resident_kib: Vec<u64>,
     /// How long answers of HubSpot's took until they were written, in milliseconds.
@@ -179,7 +179,7 @@ pub struct Start {
 
 /// A connection that a person has ended.
 #[derive(Clone, Debug)]
-pub struct Goodbye {
+pub struct Disconnect {
     /// When the person was told so.
     pub at: i64,
     /// Which.
@@ -188,7 +188,7 @@ pub struct Goodbye {
 
 /// A connection whose person was told that it is active.
 #[derive(Clone, Debug)]
-pub struct Welcome {
+pub struct Connect {
     /// When the person was told so.
     pub at: i64,
     /// Which.
@@ -263,7 +263,7 @@ pub struct Promise {
 
 /// A connection that was seen to need its person.
 #[derive(Clone, Debug)]
-pub struct Needy {
+pub struct NeedsReauth {
     /// When it was seen.
     pub at: i64,
     /// Which.

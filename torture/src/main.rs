@@ -3,7 +3,7 @@
 //!
 //! Three real processes serve from one PostgreSQL database, each behind lines to the database and to a simulated HubSpot
 //! that can be cut. The HubSpot replaces refresh tokens at every use and refuses old ones, so whatever is lost shows.
-//! What goes wrong is drawn from a seed ([`plan`], [`noise`], [`people`], [`backend`]); what happens is written down ([`history`]);
+//! What goes wrong is drawn from a seed ([`plan`], [`noise`], [`users`], [`backend`]); what happens is written down ([`history`]);
 //! what must hold of it stands in [`judge`].
 //!
 //! Not done here: clocks that differ between replicas. Real processes share the clock of the machine; the tests of the
@@ -19,12 +19,12 @@ mod history;
 mod judge;
 mod logs;
 mod noise;
-mod people;
 mod plan;
 mod record;
 mod replica;
 mod report;
 mod run;
+mod users;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use hubspot_connect::keyring::Keyring;
 
 use crate::Failure;
 use crate::history::{
-    Call, Cut, End, EndReason, Freeze, Goodbye, History, Life, Living, Needy, Read, Start, Welcome,
+    Call, Connect, Cut, Disconnect, End, EndReason, Freeze, History, Life, Living, NeedsReauth, Read, Start,
 };
 use crate::plan::Step;
 use crate::replica::Replica;
@@ -131,12 +131,12 @@ impl Record {
     }
 
     /// What a look into the database has shown.
-    pub fn seen(&self, needy: Vec<Needy>, mismatches: Vec<String>) {
+    pub fn seen(&self, needs_reauth: Vec<NeedsReauth>, mismatches: Vec<String>) {
         let mut history = self.history();
-        for one in needy {
-            let known = history.needy.iter().any(|known| known.fingerprint == one.fingerprint);
+        for one in needs_reauth {
+            let known = history.needs_reauth.iter().any(|known| known.fingerprint == one.fingerprint);
             if !known {
-                history.needy.push(one);
+                history.needs_reauth.push(one);
             }
         }
         history.mismatches.extend(mismatches);
@@ -148,8 +148,8 @@ impl Record {
     }
 
     /// Somebody was told that a connection is active.
-    pub fn welcome(&self, connection: String) {
-        self.history().welcomes.push(Welcome { at: now(), connection });
+    pub fn connected(&self, connection: String) {
+        self.history().connects.push(Connect { at: now(), connection });
     }
 
     /// A backend has asked for a token.
@@ -158,8 +158,8 @@ impl Record {
     }
 
     /// Somebody was told that a connection has ended.
-    pub fn goodbye(&self, connection: String) {
-        self.history().goodbyes.push(Goodbye { at: now(), connection });
+    pub fn disconnected(&self, connection: String) {
+        self.history().disconnects.push(Disconnect { at: now(), connection });
     }
 }
 

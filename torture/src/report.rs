@@ -42,12 +42,12 @@ impl Display for Report<'_> {
                 Finding::Broken(_) => ("BROKEN", String::new()),
             };
             writeln!(f, "    {word:<12}{name:<5}{sentence}{remark}")?;
-            let Finding::Broken(evidence) = finding else { continue };
-            for line in evidence.iter().take(SHOWN) {
+            let Finding::Broken(violations) = finding else { continue };
+            for line in violations.iter().take(SHOWN) {
                 writeln!(f, "                     {line}")?;
             }
-            if evidence.len() > SHOWN {
-                writeln!(f, "                     and {} more", evidence.len() - SHOWN)?;
+            if violations.len() > SHOWN {
+                writeln!(f, "                     and {} more", violations.len() - SHOWN)?;
             }
         }
         Ok(())

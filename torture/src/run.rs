@@ -21,10 +21,10 @@ use crate::commits::spans;
 use crate::database::Database;
 use crate::history::{History, Rules};
 use crate::logs::Secrets;
-use crate::people::{Person, Town, live};
 use crate::plan::{REPLICAS, draw};
 use crate::record::{Record, now};
 use crate::replica::{Common, Replica};
+use crate::users::{Environment, User, live};
 use crate::{Arguments, Failure, noise};
 
 /// A secret of the run, with which cookies are signed and fingerprints made.
@@ -44,7 +44,7 @@ const EXAM: Duration = Duration::from_secs(12);
 
 /// Everything that takes part.
 struct World {
-    town: Town,
+    environment: Environment,
     database: Arc<Database>,
     web: Arc<Web>,
     secrets: Vec<String>,
@@ -58,7 +58,7 @@ pub async fn run(
     tell: fn(&str),
 ) -> Result<History, Failure> {
     let world = build(arguments, folder).await?;
-    let cluster = &world.town.cluster;
+    let cluster = &world.environment.cluster;
     cluster.start().await?;
     let outcome = tokio::select! {
         outcome = trouble(arguments, seed, &world, tell) => outcome,
@@ -130,7 +130,10 @@ async fn build(arguments: &Arguments, folder: &Path) -> Result<World, Failure> {
     let record = Record::new(History { rules, ..History::default() }, keyring, &replicas);
     let secrets = vec![key.expose().to_owned(), APP_SECRET.to_owned(), CLIENT_SECRET.to_owned(), server];
     Ok(World {
-        town: Town { cluster: Arc::new(Cluster::new(replicas, Arc::clone(&hubspot), record)), hubspot },
+        environment: Environment {
+            cluster: Arc::new(Cluster::new(replicas, Arc::clone(&hubspot), record)),
+            hubspot,
+        },
         database: Arc::new(database),
         web: Arc::new(Web { http, public, ports }),
         secrets,
@@ -151,38 +154,38 @@ fn client() -> Result<reqwest::Client, Failure> {
 async fn trouble(arguments: &Arguments, seed: u64, world: &World, tell: fn(&str)) -> Result<(), Failure> {
     tell(&format!("{} people connect", arguments.connections));
     let groups = connect_all(arguments.connections, world).await?;
-    world.town.hubspot.options(|options| options.access_token_seconds = LIFE_SECONDS);
+    world.environment.hubspot.options(|options| options.access_token_seconds = LIFE_SECONDS);
     let length_ms = arguments.length_ms();
     let plan = draw(seed, length_ms, arguments.hurry);
     tell(&format!("{} troubles in {} s", plan.len(), length_ms / 1000));
     let began = Instant::now();
     let (stop, stopped) = watch::channel(false);
-    let mut people = JoinSet::new();
+    let mut users = JoinSet::new();
     for (number, group) in groups.into_iter().enumerate() {
         let seed = seed.wrapping_add(1 + number as u64);
-        people.spawn(live(group, world.town.clone(), seed, stopped.clone()));
+        users.spawn(live(group, world.environment.clone(), seed, stopped.clone()));
     }
     let (enough, asking) = watch::channel(false);
-    let backend = Arc::new(Backend::new(world.town.clone(), Arc::clone(&world.web))?);
+    let backend = Arc::new(Backend::new(world.environment.clone(), Arc::clone(&world.web))?);
     let backend = tokio::spawn(backend.ask(seed, asking));
-    let hubspot = Arc::clone(&world.town.hubspot);
+    let hubspot = Arc::clone(&world.environment.hubspot);
     let noise = tokio::spawn(async move { noise::make(&hubspot, seed).await });
-    carry_out(Arc::clone(&world.town.cluster), plan).await?;
+    carry_out(Arc::clone(&world.environment.cluster), plan).await?;
     tokio::time::sleep_until(began + Duration::from_millis(length_ms)).await;
     noise.abort();
-    world.town.hubspot.clear_script();
+    world.environment.hubspot.clear_script();
     stop.send_replace(true);
-    while let Some(group) = people.join_next().await {
-        for mut person in group? {
-            world.town.cluster.record.secrets().extend(person.secrets());
+    while let Some(group) = users.join_next().await {
+        for mut user in group? {
+            world.environment.cluster.record.secrets().extend(user.secrets());
         }
     }
     tell("the trouble is over; everything comes to rest");
     let unsettled = settle(arguments.hurry, world).await?;
     let is_at_rest = unsettled.is_none();
-    world.town.cluster.record.history().unsettled = unsettled;
+    world.environment.cluster.record.history().unsettled = unsettled;
     if is_at_rest {
-        world.town.cluster.record.history().rest = Some(now());
+        world.environment.cluster.record.history().rest = Some(now());
         sleep(EXAM).await;
     }
     enough.send_replace(true);
@@ -191,20 +194,20 @@ async fn trouble(arguments: &Arguments, seed: u64, world: &World, tell: fn(&str)
 }
 
 /// Lets so many people connect, in groups, while nothing is wrong yet.
-async fn connect_all(count: usize, world: &World) -> Result<Vec<Vec<Person>>, Failure> {
+async fn connect_all(count: usize, world: &World) -> Result<Vec<Vec<User>>, Failure> {
     let mut connecting = JoinSet::new();
     for group in 0..GROUPS {
-        let (town, web) = (world.town.clone(), Arc::clone(&world.web));
+        let (environment, web) = (world.environment.clone(), Arc::clone(&world.web));
         connecting.spawn(async move {
-            let mut people = Vec::new();
+            let mut users = Vec::new();
             for number in (group..count).step_by(GROUPS) {
-                let mut person = Person::new(number, &web);
-                if !person.connect(&town, number % REPLICAS).await {
+                let mut user = User::new(number, &web);
+                if !user.connect(&environment, number % REPLICAS).await {
                     return Err(format!("person {number} could not connect although nothing was wrong"));
                 }
-                people.push(person);
+                users.push(user);
             }
-            Ok((group, people))
+            Ok((group, users))
         });
     }
     let mut groups = Vec::new();
@@ -212,7 +215,7 @@ async fn connect_all(count: usize, world: &World) -> Result<Vec<Vec<Person>>, Fa
         groups.push(done??);
     }
     groups.sort_by_key(|(group, _)| *group);
-    Ok(groups.into_iter().map(|(_, people)| people).collect())
+    Ok(groups.into_iter().map(|(_, users)| users).collect())
 }
 
 /// Waits until every active connection was refreshed once more, every refusal is decided and every revocation done. Says
@@ -224,7 +227,7 @@ async fn settle(hurry: bool, world: &World) -> Result<Option<String>, Failure> {
     let (calm, began) = (now(), Instant::now());
     loop {
         let stored = world.database.stored().await?;
-        let living = world.town.cluster.record.living(&world.town.hubspot);
+        let living = world.environment.cluster.record.living(&world.environment.hubspot);
         let current: HashSet<_> = living.into_iter().map(|grant| grant.fingerprint).collect();
         let active = stored.connections.iter().filter(|one| one.state == "active");
         let open: Vec<_> = active
@@ -248,14 +251,14 @@ async fn settle(hurry: bool, world: &World) -> Result<Option<String>, Failure> {
 
 /// Takes everything down and hands over the history.
 async fn conclude(world: World) -> Result<History, Failure> {
-    let World { town, database, secrets, .. } = world;
-    let record = &town.cluster.record;
-    record.drain(&town.hubspot);
+    let World { environment, database, secrets, .. } = world;
+    let record = &environment.cluster.record;
+    record.drain(&environment.hubspot);
     let stored = database.stored().await?;
-    let living = record.living(&town.hubspot);
+    let living = record.living(&environment.hubspot);
     let secrets = Secrets::new(record.secrets().drain(..).chain(secrets));
     let (mut leaks, mut logs) = (Vec::new(), Vec::new());
-    for replica in &town.cluster.replicas {
+    for replica in &environment.cluster.replicas {
         let log = replica.log();
         logs.push(std::fs::read_to_string(&log)?);
         leaks.extend(secrets.search(&log, &logs[replica.index]));
@@ -263,7 +266,7 @@ async fn conclude(world: World) -> Result<History, Failure> {
     let calls = record.history().calls.clone();
     let commit_ms = spans(&logs, &calls);
     let history = History { stored, grants: living, leaks, commit_ms, calls, ..record.history().clone() };
-    drop(town);
+    drop(environment);
     if let Ok(database) = Arc::try_unwrap(database).map_err(drop) {
         database.remove().await?;
     }

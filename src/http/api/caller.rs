@@ -58,7 +58,7 @@ pub(super) async fn connection_of(web: &Web, key: &ApiKey, id: &str) -> Result<C
 /// `api_key_missing` and `api_key_invalid` (401), `rate_limited_key` and `rate_limited` (429), or the database's.
 pub(super) async fn any_caller(request: &HttpRequest, web: &Web) -> Result<Arc<ApiKey>, Problem> {
     let shown = shown(request)?;
-    let Some(key) = web.services.platform.api_keys.recognise(&shown).await? else {
+    let Some(key) = web.services.platform.api_keys.authenticate(&shown).await? else {
         return Err(wrong(request, web));
     };
     web.limits.keys.admit(request, key.id, web.services.platform.clock.now())?;
@@ -68,7 +68,7 @@ pub(super) async fn any_caller(request: &HttpRequest, web: &Web) -> Result<Arc<A
 /// The same for a layer around the handlers: what is wrong with a key, the handler says, and counts it.
 pub(super) async fn recognised(request: &ServiceRequest, web: &Web) -> Option<Arc<ApiKey>> {
     let shown = shown(request.request()).ok()?;
-    web.services.platform.api_keys.recognise(&shown).await.ok().flatten()
+    web.services.platform.api_keys.authenticate(&shown).await.ok().flatten()
 }
 
 /// Whoever guesses is told to slow down. A good key is let in whatever others try from the same address.

@@ -152,11 +152,11 @@ fn headers(request: &HttpRequest) -> HeaderMap {
 /// Takes the caller's body in, a piece at a time, as HubSpot takes it.
 fn upload(payload: Payload, length: Option<u64>) -> Upload {
     let (pieces, upload) = Upload::new(length);
-    actix_web::rt::spawn(take_in(payload, pieces));
+    actix_web::rt::spawn(forward_payload(payload, pieces));
     upload
 }
 
-async fn take_in(mut payload: Payload, pieces: Pieces) {
+async fn forward_payload(mut payload: Payload, pieces: Pieces) {
     let mut taken = 0;
     let ends_at = Instant::now() + CALL_TIMEOUT;
     loop {

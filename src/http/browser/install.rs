@@ -154,7 +154,7 @@ fn landing(web: &Web) -> String {
 
 /// What the claim page is about.
 #[derive(Debug, Deserialize)]
-struct About {
+struct ClaimPageQuery {
     problem: Option<String>,
     portal_id: Option<String>,
 }
@@ -163,7 +163,7 @@ struct About {
 /// any install: what it says is the same for everybody.
 async fn get_install_claim(
     web: Data<Web>,
-    about: actix::Query<About>,
+    about: actix::Query<ClaimPageQuery>,
     id: actix::ReqData<RequestId>,
 ) -> Handled {
     let mut connect_url = start_url(&web.config.server.origin());

@@ -18,7 +18,7 @@ use crate::http::problem::{Handled, Problem, ProblemCode};
 use crate::http::request::body::ApiJson;
 use crate::http::request::span::{RequestId, about_flow};
 use crate::http::templates::html;
-use crate::services::{Choice, Connection, Decision, FlowOutcome, HandoffResult, Message, Outcome};
+use crate::services::{AccountChoice, Connection, Decision, FlowOutcome, HandoffResult, Message, Outcome};
 
 /// The likely reason for a callback without any cookie where PUBLIC_URL is http://localhost.
 const SAFARI: &str = "Safari does not keep the cookies of a service at http://localhost. Use another browser, or give \
@@ -26,7 +26,7 @@ const SAFARI: &str = "Safari does not keep the cookies of a service at http://lo
 
 /// What the page is about: a flow, or a problem without one.
 #[derive(Debug, Deserialize)]
-pub struct About {
+pub struct DoneQuery {
     flow: Option<String>,
     problem: Option<String>,
 }
@@ -36,25 +36,27 @@ pub async fn get_done(
     request: HttpRequest,
     web: Data<Web>,
     session: Session,
-    about: Query<About>,
+    about: Query<DoneQuery>,
     id: actix_web::web::ReqData<RequestId>,
 ) -> Handled {
     let flow = about.flow.as_deref().and_then(|flow| flow.parse::<FlowId>().ok());
     flow.into_iter().for_each(about_flow);
     let binding = flow.and_then(|flow| web.cookies.binding(&request, flow));
-    let ended = match (flow, &binding) {
+    let flow_outcome = match (flow, &binding) {
         (Some(flow), Some(binding)) => web.services.connect.handoffs.outcome(flow, binding).await?,
         _ => None,
     };
-    if let (Some(flow), Some(choice)) = (flow, ended.as_ref().and_then(|ended| ended.choice.as_ref())) {
-        return Ok(html(web.templates.page("popup_choice.html", &question(flow, choice))));
+    if let (Some(flow), Some(choice)) =
+        (flow, flow_outcome.as_ref().and_then(|flow_outcome| flow_outcome.choice.as_ref()))
+    {
+        return Ok(html(web.templates.page("popup_choice.html", &choice_values(flow, choice))));
     }
-    let of_host = ended.as_ref().is_some_and(|ended| ended.of_host);
-    let held = ended.as_ref().is_some_and(|ended| ended.awaiting_confirmation);
+    let by_backend = flow_outcome.as_ref().is_some_and(|flow_outcome| flow_outcome.by_backend);
+    let held = flow_outcome.as_ref().is_some_and(|flow_outcome| flow_outcome.awaiting_confirmation);
     // A cookie without an outcome belongs to a flow that is forgotten.
-    let is_spent = ended.as_ref().is_none_or(|ended| ended.is_spent);
+    let is_spent = flow_outcome.as_ref().is_none_or(|flow_outcome| flow_outcome.is_spent);
     let spent = flow.filter(|_| is_spent && binding.is_some()).map(|flow| web.cookies.removal(flow));
-    let (outcome, opener, way) = match ended {
+    let (outcome, opener, way) = match flow_outcome {
         Some(FlowOutcome { outcome, opener, return_link, back_url, mode, .. }) => {
             let back = back_url.map(|url| json!({"url": url.as_str(), "host": url.host()}));
             (Some(outcome), opener, json!({"link": return_link, "mode": mode.as_str(), "back": back}))
@@ -70,14 +72,14 @@ pub async fn get_done(
             {
                 Caller::sign_in(&session, user);
             }
-            success(&web, flow, &connection, &way, of_host)
+            success(&web, flow, &connection, &way, by_backend)
         }
         (Some(flow), Some(Outcome::Pending { .. })) => {
             let page = if held { "popup_held.html" } else { "popup_waiting.html" };
             web.templates.page(page, &json!({"flow": flow, "way": way}))
         }
         (Some(flow), Some(Outcome::Failed { code })) => {
-            let retry_url = opener.and_then(|opener| retry_url(&web, &opener, of_host));
+            let retry_url = opener.and_then(|opener| retry_url(&web, &opener, by_backend));
             failure(&web, Some(flow), code.into(), (retry_url, &way), (&id.0, None))
         }
         (Some(_), None) => web.templates.page("popup_over.html", &json!({})),
@@ -97,7 +99,7 @@ pub async fn get_done(
     Ok(answer)
 }
 
-fn question(flow: FlowId, choice: &Choice) -> Value {
+fn choice_values(flow: FlowId, choice: &AccountChoice) -> Value {
     json!({
         "flow": flow,
         "portal_id": choice.portal,
@@ -131,12 +133,12 @@ pub async fn decide(request: HttpRequest, web: Data<Web>, session: Session, form
     Ok(see_other(&done(form.flow)))
 }
 
-fn success(web: &Web, flow: FlowId, connection: &Connection, way: &Value, of_host: bool) -> String {
+fn success(web: &Web, flow: FlowId, connection: &Connection, way: &Value, by_backend: bool) -> String {
     let token = &connection.token;
     let values = json!({
         "flow": flow,
         "way": way,
-        "of_host": of_host,
+        "of_host": by_backend,
         "hub_domain": token.hub_domain,
         "portal_id": token.portal_id,
         "missing_scopes": token.missing_scopes(),
@@ -146,9 +148,9 @@ fn success(web: &Web, flow: FlowId, connection: &Connection, way: &Value, of_hos
 
 /// Returns where the user can start again for the same opener. Only the page that has the token of a connect session can:
 /// that of a hosted link is our own, and the others close with the popup.
-fn retry_url(web: &Web, opener: &Origin, of_host: bool) -> Option<String> {
+fn retry_url(web: &Web, opener: &Origin, by_backend: bool) -> Option<String> {
     let is_own = *opener == web.config.server.origin();
-    match of_host {
+    match by_backend {
         true => is_own.then(|| HOSTED_LINK.to_owned()),
         false => Some(start_url(opener)),
     }
@@ -195,7 +197,7 @@ pub async fn take_handoff(request: HttpRequest, web: Data<Web>, body: ApiJson<Ha
     let binding = web.cookies.binding(&request, flow).ok_or(ProblemCode::FlowUnknown)?;
     match web.services.connect.handoffs.hand_off(flow, &binding).await? {
         HandoffResult::Now(origin, message) => {
-            let answer = json!({"origin": origin, "message": text(flow, &message)});
+            let answer = json!({"origin": origin, "message": message_json(flow, &message)});
             Ok(HttpResponse::Ok().cookie(web.cookies.removal(flow)).json(answer))
         }
         HandoffResult::Pending => Ok(HttpResponse::Accepted().json(json!({"status": "exchanging"}))),
@@ -205,7 +207,7 @@ pub async fn take_handoff(request: HttpRequest, web: Data<Web>, body: ApiJson<Ha
 }
 
 /// The message. Its fields are written out one by one: what is not named here does not leave.
-fn text(flow: FlowId, message: &Message) -> Value {
+fn message_json(flow: FlowId, message: &Message) -> Value {
     let token = match &message.outcome {
         Outcome::Connected(connection) => &connection.token,
         Outcome::Failed { code } => {

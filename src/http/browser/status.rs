@@ -69,7 +69,7 @@ pub async fn get_status(request: HttpRequest, web: Data<Web>, session: Session) 
             user_status(&request, &web, Some(reader.into()), deadline).await
         }
         (None, None, None) => {
-            user_status(&request, &web, Caller::of(&session).map(Holder::from), deadline).await
+            user_status(&request, &web, Caller::of(&session).map(Viewer::from), deadline).await
         }
     }
 }
@@ -80,7 +80,7 @@ fn read_token(request: &HttpRequest) -> Option<Secret> {
 }
 
 /// Who may see the connections of a user: by a session of the browser, or by a read token.
-struct Holder {
+struct Viewer {
     user: Option<UserId>,
     /// The host's id of the user of a read token.
     external_user: Option<ExternalUserId>,
@@ -88,24 +88,24 @@ struct Holder {
     ends_at: Timestamp,
 }
 
-impl From<Caller> for Holder {
+impl From<Caller> for Viewer {
     fn from(caller: Caller) -> Self {
         Self { user: Some(caller.user), external_user: None, ends_at: caller.ends_at }
     }
 }
 
-impl From<Reader> for Holder {
+impl From<Reader> for Viewer {
     fn from(reader: Reader) -> Self {
         let Reader { external_user, user, expires_at } = reader;
         Self { user, external_user: Some(external_user), ends_at: expires_at }
     }
 }
 
-async fn user_status(request: &HttpRequest, web: &Web, holder: Option<Holder>, deadline: Instant) -> Handled {
+async fn user_status(request: &HttpRequest, web: &Web, viewer: Option<Viewer>, deadline: Instant) -> Handled {
     let known = known_tag(request);
-    let user = holder.as_ref().and_then(|holder| holder.user);
+    let user = viewer.as_ref().and_then(|viewer| viewer.user);
     // An action in another tab may have moved the end: the next request sees whether it has come.
-    let ends_at = holder.as_ref().map(|holder| holder.ends_at.since(web.services.platform.clock.now()));
+    let ends_at = viewer.as_ref().map(|viewer| viewer.ends_at.since(web.services.platform.clock.now()));
     let deadline = ends_at.map_or(deadline, |left| deadline.min(Instant::now() + left));
     let mut subscription =
         known.and(user).and_then(|user| web.services.platform.notifier.subscribe_to_user(user));
@@ -115,9 +115,9 @@ async fn user_status(request: &HttpRequest, web: &Web, holder: Option<Holder>, d
             Some(user) => web.services.connections.list.connections(user).await?,
             None => Default::default(),
         };
-        let tag = etag(holder.as_ref(), &connections, now);
+        let tag = etag(viewer.as_ref(), &connections, now);
         if known != Some(tag.as_str()) {
-            let body = Body::of(holder.as_ref(), &connections, now);
+            let body = Body::of(viewer.as_ref(), &connections, now);
             return Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(body));
         }
         if Instant::now() >= deadline || web.services.is_stopping() {
@@ -158,7 +158,7 @@ pub enum Body<'a> {
     /// There is at least one connection.
     Connected(Connected<'a>),
     /// There is none, or no session.
-    Nobody(Nobody),
+    NoConnection(NoConnection),
 }
 
 /// What a session has.
@@ -168,7 +168,7 @@ pub struct Connected<'a> {
     /// True.
     authenticated: bool,
     #[serde(flatten)]
-    holder: HolderBody<'a>,
+    viewer: ViewerBody<'a>,
     /// The newest connection's, for the many who have one.
     #[serde(flatten)]
     newest: Fields<'a>,
@@ -180,7 +180,7 @@ pub struct Connected<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = StatusHolder)]
 #[serde(untagged)]
-pub enum HolderBody<'a> {
+pub enum ViewerBody<'a> {
     /// The user of a browser session.
     Session {
         /// Who the session belongs to.
@@ -204,7 +204,7 @@ pub enum HolderBody<'a> {
 /// What nobody has.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SessionNobody)]
-pub struct Nobody {
+pub struct NoConnection {
     /// False.
     authenticated: bool,
     /// None.
@@ -213,20 +213,20 @@ pub struct Nobody {
 }
 
 impl<'a> Body<'a> {
-    fn of(holder: Option<&'a Holder>, connections: &'a [Connection], now: Timestamp) -> Self {
-        let (Some(holder), Some(newest)) = (holder, connections.first()) else {
-            return Self::Nobody(Nobody { authenticated: false, connections: [] });
+    fn of(viewer: Option<&'a Viewer>, connections: &'a [Connection], now: Timestamp) -> Self {
+        let (Some(viewer), Some(newest)) = (viewer, connections.first()) else {
+            return Self::NoConnection(NoConnection { authenticated: false, connections: [] });
         };
-        let ends_at = holder.ends_at.rfc3339();
-        let body = match &holder.external_user {
-            None => HolderBody::Session { user_id: holder.user, session_expires_at: ends_at },
+        let ends_at = viewer.ends_at.rfc3339();
+        let body = match &viewer.external_user {
+            None => ViewerBody::Session { user_id: viewer.user, session_expires_at: ends_at },
             Some(external_user_id) => {
-                HolderBody::ReadToken { external_user_id, read_token_expires_at: ends_at }
+                ViewerBody::ReadToken { external_user_id, read_token_expires_at: ends_at }
             }
         };
         Self::Connected(Connected {
             authenticated: true,
-            holder: body,
+            viewer: body,
             newest: Entry::of(newest, now).fields,
             connections: connections.iter().map(|one| Entry::of(one, now)).collect(),
         })
@@ -234,10 +234,10 @@ impl<'a> Body<'a> {
 }
 
 /// Stands for all that the answer says, but for the seconds that pass: the moment of the next refresh in their place.
-fn etag(holder: Option<&Holder>, connections: &[Connection], now: Timestamp) -> String {
+fn etag(viewer: Option<&Viewer>, connections: &[Connection], now: Timestamp) -> String {
     let mut hasher = DefaultHasher::new();
     if !connections.is_empty() {
-        holder.map(|holder| holder.ends_at).hash(&mut hasher);
+        viewer.map(|viewer| viewer.ends_at).hash(&mut hasher);
     }
     for Connection { token, refresh_at } in connections {
         (token.user_id, token.id, token.status_at(now), token.portal_id, refresh_at).hash(&mut hasher);

@@ -26,7 +26,7 @@ struct Open {
 
 /// One open connection; dropped when it is closed.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ClientSlot {
     clients: Arc<Clients>,
     /// `None` for a trusted proxy.
     client: Option<IpAddr>,
@@ -39,7 +39,7 @@ impl Clients {
     }
 
     /// Counts a connection of this address. `None` if it has too many already.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<ClientSlot> {
         let address = address.to_canonical();
         let is_proxy = self.proxies.iter().any(|network| network.contains(&address));
         let client = (!is_proxy).then(|| subscriber(address));
@@ -52,7 +52,7 @@ impl Clients {
             *count += 1;
         }
         open.all += 1;
-        Some(Place { clients: Arc::clone(self), client })
+        Some(ClientSlot { clients: Arc::clone(self), client })
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -60,7 +60,7 @@ impl Clients {
     }
 }
 
-impl Place {
+impl ClientSlot {
     /// Returns whether idle connections should close early: the client uses a quarter of its limit, or half of all
     /// connections are in use. A trusted proxy keeps its connections.
     pub fn is_needed(&self) -> bool {
@@ -71,7 +71,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ClientSlot {
     fn drop(&mut self) {
         let mut open = self.clients.open();
         open.all -= 1;
@@ -121,14 +121,14 @@ mod tests {
     #[test]
     fn a_client_with_many_connections_or_a_full_server_needs_the_room_of_idle_ones() {
         let clients = Clients::new(20, 16, vec!["10.0.0.0/8".parse().expect("a network")]);
-        let place = |text: &str| clients.admit(address(text)).expect("a place");
-        let few: Vec<_> = (0..3).map(|_| place("192.0.2.1")).collect();
+        let slot = |text: &str| clients.admit(address(text)).expect("a place");
+        let few: Vec<_> = (0..3).map(|_| slot("192.0.2.1")).collect();
         assert!(!few[0].is_needed());
-        let _fourth = place("192.0.2.1");
+        let _fourth = slot("192.0.2.1");
         assert!(few[0].is_needed());
-        let other = place("192.0.2.2");
+        let other = slot("192.0.2.2");
         assert!(!other.is_needed());
-        let proxied: Vec<_> = (0..5).map(|_| place("10.1.2.3")).collect();
+        let proxied: Vec<_> = (0..5).map(|_| slot("10.1.2.3")).collect();
         assert!(other.is_needed(), "half of all");
         assert!(!proxied[0].is_needed());
     }

@@ -165,7 +165,7 @@ where
     async fn serve(self: Rc<Self>, tcp: TcpStream) -> Result<(), ()> {
         // A client that has gone already has no address any more.
         let Ok(peer) = tcp.peer_addr() else { return Ok(()) };
-        let Some(place) = self.clients.admit(peer.ip()) else {
+        let Some(slot) = self.clients.admit(peer.ip()) else {
             self.metrics.http.closed("client_limit");
             let _ = tcp.set_zero_linger();
             return Ok(());
@@ -176,7 +176,7 @@ where
         // An answer may take several writes, none of which should wait until the one before is acknowledged.
         let _ = tcp.set_nodelay(true);
         let _open = self.metrics.http.opened();
-        let watched = self.reaper.watch(self.keep_alive, place);
+        let watched = self.reaper.watch(self.keep_alive, slot);
         let watch = Rc::clone(&watched.watch);
         let mut http = pin!(self.http.call((WatchedStream::new(tcp, watch), Some(peer))));
         let end = poll_fn(|context| match watched.watch.closed(context.waker()) {

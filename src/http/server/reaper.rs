@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::clients::Place;
+use super::clients::ClientSlot;
 use super::watch::{Second, Watch};
 
 /// The connections of one worker.
@@ -16,7 +16,7 @@ use super::watch::{Second, Watch};
 pub(super) struct Reaper {
     clock: Rc<Cell<Second>>,
     next: Cell<u64>,
-    watches: RefCell<HashMap<u64, (Rc<Watch>, Place)>>,
+    watches: RefCell<HashMap<u64, (Rc<Watch>, ClientSlot)>>,
 }
 
 /// A connection under watch, until it is dropped.
@@ -35,10 +35,10 @@ impl Drop for Watched {
 
 impl Reaper {
     /// Begins to watch a new connection, which may be idle for `keep_alive` seconds.
-    pub fn watch(self: &Rc<Self>, keep_alive: Second, place: Place) -> Watched {
+    pub fn watch(self: &Rc<Self>, keep_alive: Second, slot: ClientSlot) -> Watched {
         let id = self.next.replace(self.next.get() + 1);
         let watch = Rc::new(Watch::new(Rc::clone(&self.clock), keep_alive));
-        self.watches.borrow_mut().insert(id, (Rc::clone(&watch), place));
+        self.watches.borrow_mut().insert(id, (Rc::clone(&watch), slot));
         Watched { watch, reaper: Rc::clone(self), id }
     }
 
@@ -55,8 +55,8 @@ impl Reaper {
                 _ = seconds.tick() => {}
             }
             self.clock.set(began.elapsed().as_secs());
-            for (watch, place) in self.watches.borrow().values() {
-                if watch.is_idle() && place.is_needed() {
+            for (watch, slot) in self.watches.borrow().values() {
+                if watch.is_idle() && slot.is_needed() {
                     watch.make_room();
                 }
                 if let Some(why) = watch.overdue() {

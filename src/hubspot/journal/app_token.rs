@@ -19,29 +19,29 @@ const REFRESH_MARGIN: Duration = Duration::from_secs(60);
 
 /// A token, while it is good.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct CachedToken {
     pub token: Secret,
     until: Timestamp,
 }
 
 /// The token in this process's memory.
 #[derive(Debug, Default)]
-pub(super) struct AppToken(Mutex<Option<Arc<Held>>>);
+pub(super) struct AppToken(Mutex<Option<Arc<CachedToken>>>);
 
 impl AppToken {
     /// Forgets this token, unless there is another one by now.
-    pub fn forget(&self, refused: &Arc<Held>) {
+    pub fn forget(&self, refused: &Arc<CachedToken>) {
         let mut held = self.lock();
         if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, refused)) {
             *held = None;
         }
     }
 
-    fn good_at(&self, now: Timestamp) -> Option<Arc<Held>> {
+    fn good_at(&self, now: Timestamp) -> Option<Arc<CachedToken>> {
         self.lock().clone().filter(|held| held.until > now)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Held>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<CachedToken>>> {
         self.0.lock().expect("nothing panics while it holds this lock")
     }
 }
@@ -49,7 +49,7 @@ impl AppToken {
 impl HubSpot {
     /// The app's own token, a new one if need be (RFC 6749 section 4.4; HubSpot developer docs, "Manage OAuth tokens",
     /// client credentials).
-    pub(super) async fn app_token(&self) -> Result<Arc<Held>, Failure> {
+    pub(super) async fn app_token(&self) -> Result<Arc<CachedToken>, Failure> {
         let now = self.calls.clock.now();
         if let Some(held) = self.journal.token.good_at(now) {
             return Ok(held);
@@ -66,7 +66,7 @@ impl HubSpot {
         };
         let grant = self.with_each_secret(ask).await.map(TokenBody::into_grant)?;
         let until = now.plus(grant.expires_in).minus(REFRESH_MARGIN.min(grant.expires_in / 2));
-        let held = Arc::new(Held { token: grant.access, until });
+        let held = Arc::new(CachedToken { token: grant.access, until });
         *self.journal.token.lock() = Some(Arc::clone(&held));
         Ok(held)
     }

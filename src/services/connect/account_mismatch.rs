@@ -20,7 +20,7 @@ use crate::store::{ConnectStore, ConnectionStore, PendingGrant, StoreError};
 
 /// What a person is asked.
 #[derive(Debug)]
-pub struct Choice {
+pub struct AccountChoice {
     /// The account that was chosen at HubSpot.
     pub portal: PortalId,
     /// Its website, where HubSpot has told it.
@@ -82,7 +82,7 @@ impl AccountMismatches {
     }
 
     /// What the person is asked about a flow, if anything.
-    pub(super) async fn choice(&self, request: &AuthRequest) -> Result<Option<Choice>, StoreError> {
+    pub(super) async fn choice(&self, request: &AuthRequest) -> Result<Option<AccountChoice>, StoreError> {
         let now = self.clock.now();
         let is_open = request.state_at(now) == FlowState::Exchanging && request.connect_session.is_none();
         let (Some(expected), true) = (request.portal_id, is_open) else {
@@ -92,7 +92,7 @@ impl AccountMismatches {
             return Ok(None);
         };
         let known = self.connected(&pending, expected).await?;
-        Ok(Some(Choice {
+        Ok(Some(AccountChoice {
             portal: pending.portal_id,
             hub_domain: pending.hub_domain,
             expected,

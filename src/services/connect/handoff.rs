@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::account_mismatch::{AccountMismatches, Choice};
+use super::account_mismatch::{AccountChoice, AccountMismatches};
 use super::outcome::{Outcome, Outcomes};
 use super::rules::Rules;
 use crate::config::TokenDelivery;
@@ -23,7 +23,7 @@ pub struct FlowOutcome {
     /// What it has come to.
     pub outcome: Outcome,
     /// What the person is asked before it comes to anything.
-    pub choice: Option<Choice>,
+    pub choice: Option<AccountChoice>,
     /// The page that began it.
     pub opener: Option<Origin>,
     /// Where the window can go if there is no opener to tell.
@@ -34,7 +34,7 @@ pub struct FlowOutcome {
     pub mode: Mode,
     /// Whether the host's backend began it: then the connection is that of no browser, and a page of ours cannot begin
     /// it anew.
-    pub of_host: bool,
+    pub by_backend: bool,
     /// Whether the host's backend has the last word now.
     pub awaiting_confirmation: bool,
     /// Whether nothing is left to hand off, so that the cookie can be removed.
@@ -114,7 +114,7 @@ impl Handoffs {
             return_link: request.return_link().filter(|_| !is_hosted),
             back_url: request.return_url.clone().filter(|_| is_hosted),
             mode: request.mode,
-            of_host: request.connect_session.is_some(),
+            by_backend: request.connect_session.is_some(),
             awaiting_confirmation: request.state == FlowState::Exchanging
                 && self.pending_grants.is_held(&request).await?,
         }))

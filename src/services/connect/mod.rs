@@ -13,7 +13,7 @@ mod start;
 
 use std::sync::Arc;
 
-pub use account_mismatch::{AccountMismatches, Choice, DecideError};
+pub use account_mismatch::{AccountChoice, AccountMismatches, DecideError};
 pub use authorization_status::{AuthRequestView, AuthorizationStatuses, PickupCodeError};
 pub use connect_sessions::{CompleteError, ConnectSessions, NewSession, SessionError, SessionView};
 pub use finish::{Answer, FinishConnect, FinishError, Finished, Finishes};

@@ -100,7 +100,7 @@ impl Refreshes {
             let connection = acquired.job.connection_id;
             // An answer for this connection may still be waiting to be written: the database was away for longer than
             // a lease. Asking again would spend a token that is spent.
-            let Some(_busy) = Busy::mark(&refreshes, connection) else { return };
+            let Some(_busy) = BusyGuard::enter(&refreshes, connection) else { return };
             if let Err(why) = refreshes.refresh_under_lease(acquired).await {
                 tracing::error!(connection = %connection, error = %why, "could not note the outcome of a refresh");
             }
@@ -272,17 +272,17 @@ impl Refreshes {
 }
 
 /// A connection that this process is refreshing, for as long as this lives.
-struct Busy(Refreshes, ConnectionId);
+struct BusyGuard(Refreshes, ConnectionId);
 
-impl Busy {
+impl BusyGuard {
     /// `None` if it is being refreshed already.
-    fn mark(refreshes: &Refreshes, connection: ConnectionId) -> Option<Self> {
+    fn enter(refreshes: &Refreshes, connection: ConnectionId) -> Option<Self> {
         let mut busy = refreshes.0.busy.lock().expect("nothing panics while it holds this lock");
         busy.insert(connection).then(|| Self(refreshes.clone(), connection))
     }
 }
 
-impl Drop for Busy {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.0.0.busy.lock().expect("nothing panics while it holds this lock").remove(&self.1);
     }

@@ -24,13 +24,13 @@ const MAX_CACHED_KEYS: usize = 1000;
 
 /// A key as it was last read.
 #[derive(Debug, Clone)]
-struct Known {
+struct CachedKey {
     key: Arc<ApiKey>,
     read_at: Timestamp,
     touched_at: Option<Timestamp>,
 }
 
-impl Known {
+impl CachedKey {
     /// A clock that was set back makes nothing fresh.
     fn is_fresh(&self, now: Timestamp) -> bool {
         now >= self.read_at && now.since(self.read_at) < MAX_KEY_AGE && self.is_touched(now)
@@ -50,7 +50,7 @@ struct Parts {
     store: PlatformStore,
     clock: Clock,
     tasks: Tasks,
-    known_keys: Cache<[u8; 32], Known>,
+    known_keys: Cache<[u8; 32], CachedKey>,
 }
 
 impl ApiKeys {
@@ -60,7 +60,7 @@ impl ApiKeys {
     }
 
     /// The key that somebody shows, if it is one and was not revoked.
-    pub async fn recognise(&self, shown: &Secret) -> Result<Option<Arc<ApiKey>>, StoreError> {
+    pub async fn authenticate(&self, shown: &Secret) -> Result<Option<Arc<ApiKey>>, StoreError> {
         let parts = &self.0;
         let (hash, now) = (shown.hash(), parts.clock.now());
         let known = || parts.known_keys.get(hash.bytes());
@@ -71,7 +71,7 @@ impl ApiKeys {
             return Ok(None);
         };
         let noted = known().and_then(|known| known.touched_at).or(key.last_used_at);
-        let mut found = Known { key: Arc::new(key), read_at: now, touched_at: noted };
+        let mut found = CachedKey { key: Arc::new(key), read_at: now, touched_at: noted };
         if !found.is_touched(now) {
             found.touched_at = Some(now);
             self.note_use(found.key.id, now);

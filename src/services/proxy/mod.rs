@@ -86,7 +86,7 @@ impl Proxy {
             portal: access.portal_id.ok_or(id),
             is_search: call.path.is_search(),
         };
-        self.take_turn(&account).await.map_err(|retry_after| ProxyError::RateLimited { retry_after })?;
+        self.wait_for_turn(&account).await.map_err(|retry_after| ProxyError::RateLimited { retry_after })?;
         let repeatable = call.is_repeatable();
         let passed = self.pass_once(&account, &mut call, &access).await?;
         if passed.status != 401 {
@@ -97,7 +97,7 @@ impl Proxy {
             return Ok(passed);
         }
         let Some(newer) = self.refreshed_token(id, access.generation).await else { return Ok(passed) };
-        if self.take_turn(&account).await.is_err() {
+        if self.wait_for_turn(&account).await.is_err() {
             return Ok(passed);
         }
         self.pass_once(&account, &mut call, &newer).await
@@ -120,7 +120,7 @@ impl Proxy {
     }
 
     /// Waits for the account's next turn. If there is none soon: how long it will take.
-    async fn take_turn(&self, account: &Account) -> Result<(), Duration> {
+    async fn wait_for_turn(&self, account: &Account) -> Result<(), Duration> {
         let parts = &self.0;
         let now = || parts.clock.now();
         match parts.accounts.turn(account, now()) {

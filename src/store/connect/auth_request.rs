@@ -12,7 +12,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{ConnectSessionId, ConnectionId, FlowId};
 use crate::domain::secret::Hash;
-use crate::store::db::{Row, places};
+use crate::store::db::{Row, placeholders};
 use crate::store::entity::auth_request::{ActiveModel, Column, Entity};
 use crate::store::entity::columns;
 use crate::store::{ConnectStore, StoreError, Tx};
@@ -103,7 +103,7 @@ impl ConnectStore {
             "SELECT request.id, status, evidence, request.expires_at, connection_id, details_due_at FROM auth_request AS request \
              LEFT JOIN token ON token.id = connection_id WHERE (status <> 'awaiting_user' OR evidence IS NOT NULL) \
              AND request.id IN ({})",
-            places(self.db.backend(), flows.len())
+            placeholders(self.db.backend(), flows.len())
         );
         let rows = self.db.all(&sql, flows.iter().map(|id| id.to_string().into())).await?;
         let version = |row: &Row| {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::domain::id::FlowId;
 use crate::store::connect::auth_request::{COLUMNS_OF_INSERT, NewAuthRequest, insert_values};
-use crate::store::db::{parts, places, values};
+use crate::store::db::{parts, placeholders, values};
 use crate::store::{Tx, Work};
 
 /// Inserts some rows. `false` for each whose challenge another row has.
@@ -23,7 +23,8 @@ pub(in crate::store) fn insert_all<'a>(tx: &'a Tx<'a>, rows: &'a [NewAuthRequest
             return Ok(vec![true; rows.len()]);
         }
         let ids = rows.iter().map(|new| new.request.id);
-        let sql = format!("SELECT id FROM auth_request WHERE id IN ({})", places(tx.backend(), rows.len()));
+        let sql =
+            format!("SELECT id FROM auth_request WHERE id IN ({})", placeholders(tx.backend(), rows.len()));
         let found = tx.all(&sql, ids.clone().map(|id| id.to_string().into())).await?;
         let found = found.iter().map(|row| row.get("id")).collect::<Result<HashSet<FlowId>, _>>()?;
         Ok(ids.map(|id| found.contains(&id)).collect())

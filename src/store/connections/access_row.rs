@@ -10,7 +10,7 @@ use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::secret::Sealed;
 use crate::domain::token::missing;
-use crate::store::db::{Database, Row, places};
+use crate::store::db::{Database, Row, placeholders};
 use crate::store::{ConnectionStore, StoreError};
 
 const COLUMNS: &str = "id, user_id, client_id, portal_id, scopes, wanted_scopes, state, generation, key_id, \
@@ -60,7 +60,7 @@ impl ConnectionStore {
 
 /// Reads these connections. A row that cannot be read spoils no other.
 pub(in crate::store) async fn read_all(db: &Database, ids: &[ConnectionId]) -> Result<Found, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM token WHERE id IN ({})", places(db.backend(), ids.len()));
+    let sql = format!("SELECT {COLUMNS} FROM token WHERE id IN ({})", placeholders(db.backend(), ids.len()));
     let rows = db.all(&sql, ids.iter().map(|id| (*id).into())).await?;
     rows.iter().map(|row| row.get("id").map(|id| (id, read(id, row).map(Arc::new)))).collect()
 }

@@ -3,7 +3,7 @@
 use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
 use crate::domain::id::{ConnectionId, UserId};
-use crate::store::db::places;
+use crate::store::db::placeholders;
 use crate::store::webhooks::event;
 use crate::store::{ConnectionStore, StoreError, Tx};
 
@@ -56,7 +56,7 @@ async fn mark(tx: &Tx<'_>, ids: &[ConnectionId], since: Option<Timestamp>) -> Re
         return Ok(());
     }
     let since = since.map_or_else(|| "NULL".to_owned(), |since| since.unix_ms().to_string());
-    let places = places(tx.backend(), ids.len());
-    let sql = format!("UPDATE token SET degraded_since = {since} WHERE id IN ({places})");
+    let placeholders = placeholders(tx.backend(), ids.len());
+    let sql = format!("UPDATE token SET degraded_since = {since} WHERE id IN ({placeholders})");
     tx.run(&sql, ids.iter().map(|id| (*id).into())).await.map(|_| ())
 }

@@ -12,7 +12,7 @@ use crate::domain::secret::Sealed;
 use crate::store::connections::degraded_connections;
 use crate::store::connections::refresh_job;
 use crate::store::connections::token;
-use crate::store::db::{parts, places, values};
+use crate::store::db::{parts, placeholders, values};
 use crate::store::webhooks::event;
 use crate::store::{ConnectionStore, StoreError, Tx, Work};
 
@@ -115,7 +115,7 @@ async fn append_events(
     other_scopes: &[ConnectionId],
 ) -> Result<(), StoreError> {
     if stored.has_subscribers {
-        let sql = format!("{HAVE_SUBSCRIBERS} ({})", places(tx.backend(), stored.ids.len()));
+        let sql = format!("{HAVE_SUBSCRIBERS} ({})", placeholders(tx.backend(), stored.ids.len()));
         let rows = tx.all(&sql, stored.ids.iter().map(|id| (*id).into())).await?;
         let subscribed = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<_>, _>>()?;
         event::append_all(tx, EventType::ConnectionRefreshed, &subscribed, None).await?;

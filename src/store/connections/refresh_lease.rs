@@ -8,7 +8,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::id::ConnectionId;
 use crate::domain::refresh_job::{REFRESH_LEASE, TokenRefreshJob};
 use crate::domain::token::{MIN_REFRESH_INTERVAL, Token};
-use crate::store::db::{padded, places};
+use crate::store::db::{padded, placeholders};
 use crate::store::entity::{columns, token, token_refresh_job};
 use crate::store::{ConnectionStore, StoreError, Tx};
 
@@ -141,7 +141,7 @@ async fn with_tokens(tx: &Tx<'_>, jobs: Vec<TokenRefreshJob>) -> Result<Vec<Acqu
     let sql = format!(
         "SELECT {} FROM token WHERE id IN ({})",
         columns::<token::Entity>(),
-        places(tx.backend(), ids.len())
+        placeholders(tx.backend(), ids.len())
     );
     let rows = token::Entity::find().from_raw_sql(tx.statement(&sql, ids)).all(&tx.db).await?;
     let mut tokens: HashMap<_, Token> = rows.into_iter().map(|row| (row.id, row.into())).collect();

@@ -14,7 +14,7 @@ use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::scopes::Scopes;
 use crate::domain::token::Token;
 use crate::store::connections::revocation;
-use crate::store::db::{Row, places, places_from};
+use crate::store::db::{Row, placeholders, placeholders_from};
 use crate::store::entity::columns;
 use crate::store::entity::token::{ActiveModel, Column, Entity};
 use crate::store::webhooks::event;
@@ -61,7 +61,7 @@ impl ConnectionStore {
         let sql = format!(
             "SELECT id, user_id, state, generation, connected_at, portal_id, hub_domain, time_zone, job.run_at \
              FROM token LEFT JOIN token_refresh_job AS job ON job.connection_id = id WHERE user_id IN ({})",
-            places(self.db.backend(), users.len())
+            placeholders(self.db.backend(), users.len())
         );
         let mut versions: HashMap<UserId, u64> = users.iter().map(|user| (*user, 0)).collect();
         for row in self.db.all(&sql, users.iter().map(|user| (*user).into())).await? {
@@ -329,12 +329,12 @@ async fn suspend_all(
         "UPDATE token SET state = $1, last_error = $2, error_since = COALESCE(error_since, $3), \
          degraded_since = COALESCE(degraded_since, $3), details_due_at = NULL WHERE state <> $1 AND id IN ({}) \
          RETURNING id",
-        places_from(tx.backend(), 3, ids.len())
+        placeholders_from(tx.backend(), 3, ids.len())
     );
     let values = [state.into(), error.into(), now.into()].into_iter().chain(all());
     let rows = tx.all(&sql, values).await?;
     let suspended = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<ConnectionId>, _>>()?;
-    let jobs = places(tx.backend(), ids.len());
+    let jobs = placeholders(tx.backend(), ids.len());
     tx.run(&format!("DELETE FROM token_refresh_job WHERE connection_id IN ({jobs})"), all()).await?;
     if error == FailureCode::GrantDead {
         event::append_all(tx, EventType::ConnectionRevokedAtProvider, &suspended, None).await?;

@@ -15,11 +15,11 @@ const MAX_BATCH: usize = 64;
 /// Writes some rows in a transaction, and says for each what became of it.
 pub(in crate::store) type WriteAll<E, R> = for<'a> fn(&'a Tx<'a>, &'a [E]) -> Work<'a, Vec<R>>;
 
-type Waiting<R> = oneshot::Sender<Result<R, StoreError>>;
+type Reply<R> = oneshot::Sender<Result<R, StoreError>>;
 
 /// The way in.
 #[derive(Debug)]
-pub(in crate::store) struct Batch<E, R>(mpsc::Sender<(E, Waiting<R>)>);
+pub(in crate::store) struct Batch<E, R>(mpsc::Sender<(E, Reply<R>)>);
 
 impl<E, R> Clone for Batch<E, R> {
     fn clone(&self) -> Self {
@@ -47,7 +47,7 @@ where
     }
 }
 
-async fn serve<E, R>(writer: Writer, write: WriteAll<E, R>, mut entries: mpsc::Receiver<(E, Waiting<R>)>)
+async fn serve<E, R>(writer: Writer, write: WriteAll<E, R>, mut entries: mpsc::Receiver<(E, Reply<R>)>)
 where
     E: Clone + Send + Sync + 'static,
     R: Clone + Send + 'static,
@@ -56,24 +56,24 @@ where
     while entries.recv_many(&mut batch, MAX_BATCH).await > 0 {
         let (rows, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let rows: Arc<[E]> = rows.into();
-        match in_one(&writer, write, Arc::clone(&rows)).await {
+        match write_together(&writer, write, Arc::clone(&rows)).await {
             Ok(results) => {
                 for (result, answer) in results.into_iter().zip(answers) {
                     // The caller may be gone; its row does no harm.
                     let _ = answer.send(Ok(result));
                 }
             }
-            Err(why) => apart(&writer, write, &rows, answers, &why).await,
+            Err(why) => write_each(&writer, write, &rows, answers, &why).await,
         }
     }
 }
 
 /// One bad row must not spoil the others; a database that is away is away for all of them.
-async fn apart<E, R>(
+async fn write_each<E, R>(
     writer: &Writer,
     write: WriteAll<E, R>,
     rows: &[E],
-    answers: Vec<Waiting<R>>,
+    answers: Vec<Reply<R>>,
     why: &StoreError,
 ) where
     E: Clone + Send + Sync + 'static,
@@ -83,14 +83,18 @@ async fn apart<E, R>(
         let outcome = if why.is_absence() || answer.is_closed() {
             Err(why.clone())
         } else {
-            let alone = in_one(writer, write, [row.clone()].into()).await;
-            alone.and_then(|mut results| results.pop().ok_or(StoreError::Closed))
+            let single = write_together(writer, write, [row.clone()].into()).await;
+            single.and_then(|mut results| results.pop().ok_or(StoreError::Closed))
         };
         let _ = answer.send(outcome);
     }
 }
 
-async fn in_one<E, R>(writer: &Writer, write: WriteAll<E, R>, rows: Arc<[E]>) -> Result<Vec<R>, StoreError>
+async fn write_together<E, R>(
+    writer: &Writer,
+    write: WriteAll<E, R>,
+    rows: Arc<[E]>,
+) -> Result<Vec<R>, StoreError>
 where
     E: Send + Sync + 'static,
     R: Send + 'static,
@@ -127,17 +131,17 @@ pub(in crate::store) fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
 /// in a list as long as all of them, and a bare question mark in none: with a thousand parameters that is most of the
 /// work.
 pub(in crate::store) fn values(backend: DbBackend, rows: usize, columns: usize, rest: &str) -> String {
-    let rows = (0..rows).map(|row| format!("({}{rest})", places_from(backend, row * columns, columns)));
+    let rows = (0..rows).map(|row| format!("({}{rest})", placeholders_from(backend, row * columns, columns)));
     format!("VALUES {}", rows.collect::<Vec<_>>().join(", "))
 }
 
 /// A list of so many values.
-pub(in crate::store) fn places(backend: DbBackend, count: usize) -> String {
-    places_from(backend, 0, count)
+pub(in crate::store) fn placeholders(backend: DbBackend, count: usize) -> String {
+    placeholders_from(backend, 0, count)
 }
 
 /// The same behind so many values.
-pub(in crate::store) fn places_from(backend: DbBackend, before: usize, count: usize) -> String {
+pub(in crate::store) fn placeholders_from(backend: DbBackend, before: usize, count: usize) -> String {
     match backend {
         DbBackend::Postgres => {
             (1..=count).map(|at| format!("${}", before + at)).collect::<Vec<_>>().join(", ")

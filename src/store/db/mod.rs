@@ -23,7 +23,7 @@ use sea_orm::{
 };
 use tokio::task::JoinError;
 
-pub(super) use batch::{Batch, padded, parts, places, places_from, values};
+pub(super) use batch::{Batch, padded, parts, placeholders, placeholders_from, values};
 pub use error::StoreError;
 pub(super) use error::within_deadline;
 pub use handle::Handle;

@@ -31,7 +31,7 @@ pub(in crate::store) enum Writer {
 /// Opens another connection to write through, after a failure.
 pub(super) type Open = Box<dyn Fn() -> Result<Connection, DbErr> + Send>;
 
-type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+type JobFuture<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
 
 /// What the writing thread is asked to do.
 pub(in crate::store) enum Message {
@@ -42,17 +42,17 @@ pub(in crate::store) enum Message {
 
 /// A piece of work whose result waits inside until it is committed.
 pub(in crate::store) struct Job {
-    run: Box<dyn for<'a> Fn(&'a Tx<'a>) -> Attempt<'a> + Send + Sync>,
-    settle: Box<dyn FnOnce(Result<(), StoreError>) + Send + Sync>,
+    run: Box<dyn for<'a> Fn(&'a Tx<'a>) -> JobFuture<'a> + Send + Sync>,
+    reply: Box<dyn FnOnce(Result<(), StoreError>) + Send + Sync>,
 }
 
 impl Writer {
     /// Starts the thread that writes to an SQLite file.
     pub fn sqlite(db: Connection, open: Open, clock: Clock) -> Result<Self, DbErr> {
         let (queue, messages) = mpsc::channel(4 * MAX_BATCH);
-        let mut serving = Serving { db: Some(Connections::of([db])), open, clock };
+        let mut writer_thread = WriterThread { db: Some(Connections::of([db])), open, clock };
         let name = "sqlite-writer".to_owned();
-        let started = thread::Builder::new().name(name).spawn(move || serving.serve(messages));
+        let started = thread::Builder::new().name(name).spawn(move || writer_thread.serve(messages));
         started.map_err(|why| DbErr::Conn(sea_orm::RuntimeErr::Internal(why.to_string())))?;
         Ok(Self::Sqlite(queue))
     }
@@ -64,7 +64,7 @@ impl Writer {
     {
         match self {
             Self::Sqlite(queue) => enqueue(queue, work).await,
-            Self::Postgres(db, clock) => within_deadline(retried(db, clock, &work)).await,
+            Self::Postgres(db, clock) => within_deadline(with_retries(db, clock, &work)).await,
         }
     }
 
@@ -97,7 +97,7 @@ where
                 Ok(())
             })
         }),
-        settle: Box::new(move |outcome| {
+        reply: Box::new(move |outcome| {
             let value = result.lock().expect("nothing panics while it holds this lock").take();
             let outcome = outcome.and_then(|()| value.ok_or(StoreError::Closed));
             // The caller may be gone: what it asked for is done all the same.
@@ -109,7 +109,7 @@ where
 }
 
 /// The thread that writes to an SQLite file.
-struct Serving {
+struct WriterThread {
     /// `None` after a failure: a commit that fails, on a full disk for example, leaves a transaction open that later work
     /// must not become a part of. So a failure costs the connection.
     db: Option<Connections>,
@@ -117,7 +117,7 @@ struct Serving {
     clock: Clock,
 }
 
-impl Serving {
+impl WriterThread {
     /// Takes what has come in the meantime, commits it as one, and begins again.
     fn serve(&mut self, mut messages: mpsc::Receiver<Message>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
@@ -127,7 +127,7 @@ impl Serving {
                 match message {
                     Message::Do(job) => jobs.push(job),
                     Message::Close(closed) => {
-                        self.settle(jobs);
+                        self.commit_batch(jobs);
                         if let Some(db) = self.db.take() {
                             db.close();
                         }
@@ -136,30 +136,30 @@ impl Serving {
                     }
                 }
             }
-            self.settle(jobs);
+            self.commit_batch(jobs);
         }
     }
 
-    fn settle(&mut self, jobs: Vec<Job>) {
+    fn commit_batch(&mut self, jobs: Vec<Job>) {
         if jobs.is_empty() {
             return;
         }
-        let outcome = self.together(&jobs);
+        let outcome = self.try_commit(&jobs);
         for job in jobs {
             let outcome = match &outcome {
                 Ok(()) => Ok(()),
-                Err(_) => self.together(std::slice::from_ref(&job)),
+                Err(_) => self.try_commit(std::slice::from_ref(&job)),
             };
-            (job.settle)(outcome);
+            (job.reply)(outcome);
         }
     }
 
     /// Commits these jobs as one. Work that panics is undone, and costs the connection like any failure.
-    fn together(&mut self, jobs: &[Job]) -> Result<(), StoreError> {
-        catch_unwind(AssertUnwindSafe(|| self.committed(jobs))).unwrap_or(Err(StoreError::Panicked))
+    fn try_commit(&mut self, jobs: &[Job]) -> Result<(), StoreError> {
+        catch_unwind(AssertUnwindSafe(|| self.commit(jobs))).unwrap_or(Err(StoreError::Panicked))
     }
 
-    fn committed(&mut self, jobs: &[Job]) -> Result<(), StoreError> {
+    fn commit(&mut self, jobs: &[Job]) -> Result<(), StoreError> {
         let db = match self.db.take() {
             Some(db) => db,
             None => Connections::of([(self.open)()?]),
@@ -169,7 +169,7 @@ impl Serving {
         run(&db, "BEGIN IMMEDIATE")?;
         let tx = Tx { db: Handle::Sqlite(&db), clock: &self.clock };
         for job in jobs {
-            at_once((job.run)(&tx))?;
+            poll_ready((job.run)(&tx))?;
         }
         run(&db, "COMMIT")?;
         self.db = Some(db);
@@ -179,32 +179,32 @@ impl Serving {
 
 fn run(db: &Connections, sql: &str) -> Result<(), DbErr> {
     let statement = Statement::from_sql_and_values(sea_orm::DbBackend::Sqlite, sql, []);
-    at_once(db.with(|db| sqlite::execute(db, &statement))).map(|_| ())
+    poll_ready(db.with(|db| sqlite::execute(db, &statement))).map(|_| ())
 }
 
 /// Runs work in a transaction on SQLite, whose statements are done when they are polled.
-fn at_once<T>(work: impl Future<Output = T>) -> T {
+fn poll_ready<T>(work: impl Future<Output = T>) -> T {
     match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,
         Poll::Pending => unreachable!("work in a transaction waits for nothing but the database"),
     }
 }
 
-async fn retried<T, F>(db: &DatabaseConnection, clock: &Clock, work: &F) -> Result<T, StoreError>
+async fn with_retries<T, F>(db: &DatabaseConnection, clock: &Clock, work: &F) -> Result<T, StoreError>
 where
     F: for<'a> Fn(&'a Tx<'a>) -> Work<'a, T>,
 {
     let mut tries = 0;
     loop {
-        let outcome = alone(db, clock, work).await;
+        let outcome = in_transaction(db, clock, work).await;
         match &outcome {
-            Err(why) if tries < MAX_RETRIES && lost_against_another(why) => tries += 1,
+            Err(why) if tries < MAX_RETRIES && is_serialization_failure(why) => tries += 1,
             _ => return outcome,
         }
     }
 }
 
-async fn alone<T, F>(db: &DatabaseConnection, clock: &Clock, work: &F) -> Result<T, StoreError>
+async fn in_transaction<T, F>(db: &DatabaseConnection, clock: &Clock, work: &F) -> Result<T, StoreError>
 where
     F: for<'a> Fn(&'a Tx<'a>) -> Work<'a, T>,
 {
@@ -215,7 +215,7 @@ where
 }
 
 /// PostgreSQL's serialization failure and deadlock: the transaction has done nothing and may be tried again.
-fn lost_against_another(why: &StoreError) -> bool {
+fn is_serialization_failure(why: &StoreError) -> bool {
     let StoreError::Database(why) = why else {
         return false;
     };

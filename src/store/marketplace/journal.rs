@@ -8,7 +8,7 @@ use crate::crash;
 use crate::domain::clock::Timestamp;
 use crate::domain::id::{ConnectionId, PortalId, UserId};
 use crate::domain::journal::{JOURNAL_LEASE, Notice, concerned_until};
-use crate::store::db::{places, places_from, values};
+use crate::store::db::{placeholders, placeholders_from, values};
 use crate::store::entity::journal_reader::{Column, Entity};
 use crate::store::{MarketplaceStore, StoreError, Tx};
 
@@ -83,7 +83,7 @@ impl MarketplaceStore {
 
 /// Which connections are those of so many accounts with one app; see [`accounts`].
 fn of_accounts(backend: DbBackend, count: usize) -> String {
-    let (accounts, app) = (places(backend, count), places_from(backend, count, 1));
+    let (accounts, app) = (placeholders(backend, count), placeholders_from(backend, count, 1));
     format!("portal_id IN ({accounts}) AND client_id = {app} AND state = 'active'")
 }
 
@@ -166,7 +166,7 @@ async fn announce(
 ) -> Result<(), StoreError> {
     let jobs = format!(
         "SELECT connection_id FROM token_refresh_job WHERE connection_id IN ({}) ORDER BY connection_id {}",
-        places(tx.backend(), page.len()),
+        placeholders(tx.backend(), page.len()),
         tx.for_update()
     );
     tx.all(&jobs, page.iter().map(|one| one.connection.into())).await?;

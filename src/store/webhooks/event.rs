@@ -18,7 +18,7 @@ use crate::domain::event::{
 use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::project::ProjectId;
 use crate::domain::scopes::Scopes;
-use crate::store::db::{Row, places, values};
+use crate::store::db::{Row, placeholders, values};
 use crate::store::entity::alarm;
 use crate::store::entity::columns;
 use crate::store::entity::event::{ActiveModel, Column, Entity};
@@ -270,7 +270,7 @@ async fn snapshots(tx: &Tx<'_>, connections: &[ConnectionId]) -> Result<Vec<Snap
     let sql = format!(
         "SELECT id, external_id, portal_id, hub_domain, state, scopes, last_error, token.project_id FROM token \
          LEFT JOIN external_user ON external_user.user_id = token.user_id WHERE id IN ({})",
-        places(tx.backend(), connections.len())
+        placeholders(tx.backend(), connections.len())
     );
     let values = connections.iter().map(|id| (*id).into());
     Ok(Snapshot::find_by_statement(tx.statement(&sql, values)).all(&tx.db).await?)
@@ -297,7 +297,7 @@ async fn insert(tx: &Tx<'_>, events: Vec<Event>, pause: Duration) -> Result<(), 
          SELECT event.id, webhook_endpoint.id, connection_id, sequence, event.created_at, event.created_at + {} \
          FROM event CROSS JOIN webhook_endpoint WHERE {SUBSCRIBES} AND event.id IN ({})",
         pause.as_millis(),
-        places(tx.backend(), ids.len())
+        placeholders(tx.backend(), ids.len())
     );
     tx.run(&fan_out, ids).await.map(|_| ())
 }
@@ -313,7 +313,7 @@ async fn forget(tx: &Tx<'_>, kind: EventType, before: Timestamp) -> Result<u64, 
         let sql = format!(
             "DELETE FROM event_sequence WHERE connection_id IN ({}) \
              AND NOT EXISTS (SELECT 1 FROM token WHERE token.id = connection_id)",
-            places(tx.backend(), gone.len())
+            placeholders(tx.backend(), gone.len())
         );
         tx.run(&sql, gone.into_iter().map(Into::into)).await?;
     }

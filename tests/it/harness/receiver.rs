@@ -47,7 +47,7 @@ impl Heard {
 }
 
 #[derive(Debug, Default)]
-struct Memory {
+struct State {
     heard: Vec<Heard>,
     next: VecDeque<Manner>,
     usual: Option<Manner>,
@@ -57,7 +57,7 @@ struct Memory {
 /// A receiver. It goes with this value.
 pub struct Receiver {
     pub port: u16,
-    memory: Arc<Mutex<Memory>>,
+    state: Arc<Mutex<State>>,
     accepting: AbortHandle,
 }
 
@@ -65,15 +65,15 @@ impl Receiver {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
         let port = listener.local_addr().expect("an address").port();
-        let memory = Arc::new(Mutex::new(Memory::default()));
-        let shared = Arc::clone(&memory);
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
             while let Ok((caller, _)) = listener.accept().await {
                 shared.lock().expect("memory").connections += 1;
                 tokio::spawn(serve(caller, Arc::clone(&shared)));
             }
         });
-        Self { port, memory, accepting: accepting.abort_handle() }
+        Self { port, state, accepting: accepting.abort_handle() }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -87,17 +87,17 @@ impl Receiver {
 
     /// The next messages are met like this, one after the other.
     pub fn next(&self, manners: impl IntoIterator<Item = Manner>) {
-        self.memory.lock().expect("memory").next.extend(manners);
+        self.state.lock().expect("memory").next.extend(manners);
     }
 
     /// All other messages are met like this.
     pub fn always(&self, manner: Manner) {
-        self.memory.lock().expect("memory").usual = Some(manner);
+        self.state.lock().expect("memory").usual = Some(manner);
     }
 
     /// All that was heard so far.
     pub fn heard(&self) -> Vec<Heard> {
-        self.memory.lock().expect("memory").heard.clone()
+        self.state.lock().expect("memory").heard.clone()
     }
 
     /// The types of all messages so far.
@@ -107,7 +107,7 @@ impl Receiver {
 
     /// How often anybody has connected, with or without saying anything.
     pub fn connections(&self) -> usize {
-        self.memory.lock().expect("memory").connections
+        self.state.lock().expect("memory").connections
     }
 }
 
@@ -117,12 +117,12 @@ impl Drop for Receiver {
     }
 }
 
-async fn serve(mut caller: TcpStream, memory: Arc<Mutex<Memory>>) {
+async fn serve(mut caller: TcpStream, state: Arc<Mutex<State>>) {
     let Some(heard) = hear(&mut caller).await else { return };
     let manner = {
-        let mut memory = memory.lock().expect("memory");
-        memory.heard.push(heard);
-        memory.next.pop_front().or_else(|| memory.usual.clone()).unwrap_or(Manner::Status(200))
+        let mut state = state.lock().expect("memory");
+        state.heard.push(heard);
+        state.next.pop_front().or_else(|| state.usual.clone()).unwrap_or(Manner::Status(200))
     };
     let plain = |status: u16| format!("HTTP/1.1 {status} Whatever\r\ncontent-length: 2\r\n\r\nok");
     let answer = match manner {

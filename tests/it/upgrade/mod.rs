@@ -63,10 +63,10 @@ async fn ten_thousand_connections_outlive_an_upgrade() {
     }
 
     for number in [0, DUE, CONNECTIONS / 2, CONNECTIONS - 1] {
-        let lent = lend(&app, &connection(number)).await;
+        let lent = get_access_token(&app, &connection(number)).await;
         assert_eq!(lent, (access_token(facts.portal(number)), 1), "{number}");
     }
-    assert_eq!(lend(&app, FROZEN).await, (FROZEN_ACCESS.to_owned(), 1));
+    assert_eq!(get_access_token(&app, FROZEN).await, (FROZEN_ACCESS.to_owned(), 1));
 
     assert_eq!(app.refresh_due().await, DUE);
     for number in 0..DUE {
@@ -372,14 +372,14 @@ fn connections_of(status: &Value) -> BTreeMap<u64, String> {
 }
 
 /// The access token of a connection as a backend gets it, and its generation.
-async fn lend(app: &TestApp, id: &str) -> (String, i64) {
+async fn get_access_token(app: &TestApp, id: &str) -> (String, i64) {
     let lent = get(app, &format!("{LIST}/{id}/token")).await;
     (text(&lent["access_token"]), lent["generation"].as_i64().unwrap())
 }
 
 /// A connection has a token that HubSpot has given for this account in exchange for the stored refresh token.
 async fn assert_refreshed(app: &TestApp, id: &str, portal: u64) {
-    let (token, generation) = lend(app, id).await;
+    let (token, generation) = get_access_token(app, id).await;
     let of = app.hubspot.access_token(&token).map(|token| token.hub_id);
     assert_eq!((of, generation), (Some(portal), 2), "{id}");
 }
@@ -393,7 +393,7 @@ async fn assert_kept_alive(app: &TestApp, id: &Value, portal: u64, owner: Option
     assert_eq!(found, [json!(portal), json!(owner), json!(["oauth"]), json!(time(EXPIRY))], "{id}");
     let received = app.database.number(&format!("SELECT obtained_at FROM token WHERE id = '{id}'")).await;
     assert_eq!(received, RECEIVED, "{id}");
-    assert_eq!(lend(app, &id).await, (access_token(portal), 1), "{id}");
+    assert_eq!(get_access_token(app, &id).await, (access_token(portal), 1), "{id}");
     let refreshed = app.api(API_KEY, Method::POST, &format!("{LIST}/{id}/refresh"), None).await;
     assert_eq!(refreshed.status, 200, "{}", refreshed.body);
     assert_refreshed(app, &id, portal).await;

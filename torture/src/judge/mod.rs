@@ -71,7 +71,7 @@ pub fn judge(history: &History) -> Vec<Verdict> {
         verdict(
             "I8",
             "a connection that needs its person asks HubSpot for nothing",
-            tokens::silent_when_needy(history),
+            tokens::silent_when_needs_reauth(history),
         ),
         verdict("I9", "every attempt to connect comes to one end", rows::every_auth_request_ends(history)),
         verdict("I10", "no token, secret or key is in a log", processes::no_secret_logged(history)),
@@ -98,8 +98,8 @@ fn rest(history: &History) -> Finding {
 }
 
 /// Broken if there is evidence, else held with a remark.
-fn found(evidence: Vec<String>, remark: impl FnOnce() -> String) -> Finding {
-    if evidence.is_empty() { Finding::Held(remark()) } else { Finding::Broken(evidence) }
+fn found(violations: Vec<String>, remark: impl FnOnce() -> String) -> Finding {
+    if violations.is_empty() { Finding::Held(remark()) } else { Finding::Broken(violations) }
 }
 
 /// A moment as people read it: seconds since the run began.

@@ -21,7 +21,7 @@ const SLOWED_MS: i64 = 30_000;
 /// I4. By HubSpot's own record of when a token expires, and by what the service says itself, which needs no allowance
 /// for the way. A warning is an honest answer while something is wrong; at rest, what is asked for can be had.
 pub fn long_enough(history: &History) -> Finding {
-    let (mut evidence, mut warned, mut judged) = (Vec::new(), 0, 0);
+    let (mut violations, mut warned, mut judged) = (Vec::new(), 0, 0);
     for read in &history.reads {
         let moment = last_look(history, read);
         let found = match &read.answer {
@@ -35,9 +35,9 @@ pub fn long_enough(history: &History) -> Finding {
             _ => continue,
         };
         judged += 1;
-        evidence.extend(found.map(|what| describe(history, read, what)));
+        violations.extend(found.map(|what| describe(history, read, what)));
     }
-    found(evidence, || match judged {
+    found(violations, || match judged {
         0 => String::new(),
         _ => format!("{judged} reads, {warned} with a warning"),
     })
@@ -104,13 +104,13 @@ fn is_slowed(history: &History, read: &Read) -> bool {
 /// ended, and no older than one that was lent before.
 pub fn accepted(history: &History) -> Finding {
     let revoked = revocations(history);
-    let mut goodbyes: HashMap<&str, i64> = HashMap::new();
-    for goodbye in &history.goodbyes {
-        goodbyes.entry(&goodbye.connection).or_insert(goodbye.at);
+    let mut disconnects: HashMap<&str, i64> = HashMap::new();
+    for disconnected in &history.disconnects {
+        disconnects.entry(&disconnected.connection).or_insert(disconnected.at);
     }
     let newest = Newest::of(history);
     let is_before = |moment: Option<&i64>, read: &Read| moment.is_some_and(|moment| *moment < read.at);
-    let mut evidence = Vec::new();
+    let mut violations = Vec::new();
     for read in &history.reads {
         let Some(token) = lent(read) else { continue };
         let what = match token.known {
@@ -118,20 +118,22 @@ pub fn accepted(history: &History) -> Finding {
             Some(known) if known.expires_at_ms <= last_look(history, read) => "has expired",
             Some(known) if read.hub.is_some_and(|hub| hub != known.hub_id) => "is for another account",
             Some(known) if is_before(revoked.get(&known.grant), read) => "is of a grant that had ended",
-            Some(_) if is_before(goodbyes.get(read.connection.as_str()), read) => "is of an ended connection",
+            Some(_) if is_before(disconnects.get(read.connection.as_str()), read) => {
+                "is of an ended connection"
+            }
             Some(_) if newest.before(read) > token.generation => "is older than one that was lent before",
             Some(_) => continue,
         };
-        evidence.push(describe(history, read, what));
+        violations.push(describe(history, read, what));
     }
-    found(evidence, String::new)
+    found(violations, String::new)
 }
 
 /// I14. 409 only where HubSpot has refused the grant since the person has last connected, 404 only where there is no
 /// connection any more, 503 only with the time to come back, and nothing else.
 pub fn refused_for_a_reason(history: &History) -> Finding {
     let stored: HashSet<_> = history.stored.connections.iter().map(|one| one.id.as_str()).collect();
-    let mut evidence = Vec::new();
+    let mut violations = Vec::new();
     for read in &history.reads {
         let Answer::Refused { status, code, retry_after } = &read.answer else { continue };
         let what = match (status, code.as_str()) {
@@ -149,16 +151,16 @@ pub fn refused_for_a_reason(history: &History) -> Finding {
             _ => "is refused for no reason",
         };
         let calls = last_calls(history, read);
-        evidence.push(format!("{} ({status} {code}); {calls}", describe(history, read, what)));
+        violations.push(format!("{} ({status} {code}); {calls}", describe(history, read, what)));
     }
-    found(evidence, String::new)
+    found(violations, String::new)
 }
 
 /// Whether HubSpot has refused the grant of a connection, or a newer one of its account, before the answer came. An
 /// account may have several connections, so the grant is the newest when the person was told that this one is active.
 fn has_ended(history: &History, read: &Read) -> bool {
-    let welcomed = history.welcomes.iter().filter(|it| it.connection == read.connection && it.at < read.at);
-    let welcomed = welcomed.map(|welcome| welcome.at).max().unwrap_or(i64::MIN);
+    let welcomed = history.connects.iter().filter(|it| it.connection == read.connection && it.at < read.at);
+    let welcomed = welcomed.map(|connected| connected.at).max().unwrap_or(i64::MIN);
     let made = history.calls.iter().filter(|call| call.kind == Kind::Exchange && call.hub == read.hub);
     let made = made.filter(|call| call.answered.is_some_and(|moment| moment <= welcomed));
     let grant = made.filter_map(|call| call.grant).max().unwrap_or(0);

@@ -26,7 +26,7 @@ pub fn no_grant_left(history: &History) -> Finding {
         }
     }
     let stale: HashSet<_> = held.iter().filter_map(|fingerprint| grant_of.get(*fingerprint)).collect();
-    let mut evidence = Vec::new();
+    let mut violations = Vec::new();
     let mut excused = 0;
     for grant in &history.grants {
         if held.contains(&grant.fingerprint) || stale.contains(&grant.id) {
@@ -34,25 +34,25 @@ pub fn no_grant_left(history: &History) -> Finding {
         }
         match cut_off(history, grant.id) {
             true => excused += 1,
-            false => evidence.push(format!(
+            false => violations.push(format!(
                 "grant {} of account {} is alive, and no connection holds it",
                 grant.id, grant.hub
             )),
         }
     }
     let stored: HashSet<_> = history.stored.connections.iter().map(|one| &one.id).collect();
-    let back = history.goodbyes.iter().filter(|goodbye| stored.contains(&goodbye.connection));
-    evidence.extend(back.map(|goodbye| {
+    let back = history.disconnects.iter().filter(|disconnected| stored.contains(&disconnected.connection));
+    violations.extend(back.map(|disconnected| {
         format!(
             "connection {} was ended at {} and is there again",
-            goodbye.connection,
-            at(history, goodbye.at)
+            disconnected.connection,
+            at(history, disconnected.at)
         )
     }));
     if history.stored.revocations > 0 {
-        evidence.push(format!("{} revocations are not done", history.stored.revocations));
+        violations.push(format!("{} revocations are not done", history.stored.revocations));
     }
-    found(evidence, || match excused {
+    found(violations, || match excused {
         0 => String::new(),
         count => format!("never stored, because a kill or a cut line ended the connect: {count}"),
     })
@@ -73,17 +73,17 @@ fn cut_off(history: &History, grant: u32) -> bool {
 
 /// I7. At the end, and at every look in between.
 pub fn one_job_each(history: &History) -> Finding {
-    let mut evidence: Vec<_> =
+    let mut violations: Vec<_> =
         history.mismatches.iter().map(|one| format!("during the run: connection {one}")).collect();
     for one in &history.stored.connections {
         let wanted = i64::from(one.state == "active");
         if one.jobs != wanted {
-            evidence.push(format!("connection {} is {} and has {} jobs", one.id, one.state, one.jobs));
+            violations.push(format!("connection {} is {} and has {} jobs", one.id, one.state, one.jobs));
         }
     }
-    evidence
+    violations
         .extend(history.stored.spare_jobs.iter().map(|job| format!("job {job} has no active connection")));
-    found(evidence, String::new)
+    found(violations, String::new)
 }
 
 /// I9. Connected, failed, cancelled; one whose person never came back expires by itself. An exchange that was cut off
@@ -91,11 +91,11 @@ pub fn one_job_each(history: &History) -> Finding {
 pub fn every_auth_request_ends(history: &History) -> Finding {
     let end = history.calls.last().map_or(0, |call| call.at);
     let stored: HashMap<_, _> = history.stored.auth_requests.iter().map(|one| (&one.flow, one)).collect();
-    let (mut evidence, mut cut_off) = (Vec::new(), 0);
+    let (mut violations, mut cut_off) = (Vec::new(), 0);
     for start in &history.starts {
         let Some(request) = stored.get(&start.flow) else {
             if end - start.at < REMEMBERED_MS {
-                evidence.push(format!("flow {} of {} is forgotten", start.flow, at(history, start.at)));
+                violations.push(format!("flow {} of {} is forgotten", start.flow, at(history, start.at)));
             }
             continue;
         };
@@ -104,10 +104,12 @@ pub fn every_auth_request_ends(history: &History) -> Finding {
             "connected" if request.connection.is_some() => {}
             "failed" | "cancelled" | "awaiting_user" => {}
             "exchanging" if disturbed(history, consumed) => cut_off += 1,
-            status => evidence.push(format!("flow {} of {} is {status}", start.flow, at(history, start.at))),
+            status => {
+                violations.push(format!("flow {} of {} is {status}", start.flow, at(history, start.at)))
+            }
         }
     }
-    found(evidence, || match cut_off {
+    found(violations, || match cut_off {
         0 => String::new(),
         count => format!("exchanges that were cut off, and expire: {count}"),
     })

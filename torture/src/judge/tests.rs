@@ -5,8 +5,8 @@ use fake_hubspot::{AccessToken, Kind};
 
 use super::{Cause, judge, losses};
 use crate::history::{
-    Answer, AuthRequest, Call, Connection, Cut, End, EndReason, Freeze, Goodbye, History, Lent, Life, Living,
-    Needy, Promise, Read, Start, Welcome,
+    Answer, AuthRequest, Call, Connect, Connection, Cut, Disconnect, End, EndReason, Freeze, History, Lent,
+    Life, Living, NeedsReauth, Promise, Read, Start,
 };
 
 /// A well history: one connection on replica 0, refreshed once, its process still running.
@@ -340,9 +340,9 @@ fn i13_a_token_that_hubspot_does_not_accept() {
 fn i13_a_token_of_what_has_ended_or_an_older_one() {
     let mut history = History { reads: vec![read()], ..well() };
     history.stored.connections[0].id = "another".to_owned();
-    history.goodbyes.push(Goodbye { at: 19_999, connection: "one".to_owned() });
+    history.disconnects.push(Disconnect { at: 19_999, connection: "one".to_owned() });
     assert_eq!(broken(&history), ["I13"]);
-    history.goodbyes[0].at = 20_005;
+    history.disconnects[0].at = 20_005;
     assert_eq!(broken(&history), [""; 0], "it was asked for before that");
     let revoke =
         Call { kind: Kind::Revoke, status: Some(200), superseded: false, ..refresh(19_900, 1, None) };
@@ -377,9 +377,9 @@ fn i14_a_token_is_refused_or_put_off_for_no_reason() {
     history.calls.push(again);
     history.grants.push(Living { id: 2, ..living("t0") });
     history.stored.connections.push(connection("two", "t0"));
-    history.welcomes.push(Welcome { at: 17_000, connection: "two".to_owned() });
+    history.connects.push(Connect { at: 17_000, connection: "two".to_owned() });
     assert_eq!(broken(&history), [""; 0]);
-    history.welcomes[0].connection = "one".to_owned();
+    history.connects[0].connection = "one".to_owned();
     assert_eq!(broken(&history), ["I14"]);
 }
 
@@ -400,7 +400,7 @@ fn i5_a_grant_outlives_its_connection() {
 #[test]
 fn i5_an_ended_connection_comes_back_or_a_revocation_is_forgotten() {
     let mut history = well();
-    history.goodbyes.push(Goodbye { at: 12_000, connection: "one".to_owned() });
+    history.disconnects.push(Disconnect { at: 12_000, connection: "one".to_owned() });
     assert_eq!(broken(&history), ["I5"]);
     let mut history = well();
     history.stored.revocations = 1;
@@ -435,7 +435,11 @@ fn i7_jobs_and_connections_do_not_match() {
 #[test]
 fn i8_a_connection_that_needs_its_person_goes_on_asking() {
     let mut history = well();
-    history.needy.push(Needy { at: 12_000, connection: "one".to_owned(), fingerprint: "t1".to_owned() });
+    history.needs_reauth.push(NeedsReauth {
+        at: 12_000,
+        connection: "one".to_owned(),
+        fingerprint: "t1".to_owned(),
+    });
     assert_eq!(broken(&history), [""; 0]);
     history.calls.push(Call { superseded: false, ..refresh(20_000, 1, None) });
     assert_eq!(broken(&history), ["I8"]);

@@ -45,21 +45,21 @@ pub fn no_old_token(history: &History) -> Finding {
 /// for. A stop loses none. Nobody is sent to connect anew while what is stored is good.
 pub fn none_lost(history: &History) -> Finding {
     let current: HashSet<_> = history.grants.iter().map(|grant| &grant.fingerprint).collect();
-    let mut evidence = Vec::new();
+    let mut violations = Vec::new();
     for one in &history.stored.connections {
         if one.state != "active" && current.contains(&one.fingerprint) {
-            evidence
+            violations
                 .push(format!("connection {} is {} although its refresh token is good", one.id, one.state));
         }
         if one.state == "integrity_error" {
-            evidence.push(format!("connection {} cannot be opened", one.id));
+            violations.push(format!("connection {} cannot be opened", one.id));
         }
     }
     let mut causes: BTreeMap<Cause, usize> = BTreeMap::new();
     for loss in losses(history) {
         match loss.cause {
             Some(cause) => *causes.entry(cause).or_default() += 1,
-            None => evidence.push(format!(
+            None => violations.push(format!(
                 "the refresh token of {} is lost, and nothing explains it; {}",
                 loss.connection
                     .map_or("a connection that is gone".to_owned(), |one| format!("connection {}", one.id)),
@@ -80,17 +80,17 @@ pub fn none_lost(history: &History) -> Finding {
             }
         };
         let moment = at(history, moment);
-        evidence.push(format!(
+        violations.push(format!(
             "{count} refresh tokens were lost by the {what} of replica {replica} at {moment}; {most} are refreshed at once"
         ));
     }
-    found(evidence, || remark(causes.values().sum(), "lost, each explained"))
+    found(violations, || remark(causes.values().sum(), "lost, each explained"))
 }
 
 /// I6. A life begins with a success and may end as early as the refresh window allows.
 pub fn no_more_than_needed(history: &History) -> Finding {
     let shortest = history.rules.life_ms as f64 * history.rules.window_from;
-    let mut evidence = Vec::new();
+    let mut violations = Vec::new();
     for (grant, calls) in by_grant(history) {
         let (good, bad): (Vec<&Call>, Vec<&Call>) =
             calls.iter().copied().partition(|call| call.status == Some(200));
@@ -98,7 +98,7 @@ pub fn no_more_than_needed(history: &History) -> Finding {
         // One for the life that the first call ends, and one because a call may be held up on its way.
         let lives = ((last.at - first.at) as f64 / shortest) as usize + 2;
         if good.len() > lives {
-            evidence.push(format!(
+            violations.push(format!(
                 "grant {grant} was refreshed {} times (and {} times in vain) from {} to {}: {lives} lives at most",
                 good.len(),
                 bad.len(),
@@ -107,20 +107,20 @@ pub fn no_more_than_needed(history: &History) -> Finding {
             ));
         }
     }
-    found(evidence, String::new)
+    found(violations, String::new)
 }
 
 /// I8. Until its person has connected anew, when it gets another refresh token.
-pub fn silent_when_needy(history: &History) -> Finding {
+pub fn silent_when_needs_reauth(history: &History) -> Finding {
     let mut broken = Vec::new();
-    for needy in &history.needy {
+    for needs_reauth in &history.needs_reauth {
         let later = refreshes(history).filter(|call| {
-            call.fingerprint.as_ref() == Some(&needy.fingerprint)
-                && call.at > needy.at + ON_ITS_WAY_MS
+            call.fingerprint.as_ref() == Some(&needs_reauth.fingerprint)
+                && call.at > needs_reauth.at + ON_ITS_WAY_MS
                 && !was_frozen(history, call)
         });
         broken.extend(
-            later.map(|call| format!("connection {}: {}", needy.connection, describe(history, call))),
+            later.map(|call| format!("connection {}: {}", needs_reauth.connection, describe(history, call))),
         );
     }
     found(broken, String::new)

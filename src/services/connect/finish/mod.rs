@@ -254,7 +254,7 @@ impl Finishes {
             terms: Terms::of(request, owner, session.as_ref()),
         };
         if let Some(session) = &session {
-            return self.settle(request, received, session).await;
+            return self.finish_session(request, received, session).await;
         }
         if let (Some(expected), Some(portal)) = (request.portal_id, received.portal)
             && expected != portal

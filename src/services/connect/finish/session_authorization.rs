@@ -30,20 +30,20 @@ impl Finishes {
     }
 
     /// Connects what HubSpot has given for a session, or lets it wait for the backend's word.
-    pub(super) async fn settle(
+    pub(super) async fn finish_session(
         &self,
         request: &AuthRequest,
         received: GrantedTokens<'_>,
         session: &ConnectSession,
     ) -> Result<FinishResult, FailureCode> {
-        let outcome = self.settle_or_refuse(request, received, session).await;
+        let outcome = self.finish_session_or_refuse(request, received, session).await;
         if outcome.is_err() {
             self.0.intake.revoke_unused(received.refresh).await;
         }
         outcome
     }
 
-    async fn settle_or_refuse(
+    async fn finish_session_or_refuse(
         &self,
         request: &AuthRequest,
         received: GrantedTokens<'_>,

@@ -18,100 +18,100 @@ use crate::plan::pick;
 const FIRST_HUB: u64 = 9_000_000;
 
 /// One person with a browser and a HubSpot account.
-pub struct Person {
+pub struct User {
     hub: u64,
     browser: Browser,
 }
 
 /// Where people are.
 #[derive(Clone)]
-pub struct Town {
+pub struct Environment {
     /// The service.
     pub cluster: Arc<Cluster>,
     /// HubSpot.
     pub hubspot: Arc<FakeHubSpot>,
 }
 
-impl Person {
+impl User {
     /// The person of this number.
     pub fn new(number: usize, web: &Arc<Web>) -> Self {
         Self { hub: FIRST_HUB + number as u64, browser: Browser::new(web) }
     }
 
     /// Connects. Whether that has succeeded.
-    pub async fn connect(&mut self, town: &Town, replica: usize) -> bool {
-        let Some(authorize) = self.begin(town, replica).await else { return false };
+    pub async fn connect(&mut self, environment: &Environment, replica: usize) -> bool {
+        let Some(authorize) = self.begin(environment, replica).await else { return false };
         let decision = Decision::Approve { hub_id: self.hub, scopes: None };
-        let Some(back) = town.hubspot.decide(&authorize, decision) else { return false };
+        let Some(back) = environment.hubspot.decide(&authorize, decision) else { return false };
         // The way back may lead to another replica than the way out.
-        let answer = self.browser.get(town.cluster.near(replica + 1), &back).await;
+        let answer = self.browser.get(environment.cluster.near(replica + 1), &back).await;
         if answer.is_none_or(|answer| answer.status != 303) {
             return false;
         }
-        let status = self.status(town, replica).await;
+        let status = self.status(environment, replica).await;
         let connection = status["connections"][0]["id"].as_str();
         let Some(connection) = connection.filter(|_| status["status"] == "active") else { return false };
-        town.cluster.record.welcome(connection.to_owned());
+        environment.cluster.record.connected(connection.to_owned());
         true
     }
 
-    async fn begin(&mut self, town: &Town, replica: usize) -> Option<String> {
-        let authorize = self.browser.start(town.cluster.near(replica)).await?;
+    async fn begin(&mut self, environment: &Environment, replica: usize) -> Option<String> {
+        let authorize = self.browser.start(environment.cluster.near(replica)).await?;
         let url = url::Url::parse(&authorize).ok()?;
         let (_, state) = url.query_pairs().find(|(name, _)| name == "state")?;
-        town.cluster.record.started(flow_of_state(&Secret::new(state.to_string())).to_string());
-        town.cluster.record.secrets().push(state.into_owned());
+        environment.cluster.record.started(flow_of_state(&Secret::new(state.to_string())).to_string());
+        environment.cluster.record.secrets().push(state.into_owned());
         Some(authorize)
     }
 
     /// What the service says of the connection; null if it does not answer.
-    async fn status(&mut self, town: &Town, replica: usize) -> serde_json::Value {
-        self.browser.status(town.cluster.near(replica)).await.unwrap_or_default()
+    async fn status(&mut self, environment: &Environment, replica: usize) -> serde_json::Value {
+        self.browser.status(environment.cluster.near(replica)).await.unwrap_or_default()
     }
 
-    async fn disconnect(&mut self, town: &Town, replica: usize) {
-        let status = self.status(town, replica).await;
+    async fn disconnect(&mut self, environment: &Environment, replica: usize) {
+        let status = self.status(environment, replica).await;
         let Some(connection) = status["connections"][0]["id"].as_str() else { return };
-        let replica = town.cluster.near(replica);
+        let replica = environment.cluster.near(replica);
         if self.browser.disconnect(replica, connection).await == Some(true) {
-            town.cluster.record.goodbye(connection.to_owned());
+            environment.cluster.record.disconnected(connection.to_owned());
         }
     }
 
-    async fn logout(&mut self, town: &Town, replica: usize) {
-        let replica = town.cluster.near(replica);
+    async fn logout(&mut self, environment: &Environment, replica: usize) {
+        let replica = environment.cluster.near(replica);
         let status = self.browser.status(replica).await.unwrap_or_default();
         let ids = status["connections"].as_array().into_iter().flatten();
         let ids: Vec<_> = ids.filter_map(|one| one["id"].as_str().map(str::to_owned)).collect();
         if self.browser.logout(replica).await == Some(true) {
-            ids.into_iter().for_each(|connection| town.cluster.record.goodbye(connection));
+            ids.into_iter().for_each(|connection| environment.cluster.record.disconnected(connection));
             self.browser.forget();
         }
     }
 
-    async fn act(&mut self, town: &Town, random: &Random) {
+    async fn act(&mut self, environment: &Environment, random: &Random) {
         let replica = pick(random, 3) as usize;
         match pick(random, 20) {
-            0 => self.disconnect(town, replica).await,
-            1 => self.logout(town, replica).await,
-            2 => _ = self.begin(town, replica).await,
+            0 => self.disconnect(environment, replica).await,
+            1 => self.logout(environment, replica).await,
+            2 => _ = self.begin(environment, replica).await,
             3 => {
                 let decision = Decision::Deny;
-                if let Some(authorize) = self.begin(town, replica).await
-                    && let Some(back) = town.hubspot.decide(&authorize, decision)
+                if let Some(authorize) = self.begin(environment, replica).await
+                    && let Some(back) = environment.hubspot.decide(&authorize, decision)
                 {
-                    self.browser.get(town.cluster.near(replica), &back).await;
+                    self.browser.get(environment.cluster.near(replica), &back).await;
                 }
             }
             4..=10 => {
                 // Whoever has no connection, or one that is broken, connects.
-                let status = self.status(town, replica).await;
+                let status = self.status(environment, replica).await;
                 let is_well = matches!(status["status"].as_str(), Some("active" | "degraded"));
                 if !status.is_null() && !is_well {
-                    self.connect(town, replica).await;
+                    self.connect(environment, replica).await;
                 }
             }
-            _ => _ = self.status(town, replica).await,
+            _ => _ = self.status(environment, replica).await,
         }
     }
 
@@ -123,15 +123,15 @@ impl Person {
 
 /// Lets a group of people live until told to stop; each decision is drawn from the seed.
 pub async fn live(
-    mut group: Vec<Person>,
-    town: Town,
+    mut group: Vec<User>,
+    environment: Environment,
     seed: u64,
     mut stop: tokio::sync::watch::Receiver<bool>,
-) -> Vec<Person> {
+) -> Vec<User> {
     let random = Random::seeded(seed);
     while !*stop.borrow_and_update() && !group.is_empty() {
         let who = pick(&random, group.len() as u64) as usize;
-        group[who].act(&town, &random).await;
+        group[who].act(&environment, &random).await;
         sleep(Duration::from_millis(100 + pick(&random, 400))).await;
     }
     group
