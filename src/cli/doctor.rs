@@ -20,7 +20,7 @@ use crate::{domain::clock::Clock, egress};
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 const NO_ANSWER: &str = "no answer within 20 s; check the network and HUBSPOT_API_URL";
 
-const SAFARI: &str = "Safari does not keep the cookies of http://localhost; test with another browser, or set an https PUBLIC_URL";
+const SAFARI_HINT: &str = "Safari does not keep the cookies of http://localhost; test with another browser, or set an https PUBLIC_URL";
 
 /// A finding: what was looked at, and what is wrong with it.
 type Finding = (&'static str, Result<String, Failure>);
@@ -44,7 +44,7 @@ pub(super) fn run() -> Result<ExitCode, Failure> {
         findings.push(("redirect", redirect(&config)));
         findings.push(("origins", origins(&config)));
         if config.server.is_local_http() {
-            findings.push(("cookies", Ok(SAFARI.to_owned())));
+            findings.push(("cookies", Ok(SAFARI_HINT.to_owned())));
         }
         findings
     });

@@ -72,7 +72,7 @@ impl EventType {
     }
 
     /// Whether its reason is the last error of the connection.
-    pub(crate) fn tells_error(self) -> bool {
+    pub(crate) fn has_error(self) -> bool {
         matches!(
             self,
             Self::ConnectionDegraded | Self::ConnectionNeedsReauth | Self::ConnectionRevokedAtProvider

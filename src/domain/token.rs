@@ -60,7 +60,7 @@ pub struct Token {
 impl Token {
     /// Until when whoever has made this connection is asking for the account's details. What is known of them before
     /// may be half of it.
-    pub(crate) fn introduced_until(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn details_awaited_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.details_due_at.filter(|due| self.details_attempts == 0 && now < *due)
     }
 

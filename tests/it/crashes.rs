@@ -78,16 +78,16 @@ impl Scene {
         self.database.update(sql::JOURNAL_READER, "lease_until = 0").await;
     }
 
-    async fn well(&self, generation: i64) -> i64 {
-        let well = format!("{} AND generation >= {generation}", sql::HEALTHY);
-        self.database.count_where(sql::CONNECTIONS_WITH_JOBS, &well).await
+    async fn count_healthy(&self, generation: i64) -> i64 {
+        let condition = format!("{} AND generation >= {generation}", sql::HEALTHY);
+        self.database.count_where(sql::CONNECTIONS_WITH_JOBS, &condition).await
     }
 
     /// All of these are refreshed once more.
     async fn assert_refreshed(&self, connections: i64, log: &Process) {
         let newest = self.database.number_in(sql::CONNECTIONS, "COALESCE(MAX(generation), 0)").await;
         self.let_time_pass().await;
-        let refreshed = || async { self.well(newest + 1).await >= connections };
+        let refreshed = || async { self.count_healthy(newest + 1).await >= connections };
         let old = format!(
             "run_at = 0 WHERE lease_until IS NULL AND strikes = 0 AND \
              connection_id IN (SELECT id FROM {} WHERE generation <= {newest})",

@@ -15,7 +15,7 @@ use crate::harness::page::{Page, connected, text};
 use crate::harness::{Browser, TestApp};
 
 const KEY: &str = "/api/hubspot/api-key";
-const AT_ONCE: usize = 8;
+const PARALLEL_CLIENTS: usize = 8;
 const EACH: usize = 125;
 
 fn random() -> String {
@@ -32,7 +32,7 @@ fn comparable(answer: &Answer) -> String {
 /// A thousand guesses from one address, several at once; all that they were told.
 async fn guesses(app: &TestApp, guess: fn(&Browser, usize) -> reqwest::RequestBuilder) -> Vec<Answer> {
     let mut guessing = JoinSet::new();
-    for _ in 0..AT_ONCE {
+    for _ in 0..PARALLEL_CLIENTS {
         let guesser = app.browser();
         guessing.spawn(async move {
             let mut answers = Vec::new();
@@ -70,7 +70,7 @@ async fn a_thousand_wrong_keys_are_told_to_slow_down_while_a_good_one_is_let_in(
     let most = 10 + began.elapsed().as_secs() as usize / 2 + 1;
     let refused = answers.iter().filter(|answer| answer.status == 401).count();
     assert!((10..=most).contains(&refused), "{refused} of {most}");
-    assert_eq!(answers.len(), AT_ONCE * EACH);
+    assert_eq!(answers.len(), PARALLEL_CLIENTS * EACH);
     assert!(answers.iter().all(|answer| matches!(answer.status, 401 | 429)));
     let words: BTreeSet<String> = answers.iter().map(comparable).collect();
     assert_eq!(words.len(), 2, "every guess is told the same: {words:?}");

@@ -23,7 +23,7 @@ use crate::harness::{TestApp, sql};
 
 /// Rounds are run in batches of connections that race side by side.
 const BATCHES: u32 = 20;
-const AT_ONCE: u64 = 10;
+const PARALLEL_VISITORS: u64 = 10;
 /// The longest offset.
 const MOST: Duration = Duration::from_millis(30);
 /// Later than any refresh of a token of thirty minutes.
@@ -119,7 +119,7 @@ impl Scene {
 
     /// People, each with a browser and an account of their own.
     async fn visitors(&self) -> Vec<Visitor> {
-        let newcomers = (1..=AT_ONCE).map(|nth| (Arc::new(self.app.browser()), 4_000 + nth));
+        let newcomers = (1..=PARALLEL_VISITORS).map(|nth| (Arc::new(self.app.browser()), 4_000 + nth));
         self.connected(newcomers.collect()).await
     }
 
@@ -157,7 +157,7 @@ impl Scene {
 
     /// HubSpot keeps each answer of this kind back for a while of its own.
     fn delay(&self, batch: &Batch, kind: Kind) {
-        for _ in 0..AT_ONCE {
+        for _ in 0..PARALLEL_VISITORS {
             self.app.hubspot.script(Rule::once(kind, Fault::DelayAfterIssue(batch.offset())));
         }
     }
@@ -596,7 +596,7 @@ async fn whoever_comes_back_after_the_lease_harms_nothing_of_the_new_holder() {
 async fn of_starts_with_one_challenge_at_once_one_begins() {
     let scene = Scene::set(&[]).await;
     for batch in Batch::all() {
-        let starts: Vec<_> = (1..=AT_ONCE)
+        let starts: Vec<_> = (1..=PARALLEL_VISITORS)
             .map(|nth| {
                 let services = scene.any(&batch);
                 // Two challenges, so that rows written by one statement meet both.

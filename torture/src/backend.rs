@@ -23,11 +23,11 @@ use crate::users::Environment;
 /// How many ask one replica at a time.
 const READERS: usize = 3;
 /// No life is asked for that is longer; half of a token's is the most that can be had.
-const LONGEST_SECONDS: u64 = 12;
+const MAX_TTL_SECONDS: u64 = 12;
 /// How often backends look which connections there are.
-const LOOK: Duration = Duration::from_secs(1);
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 /// Longer than a frozen replica is silent: what it says when it wakes counts, too.
-const PATIENCE: Duration = Duration::from_secs(90);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// One of so many reads is for a connection that has ended lately.
 const ENDED: u64 = 20;
 
@@ -76,7 +76,7 @@ impl Backend {
         while !*stop.borrow() {
             let began = Instant::now();
             let _ = self.list().await;
-            tokio::time::sleep_until(began + LOOK).await;
+            tokio::time::sleep_until(began + READ_INTERVAL).await;
         }
         while readers.join_next().await.is_some() {}
     }
@@ -105,7 +105,7 @@ impl Backend {
 
     async fn read(&self, replica: usize, random: &Random) {
         let Some(connection) = self.choose(random) else { return };
-        let seconds = pick(random, LONGEST_SECONDS + 1);
+        let seconds = pick(random, MAX_TTL_SECONDS + 1);
         let held = self.known().held.get(&connection).cloned().filter(|_| pick(random, 2) == 0);
         let path = format!("/api/hubspot/connections/{connection}/token?min_ttl={seconds}");
         let at = now();
@@ -143,7 +143,7 @@ impl Backend {
     async fn get(&self, replica: usize, path: &str, tag: Option<&str>) -> Option<Response> {
         let url = format!("http://127.0.0.1:{}{path}", self.web.ports[replica]);
         let host = self.web.public.trim_start_matches("http://");
-        let mut request = self.web.http.get(url).header(header::HOST, host).timeout(PATIENCE);
+        let mut request = self.web.http.get(url).header(header::HOST, host).timeout(REQUEST_TIMEOUT);
         request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.key));
         if let Some(tag) = tag {
             request = request.header(header::IF_NONE_MATCH, tag);

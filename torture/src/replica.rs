@@ -19,7 +19,7 @@ use crate::record::now;
 const READY: Duration = Duration::from_secs(60);
 /// How long a replica may take after SIGTERM: half a minute for open requests, and some.
 const STOP: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A replica.
 pub struct Replica {
@@ -129,7 +129,7 @@ impl Replica {
             if self.has_ended() {
                 return Err(format!("replica {} has ended at its start", self.index).into());
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
         Err(format!("replica {} is not ready after {READY:?}", self.index).into())
     }
@@ -155,7 +155,7 @@ impl Replica {
                 self.kill()?;
                 break None;
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         };
         let took_ms = now() - at;
         Ok(End { at, how: EndReason::Stopped { took_ms, well: code == Some(0) } })

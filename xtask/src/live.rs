@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long a program may take until it listens.
-const PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The one page that may connect. Nobody listens there: it only has a name.
 pub const HOST: &str = "http://127.0.0.1:3000";
@@ -132,7 +132,7 @@ fn free_ports() -> Result<(u16, u16)> {
 fn wait_for(port: u16) -> Result<()> {
     let begun = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > START_TIMEOUT {
             return Err(format!("nothing listens on port {port}"));
         }
         sleep(Duration::from_millis(50));

@@ -23,7 +23,7 @@ const FIRST: f64 = 100.0;
 /// With more than so many, two replicas at once tell nothing new.
 const TOGETHER: usize = 10_000;
 /// How long all of it may take before it is given up.
-const PATIENCE: Duration = Duration::from_secs(600);
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What the service did.
 struct Run {
@@ -138,9 +138,11 @@ async fn wait_until_fresh(
     since: Instant,
 ) -> Result<(), Failure> {
     while Asked::of(hubspot).await?.calls < tokens || database.has_due(now()).await? {
-        if since.elapsed() > PATIENCE {
+        if since.elapsed() > MEASURE_TIMEOUT {
             let asked = Asked::of(hubspot).await?.calls;
-            return Err(format!("only {asked} of {tokens} tokens were asked for in {PATIENCE:?}").into());
+            return Err(
+                format!("only {asked} of {tokens} tokens were asked for in {MEASURE_TIMEOUT:?}").into()
+            );
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

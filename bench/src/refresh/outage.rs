@@ -14,7 +14,7 @@ pub const HEAD: &str = "HubSpot answers every refresh with 503 for a while, then
 const CONNECTIONS: usize = 1000;
 const OUTAGE: Duration = Duration::from_secs(10);
 /// Passing failures are tried again after five minutes at the latest.
-const PATIENCE: Duration = Duration::from_secs(300);
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The figures of one engine.
 pub async fn measure(engine: &Engine) -> Result<String, Failure> {
@@ -32,8 +32,8 @@ pub async fn measure(engine: &Engine) -> Result<String, Failure> {
     let mut marks = Vec::new();
     for share in [50, 90, 100] {
         while database.refreshed().await? < CONNECTIONS * share / 100 {
-            if recovered.elapsed() > PATIENCE {
-                return Err(format!("not {share} % were fresh {PATIENCE:?} after the outage").into());
+            if recovered.elapsed() > MEASURE_TIMEOUT {
+                return Err(format!("not {share} % were fresh {MEASURE_TIMEOUT:?} after the outage").into());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

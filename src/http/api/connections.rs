@@ -13,7 +13,7 @@ use utoipa::openapi::schema::{Object, Type};
 
 use super::caller::{authenticate, caller, connection_of};
 use super::connect_sessions::{ExternalUserIdWord, ScopeWord, metadata_text, portal, scopes};
-use super::pagination::{Page, PageParams, PageRequest, TIME};
+use super::pagination::{EXPECTED_TIME, Page, PageParams, PageRequest};
 use super::proxy::proxy;
 use super::token::get_access_token;
 use super::webhook_bodies::Hidden;
@@ -156,8 +156,8 @@ pub async fn list_connections(request: HttpRequest, web: Data<Web>) -> Handled {
         metadata: page
             .filters
             .get("metadata", "`key:value`, with a key of letters, digits, `_`, `-` and `.`")?,
-        created_after: page.filters.get("created_after", TIME)?,
-        created_before: page.filters.get("created_before", TIME)?,
+        created_after: page.filters.get("created_after", EXPECTED_TIME)?,
+        created_before: page.filters.get("created_before", EXPECTED_TIME)?,
         order: page.filters.get("order", "`asc` or `desc`")?.unwrap_or_default(),
         after: page.after.map(|(at, id)| (Timestamp::from_unix_ms(at), id)),
     };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::caller::authenticate;
-use super::pagination::{Page, PageParams, PageRequest, TIME};
+use super::pagination::{EXPECTED_TIME, Page, PageParams, PageRequest};
 use crate::domain::api_key::ApiScope;
 use crate::domain::clock::Timestamp;
 use crate::domain::event::EventType;
@@ -61,11 +61,11 @@ pub async fn list_events(request: HttpRequest, web: Data<Web>) -> Handled {
     let key = authenticate(&request, &web, ApiScope::Webhooks).await?;
     let page = PageRequest::<(i64, String)>::read(&request, &["type", "created_after", "created_before"])?;
     let events = &web.services.webhooks.events;
-    let before: Option<Timestamp> = page.filters.get("created_before", TIME)?;
+    let before: Option<Timestamp> = page.filters.get("created_before", EXPECTED_TIME)?;
     let filter = EventFilter {
         project: key.project_id.clone(),
         kind: page.filters.get("type", "the type of an event")?,
-        created_after: page.filters.get("created_after", TIME)?,
+        created_after: page.filters.get("created_after", EXPECTED_TIME)?,
         created_before: before.map_or(events.settled(), |before| before.min(events.settled())),
         after: page.after.clone().map(|(at, id)| (Timestamp::from_unix_ms(at), id)),
     };

@@ -11,7 +11,7 @@ use crate::http::problem::Problem;
 use crate::http::request::query::{ApiQuery, bad_parameter};
 
 /// What a parameter with a time is.
-pub(super) const TIME: &str = "a time as RFC 3339 has it, such as `2026-11-18T11:06:40Z`";
+pub(super) const EXPECTED_TIME: &str = "a time as RFC 3339 has it, such as `2026-11-18T11:06:40Z`";
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 100;

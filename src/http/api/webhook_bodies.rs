@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{ArrayBuilder, SchemaType, Type};
 use utoipa::openapi::{ObjectBuilder, Schema};
 
-use super::pagination::TIME;
+use super::pagination::EXPECTED_TIME;
 use crate::domain::clock::Timestamp;
 use crate::domain::event::{EventType, EventTypes};
 use crate::domain::id::WebhookId;
@@ -232,7 +232,7 @@ impl ReplayFilter {
     pub(super) fn read(self) -> Result<DeliveryFilter, Problem> {
         let time = |text: Option<String>, place: &str| {
             let time = text.map(|text| text.parse::<Timestamp>()).transpose();
-            time.map_err(|_| Problem::invalid(place, format_args!("is {TIME}")))
+            time.map_err(|_| Problem::invalid(place, format_args!("is {EXPECTED_TIME}")))
         };
         Ok(DeliveryFilter {
             status: Some(DeliveryStatus::Failed),

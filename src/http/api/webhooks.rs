@@ -6,7 +6,7 @@ use actix_web::web::{self as actix, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::caller::{authenticate, caller};
-use super::pagination::{Page, PageParams, PageRequest, TIME};
+use super::pagination::{EXPECTED_TIME, Page, PageParams, PageRequest};
 use super::webhook_bodies::{
     DeliveryBody, DeliveryWithPayload, NewWebhook, ReplayFilter, ReplayedDeliveries, SecretRotation,
     WebhookBody, WebhookChanges, WebhookWithSecret, event_types, headers,
@@ -228,8 +228,8 @@ pub async fn list_webhook_deliveries(request: HttpRequest, web: Data<Web>, id: P
     let page = PageRequest::<(i64, String)>::read(&request, &["status", "queued_after", "queued_before"])?;
     let filter = DeliveryFilter {
         status: page.filters.get("status", "`pending`, `delivered` or `failed`")?,
-        queued_after: page.filters.get("queued_after", TIME)?,
-        queued_before: page.filters.get("queued_before", TIME)?,
+        queued_after: page.filters.get("queued_after", EXPECTED_TIME)?,
+        queued_before: page.filters.get("queued_before", EXPECTED_TIME)?,
     };
     let cursor = page.after.clone().map(|(at, id)| (Timestamp::from_unix_ms(at), id));
     let endpoints = &web.services.webhooks.endpoints;

@@ -21,7 +21,7 @@ use crate::http::templates::html;
 use crate::services::{AccountChoice, Connection, Decision, FlowOutcome, HandoffResult, Message, Outcome};
 
 /// The likely reason for a callback without any cookie where PUBLIC_URL is http://localhost.
-const SAFARI: &str = "Safari does not keep the cookies of a service at http://localhost. Use another browser, or give \
+const SAFARI_HINT: &str = "Safari does not keep the cookies of a service at http://localhost. Use another browser, or give \
                       PUBLIC_URL an https address.";
 
 /// What the page is about: a flow, or a problem without one.
@@ -88,7 +88,7 @@ pub async fn get_done(
             let lost_cookies = code == ProblemCode::FlowNotYours
                 && web.config.server.is_local_http()
                 && !request.headers().contains_key(COOKIE);
-            let hint = lost_cookies.then_some(SAFARI);
+            let hint = lost_cookies.then_some(SAFARI_HINT);
             failure(&web, None, code, (None, &Value::Null), (&id.0, hint))
         }
     };

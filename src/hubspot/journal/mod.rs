@@ -30,7 +30,7 @@ use file::Files;
 /// More than a pointer needs.
 const MAX_POINTER: usize = 64 * 1024;
 /// The first version of the journal with a date; `v3` of other APIs had none.
-const OLDEST_DATED: &str = "2026-03";
+const FIRST_DATED_VERSION: &str = "2026-03";
 
 /// What reading the journal takes: the app's own token, in memory alone, and the way to the files.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ impl HubSpot {
 
     fn journal_version(&self) -> &str {
         match self.settings.api_version.as_str() {
-            "v3" => OLDEST_DATED,
+            "v3" => FIRST_DATED_VERSION,
             dated => dated,
         }
     }

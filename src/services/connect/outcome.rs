@@ -55,7 +55,7 @@ impl Outcomes {
             FlowState::Connected { connection, at } => match self.store.token(connection).await? {
                 // A page is told of its connection once, and shows whose it is. What another attempt has renewed since
                 // is known already.
-                Some(token) => match token.introduced_until(now) {
+                Some(token) => match token.details_awaited_until(now) {
                     Some(until) if at == token.connected_at => Outcome::Pending { until },
                     _ => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
                 },

@@ -258,13 +258,13 @@ impl AccessTokens {
                 let _ = parts.refreshes.refresh(*acquired).await;
                 Ok(())
             }
-            AcquireResult::Held => self.await_other(id, generation).await,
+            AcquireResult::Held => self.await_other_replica(id, generation).await,
             AcquireResult::NotNow => Ok(()),
         }
     }
 
     /// Waits until whoever holds the lease has stored new tokens, or given up.
-    async fn await_other(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
+    async fn await_other_replica(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
         let polls = OTHER_REPLICA_WAIT.as_millis() / POLL_INTERVAL.as_millis();
         for _ in 0..polls {
             tokio::time::sleep(POLL_INTERVAL).await;

@@ -31,7 +31,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const OUTAGE_WAIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long an import waits for its turn while somebody waits for the answer.
-const SHORT_WAIT: Duration = Duration::from_secs(5);
+const IMPATIENT_WAIT: Duration = Duration::from_secs(5);
 
 /// What is brought from elsewhere.
 #[derive(Debug)]
@@ -254,7 +254,7 @@ impl Imports {
                 }
                 _ => {}
             }
-            if !is_patient && waited >= SHORT_WAIT {
+            if !is_patient && waited >= IMPATIENT_WAIT {
                 return Err(ImportError::Refused(FailureCode::ProviderBusy));
             }
             tokio::time::sleep(POLL_INTERVAL).await;

@@ -29,7 +29,7 @@ const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
 /// The same for an import.
 const IMPORT_WRITE_RETRY: Duration = Duration::from_secs(24 * 3600);
 /// When the background asks for an account's details, should the callback not get to it.
-const DETAILS_LATER: Duration = Duration::from_secs(30);
+const DETAILS_DELAY: Duration = Duration::from_secs(30);
 
 /// The owner of a new connection, and what was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -271,7 +271,7 @@ impl Intake {
             expires_at,
             last_error: None,
             error_since: None,
-            details_due_at: Some(if is_import { now } else { now.plus(DETAILS_LATER) }),
+            details_due_at: Some(if is_import { now } else { now.plus(DETAILS_DELAY) }),
             details_attempts: 0,
             created_at: at,
             connected_at: now,

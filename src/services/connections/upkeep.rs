@@ -54,7 +54,7 @@ impl Upkeep {
         since: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let users = self.platform_store.maybe_unreachable(since, now).await?;
+        let users = self.platform_store.users_maybe_unreachable(since, now).await?;
         self.end_of(users).await
     }
 

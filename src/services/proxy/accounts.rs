@@ -11,7 +11,7 @@ use crate::domain::rate::Rate;
 use crate::hubspot::proxy::Allowance;
 
 /// HubSpot's limit on searches in the CRM.
-const SEARCHES: Rate = Rate { calls: 5, interval: Duration::from_secs(1) };
+const SEARCH_RATE: Rate = Rate { calls: 5, interval: Duration::from_secs(1) };
 /// So many accounts are remembered at most. Whoever has more of them at once goes by what HubSpot answers.
 const MAX_ACCOUNTS: usize = 20_000;
 /// After so many turns, accounts that have been quiet are forgotten.
@@ -82,7 +82,7 @@ impl Accounts {
                 windows.all.remove(&other);
             }
         }
-        let usual = if account.is_search { SEARCHES } else { self.usual };
+        let usual = if account.is_search { SEARCH_RATE } else { self.usual };
         windows.all.entry(account.clone()).or_insert_with(|| Window::new(usual))
     }
 

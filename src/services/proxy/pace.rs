@@ -15,7 +15,7 @@ use crate::hubspot::proxy::Allowance;
 /// Who would have to wait longer than this is told to come again.
 pub(super) const MAX_TURN_WAIT: Duration = Duration::from_secs(2);
 /// What an answer says of the limit is believed for so long after the last of them.
-const LEARNT_FOR: Duration = Duration::from_secs(600);
+const LEARNT_LIMIT_LIFE: Duration = Duration::from_secs(600);
 
 /// When a call may go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Window {
     /// What HubSpot says of its limit. A limit above the usual one is not made use of.
     pub fn learn(&mut self, allowance: &Allowance, now: Timestamp) {
         let limit = Rate { calls: allowance.max, interval: allowance.interval };
-        self.learnt = limit.is_slower_than(&self.usual).then(|| (limit, now.plus(LEARNT_FOR)));
+        self.learnt = limit.is_slower_than(&self.usual).then(|| (limit, now.plus(LEARNT_LIMIT_LIFE)));
         self.forget(now);
         if let Some(remaining) = allowance.remaining {
             let counted = allowance.max.saturating_sub(remaining);
@@ -199,7 +199,7 @@ mod tests {
         let mut window = window("10/10");
         window.learn(&allowance(1, 1), START);
         assert!(!window.is_idle(START));
-        let later = START.plus(LEARNT_FOR);
+        let later = START.plus(LEARNT_LIMIT_LIFE);
         assert!(window.is_idle(later));
         go_out(&mut window, 10, later);
     }

@@ -95,7 +95,7 @@ impl ConnectionStore {
         let sql = "SELECT state, COUNT(*) AS uses FROM token WHERE state <> 'active' GROUP BY state UNION ALL \
                    SELECT 'active', COUNT(*) - (SELECT COUNT(*) FROM token WHERE state <> 'active') FROM token \
                    ORDER BY state";
-        let rows = self.db.all_at_length(sql).await?;
+        let rows = self.db.all_on_own_thread(sql).await?;
         let counts = rows.iter().map(|row| Ok((row.get("state")?, row.get("uses")?)));
         counts.filter(|count| !matches!(count, Ok((_, 0)))).collect()
     }

@@ -27,7 +27,7 @@ pub enum Removed {
 }
 
 /// Whoever removes a connection tells HubSpot at once; the background steps in if that did not work.
-const HEAD_START: std::time::Duration = std::time::Duration::from_secs(30);
+const FIRST_RETRY_DELAY: std::time::Duration = std::time::Duration::from_secs(30);
 
 const IN_USE: &str = "SELECT 1 AS found FROM token WHERE refresh_fingerprint = $1 \
     UNION ALL SELECT 1 FROM pending_grant WHERE refresh_fingerprint = $1 LIMIT 1";
@@ -209,7 +209,7 @@ async fn queue(tx: &Tx<'_>, id: ConnectionId, fingerprint: &str, now: Timestamp)
                refresh_fingerprint, generation, $3, $4 FROM token WHERE id = $1 AND NOT EXISTS \
                (SELECT 1 FROM token AS sibling WHERE sibling.refresh_fingerprint = $2 AND sibling.id <> $1) \
                AND NOT EXISTS (SELECT 1 FROM pending_grant WHERE refresh_fingerprint = $2)";
-    let run_at = now.plus(HEAD_START);
+    let run_at = now.plus(FIRST_RETRY_DELAY);
     let values = [id.into(), fingerprint.into(), now.into(), run_at.into()];
     Ok(tx.run(sql, values).await? == 1)
 }

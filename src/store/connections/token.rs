@@ -242,7 +242,7 @@ async fn save_details(
     let values = values.into_iter().chain(portal.map(Into::into));
     tx.run(&sql, values).await?;
     if let Some(domain) = hub_domain {
-        event::introduce(tx, id, &domain).await?;
+        event::release_created_event(tx, id, &domain).await?;
     }
     if changed {
         event::append(tx, EventType::ConnectionScopesChanged, id, None).await?;

@@ -143,7 +143,7 @@ impl Database {
 
     /// Reads all rows of a statement that may look at very many. On SQLite that is done on a thread of its own: the thread
     /// that asks has others to serve.
-    pub(super) async fn all_at_length(&self, sql: &str) -> Result<Vec<Row>, StoreError> {
+    pub(super) async fn all_on_own_thread(&self, sql: &str) -> Result<Vec<Row>, StoreError> {
         let Reader::Sqlite(connections) = &self.reader else { return self.all(sql, []).await };
         let (connections, sql) = (Arc::clone(connections), sql.to_owned());
         let runtime = tokio::runtime::Handle::current();

@@ -11,7 +11,7 @@ use crate::store::entity::project::{ActiveModel, Column, Entity};
 use crate::store::{PlatformStore, Project, StoreError, Tx};
 
 /// The most that FLOW_TTL_SECONDS may be.
-const LONGEST_FLOW: Duration = Duration::from_secs(7200);
+const MAX_FLOW_LIFE: Duration = Duration::from_secs(7200);
 
 impl PlatformStore {
     /// Saves a new project. `false` if the name is taken.
@@ -65,7 +65,7 @@ async fn delete(tx: &Tx<'_>, id: ProjectId) -> Result<bool, StoreError> {
                    AND (status = 'awaiting_confirmation' OR status = 'open' AND expires_at > $2)) \
                    AND NOT EXISTS (SELECT 1 FROM api_key WHERE project_id = $1 AND revoked_at IS NULL)";
     // A flow that began before its session expired may end this much later.
-    let ended = tx.clock.now().minus(LONGEST_FLOW);
+    let ended = tx.clock.now().minus(MAX_FLOW_LIFE);
     if tx.run(sql, [id.clone().into(), ended.into()]).await? == 0 {
         return Ok(false);
     }

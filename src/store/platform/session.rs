@@ -61,7 +61,7 @@ impl PlatformStore {
     /// Users who may have nothing left to reach their connections by: a session of theirs has expired, or they connected
     /// since `since` and no session of theirs was ever written. [`PlatformStore::remove_unreachable`] looks closely. The
     /// host's own users are reached through its backend, and never by a session.
-    pub async fn maybe_unreachable(
+    pub async fn users_maybe_unreachable(
         &self,
         since: Timestamp,
         now: Timestamp,

@@ -119,7 +119,7 @@ impl WebhookStore {
                     if !tx.insert_new(alarm::Model { code: kind, since: now }).await? {
                         return Ok(false);
                     }
-                    insert(tx, vec![alone(id, kind, None, now, data)], Duration::ZERO).await?;
+                    insert(tx, vec![standalone(id, kind, None, now, data)], Duration::ZERO).await?;
                     Ok(true)
                 })
             })
@@ -147,7 +147,7 @@ pub(in crate::store) async fn append(
 pub(in crate::store) async fn append_install(tx: &Tx<'_>, data: InstallData) -> Result<(), StoreError> {
     let id = id_of_install(data.install_id);
     let now = tx.now().await?;
-    insert(tx, vec![alone(id, EventType::InstallUnclaimed, None, now, data)], Duration::ZERO).await
+    insert(tx, vec![standalone(id, EventType::InstallUnclaimed, None, now, data)], Duration::ZERO).await
 }
 
 /// Writes an event of a connect session, in the transaction that changes its status.
@@ -158,7 +158,7 @@ pub(in crate::store) async fn append_session(
     data: ConnectSessionData<'_>,
 ) -> Result<(), StoreError> {
     let id = id_of_session(data.connect_session_id, kind);
-    insert(tx, vec![alone(id, kind, Some(project), tx.now().await?, data)], Duration::ZERO).await
+    insert(tx, vec![standalone(id, kind, Some(project), tx.now().await?, data)], Duration::ZERO).await
 }
 
 /// The same of many connections, each of them named once, in as many statements as for one.
@@ -188,7 +188,7 @@ pub(in crate::store) async fn append_all(
 
 /// Puts the domain of its account into the message that a connection was created, and lets it go. A message that may have
 /// gone without it stays as it is.
-pub(in crate::store) async fn introduce(
+pub(in crate::store) async fn release_created_event(
     tx: &Tx<'_>,
     connection: ConnectionId,
     hub_domain: &str,
@@ -210,7 +210,7 @@ pub(in crate::store) async fn introduce(
 }
 
 /// Returns an event that belongs to no connection.
-pub(in crate::store) fn alone(
+pub(in crate::store) fn standalone(
     id: String,
     kind: EventType,
     project_id: Option<ProjectId>,
@@ -249,7 +249,7 @@ impl Snapshot {
                 _ => self.state.as_str(),
             },
             scopes: Some(&self.scopes).filter(|scopes| !scopes.is_empty()),
-            reason: reason.or_else(|| self.last_error.as_deref().filter(|_| kind.tells_error())),
+            reason: reason.or_else(|| self.last_error.as_deref().filter(|_| kind.has_error())),
         };
         Event {
             id: id_of(self.id, sequence),

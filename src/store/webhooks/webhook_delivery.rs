@@ -152,7 +152,7 @@ impl WebhookStore {
     pub async fn queue_test(&self, to: &Endpoint, id: &str, now: Timestamp) -> Result<(), StoreError> {
         let (endpoint, project) = (to.id, Some(to.project_id.clone()));
         let data = TestData { webhook_id: endpoint };
-        let event = event::alone(id.to_owned(), EventType::WebhookTest, project, now, data);
+        let event = event::standalone(id.to_owned(), EventType::WebhookTest, project, now, data);
         self.db
             .write(move |tx| {
                 let event = event.clone();
@@ -192,7 +192,7 @@ impl WebhookStore {
     /// How many deliveries wait.
     pub async fn count_waiting_deliveries(&self) -> Result<i64, StoreError> {
         let sql = "SELECT COUNT(*) AS waiting FROM webhook_delivery WHERE status = 'pending'";
-        self.db.all_at_length(sql).await?.first().map_or(Ok(0), |row| row.get("waiting"))
+        self.db.all_on_own_thread(sql).await?.first().map_or(Ok(0), |row| row.get("waiting"))
     }
 }
 

@@ -40,7 +40,7 @@ impl Answer {
 }
 
 /// Longer than any page waits: a request that is never answered is to be named, not the test that hangs.
-const PATIENCE: Duration = Duration::from_secs(40);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// One browser: its own cookies.
 pub struct Browser {
@@ -60,7 +60,7 @@ impl Browser {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Nothing here is asked by TLS, and to read the system's certificates takes longer than most requests do.
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().tls_certs_only([]);
-        let client = client.timeout(PATIENCE).local_address(address).build().expect("a client");
+        let client = client.timeout(REQUEST_TIMEOUT).local_address(address).build().expect("a client");
         Self { base: base.to_owned(), client, cookies: Mutex::default() }
     }
 

@@ -16,7 +16,7 @@ use super::Browser;
 use super::app::{HOST, approve};
 
 /// Longer than anything that is waited for should take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How a command ended.
 #[derive(Debug)]
@@ -119,7 +119,11 @@ impl Process {
         for address in [address, admin] {
             while TcpStream::connect(&address).is_err() {
                 let ended = self.child.try_wait().expect("a state");
-                assert!(ended.is_none() && began.elapsed() < PATIENCE, "it does not come up: {}", self.log());
+                assert!(
+                    ended.is_none() && began.elapsed() < PROCESS_TIMEOUT,
+                    "it does not come up: {}",
+                    self.log()
+                );
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
@@ -194,7 +198,7 @@ impl Drop for Process {
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let began = Instant::now();
     while !holds().await {
-        assert!(began.elapsed() < PATIENCE, "not in time: {what}");
+        assert!(began.elapsed() < PROCESS_TIMEOUT, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -243,7 +247,7 @@ fn end(child: &mut Child) -> Option<ExitStatus> {
         if let Some(status) = child.try_wait().expect("a state") {
             return Some(status);
         }
-        if began.elapsed() >= PATIENCE {
+        if began.elapsed() >= PROCESS_TIMEOUT {
             let _ = child.kill();
             return None;
         }

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 /// Longer than anything that is waited for should take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One end of a connection.
 pub struct Wire {
@@ -76,7 +76,7 @@ impl Wire {
 
     /// Waits for more; false if the other end has hung up.
     async fn more(&mut self) -> bool {
-        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.heard)).await;
+        let read = timeout(READ_TIMEOUT, self.stream.read_buf(&mut self.heard)).await;
         !matches!(read.expect("the other end says something or hangs up"), Ok(0) | Err(_))
     }
 }
@@ -113,7 +113,7 @@ impl Upstream {
 
     /// The next connection.
     pub async fn next(&mut self) -> Wire {
-        let came = timeout(PATIENCE, self.calls.recv()).await.expect("somebody calls");
+        let came = timeout(READ_TIMEOUT, self.calls.recv()).await.expect("somebody calls");
         Wire::over(came.expect("it accepts"))
     }
 

@@ -10,7 +10,7 @@ use crate::history::{
 };
 
 /// A well history: one connection on replica 0, refreshed once, its process still running.
-fn well() -> History {
+fn healthy() -> History {
     History {
         calls: vec![refresh(10_000, 0, Some(1))],
         lives: vec![life(0, 0, None)],
@@ -94,7 +94,7 @@ fn refused(status: u16, code: &str, retry_after: bool) -> Read {
 
 /// What is broken by these reads.
 fn broken_by(reads: impl IntoIterator<Item = Read>) -> Vec<&'static str> {
-    broken(&History { reads: reads.into_iter().collect(), ..well() })
+    broken(&History { reads: reads.into_iter().collect(), ..healthy() })
 }
 
 /// The names of the invariants that are broken; whether anything was read is another matter.
@@ -111,7 +111,7 @@ fn all_broken(history: &History) -> Vec<&'static str> {
 /// A history in which an answer was lost: generation 1 was issued at 10 s, generation 0 is stored and was asked for
 /// again, in vain, a minute later.
 fn losing() -> History {
-    let mut history = well();
+    let mut history = healthy();
     history.calls.push(refresh(71_000, 0, None));
     history.stored.connections[0].fingerprint = "t0".to_owned();
     history
@@ -119,12 +119,12 @@ fn losing() -> History {
 
 #[test]
 fn a_well_history_is_not_found_guilty() {
-    assert_eq!(broken(&well()), [""; 0]);
+    assert_eq!(broken(&healthy()), [""; 0]);
 }
 
 #[test]
 fn i1_two_refreshes_at_once() {
-    let mut history = well();
+    let mut history = healthy();
     history.calls[0].overlapping = true;
     assert_eq!(broken(&history), ["I1"]);
     history.freezes.push(Freeze { replica: 0, from: 0, to: 9_000 });
@@ -140,7 +140,7 @@ fn i2_and_i3_an_answer_was_lost_for_no_reason() {
 
 #[test]
 fn i2_an_old_token_is_presented_although_the_new_one_is_stored() {
-    let mut history = well();
+    let mut history = healthy();
     history.calls.push(refresh(11_000, 0, None));
     history.calls.push(refresh(22_000, 1, Some(2)));
     history.stored.connections[0].fingerprint = "t2".to_owned();
@@ -217,7 +217,7 @@ fn i2_others_may_ask_again_while_an_answer_waits_in_a_frozen_process() {
 
 #[test]
 fn i3_a_kill_does_not_excuse_more_losses_than_there_are_refreshes_at_once() {
-    let mut history = History { lives: vec![life(0, 0, Some((10_050, EndReason::Killed)))], ..well() };
+    let mut history = History { lives: vec![life(0, 0, Some((10_050, EndReason::Killed)))], ..healthy() };
     history.stored.connections.clear();
     for grant in 1..=9 {
         let own = |mut call: Call| {
@@ -246,7 +246,7 @@ fn i3_a_loss_is_found_although_its_person_has_connected_anew() {
 
 #[test]
 fn i3_a_connection_is_given_up_although_its_token_is_good() {
-    let mut history = well();
+    let mut history = healthy();
     history.stored.connections[0].state = "needs_reauth".to_owned();
     history.stored.connections[0].jobs = 0;
     assert_eq!(broken(&history), ["I3"]);
@@ -254,7 +254,7 @@ fn i3_a_connection_is_given_up_although_its_token_is_good() {
 
 #[test]
 fn i3_a_stored_token_that_hubspot_never_saw() {
-    let mut history = well();
+    let mut history = healthy();
     history.grants.clear();
     history.stored.connections[0].fingerprint = "nobody's".to_owned();
     assert_eq!(broken(&history), ["I3"]);
@@ -264,10 +264,10 @@ fn i3_a_stored_token_that_hubspot_never_saw() {
 fn a_run_in_which_nothing_was_lent_says_nothing_of_what_is_lent() {
     let refused = refused(503, "token_unavailable", true);
     for reads in [Vec::new(), vec![refused.clone()]] {
-        let history = History { reads, ..well() };
+        let history = History { reads, ..healthy() };
         assert!(all_broken(&history).contains(&"lent"));
     }
-    let history = History { reads: vec![read(), refused], ..well() };
+    let history = History { reads: vec![read(), refused], ..healthy() };
     assert!(!all_broken(&history).contains(&"lent"));
 }
 
@@ -296,7 +296,7 @@ fn i4_a_token_is_said_to_live_longer_than_hubspot_lets_it() {
 #[test]
 fn i4_and_i13_a_process_that_stood_still_is_judged_by_when_it_looked() {
     let late = Read { answered: 85_000, ..read() };
-    let mut history = History { reads: vec![late], ..well() };
+    let mut history = History { reads: vec![late], ..healthy() };
     assert_eq!(broken(&history), ["I4", "I13"]);
     history.freezes.push(Freeze { replica: 1, from: 20_500, to: 84_990 });
     assert_eq!(broken(&history), ["I4", "I13"], "another process stood still");
@@ -312,7 +312,7 @@ fn i4_and_i13_a_process_that_stood_still_is_judged_by_when_it_looked() {
 fn i4_and_i14_at_rest_what_is_asked_for_can_be_had() {
     let short = lent(28_000, |_, promise| promise.is_short = true);
     let put_off = refused(503, "token_unavailable", true);
-    let mut history = History { reads: vec![short, put_off], rest: Some(19_000), ..well() };
+    let mut history = History { reads: vec![short, put_off], rest: Some(19_000), ..healthy() };
     assert_eq!(broken(&history), ["I4", "I14"]);
     history.reads.iter_mut().for_each(|read| read.min_ttl_ms = 11_000);
     assert_eq!(broken(&history), [""; 0], "nobody is promised more than half a life");
@@ -338,7 +338,7 @@ fn i13_a_token_that_hubspot_does_not_accept() {
 
 #[test]
 fn i13_a_token_of_what_has_ended_or_an_older_one() {
-    let mut history = History { reads: vec![read()], ..well() };
+    let mut history = History { reads: vec![read()], ..healthy() };
     history.stored.connections[0].id = "another".to_owned();
     history.disconnects.push(Disconnect { at: 19_999, connection: "one".to_owned() });
     assert_eq!(broken(&history), ["I13"]);
@@ -366,10 +366,10 @@ fn i14_a_token_is_refused_or_put_off_for_no_reason() {
     ] {
         assert_eq!(broken_by([read]), ["I14"]);
     }
-    let mut history = History { reads: vec![refused(404, "connection_not_found", false)], ..well() };
+    let mut history = History { reads: vec![refused(404, "connection_not_found", false)], ..healthy() };
     history.stored.connections[0].id = "another".to_owned();
     assert_eq!(broken(&history), [""; 0]);
-    let mut history = History { reads: vec![refused(409, "needs_reauth", false)], ..well() };
+    let mut history = History { reads: vec![refused(409, "needs_reauth", false)], ..healthy() };
     history.calls.push(Call { superseded: false, ..refresh(15_000, 1, None) });
     assert_eq!(broken(&history), [""; 0], "HubSpot has refused it");
     // Somebody else has connected the same account since, and then the person of this connection as well.
@@ -385,7 +385,7 @@ fn i14_a_token_is_refused_or_put_off_for_no_reason() {
 
 #[test]
 fn i5_a_grant_outlives_its_connection() {
-    let mut history = well();
+    let mut history = healthy();
     history.stored.connections.clear();
     assert_eq!(broken(&history), ["I5"]);
     let exchange =
@@ -399,17 +399,17 @@ fn i5_a_grant_outlives_its_connection() {
 
 #[test]
 fn i5_an_ended_connection_comes_back_or_a_revocation_is_forgotten() {
-    let mut history = well();
+    let mut history = healthy();
     history.disconnects.push(Disconnect { at: 12_000, connection: "one".to_owned() });
     assert_eq!(broken(&history), ["I5"]);
-    let mut history = well();
+    let mut history = healthy();
     history.stored.revocations = 1;
     assert_eq!(broken(&history), ["I5"]);
 }
 
 #[test]
 fn i6_a_connection_is_refreshed_too_often() {
-    let mut history = well();
+    let mut history = healthy();
     for round in 1..4_u32 {
         history.calls.push(refresh(10_000 + 2_000 * i64::from(round), round, Some(round + 1)));
     }
@@ -426,7 +426,7 @@ fn i7_jobs_and_connections_do_not_match() {
         |history| history.stored.spare_jobs.push("two".to_owned()),
         |history| history.mismatches.push("one (active)".to_owned()),
     ] {
-        let mut history = well();
+        let mut history = healthy();
         change(&mut history);
         assert_eq!(broken(&history), ["I7"]);
     }
@@ -434,7 +434,7 @@ fn i7_jobs_and_connections_do_not_match() {
 
 #[test]
 fn i8_a_connection_that_needs_its_person_goes_on_asking() {
-    let mut history = well();
+    let mut history = healthy();
     history.needs_reauth.push(NeedsReauth {
         at: 12_000,
         connection: "one".to_owned(),
@@ -447,7 +447,7 @@ fn i8_a_connection_that_needs_its_person_goes_on_asking() {
 
 #[test]
 fn i9_an_attempt_has_no_end_or_is_forgotten() {
-    let mut history = well();
+    let mut history = healthy();
     history.starts.push(Start { at: 1_000, flow: "flow".to_owned() });
     assert_eq!(broken(&history), ["I9"]);
     let request = |status: &str| AuthRequest {
@@ -469,21 +469,21 @@ fn i9_an_attempt_has_no_end_or_is_forgotten() {
 
 #[test]
 fn i10_i11_i12_and_rest() {
-    let mut history = well();
+    let mut history = healthy();
     history.leaks.push("log:1: a secret".to_owned());
     assert_eq!(broken(&history), ["I10"]);
-    let mut history = well();
+    let mut history = healthy();
     history.resident_kib = vec![40_000, 151 * 1024];
     assert_eq!(broken(&history), ["I11"]);
     for end in [EndReason::Crashed, EndReason::Stopped { took_ms: 60_000, well: false }] {
-        let mut history = well();
+        let mut history = healthy();
         history.lives[0].end = Some(End { at: 20_000, how: end });
         assert_eq!(broken(&history), ["I12"]);
     }
-    let mut history = well();
+    let mut history = healthy();
     history.lives[0].ready = Some(5_000);
     assert_eq!(broken(&history), ["I12"]);
-    let mut history = well();
+    let mut history = healthy();
     history.unsettled = Some("one connection is not refreshed".to_owned());
     assert_eq!(broken(&history), ["rest"]);
 }

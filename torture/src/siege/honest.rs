@@ -13,7 +13,7 @@ use crate::connect;
 const PAUSE: Duration = Duration::from_millis(20);
 /// An answer that takes longer is a failure. The goal beside an attack is a second, which the report shows; it is not
 /// judged, because the attackers share the processors with the service.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const PATHS: [&str; 3] = ["/login", "/api/hubspot/status", "/livez"];
 
 /// What the honest client has seen.
@@ -38,7 +38,7 @@ impl Honest {
             while !*is_over.borrow() {
                 let path = PATHS[usize::try_from(figures.requests).unwrap_or_default() % PATHS.len()];
                 let began = Instant::now();
-                let served = timeout(PATIENCE, ask(source, target, path)).await;
+                let served = timeout(REQUEST_TIMEOUT, ask(source, target, path)).await;
                 figures.requests += 1;
                 figures.slowest = figures.slowest.max(began.elapsed());
                 if !matches!(served, Ok(Ok(true))) {

@@ -166,7 +166,7 @@ impl Finishes {
             };
         crash::point("callback.consumed");
         let (flow, return_to) = (request.id, request.return_to());
-        let (end, owner) = match self.take(&request, back.answer, back.user).await {
+        let (end, owner) = match self.handle_answer(&request, back.answer, back.user).await {
             Ok((end, owner)) => (end, Some(owner)),
             Err(error) => (self.failed(flow, error).await, None),
         };
@@ -181,7 +181,7 @@ impl Finishes {
     }
 
     /// Exchanges the code that HubSpot has given, if it has, for its owner.
-    async fn take(
+    async fn handle_answer(
         &self,
         request: &AuthRequest,
         answer: Answer,

@@ -26,8 +26,8 @@ const OUTAGE_IN_A_ROW: u32 = 5;
 const OUTAGE_CALLS: u64 = 20;
 const OUTAGE_WINDOW: Duration = Duration::from_secs(60);
 /// Between probes of an outage: the first comes soon, because most outages are short.
-const FIRST_PROBE: Duration = Duration::from_secs(1);
-const LAST_PROBE: Duration = Duration::from_secs(15);
+const MIN_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(15);
 /// For longer than this an outage is not left unprobed, whatever HubSpot asks.
 const MAX_PROBE_DELAY: Duration = Duration::from_secs(60);
 /// How far back successes count against a mass event. Whoever is refused is asked about again after [`INVALID_GRANT_PAUSE`], so
@@ -100,7 +100,7 @@ impl Open {
         self.next_probe = now.plus(self.pause);
         self.admitted = Some((self.pause, self.next_probe));
         if self.is_outage {
-            self.pause = (self.pause * 2).min(LAST_PROBE);
+            self.pause = (self.pause * 2).min(MAX_PROBE_INTERVAL);
         }
         1
     }
@@ -168,7 +168,7 @@ impl CircuitBreaker {
         self.with(|state| {
             state.succeeded.add(now);
             state.invalid_grants_in_a_row = 0;
-            state.well(now);
+            state.note_success(now);
         });
     }
 
@@ -176,7 +176,7 @@ impl CircuitBreaker {
     pub fn failed(&self, connection: Option<ConnectionId>, failure: &Failure, now: Timestamp) {
         self.with(|state| match failure.class {
             // HubSpot looked at the grant, so it is there and took our credentials.
-            FailureClass::GrantDead => state.well(now),
+            FailureClass::GrantDead => state.note_success(now),
             FailureClass::OurFault => state.refused(connection, failure, now),
             FailureClass::Transient { retry_after } => state.failed(failure, retry_after, now),
         });
@@ -188,7 +188,7 @@ impl CircuitBreaker {
 }
 
 impl State {
-    fn well(&mut self, now: Timestamp) {
+    fn note_success(&mut self, now: Timestamp) {
         self.refused.clear();
         self.failures_in_a_row = 0;
         self.answered.add(now);
@@ -231,7 +231,7 @@ impl State {
                 code = failure.code.as_str(),
                 "HubSpot does not answer as it should; refreshes are held back"
             );
-            self.open = Some(Open::new(failure.code, true, FIRST_PROBE, now));
+            self.open = Some(Open::new(failure.code, true, MIN_PROBE_INTERVAL, now));
         }
         match (&mut self.open, retry_after) {
             (Some(open), Some(asked)) if open.is_outage => {

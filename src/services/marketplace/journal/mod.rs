@@ -189,7 +189,7 @@ impl Journal {
     /// What an entry tells. One whose file is broken for good must not keep all later ones from being read.
     async fn notices(&self, entry: &Entry) -> Result<Vec<Notice>, Failure> {
         match self.hubspot.notices(entry, self.clock.now()).await {
-            Err(why) if self.watch.with(|state| state.gives_up(&entry.offset, why.code)) => {
+            Err(why) if self.watch.with(|state| state.should_skip(&entry.offset, why.code)) => {
                 tracing::error!(
                     code = why.code.as_str(),
                     "an entry of HubSpot's Webhooks Journal is passed over, because its file cannot be read"

@@ -30,7 +30,7 @@ pub(super) struct State {
 
 impl State {
     /// Notes that the file of this entry could not be read. Says whether that was once too often.
-    pub fn gives_up(&mut self, offset: &str, code: FailureCode) -> bool {
+    pub fn should_skip(&mut self, offset: &str, code: FailureCode) -> bool {
         // The way to the file is at fault, not the file.
         if matches!(code, FailureCode::ProviderUnreachable | FailureCode::ProviderBusy) {
             return false;
