@@ -82,6 +82,20 @@ suite(hosts.flags, (test) => {
         assert.equal((await start.allHeaders()).origin, hosts.origin);
       }
     });
+
+    test(`${whose} connects by a redirect, also with a connect session`, async (stage) => {
+      const { body: session } = await stage.demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: "user_42" });
+      for (const options of [{}, { connectSession: session.token }]) {
+        const script = sdkScript(stage.demo.service, `window.options = ${JSON.stringify({ mode: "redirect", ...options })};`);
+        const host = await stage.open(hosts.page(stage, { headers, script }));
+        await ready(host);
+        const began = stage.context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/start"));
+        await host.click("#connect");
+        await approve(host);
+        assertConnected(await until("resume() has the result", () => host.evaluate(() => window.resumed).catch(() => null)));
+        assert.equal((await (await began).allHeaders()).origin, hosts.origin);
+      }
+    });
   }
 
   test("a page that is busy shows its key late, and it still counts", async (stage) => {

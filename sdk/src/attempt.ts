@@ -4,7 +4,6 @@ import { withToken } from "./connection.ts";
 import type { Seen } from "./diagnose.ts";
 import { fromServer, HubSpotConnectError } from "./errors.ts";
 import { launch, startFields, whenForbidden } from "./launch.ts";
-import { make } from "./make.ts";
 import { forget, type Memo, news, remember } from "./memory.ts";
 import { notify } from "./notify.ts";
 import { pauseAfter } from "./poll_pacing.ts";
@@ -124,10 +123,7 @@ export class Attempt {
   /** Says in the popup that it waits. @returns false as long as it shows another page, in which a form would be lost */
   #prepare(popup: Window): boolean {
     try {
-      const { head, body } = popup.document;
-      // The form proves by its `Origin` which page has begun this. The page's own policy may withhold it.
-      head.append(make("meta", { name: "referrer", content: "origin" }));
-      body.textContent = this.#options.popup?.text ?? "Preparing the connection…";
+      popup.document.body.textContent = this.#options.popup?.text ?? "Preparing the connection…";
       return true;
     } catch {
       return false;

@@ -56,6 +56,8 @@ export function launch(service: string, fields: Record<string, string>, { docume
 
   // A base element of the page may name another window.
   const form = make("form", { method: "post", action, target: "_self" }) as HTMLFormElement;
+  // The form proves by its `Origin` which page has begun this. The page's own policy may withhold it.
+  form.append(make("meta", { name: "referrer", content: "origin" }));
   for (const [name, value] of Object.entries(fields)) form.append(make("input", { name, value }));
   document.body.append(form);
   form.submit();

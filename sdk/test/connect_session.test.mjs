@@ -182,6 +182,19 @@ describe("a connect session from a function", { concurrency: 2 }, () => {
     });
   }
 
+  for (const referrer of ["same-origin", "no-referrer"]) {
+    staged(`the form of a redirect proves who has begun it where the page has the policy ${referrer}`, {
+      hostHeaders: { "referrer-policy": referrer },
+    }, async (stage) => {
+      const page = await stage.open();
+      await page.evaluate(() => { window.options = { mode: "redirect", connectSession: "the-session" }; });
+      await page.click("#go");
+      await stage.flow();
+      const [{ headers }] = stage.calls("/auth/hubspot/start");
+      assert.deepEqual([headers.origin, headers.referer], [stage.host, `${stage.host}/`], "the origin alone");
+    });
+  }
+
   staged("the popup takes no field of the form into its history", {}, async (stage) => {
     await stage.context.addInitScript(() => {
       const { open } = window;
