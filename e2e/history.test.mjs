@@ -22,7 +22,7 @@ suite([], (test) => {
     await page.getByRole("button", { name: "Go on to HubSpot" }).click();
     await page.waitForSelector("#approve");
     await approve(page, ACME);
-    await page.getByRole("heading", { name: "Approved" }).waitFor();
+    await page.getByRole("heading", { name: "Waiting for confirmation" }).waitFor();
     const [{ form: { code } }] = await demo.calls("exchange");
     const behindButtons = await sessionHistory(browser, page);
     const state = new URL(behindButtons.find((url) => url.startsWith(demo.hubspot))).searchParams.get("state");

@@ -114,7 +114,7 @@ suite(["--token-seconds", "10"], (test) => {
     const popup = await stage.popupOf(host, () => host.click("#connect"));
     const callback = stage.context.waitForEvent("request", (request) => request.url().includes("/auth/hubspot/callback"));
     const approved = approve(popup, GLOBEX);
-    // The page's script loads it again every second, which must not happen between two pictures.
+    // The page's script loads the next page as soon as there is one, which must not happen between two pictures.
     await page.route("**/static/popup.*", (route) => route.fulfill({ contentType: "text/javascript", body: "" }));
     await page.goto((await callback).url());
     await page.waitForSelector('[data-outcome="waiting"]');
@@ -178,12 +178,15 @@ suite(["--token-seconds", "10"], (test) => {
     await page.getByRole("button", { name: "Go on to HubSpot" }).click();
     await page.waitForSelector("#approve");
     await approve(page, ACME);
-    await page.getByRole("heading", { name: "Approved" }).waitFor();
+    await page.getByRole("heading", { name: "Waiting for confirmation" }).waitFor();
     await portray(page, "popup-held");
+    await demo.api("POST", `/api/hubspot/connect-sessions/${session.id}/complete`, { external_user_id: "user_42" });
+    await page.getByRole("heading", { name: "Connected" }).waitFor();
+    await page.getByText("You can close this window.").waitFor();
+    await portray(page, "link-connected");
     await tabTo(page, ".actions a");
     await page.keyboard.press("Enter");
     await page.waitForURL(`${demo.host}/`);
-    await demo.api("DELETE", `/api/hubspot/connect-sessions/${session.id}`);
     await page.goto(session.link);
     await page.getByRole("heading", { name: "This link is not good any more" }).waitFor();
     await portray(page, "link-ended");

@@ -1,16 +1,17 @@
 /**
- * The last page of the popup: fetches the result once, hands it to the page that opened the
- * window, and closes.
+ * The last pages of the popup. The one with the result fetches it once, hands it to the page that
+ * opened the window, and closes. Before that there may be one that waits for the result.
  */
 import { timeLimit } from "./time_limit.js";
 
 const HANDOFF_URL = "/auth/hubspot/handoff";
 const CLOSE_AFTER_MS = 2_000;
 const CLOSE_CHECK_MS = 400;
-const RETRY_MS = 500;
-const ALONE_RETRY_MS = 1_000;
-const MAX_TRIES = 120;
 const REQUEST_TIMEOUT_MS = 10_000;
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 5_000;
+/** How long a page asks for the next one. The backend of an application may take its time to confirm. */
+const ASKING_ENDS_MS = { waiting: 60_000, held: 600_000 };
 
 const { flow, outcome, code, returnLink, mode, origin, refused } = document.body.dataset;
 // A window that has been closed since can be told nothing either.
@@ -34,28 +35,48 @@ function reveal(name) {
   }
 }
 
+/** @param {{flow: string, peek?: boolean}} body */
+const post = (body) => fetch(HANDOFF_URL, {
+  method: "POST",
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(body),
+  signal: timeLimit(REQUEST_TIMEOUT_MS),
+});
+
 /**
- * Asks for the result until it is there: another request may still be exchanging the code.
+ * Takes the result.
  * @param {string} flowId
  * @returns {Promise<Handoff>}
  */
 async function fetchHandoff(flowId) {
-  for (let tries = 0; tries < MAX_TRIES; tries += 1) {
-    const response = await fetch(HANDOFF_URL, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ flow: flowId }),
-      signal: timeLimit(REQUEST_TIMEOUT_MS),
-    });
-    if (response.status === 200) {
-      // Taken by now: if it cannot be read, the page that began this learns the result by polling.
-      return response.json().then((handoff) => ({ ...handoff, kind: "delivered" }), () => ({ kind: "gone" }));
-    }
-    if (response.status === 410) return { kind: "gone" };
-    if (response.status !== 202) break;
-    await sleep(RETRY_MS);
+  const response = await post({ flow: flowId });
+  if (response.status === 200) {
+    // Taken by now: if it cannot be read, the page that began this learns the result by polling.
+    return response.json().then((handoff) => ({ ...handoff, kind: "delivered" }), () => ({ kind: "gone" }));
   }
-  return { kind: "failed" };
+  return { kind: response.status === 410 ? "gone" : "failed" };
+}
+
+/**
+ * Waits until the server has another page than this one. The result stays untaken: the page that
+ * shows it takes it, and needs the cookie that goes with it.
+ * @param {string} flowId
+ * @param {"waiting"|"held"} page this one
+ * @returns {Promise<boolean>} whether there is another page
+ */
+async function nextPage(flowId, page) {
+  for (let pause = FIRST_PAUSE_MS; performance.now() < ASKING_ENDS_MS[page]; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
+    await sleep(pause);
+    try {
+      const response = await post({ flow: flowId, peek: true });
+      // Another tab has taken the result, or the cookie has expired. Who waits is told so.
+      if (response.status === 404) return page === "waiting";
+      if (response.ok && (await response.json()).page !== page) return true;
+    } catch {
+      // The network may come back.
+    }
+  }
+  return false;
 }
 
 /**
@@ -134,12 +155,7 @@ function mayClose(handoff, told) {
  * get its token in another way.
  */
 async function runAlone() {
-  // Somebody else has the last word, perhaps tomorrow.
-  if (outcome === "held") return;
-  if (outcome === "waiting") {
-    await sleep(ALONE_RETRY_MS);
-    location.reload();
-  } else if (returnLink) {
+  if (returnLink) {
     // A page of the opener's origin, which finds the one that waits.
     location.replace(returnLink);
   } else if (outcome === "success") {
@@ -150,6 +166,11 @@ async function runAlone() {
 }
 
 async function run() {
+  if (flow && (outcome === "waiting" || outcome === "held")) {
+    if (await nextPage(flow, outcome)) location.reload();
+    else reveal("data-stays");
+    return;
+  }
   // In its own window the page that waits is where this one leads to; whoever has opened that is not meant.
   if (!opener || mode === "redirect") return runAlone();
   /** @type {Handoff} */
@@ -161,14 +182,6 @@ async function run() {
     told = tellOfProblem();
   }
   if (handoff.kind === "delivered") told = tellOpener(handoff.message, handoff.origin);
-  if (outcome === "held" && handoff.kind === "failed") return;
-  if (outcome === "waiting" || outcome === "held") {
-    // Still no answer: closing would hide that. Else the server now has the page that says how it
-    // ended, also if another tab has taken the message; that page's hand-off answers "gone".
-    if (handoff.kind === "failed") reveal("data-stays");
-    else location.reload();
-    return;
-  }
   if (mayClose(handoff, told)) await close();
   else reveal("data-stays");
 }

@@ -258,6 +258,36 @@ async fn with_confirm_nothing_is_released_before_the_backend_has_said_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_window_that_waits_for_a_confirmation_learns_of_the_end_and_still_has_its_message() {
+    for (user, page, shown) in
+        [("user_42", "success", "acme.example"), ("mallory", "error", "external_user_mismatch")]
+    {
+        let host = Host::new(&[]).await;
+        let session = host.make(json!({"external_user_id": "user_42", "confirm": "backend"})).await;
+        let (popup, stranger) = (host.app.browser(), host.app.browser());
+        let done = host.approve(&session, &host.page(), &popup, approve(ACME)).await;
+        assert_eq!(popup.peek(&done).await.json(), json!({"page": "held"}));
+        assert_eq!(problem_of(&stranger.peek(&done).await), "flow_unknown");
+
+        host.complete(&session, user).await;
+
+        let peeked = popup.peek(&done).await;
+        assert_eq!((peeked.json(), peeked.cookies()), (json!({"page": page}), Vec::new()));
+        let end = popup.get(&done).await;
+        assert_eq!(data(&end, "outcome"), page);
+        assert!(end.body.contains(shown), "{}", end.body);
+        assert_eq!(problem_of(&stranger.peek(&done).await), "flow_unknown");
+        let foreign = stranger.get(&done).await;
+        assert_eq!(data(&foreign, "outcome"), "over");
+        assert!(!foreign.body.contains(shown), "{}", foreign.body);
+        let cookie = popup.cookie("__Host-hsc_f_").expect("the flow's cookie");
+        assert_eq!(popup.handoff(&done).await.status, 200);
+        popup.plant(&cookie.0, &cookie.1);
+        assert_eq!(popup.handoff(&done).await.status, 410, "the message is given once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_completed_for_another_user_ends_and_so_does_its_grant() {
     let host = Host::new(&[]).await;
     let session = host.make(json!({"external_user_id": "mallory", "confirm": "backend"})).await;

@@ -99,6 +99,17 @@ pub async fn get_done(
     Ok(answer)
 }
 
+/// Names the page that shows how far a flow has come. The pages themselves name theirs in `data-outcome`.
+fn page_of(ended: &FlowOutcome) -> &'static str {
+    match (&ended.outcome, &ended.choice) {
+        (_, Some(_)) => "choice",
+        (Outcome::Pending { .. }, None) if ended.awaiting_confirmation => "held",
+        (Outcome::Pending { .. }, None) => "waiting",
+        (Outcome::Connected(_), None) => "success",
+        (Outcome::Failed { .. }, None) => "error",
+    }
+}
+
 fn choice_values(flow: FlowId, choice: &AccountChoice) -> Value {
     json!({
         "flow": flow,
@@ -187,14 +198,22 @@ fn failure(
 pub struct Handoff {
     /// The attempt.
     flow: FlowId,
+    /// Whether the page only asks if it is still the right one; the message stays untaken.
+    #[serde(default)]
+    peek: bool,
 }
 
 /// `POST /auth/hubspot/handoff`: the message for the opener and the one origin it may be posted to, once. The flow's
 /// cookie has done its work then and is removed.
 pub async fn take_handoff(request: HttpRequest, web: Data<Web>, body: ApiJson<Handoff>) -> Handled {
     same_origin(&request, &web)?;
-    let Handoff { flow } = body.0;
+    let Handoff { flow, peek } = body.0;
     let binding = web.cookies.binding(&request, flow).ok_or(ProblemCode::FlowUnknown)?;
+    if peek {
+        let ended = web.services.connect.handoffs.outcome(flow, &binding).await?;
+        let ended = ended.ok_or(ProblemCode::FlowUnknown)?;
+        return Ok(HttpResponse::Ok().json(json!({"page": page_of(&ended)})));
+    }
     match web.services.connect.handoffs.hand_off(flow, &binding).await? {
         HandoffResult::Now(origin, message) => {
             let answer = json!({"origin": origin, "message": message_json(flow, &message)});

@@ -146,6 +146,11 @@ impl Browser {
         self.post_json("/auth/hubspot/handoff", &json!({"flow": flow_of(done)})).await
     }
 
+    /// Asks which page the flow that a done address names has now.
+    pub async fn peek(&self, done: &str) -> Answer {
+        self.post_json("/auth/hubspot/handoff", &json!({"flow": flow_of(done), "peek": true})).await
+    }
+
     pub async fn status(&self) -> Value {
         self.get("/api/hubspot/status").await.json()
     }
