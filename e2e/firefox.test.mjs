@@ -26,7 +26,7 @@ function expected(cell) {
 }
 
 /** @returns what came of an attempt */
-async function run(context, demo, { headers, frame, script }) {
+async function run(context, demo, { headers, frame, script, redirect = false }) {
   const stage = { demo, sites: new Set() };
   const page = await context.newPage();
   const own = script ? { script } : {};
@@ -38,7 +38,7 @@ async function run(context, demo, { headers, frame, script }) {
   await (await host.waitForSelector("#connect")).click();
   // Firefox gives a window that is cut off another identity, so it is found by what it shows.
   const approve = async () => {
-    for (const popup of (await context.pages()).filter((one) => one !== page)) {
+    for (const popup of (await context.pages()).filter((one) => redirect || one !== page)) {
       const button = await popup.$("#approve").catch(() => null);
       if (!button) continue;
       await popup.evaluate((id) => { document.querySelector(`[name="hub_id"][value="${id}"]`).checked = true; }, ACME.id);
@@ -50,7 +50,9 @@ async function run(context, demo, { headers, frame, script }) {
   let approved = false;
   const { outcome, connection } = await until("the attempt ends", async () => {
     approved ||= await approve().catch(() => false);
-    return host.evaluate(() => window.result);
+    if (!redirect) return host.evaluate(() => window.result);
+    // The page goes away and comes back.
+    return approved && page.evaluate(() => window.result ?? window.resumed).catch(() => null);
   }, PATIENCE_MS);
   if (outcome !== "connected") return outcome;
   assert.equal(connection.portalId, ACME.id);
@@ -123,6 +125,17 @@ describe("firefox", { skip: FIREFOX ? false : "FIREFOX names no browser" }, () =
     const script = sdkScript(demo.service, `window.options.connectSession = "the-session";`);
     const headers = { "content-security-policy": "form-action 'self'" };
     assert.equal(await lanes[0].run(demo, { headers, frame: null, script }), "csp_blocked");
+  });
+
+  test("a redirect proves who has begun it, whatever the page's Referrer-Policy", { timeout: TEST_TIMEOUT_MS }, async () => {
+    await demo.setOptions({ coop: null, coop_on_redirect_only: false });
+    const seen = {};
+    for (const policy of ["no-referrer", "same-origin"]) {
+      const { body: session } = await demo.api("POST", "/api/hubspot/connect-sessions", { external_user_id: "user_42" });
+      const script = sdkScript(demo.service, `window.options = { mode: "redirect", connectSession: "${session.token}" };`);
+      seen[policy] = await lanes[0].run(demo, { headers: { "referrer-policy": policy }, frame: null, script, redirect: true });
+    }
+    assert.deepEqual(seen, { "no-referrer": "connected", "same-origin": "connected" });
   });
 
   test("a connect session from a function: the popup waits, and starts again for a session that has ended", { timeout: TEST_TIMEOUT_MS }, async () => {
