@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{Bytes, Data};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::clock::now_ms;
 use crate::hub::Hub;
@@ -61,16 +61,21 @@ pub(crate) async fn change_options(hub: Data<Hub>, body: Bytes) -> HttpResponse 
     })
 }
 
-/// `POST /__uninstall` with the account.
+/// `POST /__uninstall` with the account; the answer is one line, for the terminal of who plays the customer.
 pub(crate) async fn uninstall(hub: Data<Hub>, body: Bytes) -> HttpResponse {
     #[derive(Deserialize)]
     struct Uninstall {
         hub_id: u64,
     }
-    with_body(&body, |account: Uninstall| {
-        hub.lock().uninstall(account.hub_id, now_ms());
-        Ok(())
-    })
+    match serde_json::from_slice(&body) {
+        Ok(Uninstall { hub_id }) => {
+            let grants_ended = hub.lock().uninstall(hub_id, now_ms());
+            let line =
+                json!({"hub_id": hub_id, "uninstalled": grants_ended > 0, "grants_ended": grants_ended});
+            HttpResponse::Ok().content_type("application/json").body(format!("{line}\n"))
+        }
+        Err(error) => bad_request(&error),
+    }
 }
 
 /// `GET /__grants`.
@@ -85,6 +90,10 @@ fn with_body<T: DeserializeOwned>(
 ) -> HttpResponse {
     match serde_json::from_slice(body).and_then(act) {
         Ok(()) => HttpResponse::NoContent().finish(),
-        Err(error) => HttpResponse::BadRequest().body(format!("{error}\n")),
+        Err(error) => bad_request(&error),
     }
+}
+
+fn bad_request(error: &serde_json::Error) -> HttpResponse {
+    HttpResponse::BadRequest().body(format!("{error}\n"))
 }

@@ -117,9 +117,11 @@ impl Grants {
         self.living.remove(&id);
     }
 
-    /// Ends every grant of an account.
-    pub(crate) fn uninstall(&mut self, hub_id: u64) {
+    /// Ends every grant of an account, and returns how many that were.
+    pub(crate) fn uninstall(&mut self, hub_id: u64) -> usize {
+        let before = self.living.len();
         self.living.retain(|_, grant| grant.hub_id != hub_id);
+        before - self.living.len()
     }
 
     /// The living grants, oldest first.

@@ -46,16 +46,14 @@ impl State {
 
     /// The customer uninstalls the app: every grant of the account ends, and the Webhooks Journal tells of it if the app
     /// has subscribed.
-    pub(crate) fn uninstall(&mut self, hub_id: u64, at_ms: i64) {
-        self.uninstall_together(&[hub_id], at_ms);
+    pub(crate) fn uninstall(&mut self, hub_id: u64, at_ms: i64) -> usize {
+        self.uninstall_together(&[hub_id], at_ms)
     }
 
     /// The same for several customers, told in one file of the journal.
-    pub(crate) fn uninstall_together(&mut self, hub_ids: &[u64], at_ms: i64) {
-        for hub_id in hub_ids {
-            self.grants.uninstall(*hub_id);
-        }
+    pub(crate) fn uninstall_together(&mut self, hub_ids: &[u64], at_ms: i64) -> usize {
         self.webhooks_journal.uninstalled(hub_ids, at_ms);
+        hub_ids.iter().map(|hub_id| self.grants.uninstall(*hub_id)).sum()
     }
 
     /// Does what the call asks for and says how it went.

@@ -46,9 +46,10 @@ async fn grants_are_listed_until_the_customer_uninstalls() {
     let token = connected(&fake, ACME);
     let grants = get(&fake, "/__grants").json();
     assert_eq!((&grants[0]["hub_id"], &grants[0]["refresh_token"]), (&json!(ACME), &json!(token)));
-    assert_eq!(
-        request(&fake, "POST", "/__uninstall", "", &json!({ "hub_id": ACME }).to_string()).status,
-        204
-    );
+    let uninstall = || request(&fake, "POST", "/__uninstall", "", &json!({ "hub_id": ACME }).to_string());
+    let answer = uninstall();
+    assert_eq!((answer.status, answer.body.lines().count()), (200, 1), "{}", answer.body);
+    assert_eq!(answer.json(), json!({ "hub_id": ACME, "uninstalled": true, "grants_ended": 1 }));
+    assert_eq!(uninstall().json(), json!({ "hub_id": ACME, "uninstalled": false, "grants_ended": 0 }));
     assert_eq!(get(&fake, "/__grants").json(), json!([]));
 }
