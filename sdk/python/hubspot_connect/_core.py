@@ -43,7 +43,7 @@ class Core:
         if url.scheme != "https" and url.host not in ("localhost", "127.0.0.1", "::1"):
             raise ValueError("The service must be https.")
         if not api_key:
-            raise ValueError("The API key is missing.")
+            raise ValueError("The API key is missing: pass `api_key`.")
         self._origin = f"{url.scheme}://{url.netloc.decode()}"
         self._authorization = f"Bearer {api_key}"
         self._retries = retries

@@ -78,6 +78,13 @@ class Proxy(unittest.TestCase):
         self.assertTrue(hubspot.proxy("c", "/%2e%2e/connections/c").text.endswith("/proxy/%2e%2e/connections/c"))
 
 
+class Options(unittest.TestCase):
+    def test_a_client_without_an_api_key_is_refused_and_the_option_is_named(self) -> None:
+        for kind in (HubSpotConnect, AsyncHubSpotConnect):
+            with self.subTest(kind=kind), self.assertRaisesRegex(ValueError, "`api_key`"):
+                kind("https://connect.example.com", "")
+
+
 class Filters(unittest.TestCase):
     def test_a_filter_without_a_value_is_refused_before_anything_is_sent(self) -> None:
         sent: list[httpx.Request] = []

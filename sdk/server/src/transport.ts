@@ -44,7 +44,7 @@ export class Transport {
     const loopback = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
     // The key would be readable on the way.
     if (url.protocol !== "https:" && !loopback) throw new TypeError("The service must be https.");
-    if (!options.apiKey) throw new TypeError("The API key is missing.");
+    if (!options.apiKey) throw new TypeError("The API key is missing: pass `apiKey`.");
     this.#origin = url.origin;
     this.#apiKey = options.apiKey;
     this.#retries = options.retries ?? 2;

@@ -99,6 +99,10 @@ test("an option that is undefined is the default", async () => {
   assert.equal(asked.length, 3);
 });
 
+test("a client without an API key is refused, and the option is named", () => {
+  assert.throws(() => new HubSpotConnect({ service: "https://connect.example.com", apiKey: undefined }), /`apiKey`/);
+});
+
 /** @returns a response whose access token is kept for ten minutes */
 function token(access_token) {
   return Response.json({ access_token }, { headers: { "cache-control": "private, max-age=600" } });
