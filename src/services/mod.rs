@@ -1,17 +1,17 @@
-//! Services: the verbs of the service, by sub-domain.
+//! The services: the operations of the service, by sub-domain.
 //!
 //! ```text
 //!             start            callback            code exchanged
 //!   (nothing) ─────▶ AuthRequest ─────▶ exchanging ─────▶ Token + TokenRefreshJob ◀──┐
 //!                    awaiting_user          │                    │  refresh, again    │
 //!                        │                  ▼                    │  and again ────────┘
-//!                        └──▶ expired     failed                 ├──▶ needs_reauth   (HubSpot said twice: no more)
+//!                        └──▶ expired     failed                 ├──▶ needs_reauth   (HubSpot returned invalid_grant twice)
 //!                                                                ├──▶ integrity_error (the row was tampered with)
 //!                                                                └──▶ (nothing) + RevocationJob   (disconnect, logout)
 //! ```
 //!
-//! A verb never sees a request or a response, and never holds a transaction while HubSpot is asked. Each sub-domain
-//! knows only those below it:
+//! A service never sees a request or a response, and never holds a transaction during a call to HubSpot. Each
+//! sub-domain imports only those below it:
 //!
 //! ```text
 //!   maintenance
@@ -74,23 +74,23 @@ pub struct Services {
     pub connect: Connect,
     /// Connections.
     pub connections: Connections,
-    /// What begins at HubSpot.
+    /// Installs that start at HubSpot.
     pub marketplace: Marketplace,
     /// Webhooks to the host's backend.
     pub webhooks: Webhooks,
-    /// Calls passed on to HubSpot.
+    /// API calls forwarded to HubSpot.
     pub(crate) proxy: Proxy,
-    /// What the others stand on.
+    /// The parts that the other sub-domains build on.
     pub platform: Platform,
-    /// What a process does for itself.
+    /// The work of each process for itself.
     pub maintenance: Maintenance,
     tasks: Tasks,
-    /// Whether the process is on its way out.
+    /// Whether the process is stopping.
     stopping: Arc<AtomicBool>,
 }
 
 impl Services {
-    /// The services over these parts. To be called on the runtime that outlives the web workers.
+    /// Returns the services over these parts. It must be called on the runtime that outlives the web workers.
     pub(crate) fn new(
         config: &Config,
         store: Store,
@@ -134,19 +134,19 @@ impl Services {
         }
     }
 
-    /// From here on the service says that it is not ready: nobody new is to be sent to it, and who waits for a change
-    /// is answered.
+    /// Makes the readiness check fail from now on, so that no new requests are routed here, and ends all waits for a
+    /// change.
     pub fn begin_stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.platform.notifier.wake_all();
     }
 
-    /// Whether the process is on its way out.
+    /// Returns whether the process is stopping.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Waits until no work is left that was begun and has to be finished.
+    /// Waits until all work that was started and must be finished is done.
     pub async fn drain(&self) {
         self.tasks.drain().await;
     }

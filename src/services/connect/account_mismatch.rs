@@ -1,5 +1,5 @@
-//! Another account than the expected one: nothing is overwritten. The grant waits until the person has said what is to
-//! become of it.
+//! The account that the user chose is not the expected one: nothing is overwritten. The grant stays pending until the
+//! user has decided.
 
 use std::sync::Arc;
 
@@ -18,27 +18,27 @@ use crate::services::pending_grants::{AcceptError, Decision, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
 use crate::store::{ConnectStore, ConnectionStore, PendingGrant, StoreError};
 
-/// What a person is asked.
+/// The question to a user who chose another account than the expected one.
 #[derive(Debug)]
 pub struct AccountChoice {
-    /// The account that was chosen at HubSpot.
+    /// The account that the user chose at HubSpot.
     pub portal: PortalId,
-    /// Its website, where HubSpot has told it.
+    /// The domain of the chosen account, if HubSpot returned it.
     pub hub_domain: Option<String>,
-    /// The account that was expected.
+    /// The expected account.
     pub expected: PortalId,
-    /// Its website, if there is a connection to it.
+    /// The domain of the expected account, if the user has a connection to it.
     pub expected_domain: Option<String>,
-    /// Whether there is a connection to the expected account.
+    /// Whether the user has a connection to the expected account.
     pub is_connected: bool,
     /// Whether the user may have a connection to both accounts.
     pub can_keep: bool,
 }
 
-/// Why a decision has no effect.
+/// The reason why a decision has no effect.
 #[derive(Debug, Error)]
 pub enum DecideError {
-    /// The browser belongs to another user by now, or the session of the user who is asked has ended.
+    /// The browser now belongs to another user, or the session of the user who is asked has ended.
     #[error("another user is asked")]
     NotYours,
     /// The tokens are sealed with a key that is not configured.
@@ -49,7 +49,7 @@ pub enum DecideError {
     Store(#[from] StoreError),
 }
 
-/// Grants for another account than the expected one. Clones share everything.
+/// Pending grants for another account than the expected one. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct AccountMismatches {
     connect_store: ConnectStore,
@@ -81,7 +81,7 @@ impl AccountMismatches {
         }
     }
 
-    /// What the person is asked about a flow, if anything.
+    /// Returns the question to the user about an authorization request, if it is open.
     pub(super) async fn choice(&self, request: &AuthRequest) -> Result<Option<AccountChoice>, StoreError> {
         let now = self.clock.now();
         let is_open = request.state_at(now) == FlowState::Exchanging && request.connect_session.is_none();
@@ -102,11 +102,11 @@ impl AccountMismatches {
         }))
     }
 
-    /// Does what the person has decided, in the browser that holds the flow's cookie. `None` if there was nothing to
-    /// decide.
+    /// Carries out the user's decision, in the browser that holds the cookie of the authorization request. `None` if
+    /// there is nothing to decide.
     ///
     /// # Errors
-    /// [`DecideError`] says why nothing has happened; the question stays open then.
+    /// [`DecideError`]: nothing has happened, and the question stays open.
     pub async fn decide(
         &self,
         flow: FlowId,
@@ -120,8 +120,8 @@ impl AccountMismatches {
         }
         let Some(pending) = self.connect_store.pending_grant(flow.into()).await? else { return Ok(None) };
         let Some(owner) = pending.user_id else { return Ok(None) };
-        // Another user has logged in here meanwhile, or the session has ended: neither may decide on this user's
-        // connections, nor open them.
+        // Another user has logged in here, or the session has ended: that browser may neither decide on this user's
+        // connections nor open them.
         let allowed = match user {
             Some(user) => user == owner,
             None => self.sign_ins.may_sign_in(owner).await?,
@@ -149,7 +149,7 @@ impl AccountMismatches {
         joined(work).await
     }
 
-    /// The connection that the person who is asked has to the expected account.
+    /// Returns the connection of the user who is asked to the expected account.
     async fn connected(
         &self,
         pending: &PendingGrant,

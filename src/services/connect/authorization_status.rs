@@ -1,4 +1,5 @@
-//! How an attempt fares, for the page that began it: asked with a secret that only that page has, without cookies.
+//! The status of an authorization request, for the page that started it: it polls with a secret that only that page
+//! has, without cookies.
 
 use std::sync::Arc;
 
@@ -14,57 +15,57 @@ use crate::services::pending_grants::PendingGrants;
 use crate::services::platform::{Base, Key, Notifier};
 use crate::store::{ConnectStore, StoreError};
 
-/// An attempt as its page may see it.
+/// An authorization request as its page may see it.
 #[derive(Debug)]
 pub struct AuthRequestView {
-    /// Its public id.
+    /// The public id of the authorization request.
     pub flow: FlowId,
-    /// How far it has come.
+    /// The status.
     pub status: AuthorizationStatus,
-    /// What it has come to, once it has.
+    /// The outcome, once there is one.
     pub outcome: Option<Outcome>,
-    /// What the access token is given for, once.
+    /// The pickup code, which the page exchanges once for the access token.
     pub pickup_code: Option<String>,
-    /// Until when HubSpot's answer is awaited.
+    /// The end of the time in which HubSpot must respond.
     pub expires_at: Timestamp,
-    /// When the passing of time alone changes this.
+    /// The time at which this view changes without any event.
     pub changes_at: Timestamp,
     /// The connect session that the host's backend has to confirm now.
     pub awaiting_confirmation: Option<AwaitedSession>,
-    /// Whether the outcome is kept from whoever asks, because nobody has proven who began this.
+    /// Whether the outcome is withheld from the caller, because the opener is not verified.
     pub withheld: bool,
 }
 
 /// A connect session that awaits confirmation by the host's backend.
 #[derive(Debug)]
 pub struct AwaitedSession {
-    /// Its id.
+    /// The id of the session.
     pub id: ConnectSessionId,
-    /// The connection that it reconnects, if it was made for one.
+    /// The connection that the session reconnects, if it was created for one.
     pub connection: Option<ConnectionId>,
 }
 
-/// An access token on its way out.
+/// An access token for the page that started the authorization request.
 #[derive(Debug)]
 pub struct AccessToken {
     /// The token.
     pub token: Secret,
-    /// When it expires.
+    /// The time at which the token expires.
     pub expires_at: Timestamp,
 }
 
-/// Why no access token is given.
+/// The reason why no access token is returned.
 #[derive(Debug)]
 pub enum PickupCodeError {
-    /// There is no such attempt for this secret, or its page is another one.
+    /// No authorization request matches this secret, or another page started it.
     Unknown,
     /// The pickup code is invalid or has expired.
     Rejected,
-    /// It was given before.
+    /// The access token was picked up before.
     Taken,
-    /// What is stored cannot be opened.
+    /// The stored token cannot be opened.
     Unreadable,
-    /// The database failed; nothing was given.
+    /// The database failed; no token was returned.
     Store(StoreError),
 }
 
@@ -74,7 +75,7 @@ impl From<StoreError> for PickupCodeError {
     }
 }
 
-/// Attempts as their pages may see them. Clones share everything.
+/// The status of authorization requests, for their pages. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct AuthorizationStatuses {
     store: ConnectStore,
@@ -105,10 +106,10 @@ impl AuthorizationStatuses {
         }
     }
 
-    /// The attempt whose challenge belongs to this verifier.
+    /// Returns the authorization request whose challenge belongs to this verifier.
     ///
-    /// Without proof that a page of the opener's origin began it, it looks as if nobody had come back yet: somebody
-    /// else may have begun it, for a person who then approved (cross-user fixation).
+    /// If the opener is not verified, the request appears as still awaiting its user: an attacker may have started it
+    /// for a user who then consented (cross-user fixation).
     pub async fn find(
         &self,
         verifier: &Secret,
@@ -120,7 +121,7 @@ impl AuthorizationStatuses {
         };
         let (flow, mut expires_at) = (request.id, request.expires_at);
         if request.opener_verification.is_none() {
-            // As it was when it began: how long it is open may tell how it fares.
+            // As at the start: a changed expiry would reveal the status.
             expires_at = request.created_at.plus(self.rules.flow_ttl);
             if expires_at.plus(AUTH_REQUEST_RETENTION) <= now {
                 return Ok(None);
@@ -143,11 +144,11 @@ impl AuthorizationStatuses {
         }
         let outcome = self.outcomes.outcome_of(&request).await?;
         let (status, changes_at) = match (request.state_at(now).status(), &outcome) {
-            // It is not known yet whose it is.
+            // The account is not known yet.
             (AuthorizationStatus::Connected, Outcome::Pending { until }) => {
                 (AuthorizationStatus::Exchanging, *until)
             }
-            // It was connected, and is no more.
+            // The connection has been deleted since.
             (AuthorizationStatus::Connected, Outcome::Failed { .. }) => {
                 (AuthorizationStatus::Failed, expires_at)
             }
@@ -185,10 +186,10 @@ impl AuthorizationStatuses {
         Ok(Some(AwaitedSession { id, connection: session.and_then(|session| session.connection_id) }))
     }
 
-    /// Gives the access token of an attempt, once, to the page that began it.
+    /// Returns the access token of an authorization request, once, to the page that started it.
     ///
     /// # Errors
-    /// [`PickupCodeError`] says why not.
+    /// [`PickupCodeError`] names the reason.
     pub async fn redeem(
         &self,
         flow: FlowId,
@@ -216,7 +217,7 @@ impl AuthorizationStatuses {
         Ok(AccessToken { token, expires_at: connection.token.expires_at })
     }
 
-    /// Gives an attempt up, if HubSpot has not answered yet; how it stands then.
+    /// Cancels an authorization request that HubSpot has not answered yet, and returns its status after that.
     pub async fn cancel(
         &self,
         flow: Option<FlowId>,

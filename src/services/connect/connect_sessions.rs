@@ -1,14 +1,14 @@
-//! Connect sessions: a host's backend says which of its users is connecting, and may have the last word.
+//! Connect sessions: a host's backend names the user who connects, and may require its own confirmation.
 //!
 //! ```text
-//!   open ──▶ connected                              a page of a listed origin began it, and HubSpot has said yes
-//!     └────▶ awaiting_confirmation ──▶ connected    the backend has confirmed who it was
-//!     └────▶ expired      └─────────▶ cancelled     it has said no, named another user, or said nothing for a week
+//!   open ──▶ connected                              a page of a listed origin started it, and the user consented
+//!     └────▶ awaiting_confirmation ──▶ connected    the backend has confirmed the user
+//!     └────▶ expired      └─────────▶ cancelled     the backend cancelled, named another user, or was silent for a week
 //! ```
 //!
-//! The connection belongs to the host's user and to no browser session, so a browser in which it was approved gains
-//! nothing by it, and neither does whoever made a person approve it elsewhere: without proof that a page of the host's
-//! began it, or our own page for a link, nothing is connected (cross-user fixation, RFC 9700 section 4.7).
+//! The connection belongs to the host's user and to no browser session. So neither the browser in which the user
+//! consented gains access by it, nor an attacker who made a user consent elsewhere: unless a page of the host, or our
+//! own page for a link, is verified as the opener, nothing is connected (cross-user fixation, RFC 9700 section 4.7).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,66 +36,67 @@ use crate::store::{
     StoreError,
 };
 
-/// How long a session for a page is good, unless the backend says otherwise.
+/// The lifetime of a session for a page, unless the backend sets another.
 const PAGE_SESSION_LIFE: Duration = Duration::from_secs(1800);
-/// The same of a link that an administrator is sent.
+/// The same for a hosted link, which is sent to an administrator.
 const LINK_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What a backend asks for.
+/// The parameters of a new connect session.
 #[derive(Debug, Default)]
 pub struct NewSession {
     /// The project of the backend.
     pub project: ProjectId,
-    /// The host's user; of a session that renews a connection its owner, if it is not named.
+    /// The host's user. If it is missing in a session that reconnects a connection, the owner of the connection.
     pub external_id: Option<ExternalUserId>,
-    /// The connection to be renewed.
+    /// The connection to reconnect.
     pub connection: Option<ConnectionId>,
-    /// Required scopes, if other than the configured ones.
+    /// The required scopes, if other than the configured ones.
     pub scopes: Option<Scopes>,
-    /// Scopes that the account may lack, if other than the configured ones.
+    /// The scopes that the account may lack, if other than the configured ones.
     pub optional_scopes: Option<Scopes>,
     /// Whether connecting fails without all required scopes, if other than configured.
     pub require_scopes: Option<bool>,
-    /// The one account that may be connected.
+    /// The only account that may be connected.
     pub portal_id: Option<PortalId>,
-    /// The pages that may use it, out of those of its project.
+    /// The pages that may use the session, out of those of its project.
     pub allowed_origins: Option<Vec<String>>,
-    /// Where the browser goes in the end.
+    /// The URL that the browser returns to at the end.
     pub return_url: Option<String>,
-    /// What the host keeps with the connection, as JSON.
+    /// The metadata that the host keeps with the connection, as JSON.
     pub metadata: Option<String>,
-    /// Who is asking, for the person who opens the hosted link.
+    /// The name of the requester, for the user who opens the hosted link.
     pub requested_by: Option<String>,
-    /// Whether the backend has the last word. A hosted link always leaves it that.
+    /// Whether the backend has to confirm the connection. A session with a hosted link always requires that.
     pub confirm: bool,
-    /// Whether there is to be a link that somebody else may open.
+    /// Whether the session has a hosted link, which another user may open.
     pub hosted: bool,
-    /// How long it is good.
+    /// The lifetime of the session.
     pub life: Option<Duration>,
 }
 
-/// A session as its backend gets it, once.
+/// A new session, as its backend receives it once.
 #[derive(Debug)]
 pub struct NewlyMade {
     /// The session.
     pub session: ConnectSession,
-    /// For the page, which sends it in the body of a POST and nowhere else.
+    /// The token for the page, which sends it in the body of a POST and nowhere else.
     pub token: Secret,
 }
 
-/// Why there is no session.
+/// The reason why no session is created.
 #[derive(Debug, Error)]
 pub enum SessionError {
     /// Neither a user nor a connection is named.
     #[error("no user is named")]
     NoUser,
-    /// The connection is none, or is not that user's, or no user of the host's has it, or its account is not known yet.
+    /// There is no such connection, it belongs to another user or to no user of the host, or its account is not known
+    /// yet.
     #[error("the connection is not that user's")]
     UnknownConnection,
-    /// One of the pages is not listed in HOST_ORIGINS, or not one of the project's.
+    /// One of the origins is not listed in HOST_ORIGINS, or does not belong to the project.
     #[error("an origin is not listed")]
     OriginNotListed,
-    /// The browser is not to be sent back there.
+    /// The return URL is of no allowed origin.
     #[error("the return address is of no listed origin")]
     ReturnUrlNotAllowed,
     /// The database failed.
@@ -103,31 +104,31 @@ pub enum SessionError {
     Store(#[from] StoreError),
 }
 
-/// A session as its backend looks at it.
+/// A session as its backend sees it.
 #[derive(Debug)]
 pub struct SessionView {
     /// The session.
     pub session: ConnectSession,
-    /// The grant that awaits the backend's word, if one does.
+    /// The grant that awaits the backend's confirmation, if there is one.
     pub awaiting: Option<PendingGrant>,
 }
 
-/// Why a session is not completed.
+/// The reason why a session is not completed.
 #[derive(Debug, Error)]
 pub enum CompleteError {
-    /// There is none.
+    /// There is no such session.
     #[error("there is no such session")]
     Unknown,
-    /// Nobody has approved yet.
+    /// The user has not consented yet.
     #[error("nobody has approved yet")]
     NotYet,
-    /// It has come to its end.
+    /// The session has ended.
     #[error("the session has ended")]
     Ended,
-    /// It was made for another user: it is ended now, and its grant with it.
+    /// The session was created for another user: it is cancelled now, and its grant discarded.
     #[error("the session was made for another user")]
     Mismatch,
-    /// What is stored is sealed with a key that is not configured. It may come back.
+    /// The stored grant is sealed with a key that is not configured. The key may be configured again.
     #[error("the key is missing")]
     KeyMissing,
     /// The database failed.
@@ -169,10 +170,10 @@ impl ConnectSessions {
         }))
     }
 
-    /// Makes a connect session.
+    /// Creates a connect session.
     ///
     /// # Errors
-    /// [`SessionError`] says what does not fit.
+    /// [`SessionError`] names the parameter that is not accepted.
     pub async fn create_connect_session(&self, new: NewSession) -> Result<NewlyMade, SessionError> {
         let parts = &self.0;
         let reconnected = match new.connection {
@@ -220,7 +221,8 @@ impl ConnectSessions {
         Ok(NewlyMade { session, token })
     }
 
-    /// The owner and the account of a connection that is to be renewed. Nobody but its owner's backend may ask for it.
+    /// Returns the owner and the account of a connection to reconnect. Only the backend of its owner may ask for
+    /// that.
     async fn reconnectable(
         &self,
         project: &ProjectId,
@@ -233,18 +235,18 @@ impl ConnectSessions {
         let token = self.0.connection_store.token(id).await?.ok_or(SessionError::UnknownConnection)?;
         let owner = self.0.platform_store.external_of(token.user_id).await?;
         let owner = owner.filter(|owner| named.is_none_or(|named| named == owner));
-        // Without an account there is nothing that the renewal could be held to.
+        // Without an account, the reconnect could not be held to the same one.
         let account = token.portal_id.ok_or(SessionError::UnknownConnection)?;
         Ok((owner.ok_or(SessionError::UnknownConnection)?, account))
     }
 
-    /// The pages that may use a session: those that are named, out of those of the project.
+    /// Returns the origins that may use a session: the named ones, if the project has them all.
     async fn listed(
         &self,
         project: &ProjectId,
         named: Option<Vec<String>>,
     ) -> Result<Option<AllowedOrigins>, SessionError> {
-        // Without its project, which has been deleted in this moment, there are no pages.
+        // The project has just been deleted, and its origins with it.
         let project = self.0.platform_store.project(project).await?.ok_or(SessionError::OriginNotListed)?;
         let known = project.host_origins;
         let Some(named) = named else { return Ok(known) };
@@ -264,7 +266,7 @@ impl ConnectSessions {
         if found { Ok(()) } else { Err(SessionError::ReturnUrlNotAllowed) }
     }
 
-    /// A session of this project, with the grant that awaits the backend's word.
+    /// Returns a session of this project, with the grant that awaits the backend's confirmation.
     pub async fn connect_session(
         &self,
         project: &ProjectId,
@@ -284,7 +286,7 @@ impl ConnectSessions {
         Ok(Some(SessionView { session, awaiting }))
     }
 
-    /// The sessions that are asked for, the newest first, at most `limit`.
+    /// Returns the sessions that match the filter, newest first, at most `limit`.
     pub async fn connect_sessions(
         &self,
         filter: ConnectSessionFilter,
@@ -296,12 +298,12 @@ impl ConnectSessions {
         Ok(sessions)
     }
 
-    /// Confirms, for the host's backend, that this user is the one who has approved (the user is named again, by what
-    /// the backend knows of the browser in front of it now). Another user's session is ended: somebody has tried to
-    /// have one person approve for another.
+    /// Confirms, for the host's backend, that this user is the one who consented. The backend names the user again,
+    /// from the browser that it serves now. If that is another user, the session is cancelled: an attacker has tried
+    /// to have one user consent for another.
     ///
     /// # Errors
-    /// [`CompleteError`] says why nothing is connected.
+    /// [`CompleteError`] names the reason why nothing is connected.
     pub async fn complete_connect_session(
         &self,
         project: &ProjectId,
@@ -341,7 +343,7 @@ impl ConnectSessions {
         });
         match joined(work).await {
             Ok(Some(_)) => self.connect_session(project, id).await?.ok_or(CompleteError::Unknown),
-            // It was ended in this moment, or could not be opened.
+            // The session has just been ended, or its grant cannot be opened.
             Ok(None) | Err(AcceptError::Damaged) => {
                 self.0
                     .pending_grants
@@ -354,7 +356,7 @@ impl ConnectSessions {
         }
     }
 
-    /// Somebody else has had the word on a session: it was the same word if there is a connection.
+    /// Returns the session that another request has completed, or an error if it was cancelled.
     async fn connected_meanwhile(
         &self,
         project: &ProjectId,
@@ -368,7 +370,7 @@ impl ConnectSessions {
         }
     }
 
-    /// Ends a session that has led to nothing yet, for the host's backend. `None` if there is no such session.
+    /// Cancels a session that is not connected yet, for the host's backend. `None` if there is no such session.
     pub(crate) async fn cancel_connect_session(
         &self,
         project: &ProjectId,
@@ -379,7 +381,7 @@ impl ConnectSessions {
         self.connect_session(project, id).await
     }
 
-    /// The session behind a hosted link, for the person who has opened it.
+    /// Returns the open session of a hosted link, for the user who opens it.
     pub(crate) async fn hosted_session(&self, token: &Secret) -> Result<Option<ConnectSession>, StoreError> {
         let found = self.0.connect_store.connect_session_of(token.hash()).await?;
         let now = self.0.clock.now();
@@ -388,15 +390,15 @@ impl ConnectSessions {
         }))
     }
 
-    /// Exchanges the token of a hosted link, once, for a token that the page behind the link keeps to itself: the link
-    /// stays in mailboxes and in the browser's history.
+    /// Exchanges the token of a hosted link, once, for a token that only the page behind the link has: the link
+    /// itself stays in mailboxes and in the browser's history.
     pub async fn open_link(&self, link: &Secret) -> Result<Option<Secret>, StoreError> {
         let page = Secret::random(&self.0.random);
         let opened = self.0.connect_store.open_link(link.hash(), page.hash(), self.0.clock.now()).await?;
         Ok(opened.then_some(page))
     }
 
-    /// The address of a hosted link. What opens it stands behind the `#`, which browsers send to no server.
+    /// Returns the URL of a hosted link. The token is in the fragment, which browsers send to no server.
     pub(crate) fn hosted_link(&self, token: &Secret) -> Option<Url> {
         let base = Url::parse(self.0.rules.own_origin.as_str()).ok()?;
         let mut link = base.join("/connect").ok()?;

@@ -1,4 +1,4 @@
-//! Hands the outcome of a flow to its popup, once.
+//! Hands off the outcome of an authorization request to its popup, once.
 
 use std::sync::Arc;
 
@@ -17,55 +17,55 @@ use crate::services::pending_grants::PendingGrants;
 use crate::services::platform::Base;
 use crate::store::{ConnectStore, StoreError};
 
-/// A flow as its own browser sees it.
+/// An authorization request as its own browser sees it.
 #[derive(Debug)]
 pub struct FlowOutcome {
-    /// What it has come to.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What the person is asked before it comes to anything.
+    /// The question that the user must answer first, if there is one.
     pub choice: Option<AccountChoice>,
-    /// The page that began it.
+    /// The origin of the page that started the authorization request.
     pub opener: Option<Origin>,
-    /// Where the window can go if there is no opener to tell.
+    /// The link for a window that has no opener to notify.
     pub return_link: Option<String>,
     /// The page that the user can go back to after a hosted link.
     pub back_url: Option<ReturnUrl>,
-    /// In which window it takes place.
+    /// The window in which the authorization takes place.
     pub mode: Mode,
-    /// Whether the host's backend began it: then the connection is that of no browser, and a page of ours cannot begin
-    /// it anew.
+    /// Whether the host's backend started it: then the connection belongs to no browser, and our own page cannot
+    /// start another authorization request for it.
     pub by_backend: bool,
-    /// Whether the host's backend has the last word now.
+    /// Whether the host's backend has to confirm now.
     pub awaiting_confirmation: bool,
     /// Whether nothing is left to hand off, so that the cookie can be removed.
     pub is_spent: bool,
 }
 
-/// What the popup is to tell its opener.
+/// The message from the popup to its opener.
 #[derive(Debug)]
 pub struct Message {
     /// The outcome; never pending.
     pub outcome: Outcome,
-    /// The access token, where the opener may have it.
+    /// The access token, if the opener may have it.
     pub access_token: Option<Secret>,
-    /// What the opener gets the access token for, where it may have it in that way.
+    /// The pickup code with which the opener gets the access token, if it may have it that way.
     pub pickup_code: Option<String>,
 }
 
-/// An attempt to take the outcome.
+/// The result of taking the outcome.
 #[derive(Debug)]
 pub enum HandoffResult {
-    /// Tell this to that origin alone.
+    /// The message, for this origin only.
     Now(Option<Origin>, Box<Message>),
-    /// Not yet.
+    /// There is no outcome yet.
     Pending,
-    /// It was handed out before.
+    /// The outcome was handed off before.
     Gone,
-    /// No such flow in this browser.
+    /// This browser has no such authorization request.
     Unknown,
 }
 
-/// Outcomes, handed out to popups. Clones share everything.
+/// Hands off outcomes to popups. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Handoffs {
     store: ConnectStore,
@@ -97,7 +97,7 @@ impl Handoffs {
         }
     }
 
-    /// What a flow has come to, for the browser that holds its cookie.
+    /// Returns the outcome of an authorization request, for the browser that holds its cookie.
     pub async fn outcome(&self, flow: FlowId, binding: &Secret) -> Result<Option<FlowOutcome>, StoreError> {
         let Some(request) = self.store.flow(flow, binding.hash()).await? else { return Ok(None) };
         let choice = self.mismatches.choice(&request).await?;
@@ -120,7 +120,8 @@ impl Handoffs {
         }))
     }
 
-    /// Takes the message for the opener; the second caller finds it gone (a token is given at most once per flow).
+    /// Takes the message for the opener. A second caller gets [`HandoffResult::Gone`]: an access token is handed off
+    /// at most once.
     pub async fn hand_off(&self, flow: FlowId, binding: &Secret) -> Result<HandoffResult, StoreError> {
         let Some(request) = self.store.flow(flow, binding.hash()).await? else {
             return Ok(HandoffResult::Unknown);
@@ -137,7 +138,7 @@ impl Handoffs {
         let access_token = self.access_for(&request, &outcome).filter(|_| !is_over);
         let taken = self.store.hand_off_auth_request(flow, access_token.is_some(), now).await?;
         let Some(with_token) = taken else { return Ok(HandoffResult::Gone) };
-        // Another way may have been quicker.
+        // The page may have picked up the token in the meantime.
         let access_token = access_token.filter(|_| with_token);
         let pickup_code = match access_token {
             Some(_) => None,
@@ -147,15 +148,15 @@ impl Handoffs {
         Ok(HandoffResult::Now(request.opener, Box::new(Message { outcome, access_token, pickup_code })))
     }
 
-    /// The access token goes to pages that the operator has listed and to no other, our own included: those use the
-    /// session. The refresh token goes nowhere.
+    /// Returns the access token for the opener. Only pages that the operator has listed get it; our own pages use the
+    /// session instead. The refresh token is never handed off.
     fn access_for(&self, request: &AuthRequest, outcome: &Outcome) -> Option<Secret> {
         let Outcome::Connected(connection) = outcome else {
             return None;
         };
         let wanted = match self.rules.token_delivery {
             TokenDelivery::AccessToken => true,
-            // Who sends a challenge and has proven who it is can take the token in the quieter way.
+            // A verified page that sent a challenge can pick up the token, which keeps it out of the message.
             TokenDelivery::Auto => {
                 request.connect_session.is_none()
                     && (request.challenge.is_none() || request.opener_verification.is_none())

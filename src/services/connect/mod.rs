@@ -1,4 +1,4 @@
-//! The authorization flow: begun, brought back, told to the page that began it.
+//! The authorization flow: start, callback, and hand-off of the outcome.
 
 mod account_mismatch;
 mod authorization_status;
@@ -34,19 +34,19 @@ use rules::Rules;
 /// The authorization flow. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Connect {
-    /// Attempts, begun.
+    /// Starts authorization requests.
     pub starts: Starts,
-    /// Attempts, finished.
+    /// Finishes authorization requests.
     pub(crate) finishes: Finishes,
-    /// Outcomes, for the popup.
+    /// Hands off outcomes to popups.
     pub(crate) handoffs: Handoffs,
-    /// Attempts as the page sees them that began them.
+    /// The status of authorization requests, for the pages that started them.
     pub(crate) statuses: AuthorizationStatuses,
-    /// Grants for another account than the expected one.
+    /// Pending grants for another account than the expected one.
     pub(crate) mismatches: AccountMismatches,
-    /// Sessions that were lost on the way.
+    /// Browser sessions that were lost with a response.
     pub(crate) sign_ins: SignIns,
-    /// What the host's backend says of who is connecting.
+    /// Connect sessions, in which the host's backend names the user who connects.
     pub sessions: ConnectSessions,
     pending_grants: PendingGrants,
     disconnects: Disconnects,
@@ -76,10 +76,10 @@ impl Connect {
         }
     }
 
-    /// Ends all connections of a user, and the grants that wait for the user's word.
+    /// Ends all connections of a user, and discards the grants that await the user's decision.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; what has ended by then stays ended.
+    /// [`StoreError`] if the database fails; connections that have ended by then stay ended.
     pub(crate) async fn disconnect_all(
         &self,
         user: UserId,

@@ -1,4 +1,4 @@
-//! What an attempt has come to, and what its page gets for it.
+//! The outcome of an authorization request, and its pickup code.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use crate::keyring::Keyring;
 use crate::services::platform::{Base, Connection};
 use crate::store::{ConnectionStore, StoreError};
 
-/// How long a pickup code is valid. The next look at the attempt gives a fresh one.
+/// The lifetime of a pickup code. Each poll returns a fresh one.
 const PICKUP_CODE_LIFETIME: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// What a flow has come to.
+/// The outcome of an authorization request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The person is at HubSpot, or the code is being exchanged, or HubSpot is being asked whose account it is.
+    /// The user is at HubSpot, the code is being exchanged, or HubSpot is being asked for the account.
     Pending {
-        /// By then it will have come to something.
+        /// The time by which the outcome is known.
         until: Timestamp,
     },
-    /// There is a connection.
+    /// The connection exists.
     Connected(Box<Connection>),
-    /// There is none.
+    /// The authorization request failed.
     Failed {
-        /// Why.
+        /// The reason.
         code: FailureCode,
     },
 }
 
-/// What attempts have come to. Clones share everything.
+/// Outcomes of authorization requests. Clones share everything.
 #[derive(Debug, Clone)]
 pub(super) struct Outcomes {
     store: ConnectionStore,
@@ -53,8 +53,8 @@ impl Outcomes {
             FlowState::AwaitingUser => Outcome::Pending { until: request.expires_at },
             FlowState::Exchanging => Outcome::Pending { until: request.expires_at.plus(EXCHANGE_GRACE) },
             FlowState::Connected { connection, at } => match self.store.token(connection).await? {
-                // A page is told of its connection once, and shows whose it is. What another attempt has renewed since
-                // is known already.
+                // A page is notified of its connection once, with the account details. If a later authorization
+                // request has reconnected it, they are known already.
                 Some(token) => match token.details_awaited_until(now) {
                     Some(until) if at == token.connected_at => Outcome::Pending { until },
                     _ => Outcome::Connected(Box::new(Connection { token, refresh_at: None })),
@@ -67,7 +67,7 @@ impl Outcomes {
         })
     }
 
-    /// A pickup code for a connected attempt whose token has not been given out.
+    /// Returns a pickup code for a connected authorization request whose token has not been taken.
     pub(super) fn pickup_code_for(
         &self,
         request: &AuthRequest,
@@ -75,7 +75,7 @@ impl Outcomes {
         now: Timestamp,
     ) -> Option<String> {
         let given = match self.rules.token_delivery {
-            // The backend has asked for it, so the backend gets it.
+            // The backend started it, so the backend gets the token.
             TokenDelivery::Auto => request.connect_session.is_none(),
             TokenDelivery::Handle => false,
             TokenDelivery::AccessToken | TokenDelivery::PickupCode => true,

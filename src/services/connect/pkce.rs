@@ -1,4 +1,4 @@
-//! The PKCE verifier of an attempt (RFC 7636): sealed when it begins, opened when it comes back.
+//! The PKCE verifier of an authorization request (RFC 7636): sealed at the start, opened for the exchange.
 
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::failure::FailureCode;
@@ -19,7 +19,7 @@ pub(super) fn open_pkce(keyring: &Keyring, request: &AuthRequest) -> Result<Opti
     opened.map(Some).map_err(|_| FailureCode::IntegrityError)
 }
 
-/// What a stored PKCE verifier is bound to.
+/// Returns the context to which a stored PKCE verifier is bound.
 fn pkce_context<'a>(flow: &'a str, client_id: &'a str) -> Context<'a> {
     Context { kind: "pkce", row: flow, generation: 0, client_id }
 }

@@ -1,4 +1,4 @@
-//! What the authorization flow goes by.
+//! The settings of the authorization flow.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use crate::config::{Config, TokenDelivery};
 use crate::domain::auth_request::AuthRequest;
 use crate::domain::origin::{AllowedOrigins, Origin};
 
-/// What the authorization flow needs to know of the configuration.
+/// The part of the configuration that the authorization flow needs.
 #[derive(Debug)]
 pub(super) struct Rules {
     pub own_origin: Origin,
     pub host_origins: AllowedOrigins,
     pub token_delivery: TokenDelivery,
     pub flow_ttl: Duration,
-    /// Whether a user has one connection.
+    /// Whether a user has at most one connection.
     pub one_connection_per_user: bool,
 }
 
@@ -28,7 +28,7 @@ impl Rules {
         }
     }
 
-    /// Whether the page that is told is one that the operator has listed.
+    /// Returns whether the opener is an origin that the operator has listed.
     pub fn is_listed(&self, request: &AuthRequest) -> bool {
         let origins = &self.host_origins;
         request.opener.as_ref().is_some_and(|opener| origins.find(opener.as_str()).is_some())

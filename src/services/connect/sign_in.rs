@@ -1,4 +1,4 @@
-//! Browsers without a session that may be given one.
+//! Sign-in of browsers that have no session.
 
 use crate::domain::auth_request::{AuthRequest, FlowState, HANDOFF_WINDOW};
 use crate::domain::clock::Clock;
@@ -8,7 +8,7 @@ use crate::services::connections::ConnectionList;
 use crate::services::platform::Base;
 use crate::store::{ConnectStore, ConnectionStore, PlatformStore, StoreError};
 
-/// Browsers without a session that may be given one. Clones share everything.
+/// Sign-in of browsers that have no session. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct SignIns {
     connect_store: ConnectStore,
@@ -29,8 +29,8 @@ impl SignIns {
         }
     }
 
-    /// Returns whether a browser without a session can be signed in as this user: the user has no connections, or has
-    /// just been given a session by an answer that has not arrived.
+    /// Returns whether a browser without a session can be signed in as this user: the user has no connections, or the
+    /// response with the user's new session was lost.
     pub(super) async fn may_sign_in(&self, user: UserId) -> Result<bool, StoreError> {
         if self.list.connections(user).await?.is_empty() {
             return Ok(true);
@@ -40,8 +40,9 @@ impl SignIns {
             && self.platform_store.has_unseen_session(user, since).await?)
     }
 
-    /// Returns the user whose session was lost with the answer to the callback, for the browser that holds the cookie of
-    /// the request. `None` if the session has been seen, or if the outcome is older than [`HANDOFF_WINDOW`].
+    /// Returns the user whose session was lost with the response to the callback, for the browser that holds the
+    /// cookie of the request. `None` if the session has been seen, or if the outcome is older than
+    /// [`HANDOFF_WINDOW`].
     pub async fn lost_session(&self, flow: FlowId, binding: &Secret) -> Result<Option<UserId>, StoreError> {
         match self.connect_store.flow(flow, binding.hash()).await? {
             Some(request) => self.lost_session_of(&request).await,

@@ -1,4 +1,4 @@
-//! Starts a connect: remembers an AuthRequest and says where the person approves.
+//! Starts an authorization request: stores it and returns the URL at which the user consents.
 
 use std::sync::Arc;
 
@@ -23,78 +23,79 @@ use crate::services::platform::{Base, Key, Notifier};
 use crate::store::{ConnectSession, ConnectStore, ConnectionStore, NewAuthRequest, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Who wants to connect, and on whose behalf.
+/// The parameters of a new authorization request.
 #[derive(Debug, Default)]
 pub struct StartConnect {
-    /// The session's user; one is born if there is none.
+    /// The user of the session; a new user is created if there is none.
     pub user: Option<UserId>,
-    /// The origin of the page that is to be told, as it named itself.
+    /// The origin of the page to notify, as the page named it.
     pub origin: Option<String>,
-    /// The account that is expected.
+    /// The expected account.
     pub portal_id: Option<PortalId>,
-    /// The token of the connect session, where the host's backend has made one for this.
+    /// The token of the connect session, if the host's backend created one.
     pub connect_session: Option<Secret>,
-    /// The hash of the secret with which the page will ask how it fares.
+    /// The hash of the secret with which the page will poll the status.
     pub challenge: Option<Hash>,
-    /// The hash of the key with which the opener can prove that it began this.
+    /// The hash of the key with which the opener can verify later that it started this.
     pub opener_challenge: Option<Hash>,
-    /// Where the browser is to go in the end, as the page named it.
+    /// The URL that the browser returns to at the end, as the page named it.
     pub return_url: Option<String>,
-    /// In which window.
+    /// The window in which the authorization takes place.
     pub mode: Mode,
-    /// The origin of the page that sent the request, where the browser said so: a page has no say in that. Of a link
-    /// nobody knows who placed it, whatever page it was followed from.
+    /// The origin of the page that sent the request, if the browser sent it: a page cannot forge that. A link that
+    /// was followed has no sender, because anyone may have placed it on the page.
     pub sender: Option<String>,
 }
 
-/// A connect that has begun.
+/// A started authorization request.
 #[derive(Debug)]
 pub struct Started {
-    /// Its public id.
+    /// The public id.
     pub flow: FlowId,
-    /// What binds it to the browser, for its cookie alone.
+    /// The binding to the browser, for its cookie only.
     pub binding: Secret,
     /// The state (RFC 6749 section 4.1.1).
     pub state: Secret,
-    /// Where the person approves.
+    /// The URL at which the user consents.
     pub authorize_url: Url,
-    /// The one origin that is told.
+    /// The only origin that is notified.
     pub opener: Origin,
-    /// Whether it is proven that a page of that origin began it.
+    /// Whether the opener is verified to be a page of that origin.
     pub is_verified: bool,
-    /// Until when.
+    /// The time at which the authorization request expires.
     pub expires_at: Timestamp,
 }
 
-/// Why a connect does not begin.
+/// The reason why no authorization request is started.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The page that asks is not listed in HOST_ORIGINS.
+    /// The origin of the page is not listed in HOST_ORIGINS.
     #[error("the origin is not listed")]
     OriginNotAllowed,
-    /// The browser is not to be sent back there.
+    /// The return URL is not of the opener's origin.
     #[error("the return address is not the opener's")]
     ReturnUrlNotAllowed,
-    /// Another attempt has this challenge.
+    /// Another authorization request has this challenge.
     #[error("the challenge was used before")]
     ChallengeUsed,
     /// The connect session is unknown, or has ended.
     #[error("the connect session is unknown, or has ended")]
     SessionEnded {
-        /// The authorization request that keeps this for the page that started it, if that page is verified.
+        /// The failed authorization request, which reports this to the page that started it, if that page is
+        /// verified.
         flow: Option<FlowId>,
     },
-    /// It could not be remembered.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The flow that a state belongs to.
+/// Returns the id of the flow that a state belongs to.
 pub fn flow_of_state(state: &Secret) -> FlowId {
     FlowId::of_state_hash(state.hash().bytes())
 }
 
-/// Attempts to connect, begun. Clones share everything.
+/// Starts authorization requests. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Starts(Arc<Parts>);
 
@@ -127,13 +128,13 @@ impl Starts {
         }))
     }
 
-    /// Begins a connect.
+    /// Starts an authorization request.
     ///
-    /// The origin is checked before anything is written, and bound to the flow: nothing that comes later, from the
-    /// popup or from its opener, can change who is told.
+    /// The origin is checked before anything is written, and bound to the request: nothing that the popup or its
+    /// opener sends later can change who is notified.
     ///
     /// # Errors
-    /// [`StartError`] as it says.
+    /// [`StartError`] names the reason.
     pub async fn start(&self, ask: StartConnect) -> Result<Started, StartError> {
         let parts = &self.0;
         let opener = self.opener(ask.origin.as_deref())?;
@@ -203,7 +204,8 @@ impl Starts {
     }
 
     /// Stores an authorization request that has failed already, so that a page whose connect session has ended learns
-    /// it by polling, with its verifier. The status tells an unverified page nothing, so nothing is stored for one.
+    /// this by polling with its verifier. The status reveals nothing to an unverified page, so nothing is stored for
+    /// one.
     async fn refused(
         &self,
         ask: &StartConnect,
@@ -214,7 +216,7 @@ impl Starts {
         if ask.challenge.is_none() || opener_verification.is_none() {
             return Ok(StartError::SessionEnded { flow: None });
         }
-        // The state and the binding reach nobody, so HubSpot's callback cannot find this request.
+        // The state and the binding are sent to no browser, so HubSpot's callback cannot find this request.
         let (state, binding) = (Secret::random(&parts.random), Secret::random(&parts.random));
         let (flow, now) = (flow_of_state(&state), parts.clock.now());
         let request = self.plain_request(flow, now, opener, opener_verification, ask);
@@ -286,8 +288,8 @@ impl Starts {
         Ok(Some(Started { flow, binding, state, authorize_url, opener, is_verified, expires_at }))
     }
 
-    /// Notes that the opener has shown the key of its challenge: now it is proven who began the flow. Says until when
-    /// HubSpot's answer is awaited; `None` if it is another key, or too late.
+    /// Records that the opener has shown the key of its challenge, which verifies it. Returns the time by which
+    /// HubSpot must respond; `None` if it is another key, or too late.
     pub async fn verify_opener(
         &self,
         flow: FlowId,
@@ -297,10 +299,10 @@ impl Starts {
         self.0.connect_store.verify_opener(flow, binding.hash(), key.hash()).await
     }
 
-    /// The origin that is told of the outcome: the named one, the only listed one, or our own.
+    /// Returns the origin to notify of the outcome: the named one, the only listed one, or our own.
     ///
     /// # Errors
-    /// [`StartError::OriginNotAllowed`] if the named one may not be told.
+    /// [`StartError::OriginNotAllowed`] if the named one is not listed.
     pub fn opener(&self, named: Option<&str>) -> Result<Origin, StartError> {
         let rules = &self.0.rules;
         match named {
@@ -310,7 +312,7 @@ impl Starts {
         }
     }
 
-    /// Returns the return URL of a session if it is of the page's origin: one session may be for pages of several origins.
+    /// Returns the return URL of a session if it has the page's origin: pages of several origins may use one session.
     /// The page behind a link is our own, and leads back to any page that may use the session.
     fn return_url_of(&self, session: &ConnectSession, page: &Origin) -> Option<ReturnUrl> {
         let url = session.return_url.as_deref()?;
@@ -321,7 +323,8 @@ impl Starts {
         admitted.find_map(|origin| ReturnUrl::parse(url, origin))
     }
 
-    /// Returns the open session that a page starts with. A hosted link is for our own page alone, once it is opened.
+    /// Returns the open session that a page starts with. Only our own page may use a session with a hosted link,
+    /// after the link has been opened.
     async fn session_for(&self, token: &Secret, page: &Origin) -> Result<Option<ConnectSession>, StartError> {
         let found = self.0.connect_store.connect_session_of(token.hash()).await?;
         let Some(session) = found else { return Ok(None) };
@@ -337,7 +340,7 @@ impl Starts {
     }
 }
 
-/// For whom and what HubSpot is asked. A connect session has the last word on each.
+/// The user and the parameters of the request to HubSpot. A connect session overrides the caller and the settings.
 struct EffectiveRequest {
     user: Option<UserId>,
     scopes: Scopes,
@@ -374,8 +377,8 @@ impl EffectiveRequest {
     }
 }
 
-/// Whether the request that begins a flow is known to come from the page that is to be told. What comes from another page
-/// begins nothing.
+/// Verifies that the request comes from a page of the opener's origin. A request from a page of another origin is
+/// refused; one without an origin is not verified.
 fn verify_sender(sender: Option<&str>, opener: &Origin) -> Result<Option<OpenerVerification>, StartError> {
     match sender {
         None => Ok(None),

@@ -1,4 +1,4 @@
-//! Finishes a connect: the browser is back from HubSpot.
+//! Finishes an authorization request when the browser returns from HubSpot.
 
 mod session_authorization;
 
@@ -23,70 +23,70 @@ use crate::services::pending_grants::PendingGrants;
 use crate::services::platform::{Base, Key, Notifier, Tasks, joined, retry_write};
 use crate::store::{ConnectStore, Consumed, Source, StoreError};
 
-/// How long a write is tried again while the person waits.
+/// How long a write is retried while the user waits.
 const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
 
-/// What the browser brings back.
+/// The parameters of the callback.
 #[derive(Debug)]
 pub struct FinishConnect {
     /// The state (RFC 6749 section 4.1.2).
     pub state: Secret,
-    /// The flow's cookie.
+    /// The binding, from the cookie of the authorization request.
     pub binding: Option<Secret>,
-    /// The session's user, if there is a session.
+    /// The user of the browser session, if there is one.
     pub user: Option<UserId>,
-    /// What HubSpot says.
+    /// HubSpot's response.
     pub answer: Answer,
 }
 
-/// What HubSpot says.
+/// HubSpot's response to an authorization request.
 #[derive(Debug)]
 pub enum Answer {
-    /// Here is a code.
+    /// The authorization code.
     Code(Secret),
-    /// The person said no (`access_denied`).
+    /// The user denied access (`access_denied`).
     Denied,
-    /// Something else went wrong there.
+    /// Any other error.
     Error,
 }
 
-/// A flow that has come to its outcome, now or before.
+/// A finished authorization request, finished now or before.
 #[derive(Debug)]
 pub struct Finished {
-    /// The flow; [`Handoffs::outcome`](super::handoff::Handoffs::outcome) tells what it came to.
+    /// The flow; [`Handoffs::outcome`](super::handoff::Handoffs::outcome) returns its outcome.
     pub flow: FlowId,
-    /// Who now has a connection by it: the browser's session is this user's from here on.
+    /// The owner of the new connection: the browser session belongs to this user from now on.
     pub user: Option<UserId>,
-    /// Where the browser goes, if the attempt has taken its page's own window.
+    /// The URL that the browser returns to, if the authorization took place in the page's own window.
     pub return_to: Option<String>,
 }
 
-/// Why the flow is not touched.
+/// The reason why an authorization request is left as it is.
 #[derive(Debug, Error)]
 pub enum FinishError {
-    /// Nobody began it, or it is long forgotten.
+    /// The state is unknown, or its authorization request was deleted long ago.
     #[error("nobody began this flow")]
     StateUnknown,
-    /// Another browser began it.
+    /// Another browser started the authorization request.
     #[error("another browser began this flow")]
     FlowNotYours,
-    /// The database failed; nothing is consumed.
+    /// The database failed; the state is not consumed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What has become of a flow whose answer came just now.
+/// The result of an authorization request that was finished just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FinishResult {
     Connected,
-    /// It is another account than the expected one.
+    /// The account is not the expected one, so the user is asked.
     Asking,
-    /// The host's backend has the last word.
+    /// The host's backend has to confirm.
     Held,
     Failed,
 }
 
-/// Attempts to connect, finished. Clones share everything.
+/// Finishes authorization requests. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Finishes(Arc<Parts>);
 
@@ -127,13 +127,14 @@ impl Finishes {
         }))
     }
 
-    /// Finishes a connect.
+    /// Finishes an authorization request.
     ///
     /// # Errors
-    /// [`FinishError`] if the flow is not this browser's to finish. Every other trouble is an outcome of the flow.
+    /// [`FinishError`] if the authorization request is not this browser's to finish. Every other failure is an
+    /// outcome of the request.
     pub async fn finish(&self, back: FinishConnect) -> Result<Finished, FinishError> {
-        // It goes on although the person closes the popup: what is consumed is followed by its exchange, and a code
-        // that was sent is spent.
+        // Continues when the user closes the popup: a consumed state must be followed by its exchange, and a code can
+        // be sent only once.
         let finishes = self.clone();
         let work = self.0.tasks.detach(async move { finishes.finish_all(back).await });
         joined(work).await
@@ -152,7 +153,7 @@ impl Finishes {
                         Some(_) => None,
                         None => parts.sign_ins.lost_session_of(&request).await?,
                     };
-                    // While it is under way, or the person is being asked, our own page is the place to be.
+                    // While the exchange is running, or the user is being asked, the browser stays on our own page.
                     let ended = request.state_at(now) != FlowState::Exchanging;
                     let return_to = request.return_to().filter(|_| ended);
                     return Ok(Finished { flow: request.id, user, return_to });
@@ -180,7 +181,7 @@ impl Finishes {
         })
     }
 
-    /// Exchanges the code that HubSpot has given, if it has, for its owner.
+    /// Exchanges the authorization code, if HubSpot returned one, for the owner.
     async fn handle_answer(
         &self,
         request: &AuthRequest,
@@ -205,7 +206,7 @@ impl Finishes {
     async fn owner(&self, request: &AuthRequest, user: Option<UserId>) -> Result<UserId, StoreError> {
         let begun_for = request.user_id;
         match user {
-            // What a backend has begun for a user of the host's is that user's, in any browser.
+            // A request that a backend started for a user of the host belongs to that user, in any browser.
             _ if request.connect_session.is_some() => Ok(begun_for),
             Some(user) => Ok(user),
             None if self.0.sign_ins.may_sign_in(begun_for).await? => Ok(begun_for),

@@ -1,4 +1,4 @@
-//! Attempts to connect that began with a connect session: what becomes of what HubSpot gives.
+//! Authorization requests that started with a connect session: what follows the exchange.
 
 use super::{FinishResult, Finishes};
 use crate::domain::auth_request::AuthRequest;
@@ -10,7 +10,8 @@ use crate::services::platform::Key;
 use crate::store::{ConnectSession, Source};
 
 impl Finishes {
-    /// The session of an attempt that has come back from HubSpot. Nothing is exchanged for one that can lead nowhere.
+    /// Returns the connect session of an authorization request. If the request cannot succeed, it fails before the
+    /// code is exchanged.
     pub(super) async fn session_of(
         &self,
         request: &AuthRequest,
@@ -18,18 +19,18 @@ impl Finishes {
         let Some(id) = request.connect_session else { return Ok(None) };
         let found = self.0.store.connect_session(id).await;
         let found = found.map_err(|_| FailureCode::StorageUnavailable)?;
-        // An attempt that began in time may end a little later.
+        // An authorization request that was started in time may end after the session has expired.
         let open = found.filter(|session| session.status == ConnectSessionStatus::Open);
         let session = open.ok_or(FailureCode::ConnectSessionEnded)?;
-        // Whoever may have a backend confirm can do so for a grant that another person gave. So its word is something
-        // that is asked for besides, and never instead.
+        // An attacker who can make a backend confirm could do so for a grant of another user. So the confirmation is
+        // required in addition to the verification of the opener, and never replaces it.
         if request.opener_verification.is_none() {
             return Err(FailureCode::OpenerUnproven);
         }
         Ok(Some(session))
     }
 
-    /// Connects what HubSpot has given for a session, or lets it wait for the backend's word.
+    /// Connects the grant of a session, or holds it until the backend confirms.
     pub(super) async fn finish_session(
         &self,
         request: &AuthRequest,
@@ -81,7 +82,7 @@ impl Finishes {
         Ok(FinishResult::Connected)
     }
 
-    /// Notes for the backend why an attempt came to nothing. The session stays open for another one.
+    /// Records for the backend why an authorization request failed. The session stays open for another one.
     pub(super) async fn note_failed_auth_request(&self, id: ConnectSessionId, flow: FlowId) {
         if let Err(why) = self.0.store.note_failed_auth_request(id, flow).await {
             tracing::warn!(session = %id, error = %why, "could not note a failed attempt");
