@@ -1,7 +1,8 @@
-//! An access token for whoever calls HubSpot on a connection's behalf: one that works now, renewed first if need be.
+//! Access tokens for callers that call HubSpot on a connection's behalf: a token that works now, refreshed first if
+//! necessary.
 //!
-//! However many ask at once, in this process and in others, HubSpot is asked once: here they wait for one renewal, and
-//! among processes the lease decides.
+//! However many callers ask at once, in this process and in others, HubSpot is asked once: in this process they wait
+//! for one refresh, and among replicas the lease decides.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,46 +23,46 @@ use crate::keyring::{Context, Keyring};
 use crate::services::platform::{Base, RowCache, Tasks};
 use crate::store::{AccessRow, AcquireResult, ConnectionStore, StoreError};
 
-/// How long a caller waits: somewhat longer than a call to HubSpot may take.
+/// How long a caller waits for a refresh: somewhat longer than a call to HubSpot may take.
 const CALLER_WAIT: Duration = Duration::from_secs(25);
-/// How long a caller waits while the token in hand still works: not for a HubSpot that says nothing.
+/// How long a caller waits while its token is still valid, in case HubSpot does not respond.
 const SHORT_CALLER_WAIT: Duration = Duration::from_secs(5);
-/// How long is waited for a renewal that another process has begun.
+/// How long this replica waits for a refresh that another replica has started.
 const OTHER_REPLICA_WAIT: Duration = Duration::from_secs(5);
-/// Between two looks at it.
+/// The interval between polls for that refresh.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// An access token as it is lent.
+/// An access token for a caller.
 #[derive(Debug)]
 pub struct Access {
     /// The token.
     pub token: Secret,
-    /// When it expires. That may be sooner than was asked for, if it cannot be renewed now.
+    /// The time at which the token expires. That may be sooner than requested, if the token cannot be refreshed now.
     pub expires_at: Timestamp,
-    /// The generation of the connection's tokens: it rises with every renewal.
+    /// The generation of the connection's tokens, which rises with every refresh.
     pub generation: i64,
-    /// The granted scopes; unknown until HubSpot has named them.
+    /// The granted scopes; unknown until HubSpot has returned them.
     pub scopes: Option<Scopes>,
-    /// The HubSpot app it was granted to.
+    /// The client id of the HubSpot app to which it was granted.
     pub client_id: String,
-    /// Which HubSpot account it is for; unknown until HubSpot has said so.
+    /// The HubSpot account; unknown until HubSpot has returned it.
     pub portal_id: Option<PortalId>,
 }
 
-/// Why there is no access token.
+/// The reason why there is no access token.
 #[derive(Debug)]
 pub enum AccessError {
     /// There is no such connection.
     Unknown,
-    /// HubSpot has ended the grant: the person has to connect anew.
+    /// HubSpot has ended the grant: the user has to reconnect.
     NeedsReauth,
-    /// What is stored was damaged, moved, or sealed under a key that is not there.
+    /// The stored token is damaged or misplaced, or sealed with a key that is not configured.
     Unreadable,
-    /// The token has expired and could not be renewed yet.
+    /// The token has expired and could not be refreshed yet.
     Unavailable {
-        /// A stable code: what the last renewal failed with, or `refresh_in_progress`.
+        /// A stable code: that of the last failed refresh, or `refresh_in_progress`.
         code: String,
-        /// How long to wait before asking again.
+        /// How long to wait before the next request.
         retry_after: Duration,
     },
     /// The database failed.
@@ -88,9 +89,9 @@ pub(super) struct Parts {
     tasks: Tasks,
     circuit_breaker: Arc<CircuitBreaker>,
     refreshes: Refreshes,
-    /// The renewals that somebody of this process waits for.
+    /// The refreshes that callers in this process wait for.
     in_flight: Mutex<HashMap<ConnectionId, watch::Receiver<()>>>,
-    /// How many of these may ask HubSpot at once.
+    /// The number of these refreshes that may call HubSpot at once.
     slots: Semaphore,
 }
 
@@ -120,14 +121,14 @@ impl AccessTokens {
         self.0.in_flight.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// The access token of a connection, with at least `min_ttl` left if that can be had. Of a token's life no more than
-    /// half can be asked for, or every call would be a renewal.
+    /// Returns the access token of a connection, with at least `min_ttl` left if possible. At most half of a token's
+    /// lifetime can be requested, or every call would refresh it.
     ///
-    /// A token that is still valid is given even if it cannot be renewed. Whoever asks may go away: what was begun is
-    /// finished.
+    /// A token that is still valid is returned even if it cannot be refreshed. If the caller goes away, a refresh
+    /// that was started is finished.
     ///
     /// # Errors
-    /// [`AccessError`] says why there is none, and when to ask again.
+    /// [`AccessError`] names the reason why there is no token, and when to retry.
     pub async fn access_token(&self, id: ConnectionId, min_ttl: Duration) -> Result<Access, AccessError> {
         let row = self.valid_row(id, min_ttl).await?;
         self.to_access(&row)
@@ -144,19 +145,19 @@ impl AccessTokens {
         })
     }
 
-    /// Waits for the renewal of tokens of this generation, as long as a caller may.
+    /// Waits for the refresh of tokens of this generation, at most [`CALLER_WAIT`].
     pub(in crate::services) async fn await_refresh_of(&self, id: ConnectionId, generation: i64) {
-        // Whoever holds the other end says nothing: it goes when the renewal is over. That may take for ever, while
-        // new tokens cannot be written.
+        // The sender is dropped when the refresh ends, and sends nothing. That may take for ever, while new tokens
+        // cannot be written.
         let _ = timeout(CALLER_WAIT, self.shared_refresh(id, generation).changed()).await;
     }
 
-    /// Whether somebody of this process has a renewal under way.
+    /// Returns whether a caller in this process has a refresh in progress.
     pub(in crate::services) fn is_refreshing(&self, id: ConnectionId) -> bool {
         self.lock_in_flight().contains_key(&id)
     }
 
-    /// The access token of a connection as [`AccessTokens::access_token`] gives it, still sealed.
+    /// Returns the row of [`AccessTokens::access_token`], with the token still sealed.
     pub(super) async fn valid_row(
         &self,
         id: ConnectionId,
@@ -181,11 +182,11 @@ impl AccessTokens {
         Err(self.unavailable(&row).await?)
     }
 
-    /// Renews a connection's tokens now, whatever life is left in them. What was received within the last seconds is
-    /// new enough; `false` says that it was not renewed for that reason.
+    /// Refreshes a connection's tokens now, however long they are still valid. Tokens that were received within
+    /// [`MIN_REFRESH_INTERVAL`] are new enough: then they are not refreshed, and the result is `false`.
     ///
     /// # Errors
-    /// [`AccessError`] says why there are no new ones, and when to ask again.
+    /// [`AccessError`] names the reason why there are no new tokens, and when to retry.
     pub(crate) async fn refresh_now(&self, id: ConnectionId) -> Result<(Arc<AccessRow>, bool), AccessError> {
         let parts = &self.0;
         let row = self.reread(id).await?;
@@ -200,7 +201,7 @@ impl AccessTokens {
         Ok((after, true))
     }
 
-    /// As it is stored now. Only what is well is remembered.
+    /// Reads the stored row. Only the row of an active connection is cached.
     pub(in crate::services) async fn reread(&self, id: ConnectionId) -> Result<Arc<AccessRow>, AccessError> {
         let parts = &self.0;
         let epoch = parts.row_cache.read_epoch();
@@ -218,13 +219,13 @@ impl AccessTokens {
         let parts = &self.0;
         let code = row.last_error.clone().unwrap_or_else(|| "refresh_in_progress".to_owned());
         let due = parts.store.refresh_due_at(row.id).await?.unwrap_or_else(|| parts.clock.now());
-        // A plan for the ordinary refresh says nothing of when one by request may be tried again.
+        // The time of the next scheduled refresh does not limit when one on demand may be retried.
         let longest = if row.last_error.is_some() { Duration::MAX } else { MIN_REFRESH_INTERVAL };
         let retry_after = due.since(parts.clock.now()).min(longest).max(Duration::from_secs(1));
         Ok(AccessError::Unavailable { code, retry_after })
     }
 
-    /// The renewal of this connection: the one that is under way, or a new one.
+    /// Returns the refresh of this connection: the one in progress, or a new one.
     fn shared_refresh(&self, id: ConnectionId, generation: i64) -> watch::Receiver<()> {
         let mut in_flight_refreshes = self.lock_in_flight();
         if let Some(in_flight) = in_flight_refreshes.get(&id) {
@@ -263,7 +264,7 @@ impl AccessTokens {
         }
     }
 
-    /// Waits until whoever holds the lease has stored new tokens, or given up.
+    /// Waits until the holder of the lease has stored new tokens, or has given up.
     async fn await_other_replica(&self, id: ConnectionId, generation: i64) -> Result<(), StoreError> {
         let polls = OTHER_REPLICA_WAIT.as_millis() / POLL_INTERVAL.as_millis();
         for _ in 0..polls {
@@ -277,7 +278,7 @@ impl AccessTokens {
     }
 }
 
-/// A renewal on its way. However it ends, those who wait for it go on.
+/// A refresh in progress. However it ends, its waiters continue.
 struct InFlightRefresh {
     tokens: AccessTokens,
     id: ConnectionId,
@@ -290,7 +291,7 @@ impl Drop for InFlightRefresh {
     }
 }
 
-/// Opens an access token for whoever it is lent to.
+/// Opens an access token for a caller.
 pub(super) fn open_row(keyring: &Keyring, row: &AccessRow) -> Result<Secret, AccessError> {
     let id = row.id.to_string();
     let context = Context { kind: "access", row: &id, generation: row.generation, client_id: &row.client_id };

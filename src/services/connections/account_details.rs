@@ -1,4 +1,4 @@
-//! Asks HubSpot whose account a connection is to: the account's number, website, user, scopes and time zone.
+//! Asks HubSpot for the details of a connection's account: its id, domain, user, scopes and time zone.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::keyring::{Keyring, OpenError};
 use crate::services::platform::{Base, Changes};
 use crate::store::{ConnectionStore, Details, StoreError};
 
-/// Attempts before giving up on a time zone that HubSpot refuses.
+/// The number of attempts at a time zone that HubSpot refuses to return.
 const MAX_REFUSALS: i64 = 8;
 
-/// The details that a connection lacks. Each comes from an endpoint of its own.
+/// The details that a connection lacks. Each comes from its own endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MissingDetails {
     identity: bool,
@@ -25,7 +25,7 @@ pub(super) struct MissingDetails {
 }
 
 impl MissingDetails {
-    /// Everything: of a new connection, and of one that was connected again.
+    /// All details: of a new connection, and of one that was reconnected.
     pub const ALL: Self = Self { identity: true, time_zone: true };
 
     fn of(token: &Token) -> Self {
@@ -34,7 +34,7 @@ impl MissingDetails {
     }
 }
 
-/// The details of accounts. Clones share everything.
+/// Details of accounts. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct AccountDetails {
     store: ConnectionStore,
@@ -50,8 +50,8 @@ impl AccountDetails {
         Self { store: store.connections, hubspot, keyring, clock, changes }
     }
 
-    /// Asks for details and stores them; the background asks again for those that HubSpot does not give now. A
-    /// connection is good without them.
+    /// Asks HubSpot for details and stores them; the background asks later for those that HubSpot does not return
+    /// now. The connection works without them.
     pub(super) async fn fetch_account_details(
         &self,
         connection: ConnectionId,
@@ -87,7 +87,7 @@ impl AccountDetails {
                     let missing = MissingDetails::of(&token);
                     self.fetch_account_details(token.id, &access, missing, token.details_attempts).await;
                 }
-                // The key may come back.
+                // The key may be configured again.
                 Err(OpenError::UnknownKey(_)) => {
                     let due = self.clock.now().plus(backoff(token.details_attempts.saturating_add(3), 1.0));
                     self.store.save_details(token.id, Details::default(), Some(due)).await?;

@@ -1,4 +1,4 @@
-//! Lends an access token to a host's backend, and says all that speaks against relying on it.
+//! Returns access tokens to a host's backend, with warnings about them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -12,43 +12,44 @@ use crate::domain::secret::Secret;
 use crate::keyring::Keyring;
 use crate::store::AccessRow;
 
-/// What a backend should know about a token that it borrows.
+/// A warning about an access token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TokenWarning {
-    /// It lives for less than was asked for, because it could not be renewed.
+    /// The token expires sooner than requested, because it could not be refreshed.
     ExpiresSoon,
-    /// The account has not granted all that was asked for.
+    /// The account has not granted all requested scopes.
     ScopesMissing(Scopes),
-    /// Renewals fail, with this code and since then.
+    /// The last refreshes have failed.
     RefreshFailing {
         /// The code of the last failed refresh.
         code: String,
-        /// The first failure since the last success.
+        /// The time of the first failure since the last success.
         since: Option<Timestamp>,
     },
-    /// HubSpot has not said yet which account it is for.
+    /// HubSpot has not returned the account yet.
     PortalUnknown,
 }
 
-/// An access token that is lent, still sealed: who has it already needs it no second time.
+/// An access token for a backend, still sealed: a backend that has it already does not need it again.
 #[derive(Debug)]
 pub struct BackendToken {
     keyring: Arc<Keyring>,
     row: Arc<AccessRow>,
-    /// How long it still lives.
+    /// The remaining lifetime.
     pub expires_in: Duration,
-    /// For how long it may be kept and used without asking again: then less than was asked for is left.
+    /// How long the backend may use the token before it asks again: after that, less than the requested lifetime is
+    /// left.
     pub fresh_for: Duration,
-    /// What speaks against relying on it.
+    /// Warnings about the token.
     pub warnings: Vec<TokenWarning>,
 }
 
 impl AccessTokens {
-    /// Lends the access token of a connection, with at least `min_ttl` left if that can be had; if not, a warning says
-    /// so. It is lent through an outage of HubSpot for as long as it works.
+    /// Returns the access token of a connection, with at least `min_ttl` left if possible, otherwise with a warning.
+    /// During an outage of HubSpot it is returned for as long as it is valid.
     ///
     /// # Errors
-    /// [`AccessError`] says why there is none, and when to ask again.
+    /// [`AccessError`] names the reason why there is no token, and when to retry.
     pub async fn get(&self, id: ConnectionId, min_ttl: Duration) -> Result<BackendToken, AccessError> {
         let row = self.valid_row(id, min_ttl).await?;
         let left = row.expires_at.since(self.0.clock.now());
@@ -59,35 +60,35 @@ impl AccessTokens {
 }
 
 impl BackendToken {
-    /// The connection.
+    /// Returns the id of the connection.
     pub fn connection(&self) -> ConnectionId {
         self.row.id
     }
 
-    /// The token itself.
+    /// Opens the token.
     ///
     /// # Errors
-    /// [`AccessError::Unreadable`] if what is stored does not open.
+    /// [`AccessError::Unreadable`] if the stored token cannot be opened.
     pub fn open(&self) -> Result<Secret, AccessError> {
         open_row(&self.keyring, &self.row)
     }
 
-    /// When the token expires.
+    /// Returns the time at which the token expires.
     pub fn expires_at(&self) -> Timestamp {
         self.row.expires_at
     }
 
-    /// The generation of the connection's tokens: it rises with every renewal.
+    /// Returns the generation of the connection's tokens, which rises with every refresh.
     pub fn generation(&self) -> i64 {
         self.row.generation
     }
 
-    /// The granted scopes; unknown until HubSpot has named them.
+    /// Returns the granted scopes; `None` until HubSpot has returned them.
     pub fn scopes(&self) -> Option<&Scopes> {
         self.row.scopes.as_ref()
     }
 
-    /// Stands for the token and all that is said about it, but for the time that passes.
+    /// Returns a hash of the token and all that is returned with it, except for the remaining lifetime.
     pub fn version_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.row.id, self.row.generation, self.row.expires_at).hash(&mut hasher);
@@ -95,7 +96,7 @@ impl BackendToken {
         hasher.finish()
     }
 
-    /// Whether it lives for less than was asked for.
+    /// Returns whether the token expires sooner than requested.
     pub fn is_short(&self) -> bool {
         self.warnings.contains(&TokenWarning::ExpiresSoon)
     }

@@ -1,4 +1,4 @@
-//! Tells the host's backend when HubSpot refuses the app's own credentials.
+//! Notifies the host's backend when HubSpot refuses the app's own credentials.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,8 +10,8 @@ use crate::hubspot::HubSpot;
 use crate::services::platform::Base;
 use crate::store::WebhookStore;
 
-/// Whether the refusal of our credentials is told, as far as this process knows. What an earlier process has told, a new
-/// one does not know.
+/// The state of the alarm, as far as this process knows. A new process does not know whether an earlier one has
+/// raised it.
 #[derive(Debug)]
 pub(super) struct CredentialsAlarm {
     store: WebhookStore,
@@ -30,12 +30,13 @@ impl CredentialsAlarm {
         Self { store: store.webhooks, hubspot, random, state: AtomicU8::new(UNKNOWN) }
     }
 
-    /// Whether that is news.
+    /// Sets the state and returns whether it has changed.
     fn set(&self, state: u8) -> bool {
         self.state.swap(state, Ordering::SeqCst) != state
     }
 
-    /// What HubSpot's answer says of our credentials. It is told once for each outage, by whichever replica is first.
+    /// Records whether HubSpot accepts our credentials. The backend is notified once per outage, by the first
+    /// replica.
     pub async fn note(&self, answer: Result<(), &Failure>) {
         let store = &self.store;
         let kind = EventType::AppCredentialsInvalid;
@@ -49,7 +50,7 @@ impl CredentialsAlarm {
                 let data = AppData { client_id, reason };
                 store.raise_alarm(kind, id, data).await.map(|_| ())
             }
-            // HubSpot looks at a grant only after it has taken the credentials.
+            // HubSpot checks a grant only after it has accepted the credentials.
             Ok(()) | Err(Failure { class: FailureClass::GrantDead, .. }) => {
                 if !self.set(CLEAR) {
                     return;

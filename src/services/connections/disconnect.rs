@@ -1,4 +1,4 @@
-//! Ends connections: here at once, at HubSpot as soon as it can be told.
+//! Ends connections: here at once, at HubSpot as soon as it answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,23 +17,23 @@ use crate::keyring::{Context, Keyring, OpenError};
 use crate::services::platform::{Base, Changes, Tasks};
 use crate::store::{ConnectionStore, Removed, RevocationJob, StoreError};
 
-/// How long a caller waits for HubSpot's word before it is told `queued`.
+/// How long a caller waits for HubSpot's response before it receives `queued`.
 pub(in crate::services) const REVOKE_WAIT: Duration = Duration::from_secs(5);
-/// After so long HubSpot is not asked any more.
+/// The time after which HubSpot is no longer asked to revoke a token.
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(24 * 3600);
-/// Between a claim of the background and the next one, should it not come to an end.
+/// The lease of a revocation, after which another worker may acquire it.
 const REVOCATION_LEASE: Duration = Duration::from_secs(60);
 
 /// A connection that was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disconnected {
-    /// Which.
+    /// The id of the connection.
     pub connection: ConnectionId,
-    /// What became of its grant at HubSpot.
+    /// The result of revoking its grant at HubSpot.
     pub revocation: Revocation,
 }
 
-/// A connection that has ended here.
+/// A connection that has ended here, and whose grant is being revoked.
 pub(in crate::services) struct PendingRevocation {
     connection: ConnectionId,
     at_hubspot: AtHubSpot,
@@ -45,7 +45,7 @@ enum AtHubSpot {
 }
 
 impl PendingRevocation {
-    /// Waits for HubSpot's word, but not for ever: the background goes on asking.
+    /// Waits for HubSpot's response until this time; after that, the background retries.
     pub async fn wait(self, until: Instant) -> Disconnected {
         let revocation = match self.at_hubspot {
             AtHubSpot::Decided(revocation) => revocation,
@@ -58,7 +58,7 @@ impl PendingRevocation {
     }
 }
 
-/// Connections, ended. Clones share everything.
+/// Ends connections. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Disconnects(Arc<Parts>);
 
@@ -89,7 +89,7 @@ impl Disconnects {
         Ok(Some(pending_revocation.wait(Instant::now() + REVOKE_WAIT).await))
     }
 
-    /// Ends one connection, whoever owns it; `None` if there is none.
+    /// Ends one connection of any user; `None` if there is none.
     pub(crate) async fn disconnect_any(&self, id: ConnectionId) -> Result<Option<Disconnected>, StoreError> {
         match self.0.store.token(id).await? {
             Some(token) => self.disconnect(token.user_id, id, true).await,
@@ -97,10 +97,10 @@ impl Disconnects {
         }
     }
 
-    /// Ends all connections of a user. All have ended here before HubSpot's word on any is waited for.
+    /// Ends all connections of a user. All have ended here before it waits for HubSpot's responses.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; what has ended by then stays ended.
+    /// [`StoreError`] if the database fails; connections that have ended by then stay ended.
     pub(in crate::services) async fn disconnect_all(
         &self,
         user: UserId,
@@ -117,7 +117,7 @@ impl Disconnects {
         Ok(ended)
     }
 
-    /// Ends a connection here, and begins to end it at HubSpot.
+    /// Ends a connection here, and starts to revoke its grant at HubSpot.
     async fn end(
         &self,
         user: UserId,
@@ -129,7 +129,7 @@ impl Disconnects {
         Ok(self.begin_revocation(connection, user, removed))
     }
 
-    /// What follows once a connection is removed; `None` if there was none.
+    /// Publishes the removal of a connection and starts to revoke its grant; `None` if there was no connection.
     pub(in crate::services) fn begin_revocation(
         &self,
         connection: ConnectionId,
@@ -147,7 +147,7 @@ impl Disconnects {
         Some(PendingRevocation { connection, at_hubspot })
     }
 
-    /// Tells HubSpot, in a task of its own.
+    /// Revokes a grant at HubSpot, in its own task.
     fn revoke_now(&self, job: String) -> JoinHandle<Result<Revocation, StoreError>> {
         let disconnects = self.clone();
         self.0.tasks.detach(async move {
@@ -158,7 +158,7 @@ impl Disconnects {
         })
     }
 
-    /// Works off revocations that are due, side by side. Says how many there were.
+    /// Runs revocations that are due, concurrently. Returns their number.
     pub async fn revoke_due(&self) -> Result<usize, StoreError> {
         let mut tasks = Vec::new();
         for job in self.0.store.acquire_revocations(8, REVOCATION_LEASE).await? {
@@ -183,7 +183,7 @@ impl Disconnects {
             Context { kind: "refresh", row: &row, generation: job.generation, client_id: &job.client_id };
         let refresh = match parts.keyring.open(&job.refresh(), context) {
             Ok(refresh) => refresh,
-            // The key may come back.
+            // The key may be configured again.
             Err(OpenError::UnknownKey(_))
                 if parts.clock.now().since(job.created_at) < REVOCATION_DEADLINE =>
             {
@@ -197,7 +197,7 @@ impl Disconnects {
                 return Ok(Revocation::Skipped);
             }
         };
-        // The same grant may have come back by a reconnect meanwhile, under the fingerprint of today's APP_SECRET.
+        // A reconnect may have stored the same grant since, with the fingerprint under the current APP_SECRET.
         for fingerprint in [&job.refresh_fingerprint, &parts.keyring.fingerprint(&refresh)] {
             if parts.store.is_in_use(fingerprint).await? {
                 parts.store.finish_revocation(&job.id).await?;

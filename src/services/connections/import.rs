@@ -1,7 +1,8 @@
-//! Takes over a connection whose refresh token somebody else has obtained.
+//! Imports a connection from a refresh token that another application has obtained.
 //!
-//! The token is used once, to see that it is good and whose it is. From HubSpot's answer on it is as with any refresh:
-//! what came is stored before anything else is done, and a crash before that loses this one token at most.
+//! The token is used once, to check that it is valid and for which account. From HubSpot's response on, an import is
+//! like any refresh: the new tokens are stored before anything else is done, and a crash before that loses only this
+//! one token.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -23,48 +24,49 @@ use crate::keyring::Keyring;
 use crate::services::platform::{Base, Changes, Tasks, joined};
 use crate::store::{ConnectionStore, PlatformStore, Source, StoreError};
 
-/// How often HubSpot is asked again after a failure that passes by itself.
+/// The number of attempts when HubSpot fails transiently.
 const MAX_ATTEMPTS: u32 = 3;
-/// However long HubSpot asks to be left alone, an import waits no longer than that.
+/// The longest pause between attempts, whatever `Retry-After` HubSpot sends.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// How long an import waits for HubSpot to come back.
+/// How long an import waits for the end of an outage.
 const OUTAGE_WAIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// How long an import waits for its turn while somebody waits for the answer.
+/// How long an import waits for its turn while a caller waits for the response.
 const IMPATIENT_WAIT: Duration = Duration::from_secs(5);
 
-/// What is brought from elsewhere.
+/// The parameters of an import.
 #[derive(Debug)]
 pub struct Import {
     /// The project of the user.
     pub project: ProjectId,
-    /// Whose connection it is to be.
+    /// The owner of the connection.
     pub external_user: ExternalUserId,
     /// The refresh token.
     pub refresh: Secret,
-    /// The account that it should be for, if that is known: it is looked at before the token is used.
+    /// The expected account, if it is known. It is checked before the token is used.
     pub portal: Option<PortalId>,
-    /// What the host keeps with the connection, as JSON.
+    /// The metadata that the host keeps with the connection, as JSON.
     pub metadata: Option<String>,
-    /// What was asked for, if that is known.
+    /// The requested scopes, if they are known.
     pub scopes: Option<Scopes>,
-    /// Whether to wait for HubSpot while it is in trouble, and to ask it again.
+    /// Whether to wait for the end of an outage, and to retry.
     pub is_patient: bool,
 }
 
-/// What became of it.
+/// The result of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Imported {
-    /// There is a connection now, or one has new tokens.
+    /// There is a new connection, or an existing one has the new tokens.
     Done(ConnectionId),
-    /// It was brought before. Nothing has changed.
+    /// The token was imported before. Nothing has changed.
     Known(ConnectionId),
 }
 
-/// Why it is not taken over. The token was not used, or is as good as before, unless HubSpot says that it is no more.
+/// The reason why a token is not imported. The token was not used, or is still valid, unless HubSpot returned
+/// `invalid_grant`.
 #[derive(Debug)]
 pub enum ImportError {
-    /// For this reason.
+    /// The import was refused with this code.
     Refused(FailureCode),
     /// The database failed.
     Store(StoreError),
@@ -82,7 +84,7 @@ impl From<Failure> for ImportError {
     }
 }
 
-/// Connections, brought from elsewhere. Clones share everything.
+/// Imports connections. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Imports(Arc<Parts>);
 
@@ -99,18 +101,18 @@ struct Parts {
     circuit_breaker: Arc<CircuitBreaker>,
     intake: Intake,
     details: AccountDetails,
-    /// The fingerprints of the refresh tokens that are being taken over.
+    /// The fingerprints of the refresh tokens that are being imported.
     in_flight: Mutex<HashSet<String>>,
 }
 
-/// A refresh token that is being taken over, until this is dropped.
+/// A refresh token that is being imported, until this is dropped.
 struct InFlightImport<'a> {
     all: &'a Mutex<HashSet<String>>,
     fingerprint: &'a str,
 }
 
 impl<'a> InFlightImport<'a> {
-    /// Returns `None` if it is being taken over already: HubSpot may replace it at its first use.
+    /// Returns `None` if the token is being imported already: HubSpot may replace it at its first use.
     fn begin(all: &'a Mutex<HashSet<String>>, fingerprint: &'a str) -> Option<Self> {
         let is_new =
             all.lock().expect("nothing panics while it holds this lock").insert(fingerprint.to_owned());
@@ -150,13 +152,13 @@ impl Imports {
         }))
     }
 
-    /// Takes over a connection. The same again changes nothing. If the user has the account already, with another
-    /// refresh token, the new one takes its place, as at a reconnect.
+    /// Imports a connection. The same import again changes nothing. If the user has connected the account already,
+    /// with another refresh token, the new one replaces it, as at a reconnect.
     ///
     /// # Errors
-    /// [`ImportError`] says why not; the same may be tried again.
+    /// [`ImportError`] names the reason; the same import may be tried again.
     pub async fn import(&self, import: Import) -> Result<Imported, ImportError> {
-        // What was begun is finished: HubSpot may have replaced the token.
+        // Finishes even if the caller goes away: HubSpot may have replaced the token.
         let imports = self.clone();
         let work = self.0.tasks.detach(async move { imports.take_over(&import).await });
         joined(work).await
@@ -174,7 +176,7 @@ impl Imports {
         {
             return Ok(Imported::Known(known));
         }
-        // Its connection refreshes it under a lease, and a second use beside that one may cost both of them the grant.
+        // Its connection refreshes it under a lease, and a concurrent second use may cost both of them the grant.
         if parts.connection_store.is_in_use(&brought).await?
             || parts.connection_store.was_imported(&brought).await?
         {
@@ -216,7 +218,7 @@ impl Imports {
         Ok(Imported::Done(connection))
     }
 
-    /// Asks HubSpot, again if that may help, and not at all while it is known to be in trouble.
+    /// Calls HubSpot, and retries if that may help. Does not call it while the circuit breaker is open.
     async fn ask<T, F>(&self, import: &Import, ask: impl Fn() -> F) -> Result<T, ImportError>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -248,7 +250,7 @@ impl Imports {
         let mut waited = Duration::ZERO;
         while breaker.admit(1, self.0.clock.now()) == 0 {
             match breaker.open_reason() {
-                // Our own credentials are refused: waiting does not mend that.
+                // Our own credentials are refused: waiting does not fix that.
                 Some((code, _)) if !is_patient || !breaker.is_outage() || waited >= OUTAGE_WAIT => {
                     return Err(ImportError::Refused(code));
                 }

@@ -1,4 +1,4 @@
-//! New connections: what HubSpot has given for one, sealed and stored.
+//! New connections: seals and stores the tokens that HubSpot has granted.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -24,14 +24,14 @@ use crate::store::{
 };
 use crate::telemetry::metrics::Metrics;
 
-/// How long a write is tried again while the person waits.
+/// How long a write is retried while the user waits.
 const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
 /// The same for an import.
 const IMPORT_WRITE_RETRY: Duration = Duration::from_secs(24 * 3600);
-/// When the background asks for an account's details, should the callback not get to it.
+/// The delay after which the background asks for an account's details, if the callback has not done so.
 const DETAILS_DELAY: Duration = Duration::from_secs(30);
 
-/// The owner of a new connection, and what was asked for.
+/// The owner of a new connection, and the requested scopes.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::services) struct Terms<'a> {
     pub owner: UserId,
@@ -39,14 +39,15 @@ pub(in crate::services) struct Terms<'a> {
     pub project: &'a ProjectId,
     pub scopes: &'a Scopes,
     pub optional_scopes: &'a Scopes,
-    /// The connect session it came by.
+    /// The connect session that started it.
     pub session: Option<&'a ConnectSession>,
-    /// What the host keeps with the connection, as JSON.
+    /// The metadata that the host keeps with the connection, as JSON.
     pub metadata: Option<&'a str>,
 }
 
 impl<'a> Terms<'a> {
-    /// The terms of an AuthRequest. Without a connect session, the owner is of the default project.
+    /// Returns the terms of an authorization request. Without a connect session, the owner belongs to the default
+    /// project.
     pub fn of(request: &'a AuthRequest, owner: UserId, session: Option<&'a ConnectSession>) -> Self {
         static DEFAULT: LazyLock<ProjectId> = LazyLock::new(ProjectId::default);
         Self {
@@ -60,25 +61,25 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// What HubSpot has given, and on which terms.
+/// The tokens that HubSpot has granted, and their terms.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::services) struct GrantedTokens<'a> {
-    /// The attempt it came by; none for an install that began at HubSpot.
+    /// The authorization request; `None` for an install that started at HubSpot, and for an import.
     pub flow: Option<FlowId>,
     pub client_id: &'a str,
     pub grant: &'a Grant,
     pub refresh: &'a Secret,
-    /// Which account it is for, where it is known.
+    /// The account, if it is known.
     pub portal: Option<PortalId>,
     pub at: Timestamp,
     pub terms: Terms<'a>,
 }
 
-/// A connection that is stored.
+/// A stored connection.
 #[derive(Debug)]
 pub(in crate::services) struct Stored {
     pub connection: ConnectionId,
-    /// The connection whose place it has taken, and what became of that one's grant.
+    /// The connection that it replaced, and what to do about that one's grant.
     pub ended: Option<(ConnectionId, Removed)>,
 }
 
@@ -99,7 +100,7 @@ struct Parts {
     changes: Changes,
     policy: RefreshPolicy,
     details: AccountDetails,
-    /// Whether a user has one connection.
+    /// Whether a user has at most one connection.
     one_per_user: bool,
 }
 
@@ -123,7 +124,7 @@ impl Intake {
         }))
     }
 
-    /// What follows once a connection is stored.
+    /// Fetches the account details of a stored connection and publishes it.
     pub(in crate::services) async fn after_connected(
         &self,
         received: GrantedTokens<'_>,
@@ -135,7 +136,7 @@ impl Intake {
         let portal = received.portal.map(|id| id.0);
         tracing::info!(flow = flow.map(tracing::field::display), connection = %connection, portal, "connected");
         parts.metrics.flows_connected.inc();
-        // HubSpot tells nothing to whoever has an old token, and the background asks once there is a new one. A flow waits
+        // HubSpot returns no details for an expired token; the background asks once there is a new one. A page waits
         // for the first answer, whatever it is.
         let is_valid = received.at.plus(received.grant.expires_in) > parts.clock.now();
         if is_valid || flow.is_some() {
@@ -151,9 +152,9 @@ impl Intake {
         }
     }
 
-    /// Asks introspection for the account and the scopes of a grant where the token response leaves them out. Without
-    /// the account, a second account of the same user could not be told from a reconnect. If HubSpot does not answer,
-    /// they stay unknown, and the background asks again.
+    /// Asks token introspection for the account and the scopes of a grant if the token response lacks them. Without
+    /// the account, a second account of the same user would look like a reconnect. If HubSpot does not answer, they
+    /// stay unknown, and the background asks again.
     pub(in crate::services) async fn complete(&self, mut grant: Grant) -> Grant {
         if grant.portal_id.is_some() && grant.scopes.is_some() {
             return grant;
@@ -165,7 +166,7 @@ impl Intake {
         grant
     }
 
-    /// Refuses a grant that lacks required scopes, if the session or the configuration says so.
+    /// Refuses a grant that lacks required scopes, if the session or the configuration requires them all.
     pub(in crate::services) async fn refuse_missing_scopes(
         &self,
         required: &Scopes,
@@ -185,8 +186,8 @@ impl Intake {
         session.and_then(ConnectSession::requires_scopes).unwrap_or(configured)
     }
 
-    /// Ends a grant that is not going to be used, unless a connection has the same one. There is no row of it to try
-    /// again from: this is the one attempt.
+    /// Revokes a grant that will not be used, unless a connection has the same one. No row remains from which to
+    /// retry, so this is the only attempt.
     pub(in crate::services) async fn revoke_unused(&self, refresh: &Secret) {
         let parts = &self.0;
         match parts.connection_store.is_in_use(&parts.keyring.fingerprint(refresh)).await {
@@ -201,15 +202,16 @@ impl Intake {
         }
     }
 
-    /// Seals the tokens for the place they will have and saves them; if the place changes meanwhile, once more. `None`
-    /// if they were pending and are no more.
+    /// Seals the tokens for their row and saves them. If the row changes in the meantime, they are sealed again.
+    /// `None` if they were pending and have been discarded.
     pub(in crate::services) async fn save(
         &self,
         received: GrantedTokens<'_>,
         source: Source,
     ) -> Result<Option<Stored>, StoreError> {
         let parts = &self.0;
-        // Nobody waits for an import, and HubSpot may have replaced the refresh token: the new one is nowhere else.
+        // No user waits for an import, and HubSpot may have replaced the refresh token: the new one is stored nowhere
+        // else.
         let retry_for =
             if matches!(source, Source::Import(_)) { IMPORT_WRITE_RETRY } else { CONNECT_WRITE_RETRY };
         loop {
@@ -246,7 +248,7 @@ impl Intake {
         let row = connection.to_string();
         let context = |kind| Context { kind, row: &row, generation, client_id };
         let (now, expires_at) = (parts.clock.now(), at.plus(grant.expires_in));
-        // Of an import no scopes are required, and what is not known of it the background asks: it may be one of many.
+        // An import requires no scopes. The background asks for its missing details, because it may be one of many.
         let is_import = matches!(source, Source::Import(_));
         let is_strict = self.requires_scopes(session) && !is_import;
         let access = parts.keyring.seal(&grant.access, context("access"));
@@ -286,7 +288,7 @@ impl Intake {
             token,
             refresh_at,
             connect_session: session.map(|session| session.id),
-            // Of an import nobody has said which of a user's accounts is the one to keep.
+            // An import does not say which of a user's accounts is the one to keep.
             is_only: parts.one_per_user && !is_import,
         }
     }

@@ -1,4 +1,4 @@
-//! Connections as they are looked at: those of a user, and those of the host's users as its backend looks through them.
+//! Connections to read: those of a user, and those of the host's users for its backend.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::store::{
     ConnectionFilter, ConnectionStore, Event, ListedConnection, PlatformStore, StoreError, WebhookStore,
 };
 
-/// How many connections are cached with their project.
+/// The number of connections whose project is cached.
 const MAX_CACHED_PROJECTS: usize = 10_000;
 
-/// The connections. Clones share everything.
+/// Reads connections. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct ConnectionList {
     connection_store: ConnectionStore,
@@ -39,8 +39,8 @@ impl ConnectionList {
         }
     }
 
-    /// Returns whether a connection belongs to this project. A connection never changes its project, so the result is cached
-    /// where others write, too.
+    /// Returns whether a connection belongs to this project. A connection never changes its project, so the result is
+    /// cached even if other replicas write.
     pub async fn is_in_project(&self, project: &ProjectId, id: ConnectionId) -> Result<bool, StoreError> {
         if let Some(known) = self.projects.get(&id) {
             return Ok(known == *project);
@@ -50,7 +50,7 @@ impl ConnectionList {
         Ok(found == *project)
     }
 
-    /// Connections of a project, at most `limit`; of one of the host's users, if one is named.
+    /// Returns connections of a project, at most `limit`; only those of one of the host's users, if one is named.
     pub async fn list_connections(
         &self,
         external: Option<&ExternalUserId>,
@@ -61,29 +61,29 @@ impl ConnectionList {
             None => None,
             Some(external) => match self.platform_store.find_external(&filter.project, external).await? {
                 Some(user) => Some(user),
-                // Nobody has named that user: there is nothing of theirs.
+                // The user is unknown, and so has no connections.
                 None => return Ok(Vec::new()),
             },
         };
         self.connection_store.page(ConnectionFilter { user, ..filter }, self.clock.now(), limit).await
     }
 
-    /// One connection, whoever owns it: for callers who may see all of them.
+    /// Returns one connection of any user, for callers that may see all connections.
     pub async fn connection(&self, id: ConnectionId) -> Result<Option<ListedConnection>, StoreError> {
         self.connection_store.find_listed(id).await
     }
 
-    /// Replaces what the host keeps with a connection, if it is there.
+    /// Replaces the host's metadata of a connection, if the connection exists.
     pub async fn set_metadata(&self, id: ConnectionId, metadata: Option<String>) -> Result<(), StoreError> {
         self.connection_store.set_metadata(id, metadata).await
     }
 
-    /// What has happened to a connection after the event with this number, the oldest first.
+    /// Returns the events of a connection after the event with this number, oldest first.
     pub async fn events(&self, id: ConnectionId, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
         self.webhook_store.events_of(id, after, limit).await
     }
 
-    /// A user's connections.
+    /// Returns the connections of a user.
     pub async fn connections(&self, user: UserId) -> Result<UserConnections, StoreError> {
         if let Some(known) = self.row_cache.connections(user) {
             return Ok(known);
@@ -96,7 +96,7 @@ impl ConnectionList {
         Ok(connections)
     }
 
-    /// How many connections there are of each status.
+    /// Returns the number of connections in each status.
     pub(crate) async fn connection_counts(&self) -> Result<Vec<(String, i64)>, StoreError> {
         self.connection_store.count_tokens().await
     }

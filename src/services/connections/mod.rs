@@ -1,4 +1,4 @@
-//! Connections: refreshed, lent, listed, imported, ended.
+//! Connections: refresh, access tokens, lists, imports, disconnects.
 
 mod access_token;
 mod account_details;
@@ -38,25 +38,25 @@ use crate::config::Config;
 /// Connections. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Connections {
-    /// Access tokens, for whoever calls HubSpot on a connection's behalf.
+    /// Access tokens for callers that call HubSpot on a connection's behalf.
     pub access_tokens: AccessTokens,
-    /// Refreshes that are due.
+    /// Refreshes of connections.
     pub refreshes: Refreshes,
-    /// Connections as they are looked at.
+    /// Reads connections.
     pub list: ConnectionList,
     /// Tokens with which a page reads the connections of a user.
     pub(crate) read_tokens: ReadTokens,
-    /// Connections that end.
+    /// Ends connections.
     pub disconnects: Disconnects,
-    /// Apps that are uninstalled.
+    /// Uninstalls the app from accounts.
     pub(crate) uninstalls: Uninstalls,
-    /// Connections that are brought from elsewhere.
+    /// Imports connections.
     pub(crate) imports: Imports,
-    /// Whose account a connection is to.
+    /// Details of accounts.
     pub details: AccountDetails,
-    /// What the passing of time does to connections.
+    /// Changes of connections with time.
     pub upkeep: Upkeep,
-    /// Whether HubSpot may be asked.
+    /// The circuit breaker.
     pub(crate) circuit_breaker: Arc<CircuitBreaker>,
     pub(super) intake: Intake,
 }

@@ -1,4 +1,4 @@
-//! Read tokens: the host's backend lets a page of one user read what that user has connected, without cookies.
+//! Read tokens: with one, a page reads the connections of one user of the host, without cookies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl ReadTokens {
         Self { store: store.platform, keyring, clock }
     }
 
-    /// Returns a token for one of a project's users, and when it expires.
+    /// Returns a token for one of a project's users, and the time at which it expires.
     pub fn create(
         &self,
         project: &ProjectId,

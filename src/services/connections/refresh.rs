@@ -22,18 +22,18 @@ use crate::services::platform::{Base, Changes, Tasks, retry_write};
 use crate::store::{AcquiredJob, ConnectionStore, RefreshedTokens, RevocationJob, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// How long a commit is tried again: as long as the process lives, for all that matters. The database is away, and the
-/// new tokens are nowhere else.
+/// How long a commit is retried, practically for the life of the process: the database is unavailable, and the new
+/// tokens are stored nowhere else.
 const COMMIT_RETRY: Duration = Duration::from_secs(24 * 3600);
 
-/// For how long no connection is given up because many are refused at once.
+/// How long connections are kept although HubSpot refuses many of them at once.
 const MAX_MASS_EVENT: Duration = Duration::from_secs(24 * 3600);
 
-/// How long what was read with a claim is taken for true. A process that stood still in between must not spend a token
-/// that another one is spending, or has spent.
+/// How long the row that was read with the lease counts as current. A process that was paused in between must not
+/// spend a token that another replica is spending, or has spent.
 const MAX_JOB_AGE: Duration = Duration::from_secs(1);
 
-/// Connections, refreshed. Clones share everything.
+/// Refreshes connections. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Refreshes(Arc<Parts>);
 
@@ -51,7 +51,7 @@ struct Parts {
     policy: RefreshPolicy,
     circuit_breaker: Arc<CircuitBreaker>,
     credentials: CredentialsAlarm,
-    /// Connections that this process is refreshing.
+    /// The connections that this process is refreshing.
     busy: Mutex<HashSet<ConnectionId>>,
 }
 
@@ -76,10 +76,10 @@ impl Refreshes {
         }))
     }
 
-    /// Claims up to `wanted` due jobs. Each claimed job must be given to [`Refreshes::refresh`].
+    /// Acquires up to `wanted` due jobs. Each acquired job must be passed to [`Refreshes::refresh`].
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; HubSpot is not asked then.
+    /// [`StoreError`] if the database fails; then HubSpot is not called.
     pub async fn acquire_refreshes(&self, wanted: u32) -> Result<Vec<AcquiredJob>, StoreError> {
         let parts = &self.0;
         let now = parts.clock.now();
@@ -93,13 +93,13 @@ impl Refreshes {
         acquired
     }
 
-    /// Refreshes one claimed connection. It runs to its end whatever becomes of the caller.
+    /// Refreshes one acquired connection. It runs to its end even if the caller goes away.
     pub fn refresh(&self, acquired: AcquiredJob) -> tokio::task::JoinHandle<()> {
         let refreshes = self.clone();
         self.0.tasks.detach(async move {
             let connection = acquired.job.connection_id;
-            // An answer for this connection may still be waiting to be written: the database was away for longer than
-            // a lease. Asking again would spend a token that is spent.
+            // A response for this connection may still be waiting to be written, if the database was unavailable for
+            // longer than a lease. Asking again would send a token that is spent.
             let Some(_busy) = BusyGuard::enter(&refreshes, connection) else { return };
             if let Err(why) = refreshes.refresh_under_lease(acquired).await {
                 tracing::error!(connection = %connection, error = %why, "could not note the outcome of a refresh");
@@ -186,7 +186,7 @@ impl Refreshes {
         self.drop_result(token, &committed).await
     }
 
-    /// Ends the grant that a late refresh brought, if it is a new one and nobody has it.
+    /// Revokes the grant that a late refresh has returned, if it is a new one and no connection has it.
     async fn drop_result(&self, token: &Token, late: &RefreshedTokens) -> Result<(), StoreError> {
         let parts = &self.0;
         if late.refresh_fingerprint == token.refresh_fingerprint
@@ -214,7 +214,7 @@ impl Refreshes {
     ) -> Result<(), StoreError> {
         let parts = &self.0;
         let now = parts.clock.now();
-        // What HubSpot itself has announced is no mass event, however many connections an account has.
+        // Refusals that HubSpot itself has announced are no mass event, however many connections an account has.
         let is_announced = job.announced_at.is_some_and(|at| token.obtained_at <= concerned_until(at));
         if failure.class == FailureClass::GrantDead && job.invalid_grant_count == 0 && !is_announced {
             parts.circuit_breaker.note_invalid_grant();
@@ -239,8 +239,8 @@ impl Refreshes {
         parts.store.fail_refresh(job, failure.code, next, now).await.map(|_| ())
     }
 
-    /// Whether HubSpot, or our configuration, is more likely to blame than this connection. What has been refused for
-    /// longer than [`MAX_MASS_EVENT`] is believed.
+    /// Returns whether HubSpot or our configuration is more likely to blame than this connection. A connection that
+    /// has been refused for longer than [`MAX_MASS_EVENT`] is no longer kept.
     async fn is_mass_event(&self, token: &Token, now: Timestamp) -> Result<bool, StoreError> {
         let parts = &self.0;
         let is_old = token.error_since.is_some_and(|since| now.since(since) > MAX_MASS_EVENT);
@@ -258,7 +258,7 @@ impl Refreshes {
         tracing::error!(connection = %token.id, error = %why, "a stored token cannot be opened");
         parts.metrics.integrity_errors.inc();
         match why {
-            // The key may come back; a damaged or misplaced ciphertext will not mend itself.
+            // The key may be configured again; a damaged or misplaced ciphertext cannot be repaired.
             OpenError::UnknownKey(_) => {
                 let next =
                     job.after(&Failure::our_fault(FailureCode::UnknownKey), now, parts.random.unit(), false);
@@ -275,7 +275,7 @@ impl Refreshes {
 struct BusyGuard(Refreshes, ConnectionId);
 
 impl BusyGuard {
-    /// `None` if it is being refreshed already.
+    /// Returns `None` if the connection is being refreshed already.
     fn enter(refreshes: &Refreshes, connection: ConnectionId) -> Option<Self> {
         let mut busy = refreshes.0.busy.lock().expect("nothing panics while it holds this lock");
         busy.insert(connection).then(|| Self(refreshes.clone(), connection))

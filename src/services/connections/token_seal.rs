@@ -1,4 +1,4 @@
-//! The tokens of a connection, opened.
+//! Opens the tokens of a connection.
 
 use crate::domain::secret::Secret;
 use crate::domain::token::Token;
@@ -12,7 +12,7 @@ pub(super) fn open_refresh(keyring: &Keyring, token: &Token) -> Result<Secret, O
     keyring.open(&token.refresh, context(token, "refresh", &token.id.to_string()))
 }
 
-/// What a token of this connection is bound to.
+/// Returns the context to which a token of this connection is bound.
 pub(super) fn context<'a>(token: &'a Token, kind: &'static str, row: &'a str) -> Context<'a> {
     Context { kind, row, generation: token.generation, client_id: &token.client_id }
 }

@@ -1,4 +1,4 @@
-//! Uninstalls the app from a whole HubSpot account, and ends the connection by which that was asked for.
+//! Uninstalls the app from a whole HubSpot account, and ends the connection that was used for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use crate::hubspot::HubSpot;
 use crate::services::platform::{Base, Changes, Tasks, joined};
 use crate::store::{ConnectionStore, StoreError};
 
-/// What became of an app that was to be uninstalled.
+/// The result of uninstalling the app.
 #[derive(Debug)]
 pub struct Uninstalled {
-    /// The code of what went wrong at HubSpot; `None` if the app is uninstalled.
+    /// The code of the failure at HubSpot; `None` if the app is uninstalled.
     pub failed: Option<FailureCode>,
-    /// What became of the connection here.
+    /// The connection that was ended here.
     pub ended: Disconnected,
-    /// How many other connections to the same account have ended with the app.
+    /// The number of other connections to the same account that were suspended.
     pub others: usize,
 }
 
-/// Apps, uninstalled. Clones share everything.
+/// Uninstalls the app from accounts. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Uninstalls {
     store: ConnectionStore,
@@ -45,13 +45,13 @@ impl Uninstalls {
     /// Uninstalls the app from the account of a connection, then ends the connection, whatever HubSpot has answered.
     /// `None` if there is no such connection.
     ///
-    /// If HubSpot has uninstalled it, the other connections to the account need their users again: HubSpot takes none of
-    /// their tokens from now on.
+    /// If HubSpot has uninstalled it, the other connections to the account become `needs_reauth`: HubSpot accepts
+    /// none of their tokens from now on.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; the app may be uninstalled by then, and the same call may be made again.
     pub async fn uninstall(&self, id: ConnectionId) -> Result<Option<Uninstalled>, StoreError> {
-        // It goes on although the caller goes away: an app that is uninstalled leaves no connection behind.
+        // Continues when the caller goes away: an app that is uninstalled must leave no connection behind.
         let uninstalls = self.clone();
         let work = self.tasks.detach(async move { uninstalls.uninstall_all(id).await });
         joined(work).await
@@ -79,7 +79,7 @@ impl Uninstalls {
                 tracing::warn!(connection = %id, code = code.as_str(), "the app could not be uninstalled; its connection ends");
             }
         }
-        // The row goes, and what is to be revoked is noted, in one transaction: a crash leaves nothing undone.
+        // The row is deleted and its revocation queued in one transaction: a crash leaves nothing undone.
         let ended = self.disconnects.disconnect_any(id).await?;
         Ok(ended.map(|ended| Uninstalled { failed, ended, others }))
     }

@@ -1,4 +1,4 @@
-//! Connections that change because time passes: an access token expires, the last session that reached one ends.
+//! Connections that change with time: an access token expires, the last session that reached a connection ends.
 
 use crate::config::OnSessionExpiry;
 use crate::domain::clock::{Clock, Timestamp};
@@ -6,7 +6,7 @@ use crate::domain::id::{ConnectionId, UserId};
 use crate::services::platform::{Base, Changes};
 use crate::store::{ConnectionStore, PlatformStore, Revoke, StoreError};
 
-/// Connections that change because time passes. Clones share everything.
+/// Changes of connections with time. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Upkeep {
     connection_store: ConnectionStore,
@@ -32,7 +32,7 @@ impl Upkeep {
         }
     }
 
-    /// Tells of connections whose access token has expired. Says how many these are.
+    /// Publishes connections whose access token has expired. Returns their number.
     pub async fn note_degraded(&self) -> Result<usize, StoreError> {
         let mut all = 0;
         loop {
@@ -48,7 +48,7 @@ impl Upkeep {
         }
     }
 
-    /// Ends connections that no session reaches any more. HubSpot is told by the background.
+    /// Ends connections that no session reaches any more. The background revokes their grants at HubSpot.
     pub(in crate::services) async fn end_unreachable(
         &self,
         since: Timestamp,
@@ -74,8 +74,8 @@ impl Upkeep {
         Ok(())
     }
 
-    /// What a start does before it serves: frees what this process held when it died, and looks at the first page of
-    /// connections.
+    /// Prepares for serving: frees the leases that this process held when it crashed, and reconciles the first page
+    /// of connections.
     pub async fn begin(&self) -> Result<(), StoreError> {
         if self.is_exclusive {
             self.connection_store.clear_leases(self.clock.now()).await?;
@@ -83,8 +83,8 @@ impl Upkeep {
         self.reconcile(None).await.map(|_| ())
     }
 
-    /// Brings jobs, connections and sessions of one page together, after a crash or a restore. Says where the next page
-    /// begins; `None` after the last one.
+    /// Reconciles jobs, connections and sessions of one page, after a crash or a restore. Returns the start of the
+    /// next page; `None` after the last one.
     pub async fn reconcile(&self, after: Option<ConnectionId>) -> Result<Option<ConnectionId>, StoreError> {
         let found = self.connection_store.reconcile(after).await?;
         if found.made > 0 {

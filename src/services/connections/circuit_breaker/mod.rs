@@ -1,8 +1,8 @@
-//! Whether HubSpot may be asked for refreshes, and how fast.
+//! The circuit breaker: decides whether HubSpot may be called for refreshes, and how fast.
 //!
-//! A wrong client secret makes every refresh fail, and so does an outage. No connection is to blame, and asking for all
-//! of them again and again helps nobody: the circuit breaker opens, and single probes find out when it is over. Then refreshes
-//! go on slowly, so that HubSpot is not met by all that has piled up.
+//! A wrong client secret makes every refresh fail, and so does an outage. No connection is the cause, and more calls
+//! do not help: the circuit breaker opens, and single probes find out when the outage has ended. Then refreshes start
+//! slowly, so that HubSpot does not receive the whole backlog at once.
 
 mod pace;
 mod recent;
@@ -17,36 +17,37 @@ use crate::domain::refresh_job::{INVALID_GRANT_PAUSE, OUR_FAULT_PAUSE};
 use pace::Pace;
 use recent::Recent;
 
-/// So many connections that HubSpot refuses one after the other, for reasons that we do not know, are our own fault. A
-/// single one may be odd, however often it is refused.
+/// The number of connections that HubSpot refuses in a row, for unknown reasons, that makes it our own fault. A
+/// single connection may be unusual, however often it is refused.
 const OUR_FAULT_CONNECTIONS: usize = 3;
-/// So many failed calls in a row are an outage, however few connections there are.
+/// The number of failed calls in a row that makes an outage, however few connections there are.
 const OUTAGE_IN_A_ROW: u32 = 5;
-/// Of at least so many calls within [`OUTAGE_WINDOW`] more than half have failed: an outage too.
+/// The number of calls within [`OUTAGE_WINDOW`] from which more than half failed calls make an outage, too.
 const OUTAGE_CALLS: u64 = 20;
 const OUTAGE_WINDOW: Duration = Duration::from_secs(60);
-/// Between probes of an outage: the first comes soon, because most outages are short.
+/// The bounds of the interval between probes of an outage: the first comes soon, because most outages are short.
 const MIN_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(15);
-/// For longer than this an outage is not left unprobed, whatever HubSpot asks.
+/// The longest time without a probe, whatever `Retry-After` HubSpot sends.
 const MAX_PROBE_DELAY: Duration = Duration::from_secs(60);
-/// How far back successes count against a mass event. Whoever is refused is asked about again after [`INVALID_GRANT_PAUSE`], so
-/// the refused of about so long are held against them: with a longer memory, the successes of a good time that is just
-/// over would hide its end.
+/// The window in which successes count against a mass event. A refused connection is tried again after
+/// [`INVALID_GRANT_PAUSE`], so refusals of about that long count. With a longer window, earlier successes would hide
+/// the beginning of a mass event.
 const MASS_EVENT_WINDOW: Duration = INVALID_GRANT_PAUSE.saturating_mul(2);
-/// So many refused grants at once may be a mass event; fewer are people who uninstalled the app.
+/// The number of refused grants at once that may be a mass event; fewer are users who uninstalled the app.
 const MASS_EVENT_REFUSALS: u64 = 5;
-/// So many connections refused one after the other, with nobody well in between, may be one too, however slowly they
-/// follow one another.
+/// The number of connections refused in a row, without a success in between, that may be a mass event, too, however
+/// slowly they follow one another.
 const MASS_EVENT_IN_A_ROW: u32 = 3;
 
-/// Whether HubSpot may be asked for refreshes, as far as this process knows.
+/// The circuit breaker of this process.
 #[derive(Debug, Default)]
 pub struct CircuitBreaker(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Distinct connections refused since the last response that did not blame us, up to [`OUR_FAULT_CONNECTIONS`].
+    /// The distinct connections refused since the last response that did not blame us, up to
+    /// [`OUR_FAULT_CONNECTIONS`].
     refused: Vec<ConnectionId>,
     failures_in_a_row: u32,
     invalid_grants_in_a_row: u32,
@@ -80,9 +81,9 @@ struct Open {
     code: FailureCode,
     is_outage: bool,
     next_probe: Timestamp,
-    /// Between the next probe and the one after it.
+    /// The interval between the next probe and the one after it.
     pause: Duration,
-    /// The probe that was admitted last: how it stood before, and when the next one is due because of it.
+    /// The last admitted probe: the interval before it, and the time of the next probe that it set.
     admitted: Option<(Duration, Timestamp)>,
 }
 
@@ -92,7 +93,7 @@ impl Open {
         Self { since: now, code, is_outage, next_probe: now.plus(first), pause, admitted: None }
     }
 
-    /// One, if it is time for a probe. A clock that was set back must not put it off.
+    /// Returns 1 if a probe is due. A clock that was set back must not delay it.
     fn admit(&mut self, now: Timestamp) -> u32 {
         if self.next_probe > now && self.next_probe.since(now) <= MAX_PROBE_DELAY {
             return 0;
@@ -105,7 +106,7 @@ impl Open {
         1
     }
 
-    /// The probe was not made; unless something has been learned since, the next one may be.
+    /// Returns a probe that was not made. Unless another result has arrived since, the next one is due now.
     fn release(&mut self, now: Timestamp) {
         if let Some((pause, next)) = self.admitted.take()
             && self.next_probe == next
@@ -116,7 +117,7 @@ impl Open {
 }
 
 impl CircuitBreaker {
-    /// How many refreshes may begin now, of `wanted`.
+    /// Returns how many of `wanted` refreshes may start now.
     pub fn admit(&self, wanted: u32, now: Timestamp) -> u32 {
         self.with(|state| match (&mut state.open, &mut state.pace) {
             _ if wanted == 0 => 0,
@@ -129,7 +130,7 @@ impl CircuitBreaker {
         })
     }
 
-    /// So many of those that were admitted have found nothing to do: whoever looks next has them.
+    /// Returns admitted refreshes that were not needed, so that the next caller can have them.
     pub fn release(&self, unused: u32, now: Timestamp) {
         self.with(|state| match (&mut state.open, &mut state.pace) {
             (Some(open), _) if unused > 0 => open.release(now),
@@ -138,18 +139,19 @@ impl CircuitBreaker {
         });
     }
 
-    /// Why refreshes are held back, and since when.
+    /// Returns the reason why refreshes are held back, and since when.
     pub fn open_reason(&self) -> Option<(FailureCode, Timestamp)> {
         self.with(|state| state.open.map(|open| (open.code, open.since)))
     }
 
-    /// Whether an outage holds all refreshes back: the circuit breaker says then when HubSpot is asked again.
+    /// Returns whether an outage holds all refreshes back. Then the circuit breaker decides when HubSpot is asked
+    /// again.
     pub fn is_outage(&self) -> bool {
         self.with(|state| state.open.is_some_and(|open| open.is_outage))
     }
 
-    /// Whether so many refused grants are a mass event: HubSpot or our configuration is to blame then, and no
-    /// connection. `invalid_grants` are refused and have not been asked about a second time.
+    /// Returns whether so many refused grants are a mass event: then HubSpot or our configuration is to blame, and no
+    /// connection. `invalid_grants` is the number of connections that were refused and not tried a second time yet.
     pub fn is_mass_event(&self, invalid_grants: u64, now: Timestamp) -> bool {
         self.with(|state| {
             let many = invalid_grants >= MASS_EVENT_REFUSALS
@@ -158,12 +160,12 @@ impl CircuitBreaker {
         })
     }
 
-    /// A connection was refused that was well before.
+    /// Records that a connection was refused for the first time.
     pub fn note_invalid_grant(&self) {
         self.with(|state| state.invalid_grants_in_a_row = state.invalid_grants_in_a_row.saturating_add(1));
     }
 
-    /// HubSpot has answered as it should.
+    /// Records a successful call.
     pub fn succeeded(&self, now: Timestamp) {
         self.with(|state| {
             state.succeeded.add(now);
@@ -172,10 +174,11 @@ impl CircuitBreaker {
         });
     }
 
-    /// HubSpot has refused a call, or has not answered it. `connection` is the one it was for, if there is one yet.
+    /// Records that HubSpot has refused a call, or has not answered it. `connection` is missing if the call was for
+    /// none yet.
     pub fn failed(&self, connection: Option<ConnectionId>, failure: &Failure, now: Timestamp) {
         self.with(|state| match failure.class {
-            // HubSpot looked at the grant, so it is there and took our credentials.
+            // HubSpot has checked the grant, so it is available and has accepted our credentials.
             FailureClass::GrantDead => state.note_success(now),
             FailureClass::OurFault => state.refused(connection, failure, now),
             FailureClass::Transient { retry_after } => state.failed(failure, retry_after, now),
@@ -242,7 +245,7 @@ impl State {
         }
     }
 
-    /// Once for all the answers of the same second.
+    /// Halves the rate, once for all responses of the same second.
     fn slow_down(&mut self, now: Timestamp) {
         if self.slowed_at.is_some_and(|at| at <= now && now.since(at) < Duration::from_secs(1)) {
             return;

@@ -1,44 +1,44 @@
-//! How many refreshes may begin in a second while HubSpot recovers, or has said that there were too many.
+//! The number of refreshes that may start per second while HubSpot recovers, or after it has answered 429.
 
 use crate::domain::clock::Timestamp;
 
-/// From here on the configured limits alone decide.
+/// The rate from which only the configured limits apply.
 const UNLIMITED: f64 = 2_000.0;
 
-/// A rate that grows with the seconds until it does not matter any more.
+/// A rate that grows every second until it no longer limits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     per_second: f64,
-    /// By how many times it grows in a second.
+    /// The factor by which the rate grows per second.
     growth: f64,
-    /// Whether the time between two calls counts for a second at most: after an outage, a long pause says nothing of
-    /// HubSpot's health.
+    /// Whether the time between two calls counts for a second at most: after an outage, a long pause says nothing
+    /// about HubSpot's health.
     is_capped: bool,
     credit: f64,
     at: Timestamp,
 }
 
 impl Pace {
-    /// After an outage: one, two, four and so on.
+    /// Returns the pace after an outage: one, two, four and so on.
     pub fn recovering(now: Timestamp) -> Self {
         Self { per_second: 1.0, growth: 2.0, is_capped: true, credit: 1.0, at: now }
     }
 
-    /// After too many: half of what it was, then a little more each second.
+    /// Returns the pace after a 429: half of the rate before, then a little more each second.
     pub fn slowed(per_second: f64, now: Timestamp) -> Self {
         Self { per_second: (per_second / 2.0).max(1.0), growth: 1.1, is_capped: false, credit: 1.0, at: now }
     }
 
-    /// How many may begin in a second now.
+    /// Returns the current rate per second.
     pub fn per_second(&self) -> f64 {
         self.per_second
     }
 
-    /// How many of `wanted` may begin now; they count as begun. `None` once the pace does not matter any more.
+    /// Returns how many of `wanted` may start now, and counts them as started. `None` once the pace no longer limits.
     pub fn admit(&mut self, wanted: u32, now: Timestamp) -> Option<u32> {
         let seconds = now.since(self.at).as_secs_f64();
         self.at = now;
-        // A process that has slept, or waited for slow answers, is not owed a burst for that time.
+        // A process that has slept, or waited for slow responses, may not catch up in a burst.
         self.credit += self.per_second * seconds.min(1.0);
         self.per_second *= self.growth.powf(if self.is_capped { seconds.min(1.0) } else { seconds });
         if self.per_second >= UNLIMITED {
@@ -50,7 +50,7 @@ impl Pace {
         Some(admitted)
     }
 
-    /// So many of those that were admitted have not begun.
+    /// Returns admitted refreshes that were not started.
     pub fn release(&mut self, unused: u32) {
         self.credit += f64::from(unused);
     }

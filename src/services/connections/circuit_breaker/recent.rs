@@ -1,4 +1,4 @@
-//! How often something has happened lately.
+//! The number of recent events.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ const TENTHS: usize = 10;
 #[derive(Debug)]
 pub(super) struct Recent {
     tenth_ms: i64,
-    /// For each tenth which one it is, counted from the Unix epoch, and how many events fell into it.
+    /// For each tenth, its number since the Unix epoch, and the events in it.
     tenths: [(i64, u64); TENTHS],
 }
 
 impl Recent {
-    /// Counts over this span.
+    /// Returns a counter over this span.
     pub const fn over(span: Duration) -> Self {
         Self { tenth_ms: span.as_millis() as i64 / TENTHS as i64, tenths: [(i64::MIN, 0); TENTHS] }
     }
 
-    /// One more.
+    /// Counts one event.
     pub fn add(&mut self, now: Timestamp) {
         let number = now.unix_ms().div_euclid(self.tenth_ms);
         let tenth = &mut self.tenths[number.rem_euclid(TENTHS as i64) as usize];
@@ -30,12 +30,12 @@ impl Recent {
         tenth.1 += 1;
     }
 
-    /// How many there were within the span.
+    /// Returns the number of events within the span.
     pub fn count(&self, now: Timestamp) -> u64 {
         self.tenths(now).map(|(_, events)| events).sum()
     }
 
-    /// How many there were in a second, since the first of those that are counted.
+    /// Returns the events per second since the first counted one.
     pub fn per_second(&self, now: Timestamp) -> f64 {
         let first = self.tenths(now).map(|(tenth, _)| tenth * self.tenth_ms).min();
         let ms = first.map_or(0, |first| now.unix_ms() - first).max(1000);
@@ -48,7 +48,7 @@ impl Recent {
         self.tenths.into_iter().filter(move |(tenth, _)| recent.contains(tenth))
     }
 
-    /// Forgets all.
+    /// Forgets all events.
     pub fn clear(&mut self) {
         self.tenths = [(i64::MIN, 0); TENTHS];
     }
