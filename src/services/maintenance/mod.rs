@@ -1,4 +1,4 @@
-//! What a process does for itself: it forgets, and says how it is.
+//! Maintenance: the sweep of old rows, and readiness.
 
 mod readiness;
 mod sweep;
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::domain::clock::Clock;
 use crate::store::{ConnectStore, Database, MarketplaceStore, PlatformStore};
 
-/// What a process does for itself. Clones share everything.
+/// Maintenance of a process. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Maintenance {
     connect_store: ConnectStore,
@@ -27,7 +27,7 @@ pub struct Maintenance {
     deliveries: Deliveries,
     upkeep: Upkeep,
     circuit_breaker: Arc<CircuitBreaker>,
-    /// How long an authorization request may take.
+    /// The lifetime of an authorization request.
     flow_ttl: Duration,
     stopping: Arc<AtomicBool>,
 }

@@ -1,4 +1,4 @@
-//! Whether the service can do its work, and what troubles it.
+//! Whether the service can do its work, and what is wrong otherwise.
 
 use std::sync::atomic::Ordering;
 
@@ -8,17 +8,17 @@ use crate::domain::failure::FailureCode;
 /// The state of the service, for its operator.
 #[derive(Debug)]
 pub struct Readiness {
-    /// Whether the database answers: without it nothing can be served.
+    /// Whether the database answers: nothing can be served without it.
     pub database: bool,
-    /// Whether the process is on its way out.
+    /// Whether the process is stopping.
     pub stopping: bool,
-    /// Why refreshes are held back, if they are: HubSpot refuses our own requests, or does not answer. Reads are
-    /// served all the same.
+    /// The reason why refreshes are held back, if they are: HubSpot refuses our own requests, or does not answer.
+    /// Reads are still served.
     pub hubspot: Option<FailureCode>,
 }
 
 impl Maintenance {
-    /// Looks.
+    /// Returns the state of the service.
     pub async fn readiness(&self) -> Readiness {
         let ping = tokio::time::timeout(std::time::Duration::from_secs(3), self.database.ping()).await;
         Readiness {

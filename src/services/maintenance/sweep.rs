@@ -1,18 +1,20 @@
-//! Forgets what nobody needs any more: spent AuthRequests, expired sessions and what only they could reach.
+//! Deletes rows that are no longer needed: spent authorization requests, and expired sessions with what only they
+//! could reach.
 
 use std::time::Duration;
 
 use super::Maintenance;
 use crate::store::StoreError;
 
-/// How far back a round looks for connects whose session was never written. The look at the start goes back further.
+/// How far back a round looks for connections whose session was never written. The check at the start goes back
+/// further.
 const SWEEP_OVERLAP: Duration = Duration::from_secs(3600);
 
 impl Maintenance {
-    /// One round of forgetting.
+    /// Runs one round of the sweep.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; the next round goes on from there.
+    /// [`StoreError`] if the database fails; the next round continues from there.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let spent = self.connect_store.sweep_auth_requests(now).await?;
@@ -20,7 +22,7 @@ impl Maintenance {
             tracing::debug!(spent, "forgot spent auth requests");
         }
         self.pending_grants.end_forgotten_grants(now).await?;
-        // What was begun before a link expired may still lead to a connection.
+        // An authorization request that started before a link expired may still lead to a connection.
         self.connect_store.expire_connect_sessions(now.minus(self.flow_ttl)).await?;
         self.connect_store.sweep_connect_sessions(now).await?;
         self.platform_store.sweep_once(now).await?;

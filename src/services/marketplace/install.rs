@@ -1,7 +1,8 @@
-//! Installs that begin at HubSpot's Marketplace: kept until somebody has shown whose they are, then claimed.
+//! Installs that start in HubSpot's Marketplace: kept until a backend has named their user, then claimed.
 //!
-//! What comes from there comes without an attempt of ours, so it proves nothing about the browser that brings it: the
-//! code may be an attacker's, or the browser a victim's (RFC 9700 section 4.7). No session learns of it and none gets it.
+//! Such an install has no authorization request of ours, so it says nothing about the browser that brings it: the
+//! code may be an attacker's, or the browser a victim's (RFC 9700 section 4.7). No session learns of it or receives
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +24,18 @@ use crate::services::pending_grants::{AcceptError, PendingGrants};
 use crate::services::platform::{Base, Tasks, joined};
 use crate::store::{ClaimedInstall, ConnectStore, MarketplaceStore, PendingGrant, PlatformStore, StoreError};
 
-/// How long a state is good that HubSpot is to bring back.
+/// The lifetime of a state that is sent to HubSpot.
 const STATE_TTL: Duration = Duration::from_secs(600);
-/// How long a code is remembered. HubSpot forgets it sooner.
+/// How long a code is remembered. HubSpot's codes expire sooner.
 const CODE_RETENTION: Duration = Duration::from_secs(3600);
 
-/// Why an install is not kept.
+/// The reason why an install is not kept.
 #[derive(Debug, Error)]
 pub enum InstallError {
-    /// The state is not one of ours, was brought back before, or is too old. The code was not exchanged.
+    /// The state is not one of ours, was used before, or has expired. The code was not exchanged.
     #[error("the state is not good")]
     StateRejected,
-    /// HubSpot did not give what is needed; why.
+    /// HubSpot did not return what is needed; the code names the reason.
     #[error("the install has failed: {0}")]
     Failed(FailureCode),
     /// The database failed.
@@ -42,19 +43,19 @@ pub enum InstallError {
     Store(#[from] StoreError),
 }
 
-/// Why an install is not claimed.
+/// The reason why an install is not claimed.
 #[derive(Debug, Error)]
 pub enum ClaimInstallError {
-    /// There is none of that id, or it has ended.
+    /// There is no such install, or it has ended.
     #[error("there is no such install")]
     Unknown,
-    /// Another user has it.
+    /// Another user has claimed it.
     #[error("another user has claimed it")]
     Taken,
     /// The tokens are sealed with a key that is not configured.
     #[error("the key is missing")]
     KeyMissing,
-    /// The stored tokens cannot be trusted; the install has ended.
+    /// The stored tokens are damaged or misplaced; the install has ended.
     #[error("the stored tokens are damaged")]
     Damaged,
     /// The database failed.
@@ -72,7 +73,7 @@ impl From<AcceptError> for ClaimInstallError {
     }
 }
 
-/// Installs that begin at HubSpot's Marketplace. Clones share everything.
+/// Installs that start in HubSpot's Marketplace. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Installs(Arc<Parts>);
 
@@ -114,8 +115,8 @@ impl Installs {
         }))
     }
 
-    /// A state for HubSpot to bring back with the code. It shows that the code belongs to an install that HubSpot began
-    /// with us, and nothing about who brings it; so no cookie goes with it.
+    /// Returns a state for HubSpot to return with the code. It shows that the code belongs to an install that HubSpot
+    /// started with us, but not which browser brings it, so there is no cookie for it.
     pub async fn begin_install(&self) -> Result<Secret, StoreError> {
         let parts = &self.0;
         let state = Secret::random(&parts.random);
@@ -124,18 +125,19 @@ impl Installs {
         Ok(state)
     }
 
-    /// Keeps the tokens of an install until they are claimed. A code that has brought an install is not exchanged again
-    /// and is no error. A code that was refused is refused again, so that reloading the page afterwards does not look like success.
+    /// Keeps the tokens of an install until they are claimed. A code that has brought an install is not exchanged
+    /// again and is no error. A code that was refused is refused again, so that reloading the page afterwards does
+    /// not look like success.
     ///
     /// # Errors
-    /// [`InstallError`] as it says.
+    /// [`InstallError`] names the reason.
     pub async fn install(
         &self,
         code: Secret,
         state: Option<Secret>,
         redirect_uri: String,
     ) -> Result<(), InstallError> {
-        // It goes on although the person leaves: a code that was sent is spent.
+        // Continues when the user leaves: a code can be sent only once.
         let installs = self.clone();
         let work = self.0.tasks.detach(async move {
             let now = installs.0.clock.now();
@@ -174,7 +176,7 @@ impl Installs {
         let required = &parts.hubspot.settings().scopes;
         let refused = parts.intake.refuse_missing_scopes(required, None, &grant, refresh).await;
         refused.map_err(InstallError::Failed)?;
-        // Without the account, nobody could say whose install it is.
+        // Without the account, no backend could tell whose install it is.
         let Some(portal) = grant.portal_id else {
             parts.intake.revoke_unused(refresh).await;
             return Err(InstallError::Failed(FailureCode::ProviderBadResponse));
@@ -187,7 +189,7 @@ impl Installs {
         Ok(held?)
     }
 
-    /// Installs that wait to be claimed, by their ids, from after `after` on; of one account, or of all.
+    /// Returns installs that wait to be claimed, ordered by id, starting after `after`; of one account, or of all.
     pub async fn waiting_installs(
         &self,
         portal: Option<PortalId>,
@@ -199,13 +201,13 @@ impl Installs {
         parts.connect_store.waiting_installs(app, portal, after, now, limit).await
     }
 
-    /// Makes an install a connection of this user of a project, or renews the one that the user has to that account.
-    /// For the same user it may be claimed again, with the same answer.
+    /// Makes an install a connection of this user of a project, or reconnects the one that the user has to that
+    /// account. For the same user it may be claimed again, with the same result.
     ///
-    /// Whoever asks vouches for it that the account is that user's.
+    /// The caller vouches that the account belongs to that user.
     ///
     /// # Errors
-    /// [`ClaimInstallError`] as it says; the install waits on unless it says that it has ended.
+    /// [`ClaimInstallError`] names the reason; the install continues to wait unless it has ended.
     pub async fn claim_install(
         &self,
         id: InstallId,
@@ -255,7 +257,7 @@ impl Installs {
                 session: None,
                 metadata,
             };
-            // If it is pending no more, somebody else was quicker, or it has ended.
+            // If it is no longer pending, another request has claimed it, or it has ended.
             if let Some(stored) = parts.pending_grants.accept(&install, terms, None).await? {
                 tracing::info!(install = %id, connection = %stored.connection, "an install was claimed");
                 return Ok(ClaimedInstall {

@@ -1,4 +1,4 @@
-//! What begins at HubSpot: installs from its Marketplace, uninstalls in its Webhooks Journal.
+//! Events that start at HubSpot: installs from its Marketplace, uninstalls in its Webhooks Journal.
 
 mod install;
 mod journal;
@@ -11,7 +11,7 @@ use super::pending_grants::PendingGrants;
 use super::platform::Base;
 use crate::config::Config;
 
-/// What begins at HubSpot. Clones share everything.
+/// Installs and uninstalls that start at HubSpot. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Marketplace {
     /// Installs.

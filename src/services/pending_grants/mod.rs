@@ -24,42 +24,42 @@ use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::{ConnectStore, PendingGrant, Source, StoreError, Undecided};
 use crate::telemetry::metrics::Metrics;
 
-/// How long a person may think about it.
+/// How long a user may take to decide.
 const TIME_TO_CHOOSE: Duration = Duration::from_secs(600);
-/// How long a backend may think about it: a person there may have to look.
+/// How long a backend may take to confirm: an employee may have to check.
 const TIME_TO_CONFIRM: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long a write is tried again while the person waits.
+/// How long a write is retried while the user waits.
 const CONNECT_WRITE_RETRY: Duration = Duration::from_secs(10);
-/// How many forgotten grants one round ends.
+/// The number of expired grants that one round ends.
 const DISCARDS_PER_ROUND: u64 = 100;
 
 text_enum! {
-    /// What a person answers.
+    /// The user's decision.
     pub enum Decision: UnknownText {
-        /// The new account is connected beside the expected one.
+        /// Connects the new account in addition to the expected one.
         Keep = "keep",
-        /// The new account takes the place of the expected one, which is disconnected.
+        /// Connects the new account in place of the expected one, which is disconnected.
         Switch = "switch",
-        /// The new grant ends; everything stays as it was.
+        /// Discards the new grant; nothing else changes.
         Back = "back",
     }
 }
 
-/// Why a grant is not accepted.
+/// The reason why a grant is not accepted.
 #[derive(Debug, Error)]
 pub(super) enum AcceptError {
-    /// The tokens are sealed with a key that is not configured. The grant waits on.
+    /// The tokens are sealed with a key that is not configured. The grant stays pending.
     #[error("the key is missing")]
     KeyMissing,
-    /// The stored tokens cannot be trusted. The grant has ended.
+    /// The stored tokens are damaged or misplaced. The grant has ended.
     #[error("the stored tokens are damaged")]
     Damaged,
-    /// The database failed. The grant waits on.
+    /// The database failed. The grant stays pending.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Grants that wait. Clones share everything.
+/// Pending grants. Clones share everything.
 #[derive(Debug, Clone)]
 pub(super) struct PendingGrants {
     store: ConnectStore,
@@ -80,8 +80,8 @@ impl PendingGrants {
         Self { store: store.connect, hubspot, keyring, clock, random, metrics, notifier, intake, disconnects }
     }
 
-    /// Holds a grant until the person has chosen, if it is for another account than the flow expected, or until the
-    /// host's backend has confirmed it. `false` if that one wants none any more.
+    /// Holds a grant until the user has decided, if it is for another account than the expected one, or until the
+    /// host's backend has confirmed it. `false` if the authorization request or the connect session has ended.
     pub async fn hold(
         &self,
         flow: FlowId,
@@ -159,7 +159,7 @@ impl PendingGrants {
         let PendingGrant { id, source, portal_id, .. } = grant;
         crash::point("pending_grant.held");
         tracing::info!(pending_grant = %id, source = %source, portal = portal_id.0, "a grant awaits a decision");
-        // The account's name helps whoever decides. The grant is safe by then.
+        // The account's domain helps to decide. The grant is stored by then.
         if let Ok(identity) = self.hubspot.introspect(access).await
             && let Err(why) = self.store.name_pending_grant(id, identity.hub_domain, identity.hub_user).await
         {
@@ -168,11 +168,11 @@ impl PendingGrants {
         Ok(true)
     }
 
-    /// Makes a pending grant a connection, in the place of the one that it `replaces`, if any. `None` if it is pending no
-    /// more.
+    /// Makes a pending grant a connection, in place of the one that it `replaces`, if any. `None` if it is no longer
+    /// pending.
     ///
     /// # Errors
-    /// [`AcceptError`] says whether the grant waits on.
+    /// [`AcceptError`]: whether the grant stays pending depends on the variant.
     pub async fn accept(
         &self,
         pending: &PendingGrant,
@@ -193,7 +193,7 @@ impl PendingGrants {
             grant: &grant,
             refresh: &refresh,
             portal: Some(pending.portal_id),
-            // A token that has grown old while it waited is due for its refresh at once.
+            // A token that has aged while it was pending is due for its refresh at once.
             at: pending.obtained_at,
             terms,
         };
@@ -216,7 +216,7 @@ impl PendingGrants {
         let access = self.keyring.open(&pending.access(), context("access"));
         match (access, self.keyring.open(&pending.refresh(), context("refresh"))) {
             (Ok(access), Ok(refresh)) => Ok((access, refresh)),
-            // The key may come back, and somebody may ask again.
+            // The key may be configured again, and the caller may retry.
             (Err(OpenError::UnknownKey(_)), _) | (_, Err(OpenError::UnknownKey(_))) => {
                 tracing::error!(pending_grant = %pending.id, "the key of a pending grant is missing");
                 Err(AcceptError::KeyMissing)
@@ -230,7 +230,7 @@ impl PendingGrants {
         }
     }
 
-    /// Ends a grant that nobody wants.
+    /// Discards a grant.
     pub async fn discard(
         &self,
         id: PendingGrantId,
@@ -251,7 +251,7 @@ impl PendingGrants {
         Ok(())
     }
 
-    /// Ends the grants about which a user who leaves has said nothing.
+    /// Discards the undecided grants of a user who disconnects everything.
     pub async fn discard_of(&self, user: UserId) -> Result<(), StoreError> {
         for pending in self.store.pending_grants_of(user).await? {
             self.discard_undecided(pending).await;
@@ -259,7 +259,7 @@ impl PendingGrants {
         Ok(())
     }
 
-    /// Ends grants on which nobody has decided in time.
+    /// Discards grants that were not decided in time.
     pub async fn end_forgotten_grants(&self, now: Timestamp) -> Result<(), StoreError> {
         for pending in self.store.expired_grants(now, DISCARDS_PER_ROUND).await? {
             self.discard_undecided(pending).await;
@@ -267,7 +267,7 @@ impl PendingGrants {
         Ok(())
     }
 
-    /// One that cannot be ended does not keep the others, nor whoever wants to leave.
+    /// Discards one grant. A failure must not keep the others, nor the user from disconnecting.
     async fn discard_undecided(&self, Undecided { id, source, connect_session_id }: Undecided) {
         let code = source.code_if_expired();
         let ended = match connect_session_id {
@@ -279,7 +279,7 @@ impl PendingGrants {
         }
     }
 
-    /// Whether a flow awaits its backend's confirmation.
+    /// Returns whether an authorization request awaits its backend's confirmation.
     pub async fn is_held(&self, request: &AuthRequest) -> Result<bool, StoreError> {
         match request.connect_session {
             Some(_) => Ok(self.store.pending_grant(request.id.into()).await?.is_some()),
@@ -287,7 +287,7 @@ impl PendingGrants {
         }
     }
 
-    /// Ends a connect session that has led to nothing yet, and its pending grant.
+    /// Ends a connect session that is not connected yet, and its pending grant.
     pub async fn end_connect_session(
         &self,
         id: ConnectSessionId,

@@ -1,7 +1,7 @@
-//! API keys, recognised. They are made and revoked on the command line.
+//! Recognises API keys. They are created and revoked on the command line.
 //!
-//! A key is recognised by its hash, from a memory that is at most a second old: whoever reads a token pays for no query
-//! of its own, and a key that is revoked elsewhere opens nothing for longer than that.
+//! A key is recognised by its hash, in a cache that is at most a second old: reading a token needs no query for the
+//! key, and a key that is revoked by another process works for at most a second longer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::domain::id::ApiKeyId;
 use crate::domain::secret::Secret;
 use crate::store::{ApiKey, PlatformStore, StoreError};
 
-/// For how long a key is taken for good without asking the database.
+/// How long a key is valid without asking the database.
 const MAX_KEY_AGE: Duration = Duration::from_secs(1);
-/// How exactly the last use is kept.
+/// The precision of the time of the last use.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
-/// How many keys are remembered at once.
+/// The number of cached keys.
 const MAX_CACHED_KEYS: usize = 1000;
 
 /// A key as it was last read.
@@ -31,7 +31,7 @@ struct CachedKey {
 }
 
 impl CachedKey {
-    /// A clock that was set back makes nothing fresh.
+    /// Returns whether the key may be used without a query. A clock that was set back makes nothing fresh.
     fn is_fresh(&self, now: Timestamp) -> bool {
         now >= self.read_at && now.since(self.read_at) < MAX_KEY_AGE && self.is_touched(now)
     }
@@ -41,7 +41,7 @@ impl CachedKey {
     }
 }
 
-/// API keys, recognised. Clones share everything.
+/// API keys. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct ApiKeys(Arc<Parts>);
 
@@ -59,7 +59,7 @@ impl ApiKeys {
         Self(Arc::new(Parts { store: store.platform, clock, tasks, known_keys: Cache::new(MAX_CACHED_KEYS) }))
     }
 
-    /// The key that somebody shows, if it is one and was not revoked.
+    /// Returns the key that the caller shows, if it exists and is not revoked.
     pub async fn authenticate(&self, shown: &Secret) -> Result<Option<Arc<ApiKey>>, StoreError> {
         let parts = &self.0;
         let (hash, now) = (shown.hash(), parts.clock.now());
@@ -81,7 +81,7 @@ impl ApiKeys {
         Ok(Some(key))
     }
 
-    /// Nobody waits for it: a use that goes unnoted harms nobody.
+    /// Records the use in the background: a use that is not recorded does no harm.
     fn note_use(&self, id: ApiKeyId, now: Timestamp) {
         let keys = self.clone();
         self.0.tasks.detach(async move {

@@ -1,4 +1,4 @@
-//! What the services are built from.
+//! The parts that the services are built from.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::keyring::Keyring;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// What the services are built from. Each keeps what it uses.
+/// The parts that the services are built from. Each service keeps those that it uses.
 #[derive(Debug, Clone)]
 pub(in crate::services) struct Base {
     pub store: Store,
@@ -22,7 +22,7 @@ pub(in crate::services) struct Base {
     pub clock: Clock,
     pub random: Random,
     pub metrics: Arc<Metrics>,
-    /// Who this process is when it takes leases.
+    /// The name of this process as the owner of leases.
     pub owner: Arc<str>,
     pub tasks: Tasks,
     pub notifier: Notifier,

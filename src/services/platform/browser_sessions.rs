@@ -1,4 +1,4 @@
-//! Browser sessions: loaded, saved, ended.
+//! Browser sessions: load, save, end.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,25 +12,26 @@ use crate::domain::random::Random;
 use crate::domain::secret::Secret;
 use crate::store::{PlatformStore, SessionRow, StoreError};
 
-/// How exactly the last use is kept: a write per request would cost more than it tells.
+/// The precision of the time of the last use: a write per request would cost more than it is worth.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The values of a session.
 pub type SessionValues = HashMap<String, String>;
 
-/// The value that says who it is, as the session layer encodes it (JSON).
+/// The key of the user's id in the values, as the session layer encodes it (JSON).
 const USER: &str = "user_id";
-/// The value that says when the session ends, in Unix milliseconds. It is the row's, and is not kept among the values.
+/// The key of the time at which the session ends, in Unix milliseconds. It comes from the row and is not stored among
+/// the values.
 pub const ENDS_AT: &str = "ends_at";
-/// The value that says since when, in Unix milliseconds; it outlives a change of the session's key.
+/// The key of the time at which the session began, in Unix milliseconds; it outlives a change of the session's key.
 const SINCE: &str = "since";
 
-/// A request's effect on the session that it comes with.
+/// The effect of a request on its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// An action of the user keeps the session alive.
+    /// An action of the user, which keeps the session alive.
     Action,
-    /// A poll does not: an open page would keep its session alive all night.
+    /// A poll, which does not: an open page would keep its session alive all night.
     Poll,
 }
 
@@ -41,9 +42,9 @@ pub struct BrowserSessions {
     clock: Clock,
     random: Random,
     row_cache: RowCache,
-    /// How long a session lasts without an action.
+    /// The lifetime of a session without an action.
     idle: Duration,
-    /// How long it lasts at most.
+    /// The lifetime of a session at most.
     max: Duration,
 }
 
@@ -54,7 +55,7 @@ impl BrowserSessions {
         Self { store: store.platform, clock, random, row_cache, idle, max }
     }
 
-    /// The session with this key, unless it has expired.
+    /// Returns the session with this key, unless it has expired.
     pub async fn load_session(&self, key: &Secret, by: Use) -> Result<Option<SessionValues>, StoreError> {
         let (now, hash, epoch) = (self.clock.now(), key.hash(), self.row_cache.read_epoch());
         let known = self.row_cache.session(hash).filter(|row| row.expires_at > now);
@@ -71,7 +72,7 @@ impl BrowserSessions {
         }
         if is_used || !row.seen.is_set() {
             row.seen = true.into();
-            // Only a session that is still there is kept alive: one that has just ended must stay ended.
+            // Only a session that still exists is kept alive: one that has just ended must stay ended.
             if !self.store.touch_session(hash, row.seen_at, row.expires_at).await? {
                 self.row_cache.forget_session(hash);
                 return Ok(None);
@@ -86,7 +87,7 @@ impl BrowserSessions {
         Ok(Some(values))
     }
 
-    /// Saves a new session. It counts from its first day, whatever its key was then.
+    /// Saves a new session. Its lifetime counts from its beginning, even if its key has changed since.
     pub async fn save_session(&self, mut values: SessionValues) -> Result<Secret, StoreError> {
         let key = Secret::random(&self.random);
         let now = self.clock.now();

@@ -1,10 +1,10 @@
-//! Changes of a user's connections, made known in this process.
+//! Publishes changes of a user's connections in this process.
 
 use super::notifier::{Key, Notifier};
 use super::row_cache::RowCache;
 use crate::domain::id::UserId;
 
-/// Makes changes known: what was cached is forgotten, and who waits is woken. Clones share everything.
+/// Publishes changes: removes cached rows and wakes waiting requests. Clones share everything.
 #[derive(Debug, Clone)]
 pub(in crate::services) struct Changes {
     row_cache: RowCache,
@@ -16,12 +16,13 @@ impl Changes {
         Self { row_cache, notifier }
     }
 
-    /// Forgets what was cached of a user's connections. Nobody is woken yet.
+    /// Removes the cached connections of a user, without waking any request.
     pub fn forget(&self, user: UserId) {
         self.row_cache.forget_connections(user);
     }
 
-    /// To be called after every change to a user's connections, and before it is told to anybody.
+    /// Publishes a change. It must be called after every change to a user's connections, before any caller is
+    /// informed of it.
     pub fn publish(&self, user: UserId) {
         self.forget(user);
         self.notifier.wake(Key::User(user));

@@ -1,7 +1,6 @@
-//! Requests that are done once however often they are sent: under the same idempotency key the first answer is given
-//! again.
+//! Idempotent requests: a request that is sent again with the same idempotency key receives the first response again.
 //!
-//! An answer may hold a secret, so it is stored sealed, for its row alone.
+//! A response may contain a secret, so it is stored sealed, bound to its row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,37 +17,37 @@ use crate::domain::secret::Secret;
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::{OnceFound, OnceLease, PlatformStore, StoreError};
 
-/// How long the writing of an answer is tried again while its caller waits.
+/// How long the write of a response is retried while its caller waits.
 const ANSWER_WRITE_RETRY: Duration = Duration::from_secs(5);
 
-/// An answer as it was first given.
+/// A response as it was first sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GivenAnswer {
     /// The HTTP status.
     pub status: u16,
-    /// Headers that belong to it, such as `Location`.
+    /// The headers that belong to the response, such as `Location`.
     pub headers: Vec<(String, String)>,
-    /// The body; text, as all answers of the API are.
+    /// The body; text, as all responses of the API are.
     pub body: String,
 }
 
-/// What becomes of a request with an idempotency key.
+/// What to do with a request that has an idempotency key.
 #[derive(Debug)]
 pub enum Once {
-    /// It is the first: do it, and say what came of it.
+    /// Run it, because it is the first, and then call [`Idempotency::answered`].
     Do(OnceLease),
-    /// It was done before, and answered like this.
+    /// Return this response, because the request was run before.
     Again(GivenAnswer),
-    /// The key was used for another request.
+    /// Refuse it, because the key was used for another request.
     Reused,
-    /// The first is still under way, for so long at most.
+    /// Refuse it, because the first request is still running, for at most this long.
     Busy(Duration),
 }
 
-/// Why it is not known what becomes of it.
+/// The reason why that is unknown.
 #[derive(Debug, Error)]
 pub enum OnceError {
-    /// It was done before, and its answer cannot be read any more.
+    /// The request was run before, and its response cannot be read any more.
     #[error("the answer cannot be opened: {0}")]
     Lost(#[from] OpenError),
     /// The database failed.
@@ -56,7 +55,7 @@ pub enum OnceError {
     Store(#[from] StoreError),
 }
 
-/// Requests that are done once. Clones share everything.
+/// Idempotent requests. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
     store: PlatformStore,
@@ -73,15 +72,15 @@ impl Idempotency {
         }
     }
 
-    /// Looks whether this API key has asked for the same under this idempotency key before. `what` is all that a
-    /// repetition must have in common with the first: method, address and body.
+    /// Looks up whether this API key has sent the same request with this idempotency key before. `what` is all that a
+    /// repeated request must share with the first: method, path and body.
     ///
     /// # Errors
-    /// [`OnceError`]; the request is not to be done then.
+    /// [`OnceError`]; then the request must not be run.
     pub async fn once(&self, caller: ApiKeyId, key: &str, what: &[&[u8]]) -> Result<Once, OnceError> {
         let id = Secret::new(format!("{caller} {key}")).hash().text();
         let lease = OnceLease { id, lease: self.random.uuid().to_string() };
-        // Keyed, because a body may hold a secret that is short enough to be found by trying.
+        // The fingerprint is keyed, because a body may contain a secret that is short enough to be guessed.
         let fingerprint = self.keyring.fingerprint(&Secret::new(digest(what)));
         Ok(match self.store.acquire_once(lease.clone(), fingerprint).await? {
             OnceFound::Fresh => Once::Do(lease),
@@ -94,8 +93,8 @@ impl Idempotency {
         })
     }
 
-    /// Keeps the answer of a request that was done, or gives the lease back if it has changed nothing. A caller is not
-    /// refused its answer because it cannot be kept; once the lease is over, the request would be done again.
+    /// Stores the response of a request, or releases the lease if the request has changed nothing. If the response
+    /// cannot be stored, the caller still receives it; once the lease has expired, the request would be run again.
     pub async fn answered(&self, lease: OnceLease, answer: Option<&GivenAnswer>) {
         let kept = match answer {
             Some(answer) => {
@@ -116,7 +115,7 @@ fn context(id: &str) -> Context<'_> {
     Context { kind: "answer", row: id, generation: 0, client_id: "" }
 }
 
-/// Lengths go in too, so that no two different lists of parts are the same text.
+/// Returns a digest that includes the lengths, so that different lists of parts have different digests.
 fn digest(what: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in what {

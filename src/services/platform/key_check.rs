@@ -1,4 +1,4 @@
-//! Checks that the keys at hand open what is stored, before anything is served.
+//! Checks that the configured keys open what is stored, before anything is served.
 
 use thiserror::Error;
 
@@ -6,20 +6,20 @@ use crate::domain::clock::Clock;
 use crate::keyring::Keyring;
 use crate::store::{PlatformStore, StoreError};
 
-/// Why the keys at hand do not do.
+/// The reason why the configured keys cannot be used.
 #[derive(Debug, Error)]
 pub enum KeyCheckError {
-    /// A key that rows need is not there.
+    /// A key that rows need is missing.
     #[error(
         "ENCRYPTION_KEYS lacks key {key_id}, under which {rows} stored token(s) are sealed; add it behind the newest key. Nothing was changed"
     )]
     Missing {
         /// The key's id.
         key_id: String,
-        /// How many rows need it.
+        /// The number of rows that need it.
         rows: i64,
     },
-    /// A key of the same id opens nothing: it is another key.
+    /// The key does not open what was sealed with the key of the same id: it is another key.
     #[error(
         "the key {0} in ENCRYPTION_KEYS does not open what was sealed under that id. Nothing was changed"
     )]
@@ -29,7 +29,7 @@ pub enum KeyCheckError {
     Store(#[from] StoreError),
 }
 
-/// Checks the keys and leaves a known text under the newest one for the next start.
+/// Checks the keys and stores a known text, sealed with each new key, for the next start.
 ///
 /// # Errors
 /// [`KeyCheckError`] names the key and the number of rows that need it.

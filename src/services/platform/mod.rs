@@ -1,4 +1,4 @@
-//! What every other part stands on.
+//! The parts that all other sub-domains build on.
 
 mod api_keys;
 mod base;
@@ -31,20 +31,20 @@ pub(super) use tasks::{Tasks, joined};
 use crate::config::Config;
 use crate::domain::clock::Clock;
 
-/// What every other part stands on.
+/// The parts that all other sub-domains build on.
 #[derive(Debug, Clone)]
 pub struct Platform {
-    /// The clock that the services go by.
+    /// The clock of the services.
     pub(crate) clock: Clock,
     /// API keys.
     pub(crate) api_keys: ApiKeys,
-    /// Requests that are done once.
+    /// Idempotent requests.
     pub idempotency: Idempotency,
     /// Browser sessions.
     pub(crate) sessions: BrowserSessions,
     /// Requests that wait for a change.
     pub(crate) notifier: Notifier,
-    /// What other processes change.
+    /// Changes that other processes make.
     pub(crate) replicas: ReplicaWatch,
 }
 

@@ -1,5 +1,4 @@
-//! Who waits for what: each waiting request is woken for its own flow or user and for nothing else, however many there
-//! are.
+//! Wakes waiting requests: each for its own flow or user and for nothing else, however many wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,15 +8,15 @@ use tokio::time::Instant;
 
 use crate::domain::id::{FlowId, UserId};
 
-/// How many requests may wait for the same flow or user: a few pages of one browser, and their retries.
+/// The number of requests that may wait for the same flow or user: a few pages of one browser, and their retries.
 const MAX_WAITS_PER_KEY: usize = 16;
-/// How many requests of this process may wait: half of the connections that are open at most by default.
+/// The number of requests in this process that may wait: by default, half of the connections that may be open.
 const MAX_WAITS: usize = 5_000;
 
-/// What is waited for.
+/// The subject of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::services) enum Key {
-    /// A flow's outcome.
+    /// The outcome of a flow.
     Flow(FlowId),
     /// A change of a user's connections.
     User(UserId),
@@ -26,14 +25,14 @@ pub(in crate::services) enum Key {
 #[derive(Debug)]
 struct Topic {
     changes: watch::Sender<()>,
-    /// What stood in the database when it was last looked at for this.
+    /// The version in the database when it was last read for this key.
     version: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Topics {
     by_key: HashMap<Key, Topic>,
-    /// How many wait at all of them.
+    /// The number of requests that wait for any key.
     count: usize,
 }
 
@@ -46,7 +45,7 @@ pub struct Notifier(Arc<Mutex<Topics>>);
 pub struct Subscription {
     notifier: Notifier,
     key: Key,
-    /// There until it is dropped.
+    /// `Some` until the subscription is dropped.
     changes: Option<watch::Receiver<()>>,
 }
 
@@ -62,7 +61,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut topics = self.notifier.topics();
-        // Under the lock, so that of two who leave at once one sees that it is the last.
+        // Under the lock, so that of two requests that leave at once, one sees that it is the last.
         self.changes = None;
         topics.count -= 1;
         if topics.by_key.get(&self.key).is_some_and(|topic| topic.changes.receiver_count() == 0) {
@@ -72,18 +71,19 @@ impl Drop for Subscription {
 }
 
 impl Notifier {
-    /// Wakes up when something may have changed in a user's connections. `None` if too many requests wait already.
+    /// Returns a subscription to changes of a user's connections. `None` if too many requests wait already.
     pub fn subscribe_to_user(&self, user: UserId) -> Option<Subscription> {
         self.subscribe(Key::User(user))
     }
 
-    /// Wakes up when something may have happened to the attempt with this id. `None` if too many requests wait already.
+    /// Returns a subscription to changes of the authorization request with this id. `None` if too many requests wait
+    /// already.
     pub fn subscribe_to_flow(&self, flow: FlowId) -> Option<Subscription> {
         self.subscribe(Key::Flow(flow))
     }
 
-    /// Begins to wait: to be called before the state is read that is to be compared. `None` if too many wait already,
-    /// for the same key or in all.
+    /// Subscribes to a key. It must be called before the state that is compared is read. `None` if too many requests
+    /// wait already, for the same key or in total.
     fn subscribe(&self, key: Key) -> Option<Subscription> {
         let mut topics = self.topics();
         if topics.count >= MAX_WAITS {
@@ -99,7 +99,7 @@ impl Notifier {
         Some(Subscription { notifier: self.clone(), key, changes })
     }
 
-    /// Wakes the requests that wait for this.
+    /// Wakes the requests that wait for this key.
     pub(in crate::services) fn wake(&self, key: Key) {
         if let Some(topic) = self.topics().by_key.get(&key) {
             topic.changes.send_replace(());
@@ -113,8 +113,8 @@ impl Notifier {
         });
     }
 
-    /// Notes what stands in the database for this, and wakes whoever waits if it is not what stood there before. At
-    /// first nobody knows whether it is what they have read.
+    /// Records the version in the database for this key, and wakes its requests if it has changed. The first version
+    /// wakes them as well, because it may be newer than what they have read.
     pub(super) fn note_version(&self, key: Key, version: u64) {
         if let Some(topic) = self.topics().by_key.get_mut(&key)
             && topic.version.replace(version) != Some(version)
@@ -123,7 +123,7 @@ impl Notifier {
         }
     }
 
-    /// How many requests of this process wait for a change.
+    /// Returns the number of requests in this process that wait for a change.
     pub fn count(&self) -> usize {
         self.topics().count
     }
@@ -171,7 +171,7 @@ mod tests {
 
         notifier.wake(Key::User(other));
         assert!(!has_changed(&first));
-        // Nobody is at the bell at this moment.
+        // No subscription is being polled at this moment.
         notifier.wake(Key::User(mine));
         let far = Instant::now() + Duration::from_secs(3600);
         first.next(far).await;

@@ -1,4 +1,5 @@
-//! What other processes do is found out by one look a second for all that wait here, not by one for each.
+//! Finds out what other processes have changed, with one query per second for all waiting requests instead of one for
+//! each.
 
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use super::base::Base;
 use super::notifier::{Key, Notifier};
 use crate::store::{ConnectStore, ConnectionStore, StoreError};
 
-/// How soon a change that another process has made is noticed.
+/// The delay until a change of another process is noticed.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How many are asked for in one statement.
+/// The number of keys in one query.
 const MAX_KEYS_PER_QUERY: usize = 500;
 
-/// What other processes have changed, found out for those who wait here.
+/// Finds out what other processes have changed, for requests that wait here.
 #[derive(Debug, Clone)]
 pub struct ReplicaWatch {
     connect_store: ConnectStore,
@@ -33,8 +34,7 @@ impl ReplicaWatch {
         }
     }
 
-    /// Looks for what other processes have changed, for as long as this one serves. Where it is the only one that
-    /// writes there is nothing to look for.
+    /// Polls for changes of other processes until it is stopped. If this process is the only writer, there are none.
     pub async fn watch_others(&self, stop: CancellationToken) {
         if self.is_exclusive {
             return;

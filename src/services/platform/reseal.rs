@@ -1,30 +1,30 @@
-//! Seals every stored secret under the newest key, beside a service that goes on refreshing.
+//! Seals every stored secret with the newest key, while the service continues to refresh.
 
 use crate::crash;
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::{PlatformStore, SealedRow, SealedTable, StoreError};
 
-/// How many rows are written in one transaction: short enough that nobody waits for it.
+/// The number of rows written in one transaction, which keeps transactions short.
 const ROWS_PER_BATCH: u32 = 100;
 
-/// What has become of the rows under older keys.
+/// The results for rows that were sealed with older keys.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Resealed {
-    /// Sealed under the newest key now.
+    /// Rows that are now sealed with the newest key.
     pub moved: u64,
-    /// Changed by somebody else meanwhile.
+    /// Rows that another process has changed in the meantime.
     pub changed: u64,
-    /// Sealed under a key that is not at hand.
+    /// Rows that are sealed with a key that is not configured.
     pub keyless: u64,
-    /// Damaged, or brought here from another place.
+    /// Rows that are damaged or misplaced.
     pub unreadable: u64,
 }
 
-/// Seals every stored secret that is under an older key under the newest. Whoever is interrupted begins again where it
-/// was: what is moved is not looked at a second time.
+/// Seals every stored secret that is sealed with an older key with the newest one. A run that was interrupted can be
+/// started again: rows that were moved are not read a second time.
 ///
 /// # Errors
-/// [`StoreError`] if the database fails; what is moved stays so.
+/// [`StoreError`] if the database fails; rows that were moved stay moved.
 pub async fn reseal_all(
     store: &PlatformStore,
     keyring: &Keyring,

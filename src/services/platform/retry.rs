@@ -1,10 +1,11 @@
-//! Writes that must not be lost.
+//! Retries of writes that must not be lost.
 
 use std::time::Duration;
 
 use crate::store::StoreError;
 
-/// Retries a write until it succeeds or the time is up: what HubSpot has just given exists only in memory.
+/// Retries a write until it succeeds or the time is up: the tokens that HubSpot has just granted exist only in
+/// memory.
 pub(in crate::services) async fn retry_write<T, F>(
     patience: Duration,
     write: impl Fn() -> F,

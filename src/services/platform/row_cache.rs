@@ -1,8 +1,8 @@
-//! What this process remembers of rows, where it is the only one that writes them: sessions and connections are read
-//! far more often than they change.
+//! Rows cached in this process, if it is the only writer: sessions and connections are read far more often than they
+//! change.
 //!
-//! A read that overlaps a change must not be remembered: it may be older than the change. So a reader takes a
-//! [`ReadEpoch`] first, and what it read is kept only if nothing has been forgotten since.
+//! A read that overlaps a change must not be cached: it may be older than the change. So a reader takes a
+//! [`ReadEpoch`] first, and its rows are kept only if nothing has been removed since.
 
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
@@ -19,14 +19,14 @@ use crate::store::{AccessRow, SessionRow};
 pub struct Connection {
     /// The connection.
     pub token: Token,
-    /// When it is refreshed next; `None` where nothing is planned.
+    /// The time of the next refresh; `None` if none is scheduled.
     pub refresh_at: Option<Timestamp>,
 }
 
-/// A user's connections, the newest first.
+/// A user's connections, newest first.
 pub type UserConnections = Arc<Vec<Connection>>;
 
-/// How many sessions, users' connections and access tokens are remembered at once.
+/// The number of cached sessions, users' connections and access tokens, each.
 const MAX_CACHED_ROWS: usize = 10_000;
 
 /// Rows as they were last read. Clones share them.
@@ -37,18 +37,19 @@ pub(in crate::services) struct RowCache(Arc<Mutex<Rows>>);
 struct Rows {
     sessions: Cache<[u8; 32], SessionRow>,
     connections: Cache<UserId, UserConnections>,
-    /// Access tokens, sealed as they are stored: what is opened is never kept. Each counts as long as its user is known.
+    /// Access tokens, sealed as they are stored: an opened token is never kept. Each is valid while the entry of its
+    /// user exists.
     access: Cache<ConnectionId, (Weak<()>, Arc<AccessRow>)>,
     users: Cache<UserId, Arc<()>>,
     forgotten: u64,
 }
 
-/// The moment at which a read began.
+/// The time at which a read began, counted in removals.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::services) struct ReadEpoch(u64);
 
 impl RowCache {
-    /// Remembers rows if this process is the only writer, and nothing otherwise.
+    /// Returns a cache that keeps rows if this process is the only writer, and nothing otherwise.
     pub fn new(is_only_writer: bool) -> Self {
         let capacity = if is_only_writer { MAX_CACHED_ROWS } else { 0 };
         Self(Arc::new(Mutex::new(Rows {
@@ -60,7 +61,7 @@ impl RowCache {
         })))
     }
 
-    /// To be taken before a read that is to be remembered.
+    /// Returns the current epoch. It must be taken before a read whose rows are cached.
     pub fn read_epoch(&self) -> ReadEpoch {
         ReadEpoch(self.rows().forgotten)
     }
@@ -105,7 +106,7 @@ impl RowCache {
         }
     }
 
-    /// Forgets a user's connections, and their access tokens with them.
+    /// Removes a user's connections, and their access tokens with them.
     pub fn forget_connections(&self, user: UserId) {
         let mut rows = self.rows();
         rows.connections.remove(&user);
@@ -113,7 +114,7 @@ impl RowCache {
         rows.forgotten += 1;
     }
 
-    /// Returns the rows if what was read since then may be remembered.
+    /// Returns the rows if what was read in this epoch may be cached.
     fn current(&self, epoch: ReadEpoch) -> Option<MutexGuard<'_, Rows>> {
         Some(self.rows()).filter(|rows| rows.forgotten == epoch.0)
     }

@@ -1,4 +1,4 @@
-//! Work that is finished whatever becomes of the caller who began it.
+//! Work that is finished even if the caller that started it goes away.
 
 use std::panic::resume_unwind;
 
@@ -13,22 +13,22 @@ use crate::store::StoreError;
 #[derive(Debug, Clone)]
 pub(in crate::services) struct Tasks {
     tracker: TaskTracker,
-    /// Where the work runs: not on a web worker, which may be gone before it is done.
+    /// The runtime that runs the work: not that of a web worker, which may end before the work does.
     runtime: Handle,
 }
 
 impl Tasks {
-    /// No work yet. To be called on the runtime that outlives the web workers.
+    /// Returns a tracker without work. It must be called on the runtime that outlives the web workers.
     pub fn on_this_runtime() -> Self {
         Self { tracker: TaskTracker::new(), runtime: Handle::current() }
     }
 
-    /// Runs work to its end, whatever becomes of the caller who waits for it.
+    /// Runs work to its end, even if the caller that waits for it goes away.
     pub fn detach<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         self.tracker.spawn_on(work.in_current_span(), &self.runtime)
     }
 
-    /// Waits until no work is left that was begun and has to be finished.
+    /// Waits until all work that was started and must be finished is done.
     pub async fn drain(&self) {
         self.tracker.close();
         self.tracker.wait().await;

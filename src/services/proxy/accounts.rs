@@ -1,4 +1,4 @@
-//! The windows of all accounts that are being asked.
+//! The windows of all accounts that are being called.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -10,25 +10,25 @@ use crate::domain::id::{ConnectionId, PortalId};
 use crate::domain::rate::Rate;
 use crate::hubspot::proxy::Allowance;
 
-/// HubSpot's limit on searches in the CRM.
+/// HubSpot's limit on CRM searches.
 const SEARCH_RATE: Rate = Rate { calls: 5, interval: Duration::from_secs(1) };
-/// So many accounts are remembered at most. Whoever has more of them at once goes by what HubSpot answers.
+/// The number of cached accounts. Beyond that, only HubSpot's own responses limit the calls.
 const MAX_ACCOUNTS: usize = 20_000;
-/// After so many turns, accounts that have been quiet are forgotten.
+/// The number of turns after which idle accounts are removed.
 const SWEEP_THRESHOLD: u32 = 4096;
 
-/// Whose limit it is: HubSpot counts for each app and account.
+/// The subject of a limit: HubSpot counts per app and account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Account {
     /// The HubSpot app.
     pub client_id: String,
-    /// The account; as long as it is not known, the connection stands for it.
+    /// The account; while it is unknown, the connection stands for it.
     pub portal: Result<PortalId, ConnectionId>,
-    /// Whether it is about searches, which are counted apart.
+    /// Whether the calls are searches, which have a limit of their own.
     pub is_search: bool,
 }
 
-/// What is known of the pace of each account.
+/// The windows of each account.
 #[derive(Debug)]
 pub(super) struct Accounts {
     usual: Rate,
@@ -42,12 +42,12 @@ struct Windows {
 }
 
 impl Accounts {
-    /// No account is known; each may be asked at this rate.
+    /// Returns no windows yet; each account may be called at this rate.
     pub fn new(usual: Rate) -> Self {
         Self { usual, windows: Mutex::default() }
     }
 
-    /// The account's next turn.
+    /// Takes the account's next turn.
     pub(super) fn turn(&self, account: &Account, now: Timestamp) -> Turn {
         let mut windows = self.lock();
         windows.turns = windows.turns.wrapping_add(1);
@@ -57,18 +57,18 @@ impl Accounts {
         self.window(&mut windows, account, now).turn(now)
     }
 
-    /// How long HubSpot still wants the account to be left alone.
+    /// Returns how long HubSpot still refuses calls to the account.
     pub(super) fn pause(&self, account: &Account, now: Timestamp) -> Duration {
         self.lock().all.get(account).map_or(Duration::ZERO, |window| window.pause(now))
     }
 
-    /// What an answer has told.
+    /// Records the rate limit that a response states.
     pub(super) fn learn(&self, account: &Account, allowance: Option<&Allowance>, now: Timestamp) {
         let Some(allowance) = allowance else { return };
         self.window(&mut self.lock(), account, now).learn(allowance, now);
     }
 
-    /// HubSpot has refused a call for want of room.
+    /// Records that HubSpot has refused a call because of its rate limit.
     pub(super) fn pause_for(&self, account: &Account, span: Duration, now: Timestamp) {
         self.window(&mut self.lock(), account, now).pause_for(span, now);
     }
@@ -123,7 +123,7 @@ mod tests {
             accounts.turn(&account(number, false), NOW);
         }
         assert_eq!(accounts.lock().all.len(), MAX_ACCOUNTS);
-        // When they have been quiet for long enough, they go by themselves.
+        // Idle accounts are removed.
         let later = NOW.plus(Duration::from_secs(10));
         for _ in 0..SWEEP_THRESHOLD {
             accounts.turn(&account(1, false), later);

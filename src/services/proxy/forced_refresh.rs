@@ -1,4 +1,4 @@
-//! A new token because HubSpot has refused the old one before its time.
+//! A new token because HubSpot has refused the old one before its expiry.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,18 +9,18 @@ use crate::domain::clock::Timestamp;
 use crate::domain::id::ConnectionId;
 use crate::services::connections::Access;
 
-/// Between two renewals of one connection because of a 401. A 401 is no proof that the token is to blame: who lacks a
-/// right is told the same at times, and would have the token renewed with every call.
+/// The interval between two refreshes of one connection because of a 401. A 401 does not prove that the token is to
+/// blame: HubSpot sometimes returns it for a missing permission, and then every call would refresh the token.
 const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
-/// With more than this, what is older than the pause is forgotten.
+/// The number of entries above which those older than the interval are removed.
 const SWEEP_THRESHOLD: usize = 1024;
 
-/// When each connection was last renewed because of a 401.
+/// The time at which each connection was last refreshed because of a 401.
 #[derive(Debug, Default)]
 pub(super) struct ForcedRefreshThrottle(Mutex<HashMap<ConnectionId, Timestamp>>);
 
 impl ForcedRefreshThrottle {
-    /// Whether it may be done now. If so, it counts as done.
+    /// Returns whether a refresh may start now. If so, it counts as started.
     fn admit(&self, id: ConnectionId, now: Timestamp) -> bool {
         let mut last = self.0.lock().expect("nothing panics while it holds this lock");
         let is_recent = |at: &Timestamp| now < at.plus(FORCED_REFRESH_INTERVAL);
@@ -36,8 +36,8 @@ impl ForcedRefreshThrottle {
 }
 
 impl Proxy {
-    /// Another token than that of this generation, which HubSpot has refused: the one that somebody has fetched
-    /// meanwhile, or a new one. `None` if there is none to be had now.
+    /// Returns another token than that of the generation that HubSpot has refused: the one that another call has
+    /// fetched since, or a new one. `None` if no token is available now.
     pub(super) async fn refreshed_token(&self, id: ConnectionId, refused: i64) -> Option<Access> {
         let known = self.newer_token(id, refused).await?;
         if known.is_some() {
@@ -47,7 +47,7 @@ impl Proxy {
         self.newer_token(id, refused).await?
     }
 
-    /// Has the token renewed without waiting for it.
+    /// Refreshes the token without waiting for it.
     pub(super) fn begin_refresh(&self, id: ConnectionId, refused: i64) {
         let proxy = self.clone();
         self.0.tasks.detach(async move {
@@ -57,7 +57,7 @@ impl Proxy {
         });
     }
 
-    /// The stored token, if it is of another generation. Nothing at all if the connection has none to lend.
+    /// Returns the stored token, if it is of another generation. `None` if the connection has no valid token.
     async fn newer_token(&self, id: ConnectionId, refused: i64) -> Option<Option<Access>> {
         let token = self.0.access_tokens.reread(id).await.ok()?;
         if token.generation == refused {

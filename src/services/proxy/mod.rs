@@ -1,4 +1,4 @@
-//! Passes a call on to HubSpot with a connection's access token, at the pace that HubSpot allows the account.
+//! Forwards a call to HubSpot with a connection's access token, at the rate that HubSpot allows the account.
 
 mod accounts;
 mod forced_refresh;
@@ -20,20 +20,20 @@ use accounts::{Account, Accounts};
 use forced_refresh::ForcedRefreshThrottle;
 use pace::{MAX_TURN_WAIT, Turn};
 
-/// A token is renewed first if it has less than this left: it has to last until HubSpot looks at it.
+/// The remaining lifetime below which a token is refreshed first: it must still be valid when HubSpot checks it.
 const MIN_TTL: Duration = Duration::from_secs(60);
 
-/// Why a call was not passed on, or got no answer.
+/// The reason why a call was not forwarded, or got no response.
 #[derive(Debug)]
 pub enum ProxyError {
     /// There is no access token.
     Access(AccessError),
-    /// The account is being asked too fast. HubSpot was not asked.
+    /// The account is called too fast. HubSpot was not called.
     RateLimited {
-        /// How long to wait before calling again.
+        /// How long to wait before the next call.
         retry_after: Duration,
     },
-    /// HubSpot has not answered, or the caller's body has not come.
+    /// HubSpot has not answered, or the caller's body has not arrived.
     Pass(PassError),
 }
 
@@ -43,7 +43,7 @@ impl From<AccessError> for ProxyError {
     }
 }
 
-/// Calls passed on to HubSpot. Clones share everything.
+/// Forwards calls to HubSpot. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Proxy(Arc<Parts>);
 
@@ -53,9 +53,9 @@ struct Parts {
     clock: Clock,
     tasks: Tasks,
     access_tokens: AccessTokens,
-    /// How fast each HubSpot account may be asked.
+    /// The rate at which each HubSpot account may be called.
     accounts: Accounts,
-    /// Connections that were renewed because of a 401.
+    /// Connections that were refreshed because of a 401.
     forced: ForcedRefreshThrottle,
 }
 
@@ -72,13 +72,13 @@ impl Proxy {
         }))
     }
 
-    /// Passes a call on. What HubSpot answers is what the caller gets, refusals included.
+    /// Forwards a call. The caller gets HubSpot's response, refusals included.
     ///
-    /// A 401 of HubSpot's has the token renewed, unless somebody has done so meanwhile. A call that may be made twice is
-    /// made again with the new token; of any other the caller is told the 401.
+    /// A 401 refreshes the token, unless another call has done so already. A repeatable call is then made again with
+    /// the new token; for any other call, the caller gets the 401.
     ///
     /// # Errors
-    /// [`ProxyError`] if HubSpot was not asked, or has not begun to answer.
+    /// [`ProxyError`] if HubSpot was not called, or has not begun to answer.
     pub async fn pass_on(&self, id: ConnectionId, mut call: Call) -> Result<Passed, ProxyError> {
         let access = self.0.access_tokens.access_token(id, MIN_TTL).await?;
         let account = Account {
@@ -119,7 +119,7 @@ impl Proxy {
         Ok(passed)
     }
 
-    /// Waits for the account's next turn. If there is none soon: how long it will take.
+    /// Waits for the account's next turn. If there is none soon, returns how long it will take.
     async fn wait_for_turn(&self, account: &Account) -> Result<(), Duration> {
         let parts = &self.0;
         let now = || parts.clock.now();
@@ -128,7 +128,7 @@ impl Proxy {
             Turn::Refused(wait) => Err(wait),
             Turn::After(wait) => {
                 tokio::time::sleep(wait).await;
-                // Another call may have been refused meanwhile.
+                // Another call may have been refused in the meantime.
                 match parts.accounts.pause(account, now()) {
                     pause if pause > MAX_TURN_WAIT => Err(pause),
                     _ => Ok(()),

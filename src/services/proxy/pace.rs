@@ -1,9 +1,9 @@
-//! How fast one HubSpot account may be asked: a window that rolls, as HubSpot's own does.
+//! The rate limit of one HubSpot account: a rolling window, like HubSpot's own.
 //!
 //! HubSpot counts the calls of an app to an account in any ten seconds, and searches in any second
-//! (developers.hubspot.com, "Usage guidelines and limits"). Whoever comes too early waits for a turn, in order; whoever
-//! would wait too long is told so at once. Each process counts for itself: it learns of the others from what HubSpot says
-//! is left.
+//! (developers.hubspot.com, "Usage guidelines and limits"). A call that is too early waits for its turn, in order; a
+//! call that would wait too long is refused at once. Each process counts for itself, and learns of the others' calls
+//! from the remaining limit in HubSpot's responses.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,34 +12,34 @@ use crate::domain::clock::Timestamp;
 use crate::domain::rate::Rate;
 use crate::hubspot::proxy::Allowance;
 
-/// Who would have to wait longer than this is told to come again.
+/// A call that would have to wait longer than this is refused.
 pub(super) const MAX_TURN_WAIT: Duration = Duration::from_secs(2);
-/// What an answer says of the limit is believed for so long after the last of them.
+/// How long the limit that HubSpot last stated applies.
 const LEARNT_LIMIT_LIFE: Duration = Duration::from_secs(600);
 
-/// When a call may go out.
+/// The time at which a call may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Now.
+    /// The call may be sent now.
     Now,
-    /// After so long. The turn is kept.
+    /// The call may be sent after this time. The turn is kept for it.
     After(Duration),
-    /// Not soon: it is worth asking again after so long.
+    /// The call must not be sent; it is worth trying again after this time.
     Refused(Duration),
 }
 
-/// The calls to one account of late.
+/// The recent calls to one account.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// What applies as long as HubSpot says nothing else.
+    /// The rate that applies unless HubSpot states a lower one.
     usual: Rate,
-    /// A lower rate that HubSpot has told, and until when it is believed.
+    /// A lower rate that HubSpot stated, and until when it applies.
     learnt: Option<(Rate, Timestamp)>,
-    /// When each call has gone out or will, oldest first: those of one interval.
+    /// The time at which each call of one interval was or will be sent, oldest first.
     calls: VecDeque<Timestamp>,
-    /// How many calls HubSpot has counted that were not ours, and until when they count.
+    /// The number of calls that HubSpot has counted and that were not ours, and until when they count.
     others: (u32, Timestamp),
-    /// Until when HubSpot wants to be left alone.
+    /// The time until which HubSpot refuses calls.
     paused_until: Timestamp,
 }
 
@@ -49,7 +49,7 @@ impl Window {
         Self { usual, learnt: None, calls: VecDeque::new(), others: (0, never), paused_until: never }
     }
 
-    /// The next turn. If there is one soon, it is taken.
+    /// Returns the next turn, and takes it if it is soon.
     pub fn turn(&mut self, now: Timestamp) -> Turn {
         self.forget(now);
         let at = self.earliest(now);
@@ -62,18 +62,18 @@ impl Window {
         }
     }
 
-    /// How long HubSpot still wants to be left alone: somebody whose turn has come may have to learn that meanwhile
-    /// another call was refused.
+    /// Returns how long HubSpot still refuses calls: when a call's turn has come, another may have been refused in
+    /// the meantime.
     pub fn pause(&self, now: Timestamp) -> Duration {
         self.paused_until.since(now)
     }
 
-    /// Leaves the account alone for so long.
+    /// Sends no calls to the account for this long.
     pub fn pause_for(&mut self, span: Duration, now: Timestamp) {
         self.paused_until = self.paused_until.max(now.plus(span));
     }
 
-    /// What HubSpot says of its limit. A limit above the usual one is not made use of.
+    /// Records the limit that HubSpot states. A limit above the usual one is not used.
     pub fn learn(&mut self, allowance: &Allowance, now: Timestamp) {
         let limit = Rate { calls: allowance.max, interval: allowance.interval };
         self.learnt = limit.is_slower_than(&self.usual).then(|| (limit, now.plus(LEARNT_LIMIT_LIFE)));
@@ -86,7 +86,7 @@ impl Window {
         }
     }
 
-    /// Whether there is nothing to remember.
+    /// Returns whether the window holds nothing that matters.
     pub fn is_idle(&self, now: Timestamp) -> bool {
         let rate = self.rate(now);
         let is_quiet = self.calls.back().is_none_or(|last| last.plus(rate.interval) <= now);
@@ -98,7 +98,7 @@ impl Window {
     }
 
     fn forget(&mut self, now: Timestamp) {
-        // The clock has been set back: what lies far ahead was counted by another time.
+        // The clock has been set back: calls far ahead were counted by the clock before.
         let furthest = now.plus(MAX_TURN_WAIT);
         if self.calls.back().is_some_and(|last| *last > furthest) {
             self.calls.clear();
@@ -115,10 +115,10 @@ impl Window {
         let room = usize::try_from(calls.saturating_sub(others)).unwrap_or(usize::MAX);
         let free_at = match self.calls.len().checked_sub(room) {
             None => now,
-            // The call that has to leave the window first; where others fill it, theirs do.
+            // The call that has to leave the window first; if calls of others fill it, theirs do.
             Some(over) => self.calls.get(over).map_or(others_until, |at| at.plus(interval)),
         };
-        // Nobody overtakes whoever waits already.
+        // No call overtakes one that waits already.
         let last = self.calls.back().copied().unwrap_or(now);
         free_at.max(last).max(self.paused_until).max(now)
     }

@@ -1,4 +1,4 @@
-//! Delivers events to the host's backend: durable, in order, and never in the way of anything else.
+//! Delivers events to the host's backend: durable, in order, and without delaying anything else.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::store::{AcquiredDelivery, StoreError, WebhookStore};
 use crate::telemetry::metrics::Metrics;
 use crate::webhook::{Message, Webhooks as Sender};
 
-/// How many deliveries to each endpoint are under way in this process.
+/// The number of deliveries to each endpoint in this process.
 #[derive(Debug, Default)]
 struct InFlightDeliveries(Mutex<HashMap<WebhookId, usize>>);
 
@@ -31,7 +31,7 @@ impl InFlightDeliveries {
     }
 }
 
-/// A claimed delivery, and its place among those that are under way to its endpoint.
+/// An acquired delivery, which occupies one of its endpoint's slots.
 #[derive(Debug)]
 pub struct InFlightDelivery {
     acquired: AcquiredDelivery,
@@ -62,9 +62,9 @@ pub struct Deliveries {
     pub(super) metrics: Arc<Metrics>,
     owner: Arc<str>,
     tasks: Tasks,
-    /// The way to the host's backend.
+    /// Sends messages to the host's backend.
     sender: Arc<Sender>,
-    /// Deliveries that are under way.
+    /// The deliveries in progress.
     in_flight: Arc<InFlightDeliveries>,
 }
 
@@ -75,11 +75,12 @@ impl Deliveries {
         Self { store: store.webhooks, keyring, clock, random, metrics, owner, tasks, sender, in_flight }
     }
 
-    /// Claims deliveries that are due, as many as there is room for: each endpoint has its own, so that a slow one fills
-    /// no other's. Each must be given to [`Deliveries::deliver_webhook`].
+    /// Acquires deliveries that are due, as many as there are free slots: each endpoint has its own, so that a slow
+    /// one does not delay the others. Each must be passed to [`Deliveries::deliver_webhook`].
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; what was claimed before is due again when its lease has run out.
+    /// [`StoreError`] if the database fails; deliveries that were acquired before are due again when their lease has
+    /// expired.
     pub async fn acquire_deliveries(&self) -> Result<Vec<InFlightDelivery>, StoreError> {
         let mut all = Vec::new();
         for endpoint in self.store.endpoints_due(self.clock.now()).await? {
@@ -93,7 +94,7 @@ impl Deliveries {
         &self,
         endpoint: WebhookId,
     ) -> Result<Vec<InFlightDelivery>, StoreError> {
-        // The places are taken before the database is asked: somebody else may be claiming at the same time.
+        // The slots are taken before the query, because another caller may be acquiring at the same time.
         let room = self.in_flight.with(endpoint, |count| {
             DELIVERIES_PER_ENDPOINT - std::mem::replace(count, DELIVERIES_PER_ENDPOINT)
         });
@@ -110,7 +111,7 @@ impl Deliveries {
             .collect())
     }
 
-    /// Makes one attempt at a claimed delivery. It runs to its end whatever becomes of the caller.
+    /// Makes one attempt at an acquired delivery. It runs to its end even if the caller goes away.
     pub fn deliver_webhook(&self, delivery: InFlightDelivery) -> tokio::task::JoinHandle<()> {
         let deliveries = self.clone();
         self.tasks.detach(async move {

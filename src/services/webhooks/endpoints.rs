@@ -1,4 +1,4 @@
-//! Webhook endpoints: made, changed, given new secrets, looked at, removed.
+//! Webhook endpoints: create, change, rotate secrets, test, list deliveries, delete.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,28 +23,28 @@ use crate::store::{
 };
 use crate::webhook::{self, NotAllowed, Webhooks as Sender};
 
-/// Why an endpoint is not touched.
+/// The reason why an operation on an endpoint fails.
 #[derive(Debug, Error)]
 pub enum WebhookError {
     /// There is no such endpoint.
     #[error("there is no such endpoint")]
     Unknown,
-    /// There is no such delivery to it.
+    /// The endpoint has no such delivery.
     #[error("there is no such delivery")]
     UnknownDelivery,
-    /// Nothing may be sent to this address.
+    /// Requests to this URL are not allowed.
     #[error(transparent)]
     UrlNotAllowed(#[from] NotAllowed),
-    /// There are as many endpoints as there may be.
+    /// The maximum number of endpoints exists already.
     #[error("there are too many endpoints")]
     TooMany,
     /// Its secrets cannot be opened.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// It moves to another origin, and its header fields are not given anew.
+    /// The new URL has another origin, and the header fields are not given again.
     #[error("the header fields are needed again")]
     HeadersNeeded,
-    /// It is disabled, so nothing is sent to it.
+    /// The endpoint is disabled, so nothing is sent to it.
     #[error("the endpoint is disabled")]
     Disabled,
     /// The database failed.
@@ -59,7 +59,7 @@ pub struct Endpoints {
     keyring: Arc<Keyring>,
     clock: Clock,
     random: Random,
-    /// The way to the host's backend.
+    /// Sends messages to the host's backend.
     sender: Arc<Sender>,
     deliveries: Deliveries,
 }
@@ -71,10 +71,10 @@ impl Endpoints {
         Self { store: store.webhooks, keyring, clock, random, sender, deliveries }
     }
 
-    /// Makes an endpoint. Its secret is shown this once.
+    /// Creates an endpoint. Its secret is returned only here.
     ///
     /// # Errors
-    /// [`WebhookError`] if the address is not allowed or there are too many endpoints.
+    /// [`WebhookError`] if the URL is not allowed or there are too many endpoints.
     pub(crate) async fn add_webhook(
         &self,
         project_id: ProjectId,
@@ -107,36 +107,36 @@ impl Endpoints {
         Ok((endpoint, secret))
     }
 
-    /// The endpoints of a project, in the order in which they were made.
+    /// Returns the endpoints of a project, in the order of their creation.
     pub async fn webhooks(&self, project: &ProjectId) -> Result<Vec<Endpoint>, StoreError> {
         self.store.endpoints_of(project).await
     }
 
-    /// How many deliveries wait, to all endpoints together.
+    /// Returns the number of waiting deliveries, to all endpoints together.
     pub async fn webhooks_waiting(&self) -> Result<i64, StoreError> {
         self.store.count_waiting_deliveries().await
     }
 
-    /// One endpoint.
+    /// Returns one endpoint.
     ///
     /// # Errors
-    /// [`WebhookError::Unknown`] if there is none.
+    /// [`WebhookError::Unknown`] if there is no such endpoint.
     pub async fn webhook(&self, id: WebhookId) -> Result<Endpoint, WebhookError> {
         self.store.endpoint(id).await?.ok_or(WebhookError::Unknown)
     }
 
-    /// Changes an endpoint. Where its header fields are not given anew, it stays at the same origin: they may be
+    /// Changes an endpoint. Unless its header fields are given again, its origin must stay the same: they may be
     /// credentials, which another receiver must not get.
     ///
     /// # Errors
-    /// [`WebhookError`] if there is none, or its new address is not allowed.
+    /// [`WebhookError`] if there is no such endpoint, or its new URL is not allowed.
     pub(crate) async fn change_webhook(
         &self,
         id: WebhookId,
         changes: EndpointChanges,
         headers: Option<&WebhookHeaders>,
     ) -> Result<Endpoint, WebhookError> {
-        // Whoever names no endpoint is told so, whatever the address.
+        // An unknown endpoint is reported first, whatever the URL.
         self.webhook(id).await?;
         let url = match &changes.url {
             Some(url) => Some(self.sender.check(url).await?),
@@ -172,7 +172,7 @@ impl Endpoints {
     /// Deletes an endpoint with its pending deliveries, and returns it as it was.
     ///
     /// # Errors
-    /// [`WebhookError::Unknown`] if there is none.
+    /// [`WebhookError::Unknown`] if there is no such endpoint.
     pub(crate) async fn remove_webhook(&self, id: WebhookId) -> Result<Endpoint, WebhookError> {
         let endpoint = self.webhook(id).await?;
         if !self.store.remove_endpoint(id).await? {
@@ -182,7 +182,7 @@ impl Endpoints {
         Ok(endpoint)
     }
 
-    /// Gives an endpoint a new secret, shown this once. The older ones sign beside it for as long as `overlap`.
+    /// Creates a new secret for an endpoint, returned only here. Older ones also sign for as long as `overlap`.
     ///
     /// # Errors
     /// [`WebhookError::Unknown`] if there is no such endpoint.
@@ -195,7 +195,7 @@ impl Endpoints {
         loop {
             let endpoint = self.webhook(id).await?;
             let now = self.clock.now();
-            // Once their key was given up, there is nothing left to sign with beside the new one, and no header field.
+            // If their key was given up, no older secret is left to sign with, and no header field.
             let older = match open_secrets(&self.keyring, &endpoint) {
                 Err(_) if endpoint.disabled_reason() == Some(DisabledReason::KeyLost) => Secrets::default(),
                 opened => opened?,
@@ -212,7 +212,7 @@ impl Endpoints {
         }
     }
 
-    /// Sends a message of its own to an endpoint, and says what came of it.
+    /// Sends a test message to an endpoint, and returns the delivery.
     ///
     /// # Errors
     /// [`WebhookError`] if there is no such endpoint, or it is disabled.
@@ -226,7 +226,7 @@ impl Endpoints {
         self.deliver_now(id, &event).await
     }
 
-    /// Sends an event to an endpoint again, whatever became of it, and says what came of it.
+    /// Sends an event to an endpoint again, whatever its status, and returns the delivery.
     ///
     /// # Errors
     /// [`WebhookError`] if there is no such delivery, or the endpoint is disabled.
@@ -244,7 +244,8 @@ impl Endpoints {
         self.deliver_now(id, event).await
     }
 
-    /// Queues up to `most` failed deliveries again, the oldest first, and says how many. The background sends them.
+    /// Queues up to `most` failed deliveries again, oldest first, and returns their number. The background sends
+    /// them.
     ///
     /// # Errors
     /// [`WebhookError`] if there is no such endpoint, or it is disabled.
@@ -271,12 +272,12 @@ impl Endpoints {
     ) -> Result<(WebhookDelivery, String), WebhookError> {
         self.webhook(id).await?;
         let delivery = self.store.delivery(id, event).await?.ok_or(WebhookError::UnknownDelivery)?;
-        // The event takes its deliveries with it.
+        // Deleting an event deletes its deliveries, too.
         let event = self.store.event(event).await?.ok_or(WebhookError::UnknownDelivery)?;
         Ok((delivery, event.payload))
     }
 
-    /// What waits for its turn is left to the background.
+    /// Sends an event now if a slot is free; otherwise the background sends it.
     async fn deliver_now(&self, id: WebhookId, event: &str) -> Result<WebhookDelivery, WebhookError> {
         for delivery in self.deliveries.acquire_deliveries_to(id).await? {
             let is_wanted = delivery.event_id() == event;
@@ -288,7 +289,7 @@ impl Endpoints {
         self.store.delivery(id, event).await?.ok_or(WebhookError::UnknownDelivery)
     }
 
-    /// Deliveries to an endpoint, the newest first, from behind `cursor` on.
+    /// Returns the deliveries to an endpoint, newest first, starting after `cursor`.
     ///
     /// # Errors
     /// [`WebhookError::Unknown`] if there is no such endpoint.

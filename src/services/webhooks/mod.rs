@@ -20,11 +20,11 @@ use crate::webhook::Webhooks as Sender;
 /// Webhooks to the host's backend. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Webhooks {
-    /// Where they go.
+    /// The endpoints.
     pub endpoints: Endpoints,
-    /// What is on its way.
+    /// Deliveries to the endpoints.
     pub deliveries: Deliveries,
-    /// What has happened.
+    /// The events.
     pub(crate) events: Events,
 }
 

@@ -1,13 +1,13 @@
-//! Old events, forgotten; deliveries that have waited for too long, given up.
+//! Deletion of old events, and expiry of deliveries that have waited for too long.
 
 use super::deliveries::Deliveries;
 use crate::store::StoreError;
 
 impl Deliveries {
-    /// Forgets old events, and gives up deliveries that have waited for too long.
+    /// Deletes old events, and marks deliveries that have waited for too long as failed.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; the next round goes on from there.
+    /// [`StoreError`] if the database fails; the next round continues from there.
     pub(in crate::services) async fn sweep_events(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let expired = self.store.expire_deliveries(now).await?;

@@ -1,4 +1,4 @@
-//! What is sealed of an endpoint: its signing secrets and its header fields.
+//! The sealed part of an endpoint: its signing secrets and its header fields.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -10,21 +10,21 @@ use crate::domain::webhook_headers::WebhookHeaders;
 use crate::keyring::{Context, Keyring, OpenError};
 use crate::store::Endpoint;
 
-/// How many secrets sign at once at most: rotations that follow one another closely end the oldest early.
+/// The number of secrets that sign at once: quick successive rotations end the oldest early.
 const MAX_SECRETS: usize = 3;
 
-/// Why the stored secrets of an endpoint cannot be opened.
+/// The reason why the stored secrets of an endpoint cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unreadable {
     /// They are sealed with a key that is not configured.
     #[error("the stored secrets cannot be opened: the key is missing")]
     KeyMissing,
-    /// They cannot be trusted.
+    /// They are damaged or misplaced.
     #[error("the stored secrets cannot be opened: they are damaged")]
     Damaged,
 }
 
-/// What is sealed of an endpoint.
+/// The sealed part of an endpoint.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub(super) struct Secrets {
@@ -33,7 +33,7 @@ pub(super) struct Secrets {
     pub headers: Vec<Header>,
 }
 
-/// Secrets as they are stored. Before there were header fields, it was the list of signing secrets alone.
+/// Secrets as they are stored. Before there were header fields, only the list of signing secrets was stored.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Stored {
@@ -64,9 +64,9 @@ impl Drop for Header {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct SigningSecret {
-    /// `whsec_…`.
+    /// The secret (`whsec_…`).
     s: String,
-    /// Until when it signs, in Unix milliseconds; the newest has no end.
+    /// The end of its validity, in Unix milliseconds; the newest has none.
     u: Option<i64>,
 }
 
@@ -77,13 +77,13 @@ impl Drop for SigningSecret {
 }
 
 impl Secrets {
-    /// Those that sign at this moment.
+    /// Returns the secrets that sign at this time.
     pub fn good_at(&self, now: Timestamp) -> Vec<Secret> {
         let good = self.signing.iter().filter(|one| one.u.is_none_or(|until| until > now.unix_ms()));
         good.map(|one| Secret::new(one.s.clone())).collect()
     }
 
-    /// These with a new one before them; the others end then, or before.
+    /// Returns these secrets with a new one before them; the others end at `until`, or before.
     pub fn rotated(mut self, new: &Secret, until: Timestamp, now: Timestamp) -> Self {
         let signing = &mut self.signing;
         signing.retain(|one| one.u.is_none_or(|until| until > now.unix_ms()));
@@ -117,7 +117,7 @@ pub(super) fn seal_secrets(keyring: &Keyring, id: WebhookId, generation: i64, se
     keyring.seal(&text, secrets_context(&id.to_string(), generation))
 }
 
-/// The secrets of an endpoint, or the code of what is wrong with them.
+/// Opens the secrets of an endpoint.
 pub(super) fn open_secrets(keyring: &Keyring, endpoint: &Endpoint) -> Result<Secrets, Unreadable> {
     let row = endpoint.id.to_string();
     let opened = keyring.open(&endpoint.secrets(), secrets_context(&row, endpoint.generation));

@@ -1,8 +1,9 @@
-//! Reads HubSpot's Webhooks Journal for uninstalls, so that they are noticed within a minute or two instead of with the
-//! next refresh.
+//! Reads HubSpot's Webhooks Journal for uninstalls, so that they are noticed within a minute or two instead of with
+//! the next refresh.
 //!
-//! A notice ends no connection: it may be old, and the account may have installed the app again. It makes the refreshes
-//! due that it concerns, and HubSpot's answer to these counts, twice, as always.
+//! A notice ends no connection: it may be old, and the account may have installed the app again. It makes the
+//! refreshes of the connections concerned due, and the response to those decides, after a second attempt, as for
+//! every refresh.
 
 mod watch;
 
@@ -21,38 +22,39 @@ use crate::store::{JournalLease, MarketplaceStore, StoreError};
 use crate::telemetry::metrics::Metrics;
 use watch::Watch;
 
-/// How many entries one look reads at most: after a long silence there are more, and the lease must not run out.
+/// The number of entries that one poll reads at most: after a long pause there are more, and the lease must not
+/// expire.
 const MAX_ENTRIES_PER_POLL: usize = 100;
-/// What came of a look.
+/// The result of a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalPoll {
     /// The outcome.
     pub outcome: PollOutcome,
-    /// When to look again.
+    /// The delay until the next poll.
     pub next_in: Duration,
 }
 
-/// The outcome of a look.
+/// The outcome of a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PollOutcome {
     /// Another process reads the journal.
     NotOurs,
-    /// Read to its end, or as far as one look goes.
+    /// The journal was read to its end, or up to [`MAX_ENTRIES_PER_POLL`].
     Read {
-        /// How many entries.
+        /// The number of entries read.
         entries: usize,
-        /// How many connections are refreshed because of them.
+        /// The number of connections that are refreshed because of them.
         concerned: usize,
     },
-    /// HubSpot, or the way to it, has failed; what was read before is stored.
+    /// HubSpot has failed, or could not be reached; the progress before that is stored.
     Failed(Failure),
 }
 
-/// What stops a look before its end.
+/// The reason why a poll stops before its end.
 enum Stop {
     HubSpot(Failure),
     Store(StoreError),
-    /// The lease is somebody else's by now.
+    /// Another process holds the lease by now.
     Lost,
 }
 
@@ -74,7 +76,7 @@ struct Progress {
     concerned: usize,
 }
 
-/// HubSpot's Webhooks Journal, read. Clones share everything.
+/// Reads HubSpot's Webhooks Journal. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Journal {
     store: MarketplaceStore,
@@ -84,7 +86,7 @@ pub struct Journal {
     metrics: Arc<Metrics>,
     owner: Arc<str>,
     changes: Changes,
-    /// How reading has gone lately.
+    /// The recent results of reading.
     watch: Arc<Watch>,
 }
 
@@ -103,15 +105,15 @@ impl Journal {
         }
     }
 
-    /// Whether the journal is to be read at all.
+    /// Returns whether the journal is to be read at all.
     pub fn reads_journal(&self) -> bool {
         self.hubspot.settings().webhooks_journal
     }
 
-    /// Looks for what is new in the journal, if no other process does.
+    /// Reads new entries of the journal, unless another process does.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; nothing is skipped, what was read may be read again.
+    /// [`StoreError`] if the database fails; no entry is skipped, but entries may be read again.
     pub async fn read_journal(&self) -> Result<JournalPoll, StoreError> {
         let acquired = self.store.acquire_journal(self.hubspot.client_id(), &self.owner).await?;
         let Some(lease) = acquired else {
@@ -146,7 +148,7 @@ impl Journal {
         while progress.entries < MAX_ENTRIES_PER_POLL {
             let (position, notices) = match self.hubspot.next_entry(lease.position.as_deref()).await? {
                 Next::Nothing => return Ok(()),
-                // The earliest entry itself is unknown: asking on would go round in circles.
+                // The earliest entry itself is unknown: another attempt would not end.
                 Next::Forgotten if was_forgotten => {
                     return Err(Failure::transient(FailureCode::JournalOffsetRefused).into());
                 }
@@ -186,7 +188,8 @@ impl Journal {
         Ok(())
     }
 
-    /// What an entry tells. One whose file is broken for good must not keep all later ones from being read.
+    /// Returns the notices of an entry. An entry whose file cannot be read must not keep all later ones from being
+    /// read.
     async fn notices(&self, entry: &Entry) -> Result<Vec<Notice>, Failure> {
         match self.hubspot.notices(entry, self.clock.now()).await {
             Err(why) if self.watch.with(|state| state.should_skip(&entry.offset, why.code)) => {

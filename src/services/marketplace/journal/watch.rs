@@ -1,4 +1,4 @@
-//! How reading the journal has gone lately: what is said of it, and when to look again.
+//! The recent results of reading the journal, which decide what is logged and when it is polled next.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::journal::pause;
 
-/// How often it is looked whether the subscription is still there.
+/// The interval between checks that the subscription still exists.
 const SUBSCRIPTION_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
-/// So often a broken file is asked for: with the pauses in between that is an hour.
+/// The number of attempts at a broken file: with the pauses in between, an hour.
 const MAX_FILE_ATTEMPTS: u32 = 8;
 
-/// How reading has gone lately, as far as this process knows.
+/// The recent results of reading, as far as this process knows.
 #[derive(Debug, Default)]
 pub(super) struct Watch(Mutex<State>);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     failures: u32,
-    /// What was said of a failure that is not over, so that it is said once.
+    /// The failure that was logged and is not over, so that it is logged once.
     reported: Option<FailureCode>,
     subscribed_at: Option<Timestamp>,
-    /// An entry whose file could not be read, and how often.
+    /// The entry whose file could not be read, and the number of attempts.
     broken: Option<(String, u32)>,
 }
 
 impl State {
-    /// Notes that the file of this entry could not be read. Says whether that was once too often.
+    /// Records that the file of this entry could not be read. Returns whether the entry should be skipped.
     pub fn should_skip(&mut self, offset: &str, code: FailureCode) -> bool {
         // The way to the file is at fault, not the file.
         if matches!(code, FailureCode::ProviderUnreachable | FailureCode::ProviderBusy) {
@@ -48,7 +48,7 @@ impl Watch {
 }
 
 impl Journal {
-    /// Sees to it that HubSpot writes uninstalls into the journal: at the first look, and once a day.
+    /// Ensures that HubSpot writes uninstalls into the journal: at the first poll, and once a day.
     pub(super) async fn subscribe(&self) -> Result<(), Failure> {
         let now = self.clock.now();
         let is_known = |state: &mut State| {
@@ -75,7 +75,7 @@ impl Journal {
         }
     }
 
-    /// Says what is wrong, once for each outage and code, and when to look again.
+    /// Logs a failure, once per outage and code, and returns the delay until the next poll.
     pub(super) fn note_unread(&self, failure: &Failure) -> Duration {
         self.metrics.journal.failed(failure);
         let (failures, is_news) = self.watch.with(|state| {
